@@ -1,0 +1,114 @@
+"""What a store says about its mailboxes and messages: plain values that cross floors."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import attrs
+
+from mailhub.message.flags import Flags
+
+
+class Entry(NamedTuple):
+    """The index row of one message, kept in memory. `size` in octets; `internal_date` in seconds since the epoch."""
+
+    uid: int
+    flags: Flags
+    modseq: int
+    size: int
+    internal_date: int
+
+
+@attrs.frozen
+class MailboxInfo:
+    """One line of LIST. `special_use` is "" or an RFC 6154 attribute such as `\\\\Sent`."""
+
+    name: str
+    special_use: str = ""
+
+
+@attrs.frozen
+class MailboxStatus:
+    """The counters of a mailbox (RFC 9051 7.3.4). `size` in octets; `uid_next` is a promise: no later UID is lower."""
+
+    messages: int
+    unseen: int
+    size: int
+    uid_next: int
+    uid_validity: int
+    highest_modseq: int
+
+
+@attrs.frozen
+class Quota:
+    """Capacity of an account. `limit` in octets, 0 for none."""
+
+    used: int
+    limit: int
+    messages: int
+
+
+FlagMode = Literal["add", "remove", "replace"]
+
+
+@attrs.frozen
+class FlagChange:
+    """STORE: what to do with `flags`."""
+
+    mode: FlagMode
+    flags: Flags
+
+    def apply(self, old: Flags) -> Flags:
+        """The flags a message has afterwards."""
+        if self.mode == "add":
+            return old | self.flags
+        if self.mode == "remove":
+            return old - self.flags
+        return self.flags
+
+
+@attrs.frozen
+class FlagResult:
+    """`changed`: the new rows of all messages whose flags differ now. `failed`: UIDs newer than `unchanged_since` (RFC 7162 3.1.3)."""
+
+    changed: tuple[Entry, ...]
+    failed: tuple[int, ...] = ()
+
+
+@attrs.frozen
+class CopyResult:
+    """COPYUID (RFC 4315 3): `source[i]` became `target[i]`. UIDs that are gone are left out."""
+
+    uid_validity: int
+    source: tuple[int, ...]
+    target: tuple[int, ...]
+
+
+@attrs.frozen
+class Added:
+    """New messages, in UID order."""
+
+    entries: tuple[Entry, ...]
+
+
+@attrs.frozen
+class FlagsChanged:
+    """Rows as they are now."""
+
+    entries: tuple[Entry, ...]
+
+
+@attrs.frozen
+class Expunged:
+    """Messages that are gone, in UID order, and the mod-sequence of their going."""
+
+    uids: tuple[int, ...]
+    modseq: int
+
+
+@attrs.frozen
+class MailboxGone:
+    """The mailbox itself was deleted (by another session or the operator)."""
+
+
+Change = Added | FlagsChanged | Expunged | MailboxGone

@@ -1,0 +1,85 @@
+"""Flags: canonical forms, refusals, and stable ways to write a set."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mailhub.message import flags
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("\\seen", "\\Seen"),
+        ("\\DELETED", "\\Deleted"),
+        ("\\Draft", "\\Draft"),
+        ("$forwarded", "$Forwarded"),
+        ("$MDNSENT", "$MDNSent"),
+        ("Work", "Work"),
+        ("$label1", "$label1"),
+        ("a/b[c", "a/b[c"),
+        ("x" * 128, "x" * 128),
+    ],
+)
+def test_parse(text: str, canonical: str) -> None:
+    assert flags.parse(text) == canonical
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\\Recent",
+        "\\Other",
+        "\\",
+        "\\*",
+        "a b",
+        "a(b",
+        "a)",
+        "a{",
+        "a%",
+        "a*",
+        'a"',
+        "a]",
+        "a\\b",
+        "ü",
+        "a\x00",
+        "a\r\n",
+        "a\x7f",
+        "x" * 129,
+    ],
+)
+def test_parse_refuses(text: str) -> None:
+    with pytest.raises(ValueError):
+        flags.parse(text)
+
+
+def test_render_puts_system_flags_first_and_always_in_the_same_order() -> None:
+    some = flags.normalise(["zebra", "\\seen", "$Junk", "\\ANSWERED", "apple"])
+    assert flags.render(some) == b"(\\Answered \\Seen $Junk apple zebra)"
+    assert flags.render(flags.NO_FLAGS) == b"()"
+    assert flags.render(some | {flags.RECENT}) == b"(\\Recent \\Answered \\Seen $Junk apple zebra)"
+
+
+_FLAG = st.sampled_from(sorted(flags.SYSTEM_FLAGS)) | st.from_regex(
+    r"[a-zA-Z$][a-zA-Z0-9_-]{0,8}", fullmatch=True
+).map(flags.parse)
+
+
+@given(st.frozensets(_FLAG, max_size=8))
+@settings(deadline=None, max_examples=50)
+def test_the_column_holds_the_set(some: flags.Flags) -> None:
+    assert flags.decode(flags.encode(some)) == some
+
+
+@given(st.text(max_size=10))
+@settings(deadline=None, max_examples=150)
+def test_every_accepted_flag_is_one_word_on_the_wire(text: str) -> None:
+    try:
+        flag = flags.parse(text)
+    except ValueError:
+        return
+    assert flags.decode(flags.encode(frozenset({flag}))) == {flag}
+    assert flags.parse(flag) == flag
