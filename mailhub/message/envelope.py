@@ -33,8 +33,8 @@ class State(Enum):
 class Outcome:
     """The result of delivering to one recipient.
 
-    `status` is an enhanced status code (RFC 3463); `reply` is what the next hop or the store said, for log and
-    DSN. `remote` names the host that said it, empty for this one.
+    `status` is an enhanced status code (RFC 3463); `reply` is what the next hop or the store said, for log
+    and DSN. `remote` names the host that said it, empty for this one.
     """
 
     state: State

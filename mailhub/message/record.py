@@ -69,7 +69,10 @@ class FlagChange:
 
 @attrs.frozen
 class FlagResult:
-    """`changed`: the new rows of all messages whose flags differ now. `failed`: UIDs newer than `unchanged_since` (RFC 7162 3.1.3)."""
+    """`changed`: the new rows of all messages whose flags differ now.
+
+    `failed`: UIDs that changed after `unchanged_since` (RFC 7162 3.1.3).
+    """
 
     changed: tuple[Entry, ...]
     failed: tuple[int, ...] = ()

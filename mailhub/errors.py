@@ -1,0 +1,125 @@
+"""The one family of errors that domain code raises.
+
+Each carries an enhanced status code (RFC 3463) whose class digit says temporary (4) or permanent (5), a `text`
+that may be shown to the client, and a `detail` that goes to the log alone. Each protocol turns them into its
+own replies in one table.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class MailError(Exception):
+    """A refusal with a reason. Raise a subclass, not this."""
+
+    default_status: ClassVar[str] = "5.0.0"
+    default_text: ClassVar[str] = "Refused"
+
+    def __init__(self, text: str = "", *, status: str = "", detail: str = "") -> None:
+        self.text = text or self.default_text
+        self.status = status or self.default_status
+        self.detail = detail
+        super().__init__(f"{self.status} {self.text}" + (f" ({detail})" if detail else ""))
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.status.startswith("4")
+
+
+class TemporaryError(MailError):
+    """Try again later."""
+
+    default_status = "4.3.0"
+    default_text = "Temporary failure, please try again later"
+
+
+class PermanentError(MailError):
+    """Will not succeed however often it is tried."""
+
+    default_status = "5.3.0"
+    default_text = "Refused"
+
+
+class StoreUnavailable(TemporaryError):
+    """The database or the disk did not answer."""
+
+    default_text = "Storage is not available, please try again later"
+
+
+class Busy(TemporaryError):
+    """A bounded resource is full at the moment."""
+
+    default_status = "4.3.2"
+    default_text = "Too busy, please try again later"
+
+
+class NoSuchUser(PermanentError):
+    """No account or alias has this address (RFC 3463 X.1.1)."""
+
+    default_status = "5.1.1"
+    default_text = "No such user here"
+
+
+class OverQuota(PermanentError):
+    """The account's capacity is used up (RFC 3463 X.2.2)."""
+
+    default_status = "5.2.2"
+    default_text = "Mailbox is full"
+
+
+class MessageTooLarge(PermanentError):
+    """More octets than the limit allows (RFC 3463 X.3.4)."""
+
+    default_status = "5.3.4"
+    default_text = "Message is too large"
+
+
+class AuthenticationFailed(PermanentError):
+    """Unknown user or wrong password: the two are never told apart (RFC 4954 6)."""
+
+    default_status = "5.7.8"
+    default_text = "Authentication failed"
+
+
+class NotPermitted(PermanentError):
+    """The policy does not allow it (RFC 3463 X.7.1)."""
+
+    default_status = "5.7.1"
+    default_text = "Not permitted"
+
+
+class NoSuchMailbox(PermanentError):
+    """The named mailbox does not exist (any more)."""
+
+    default_status = "5.2.0"
+    default_text = "No such mailbox"
+
+
+class MailboxExists(PermanentError):
+    """A mailbox with this name exists already."""
+
+    default_status = "5.2.0"
+    default_text = "Mailbox exists already"
+
+
+class InvalidMailboxName(PermanentError):
+    """The name breaks a rule for names, or a bound on their length, depth or number."""
+
+    default_status = "5.2.0"
+    default_text = "Not a valid mailbox name"
+
+
+class MessageGone(PermanentError):
+    """The message was expunged by another session."""
+
+    default_status = "5.2.0"
+    default_text = "Message is gone"
+
+
+class ConfigurationError(Exception):
+    """A mistake in the configuration or the machine's set-up: one line that names file, table and key.
+
+    Shown to the operator as it stands, without a traceback; the process ends with status 1.
+    """

@@ -1,0 +1,565 @@
+"""Every contract of mailhub, in one low place.
+
+Built-in parts and plugins meet here and nowhere else. Methods are `async def` where a backend may have to wait;
+they run on the reactor thread and must not block it. Errors are those of `mailhub.errors`. Addresses, envelopes
+and records are the pure values of `mailhub.message`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import attrs
+from zope.interface import Attribute, Interface
+
+from mailhub.message.address import Address
+from mailhub.message.digest import Digest
+from mailhub.message.envelope import Envelope, Outcome
+from mailhub.message.flags import NO_FLAGS, Flags
+from mailhub.message.record import (
+    Change,
+    CopyResult,
+    Entry,
+    FlagChange,
+    FlagResult,
+    MailboxInfo,
+    MailboxStatus,
+    Quota,
+)
+from mailhub.wire.sasl import PlainCredentials
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IProtocolFactory, IReactorTime
+
+T = TypeVar("T")
+
+# --- What is not deterministic is injected -------------------------------------------------------------------------
+
+
+class IThreads(Interface):
+    """The one door to threads. The simulation's twin runs everything inline."""
+
+    def run(function: Callable[..., T], *args: object) -> Awaitable[T]:
+        """Run a blocking call in the shared pool; the result arrives on the reactor thread."""
+
+    def call_in_reactor(function: Callable[..., object], *args: object) -> None:
+        """From any thread: have `function` called on the reactor thread, in order of calling."""
+
+    def start_loop(name: str, loop: Callable[[], None]) -> None:
+        """Run `loop` in a thread of its own until it returns (a writer)."""
+
+    inline: bool = Attribute("True where everything runs on the thread of the caller; start_loop is not used then.")
+
+
+class INetwork(Interface):
+    """Outgoing connections."""
+
+    async def connect(host: str, port: int, factory: IProtocolFactory, timeout: float) -> Any:
+        """Connect to an IP address (or `unix:/path`, port ignored) within `timeout` seconds and return the protocol.
+
+        Raises TemporaryError when the peer cannot be reached.
+        """
+
+
+@attrs.frozen
+class MailExchanger:
+    """One MX record (RFC 5321 5.1)."""
+
+    preference: int
+    host: str
+
+
+class IResolver(Interface):
+    """DNS as mail needs it. Answers are bounded in number; names are A-labels without a trailing dot."""
+
+    async def mail_exchangers(domain: str) -> Sequence[MailExchanger]:
+        """MX records in no particular order; empty when there are none (the A/AAAA fall-back applies).
+
+        A null MX (RFC 7505) is returned as the single record `MailExchanger(0, "")`. Raises NoSuchDomain
+        (`PermanentError` 5.1.2) when the name does not exist, TemporaryError when no answer can be had.
+        """
+
+    async def addresses(host: str) -> Sequence[str]:
+        """IPv4 and IPv6 addresses as text; empty when there are none. Raises TemporaryError."""
+
+
+@attrs.frozen
+class Environment:
+    """Everything from outside that a hub touches. `random` is `random.SystemRandom` in production, seeded in tests."""
+
+    clock: IReactorTime
+    threads: IThreads
+    network: INetwork
+    resolver: IResolver
+    random: Random
+    data: Path
+
+    def now(self) -> int:
+        """Seconds since the epoch."""
+        return int(self.clock.seconds())
+
+
+# --- Octets --------------------------------------------------------------------------------------------------------
+
+
+class IBlobReader(Interface):
+    """A message's octets, read piece by piece."""
+
+    size: int = Attribute("Octets in all.")
+
+    async def read(offset: int = 0, length: int = -1) -> bytes:
+        """Up to `length` octets from `offset`; -1 means all the rest. Raises MessageGone, StoreUnavailable."""
+
+    def close() -> None:
+        """Release what is held; calling it again does nothing."""
+
+
+class IBody(Interface):
+    """A finished body that no row refers to yet. It vanishes unless it is committed."""
+
+    size: int = Attribute("Octets in all.")
+
+    def open() -> IBlobReader:
+        """Read it back."""
+
+    def discard() -> None:
+        """Forget it. Harmless after a commit."""
+
+
+class IBodyWriter(Interface):
+    """Takes a message's octets as they arrive; large ones go to a file at once, so memory stays bounded."""
+
+    async def write(octets: bytes) -> None:
+        """Append octets. Raises StoreUnavailable."""
+
+    async def finish() -> IBody:
+        """The whole body, scanned (its `Digest` is made here, off the reactor thread when large)."""
+
+    def abort() -> None:
+        """Throw away what was written. Harmless after finish()."""
+
+
+# --- Mailboxes: what IMAP and POP3 see -----------------------------------------------------------------------------
+
+
+class IMailbox(Interface):
+    """One mailbox. UIDs ascend and are never used twice; nothing is shown before it is durable.
+
+    Every change is announced to all watchers, on the reactor thread, before the call that made it returns.
+    """
+
+    name: str = Attribute("Full name, `/` between levels.")
+    uid_validity: int = Attribute("RFC 9051 2.3.1.1.")
+
+    async def status() -> MailboxStatus:
+        """The counters now. Raises NoSuchMailbox."""
+
+    async def entries(uids: Sequence[int] | None = None, since_modseq: int = 0) -> Sequence[Entry]:
+        """Index rows in UID order: of the given UIDs (ascending) that exist, or of all; only those with a higher
+        mod-sequence than `since_modseq`. Raises NoSuchMailbox."""
+
+    async def digests(uids: Sequence[int]) -> Mapping[int, Digest]:
+        """What delivery worked out about the given messages (ENVELOPE, BODYSTRUCTURE, part offsets, usual header
+        fields); messages that are gone are left out. Ask for a few hundred at a time."""
+
+    async def open(uid: int) -> IBlobReader:
+        """The very octets that arrived. Raises MessageGone."""
+
+    async def append(body: IBody, flags: Flags, internal_date: int, delivery_id: str = "") -> int:
+        """Add a message; returns its UID, durable. Repeating a `delivery_id` adds nothing and returns the same UID.
+        The body comes from this store's `new_body`. Raises NoSuchMailbox, OverQuota."""
+
+    async def change_flags(uids: Sequence[int], change: FlagChange, unchanged_since: int | None = None) -> FlagResult:
+        """Change flags of the messages that exist, in one transaction. Raises NoSuchMailbox."""
+
+    async def copy(uids: Sequence[int], target: IMailbox) -> CopyResult:
+        """Copy with flags and internal dates to another mailbox of the same store, all or nothing.
+        Raises NoSuchMailbox, OverQuota."""
+
+    async def move(uids: Sequence[int], target: IMailbox) -> CopyResult:
+        """Copy and expunge as one step (RFC 6851), all or nothing. Raises NoSuchMailbox."""
+
+    async def expunge(uids: Sequence[int] | None = None, deleted_only: bool = True) -> Sequence[int]:
+        """Remove messages for good: of the given UIDs or of all, those with \\\\Deleted, or regardless of flags.
+        Returns the UIDs that are gone now."""
+
+    async def vanished(since_modseq: int) -> Sequence[int]:
+        """UIDs expunged with a higher mod-sequence (RFC 7162 3.2.6)."""
+
+    def watch(listener: Callable[[Change], None]) -> Callable[[], None]:
+        """Have every change from now on announced; the result stops it."""
+
+
+class IMailAccount(Interface):
+    """One account's mailboxes: the cred avatar of IMAP and POP3. INBOX always exists, its name in any case."""
+
+    user: str = Attribute("The account's canonical address.")
+
+    async def mailboxes() -> Sequence[MailboxInfo]:
+        """All that can be selected, in name order."""
+
+    async def mailbox(name: str) -> IMailbox:
+        """One of them. Raises NoSuchMailbox."""
+
+    async def create(name: str, special_use: str = "") -> None:
+        """Raises MailboxExists, InvalidMailboxName (bad name, or too many mailboxes)."""
+
+    async def delete(name: str) -> None:
+        """With its messages; inferiors stay. Raises NoSuchMailbox, NotPermitted for INBOX."""
+
+    async def rename(old: str, new: str) -> None:
+        """With its inferiors; renaming INBOX moves its messages to a new mailbox (RFC 9051 6.3.6).
+        Raises NoSuchMailbox, MailboxExists, InvalidMailboxName."""
+
+    async def subscribe(name: str, subscribed: bool) -> None:
+        """Put a name on the subscription list or take it off; the mailbox need not exist (RFC 9051 6.3.7)."""
+
+    async def subscriptions() -> Sequence[str]:
+        """The subscribed names, in name order."""
+
+    async def quota() -> Quota:
+        """Use and limit."""
+
+    def new_body(size: int = 0) -> IBodyWriter:
+        """For append(). `size` is the announced number of octets, 0 when unknown."""
+
+    async def logout() -> None:
+        """The session is over."""
+
+
+class IMailStore(Interface):
+    """A mailbox backend."""
+
+    async def start() -> None:
+        """Open it. Raises ConfigurationError."""
+
+    async def stop() -> None:
+        """Finish what is under way and close."""
+
+    async def exists(user: str) -> bool:
+        """Whether mail for this canonical address (`Address.key`) has an account here."""
+
+    async def account(user: str, create: bool = False) -> IMailAccount:
+        """The account. With `create`, one that a checker has vouched for is made when missing (its usual folders
+        too). Raises NoSuchUser."""
+
+    async def check_quota(user: str, size: int) -> None:
+        """Raises OverQuota when `size` more octets would not fit now, NoSuchUser."""
+
+
+# --- Accounts ------------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Account:
+    """A row of mailhub's own account table. `quota` in octets, 0 for none."""
+
+    user: str
+    password_hash: str
+    quota: int
+    enabled: bool = True
+
+
+class IAccounts(Interface):
+    """mailhub's own account table."""
+
+    async def find(user: str) -> Account | None:
+        """The account of a canonical address."""
+
+    async def add(user: str, password_hash: str, quota: int = 0) -> None:
+        """With the usual folders. Raises MailboxExists (5.2.0 "Account exists already")."""
+
+    async def remove(user: str) -> None:
+        """With all its mail. Raises NoSuchUser."""
+
+    async def set_password(user: str, password_hash: str) -> None:
+        """Raises NoSuchUser."""
+
+    async def all() -> Sequence[Account]:
+        """In address order."""
+
+
+class ISubmitter(Interface):
+    """The cred avatar of authenticated SMTP."""
+
+    user: str = Attribute("The account's canonical address.")
+
+    async def may_send_as(address: Address | None) -> bool:
+        """Whether this login may use the reverse-path (RFC 6409 6.1). None is the null reverse-path."""
+
+
+@attrs.frozen
+class Origin:
+    """Where a session comes from; the `mind` of cred logins and the subject of policies.
+
+    `service` is the `[listen]` name; `peer` an IP address or "" for a local socket; `user` the login, or "".
+    """
+
+    service: str
+    peer: str = ""
+    session_id: str = ""
+    secure: bool = False
+    helo: str = ""
+    extended: bool = True
+    user: str = ""
+
+
+class IAuthenticator(Interface):
+    """The gate in front of the portal: throttling, equal time for unknown users, and the stable log line."""
+
+    async def login(credentials: PlainCredentials, avatar: type[Interface], origin: Origin) -> Any:
+        """The avatar. Raises AuthenticationFailed (one answer for every reason), Busy."""
+
+
+# --- Transport: queue, routing, delivery ---------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Route:
+    """Where mail for one recipient goes next.
+
+    `agent` names a delivery agent ("store", "smtp", "lmtp", a plugin's); `target` is the account for "store", else
+    `host[:port]`, or "" for "by MX". `recipient` is the address after aliasing.
+    """
+
+    agent: str
+    recipient: Address
+    target: str = ""
+
+
+class IRouter(Interface):
+    """Says where recipients go. Routers are asked in turn; the first that knows answers."""
+
+    async def route(recipient: Address) -> Sequence[Route] | None:
+        """None: not mine, ask the next. Several routes: an alias. Raises NoSuchUser for a local domain without that
+        user, TemporaryError."""
+
+
+@attrs.frozen
+class Deposit:
+    """A recipient whose mailbox is in the queue's own database: delivered in the very commit that accepts."""
+
+    recipient: Address
+    user: str
+    mailbox: str = "INBOX"
+    flags: Flags = NO_FLAGS
+
+
+@attrs.frozen
+class Plan:
+    """What is to be done with one message: `deposits` now, `routes` by the queue."""
+
+    deposits: tuple[Deposit, ...] = ()
+    routes: tuple[Route, ...] = ()
+
+
+@attrs.frozen
+class Submission:
+    """One message ready to be committed.
+
+    The body starts with `relay_offset` octets (Return-Path) that stand in mailboxes but are not relayed.
+    """
+
+    envelope: Envelope
+    plan: Plan
+    body: IBody
+    relay_offset: int = 0
+
+
+@attrs.frozen
+class Receipt:
+    """What a commit did. `refused`: deposits that could not be made (over quota, account gone meanwhile)."""
+
+    id: str
+    refused: Mapping[Address, Outcome] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class QueuedRecipient:
+    """One row of the queue. `due` and `queued_at` in seconds since the epoch.
+
+    A row whose `last` outcome is FAILED is not tried again: its DSN is due.
+    """
+
+    id: int
+    route: Route
+    attempts: int
+    due: int
+    last: Outcome | None = None
+
+
+@attrs.frozen
+class QueuedMessage:
+    """A message in the queue, with the recipients asked for. `size` is what is relayed, in octets."""
+
+    id: str
+    envelope: Envelope
+    queued_at: int
+    size: int
+    recipients: tuple[QueuedRecipient, ...]
+
+
+@attrs.frozen
+class Settlement:
+    """The result of an attempt for one row. `due` is the next attempt (seconds since the epoch) where it is DELAYED."""
+
+    id: int
+    outcome: Outcome
+    due: int = 0
+
+
+class IQueue(Interface):
+    """The durable queue. Everything it is told is on disk when the call returns."""
+
+    store: Any = Attribute("The IMailStore whose mailboxes share this queue's transactions, or None.")
+
+    def new_body(size: int = 0) -> IBodyWriter:
+        """For submit(). `size` is the announced number of octets, 0 when unknown."""
+
+    async def submit(submission: Submission, refusals: Literal["reply", "bounce"] = "bounce") -> Receipt:
+        """Commit body, deposits and queue rows at once. If every recipient is refused nothing is kept. Otherwise, with
+        "bounce", refused deposits become FAILED rows in the same commit, so that their DSN survives a crash; with
+        "reply" the caller tells the client (LMTP). Raises StoreUnavailable."""
+
+    async def due(now: int, limit: int, exclude: Iterable[str] = ()) -> Sequence[QueuedMessage]:
+        """Up to `limit` messages with recipients whose time has come, oldest first, without those under way."""
+
+    async def next_due() -> int | None:
+        """When the earliest row is due, None for an empty queue."""
+
+    async def open(message_id: str) -> IBlobReader:
+        """The octets to relay. Raises MessageGone."""
+
+    async def settle(message_id: str, settlements: Sequence[Settlement], reports: Sequence[Submission] = ()) -> None:
+        """Record outcomes: DELIVERED and FAILED rows go, DELAYED ones wait. `reports` (DSNs) are committed in the same
+        transaction. Rows removed meanwhile by the operator are passed over. A report's refused deposit is dropped."""
+
+    async def messages(limit: int = 1000) -> Sequence[QueuedMessage]:
+        """The queue as it stands, oldest first, for the operator."""
+
+    async def retry(message_ids: Sequence[str]) -> int:
+        """Make rows due now; returns how many messages. An empty sequence means all."""
+
+    async def remove(message_ids: Sequence[str]) -> int:
+        """Drop messages without a DSN; returns how many."""
+
+
+@attrs.frozen
+class Delivery:
+    """What an agent is given: one message for recipients that share agent and target.
+
+    `id` names the message, the same on every attempt; with a `QueuedRecipient.id` it is a delivery id.
+    """
+
+    id: str
+    envelope: Envelope
+    target: str
+    recipients: tuple[QueuedRecipient, ...]
+    body: IBlobReader
+
+
+class IDeliveryAgent(Interface):
+    """Takes messages over to the next hop, a foreign store or a program."""
+
+    async def deliver(delivery: Delivery) -> Mapping[int, Outcome]:
+        """An outcome for every `QueuedRecipient.id`; what is left out, or all when it raises, counts as DELAYED."""
+
+    async def stop() -> None:
+        """Close kept connections."""
+
+
+@attrs.frozen
+class Verdict:
+    """What a policy says. `status` and `text` are for the client when `action` is "reject" or "defer"."""
+
+    action: Literal["accept", "reject", "defer", "discard"] = "accept"
+    status: str = ""
+    text: str = ""
+
+
+ACCEPT = Verdict()
+
+
+class IPolicy(Interface):
+    """Has a say at each step of a transaction. The first verdict other than ACCEPT counts."""
+
+    async def on_connect(origin: Origin) -> Verdict:
+        """Before the greeting."""
+
+    async def on_mail(origin: Origin, envelope: Envelope) -> Verdict:
+        """MAIL FROM."""
+
+    async def on_recipient(origin: Origin, envelope: Envelope, recipient: Address) -> Verdict:
+        """Each RCPT TO."""
+
+    async def on_message(origin: Origin, envelope: Envelope, recipients: Sequence[Address], body: IBody) -> Verdict:
+        """The end of the data, before the commit."""
+
+
+@attrs.frozen
+class Accepted:
+    """A recipient that was accepted at RCPT, and where its mail goes."""
+
+    address: Address
+    routes: tuple[Route, ...]
+
+
+@attrs.frozen
+class Committed:
+    """The answer to the end of data: the id to tell, and one outcome a recipient (as the client named it)."""
+
+    id: str
+    outcomes: Mapping[Address, Outcome]
+
+
+class IPipeline(Interface):
+    """The way in for every message: SMTP, submission, LMTP, and mailhub's own DSNs. Built in delivery/."""
+
+    async def connected(origin: Origin) -> None:
+        """Raises NotPermitted, TemporaryError: say so instead of the greeting."""
+
+    async def sender(origin: Origin, envelope: Envelope, submitter: ISubmitter | None) -> None:
+        """MAIL FROM. Raises NotPermitted (the login does not own the address, a policy rejects), TemporaryError."""
+
+    async def recipient(origin: Origin, envelope: Envelope, address: Address, size: int = 0) -> Accepted:
+        """RCPT TO. Raises NotPermitted (relaying denied), NoSuchUser, OverQuota, TemporaryError."""
+
+    def open_body(origin: Origin, envelope: Envelope, recipients: Sequence[Accepted], size: int = 0) -> IBodyWriter:
+        """DATA: a writer that has the trace header on top and, for submission, mends the header."""
+
+    async def commit(origin: Origin, envelope: Envelope, recipients: Sequence[Accepted], body: IBody) -> Committed:
+        """The end of data; durable on return. For LMTP each recipient has its own outcome; for SMTP, refused
+        recipients get a DSN unless all are refused. Raises MailError when nothing was taken."""
+
+
+# --- The plugin door -----------------------------------------------------------------------------------------------
+
+
+class IHub(Interface):
+    """What a component may use when it is built. Later attributes are set in this order as the graph is built."""
+
+    hostname: str = Attribute("Our name in greetings and trace fields.")
+    domains: frozenset[str] = Attribute("Local domains, A-labels.")
+    environment: Environment = Attribute("Clock, network, resolver, randomness, threads, data folder.")
+    settings: Any = Attribute("The whole configuration, `mailhub.config.Config`.")
+    accounts: IAccounts = Attribute("mailhub's own account table.")
+    queue: IQueue = Attribute("The durable queue.")
+    store: IMailStore = Attribute("The mailbox store.")
+
+
+class IComponentFactory(Interface):
+    """A plugin: makes one kind of component from its table in the configuration.
+
+    Found with `twisted.plugin` in any `twisted/plugins/` folder on the path. `options` is an attrs class: its
+    fields are the allowed keys (a missing default makes a key required), their types are checked.
+    """
+
+    kind: str = Attribute("store, checker, router, agent or policy.")
+    name: str = Attribute("What the configuration calls it.")
+    options: type = Attribute("attrs class of the keys its table may have.")
+
+    def build(options: Any, hub: IHub) -> Any:
+        """The component: IMailStore, ICredentialsChecker, IRouter, IDeliveryAgent or IPolicy."""

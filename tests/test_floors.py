@@ -1,0 +1,119 @@
+"""The floors of docs/architecture.rst hold: no module imports from a higher floor, and there are no import cycles."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "mailhub"
+
+# The longest prefix decides.
+FLOORS = {
+    "mailhub": -2,
+    "mailhub.errors": -1,
+    "mailhub.message": 0,
+    "mailhub.wire": 0,
+    "mailhub.interfaces": 1,
+    "mailhub.threads": 1,
+    "mailhub.store": 2,
+    "mailhub.auth": 2,
+    "mailhub.net": 2,
+    "mailhub.delivery": 3,
+    "mailhub.checks": 3,
+    "mailhub.sieve": 3,
+    "mailhub.protocols": 4,
+    "mailhub.web": 4,
+    "mailhub.config": 5,
+    "mailhub.components": 5,
+    "mailhub.service": 5,
+    "mailhub.tap": 5,
+    "mailhub.demo": 5,
+    "mailhub.builtin": 5,
+    "mailhub.cli": 5,
+    "mailhub.testing": 5,
+}
+# Floor 0 is pure: nothing that waits, knows the time, or touches the machine.
+FORBIDDEN_BELOW_1 = {"twisted", "asyncio", "threading", "socket", "time", "random", "os", "sqlite3", "email"}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = ("mailhub", *path.relative_to(PACKAGE).with_suffix("").parts)
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def floor(module: str) -> int:
+    prefix = module
+    while prefix not in FLOORS:
+        prefix = prefix.rpartition(".")[0]
+        assert prefix, f"{module} stands on no floor"
+    # A new top-level module must be given its floor: only the package itself answers for "mailhub".
+    assert prefix != "mailhub" or module == "mailhub", f"{module} is not in the table of floors"
+    return FLOORS[prefix]
+
+
+def is_type_checking(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def imported(tree: ast.Module) -> set[str]:
+    """Every module imported at run time, wherever in the file the import stands."""
+    names: set[str] = set()
+    pending: list[ast.AST] = list(tree.body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.stmt) and is_type_checking(node):
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        pending.extend(ast.iter_child_nodes(node))
+    return names
+
+
+IMPORTS = {name: imported(ast.parse(path.read_text())) for name, path in MODULES.items()}
+INTERNAL = {name: {n for n in names if n in MODULES and n != name} for name, names in IMPORTS.items()}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_only_from_lower_floors(module: str) -> None:
+    upward = {target for target in INTERNAL[module] if floor(target) > floor(module)}
+    assert not upward, f"{module} imports from above: {sorted(upward)}"
+
+
+@pytest.mark.parametrize("module", sorted(m for m in MODULES if floor(m) <= 0))
+def test_floor_zero_is_pure(module: str) -> None:
+    impure = {n for n in IMPORTS[module] if n.partition(".")[0] in FORBIDDEN_BELOW_1}
+    assert not impure, f"{module} imports {sorted(impure)}"
+
+
+def test_nobody_uses_twisteds_mail_protocols_or_the_email_package() -> None:
+    users = {
+        name
+        for name, names in IMPORTS.items()
+        if any(n.startswith("twisted.mail") or n.partition(".")[0] == "email" for n in names)
+    }
+    assert not users
+
+
+def test_there_are_no_import_cycles() -> None:
+    # Packages' own __init__ files are empty, so an edge to a package is no edge to its modules.
+    remaining = {name: set(targets) for name, targets in INTERNAL.items()}
+    while ready := [name for name, targets in remaining.items() if not targets & remaining.keys()]:
+        for name in ready:
+            del remaining[name]
+    assert not remaining, f"cycles among {sorted(remaining)}"
+
+
+def test_the_reactor_is_named_at_the_roof_only() -> None:
+    users = {name for name, names in IMPORTS.items() if "twisted.internet.reactor" in names}
+    assert all(floor(name) == 5 for name in users), sorted(users)
