@@ -1,0 +1,242 @@
+"""Octet streams: lines with a limit, counted octets, and SMTP's transparent message data (RFC 5321 4.5.2).
+
+Nothing here holds more than its limit of a line, and nothing looks at an octet twice, however the octets are split.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from io import IncrementalNewlineDecoder
+
+_HEAD_OCTETS = 64
+
+
+class LineTooLong(Exception):
+    """A line over the limit was thrown away. `head` is its first 64 octets (a tag may be read from it)."""
+
+    def __init__(self, head: bytes) -> None:
+        self.head = head
+        super().__init__("line too long")
+
+
+class LineBuffer:
+    """Octets received and not yet used, given out as lines or as counted octets.
+
+    A line ends with LF; one CR before it belongs to the ending. A bare LF is accepted because the field's
+    hand-typed and scripted clients send it, and because it cannot smuggle anything here: the octets of message
+    content are never read as commands (content ends at CRLF.CRLF, or is counted). A bare CR stays in the line,
+    where the grammar refuses it.
+
+    `limit` is the longest line in octets, its ending included (at least 64); it may be changed between lines. A
+    longer line is thrown away while it streams in, and reported once, by `LineTooLong`, when its end has come.
+    """
+
+    __slots__ = ("_discarded", "_head", "_octets", "_scanned", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._octets = bytearray()
+        self._scanned = 0
+        self._discarded = 0
+        self._head = b""
+
+    def __len__(self) -> int:
+        """Octets held."""
+        return len(self._octets)
+
+    @property
+    def discarded(self) -> int:
+        """Octets thrown away of the over-long line that is streaming in; 0 when there is none."""
+        return self._discarded
+
+    def feed(self, data: bytes) -> None:
+        """Add octets from the peer."""
+        self._octets += data
+
+    def next_line(self) -> bytes | None:
+        """Take the next line without its ending; None when it is not complete. Raises LineTooLong."""
+        octets = self._octets
+        end = octets.find(b"\n", self._scanned)
+        if end < 0:
+            self._scanned = len(octets)
+            if self._discarded or len(octets) >= self.limit:
+                self._discard(len(octets))
+            return None
+        size = end + 1
+        if self._discarded or size > self.limit:
+            self._discard(size)
+            head, self._head, self._discarded = self._head, b"", 0
+            raise LineTooLong(head)
+        line = bytes(octets[: end - 1 if octets[end - 1 : end] == b"\r" else end])
+        self._remove(size)
+        return line
+
+    def take(self, count: int) -> bytes:
+        """Take at most `count` octets, as many as are here."""
+        octets = self._octets
+        taken = bytes(octets) if count >= len(octets) else bytes(octets[:count])
+        self._remove(len(taken))
+        return taken
+
+    def take_all(self) -> bytes:
+        """Take everything that is here."""
+        return self.take(len(self._octets))
+
+    def drop(self) -> None:
+        """Forget everything, a half-discarded line too (plaintext buffered at STARTTLS)."""
+        self._octets.clear()
+        self._scanned = self._discarded = 0
+        self._head = b""
+
+    def _remove(self, count: int) -> None:
+        del self._octets[:count]
+        self._scanned = 0
+
+    def _discard(self, count: int) -> None:
+        if not self._discarded:
+            self._head = bytes(self._octets[: min(count, _HEAD_OCTETS)])
+        self._discarded += count
+        self._remove(count)
+
+
+class BareLines(Enum):
+    """What is done with message data that has a bare CR, a bare LF or a NUL (RFC 5321 2.3.8 forbids the first two)."""
+
+    REJECT = "reject"
+    NORMALISE = "normalise"
+
+
+class Violation(Enum):
+    """The first offence found in message data; the value is the text for the reply."""
+
+    BARE_CR = "bare CR"
+    BARE_LF = "bare LF"
+    NUL = "NUL"
+
+
+_BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n|\0")
+_OFFENCES = {b"\r": Violation.BARE_CR, b"\n": Violation.BARE_LF, b"\0": Violation.NUL}
+_END = b"\r\n.\r\n"
+_END_PREFIXES = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
+
+
+def normalise_line_endings(octets: bytes) -> bytes:
+    """Bare CR and bare LF become CRLF, NUL is dropped. The caller never splits a CRLF between two calls."""
+    return octets.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n").replace(b"\0", b"")
+
+
+class _LineEndings:
+    """Tells whether pieces of a stream have only CRLF line endings and no NUL; pieces never split a CRLF."""
+
+    __slots__ = ("_decoder",)
+
+    def __init__(self) -> None:
+        # The standard library's universal-newline decoder keeps the set of line endings seen, at memory speed.
+        self._decoder = IncrementalNewlineDecoder(None, translate=False)
+
+    def clean(self, piece: bytes) -> bool:
+        self._decoder.decode(piece.decode("latin-1"), final=True)
+        return self._decoder.newlines in (None, "\r\n") and b"\0" not in piece
+
+
+class DataDecoder:
+    """The octets after 354 -> the message (RFC 5321 4.5.2): the dot stuffing removed, the end found.
+
+    Only CRLF.CRLF on the wire ends the data (an empty message is .CRLF at once); no bare CR or LF takes part in it, in
+    either policy, and only a dot after CRLF is unstuffed. With REJECT, nothing is given out from the first offence on,
+    and the data is consumed to its true end. With NORMALISE, offences are repaired in what is given out. In both,
+    `violation` is the first offence.
+    """
+
+    __slots__ = ("_endings", "_first", "_held", "_policy", "ended", "rest", "violation")
+
+    def __init__(self, policy: BareLines) -> None:
+        self._policy = policy
+        self._endings = _LineEndings()
+        self._held = b"\r\n"  # The end of the command line before: a dot may be the very first octet.
+        self._first = True
+        self.ended = False
+        self.rest = b""
+        self.violation: Violation | None = None
+
+    def feed(self, data: bytes) -> bytes:
+        """Give back what these octets add to the message. Once `ended` is true, `rest` is what followed the end."""
+        if self.ended:
+            raise RuntimeError("the data has ended")
+        data = self._held + data
+        dot = data.find(b"\r\n.")
+        end = data.find(_END, dot) if dot >= 0 else -1
+        if end >= 0:
+            self.ended = True
+            self.rest = data[end + len(_END) :]
+            piece = data[: end + 2]
+        else:
+            piece, self._held = _hold_back(data)
+        return self._given_out(piece, stuffed=dot >= 0) if piece else b""
+
+    def _given_out(self, piece: bytes, stuffed: bool) -> bytes:
+        rejecting = self._policy is BareLines.REJECT
+        if rejecting and self.violation:
+            return b""
+        clean = self._endings.clean(piece)
+        if not clean:
+            offence = _BARE.search(piece)
+            if offence is not None:
+                self.violation = self.violation or _OFFENCES[offence[0]]
+                piece = piece[: offence.start()] if rejecting else piece
+        if stuffed:
+            piece = piece.replace(b"\r\n.", b"\r\n")
+        if self._first:
+            self._first = False
+            piece = piece[2:]
+        return piece if clean or rejecting else normalise_line_endings(piece)
+
+
+def _hold_back(data: bytes) -> tuple[bytes, bytes]:
+    """Split off the longest ending that may be the start of the end of data."""
+    for prefix in _END_PREFIXES:
+        if data.endswith(prefix):
+            return data[: -len(prefix)], prefix
+    return data, b""
+
+
+class DotStuffer:
+    """A message -> the octets after 354, or a multi-line POP3 response (RFC 5321 4.5.2, RFC 1939 3).
+
+    With `normalise`, bare CR, bare LF and NUL are repaired on the way (a next hop may take `LF.LF` for the end).
+    """
+
+    __slots__ = ("_held", "_normalise", "_tail")
+
+    def __init__(self, *, normalise: bool = False) -> None:
+        self._normalise = normalise
+        self._held = b""
+        self._tail = b"\r\n"  # The last two octets given out.
+
+    def feed(self, data: bytes) -> bytes:
+        """Give back the octets to send for these octets of the message."""
+        if self._normalise:
+            data = self._held + data
+            self._held = b"\r" if data.endswith(b"\r") else b""
+            data = data[:-1] if self._held else data
+            if not _LineEndings().clean(data):
+                data = normalise_line_endings(data)
+        return self._stuffed(data)
+
+    def finish(self) -> bytes:
+        """Give back the ending: CRLF when the message has none, and the line with the dot."""
+        if self._held:
+            self._held = b""
+            return self._stuffed(b"\r\n") + b".\r\n"
+        if self._tail == b"\r\n":
+            return b".\r\n"
+        return b"\n.\r\n" if self._tail.endswith(b"\r") else b"\r\n.\r\n"
+
+    def _stuffed(self, data: bytes) -> bytes:
+        if not data:
+            return b""
+        tail = self._tail
+        joined = tail + data
+        self._tail = joined[-2:]
+        return joined.replace(b"\r\n.", b"\r\n..")[len(tail) :]
