@@ -52,7 +52,7 @@ class Address:
 
     @property
     def key(self) -> str:
-        """The same text for every way to write one mailbox: case, normal form and A-/U-label do not matter."""
+        """The same text for every way to write one mailbox: case, normal form, A-/U-label do not matter."""
         return f"{fold_local(self.local)}@{self.ascii_domain}"
 
     @property

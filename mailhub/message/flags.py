@@ -1,4 +1,4 @@
-"""Message flags (RFC 9051 2.3.2): a `frozenset[str]` of system flags and keywords: {"\\\\Seen", "$Forwarded"}."""
+"""Message flags (RFC 9051 2.3.2): a `frozenset[str]`, e.g. {"\\\\Seen", "$Forwarded"}."""
 
 from __future__ import annotations
 
