@@ -1,0 +1,165 @@
+"""Runs the wire machine of one service on Twisted transports: makes connections, counts them, ends them.
+
+The contract for sessions and machines is in `mailhub.net.link`, what happens on one connection in
+`mailhub.net.connection`; both can be had from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_address
+from random import Random
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mailhub.net.connection import Connection, address_text
+from mailhub.net.link import Disconnected, DriverLimits, Job, Link, Machine, Session
+
+__all__ = [
+    "Connection",
+    "Disconnected",
+    "DriverFactory",
+    "DriverLimits",
+    "Job",
+    "Link",
+    "Machine",
+    "Session",
+]
+
+log = Logger(namespace="mailhub.net")
+
+
+@implementer(IProtocol)
+@attrs.define(eq=False)
+class Refusal:
+    """Turns a connection away that is one too many."""
+
+    _octets: bytes
+    transport: Any = None
+
+    def makeConnection(self, transport: Any) -> None:
+        self.transport = transport
+        if self._octets:
+            transport.write(self._octets)
+            transport.loseConnection()
+        else:
+            transport.abortConnection()
+
+    def connectionMade(self) -> None:
+        """Part of IProtocol; makeConnection() has done it."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Not listened to."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        """That is all."""
+
+
+@implementer(IProtocolFactory)
+@attrs.define(eq=False)
+class DriverFactory:
+    """Makes connections of one service, counts them, and ends them in good order.
+
+    `tls` is what `transport.startTLS` takes; with `implicit_tls` the transport speaks TLS already (see
+    `mailhub.net.listen`). `refusal` is what a connection too many is told (a whole line) before it is closed.
+    """
+
+    make_session: Callable[[Link], Session]
+    clock: IReactorTime
+    random: Random
+    service: str = ""
+    tls: Any = None
+    implicit_tls: bool = False
+    limits: DriverLimits = attrs.field(factory=DriverLimits)
+    refusal: bytes = b""
+    sessions: set[Connection] = attrs.field(init=False, factory=set)
+    _per_address: dict[str, int] = attrs.field(init=False, factory=dict)
+    _connections: int = attrs.field(init=False, default=0)
+    _prefix: str = attrs.field(init=False, default="")
+    _made: int = attrs.field(init=False, default=0)
+    _stopping: bool = attrs.field(init=False, default=False)
+    _empty: Deferred[None] | None = attrs.field(init=False, default=None)
+
+    def __attrs_post_init__(self) -> None:
+        self._prefix = "".join(self.random.choices("bcdfghjkmnpqrstvwxyz", k=5))
+
+    def doStart(self) -> None:
+        """A port listens."""
+
+    def doStop(self) -> None:
+        """A port does not listen any more."""
+
+    def buildProtocol(self, addr: IAddress | None) -> IProtocol:
+        """A connection, or a refusal when there are too many."""
+        peer = address_text(addr)
+        if self._stopping or self._full(peer):
+            log.info("connection refused: service={service} peer=[{peer}]", service=self.service, peer=peer)
+            return Refusal(b"" if self.implicit_tls else self.refusal)
+        self._made += 1
+        return Connection(self, peer, f"{self._prefix}{self._made}")
+
+    def _full(self, peer: str) -> bool:
+        if self._connections >= self.limits.connections:
+            return True
+        if not self.limits.count_loopback and _is_loopback(peer):
+            return False
+        return self._per_address.get(peer, 0) >= self.limits.connections_per_address
+
+    def opened(self, connection: Connection) -> None:
+        """Count it."""
+        self.sessions.add(connection)
+        self._connections += 1
+        self._per_address[connection.peer] = self._per_address.get(connection.peer, 0) + 1
+
+    def gone(self, connection: Connection) -> None:
+        """Its address has room for another."""
+        self._connections -= 1
+        left = self._per_address.pop(connection.peer) - 1
+        if left:
+            self._per_address[connection.peer] = left
+
+    def ended(self, connection: Connection) -> None:
+        """Its session is over; stop() may be waiting for that."""
+        self.sessions.discard(connection)
+        if not self.sessions and self._empty is not None:
+            empty, self._empty = self._empty, None
+            empty.callback(None)
+
+    async def stop(self, grace_seconds: float = 5.0) -> None:
+        """Turn away newcomers, say farewell to everyone, and wait; after the grace time cut what is left."""
+        self._stopping = True
+        for connection in tuple(self.sessions):
+            connection.leave()
+        if not self.sessions:
+            return
+        self._empty = Deferred()
+        timer = self.clock.callLater(grace_seconds, self._cut)
+        await self._empty
+        if timer.active():
+            timer.cancel()
+
+    def _cut(self) -> None:
+        for connection in tuple(self.sessions):
+            connection.abort()
+            connection.cancel()
+        self.clock.callLater(1.0, self._give_up)
+
+    def _give_up(self) -> None:
+        """A handler that cannot even be cancelled must not keep the process from ending."""
+        if self._empty is not None:
+            log.warn("sessions left at stop: service={service} n={n}", service=self.service, n=len(self.sessions))
+            empty, self._empty = self._empty, None
+            empty.callback(None)
+
+
+def _is_loopback(peer: str) -> bool:
+    try:
+        return not peer or ip_address(peer.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
