@@ -15,6 +15,7 @@ import attrs
 
 from mailhub.message.flags import Flags
 from mailhub.wire.imap.sets import SequenceSet
+from mailhub.wire.sasl import PlainCredentials
 
 
 @attrs.frozen
@@ -53,13 +54,10 @@ class StartTls(Command):
 class Login(Command):
     """LOGIN (6.2.3), or a finished AUTHENTICATE (6.2.2). `ok` enters the authenticated state, with a CAPABILITY code.
 
-    `mechanism` is "LOGIN" for the command, else "SASL " and the mechanism's name. `authorization_id` is empty unless
-    the client asked to act as another user.
+    `mechanism` is "LOGIN" for the command, else "SASL " and the mechanism's name.
     """
 
-    user: str
-    password: str = attrs.field(repr=False)
-    authorization_id: str = ""
+    credentials: PlainCredentials
     mechanism: str = "LOGIN"
 
 

@@ -1,0 +1,177 @@
+"""Mailbox names: their form on the wire, the rules for new ones, and LIST's patterns (RFC 3501 5.1, 5.1.3, 6.3.8).
+
+Inside the house a name is a `str` with "/" between levels; the first level INBOX is always in capitals.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+
+from mailhub.errors import InvalidMailboxName
+
+DELIMITER = "/"
+INBOX = "INBOX"
+LEVEL_LIMIT = 255  # octets of UTF-8 in one level
+NAME_LIMIT = 1000  # octets of UTF-8 in all
+DEPTH_LIMIT = 32  # levels
+
+_DIRECT = re.compile(rb"[\x20-\x25\x27-\x7e]+")
+_SHIFTED = re.compile(rb"&([A-Za-z0-9+,]*)-")
+_ENCODE = re.compile("&|[^\x20-\x7e]+")
+
+
+# --- modified UTF-7 (5.1.3) ------------------------------------------------------------------------------------------
+
+
+def decode(octets: bytes) -> str:
+    """Read modified UTF-7, strictly: what `encode` would not write is refused, so that a name has one form.
+
+    Raises InvalidMailboxName. INBOX is put in capitals.
+    """
+    if octets.isascii() and b"&" not in octets and _DIRECT.fullmatch(octets):
+        return normalise(octets.decode())
+    parts: list[str] = []
+    position = 0
+    while position < len(octets):
+        pattern, read = (_SHIFTED, _read_shifted) if octets[position] == 0x26 else (_DIRECT, bytes.decode)
+        match = pattern.match(octets, position)
+        if match is None:
+            raise InvalidMailboxName("Mailbox name is not in modified UTF-7")
+        parts.append(read(match[0]))
+        position = match.end()
+    text = "".join(parts)
+    # Two shifts in a row, a shift for printable ASCII, spare bits: all have another, shorter form.
+    if encode(text) != octets:
+        raise InvalidMailboxName("Mailbox name is not in modified UTF-7")
+    return normalise(text)
+
+
+def encode(name: str) -> bytes:
+    """Write modified UTF-7. Raises InvalidMailboxName for a lone surrogate."""
+    return _ENCODE.sub(_shift, name).encode()
+
+
+def _read_shifted(shifted: bytes) -> str:
+    digits = shifted[1:-1].replace(b",", b"/")
+    if not digits:
+        return "&"
+    try:
+        return binascii.a2b_base64(digits + b"=" * (-len(digits) % 4)).decode("utf-16-be")
+    except ValueError:
+        raise InvalidMailboxName("Mailbox name is not in modified UTF-7") from None
+
+
+def _shift(match: re.Match[str]) -> str:
+    if match[0] == "&":
+        return "&-"
+    try:
+        octets = match[0].encode("utf-16-be")
+    except UnicodeEncodeError:
+        raise InvalidMailboxName("Mailbox name has a lone surrogate") from None
+    digits = binascii.b2a_base64(octets, newline=False).rstrip(b"=").replace(b"/", b",")
+    return f"&{digits.decode()}-"
+
+
+# --- rules -----------------------------------------------------------------------------------------------------------
+
+
+def normalise(name: str) -> str:
+    """Put a first level INBOX in capitals: it means the same in any case (5.1)."""
+    if name[:5].upper() == INBOX and name[5:6] in ("", DELIMITER):
+        return INBOX + name[5:]
+    return name
+
+
+def check(name: str) -> None:
+    """Whether a new mailbox may have this name. Raises InvalidMailboxName with the reason.
+
+    Refused besides the bounds: control characters and separators (a listing could not show them), empty levels (the
+    hierarchy would have two spellings), `.` and `..` (a backend may use files), `*` and `%` (LIST could not ask for
+    them), and a leading `#` (5.1.1 keeps it for namespaces).
+    """
+    if not name or len(name.encode("utf-8", "surrogatepass")) > NAME_LIMIT:
+        raise InvalidMailboxName(f"Mailbox name must have 1 to {NAME_LIMIT} octets")
+    if any(character in "*%" or unicodedata.category(character) in _REFUSED for character in name):
+        raise InvalidMailboxName("Mailbox name has a character that is not allowed")
+    if name.startswith("#"):
+        raise InvalidMailboxName("Mailbox name must not begin with #")
+    levels = name.split(DELIMITER)
+    if len(levels) > DEPTH_LIMIT:
+        raise InvalidMailboxName(f"Mailbox name has more than {DEPTH_LIMIT} levels")
+    for level in levels:
+        if level in ("", ".", "..") or len(level.encode()) > LEVEL_LIMIT:
+            raise InvalidMailboxName(
+                f"Each level of a mailbox name must have 1 to {LEVEL_LIMIT} octets and not be . or .."
+            )
+
+
+# Control, surrogate, line separator, paragraph separator.
+_REFUSED = frozenset({"Cc", "Cs", "Zl", "Zp"})
+
+
+def ancestors(name: str) -> Iterator[str]:
+    """The names above this one, the nearest last: a, a/b of a/b/c."""
+    position = name.find(DELIMITER)
+    while position >= 0:
+        yield name[:position]
+        position = name.find(DELIMITER, position + 1)
+
+
+# --- patterns (6.3.8) ------------------------------------------------------------------------------------------------
+
+
+class Pattern:
+    """What LIST and LSUB ask for: any of `patterns`, each after `reference`. `*` is any text, `%` any within a level.
+
+    Matching is linear in the name: all positions in the pattern are followed at once, as bits of a number.
+    """
+
+    def __init__(self, reference: str, patterns: Iterable[str]) -> None:
+        self._matchers = [_Matcher(normalise(reference + pattern)) for pattern in patterns]
+
+    def matches(self, name: str) -> bool:
+        """Whether one of the patterns matches the whole name."""
+        return any(matcher.matches(name) for matcher in self._matchers)
+
+
+class _Matcher:
+    """One pattern. Bit i of the state says: the first i elements have matched what was read so far."""
+
+    def __init__(self, pattern: str) -> None:
+        elements = _WILDCARDS.sub(lambda run: "*" if "*" in run[0] else "%", pattern)
+        self._any = elements == "*"
+        self._literals: dict[str, int] = {}
+        self._stars = self._percents = 0
+        for index, element in enumerate(elements):
+            if element == "*":
+                self._stars |= 1 << index
+            elif element == "%":
+                self._percents |= 1 << index
+            else:
+                self._literals[element] = self._literals.get(element, 0) | 1 << index
+        self._final = 1 << len(elements)
+
+    def matches(self, name: str) -> bool:
+        if self._any:
+            return True
+        state = self._past_wildcards(1)
+        inbox = 5 if normalise(name)[:6] in (INBOX, INBOX + DELIMITER) else 0
+        for position, character in enumerate(name):
+            literal = self._literals.get(character, 0)
+            if position < inbox:
+                literal |= self._literals.get(character.lower(), 0)
+            staying = state & (self._stars if character == DELIMITER else self._stars | self._percents)
+            state = self._past_wildcards((state & literal) << 1 | staying)
+            if not state:
+                return False
+        return bool(state & self._final)
+
+    def _past_wildcards(self, state: int) -> int:
+        """A wildcard may match nothing; two never stand side by side."""
+        return state | (state & (self._stars | self._percents)) << 1
+
+
+_WILDCARDS = re.compile("[*%]{2,}")
