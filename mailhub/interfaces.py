@@ -317,12 +317,16 @@ class IAuthenticator(Interface):
 # --- Transport: queue, routing, delivery ---------------------------------------------------------------------------
 
 
+# Not a delivery agent: the recipient of such a route is an alias target, and the routers are asked again for it.
+ALIAS = "alias"
+
+
 @attrs.frozen
 class Route:
     """Where mail for one recipient goes next.
 
-    `agent` names a delivery agent ("store", "smtp", "lmtp", a plugin's); `target` is the account for "store", else
-    `host[:port]`, or "" for "by MX". `recipient` is the address after aliasing.
+    `agent` names a delivery agent ("store", "smtp", "lmtp", a plugin's) or is `ALIAS`; `target` is the account for
+    "store", else `host[:port]`, or "" for "by MX". `recipient` is the address after aliasing.
     """
 
     agent: str
@@ -334,8 +338,8 @@ class IRouter(Interface):
     """Says where recipients go. Routers are asked in turn; the first that knows answers."""
 
     async def route(recipient: Address) -> Sequence[Route] | None:
-        """None: not mine, ask the next. Several routes: an alias. Raises NoSuchUser for a local domain without that
-        user, TemporaryError."""
+        """None: not mine, ask the next. Several routes: a list, or aliases (agent `ALIAS`). Raises NoSuchUser for a
+        local domain without that user, TemporaryError."""
 
 
 @attrs.frozen
@@ -473,7 +477,10 @@ class IDeliveryAgent(Interface):
 
 @attrs.frozen
 class Verdict:
-    """What a policy says. `status` and `text` are for the client when `action` is "reject" or "defer"."""
+    """What a policy says. `status` and `text` are for the client when `action` is "reject" or "defer".
+
+    "discard" pretends to accept a recipient or a message; before the first recipient it counts as "reject".
+    """
 
     action: Literal["accept", "reject", "defer", "discard"] = "accept"
     status: str = ""
