@@ -1,0 +1,300 @@
+"""What one session believes about its selected mailbox, and what it has to be told next.
+
+Sequence numbers exist here and nowhere else. Changes arrive at any time through `apply`; the client hears of them
+only when `updates` is called, so that EXPUNGE can never come while a command is under way that counts messages
+(RFC 3501 7.4.1).
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import islice
+
+from mailhub.message.flags import RECENT, SEEN, Flags, render
+from mailhub.message.record import Added, Change, Entry, Expunged, FlagChange, FlagsChanged
+from mailhub.wire.imap.sets import SequenceSet
+
+Row = tuple[int, Entry, bytes]
+Slices = Sequence[tuple[int, int]]
+Mailbox = tuple[str, str, int]
+
+UPDATE_LINES = 4096
+MARK_LIMIT = 100_000
+# Below this many gaps it is cheaper to cut them out of the columns one by one than to copy the columns.
+_CUT_LIMIT = 32
+
+
+class NoSuchNumber(ValueError):
+    """A message sequence number is greater than the number of messages (RFC 3501 9, seq-number): answer BAD."""
+
+
+@lru_cache(maxsize=1024)
+def _render_recent(flags: Flags) -> bytes:
+    return render(flags | {RECENT})
+
+
+class RecentMarks:
+    """Which messages no session has been told of yet (\\Recent, RFC 3501 2.3.2), shared by all sessions of a process.
+
+    Kept in memory alone: for a mailbox that is not known here, the messages without \\Seen count as recent, since
+    they might be ("if it is not possible to determine [...] that message SHOULD be considered recent").
+    """
+
+    def __init__(self, limit: int = MARK_LIMIT) -> None:
+        self._limit = limit
+        self._marks: OrderedDict[Mailbox, int] = OrderedDict()
+
+    def mark(self, mailbox: Mailbox) -> int | None:
+        """The first UID that no session has been told of; None if that is not known."""
+        return self._marks.get(mailbox)
+
+    def claim(self, mailbox: Mailbox, entries: Sequence[Entry], *, keep: bool = False) -> set[int]:
+        """UIDs among `entries` (ascending) that are recent for a session which is told of them now.
+
+        No other session gets them afterwards, unless `keep` (EXAMINE changes nothing).
+        """
+        mark = self._marks.get(mailbox)
+        if mark is None:
+            recent = {entry.uid for entry in entries if SEEN not in entry.flags}
+        else:
+            recent = {entry.uid for entry in entries[bisect_left(entries, (mark,)) :]}
+        if not keep:
+            self._move(mailbox, max(mark or 1, entries[-1].uid + 1 if entries else 1))
+        return recent
+
+    def _move(self, mailbox: Mailbox, mark: int) -> None:
+        self._marks[mailbox] = mark
+        self._marks.move_to_end(mailbox)
+        if len(self._marks) > self._limit:
+            self._marks.popitem(last=False)
+
+
+class View:
+    """The messages of the selected mailbox as this session counts them.
+
+    `position` is the sequence number less one. Columns, not rows: 12 octets a message beside the shared `Entry`.
+    """
+
+    def __init__(self, entries: Iterable[Entry], claim: Callable[[Sequence[Entry]], set[int]] | None = None) -> None:
+        self._entries = list(entries)
+        self._uids = array("I", (entry.uid for entry in self._entries))
+        self._claim = claim or (lambda entries: set())
+        self._recent = self._claim(self._entries)
+        self._recent_told = len(self._recent)
+        self._added: dict[int, Entry] = {}
+        self._gone: set[int] = set()
+        # Flags the client believes in, of those messages where they are others now.
+        self._believed: dict[int, Flags] = {}
+
+    def __len__(self) -> int:
+        return len(self._uids)
+
+    @property
+    def recent(self) -> int:
+        """How many messages are recent in this session."""
+        return len(self._recent)
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """Rows in sequence order, those that are gone but not reported among them."""
+        return self._entries
+
+    @property
+    def uids(self) -> Sequence[int]:
+        """UIDs in sequence order."""
+        return self._uids
+
+    @property
+    def gone(self) -> frozenset[int] | set[int]:
+        """UIDs expunged elsewhere of which the client does not know yet."""
+        return self._gone
+
+    def is_recent(self, uid: int) -> bool:
+        """Whether the message is recent in this session."""
+        return uid in self._recent
+
+    def pending(self) -> bool:
+        """Whether `updates(expunge=True)` has something to say."""
+        return bool(self._added or self._gone or self._believed or len(self._recent) != self._recent_told)
+
+    def position(self, uid: int) -> int | None:
+        """Where a UID stands, None if the client has not been told of it or not any more."""
+        position = bisect_left(self._uids, uid)
+        return position if position < len(self._uids) and self._uids[position] == uid else None
+
+    # --- what others do ----------------------------------------------------------------------------------------------
+
+    def apply(self, change: Change) -> None:
+        """Take note of a change. The same one may come twice, or again after it was in the rows at the start."""
+        if isinstance(change, Added):
+            self._add(change.entries)
+        elif isinstance(change, FlagsChanged):
+            for entry in change.entries:
+                self._change(entry)
+        elif isinstance(change, Expunged):
+            self._expunge(change.uids)
+
+    def _add(self, entries: Iterable[Entry]) -> None:
+        last = self._uids[-1] if self._uids else 0
+        for entry in entries:
+            if entry.uid > last:
+                self._added.setdefault(entry.uid, entry)
+
+    def _change(self, entry: Entry) -> None:
+        uid = entry.uid
+        if uid in self._added:
+            self._added[uid] = max(entry, self._added[uid], key=_modseq)
+            return
+        position = self.position(uid)
+        if position is None or uid in self._gone:
+            return
+        old = self._entries[position]
+        if entry.modseq > old.modseq:
+            self._entries[position] = entry
+            self._compare(uid, self._believed.get(uid, old.flags), entry.flags)
+
+    def _compare(self, uid: int, believed: Flags, flags: Flags) -> None:
+        if believed == flags:
+            self._believed.pop(uid, None)
+        else:
+            self._believed[uid] = believed
+
+    def _expunge(self, uids: Iterable[int]) -> None:
+        for uid in uids:
+            self._believed.pop(uid, None)
+            if not self._added.pop(uid, None) and self.position(uid) is not None:
+                self._gone.add(uid)
+
+    # --- what the client says ----------------------------------------------------------------------------------------
+
+    def find(self, numbers: SequenceSet, *, by_uid: bool) -> list[tuple[int, int]]:
+        """The half-open ranges of positions a set means. Raises NoSuchNumber.
+
+        UIDs that do not exist are passed over (RFC 3501 6.4.8). `N:*` always means the last message at least; in an
+        empty mailbox it means nothing, so that a client may fetch `1:*` there.
+        """
+        if by_uid:
+            return numbers.slices(self._uids)
+        count = len(self._uids)
+        if numbers.ranges and numbers.ranges[-1][1] > count:
+            raise NoSuchNumber(f"There are only {count} messages")
+        return [(low - 1, min(high, count)) for low, high in numbers.resolve(count)]
+
+    def present(self, slices: Slices) -> list[int]:
+        """UIDs at these positions, without messages that are gone."""
+        uids = [uid for start, stop in slices for uid in self._uids[start:stop]]
+        return [uid for uid in uids if uid not in self._gone] if self._gone else uids
+
+    def rows(self, positions: Iterable[int]) -> list[Row]:
+        """Sequence number, row and rendered flags of the messages at these positions that are not gone."""
+        entries, gone, recent = self._entries, self._gone, self._recent
+        if not gone and not recent:
+            return [(p + 1, entries[p], render(entries[p].flags)) for p in positions]
+        return [
+            (p + 1, entry, _render_recent(entry.flags) if entry.uid in recent else render(entry.flags))
+            for p in positions
+            if (entry := entries[p]).uid not in gone
+        ]
+
+    def told(self, uids: Iterable[int]) -> None:
+        """The client is told the flags of these messages as they are now."""
+        if self._believed:
+            for uid in uids:
+                self._believed.pop(uid, None)
+
+    def assume(self, uids: Iterable[int], change: FlagChange) -> None:
+        """The client believes that its own silent change was made, and knows of nothing else (RFC 3501 6.4.6).
+
+        Where a message came out differently because another session changed it too, its flags stay to be told.
+        """
+        for uid in uids:
+            position = self.position(uid)
+            if position is not None and uid not in self._gone:
+                flags = self._entries[position].flags
+                self._compare(uid, change.apply(self._believed.get(uid, flags)), flags)
+
+    # --- what the client hears ---------------------------------------------------------------------------------------
+
+    def updates(self, *, expunge: bool, limit: int = UPDATE_LINES) -> bytes:
+        """The next untagged responses; nothing when there are no more.
+
+        First EXPUNGE if it is allowed now, then EXISTS and RECENT, then the flags of up to `limit` messages.
+        """
+        lines: list[bytes] = []
+        if expunge and self._gone:
+            lines += self._take_gone()
+        if self._added:
+            self._take_added()
+            lines.append(b"* %d EXISTS\r\n" % len(self._uids))
+            lines.append(self._take_recent())
+        elif len(self._recent) != self._recent_told:
+            lines.append(self._take_recent())
+        if self._believed:
+            lines += self._take_flags(limit)
+        return b"".join(lines)
+
+    def _take_gone(self) -> list[bytes]:
+        """The last ones first, so that no number shifts another (the order is free)."""
+        removed, self._gone = self._gone, set()
+        positions = [bisect_left(self._uids, uid) for uid in sorted(removed)]
+        self._recent -= removed
+        runs = _runs(positions)
+        if len(runs) <= _CUT_LIMIT:
+            for start, stop in reversed(runs):
+                del self._uids[start:stop], self._entries[start:stop]
+        else:
+            self._entries = [entry for entry in self._entries if entry.uid not in removed]
+            self._uids = array("I", (entry.uid for entry in self._entries))
+        return [b"* %d EXPUNGE\r\n" % (position + 1) for position in reversed(positions)]
+
+    def _take_added(self) -> None:
+        entries = sorted(self._added.values())
+        self._added = {}
+        self._recent |= self._claim(entries)
+        self._entries += entries
+        self._uids.extend(entry.uid for entry in entries)
+
+    def _take_recent(self) -> bytes:
+        self._recent_told = len(self._recent)
+        return b"* %d RECENT\r\n" % self._recent_told
+
+    def _take_flags(self, limit: int) -> list[bytes]:
+        uids = sorted(islice(self._believed, limit))
+        for uid in uids:
+            del self._believed[uid]
+        positions = (bisect_left(self._uids, uid) for uid in uids)
+        return [b"* %d FETCH (UID %d FLAGS %b)\r\n" % (n, entry.uid, flags) for n, entry, flags in self.rows(positions)]
+
+
+def batches(slices: Slices, size: int) -> Iterator[list[int]]:
+    """The positions of `slices` in lists of `size` at most."""
+    batch: list[int] = []
+    for start, stop in slices:
+        while start < stop:
+            end = min(stop, start + size - len(batch))
+            batch.extend(range(start, end))
+            start = end
+            if len(batch) == size:
+                yield batch
+                batch = []
+    if batch:
+        yield batch
+
+
+def _runs(positions: Sequence[int]) -> list[tuple[int, int]]:
+    """Ascending positions as half-open runs."""
+    runs: list[tuple[int, int]] = []
+    for position in positions:
+        if runs and runs[-1][1] == position:
+            runs[-1] = (runs[-1][0], position + 1)
+        else:
+            runs.append((position, position + 1))
+    return runs
+
+
+def _modseq(entry: Entry) -> int:
+    return entry.modseq
