@@ -1,0 +1,57 @@
+# mailhub from a fresh checkout.
+#
+#   make demo    install and run a demo on this machine: two domains, two accounts, every service
+#   make test    install and run everything: lint, types, unit tests, real processes and real mail clients
+#   make lint    ruff and mypy only
+#   make bench   the benchmarks: CPU per unit of work
+#   make clean   remove what the above made (the demo's mail too)
+#
+# PYTHON=python3.12 chooses the interpreter; VENV=folder puts the virtual environment elsewhere.
+# ARGS="-k smtp" is handed to pytest.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+WORKERS ?= 2
+BENCHMARKS := $(filter-out benchmarks/__init__.py,$(wildcard benchmarks/*.py))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean clients
+
+help:
+	@sed -n '3,10s/^# \{0,1\}//p' Makefile
+
+$(BIN)/python:
+	@PYTHON="$(PYTHON)" .ci/venv "$(VENV)"
+
+# Editable, so that a change of the code needs no new install; a change of the packaging does.
+$(VENV)/.installed: setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-dev: setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+demo: $(VENV)/.installed
+	@$(BIN)/python -m mailhub.demo demo
+	@MAILHUB_CONFIG=demo/mailhub.toml exec $(BIN)/twistd --pidfile=demo/twistd.pid -ny mailhub.tac
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clients:
+	@.ci/clients
+
+test: lint clients
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+bench: $(VENV)/.installed-dev
+	@for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) demo build dist mailhub.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -f twisted/plugins/dropin.cache

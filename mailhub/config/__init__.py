@@ -1,0 +1,1 @@
+"""The configuration: one TOML file, read once, as frozen values. `settings.load` is the way in."""

@@ -1,0 +1,106 @@
+"""Checks of single values. Each raises ValueError with the text that follows file, table and key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from twisted.internet.endpoints import quoteStringArgument, serverFromString
+
+from mailhub.message.address import Address, parse_domain, parse_local, to_ascii
+
+Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+
+def between(low: int, high: int) -> Validator:
+    """A number within both bounds."""
+
+    def check(instance: object, field: attrs.Attribute[Any], value: float) -> None:
+        if not low <= value <= high:
+            raise ValueError(f"must be from {low} to {high}, not {value}")
+
+    return check
+
+
+def bounded(default: int, low: int, high: int) -> Any:
+    """A field for a whole number with a default and bounds."""
+    return attrs.field(default=default, validator=between(low, high))
+
+
+def each(low: int, high: int) -> Validator:
+    """A list of at least one whole number, all within both bounds."""
+
+    def check(instance: object, field: attrs.Attribute[Any], value: tuple[int, ...]) -> None:
+        if not value or not all(low <= number <= high for number in value):
+            raise ValueError(f"must be a list of whole numbers from {low} to {high}")
+
+    return check
+
+
+def separator(instance: object, field: attrs.Attribute[Any], value: str) -> None:
+    """What may stand between user and +detail."""
+    if len(value) > 1 or value in ("@", '"', "\\", ".", " "):
+        raise ValueError('must be one character such as "+", or "" for none')
+
+
+def domain(text: str) -> str:
+    """A domain name as A-labels, in lower case."""
+    try:
+        name = parse_domain(text)
+    except ValueError as error:
+        raise ValueError(f'"{text}" is not a domain name: {error}') from None
+    if name.startswith("["):
+        raise ValueError(f'"{text}" is an address literal, not a domain name')
+    return name if name.isascii() else to_ascii(name)
+
+
+def domain_or_none(text: str) -> str:
+    """The same, but "" is kept."""
+    return text and domain(text)
+
+
+def domains(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Domain names as A-labels."""
+    return tuple(domain(text) for text in texts)
+
+
+def address(text: str) -> str:
+    """A whole mail address, in its canonical text."""
+    try:
+        return str(Address.parse(text))
+    except ValueError as error:
+        raise ValueError(f'"{text}" is not a mail address: {error}') from None
+
+
+def alias(text: str) -> str:
+    """What an alias may stand for: `user@domain`, `@domain` (all others of a domain) or `user` (in every domain)."""
+    try:
+        if text.startswith("@"):
+            return "@" + domain(text[1:])
+        return str(Address.parse(text)) if "@" in text else parse_local(text)
+    except ValueError as error:
+        raise ValueError(f'"{text}" is not an address, an "@domain" or a local part: {error}') from None
+
+
+def endpoint(text: str) -> str:
+    """A Twisted server endpoint string, checked without listening."""
+    if text.startswith("systemd:"):
+        return text  # its sockets are there only when systemd starts us
+    try:
+        # No endpoint touches the reactor before it listens.
+        serverFromString(None, text)  # type: ignore[no-untyped-call]
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise ValueError(
+            f'"{text}" is not an endpoint such as "tcp:25" or "tcp:25:interface=127.0.0.1": {reason}'
+        ) from None
+    return text
+
+
+def endpoint_in(folder: str, text: str) -> str:
+    """The same endpoint with a relative socket path made absolute."""
+    if text.startswith("unix:") and not text.startswith(("unix:/", "unix:address=")):
+        quoted: str = quoteStringArgument(folder)  # type: ignore[no-untyped-call]
+        return f"unix:{quoted}/{text[5:]}"
+    return text

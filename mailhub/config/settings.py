@@ -1,0 +1,273 @@
+"""Everything that can be configured, and its defaults.
+
+Each field is a key of the file; docs/configuration.rst says what for.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+
+from mailhub.config import rules
+from mailhub.config.reader import Place, convert, read
+from mailhub.config.rules import bounded
+from mailhub.errors import ConfigurationError
+
+FILE_LIMIT = 4 * 1024 * 1024  # octets
+KINDS = ("store", "checker", "router", "policy", "agent")
+_DAY = 86400
+_GIB = 1 << 30
+
+
+@attrs.frozen
+class Tls:
+    """[tls]: certificate chain and key in PEM; both are read again when they change."""
+
+    certificate: Path
+    key: Path
+
+
+@attrs.frozen
+class Listen:
+    """[listen]: Twisted endpoint strings by service."""
+
+    smtp: tuple[str, ...] = ()
+    lmtp: tuple[str, ...] = ()
+    submission: tuple[str, ...] = ()
+    submissions: tuple[str, ...] = ()
+    pop3: tuple[str, ...] = ()
+    pop3s: tuple[str, ...] = ()
+    imap: tuple[str, ...] = ()
+    imaps: tuple[str, ...] = ()
+
+    def services(self) -> dict[str, tuple[str, ...]]:
+        """The services that are to be offered."""
+        return {name: endpoints for name, endpoints in attrs.asdict(self).items() if endpoints}
+
+
+# Services whose whole purpose is a login; without TLS none would be possible.
+LOGIN_SERVICES = ("submission", "submissions", "pop3", "pop3s", "imap", "imaps")
+
+
+@attrs.frozen
+class Auth:
+    """[auth]: who may log in."""
+
+    checkers: tuple[str, ...] = ("accounts",)
+    default_domain: str = attrs.field(default="", converter=rules.domain_or_none)
+    failures_free: int = bounded(2, 0, 1000)
+    failures_limit: int = bounded(20, 1, 100_000)
+    failures_window_seconds: int = bounded(900, 1, 30 * _DAY)
+    failure_delay_seconds: int = bounded(10, 0, 600)
+
+
+@attrs.frozen
+class Delivery:
+    """[delivery]: how a recipient's way is found, and who has a say."""
+
+    routers: tuple[str, ...] = ("aliases", "accounts", "static", "mx")
+    policies: tuple[str, ...] = ()
+    detail_separator: str = attrs.field(default="+", validator=rules.separator)
+
+
+@attrs.frozen
+class StaticRoute:
+    """[route."domain"]: where mail for a recipient domain goes instead of asking DNS; "*" is every other domain."""
+
+    agent: str = "smtp"
+    host: str = ""
+    tls: Literal["never", "opportunistic", "required"] = "opportunistic"
+    user: str = ""
+    password: str = attrs.field(default="", repr=False)
+    password_file: Path | None = None
+
+
+@attrs.frozen
+class Queue:
+    """[queue]: when mail that could not be delivered is tried again. The last pause repeats."""
+
+    retry_seconds: tuple[int, ...] = attrs.field(default=(60, 300, 900, 3600), validator=rules.each(1, 7 * _DAY))
+    expire_hours: int = bounded(120, 1, 24 * 30)
+
+
+@attrs.frozen
+class Limits:
+    """[limits]: every bound, with its unit in its name."""
+
+    message_size_bytes: int = bounded(50 * 1024 * 1024, 1024, 2 * _GIB - 1)
+    recipients_per_message: int = bounded(1000, 100, 1_000_000)
+    connections: int = bounded(10_000, 1, 1_000_000)
+    connections_per_address: int = bounded(100, 1, 1_000_000)
+    count_loopback: bool = False
+    smtp_idle_seconds: int = bounded(300, 10, _DAY)
+    pop3_idle_seconds: int = bounded(600, 10, _DAY)
+    imap_idle_seconds: int = bounded(1800, 10, _DAY)
+    stop_seconds: int = bounded(10, 0, 600)
+
+
+@attrs.frozen
+class Part:
+    """A component to be built: the plugin `type`, and the keys of its table that the plugin's options class reads."""
+
+    kind: str
+    name: str
+    type: str
+    options: Mapping[str, Any]
+    place: Place
+
+
+@attrs.frozen
+class Config:
+    """The whole file."""
+
+    file: Path
+    hostname: str
+    data: Path
+    domains: tuple[str, ...]
+    tls: Tls | None
+    listen: Listen
+    auth: Auth
+    delivery: Delivery
+    aliases: Mapping[str, tuple[str, ...]]
+    routes: Mapping[str, StaticRoute]
+    queue: Queue
+    limits: Limits
+    store: Part
+    parts: Mapping[tuple[str, str], Part]
+
+    def part(self, kind: str, name: str) -> Part:
+        """The component that the file calls `name`: its own table, or the plugin of that name with its defaults."""
+        found = self.parts.get((kind, name))
+        return found or Part(kind, name, name, {}, Place(str(self.file), self.file.parent, f"{kind}.{name}"))
+
+
+@attrs.frozen
+class _Top:
+    """The keys and tables of the file."""
+
+    hostname: str = attrs.field(converter=rules.domain)
+    data: Path
+    domains: tuple[str, ...] = attrs.field(default=(), converter=rules.domains)
+    tls: Tls | None = None
+    listen: Listen = attrs.field(factory=Listen)
+    store: Mapping[str, Any] = attrs.field(factory=dict)
+    auth: Auth = attrs.field(factory=Auth)
+    delivery: Delivery = attrs.field(factory=Delivery)
+    aliases: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    route: Mapping[str, StaticRoute] = attrs.field(factory=dict)
+    queue: Queue = attrs.field(factory=Queue)
+    limits: Limits = attrs.field(factory=Limits)
+    checker: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    router: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    policy: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    agent: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+
+
+def load(path: Path | str) -> Config:
+    """Read and check a configuration file. Raises ConfigurationError."""
+    file = Path(path).absolute()
+    try:
+        with file.open("rb") as stream:
+            octets = stream.read(FILE_LIMIT + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{file}: cannot read the configuration: {error.strerror}") from None
+    if len(octets) > FILE_LIMIT:
+        raise ConfigurationError(f"{file}: larger than {FILE_LIMIT} octets")
+    try:
+        return parse(octets.decode(), file)
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{file}: is not UTF-8 text") from None
+
+
+def parse(text: str, file: Path) -> Config:
+    """The configuration in `text`; `file` stands in messages, and relative paths start at its folder."""
+    try:
+        values = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigurationError(f"{file}: is not TOML: {error}") from None
+    place = Place(str(file), file.parent)
+    top = read(_Top, values, place)
+    return Config(
+        file=file,
+        hostname=top.hostname,
+        data=top.data,
+        domains=top.domains,
+        tls=top.tls,
+        listen=_listen(top, place),
+        auth=top.auth,
+        delivery=top.delivery,
+        aliases=_aliases(top, place.inside("aliases")),
+        routes=_routes(top, place.inside("route")),
+        queue=top.queue,
+        limits=top.limits,
+        store=_part("store", "store", {"type": "sqlite", **top.store}, place.inside("store")),
+        parts=_parts(top, place),
+    )
+
+
+def _listen(top: _Top, place: Place) -> Listen:
+    inside = place.inside("listen")
+    checked: dict[str, tuple[str, ...]] = {}
+    for service, endpoints in top.listen.services().items():
+        here = inside.at(service)
+        if service in LOGIN_SERVICES and top.tls is None:
+            raise here.error("nobody could log in without TLS: add a [tls] table with certificate and key")
+        try:
+            checked[service] = tuple(rules.endpoint(rules.endpoint_in(str(place.folder), text)) for text in endpoints)
+        except ValueError as error:
+            raise here.error(str(error)) from None
+    return Listen(**checked)
+
+
+def _aliases(top: _Top, place: Place) -> dict[str, tuple[str, ...]]:
+    aliases: dict[str, tuple[str, ...]] = {}
+    for written, targets in top.aliases.items():
+        here = place.at(f'"{written}"')
+        try:
+            name = rules.alias(written)
+            if name in aliases:
+                raise ValueError(f'is the same as another key, "{name}"')
+            if not targets:
+                raise ValueError("has no target")
+            aliases[name] = tuple(rules.address(target) for target in targets)
+        except ValueError as error:
+            raise here.error(str(error)) from None
+    return aliases
+
+
+def _routes(top: _Top, place: Place) -> dict[str, StaticRoute]:
+    routes: dict[str, StaticRoute] = {}
+    for written, route in top.route.items():
+        here = place.inside(written)
+        try:
+            name = written if written == "*" else rules.domain(written)
+        except ValueError as error:
+            raise here.error(str(error)) from None
+        if name in routes:
+            raise here.error(f'is the same as another table, [route."{name}"]')
+        if route.password and route.password_file:
+            raise here.at("password_file").error("password is given as well; give one of the two")
+        if bool(route.user) != bool(route.password or route.password_file):
+            raise here.at("user").error("user and password (or password_file) go together")
+        routes[name] = route
+    return routes
+
+
+def _parts(top: _Top, place: Place) -> dict[tuple[str, str], Part]:
+    parts: dict[tuple[str, str], Part] = {}
+    for kind in KINDS[1:]:
+        tables: Mapping[str, Mapping[str, Any]] = getattr(top, kind)
+        for name, table in tables.items():
+            parts[kind, name] = _part(kind, name, table, place.inside(kind).inside(name))
+    return parts
+
+
+def _part(kind: str, name: str, table: Mapping[str, Any], place: Place) -> Part:
+    options = dict(table)
+    if "type" not in options:
+        raise place.at("type").error(f"is missing: the name of the plugin that makes this {kind}")
+    return Part(kind, name, convert(str, options.pop("type"), place.at("type")), options, place)

@@ -1,0 +1,183 @@
+"""Reading the configuration: what a good file gives, and the one line that each mistake gives."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mailhub.config.settings import FILE_LIMIT, Config, load, parse
+from mailhub.errors import ConfigurationError
+
+FILE = Path("/etc/mailhub/mailhub.toml")
+TOP = 'hostname = "mx.example.org"\ndata = "data"\n'
+FULL = """
+hostname = "MX.Example.org"
+data = "/var/lib/mailhub"
+domains = ["Example.org", "bücher.example"]
+[tls]
+certificate = "fullchain.pem"
+key = "~/privkey.pem"
+[listen]
+smtp = ["tcp:25", "tcp6:25"]
+imap = ["tcp:143:interface=127.0.0.1"]
+lmtp = ["unix:run/lmtp"]
+[store]
+type = "crowd"
+seats = 3
+[auth]
+checkers = ["accounts", "file:/etc/passwd-mail", "people"]
+[checker.people]
+type = "ldap"
+base = "dc=example"
+[aliases]
+"Postmaster@example.org" = ["you@example.org"]
+"@example.org" = ["you@example.org", "me@elsewhere.example"]
+abuse = ["you@example.org"]
+[route."*"]
+host = "relay.example.net:587"
+tls = "required"
+[queue]
+retry_seconds = [1, 2]
+[limits]
+message_size_bytes = 2000
+"""
+
+
+def read(text: str) -> Config:
+    return parse(text, FILE)
+
+
+def mistake(text: str) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        read(text)
+    return str(caught.value)
+
+
+def test_a_full_file_gives_canonical_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    config = read(FULL)
+    assert config.hostname == "mx.example.org"
+    assert config.data == Path("/var/lib/mailhub")
+    assert config.domains == ("example.org", "xn--bcher-kva.example")
+    assert config.tls is not None
+    assert config.tls.certificate == Path("/etc/mailhub/fullchain.pem")
+    assert config.tls.key == Path("/home/me/privkey.pem")
+    assert config.listen.services() == {
+        "smtp": ("tcp:25", "tcp6:25"),
+        "imap": ("tcp:143:interface=127.0.0.1",),
+        "lmtp": ("unix:/etc/mailhub/run/lmtp",),
+    }
+    assert config.aliases == {
+        "Postmaster@example.org": ("you@example.org",),
+        "@example.org": ("you@example.org", "me@elsewhere.example"),
+        "abuse": ("you@example.org",),
+    }
+    assert config.routes["*"].host == "relay.example.net:587"
+    assert config.queue.retry_seconds == (1, 2)
+    assert config.queue.expire_hours == 120
+    assert config.limits.message_size_bytes == 2000
+
+
+def test_the_smallest_file() -> None:
+    config = read(TOP)
+    assert config.data == Path("/etc/mailhub/data")
+    assert config.store.type == "sqlite"
+    assert config.store.options == {}
+    assert config.auth.checkers == ("accounts",)
+    assert config.listen.services() == {}
+
+
+def test_components_are_named_by_their_table_or_by_their_plugin() -> None:
+    config = read(FULL)
+    assert (config.store.type, config.store.options) == ("crowd", {"seats": 3})
+    people = config.part("checker", "people")
+    assert (people.type, people.options, people.place.table) == ("ldap", {"base": "dc=example"}, "checker.people")
+    plain = config.part("policy", "greylist")
+    assert (plain.type, plain.options) == ("greylist", {})
+
+
+# fmt: off
+MISTAKES = [
+    ("hostname =", "is not TOML: Invalid value (at"),
+    ("data = 'x'", "hostname: is missing"),
+    ("hostname = 'x'", "data: is missing"),
+    ("hostname = 'mx..org'\ndata = 'x'", 'hostname: "mx..org" is not a domain name: domain is malformed'),
+    ("hostname = '[1.2.3.4]'\ndata = 'x'", 'hostname: "[1.2.3.4]" is an address literal, not a domain name'),
+    ("hostname = 'x'\ndata = 7", "data: must be a path in quotes, not 7"),
+    ("hostname = 'x'\ndata = ''", "data: must be a path"),
+    (TOP + "domain = ['x']", "domain: unknown key; did you mean domains? known: "),
+    (TOP + "domains = 'x'", 'domains: must be a list, not "x"'),
+    (TOP + "domains = ['x', 1]", "domains: must be a string, not 1"),
+    (TOP + "domains = ['x@y']", 'domains: "x@y" is not a domain name'),
+    (TOP + "[limit]\nx = 1", "limit: unknown key; did you mean limits?"),
+    (TOP + "[limits]\nmesage_size_bytes = 1", "[limits] mesage_size_bytes: unknown key; did you mean message_size_b"),
+    (TOP + "[limits]\nmessage_size_bytes = 1", "[limits] message_size_bytes: must be from 1024 to 2147483647, not 1"),
+    (TOP + "[limits]\nmessage_size_bytes = '1'", '[limits] message_size_bytes: must be a whole number, not "1"'),
+    (TOP + "[limits]\nmessage_size_bytes = true", "[limits] message_size_bytes: must be a whole number, not true"),
+    (TOP + "[limits]\ncount_loopback = 1", "[limits] count_loopback: must be true or false, not 1"),
+    (TOP + "limits = 5", "limits: must be a table, not 5"),
+    (TOP + "[queue]\nretry_seconds = []", "[queue] retry_seconds: must be a list of whole numbers from 1 to"),
+    (TOP + "[queue]\nretry_seconds = [0]", "[queue] retry_seconds: must be a list of whole numbers from 1 to"),
+    (TOP + "[tls]\ncertificate = 'c'", "[tls] key: is missing"),
+    (TOP + "[listen]\nsmtp = ['25']", '[listen] smtp: "25" is not an endpoint such as "tcp:25"'),
+    (TOP + "[listen]\nsmtp = ['tcp:smtp-port']", '[listen] smtp: "tcp:smtp-port" is not an endpoint'),
+    (TOP + "[listen]\nsmtp = ['tcp:25:nonsense=1']", '[listen] smtp: "tcp:25:nonsense=1" is not an endpoint'),
+    (TOP + "[listen]\nsmpt = []", "[listen] smpt: unknown key; did you mean smtp?"),
+    (TOP + "[listen]\nimap = ['tcp:143']", "[listen] imap: nobody could log in without TLS: add a [tls] table"),
+    (TOP + "[aliases]\n'a b' = ['x@y']", '[aliases] "a b": "a b" is not an address, an "@domain" or a local part'),
+    (TOP + "[aliases]\n'a' = ['x']", '[aliases] "a": "x" is not a mail address: address has no @'),
+    (TOP + "[aliases]\n'a' = 'x@y'", "[aliases] a: must be a list"),
+    (TOP + "[aliases]\n'a' = []", '[aliases] "a": has no target'),
+    (TOP + "[aliases]\n'@a.example' = ['x@y']\n'@A.example' = ['x@y']", '[aliases] "@A.example": is the same as'),
+    (TOP + "[route.'a b']\nhost = 'x'", '[route."a b"]: "a b" is not a domain name'),
+    (TOP + "[route.'a.example']\nhots = 'x'", '[route."a.example"] hots: unknown key; did you mean host?'),
+    (TOP + "[route.x]\ntls = 'maybe'", '[route.x] tls: must be never or opportunistic or required, not "maybe"'),
+    (TOP + "[route.x]\nuser = 'me'", "[route.x] user: user and password (or password_file) go together"),
+    (TOP + "[route.x]\n[route.X]", '[route.X]: is the same as another table, [route."x"]'),
+    (TOP + "[delivery]\ndetail_separator = '++'", "[delivery] detail_separator: must be one character"),
+    (TOP + "[auth]\ndefault_domain = '@'", '[auth] default_domain: "@" is not a domain name'),
+    (TOP + "[store]\ntype = 1", "[store] type: must be a string, not 1"),
+    (TOP + "[agent.x]\nhost = 'y'", "[agent.x] type: is missing: the name of the plugin that makes this agent"),
+    (TOP + "[agent]\nx = 1", "[agent] x: must be a table, not 1"),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("text", "expected"), MISTAKES)
+def test_a_mistake_is_one_line_with_file_table_and_key(text: str, expected: str) -> None:
+    line = mistake(text)
+    assert line.startswith(f"{FILE}: {expected}")
+    assert "\n" not in line
+
+
+def test_passwords_stay_out_of_the_log() -> None:
+    config = read(TOP + "[route.'*']\nhost = 'h'\nuser = 'me'\npassword = 'hunter2'")
+    assert config.routes["*"].password == "hunter2"
+    assert "hunter2" not in repr(config)
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigurationError, match=re.escape("nothing.toml: cannot read the configuration: No such file")
+    ):
+        load(tmp_path / "nothing.toml")
+    with pytest.raises(ConfigurationError, match="cannot read the configuration: Is a directory"):
+        load(tmp_path)
+    (tmp_path / "latin.toml").write_bytes(b"hostname = '\xe9'")
+    with pytest.raises(ConfigurationError, match="is not UTF-8"):
+        load(tmp_path / "latin.toml")
+    (tmp_path / "huge.toml").write_bytes(b"#" * (FILE_LIMIT + 1))
+    with pytest.raises(ConfigurationError, match="larger than"):
+        load(tmp_path / "huge.toml")
+
+
+def test_deep_nesting_is_a_mistake_and_no_crash() -> None:
+    assert "is not TOML" in mistake("x = " + "[" * 100_000)
+
+
+def test_relative_paths_start_at_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "m.toml").write_text(TOP)
+    monkeypatch.chdir(tmp_path)
+    assert load("m.toml").data == tmp_path / "data"
