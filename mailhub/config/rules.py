@@ -38,12 +38,6 @@ def each(low: int, high: int) -> Validator:
     return check
 
 
-def separator(instance: object, field: attrs.Attribute[Any], value: str) -> None:
-    """What may stand between user and +detail."""
-    if len(value) > 1 or value in ("@", '"', "\\", ".", " "):
-        raise ValueError('must be one character such as "+", or "" for none')
-
-
 def domain(text: str) -> str:
     """A domain name as A-labels, in lower case."""
     try:

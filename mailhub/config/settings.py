@@ -69,9 +69,8 @@ class Auth:
 class Delivery:
     """[delivery]: how a recipient's way is found, and who has a say."""
 
-    routers: tuple[str, ...] = ("aliases", "accounts", "static", "mx")
+    routers: tuple[str, ...] = ("aliases", "accounts", "postmaster", "catch-all", "static", "exchangers")
     policies: tuple[str, ...] = ()
-    detail_separator: str = attrs.field(default="+", validator=rules.separator)
 
 
 @attrs.frozen
@@ -110,14 +109,29 @@ class Limits:
 
 
 @attrs.frozen
+class Guard:
+    """The keys of every [policy.x] beside the plugin's own: the time it may take, and what happens without an answer.
+
+    "tempfail" asks the client to come again, "skip" goes on as if the policy were not there.
+    """
+
+    timeout_seconds: int = bounded(30, 1, 600)
+    failure: Literal["tempfail", "skip"] = "tempfail"
+
+
+@attrs.frozen
 class Part:
-    """A component to be built: the plugin `type`, and the keys of its table that the plugin's options class reads."""
+    """A component to be built: the plugin `type`, and the keys of its table that the plugin's options class reads.
+
+    `guard` is for policies alone.
+    """
 
     kind: str
     name: str
     type: str
     options: Mapping[str, Any]
     place: Place
+    guard: Guard = Guard()
 
 
 @attrs.frozen
@@ -270,4 +284,9 @@ def _part(kind: str, name: str, table: Mapping[str, Any], place: Place) -> Part:
     options = dict(table)
     if "type" not in options:
         raise place.at("type").error(f"is missing: the name of the plugin that makes this {kind}")
-    return Part(kind, name, convert(str, options.pop("type"), place.at("type")), options, place)
+    plugin = convert(str, options.pop("type"), place.at("type"))
+    guard = Guard()
+    if kind == "policy":
+        words = [field.name for field in attrs.fields(Guard)]
+        guard = read(Guard, {word: options.pop(word) for word in words if word in options}, place)
+    return Part(kind, name, plugin, options, place, guard)

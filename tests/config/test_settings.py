@@ -95,7 +95,13 @@ def test_components_are_named_by_their_table_or_by_their_plugin() -> None:
     people = config.part("checker", "people")
     assert (people.type, people.options, people.place.table) == ("ldap", {"base": "dc=example"}, "checker.people")
     plain = config.part("policy", "greylist")
-    assert (plain.type, plain.options) == ("greylist", {})
+    assert (plain.type, plain.options, plain.guard.failure) == ("greylist", {}, "tempfail")
+
+
+def test_a_policys_table_holds_its_guard_and_the_plugins_keys() -> None:
+    policy = read(TOP + "[policy.x]\ntype = 'y'\ntimeout_seconds = 5\nfailure = 'skip'\nword = 1").part("policy", "x")
+    assert (policy.guard.timeout_seconds, policy.guard.failure) == (5, "skip")
+    assert policy.options == {"word": 1}
 
 
 # fmt: off
@@ -136,7 +142,7 @@ MISTAKES = [
     (TOP + "[route.x]\ntls = 'maybe'", '[route.x] tls: must be never or opportunistic or required, not "maybe"'),
     (TOP + "[route.x]\nuser = 'me'", "[route.x] user: user and password (or password_file) go together"),
     (TOP + "[route.x]\n[route.X]", '[route.X]: is the same as another table, [route."x"]'),
-    (TOP + "[delivery]\ndetail_separator = '++'", "[delivery] detail_separator: must be one character"),
+    (TOP + "[policy.x]\ntype = 'y'\nfailure = 'open'", '[policy.x] failure: must be tempfail or skip, not "open"'),
     (TOP + "[auth]\ndefault_domain = '@'", '[auth] default_domain: "@" is not a domain name'),
     (TOP + "[store]\ntype = 1", "[store] type: must be a string, not 1"),
     (TOP + "[agent.x]\nhost = 'y'", "[agent.x] type: is missing: the name of the plugin that makes this agent"),
