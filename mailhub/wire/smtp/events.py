@@ -1,0 +1,81 @@
+"""What the SMTP server machine tells its session. Where it says so, the session must answer before the next event."""
+
+from __future__ import annotations
+
+import attrs
+
+from mailhub.message.address import Address
+from mailhub.message.envelope import Envelope
+from mailhub.wire.sasl import PlainCredentials
+
+
+@attrs.frozen
+class Hello:
+    """EHLO, LHLO (`extended`) or HELO. Needs an answer. An open transaction is gone."""
+
+    domain: str
+    extended: bool
+
+
+@attrs.frozen
+class StartTls:
+    """STARTTLS. Needs an answer; after accept(), TLS is started and then `tls_started()` called."""
+
+
+@attrs.frozen
+class Login:
+    """AUTH is complete. Needs an answer."""
+
+    mechanism: str
+    credentials: PlainCredentials
+
+
+@attrs.frozen
+class Mail:
+    """MAIL FROM. Needs an answer. `size` in octets, 0 when not declared; `auth` is the AUTH= parameter."""
+
+    envelope: Envelope
+    size: int = 0
+    auth: str = ""
+
+
+@attrs.frozen
+class Recipient:
+    """RCPT TO. Needs an answer."""
+
+    address: Address
+
+
+@attrs.frozen
+class DataStart:
+    """DATA, with at least one recipient accepted. Needs an answer; 354 follows accept()."""
+
+
+@attrs.frozen
+class BodyChunk:
+    """More octets of the message, dot stuffing removed."""
+
+    octets: bytes
+
+
+@attrs.frozen
+class BodyEnd:
+    """The message is complete and within its limits. Needs an answer: the final reply, for LMTP one a recipient."""
+
+
+@attrs.frozen
+class BodyAborted:
+    """The message was refused before its end, and the client has been told. The transaction is over."""
+
+
+@attrs.frozen
+class Reset:
+    """RSET. The client has been told; a transaction, if there was one, is gone."""
+
+
+@attrs.frozen
+class Quit:
+    """QUIT. The client has been told; the machine is closing."""
+
+
+Event = Hello | StartTls | Login | Mail | Recipient | DataStart | BodyChunk | BodyEnd | BodyAborted | Reset | Quit

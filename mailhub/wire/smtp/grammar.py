@@ -1,0 +1,190 @@
+"""The grammar of SMTP commands (RFC 5321 4.1.1-4.1.3, RFC 6531 3.3, RFC 4954 5)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import attrs
+
+from mailhub.message.address import Address, parse_domain
+from mailhub.message.envelope import BodyType, Envelope
+from mailhub.wire.smtp.replies import Reply, reply
+
+
+class CommandRefused(Exception):
+    """A command the machine answers by itself."""
+
+    def __init__(self, answer: Reply) -> None:
+        self.answer = answer
+        super().__init__(answer.text)
+
+
+def refused(code: int, status: str, text: str) -> CommandRefused:
+    """Make the error."""
+    return CommandRefused(reply(code, status, text))
+
+
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+
+
+def split_command(line: bytes) -> tuple[str, str]:
+    """A command line -> verb in upper case, argument. Raises CommandRefused for control characters and broken UTF-8."""
+    if _CONTROL.search(line):
+        raise refused(500, "5.5.2", "Control character in command")
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        raise refused(500, "5.5.2", "Command is not valid UTF-8") from None
+    verb, _, argument = text.partition(" ")
+    return verb.upper(), argument.strip(" ")
+
+
+# Clients send all kinds of host names; anything that is one printable word is let through for policies to judge.
+_HELLO = re.compile(r"[!-~]{1,255}")
+
+
+def parse_hello(argument: str) -> str:
+    """The argument of HELO, EHLO or LHLO (RFC 5321 4.1.1.1)."""
+    if not _HELLO.fullmatch(argument):
+        raise refused(501, "5.5.4", "Say your domain or address literal")
+    return argument
+
+
+# RFC 5321 4.1.2: Path = "<" [ A-d-l ":" ] Mailbox ">"; a quoted local part may hold spaces and angle brackets.
+_PATH = re.compile(r'<((?:"(?:[^"\\]|\\.)*+"|[^"<> ])*+)>(?: +(.*))?')
+# A-d-l = At-domain *( "," At-domain ); At-domain = "@" Domain
+_AT_DOMAIN = r"@(\[[^\]]*+\]|[^]@,:\[\"]++)"
+_SOURCE_ROUTE = re.compile(rf"{_AT_DOMAIN}(?:,{_AT_DOMAIN})*+:")
+_ROUTE_DOMAIN = re.compile(_AT_DOMAIN)
+# esmtp-param = esmtp-keyword ["=" esmtp-value]
+_PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\u0080-\U0010ffff]+))?")
+_SIZE = re.compile(r"[0-9]{1,20}")
+# RFC 3461 4: xtext = *( xchar / hexchar )
+_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
+_HEXCHAR = re.compile(r"\+([0-9A-F]{2})")
+
+_Parameters = Mapping[str, str | None]
+
+
+def _split_path(argument: str, keyword: str, status: str) -> tuple[str, _Parameters]:
+    if argument[: len(keyword)].upper() != keyword:
+        raise refused(501, "5.5.4", f"Syntax: {keyword}<address>")
+    match = _PATH.fullmatch(argument[len(keyword) :].lstrip(" "))
+    if match is None:
+        raise refused(501, status, f"Syntax: {keyword}<address>")
+    return match[1], _parameters(match[2] or "")
+
+
+def _parameters(text: str) -> _Parameters:
+    parameters: dict[str, str | None] = {}
+    for word in text.split():
+        match = _PARAMETER.fullmatch(word)
+        if match is None:
+            raise refused(501, "5.5.4", "Malformed parameter")
+        keyword = match[1].upper()
+        if keyword in parameters:
+            raise refused(501, "5.5.4", f"Parameter {keyword} given twice")
+        parameters[keyword] = match[2]
+    return parameters
+
+
+def _drop_source_route(path: str) -> str:
+    """RFC 5321 3.6.1, appendix C: a source route is read and ignored."""
+    route = _SOURCE_ROUTE.match(path)
+    if route is None:
+        return path
+    for domain in _ROUTE_DOMAIN.findall(route[0]):
+        parse_domain(domain)
+    return path[route.end() :]
+
+
+def _parse_mailbox(path: str, status: str) -> Address:
+    try:
+        return Address.parse(_drop_source_route(path))
+    except ValueError as error:
+        raise refused(501, status, f"Bad address syntax: {error}") from None
+
+
+@attrs.frozen
+class MailCommand:
+    """MAIL FROM. `size` in octets, 0 when not declared; `auth` is the AUTH= parameter, "" for `<>` or none."""
+
+    envelope: Envelope
+    size: int = 0
+    auth: str = ""
+
+
+def parse_mail(argument: str, *, auth_offered: bool) -> MailCommand:
+    """The argument of MAIL (RFC 5321 4.1.1.2, RFC 1870, RFC 6152, RFC 6531 3.4, RFC 4954 5)."""
+    path, parameters = _split_path(argument, "FROM:", "5.1.7")
+    known = _MAIL_PARAMETERS | {"AUTH"} if auth_offered else _MAIL_PARAMETERS
+    if unknown := parameters.keys() - known:
+        raise refused(555, "5.5.4", f"Unsupported parameter {min(unknown)}")
+    smtputf8 = "SMTPUTF8" in parameters
+    if parameters.get("SMTPUTF8") is not None:
+        raise refused(501, "5.5.4", "SMTPUTF8 takes no value")
+    reverse_path = _parse_mailbox(path, "5.1.7") if path else None
+    if reverse_path and not smtputf8:
+        _require_ascii(reverse_path)
+    envelope = Envelope(reverse_path, _body_type(parameters), smtputf8)
+    return MailCommand(envelope, _size(parameters), _auth(parameters))
+
+
+_MAIL_PARAMETERS = frozenset({"SIZE", "BODY", "SMTPUTF8"})
+
+
+def _require_ascii(address: Address) -> None:
+    if not address.is_ascii:
+        raise refused(553, "5.6.7", "This address needs SMTPUTF8")
+
+
+def _body_type(parameters: _Parameters) -> BodyType:
+    match (parameters.get("BODY", "7BIT") or "").upper():
+        case "7BIT":
+            return "7BIT"
+        case "8BITMIME":
+            return "8BITMIME"
+        case _:
+            raise refused(501, "5.5.4", "BODY is 7BIT or 8BITMIME")
+
+
+def _size(parameters: _Parameters) -> int:
+    size = parameters.get("SIZE", "0") or ""
+    if not _SIZE.fullmatch(size):
+        raise refused(501, "5.5.4", "SIZE is a number of octets")
+    return int(size)
+
+
+def _auth(parameters: _Parameters) -> str:
+    text = parameters.get("AUTH", "<>") or ""
+    if text == "<>":
+        return ""
+    if not text or not _XTEXT.fullmatch(text):
+        raise refused(501, "5.5.4", "AUTH is <> or an address in xtext")
+    return _HEXCHAR.sub(lambda hexchar: chr(int(hexchar[1], 16)), text)
+
+
+def parse_rcpt(argument: str, *, smtputf8: bool, postmaster_domain: str) -> Address:
+    """The argument of RCPT (RFC 5321 4.1.1.3); `<Postmaster>` alone gets `postmaster_domain`."""
+    path, parameters = _split_path(argument, "TO:", "5.1.3")
+    if parameters:
+        raise refused(555, "5.5.4", f"Unsupported parameter {min(parameters)}")
+    if path.lower() == "postmaster":
+        return Address("postmaster", postmaster_domain)
+    address = _parse_mailbox(path, "5.1.3")
+    if not smtputf8:
+        _require_ascii(address)
+    return address
+
+
+# RFC 4954 8: auth-command = "AUTH" SP sasl-mech [SP initial-response]
+_AUTH = re.compile(r"([A-Za-z0-9_-]{1,20})(?: +([A-Za-z0-9+/=]+))?")
+
+
+def parse_auth(argument: str) -> tuple[str, bytes | None]:
+    """The argument of AUTH: mechanism in upper case, initial response as it stands on the wire."""
+    match = _AUTH.fullmatch(argument)
+    if match is None:
+        raise refused(501, "5.5.4", "Syntax: AUTH mechanism [initial-response]")
+    return match[1].upper(), match[2].encode() if match[2] else None

@@ -1,0 +1,101 @@
+"""SMTP replies: written by the server, read (and not trusted) by the client (RFC 5321 4.2, RFC 2034)."""
+
+from __future__ import annotations
+
+import re
+
+import attrs
+
+# RFC 5321 4.5.3.1.5: a reply line has at most 512 octets, CRLF included.
+_LINE_OCTETS = 512
+_LINES = 100
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
+@attrs.frozen
+class Reply:
+    """A reply: code, enhanced status code ("" where the reply has none), and the text, one item a line."""
+
+    code: int
+    status: str = ""
+    lines: tuple[str, ...] = ("",)
+
+    @property
+    def positive(self) -> bool:
+        """Whether the command was taken (2xx, or 3xx: go on)."""
+        return self.code < 400
+
+    @property
+    def text(self) -> str:
+        """All in one line, for log and DSN: `550 5.1.1 No such user here`."""
+        status = f"{self.status} " if self.status else ""
+        return f"{self.code} {status}{' '.join(line for line in self.lines if line)}".rstrip()
+
+
+def reply(code: int, status: str, *lines: str) -> Reply:
+    """Make a reply."""
+    return Reply(code, status, lines or ("",))
+
+
+def render(answer: Reply, *, utf8: bool = False) -> bytes:
+    """The octets of a reply. Nothing in the text can end a line early; lines and their number are cut to the limits.
+
+    `utf8`: the client asked for SMTPUTF8 (RFC 6531 3.7.4.2); otherwise anything beyond ASCII becomes `?`.
+    """
+    status = f"{answer.status} " if answer.status else ""
+    room = _LINE_OCTETS - 2 - 4 - len(status)
+    texts = [_CONTROL.sub(" ", line) for line in answer.lines[:_LINES]]
+    encoded = [_cut(text.encode("utf-8" if utf8 else "ascii", "replace"), room) for text in texts]
+    prefix = f"{answer.code}-{status}".encode()
+    last = f"{answer.code} {status}".encode()
+    rows = [prefix + line for line in encoded[:-1]]
+    # RFC 5321 4.2: the space after the code stands even when no text follows.
+    return b"\r\n".join([*rows, last + encoded[-1]]) + b"\r\n"
+
+
+def _cut(text: bytes, room: int) -> bytes:
+    return text if len(text) <= room else text[:room].decode("utf-8", "ignore").encode()
+
+
+class BadReply(Exception):
+    """The server does not speak SMTP, or breaks a limit."""
+
+
+# RFC 5321 4.2 Reply-line; RFC 2034 4 status-code. First digits other than 2-5 do not exist.
+_REPLY_LINE = re.compile(r"([2-5][0-9]{2})(?:([ -])(.*))?")
+_STATUS = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |$)(.*)")
+
+
+@attrs.define
+class ReplyReader:
+    """Collects the lines of one reply after another; octets that are not UTF-8 are replaced. At most 100 lines each."""
+
+    _code: int = 0
+    _status: str = ""
+    _lines: list[str] = attrs.field(factory=list)
+
+    def line(self, octets: bytes) -> Reply | None:
+        """Take a line without its ending; gives the reply when it is complete. Raises BadReply."""
+        match = _REPLY_LINE.fullmatch(_CONTROL.sub(" ", octets.decode("utf-8", "replace")))
+        if match is None:
+            raise BadReply("not an SMTP reply")
+        code = int(match[1])
+        if self._lines and code != self._code:
+            raise BadReply("reply lines with different codes")
+        if len(self._lines) >= _LINES:
+            raise BadReply("reply has too many lines")
+        self._add(code, match[3] or "")
+        if match[2] == "-":
+            return None
+        complete = Reply(code, self._status, tuple(self._lines))
+        self._code, self._status, self._lines = 0, "", []
+        return complete
+
+    def _add(self, code: int, text: str) -> None:
+        status = _STATUS.fullmatch(text)
+        # A status of another class than the code is text (RFC 2034 4 wants them equal).
+        if status and int(status[1][0]) == code // 100:
+            text = status[2]
+            self._status = self._status or status[1]
+        self._code = code
+        self._lines.append(text)

@@ -1,0 +1,207 @@
+"""The grammar of command lines, in tables."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mailhub.message.address import Address
+from mailhub.message.envelope import Envelope
+from mailhub.wire.smtp.grammar import (
+    CommandRefused,
+    MailCommand,
+    parse_auth,
+    parse_hello,
+    parse_mail,
+    parse_rcpt,
+    split_command,
+)
+
+ANN = Address("ann", "xx.example")
+
+
+def mail(argument: str) -> MailCommand:
+    return parse_mail(argument, auth_offered=True)
+
+
+def rcpt(argument: str, *, smtputf8: bool = False) -> Address:
+    return parse_rcpt(argument, smtputf8=smtputf8, postmaster_domain="mx.example")
+
+
+def answer(error: pytest.ExceptionInfo[CommandRefused]) -> tuple[int, str]:
+    return error.value.answer.code, error.value.answer.status
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        (b"NOOP", ("NOOP", "")),
+        (b"noop  x y ", ("NOOP", "x y")),
+        ("EHLO \u00fc".encode(), ("EHLO", "\u00fc")),
+        (b"", ("", "")),
+    ],
+)
+def test_splitting(line: bytes, command: tuple[str, str]) -> None:
+    assert split_command(line) == command
+
+
+@pytest.mark.parametrize("line", [b"NO\0OP", b"NOOP\r", b"MAIL FROM:<a@b>\rRCPT", b"NOOP\t", b"EHLO \xff", b"\x7f"])
+def test_control_characters_and_broken_utf8_are_no_command(line: bytes) -> None:
+    with pytest.raises(CommandRefused) as caught:
+        split_command(line)
+    assert answer(caught) == (500, "5.5.2")
+
+
+@pytest.mark.parametrize(
+    ("argument", "command"),
+    [
+        ("FROM:<ann@xx.example>", MailCommand(Envelope(ANN))),
+        ("from: <ann@XX.example>", MailCommand(Envelope(ANN))),
+        ("FROM:<>", MailCommand(Envelope(None))),
+        ("FROM:<@a.example,@[192.0.2.1]:ann@xx.example>", MailCommand(Envelope(ANN))),
+        ("FROM:<@[IPv6:2001:db8::1]:ann@xx.example>", MailCommand(Envelope(ANN))),
+        ("FROM:<ann@[IPv6:2001:db8::1]>", MailCommand(Envelope(Address("ann", "[IPv6:2001:db8::1]")))),
+        ('FROM:<"a > b"@xx.example> SIZE=7', MailCommand(Envelope(Address("a > b", "xx.example")), 7)),
+        ("FROM:<ann@xx.example> SIZE=10 BODY=8bitmime", MailCommand(Envelope(ANN, "8BITMIME"), 10)),
+        ("FROM:<ann@xx.example>  body=7BIT  size=0 ", MailCommand(Envelope(ANN))),
+        (
+            "FROM:<\u00e4@xx.example> SMTPUTF8 BODY=8BITMIME",
+            MailCommand(Envelope(Address("\u00e4", "xx.example"), "8BITMIME", smtputf8=True)),
+        ),
+        ("FROM:<ann@xx.example> AUTH=<>", MailCommand(Envelope(ANN))),
+        ("FROM:<ann@xx.example> AUTH=e+3Dmc2@example.com", MailCommand(Envelope(ANN), auth="e=mc2@example.com")),
+    ],
+)
+def test_mail(argument: str, command: MailCommand) -> None:
+    assert mail(argument) == command
+
+
+@pytest.mark.parametrize(
+    ("argument", "code", "status"),
+    [
+        ("<ann@xx.example>", 501, "5.5.4"),
+        ("TO:<ann@xx.example>", 501, "5.5.4"),
+        ("FROM:ann@xx.example", 501, "5.1.7"),
+        ("FROM:<ann@xx.example", 501, "5.1.7"),
+        ("FROM:<ann@xx.example>>", 501, "5.1.7"),
+        ("FROM:<<ann@xx.example>>", 501, "5.1.7"),
+        ("FROM:<ann>", 501, "5.1.7"),
+        ("FROM:<ann@xx_.example>", 501, "5.1.7"),
+        ("FROM:<ann b@xx.example>", 501, "5.1.7"),
+        ('FROM:<"ann@xx.example>', 501, "5.1.7"),
+        ("FROM:<@-:ann@xx.example>", 501, "5.1.7"),
+        ("FROM:<" + "a" * 65 + "@xx.example>", 501, "5.1.7"),
+        ("FROM:<ann@xx.example>SIZE=1", 501, "5.1.7"),
+        ("FROM:<ann@xx.example> SIZE", 501, "5.5.4"),
+        ("FROM:<ann@xx.example> SIZE=", 501, "5.5.4"),
+        ("FROM:<ann@xx.example> SIZE=-1", 501, "5.5.4"),
+        ("FROM:<ann@xx.example> SIZE=123456789012345678901", 501, "5.5.4"),
+        ("FROM:<ann@xx.example> SIZE=\u0661", 501, "5.5.4"),
+        ("FROM:<ann@xx.example> SIZE=1 size=1", 501, "5.5.4"),
+        ("FROM:<ann@xx.example> BODY=BINARYMIME", 501, "5.5.4"),
+        ("FROM:<ann@xx.example> BODY", 501, "5.5.4"),
+        ("FROM:<ann@xx.example> SMTPUTF8=1", 501, "5.5.4"),
+        ("FROM:<ann@xx.example> AUTH=", 501, "5.5.4"),
+        ("FROM:<ann@xx.example> AUTH=a+3d", 501, "5.5.4"),
+        ("FROM:<ann@xx.example> =x", 501, "5.5.4"),
+        ("FROM:<ann@xx.example> RET=FULL", 555, "5.5.4"),
+        ("FROM:<\u00e4@xx.example>", 553, "5.6.7"),
+        ("FROM:<a@\u00e4.example>", 553, "5.6.7"),
+    ],
+)
+def test_malformed_mail(argument: str, code: int, status: str) -> None:
+    with pytest.raises(CommandRefused) as caught:
+        mail(argument)
+    assert answer(caught) == (code, status)
+
+
+def test_the_auth_parameter_exists_only_where_auth_does() -> None:
+    with pytest.raises(CommandRefused) as caught:
+        parse_mail("FROM:<ann@xx.example> AUTH=<>", auth_offered=False)
+    assert answer(caught) == (555, "5.5.4")
+
+
+@pytest.mark.parametrize(
+    ("argument", "address"),
+    [
+        ("TO:<ann@xx.example>", ANN),
+        ("to: <@relay.example:ann@xx.example>", ANN),
+        ("TO:<Postmaster>", Address("postmaster", "mx.example")),
+        ("TO:<ann%yy.example@xx.example>", Address("ann%yy.example", "xx.example")),
+        ('TO:<"ann@yy.example"@xx.example>', Address("ann@yy.example", "xx.example")),
+        ("TO:<yy.example!ann@xx.example>", Address("yy.example!ann", "xx.example")),
+    ],
+)
+def test_rcpt(argument: str, address: Address) -> None:
+    assert rcpt(argument) == address
+
+
+@pytest.mark.parametrize(
+    ("argument", "code", "status"),
+    [
+        ("TO:<>", 501, "5.1.3"),
+        ("TO:<ann>", 501, "5.1.3"),
+        ("TO:<ann@yy.example@xx.example>", 501, "5.1.3"),
+        ("TO:<@relay.example:>", 501, "5.1.3"),
+        ("FROM:<ann@xx.example>", 501, "5.5.4"),
+        ("TO:<ann@xx.example> NOTIFY=NEVER", 555, "5.5.4"),
+        ("TO:<\u00e4@xx.example>", 553, "5.6.7"),
+    ],
+)
+def test_malformed_rcpt(argument: str, code: int, status: str) -> None:
+    with pytest.raises(CommandRefused) as caught:
+        rcpt(argument)
+    assert answer(caught) == (code, status)
+
+
+def test_rcpt_in_a_utf8_transaction() -> None:
+    assert rcpt("TO:<\u00e4@xx.example>", smtputf8=True) == Address("\u00e4", "xx.example")
+
+
+@pytest.mark.parametrize("argument", ["localhost", "[192.0.2.1]", "my_pc", "[IPv6:::1]", "a" * 255])
+def test_hello(argument: str) -> None:
+    assert parse_hello(argument) == argument
+
+
+@pytest.mark.parametrize("argument", ["", "a b", "\u00e4", "a" * 256])
+def test_malformed_hello(argument: str) -> None:
+    with pytest.raises(CommandRefused) as caught:
+        parse_hello(argument)
+    assert answer(caught) == (501, "5.5.4")
+
+
+@pytest.mark.parametrize(
+    ("argument", "parts"),
+    [("plain", ("PLAIN", None)), ("PLAIN AGE=", ("PLAIN", b"AGE=")), ("PLAIN =", ("PLAIN", b"="))],
+)
+def test_auth(argument: str, parts: tuple[str, bytes | None]) -> None:
+    assert parse_auth(argument) == parts
+
+
+@pytest.mark.parametrize("argument", ["PLAIN a b", "PL!IN", "A" * 21, "PLAIN *"])
+def test_malformed_auth(argument: str) -> None:
+    with pytest.raises(CommandRefused) as caught:
+        parse_auth(argument)
+    assert answer(caught) == (501, "5.5.4")
+
+
+hostile = st.lists(st.sampled_from([*'<>"\\@:,[] =a.-+\u00e4', "FROM:", "TO:", "SIZE=", "BODY="]), max_size=40)
+
+
+@settings(deadline=None, max_examples=200)
+@given(hostile.map("".join))
+def test_anything_is_a_command_or_a_refusal(argument: str) -> None:
+    for parse in (mail, rcpt, parse_hello, parse_auth):
+        with contextlib.suppress(CommandRefused):
+            parse(argument)
+
+
+@pytest.mark.parametrize("pattern", ['"\\', "<", "@a,", "@[:", '""', "a ", "=" * 3, "\\"])
+def test_long_hostile_arguments_are_read_in_linear_time(pattern: str) -> None:
+    # An exponential or cubic match would not come back from lines this long.
+    for head in ("FROM:<", "FROM:<a@b.example> "):
+        with pytest.raises(CommandRefused):
+            mail(head + pattern * 20000)
