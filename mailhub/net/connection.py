@@ -60,7 +60,7 @@ class Host(Protocol):
 
 
 @implementer(IProtocol, IHalfCloseableProtocol, IHandshakeListener, IPushProducer)
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Connection:
     """One connection: Twisted's protocol on one side, `Link` on the other."""
 
@@ -89,6 +89,7 @@ class Connection:
     _leaving: bool = False
     _closed: bool = False
     _lost: bool = False
+    _over: bool = False
 
     # --- Link ------------------------------------------------------------------------------------------------------
 
@@ -161,8 +162,8 @@ class Connection:
     def close(self) -> None:
         if self._closed:
             return
-        self.flush()
         self._closed = True
+        self.flush()
         self._jobs.clear()
         self._arm(self._factory.limits.linger_seconds)
         # A registered producer would keep the transport open after loseConnection().
@@ -272,7 +273,7 @@ class Connection:
         drain, self._drain = self._drain, None
         if drain is not None:
             drain.callback(None)
-        elif self._handler is not None:
+        if self._handler is not None:
             # What a handler has begun in the store is best finished; but nothing may wait for ever.
             self._timer = self._factory.clock.callLater(self._factory.limits.abandon_seconds, self.cancel)
         else:
@@ -399,6 +400,9 @@ class Connection:
             self._pump()
 
     def _end(self) -> None:
+        if self._over:
+            return
+        self._over = True
         session, self._session = self._session, None
         self._disarm()
         self._factory.ended(self)

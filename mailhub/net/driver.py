@@ -36,7 +36,7 @@ log = Logger(namespace="mailhub.net")
 
 
 @implementer(IProtocol)
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Refusal:
     """Turns a connection away that is one too many."""
 
@@ -62,7 +62,7 @@ class Refusal:
 
 
 @implementer(IProtocolFactory)
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class DriverFactory:
     """Makes connections of one service, counts them, and ends them in good order.
 

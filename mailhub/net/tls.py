@@ -1,0 +1,268 @@
+"""TLS contexts: the server's, whose certificate may be replaced while it runs, and those of outgoing connections.
+
+These are `SSL.Context`s of our own because Twisted's `CertificateOptions` has no session tickets unless asked, loads
+the trust roots anew (15 ms) for every object, and cannot change its certificate.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from OpenSSL import SSL, crypto
+from service_identity import VerificationError
+from service_identity.hazmat import DNS_ID, IPAddress_ID, ServiceID, verify_service_identity
+from service_identity.pyopenssl import extract_patterns
+from twisted.internet.interfaces import (
+    IOpenSSLClientConnectionCreator,
+    IOpenSSLServerConnectionCreator,
+    IReactorTime,
+)
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from mailhub.errors import ConfigurationError
+
+log = Logger(namespace="mailhub.tls")
+
+# TLS 1.2: forward secrecy and authenticated encryption only (RFC 7525 4.2). TLS 1.3 has nothing else.
+_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL:!DSS"
+
+_CHECK_SECONDS = 1.0
+
+# Stamp of a file: when it was changed, which one it is, and how long.
+_Stamp = tuple[int, int, int] | None
+
+
+def _context(method: int) -> SSL.Context:
+    context = SSL.Context(method)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+    # An idle connection gives its 34 KiB of buffers back.
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    return context
+
+
+def server_context(certificate: Path, key: Path) -> SSL.Context:
+    """A context from PEM files: the certificate with its chain, and its key without a passphrase.
+
+    Raises ConfigurationError that names the file.
+    """
+    chain = _load_chain(certificate)
+    private_key = _load_key(key)
+    if private_key.public_key() != chain[0].public_key():
+        raise ConfigurationError(f'[tls] key "{key}" does not belong to the certificate "{certificate}"')
+    context = _context(SSL.TLS_SERVER_METHOD)
+    context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
+    context.set_cipher_list(_CIPHERS)
+    # Tickets (on unless OP_NO_TICKET) make sessions resumable without memory here.
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_session_id(b"mailhub")
+    try:
+        context.use_certificate(chain[0])
+        for issuer in chain[1:]:
+            context.add_extra_chain_cert(issuer)
+        context.use_privatekey(crypto.PKey.from_cryptography_key(private_key))  # type: ignore[arg-type]
+    except (SSL.Error, TypeError) as error:
+        raise ConfigurationError(f'[tls] certificate "{certificate}" cannot be used: {error}') from None
+    return context
+
+
+def _load_chain(path: Path) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(_read(path, "certificate"))
+    except ValueError:
+        raise ConfigurationError(f'[tls] certificate "{path}" is not a PEM certificate') from None
+
+
+def _load_key(path: Path) -> PrivateKeyTypes:
+    try:
+        return serialization.load_pem_private_key(_read(path, "key"), password=None)
+    except TypeError:
+        raise ConfigurationError(f'[tls] key "{path}" is protected by a passphrase') from None
+    except ValueError:
+        raise ConfigurationError(f'[tls] key "{path}" is not a PEM private key') from None
+
+
+def _read(path: Path, name: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f'[tls] {name} "{path}": {error.strerror}') from None
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class ServerTls:
+    """What `transport.startTLS` and implicit TLS take. Follows the files without a restart.
+
+    The files are looked at when a handshake begins, at most once a second. New ones that cannot be used are logged
+    once, and the old certificate stays.
+    """
+
+    def __init__(self, certificate: Path, key: Path, clock: IReactorTime) -> None:
+        """Raises ConfigurationError."""
+        self._certificate = certificate
+        self._key = key
+        self._clock = clock
+        self._stamps = self._look()
+        self._context = server_context(certificate, key)
+        self._checked = clock.seconds()
+
+    def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:
+        """A connection with the current certificate."""
+        self._refresh()
+        return SSL.Connection(self._context, None)
+
+    def _refresh(self) -> None:
+        now = self._clock.seconds()
+        if now - self._checked < _CHECK_SECONDS:
+            return
+        self._checked = now
+        stamps = self._look()
+        if stamps == self._stamps:
+            return
+        self._stamps = stamps
+        try:
+            self._context = server_context(self._certificate, self._key)
+        except ConfigurationError as error:
+            log.error("certificate not replaced: {reason}", reason=str(error))
+        else:
+            log.info("certificate replaced: {certificate}", certificate=str(self._certificate))
+
+    def _look(self) -> tuple[_Stamp, _Stamp]:
+        return _stamp(self._certificate), _stamp(self._key)
+
+
+def _stamp(path: Path) -> _Stamp:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino, status.st_size
+
+
+class ClientTls:
+    """Makes the context factories of outgoing connections; both kinds share one context each."""
+
+    def __init__(self, roots: Path | None = None) -> None:
+        """`roots`: a PEM file of trusted certificates instead of the system's. Raises ConfigurationError."""
+        self._roots = roots
+        self._opportunistic = _context(SSL.TLS_CLIENT_METHOD)
+        self._verifying = _context(SSL.TLS_CLIENT_METHOD)
+        if roots is None:
+            self._verifying.set_default_verify_paths()
+        else:
+            for root in _load_chain(roots):
+                store = self._verifying.get_cert_store()
+                assert store is not None
+                store.add_cert(crypto.X509.from_cryptography(root))
+
+    def opportunistic(self, host: str) -> ClientConnections:
+        """Encrypted, but to whomever (RFC 7435): the certificate is not looked at."""
+        return ClientConnections(self._opportunistic, host, verify=False)
+
+    def verifying(self, host: str) -> ClientConnections:
+        """Only to a peer that a trusted root vouches for as `host` (a name, or an IP address)."""
+        return ClientConnections(self._verifying, host, verify=True)
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class ClientConnections:
+    """What `transport.startTLS` takes at a client."""
+
+    def __init__(self, context: SSL.Context, host: str, *, verify: bool) -> None:
+        self._context = context
+        self._identity, self._server_name = _identity(host)
+        self._verify = verify
+
+    def clientConnectionForTLS(self, protocol: object) -> SSL.Connection:
+        """A connection that names the host (RFC 6066 3; not for IP addresses)."""
+        connection = SSL.Connection(self._context, None)
+        if self._server_name:
+            connection.set_tlsext_host_name(self._server_name)
+        if self._verify:
+            connection.set_verify(SSL.VERIFY_PEER, self._judge)
+        return connection
+
+    def _judge(self, _: SSL.Connection, certificate: crypto.X509, errno: int, depth: int, trusted: int) -> bool:
+        if not trusted or depth:
+            return bool(trusted)
+        try:
+            verify_service_identity(extract_patterns(certificate), [self._identity], [])
+        except VerificationError:
+            return False
+        return True
+
+
+def _identity(host: str) -> tuple[ServiceID, bytes]:
+    try:
+        ip_address(host)
+    except ValueError:
+        return DNS_ID(host), host.encode("idna" if not host.isascii() else "ascii")
+    return IPAddress_ID(host), b""
+
+
+def self_signed(hostnames: Sequence[str], days: int, now: float) -> tuple[bytes, bytes]:
+    """A certificate that nobody else vouches for, and its key, both PEM. For the demo and a server's first minutes.
+
+    `hostnames`: names and IP addresses, the first one is the subject. `now`: seconds since the epoch.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostnames[0][:64])])
+    begin = datetime.fromtimestamp(now, UTC) - timedelta(hours=1)
+    usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName([_general_name(host) for host in hostnames]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return certificate.public_bytes(serialization.Encoding.PEM), pem
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def write_self_signed(certificate: Path, key: Path, hostnames: Sequence[str], days: int, now: float) -> None:
+    """Make both files, replacing old ones; the key is for its owner's eyes only.
+
+    The certificate comes last: whoever finds it finds its key. Raises ConfigurationError.
+    """
+    certificate_pem, key_pem = self_signed(hostnames, days, now)
+    for path, octets, mode in ((key, key_pem, 0o600), (certificate, certificate_pem, 0o644)):
+        try:
+            _write(path, octets, mode)
+        except OSError as error:
+            raise ConfigurationError(f'[tls] "{path}" cannot be written: {error.strerror}') from None
+
+
+def _write(path: Path, octets: bytes, mode: int) -> None:
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    # The key is never readable by others, not even before chmod.
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(octets)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)

@@ -1,0 +1,255 @@
+"""POP3 sessions: the wire machine's events against an account's INBOX (RFC 1939)."""
+
+from __future__ import annotations
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mailhub.errors import AuthenticationFailed, MailError
+from mailhub.interfaces import IAuthenticator, IBlobReader, IMailAccount, IMailbox, Origin
+from mailhub.net.body import BLOCK, copy
+from mailhub.net.link import Link
+from mailhub.wire.pop3.events import Event, Login, Retrieve, StartTls, Top, Update
+from mailhub.wire.pop3.maildrop import Maildrop
+from mailhub.wire.pop3.server import Code, Pop3Server, Pop3Settings
+from mailhub.wire.pop3.top import Topmost
+
+log = Logger(namespace="mailhub.pop3")
+
+_TOP_BLOCK = 8192
+
+
+class OpenMaildrops:
+    """Which accounts have a POP3 session: RFC 1939 4 gives each session its maildrop alone.
+
+    It lives in memory and a session lets go when its connection ends, so no lock outlives its owner. IMAP and
+    delivery are not kept out: the session works on the view it took at login.
+    """
+
+    def __init__(self) -> None:
+        self._users: set[str] = set()
+
+    def take(self, user: str) -> bool:
+        """False when another session has it."""
+        if user in self._users:
+            return False
+        self._users.add(user)
+        return True
+
+    def release(self, user: str) -> None:
+        """Let the next session in."""
+        self._users.discard(user)
+
+
+@attrs.frozen
+class Pop3Options:
+    """`login_seconds`: how long a client may be silent before it has logged in; `idle_seconds` after that (RFC 1939 3
+    asks for 600 at least)."""
+
+    service: str = "pop3"
+    host: str = "localhost"
+    plaintext_login: bool = False
+    bad_commands: int = 20
+    logins: int = 5
+    login_seconds: float = 60.0
+    idle_seconds: float = 600.0
+
+
+@attrs.frozen
+class Pop3Service:
+    """What the sessions of a listener share. `maildrops` is one object for all POP3 listeners of a process."""
+
+    authenticator: IAuthenticator
+    maildrops: OpenMaildrops
+    options: Pop3Options = attrs.field(factory=Pop3Options)
+
+    def session(self, link: Link) -> Pop3Session:
+        """A session for a new connection; what `DriverFactory` calls."""
+        options = self.options
+        settings = Pop3Settings(
+            host=options.host,
+            secure=link.secure,
+            can_start_tls=link.can_start_tls,
+            plaintext_login=options.plaintext_login,
+            bad_commands=options.bad_commands,
+            logins=options.logins,
+        )
+        link.idle_seconds = options.login_seconds
+        return Pop3Session(self, link, Pop3Server(settings))
+
+
+@attrs.define(eq=False, repr=False)
+class Pop3Session:
+    """One connection. Nothing is removed from the mailbox before QUIT, and nothing is marked as read."""
+
+    _service: Pop3Service
+    link: Link
+    machine: Pop3Server
+    _account: IMailAccount | None = None
+    _mailbox: IMailbox | None = None
+    _retrieved: int = 0
+    _deleted: int = 0
+
+    async def connected(self) -> None:
+        """Greet."""
+        self.machine.greet()
+
+    async def handle(self, event: Event) -> None:
+        """Answer one event."""
+        match event:
+            case Login():
+                await self._login(event)
+            case StartTls():
+                self.machine.starttls_accepted()
+                self.link.start_tls()
+            case Retrieve(uid):
+                await self._content(uid, None)
+            case Top(uid, lines):
+                await self._content(uid, Topmost(lines))
+            case Update(uids):
+                await self._update(uids)
+
+    def crashed(self, failure: Failure) -> None:
+        """A message cut short must not look complete: then only the connection can be cut."""
+        if self.machine.in_content:
+            self.link.abort()
+        else:
+            self.machine.internal_error()
+
+    def timed_out(self) -> None:
+        """RFC 1939 3: close "without removing any messages or sending any response"."""
+        self.machine.leave()
+
+    def shutting_down(self) -> None:
+        """The text answers whatever the client says next."""
+        self.machine.leave("Server is shutting down")
+
+    def disconnected(self) -> None:
+        """Let the next session have the maildrop."""
+        account, self._account, self._mailbox = self._account, None, None
+        if account is None:
+            return
+        self._service.maildrops.release(account.user)
+        log.info(
+            "session ended: session={session_id} user={user} retrieved={retrieved} deleted={deleted}",
+            session_id=self.link.session_id,
+            user=account.user,
+            retrieved=self._retrieved,
+            deleted=self._deleted,
+        )
+        self._log_out(account)
+
+    # --- Login -----------------------------------------------------------------------------------------------------
+
+    async def _login(self, event: Login) -> None:
+        link = self.link
+        origin = Origin(self._service.options.service, link.peer, link.session_id, link.secure)
+        try:
+            account = await self._service.authenticator.login(event.credentials, IMailAccount, origin)
+        except MailError as error:
+            self.machine.login_refused(error.text, _login_code(error))
+            return
+        if not self._service.maildrops.take(account.user):
+            self._log_out(account)
+            self.machine.login_refused("Another session has this maildrop open", "IN-USE")
+            return
+        self._account = account
+        try:
+            self._mailbox = await account.mailbox("INBOX")
+            entries = await self._mailbox.entries()
+        except Exception as error:
+            self._account = self._mailbox = None
+            self._service.maildrops.release(account.user)
+            self._log_out(account)
+            if not isinstance(error, MailError):
+                raise
+            self.machine.login_refused(error.text, _code(error))
+            return
+        maildrop = Maildrop(self._mailbox.uid_validity, ((entry.uid, entry.size) for entry in entries))
+        self.machine.login_accepted(maildrop)
+        link.idle_seconds = self._service.options.idle_seconds
+
+    def _log_out(self, account: IMailAccount) -> None:
+        session_id = self.link.session_id
+
+        def failed(failure: Failure) -> None:
+            log.failure("logout failed: session={session_id}", failure=failure, session_id=session_id)
+
+        Deferred.fromCoroutine(account.logout()).addErrback(failed)
+
+    # --- Messages --------------------------------------------------------------------------------------------------
+
+    async def _content(self, uid: int, top: Topmost | None) -> None:
+        try:
+            reader = await self._inbox.open(uid)
+        except MailError as error:
+            self.machine.refused(error.text, "SYS/TEMP" if error.temporary else "")
+            return
+        try:
+            if top is None:
+                await self._whole(reader)
+            else:
+                await self._topmost(reader, top)
+        except MailError as error:
+            self._cannot_go_on(error)
+        finally:
+            reader.close()
+
+    async def _whole(self, reader: IBlobReader) -> None:
+        # Read before the positive answer: a message that turns out to be gone can still be refused.
+        octets = await reader.read(0, BLOCK)
+        self.machine.content_started(f"{reader.size} octets")
+        await self._send(octets)
+        await copy(reader, self._send, len(octets))
+        self.machine.content_ended()
+        self._retrieved += 1
+
+    async def _topmost(self, reader: IBlobReader, top: Topmost) -> None:
+        octets = await reader.read(0, _TOP_BLOCK)
+        self.machine.content_started("Top of message follows")
+        offset = 0
+        while octets:
+            await self._send(top.feed(octets))
+            offset += len(octets)
+            octets = b"" if top.done else await reader.read(offset, _TOP_BLOCK)
+        self.machine.content_ended()
+
+    async def _send(self, octets: bytes) -> None:
+        self.machine.content(octets)
+        await self.link.send()
+
+    def _cannot_go_on(self, error: MailError) -> None:
+        log.error(
+            "message could not be read: session={session_id} reason={reason}",
+            session_id=self.link.session_id,
+            reason=str(error),
+        )
+        if self.machine.in_content:
+            self.link.abort()
+        else:
+            self.machine.refused(error.text, "SYS/TEMP" if error.temporary else "")
+
+    async def _update(self, uids: tuple[int, ...]) -> None:
+        try:
+            gone = await self._inbox.expunge(uids, deleted_only=False)
+        except MailError as error:
+            self.machine.update_failed(error.text, _code(error))
+            return
+        # Those that another session removed meanwhile are gone as well, which is what was asked for.
+        self._deleted = len(gone)
+        self.machine.updated()
+
+    @property
+    def _inbox(self) -> IMailbox:
+        assert self._mailbox is not None, "the machine lets nobody ask for messages before login"
+        return self._mailbox
+
+
+def _code(error: MailError) -> Code:
+    return "SYS/TEMP" if error.temporary else "SYS/PERM"
+
+
+def _login_code(error: MailError) -> Code:
+    return "AUTH" if isinstance(error, AuthenticationFailed) else _code(error)

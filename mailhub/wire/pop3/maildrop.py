@@ -1,0 +1,78 @@
+"""A maildrop as one session sees it (RFC 1939 3, 5): frozen at login, with its own deletion marks."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator
+
+
+class NoSuchMessage(Exception):
+    """There is no message of this number, or it is marked for deletion. The text is for the client."""
+
+
+class Maildrop:
+    """Message numbers, sizes in octets, unique-ids and deletion marks.
+
+    Numbers count from 1 in UID order and never change during the session. Nothing here touches a mailbox: the marks
+    take effect at QUIT, by `marked()`.
+    """
+
+    __slots__ = ("_deleted", "_octets", "_sizes", "_uid_validity", "_uids")
+
+    def __init__(self, uid_validity: int, messages: Iterable[tuple[int, int]]) -> None:
+        """`messages` are pairs of UID and size in octets, in UID order."""
+        self._uid_validity = uid_validity
+        self._uids = array("Q")
+        self._sizes = array("Q")
+        for uid, size in messages:
+            self._uids.append(uid)
+            self._sizes.append(size)
+        self._octets = sum(self._sizes)
+        self._deleted: set[int] = set()
+
+    @property
+    def count(self) -> int:
+        """Messages not marked."""
+        return len(self._uids) - len(self._deleted)
+
+    @property
+    def octets(self) -> int:
+        """Their octets."""
+        return self._octets
+
+    def numbers(self) -> Iterator[int]:
+        """The numbers of the messages not marked at the time each is asked for."""
+        return (number for number in range(1, len(self._uids) + 1) if number not in self._deleted)
+
+    def uid(self, number: int) -> int:
+        """Raises NoSuchMessage."""
+        return self._uids[self._index(number)]
+
+    def size(self, number: int) -> int:
+        """Octets. Raises NoSuchMessage."""
+        return self._sizes[self._index(number)]
+
+    def unique_id(self, number: int) -> str:
+        """The same in every session, and never given to another message (RFC 1939 7 UIDL). Raises NoSuchMessage."""
+        return f"{self._uid_validity}.{self.uid(number)}"
+
+    def delete(self, number: int) -> None:
+        """DELE: mark. Raises NoSuchMessage."""
+        self._octets -= self.size(number)
+        self._deleted.add(number)
+
+    def reset(self) -> None:
+        """RSET: take all marks off."""
+        self._deleted.clear()
+        self._octets = sum(self._sizes)
+
+    def marked(self) -> tuple[int, ...]:
+        """UIDs to be removed at QUIT, ascending."""
+        return tuple(self._uids[number - 1] for number in sorted(self._deleted))
+
+    def _index(self, number: int) -> int:
+        if not 1 <= number <= len(self._uids):
+            raise NoSuchMessage("No such message")
+        if number in self._deleted:
+            raise NoSuchMessage("Message is marked for deletion")
+        return number - 1
