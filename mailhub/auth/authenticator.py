@@ -1,0 +1,81 @@
+"""The gate in front of the portal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from twisted.cred.credentials import UsernamePassword
+from twisted.cred.error import LoginFailed
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from zope.interface import Interface, implementer
+
+from mailhub.auth.realm import canonical_user
+from mailhub.auth.throttle import Throttle
+from mailhub.errors import AuthenticationFailed, Busy, MailError, NoSuchUser, TemporaryError
+from mailhub.interfaces import IAuthenticator, Origin
+from mailhub.wire.sasl import PlainCredentials
+
+if TYPE_CHECKING:
+    from twisted.cred.portal import Portal
+    from twisted.internet.interfaces import IReactorTime
+
+_log = Logger(namespace="mailhub.auth")
+
+
+@implementer(IAuthenticator)
+@attrs.define(eq=False)
+class Authenticator:
+    """Logs users in through a `Portal`: throttled, with one answer for every kind of refusal, and logged."""
+
+    portal: Portal
+    clock: IReactorTime
+    throttle: Throttle = attrs.field(factory=Throttle)
+    default_domain: str = ""
+
+    async def login(self, credentials: PlainCredentials, avatar: type[Interface], origin: Origin) -> Any:
+        """See `IAuthenticator`."""
+        if self.throttle.refused(origin.peer, self.clock.seconds()):
+            _log.info("login not tried, too many failures: service={o.service} peer=[{o.peer}]", o=origin)
+            raise Busy("Too many failed logins, please try again later", status="4.7.0")
+        try:
+            found = await self._avatar(credentials, avatar, origin)
+        except AuthenticationFailed as error:
+            # This line is for fail2ban and its like: its form is a promise.
+            _log.warn(
+                "authentication failed: service={service} user={user!r} peer=[{peer}] session={session} ({reason})",
+                service=origin.service,
+                user=credentials.user,
+                peer=origin.peer,
+                session=origin.session_id,
+                reason=error.detail or "credentials",
+            )
+            delay = self.throttle.failed(origin.peer, credentials.user, self.clock.seconds())
+            if delay:
+                await deferLater(self.clock, delay)
+            raise AuthenticationFailed from None
+        self.throttle.succeeded(origin.peer, credentials.user)
+        _log.info(
+            "authenticated: service={service} user={user} peer=[{peer}] session={session}",
+            service=origin.service,
+            user=found.user,
+            peer=origin.peer,
+            session=origin.session_id,
+        )
+        return found
+
+    async def _avatar(self, credentials: PlainCredentials, interface: type[Interface], origin: Origin) -> Any:
+        user = canonical_user(credentials.user, self.default_domain)
+        if credentials.authorization_id and canonical_user(credentials.authorization_id, self.default_domain) != user:
+            raise AuthenticationFailed(detail="authorization identity differs")
+        asked = UsernamePassword(user.encode(), credentials.password.encode())
+        try:
+            _, found, _ = await self.portal.login(asked, origin, interface)
+        except (LoginFailed, NoSuchUser):
+            raise AuthenticationFailed from None
+        except TemporaryError:
+            raise
+        except MailError as error:
+            raise AuthenticationFailed(detail=str(error)) from None
+        return found

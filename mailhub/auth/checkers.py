@@ -1,0 +1,120 @@
+"""Credential checkers (`twisted.cred`): the account table, and several checkers behind one door."""
+
+from __future__ import annotations
+
+import hmac
+from collections import OrderedDict
+from collections.abc import Sequence
+from hashlib import blake2b
+from random import Random
+from typing import Any
+
+import attrs
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from mailhub.auth.passwords import Passwords
+from mailhub.errors import ConfigurationError, MailError, TemporaryError
+from mailhub.interfaces import IAccounts
+
+_log = Logger(namespace="mailhub.auth")
+
+
+class VerifiedCache:
+    """Remembers which passwords were right, so that a client that logs in every minute costs microseconds.
+
+    Holds keyed digests under a key of this process alone, each with the stored hash it was verified against:
+    a password change makes the entry worthless by itself.
+    """
+
+    def __init__(self, random: Random, size: int = 10_000) -> None:
+        self._key = random.randbytes(32)
+        self._size = size
+        self._verified: OrderedDict[bytes, str] = OrderedDict()
+
+    def _digest(self, user: str, password: str) -> bytes:
+        name = user.encode()
+        return blake2b(len(name).to_bytes(4, "big") + name + password.encode(), key=self._key).digest()
+
+    def knows(self, user: str, password: str, encoded: str) -> bool:
+        """Whether this password was verified against this very hash."""
+        digest = self._digest(user, password)
+        known = self._verified.get(digest)
+        if known is None or not hmac.compare_digest(known, encoded):
+            return False
+        self._verified.move_to_end(digest)
+        return True
+
+    def remember(self, user: str, password: str, encoded: str) -> None:
+        """Note a successful verification; the least recently used one makes room."""
+        self._verified[self._digest(user, password)] = encoded
+        if len(self._verified) > self._size:
+            self._verified.popitem(last=False)
+
+
+@implementer(ICredentialsChecker)
+@attrs.define(eq=False)
+class AccountsChecker:
+    """Checks against mailhub's own account table. Unknown user, disabled account and wrong password look alike."""
+
+    accounts: IAccounts
+    passwords: Passwords
+    cache: VerifiedCache
+    credentialInterfaces = (IUsernamePassword,)
+
+    def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
+        """Gives the canonical address as UTF-8, or fails with UnauthorizedLogin, Busy, StoreUnavailable."""
+        return Deferred.fromCoroutine(self._check(credentials.username.decode(), credentials.password.decode()))
+
+    async def _check(self, user: str, password: str) -> bytes | tuple[()]:
+        account = await self.accounts.find(user)
+        encoded = account.password_hash if account is not None and account.enabled else ""
+        if encoded and self.cache.knows(user, password, encoded):
+            return user.encode()
+        if not await self.passwords.verify(encoded, password):
+            raise UnauthorizedLogin
+        self.cache.remember(user, password, encoded)
+        return user.encode()
+
+
+@implementer(ICredentialsChecker)
+class FirstMatch:
+    """Asks checkers in turn; the first that accepts decides.
+
+    `Portal` keeps one checker per credential interface, so several have to stand behind one. A failed login asks
+    them all, whoever knows the user: time does not tell. A checker that breaks does not open the door; when no other
+    accepts, the answer is "try again later", not "wrong password".
+    """
+
+    credentialInterfaces = (IUsernamePassword,)
+
+    def __init__(self, checkers: Sequence[ICredentialsChecker]) -> None:
+        for checker in checkers:
+            if IUsernamePassword not in checker.credentialInterfaces:
+                raise ConfigurationError(f"[auth] checkers: {type(checker).__name__} cannot check passwords")
+        self._checkers = tuple(checkers)
+
+    def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
+        """Gives the first accepting checker's avatar id, or fails with UnauthorizedLogin, TemporaryError."""
+        return Deferred.fromCoroutine(self._ask_all(credentials))
+
+    async def _ask_all(self, credentials: Any) -> bytes | tuple[()]:
+        broken: MailError | None = None
+        for checker in self._checkers:
+            try:
+                avatar_id = await maybeDeferred(checker.requestAvatarId, credentials)
+            except UnauthorizedLogin:
+                continue
+            except TemporaryError as error:
+                broken = error
+            except Exception:
+                _log.failure("checker {checker} failed", checker=type(checker).__name__)
+                broken = TemporaryError(status="4.7.0", detail=f"checker {type(checker).__name__} failed")
+            else:
+                if isinstance(avatar_id, bytes) and avatar_id:
+                    return avatar_id
+        raise broken or UnauthorizedLogin()

@@ -1,0 +1,86 @@
+"""The realm: what a login becomes. IMailAccount for IMAP and POP3, ISubmitter for SMTP."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import attrs
+from twisted.cred.portal import IRealm
+from twisted.internet.defer import Deferred
+from zope.interface import Interface, implementer
+
+from mailhub.errors import AuthenticationFailed, NoSuchUser, PermanentError
+from mailhub.interfaces import IMailAccount, IMailStore, ISubmitter, Route
+from mailhub.message.address import Address
+
+FindRoutes = Callable[[Address], Awaitable[Sequence[Route]]]
+
+
+def canonical_user(name: str, default_domain: str = "") -> str:
+    """The account a login name means: `Address.key`, with `default_domain` where the name has none.
+
+    Raises AuthenticationFailed for what cannot be an address.
+    """
+    if "@" not in name and default_domain:
+        name = f"{name}@{default_domain}"
+    try:
+        return Address.parse(name).key
+    except ValueError as error:
+        raise AuthenticationFailed(detail=str(error)) from None
+
+
+@implementer(ISubmitter)
+@attrs.frozen
+class Submitter:
+    """May send as its own address, with or without +detail, and as every alias that reaches its mailbox."""
+
+    user: str
+    routes: FindRoutes
+
+    async def may_send_as(self, address: Address | None) -> bool:
+        # The null reverse-path is how user agents send read receipts (RFC 8098 3).
+        if address is None or address.key == self.user:
+            return True
+        try:
+            routes = await self.routes(address)
+        except PermanentError:
+            return False
+        return any(route.agent == "store" and route.target == self.user for route in routes)
+
+
+Avatar = tuple[type[Interface], object, Callable[[], None]]
+
+
+def _no_logout() -> None:
+    """A submitter holds nothing."""
+
+
+@implementer(IRealm)
+@attrs.define(eq=False)
+class MailRealm:
+    """Avatars over one mail store. `routes` says where an address leads; `default_domain` may be ""."""
+
+    store: IMailStore
+    routes: FindRoutes
+    default_domain: str = ""
+
+    def requestAvatar(
+        self, avatarId: bytes | tuple[()], mind: object, *interfaces: type[Interface]
+    ) -> Deferred[Avatar]:
+        """See `IRealm`. Fails with NotImplementedError for other interfaces, NoSuchUser for an account that is gone."""
+        return Deferred.fromCoroutine(self._avatar(avatarId, interfaces))
+
+    async def _avatar(self, avatar_id: bytes | tuple[()], interfaces: tuple[type[Interface], ...]) -> Avatar:
+        if not isinstance(avatar_id, bytes):
+            raise NoSuchUser(detail="anonymous login")
+        user = canonical_user(avatar_id.decode(), self.default_domain)
+        if IMailAccount in interfaces:
+            account = await self.store.account(user, create=True)
+
+            def logout() -> None:
+                Deferred.fromCoroutine(account.logout())
+
+            return IMailAccount, account, logout
+        if ISubmitter in interfaces:
+            return ISubmitter, Submitter(user, self.routes), _no_logout
+        raise NotImplementedError(f"no avatar provides {interfaces}")

@@ -1,0 +1,295 @@
+"""From credentials to an avatar: checkers, FirstMatch, realm and authenticator together."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import pytest
+from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
+from zope.interface import implementer
+
+from mailhub.auth import checkers as checkers_module
+from mailhub.auth.authenticator import Authenticator
+from mailhub.auth.checkers import AccountsChecker, FirstMatch, VerifiedCache
+from mailhub.auth.passwords import CHEAP, Passwords, hash_password
+from mailhub.auth.realm import MailRealm, Submitter
+from mailhub.auth.throttle import Throttle
+from mailhub.errors import AuthenticationFailed, Busy, ConfigurationError, NoSuchUser, TemporaryError
+from mailhub.interfaces import Account, IAccounts, IMailAccount, IMailStore, ISubmitter, IThreads, Origin, Route
+from mailhub.message.address import Address
+from mailhub.testing.waiting import result_of
+from mailhub.wire.sasl import PlainCredentials
+
+USER = "ann@xx.example"
+ORIGIN = Origin("imaps", peer="192.0.2.7", session_id="s1")
+
+
+@implementer(IThreads)
+class CountingThreads:
+    """Runs inline and counts what is worth a thread."""
+
+    inline = True
+    calls = 0
+
+    async def run(self, function: Callable[..., Any], *args: object) -> Any:
+        self.calls += 1
+        return function(*args)
+
+    def call_in_reactor(self, function: Callable[..., object], *args: object) -> None:
+        function(*args)
+
+    def start_loop(self, name: str, loop: Callable[[], None]) -> None:
+        raise AssertionError("not used")
+
+
+@implementer(IAccounts)
+@attrs.define
+class Accounts:
+    rows: dict[str, Account]
+
+    async def find(self, user: str) -> Account | None:
+        return self.rows.get(user)
+
+    async def add(self, user: str, password_hash: str, quota: int = 0) -> None:
+        raise AssertionError("not used")
+
+    async def remove(self, user: str) -> None:
+        raise AssertionError("not used")
+
+    async def set_password(self, user: str, password_hash: str) -> None:
+        self.rows[user] = Account(user, password_hash, 0)
+
+    async def all(self) -> Sequence[Account]:
+        return list(self.rows.values())
+
+
+@attrs.define
+class AccountStandIn:
+    user: str
+    closed: bool = False
+
+    async def logout(self) -> None:
+        self.closed = True
+
+
+@implementer(IMailStore)
+class StoreStandIn:
+    """Only what the realm asks of a store."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def exists(self, user: str) -> bool:
+        return True
+
+    async def account(self, user: str, create: bool = False) -> Any:
+        if user.startswith("gone"):
+            raise NoSuchUser
+        return AccountStandIn(user)
+
+    async def check_quota(self, user: str, size: int) -> None: ...
+
+
+@implementer(ICredentialsChecker)
+class Broken:
+    credentialInterfaces = (IUsernamePassword,)
+
+    def requestAvatarId(self, credentials: Any) -> Any:
+        raise RuntimeError("directory server is on fire")
+
+
+@implementer(ICredentialsChecker)
+class HashedOnly:
+    credentialInterfaces = (IUsernameHashedPassword,)
+
+    def requestAvatarId(self, credentials: Any) -> Any:
+        raise UnauthorizedLogin
+
+
+async def no_routes(address: Address) -> Sequence[Route]:
+    raise NoSuchUser
+
+
+@attrs.define
+class House:
+    clock: Clock
+    threads: CountingThreads
+    accounts: Accounts
+    authenticator: Authenticator
+
+    def login(self, user: str, password: str, authorization_id: str = "", avatar: Any = IMailAccount) -> Any:
+        return result_of(self.authenticator.login(PlainCredentials(authorization_id, user, password), avatar, ORIGIN))
+
+
+def house(*more: ICredentialsChecker, default_domain: str = "", throttle: Throttle | None = None) -> House:
+    clock, threads = Clock(), CountingThreads()
+    accounts = Accounts(
+        {
+            USER: Account(USER, hash_password("sesam", CHEAP), 0),
+            "off@xx.example": Account("off@xx.example", hash_password("sesam", CHEAP), 0, enabled=False),
+            "gone@xx.example": Account("gone@xx.example", hash_password("sesam", CHEAP), 0),
+        }
+    )
+    table = AccountsChecker(accounts, Passwords(threads, CHEAP), VerifiedCache(random.Random(1)))
+    realm = MailRealm(StoreStandIn(), no_routes, default_domain)
+    portal = Portal(realm, [FirstMatch([table, *more])])
+    gate = Authenticator(portal, clock, throttle or Throttle(free=1000, limit=10_000), default_domain)
+    return House(clock, threads, accounts, gate)
+
+
+@pytest.mark.parametrize("name", [USER, "Ann@XX.example", "ANN@xx.EXAMPLE"])
+def test_a_login_gives_the_account_in_its_canonical_form(name: str) -> None:
+    assert house().login(name, "sesam").user == USER
+
+
+def test_the_default_domain_completes_a_bare_name() -> None:
+    assert house(default_domain="xx.example").login("ann", "sesam").user == USER
+    with pytest.raises(AuthenticationFailed):
+        house().login("ann", "sesam")
+
+
+def test_submission_gets_a_submitter() -> None:
+    avatar = house().login(USER, "sesam", avatar=ISubmitter)
+    assert ISubmitter.providedBy(avatar)
+    assert avatar.user == USER
+
+
+REFUSALS = [
+    (USER, "wrong", ""),
+    (USER, "", ""),
+    ("nobody@xx.example", "sesam", ""),
+    ("off@xx.example", "sesam", ""),
+    ("gone@xx.example", "sesam", ""),
+    ("not an address", "sesam", ""),
+    ("@", "sesam", ""),
+    (USER, "sesam", "boss@xx.example"),
+]
+
+
+@pytest.mark.parametrize(("user", "password", "authorization_id"), REFUSALS)
+def test_every_refusal_looks_the_same(user: str, password: str, authorization_id: str) -> None:
+    with pytest.raises(AuthenticationFailed) as caught:
+        house().login(user, password, authorization_id)
+    assert (caught.value.text, caught.value.status, caught.value.detail) == ("Authentication failed", "5.7.8", "")
+
+
+def test_unknown_disabled_and_wrong_cost_one_verification_each() -> None:
+    for user, password in ((USER, "wrong"), ("nobody@xx.example", "sesam"), ("off@xx.example", "sesam")):
+        here = house()
+        with pytest.raises(AuthenticationFailed):
+            here.login(user, password)
+        assert here.threads.calls == 1, user
+
+
+def test_a_verified_password_is_not_hashed_again_until_it_changes() -> None:
+    here = house()
+    for _ in range(3):
+        here.login(USER, "sesam")
+    assert here.threads.calls == 1
+    result_of(here.accounts.set_password(USER, hash_password("neu", CHEAP)))
+    with pytest.raises(AuthenticationFailed):
+        here.login(USER, "sesam")
+    assert here.login(USER, "neu").user == USER
+    with pytest.raises(AuthenticationFailed):
+        here.login(USER, "sesam")
+
+
+def test_the_cache_is_bounded_and_keeps_no_password() -> None:
+    cache = VerifiedCache(random.Random(1), size=2)
+    for name in ("a", "b", "c"):
+        cache.remember(name, "geheim", "hash")
+    assert [cache.knows(name, "geheim", "hash") for name in ("a", "b", "c")] == [False, True, True]
+    # The border between user and password is part of what is digested.
+    cache.remember("ab", "c", "hash")
+    assert not cache.knows("a", "bc", "hash")
+    assert "geheim" not in repr(vars(cache))
+
+
+def test_checkers_are_asked_in_turn() -> None:
+    memory = InMemoryUsernamePasswordDatabaseDontUse(**{"bob@xx.example": b"word"})
+    here = house(memory)
+    assert here.login("bob@xx.example", "word").user == "bob@xx.example"
+    assert here.login(USER, "sesam").user == USER
+    with pytest.raises(AuthenticationFailed):
+        here.login("bob@xx.example", "sesam")
+
+
+def test_a_broken_checker_opens_no_door_and_closes_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkers_module, "_log", SilentLog())
+    here = house(Broken())
+    assert here.login(USER, "sesam").user == USER
+    with pytest.raises(TemporaryError) as caught:
+        here.login(USER, "wrong")
+    assert caught.value.status == "4.7.0"
+    behind = FirstMatch([Broken(), InMemoryUsernamePasswordDatabaseDontUse(ann=b"x")])
+    assert ICredentialsChecker.providedBy(behind)
+
+
+class SilentLog:
+    def failure(self, *args: object, **fields: object) -> None: ...
+
+
+def test_a_checker_that_takes_no_passwords_is_a_configuration_mistake() -> None:
+    with pytest.raises(ConfigurationError, match="HashedOnly"):
+        FirstMatch([HashedOnly()])
+
+
+def test_failures_are_delayed_and_then_refused_without_a_check() -> None:
+    here = house(throttle=Throttle(free=1, limit=2))
+    with pytest.raises(AuthenticationFailed):
+        here.login(USER, "wrong")
+    answers: list[Any] = []
+    wrong = PlainCredentials("", USER, "wrong")
+    Deferred.fromCoroutine(here.authenticator.login(wrong, IMailAccount, ORIGIN)).addErrback(answers.append)
+    assert answers == []
+    here.clock.advance(1)
+    assert answers[0].check(AuthenticationFailed)
+    calls = here.threads.calls
+    with pytest.raises(Busy):
+        here.login(USER, "sesam")
+    assert here.threads.calls == calls
+
+
+def test_the_log_line_is_stable_and_tells_no_password() -> None:
+    with capturedLogs() as events, pytest.raises(AuthenticationFailed):
+        house().login("evil\r\nauthenticated: x", "hunter2")
+    lines = [formatEvent(event) for event in events if event.get("log_namespace") == "mailhub.auth"]
+    assert len(lines) == 1
+    assert lines[0].startswith(
+        r"authentication failed: service=imaps user='evil\r\nauthenticated: x' peer=[192.0.2.7] session=s1"
+    )
+    assert "hunter2" not in repr(events)
+
+
+def test_who_may_send_as_whom() -> None:
+    routes = {
+        "ann+list@xx.example": [Route("store", Address("ann", "xx.example"), USER)],
+        "sales@xx.example": [
+            Route("store", Address("bob", "xx.example"), "bob@xx.example"),
+            Route("store", Address("ann", "xx.example"), USER),
+        ],
+        "bob@xx.example": [Route("store", Address("bob", "xx.example"), "bob@xx.example")],
+        "out@xx.example": [Route("smtp", Address("ann", "yy.example"))],
+    }
+
+    async def find(address: Address) -> Sequence[Route]:
+        if str(address) not in routes:
+            raise NoSuchUser
+        return routes[str(address)]
+
+    ann = Submitter(USER, find)
+    own = ["ann@xx.example", "Ann@XX.example", "ann+list@xx.example", "sales@xx.example"]
+    others = ["bob@xx.example", "out@xx.example", "ann@yy.example", "nobody@xx.example"]
+    assert all(result_of(ann.may_send_as(Address.parse(text))) for text in own)
+    assert not any(result_of(ann.may_send_as(Address.parse(text))) for text in others)
+    assert result_of(ann.may_send_as(None))
