@@ -1,0 +1,92 @@
+"""All that is kept about a message beside its octets, found in one pass when it is stored."""
+
+from __future__ import annotations
+
+import re
+
+import attrs
+
+from mailhub.message import mime
+from mailhub.message.address_list import parse as parse_addresses
+from mailhub.message.dates import parse_date
+from mailhub.message.encoded_word import decode_words
+from mailhub.message.header import Header, Octets
+from mailhub.message.preview import preview
+from mailhub.message.structure import bodystructure, envelope
+
+# The fields that clients ask for in lists of messages, in lower case.
+USUAL_FIELDS = frozenset(
+    {
+        b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc", b"subject", b"date", b"message-id", b"in-reply-to",
+        b"references", b"content-type", b"content-transfer-encoding", b"mime-version", b"list-id", b"list-post",
+        b"list-help", b"list-unsubscribe", b"list-unsubscribe-post", b"list-subscribe", b"list-owner", b"list-archive",
+        b"priority", b"x-priority", b"importance",
+    }
+)  # fmt: skip
+
+TEXT_LIMIT = 1000  # characters of subject, sender and message_id
+_MESSAGE_ID = re.compile(rb"<[^<>]*+>")
+
+
+@attrs.frozen
+class Digest:
+    """What the store keeps with a message.
+
+    `size` and `header_size` in octets (the empty line is part of the header). `envelope` and `bodystructure` are
+    IMAP octets (see structure.without_extensions for BODY). `parts` is the tree (mime.decode). `fields` are the raw
+    USUAL_FIELDS in the order of the message. `sent` is the Date in seconds since the epoch, 0 when unknown.
+    `subject` is decoded; `sender` is the first From address; `message_id` has its angle brackets.
+    """
+
+    size: int
+    header_size: int
+    envelope: bytes
+    bodystructure: bytes
+    parts: bytes
+    fields: bytes
+    sent: int
+    subject: str
+    sender: str
+    message_id: str
+    preview: str
+
+
+def digest(octets: Octets) -> Digest:
+    """Read a message once. Never fails; the cost is linear in its octets."""
+    scan = mime.scan(octets)
+    header = scan.headers[0]
+    return Digest(
+        size=len(octets),
+        header_size=scan.tree[0].body,
+        envelope=envelope(header),
+        bodystructure=bodystructure(scan),
+        parts=mime.encode(scan.tree),
+        fields=header.octets(USUAL_FIELDS),
+        sent=parse_date((header.first(b"date") or b"").decode("latin-1")) or 0,
+        subject=_clean(decode_words(header.first(b"subject") or b"")),
+        sender=_sender(header),
+        message_id=_message_id(header),
+        preview=preview(octets, scan.tree),
+    )
+
+
+def _sender(header: Header) -> str:
+    body = header.first(b"from")
+    if body:
+        for spec in parse_addresses(body):
+            if spec.local is not None and spec.domain is not None:
+                return _clean((spec.local + b"@" + spec.domain).decode("utf-8", "replace"))
+    return ""
+
+
+def _message_id(header: Header) -> str:
+    body = header.first(b"message-id") or b""
+    match = _MESSAGE_ID.search(body)
+    return _clean((match[0] if match else body).decode("utf-8", "replace"))
+
+
+def _clean(text: str) -> str:
+    """Without what a database or a list of messages cannot show."""
+    if not text.isprintable():
+        text = "".join([character if character.isprintable() else " " for character in text[:TEXT_LIMIT]])
+    return text[:TEXT_LIMIT].strip()

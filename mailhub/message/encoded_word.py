@@ -1,0 +1,55 @@
+"""Encoded words in header fields, to text (RFC 2047, with RFC 2231 5's language)."""
+
+from __future__ import annotations
+
+import binascii
+import re
+
+from mailhub.message.charset import decode
+
+# RFC 2047 2: "=?" charset "?" encoding "?" encoded-text "?=". A space inside is a common mistake and is let through.
+_WORD = re.compile(rb"=\?([!-)+->@-~]{1,60})(?:\*[!->@-~]{0,60})?\?([bBqQ])\?([^?\r\n]*+)\?=")
+
+
+def decode_words(value: bytes) -> str:
+    """The text of an unfolded field body: encoded words decoded, other octets as UTF-8 or else Windows-1252.
+
+    White space between two encoded words vanishes (RFC 2047 6.2). Neighbours in one charset are decoded together,
+    because senders cut characters in two. Never fails.
+    """
+    if b"=?" not in value:
+        return decode(value)
+    runs: list[tuple[str, list[bytes]]] = []  # charset ("" outside of words) and octets
+    position = 0
+    for match in _WORD.finditer(value):
+        between = value[position : match.start()]
+        position = match.end()
+        charset = match[1].decode("ascii").lower()
+        octets = _octets(match[2], match[3])
+        after_word = bool(runs)
+        if between.strip(b" \t") or (between and not after_word):
+            runs.append(("", [between]))
+        if runs and runs[-1][0] == charset:
+            runs[-1][1].append(octets)
+        else:
+            runs.append((charset, [octets]))
+    runs.append(("", [value[position:]]))
+    return "".join([decode(b"".join(octets), charset) for charset, octets in runs])
+
+
+def _octets(encoding: bytes, text: bytes) -> bytes:
+    if encoding in b"qQ":
+        return binascii.a2b_qp(text, header=True)
+    return decode_base64(text)
+
+
+def decode_base64(text: bytes) -> bytes:
+    """Base64 up to its padding, without what is none of it; an incomplete last group gives what it holds."""
+    kept = text.translate(None, _NOT_BASE64).partition(b"=")[0]
+    if len(kept) % 4 == 1:  # six bits are no octet
+        kept = kept[:-1]
+    return binascii.a2b_base64(kept + b"=" * (-len(kept) % 4))
+
+
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
+_NOT_BASE64 = bytes(set(range(256)) - set(_ALPHABET))

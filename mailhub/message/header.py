@@ -1,0 +1,111 @@
+"""The header section as an index over raw octets (RFC 5322 2.2), tolerant of anything that is sent as one.
+
+The header ends at the first empty line, or with the octets. A line that is neither a field nor a continuation belongs
+to no field and is passed over. Lines end with CRLF; a bare LF is taken for one, because APPEND may bring it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+from collections.abc import Container, Iterator
+from itertools import islice
+
+# A message: in memory, or a file mapped into it.
+Octets = bytes | mmap.mmap
+
+HEADER_LIMIT = 1 << 20  # octets of one header that are indexed; offsets stay right beyond it
+FIELD_LIMIT = 10_000  # fields (and lines that are none) of one header that are indexed
+VALUE_LIMIT = 1 << 16  # octets of one field body that are looked at
+
+# RFC 5322 2.2 field-name: printable US-ASCII except colon; obs- syntax has white space before the colon (4.5.3).
+# Possessive throughout, so that no input makes it go back. The other branches are a line that is no field.
+_FIELD = re.compile(rb"(([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)\n?)|[^\n]*+\n|[^\n]++")
+_FOLD = re.compile(rb"\r?\n")
+_SMALL = 1 << 16  # octets that are taken apart in one step
+
+
+class Header:
+    """The index of one header: its fields in order, and their bodies by name.
+
+    `fields`: of each its name in lower case, its raw octets with the line ends, its body after the colon.
+    """
+
+    __slots__ = ("_first", "fields")
+
+    def __init__(self, raw: bytes, limit: int = FIELD_LIMIT) -> None:
+        """`raw`: the header's octets, with or without the empty line; what is beyond `limit` is not indexed."""
+        if len(raw) <= _SMALL:
+            found = _FIELD.findall(raw)[:limit]
+        else:
+            found = [match.groups(b"") for match in islice(_FIELD.finditer(raw, 0, HEADER_LIMIT), limit)]
+        self.fields: list[tuple[bytes, bytes, bytes]] = [
+            (name.lower(), octets, body) for octets, name, body in found if name
+        ]
+        self._first = {name: body for name, _, body in reversed(self.fields)}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._first
+
+    def count(self, name: bytes) -> int:
+        """How many fields of this name (in lower case) there are."""
+        return sum(1 for field in self.fields if field[0] == name) if name in self._first else 0
+
+    def first(self, name: bytes) -> bytes | None:
+        """The unfolded body of the first field of this name (in lower case), None without one."""
+        body = self._first.get(name)
+        return None if body is None else unfold(body)
+
+    def joined(self, name: bytes) -> bytes | None:
+        """The bodies of all fields of this name as one comma-separated list, None without one.
+
+        For address fields: a repeated To (RFC 5322 4.5.3) is read as one.
+        """
+        if name not in self._first:
+            return None
+        return unfold(b",".join([body for known, _, body in self.fields if known == name]))
+
+    def octets(self, names: Container[bytes]) -> bytes:
+        """The raw fields of these names (in lower case), in the order of the message."""
+        return b"".join([octets for name, octets, _ in self.fields if name in names])
+
+
+def unfold(body: bytes) -> bytes:
+    """A field body as one line without the white space around it, cut at VALUE_LIMIT (RFC 5322 2.2.3)."""
+    if len(body) > VALUE_LIMIT:
+        body = body[:VALUE_LIMIT]
+    if b"\n" in body:
+        body = _FOLD.sub(b"", body)
+    return body.strip(b" \t\r\n")
+
+
+def header_end(octets: Octets, start: int, end: int) -> int:
+    """The offset after the empty line that ends the header which begins at `start`; `end` without such a line."""
+    if octets[start : start + 2] == b"\r\n":
+        return min(start + 2, end)
+    if octets[start : start + 1] == b"\n":
+        return min(start + 1, end)
+    crlf = octets.find(b"\n\r\n", start, end)
+    bare = octets.find(b"\n\n", start, end if crlf < 0 else crlf)
+    if bare >= 0:
+        return bare + 2
+    return crlf + 3 if crlf >= 0 else end
+
+
+def raw_fields(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Every line group of a header, without any limit: (name in lower case, raw octets).
+
+    The name is empty for what is no field, the empty line at the end included. The octets joined are `raw` again.
+    """
+    for match in _FIELD.finditer(raw):
+        yield (match[2] or b"").lower(), match[0]
+
+
+def select(raw: bytes, names: Container[bytes]) -> bytes:
+    """The fields of these names (in lower case) and an empty line: HEADER.FIELDS (RFC 3501 6.4.5)."""
+    return b"".join([octets for name, octets in raw_fields(raw) if name and name in names]) + b"\r\n"
+
+
+def omit(raw: bytes, names: Container[bytes]) -> bytes:
+    """All fields but those of these names (in lower case), and an empty line: HEADER.FIELDS.NOT (RFC 3501 6.4.5)."""
+    return b"".join([octets for name, octets in raw_fields(raw) if name and name not in names]) + b"\r\n"

@@ -1,0 +1,265 @@
+"""The MIME part tree as octet offsets (RFC 2045, RFC 2046): one iterative scan, no part is copied.
+
+The tree is flat: parts in the order of the message, each with the number of parts below it, so that nothing that walks
+it recurses. Broken MIME gives a tree as well, and always one that IMAP can say: a multipart has at least one child, a
+message/rfc822 has exactly one. Where a multipart cannot be opened (no boundary, none found, nested too deep), its one
+child is the whole body; where a limit ends the scan, the rest of each open multipart is one opaque part.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import attrs
+
+from mailhub.message.header import FIELD_LIMIT, HEADER_LIMIT, Header, Octets, header_end
+from mailhub.message.parameters import Parameterised, parse
+
+DEPTH_LIMIT = 100  # multiparts and messages inside each other
+PART_LIMIT = 5_000
+LINE_LIMIT = 50_000  # header fields of all parts together that are looked at
+BOUNDARY_LIMIT = 998  # octets; RFC 2046 5.1.1 allows 70, a line holds no more than this
+TOKEN_LIMIT = 127  # octets of a type, a subtype (RFC 6838 4.2), an encoding or a charset name
+
+# Work that a message may cause, in octets searched: each level of nesting searches its octets once more.
+_WORK_PER_OCTET = 16
+_WORK_BASE = 1 << 20
+_WORK_PER_MISS = 256  # a line that only begins like a delimiter
+
+_BLOCK = 1 << 20  # octets
+_AFTER_BOUNDARY = re.compile(rb"(--)?[ \t]*+(?:\r?\n|\Z)")
+_TOKEN = re.compile(r"[!-'*+\-.0-9A-Z^-~]+", re.IGNORECASE)
+_TEXT_PLAIN = Parameterised("text", "plain", (("charset", b"us-ascii"),))
+_MESSAGE = Parameterised("message", "rfc822")
+_OPAQUE = Parameterised("application", "octet-stream")
+_SUBTYPE_MISSING = {"text": "plain", "multipart": "mixed"}
+_IDENTITY = ("7bit", "8bit", "binary")  # what multipart and message may be encoded as (RFC 2045 6.4)
+
+
+class Part(NamedTuple):
+    """One entity. Offsets are octets from the start of the message: header [start, body), body [body, end).
+
+    `lines`: line ends in the body of a text or message/rfc822 part, else 0. `below`: parts inside this one.
+    `type`: "text/plain", lower case. `encoding`: the Content-Transfer-Encoding, lower case. `charset`: of text, or "".
+    """
+
+    start: int
+    body: int
+    end: int
+    lines: int
+    below: int
+    type: str
+    encoding: str
+    charset: str
+
+    @property
+    def is_multipart(self) -> bool:
+        """Whether the children are body parts between delimiters."""
+        return self.type.startswith("multipart/")
+
+    @property
+    def is_message(self) -> bool:
+        """Whether the one child is a message of its own (RFC 2046 5.2.1)."""
+        return self.type == "message/rfc822"
+
+
+Tree = tuple[Part, ...]
+
+
+@attrs.frozen
+class Scan:
+    """What one pass over a message found: `headers[i]` and `types[i]` belong to `tree[i]`."""
+
+    tree: Tree
+    headers: list[Header]
+    types: list[Parameterised]
+
+
+def scan(octets: Octets) -> Scan:
+    """Find the parts of a message. Never fails; the cost is linear in its octets."""
+    return _Scanner(octets).run()
+
+
+def children(tree: Tree, index: int) -> Iterator[int]:
+    """The indexes of the parts directly inside `tree[index]`."""
+    child = index + 1
+    last = index + tree[index].below
+    while child <= last:
+        yield child
+        child += tree[child].below + 1
+
+
+def encode(tree: Tree) -> bytes:
+    """The tree as octets for a database column: a version, then a line a part."""
+    return "\n".join(["1", *[" ".join(map(str, part)) for part in tree]]).encode("ascii")
+
+
+def decode(octets: bytes) -> Tree:
+    """The tree that `encode` wrote. Raises ValueError for anything else."""
+    version, *lines = octets.decode("ascii").split("\n")
+    if version != "1" or not lines:
+        raise ValueError("not an encoded part tree")
+    parts = []
+    for line in lines:
+        start, body, end, count, below, kind, encoding, charset = line.split(" ")
+        parts.append(Part(int(start), int(body), int(end), int(count), int(below), kind, encoding, charset))
+    return tuple(parts)
+
+
+@attrs.define
+class _Open:
+    """A part whose children are being read: a multipart, or (without a delimiter) a message around its one child."""
+
+    index: int
+    delimiter: bytes
+    next: int  # where the next child begins, -1 when there is none
+    end: int
+    default: Parameterised
+
+
+class _Scanner:
+    def __init__(self, octets: Octets) -> None:
+        self.octets = octets
+        self.work = _WORK_PER_OCTET * len(octets) + _WORK_BASE
+        self.lines_left = LINE_LIMIT
+        self.parts: list[Part] = []
+        self.headers: list[Header] = []
+        self.types: list[Parameterised] = []
+        self.open: list[_Open] = []
+
+    def run(self) -> Scan:
+        self._entity(0, len(self.octets), _TEXT_PLAIN)
+        while self.open:
+            top = self.open[-1]
+            if top.next < 0:
+                self._close(top)
+            elif not top.delimiter:
+                start, top.next = top.next, -1
+                self._entity(start, top.end, _TEXT_PLAIN)
+            else:
+                self._child(top)
+        return Scan(tuple(self.parts), self.headers, self.types)
+
+    def _entity(self, start: int, end: int, default: Parameterised) -> None:
+        """Add the part whose header begins at `start`, and open it when it holds others."""
+        body = header_end(self.octets, start, end)
+        raw = self.octets[start : min(body, start + HEADER_LIMIT)]
+        header = Header(raw, min(self.lines_left, FIELD_LIMIT))
+        self.lines_left -= len(header.fields)
+        kind = _content_type(header, default)
+        encoding = _encoding(header)
+        family = kind.value
+        if family == "multipart":
+            self._add(start, body, end, kind, "7bit" if encoding not in _IDENTITY else encoding, header)
+            self._open_multipart(kind, body, end)
+        elif family == "message" and kind.subvalue == "rfc822":
+            if encoding in _IDENTITY and len(self.open) < DEPTH_LIMIT:
+                self.open.append(_Open(len(self.parts), b"", body, end, _TEXT_PLAIN))
+            else:
+                kind = _OPAQUE
+            self._add(start, body, end, kind, encoding, header)
+        else:
+            self._add(start, body, end, kind, encoding, header)
+
+    def _add(self, start: int, body: int, end: int, kind: Parameterised, encoding: str, header: Header) -> None:
+        charset = ""
+        lines = 0
+        if kind.value == "text":
+            charset = _name(kind.raw("charset") or b"", "")
+            lines = self._count_lines(body, end)
+        elif kind.value == "message" and kind.subvalue == "rfc822":
+            lines = self._count_lines(body, end)
+        name = f"{kind.value}/{kind.subvalue}"
+        self.parts.append(Part(start, body, end, lines, 0, name, encoding, charset))
+        self.headers.append(header)
+        self.types.append(kind)
+
+    def _leaf(self, start: int, end: int, kind: Parameterised) -> None:
+        """Add a part without a header of its own."""
+        self._add(start, start, end, kind, "7bit", Header(b""))
+
+    def _open_multipart(self, kind: Parameterised, body: int, end: int) -> None:
+        default = _MESSAGE if kind.subvalue == "digest" else _TEXT_PLAIN
+        boundary = (kind.raw("boundary") or b"").rstrip()
+        top = _Open(len(self.parts) - 1, b"\n--" + boundary, -1, end, default)
+        self.open.append(top)
+        if len(self.open) > DEPTH_LIMIT:
+            self._leaf(body, end, _OPAQUE)
+            return
+        # The line end before the first delimiter is the empty line's own.
+        found = self._delimiter(top, body - 1) if 0 < len(boundary) <= BOUNDARY_LIMIT else None
+        if found is None or found[2]:
+            self._leaf(body, end, _TEXT_PLAIN)
+        else:
+            top.next = found[1]
+
+    def _child(self, top: _Open) -> None:
+        """Add the child that begins at `top.next`, and find where the following one does."""
+        start = top.next
+        found = self._delimiter(top, start - 1)
+        end = top.end if found is None else max(start, self._before_line_end(found[0]))
+        top.next = -1 if found is None or found[2] or found[1] >= top.end else found[1]
+        if len(self.parts) >= PART_LIMIT or self.work < 0:
+            top.next = -1
+            self._leaf(start, top.end, _OPAQUE)
+        else:
+            self._entity(start, end, top.default)
+
+    def _close(self, top: _Open) -> None:
+        self.open.pop()
+        part = self.parts[top.index]
+        self.parts[top.index] = part._replace(below=len(self.parts) - top.index - 1)
+
+    def _delimiter(self, top: _Open, position: int) -> tuple[int, int, bool] | None:
+        """The next delimiter line: offsets of the line end before it and after its own, and whether it closes."""
+        while self.work >= 0:
+            found = self.octets.find(top.delimiter, position, top.end)
+            self.work -= (top.end if found < 0 else found) - position
+            if found < 0:
+                return None
+            if after := _AFTER_BOUNDARY.match(self.octets, found + len(top.delimiter), top.end):
+                return found, after.end(), after[1] is not None
+            self.work -= _WORK_PER_MISS
+            position = found + 1
+        return None
+
+    def _before_line_end(self, position: int) -> int:
+        return position - 1 if self.octets[position - 1 : position] == b"\r" else position
+
+    def _count_lines(self, start: int, end: int) -> int:
+        self.work -= end - start
+        if isinstance(self.octets, bytes):
+            return self.octets.count(b"\n", start, end)
+        return sum(self.octets[block : min(block + _BLOCK, end)].count(b"\n") for block in range(start, end, _BLOCK))
+
+
+def _content_type(header: Header, default: Parameterised) -> Parameterised:
+    """RFC 2045 5.2: without a Content-Type that can be read a part is plain text, or what its parent says."""
+    body = header.first(b"content-type")
+    if body is None:
+        return default
+    kind = parse(body)
+    if kind is None or not _is_name(kind.value):
+        return _TEXT_PLAIN
+    if not kind.subvalue and kind.value in _SUBTYPE_MISSING:
+        return kind._replace(subvalue=_SUBTYPE_MISSING[kind.value])
+    return kind if _is_name(kind.subvalue) else _TEXT_PLAIN
+
+
+def _encoding(header: Header) -> str:
+    body = header.first(b"content-transfer-encoding")
+    if body is None:
+        return "7bit"
+    kind = parse(body)
+    return kind.value if kind is not None and _is_name(kind.value) else "7bit"
+
+
+def _name(octets: bytes, otherwise: str) -> str:
+    text = octets.decode("latin-1").lower()
+    return text if _is_name(text) else otherwise
+
+
+def _is_name(text: str) -> bool:
+    return len(text) <= TOKEN_LIMIT and _TOKEN.fullmatch(text) is not None
