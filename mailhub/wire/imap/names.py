@@ -18,6 +18,8 @@ LEVEL_LIMIT = 255  # octets of UTF-8 in one level
 NAME_LIMIT = 1000  # octets of UTF-8 in all
 DEPTH_LIMIT = 32  # levels
 
+# Octets on the wire: no name within NAME_LIMIT needs more than 2.5 octets for one of its own.
+_WIRE_LIMIT = 4 * NAME_LIMIT
 _DIRECT = re.compile(rb"[\x20-\x25\x27-\x7e]+")
 _SHIFTED = re.compile(rb"&([A-Za-z0-9+,]*)-")
 _ENCODE = re.compile("&|[^\x20-\x7e]+")
@@ -31,7 +33,9 @@ def decode(octets: bytes) -> str:
 
     Raises InvalidMailboxName. INBOX is put in capitals.
     """
-    if octets.isascii() and b"&" not in octets and _DIRECT.fullmatch(octets):
+    if len(octets) > _WIRE_LIMIT:
+        raise InvalidMailboxName("Mailbox name is too long")
+    if b"&" not in octets and _DIRECT.fullmatch(octets):
         return normalise(octets.decode())
     parts: list[str] = []
     position = 0

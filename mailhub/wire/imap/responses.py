@@ -58,7 +58,20 @@ _UNPRINTABLE = re.compile("[^\x20-\x7e]")
 _TEXT_LIMIT = 400
 
 
-# --- untagged responses (7) ------------------------------------------------------------------------------------------
+# --- status responses (7.1) ------------------------------------------------------------------------------------------
+
+
+def status_response(tag: str, condition: str, words: str, code: bytes = b"") -> bytes:
+    """A whole line such as `A1 NO [CANNOT] Not so`; the tag "*" makes it untagged."""
+    return b"%b %b %b%b\r\n" % (tag.encode(), condition.encode(), b"[" + code + b"] " if code else b"", text(words))
+
+
+def ok(words: str, code: bytes = b"") -> bytes:
+    """Untagged OK (7.1.1), for the codes of SELECT and for news."""
+    return status_response("*", "OK", words, code)
+
+
+# --- untagged responses (7.2 to 7.4) ---------------------------------------------------------------------------------
 
 
 def _untagged(*parts: bytes) -> bytes:

@@ -113,6 +113,19 @@ class Tokens:
         """An atom that is a name of the protocol: in capitals."""
         return self.atom().decode().upper()
 
+    def accept_word(self, word: bytes) -> bool:
+        """Take this name of the protocol, any case, if it comes next as a whole atom."""
+        match = _ATOM.match(self.octets, self.position)
+        if match is None or match[0].upper() != word:
+            return False
+        self.position = match.end()
+        return True
+
+    def rest(self) -> bytes:
+        """Everything to the end."""
+        start, self.position = self.position, len(self.octets)
+        return self.octets[start:]
+
     def string(self) -> bytes:
         """A quoted string or a literal. Octets above 127 are accepted in both, NUL in neither."""
         if self.looking_at(b"{"):

@@ -1,0 +1,40 @@
+"""What an IMAP server machine is told at its start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+# What the session must be able to do is offered here; IMAP4rev1, LITERAL+, SASL-IR and the ways to log in are the
+# machine's own.
+EXTENSIONS = ("ID", "ENABLE", "IDLE", "NAMESPACE", "UIDPLUS", "MOVE", "UNSELECT", "CHILDREN", "SPECIAL-USE")
+
+
+@attrs.frozen
+class ImapSettings:
+    """Offers and limits. Sizes in octets; those of literals and commands do not count the message of APPEND."""
+
+    hostname: str
+    secure: bool = False  # TLS is on already
+    starttls: bool = False  # can be turned on
+    plaintext_login: bool = False  # passwords are taken without TLS
+    mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")
+    capabilities: tuple[str, ...] = EXTENSIONS
+    enableable: frozenset[str] = frozenset()  # what ENABLE turns on (RFC 5161), in capitals
+    identity: Mapping[str, str] = attrs.field(factory=lambda: {"name": "mailhub"})  # RFC 2971
+
+    line_limit: int = 65536
+    literal_limit: int = 65536
+    command_limit: int = 262144
+    literal_count_limit: int = 100
+    message_limit: int = 52428800  # the message of APPEND
+    discard_limit: int = 104857600  # of one refused command, before the connection is closed instead
+
+    # Before login. RFC 2683 3.2.1.5 asks servers to take lines of 8000 octets.
+    unauthenticated_line_limit: int = 8192
+    unauthenticated_literal_limit: int = 8192
+    unauthenticated_command_limit: int = 32768
+
+    bad_command_limit: int = 100  # in one connection, counted anew from the login on
+    failed_login_limit: int = 10
