@@ -1,0 +1,321 @@
+"""SMTP, submission and LMTP sessions: the wire machine's events against the pipeline (RFC 5321, 6409, 2033)."""
+
+from __future__ import annotations
+
+import attrs
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mailhub.errors import MailError, TemporaryError
+from mailhub.interfaces import (
+    Accepted,
+    Committed,
+    IAuthenticator,
+    IBodyWriter,
+    IPipeline,
+    ISubmitter,
+    Origin,
+)
+from mailhub.message.envelope import Envelope, Outcome, State
+from mailhub.net.link import Link
+from mailhub.wire.smtp.events import (
+    BodyAborted,
+    BodyChunk,
+    BodyEnd,
+    DataStart,
+    Event,
+    Hello,
+    Login,
+    Mail,
+    Recipient,
+    Reset,
+    StartTls,
+)
+from mailhub.wire.smtp.replies import Reply, reply
+from mailhub.wire.smtp.server import SmtpServer, SmtpSettings
+from mailhub.wire.stream import BareLines
+
+log = Logger(namespace="mailhub.smtp")
+
+SUBMISSION = frozenset({"submission", "submissions"})
+
+# Codes of errors that say more than "550" and "451"; the first digit is that of the status.
+_CODES = {
+    "5.1.7": 553,
+    "5.1.8": 553,
+    "5.2.2": 552,
+    "5.2.3": 552,
+    "5.3.4": 552,
+    "5.6.7": 553,
+    "5.7.8": 535,
+    "4.2.2": 452,
+    "4.3.1": 452,
+    "4.5.3": 452,
+}
+
+
+def reply_to(error: MailError, permanent: int = 550) -> Reply:
+    """The reply for a refusal. `permanent` is the code where the status says no more than 5xx."""
+    default = 451 if error.temporary else permanent
+    return reply(_CODES.get(error.status, default), error.status, error.text)
+
+
+def reply_for(outcome: Outcome, message_id: str) -> Reply:
+    """LMTP's reply for one recipient."""
+    if outcome.state is State.DELIVERED:
+        return reply(250, outcome.status, f"Delivered as {message_id}")
+    kind = TemporaryError if outcome.state is State.DELAYED else MailError
+    return reply_to(kind(outcome.reply, status=outcome.status))
+
+
+@attrs.frozen
+class SmtpOptions:
+    """What a listener of `service` (its `[listen]` name) does; sizes in octets.
+
+    `postmaster_domain` (the host name by default) completes `<postmaster>`. Submission demands a login, and TLS
+    before it unless `plaintext_login`; the other services have no login. Bare line endings and NUL are refused, on
+    submission repaired.
+    """
+
+    service: str = "smtp"
+    hostname: str = "localhost"
+    postmaster_domain: str = ""
+    plaintext_login: bool = False
+    message_size_limit: int = 52428800
+    recipient_limit: int = 1000
+    bad_commands: int = 20
+    idle_commands: int = 100
+    logins: int = 5
+    idle_seconds: float = 300.0
+    bare_lines: BareLines | None = None
+
+    def settings(self, *, secure: bool, starttls: bool) -> SmtpSettings:
+        """The machine's settings for a connection."""
+        submission = self.service in SUBMISSION
+        usual = BareLines.NORMALISE if submission else BareLines.REJECT
+        return SmtpSettings(
+            hostname=self.hostname,
+            postmaster_domain=self.postmaster_domain or self.hostname,
+            lmtp=self.service == "lmtp",
+            secure=secure,
+            starttls=starttls,
+            require_tls=submission and not self.plaintext_login,
+            mechanisms=("PLAIN", "LOGIN") if submission else (),
+            plaintext_login=self.plaintext_login,
+            require_login=submission,
+            bare_lines=self.bare_lines or usual,
+            message_size_limit=self.message_size_limit,
+            recipient_limit=self.recipient_limit,
+            bad_command_limit=self.bad_commands,
+            idle_command_limit=self.idle_commands,
+            login_failure_limit=self.logins,
+        )
+
+
+@attrs.frozen
+class SmtpService:
+    """What the sessions of a listener share. `authenticator` is asked on submission only."""
+
+    pipeline: IPipeline
+    authenticator: IAuthenticator
+    options: SmtpOptions = attrs.field(factory=SmtpOptions)
+
+    def session(self, link: Link) -> SmtpSession:
+        """A session for a new connection; what `DriverFactory` calls."""
+        options = self.options
+        link.idle_seconds = options.idle_seconds
+        machine = SmtpServer(options.settings(secure=link.secure, starttls=link.can_start_tls))
+        origin = Origin(options.service, link.peer, link.session_id, link.secure)
+        return SmtpSession(self, link, machine, origin)
+
+
+@attrs.define(eq=False, repr=False)
+class SmtpSession:
+    """One connection. What is written of a message goes away unless its end is committed."""
+
+    _service: SmtpService
+    link: Link
+    machine: SmtpServer
+    _origin: Origin
+    _submitter: ISubmitter | None = None
+    _envelope: Envelope | None = None
+    _size: int = 0
+    _accepted: list[Accepted] = attrs.field(factory=list)
+    _writer: IBodyWriter | None = None
+
+    async def connected(self) -> None:
+        """Greet, or say why not."""
+        try:
+            await self._service.pipeline.connected(self._origin)
+        except MailError as error:
+            self._log_refusal("connect", error)
+            self.machine.greet(reply(421 if error.temporary else 554, error.status, error.text))
+        else:
+            self.machine.greet()
+
+    async def handle(self, event: Event) -> None:
+        """Answer one event."""
+        match event:
+            case BodyChunk(octets):
+                await self._write(octets)
+            case Recipient() | Mail() | Login() | DataStart() | BodyEnd():
+                await self._decide(event)
+            case Hello(domain, extended):
+                self._drop_transaction()
+                self._origin = attrs.evolve(self._origin, helo=domain, extended=extended)
+                self.machine.accept()
+            case Reset() | BodyAborted():
+                self._drop_transaction()
+            case StartTls():
+                self._start_tls()
+            case _:
+                pass
+
+    def crashed(self, failure: Failure) -> None:
+        """451 for what is under way."""
+        self._drop_body()
+        self.machine.internal_error()
+
+    def timed_out(self) -> None:
+        """RFC 5321 4.5.3.2.7."""
+        self.machine.close_with(reply(421, "4.4.2", f"{self._service.options.hostname} Idle for too long"))
+
+    def shutting_down(self) -> None:
+        """RFC 5321 3.8."""
+        self.machine.close_with(reply(421, "4.3.2", f"{self._service.options.hostname} Service shutting down"))
+
+    def disconnected(self) -> None:
+        """A message that was not complete is gone."""
+        self._drop_transaction()
+
+    # --- Events that may be refused ----------------------------------------------------------------------------------
+
+    async def _decide(self, event: Recipient | Mail | Login | DataStart | BodyEnd) -> None:
+        try:
+            match event:
+                case Recipient():
+                    await self._recipient(event)
+                case Mail():
+                    await self._mail(event)
+                case DataStart():
+                    self._start_body()
+                case BodyEnd():
+                    await self._commit()
+                case Login():
+                    await self._login(event)
+        except MailError as error:
+            self._log_refusal(_subject(event), error)
+            self.machine.refuse(_refusal(event, error))
+            if isinstance(event, BodyEnd):
+                self._drop_transaction()
+
+    async def _login(self, event: Login) -> None:
+        self._submitter = await self._service.authenticator.login(event.credentials, ISubmitter, self._origin)
+        self._origin = attrs.evolve(self._origin, user=self._submitter.user)
+        self.machine.accept()
+
+    async def _mail(self, event: Mail) -> None:
+        await self._service.pipeline.sender(self._origin, event.envelope, self._submitter)
+        self._drop_transaction()
+        self._envelope, self._size = event.envelope, event.size
+        self.machine.accept()
+
+    async def _recipient(self, event: Recipient) -> None:
+        pipeline = self._service.pipeline
+        accepted = await pipeline.recipient(self._origin, self._sender, event.address, self._size)
+        self._accepted.append(accepted)
+        self.machine.accept()
+
+    def _start_body(self) -> None:
+        pipeline = self._service.pipeline
+        self._writer = pipeline.open_body(self._origin, self._sender, tuple(self._accepted), self._size)
+        self.machine.accept()
+
+    async def _commit(self) -> None:
+        writer, self._writer = self._writer, None
+        assert writer is not None, "the machine gives BodyEnd after DataStart only"
+        try:
+            body = await writer.finish()
+        finally:
+            writer.abort()
+        pipeline = self._service.pipeline
+        committed = await pipeline.commit(self._origin, self._sender, tuple(self._accepted), body)
+        self._answer(committed)
+        self._drop_transaction()
+
+    def _answer(self, committed: Committed) -> None:
+        if self._service.options.service != "lmtp":
+            self.machine.accept(f"Queued as {committed.id}")
+            return
+        outcomes = (committed.outcomes[address] for address in self.machine.recipients)
+        self.machine.finish([reply_for(outcome, committed.id) for outcome in outcomes])
+
+    # --- Events that may not -----------------------------------------------------------------------------------------
+
+    async def _write(self, octets: bytes) -> None:
+        if self._writer is None:
+            return
+        try:
+            await self._writer.write(octets)
+        except MailError as error:
+            self._log_refusal("message", error)
+            self._drop_body()
+            self.machine.refuse_body(reply_to(error, 554))
+
+    def _start_tls(self) -> None:
+        self._drop_transaction()
+        self._submitter = None
+        self._origin = attrs.evolve(self._origin, secure=True, helo="", extended=True, user="")
+        self.machine.accept()
+        self.link.start_tls()
+
+    # --- Small parts -------------------------------------------------------------------------------------------------
+
+    @property
+    def _sender(self) -> Envelope:
+        assert self._envelope is not None, "the machine keeps the order of commands"
+        return self._envelope
+
+    def _drop_transaction(self) -> None:
+        self._drop_body()
+        self._envelope = None
+        self._size = 0
+        self._accepted.clear()
+
+    def _drop_body(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.abort()
+
+    def _log_refusal(self, subject: str, error: MailError) -> None:
+        log.info(
+            "refused: session={session} peer=[{peer}] {subject} reply={reply!r}",
+            session=self.link.session_id,
+            peer=self.link.peer,
+            subject=subject,
+            reply=str(error),
+        )
+
+
+def _refusal(event: Recipient | Mail | Login | DataStart | BodyEnd, error: MailError) -> Reply:
+    match event:
+        case Login():
+            return reply(454 if error.temporary else 535, error.status, error.text)
+        case Mail() if error.status == "5.7.0":
+            return reply(530, error.status, error.text)
+        case BodyEnd():
+            return reply_to(error, 554)
+        case _:
+            return reply_to(error)
+
+
+def _subject(event: Recipient | Mail | Login | DataStart | BodyEnd) -> str:
+    match event:
+        case Recipient(address):
+            return f"to=<{address}>"
+        case Mail(envelope):
+            return f"from=<{envelope.reverse_path or ''}>"
+        case Login():
+            return "login"
+        case _:
+            return "message"

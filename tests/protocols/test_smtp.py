@@ -1,0 +1,377 @@
+"""SMTP, submission and LMTP sessions over the real wire machine, with a pipeline that remembers what it was told."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import attrs
+import pytest
+from twisted.python.failure import Failure
+from zope.interface import Interface, implementer
+
+from mailhub.errors import (
+    AuthenticationFailed,
+    Busy,
+    MailError,
+    MessageTooLarge,
+    NoSuchUser,
+    NotPermitted,
+    OverQuota,
+    StoreUnavailable,
+    TemporaryError,
+)
+from mailhub.interfaces import (
+    Accepted,
+    Committed,
+    IAuthenticator,
+    IBlobReader,
+    IBody,
+    IBodyWriter,
+    IPipeline,
+    ISubmitter,
+    Origin,
+)
+from mailhub.message.address import Address
+from mailhub.message.envelope import Envelope, Outcome
+from mailhub.net.link import Link
+from mailhub.protocols.smtp import SmtpOptions, SmtpService, SmtpSession, reply_to
+from mailhub.testing.waiting import result_of
+from mailhub.wire.sasl import PlainCredentials
+
+ANN = Address("ann", "xx.example")
+BOB = Address("bob", "yy.example")
+BEFORE = b"MAIL FROM:<ann@xx.example> SIZE=9\r\nRCPT TO:<bob@yy.example>\r\n"
+PLAIN = b"AUTH PLAIN " + b64encode(b"\0ann\0s3cret") + b"\r\n"
+
+
+@implementer(IBody)
+@attrs.define
+class Body:
+    octets: bytes
+    size: int = 0
+
+    def open(self) -> IBlobReader:
+        raise AssertionError("nobody reads it here")
+
+    def discard(self) -> None:
+        """Nothing is kept."""
+
+
+@implementer(IBodyWriter)
+@attrs.define
+class Writer:
+    fail: Callable[[str], None]
+    octets: bytes = b""
+    open: bool = True
+
+    async def write(self, octets: bytes) -> None:
+        self.fail("write")
+        self.octets += octets
+
+    async def finish(self) -> IBody:
+        self.fail("finish")
+        self.open = False
+        return Body(self.octets)
+
+    def abort(self) -> None:
+        self.open = False
+
+
+@implementer(IPipeline)
+@attrs.define
+class Pipeline:
+    """Fails at the step named in `errors`; otherwise takes everything."""
+
+    errors: dict[str, Exception] = attrs.field(factory=dict)
+    outcomes: dict[Address, Outcome] = attrs.field(factory=dict)
+    calls: list[tuple[Any, ...]] = attrs.field(factory=list)
+    writers: list[Writer] = attrs.field(factory=list)
+
+    def fail(self, step: str) -> None:
+        if step in self.errors:
+            raise self.errors[step]
+
+    async def connected(self, origin: Origin) -> None:
+        self.fail("connected")
+
+    async def sender(self, origin: Origin, envelope: Envelope, submitter: ISubmitter | None) -> None:
+        self.calls.append(("sender", origin, envelope, submitter and submitter.user))
+        self.fail("sender")
+
+    async def recipient(self, origin: Origin, envelope: Envelope, address: Address, size: int = 0) -> Accepted:
+        self.calls.append(("recipient", address, size))
+        self.fail(f"recipient {address}")
+        return Accepted(address, ())
+
+    def open_body(
+        self, origin: Origin, envelope: Envelope, recipients: Sequence[Accepted], size: int = 0
+    ) -> IBodyWriter:
+        self.fail("open")
+        self.writers.append(Writer(self.fail))
+        return self.writers[-1]
+
+    async def commit(
+        self, origin: Origin, envelope: Envelope, recipients: Sequence[Accepted], body: IBody
+    ) -> Committed:
+        octets = cast(Body, body).octets
+        self.calls.append(("commit", envelope, [accepted.address for accepted in recipients], octets))
+        self.fail("commit")
+        return Committed("id1", self.outcomes)
+
+
+@implementer(ISubmitter)
+@attrs.frozen
+class Submitter:
+    user: str
+
+    async def may_send_as(self, address: Address | None) -> bool:
+        raise AssertionError("the pipeline asks, not the session")
+
+
+@implementer(IAuthenticator)
+@attrs.define
+class Authenticator:
+    error: MailError | None = None
+
+    async def login(self, credentials: PlainCredentials, avatar: type[Interface], origin: Origin) -> Any:
+        assert avatar is ISubmitter
+        if self.error:
+            raise self.error
+        return Submitter(credentials.user)
+
+
+@attrs.define
+class FakeLink:
+    """What the session uses of a Link; `start_tls` is done at once."""
+
+    secure: bool = False
+    can_start_tls: bool = True
+    peer: str = "192.0.2.1"
+    local: str = "192.0.2.2"
+    session_id: str = "s1"
+    idle_seconds: float = 0.0
+    session: SmtpSession | None = None
+
+    def start_tls(self) -> None:
+        assert self.session is not None
+        self.secure, self.can_start_tls = True, False
+        self.session.machine.tls_started()
+
+
+class Peer:
+    """A client whose octets are worked off at once."""
+
+    def __init__(self, service: str = "smtp", *, secure: bool = False, auth: MailError | None = None) -> None:
+        self.pipeline = Pipeline()
+        self.link = FakeLink(secure=secure, can_start_tls=not secure)
+        options = SmtpOptions(service, "mx.example", postmaster_domain="xx.example")
+        smtp = SmtpService(self.pipeline, Authenticator(auth), options)
+        self.session = self.link.session = smtp.session(cast(Link, self.link))
+
+    def greet(self) -> bytes:
+        result_of(self.session.connected())
+        return self.session.machine.data_to_send()
+
+    def send(self, octets: bytes) -> list[str]:
+        """Code and status of each reply."""
+        machine = self.session.machine
+        machine.receive_data(octets)
+        while (event := machine.next_event()) is not None:
+            try:
+                result_of(self.session.handle(event))
+            except ZeroDivisionError:
+                self.session.crashed(Failure())  # type: ignore[no-untyped-call]
+        lines = machine.data_to_send().decode().split("\r\n")[:-1]
+        return [" ".join(line.split(" ")[:2]) if line[4:5].isdigit() else line[:3] for line in lines if line[3] == " "]
+
+    def calls(self, name: str) -> list[tuple[Any, ...]]:
+        return [call[1:] for call in self.pipeline.calls if call[0] == name]
+
+
+def greeted(service: str = "smtp", **options: Any) -> Peer:
+    peer = Peer(service, **options)
+    peer.greet()
+    peer.send(b"LHLO client.example\r\n" if service == "lmtp" else b"EHLO client.example\r\n")
+    return peer
+
+
+def test_a_message_goes_through_the_pipeline() -> None:
+    peer = Peer()
+    assert peer.greet() == b"220 mx.example ESMTP mailhub\r\n"
+    assert peer.link.idle_seconds == 300
+    peer.send(b"EHLO client.example\r\n")
+    assert peer.send(BEFORE + b"DATA\r\nx\r\n.\r\n") == ["250 2.1.0", "250 2.1.5", "354", "250 2.0.0"]
+    origin = Origin("smtp", "192.0.2.1", "s1", secure=False, helo="client.example")
+    assert peer.pipeline.calls == [
+        ("sender", origin, Envelope(ANN), None),
+        ("recipient", BOB, 9),
+        ("commit", Envelope(ANN), [BOB], b"x\r\n"),
+    ]
+
+
+def test_two_messages_share_nothing() -> None:
+    peer = greeted()
+    for _ in range(2):
+        assert peer.send(BEFORE + b"DATA\r\nx\r\n.\r\n")[-1] == "250 2.0.0"
+    assert peer.calls("commit") == [(Envelope(ANN), [BOB], b"x\r\n")] * 2
+
+
+@pytest.mark.parametrize(
+    ("error", "greeting"),
+    [(NotPermitted("Go away"), b"554 5.7.1 Go away\r\n"), (Busy("Later"), b"421 4.3.2 Later\r\n")],
+)
+def test_refused_at_connect(error: MailError, greeting: bytes) -> None:
+    peer = Peer()
+    peer.pipeline.errors["connected"] = error
+    assert peer.greet() == greeting
+    assert peer.session.machine.closing
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "codes"),
+    [
+        ("sender", NotPermitted(), ["550 5.7.1", "503 5.5.1", "503 5.5.1"]),
+        ("sender", NotPermitted("Login", status="5.7.0"), ["530 5.7.0", "503 5.5.1", "503 5.5.1"]),
+        ("recipient bob@yy.example", NoSuchUser(), ["250 2.1.0", "550 5.1.1", "554 5.5.1"]),
+        ("recipient bob@yy.example", OverQuota(), ["250 2.1.0", "552 5.2.2", "554 5.5.1"]),
+        ("recipient bob@yy.example", TemporaryError(), ["250 2.1.0", "451 4.3.0", "554 5.5.1"]),
+        ("open", TemporaryError("Full", status="4.3.1"), ["250 2.1.0", "250 2.1.5", "452 4.3.1"]),
+    ],
+)
+def test_refusals_before_the_message(step: str, error: MailError, codes: list[str]) -> None:
+    peer = greeted()
+    peer.pipeline.errors[step] = error
+    assert peer.send(BEFORE + b"DATA\r\n") == codes
+    assert peer.calls("commit") == []
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "code"),
+    [
+        ("write", StoreUnavailable(), "451 4.3.0"),
+        ("finish", StoreUnavailable(), "451 4.3.0"),
+        ("commit", NotPermitted("Spam"), "554 5.7.1"),
+        ("commit", MessageTooLarge(), "552 5.3.4"),
+        ("commit", OverQuota(status="4.2.2"), "452 4.2.2"),
+        ("write", ZeroDivisionError(), "451 4.3.0"),
+        ("finish", ZeroDivisionError(), "451 4.3.0"),
+        ("commit", ZeroDivisionError(), "451 4.3.0"),
+    ],
+)
+def test_refusals_and_crashes_at_the_message(step: str, error: Exception, code: str) -> None:
+    peer = greeted()
+    peer.pipeline.errors[step] = error
+    assert peer.send(BEFORE + b"DATA\r\nx\r\n.\r\n") == ["250 2.1.0", "250 2.1.5", "354", code]
+    assert not peer.pipeline.writers[0].open
+    peer.pipeline.errors.clear()
+    assert peer.send(BEFORE + b"DATA\r\nx\r\n.\r\n")[-1] == "250 2.0.0"
+
+
+@pytest.mark.parametrize("step", ["sender", "recipient bob@yy.example", "open"])
+def test_crashes_before_the_message(step: str) -> None:
+    peer = greeted()
+    peer.pipeline.errors[step] = ZeroDivisionError()
+    assert "451 4.3.0" in peer.send(BEFORE + b"DATA\r\n")
+    peer.pipeline.errors.clear()
+    assert peer.send(b"RSET\r\n" + BEFORE + b"DATA\r\nx\r\n.\r\n")[-1] == "250 2.0.0"
+
+
+def test_a_message_refused_by_the_machine_is_aborted() -> None:
+    peer = greeted()
+    assert peer.send(BEFORE + b"DATA\r\nx\r\ny\nz\r\n.\r\n")[-1] == "554 5.6.0"
+    assert not peer.pipeline.writers[0].open
+    assert peer.calls("commit") == []
+
+
+def test_a_connection_lost_in_the_message_aborts_it() -> None:
+    peer = greeted()
+    peer.send(BEFORE + b"DATA\r\nx\r\n")
+    assert peer.pipeline.writers[0].open
+    peer.session.disconnected()
+    assert not peer.pipeline.writers[0].open
+
+
+def test_rset_and_hello_forget_recipients() -> None:
+    peer = greeted()
+    for forget in (b"RSET\r\n", b"EHLO again\r\n"):
+        peer.send(b"MAIL FROM:<>\r\nRCPT TO:<x@yy.example>\r\n" + forget)
+        peer.send(BEFORE + b"DATA\r\n.\r\n")
+        assert peer.calls("commit")[-1] == (Envelope(ANN), [BOB], b"")
+
+
+def test_postmaster_without_a_domain_is_ours() -> None:
+    peer = greeted()
+    peer.send(b"MAIL FROM:<>\r\nRCPT TO:<Postmaster>\r\n")
+    assert peer.calls("recipient") == [(Address("postmaster", "xx.example"), 0)]
+
+
+# --- Submission -----------------------------------------------------------------------------------------------------
+
+
+def test_submission_over_starttls_with_login() -> None:
+    peer = greeted("submission")
+    assert peer.send(PLAIN + BEFORE) == ["530 5.7.0"] * 3
+    assert peer.send(b"STARTTLS\r\n") == ["220 2.0.0"]
+    assert peer.send(b"EHLO me\r\n" + BEFORE) == ["250", "530 5.7.0", "530 5.7.0"]
+    assert peer.send(PLAIN + BEFORE) == ["235 2.7.0", "250 2.1.0", "250 2.1.5"]
+    origin = Origin("submission", "192.0.2.1", "s1", secure=True, helo="me", user="ann")
+    assert peer.calls("sender") == [(origin, Envelope(ANN), "ann")]
+    assert peer.send(b"DATA\r\nbare\nlf\r\n.\r\n") == ["354", "250 2.0.0"]
+    assert peer.calls("commit")[0][2] == b"bare\r\nlf\r\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(AuthenticationFailed(), "535 5.7.8"), (Busy(), "454 4.3.2"), (Busy(status="4.7.0"), "454 4.7.0")],
+)
+def test_refused_logins(error: MailError, code: str) -> None:
+    peer = greeted("submissions", secure=True, auth=error)
+    assert peer.send(PLAIN + BEFORE) == [code, "530 5.7.0", "530 5.7.0"]
+
+
+def test_port_25_has_no_login() -> None:
+    assert greeted("smtp", secure=True).send(PLAIN) == ["502 5.5.1"]
+
+
+# --- LMTP -----------------------------------------------------------------------------------------------------------
+
+
+def test_lmtp_answers_for_each_recipient() -> None:
+    peer = greeted("lmtp")
+    peer.pipeline.outcomes = {
+        BOB: Outcome.delivered(),
+        ANN: Outcome.failed("Mailbox is full", status="5.2.2"),
+        Address("x", "xx.example"): Outcome.delayed("Later", status="4.3.0"),
+    }
+    recipients = b"RCPT TO:<ann@xx.example>\r\nRCPT TO:<x@xx.example>\r\nRCPT TO:<bob@yy.example>\r\n"
+    codes = peer.send(BEFORE + recipients + b"DATA\r\n.\r\n")
+    assert codes[6:] == ["250 2.0.0", "552 5.2.2", "451 4.3.0", "250 2.0.0"]
+
+
+def test_lmtp_refuses_all_with_one_error() -> None:
+    peer = greeted("lmtp")
+    peer.pipeline.errors["commit"] = StoreUnavailable()
+    codes = peer.send(BEFORE + b"RCPT TO:<ann@xx.example>\r\nDATA\r\n.\r\n")
+    assert codes[4:] == ["451 4.3.0"] * 2
+
+
+# --- The end --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("end", "code"), [("timed_out", "421 4.4.2"), ("shutting_down", "421 4.3.2")])
+def test_farewells(end: str, code: str) -> None:
+    peer = greeted()
+    getattr(peer.session, end)()
+    assert peer.send(b"NOOP\r\n") == [code]
+    assert peer.session.machine.closing
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(MailError("No"), 550), (TemporaryError(), 451), (NotPermitted(status="5.1.8"), 553), (MessageTooLarge(), 552)],
+)
+def test_the_error_table(error: MailError, code: int) -> None:
+    answer = reply_to(error)
+    assert (answer.code, answer.status) == (code, error.status)
