@@ -1,0 +1,97 @@
+"""The policies of a hub as one: asked in order, each within its time, each with its way to fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Literal
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from mailhub.errors import MailError, NotPermitted, TemporaryError
+from mailhub.interfaces import ACCEPT, IBody, IPolicy, Origin, Verdict
+from mailhub.message.address import Address
+from mailhub.message.envelope import Envelope
+
+_log = Logger(namespace="mailhub.delivery.policy")
+
+FailMode = Literal["tempfail", "skip"]
+_UNAVAILABLE = Verdict("defer", "4.7.1", "Try again later")
+
+
+@attrs.frozen
+class GuardedPolicy:
+    """A policy with the time it may take for one answer and what happens when it has none.
+
+    "tempfail" defers the client, "skip" goes on as if the policy were not there.
+    """
+
+    name: str
+    policy: IPolicy
+    timeout_seconds: float = 30.0
+    failure: FailMode = "tempfail"
+
+
+@implementer(IPolicy)
+class PolicyChain:
+    """The first verdict other than ACCEPT counts. Never raises."""
+
+    def __init__(self, policies: Sequence[GuardedPolicy], clock: IReactorTime) -> None:
+        self._policies = tuple(policies)
+        self._clock = clock
+
+    async def on_connect(self, origin: Origin) -> Verdict:
+        """See `IPolicy`."""
+        return await self._first(origin, lambda policy: policy.on_connect(origin))
+
+    async def on_mail(self, origin: Origin, envelope: Envelope) -> Verdict:
+        """See `IPolicy`."""
+        return await self._first(origin, lambda policy: policy.on_mail(origin, envelope))
+
+    async def on_recipient(self, origin: Origin, envelope: Envelope, recipient: Address) -> Verdict:
+        """See `IPolicy`."""
+        return await self._first(origin, lambda policy: policy.on_recipient(origin, envelope, recipient))
+
+    async def on_message(
+        self, origin: Origin, envelope: Envelope, recipients: Sequence[Address], body: IBody
+    ) -> Verdict:
+        """See `IPolicy`."""
+        return await self._first(origin, lambda policy: policy.on_message(origin, envelope, recipients, body))
+
+    async def _first(self, origin: Origin, ask: Callable[[IPolicy], Coroutine[Any, Any, Verdict]]) -> Verdict:
+        for guarded in self._policies:
+            verdict = await self._answer(guarded, origin, ask)
+            if verdict.action != "accept":
+                return verdict
+        return ACCEPT
+
+    async def _answer(
+        self, guarded: GuardedPolicy, origin: Origin, ask: Callable[[IPolicy], Coroutine[Any, Any, Verdict]]
+    ) -> Verdict:
+        fields: dict[str, Any] = {"policy": guarded.name, "session": origin.session_id}
+        try:
+            answer = Deferred.fromCoroutine(ask(guarded.policy))
+            return await answer.addTimeout(guarded.timeout_seconds, self._clock)
+        except DeferredTimeout:
+            _log.warn("policy timed out: policy={policy} session={session}", **fields)
+        except Exception:
+            _log.failure("policy failed: policy={policy} session={session}", **fields)
+        return ACCEPT if guarded.failure == "skip" else _UNAVAILABLE
+
+
+def refusal(verdict: Verdict) -> MailError | None:
+    """The error a verdict means before there is a message; None to go on."""
+    if verdict.action == "accept":
+        return None
+    if verdict.action == "defer":
+        return TemporaryError(verdict.text, status=_in_class(verdict.status, "4", "4.7.1"))
+    return NotPermitted(verdict.text, status=_in_class(verdict.status, "5", "5.7.1"))
+
+
+def _in_class(status: str, digit: str, default: str) -> str:
+    """A policy that rejects with a 4.x.x status has made a mistake: the action counts."""
+    return status if status.startswith(digit + ".") else default

@@ -1,0 +1,305 @@
+"""Where mail for a recipient goes: aliases, accounts, static next hops, mail exchangers.
+
+Each router answers for what it knows; `Routing` asks them in turn and follows aliases to their ends. A router that
+only renames a recipient answers with a `Route` for the agent `ALIAS`: its recipient is then routed from the start.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+
+import attrs
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from mailhub.delivery.tls_policy import TlsPolicy
+from mailhub.errors import NoSuchUser, NotPermitted, PermanentError, TemporaryError
+from mailhub.interfaces import ALIAS, IMailStore, IRouter, Route
+from mailhub.message.address import Address, fold_local, parse_domain, parse_local, to_ascii
+
+_log = Logger(namespace="mailhub.delivery.routing")
+
+STORE = "store"
+SMTP = "smtp"
+REFUSE = "refuse"
+POSTMASTER = "postmaster"
+DEPTH_LIMIT = 10  # aliases of aliases
+TARGET_LIMIT = 1000  # addresses one recipient may become
+
+
+@implementer(IRouter)
+class Routing:
+    """The routers of a hub as one. Always has an answer; never the same final target twice."""
+
+    def __init__(self, routers: Sequence[IRouter]) -> None:
+        self._routers = tuple(routers)
+
+    async def route(self, recipient: Address) -> tuple[Route, ...]:
+        """Every place mail for `recipient` goes to, at least one.
+
+        Raises NoSuchUser, PermanentError (no router knows a way), TemporaryError (also for aliases that are nested
+        more than 10 deep or become more than 1000 addresses).
+        """
+        first = await self._ask(recipient)
+        if all(route.agent != ALIAS for route in first):
+            return distinct(first)
+        return distinct(await self._follow(recipient, first))
+
+    async def _ask(self, recipient: Address, *, ends_only: bool = False) -> Sequence[Route]:
+        for router in self._routers:
+            routes = await router.route(recipient)
+            if routes and not (ends_only and any(route.agent == ALIAS for route in routes)):
+                return routes
+        raise PermanentError("No way to this domain is known", status="5.4.4")
+
+    async def _follow(self, recipient: Address, first: Sequence[Route]) -> list[Route]:
+        ends: list[Route] = []
+        refusal: PermanentError | None = None
+        expanded = {recipient.key}
+        pending: deque[tuple[Route, tuple[str, ...]]] = deque((route, (recipient.key,)) for route in first)
+        while pending:
+            route, path = pending.popleft()
+            if route.agent != ALIAS:
+                ends.append(route)
+                continue
+            key = route.recipient.key
+            if key in expanded and key not in path:
+                continue
+            _check_bounds(recipient, len(path), len(expanded))
+            expanded.add(key)
+            try:
+                # An alias that names itself, directly or through others, means the account of that name.
+                found = await self._ask(route.recipient, ends_only=key in path)
+            except PermanentError as error:
+                _log.warn("alias target refused: {alias} -> {to} ({error})", alias=recipient, to=key, error=error)
+                refusal = refusal or error
+                continue
+            pending.extend((step, (*path, key)) for step in found)
+        if not ends:
+            raise refusal or NoSuchUser()
+        return ends
+
+
+def _check_bounds(recipient: Address, depth: int, count: int) -> None:
+    if depth > DEPTH_LIMIT or count >= TARGET_LIMIT:
+        detail = f"aliases of {recipient} are nested too deeply, or too many"
+        raise TemporaryError("Server configuration error", status="4.3.5", detail=detail)
+
+
+def distinct(routes: Iterable[Route]) -> tuple[Route, ...]:
+    """The routes without those that lead to the same final target as an earlier one, in order."""
+    found: dict[tuple[str, ...], Route] = {}
+    for route in routes:
+        found.setdefault(final_target(route), route)
+    return tuple(found.values())
+
+
+def final_target(route: Route) -> tuple[str, ...]:
+    """Equal for routes that must not both be taken. Local parts of other hosts are compared letter for letter."""
+    if route.agent == STORE:
+        return (STORE, route.target)
+    return (route.agent, route.target, route.recipient.local, route.recipient.ascii_domain)
+
+
+def without_detail(address: Address) -> Address | None:
+    """`user+detail@domain` -> `user@domain` (RFC 5233); None when there is no detail."""
+    user, plus, _ = address.local.partition("+")
+    return attrs.evolve(address, local=user) if plus and user else None
+
+
+@attrs.frozen
+class AliasTable:
+    """The `[aliases]` of the configuration. Keys are `Address.key`, folded local parts, and A-labels."""
+
+    exact: Mapping[str, tuple[Address, ...]] = attrs.field(factory=dict)
+    everywhere: Mapping[str, tuple[Address, ...]] = attrs.field(factory=dict)
+    catch_all: Mapping[str, tuple[Address, ...]] = attrs.field(factory=dict)
+
+    @classmethod
+    def parse(cls, table: Mapping[str, Sequence[str]], domains: Iterable[str]) -> AliasTable:
+        """Read `address`, `@domain` or bare local part -> addresses. Raises ValueError that names the key."""
+        local = frozenset(domains)
+        exact: dict[str, tuple[Address, ...]] = {}
+        everywhere: dict[str, tuple[Address, ...]] = {}
+        catch_all: dict[str, tuple[Address, ...]] = {}
+        for name, targets in table.items():
+            try:
+                addresses = tuple(Address.parse(target) for target in targets)
+                if not addresses:
+                    raise ValueError("needs at least one target")
+                if name.startswith("@"):
+                    catch_all[_local_domain(to_ascii(parse_domain(name[1:])), local)] = addresses
+                elif "@" in name:
+                    address = Address.parse(name)
+                    _local_domain(address.ascii_domain, local)
+                    exact[address.key] = addresses
+                else:
+                    everywhere[fold_local(parse_local(name))] = addresses
+            except ValueError as error:
+                raise ValueError(f'"{name}": {error}') from error
+        return cls(exact, everywhere, catch_all)
+
+    def named(self, address: Address) -> tuple[Address, ...]:
+        """The targets of an alias by name; empty when there is none."""
+        return self.exact.get(address.key) or self.everywhere.get(fold_local(address.local)) or ()
+
+
+def _local_domain(domain: str, domains: frozenset[str]) -> str:
+    if domain not in domains:
+        raise ValueError(f"{domain} is not one of the local domains")
+    return domain
+
+
+def _renamed(targets: Iterable[Address]) -> tuple[Route, ...]:
+    return tuple(Route(ALIAS, target) for target in targets)
+
+
+@implementer(IRouter)
+class AliasRouter:
+    """Aliases by name. A detail (`user+detail`) is ignored unless an alias or an account has it in its name."""
+
+    def __init__(self, domains: frozenset[str], aliases: AliasTable, store: IMailStore) -> None:
+        self._domains = domains
+        self._aliases = aliases
+        self._store = store
+
+    async def route(self, recipient: Address) -> Sequence[Route] | None:
+        """The targets, to be routed themselves."""
+        if recipient.ascii_domain not in self._domains:
+            return None
+        if targets := self._aliases.named(recipient):
+            return _renamed(targets)
+        plain = without_detail(recipient)
+        targets = self._aliases.named(plain) if plain else ()
+        if not targets or await self._store.exists(recipient.key):
+            return None
+        return _renamed(targets)
+
+
+@implementer(IRouter)
+class AccountRouter:
+    """Accounts of the hub's own store, `user+detail` for `user` too. The route keeps the detail in its recipient."""
+
+    def __init__(self, domains: frozenset[str], store: IMailStore) -> None:
+        self._domains = domains
+        self._store = store
+
+    async def route(self, recipient: Address) -> Sequence[Route] | None:
+        """The account's mailbox."""
+        if recipient.ascii_domain not in self._domains:
+            return None
+        for name in (recipient, without_detail(recipient)):
+            if name is not None and await self._store.exists(name.key):
+                return (Route(STORE, recipient, name.key),)
+        return None
+
+
+@implementer(IRouter)
+class CatchAllRouter:
+    """`@domain` aliases: for every name of the domain that nothing else knows. Ends with NoSuchUser for the rest."""
+
+    def __init__(self, domains: frozenset[str], aliases: AliasTable) -> None:
+        self._domains = domains
+        self._aliases = aliases
+
+    async def route(self, recipient: Address) -> Sequence[Route] | None:
+        """The targets, to be routed themselves. Raises NoSuchUser for any other name of a local domain."""
+        if recipient.ascii_domain not in self._domains:
+            return None
+        targets = self._aliases.catch_all.get(recipient.ascii_domain)
+        if targets is None:
+            raise NoSuchUser()
+        return _renamed(targets)
+
+
+@implementer(IRouter)
+class PostmasterRouter:
+    """Postmaster of every local domain and of the host itself (RFC 5321 4.5.1).
+
+    Where the name has no alias and no account in its own domain, that of another local domain serves.
+    """
+
+    def __init__(self, hostname: str, domains: frozenset[str], aliases: AliasTable, store: IMailStore) -> None:
+        self._served = domains | {hostname}
+        self._domains = sorted(domains)
+        self._aliases = aliases
+        self._store = store
+
+    async def route(self, recipient: Address) -> Sequence[Route] | None:
+        """The first postmaster there is."""
+        if not is_postmaster(recipient) or recipient.ascii_domain not in self._served:
+            return None
+        for domain in self._domains:
+            candidate = Address(POSTMASTER, domain)
+            if self._aliases.named(candidate) or await self._store.exists(candidate.key):
+                return _renamed([candidate])
+        return None
+
+
+def is_postmaster(address: Address) -> bool:
+    """The one local part that is the same in any case everywhere (RFC 5321 2.3.11)."""
+    return address.local.lower() == POSTMASTER
+
+
+@attrs.frozen
+class NextHop:
+    """A `[route."domain"]`. `host` is what the agent takes: for "smtp" and "lmtp" `host[:port]`, or `unix:/path`.
+
+    The agent "refuse" takes nothing: recipients are refused at once.
+    """
+
+    agent: str = SMTP
+    host: str = ""
+    tls: TlsPolicy = "opportunistic"
+    user: str = ""
+    password: str = attrs.field(default="", repr=False)
+
+
+@implementer(IRouter)
+class StaticRouter:
+    """Next hops by recipient domain (A-labels); `*` for every domain that has none of its own."""
+
+    def __init__(self, hops: Mapping[str, NextHop]) -> None:
+        self._hops = dict(hops)
+
+    async def route(self, recipient: Address) -> Sequence[Route] | None:
+        """The configured next hop. Raises NotPermitted where the configuration refuses the domain."""
+        hop = self._hops.get(recipient.ascii_domain) or self._hops.get("*")
+        if hop is None:
+            return None
+        if hop.agent == REFUSE:
+            raise NotPermitted("This server sends no mail to that domain")
+        return (Route(hop.agent, recipient, hop.host),)
+
+
+@implementer(IRouter)
+class ExchangerRouter:
+    """Every domain by its mail exchangers, which are looked up when the mail is sent."""
+
+    async def route(self, recipient: Address) -> Sequence[Route] | None:
+        """By MX."""
+        return (Route(SMTP, recipient),)
+
+
+def standard_routing(
+    hostname: str,
+    domains: frozenset[str],
+    aliases: AliasTable,
+    store: IMailStore,
+    hops: Mapping[str, NextHop],
+    before: Sequence[IRouter] = (),
+) -> Routing:
+    """The order in which a hub asks: routers of plugins (`before`), aliases, accounts, postmaster, catch-all,
+    static next hops, mail exchangers."""
+    return Routing(
+        [
+            *before,
+            AliasRouter(domains, aliases, store),
+            AccountRouter(domains, store),
+            PostmasterRouter(hostname, domains, aliases, store),
+            CatchAllRouter(domains, aliases),
+            StaticRouter(hops),
+            ExchangerRouter(),
+        ]
+    )

@@ -1,0 +1,51 @@
+"""Outgoing connections of the real world: Twisted endpoints behind `INetwork`."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+
+from twisted.internet.defer import CancelledError
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
+from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
+from zope.interface import implementer
+
+from mailhub.errors import TemporaryError
+from mailhub.interfaces import INetwork
+
+_UNIX = "unix:"
+
+
+@implementer(INetwork)
+class ReactorNetwork:
+    """Connections made by a reactor. `bind_ipv4` and `bind_ipv6` are the source addresses, "" for any."""
+
+    def __init__(self, reactor: Any, *, bind_ipv4: str = "", bind_ipv6: str = "") -> None:
+        self._reactor = reactor
+        self._bind_ipv4 = bind_ipv4
+        self._bind_ipv6 = bind_ipv6
+
+    async def connect(self, host: str, port: int, factory: IProtocolFactory, timeout: float) -> Any:
+        """See `INetwork`."""
+        try:
+            return await self._endpoint(host, port, timeout).connect(factory)
+        except CancelledError:
+            raise
+        except Exception as error:
+            # Twisted's failures of a connection and the operating system's have no common class below Exception.
+            raise TemporaryError(
+                f"Cannot connect to {host}: {_reason(error)}", status="4.4.1", detail=type(error).__name__
+            ) from error
+
+    def _endpoint(self, host: str, port: int, timeout: float) -> IStreamClientEndpoint:
+        if host.startswith(_UNIX):
+            unix: Any = UNIXClientEndpoint
+            endpoint: IStreamClientEndpoint = unix(self._reactor, host.removeprefix(_UNIX), timeout)
+            return endpoint
+        version = ip_address(host.partition("%")[0]).version
+        kind, bind = (TCP6ClientEndpoint, self._bind_ipv6) if version == 6 else (TCP4ClientEndpoint, self._bind_ipv4)
+        return kind(self._reactor, host, port, timeout, (bind, 0) if bind else None)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

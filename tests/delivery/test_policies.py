@@ -1,0 +1,132 @@
+"""Policies as one: order, time, failure."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from zope.interface import implementer
+
+from mailhub.delivery.policies import FailMode, GuardedPolicy, PolicyChain, refusal
+from mailhub.errors import NotPermitted, TemporaryError
+from mailhub.interfaces import ACCEPT, IBody, IPolicy, Origin, Verdict
+from mailhub.message.address import Address
+from mailhub.message.envelope import Envelope
+from mailhub.testing.waiting import result_of
+
+ORIGIN = Origin("smtp", "192.0.2.1", "s1")
+ENVELOPE = Envelope(Address("a", "xx.example"))
+Answer = Callable[[], Awaitable[Verdict]]
+
+
+@implementer(IPolicy)
+class Scripted:
+    """Gives the same answer at every step and notes the steps."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.steps: list[str] = []
+
+    async def _say(self, step: str) -> Verdict:
+        self.steps.append(step)
+        return await self.answer()
+
+    async def on_connect(self, origin: Origin) -> Verdict:
+        return await self._say("connect")
+
+    async def on_mail(self, origin: Origin, envelope: Envelope) -> Verdict:
+        return await self._say("mail")
+
+    async def on_recipient(self, origin: Origin, envelope: Envelope, recipient: Address) -> Verdict:
+        return await self._say(f"recipient {recipient}")
+
+    async def on_message(self, origin: Origin, envelope: Envelope, to: Sequence[Address], body: IBody) -> Verdict:
+        return await self._say("message")
+
+
+def saying(verdict: Verdict) -> Answer:
+    async def answer() -> Verdict:
+        return verdict
+
+    return answer
+
+
+def raising(error: Exception) -> Answer:
+    async def answer() -> Verdict:
+        raise error
+
+    return answer
+
+
+async def never() -> Verdict:
+    return await Deferred()
+
+
+def chain(*policies: Scripted, clock: Clock | None = None, failure: FailMode = "tempfail") -> PolicyChain:
+    guarded = [GuardedPolicy(f"p{n}", policy, 5.0, failure) for n, policy in enumerate(policies)]
+    return PolicyChain(guarded, clock or Clock())
+
+
+def test_every_step_is_asked_and_without_objections_accepted() -> None:
+    policy = Scripted(saying(ACCEPT))
+    asked = chain(policy)
+    body: Any = object()
+    to = Address("b", "yy.example")
+    for question in (
+        asked.on_connect(ORIGIN),
+        asked.on_mail(ORIGIN, ENVELOPE),
+        asked.on_recipient(ORIGIN, ENVELOPE, to),
+        asked.on_message(ORIGIN, ENVELOPE, [to], body),
+    ):
+        assert result_of(question) is ACCEPT
+    assert policy.steps == ["connect", "mail", "recipient b@yy.example", "message"]
+
+
+def test_the_first_objection_counts_and_ends_the_round() -> None:
+    no = Verdict("reject", "5.7.1", "No")
+    last = Scripted(saying(Verdict("defer")))
+    assert result_of(chain(Scripted(saying(ACCEPT)), Scripted(saying(no)), last).on_connect(ORIGIN)) == no
+    assert last.steps == []
+
+
+@pytest.mark.parametrize(("failure", "action"), [("tempfail", "defer"), ("skip", "reject")])
+def test_a_policy_that_fails_or_takes_too_long_does_what_it_declared(failure: FailMode, action: str) -> None:
+    after = Scripted(saying(Verdict("reject")))
+    assert (
+        result_of(chain(Scripted(raising(KeyError("bug"))), after, failure=failure).on_connect(ORIGIN)).action == action
+    )
+
+    clock = Clock()
+    verdicts: list[Verdict] = []
+    slow = chain(Scripted(never), after, clock=clock, failure=failure)
+    Deferred.fromCoroutine(slow.on_connect(ORIGIN)).addCallback(verdicts.append)
+    clock.advance(4.9)
+    assert verdicts == []
+    clock.advance(0.2)
+    assert [verdict.action for verdict in verdicts] == [action]
+
+
+def test_a_policy_that_is_not_even_a_coroutine_is_a_failure() -> None:
+    policy: Any = Scripted(saying(ACCEPT))
+    policy.on_connect = lambda origin: ACCEPT
+    assert result_of(chain(policy).on_connect(ORIGIN)).action == "defer"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "error", "status"),
+    [
+        (Verdict("reject", "5.7.26", "No SPF"), NotPermitted, "5.7.26"),
+        (Verdict("reject", "4.7.1"), NotPermitted, "5.7.1"),
+        (Verdict("defer", "4.7.1", "Later"), TemporaryError, "4.7.1"),
+        (Verdict("defer", "550"), TemporaryError, "4.7.1"),
+        (Verdict("discard"), NotPermitted, "5.7.1"),
+    ],
+)
+def test_verdicts_as_errors(verdict: Verdict, error: type[Exception], status: str) -> None:
+    found = refusal(verdict)
+    assert isinstance(found, error)
+    assert found.status == status
+    assert refusal(ACCEPT) is None

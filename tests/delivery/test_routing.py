@@ -1,0 +1,222 @@
+"""Where recipients go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mailhub.delivery.routing import (
+    AliasTable,
+    NextHop,
+    Routing,
+    distinct,
+    standard_routing,
+    without_detail,
+)
+from mailhub.errors import MailError, NoSuchUser, NotPermitted, PermanentError, TemporaryError
+from mailhub.interfaces import ALIAS, Route
+from mailhub.message.address import Address
+from mailhub.testing.waiting import result_of
+from tests.delivery.doubles import KnownAccounts, Table
+
+DOMAINS = frozenset({"xx.example", "xn--bcher-kva.example"})
+
+
+def routing(
+    aliases: dict[str, list[str]] | None = None,
+    *users: str,
+    hops: dict[str, NextHop] | None = None,
+    before: tuple[Any, ...] = (),
+) -> Routing:
+    table = AliasTable.parse(aliases or {}, DOMAINS)
+    store: Any = KnownAccounts(*users)
+    return standard_routing("mx.xx.example", DOMAINS, table, store, hops or {}, before)
+
+
+def ends(chain: Routing, recipient: str) -> list[tuple[str, str, str]]:
+    routes = result_of(chain.route(Address.parse(recipient)))
+    return [(route.agent, str(route.recipient), route.target) for route in routes]
+
+
+def stored(user: str, recipient: str = "") -> tuple[str, str, str]:
+    return ("store", recipient or user, user)
+
+
+def test_an_account_is_found_in_any_spelling_and_keeps_its_detail() -> None:
+    chain = routing({}, "a@xx.example", "b@xn--bcher-kva.example")
+    assert ends(chain, "A@XX.example") == [stored("a@xx.example", "A@xx.example")]
+    assert ends(chain, "a+lists@xx.example") == [stored("a@xx.example", "a+lists@xx.example")]
+    assert ends(chain, "b@bücher.example") == [stored("b@xn--bcher-kva.example", "b@bücher.example")]
+
+
+def test_an_account_whose_name_has_the_detail_comes_first() -> None:
+    chain = routing({"a@xx.example": ["c@xx.example"]}, "a+x@xx.example", "c@xx.example")
+    assert ends(chain, "a+x@xx.example") == [stored("a+x@xx.example")]
+    assert ends(chain, "a+y@xx.example") == [stored("c@xx.example")]
+
+
+@pytest.mark.parametrize(
+    "recipient", ["nobody@xx.example", "+a@xx.example", "a%yy.example@xx.example", "x!a@xx.example"]
+)
+def test_other_names_of_a_local_domain_are_unknown(recipient: str) -> None:
+    with pytest.raises(NoSuchUser):
+        ends(routing({}, "a@xx.example"), recipient)
+
+
+def test_aliases_are_followed_to_accounts_and_other_hosts() -> None:
+    chain = routing(
+        {
+            "all@xx.example": ["team@xx.example", "far@else.example"],
+            "team@xx.example": ["a@xx.example", "b@xx.example"],
+        },
+        "a@xx.example",
+        "b@xx.example",
+    )
+    assert ends(chain, "all@xx.example") == [
+        ("smtp", "far@else.example", ""),
+        stored("a@xx.example"),
+        stored("b@xx.example"),
+    ]
+
+
+def test_a_bare_name_is_an_alias_in_every_local_domain() -> None:
+    chain = routing({"Info": ["a@xx.example"]}, "a@xx.example")
+    assert ends(chain, "info@xn--bcher-kva.example") == ends(chain, "INFO@xx.example") == [stored("a@xx.example")]
+    assert ends(chain, "info@else.example") == [("smtp", "info@else.example", "")]
+
+
+def test_catch_all_serves_only_names_nothing_else_knows() -> None:
+    chain = routing({"@xx.example": ["a@xx.example"], "x@xx.example": ["b@xx.example"]}, "a@xx.example", "b@xx.example")
+    assert ends(chain, "typo@xx.example") == [stored("a@xx.example")]
+    assert ends(chain, "x@xx.example") == [stored("b@xx.example")]
+    assert ends(chain, "b+x@xx.example") == [stored("b@xx.example", "b+x@xx.example")]
+
+
+def test_an_alias_may_keep_a_copy_for_the_account_of_its_own_name() -> None:
+    chain = routing({"a@xx.example": ["A@xx.example", "far@else.example"]}, "a@xx.example")
+    assert ends(chain, "a@xx.example") == [stored("a@xx.example", "A@xx.example"), ("smtp", "far@else.example", "")]
+
+
+def test_aliases_in_a_ring_end() -> None:
+    ring = {"a@xx.example": ["b@xx.example"], "b@xx.example": ["a@xx.example"]}
+    with pytest.raises(NoSuchUser):
+        ends(routing(ring), "a@xx.example")
+    assert ends(routing(ring, "b@xx.example"), "b@xx.example") == [stored("b@xx.example")]
+
+
+def test_an_alias_reached_by_two_ways_is_not_taken_for_a_ring() -> None:
+    table = {"all@xx.example": ["a@xx.example", "team@xx.example"], "team@xx.example": ["a@xx.example"]}
+    table["a@xx.example"] = ["b@xx.example"]
+    assert ends(routing(table, "a@xx.example", "b@xx.example"), "all@xx.example") == [stored("b@xx.example")]
+
+
+def test_a_target_that_does_not_exist_does_not_spoil_the_others() -> None:
+    table = {"l@xx.example": ["gone@xx.example", "a@xx.example"], "m@xx.example": ["gone@xx.example"]}
+    assert ends(routing(table, "a@xx.example"), "l@xx.example") == [stored("a@xx.example")]
+    with pytest.raises(NoSuchUser):
+        ends(routing(table, "a@xx.example"), "m@xx.example")
+
+
+def test_nesting_and_number_are_bounded() -> None:
+    deep = {f"n{i}@xx.example": [f"n{i + 1}@xx.example"] for i in range(12)}
+    wide = {"w@xx.example": [f"u{i}@else.example" for i in range(1001)]}
+    for table, name in ((deep, "n0@xx.example"), (wide, "w@xx.example")):
+        with pytest.raises(TemporaryError) as caught:
+            ends(routing(table), name)
+        assert caught.value.status == "4.3.5"
+
+
+@pytest.mark.parametrize(
+    "recipient", ["postmaster@xx.example", "PostMaster@bücher.example", "postmaster@mx.xx.example"]
+)
+def test_postmaster_is_known_in_every_domain_and_on_the_host(recipient: str) -> None:
+    by_alias = routing({"postmaster@xx.example": ["a@xx.example"]}, "a@xx.example")
+    assert ends(by_alias, recipient) == [stored("a@xx.example")]
+    by_account = routing({}, "postmaster@xx.example")
+    assert [target for _, _, target in ends(by_account, recipient)] == ["postmaster@xx.example"]
+
+
+def test_static_next_hops_come_before_mail_exchangers() -> None:
+    hops = {"yy.example": NextHop("lmtp", "unix:/run/x"), "xn--bcher-kva.test": NextHop(host="10.0.0.1:2525")}
+    chain = routing(hops=hops)
+    assert ends(chain, "b@yy.example") == [("lmtp", "b@yy.example", "unix:/run/x")]
+    assert ends(chain, "b@bücher.test") == [("smtp", "b@bücher.test", "10.0.0.1:2525")]
+    assert ends(chain, "b@[10.0.0.1]") == [("smtp", "b@[10.0.0.1]", "")]
+    hops["*"] = NextHop("refuse")
+    with pytest.raises(NotPermitted):
+        ends(routing(hops=hops), "b@zz.example")
+
+
+def test_a_plugins_router_is_asked_first_for_alias_targets_too() -> None:
+    plugin = Table(
+        {
+            "list@xx.example": (Route("lmtp", Address("list", "xx.example"), "10.0.0.9:24"),),
+            "ldap@xx.example": (Route(ALIAS, Address("a", "xx.example")),),
+            "down@xx.example": TemporaryError("directory is away"),
+        }
+    )
+    chain = routing({"l@xx.example": ["list@xx.example", "ldap@xx.example"]}, "a@xx.example", before=(plugin,))
+    assert ends(chain, "l@xx.example") == [("lmtp", "list@xx.example", "10.0.0.9:24"), stored("a@xx.example")]
+    with pytest.raises(TemporaryError, match="directory is away"):
+        ends(chain, "down@xx.example")
+
+
+def test_when_no_router_knows_a_way_the_recipient_is_refused() -> None:
+    with pytest.raises(PermanentError) as caught:
+        ends(Routing([Table({})]), "a@xx.example")
+    assert caught.value.status == "5.4.4"
+
+
+@pytest.mark.parametrize(
+    ("name", "targets", "reason"),
+    [
+        ("a@else.example", ["b@xx.example"], "not one of the local domains"),
+        ("@else.example", ["b@xx.example"], "not one of the local domains"),
+        ("a@xx.example", [], "at least one target"),
+        ("a@xx.example", ["nobody"], "no @"),
+        ("a b", ["b@xx.example"], "malformed"),
+    ],
+)
+def test_a_mistake_in_the_table_names_its_key(name: str, targets: list[str], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason) as caught:
+        AliasTable.parse({name: targets}, DOMAINS)
+    assert f'"{name}"' in str(caught.value)
+
+
+def test_final_targets_are_taken_once_and_in_order() -> None:
+    a, b = Address("a", "xx.example"), Address("B", "else.example")
+    routes = [
+        Route("store", a, "a@xx.example"),
+        Route("smtp", b),
+        Route("store", Address("a+x", "xx.example"), "a@xx.example"),
+        Route("smtp", Address("b", "else.example")),
+        Route("smtp", b),
+    ]
+    assert distinct(routes) == (routes[0], routes[1], routes[3])
+
+
+@pytest.mark.parametrize(("local", "plain"), [("a+b+c", "a"), ("a", None), ("+a", None), ("a+", "a")])
+def test_detail(local: str, plain: str | None) -> None:
+    found = without_detail(Address(local, "xx.example"))
+    assert (found.local if found else None) == plain
+
+
+NAMES = st.sampled_from([f"{c}@xx.example" for c in "abcdef"])
+
+
+@given(st.dictionaries(NAMES, st.lists(NAMES, min_size=1, max_size=4)), st.sets(NAMES), NAMES)
+@settings(deadline=None, max_examples=100)
+def test_any_table_of_aliases_ends_in_accounts_or_a_refusal(
+    table: dict[str, list[str]], users: set[str], name: str
+) -> None:
+    try:
+        found = ends(routing(table, *users), name)
+    except MailError:
+        return
+    targets = [target for _, _, target in found]
+    assert targets
+    assert len(set(targets)) == len(targets)
+    assert set(targets) <= users
