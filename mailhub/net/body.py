@@ -31,8 +31,8 @@ async def copy(
     ahead = _read(reader, offset, min(block, end - offset))
     try:
         while ahead is not None:
-            octets = await ahead
-            ahead = None
+            awaited, ahead = ahead, None
+            octets = await awaited
             if not octets:
                 raise StoreUnavailable(detail=f"a body of {reader.size} octets ended at {offset}")
             offset += len(octets)

@@ -342,15 +342,15 @@ class Connection:
         self._handler = handler
         self._step()
 
-    def _step(self) -> None:
-        """Run the handler until it ends or waits.
+    def _step(self, failure: Failure | None = None) -> None:
+        """Run the handler until it ends or waits. `failure` is raised where it waits now.
 
         Twisted's `Deferred.fromCoroutine` would do, at several times the price for a handler that never waits.
         """
         handler = self._handler
         assert handler is not None
         try:
-            waiting = handler.send(None)
+            waiting = handler.send(None) if failure is None else _throw(failure, handler)
         except StopIteration:
             self._handler = None
         except Exception:
@@ -363,10 +363,10 @@ class Connection:
         if self._lost:
             self._end()
 
-    def _wake(self, _: object) -> None:
-        # The awaited Deferred gives its result, or raises its failure, inside the handler.
+    def _wake(self, result: object) -> None:
+        # A result need not be handed over: the awaited Deferred has it.
         self._waiting = None
-        self._step()
+        self._step(result if isinstance(result, Failure) else None)
         self._pump()
 
     def _crashed(self, failure: Failure) -> None:
@@ -470,6 +470,12 @@ def address_text(address: object) -> str:
         return ""
     host = str(address.host)
     return host[7:] if host.startswith("::ffff:") and "." in host else host
+
+
+def _throw(failure: Failure, handler: Coroutine[Any, Any, None]) -> Any:
+    assert failure.value is not None
+    traceback = failure.getTracebackObject()  # type: ignore[no-untyped-call]
+    return handler.throw(failure.value.with_traceback(traceback))
 
 
 def _one_line(reason: Failure) -> str:
