@@ -58,7 +58,7 @@ def format_date(instant: int, zone: int = 0) -> str:
     return f"{_DAYS[day.weekday()]}, {day.day} {_MONTHS[day.month - 1]} {day.year:04} {clock} {_zone_text(zone)}"
 
 
-def parse_imap_date_time(text: str) -> tuple[int, int] | None:
+def parse_imap(text: str) -> tuple[int, int] | None:
     """Instant and zone of a date-time as APPEND has it, without its quotes; None when it is malformed."""
     match = _IMAP_DATE_TIME.fullmatch(text)
     if match is None:
@@ -69,7 +69,7 @@ def parse_imap_date_time(text: str) -> tuple[int, int] | None:
     return None if instant is None else (instant, zone)
 
 
-def format_imap_date_time(instant: int, zone: int = 0) -> str:
+def format_imap(instant: int, zone: int = 0) -> str:
     """INTERNALDATE without its quotes: ` 3-Nov-2026 06:30:00 +0000` (the day has two places)."""
     day, clock = _local(instant, zone)
     return f"{day.day:2}-{_MONTHS[day.month - 1]}-{day.year:04} {clock} {_zone_text(zone)}"

@@ -45,11 +45,11 @@ def _octets(encoding: bytes, text: bytes) -> bytes:
 
 def decode_base64(text: bytes) -> bytes:
     """Base64 up to its padding, without what is none of it; an incomplete last group gives what it holds."""
-    kept = text.translate(None, _NOT_BASE64).partition(b"=")[0]
+    kept = text.translate(None, NOT_BASE64).partition(b"=")[0]
     if len(kept) % 4 == 1:  # six bits are no octet
         kept = kept[:-1]
     return binascii.a2b_base64(kept + b"=" * (-len(kept) % 4))
 
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
-_NOT_BASE64 = bytes(set(range(256)) - set(_ALPHABET))
+NOT_BASE64 = bytes(set(range(256)) - set(_ALPHABET))

@@ -10,14 +10,90 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 
 from mailhub.message.charset import incremental_decoder
-from mailhub.message.encoded_word import decode_base64, decode_words
+from mailhub.message.encoded_word import NOT_BASE64, decode_base64, decode_words
 from mailhub.message.header import Octets, raw_fields, unfold
 from mailhub.message.mime import Part, Tree
 
-_BLOCK = 1 << 16  # octets of a body that are decoded at once
+BLOCK = 1 << 16  # octets of a body that are decoded at once
 _HEADER_LIMIT = 1 << 20  # octets of one header that are decoded
-# What is left out of base64 before whole groups of four are cut from it.
-_NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="))
+_LONG_LINE = 4096  # octets without a line end that are held back
+
+
+class TextDecoder:
+    """The text of a leaf whose octets come in pieces: transfer encoding (RFC 2045 6) undone, then the charset.
+
+    Never fails: mistakes in either become replacement characters or are passed over. What is held back between two
+    pieces is at most a line, and that bounded.
+    """
+
+    def __init__(self, encoding: str, charset: str) -> None:
+        """Both names in lower case, as the part tree has them."""
+        self._transfer = _TRANSFER.get(encoding, _Identity)()
+        self._charset = incremental_decoder(charset)
+
+    def feed(self, octets: bytes) -> str:
+        """The text that is certain with these octets."""
+        return self._charset.decode(self._transfer.feed(octets))
+
+    def finish(self) -> str:
+        """The text that is left when no more octets come."""
+        return self._charset.decode(self._transfer.finish(), True)
+
+
+class _Identity:
+    def feed(self, octets: bytes) -> bytes:
+        return octets
+
+    def finish(self) -> bytes:
+        return b""
+
+
+class _Base64:
+    """Up to the first padding: what follows it belongs to nothing."""
+
+    def __init__(self) -> None:
+        self.rest = b""
+        self.ended = False
+
+    def feed(self, octets: bytes) -> bytes:
+        if self.ended:
+            return b""
+        kept = self.rest + octets.translate(None, NOT_BASE64)
+        if b"=" in kept:
+            self.ended = True
+            self.rest = b""
+            return decode_base64(kept)
+        whole = len(kept) // 4 * 4
+        self.rest = kept[whole:]
+        return binascii.a2b_base64(kept[:whole])
+
+    def finish(self) -> bytes:
+        return decode_base64(self.rest)
+
+
+class _QuotedPrintable:
+    """Line by line; a line that is too long to hold back is cut where no escape is."""
+
+    def __init__(self) -> None:
+        self.rest = b""
+
+    def feed(self, octets: bytes) -> bytes:
+        octets = self.rest + octets
+        cut = octets.rfind(b"\n") + 1
+        if len(octets) - cut > _LONG_LINE:
+            escape = octets.rfind(b"=", len(octets) - _LONG_LINE)
+            cut = len(octets) if escape < 0 else escape
+        self.rest = octets[cut:]
+        return binascii.a2b_qp(octets[:cut])
+
+    def finish(self) -> bytes:
+        return binascii.a2b_qp(self.rest)
+
+
+_TRANSFER: dict[str, type[_Identity] | type[_Base64] | type[_QuotedPrintable]] = {
+    "base64": _Base64,
+    "quoted-printable": _QuotedPrintable,
+}
 
 
 def contains(octets: Octets, tree: Tree, needle: str, *, header: bool) -> bool:
@@ -54,22 +130,12 @@ def body_text(octets: Octets, tree: Tree, limit: int) -> Iterator[str]:
 
 def part_text(octets: Octets, part: Part) -> Iterator[str]:
     """The text of one leaf, in pieces: transfer encoding and charset undone, mistakes in either replaced."""
-    decoder = incremental_decoder(part.charset)
-    for piece in part_octets(octets, part):
-        if text := decoder.decode(piece):
+    decoder = TextDecoder(part.encoding, part.charset)
+    for start in range(part.body, part.end, BLOCK):
+        if text := decoder.feed(octets[start : min(start + BLOCK, part.end)]):
             yield text
-    if text := decoder.decode(b"", True):
+    if text := decoder.finish():
         yield text
-
-
-def part_octets(octets: Octets, part: Part) -> Iterator[bytes]:
-    """The octets of one leaf, in pieces, its transfer encoding undone as far as it can be (RFC 2045 6)."""
-    blocks = (octets[start : min(start + _BLOCK, part.end)] for start in range(part.body, part.end, _BLOCK))
-    if part.encoding == "base64":
-        return _from_base64(blocks)
-    if part.encoding == "quoted-printable":
-        return _from_quoted_printable(blocks)
-    return blocks
 
 
 def fold(text: str) -> str:
@@ -77,34 +143,6 @@ def fold(text: str) -> str:
     if text.isascii():
         return text.lower()
     return unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-
-
-def _from_base64(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Up to the first padding: what follows it belongs to nothing."""
-    rest = b""
-    for block in blocks:
-        kept = rest + block.translate(None, _NOT_BASE64)
-        if b"=" in kept:
-            yield decode_base64(kept)
-            return
-        whole = len(kept) // 4 * 4
-        rest = kept[whole:]
-        yield binascii.a2b_base64(kept[:whole])
-    yield decode_base64(rest)
-
-
-def _from_quoted_printable(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Line by line in blocks; a line longer than a block is cut where no escape is."""
-    rest = b""
-    for block in blocks:
-        block = rest + block
-        cut = block.rfind(b"\n") + 1
-        if not cut:
-            escape = block.rfind(b"=", -3)
-            cut = len(block) if escape < 0 else escape
-        rest = block[cut:]
-        yield binascii.a2b_qp(block[:cut])
-    yield binascii.a2b_qp(rest)
 
 
 def _stretches(octets: Octets, tree: Tree, header: bool) -> Iterator[Iterable[str]]:

@@ -1,0 +1,196 @@
+"""Delivery status notifications (RFC 3464 in RFC 6522's multipart/report; RFC 6533 for SMTPUTF8)."""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Sequence
+
+import attrs
+
+from mailhub.message.address import Address
+from mailhub.message.envelope import Outcome, State
+
+HEADER_LIMIT = 1 << 16  # octets of the original header that go back
+_REPLY_LIMIT = 900  # characters; a line may hold 998 octets
+
+_NOT_PRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+_NOT_7BIT_LINES = re.compile(rb"[^\r\n\t -~]|[^\r\n]{998}|\r(?!\n)|(?<!\r)\n")
+_LINE_END = re.compile(rb"\r?\n|\r")
+_SUBJECTS = {
+    State.FAILED: "Undelivered mail: it could not be delivered to one or more recipients",
+    State.DELAYED: "Delayed mail: it is still being delivered to one or more recipients",
+    State.DELIVERED: "Delivered mail: it reached its recipients",
+}
+_OPENINGS = {
+    State.FAILED: "Your message could not be delivered to the following recipients.\nIt will not be tried again.",
+    State.DELAYED: "Your message could not yet be delivered to the following recipients.\n"
+    "You need not send it again: delivery is still being tried.",
+    State.DELIVERED: "Your message was delivered to the following recipients.",
+}
+_SEVERITY = (State.FAILED, State.DELAYED, State.DELIVERED)
+
+
+@attrs.frozen
+class ReportedRecipient:
+    """One recipient's fate. `original` is the address that the sender wrote, where it is known and another one."""
+
+    recipient: Address
+    outcome: Outcome
+    original: Address | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Report:
+    """All that goes into a DSN. `to` is the reverse-path of the message; the DSN itself goes out with the null one.
+
+    Dates are RFC 5322 date-times, "" for an unknown `arrival_date`; `message_id` has its angle brackets; `boundary`
+    must not occur in the rest; `header` is the original's. `smtputf8`: the DSN may be sent with SMTPUTF8.
+    """
+
+    hostname: str
+    to: Address
+    recipients: Sequence[ReportedRecipient]
+    date: str
+    message_id: str
+    boundary: str
+    header: bytes
+    arrival_date: str = ""
+    envelope_id: str = ""
+    smtputf8: bool = False
+
+
+def delivery_status(report: Report) -> bytes:
+    """The whole message, header and body, with CRLF line ends; 7bit unless `smtputf8`."""
+    mark = b"--" + report.boundary.encode("ascii")
+    encoding = "8bit" if report.smtputf8 else "7bit"
+    status_type = "message/global-delivery-status" if report.smtputf8 else "message/delivery-status"
+    return b"".join(
+        [
+            _header(report, encoding),
+            b"This is a delivery status notification in MIME format.\r\n\r\n",
+            mark,
+            _part(f"text/plain; charset={'utf-8' if report.smtputf8 else 'us-ascii'}", encoding, _words(report)),
+            mark,
+            _part(status_type, encoding, _status(report)),
+            mark,
+            _returned(report),
+            mark,
+            b"--\r\n",
+        ]
+    )
+
+
+def _header(report: Report, encoding: str) -> bytes:
+    worst = next(state for state in _SEVERITY if any(each.outcome.state is state for each in report.recipients))
+    return _lines(
+        f"From: Mail Delivery System <MAILER-DAEMON@{report.hostname}>",
+        f"To: <{_address(report.to, report)}>",
+        f"Subject: {_SUBJECTS[worst]}",
+        f"Date: {report.date}",
+        f"Message-ID: {report.message_id}",
+        "Auto-Submitted: auto-replied",
+        "MIME-Version: 1.0",
+        "Content-Type: multipart/report; report-type=delivery-status;",
+        f'\tboundary="{report.boundary}"',
+        f"Content-Transfer-Encoding: {encoding}",
+        "",
+    )
+
+
+def _part(kind: str, encoding: str, body: bytes) -> bytes:
+    return _lines("", f"Content-Type: {kind}", f"Content-Transfer-Encoding: {encoding}", "") + body + b"\r\n"
+
+
+def _words(report: Report) -> bytes:
+    """The part for people."""
+    lines = [f"This is the mail system at {report.hostname}.", ""]
+    for state in _SEVERITY:
+        group = [each for each in report.recipients if each.outcome.state is state]
+        if group:
+            lines += [*_OPENINGS[state].split("\n"), ""]
+        for each in group:
+            lines.append(f"  <{_address(each.recipient, report)}>")
+            if each.original is not None:
+                lines.append(f"    (you wrote to <{_address(each.original, report)}>)")
+            lines += [f"    {_said(each.outcome, report)}", ""]
+    return _lines(*lines[:-1])
+
+
+def _said(outcome: Outcome, report: Report) -> str:
+    said = _text(outcome.reply, report) or "no reason was given"
+    return f"{outcome.remote} said: {said}" if outcome.remote else f"{outcome.status}: {said}"
+
+
+def _status(report: Report) -> bytes:
+    """The part for programs: the fields of the message, then a group a recipient (RFC 3464 2.1)."""
+    lines = [f"Reporting-MTA: dns; {report.hostname}"]
+    if report.envelope_id:
+        lines.append(f"Original-Envelope-Id: {_text(report.envelope_id, report)}")
+    if report.arrival_date:
+        lines.append(f"Arrival-Date: {report.arrival_date}")
+    for each in report.recipients:
+        lines.append("")
+        if each.original is not None:
+            lines.append(f"Original-Recipient: {_typed(each.original, report)}")
+        lines.append(f"Final-Recipient: {_typed(each.recipient, report)}")
+        lines.append(f"Action: {each.outcome.state.value}")
+        lines.append(f"Status: {each.outcome.status}")
+        if each.outcome.remote:
+            lines.append(f"Remote-MTA: dns; {_text(each.outcome.remote, report)}")
+        if each.outcome.reply:
+            kind = "smtp" if each.outcome.remote else "x-mailhub"
+            lines.append(f"Diagnostic-Code: {kind}; {_text(each.outcome.reply, report)}")
+    return _lines(*lines)
+
+
+def _returned(report: Report) -> bytes:
+    """The original's header (RFC 6522 4); in quoted-printable where it is no 7bit text."""
+    header = report.header.rstrip(b"\r\n")
+    if len(header) > HEADER_LIMIT:
+        header = header[: header.rfind(b"\n", 0, HEADER_LIMIT) + 1].rstrip(b"\r\n")
+    header += b"\r\n"
+    if report.smtputf8:
+        return _part("message/global-headers", "8bit", _clean_lines(header))
+    if _NOT_7BIT_LINES.search(header) is None:
+        return _part("text/rfc822-headers", "7bit", header)
+    encoded = _LINE_END.sub(b"\r\n", binascii.b2a_qp(_clean_lines(header), istext=True))
+    return _part("text/rfc822-headers", "quoted-printable", encoded)
+
+
+def _clean_lines(octets: bytes) -> bytes:
+    """CRLF alone as line end, and no NUL."""
+    return _LINE_END.sub(b"\r\n", octets.replace(b"\0", b"?"))
+
+
+def _typed(address: Address, report: Report) -> str:
+    """An address with its address-type: RFC 3464 2.3.2, RFC 6533 3 (in 7bit the utf-8-addr-xtext form)."""
+    if address.is_ascii:
+        return f"rfc822; {address}"
+    if report.smtputf8:
+        return f"utf-8; {address}"
+    return f"utf-8; {_escaped(str(address))}"
+
+
+def _escaped(text: str) -> str:
+    """RFC 6533 3 utf-8-addr-xtext: what is not printable US-ASCII, and "\\", "+" and "=", as `\\x{HEX}`."""
+    return "".join([each if "!" <= each <= "~" and each not in "\\+=" else f"\\x{{{ord(each):X}}}" for each in text])
+
+
+def _address(address: Address, report: Report) -> str:
+    """For people and for the To field: as an A-label where that makes it ASCII."""
+    if report.smtputf8 or address.is_ascii:
+        return str(address)
+    if address.local.isascii():
+        return str(Address(address.local, address.ascii_domain))
+    return _escaped(str(address))
+
+
+def _text(text: str, report: Report) -> str:
+    """One line of a stranger's text: it cannot end the field it stands in."""
+    text = _NOT_PRINTABLE.sub(" ", text)[:_REPLY_LIMIT].strip()
+    return text if report.smtputf8 else text.encode("ascii", "replace").decode("ascii")
+
+
+def _lines(*lines: str) -> bytes:
+    return "".join([line + "\r\n" for line in lines]).encode()

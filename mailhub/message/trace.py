@@ -1,0 +1,104 @@
+"""Trace fields: Received and Return-Path (RFC 5321 4.4)."""
+
+from __future__ import annotations
+
+import re
+from typing import Protocol
+
+from mailhub.message.address import Address, parse_domain, to_ascii
+
+_RECEIVED_LINE = re.compile(rb"^received[ \t]*+:", re.IGNORECASE | re.MULTILINE)
+_LINE = 78  # characters
+_NOT_ID = re.compile(r"[^A-Za-z0-9._+=-]")
+
+
+class Client(Protocol):
+    """What is known of the peer that sent a message; `mailhub.interfaces.Origin` is one."""
+
+    @property
+    def service(self) -> str: ...
+    @property
+    def peer(self) -> str: ...
+    @property
+    def session_id(self) -> str: ...
+    @property
+    def secure(self) -> bool: ...
+    @property
+    def helo(self) -> str: ...
+    @property
+    def extended(self) -> bool: ...
+    @property
+    def user(self) -> str: ...
+
+
+def received(*, hostname: str, origin: Client, date: str, recipient: Address | None, smtputf8: bool = False) -> bytes:
+    """The Received field for a message that came in, with its line ends.
+
+    `date` is an RFC 5322 date-time. `recipient` only if there is just one: others must not learn of each other
+    (RFC 5321 7.6). What the client said of itself is written only if it is a domain or an address literal.
+    """
+    keyword = protocol(
+        lmtp=origin.service == "lmtp",
+        extended=origin.extended,
+        secure=origin.secure,
+        authenticated=bool(origin.user),
+        smtputf8=smtputf8,
+    )
+    words = ["Received:", "from", *_from(origin), "by", hostname, "with", keyword]
+    if identifier := _NOT_ID.sub("", origin.session_id):
+        words += ["id", identifier]
+    if recipient is not None and (smtputf8 or recipient.is_ascii):
+        words += ["for", f"<{recipient}>"]
+    words[-1] += ";"
+    return _folded([*words, *date.split()]).encode()
+
+
+def protocol(*, lmtp: bool, extended: bool, secure: bool, authenticated: bool, smtputf8: bool) -> str:
+    """The `with` keyword: SMTP, ESMTPS, LMTPA, UTF8SMTPSA, ... (RFC 3848, RFC 6531 4.3)."""
+    if not (lmtp or extended or smtputf8):
+        return "SMTP"
+    name = "LMTP" if lmtp else "SMTP" if smtputf8 else "ESMTP"
+    name = "UTF8" + name if smtputf8 else name
+    return name + ("S" if secure else "") + ("A" if authenticated else "")
+
+
+def return_path(reverse_path: Address | None) -> bytes:
+    """The Return-Path field that final delivery puts on top, with its line end."""
+    return f"Return-Path: <{reverse_path or ''}>\r\n".encode()
+
+
+def count_received(header: bytes) -> int:
+    """How many hops a message has behind it (RFC 5321 6.3)."""
+    return len(_RECEIVED_LINE.findall(header))
+
+
+def _folded(words: list[str]) -> str:
+    """The words as one field, in lines of at most 78 characters where no word is longer (RFC 5322 2.1.1)."""
+    lines = [words[0]]
+    for word in words[1:]:
+        if len(lines[-1]) + 1 + len(word) > _LINE:
+            lines.append("\t" + word)
+        else:
+            lines[-1] += " " + word
+    return "\r\n".join(lines) + "\r\n"
+
+
+def _from(origin: Client) -> list[str]:
+    """RFC 5321 4.4 Extended-Domain: what HELO said and, in parentheses, what TCP says."""
+    literal = _literal(origin.peer)
+    try:
+        said = parse_domain(origin.helo)
+        said = said if said.isascii() else to_ascii(said)
+    except ValueError:
+        said = literal or "unknown"
+    return [said, f"({literal})"] if literal else [said]
+
+
+def _literal(peer: str) -> str:
+    """The address literal for an IP address, "" for a local socket."""
+    if not peer:
+        return ""
+    try:
+        return parse_domain(f"[IPv6:{peer.partition('%')[0]}]" if ":" in peer else f"[{peer}]")
+    except ValueError:
+        return ""
