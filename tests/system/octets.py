@@ -1,0 +1,14 @@
+"""What servers put on top of a message."""
+
+from __future__ import annotations
+
+
+def split_trace(octets: bytes) -> tuple[bytes, bytes]:
+    """The trace fields on top (Return-Path, Received), and the message below them."""
+    rest, top = octets, b""
+    while rest.lower().startswith((b"return-path:", b"received:")):
+        end = rest.index(b"\r\n") + 2
+        while rest[end : end + 1] in (b" ", b"\t"):
+            end = rest.index(b"\r\n", end) + 2
+        top, rest = top + rest[:end], rest[end:]
+    return top, rest

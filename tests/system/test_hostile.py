@@ -1,0 +1,195 @@
+"""Bad input over real TCP: a clear error, and everybody else is served on."""
+
+from __future__ import annotations
+
+import re
+import smtplib
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mailhub.testing.process import DEADLINE, ServerProcess, insecure_tls
+
+pytestmark = pytest.mark.system
+
+A = "a@xx.example"
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    server = ServerProcess(tmp_path_factory.mktemp("hostile") / "xx", "xx.example", {A: "word"})
+    server.extra = "[limits]\nmessage_size_bytes = 1000000\n"
+    with server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _unharmed(hub: ServerProcess) -> Iterator[None]:
+    """After each attack: alive, small, and no traceback in the log."""
+    yield
+    assert hub.process is not None
+    assert hub.process.poll() is None
+    with hub.imap(A) as client:
+        assert client.select("INBOX")[0] == "OK"
+    resident = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{hub.process.pid}/status").read_text())
+    assert resident is not None
+    assert int(resident[1]) < 200_000
+    assert not [line for line in hub.log if "Traceback" in line], "".join(hub.log[-60:])
+
+
+class Wire:
+    """A connection that speaks octets."""
+
+    def __init__(self, hub: ServerProcess, service: str) -> None:
+        plain = socket.create_connection(("127.0.0.1", hub.ports[service]), timeout=DEADLINE)
+        implicit = service in ("imaps", "pop3s", "submissions")
+        self.socket: socket.socket = insecure_tls().wrap_socket(plain) if implicit else plain
+        self.file = self.socket.makefile("rb")
+        self.greeting = self.line()
+
+    def line(self) -> bytes:
+        """The next line, b"" at the end or when the peer has reset the connection."""
+        try:
+            return self.file.readline()
+        except (ConnectionError, ssl.SSLError):
+            return b""
+
+    def send(self, octets: bytes) -> None:
+        """Send all, or as much as the peer takes before it hangs up."""
+        try:
+            self.socket.sendall(octets)
+        except (ConnectionError, ssl.SSLError):
+            return
+
+    def ask(self, octets: bytes) -> bytes:
+        self.send(octets + b"\r\n")
+        return self.line()
+
+    def until(self, tag: bytes) -> list[bytes]:
+        """Lines up to the one that begins with the tag, or the end."""
+        lines = [self.line()]
+        while lines[-1] and not lines[-1].startswith(tag):
+            lines.append(self.line())
+        return lines
+
+
+def test_smtp_answers_bad_commands_and_hangs_up_on_the_stubborn(hub: ServerProcess) -> None:
+    wire = Wire(hub, "smtp")
+    assert wire.greeting.startswith(b"220 mx.xx.example ")
+    assert wire.ask(b"MAIL FROM:<a@b.example>").startswith(b"503 5.5.1")
+    assert wire.ask(b"HELO x").startswith(b"250")
+    assert wire.ask(b"NOOP " + b"x" * 100_000).startswith(b"500 5.5.")
+    assert wire.ask(b"MAIL FROM:<" + b"@" * 300 + b">").startswith(b"501 5.")
+    assert wire.ask(b"RCPT TO:<a@xx.example>").startswith(b"503 5.5.1")
+    answers = [wire.ask(b"BOGUS") for _ in range(100)]
+    assert answers[0].startswith(b"500 5.5.")
+    assert any(a.startswith(b"421 4.7.0") for a in answers)
+    assert answers[-1] == b""
+
+
+def test_smtp_bounds_recipients(hub: ServerProcess) -> None:
+    with smtplib.SMTP("127.0.0.1", hub.ports["smtp"], timeout=DEADLINE) as client:
+        client.ehlo("x.example")
+        client.mail("s@else.example")
+        codes = [client.docmd("RCPT", "TO:<a@xx.example>") for _ in range(1001)]
+        assert codes[0][0] == 250
+        assert codes[-1][0] == 452
+        assert codes[-1][1].startswith(b"4.5.3")
+        client.docmd("RSET")
+
+
+def test_smtp_endless_data_is_refused_at_the_end_or_cut(hub: ServerProcess) -> None:
+    wire = Wire(hub, "smtp")
+    for command in (b"EHLO x", b"MAIL FROM:<s@else.example>", b"RCPT TO:<a@xx.example>", b"DATA"):
+        wire.send(command + b"\r\n")
+    while not wire.line().startswith(b"354"):
+        pass
+    chunk = (b"x" * 998 + b"\r\n") * 100
+    for _ in range(40):
+        wire.send(chunk)
+    answer = wire.ask(b".")
+    assert answer == b"" or answer.startswith((b"552 5.3.4", b"421"))
+    assert hub.messages(A) == []
+
+
+@pytest.mark.parametrize("service", ["smtp"])
+@pytest.mark.parametrize("ending", [b"\n.\n", b"\r.\r", b"\n.\r\n", b"\r\n.\n", b"\r\n.\r", b"\x00\r\n"])
+def test_smuggling_is_refused(hub: ServerProcess, service: str, ending: bytes) -> None:
+    wire = Wire(hub, service)
+    for command in (b"EHLO x", b"MAIL FROM:<s@else.example>", b"RCPT TO:<a@xx.example>", b"DATA"):
+        wire.send(command + b"\r\n")
+    while not wire.line().startswith(b"354"):
+        pass
+    inner = b"MAIL FROM:<evil@else.example>\r\nRCPT TO:<a@xx.example>\r\nDATA\r\nSubject: smuggled\r\n\r\nx"
+    answer = wire.ask(b"Subject: outer\r\n\r\nx" + ending + inner + b"\r\n.")
+    assert answer.startswith(b"550 5.6."), answer
+    assert wire.ask(b"NOOP").startswith(b"250")
+    assert hub.messages(A) == []
+
+
+def test_plaintext_behind_starttls_is_dropped(hub: ServerProcess) -> None:
+    for service, hello, start, ok, injected in (
+        ("submission", b"EHLO x", b"STARTTLS", b"220", b"NOOP"),
+        ("imap", b"", b"a STARTTLS", b"a OK", b"b NOOP"),
+        ("pop3", b"", b"STLS", b"+OK", b"CAPA"),
+    ):
+        wire = Wire(hub, service)
+        if hello:
+            wire.ask(hello)
+            while b"250 " not in wire.ask(b"NOOP"):
+                pass
+        wire.send(start + b"\r\n" + injected + b"\r\n")
+        while not (line := wire.line()).startswith(ok):
+            assert line, service
+        secure = insecure_tls().wrap_socket(wire.socket)
+        secure.settimeout(DEADLINE)
+        secure.sendall(b"z LOGOUT\r\nQUIT\r\n")
+        answer = secure.recv(100)
+        # The first octets under TLS answer what was said under TLS.
+        assert not answer.startswith((b"b OK", b"+OK Cap", b"250")), (service, answer)
+
+
+def test_imap_bounds_literals_lines_and_names(hub: ServerProcess) -> None:
+    wire = Wire(hub, "imaps")
+    assert wire.ask(b"a LOGIN {99999999999}").startswith((b"a NO", b"a BAD"))
+    wire.send(b"a LOGIN a@xx.example word\r\n")
+    assert wire.until(b"a ")[-1].startswith(b"a OK")
+    assert wire.ask(b'b CREATE "&broken"').startswith((b"b NO", b"b BAD"))
+    for name in (b"../x", b"a/../../x", b"/x", b"a//b", b"a\\x00b", b"x/" * 200 + b"x"):
+        assert wire.ask(b'c CREATE "' + name + b'"').startswith((b"c NO", b"c BAD")), name
+    assert wire.ask(b"d SEARCH " + b"NOT " * 5000 + b"ALL").startswith(b"d BAD")
+    assert wire.ask(b"e NOOP " + b"x" * 200_000).startswith((b"e BAD", b"* BAD"))
+    assert wire.ask(b"f SELECT {4294967296}").startswith((b"f NO", b"f BAD"))
+    assert wire.ask(b"g APPEND INBOX {2000000}").startswith(b"g NO")
+    assert wire.ask(b"h FETCH 1 FLAGS").startswith(b"h BAD")
+    assert wire.ask(b"i NOOP").startswith(b"i OK")
+
+
+def test_imap_pop3_hang_up_on_the_stubborn(hub: ServerProcess) -> None:
+    for service, command in (("imaps", b"x BOGUS"), ("pop3s", b"BOGUS")):
+        wire = Wire(hub, service)
+        last = b"?"
+        for _ in range(300):
+            last = wire.ask(command)
+            if not last:
+                break
+        assert last == b"", service
+
+
+def test_deep_mime_and_thousands_of_parts_are_stored_and_served(hub: ServerProcess) -> None:
+    deep = b"".join(b'Content-Type: multipart/mixed; boundary="%d"\r\n\r\n--%d\r\n' % (n, n) for n in range(2000))
+    wide = b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n' + b"--b\r\n\r\nx\r\n" * 20_000 + b"--b--\r\n"
+    commas = b"Subject: commas\r\nTo: " + b"," * 60_000 + b"\r\n\r\nx\r\n"
+    with smtplib.SMTP("127.0.0.1", hub.ports["smtp"], timeout=DEADLINE) as client:
+        for message in (deep, wide, commas):
+            client.sendmail("s@else.example", [A], message)
+    with hub.imap(A) as imap:
+        imap.select("INBOX")
+        kind, data = imap.fetch("1:*", "(ENVELOPE BODYSTRUCTURE BODY.PEEK[1])")
+        assert kind == "OK"
+        assert len([d for d in data if d]) >= 3
+        imap.store("1:*", "+FLAGS", "\\Deleted")
+        imap.expunge()
