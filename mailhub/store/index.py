@@ -1,0 +1,227 @@
+"""Mailbox indexes in memory, shared by all sessions, and the cache of digests. Runs on the reactor thread.
+
+An index is loaded from a snapshot while commits go on. Each change carries its mod-sequence, so a change that the
+snapshot holds already is told from one that came after it (RFC 7162 3.1: mod-sequences of a mailbox only grow).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from mailhub.message.digest import Digest
+from mailhub.message.record import Added, Change, Entry, Expunged, FlagsChanged, MailboxGone
+
+FEW = 64  # changes that are put in place one by one; more rebuild the list once
+DIGEST_OVERHEAD = 1200  # bytes of Python objects around a digest's octets, roughly
+
+
+class MailboxIndex:
+    """The rows of one mailbox in UID order. `modseq` is the highest one known."""
+
+    __slots__ = ("_rows", "_snapshot_modseq", "_uids", "modseq")
+
+    def __init__(self, rows: Iterable[Entry], modseq: int) -> None:
+        self._rows = list(rows)
+        self._uids = [row.uid for row in self._rows]
+        self._snapshot_modseq = self.modseq = modseq
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def select(self, uids: Sequence[int] | None = None, since_modseq: int = 0) -> list[Entry]:
+        """Copies of the list are cheap: 10,000 rows cost some 20 us."""
+        rows = self._rows[:] if uids is None else self._pick(uids)
+        return [row for row in rows if row.modseq > since_modseq] if since_modseq else rows
+
+    def _pick(self, uids: Sequence[int]) -> list[Entry]:
+        if len(uids) > FEW and uids[-1] - uids[0] == len(uids) - 1:  # one run
+            return self._rows[bisect_left(self._uids, uids[0]) : bisect_left(self._uids, uids[-1] + 1)]
+        if len(uids) * 8 > len(self._rows):
+            wanted = set(uids)
+            return [row for row in self._rows if row.uid in wanted]
+        found = []
+        for uid in uids:
+            position = self._find(uid)
+            if position >= 0:
+                found.append(self._rows[position])
+        return found
+
+    def _find(self, uid: int) -> int:
+        position = bisect_left(self._uids, uid)
+        return position if position < len(self._uids) and self._uids[position] == uid else -1
+
+    def apply(self, change: Change) -> None:
+        """Take in a committed change; one that the snapshot held already is passed over."""
+        if isinstance(change, Added):
+            self._add(change.entries)
+        elif isinstance(change, FlagsChanged):
+            self._update(change.entries)
+        elif isinstance(change, Expunged) and change.modseq > self._snapshot_modseq:
+            self._remove(change.uids)
+            self.modseq = max(self.modseq, change.modseq)
+
+    def _add(self, entries: Sequence[Entry]) -> None:
+        last = self._uids[-1] if self._uids else 0
+        for entry in entries:
+            if entry.modseq > self._snapshot_modseq and entry.uid > last:
+                self._rows.append(entry)
+                self._uids.append(entry.uid)
+                self.modseq = max(self.modseq, entry.modseq)
+
+    def _update(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            position = self._find(entry.uid)
+            if position >= 0 and entry.modseq > self._snapshot_modseq:
+                self._rows[position] = entry
+                self.modseq = max(self.modseq, entry.modseq)
+
+    def _remove(self, uids: Sequence[int]) -> None:
+        if len(uids) > FEW:
+            gone = set(uids)
+            self._rows = [row for row in self._rows if row.uid not in gone]
+            self._uids = [row.uid for row in self._rows]
+            return
+        for uid in uids:
+            position = self._find(uid)
+            if position >= 0:
+                del self._rows[position], self._uids[position]
+
+
+@attrs.define(eq=False)
+class _Loading:
+    """A load under way: who waits for it, and what was committed meanwhile."""
+
+    waiting: list[Deferred[MailboxIndex]] = attrs.field(factory=list)
+    changes: list[Change] = attrs.field(factory=list)
+
+
+Load = Callable[[int], Awaitable[MailboxIndex]]
+
+
+class Indexes:
+    """The indexes in memory. Those of mailboxes nobody watches go, least recently used first, when they hold more than
+    `rows_limit` rows together."""
+
+    def __init__(self, load: Load, watched: Callable[[int], bool], rows_limit: int) -> None:
+        self._load = load
+        self._watched = watched
+        self._rows_limit = rows_limit
+        self._ready: OrderedDict[int, MailboxIndex] = OrderedDict()
+        self._loading: dict[int, _Loading] = {}
+
+    async def get(self, mailbox: int) -> MailboxIndex:
+        """The index, loaded when it is not there; several callers share one load. Raises what the load raises."""
+        if mailbox in self._ready:
+            self._ready.move_to_end(mailbox)
+            return self._ready[mailbox]
+        waiter: Deferred[MailboxIndex] = Deferred()
+        if loading := self._loading.get(mailbox):
+            loading.waiting.append(waiter)
+        else:
+            self._loading[mailbox] = loading = _Loading([waiter])
+            # Not awaited: the first caller may be cancelled while others wait for the same load.
+            Deferred.fromCoroutine(self._fetch(mailbox, loading))
+        return await waiter
+
+    async def _fetch(self, mailbox: int, loading: _Loading) -> None:
+        outcome: MailboxIndex | Failure
+        try:
+            outcome = await self._load(mailbox)
+        except Exception as error:
+            outcome = Failure(error)  # type: ignore[no-untyped-call]
+        else:
+            for change in loading.changes:
+                outcome.apply(change)
+        # Unless the mailbox went away meanwhile: then a snapshot from before is of use to nobody after this.
+        if self._loading.get(mailbox) is loading:
+            del self._loading[mailbox]
+            if isinstance(outcome, MailboxIndex):
+                self._ready[mailbox] = outcome
+                self._evict(mailbox)
+        for waiter in loading.waiting:
+            waiter.callback(outcome)
+
+    def _evict(self, newest: int) -> None:
+        unused = [number for number in self._ready if number != newest and not self._watched(number)]
+        rows = sum(len(self._ready[number]) for number in unused)
+        for number in unused:
+            if rows <= self._rows_limit:
+                break
+            rows -= len(self._ready.pop(number))
+
+    def apply(self, mailbox: int, change: Change) -> None:
+        """Take in a committed change, before its watchers hear of it."""
+        if isinstance(change, MailboxGone):
+            self._ready.pop(mailbox, None)
+            self._loading.pop(mailbox, None)
+        elif mailbox in self._ready:
+            self._ready[mailbox].apply(change)
+        elif loading := self._loading.get(mailbox):
+            loading.changes.append(change)
+
+    def known(self) -> dict[int, int]:
+        """Mod-sequence by mailbox, of the indexes in memory."""
+        return {mailbox: index.modseq for mailbox, index in self._ready.items()}
+
+
+class DigestCache:
+    """Digests of messages lately asked for, up to `limit` bytes. Mailbox and UID are never used twice."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._digests: OrderedDict[tuple[int, int], Digest] = OrderedDict()
+        self._removals = 0
+        self.bytes = 0
+
+    @property
+    def removals(self) -> int:
+        """How many changes removed messages so far: what was read from an older snapshot may hold messages that are
+        gone."""
+        return self._removals
+
+    def get(self, mailbox: int, uids: Sequence[int]) -> tuple[dict[int, Digest], list[int]]:
+        """What is here, and the UIDs that have to be fetched."""
+        found: dict[int, Digest] = {}
+        missing: list[int] = []
+        for uid in uids:
+            if digest := self._digests.get((mailbox, uid)):
+                self._digests.move_to_end((mailbox, uid))
+                found[uid] = digest
+            else:
+                missing.append(uid)
+        return found, missing
+
+    def put(self, mailbox: int, digests: Mapping[int, Digest]) -> None:
+        """Keep them; the least recently used ones go."""
+        for uid, digest in digests.items():
+            if (mailbox, uid) not in self._digests:
+                self._digests[mailbox, uid] = digest
+                self.bytes += weight(digest)
+        while self.bytes > self._limit:
+            _, digest = self._digests.popitem(last=False)
+            self.bytes -= weight(digest)
+
+    def apply(self, mailbox: int, change: Change) -> None:
+        """Forget messages that are gone."""
+        if isinstance(change, Expunged):
+            self._removals += 1
+            gone = [(mailbox, uid) for uid in change.uids] if self._digests else []
+        elif isinstance(change, MailboxGone):
+            self._removals += 1
+            gone = [key for key in self._digests if key[0] == mailbox]
+        else:
+            return
+        for key in gone:
+            if digest := self._digests.pop(key, None):
+                self.bytes -= weight(digest)
+
+
+def weight(digest: Digest) -> int:
+    """Bytes of memory, roughly."""
+    return DIGEST_OVERHEAD + len(digest.envelope) + len(digest.bodystructure) + len(digest.parts) + len(digest.fields)

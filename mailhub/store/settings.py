@@ -1,0 +1,30 @@
+"""What can be set about the built-in stores, and the folders every account starts with."""
+
+from __future__ import annotations
+
+import attrs
+
+USUAL_FOLDERS = (
+    ("INBOX", ""),
+    ("Archive", "\\Archive"),
+    ("Drafts", "\\Drafts"),
+    ("Junk", "\\Junk"),
+    ("Sent", "\\Sent"),
+    ("Trash", "\\Trash"),
+)
+"""Name and special use (RFC 6154) of the mailboxes of a new account; it is subscribed to all of them."""
+
+
+@attrs.frozen
+class StoreSettings:
+    """Bounds of the store. The names carry the unit."""
+
+    mailboxes_per_account: int = 2000
+    subscriptions_per_account: int = 4000
+    inline_body_octets: int = 64 * 1024  # larger bodies are files
+    waiting_units: int = 1000  # changes that wait for the writer; more get "try again later"
+    grouped_units: int = 200  # changes in one transaction
+    busy_seconds: float = 10.0  # how long another process may hold the database's write lock
+    index_rows: int = 500_000  # messages in indexes that no session has selected
+    digest_cache_bytes: int = 64 * 1024 * 1024
+    durable: bool = True  # False leaves out every fsync: for tests and simulations only

@@ -1,0 +1,361 @@
+"""Bodies: small ones stay in memory until their row is written, large ones go to a file while they arrive.
+
+A file is complete and on disk, with the entry in its folder, before a row names it; it is unlinked after the commit
+that removed the row. A crash in between leaves files that no row names: the next start removes them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import threading
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from random import Random
+from typing import BinaryIO, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from mailhub.errors import MessageGone, StoreUnavailable
+from mailhub.interfaces import IBlobReader, IBody, IBodyWriter, IThreads
+from mailhub.message.digest import Digest, digest
+
+log = Logger(namespace="mailhub.store")
+
+T = TypeVar("T")
+
+WRITE_BLOCK = 128 * 1024  # octets gathered before a thread writes them
+
+
+class Blobs:
+    """The folder of files. A name is 32 hexadecimal digits; the first two are its folder."""
+
+    def __init__(self, folder: Path, threads: IThreads, random: Random, *, inline_limit: int, durable: bool) -> None:
+        self.folder = folder
+        self.threads = threads
+        self.inline_limit = inline_limit
+        self._random = random
+        self._durable = durable
+
+    def path(self, name: str) -> Path:
+        """Where the file of this name stands."""
+        return self.folder / name[:2] / name
+
+    def create(self) -> tuple[str, BinaryIO]:
+        """Open a new file."""
+        while True:
+            name = f"{self._random.getrandbits(128):032x}"
+            path = self.path(name)
+            if not path.parent.is_dir():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self.sync_folder(self.folder)
+            # A random generator that was seeded again gives the same names again.
+            with contextlib.suppress(FileExistsError):
+                return name, open(path, "xb+", buffering=0)
+
+    def sync(self, name: str, file: BinaryIO) -> None:
+        """Have the octets and the name on disk."""
+        if self._durable:
+            os.fsync(file.fileno())
+            self.sync_folder(self.path(name).parent)
+
+    def sync_folder(self, folder: Path) -> None:
+        """Have the names in a folder on disk."""
+        if not self._durable:
+            return
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def remove(self, name: str) -> None:
+        """Unlink it; fine when it is gone already."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path(name))
+
+    def names(self) -> set[str]:
+        """Every file there is."""
+        found: set[str] = set()
+        if self.folder.is_dir():
+            for folder in os.scandir(self.folder):
+                if folder.is_dir(follow_symlinks=False):
+                    found.update(entry.name for entry in os.scandir(folder.path))
+        return found
+
+    def remove_others(self, known: AbstractSet[str]) -> int:
+        """At start: remove what a crash left, that is all files but the known ones. Returns how many."""
+        others = self.names() - known
+        for name in others:
+            self.remove(name)
+        return len(others)
+
+    def new_body(self) -> BodyWriter:
+        """A writer for a new body."""
+        return BodyWriter(self)
+
+
+@implementer(IBlobReader)
+class OctetsReader:
+    """Reads octets that are in memory."""
+
+    def __init__(self, octets: bytes, start: int = 0) -> None:
+        self._octets = octets
+        self._start = start
+        self.size = len(octets) - start
+
+    async def read(self, offset: int = 0, length: int = -1) -> bytes:
+        """A slice."""
+        start = self._start + offset
+        return self._octets[start:] if length < 0 else self._octets[start : start + length]
+
+    def close(self) -> None:
+        """Nothing is held but memory."""
+        self._octets = b""
+        self._start = self.size = 0
+
+
+@implementer(IBlobReader)
+class FileReader:
+    """Reads a file in threads. An open file stays readable when it is unlinked."""
+
+    def __init__(self, threads: IThreads, file: BinaryIO, size: int, start: int = 0) -> None:
+        self._threads = threads
+        self._file = file
+        self._start = start
+        self._lock = threading.Lock()
+        self.size = size - start
+
+    async def read(self, offset: int = 0, length: int = -1) -> bytes:
+        """One hop to a thread. Raises StoreUnavailable, MessageGone after close()."""
+        available = max(self.size - offset, 0)
+        wanted = available if length < 0 else min(length, available)
+        return await self._threads.run(self._read, self._start + offset, wanted) if wanted else b""
+
+    def _read(self, offset: int, length: int) -> bytes:
+        # The lock keeps close() from giving the descriptor to another file while it is read from.
+        with self._lock:
+            if self._file.closed:
+                raise MessageGone(detail="read after close")
+            try:
+                octets = os.pread(self._file.fileno(), length, offset)
+            except OSError as error:
+                raise StoreUnavailable(detail=f"blob: {error}") from error
+        if len(octets) < length:
+            raise StoreUnavailable(detail="blob: file is shorter than its row says")
+        return octets
+
+    def close(self) -> None:
+        """Close the file, after a read that is under way."""
+        if self._lock.acquire(blocking=False):
+            self._file.close()
+            self._lock.release()
+        else:
+            unattended(self._threads, self._close_later)
+
+    def _close_later(self) -> None:
+        with self._lock:
+            self._file.close()
+
+
+@implementer(IBlobReader)
+class PendingReader:
+    """Reads the file of a body that is not committed yet; opens it at the first read."""
+
+    def __init__(self, blobs: Blobs, name: str, size: int) -> None:
+        self._blobs = blobs
+        self._name = name
+        self._reader: FileReader | None = None
+        self._closed = False
+        self.size = size
+
+    async def read(self, offset: int = 0, length: int = -1) -> bytes:
+        """Raises MessageGone when the body was discarded."""
+        if self._closed:
+            raise MessageGone(detail="read after close")
+        if self._reader is None:
+            reader = await self._blobs.threads.run(open_blob, self._blobs, self._name, self.size)
+            if self._reader is not None or self._closed:
+                reader.close()
+            else:
+                self._reader = reader
+        if self._reader is None:
+            raise MessageGone(detail="read after close")
+        return await self._reader.read(offset, length)
+
+    def close(self) -> None:
+        """Close the file if it was opened."""
+        self._closed = True
+        if self._reader is not None:
+            self._reader.close()
+
+
+def open_blob(blobs: Blobs, name: str, size: int, start: int = 0) -> FileReader:
+    """In a thread: open the file. Raises MessageGone."""
+    try:
+        return FileReader(blobs.threads, open(blobs.path(name), "rb", buffering=0), size, start)
+    except FileNotFoundError:
+        raise MessageGone(detail=f"blob {name} is gone") from None
+    except OSError as error:
+        raise StoreUnavailable(detail=f"blob: {error}") from error
+
+
+@implementer(IBody)
+class Body:
+    """A finished body: its octets, or the name of its file. It is for one commit.
+
+    While a commit is under way discard() only takes note: the file goes if the commit fails.
+    """
+
+    def __init__(self, blobs: Blobs, digest: Digest, octets: bytes | None, blob: str | None) -> None:
+        self._blobs = blobs
+        self.digest = digest
+        self.size = digest.size
+        self.octets = octets
+        self.blob = blob
+        self._claimed = False
+        self._committed = False
+        self._discarded = False
+
+    def open(self) -> IBlobReader:
+        """Read it back."""
+        if self.blob is None:
+            return OctetsReader(self.octets or b"")
+        return PendingReader(self._blobs, self.blob, self.size)
+
+    def claim(self) -> None:
+        """A commit begins."""
+        if self._claimed or self._committed or self._discarded:
+            raise RuntimeError("a body can be committed once, and not after discard()")
+        self._claimed = True
+
+    def settle(self, committed: bool) -> None:
+        """The commit has ended. After a failed one it can be tried again."""
+        self._claimed = False
+        self._committed = committed
+        if self._discarded and not committed:
+            self._remove()
+
+    def discard(self) -> None:
+        """Forget it. Harmless after a commit."""
+        if not self._discarded and not self._committed:
+            self._discarded = True
+            if not self._claimed:
+                self._remove()
+
+    def _remove(self) -> None:
+        self.octets = None
+        if self.blob is not None:
+            unattended(self._blobs.threads, self._blobs.remove, self.blob)  # takes long for a large file
+
+
+def unattended(threads: IThreads, call: Callable[..., object], *args: object) -> None:
+    """Run a clean-up in a thread; nobody waits for it. One that fails is left to the next start."""
+
+    async def attend() -> None:
+        try:
+            await threads.run(call, *args)
+        except Exception as error:
+            log.warn("clean-up failed, the next start does it: {error}", error=str(error))
+
+    Deferred.fromCoroutine(attend())
+
+
+@implementer(IBodyWriter)
+class BodyWriter:
+    """Takes octets as they arrive. At most `inline_limit` or WRITE_BLOCK octets are held, plus what one call brings."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+        self._chunks: list[bytes] = []
+        self._held = 0
+        self._name = ""
+        self._file: BinaryIO | None = None
+        self._lock = threading.Lock()
+        self._ended = False  # finished or aborted
+        self._aborted = False
+        self._incomplete = False  # a write failed, or nobody waited for its end
+        self.size = 0
+
+    async def write(self, octets: bytes) -> None:
+        """Append octets. Raises StoreUnavailable, Busy: then nothing more is taken."""
+        self._check()
+        self._chunks.append(octets)
+        self._held += len(octets)
+        self.size += len(octets)
+        if self._held > (WRITE_BLOCK if self._name else self._blobs.inline_limit):
+            chunks, self._chunks, self._held = self._chunks, [], 0
+            await self._in_thread(self._write, chunks)
+
+    async def finish(self) -> Body:
+        """The whole body with its digest. Raises StoreUnavailable, Busy."""
+        self._check()
+        chunks, self._chunks = self._chunks, []
+        if self._name:
+            found = await self._in_thread(self._complete, chunks)
+            self._ended = True
+            return Body(self._blobs, found, None, self._name)
+        octets = b"".join(chunks)
+        self._ended = True
+        return Body(self._blobs, digest(octets), octets, None)
+
+    def abort(self) -> None:
+        """Throw away what was written. Harmless after finish()."""
+        if not self._ended:
+            self._ended = self._aborted = True
+            self._chunks = []
+            # Also when no file is known of yet: a write may be under way.
+            unattended(self._blobs.threads, self._locked, self._drop_file)
+
+    def _check(self) -> None:
+        if self._ended:
+            raise RuntimeError("the body was finished or aborted")
+        if self._incomplete:
+            raise StoreUnavailable(detail="an earlier write of this body failed")
+
+    async def _in_thread(self, call: Callable[..., T], *args: object) -> T:
+        self._incomplete = True
+        result: T = await self._blobs.threads.run(self._locked, call, *args)
+        self._incomplete = False
+        return result
+
+    # --- in a thread
+
+    def _locked(self, call: Callable[..., T], *args: object) -> T:
+        """The lock keeps abort() from closing the file under a write that nobody waits for any more."""
+        with self._lock:
+            try:
+                return call(*args)
+            except OSError as error:
+                self._drop_file()
+                raise StoreUnavailable(detail=f"blob: {error}") from error
+
+    def _write(self, chunks: list[bytes]) -> BinaryIO:
+        if self._aborted:
+            raise StoreUnavailable(detail="the body was aborted")
+        if self._file is None:
+            self._name, self._file = self._blobs.create()
+        octets = memoryview(b"".join(chunks))
+        while octets:
+            octets = octets[self._file.write(octets) :]
+        return self._file
+
+    def _complete(self, chunks: list[bytes]) -> Digest:
+        file = self._write(chunks)
+        self._blobs.sync(self._name, file)
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as octets:
+            found = digest(octets)
+        file.close()
+        self._file = None
+        return found
+
+    def _drop_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if self._name:
+            self._blobs.remove(self._name)

@@ -1,0 +1,163 @@
+"""The database as a whole: one file of tables, one folder of large bodies, and three facets of it."""
+
+from __future__ import annotations
+
+import sqlite3
+from functools import partial
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from mailhub.errors import ConfigurationError, MailError
+from mailhub.interfaces import Environment
+from mailhub.message.record import Change, MailboxGone
+from mailhub.store.changes import Watchers
+from mailhub.store.index import DigestCache, Indexes, MailboxIndex
+from mailhub.store.settings import StoreSettings
+from mailhub.store.sqlite import content, mailboxes, schema
+from mailhub.store.sqlite.blobs import Blobs
+from mailhub.store.sqlite.engine import Engine
+from mailhub.store.sqlite.queue import Queue
+from mailhub.store.sqlite.readers import Readers
+from mailhub.store.sqlite.store import Accounts, MailStore
+from mailhub.store.sqlite.writer import Writer
+
+log = Logger(namespace="mailhub.store")
+
+FILE = "mailhub.sqlite"
+BLOBS = "blobs"
+
+
+class Database:
+    """`data/mailhub.sqlite` and `data/blobs/`.
+
+    `store`, `queue` and `accounts` are its facets. With `owner` this process is the one that serves the data: start()
+    then removes what a crash left behind. The command line's process beside a running server is not the owner.
+    With inline threads, `gather` commits all that one turn of the clock brings together, as the writer thread does;
+    without it each call is committed at once.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        settings: StoreSettings | None = None,
+        *,
+        owner: bool = True,
+        gather: bool = False,
+    ) -> None:
+        self._settings = settings = settings or StoreSettings()
+        self._environment = environment
+        self._owner = owner
+        self._started = False
+        self._sweeping = False
+        self.path = environment.data / FILE
+        watchers = Watchers()
+        self._engine = Engine(
+            environment=environment,
+            settings=settings,
+            writer=Writer(
+                environment.threads,
+                environment.clock,
+                self._announce,
+                waiting_limit=settings.waiting_units,
+                group_limit=settings.grouped_units,
+                gather=gather,
+            ),
+            readers=Readers(self.path, environment.threads, settings.busy_seconds),
+            blobs=Blobs(
+                environment.data / BLOBS,
+                environment.threads,
+                environment.random,
+                inline_limit=settings.inline_body_octets,
+                durable=settings.durable,
+            ),
+            indexes=Indexes(self._load_index, watchers.watched, settings.index_rows),
+            digests=DigestCache(settings.digest_cache_bytes),
+            watchers=watchers,
+        )
+        self.store = MailStore(self._engine, self.start, self.stop)
+        self.accounts = Accounts(self._engine)
+        self.queue = Queue(self._engine, self.store)
+
+    async def start(self) -> None:
+        """Open the database, or make it, and bring it up to date. Doing it twice does nothing.
+
+        Raises ConfigurationError when it cannot be opened.
+        """
+        if self._started:
+            return
+        self._started = True
+        connection, unfinished = await self._environment.threads.run(self._open)
+        writer = self._engine.writer
+        writer.on_foreign_change = self._look_for_removals
+        writer.on_released = self._sweep
+        writer.start(connection)
+        if unfinished:
+            self._sweep()
+
+    async def stop(self) -> None:
+        """Commit what waits and close. It cannot be started again."""
+        await self._engine.writer.stop()
+        self._engine.readers.close()
+
+    def _open(self) -> tuple[sqlite3.Connection, bool]:
+        """In a thread: the writer's connection, and whether a sweep was interrupted."""
+        settings = self._settings
+        try:
+            self._engine.blobs.folder.mkdir(parents=True, exist_ok=True)
+            connection = schema.connect_writer(self.path, settings.busy_seconds, settings.durable)
+            try:
+                schema.migrate(connection, self.path)
+                self._engine.blobs.sync_folder(self.path.parent)
+                if self._owner:
+                    self._remove_leftovers(connection)
+                unfinished = connection.execute("SELECT 1 FROM released LIMIT 1").fetchone() is not None
+            except BaseException:
+                connection.close()
+                raise
+        except (sqlite3.Error, OSError) as error:
+            raise ConfigurationError(f"{self.path}: cannot be opened: {error}") from error
+        return connection, unfinished and self._owner
+
+    def _remove_leftovers(self, connection: sqlite3.Connection) -> None:
+        known = {row[0] for row in connection.execute("SELECT blob FROM content WHERE blob IS NOT NULL")}
+        count = self._engine.blobs.remove_others(known)
+        if count:
+            log.info("removed bodies that no message refers to: files={files}", files=count)
+
+    def _sweep(self) -> None:
+        if not self._sweeping:
+            self._sweeping = True
+            Deferred.fromCoroutine(self._sweep_all())
+
+    async def _sweep_all(self) -> None:
+        """Step by step, so that mail is not held up. What an error or the end leaves is swept after the next start."""
+        blobs = self._engine.blobs
+        try:
+            while await self._engine.write(lambda transaction: content.sweep(transaction, blobs)):
+                pass
+        except MailError as error:
+            log.info("sweep interrupted: {error}", error=str(error))
+        finally:
+            self._sweeping = False
+
+    def _look_for_removals(self) -> None:
+        """Another process has written. Of what the command line does, only removing an account concerns mailboxes in
+        memory."""
+        Deferred.fromCoroutine(self._announce_removals())
+
+    async def _announce_removals(self) -> None:
+        known = {*self._engine.indexes.known(), *self._engine.watchers.mailboxes()}
+        try:
+            gone = await self._engine.read(partial(mailboxes.missing, numbers=sorted(known)))
+        except MailError as error:
+            log.info("not looked for removed mailboxes: {error}", error=str(error))
+            return
+        for mailbox in gone:
+            self._engine.announce(mailbox, MailboxGone())
+
+    def _announce(self, mailbox: int, change: Change) -> None:
+        self._engine.announce(mailbox, change)
+
+    async def _load_index(self, mailbox: int) -> MailboxIndex:
+        return await self._engine.read(partial(mailboxes.load_index, mailbox=mailbox))

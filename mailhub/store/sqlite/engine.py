@@ -1,0 +1,50 @@
+"""What the facets of the database share: writer, readers, files, indexes and watchers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import attrs
+from twisted.logger import Logger
+
+from mailhub.interfaces import Environment
+from mailhub.message.record import Change
+from mailhub.store.changes import Watchers
+from mailhub.store.index import DigestCache, Indexes
+from mailhub.store.settings import StoreSettings
+from mailhub.store.sqlite.blobs import Blobs
+from mailhub.store.sqlite.readers import Query, Readers
+from mailhub.store.sqlite.writer import Claimable, Work, Writer
+
+log = Logger(namespace="mailhub.store")
+
+T = TypeVar("T")
+
+
+@attrs.define(eq=False)
+class Engine:
+    """Built by `Database`; its methods are called on the reactor thread."""
+
+    environment: Environment
+    settings: StoreSettings
+    writer: Writer
+    readers: Readers
+    blobs: Blobs
+    indexes: Indexes
+    digests: DigestCache
+    watchers: Watchers
+
+    async def read(self, query: Query[T]) -> T:
+        """One hop: a query in a snapshot."""
+        return await self.readers.read(query)
+
+    async def write(self, work: Work[T], bodies: Sequence[Claimable] = ()) -> T:
+        """One unit of work, durable on return."""
+        return await self.writer.submit(work, bodies)
+
+    def announce(self, mailbox: int, change: Change) -> None:
+        """A committed change: indexes first, since watchers will look there."""
+        self.indexes.apply(mailbox, change)
+        self.digests.apply(mailbox, change)
+        self.watchers.announce(mailbox, change)

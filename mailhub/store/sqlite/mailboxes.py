@@ -1,0 +1,378 @@
+"""What is done to the messages of a mailbox, as units of work for the writer. Sets are worked on as sets."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from mailhub.errors import MessageGone, NoSuchMailbox, OverQuota, PermanentError
+from mailhub.interfaces import IBlobReader
+from mailhub.message import flags as flag_names
+from mailhub.message.flags import SEEN, Flags, decode, encode
+from mailhub.message.record import (
+    Added,
+    CopyResult,
+    Entry,
+    Expunged,
+    FlagChange,
+    FlagResult,
+    FlagsChanged,
+    MailboxStatus,
+)
+from mailhub.store.index import MailboxIndex
+from mailhub.store.sqlite import content as contents
+from mailhub.store.sqlite.blobs import Blobs, OctetsReader, open_blob
+from mailhub.store.sqlite.content import release
+from mailhub.store.sqlite.writer import Transaction
+from mailhub.wire.imap.sets import MAXIMUM as LAST_UID
+
+# A delivery id outlives its message, which the user may expunge before the queue repeats the delivery. It is kept
+# longer than any queue tries, then it goes.
+DELIVERY_ID_SECONDS = 30 * 86400
+
+
+class Row(NamedTuple):
+    """The mailbox and its account, as a change finds them."""
+
+    mailbox: int
+    account: int
+    uid_validity: int
+    uid_next: int
+    modseq: int
+    quota: int
+    used: int
+
+
+_ROW = """
+SELECT m.id, m.account, m.uid_validity, m.uid_next, m.highest_modseq, a.quota, a.used
+FROM mailbox m JOIN account a ON a.id = m.account
+"""
+
+
+def row_of(transaction: Transaction, mailbox: int) -> Row:
+    """Raises NoSuchMailbox."""
+    row = transaction.row(_ROW + "WHERE m.id = ?", (mailbox,))
+    if row is None:
+        raise NoSuchMailbox
+    return Row._make(row)
+
+
+def row_named(transaction: Transaction, user: str, name: str) -> Row | None:
+    """The mailbox of a user by its name."""
+    row = transaction.row(_ROW + "WHERE a.user = ? AND m.name = ?", (user, name))
+    return None if row is None else Row._make(row)
+
+
+def check_room(row: Row, size: int) -> None:
+    """Raises OverQuota when `size` more octets do not fit."""
+    if row.quota and row.used + size > row.quota:
+        raise OverQuota
+
+
+def _allot(row: Row, count: int) -> None:
+    if row.uid_next + count > LAST_UID:
+        raise PermanentError("Mailbox has used up its UIDs")
+
+
+def _count(
+    transaction: Transaction, row: Row, *, modseq: int, added: int = 0, messages: int, unseen: int, size: int
+) -> None:
+    transaction.execute(
+        "UPDATE mailbox SET uid_next = uid_next + ?, highest_modseq = ?, messages = messages + ?, unseen = unseen + ?,"
+        " size = size + ? WHERE id = ?",
+        (added, modseq, messages, unseen, size, row.mailbox),
+    )
+
+
+def _charge(transaction: Transaction, account: int, messages: int, size: int) -> None:
+    transaction.execute(
+        "UPDATE account SET used = used + ?, messages = messages + ? WHERE id = ?", (size, messages, account)
+    )
+
+
+# --- adding ----------------------------------------------------------------------------------------------------------
+
+
+def deposit(transaction: Transaction, row: Row, content: int, size: int, flags: Flags, internal_date: int) -> int:
+    """Add one message; the caller has seen to the quota. Returns its UID."""
+    _allot(row, 1)
+    uid, modseq = row.uid_next, row.modseq + 1
+    transaction.execute(
+        "INSERT INTO message (mailbox, uid, content, flags, modseq, size, internal_date) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (row.mailbox, uid, content, encode(flags), modseq, size, internal_date),
+    )
+    _count(transaction, row, modseq=modseq, added=1, messages=1, unseen=SEEN not in flags, size=size)
+    _charge(transaction, row.account, 1, size)
+    transaction.announce(row.mailbox, Added((Entry(uid, flags, modseq, size, internal_date),)))
+    return uid
+
+
+def append(
+    transaction: Transaction,
+    mailbox: int,
+    insert: Callable[[], int],
+    size: int,
+    flags: Flags,
+    internal_date: int,
+    delivery_id: str,
+    now: int,
+) -> int:
+    """Add a message unless `delivery_id` was seen before; `insert` writes its content."""
+    row = row_of(transaction, mailbox)
+    if delivery_id:
+        known = transaction.row("SELECT uid FROM delivery WHERE mailbox = ? AND id = ?", (mailbox, delivery_id))
+        if known is not None:
+            return int(known[0])
+    check_room(row, size)
+    uid = deposit(transaction, row, insert(), size, flags, internal_date)
+    if delivery_id:
+        transaction.execute("DELETE FROM delivery WHERE at < ?", (now - DELIVERY_ID_SECONDS,))
+        transaction.execute("INSERT INTO delivery VALUES (?, ?, ?, ?)", (mailbox, delivery_id, uid, now))
+    return uid
+
+
+# --- flags -----------------------------------------------------------------------------------------------------------
+
+_SELECTED = "FROM message WHERE mailbox = ? AND uid IN (SELECT value FROM json_each(?)) ORDER BY uid"
+
+
+def change_flags(
+    transaction: Transaction, mailbox: int, uids: Sequence[int], change: FlagChange, unchanged_since: int | None
+) -> FlagResult:
+    """STORE for a set of messages: one mod-sequence for all that change."""
+    row = row_of(transaction, mailbox)
+    modseq = row.modseq + 1
+    failed: list[int] = []
+    changed: list[Entry] = []
+    unseen = 0
+    after: dict[str, tuple[Flags, int] | None] = {}  # by the flags before; few in number
+    for uid, text, old_modseq, size, date in transaction.execute(
+        f"SELECT uid, flags, modseq, size, internal_date {_SELECTED}", (mailbox, contents.numbers(uids))
+    ):
+        if unchanged_since is not None and old_modseq > unchanged_since:
+            failed.append(uid)
+            continue
+        if text not in after:
+            after[text] = _changed(decode(text), change)
+        result = after[text]
+        if result is not None:
+            changed.append(Entry(uid, result[0], modseq, size, date))
+            unseen += result[1]
+    if changed:
+        transaction.connection.executemany(
+            "UPDATE message SET flags = ?, modseq = ? WHERE mailbox = ? AND uid = ?",
+            [(encode(entry.flags), modseq, mailbox, entry.uid) for entry in changed],
+        )
+        _count(transaction, row, modseq=modseq, messages=0, unseen=unseen, size=0)
+        transaction.announce(mailbox, FlagsChanged(tuple(changed)))
+    return FlagResult(tuple(changed), tuple(failed))
+
+
+def _changed(old: Flags, change: FlagChange) -> tuple[Flags, int] | None:
+    """The flags after a change that changes something, and by how much it changes the number of unseen messages."""
+    new = change.apply(old)
+    return None if new == old else (new, (SEEN in old) - (SEEN in new))
+
+
+# --- copying, moving, removing ---------------------------------------------------------------------------------------
+
+
+class Message(NamedTuple):
+    """A row of `message` that is copied or removed."""
+
+    uid: int
+    content: int
+    flags: str
+    size: int
+    internal_date: int
+
+
+def _messages(transaction: Transaction, mailbox: int, uids: Sequence[int]) -> list[Message]:
+    cursor = transaction.execute(
+        f"SELECT uid, content, flags, size, internal_date {_SELECTED}", (mailbox, contents.numbers(uids))
+    )
+    return list(map(Message._make, cursor))
+
+
+def copy(transaction: Transaction, mailbox: int, uids: Sequence[int], target: int) -> CopyResult:
+    """COPY: new rows for the same contents."""
+    row_of(transaction, mailbox)
+    row = row_of(transaction, target)
+    messages = _messages(transaction, mailbox, uids)
+    check_room(row, sum(message.size for message in messages))
+    return _copy_rows(transaction, messages, row)
+
+
+def move(transaction: Transaction, blobs: Blobs, mailbox: int, uids: Sequence[int], target: int) -> CopyResult:
+    """MOVE: copy, then remove from the source."""
+    source, row = row_of(transaction, mailbox), row_of(transaction, target)
+    messages = _messages(transaction, mailbox, uids)
+    if source.account != row.account:
+        check_room(row, sum(message.size for message in messages))
+    result = _copy_rows(transaction, messages, row)
+    # Read again: source and target may be the same mailbox.
+    _remove_rows(transaction, row_of(transaction, mailbox), messages)
+    return result
+
+
+def _copy_rows(transaction: Transaction, messages: Sequence[Message], row: Row) -> CopyResult:
+    if not messages:
+        return CopyResult(row.uid_validity, (), ())
+    _allot(row, len(messages))
+    first, modseq = row.uid_next, row.modseq + 1
+    transaction.connection.executemany(
+        "INSERT INTO message (mailbox, uid, content, flags, modseq, size, internal_date) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (row.mailbox, uid, message.content, message.flags, modseq, message.size, message.internal_date)
+            for uid, message in enumerate(messages, first)
+        ],
+    )
+    size = sum(message.size for message in messages)
+    _count(
+        transaction,
+        row,
+        modseq=modseq,
+        added=len(messages),
+        messages=len(messages),
+        unseen=_unseen(messages),
+        size=size,
+    )
+    _charge(transaction, row.account, len(messages), size)
+    entries = tuple(
+        Entry(uid, decode(message.flags), modseq, message.size, message.internal_date)
+        for uid, message in enumerate(messages, first)
+    )
+    transaction.announce(row.mailbox, Added(entries))
+    return CopyResult(
+        row.uid_validity, tuple(message.uid for message in messages), tuple(range(first, first + len(messages)))
+    )
+
+
+def _unseen(messages: Iterable[Message]) -> int:
+    return sum(SEEN not in decode(message.flags) for message in messages)
+
+
+def _remove_rows(transaction: Transaction, row: Row, messages: Sequence[Message]) -> None:
+    if not messages:
+        return
+    modseq = row.modseq + 1
+    uids = [message.uid for message in messages]
+    transaction.execute(
+        "DELETE FROM message WHERE mailbox = ? AND uid IN (SELECT value FROM json_each(?))",
+        (row.mailbox, contents.numbers(uids)),
+    )
+    transaction.connection.executemany(
+        "INSERT INTO vanished (mailbox, modseq, first, last) VALUES (?, ?, ?, ?)",
+        [(row.mailbox, modseq, first, last) for first, last in runs(uids)],
+    )
+    size = sum(message.size for message in messages)
+    _count(transaction, row, modseq=modseq, messages=-len(messages), unseen=-_unseen(messages), size=-size)
+    _charge(transaction, row.account, -len(messages), -size)
+    transaction.announce(row.mailbox, Expunged(tuple(uids), modseq))
+
+
+def runs(uids: Sequence[int]) -> list[tuple[int, int]]:
+    """Ascending numbers as runs of successive ones."""
+    found: list[tuple[int, int]] = []
+    start = previous = -1
+    for uid in uids:
+        if uid != previous + 1:
+            if start >= 0:
+                found.append((start, previous))
+            start = uid
+        previous = uid
+    if start >= 0:
+        found.append((start, previous))
+    return found
+
+
+def expunge(
+    transaction: Transaction, blobs: Blobs, mailbox: int, uids: Sequence[int] | None, deleted_only: bool
+) -> Sequence[int]:
+    """Remove messages for good; returns the UIDs that are gone."""
+    row = row_of(transaction, mailbox)
+    condition, parameters = "mailbox = ?", [mailbox]
+    if uids is not None:
+        condition += " AND uid IN (SELECT value FROM json_each(?))"
+        parameters.append(contents.numbers(uids))  # type: ignore[arg-type]
+    if deleted_only:
+        # A backslash begins system flags alone, so nothing else contains this text.
+        condition += f" AND instr(flags, '{flag_names.DELETED}') > 0"
+    cursor = transaction.execute(
+        f"SELECT uid, content, flags, size, internal_date FROM message WHERE {condition} ORDER BY uid", parameters
+    )
+    messages = list(map(Message._make, cursor))
+    _remove_rows(transaction, row, messages)
+    release(transaction, blobs, [message.content for message in messages])
+    return [message.uid for message in messages]
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def load_index(connection: sqlite3.Connection, mailbox: int) -> MailboxIndex:
+    """All rows of a mailbox. Raises NoSuchMailbox."""
+    row = connection.execute("SELECT highest_modseq FROM mailbox WHERE id = ?", (mailbox,)).fetchone()
+    if row is None:
+        raise NoSuchMailbox
+    return MailboxIndex(entries(connection, mailbox), row[0])
+
+
+def entries(connection: sqlite3.Connection, mailbox: int, since_modseq: int = 0) -> list[Entry]:
+    """The rows changed after `since_modseq`, in UID order."""
+    return [
+        Entry(uid, decode(flags), modseq, size, date)
+        for uid, flags, modseq, size, date in connection.execute(
+            "SELECT uid, flags, modseq, size, internal_date FROM message WHERE mailbox = ? AND modseq > ? ORDER BY uid",
+            (mailbox, since_modseq),
+        )
+    ]
+
+
+def status(connection: sqlite3.Connection, mailbox: int) -> MailboxStatus:
+    """The counters. Raises NoSuchMailbox."""
+    row = connection.execute(
+        "SELECT messages, unseen, size, uid_next, uid_validity, highest_modseq FROM mailbox WHERE id = ?", (mailbox,)
+    ).fetchone()
+    if row is None:
+        raise NoSuchMailbox
+    return MailboxStatus(*row)
+
+
+def open_message(connection: sqlite3.Connection, blobs: Blobs, mailbox: int, uid: int) -> IBlobReader:
+    """The octets of a message: of a small one right here, of a large one its opened file. Raises MessageGone."""
+    row = connection.execute(
+        "SELECT c.size, c.blob, c.octets FROM message m JOIN content c ON c.id = m.content"
+        " WHERE m.mailbox = ? AND m.uid = ?",
+        (mailbox, uid),
+    ).fetchone()
+    return open_content(row, blobs)
+
+
+def open_content(row: tuple[int, str | None, bytes | None] | None, blobs: Blobs, start: int = 0) -> IBlobReader:
+    """A reader for (size, blob, octets). Raises MessageGone for None."""
+    if row is None:
+        raise MessageGone
+    size, blob, octets = row
+    if blob is None:
+        return OctetsReader(octets or b"", start)
+    return open_blob(blobs, blob, size, start)
+
+
+def vanished(connection: sqlite3.Connection, mailbox: int, since_modseq: int) -> list[int]:
+    """UIDs expunged after `since_modseq`, ascending."""
+    uids: list[int] = []
+    for first, last in connection.execute(
+        "SELECT first, last FROM vanished WHERE mailbox = ? AND modseq > ? ORDER BY first", (mailbox, since_modseq)
+    ):
+        uids.extend(range(first, last + 1))
+    return uids
+
+
+def missing(connection: sqlite3.Connection, numbers: Sequence[int]) -> list[int]:
+    """Those of the mailboxes that do not exist any more."""
+    rows = connection.execute(
+        "SELECT value FROM json_each(?) WHERE value NOT IN (SELECT id FROM mailbox)", (contents.numbers(numbers),)
+    )
+    return [row[0] for row in rows]

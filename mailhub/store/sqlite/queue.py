@@ -1,0 +1,317 @@
+"""The durable queue. It shares transactions, bodies and the writer with the mailboxes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
+
+from zope.interface import implementer
+
+from mailhub.errors import MailError, NoSuchMailbox, NoSuchUser
+from mailhub.interfaces import (
+    Deposit,
+    IBlobReader,
+    IBodyWriter,
+    IMailStore,
+    IQueue,
+    QueuedMessage,
+    QueuedRecipient,
+    Receipt,
+    Route,
+    Settlement,
+    Submission,
+)
+from mailhub.message.address import Address
+from mailhub.message.envelope import Envelope, Outcome, State
+from mailhub.store.queue_ids import new_id
+from mailhub.store.sqlite import content
+from mailhub.store.sqlite.blobs import Blobs, Body
+from mailhub.store.sqlite.content import numbers
+from mailhub.store.sqlite.engine import Engine
+from mailhub.store.sqlite.mailboxes import Row, check_room, deposit, open_content, row_named
+from mailhub.store.sqlite.store import own_body
+from mailhub.store.sqlite.writer import Transaction
+from mailhub.wire.imap.names import normalise
+
+STORE_AGENT = "store"
+
+Refusals = Literal["reply", "bounce"]
+
+
+# --- submit ----------------------------------------------------------------------------------------------------------
+
+
+def submit(
+    transaction: Transaction, message_id: str, submission: Submission, body: Body, refusals: Refusals, now: int
+) -> Receipt:
+    """Commit what can be; nothing at all when every recipient is refused."""
+    plan = submission.plan
+    refused: dict[Address, Outcome] = {}
+    returned: list[tuple[Deposit, Outcome]] = []
+    number: int | None = None
+    for item in plan.deposits:
+        try:
+            row = _room_for(transaction, item, body.size)
+        except MailError as error:
+            outcome = Outcome.failed(error.text, status=error.status)
+            refused[item.recipient] = outcome
+            returned.append((item, outcome))
+            continue
+        if number is None:
+            number = content.insert(transaction, body)
+        deposit(transaction, row, number, body.size, item.flags, now)
+    if number is None and not plan.routes:
+        return Receipt(message_id, refused)
+    rows: list[tuple[Route, Outcome | None]] = [(route, None) for route in plan.routes]
+    if refusals == "bounce":
+        rows += [(Route(STORE_AGENT, item.recipient, item.user), outcome) for item, outcome in returned]
+    if rows:
+        number = content.insert(transaction, body) if number is None else number
+        _insert_message(transaction, message_id, submission, number, now)
+        for route, last in rows:
+            _insert_recipient(transaction, message_id, route, last, now)
+    return Receipt(message_id, refused)
+
+
+def _room_for(transaction: Transaction, item: Deposit, size: int) -> Row:
+    """Raises NoSuchUser, NoSuchMailbox, OverQuota."""
+    row = row_named(transaction, item.user, normalise(item.mailbox))
+    if row is None:
+        user_is_known = transaction.row("SELECT 1 FROM account WHERE user = ?", (item.user,))
+        raise NoSuchMailbox if user_is_known else NoSuchUser
+    check_room(row, size)
+    return row
+
+
+def _insert_message(transaction: Transaction, message_id: str, submission: Submission, number: int, now: int) -> None:
+    envelope = submission.envelope
+    transaction.execute(
+        "INSERT INTO queue_message (id, content, relay_offset, reverse_path, body_type, smtputf8, queued_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            message_id,
+            number,
+            submission.relay_offset,
+            None if envelope.reverse_path is None else str(envelope.reverse_path),
+            envelope.body_type,
+            envelope.smtputf8,
+            now,
+        ),
+    )
+
+
+def _insert_recipient(transaction: Transaction, message_id: str, route: Route, last: Outcome | None, now: int) -> None:
+    transaction.execute(
+        "INSERT INTO queue_recipient"
+        " (message, agent, local, domain, target, attempts, due, state, status, reply, remote)"
+        " VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?)",
+        (
+            message_id,
+            route.agent,
+            route.recipient.local,
+            route.recipient.domain,
+            route.target,
+            now,
+            *_outcome_columns(last),
+        ),
+    )
+
+
+def _outcome_columns(outcome: Outcome | None) -> tuple[str | None, str, str, str]:
+    if outcome is None:
+        return None, "", "", ""
+    return outcome.state.value, outcome.status, content.text(outcome.reply), content.text(outcome.remote)
+
+
+# --- settle and the operator's commands ------------------------------------------------------------------------------
+
+
+def settle(transaction: Transaction, blobs: Blobs, message_id: str, settlements: Sequence[Settlement]) -> None:
+    """Record outcomes; rows that are gone are passed over."""
+    done = [item.id for item in settlements if item.outcome.state is not State.DELAYED]
+    transaction.execute(
+        "DELETE FROM queue_recipient WHERE message = ? AND id IN (SELECT value FROM json_each(?))",
+        (message_id, numbers(done)),
+    )
+    transaction.connection.executemany(
+        "UPDATE queue_recipient SET attempts = attempts + 1, due = ?, state = ?, status = ?, reply = ?, remote = ?"
+        " WHERE id = ? AND message = ?",
+        [
+            (item.due, *_outcome_columns(item.outcome), item.id, message_id)
+            for item in settlements
+            if item.outcome.state is State.DELAYED
+        ],
+    )
+    if transaction.row("SELECT 1 FROM queue_recipient WHERE message = ? LIMIT 1", (message_id,)) is None:
+        _remove_messages(transaction, blobs, [message_id])
+
+
+def _remove_messages(transaction: Transaction, blobs: Blobs, message_ids: Sequence[str]) -> int:
+    """The messages, whose recipient rows are gone; returns how many there were."""
+    contents: list[int] = []
+    for message_id in message_ids:
+        cursor = transaction.execute("DELETE FROM queue_message WHERE id = ? RETURNING content", (message_id,))
+        contents += [row[0] for row in cursor.fetchall()]
+    content.release(transaction, blobs, contents)
+    return len(contents)
+
+
+def remove(transaction: Transaction, blobs: Blobs, message_ids: Sequence[str]) -> int:
+    """Drop messages."""
+    transaction.connection.executemany(
+        "DELETE FROM queue_recipient WHERE message = ?", [(message_id,) for message_id in message_ids]
+    )
+    return _remove_messages(transaction, blobs, message_ids)
+
+
+def retry(transaction: Transaction, message_ids: Sequence[str], now: int) -> int:
+    """Make rows due; returns how many messages they belong to."""
+    if not message_ids:
+        transaction.execute("UPDATE queue_recipient SET due = ? WHERE due > ?", (now, now))
+        return int(transaction.row("SELECT count(*) FROM queue_message")[0])
+    count = 0
+    for message_id in dict.fromkeys(message_ids):
+        transaction.execute("UPDATE queue_recipient SET due = min(due, ?) WHERE message = ?", (now, message_id))
+        count += transaction.row("SELECT 1 FROM queue_message WHERE id = ?", (message_id,)) is not None
+    return count
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def due_ids(connection: sqlite3.Connection, now: int, limit: int, exclude: Iterable[str]) -> list[str]:
+    """Messages with due rows in the order of their earliest one. Reads no further than it must."""
+    excluded = set(exclude)
+    found: dict[str, None] = {}
+    for (message_id,) in connection.execute(
+        "SELECT message FROM queue_recipient WHERE due <= ? ORDER BY due, id", (now,)
+    ):
+        if message_id not in excluded:
+            found[message_id] = None
+            if len(found) >= limit:
+                break
+    return list(found)
+
+
+def load(connection: sqlite3.Connection, message_ids: Sequence[str], due_by: int | None = None) -> list[QueuedMessage]:
+    """The messages in the given order, with all their recipients or those due."""
+    messages = []
+    for message_id in message_ids:
+        row = connection.execute(
+            "SELECT q.reverse_path, q.body_type, q.smtputf8, q.queued_at, c.size - q.relay_offset"
+            " FROM queue_message q JOIN content c ON c.id = q.content WHERE q.id = ?",
+            (message_id,),
+        ).fetchone()
+        if row is not None:
+            reverse_path, body_type, smtputf8, queued_at, size = row
+            sender = None if reverse_path is None else Address.parse(reverse_path)
+            envelope = Envelope(sender, body_type, bool(smtputf8))
+            recipients = tuple(_recipients(connection, message_id, due_by))
+            messages.append(QueuedMessage(message_id, envelope, queued_at, size, recipients))
+    return messages
+
+
+def _recipients(connection: sqlite3.Connection, message_id: str, due_by: int | None) -> Iterable[QueuedRecipient]:
+    for row in connection.execute(
+        "SELECT id, agent, local, domain, target, attempts, due, state, status, reply, remote FROM queue_recipient"
+        " WHERE message = ? ORDER BY id",
+        (message_id,),
+    ):
+        number, agent, local, domain, target, attempts, due, state, status, reply, remote = row
+        if due_by is None or due <= due_by:
+            last = None if state is None else Outcome(State(state), status, reply, remote)
+            yield QueuedRecipient(number, Route(agent, Address(local, domain), target), attempts, due, last)
+
+
+def oldest_ids(connection: sqlite3.Connection, limit: int) -> list[str]:
+    """In the order of arrival."""
+    rows = connection.execute("SELECT id FROM queue_message ORDER BY queued_at, id LIMIT ?", (limit,))
+    return [row[0] for row in rows]
+
+
+def next_due(connection: sqlite3.Connection) -> int | None:
+    """When the earliest row is due."""
+    due: int | None = connection.execute("SELECT min(due) FROM queue_recipient").fetchone()[0]
+    return due
+
+
+def open_message(connection: sqlite3.Connection, blobs: Blobs, message_id: str) -> IBlobReader:
+    """The octets to relay. Raises MessageGone."""
+    row = connection.execute(
+        "SELECT c.size, c.blob, c.octets, q.relay_offset FROM queue_message q JOIN content c ON c.id = q.content"
+        " WHERE q.id = ?",
+        (message_id,),
+    ).fetchone()
+    return open_content(row and row[:3], blobs, row[3] if row else 0)
+
+
+# --- the facet -------------------------------------------------------------------------------------------------------
+
+
+@implementer(IQueue)
+class Queue:
+    """The queue of the database."""
+
+    def __init__(self, engine: Engine, store: IMailStore) -> None:
+        self._engine = engine
+        self.store = store
+
+    def new_body(self, size: int = 0) -> IBodyWriter:
+        """For submit()."""
+        return self._engine.blobs.new_body()
+
+    async def submit(self, submission: Submission, refusals: Refusals = "bounce") -> Receipt:
+        """Durable on return."""
+        work, body = self._submit(submission, refusals)
+        return await self._engine.write(work, (body,))
+
+    def _submit(self, submission: Submission, refusals: Refusals) -> tuple[Callable[[Transaction], Receipt], Body]:
+        environment = self._engine.environment
+        body, now = own_body(submission.body), environment.now()
+        message_id = new_id(now, environment.random)
+        return lambda transaction: submit(transaction, message_id, submission, body, refusals, now), body
+
+    async def due(self, now: int, limit: int, exclude: Iterable[str] = ()) -> Sequence[QueuedMessage]:
+        """In the order of their earliest due row."""
+        without = frozenset(exclude)
+        return await self._engine.read(
+            lambda connection: load(connection, due_ids(connection, now, limit, without), now)
+        )
+
+    async def next_due(self) -> int | None:
+        """None for an empty queue."""
+        return await self._engine.read(next_due)
+
+    async def open(self, message_id: str) -> IBlobReader:
+        """Raises MessageGone."""
+        blobs = self._engine.blobs
+        return await self._engine.read(lambda connection: open_message(connection, blobs, message_id))
+
+    async def settle(
+        self, message_id: str, settlements: Sequence[Settlement], reports: Sequence[Submission] = ()
+    ) -> None:
+        """Outcomes and reports in one transaction."""
+        prepared = [self._submit(report, "reply") for report in reports]
+        blobs = self._engine.blobs
+
+        def work(transaction: Transaction) -> None:
+            for report, _ in prepared:
+                report(transaction)
+            settle(transaction, blobs, message_id, settlements)
+
+        await self._engine.write(work, tuple(body for _, body in prepared))
+
+    async def messages(self, limit: int = 1000) -> Sequence[QueuedMessage]:
+        """Oldest first."""
+        return await self._engine.read(lambda connection: load(connection, oldest_ids(connection, limit)))
+
+    async def retry(self, message_ids: Sequence[str]) -> int:
+        """Make rows due now."""
+        now = self._engine.environment.now()
+        return await self._engine.write(lambda transaction: retry(transaction, message_ids, now))
+
+    async def remove(self, message_ids: Sequence[str]) -> int:
+        """Drop messages without a DSN."""
+        blobs = self._engine.blobs
+        return await self._engine.write(lambda transaction: remove(transaction, blobs, message_ids))

@@ -1,0 +1,73 @@
+"""Reading: connections of their own, each query in a snapshot, off the reactor thread."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from mailhub.errors import StoreUnavailable
+from mailhub.interfaces import IThreads
+from mailhub.store.sqlite.schema import connect_reader
+
+T = TypeVar("T")
+
+Query = Callable[[sqlite3.Connection], T]
+
+
+class Readers:
+    """Connections are opened as needed, never more than threads that read at once, and used again."""
+
+    def __init__(self, path: Path, threads: IThreads, busy_seconds: float) -> None:
+        self._path = path
+        self._threads = threads
+        self._busy_seconds = busy_seconds
+        self._lock = threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
+
+    async def read(self, query: Query[T]) -> T:
+        """Run `query` in a thread; all that it reads is one snapshot. Raises StoreUnavailable, and what it raises."""
+        return await self._threads.run(self._run, query)
+
+    def _run(self, query: Query[T]) -> T:
+        try:
+            connection = self._take()
+            try:
+                connection.execute("BEGIN")
+                result = query(connection)
+            except BaseException as error:
+                self._give_back(connection, broken=isinstance(error, sqlite3.Error))
+                raise
+            self._give_back(connection)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(detail=f"read: {error}") from error
+        return result
+
+    def _take(self) -> sqlite3.Connection:
+        with self._lock:
+            if self._closed:
+                raise StoreUnavailable(detail="read: the store is stopped")
+            if self._idle:
+                return self._idle.pop()
+        return connect_reader(self._path, self._busy_seconds)
+
+    def _give_back(self, connection: sqlite3.Connection, broken: bool = False) -> None:
+        if not broken:
+            connection.execute("COMMIT")  # ends the snapshot, so that the log can be folded back
+        with self._lock:
+            keep = not broken and not self._closed
+            if keep:
+                self._idle.append(connection)
+        if not keep:
+            connection.close()
+
+    def close(self) -> None:
+        """Close now what is idle, and the others when their query is done."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()

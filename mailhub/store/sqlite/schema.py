@@ -1,0 +1,188 @@
+"""The tables, their version, and how an older database becomes a newer one."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mailhub.errors import ConfigurationError
+
+OLDEST_SQLITE = (3, 37, 0)  # STRICT tables, RETURNING
+PAGE_CACHE_KIB = 16 * 1024
+CHECKPOINT_PAGES = 4000  # of 4 KiB: the write-ahead log is folded back every 16 MiB
+LOG_LIMIT_OCTETS = 64 * 1024 * 1024  # what stays of the log's file after a burst
+
+# References are not counted: a content is in use while a row of message or queue_message names it, and both have an
+# index that says so. A counter would stand in a row of its own beside the octets, and could be wrong.
+# Foreign keys are not declared: every delete of a parent is one place in the code, and to check them costs.
+VERSION_1 = """
+CREATE TABLE account (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  user TEXT NOT NULL UNIQUE,
+  password_hash TEXT NOT NULL,
+  quota INTEGER NOT NULL,
+  used INTEGER NOT NULL DEFAULT 0,
+  messages INTEGER NOT NULL DEFAULT 0,
+  enabled INTEGER NOT NULL DEFAULT 1
+) STRICT;
+CREATE TABLE mailbox (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  account INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  special_use TEXT NOT NULL,
+  uid_validity INTEGER NOT NULL UNIQUE,
+  uid_next INTEGER NOT NULL DEFAULT 1,
+  highest_modseq INTEGER NOT NULL DEFAULT 1,
+  messages INTEGER NOT NULL DEFAULT 0,
+  unseen INTEGER NOT NULL DEFAULT 0,
+  size INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (account, name)
+) STRICT;
+CREATE TABLE uid_validity (last INTEGER NOT NULL) STRICT;
+INSERT INTO uid_validity VALUES (0);
+CREATE TABLE subscription (
+  account INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY (account, name)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE content (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  size INTEGER NOT NULL,
+  header_size INTEGER NOT NULL,
+  sent INTEGER NOT NULL,
+  envelope BLOB NOT NULL,
+  bodystructure BLOB NOT NULL,
+  parts BLOB NOT NULL,
+  fields BLOB NOT NULL,
+  subject TEXT NOT NULL,
+  sender TEXT NOT NULL,
+  message_id TEXT NOT NULL,
+  preview TEXT NOT NULL,
+  blob TEXT,
+  octets BLOB
+) STRICT;
+CREATE UNIQUE INDEX content_blob ON content (blob) WHERE blob IS NOT NULL;
+CREATE TABLE message (
+  mailbox INTEGER NOT NULL,
+  uid INTEGER NOT NULL,
+  content INTEGER NOT NULL,
+  flags TEXT NOT NULL,
+  modseq INTEGER NOT NULL,
+  size INTEGER NOT NULL,
+  internal_date INTEGER NOT NULL,
+  PRIMARY KEY (mailbox, uid)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX message_content ON message (content);
+CREATE TABLE vanished (
+  mailbox INTEGER NOT NULL, modseq INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
+  PRIMARY KEY (mailbox, modseq, first)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE released (content INTEGER PRIMARY KEY) STRICT;
+CREATE TABLE delivery (
+  mailbox INTEGER NOT NULL, id TEXT NOT NULL, uid INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (mailbox, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX delivery_at ON delivery (at);
+CREATE TABLE queue_message (
+  id TEXT PRIMARY KEY,
+  content INTEGER NOT NULL,
+  relay_offset INTEGER NOT NULL,
+  reverse_path TEXT,
+  body_type TEXT NOT NULL,
+  smtputf8 INTEGER NOT NULL,
+  queued_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX queue_message_content ON queue_message (content);
+CREATE TABLE queue_recipient (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  message TEXT NOT NULL,
+  agent TEXT NOT NULL,
+  local TEXT NOT NULL,
+  domain TEXT NOT NULL,
+  target TEXT NOT NULL,
+  attempts INTEGER NOT NULL,
+  due INTEGER NOT NULL,
+  state TEXT,
+  status TEXT NOT NULL DEFAULT '',
+  reply TEXT NOT NULL DEFAULT '',
+  remote TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX queue_recipient_message ON queue_recipient (message);
+CREATE INDEX queue_recipient_due ON queue_recipient (due);
+"""
+
+Migration = Callable[[sqlite3.Connection], None]
+
+
+def run_script(connection: sqlite3.Connection, script: str) -> None:
+    """Execute statements one by one: `executescript` would commit the transaction that it is called in."""
+    for statement in script.split(";"):
+        if statement.strip():
+            connection.execute(statement)
+
+
+def _version_1(connection: sqlite3.Connection) -> None:
+    run_script(connection, VERSION_1)
+
+
+MIGRATIONS: Sequence[Migration] = (_version_1,)
+"""Step n brings a database of version n to version n + 1. Each is one transaction together with the new version."""
+
+
+def connect(path: Path, busy_seconds: float, durable: bool = True) -> sqlite3.Connection:
+    """A connection with our settings; transactions are begun and ended by hand."""
+    connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
+    connection.execute(f"PRAGMA cache_size = -{PAGE_CACHE_KIB}")
+    connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    return connection
+
+
+def connect_writer(path: Path, busy_seconds: float, durable: bool = True) -> sqlite3.Connection:
+    """The writing connection; makes the database when it is not there."""
+    connection = connect(path, busy_seconds, durable)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT_OCTETS}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_reader(path: Path, busy_seconds: float) -> sqlite3.Connection:
+    """A connection that cannot write."""
+    connection = connect(path, busy_seconds)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+    """Bring the database up to date. Killed between any two steps it is at one version or the next, and the following
+    start goes on from there. Raises ConfigurationError for a database of a newer mailhub, or not one of ours."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        needed = ".".join(map(str, OLDEST_SQLITE))
+        raise ConfigurationError(f"SQLite {sqlite3.sqlite_version} is too old: mailhub needs {needed} or newer")
+    while (version := _version(connection, path, len(migrations))) < len(migrations):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            # Another process may have taken this step while we waited for the lock.
+            if _version(connection, path, len(migrations)) == version:
+                migrations[version](connection)
+                connection.execute(f"PRAGMA user_version = {version + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def _version(connection: sqlite3.Connection, path: Path, known: int) -> int:
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > known:
+        raise ConfigurationError(
+            f"{path}: was written by a newer mailhub (schema {version}; this one knows up to {known}); "
+            "please install that version or newer"
+        )
+    if version == 0 and connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
+        raise ConfigurationError(f"{path}: is an SQLite database, but not one of mailhub's")
+    return version

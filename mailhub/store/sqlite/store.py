@@ -1,0 +1,272 @@
+"""The mailbox store: IMailStore, IMailAccount and IMailbox over the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from zope.interface import implementer
+
+from mailhub.errors import NoSuchMailbox
+from mailhub.interfaces import (
+    Account,
+    IAccounts,
+    IBlobReader,
+    IBody,
+    IBodyWriter,
+    IMailAccount,
+    IMailbox,
+    IMailStore,
+)
+from mailhub.message.digest import Digest
+from mailhub.message.flags import Flags
+from mailhub.message.record import (
+    Change,
+    CopyResult,
+    Entry,
+    FlagChange,
+    FlagResult,
+    MailboxGone,
+    MailboxInfo,
+    MailboxStatus,
+    Quota,
+)
+from mailhub.store.sqlite import content, folders, mailboxes
+from mailhub.store.sqlite.blobs import Body
+from mailhub.store.sqlite.engine import Engine
+
+
+def own_body(body: IBody) -> Body:
+    """The body as what our new_body() made."""
+    if not isinstance(body, Body):
+        raise TypeError("the body comes from another store")
+    return body
+
+
+@implementer(IMailbox)
+class Mailbox:
+    """A mailbox by its number: it stays the same one when it is renamed."""
+
+    def __init__(self, engine: Engine, number: int, name: str, uid_validity: int) -> None:
+        self._engine = engine
+        self.number = number
+        self.name = name
+        self.uid_validity = uid_validity
+
+    async def status(self) -> MailboxStatus:
+        """The counters, from the database."""
+        try:
+            return await self._engine.read(lambda connection: mailboxes.status(connection, self.number))
+        except NoSuchMailbox:
+            self._engine.announce(self.number, MailboxGone())  # news if another process removed the account
+            raise
+
+    async def entries(self, uids: Sequence[int] | None = None, since_modseq: int = 0) -> Sequence[Entry]:
+        """From the shared index."""
+        index = await self._engine.indexes.get(self.number)
+        return index.select(uids, since_modseq)
+
+    async def digests(self, uids: Sequence[int]) -> Mapping[int, Digest]:
+        """From the cache, and the others with one query."""
+        cache = self._engine.digests
+        found, missing = cache.get(self.number, uids)
+        if missing:
+            removals = cache.removals
+            fetched = await self._engine.read(lambda connection: content.digests(connection, self.number, missing))
+            if cache.removals == removals:
+                cache.put(self.number, fetched)
+            found.update(fetched)
+        return found
+
+    async def open(self, uid: int) -> IBlobReader:
+        """The very octets that arrived."""
+        blobs = self._engine.blobs
+        return await self._engine.read(lambda connection: mailboxes.open_message(connection, blobs, self.number, uid))
+
+    async def append(self, body: IBody, flags: Flags, internal_date: int, delivery_id: str = "") -> int:
+        """Add a message; durable on return."""
+        own = own_body(body)
+        now = self._engine.environment.now()
+        return await self._engine.write(
+            lambda transaction: mailboxes.append(
+                transaction,
+                self.number,
+                lambda: content.insert(transaction, own),
+                own.size,
+                flags,
+                internal_date,
+                delivery_id,
+                now,
+            ),
+            (own,),
+        )
+
+    async def change_flags(
+        self, uids: Sequence[int], change: FlagChange, unchanged_since: int | None = None
+    ) -> FlagResult:
+        """One transaction for all."""
+        return await self._engine.write(
+            lambda transaction: mailboxes.change_flags(transaction, self.number, uids, change, unchanged_since)
+        )
+
+    async def copy(self, uids: Sequence[int], target: IMailbox) -> CopyResult:
+        """The contents are shared, not copied."""
+        other = self._sibling(target)
+        return await self._engine.write(
+            lambda transaction: mailboxes.copy(transaction, self.number, uids, other.number)
+        )
+
+    async def move(self, uids: Sequence[int], target: IMailbox) -> CopyResult:
+        """Copy and expunge in one transaction."""
+        other = self._sibling(target)
+        blobs = self._engine.blobs
+        return await self._engine.write(
+            lambda transaction: mailboxes.move(transaction, blobs, self.number, uids, other.number)
+        )
+
+    def _sibling(self, target: IMailbox) -> Mailbox:
+        if not isinstance(target, Mailbox) or target._engine is not self._engine:
+            raise TypeError("the target mailbox is in another store")
+        return target
+
+    async def expunge(self, uids: Sequence[int] | None = None, deleted_only: bool = True) -> Sequence[int]:
+        """One transaction for all."""
+        blobs = self._engine.blobs
+        return await self._engine.write(
+            lambda transaction: mailboxes.expunge(transaction, blobs, self.number, uids, deleted_only)
+        )
+
+    async def vanished(self, since_modseq: int) -> Sequence[int]:
+        """Ascending."""
+        return await self._engine.read(lambda connection: mailboxes.vanished(connection, self.number, since_modseq))
+
+    def watch(self, listener: Callable[[Change], None]) -> Callable[[], None]:
+        """Have every change from now on announced."""
+        return self._engine.watchers.watch(self.number, listener)
+
+
+@implementer(IMailAccount)
+class MailAccount:
+    """One account, by its number."""
+
+    def __init__(self, engine: Engine, number: int, user: str) -> None:
+        self._engine = engine
+        self._number = number
+        self.user = user
+
+    async def mailboxes(self) -> Sequence[MailboxInfo]:
+        """In name order."""
+        return await self._engine.read(lambda connection: folders.list_mailboxes(connection, self._number))
+
+    async def mailbox(self, name: str) -> Mailbox:
+        """Raises NoSuchMailbox."""
+        found = await self._engine.read(lambda connection: folders.find_mailbox(connection, self._number, name))
+        return Mailbox(self._engine, *found)
+
+    async def create(self, name: str, special_use: str = "") -> None:
+        """Raises MailboxExists, InvalidMailboxName."""
+        settings, now = self._engine.settings, self._engine.environment.now()
+        await self._engine.write(
+            lambda transaction: folders.create(transaction, settings, self._number, name, special_use, now)
+        )
+
+    async def delete(self, name: str) -> None:
+        """Raises NoSuchMailbox, NotPermitted for INBOX."""
+        blobs = self._engine.blobs
+        await self._engine.write(lambda transaction: folders.delete(transaction, blobs, self._number, name))
+
+    async def rename(self, old: str, new: str) -> None:
+        """Raises NoSuchMailbox, MailboxExists, InvalidMailboxName."""
+        engine = self._engine
+        now = engine.environment.now()
+        await engine.write(
+            lambda transaction: folders.rename(transaction, engine.blobs, engine.settings, self._number, old, new, now)
+        )
+
+    async def subscribe(self, name: str, subscribed: bool) -> None:
+        """Raises InvalidMailboxName."""
+        settings = self._engine.settings
+        await self._engine.write(
+            lambda transaction: folders.subscribe(transaction, settings, self._number, name, subscribed)
+        )
+
+    async def subscriptions(self) -> Sequence[str]:
+        """In name order."""
+        return await self._engine.read(lambda connection: folders.subscriptions(connection, self._number))
+
+    async def quota(self) -> Quota:
+        """Raises NoSuchUser when the account was removed."""
+        return await self._engine.read(lambda connection: folders.quota(connection, self._number))
+
+    def new_body(self, size: int = 0) -> IBodyWriter:
+        """For append()."""
+        return self._engine.blobs.new_body()
+
+    async def logout(self) -> None:
+        """Nothing is held for a session."""
+
+
+@implementer(IMailStore)
+class MailStore:
+    """The mailboxes of all accounts."""
+
+    def __init__(
+        self, engine: Engine, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._engine = engine
+        self._start = start
+        self._stop = stop
+
+    async def start(self) -> None:
+        """Starts the database."""
+        await self._start()
+
+    async def stop(self) -> None:
+        """Stops the database."""
+        await self._stop()
+
+    async def exists(self, user: str) -> bool:
+        """Whether there is such an account."""
+        return await self._engine.read(lambda connection: folders.find_account(connection, user)) is not None
+
+    async def account(self, user: str, create: bool = False) -> MailAccount:
+        """Raises NoSuchUser."""
+        now = self._engine.environment.now()
+        if create:
+            number = await self._engine.write(lambda transaction: folders.ensure_account(transaction, user, now))
+        else:
+            number = await self._engine.read(lambda connection: folders.account_id(connection, user))
+        return MailAccount(self._engine, number, user)
+
+    async def check_quota(self, user: str, size: int) -> None:
+        """Raises OverQuota, NoSuchUser."""
+        await self._engine.read(lambda connection: folders.check_quota(connection, user, size))
+
+
+@implementer(IAccounts)
+class Accounts:
+    """The account table."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def find(self, user: str) -> Account | None:
+        """The row."""
+        return await self._engine.read(lambda connection: folders.find_account(connection, user))
+
+    async def add(self, user: str, password_hash: str, quota: int = 0) -> None:
+        """Raises MailboxExists."""
+        now = self._engine.environment.now()
+        await self._engine.write(lambda transaction: folders.add_account(transaction, user, password_hash, quota, now))
+
+    async def remove(self, user: str) -> None:
+        """Raises NoSuchUser."""
+        blobs = self._engine.blobs
+        await self._engine.write(lambda transaction: folders.remove_account(transaction, blobs, user))
+
+    async def set_password(self, user: str, password_hash: str) -> None:
+        """Raises NoSuchUser."""
+        await self._engine.write(lambda transaction: folders.set_password(transaction, user, password_hash))
+
+    async def all(self) -> Sequence[Account]:
+        """In address order."""
+        return await self._engine.read(folders.all_accounts)

@@ -1,0 +1,282 @@
+"""The one writer: units of work wait in a queue, and all that wait are committed together.
+
+A unit is a function of a `Transaction`. Each runs in a savepoint of its own, so one that fails leaves no trace and the
+others go on. What a unit announces, and its result, reach the reactor thread after the commit, in one call for the
+whole group: nobody ever sees what is not durable.
+"""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from mailhub.errors import Busy, StoreUnavailable
+from mailhub.interfaces import IThreads
+from mailhub.message.record import Change
+
+log = Logger(namespace="mailhub.store")
+
+T = TypeVar("T")
+
+Announcement = tuple[int, Change]
+
+
+class Claimable(Protocol):
+    """A body that a unit is about to commit: while it is claimed, discarding it waits for the outcome."""
+
+    def claim(self) -> None: ...
+    def settle(self, committed: bool) -> None: ...
+
+
+@attrs.define(eq=False)
+class Transaction:
+    """What a unit of work is given. The unit may run a second time, after all that it did was rolled back."""
+
+    connection: sqlite3.Connection
+    announcements: list[Announcement] = attrs.field(factory=list)
+    after_commit: list[Callable[[], None]] = attrs.field(factory=list)
+    released: bool = False  # left something to the sweep
+
+    def execute(self, statement: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
+        """Run one statement."""
+        return self.connection.execute(statement, parameters)
+
+    def row(self, statement: str, parameters: Sequence[object] = ()) -> Any:
+        """The first row, or None."""
+        return self.connection.execute(statement, parameters).fetchone()
+
+    def announce(self, mailbox: int, change: Change) -> None:
+        """Tell indexes and watchers once it is durable."""
+        self.announcements.append((mailbox, change))
+
+
+Work = Callable[[Transaction], T]
+
+
+@attrs.define(eq=False)
+class Unit:
+    """One unit and what became of it."""
+
+    work: Work[Any]
+    result: Deferred[Any]
+    bodies: Sequence[Claimable] = ()
+    value: Any = None
+    error: BaseException | None = None
+    announcements: Sequence[Announcement] = ()
+    after_commit: Sequence[Callable[[], None]] = ()
+    released: bool = False
+
+    def fail(self, error: BaseException) -> None:
+        """Nothing of it stays."""
+        self.value, self.error, self.announcements, self.after_commit, self.released = None, error, (), (), False
+
+
+class Writer:
+    """Owns the writing connection. `announce` is called on the reactor thread for every change that was committed."""
+
+    def __init__(
+        self,
+        threads: IThreads,
+        clock: IReactorTime,
+        announce: Callable[[int, Change], None],
+        *,
+        waiting_limit: int,
+        group_limit: int,
+        gather: bool = False,
+    ) -> None:
+        """With inline threads a unit is committed at once or, with `gather`, together with all others of the same
+        turn of the clock."""
+        self._threads = threads
+        self._clock = clock
+        self._announce = announce
+        self._waiting_limit = waiting_limit
+        self._group_limit = group_limit
+        self._gather = gather
+        self._units: queue.SimpleQueue[Unit | None] = queue.SimpleQueue()
+        self._connection: sqlite3.Connection | None = None
+        self._data_version = 0
+        self._waiting = 0
+        self._stopped: Deferred[None] | None = None
+        self._turn_begun = False
+        self.on_foreign_change: Callable[[], object] = lambda: None
+        self.on_released: Callable[[], object] = lambda: None
+
+    def start(self, connection: sqlite3.Connection) -> None:
+        """Take over the connection and begin."""
+        self._connection = connection
+        self._data_version = self._read_data_version(connection)
+        if not self._threads.inline:
+            self._threads.start_loop("mailhub store writer", self._loop)
+
+    def stop(self) -> Deferred[None]:
+        """Commit all that waits, refuse what comes later, and close the connection."""
+        if self._stopped is None:
+            self._stopped = Deferred()
+            self._units.put(None)
+            if self._connection is None:
+                self._stopped.callback(None)
+            elif self._threads.inline:
+                self._turn()
+        stopped: Deferred[None] = Deferred()
+        self._stopped.addCallback(lambda _: stopped.callback(None))
+        return stopped
+
+    def submit(self, work: Work[T], bodies: Sequence[Claimable] = ()) -> Deferred[T]:
+        """Have `work` run and committed. Fails with what it raises, Busy when too many wait, and StoreUnavailable when
+        the database does not take it. Cancelling drops the result only: the commit happens or not as it would."""
+        result: Deferred[T] = Deferred()
+        if self._connection is None or self._stopped is not None:
+            result.errback(StoreUnavailable(detail="write: the store is stopped"))
+        elif self._waiting >= self._waiting_limit:
+            result.errback(Busy(detail="store writer backlog"))
+        else:
+            for body in bodies:
+                body.claim()
+            self._waiting += 1
+            self._units.put(Unit(work, result, bodies))
+            if self._threads.inline:
+                self._schedule_turn()
+        return result
+
+    # --- without threads
+
+    def _schedule_turn(self) -> None:
+        if not self._gather:
+            self._turn()
+        elif not self._turn_begun:
+            self._turn_begun = True
+            self._clock.callLater(0, self._turn)
+
+    def _turn(self) -> None:
+        self._turn_begun = False
+        while not self._units.empty():
+            self._take_group()
+
+    # --- the writer's own thread
+
+    def _loop(self) -> None:
+        while self._take_group():
+            pass
+
+    def _take_group(self) -> bool:
+        """Wait for a unit, commit it with all that wait behind it. False when it was the last."""
+        units: list[Unit] = []
+        unit = self._units.get()
+        while unit is not None:
+            units.append(unit)
+            if len(units) >= self._group_limit or self._units.empty():
+                break
+            unit = self._units.get()
+        if units:
+            self._commit_and_tell(units)
+        if unit is None:
+            self._close()
+        return unit is not None
+
+    def _commit_and_tell(self, units: Sequence[Unit]) -> None:
+        assert self._connection is not None
+        foreign = False
+        try:
+            foreign = self._has_foreign_change(self._connection)
+            self._commit(self._connection, units)
+        except BaseException as error:  # whatever it is, nobody may wait for ever
+            self._fail(units, error)
+        self._threads.call_in_reactor(self._finish, units, foreign)
+        for unit in units:
+            for action in unit.after_commit:
+                self._run_after_commit(action)
+
+    def _run_after_commit(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception:
+            log.failure("clean-up after a commit failed; the next start does it")
+
+    def _has_foreign_change(self, connection: sqlite3.Connection) -> bool:
+        """Whether another process has written since we looked last: our own commits do not change data_version."""
+        version = self._read_data_version(connection)
+        changed = version != self._data_version
+        self._data_version = version
+        return changed
+
+    @staticmethod
+    def _read_data_version(connection: sqlite3.Connection) -> int:
+        return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def _commit(self, connection: sqlite3.Connection, units: Sequence[Unit]) -> None:
+        """One transaction for all. When it breaks as a whole, each gets one of its own, so that the one that breaks it
+        fails alone."""
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for unit in units:
+                self._run(connection, unit)
+            connection.execute("COMMIT")
+        except Exception as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            log.error("commit failed: units={units} error={error}", units=len(units), error=repr(error))
+            if len(units) == 1:
+                self._fail(units, error)
+                return
+            for unit in units:
+                self._commit(connection, [unit])
+
+    def _run(self, connection: sqlite3.Connection, unit: Unit) -> None:
+        transaction = Transaction(connection)
+        unit.error = None
+        connection.execute("SAVEPOINT unit")
+        try:
+            unit.value = unit.work(transaction)
+        except Exception as error:
+            if not connection.in_transaction:
+                raise  # SQLite has rolled everything back: disk full, I/O error
+            connection.execute("ROLLBACK TO unit")
+            self._fail([unit], error)
+        else:
+            unit.announcements, unit.after_commit = transaction.announcements, transaction.after_commit
+            unit.released = transaction.released
+        connection.execute("RELEASE unit")
+
+    @staticmethod
+    def _fail(units: Sequence[Unit], error: BaseException) -> None:
+        for unit in units:
+            if isinstance(error, (sqlite3.Error, OSError)):
+                unit.fail(StoreUnavailable(detail=f"write: {error}"))
+            else:
+                unit.fail(error)
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._threads.call_in_reactor(self._closed)
+
+    # --- the reactor thread again
+
+    def _finish(self, units: Sequence[Unit], foreign: bool) -> None:
+        self._waiting -= len(units)
+        if foreign:
+            self.on_foreign_change()
+        for unit in units:
+            for body in unit.bodies:
+                body.settle(unit.error is None)
+            for mailbox, change in unit.announcements:
+                self._announce(mailbox, change)
+        for unit in units:
+            if unit.error is None:
+                unit.result.callback(unit.value)
+            else:
+                unit.result.errback(unit.error)
+        if any(unit.released for unit in units):
+            self.on_released()
+
+    def _closed(self) -> None:
+        self._connection = None
+        if self._stopped is not None:
+            self._stopped.callback(None)
