@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from random import Random
 from typing import Any
 
+from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from mailhub.errors import NoSuchUser, OverQuota
-from mailhub.interfaces import IRouter, Route
+from mailhub.interfaces import Environment, IBlobReader, IBodyWriter, IRouter, Receipt, Route, Submission
 from mailhub.message.address import Address
+from mailhub.message.envelope import Outcome
 
 
 class KnownAccounts:
@@ -41,3 +45,71 @@ class Table:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+
+def environment(clock: Clock | None = None, seed: int = 1) -> Environment:
+    """A world without network."""
+    nothing: Any = None
+    return Environment(clock or Clock(), nothing, nothing, nothing, Random(seed), Path("/nonexistent"))
+
+
+@implementer(IBlobReader)
+class Octets:
+    """A body in memory, as body, reader and proof of having been closed."""
+
+    def __init__(self, octets: bytes) -> None:
+        self.octets = octets
+        self.size = len(octets)
+        self.discarded = False
+        self.closed = False
+
+    async def read(self, offset: int = 0, length: int = -1) -> bytes:
+        return self.octets[offset:] if length < 0 else self.octets[offset : offset + length]
+
+    def open(self) -> Octets:
+        return self
+
+    def discard(self) -> None:
+        self.discarded = True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@implementer(IBodyWriter)
+class OctetsWriter:
+    """Keeps the pieces as they were written."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.aborted = False
+
+    async def write(self, octets: bytes) -> None:
+        self.pieces.append(octets)
+
+    async def finish(self) -> Any:
+        return Octets(b"".join(self.pieces))
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class Commits:
+    """As much of an IQueue as the pipeline uses: notes what is submitted and refuses what it is told to."""
+
+    def __init__(self, store: Any = None, refused: dict[str, Outcome] | None = None) -> None:
+        self.store = store
+        self.refused = refused or {}
+        self.submissions: list[tuple[Submission, str]] = []
+        self.octets: list[bytes] = []
+
+    def new_body(self, size: int = 0) -> OctetsWriter:
+        return OctetsWriter()
+
+    async def submit(self, submission: Submission, refusals: str = "bounce") -> Receipt:
+        self.submissions.append((submission, refusals))
+        body: Any = submission.body
+        self.octets.append(body.octets)
+        deposits = submission.plan.deposits
+        refused = {d.recipient: self.refused[d.user] for d in deposits if d.user in self.refused}
+        return Receipt(f"id{len(self.submissions)}", refused)

@@ -1,0 +1,217 @@
+"""The way in for every message: who may send what to whom, and one commit that makes it durable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from mailhub.delivery.intake import Intake, IntakeWriter
+from mailhub.delivery.naming import message_id
+from mailhub.delivery.plan import make_plan, outcomes
+from mailhub.delivery.policies import refusal
+from mailhub.delivery.routing import STORE, is_postmaster
+from mailhub.errors import MailError, NotPermitted, OverQuota, PermanentError, TemporaryError
+from mailhub.interfaces import (
+    Accepted,
+    Committed,
+    Environment,
+    IBody,
+    IBodyWriter,
+    IMailStore,
+    IPipeline,
+    IPolicy,
+    IQueue,
+    IRouter,
+    ISubmitter,
+    Origin,
+    Plan,
+    Receipt,
+    Route,
+    Submission,
+)
+from mailhub.message.address import Address
+from mailhub.message.dates import format_date
+from mailhub.message.envelope import Envelope, Outcome, State
+from mailhub.message.submission import mend_header
+from mailhub.message.trace import received, return_path
+
+_log = Logger(namespace="mailhub.delivery")
+
+SUBMISSION = frozenset({"submission", "submissions"})
+LMTP = "lmtp"
+
+
+@implementer(IPipeline)
+@attrs.frozen(kw_only=True, eq=False)
+class Pipeline:
+    """The pipeline of one hub.
+
+    `wake` tells the queue's runner that there is something for it. A message that has come through `hop_limit` hosts
+    goes round in a loop (RFC 5321 6.3).
+    """
+
+    hostname: str
+    domains: frozenset[str]
+    environment: Environment
+    store: IMailStore
+    queue: IQueue
+    routing: IRouter
+    policies: IPolicy
+    wake: Callable[[], None]
+    hop_limit: int = 50
+
+    async def connected(self, origin: Origin) -> None:
+        """See `IPipeline`."""
+        _raise(refusal(await self.policies.on_connect(origin)))
+
+    async def sender(self, origin: Origin, envelope: Envelope, submitter: ISubmitter | None) -> None:
+        """See `IPipeline`. Raises NotPermitted 5.7.0 for submission without login."""
+        if origin.service in SUBMISSION and submitter is None:
+            raise NotPermitted("Authentication required", status="5.7.0")
+        if submitter is not None and not await submitter.may_send_as(envelope.reverse_path):
+            raise NotPermitted("Sender address does not belong to your login")
+        _raise(refusal(await self.policies.on_mail(origin, envelope)))
+
+    async def recipient(self, origin: Origin, envelope: Envelope, address: Address, size: int = 0) -> Accepted:
+        """See `IPipeline`. A mailbox known to be full is refused with 5.2.2: the sender's own host tells the sender at
+        once, and a full mailbox seldom empties within a queue's patience (RFC 5321 4.2.2 has 552 for it)."""
+        if not (origin.user or self._is_local(address)):
+            raise NotPermitted("Relaying denied")
+        routes = await self._route(address)
+        await self._check_quota(routes, size)
+        verdict = await self.policies.on_recipient(origin, envelope, address)
+        if verdict.action == "discard":
+            _log.info("discarded: session={session} to=<{to}>", session=origin.session_id, to=address)
+            return Accepted(address, ())
+        _raise(refusal(verdict))
+        return Accepted(address, routes)
+
+    def open_body(
+        self, origin: Origin, envelope: Envelope, recipients: Sequence[Accepted], size: int = 0
+    ) -> IBodyWriter:
+        """See `IPipeline`."""
+        hop = received(
+            hostname=self.hostname,
+            origin=origin,
+            date=format_date(self.environment.now()),
+            recipient=recipients[0].address if len(recipients) == 1 else None,
+            smtputf8=envelope.smtputf8,
+        )
+        top = return_path(envelope.reverse_path)
+        mend = self._mend if origin.service in SUBMISSION else None
+        return IntakeWriter(self.queue.new_body(size and size + len(top) + len(hop)), top, hop, mend)
+
+    async def commit(
+        self, origin: Origin, envelope: Envelope, recipients: Sequence[Accepted], body: IBody
+    ) -> Committed:
+        """See `IPipeline`. `body` comes from `open_body`; it is used up, whatever the result."""
+        try:
+            if not isinstance(body, Intake):
+                raise TypeError("the body does not come from open_body()")
+            if body.hops >= self.hop_limit:
+                raise PermanentError("Too many hops, this message goes round in a loop", status="5.4.6")
+            addresses = tuple(accepted.address for accepted in recipients)
+            verdict = await self.policies.on_message(origin, envelope, addresses, body.body)
+            if verdict.action != "discard":
+                _raise(refusal(verdict))
+            plan = self._plan(recipients) if verdict.action != "discard" else Plan()
+            if plan == Plan():
+                return _discarded(origin, envelope, recipients)
+            return await self._submit(origin, recipients, Submission(envelope, plan, body.body, body.relay_offset))
+        finally:
+            body.discard()
+
+    def _is_local(self, address: Address) -> bool:
+        domain = address.ascii_domain
+        return domain in self.domains or (domain == self.hostname and is_postmaster(address))
+
+    async def _route(self, address: Address) -> tuple[Route, ...]:
+        routes = await self.routing.route(address)
+        if not routes:
+            raise TemporaryError("Server configuration error", status="4.3.5", detail=f"no router knows {address}")
+        return tuple(routes)
+
+    async def _check_quota(self, routes: Sequence[Route], size: int) -> None:
+        """Raises OverQuota when no route has room; a list with one full mailbox is accepted, and the DSN tells."""
+        full: OverQuota | None = None
+        for route in routes:
+            if route.agent != STORE:
+                return
+            try:
+                await self.store.check_quota(route.target, size)
+            except OverQuota as error:
+                full = error
+            else:
+                return
+        _raise(full)
+
+    def _mend(self, header: bytes) -> bytes:
+        date = format_date(self.environment.now())
+        return mend_header(header, date, message_id(self.environment, self.hostname))
+
+    def _plan(self, recipients: Sequence[Accepted]) -> Plan:
+        routes = (route for accepted in recipients for route in accepted.routes)
+        return make_plan(routes, deposits=self.queue.store is self.store)
+
+    async def _submit(self, origin: Origin, recipients: Sequence[Accepted], message: Submission) -> Committed:
+        # Only LMTP has an answer for each recipient, and only a recipient that is one mailbox can be refused whole.
+        each = origin.service == LMTP and all(len(accepted.routes) <= 1 for accepted in recipients)
+        receipt = await self.queue.submit(message, "reply" if each else "bounce")
+        refused_all = len(receipt.refused) == len(message.plan.deposits) and not message.plan.routes
+        if refused_all and origin.service != LMTP:
+            raise _as_error(tuple(receipt.refused.values()))
+        self._log(origin, message, receipt)
+        if message.plan.routes or (receipt.refused and not each):
+            self.wake()
+        if each or refused_all:
+            return Committed(receipt.id, outcomes(recipients, message.plan, receipt))
+        return Committed(receipt.id, {accepted.address: Outcome.delivered() for accepted in recipients})
+
+    def _log(self, origin: Origin, message: Submission, receipt: Receipt) -> None:
+        _log.info(
+            "received: id={id} session={session} from=<{sender}> size={size} recipients={n}",
+            id=receipt.id,
+            session=origin.session_id,
+            sender=message.envelope.reverse_path or "",
+            size=message.body.size,
+            n=len(message.plan.deposits) + len(message.plan.routes),
+        )
+        for deposit in message.plan.deposits:
+            if deposit.recipient not in receipt.refused:
+                _log.info(
+                    "delivered: id={id} session={session} to=<{to}> agent=store target={target}",
+                    id=receipt.id,
+                    session=origin.session_id,
+                    to=deposit.recipient,
+                    target=deposit.user,
+                )
+        for route in message.plan.routes:
+            _log.info(
+                "queued: id={id} session={session} to=<{to}> agent={agent} target={target}",
+                id=receipt.id,
+                session=origin.session_id,
+                to=route.recipient,
+                agent=route.agent,
+                target=route.target,
+            )
+
+
+def _raise(error: MailError | None) -> None:
+    if error is not None:
+        raise error
+
+
+def _discarded(origin: Origin, envelope: Envelope, recipients: Sequence[Accepted]) -> Committed:
+    sender = envelope.reverse_path or ""
+    _log.info("discarded: session={session} from=<{sender}>", session=origin.session_id, sender=sender)
+    return Committed("discarded", {accepted.address: Outcome.delivered() for accepted in recipients})
+
+
+def _as_error(refused: Sequence[Outcome]) -> MailError:
+    """What SMTP says when no recipient could be delivered to: temporary when any of them may succeed later."""
+    worst = next((outcome for outcome in refused if outcome.state is State.DELAYED), refused[0])
+    kind = TemporaryError if worst.state is State.DELAYED else PermanentError
+    return kind(worst.reply, status=worst.status)

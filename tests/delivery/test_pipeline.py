@@ -1,0 +1,276 @@
+"""Who may send what to whom, and what is committed."""
+
+from __future__ import annotations
+
+from email import message_from_bytes
+from typing import Any
+
+import attrs
+import pytest
+
+from mailhub.delivery.pipeline import Pipeline
+from mailhub.delivery.policies import PolicyChain
+from mailhub.delivery.routing import AliasTable, standard_routing
+from mailhub.errors import MailError, NoSuchUser, NotPermitted, OverQuota, PermanentError, TemporaryError
+from mailhub.interfaces import ACCEPT, Accepted, Committed, Deposit, Origin, Verdict
+from mailhub.message.address import Address
+from mailhub.message.envelope import Envelope, Outcome, State
+from mailhub.testing.waiting import result_of
+from tests.delivery.doubles import Commits, KnownAccounts, Octets, environment
+
+DOMAINS = frozenset({"xx.example"})
+OUTSIDE = Origin("smtp", "192.0.2.9", "s1", helo="client.example")
+LOGGED_IN = Origin("submission", "192.0.2.9", "s2", secure=True, user="a@xx.example")
+LOCAL = Origin("lmtp", "", "s3")
+A, B, FAR = Address("a", "xx.example"), Address("b", "xx.example"), Address("c", "yy.example")
+FROM_A = Envelope(A)
+ALIASES = {"both@xx.example": ["a@xx.example", "b@xx.example"], "out@xx.example": ["c@yy.example"]}
+FULL = Outcome.failed("Mailbox is full", status="5.2.2")
+
+
+class Login:
+    """A submitter that owns one address."""
+
+    user = "a@xx.example"
+
+    async def may_send_as(self, address: Address | None) -> bool:
+        return address == A
+
+
+class OneVerdict:
+    """The same verdict from one step on."""
+
+    def __init__(self, step: str = "", verdict: Verdict = ACCEPT) -> None:
+        self._step, self._verdict = step, verdict
+
+    def __getattr__(self, name: str) -> Any:
+        async def answer(*args: object) -> Verdict:
+            return self._verdict if name == self._step else ACCEPT
+
+        return answer
+
+
+@attrs.define
+class Stage:
+    """A pipeline and what it works on."""
+
+    store: Any = attrs.field(factory=lambda: KnownAccounts("a@xx.example", "b@xx.example"))
+    queue: Any = None
+    policies: Any = attrs.field(factory=OneVerdict)
+    wakes: list[int] = attrs.field(factory=list)
+    pipeline: Pipeline = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.queue = self.queue or Commits(self.store)
+        self.pipeline = Pipeline(
+            hostname="mx.xx.example",
+            domains=DOMAINS,
+            environment=environment(),
+            store=self.store,
+            queue=self.queue,
+            routing=standard_routing("mx.xx.example", DOMAINS, AliasTable.parse(ALIASES, DOMAINS), self.store, {}),
+            policies=self.policies,
+            wake=lambda: self.wakes.append(1),
+        )
+
+    def accept(self, origin: Origin, *to: Address) -> list[Accepted]:
+        return [result_of(self.pipeline.recipient(origin, FROM_A, address)) for address in to]
+
+    def send(self, origin: Origin, *to: Address, message: bytes = b"Subject: s\r\n\r\nbody\r\n") -> Committed:
+        accepted = self.accept(origin, *to)
+        writer = self.pipeline.open_body(origin, FROM_A, accepted)
+        result_of(writer.write(message))
+        body = result_of(writer.finish())
+        return result_of(self.pipeline.commit(origin, FROM_A, accepted, body))
+
+
+def error_of(coroutine: Any) -> MailError:
+    with pytest.raises(MailError) as caught:
+        result_of(coroutine)
+    return caught.value
+
+
+# --- Who may --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("origin", "recipient", "kind", "status"),
+    [
+        (OUTSIDE, "c@yy.example", NotPermitted, "5.7.1"),
+        (LOCAL, "c@yy.example", NotPermitted, "5.7.1"),
+        (attrs.evolve(OUTSIDE, peer="127.0.0.1"), "c@yy.example", NotPermitted, "5.7.1"),
+        (OUTSIDE, "c@[127.0.0.1]", NotPermitted, "5.7.1"),
+        (OUTSIDE, "c%yy.example@xx.example", NoSuchUser, "5.1.1"),
+        (OUTSIDE, "yy.example!c@xx.example", NoSuchUser, "5.1.1"),
+        (OUTSIDE, '"c@yy.example"@xx.example', NoSuchUser, "5.1.1"),
+        (OUTSIDE, "a@mx.xx.example", NotPermitted, "5.7.1"),
+        (OUTSIDE, "nobody@xx.example", NoSuchUser, "5.1.1"),
+        (LOGGED_IN, "nobody@xx.example", NoSuchUser, "5.1.1"),
+    ],
+)
+def test_nobody_is_a_relay_for_strangers(origin: Origin, recipient: str, kind: type[Exception], status: str) -> None:
+    error = error_of(Stage().pipeline.recipient(origin, FROM_A, Address.parse(recipient)))
+    assert (type(error), error.status) == (kind, status)
+
+
+def test_local_mail_is_taken_from_anyone_and_a_login_may_write_to_anyone() -> None:
+    stage = Stage()
+    assert [r.agent for r in stage.accept(OUTSIDE, A)[0].routes] == ["store"]
+    assert [r.agent for r in stage.accept(OUTSIDE, Address("out", "xx.example"))[0].routes] == ["smtp"]
+    assert [r.agent for r in stage.accept(LOGGED_IN, FAR)[0].routes] == ["smtp"]
+
+
+def test_submission_needs_a_login_that_owns_the_sender() -> None:
+    pipeline = Stage().pipeline
+    login: Any = Login()
+    assert error_of(pipeline.sender(attrs.evolve(LOGGED_IN, user=""), FROM_A, None)).status == "5.7.0"
+    assert error_of(pipeline.sender(LOGGED_IN, Envelope(B), login)).status == "5.7.1"
+    result_of(pipeline.sender(LOGGED_IN, FROM_A, login))
+    result_of(pipeline.sender(OUTSIDE, Envelope(None), None))
+
+
+def test_a_full_mailbox_is_refused_unless_the_message_has_somewhere_else_to_go() -> None:
+    stage = Stage(KnownAccounts("a@xx.example", "b@xx.example", full=["a@xx.example"]))
+    assert isinstance(error_of(stage.pipeline.recipient(OUTSIDE, FROM_A, A, 10)), OverQuota)
+    assert len(stage.accept(OUTSIDE, Address("both", "xx.example"))[0].routes) == 2
+
+
+@pytest.mark.parametrize("step", ["on_connect", "on_mail", "on_recipient", "on_message"])
+@pytest.mark.parametrize(("action", "kind"), [("reject", NotPermitted), ("defer", TemporaryError)])
+def test_policies_are_obeyed_at_each_step(step: str, action: Any, kind: type[MailError]) -> None:
+    stage = Stage(policies=OneVerdict(step, Verdict(action, text="said the policy")))
+
+    def session() -> None:
+        result_of(stage.pipeline.connected(OUTSIDE))
+        result_of(stage.pipeline.sender(OUTSIDE, FROM_A, None))
+        stage.send(OUTSIDE, A)
+
+    with pytest.raises(kind, match="said the policy"):
+        session()
+    assert stage.queue.submissions == []
+
+
+def test_discarded_recipients_and_messages_are_accepted_and_gone() -> None:
+    for step in ("on_recipient", "on_message"):
+        stage = Stage(policies=OneVerdict(step, Verdict("discard")))
+        assert stage.send(OUTSIDE, A).outcomes[A].state is State.DELIVERED
+        assert stage.queue.submissions == []
+
+
+# --- What is committed ----------------------------------------------------------------------------------------------
+
+
+def test_mailboxes_of_the_queues_own_store_are_filled_by_the_commit_and_the_rest_is_queued() -> None:
+    stage = Stage()
+    committed = stage.send(LOGGED_IN, A, FAR, Address("both", "xx.example"))
+    plan = stage.queue.submissions[0][0].plan
+    assert plan.deposits == (Deposit(A, "a@xx.example"), Deposit(B, "b@xx.example"))
+    assert [(route.agent, route.recipient) for route in plan.routes] == [("smtp", FAR)]
+    assert committed.id == "id1"
+    assert stage.wakes == [1]
+
+
+def test_mailboxes_of_a_foreign_store_are_filled_by_the_queue() -> None:
+    stage = Stage(queue=Commits(store=object()))
+    stage.send(OUTSIDE, A)
+    plan = stage.queue.submissions[0][0].plan
+    assert plan.deposits == ()
+    assert [(route.agent, route.target) for route in plan.routes] == [("store", "a@xx.example")]
+    assert stage.wakes == [1]
+
+
+def test_a_delivery_that_is_complete_wakes_nobody() -> None:
+    stage = Stage()
+    stage.send(OUTSIDE, A)
+    assert stage.wakes == []
+
+
+def test_return_path_and_received_are_on_top_and_only_the_first_is_not_relayed() -> None:
+    stage = Stage()
+    stage.send(OUTSIDE, A, message=b"Subject: s\r\nBcc: x@y\r\n\r\nbody\r\n")
+    octets = stage.queue.octets[0]
+    offset = stage.queue.submissions[0][0].relay_offset
+    assert octets[:offset] == b"Return-Path: <a@xx.example>\r\n"
+    assert octets[offset:].startswith(b"Received: from client.example ([192.0.2.9])")
+    assert b"for <a@xx.example>" in octets
+    assert octets.endswith(b"Subject: s\r\nBcc: x@y\r\n\r\nbody\r\n")
+    stage.send(OUTSIDE, A, B)
+    assert b"for <" not in stage.queue.octets[1]
+
+
+def test_submission_mends_the_header_and_nothing_else_does() -> None:
+    stage = Stage()
+    stage.send(LOGGED_IN, FAR, message=b"Subject: s\r\nBcc: x@y\r\n\r\nbody\r\n")
+    mended = message_from_bytes(stage.queue.octets[0])
+    assert mended["Date"] == "Thu, 1 Jan 1970 00:00:00 +0000"
+    assert mended["Message-ID"].endswith("@mx.xx.example>")
+    assert mended["Bcc"] is None
+    assert "with ESMTPSA" in mended["Received"]
+    stage.send(OUTSIDE, A)
+    assert message_from_bytes(stage.queue.octets[1])["Date"] is None
+
+
+def test_a_message_that_goes_round_is_refused() -> None:
+    hops = b"Received: from a by b; now\r\n"
+    stage = Stage()
+    stage.send(OUTSIDE, A, message=hops * 49 + b"\r\n")
+    with pytest.raises(PermanentError) as caught:
+        stage.send(OUTSIDE, A, message=hops * 50 + b"\r\n")
+    assert caught.value.status == "5.4.6"
+
+
+def test_the_body_is_given_up_when_nothing_is_committed() -> None:
+    stage = Stage(policies=OneVerdict("on_message", Verdict("reject")))
+    accepted = stage.accept(OUTSIDE, A)
+    body: Any = result_of(stage.pipeline.open_body(OUTSIDE, FROM_A, accepted).finish())
+    error_of(stage.pipeline.commit(OUTSIDE, FROM_A, accepted, body))
+    assert body.body.discarded
+    with pytest.raises(TypeError):
+        result_of(stage.pipeline.commit(OUTSIDE, FROM_A, accepted, Octets(b"")))  # type: ignore[arg-type]
+
+
+# --- Deposits that the store refuses --------------------------------------------------------------------------------
+
+
+def refusing(*users: str) -> Stage:
+    store: Any = KnownAccounts("a@xx.example", "b@xx.example")
+    return Stage(store, Commits(store, dict.fromkeys(users, FULL)))
+
+
+def test_smtp_refuses_when_no_recipient_was_taken() -> None:
+    stage = refusing("a@xx.example")
+    with pytest.raises(PermanentError) as caught:
+        stage.send(OUTSIDE, A)
+    assert (caught.value.status, caught.value.text) == ("5.2.2", "Mailbox is full")
+    assert stage.wakes == []
+
+
+def test_smtp_accepts_when_one_was_taken_and_the_runner_tells_of_the_other() -> None:
+    stage = refusing("a@xx.example")
+    committed = stage.send(OUTSIDE, A, B)
+    assert {outcome.state for outcome in committed.outcomes.values()} == {State.DELIVERED}
+    assert stage.queue.submissions[0][1] == "bounce"
+    assert stage.wakes == [1]
+
+
+def test_lmtp_tells_of_each_recipient() -> None:
+    stage = refusing("a@xx.example")
+    committed = stage.send(LOCAL, A, B)
+    assert committed.outcomes == {A: FULL, B: Outcome.delivered()}
+    assert stage.queue.submissions[0][1] == "reply"
+    assert stage.wakes == []
+    assert refusing("a@xx.example").send(LOCAL, A).outcomes == {A: FULL}
+
+
+def test_lmtp_with_a_list_leaves_the_refusals_to_dsns() -> None:
+    both = Address("both", "xx.example")
+    stage = refusing("a@xx.example")
+    assert stage.send(LOCAL, both).outcomes == {both: Outcome.delivered()}
+    assert stage.queue.submissions[0][1] == "bounce"
+    stage = refusing("a@xx.example", "b@xx.example")
+    assert stage.send(LOCAL, both).outcomes == {both: FULL}
+
+
+def test_the_real_chain_of_policies_fits() -> None:
+    chain = PolicyChain([], environment().clock)
+    assert Stage(policies=chain).send(OUTSIDE, A).id == "id1"
