@@ -70,7 +70,7 @@ def server_context(certificate: Path, key: Path) -> SSL.Context:
         context.use_certificate(chain[0])
         for issuer in chain[1:]:
             context.add_extra_chain_cert(issuer)
-        context.use_privatekey(crypto.PKey.from_cryptography_key(private_key))  # type: ignore[arg-type]
+        context.use_privatekey(private_key)  # type: ignore[arg-type]
     except (SSL.Error, TypeError) as error:
         raise ConfigurationError(f'[tls] certificate "{certificate}" cannot be used: {error}') from None
     return context

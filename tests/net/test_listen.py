@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+
+from mailhub.errors import ConfigurationError
+from mailhub.net.listen import ImplicitTls, listen
+from mailhub.net.tls import ServerTls, write_self_signed
+
+
+class Reactor(MemoryReactorClock):
+    """Refuses to listen with the error it is told."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.error = error
+
+    def listenTCP(self, port: int, *args: Any, **options: Any) -> Any:
+        if self.error is not None:
+            raise self.error
+        return super().listenTCP(port, *args, **options)  # type: ignore[no-untyped-call]
+
+
+def outcome(description: str, reactor: Any = None, tls: ServerTls | None = None) -> object:
+    """The port, or the text of the ConfigurationError."""
+    results: list[Any] = []
+    reactor = reactor or Reactor()
+    Deferred.fromCoroutine(listen("imap", description, Factory(), reactor, tls)).addBoth(results.append)
+    (result,) = results
+    if isinstance(result, Failure):
+        assert result.type is ConfigurationError, result
+        text = str(result.value)
+        assert "\n" not in text
+        return text
+    return result
+
+
+def test_listens_with_room_for_a_crowd() -> None:
+    reactor = Reactor()
+    outcome("tcp:1143:interface=127.0.0.1", reactor)
+    outcome("tcp:1144:backlog=7", reactor)
+    assert [(port, backlog, interface) for port, _, backlog, interface in reactor.tcpServers] == [
+        (1143, 511, "127.0.0.1"),
+        (1144, 7, ""),
+    ]
+
+
+def test_a_unix_socket(tmp_path: Path) -> None:
+    reactor = Reactor()
+    outcome(f"unix:{tmp_path}/lmtp", reactor)
+    assert [path for path, *_ in reactor.unixServers] == [f"{tmp_path}/lmtp"]
+
+
+def test_implicit_tls(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "c.pem", tmp_path / "k.pem"
+    write_self_signed(certificate, key, ["mx.example"], 1, 1_800_000_000)
+    reactor = Reactor()
+    outcome("tcp:993", reactor, ServerTls(certificate, key, Clock()))
+    assert isinstance(reactor.tcpServers[0][1], ImplicitTls)
+
+
+def test_mistakes_name_service_and_endpoint() -> None:
+    in_use = CannotListenError("", 143, OSError(98, "Address already in use"))  # type: ignore[no-untyped-call]
+    refused = CannotListenError("", 143, OSError(13, "Permission denied"))  # type: ignore[no-untyped-call]
+    assert outcome("tcp:143", Reactor(in_use)) == '[listen] imap = "tcp:143": Address already in use'
+    assert outcome("tcp:143", Reactor(refused)) == '[listen] imap = "tcp:143": Permission denied'
+
+
+@pytest.mark.parametrize("description", ["", "tcp", "tcp:", "tcp:x", "carrier-pigeon:1", "tcp:1:colour=red", "143"])
+def test_no_endpoint_at_all(description: str) -> None:
+    assert str(outcome(description)).startswith(f'[listen] imap = "{description}" is not an endpoint: ')
+
+
+def test_tls_is_not_the_endpoints_business() -> None:
+    assert outcome("ssl:993:privateKey=k.pem") == (
+        '[listen] imap = "ssl:993:privateKey=k.pem": say tcp; whether TLS is spoken follows from the service'
+    )
