@@ -23,6 +23,7 @@ from zope.interface import implementer
 from mailhub.errors import MessageGone, StoreUnavailable
 from mailhub.interfaces import IBlobReader, IBody, IBodyWriter, IThreads
 from mailhub.message.digest import Digest, digest
+from mailhub.store.octets import OctetsReader
 
 log = Logger(namespace="mailhub.store")
 
@@ -97,26 +98,6 @@ class Blobs:
     def new_body(self) -> BodyWriter:
         """A writer for a new body."""
         return BodyWriter(self)
-
-
-@implementer(IBlobReader)
-class OctetsReader:
-    """Reads octets that are in memory."""
-
-    def __init__(self, octets: bytes, start: int = 0) -> None:
-        self._octets = octets
-        self._start = start
-        self.size = len(octets) - start
-
-    async def read(self, offset: int = 0, length: int = -1) -> bytes:
-        """A slice."""
-        start = self._start + offset
-        return self._octets[start:] if length < 0 else self._octets[start : start + length]
-
-    def close(self) -> None:
-        """Nothing is held but memory."""
-        self._octets = b""
-        self._start = self.size = 0
 
 
 @implementer(IBlobReader)

@@ -21,8 +21,9 @@ from mailhub.message.record import (
     MailboxStatus,
 )
 from mailhub.store.index import MailboxIndex
+from mailhub.store.octets import OctetsReader
 from mailhub.store.sqlite import content as contents
-from mailhub.store.sqlite.blobs import Blobs, OctetsReader, open_blob
+from mailhub.store.sqlite.blobs import Blobs, open_blob
 from mailhub.store.sqlite.content import release
 from mailhub.store.sqlite.writer import Transaction
 from mailhub.wire.imap.sets import MAXIMUM as LAST_UID

@@ -1,0 +1,157 @@
+"""The queue of the twin in plain dicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import attrs
+from zope.interface import implementer
+
+from mailhub.errors import MailError, MessageGone, NoSuchMailbox
+from mailhub.interfaces import (
+    IBlobReader,
+    IBodyWriter,
+    IMailStore,
+    IQueue,
+    QueuedMessage,
+    QueuedRecipient,
+    Receipt,
+    Route,
+    Settlement,
+    Submission,
+)
+from mailhub.message.address import Address
+from mailhub.message.envelope import Envelope, Outcome, State
+from mailhub.store.memory_store import MemoryBody, MemoryBodyWriter, MemoryHouse, memory_body
+from mailhub.store.octets import OctetsReader
+from mailhub.store.queue_ids import new_id
+from mailhub.wire.imap.names import normalise
+
+
+@attrs.define(eq=False)
+class Queued:
+    """A message in the queue; `rows` by their number."""
+
+    id: str
+    envelope: Envelope
+    body: MemoryBody
+    relay_offset: int
+    queued_at: int
+    rows: dict[int, QueuedRecipient]
+
+    def value(self, due_by: int | None = None) -> QueuedMessage:
+        """What the queue tells of it, with all rows or those due."""
+        rows = tuple(row for row in self.rows.values() if due_by is None or row.due <= due_by)
+        return QueuedMessage(self.id, self.envelope, self.queued_at, self.body.size - self.relay_offset, rows)
+
+
+@implementer(IQueue)
+class MemoryQueue:
+    """The queue of MemoryDatabase."""
+
+    def __init__(self, house: MemoryHouse, store: IMailStore) -> None:
+        self._house = house
+        self._messages: dict[str, Queued] = {}
+        self._rows = 0
+        self.store = store
+
+    def new_body(self, size: int = 0) -> IBodyWriter:
+        """For submit()."""
+        return MemoryBodyWriter()
+
+    async def submit(self, submission: Submission, refusals: Literal["reply", "bounce"] = "bounce") -> Receipt:
+        """Deposits, then rows."""
+        body = memory_body(submission.body)
+        now = self._house.environment.now()
+        message_id = new_id(now, self._house.environment.random)
+        refused: dict[Address, Outcome] = {}
+        rows: list[tuple[Route, Outcome | None]] = [(route, None) for route in submission.plan.routes]
+        for deposit in submission.plan.deposits:
+            try:
+                account = self._house.account(deposit.user)
+                box = account.boxes.get(normalise(deposit.mailbox))
+                if box is None:
+                    raise NoSuchMailbox
+                self._house.deposit(box, body, deposit.flags, now)
+            except MailError as error:
+                outcome = refused[deposit.recipient] = Outcome.failed(error.text, status=error.status)
+                if refusals == "bounce":
+                    rows.append((Route("store", deposit.recipient, deposit.user), outcome))
+        nothing_taken = not submission.plan.routes and len(refused) == len(submission.plan.deposits)
+        if rows and not nothing_taken:
+            self._messages[message_id] = Queued(
+                message_id, submission.envelope, body, submission.relay_offset, now, self._numbered(rows, now)
+            )
+        return Receipt(message_id, refused)
+
+    def _numbered(self, rows: Iterable[tuple[Route, Outcome | None]], now: int) -> dict[int, QueuedRecipient]:
+        numbered = {}
+        for route, last in rows:
+            self._rows += 1
+            numbered[self._rows] = QueuedRecipient(self._rows, route, 0, now, last)
+        return numbered
+
+    async def due(self, now: int, limit: int, exclude: Iterable[str] = ()) -> Sequence[QueuedMessage]:
+        """In the order of their earliest due row."""
+        excluded = set(exclude)
+        rows = [
+            (row.due, row.id, message)
+            for message in self._messages.values()
+            for row in message.rows.values()
+            if row.due <= now and message.id not in excluded
+        ]
+        rows.sort(key=lambda item: item[:2])
+        messages = list(dict.fromkeys(message for _, _, message in rows))
+        return [message.value(now) for message in messages[:limit]]
+
+    async def next_due(self) -> int | None:
+        """None for an empty queue."""
+        return min((row.due for message in self._messages.values() for row in message.rows.values()), default=None)
+
+    async def open(self, message_id: str) -> IBlobReader:
+        """Raises MessageGone."""
+        if message_id not in self._messages:
+            raise MessageGone
+        message = self._messages[message_id]
+        return OctetsReader(message.body.octets, message.relay_offset)
+
+    async def settle(
+        self, message_id: str, settlements: Sequence[Settlement], reports: Sequence[Submission] = ()
+    ) -> None:
+        """Outcomes and reports."""
+        for report in reports:
+            await self.submit(report, "reply")
+        message = self._messages.get(message_id)
+        if message is None:
+            return
+        for item in settlements:
+            row = message.rows.pop(item.id, None)
+            if row is not None and item.outcome.state is State.DELAYED:
+                message.rows[item.id] = attrs.evolve(row, attempts=row.attempts + 1, due=item.due, last=item.outcome)
+        message.rows = dict(sorted(message.rows.items()))
+        if not message.rows:
+            del self._messages[message_id]
+
+    async def messages(self, limit: int = 1000) -> Sequence[QueuedMessage]:
+        """Oldest first."""
+        oldest = sorted(self._messages.values(), key=lambda message: (message.queued_at, message.id))
+        return [message.value() for message in oldest[:limit]]
+
+    async def retry(self, message_ids: Sequence[str]) -> int:
+        """Make rows due now."""
+        now = self._house.environment.now()
+        chosen = self._chosen(message_ids or list(self._messages))
+        for message in chosen:
+            message.rows = {number: attrs.evolve(row, due=min(row.due, now)) for number, row in message.rows.items()}
+        return len(chosen)
+
+    async def remove(self, message_ids: Sequence[str]) -> int:
+        """Drop messages without a DSN."""
+        chosen = self._chosen(message_ids)
+        for message in chosen:
+            del self._messages[message.id]
+        return len(chosen)
+
+    def _chosen(self, message_ids: Sequence[str]) -> list[Queued]:
+        return [self._messages[number] for number in dict.fromkeys(message_ids) if number in self._messages]

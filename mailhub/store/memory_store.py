@@ -1,0 +1,503 @@
+"""The mailboxes and accounts of the twin in plain dicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import attrs
+from zope.interface import implementer
+
+from mailhub.errors import (
+    InvalidMailboxName,
+    MailboxExists,
+    MessageGone,
+    NoSuchMailbox,
+    NoSuchUser,
+    NotPermitted,
+    OverQuota,
+    PermanentError,
+)
+from mailhub.interfaces import (
+    Account,
+    Environment,
+    IAccounts,
+    IBlobReader,
+    IBody,
+    IBodyWriter,
+    IMailAccount,
+    IMailbox,
+    IMailStore,
+)
+from mailhub.message.digest import Digest, digest
+from mailhub.message.flags import DELETED, SEEN, Flags
+from mailhub.message.record import (
+    Added,
+    Change,
+    CopyResult,
+    Entry,
+    Expunged,
+    FlagChange,
+    FlagResult,
+    FlagsChanged,
+    MailboxGone,
+    MailboxInfo,
+    MailboxStatus,
+    Quota,
+)
+from mailhub.store.changes import Watchers
+from mailhub.store.octets import OctetsReader
+from mailhub.store.settings import USUAL_FOLDERS, StoreSettings
+from mailhub.wire.imap.names import DELIMITER, INBOX, check, normalise
+
+
+@implementer(IBody)
+class MemoryBody:
+    """Octets and their digest."""
+
+    def __init__(self, octets: bytes) -> None:
+        self.octets = octets
+        self.size = len(octets)
+        self.digest = digest(octets)
+
+    def open(self) -> IBlobReader:
+        """Read it back."""
+        return OctetsReader(self.octets)
+
+    def discard(self) -> None:
+        """Nothing to do: it goes when nobody refers to it."""
+
+
+@implementer(IBodyWriter)
+class MemoryBodyWriter:
+    """Gathers octets."""
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+
+    async def write(self, octets: bytes) -> None:
+        """Append octets."""
+        self._chunks.append(octets)
+
+    async def finish(self) -> IBody:
+        """The whole body."""
+        return MemoryBody(b"".join(self._chunks))
+
+    def abort(self) -> None:
+        """Throw away what was written."""
+        self._chunks.clear()
+
+
+def memory_body(body: IBody) -> MemoryBody:
+    """The body as what our new_body() made."""
+    if not isinstance(body, MemoryBody):
+        raise TypeError("the body comes from another store")
+    return body
+
+
+@attrs.define(eq=False)
+class Message:
+    """A message in a mailbox."""
+
+    entry: Entry
+    body: MemoryBody
+
+
+@attrs.define(eq=False)
+class Box:
+    """The contents of a mailbox."""
+
+    owner: AccountData
+    name: str
+    number: int  # what watchers know it by
+    uid_validity: int
+    special_use: str = ""
+    uid_next: int = 1
+    modseq: int = 1
+    messages: dict[int, Message] = attrs.field(factory=dict)  # by UID, ascending
+    vanished: list[tuple[int, int]] = attrs.field(factory=list)  # mod-sequence, UID
+    deliveries: dict[str, int] = attrs.field(factory=dict)  # UID by delivery id
+    exists: bool = True
+
+    @property
+    def size(self) -> int:
+        """Octets of all messages."""
+        return sum(message.entry.size for message in self.messages.values())
+
+    def add(self, body: MemoryBody, flags: Flags, internal_date: int, modseq: int) -> Entry:
+        """A new message at the end."""
+        entry = Entry(self.uid_next, flags, modseq, body.size, internal_date)
+        self.messages[entry.uid] = Message(entry, body)
+        self.uid_next += 1
+        return entry
+
+    def next_modseq(self) -> int:
+        """For one more change."""
+        self.modseq += 1
+        return self.modseq
+
+
+@attrs.define(eq=False)
+class AccountData:
+    """An account and its mailboxes by name."""
+
+    row: Account
+    boxes: dict[str, Box] = attrs.field(factory=dict)
+    subscriptions: set[str] = attrs.field(factory=set)
+    exists: bool = True
+
+    @property
+    def used(self) -> int:
+        """Octets of all messages."""
+        return sum(box.size for box in self.boxes.values())
+
+    def check_room(self, size: int) -> None:
+        """Raises OverQuota."""
+        if self.row.quota and self.used + size > self.row.quota:
+            raise OverQuota
+
+
+class MemoryHouse:
+    """All that the facets share."""
+
+    def __init__(self, environment: Environment, settings: StoreSettings) -> None:
+        self.environment = environment
+        self.settings = settings
+        self.watchers = Watchers()
+        self.accounts: dict[str, AccountData] = {}
+        self._numbers = 0
+        self._last_uid_validity = 0
+
+    def account(self, user: str) -> AccountData:
+        """Raises NoSuchUser."""
+        if user not in self.accounts:
+            raise NoSuchUser
+        return self.accounts[user]
+
+    def add_account(self, row: Account) -> AccountData:
+        """With the usual folders. Raises MailboxExists."""
+        if row.user in self.accounts:
+            raise MailboxExists("Account exists already")
+        account = self.accounts[row.user] = AccountData(row)
+        for name, special_use in USUAL_FOLDERS:
+            self.add_box(account, name, special_use)
+            account.subscriptions.add(name)
+        return account
+
+    def add_box(self, account: AccountData, name: str, special_use: str = "") -> Box:
+        """A new mailbox with a UIDVALIDITY that nobody had before."""
+        self._numbers += 1
+        self._last_uid_validity = max(self._last_uid_validity + 1, self.environment.now())
+        box = Box(account, name, self._numbers, self._last_uid_validity, special_use)
+        account.boxes[name] = box
+        return box
+
+    def drop_box(self, box: Box) -> None:
+        """Remove a mailbox and tell its watchers."""
+        del box.owner.boxes[box.name]
+        box.exists = False
+        self.watchers.announce(box.number, MailboxGone())
+
+    def deposit(self, box: Box, body: MemoryBody, flags: Flags, internal_date: int) -> int:
+        """Add one message and tell the watchers; returns its UID. Raises OverQuota."""
+        box.owner.check_room(body.size)
+        entry = box.add(body, flags, internal_date, box.next_modseq())
+        self.watchers.announce(box.number, Added((entry,)))
+        return entry.uid
+
+
+@implementer(IMailbox)
+class MemoryMailbox:
+    """One mailbox."""
+
+    def __init__(self, house: MemoryHouse, box: Box) -> None:
+        self._house = house
+        self._box = box
+        self.name = box.name
+        self.uid_validity = box.uid_validity
+
+    def _there(self) -> Box:
+        if not self._box.exists:
+            raise NoSuchMailbox
+        return self._box
+
+    def _chosen(self, uids: Sequence[int] | None) -> list[Message]:
+        messages = self._box.messages
+        if uids is None:
+            return list(messages.values())
+        return [messages[uid] for uid in uids if uid in messages]
+
+    async def status(self) -> MailboxStatus:
+        """The counters."""
+        box = self._there()
+        unseen = sum(SEEN not in message.entry.flags for message in box.messages.values())
+        return MailboxStatus(len(box.messages), unseen, box.size, box.uid_next, box.uid_validity, box.modseq)
+
+    async def entries(self, uids: Sequence[int] | None = None, since_modseq: int = 0) -> Sequence[Entry]:
+        """In UID order."""
+        self._there()
+        return [message.entry for message in self._chosen(uids) if message.entry.modseq > since_modseq]
+
+    async def digests(self, uids: Sequence[int]) -> Mapping[int, Digest]:
+        """Of the messages that exist."""
+        return {message.entry.uid: message.body.digest for message in self._existing(uids)}
+
+    def _existing(self, uids: Sequence[int]) -> list[Message]:
+        return self._chosen(uids) if self._box.exists else []
+
+    async def open(self, uid: int) -> IBlobReader:
+        """Raises MessageGone."""
+        for message in self._existing([uid]):
+            return OctetsReader(message.body.octets)
+        raise MessageGone
+
+    async def append(self, body: IBody, flags: Flags, internal_date: int, delivery_id: str = "") -> int:
+        """Raises NoSuchMailbox, OverQuota."""
+        box = self._there()
+        if delivery_id in box.deliveries:
+            return box.deliveries[delivery_id]
+        uid = self._house.deposit(box, memory_body(body), flags, internal_date)
+        if delivery_id:
+            box.deliveries[delivery_id] = uid
+        return uid
+
+    async def change_flags(
+        self, uids: Sequence[int], change: FlagChange, unchanged_since: int | None = None
+    ) -> FlagResult:
+        """One mod-sequence for all that change."""
+        box = self._there()
+        changed: list[Message] = []
+        failed: list[int] = []
+        for message in self._chosen(uids):
+            if unchanged_since is not None and message.entry.modseq > unchanged_since:
+                failed.append(message.entry.uid)
+            elif change.apply(message.entry.flags) != message.entry.flags:
+                changed.append(message)
+        if changed:
+            modseq = box.next_modseq()
+            for message in changed:
+                message.entry = message.entry._replace(flags=change.apply(message.entry.flags), modseq=modseq)
+        entries = tuple(message.entry for message in changed)
+        if entries:
+            self._house.watchers.announce(box.number, FlagsChanged(entries))
+        return FlagResult(entries, tuple(failed))
+
+    async def copy(self, uids: Sequence[int], target: IMailbox) -> CopyResult:
+        """All or nothing."""
+        self._there()
+        other = self._sibling(target)
+        messages = self._chosen(uids)
+        other.owner.check_room(sum(message.entry.size for message in messages))
+        return self._copy(messages, other)
+
+    async def move(self, uids: Sequence[int], target: IMailbox) -> CopyResult:
+        """Copy and expunge."""
+        box, other = self._there(), self._sibling(target)
+        messages = self._chosen(uids)
+        if box.owner is not other.owner:
+            other.owner.check_room(sum(message.entry.size for message in messages))
+        result = self._copy(messages, other)
+        self._remove(messages)
+        return result
+
+    def _sibling(self, target: IMailbox) -> Box:
+        if not isinstance(target, MemoryMailbox) or target._house is not self._house:
+            raise TypeError("the target mailbox is in another store")
+        return target._there()
+
+    def _copy(self, messages: Sequence[Message], other: Box) -> CopyResult:
+        if not messages:
+            return CopyResult(other.uid_validity, (), ())
+        modseq = other.next_modseq()
+        entries = tuple(other.add(m.body, m.entry.flags, m.entry.internal_date, modseq) for m in messages)
+        self._house.watchers.announce(other.number, Added(entries))
+        return CopyResult(
+            other.uid_validity, tuple(m.entry.uid for m in messages), tuple(entry.uid for entry in entries)
+        )
+
+    def _remove(self, messages: Sequence[Message]) -> Sequence[int]:
+        uids = tuple(message.entry.uid for message in messages)
+        if uids:
+            box = self._box
+            modseq = box.next_modseq()
+            for uid in uids:
+                del box.messages[uid]
+                box.vanished.append((modseq, uid))
+            self._house.watchers.announce(box.number, Expunged(uids, modseq))
+        return uids
+
+    async def expunge(self, uids: Sequence[int] | None = None, deleted_only: bool = True) -> Sequence[int]:
+        """Returns the UIDs that are gone."""
+        self._there()
+        return self._remove([m for m in self._chosen(uids) if not deleted_only or DELETED in m.entry.flags])
+
+    async def vanished(self, since_modseq: int) -> Sequence[int]:
+        """Ascending."""
+        return sorted(uid for modseq, uid in self._box.vanished if modseq > since_modseq and self._box.exists)
+
+    def watch(self, listener: Callable[[Change], None]) -> Callable[[], None]:
+        """Have every change from now on announced."""
+        return self._house.watchers.watch(self._box.number, listener)
+
+
+@implementer(IMailAccount)
+class MemoryMailAccount:
+    """One account."""
+
+    def __init__(self, house: MemoryHouse, data: AccountData) -> None:
+        self._house = house
+        self._data = data
+        self.user = data.row.user
+
+    def _there(self) -> AccountData:
+        if not self._data.exists:
+            raise NoSuchUser
+        return self._data
+
+    def _box(self, name: str) -> Box:
+        box = self._data.boxes.get(normalise(name))
+        if box is None:
+            raise NoSuchMailbox
+        return box
+
+    async def mailboxes(self) -> Sequence[MailboxInfo]:
+        """In name order."""
+        boxes = self._there().boxes
+        return [MailboxInfo(name, boxes[name].special_use) for name in sorted(boxes)]
+
+    async def mailbox(self, name: str) -> IMailbox:
+        """Raises NoSuchMailbox."""
+        return MemoryMailbox(self._house, self._box(name))
+
+    async def create(self, name: str, special_use: str = "") -> None:
+        """Raises MailboxExists, InvalidMailboxName."""
+        self._create(name, special_use)
+
+    def _create(self, name: str, special_use: str = "") -> Box:
+        name = normalise(name)
+        check(name)
+        if name in self._there().boxes:
+            raise MailboxExists
+        if len(self._data.boxes) >= self._house.settings.mailboxes_per_account:
+            raise InvalidMailboxName("Too many mailboxes")
+        return self._house.add_box(self._data, name, special_use)
+
+    async def delete(self, name: str) -> None:
+        """Raises NoSuchMailbox, NotPermitted for INBOX."""
+        if normalise(name) == INBOX:
+            raise NotPermitted("INBOX cannot be deleted")
+        self._house.drop_box(self._box(name))
+
+    async def rename(self, old: str, new: str) -> None:
+        """Raises NoSuchMailbox, MailboxExists, InvalidMailboxName."""
+        old, new = normalise(old), normalise(new)
+        if old == INBOX:
+            target = MemoryMailbox(self._house, self._create(new))
+            inbox = MemoryMailbox(self._house, self._box(INBOX))
+            await inbox.move(list(self._box(INBOX).messages), target)
+            return
+        check(new)
+        if new.startswith(old + DELIMITER):
+            raise InvalidMailboxName("A mailbox cannot become its own inferior")
+        boxes = self._data.boxes
+        below = old + DELIMITER
+        names = {name: normalise(new + name[len(old) :]) for name in boxes if name == old or name.startswith(below)}
+        if not names:
+            raise NoSuchMailbox
+        for name in names.values():
+            check(name)
+        if new in boxes or not boxes.keys().isdisjoint(names.values()):
+            raise MailboxExists
+        for before, after in names.items():
+            boxes[after] = boxes.pop(before)
+            boxes[after].name = after
+
+    async def subscribe(self, name: str, subscribed: bool) -> None:
+        """Raises InvalidMailboxName."""
+        name = normalise(name)
+        if not subscribed:
+            self._data.subscriptions.discard(name)
+            return
+        check(name)
+        subscriptions = self._there().subscriptions
+        if len(subscriptions) >= self._house.settings.subscriptions_per_account:
+            raise PermanentError("Too many subscriptions", status="5.2.0")
+        subscriptions.add(name)
+
+    async def subscriptions(self) -> Sequence[str]:
+        """In name order."""
+        return sorted(self._data.subscriptions)
+
+    async def quota(self) -> Quota:
+        """Use and limit."""
+        data = self._there()
+        return Quota(data.used, data.row.quota, sum(len(box.messages) for box in data.boxes.values()))
+
+    def new_body(self, size: int = 0) -> IBodyWriter:
+        """For append()."""
+        return MemoryBodyWriter()
+
+    async def logout(self) -> None:
+        """Nothing is held for a session."""
+
+
+@implementer(IMailStore)
+class MemoryStore:
+    """The mailboxes of all accounts."""
+
+    def __init__(self, house: MemoryHouse) -> None:
+        self._house = house
+
+    async def start(self) -> None:
+        """Always open."""
+
+    async def stop(self) -> None:
+        """Nothing to close."""
+
+    async def exists(self, user: str) -> bool:
+        """Whether there is such an account."""
+        return user in self._house.accounts
+
+    async def account(self, user: str, create: bool = False) -> IMailAccount:
+        """Raises NoSuchUser."""
+        if create and user not in self._house.accounts:
+            self._house.add_account(Account(user, "", 0))
+        return MemoryMailAccount(self._house, self._house.account(user))
+
+    async def check_quota(self, user: str, size: int) -> None:
+        """Raises OverQuota, NoSuchUser."""
+        self._house.account(user).check_room(size)
+
+
+@implementer(IAccounts)
+class MemoryAccounts:
+    """The account table."""
+
+    def __init__(self, house: MemoryHouse) -> None:
+        self._house = house
+
+    async def find(self, user: str) -> Account | None:
+        """The row."""
+        account = self._house.accounts.get(user)
+        return None if account is None else account.row
+
+    async def add(self, user: str, password_hash: str, quota: int = 0) -> None:
+        """Raises MailboxExists."""
+        self._house.add_account(Account(user, password_hash, quota))
+
+    async def remove(self, user: str) -> None:
+        """Raises NoSuchUser."""
+        account = self._house.account(user)
+        del self._house.accounts[user]
+        account.exists = False
+        account.subscriptions.clear()
+        for box in tuple(account.boxes.values()):
+            self._house.drop_box(box)
+
+    async def set_password(self, user: str, password_hash: str) -> None:
+        """Raises NoSuchUser."""
+        account = self._house.account(user)
+        account.row = attrs.evolve(account.row, password_hash=password_hash)
+
+    async def all(self) -> Sequence[Account]:
+        """In address order."""
+        return [self._house.accounts[user].row for user in sorted(self._house.accounts)]
