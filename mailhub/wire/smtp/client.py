@@ -1,0 +1,527 @@
+"""The SMTP and LMTP client machine (RFC 5321, RFC 2033): messages in, octets and outcomes out.
+
+It sets the session up by itself (EHLO, STARTTLS, AUTH), then takes one message after the other. Nothing the server says
+is trusted: replies are bounded, and what is out of order ends the session with everything open DELAYED. A recipient is
+DELIVERED only by a positive final reply to the data, so a lost connection may double a message but never lose it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Literal
+
+import attrs
+
+from mailhub.message.address import Address
+from mailhub.message.envelope import Envelope, Outcome, State
+from mailhub.wire.sasl import ClientExchange, PlainCredentials, SaslError, choose
+from mailhub.wire.smtp.replies import BadReply, Reply, ReplyReader
+from mailhub.wire.stream import DotStuffer, LineBuffer, LineTooLong
+
+# RFC 5321 4.5.3.1.5 says 512 octets; some servers write longer lines.
+_REPLY_LINE = 2048
+
+
+class Phase(Enum):
+    """What the machine waits for; the driver's time-outs go by it (RFC 5321 4.5.3.2)."""
+
+    GREETING = "the greeting"
+    HELLO = "the reply to EHLO, LHLO or HELO"
+    STARTTLS = "the reply to STARTTLS"
+    TLS = "the driver to start TLS"
+    LOGIN = "the next step of AUTH"
+    READY = "a message to send"
+    RESET = "the reply to RSET"
+    MAIL = "the reply to MAIL"
+    RECIPIENT = "the reply to RCPT"
+    DATA = "the reply to DATA"
+    BODY = "the driver to hand over the message"
+    FINAL = "the reply to the message"
+    QUIT = "the reply to QUIT"
+    CLOSED = "nothing"
+
+
+@attrs.frozen
+class SmtpClientSettings:
+    """How to talk to one server.
+
+    `remote` names it in outcomes. `secure`: TLS is on from the first octet. Credentials are sent under TLS only.
+    """
+
+    helo: str
+    remote: str = ""
+    tls: Literal["never", "opportunistic", "required"] = "opportunistic"
+    secure: bool = False
+    credentials: PlainCredentials | None = None
+    lmtp: bool = False
+
+
+@attrs.frozen
+class OutgoingMessage:
+    """What to send to whom. `size` in octets, before dot stuffing."""
+
+    envelope: Envelope
+    recipients: tuple[Address, ...]
+    size: int
+
+
+@attrs.frozen
+class StartTls:
+    """Start TLS on the transport, then call `tls_started()`."""
+
+
+@attrs.frozen
+class Ready:
+    """The session is set up: `send()` may be called."""
+
+
+@attrs.frozen
+class SendBody:
+    """Hand the message over by `send_body()` and `end_body()`."""
+
+
+@attrs.frozen
+class Finished:
+    """The outcome for every recipient of the message. Unless the machine is closing, it is ready for another."""
+
+    outcomes: Mapping[Address, Outcome]
+
+
+@attrs.frozen
+class Unusable:
+    """The session could not be set up; `outcome` (always DELAYED) says why. `phase` is where it ended."""
+
+    outcome: Outcome
+    phase: Phase
+
+
+ClientEvent = StartTls | Ready | SendBody | Finished | Unusable
+
+
+@attrs.frozen
+class _Command:
+    """A command to send or sent, with the recipient it is about."""
+
+    phase: Phase
+    line: bytes = b""
+    recipient: Address | None = None
+
+
+@attrs.define
+class _Transaction:
+    recipients: tuple[Address, ...]
+    outcomes: dict[Address, Outcome] = attrs.field(factory=dict)
+    accepted: deque[Address] = attrs.field(factory=deque)
+    stuffer: DotStuffer = attrs.field(factory=lambda: DotStuffer(normalise=True))
+
+
+class SmtpClient:
+    """One connection to a server. `closing`: close it once data_to_send() is out."""
+
+    def __init__(self, settings: SmtpClientSettings) -> None:
+        self._settings = settings
+        self._buffer = LineBuffer(_REPLY_LINE)
+        self._reader = ReplyReader()
+        self._out: list[bytes] = []
+        self._events: deque[ClientEvent] = deque()
+        self._todo: deque[_Command] = deque()
+        self._sent: deque[_Command] = deque([_Command(Phase.GREETING)])
+        self._extensions: dict[str, str] = {}
+        self._exchange: ClientExchange | None = None
+        self._transaction: _Transaction | None = None
+        self._reset_first = False
+        self._tls_refused = False
+        self._state = Phase.GREETING
+        self.secure = settings.secure
+        self.closing = False
+
+    @property
+    def phase(self) -> Phase:
+        """What is waited for now."""
+        return self._sent[0].phase if self._sent else self._state
+
+    @property
+    def extensions(self) -> Mapping[str, str]:
+        """What the server offers: keyword in upper case -> parameters."""
+        return self._extensions
+
+    # --- Octets ----------------------------------------------------------------------------------------------------
+
+    def receive_data(self, data: bytes) -> None:
+        """Take octets from the server."""
+        if not self.closing:
+            self._buffer.feed(data)
+
+    def data_to_send(self) -> bytes:
+        """Take the octets to send."""
+        octets = b"".join(self._out)
+        self._out.clear()
+        return octets
+
+    def next_event(self) -> ClientEvent | None:
+        """What happened next; None until more octets come or the driver has done its part."""
+        while not self._events and not self.closing and self._state is not Phase.TLS:
+            try:
+                line = self._buffer.next_line()
+                answer = None if line is None else self._reader.line(line)
+            except (LineTooLong, BadReply) as error:
+                self.fail("4.5.0", f"Server breaks the protocol: {error}")
+                break
+            if line is None:
+                break
+            if answer is not None:
+                self._answered(answer)
+        return self._events.popleft() if self._events else None
+
+    def fail(self, status: str, text: str) -> None:
+        """The connection is lost, has timed out, or cannot go on: everything open is DELAYED for this reason."""
+        if self.closing:
+            return
+        outcome = self._delayed(status, text)
+        phase = self.phase
+        self.closing = True
+        if self._transaction is not None:
+            self._finish(outcome)
+        elif self._state in _SET_UP:
+            self._events.append(Unusable(outcome, phase))
+        self._sent.clear()
+        self._todo.clear()
+        self._state = Phase.CLOSED
+
+    # --- The driver's side -----------------------------------------------------------------------------------------
+
+    def tls_started(self) -> None:
+        """TLS is on: forget what was said before (RFC 3207 4.2) and introduce ourselves again."""
+        if self._state is not Phase.TLS:
+            raise RuntimeError("the server did not agree to STARTTLS")
+        self._buffer.drop()
+        self._extensions = {}
+        self.secure = True
+        self._say_hello()
+
+    def send(self, message: OutgoingMessage) -> None:
+        """Begin to send a message; Finished follows, SendBody perhaps before."""
+        if self._state is not Phase.READY or self.closing:
+            raise RuntimeError("not ready for a message")
+        self._transaction = transaction = _Transaction(tuple(dict.fromkeys(message.recipients)))
+        self._state = Phase.MAIL
+        refusal = self._cannot_carry(message)
+        reverse_path = self._path(message.envelope.reverse_path, message.envelope.smtputf8)
+        if refusal is not None or reverse_path is None:
+            self._finish(refusal or self._needs_smtputf8())
+            return
+        commands = [self._mail(message, reverse_path)]
+        for recipient in transaction.recipients:
+            path = self._path(recipient, message.envelope.smtputf8)
+            if path is None:
+                transaction.outcomes[recipient] = self._needs_smtputf8()
+            else:
+                commands.append(_Command(Phase.RECIPIENT, b"RCPT TO:<" + path + b">", recipient))
+        if len(commands) == 1:
+            self._finish(None)
+            return
+        reset = [_Command(Phase.RESET, b"RSET")] if self._reset_first else []
+        self._todo.extend([*reset, *commands, _Command(Phase.DATA, b"DATA")])
+        self._send_commands()
+
+    def send_body(self, octets: bytes) -> None:
+        """After SendBody: octets of the message. Bare CR, bare LF and NUL are repaired on the way."""
+        if self._state is Phase.BODY and self._transaction is not None:
+            self._out.append(self._transaction.stuffer.feed(octets))
+
+    def end_body(self) -> None:
+        """The message is complete."""
+        if self._state is Phase.BODY and self._transaction is not None:
+            self._out.append(self._transaction.stuffer.finish())
+            self._state = Phase.FINAL
+            self._expect_final(len(self._transaction.accepted) if self._settings.lmtp else 1)
+
+    def quit(self) -> None:
+        """Take leave; the machine closes when the server has answered."""
+        if self._state is Phase.READY and not self.closing:
+            self._state = Phase.QUIT
+            self._command(Phase.QUIT, b"QUIT")
+
+    # --- Replies ---------------------------------------------------------------------------------------------------
+
+    def _answered(self, answer: Reply) -> None:
+        if answer.code == 421:
+            self.fail(answer.status or "4.3.2", answer.text)
+            return
+        if self._state is Phase.BODY:
+            self._interrupted(answer)
+            return
+        if not self._sent:
+            self.fail("4.5.0", f"Server says what it was not asked: {answer.text}")
+            return
+        command = self._sent.popleft()
+        _ANSWERS[command.phase](self, command, answer)
+        if not self.closing:
+            self._send_commands()
+
+    def _interrupted(self, answer: Reply) -> None:
+        """A verdict before the end of the message: the rest cannot be sent, so the connection is over."""
+        self._settle(answer if answer.code >= 400 else Reply(451, "4.5.0", (f"Premature reply: {answer.text}",)))
+        self.fail("4.5.0", "Server answered before the end of the message")
+
+    def _greeted(self, _command: _Command, answer: Reply) -> None:
+        if answer.code != 220:
+            self._unusable(answer)
+        else:
+            self._say_hello()
+
+    def _say_hello(self) -> None:
+        self._state = Phase.HELLO
+        verb = b"LHLO " if self._settings.lmtp else b"EHLO "
+        self._command(Phase.HELLO, verb + self._settings.helo.encode("ascii", "replace"))
+
+    def _helloed(self, command: _Command, answer: Reply) -> None:
+        if answer.code == 250:
+            self._extensions = _extensions(answer) if not command.line.startswith(b"HELO") else {}
+            self._set_up()
+        elif answer.code >= 500 and command.line.startswith(b"EHLO"):
+            # RFC 5321 3.2: a server may know HELO only.
+            self._command(Phase.HELLO, b"HELO " + self._settings.helo.encode("ascii", "replace"))
+        else:
+            self._unusable(answer)
+
+    def _set_up(self) -> None:
+        """The next step towards READY."""
+        settings = self._settings
+        if not self.secure and settings.tls != "never" and "STARTTLS" in self._extensions and not self._tls_refused:
+            self._state = Phase.STARTTLS
+            self._command(Phase.STARTTLS, b"STARTTLS")
+        elif not self.secure and settings.tls == "required":
+            self.fail("4.7.4", "TLS is required but the server does not offer it")
+        elif settings.credentials is not None:
+            self._log_in(settings.credentials)
+        else:
+            self._ready()
+
+    def _ready(self) -> None:
+        self._state = Phase.READY
+        self._events.append(Ready())
+
+    def _starttls_answered(self, _command: _Command, answer: Reply) -> None:
+        if answer.code == 220:
+            self._state = Phase.TLS
+            self._events.append(StartTls())
+        elif self._settings.tls == "required":
+            self._unusable(answer)
+        else:
+            self._tls_refused = True
+            self._set_up()
+
+    def _log_in(self, credentials: PlainCredentials) -> None:
+        self._state = Phase.LOGIN
+        mechanism = choose(self._extensions.get("AUTH", "").split())
+        if not self.secure:
+            self.fail("4.7.11", "The password is not sent without TLS")
+        elif mechanism is None:
+            self.fail("4.7.4", "The server offers no login we know")
+        else:
+            self._exchange = ClientExchange(mechanism, credentials)
+            initial = self._exchange.initial()
+            line = b"AUTH " + mechanism.encode() + (b"" if initial is None else b" " + initial)
+            self._command(Phase.LOGIN, line)
+
+    def _login_answered(self, _command: _Command, answer: Reply) -> None:
+        if answer.code == 235:
+            self._exchange = None
+            self._ready()
+        elif answer.code != 334 or self._exchange is None:
+            self._unusable(answer)
+        else:
+            try:
+                response = self._exchange.receive(answer.lines[0].encode())
+            except SaslError:
+                self._exchange = None
+                response = b"*"
+            self._command(Phase.LOGIN, response)
+
+    def _reset_answered(self, _command: _Command, answer: Reply) -> None:
+        if answer.code // 100 != 2:
+            self.fail("4.5.0", f"RSET was refused: {answer.text}")
+
+    def _mail_answered(self, _command: _Command, answer: Reply) -> None:
+        if answer.code // 100 == 2:
+            self._reset_first = True
+            return
+        # What was pipelined behind it is answered by errors, which add nothing.
+        self._settle_open(answer)
+        self._todo.clear()
+        if not self._sent:
+            self._finish(None)
+
+    def _rcpt_answered(self, command: _Command, answer: Reply) -> None:
+        transaction = self._transaction
+        recipient = command.recipient
+        if transaction is None or recipient is None or recipient in transaction.outcomes:
+            return
+        if answer.code // 100 == 2:
+            transaction.accepted.append(recipient)
+        elif answer.code == 552 and not answer.status:
+            # RFC 5321 4.5.3.1.10: "too many recipients" of old servers.
+            transaction.outcomes[recipient] = self._outcome(attrs.evolve(answer, code=452))
+        else:
+            transaction.outcomes[recipient] = self._outcome(answer)
+
+    def _data_answered(self, _command: _Command, answer: Reply) -> None:
+        transaction = self._transaction
+        if transaction is None:
+            return
+        if answer.code != 354:
+            self._settle_open(answer)
+            self._finish(None)
+        elif transaction.accepted:
+            self._state = Phase.BODY
+            self._events.append(SendBody())
+        else:
+            # RFC 2920 3.1: a server that takes DATA after refusing all recipients gets an empty message.
+            self._out.append(b".\r\n")
+            self._expect_final(1)
+
+    def _final_answered(self, _command: _Command, answer: Reply) -> None:
+        transaction = self._transaction
+        if transaction is None:
+            return
+        if self._settings.lmtp and transaction.accepted:
+            recipient = transaction.accepted.popleft()
+            transaction.outcomes[recipient] = self._outcome(answer)
+        else:
+            self._settle(answer)
+        if not self._sent:
+            self._reset_first = False
+            self._finish(None)
+
+    def _quit_answered(self, _command: _Command, _answer: Reply) -> None:
+        self.closing = True
+        self._state = Phase.CLOSED
+
+    # --- Commands --------------------------------------------------------------------------------------------------
+
+    def _command(self, phase: Phase, line: bytes) -> None:
+        self._sent.append(_Command(phase, line))
+        self._out.append(line + b"\r\n")
+
+    def _send_commands(self) -> None:
+        """RFC 2920 3.1: everything up to DATA at once where the server can; otherwise one after the other."""
+        while self._todo and (not self._sent or "PIPELINING" in self._extensions):
+            command = self._todo.popleft()
+            nobody = self._transaction is None or not self._transaction.accepted
+            if command.phase is Phase.DATA and nobody and not self._sent:
+                self._finish(None)
+                return
+            self._sent.append(command)
+            self._out.append(command.line + b"\r\n")
+
+    def _expect_final(self, replies: int) -> None:
+        self._sent.extend([_Command(Phase.FINAL)] * replies)
+
+    def _mail(self, message: OutgoingMessage, reverse_path: bytes) -> _Command:
+        line = b"MAIL FROM:<" + reverse_path + b">"
+        if "SIZE" in self._extensions:
+            line += b" SIZE=%d" % message.size
+        if message.envelope.body_type == "8BITMIME":
+            line += b" BODY=8BITMIME"
+        if message.envelope.smtputf8:
+            line += b" SMTPUTF8"
+        return _Command(Phase.MAIL, line)
+
+    def _cannot_carry(self, message: OutgoingMessage) -> Outcome | None:
+        """Why this server cannot take the message; it is never mangled to fit."""
+        limit = self._extensions.get("SIZE", "")
+        if limit.isascii() and limit.isdigit() and len(limit) <= 20 and 0 < int(limit) < message.size:
+            return self._failed("5.3.4", f"Message of {message.size} octets is larger than the server takes: {limit}")
+        if message.envelope.body_type == "8BITMIME" and "8BITMIME" not in self._extensions:
+            return self._failed("5.6.3", "Message has 8-bit content, which the server does not take")
+        if message.envelope.smtputf8 and "SMTPUTF8" not in self._extensions:
+            return self._needs_smtputf8()
+        return None
+
+    @staticmethod
+    def _path(address: Address | None, smtputf8: bool) -> bytes | None:
+        """What stands between the angle brackets; None when that cannot be said to this server."""
+        if address is None:
+            return b""
+        try:
+            text = str(address if smtputf8 else Address(address.local, address.ascii_domain))
+        except ValueError:
+            return None
+        if not text.isprintable() or not (smtputf8 or text.isascii()):
+            return None
+        return text.encode()
+
+    # --- Outcomes --------------------------------------------------------------------------------------------------
+
+    def _outcome(self, answer: Reply) -> Outcome:
+        kinds = {2: State.DELIVERED, 4: State.DELAYED, 5: State.FAILED}
+        state = kinds.get(answer.code // 100, State.DELAYED)
+        digit = {State.DELIVERED: 2, State.DELAYED: 4, State.FAILED: 5}[state]
+        status = answer.status if answer.status.startswith(str(digit)) else f"{digit}.0.0"
+        return Outcome(state, status, answer.text, self._settings.remote)
+
+    def _delayed(self, status: str, text: str) -> Outcome:
+        return Outcome.delayed(text, status=status, remote=self._settings.remote)
+
+    def _failed(self, status: str, text: str) -> Outcome:
+        return Outcome.failed(text, status=status, remote=self._settings.remote)
+
+    def _needs_smtputf8(self) -> Outcome:
+        return self._failed("5.6.7", "Address or message needs SMTPUTF8, which the server does not take")
+
+    def _unusable(self, answer: Reply) -> None:
+        """Whatever keeps us from being served may be mended before the message expires, so it is never final."""
+        self.fail(f"4.{answer.status[2:]}" if answer.status else "4.0.0", answer.text)
+
+    def _settle(self, answer: Reply) -> None:
+        """The same final reply for all accepted recipients."""
+        transaction = self._transaction
+        if transaction is not None:
+            transaction.outcomes.update(dict.fromkeys(transaction.accepted, self._outcome(answer)))
+            transaction.accepted.clear()
+
+    def _settle_open(self, answer: Reply) -> None:
+        """A refusal of MAIL or DATA for everyone who has no outcome yet; a positive reply makes no sense there."""
+        outcome = self._outcome(answer)
+        if outcome.state is State.DELIVERED:
+            outcome = self._delayed("4.5.0", f"Unexpected reply: {answer.text}")
+        transaction = self._transaction
+        if transaction is not None:
+            for recipient in transaction.recipients:
+                transaction.outcomes.setdefault(recipient, outcome)
+            transaction.accepted.clear()
+
+    def _finish(self, rest: Outcome | None) -> None:
+        """The message is done with; `rest` is the outcome of recipients that have none."""
+        transaction, self._transaction = self._transaction, None
+        if transaction is not None:
+            rest = rest or self._delayed("4.5.0", "No reply for this recipient")
+            outcomes = {recipient: transaction.outcomes.get(recipient, rest) for recipient in transaction.recipients}
+            self._events.append(Finished(outcomes))
+        self._state = Phase.READY
+
+
+def _extensions(answer: Reply) -> dict[str, str]:
+    """RFC 5321 4.1.1.1: ehlo-line = ehlo-keyword *( SP ehlo-param )."""
+    lines = (line.partition(" ") for line in answer.lines[1:])
+    return {keyword.upper(): parameters.strip() for keyword, _, parameters in lines}
+
+
+_SET_UP = frozenset({Phase.GREETING, Phase.HELLO, Phase.STARTTLS, Phase.TLS, Phase.LOGIN})
+
+_Answer = Callable[[SmtpClient, _Command, Reply], None]
+_ANSWERS: Mapping[Phase, _Answer] = {
+    Phase.GREETING: SmtpClient._greeted,
+    Phase.HELLO: SmtpClient._helloed,
+    Phase.STARTTLS: SmtpClient._starttls_answered,
+    Phase.LOGIN: SmtpClient._login_answered,
+    Phase.RESET: SmtpClient._reset_answered,
+    Phase.MAIL: SmtpClient._mail_answered,
+    Phase.RECIPIENT: SmtpClient._rcpt_answered,
+    Phase.DATA: SmtpClient._data_answered,
+    Phase.FINAL: SmtpClient._final_answered,
+    Phase.QUIT: SmtpClient._quit_answered,
+}

@@ -1,0 +1,488 @@
+"""The SMTP and LMTP client machine, against scripted servers and against our own server machine."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mailhub.message.address import Address
+from mailhub.message.envelope import Envelope, Outcome, State
+from mailhub.wire.sasl import PlainCredentials
+from mailhub.wire.smtp import events as server_events
+from mailhub.wire.smtp.client import (
+    ClientEvent,
+    Finished,
+    OutgoingMessage,
+    Phase,
+    Ready,
+    SendBody,
+    SmtpClient,
+    SmtpClientSettings,
+    StartTls,
+    Unusable,
+)
+from mailhub.wire.smtp.replies import reply
+from mailhub.wire.smtp.server import SmtpServer, SmtpSettings
+
+ANN = Address("ann", "xx.example")
+BOB = Address("bob", "yy.example")
+EVE = Address("eve", "yy.example")
+UTF8 = Address("\u00fc", "yy.example")
+SETTINGS = SmtpClientSettings("hub.example", remote="mx.example")
+MESSAGE = OutgoingMessage(Envelope(ANN), (BOB, EVE), 9)
+BODY = b".Hi\r\nfolks"
+FULL = b"220 mx\r\n250-mx\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n"
+PLAIN = b"220 mx\r\n250 mx\r\n"
+
+
+class Talk:
+    """A client whose events are answered the usual way."""
+
+    def __init__(self, client: SmtpClientSettings = SETTINGS) -> None:
+        self.machine = SmtpClient(client)
+        self.events: list[ClientEvent] = []
+
+    def hear(self, octets: bytes) -> bytes:
+        """What the client says to these octets of the server."""
+        self.machine.receive_data(octets)
+        while (event := self.machine.next_event()) is not None:
+            self.events.append(event)
+            if isinstance(event, SendBody):
+                self.machine.send_body(BODY)
+                self.machine.end_body()
+        return self.machine.data_to_send()
+
+    def send(self, message: OutgoingMessage = MESSAGE) -> bytes:
+        """What the client says to begin the message."""
+        self.machine.send(message)
+        return self.hear(b"")
+
+    @property
+    def outcomes(self) -> Mapping[Address, Outcome]:
+        """Of the last message."""
+        event = self.events[-1]
+        assert isinstance(event, Finished)
+        return event.outcomes
+
+    def states(self) -> list[State]:
+        return [outcome.state for outcome in self.outcomes.values()]
+
+
+def ready(octets: bytes = FULL, client: SmtpClientSettings = SETTINGS) -> Talk:
+    talk = Talk(client)
+    talk.hear(octets)
+    assert talk.events == [Ready()]
+    return talk
+
+
+# --- Setting up -----------------------------------------------------------------------------------------------------
+
+
+def test_the_session_is_set_up_step_by_step() -> None:
+    talk = Talk()
+    phases = [talk.machine.phase]
+    assert talk.hear(b"220-mx\r\n220 hi\r\n") == b"EHLO hub.example\r\n"
+    phases.append(talk.machine.phase)
+    assert phases == [Phase.GREETING, Phase.HELLO]
+    assert talk.hear(b"250-mx\r\n250-size 10\r\n250 Help\r\n") == b""
+    assert talk.events == [Ready()]
+    assert talk.machine.extensions == {"SIZE": "10", "HELP": ""}
+    talk.machine.quit()
+    assert talk.hear(b"") == b"QUIT\r\n"
+    talk.hear(b"221 bye\r\n")
+    assert talk.machine.closing
+
+
+def test_helo_for_servers_without_ehlo() -> None:
+    talk = Talk()
+    talk.hear(b"220 mx\r\n")
+    assert talk.hear(b"502 what\r\n") == b"HELO hub.example\r\n"
+    talk.hear(b"250-mx\r\n250 PIPELINING\r\n")
+    assert talk.events == [Ready()]
+    assert talk.machine.extensions == {}
+
+
+@pytest.mark.parametrize(
+    ("octets", "phase", "status"),
+    [
+        (b"554 5.7.1 go away\r\n", Phase.GREETING, "4.7.1"),
+        (b"421 busy\r\n", Phase.GREETING, "4.3.2"),
+        (b"450 4.7.1 later\r\n", Phase.GREETING, "4.7.1"),
+        (b"220 mx\r\n450 no\r\n", Phase.HELLO, "4.0.0"),
+        (b"220 mx\r\n500 what\r\n550 no\r\n", Phase.HELLO, "4.0.0"),
+        (b"HTTP/1.1 400 Bad Request\r\n", Phase.GREETING, "4.5.0"),
+        (b"220-a\r\n221 b\r\n", Phase.GREETING, "4.5.0"),
+        (b"2" * 3000 + b"\r\n", Phase.GREETING, "4.5.0"),
+        (b"220-x\r\n" * 200, Phase.GREETING, "4.5.0"),
+    ],
+)
+def test_servers_that_do_not_serve(octets: bytes, phase: Phase, status: str) -> None:
+    talk = Talk()
+    talk.hear(octets)
+    (event,) = talk.events
+    assert isinstance(event, Unusable)
+    assert event.phase is phase
+    assert (event.outcome.state, event.outcome.status, event.outcome.remote) == (State.DELAYED, status, "mx.example")
+    assert talk.machine.closing
+
+
+def test_starttls_and_everything_anew() -> None:
+    talk = Talk()
+    talk.hear(b"220 mx\r\n")
+    assert talk.hear(b"250-mx\r\n250-SIZE 5\r\n250 STARTTLS\r\n") == b"STARTTLS\r\n"
+    # What stands behind the 220 came without TLS and must not be taken for a reply.
+    assert talk.hear(b"220 go\r\n250-evil\r\n250 PIPELINING\r\n") == b""
+    assert talk.events == [StartTls()]
+    assert talk.machine.phase is Phase.TLS
+    talk.machine.tls_started()
+    assert talk.hear(b"") == b"EHLO hub.example\r\n"
+    talk.hear(b"250-mx\r\n250 8BITMIME\r\n")
+    assert talk.events[1:] == [Ready()]
+    assert talk.machine.extensions == {"8BITMIME": ""}
+    assert talk.machine.secure
+
+
+@pytest.mark.parametrize(
+    ("tls", "octets", "usable"),
+    [
+        ("never", b"250-mx\r\n250 STARTTLS\r\n", True),
+        ("opportunistic", b"250 mx\r\n", True),
+        ("opportunistic", b"250-mx\r\n250 STARTTLS\r\n454 4.7.0 no\r\n", True),
+        ("required", b"250 mx\r\n", False),
+        ("required", b"250-mx\r\n250 STARTTLS\r\n454 4.7.0 no\r\n", False),
+    ],
+)
+def test_tls_policies(tls: Any, octets: bytes, usable: bool) -> None:
+    talk = Talk(attrs.evolve(SETTINGS, tls=tls))
+    talk.hear(b"220 mx\r\n" + octets)
+    assert [isinstance(event, Ready) for event in talk.events] == [usable]
+
+
+SMARTHOST = attrs.evolve(SETTINGS, credentials=PlainCredentials("", "ann", "s3cret"), secure=True)
+
+
+def test_login_with_plain() -> None:
+    talk = Talk(SMARTHOST)
+    octets = talk.hear(b"220 mx\r\n250-mx\r\n250 AUTH LOGIN PLAIN\r\n")
+    assert octets.endswith(b"AUTH PLAIN " + b64encode(b"\0ann\0s3cret") + b"\r\n")
+    assert talk.machine.phase is Phase.LOGIN
+    talk.hear(b"235 ok\r\n")
+    assert talk.events == [Ready()]
+
+
+def test_login_with_login() -> None:
+    talk = Talk(SMARTHOST)
+    assert talk.hear(b"220 mx\r\n250-mx\r\n250 AUTH LOGIN\r\n").endswith(b"AUTH LOGIN\r\n")
+    assert talk.hear(b"334 VXNlcm5hbWU6\r\n") == b64encode(b"ann") + b"\r\n"
+    assert talk.hear(b"334 UGFzc3dvcmQ6\r\n") == b64encode(b"s3cret") + b"\r\n"
+    # A server that keeps asking gets no more of it.
+    assert talk.hear(b"334 TW9yZTo=\r\n") == b"*\r\n"
+    talk.hear(b"501 cancelled\r\n")
+    assert isinstance(talk.events[-1], Unusable)
+
+
+@pytest.mark.parametrize(
+    ("client", "octets"),
+    [
+        (SMARTHOST, b"250 mx\r\n"),
+        (SMARTHOST, b"250-mx\r\n250 AUTH SCRAM-SHA-1\r\n"),
+        (SMARTHOST, b"250-mx\r\n250 AUTH PLAIN\r\n535 5.7.8 no\r\n"),
+        (attrs.evolve(SMARTHOST, secure=False), b"250-mx\r\n250 AUTH PLAIN\r\n"),
+    ],
+)
+def test_no_login_no_session(client: SmtpClientSettings, octets: bytes) -> None:
+    talk = Talk(client)
+    said = talk.hear(b"220 mx\r\n" + octets)
+    assert client.secure or b"AUTH" not in said
+    (event,) = talk.events
+    assert isinstance(event, Unusable)
+    assert event.outcome.state is State.DELAYED
+
+
+# --- A message ------------------------------------------------------------------------------------------------------
+
+
+def test_a_pipelined_message() -> None:
+    talk = ready()
+    assert talk.send() == (
+        b"MAIL FROM:<ann@xx.example> SIZE=9\r\nRCPT TO:<bob@yy.example>\r\nRCPT TO:<eve@yy.example>\r\nDATA\r\n"
+    )
+    assert talk.hear(b"250 ok\r\n250 ok\r\n550 5.1.1 who\r\n") == b""
+    assert talk.hear(b"354 go\r\n") == b"..Hi\r\nfolks\r\n.\r\n"
+    assert talk.machine.phase is Phase.FINAL
+    talk.hear(b"250 2.6.0 taken\r\n")
+    assert talk.outcomes == {
+        BOB: Outcome(State.DELIVERED, "2.6.0", "250 2.6.0 taken", "mx.example"),
+        EVE: Outcome(State.FAILED, "5.1.1", "550 5.1.1 who", "mx.example"),
+    }
+
+
+def test_one_command_at_a_time_without_pipelining() -> None:
+    talk = ready(PLAIN)
+    assert talk.send() == b"MAIL FROM:<ann@xx.example>\r\n"
+    assert talk.hear(b"250 ok\r\n") == b"RCPT TO:<bob@yy.example>\r\n"
+    assert talk.hear(b"250 ok\r\n") == b"RCPT TO:<eve@yy.example>\r\n"
+    assert talk.hear(b"250 ok\r\n") == b"DATA\r\n"
+    assert talk.hear(b"354 go\r\n").endswith(b"\r\n.\r\n")
+    talk.hear(b"250 ok\r\n")
+    assert talk.states() == [State.DELIVERED] * 2
+
+
+@pytest.mark.parametrize("extensions", [FULL, PLAIN])
+@pytest.mark.parametrize(
+    ("replies", "states"),
+    [
+        (["550", "503", "503", "503"], "FF"),
+        (["450", "503", "503", "503"], "DD"),
+        (["550", "250", "250", "554"], "FF"),
+        (["250", "550", "450", "554"], "FD"),
+        (["250", "552", "552 5.2.2", "503"], "DF"),
+        (["250", "250", "550", "451"], "DF"),
+        (["250", "250", "250", "554"], "FF"),
+        (["250", "250", "250", "250"], "DD"),
+        (["250", "250", "250", "354", "451"], "DD"),
+        (["250", "250", "450", "354", "552"], "FD"),
+        (["250", "250", "250", "354", "354"], "DD"),
+    ],
+)
+def test_refusals(extensions: bytes, replies: list[str], states: str) -> None:
+    talk = ready(extensions)
+    talk.send()
+    for code in replies:
+        if isinstance(talk.events[-1], Finished):
+            break  # Without pipelining the rest is never asked for.
+        talk.hear(f"{code} x\r\n".encode())
+    names = {"F": State.FAILED, "D": State.DELAYED}
+    assert talk.states() == [names[letter] for letter in states]
+    assert not talk.machine.closing
+
+
+def test_a_server_that_takes_data_for_nobody_gets_an_empty_message() -> None:
+    talk = ready()
+    talk.send()
+    assert talk.hear(b"250 ok\r\n550 no\r\n550 no\r\n354 go\r\n") == b".\r\n"
+    talk.hear(b"250 thanks\r\n")
+    assert talk.states() == [State.FAILED] * 2
+
+
+def test_the_next_message_on_the_same_connection() -> None:
+    talk = ready()
+    for _ in range(2):
+        assert talk.send().startswith(b"MAIL")
+        talk.hear(b"250 a\r\n250 b\r\n250 c\r\n354 d\r\n250 e\r\n")
+    # After a transaction that was left open, RSET comes first.
+    talk.send()
+    talk.hear(b"250 a\r\n550 b\r\n550 c\r\n503 d\r\n")
+    assert talk.send().startswith(b"RSET\r\nMAIL")
+    talk.hear(b"250 r\r\n250 a\r\n250 b\r\n250 c\r\n354 d\r\n250 e\r\n")
+    assert talk.states() == [State.DELIVERED] * 2
+    assert talk.send().startswith(b"MAIL")
+
+
+def test_a_refused_rset_ends_the_session() -> None:
+    talk = ready()
+    talk.send()
+    talk.hear(b"250 a\r\n550 b\r\n550 c\r\n503 d\r\n")
+    talk.send()
+    talk.hear(b"500 what\r\n")
+    assert talk.states() == [State.DELAYED] * 2
+    assert talk.machine.closing
+
+
+@pytest.mark.parametrize(
+    ("message", "extensions", "status"),
+    [
+        (attrs.evolve(MESSAGE, size=1001), FULL, "5.3.4"),
+        (attrs.evolve(MESSAGE, envelope=Envelope(ANN, "8BITMIME")), PLAIN, "5.6.3"),
+        (attrs.evolve(MESSAGE, envelope=Envelope(ANN, smtputf8=True)), PLAIN, "5.6.7"),
+        (attrs.evolve(MESSAGE, envelope=Envelope(UTF8)), FULL, "5.6.7"),
+        (attrs.evolve(MESSAGE, recipients=(UTF8, UTF8)), FULL, "5.6.7"),
+        (attrs.evolve(MESSAGE, recipients=(Address("a\r\nDATA", "yy.example"),)), FULL, "5.6.7"),
+    ],
+)
+def test_what_a_server_cannot_take_is_failed_not_mangled(
+    message: OutgoingMessage, extensions: bytes, status: str
+) -> None:
+    talk = ready(extensions)
+    assert talk.send(message) == b""
+    assert {(outcome.state, outcome.status) for outcome in talk.outcomes.values()} == {(State.FAILED, status)}
+    assert talk.send().startswith(b"MAIL")
+
+
+def test_parameters_and_addresses() -> None:
+    talk = ready()
+    utf8 = OutgoingMessage(Envelope(None, "8BITMIME", smtputf8=True), (UTF8, Address("a b", "yy.example")), 5)
+    octets = talk.send(utf8)
+    assert octets == (
+        b"MAIL FROM:<> SIZE=5 BODY=8BITMIME SMTPUTF8\r\n"
+        b'RCPT TO:<\xc3\xbc@yy.example>\r\nRCPT TO:<"a b"@yy.example>\r\nDATA\r\n'
+    )
+
+
+def test_a_domain_with_u_labels_is_sent_with_a_labels() -> None:
+    talk = ready()
+    octets = talk.send(attrs.evolve(MESSAGE, recipients=(Address("bob", "b\u00fccher.example"), UTF8)))
+    assert b"RCPT TO:<bob@xn--bcher-kva.example>\r\nDATA\r\n" in octets
+
+
+# --- The connection ends --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("heard", [0, 1, 2, 3, 4])
+def test_a_lost_connection_delays_what_is_open(heard: int) -> None:
+    talk = ready()
+    talk.send()
+    replies = [b"250 a\r\n", b"250 b\r\n", b"550 c\r\n", b"354 d\r\n"]
+    talk.hear(b"".join(replies[:heard]))
+    talk.machine.fail("4.4.2", "Connection lost")
+    talk.hear(b"")
+    assert talk.states() == [State.DELAYED, State.FAILED if heard > 2 else State.DELAYED]
+    assert talk.machine.closing
+    assert talk.machine.phase is Phase.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("octets", "states"),
+    [
+        (b"421 4.3.2 bye\r\n", [State.DELAYED] * 2),
+        (b"250 a\r\n421 bye\r\n", [State.DELAYED] * 2),
+        (b"250 a\r\n250 b\r\n250 c\r\n354 d\r\n421 bye\r\n", [State.DELAYED] * 2),
+        (b"250 a\r\n250 b\r\n250 c\r\nwhat\r\n", [State.DELAYED] * 2),
+        (b"250 a\r\n250 b\r\n550 c\r\n354 d\r\nwhat\r\n", [State.DELAYED, State.FAILED]),
+    ],
+)
+def test_servers_that_break_off(octets: bytes, states: list[State]) -> None:
+    talk = ready()
+    talk.send()
+    talk.hear(octets)
+    assert talk.states() == states
+    assert talk.machine.closing
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [(b"552 too big\r\n", State.FAILED), (b"452 full\r\n", State.DELAYED), (b"250 ok\r\n", State.DELAYED)],
+)
+def test_a_verdict_in_the_middle_of_the_message(answer: bytes, state: State) -> None:
+    machine = SmtpClient(SETTINGS)
+    machine.receive_data(FULL)
+    assert machine.next_event() == Ready()
+    machine.send(MESSAGE)
+    machine.receive_data(b"250 a\r\n250 b\r\n250 c\r\n354 d\r\n")
+    assert machine.next_event() == SendBody()
+    machine.send_body(b"half")
+    machine.receive_data(answer)
+    event = machine.next_event()
+    assert isinstance(event, Finished)
+    assert {outcome.state for outcome in event.outcomes.values()} == {state}
+    assert machine.closing
+    machine.data_to_send()
+    machine.end_body()
+    assert machine.data_to_send() == b""
+
+
+@pytest.mark.parametrize("octets", [b"421 idle\r\n", b"250 what\r\n", b"x" * 3000 + b"\r\n"])
+def test_an_idle_session_that_ends(octets: bytes) -> None:
+    talk = ready()
+    talk.hear(octets)
+    assert talk.events == [Ready()]
+    assert talk.machine.closing
+    with pytest.raises(RuntimeError):
+        talk.machine.send(MESSAGE)
+
+
+# --- LMTP -----------------------------------------------------------------------------------------------------------
+
+LMTP = attrs.evolve(SETTINGS, lmtp=True)
+
+
+def test_lmtp_has_an_outcome_for_each_recipient() -> None:
+    talk = Talk(LMTP)
+    assert talk.hear(b"220 mx\r\n") == b"LHLO hub.example\r\n"
+    talk.hear(FULL[8:])
+    talk.send(attrs.evolve(MESSAGE, recipients=(ANN, BOB, EVE)))
+    talk.hear(b"250 m\r\n250 a\r\n550 b\r\n250 c\r\n354 go\r\n")
+    talk.hear(b"250 2.0.0 stored\r\n")
+    assert talk.machine.phase is Phase.FINAL
+    talk.hear(b"452 4.2.2 full\r\n")
+    assert talk.states() == [State.DELIVERED, State.FAILED, State.DELAYED]
+    assert talk.send().startswith(b"MAIL")
+
+
+def test_lmtp_lost_between_the_replies() -> None:
+    talk = ready(FULL, LMTP)
+    talk.send()
+    talk.hear(b"250 m\r\n250 a\r\n250 b\r\n354 go\r\n250 stored\r\n421 bye\r\n")
+    assert talk.states() == [State.DELIVERED, State.DELAYED]
+
+
+# --- Both machines --------------------------------------------------------------------------------------------------
+
+
+def exchange(client: SmtpClientSettings, server: SmtpSettings, message: OutgoingMessage, sizes: list[int]) -> Talk:
+    """Let the two machines talk, the octets cut into pieces of these sizes; everyone but EVE is accepted."""
+    talk, peer = Talk(client), SmtpServer(server)
+    peer.greet()
+    upward, downward, begun = b"", b"", False
+    for turn in range(10_000):
+        size = sizes[turn % len(sizes)]
+        downward += peer.data_to_send()
+        upward += talk.hear(downward[:size])
+        downward = downward[size:]
+        if talk.events and isinstance(talk.events[-1], Ready) and not begun:
+            begun = True
+            upward += talk.send(message)
+        if talk.events and isinstance(talk.events[-1], Finished):
+            return talk
+        peer.receive_data(upward[:size])
+        upward = upward[size:]
+        while (event := peer.next_event()) is not None:
+            if event == server_events.Recipient(EVE):
+                peer.refuse(reply(550, "5.1.1", "No such user here"))
+            elif not isinstance(event, server_events.BodyChunk):
+                peer.accept()
+    raise AssertionError("the machines never came to an end")
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.booleans(),
+    st.lists(st.sampled_from([ANN, BOB, EVE, Address("x y", "zz.example")]), min_size=1, max_size=5),
+    st.lists(st.integers(1, 60), min_size=1, max_size=10),
+)
+def test_client_and_server_agree(lmtp: bool, recipients: list[Address], sizes: list[int]) -> None:
+    talk = exchange(
+        attrs.evolve(SETTINGS, lmtp=lmtp),
+        SmtpSettings("mx.example", "mx.example", lmtp=lmtp),
+        OutgoingMessage(Envelope(ANN), tuple(recipients), len(BODY)),
+        sizes,
+    )
+    assert set(talk.outcomes) == set(recipients)
+    for recipient, outcome in talk.outcomes.items():
+        assert outcome.state is (State.FAILED if recipient == EVE else State.DELIVERED)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(
+        st.one_of(st.binary(max_size=30), st.sampled_from([FULL, b"250 x\r\n", b"354 x\r\n", b"550 x\r\n"])),
+        max_size=15,
+    )
+)
+def test_random_servers_never_get_a_message_lost_or_raise(pieces: list[bytes]) -> None:
+    talk = Talk()
+    for piece in pieces:
+        talk.hear(piece)
+        if talk.machine.phase is Phase.READY and not talk.machine.closing:
+            talk.send()
+    talk.machine.fail("4.4.2", "Connection lost")
+    talk.hear(b"")
+    for event in talk.events:
+        if isinstance(event, Finished):
+            assert set(event.outcomes) == {BOB, EVE}
