@@ -1,0 +1,195 @@
+"""FETCH responses (RFC 3501 7.4.2) out of index rows, digests and, where it must be, the message's octets.
+
+Nothing is read here: a response is a list of pieces, octets to send and spans of the message to be sent between them,
+so that a section of many megabytes is never held in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import attrs
+
+from mailhub.message import dates, header, mime
+from mailhub.message.digest import USUAL_FIELDS, Digest
+from mailhub.message.record import Entry
+from mailhub.message.section import locate
+from mailhub.message.structure import without_extensions
+from mailhub.wire.imap.commands import FetchAttribute, FetchItem, Section
+from mailhub.wire.imap.view import Row
+
+
+@attrs.frozen
+class Span:
+    """Octets of the message, from `start` on."""
+
+    start: int
+    length: int
+
+    def part(self, offset: int, count: int) -> Span:
+        """The octets that a partial fetch wants of it; none beyond its end."""
+        offset = min(offset, self.length)
+        return Span(self.start + offset, min(count, self.length - offset))
+
+
+Piece = bytes | Span
+Headers = Mapping[Span, bytes]
+
+_NOTHING = Span(0, 0)
+
+
+def _internal_date(row: Row, digest: Digest | None) -> bytes:
+    return b'INTERNALDATE "%b"' % dates.format_imap(row[1].internal_date).encode()
+
+
+def _from_digest(render: Callable[[Digest], bytes]) -> Callable[[Row, Digest | None], bytes]:
+    def item(row: Row, digest: Digest | None) -> bytes:
+        assert digest is not None
+        return render(digest)
+
+    return item
+
+
+_RENDER: dict[FetchAttribute, Callable[[Row, Digest | None], bytes]] = {
+    FetchAttribute.FLAGS: lambda row, digest: b"FLAGS " + row[2],
+    FetchAttribute.UID: lambda row, digest: b"UID %d" % row[1].uid,
+    FetchAttribute.INTERNALDATE: _internal_date,
+    FetchAttribute.RFC822_SIZE: lambda row, digest: b"RFC822.SIZE %d" % row[1].size,
+    FetchAttribute.ENVELOPE: _from_digest(lambda digest: b"ENVELOPE " + digest.envelope),
+    FetchAttribute.BODYSTRUCTURE: _from_digest(lambda digest: b"BODYSTRUCTURE " + digest.bodystructure),
+    FetchAttribute.BODY: _from_digest(lambda digest: b"BODY " + without_extensions(digest.bodystructure)),
+}
+_DIGEST_ATTRIBUTES = {FetchAttribute.ENVELOPE, FetchAttribute.BODYSTRUCTURE, FetchAttribute.BODY}
+
+
+class Plan:
+    """What one FETCH asks for, and what it takes to answer."""
+
+    def __init__(self, items: Sequence[FetchItem]) -> None:
+        self.attributes = tuple(item for item in items if isinstance(item, FetchAttribute))
+        self.sections = tuple(item for item in items if isinstance(item, Section))
+        self.needs_digest = bool(_DIGEST_ATTRIBUTES.intersection(self.attributes)) or any(
+            section.path or section.text for section in self.sections
+        )
+        self.sets_seen = any(not section.peek for section in self.sections)
+        self.tells_flags = FetchAttribute.FLAGS in self.attributes
+        self._renders = [_RENDER[attribute] for attribute in self.attributes]
+
+    def lines(self, rows: Iterable[Row], digests: Mapping[int, Digest]) -> bytes:
+        """The complete responses for several messages; for plans without sections."""
+        if len(self.attributes) <= 2 and self.tells_flags:
+            if FetchAttribute.UID in self.attributes:
+                return b"".join(
+                    [b"* %d FETCH (UID %d FLAGS %b)\r\n" % (n, entry.uid, flags) for n, entry, flags in rows]
+                )
+            if len(self.attributes) == 1:
+                return b"".join([b"* %d FETCH (FLAGS %b)\r\n" % (number, flags) for number, _, flags in rows])
+        if len(self._renders) == 1:
+            (render,) = self._renders
+            return b"".join([b"* %d FETCH (%b)\r\n" % (row[0], render(row, digests.get(row[1].uid))) for row in rows])
+        return b"".join([self._line(row, digests.get(row[1].uid)) for row in rows])
+
+    def _line(self, row: Row, digest: Digest | None) -> bytes:
+        return b"* %d FETCH (%b)\r\n" % (row[0], b" ".join([render(row, digest) for render in self._renders]))
+
+    def answer(self, row: Row, digest: Digest | None, *, seen_now: bool = False) -> Answer:
+        """The response for one message, for plans with sections. `seen_now`: \\Seen was just set, so tell the flags."""
+        words = [render(row, digest) for render in self._renders]
+        if seen_now and not self.tells_flags:
+            words.append(b"FLAGS " + row[2])
+        return Answer(row, words, [_Value(section, row[1], digest) for section in self.sections])
+
+
+class Answer:
+    """The response for one message. Read `needed` from the message, then `pieces` can be had."""
+
+    def __init__(self, row: Row, words: list[bytes], values: list[_Value]) -> None:
+        self._row = row
+        self._words = words
+        self._values = values
+
+    @property
+    def reads(self) -> bool:
+        """Whether any octets of the message are wanted."""
+        return any(value.reads for value in self._values)
+
+    @property
+    def needed(self) -> set[Span]:
+        """Headers out of which single fields are wanted."""
+        return {value.source for value in self._values if value.source is not None}
+
+    def pieces(self, headers: Headers) -> list[Piece]:
+        """The whole response. `headers`: the octets of `needed`."""
+        joined: list[Piece] = []
+        pending = b"* %d FETCH (%b" % (self._row[0], b" ".join(self._words))
+        between = b" " if self._words else b""
+        for value in self._values:
+            pending += between + value.section.label + b" "
+            content = value.content(headers)
+            if isinstance(content, Span):
+                joined += [pending + b"{%d}\r\n" % content.length, content]
+                pending = b""
+            else:
+                pending += content
+            between = b" "
+        joined.append(pending + b")\r\n")
+        return joined
+
+
+class _Value:
+    """The value of one section of one message.
+
+    `span` is where it stands, None if there is no such part; `source` is a header that must be read and filtered.
+    """
+
+    def __init__(self, section: Section, entry: Entry, digest: Digest | None) -> None:
+        self.section = section
+        self._fields: bytes | None = None
+        self.source: Span | None = None
+        self._span = _locate(section, entry, digest)
+        if section.text.startswith("HEADER.FIELDS") and self._span is not None:
+            if digest is not None and _in_digest(section):
+                self._fields = digest.fields
+            else:
+                self.source = self._span.part(0, header.HEADER_LIMIT)
+
+    @property
+    def reads(self) -> bool:
+        return self._span is not None and self._fields is None
+
+    def content(self, headers: Headers) -> Piece:
+        if self._span is None:
+            return b"NIL"
+        octets = self._fields if self.source is None else headers[self.source]
+        if octets is not None:
+            return self._filtered(octets)
+        span = self._span.part(*self.section.partial) if self.section.partial else self._span
+        return span if span.length else b'""'
+
+    def _filtered(self, octets: bytes) -> bytes:
+        choose = header.omit if self.section.text == "HEADER.FIELDS.NOT" else header.select
+        chosen = choose(octets, frozenset(self.section.fields))
+        if self.section.partial is not None:
+            offset, count = self.section.partial
+            chosen = chosen[offset : offset + count]
+        return b"{%d}\r\n%b" % (len(chosen), chosen) if chosen else b'""'
+
+
+def _in_digest(section: Section) -> bool:
+    """Whether the digest's own copy of the usual fields has all that is asked for."""
+    return not section.path and section.text == "HEADER.FIELDS" and USUAL_FIELDS.issuperset(section.fields)
+
+
+def _locate(section: Section, entry: Entry, digest: Digest | None) -> Span | None:
+    if not section.path and not section.text:
+        return Span(0, entry.size)
+    assert digest is not None
+    if not section.path and section.text == "TEXT":
+        return Span(digest.header_size, entry.size - digest.header_size)
+    if not section.path:
+        return Span(0, digest.header_size)
+    text = section.text
+    if text == "HEADER.FIELDS" or text == "HEADER.FIELDS.NOT":
+        text = "HEADER"
+    found = locate(mime.decode(digest.parts), section.path, text)
+    return None if found is None else Span(found[0], found[1] - found[0])

@@ -1,0 +1,392 @@
+"""Whether a message matches a SEARCH (RFC 3501 6.4.4), asked with as little of the message as will do.
+
+A key is tried on the index row first, then with the digest, then with the header, then with the body. At each step the
+answer may be "not known yet" (None); only then is the next, dearer thing fetched. Texts are compared as RFC 3501
+asks, decoded and without regard to case; parts that are neither text nor message are not looked into.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime
+from enum import IntEnum
+
+import attrs
+
+from mailhub.message import dates, mime
+from mailhub.message.charset import incremental_decoder
+from mailhub.message.digest import USUAL_FIELDS, Digest
+from mailhub.message.encoded_word import decode_base64, decode_words
+from mailhub.message.header import Header, raw_fields, unfold
+from mailhub.message.record import Entry
+from mailhub.message.text import fold
+from mailhub.wire.imap import commands
+from mailhub.wire.imap.commands import DateRelation, SearchKey
+from mailhub.wire.imap.sets import Ranges
+
+DAY = 86400  # seconds
+_EPOCH = date(1970, 1, 1).toordinal()
+_CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?")
+
+
+class Source(IntEnum):
+    """What a key must know of a message, in the order of cost."""
+
+    ROW = 0
+    DIGEST = 1
+    HEADER = 2
+    BODY = 3
+
+
+class Candidate:
+    """One message under examination. Its sources are filled in one after the other as they are asked for."""
+
+    __slots__ = (
+        "_fields",
+        "_folded",
+        "_header",
+        "_header_text",
+        "_raw",
+        "digest",
+        "entry",
+        "found",
+        "number",
+        "recent",
+    )
+
+    def __init__(self, number: int, entry: Entry, recent: bool) -> None:
+        self.number = number
+        self.entry = entry
+        self.recent = recent
+        self.digest: Digest | None = None
+        self.found: set[str] | None = None
+        self._fields: Header | None = None
+        self._header: Header | None = None
+        self._raw: bytes | None = None
+        self._folded: dict[str, str] = {}
+        self._header_text: str | None = None
+
+    def has_header(self, octets: bytes) -> None:
+        """The header has been read."""
+        self._raw = octets
+        self._header = Header(octets)
+
+    def field(self, name: str) -> tuple[bool, bytes | None]:
+        """Whether it is known what the fields of this name say, and if so, that (None without such a field)."""
+        octets = name.encode()
+        if self._header is not None:
+            return True, self._header.joined(octets)
+        if self.digest is None or octets not in USUAL_FIELDS:
+            return False, None
+        if self._fields is None:
+            self._fields = Header(self.digest.fields)
+        return True, self._fields.joined(octets)
+
+    def folded(self, name: str, value: bytes) -> str:
+        """What `field` gave, decoded and folded; kept, since a search may ask many times."""
+        if name not in self._folded:
+            self._folded[name] = _fold_field(value)
+        return self._folded[name]
+
+    def header_text(self) -> str | None:
+        """The whole header as folded text, None before it has been read."""
+        if self._raw is not None and self._header_text is None:
+            self._header_text = "\n".join(_fold_field(unfold(field)) for name, field in raw_fields(self._raw) if name)
+        return self._header_text
+
+
+def _fold_field(value: bytes) -> str:
+    """Encoded words are found both decoded and as they stand."""
+    text = fold(decode_words(value))
+    return f"{text}\n{fold(value.decode('latin-1'))}" if b"=?" in value else text
+
+
+Test = Callable[[Candidate], bool | None]
+
+
+class Query:
+    """A search key made ready for one mailbox of `count` messages, the last of which has the UID `last_uid`.
+
+    `source` is the dearest thing it may need; `texts` are what the body is searched for, folded; `weight` is the
+    number of tests a message may have to stand.
+    """
+
+    def __init__(self, key: SearchKey, count: int, last_uid: int) -> None:
+        self._count = count
+        self._last_uid = last_uid
+        self.texts: set[str] = set()
+        self.weight = 0
+        self.source, self._test = self._compile(key)
+
+    def check(self, candidate: Candidate) -> bool | None:
+        """Whether the message matches; None if that takes a source it does not have yet."""
+        return self._test(candidate)
+
+    def _compile(self, key: SearchKey) -> tuple[Source, Test]:
+        """The parser bounds the depth of keys (`search_keys.DEPTH_LIMIT`), and so the depth of calls here."""
+        self.weight += 1
+        match key:
+            case commands.And(keys):
+                return self._combine(keys, _all_of)
+            case commands.Or(keys):
+                return self._combine(keys, _any_of)
+            case commands.Not(inner):
+                source, test = self._compile(inner)
+                return source, _not(test)
+            case commands.HeaderContains(name, text):
+                usual = name.encode() in USUAL_FIELDS
+                return (Source.DIGEST if usual else Source.HEADER), _field_contains(name, fold(text))
+            case commands.BodyContains(text):
+                self.texts.add(fold(text))
+                return Source.BODY, _body_contains(fold(text))
+            case commands.TextContains(text):
+                self.texts.add(fold(text))
+                return Source.BODY, _text_contains(fold(text))
+            case commands.SentDateIs(relation, day):
+                return Source.DIGEST, _sent_on(relation, day)
+            case commands.NumberIn(numbers):
+                member = _member(numbers.resolve(self._count))
+                return Source.ROW, lambda candidate: member(candidate.number)
+            case commands.UidIn(uids):
+                member = _member(uids.resolve(self._last_uid))
+                return Source.ROW, lambda candidate: member(candidate.entry.uid)
+            case _:
+                return Source.ROW, _of_row(key)
+
+    def _combine(self, keys: Iterable[SearchKey], make: Callable[[list[Test]], Test]) -> tuple[Source, Test]:
+        compiled = sorted((self._compile(key) for key in keys), key=lambda pair: pair[0])
+        return compiled[-1][0], make([test for _, test in compiled])
+
+
+def _all_of(tests: list[Test]) -> Test:
+    def test(candidate: Candidate) -> bool | None:
+        known = True
+        for each in tests:
+            answer = each(candidate)
+            if answer is False:
+                return False
+            known = known and answer is not None
+        return True if known else None
+
+    return test
+
+
+def _any_of(tests: list[Test]) -> Test:
+    def test(candidate: Candidate) -> bool | None:
+        known = True
+        for each in tests:
+            answer = each(candidate)
+            if answer:
+                return True
+            known = known and answer is not None
+        return False if known else None
+
+    return test
+
+
+def _not(inner: Test) -> Test:
+    def test(candidate: Candidate) -> bool | None:
+        answer = inner(candidate)
+        return None if answer is None else not answer
+
+    return test
+
+
+def _of_row(key: SearchKey) -> Test:
+    match key:
+        case commands.HasFlag(flag):
+            return lambda candidate: flag in candidate.entry.flags
+        case commands.IsRecent():
+            return lambda candidate: candidate.recent
+        case commands.Larger(size):
+            return lambda candidate: candidate.entry.size > size
+        case commands.Smaller(size):
+            return lambda candidate: candidate.entry.size < size
+        case commands.InternalDateIs(relation, day):
+            first = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+            relate = _relation(relation, first, first + DAY)
+            return lambda candidate: relate(candidate.entry.internal_date)
+        case _:
+            assert isinstance(key, commands.All)
+            return lambda candidate: True
+
+
+def _relation(relation: DateRelation, first: int, next_: int) -> Callable[[int], bool]:
+    if relation is DateRelation.BEFORE:
+        return lambda value: value < first
+    if relation is DateRelation.SINCE:
+        return lambda value: value >= first
+    return lambda value: first <= value < next_
+
+
+def _member(ranges: Ranges) -> Callable[[int], bool]:
+    if len(ranges) == 1:
+        ((low, high),) = ranges
+        return lambda number: low <= number <= high
+    starts = [low for low, _ in ranges]
+
+    def member(number: int) -> bool:
+        index = bisect_right(starts, number) - 1
+        return index >= 0 and number <= ranges[index][1]
+
+    return member
+
+
+def _field_contains(name: str, text: str) -> Test:
+    def test(candidate: Candidate) -> bool | None:
+        known, value = candidate.field(name)
+        if not known:
+            return None
+        return value is not None and text in candidate.folded(name, value)
+
+    return test
+
+
+def _body_contains(text: str) -> Test:
+    def test(candidate: Candidate) -> bool | None:
+        return None if candidate.found is None else text in candidate.found
+
+    return test
+
+
+def _text_contains(text: str) -> Test:
+    def test(candidate: Candidate) -> bool | None:
+        header = candidate.header_text()
+        if header is not None and text in header:
+            return True
+        return None if candidate.found is None else text in candidate.found
+
+    return test
+
+
+def _sent_on(relation: DateRelation, day: date) -> Test:
+    relate = _relation(relation, day.toordinal(), day.toordinal() + 1)
+
+    def test(candidate: Candidate) -> bool | None:
+        known, value = candidate.field("date")
+        if not known:
+            return None
+        sent = None if value is None else _day_as_written(value)
+        return sent is not None and relate(sent)
+
+    return test
+
+
+def _day_as_written(value: bytes) -> int | None:
+    """The ordinal of the day in a Date field: without its zone the date reads as if it were UTC."""
+    text = value.decode("ascii", "replace")
+    clock = _CLOCK.search(text)
+    instant = dates.parse_date(text[: clock.end()]) if clock else None
+    if instant is None:
+        instant = dates.parse_date(text)
+    return None if instant is None else instant // DAY + _EPOCH
+
+
+# --- the body --------------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Stretch:
+    """Octets [start, end) of the message that are text once decoded by `encoding` and `charset`.
+
+    `is_header`: the header of a message or part inside.
+    """
+
+    start: int
+    end: int
+    encoding: str = ""
+    charset: str = ""
+    is_header: bool = False
+
+
+def stretches(digest: Digest) -> list[Stretch]:
+    """What BODY and TEXT look into besides the message's own header, in the order of the message."""
+    found = []
+    for index, part in enumerate(mime.decode(digest.parts)):
+        if index and part.body > part.start:
+            found.append(Stretch(part.start, part.body, is_header=True))
+        if part.type.startswith("text/") and part.end > part.body:
+            found.append(Stretch(part.body, part.end, part.encoding, part.charset))
+    return found
+
+
+class Finder:
+    """Looks for several texts at once in text that comes in pieces."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        """`texts` are folded."""
+        self.found: set[str] = {text for text in texts if not text}
+        self._wanted = [text for text in texts if text]
+        self._overlap = max((len(text) for text in self._wanted), default=1) - 1
+        self._tail = ""
+
+    @property
+    def done(self) -> bool:
+        """Everything has been found."""
+        return not self._wanted
+
+    def feed(self, text: str) -> None:
+        """The next piece of the current stretch, not yet folded."""
+        folded = self._tail + fold(text)
+        self.found.update(wanted for wanted in self._wanted if wanted in folded)
+        self._wanted = [wanted for wanted in self._wanted if wanted not in self.found]
+        self._tail = folded[-self._overlap :] if self._overlap else ""
+
+    def end(self) -> None:
+        """The next piece belongs to another stretch."""
+        self._tail = ""
+
+
+class StretchDecoder:
+    """The octets of one stretch to text, block by block; mistakes in either encoding are passed over."""
+
+    def __init__(self, stretch: Stretch) -> None:
+        self._header = stretch.is_header
+        self._undo = {"base64": self._base64, "quoted-printable": self._quoted_printable}.get(stretch.encoding)
+        self._text = incremental_decoder(stretch.charset)
+        self._rest = b""
+        self._ended = False
+
+    def feed(self, block: bytes, *, final: bool) -> str:
+        """The text of the next octets; `final` with the last ones."""
+        if self._header:
+            return self._fields(block, final)
+        octets = self._undo(block, final) if self._undo else block
+        return self._text.decode(octets, final)
+
+    def _fields(self, block: bytes, final: bool) -> str:
+        """Lines of a header, cut where a field may end."""
+        block = self._rest + block
+        cut = len(block) if final else block.rfind(b"\n") + 1 or len(block)
+        self._rest = block[cut:]
+        return "\n".join(decode_words(field) for field in _FIELD_END.split(_FOLD.sub(b"", block[:cut])))
+
+    def _base64(self, block: bytes, final: bool) -> bytes:
+        """Up to the first padding: what follows it belongs to nothing."""
+        if self._ended:
+            return b""
+        block = self._rest + block.translate(None, _NOT_BASE64)
+        self._ended = final or b"=" in block
+        if self._ended:
+            return decode_base64(block)
+        whole = len(block) // 4 * 4
+        self._rest = block[whole:]
+        return binascii.a2b_base64(block[:whole])
+
+    def _quoted_printable(self, block: bytes, final: bool) -> bytes:
+        """Whole lines; one that is longer than a block is cut before an escape."""
+        block = self._rest + block
+        cut = len(block) if final else block.rfind(b"\n") + 1
+        if not cut:
+            escape = block.rfind(b"=", -3)
+            cut = len(block) if escape < 0 else escape
+        self._rest = block[cut:]
+        return binascii.a2b_qp(block[:cut])
+
+
+_FOLD = re.compile(rb"\r?\n(?=[ \t])")
+_FIELD_END = re.compile(rb"\r?\n")
+_NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="))

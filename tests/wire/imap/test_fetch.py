@@ -1,0 +1,196 @@
+"""FETCH responses, rendered from real messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from mailhub.message.digest import Digest, digest
+from mailhub.message.flags import render
+from mailhub.message.record import Entry
+from mailhub.wire.imap import grammar
+from mailhub.wire.imap.commands import Fetch, FetchAttribute, FetchItem
+from mailhub.wire.imap.fetch import Plan, Span
+from mailhub.wire.imap.tokens import Tokens
+from mailhub.wire.imap.view import Row
+
+HEADER = (
+    b"From: Anne <a@xx.example>\r\n"
+    b"X-Odd: one\r\n"
+    b"To: b@yy.example,\r\n c@yy.example\r\n"
+    b"Subject: Hello\r\n"
+    b"MIME-Version: 1.0\r\n"
+    b"Content-Type: multipart/mixed; boundary=B\r\n"
+    b"\r\n"
+)
+INNER = b"From: d@zz.example\r\nX-Inner: yes\r\nSubject: Inside\r\n\r\nInner text\r\n"
+BODY = (
+    b"--B\r\nContent-Type: text/plain\r\nContent-ID: <1@xx>\r\n\r\nFirst part\r\n"
+    b"--B\r\nContent-Type: message/rfc822\r\n\r\n" + INNER + b"\r\n--B--\r\n"
+)
+MESSAGE = HEADER + BODY
+PLAIN = b"Subject: Plain\r\n\r\nJust text\r\n"
+
+
+def items(text: bytes) -> tuple[FetchItem, ...]:
+    tokens = Tokens(b"FETCH 1 " + text)
+    name = grammar.read_name(tokens)
+    command = grammar.read_arguments("a", name, tokens)
+    assert isinstance(command, Fetch)
+    return command.items
+
+
+def row(octets: bytes, *flags: str, number: int = 1, uid: int = 7) -> Row:
+    entry = Entry(uid, frozenset(flags), 1, len(octets), 1_000_000_000)
+    return number, entry, render(entry.flags)
+
+
+def response(text: bytes, octets: bytes = MESSAGE, *flags: str, seen_now: bool = False) -> bytes:
+    """The whole response as the session would send it."""
+    plan = Plan(items(text))
+    found = digest(octets) if plan.needs_digest else None
+    if not plan.sections:
+        return plan.lines([row(octets, *flags)], {7: found} if found else {})
+    answer = plan.answer(row(octets, *flags), found, seen_now=seen_now)
+    headers = {span: cut(octets, span) for span in answer.needed}
+    if not answer.reads:
+        assert all(isinstance(piece, bytes) for piece in answer.pieces(headers))
+    return b"".join(cut(octets, piece) if isinstance(piece, Span) else piece for piece in answer.pieces(headers))
+
+
+def cut(octets: bytes, span: Span) -> bytes:
+    assert span.start + span.length <= len(octets)
+    return octets[span.start : span.start + span.length]
+
+
+def literal(octets: bytes) -> bytes:
+    return b"{%d}\r\n%b" % (len(octets), octets)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered"),
+    [
+        (b"FLAGS", b"FLAGS (\\Seen)"),
+        (b"UID", b"UID 7"),
+        (b"(FLAGS UID)", b"UID 7 FLAGS (\\Seen)"),
+        (b"RFC822.SIZE", b"RFC822.SIZE %d" % len(PLAIN)),
+        (b"INTERNALDATE", b'INTERNALDATE " 9-Sep-2001 01:46:40 +0000"'),
+        (b"(UID FLAGS RFC822.SIZE)", b"UID 7 FLAGS (\\Seen) RFC822.SIZE %d" % len(PLAIN)),
+        (b"ENVELOPE", b'ENVELOPE (NIL "Plain" NIL NIL NIL NIL NIL NIL NIL NIL)'),
+        (b"BODY", b'BODY ("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 11 1)'),
+        (
+            b"BODYSTRUCTURE",
+            b'BODYSTRUCTURE ("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 11 1 NIL NIL NIL NIL)',
+        ),
+    ],
+)
+def test_items_without_octets(asked: bytes, answered: bytes) -> None:
+    expected = b"* 1 FETCH (" + answered + b")\r\n"
+    assert response(asked, PLAIN, "\\Seen").lower() == expected.lower()
+
+
+@pytest.mark.parametrize(
+    ("label", "value"),
+    [
+        (b"BODY[]", MESSAGE),
+        (b"BODY[HEADER]", HEADER),
+        (b"BODY[TEXT]", BODY),
+        (b"RFC822", MESSAGE),
+        (b"RFC822.HEADER", HEADER),
+        (b"RFC822.TEXT", BODY),
+        (b"BODY[1]", b"First part"),
+        (b"BODY[1.MIME]", b"Content-Type: text/plain\r\nContent-ID: <1@xx>\r\n\r\n"),
+        (b"BODY[2]", INNER),
+        (b"BODY[2.HEADER]", b"From: d@zz.example\r\nX-Inner: yes\r\nSubject: Inside\r\n\r\n"),
+        (b"BODY[2.TEXT]", b"Inner text\r\n"),
+        (b"BODY[2.1]", b"Inner text\r\n"),
+        (b"BODY[HEADER.FIELDS (SUBJECT FROM)]", b"From: Anne <a@xx.example>\r\nSubject: Hello\r\n\r\n"),
+        (b"BODY[HEADER.FIELDS (TO)]", b"To: b@yy.example,\r\n c@yy.example\r\n\r\n"),
+        (b"BODY[HEADER.FIELDS (X-ODD SUBJECT)]", b"X-Odd: one\r\nSubject: Hello\r\n\r\n"),
+        (b"BODY[HEADER.FIELDS (X-NONE)]", b"\r\n"),
+        (
+            b"BODY[HEADER.FIELDS.NOT (TO MIME-VERSION CONTENT-TYPE)]",
+            b"From: Anne <a@xx.example>\r\nX-Odd: one\r\nSubject: Hello\r\n\r\n",
+        ),
+        (b"BODY[2.HEADER.FIELDS (X-INNER)]", b"X-Inner: yes\r\n\r\n"),
+        (b"BODY[2.HEADER.FIELDS.NOT (FROM SUBJECT)]", b"X-Inner: yes\r\n\r\n"),
+    ],
+)
+def test_sections(label: bytes, value: bytes) -> None:
+    assert response(label) == b"* 1 FETCH (" + label + b" " + literal(value) + b")\r\n"
+
+
+@pytest.mark.parametrize("label", [b"BODY[3]", b"BODY[1.2]", b"BODY[1.HEADER]", b"BODY[1.HEADER.FIELDS (TO)]"])
+def test_a_section_that_does_not_exist_is_nil(label: bytes) -> None:
+    assert response(label) == b"* 1 FETCH (" + label + b" NIL)\r\n"
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered"),
+    [
+        (b"BODY[TEXT]<0.4>", b"BODY[TEXT]<0> {4}\r\nJust"),
+        (b"BODY[TEXT]<5.100>", b"BODY[TEXT]<5> {6}\r\ntext\r\n"),
+        (b"BODY[TEXT]<11.1>", b'BODY[TEXT]<11> ""'),
+        (b"BODY[]<999999.1>", b'BODY[]<999999> ""'),
+        (b"BODY[HEADER.FIELDS (SUBJECT)]<9.5>", b"BODY[HEADER.FIELDS (SUBJECT)]<9> {5}\r\nPlain"),
+        (b"BODY[HEADER.FIELDS (SUBJECT)]<90.5>", b'BODY[HEADER.FIELDS (SUBJECT)]<90> ""'),
+    ],
+)
+def test_partials(asked: bytes, answered: bytes) -> None:
+    assert response(asked, PLAIN) == b"* 1 FETCH (" + answered + b")\r\n"
+
+
+def test_several_sections_and_items_in_one_response() -> None:
+    asked = b"(UID BODY.PEEK[1] BODY.PEEK[TEXT]<0.4>)"
+    assert response(asked, PLAIN) == (b"* 1 FETCH (UID 7 BODY[1] {11}\r\nJust text\r\n BODY[TEXT]<0> {4}\r\nJust)\r\n")
+
+
+def test_flags_are_told_with_the_section_that_set_them() -> None:
+    told = response(b"BODY[1]", PLAIN, "\\Seen", seen_now=True)
+    assert told.startswith(b"* 1 FETCH (FLAGS (\\Seen) BODY[1] {11}")
+    twice = response(b"(FLAGS BODY[1])", PLAIN, "\\Seen", seen_now=True)
+    assert twice.count(b"FLAGS") == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "sets_seen", "needs_digest"),
+    [
+        (b"FLAGS", False, False),
+        (b"(BODY ENVELOPE)", False, True),
+        (b"BODY[]", True, False),
+        (b"BODY.PEEK[]", False, False),
+        (b"RFC822.HEADER", False, True),
+        (b"RFC822.TEXT", True, True),
+        (b"(BODY.PEEK[1] BODY[2])", True, True),
+    ],
+)
+def test_what_a_plan_takes(asked: bytes, sets_seen: bool, needs_digest: bool) -> None:
+    plan = Plan(items(asked))
+    assert (plan.sets_seen, plan.needs_digest) == (sets_seen, needs_digest)
+
+
+def test_usual_fields_come_from_the_digest_alone() -> None:
+    plan = Plan(items(b"BODY.PEEK[HEADER.FIELDS (FROM DATE SUBJECT LIST-ID)]"))
+    assert not plan.answer(row(MESSAGE), digest(MESSAGE)).reads
+    plan = Plan(items(b"BODY.PEEK[HEADER.FIELDS (FROM X-MAILER)]"))
+    assert plan.answer(row(MESSAGE), digest(MESSAGE)).reads
+
+
+def test_a_big_section_stays_a_span() -> None:
+    octets = PLAIN + b"x" * 1_000_000
+    pieces = Plan(items(b"BODY.PEEK[TEXT]")).answer(row(octets), digest(octets)).pieces({})
+    assert pieces[1] == Span(18, len(octets) - 18)
+    assert sum(len(piece) for piece in pieces if isinstance(piece, bytes)) < 100
+
+
+def test_rows_of_many_messages_are_lines_in_order() -> None:
+    rows = [row(PLAIN, number=number, uid=number + 10) for number in (1, 2)]
+    plan = Plan([FetchAttribute.UID, FetchAttribute.ENVELOPE])
+    digests: dict[int, Digest] = {11: digest(PLAIN), 12: digest(MESSAGE)}
+    lines = plan.lines(rows, digests).split(b"\r\n")
+    assert starts(lines) == [b"* 1 FETCH (UID 11 ENVELOPE (", b"* 2 FETCH (UID 12 ENVELOPE ("]
+
+
+def starts(lines: Iterable[bytes]) -> list[bytes]:
+    return [line[:28] for line in lines if line]
