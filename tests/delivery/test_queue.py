@@ -1,0 +1,456 @@
+"""The runner on a real database: attempts, back-off, expiry, DSNs, bounds, stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from email import message_from_bytes
+from email.message import Message
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import attrs
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from zope.interface import implementer
+
+from mailhub.delivery.bounce import Bouncer
+from mailhub.delivery.queue import QueueRunner, RunnerLimits
+from mailhub.delivery.routing import AliasTable, standard_routing
+from mailhub.delivery.schedule import Schedule
+from mailhub.errors import StoreUnavailable, TemporaryError
+from mailhub.interfaces import (
+    Delivery,
+    Deposit,
+    Environment,
+    IDeliveryAgent,
+    Plan,
+    QueuedMessage,
+    Route,
+    Submission,
+)
+from mailhub.message.address import Address
+from mailhub.message.envelope import Envelope, Outcome
+from mailhub.store.settings import StoreSettings
+from mailhub.store.sqlite.database import Database
+from mailhub.testing.waiting import result_of
+from mailhub.threads import InlineThreads
+
+SENDER = Address("a", "xx.example")
+DOMAINS = frozenset({"xx.example"})
+MESSAGE = b"Return-Path: <a@xx.example>\r\nSubject: hello\r\n\r\nbody\r\n"
+DONE, LATER = Outcome.delivered("250 ok", remote="mx"), Outcome.delayed("450 busy", status="4.2.0", remote="mx")
+NO = Outcome.failed("550 no such user", status="5.1.1", remote="mx.yy.example")
+
+
+@implementer(IDeliveryAgent)
+class Scripted:
+    """An agent whose answers come from a list per recipient; the last one repeats. With `hold`, it waits first."""
+
+    def __init__(self, hold: bool = False, **answers: list[Any]) -> None:
+        self.answers = answers
+        self.calls: list[tuple[str, list[str]]] = []
+        self.bodies: list[bytes] = []
+        self.working = self.most = 0
+        self.stopped = False
+        self.hold = hold
+        self._waiting: list[Deferred[None]] = []
+
+    async def deliver(self, delivery: Delivery) -> Mapping[int, Outcome]:
+        self.calls.append((delivery.target, [row.route.recipient.local for row in delivery.recipients]))
+        self.bodies.append(await delivery.body.read())
+        self.working += 1
+        self.most = max(self.most, self.working)
+        try:
+            if self.hold:
+                waiter: Deferred[None] = Deferred()
+                self._waiting.append(waiter)
+                await waiter
+            return {row.id: self._answer(row.route.recipient.local) for row in delivery.recipients}
+        finally:
+            self.working -= 1
+
+    def release(self) -> None:
+        self.hold = False
+        for waiter in self._waiting:
+            if not waiter.called:
+                waiter.callback(None)
+
+    def _answer(self, name: str) -> Outcome:
+        script = self.answers.get(name, [DONE])
+        answer = script.pop(0) if len(script) > 1 else script[0]
+        if isinstance(answer, Exception):
+            raise answer
+        assert isinstance(answer, Outcome)
+        return answer
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+
+@attrs.define
+class World:
+    """A database, a runner and a clock."""
+
+    data: Path
+    agent: Any = attrs.field(factory=Scripted)
+    schedule: Schedule = attrs.field(factory=lambda: Schedule((60, 300), 3600, jitter=0.0))
+    limits: RunnerLimits = attrs.field(factory=RunnerLimits)
+    aliases: dict[str, list[str]] = attrs.field(factory=dict)
+    clock: Clock = attrs.field(factory=Clock)
+    database: Database = attrs.field(init=False)
+    runner: QueueRunner = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        nothing: Any = None
+        self.clock.advance(1_000_000)
+        environment = Environment(self.clock, InlineThreads(), nothing, nothing, Random(7), self.data)
+        self.database = Database(environment, StoreSettings(durable=False))
+        result_of(self.database.start())
+        if not result_of(self.database.accounts.all()):
+            result_of(self.database.accounts.add("a@xx.example", "", 0))
+        store = self.database.store
+        aliases = AliasTable.parse(self.aliases, DOMAINS)
+        bouncer = Bouncer(
+            hostname="mx.xx.example",
+            environment=environment,
+            store=store,
+            queue=self.database.queue,
+            routing=standard_routing("mx.xx.example", DOMAINS, aliases, store, {}),
+        )
+        self.runner = QueueRunner(
+            queue=self.database.queue,
+            agents={"smtp": self.agent},
+            bouncer=bouncer,
+            schedule=self.schedule,
+            environment=environment,
+            limits=self.limits,
+        )
+
+    def submit(self, *to: str, sender: Address | None = SENDER, target: str = "next", deposits: Any = ()) -> str:
+        queue = self.database.queue
+        writer = queue.new_body()
+        result_of(writer.write(MESSAGE))
+        body = result_of(writer.finish())
+        routes = tuple(Route("smtp", Address(name, "yy.example"), target) for name in to)
+        submission = Submission(Envelope(sender), Plan(tuple(deposits), routes), body, MESSAGE.index(b"Subject"))
+        return result_of(queue.submit(submission)).id
+
+    def run(self, seconds: float = 0) -> None:
+        """Let everything happen that is due within `seconds`."""
+        for _ in range(5):
+            self.clock.advance(0)
+        if seconds:
+            self.clock.pump([min(seconds, 1.0)] * max(1, int(seconds)) + [0] * 5)
+
+    def queued(self) -> list[QueuedMessage]:
+        return list(result_of(self.database.queue.messages()))
+
+    def inbox(self) -> list[Message]:
+        mailbox = result_of(result_of(self.database.store.account("a@xx.example")).mailbox("INBOX"))
+        entries = result_of(mailbox.entries())
+        return [message_from_bytes(result_of(result_of(mailbox.open(entry.uid)).read())) for entry in entries]
+
+    def close(self) -> None:
+        stopped = Deferred.fromCoroutine(self.runner.stop())
+        self.clock.pump([1.0] * 40)
+        assert stopped.called
+        result_of(self.database.stop())
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.close()
+
+
+def remade(world: World, **changes: Any) -> World:
+    """The same data with another runner, as after a restart."""
+    world.close()
+    return World(world.data, **changes)
+
+
+def test_a_message_that_is_delivered_leaves_the_queue(world: World) -> None:
+    world.runner.start()
+    world.submit("b", "c")
+    world.runner.wake()
+    world.run()
+    assert world.agent.calls == [("next", ["b", "c"])]
+    assert world.agent.bodies == [b"Subject: hello\r\n\r\nbody\r\n"]
+    assert world.queued() == []
+
+
+def test_what_another_process_puts_into_the_queue_is_found_without_waking(world: World) -> None:
+    world.runner.start()
+    world.run()
+    world.submit("b")
+    world.run(5)
+    assert world.queued() == []
+
+
+def test_back_off_per_recipient_until_delivered(world: World) -> None:
+    world.agent.answers = {"b": [LATER, LATER, DONE]}
+    world.submit("b", "c")
+    world.runner.start()
+    world.run()
+    (row,) = world.queued()[0].recipients
+    assert (row.route.recipient.local, row.attempts, row.due, row.last) == ("b", 1, 1_000_060, LATER)
+    world.run(59)
+    assert len(world.agent.calls) == 1
+    world.run(2)
+    assert world.agent.calls[1:] == [("next", ["b"])]
+    world.run(298)
+    assert len(world.agent.calls) == 2
+    world.run(3)
+    assert world.queued() == []
+    assert world.inbox() == []
+
+
+def test_recipients_travel_together_by_agent_and_next_hop(world: World) -> None:
+    queue = world.database.queue
+    writer = queue.new_body()
+    result_of(writer.write(MESSAGE))
+    routes = [("b", "yy.example", ""), ("c", "zz.example", ""), ("d", "YY.example", ""), ("e", "yy.example", "hub")]
+    plan = Plan(routes=tuple(Route("smtp", Address(n, d.lower()), t) for n, d, t in routes))
+    result_of(queue.submit(Submission(Envelope(SENDER), plan, result_of(writer.finish()))))
+    world.runner.start()
+    world.run()
+    assert sorted(world.agent.calls) == [("", ["b", "d"]), ("", ["c"]), ("hub", ["e"])]
+
+
+def test_a_failure_is_reported_to_a_local_sender_in_the_same_step(world: World) -> None:
+    world.agent.answers = {"b": [NO]}
+    world.submit("b", "c")
+    world.runner.start()
+    world.run()
+    assert world.queued() == []
+    (dsn,) = world.inbox()
+    assert dsn["Return-Path"] == "<>"
+    assert dsn.get_content_type() == "multipart/report"
+    status = dsn.get_payload(1).get_payload()  # type: ignore[union-attr]
+    assert status[1]["Final-Recipient"] == "rfc822; b@yy.example"  # type: ignore[index]
+    assert status[1]["Status"] == "5.1.1"  # type: ignore[index]
+    assert len(status) == 2
+    assert "Subject: hello" in dsn.get_payload(2).get_payload()  # type: ignore[union-attr]
+
+
+def test_a_remote_sender_gets_the_report_by_the_queue_with_the_null_reverse_path(world: World) -> None:
+    world.agent.answers = {"b": [NO]}
+    world.submit("b", sender=Address("s", "zz.example"))
+    world.runner.start()
+    world.run()
+    assert world.agent.calls == [("next", ["b"]), ("", ["s"])]
+    assert world.agent.bodies[1].startswith(b"From: Mail Delivery System")
+    assert world.queued() == []
+
+
+@pytest.mark.parametrize("sender", [None, Address("gone", "xx.example")])
+def test_nobody_to_tell_means_no_report(world: World, sender: Address | None) -> None:
+    world.agent.answers = {"b": [NO]}
+    world.submit("b", sender=sender)
+    world.runner.start()
+    world.run()
+    assert world.queued() == []
+    assert world.inbox() == []
+    assert len(world.agent.calls) == 1
+
+
+def test_a_report_that_cannot_be_delivered_ends_there(world: World) -> None:
+    world.agent.answers = {"b": [NO], "s": [NO]}
+    world.submit("b", sender=Address("s", "zz.example"))
+    world.runner.start()
+    world.run(600)
+    assert len(world.agent.calls) == 2
+    assert world.queued() == []
+
+
+def test_the_way_to_the_sender_may_be_unknown_for_a_while(tmp_path: Path) -> None:
+    ring = {f"n{i}@xx.example": [f"n{i + 1}@xx.example"] for i in range(12)}
+    world = World(tmp_path, Scripted(b=[NO]), aliases=ring)
+    world.submit("b", "c", sender=Address("n0", "xx.example"))
+    world.runner.start()
+    world.run(20)
+    assert [row.route.recipient.local for row in world.queued()[0].recipients] == ["b"]
+    assert len(world.agent.calls) == 1
+    world.run(3700 + 300)
+    assert world.queued() == []
+    world.close()
+
+
+def test_a_refused_deposit_is_reported_without_an_attempt(world: World) -> None:
+    gone = Deposit(Address("gone", "xx.example"), "gone@xx.example")
+    kept = Deposit(SENDER, "a@xx.example")
+    world.submit(deposits=[gone, kept])
+    world.runner.start()
+    world.run()
+    assert world.agent.calls == []
+    assert [message.get_content_type() for message in world.inbox()] == ["text/plain", "multipart/report"]
+    assert world.queued() == []
+
+
+def test_after_the_time_is_up_the_delay_becomes_a_failure(world: World) -> None:
+    world.agent.answers = {"b": [LATER]}
+    world.submit("b")
+    world.runner.start()
+    world.run(3599)
+    assert len(world.queued()) == 1
+    world.run(3)
+    assert world.queued() == []
+    (dsn,) = world.inbox()
+    text = dsn.as_string()
+    assert "Status: 5.4.7" in text
+    assert "450 busy" in text
+
+
+@pytest.mark.parametrize("trouble", [RuntimeError("bug"), TemporaryError("away")])
+def test_an_agent_that_raises_delays_its_recipients(world: World, trouble: Exception) -> None:
+    world.agent.answers = {"b": [trouble, DONE]}
+    world.submit("b")
+    world.runner.start()
+    world.run()
+    assert world.queued()[0].recipients[0].attempts == 1
+    world.run(61)
+    assert world.queued() == []
+
+
+def test_an_agent_that_never_answers_is_cut_off(tmp_path: Path) -> None:
+    agent = Scripted(hold=True)
+    world = World(tmp_path, agent, limits=RunnerLimits(attempt_seconds=100))
+    world.submit("b")
+    world.runner.start()
+    world.run(99)
+    assert agent.working == 1
+    world.run(2)
+    assert agent.working == 0
+    assert world.queued()[0].recipients[0].attempts == 1
+    world.close()
+
+
+def test_an_unknown_agent_delays(world: World) -> None:
+    queue = world.database.queue
+    writer = queue.new_body()
+    result_of(writer.write(MESSAGE))
+    plan = Plan(routes=(Route("carrier-pigeon", Address("b", "yy.example")),))
+    result_of(queue.submit(Submission(Envelope(SENDER), plan, result_of(writer.finish()))))
+    world.runner.start()
+    world.run()
+    last = world.queued()[0].recipients[0].last
+    assert last is not None
+    assert last.status == "4.3.5"
+
+
+def test_attempts_are_bounded_in_all_and_per_target(tmp_path: Path) -> None:
+    agent = Scripted(hold=True)
+    world = World(tmp_path, agent, limits=RunnerLimits(attempts=6, attempts_per_target=2, held=25))
+    for number in range(40):
+        world.submit("b", target=f"t{number % 5}")
+    world.runner.start()
+    world.run()
+    assert agent.working == 6
+    assert max([target for target, _ in agent.calls].count(f"t{n}") for n in range(5)) <= 2
+    agent.release()
+    world.run(10)
+    assert world.queued() == []
+    assert len(agent.calls) == 40
+    assert agent.most == 6
+    world.close()
+
+
+def test_many_answers_at_once_do_not_nest(tmp_path: Path) -> None:
+    world = World(tmp_path, limits=RunnerLimits(attempts=1, attempts_per_target=1))
+    for _ in range(1100):
+        world.submit("b")
+    world.runner.start()
+    for _ in range(1200):
+        world.clock.advance(0)
+    world.run(10)
+    assert world.queued() == []
+    world.close()
+
+
+def test_an_outcome_is_held_until_the_store_takes_it(world: World) -> None:
+    world.submit("b")
+    queue: Any = world.database.queue
+    settle, trouble = queue.settle, [StoreUnavailable(), StoreUnavailable()]
+
+    async def failing(*args: Any) -> None:
+        if trouble:
+            raise trouble.pop()
+        await settle(*args)
+
+    queue.settle = failing
+    world.runner.start()
+    world.run(30)
+    assert len(world.agent.calls) == 1
+    assert world.queued() == []
+
+
+def test_a_store_that_cannot_be_read_is_asked_again(world: World) -> None:
+    world.submit("b")
+    queue: Any = world.database.queue
+    due, trouble = queue.due, [StoreUnavailable(), ValueError("bug")]
+
+    async def failing(*args: Any) -> Any:
+        if trouble:
+            raise trouble.pop()
+        return await due(*args)
+
+    queue.due = failing
+    world.runner.start()
+    world.run(11)
+    assert world.queued() == []
+
+
+def test_a_message_the_operator_removes_meanwhile_is_forgotten(world: World) -> None:
+    agent = world.agent
+    agent.hold = True
+    agent.answers = {"b": [NO]}
+    message_id = world.submit("b")
+    world.runner.start()
+    world.run()
+    result_of(world.database.queue.remove([message_id]))
+    agent.release()
+    world.run()
+    assert world.queued() == []
+
+
+def test_stop_waits_for_attempts_under_way_and_then_repeats_what_was_cut(tmp_path: Path) -> None:
+    agent = Scripted(hold=True)
+    world = World(tmp_path, agent, limits=RunnerLimits(stop_seconds=30, attempts=1))
+    world.submit("b")
+    world.submit("c")
+    world.runner.start()
+    world.run()
+    stopped = Deferred.fromCoroutine(world.runner.stop())
+    world.run(10)
+    assert not stopped.called
+    agent.release()
+    world.run()
+    assert stopped.called
+    assert agent.stopped
+    assert [message.recipients[0].route.recipient.local for message in world.queued()] == ["c"]
+
+    again = Scripted(hold=True)
+    world = remade(world, agent=again)
+    world.runner.start()
+    world.run()
+    stopped = Deferred.fromCoroutine(world.runner.stop())
+    world.run(31)
+    assert stopped.called
+    assert world.queued()[0].recipients[0].attempts == 0
+    last = remade(world)
+    last.runner.start()
+    last.run()
+    assert last.queued() == []
+    last.close()
+
+
+def test_waking_before_the_start_and_after_the_end_does_nothing(world: World) -> None:
+    world.runner.wake()
+    assert world.clock.getDelayedCalls() == []
+    world.submit("b")
+    world.close()
+    world.runner.wake()
+    assert world.agent.calls == []
