@@ -1,0 +1,205 @@
+"""SEARCH: every key on real messages, what is read for it, and texts that are cut anywhere."""
+
+from __future__ import annotations
+
+import base64
+import quopri
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mailhub.message.digest import digest
+from mailhub.message.flags import DELETED, FLAGGED, SEEN
+from mailhub.message.record import Entry
+from mailhub.wire.imap.search import Candidate, Finder, Query, Source, Stretch, StretchDecoder, stretches
+from mailhub.wire.imap.search_keys import search_program
+from mailhub.wire.imap.tokens import Tokens
+
+NOON = 1_767_268_800  # 2026-01-01 12:00 UTC
+
+MESSAGES = {
+    1: (
+        b"From: Anne <anne@xx.example>\r\nTo: bob@yy.example\r\nCc: carl@zz.example\r\n"
+        b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?= aus Wien\r\nDate: Wed, 31 Dec 2025 23:30:00 -0500\r\n"
+        b"X-Mailer: Pegasus\r\n\r\nHello World\r\n"
+    ),
+    2: (
+        b"From: bob@yy.example\r\nBcc: secret@xx.example\r\nSubject: Report\r\n"
+        b"Content-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+        b"Der M=FCller fragt nach dem Z=\r\nahlungsziel\r\n"
+    ),
+    3: (
+        b"Subject: Forward\r\nContent-Type: multipart/mixed; boundary=B\r\n\r\n"
+        b"--B\r\nContent-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+        + base64.encodebytes("<p>Straßenbahn</p>".encode())
+        + b"--B\r\nContent-Type: application/pdf\r\n\r\nhidden words\r\n"
+        b"--B\r\nContent-Type: message/rfc822\r\n\r\nSubject: Nested subject\r\n\r\nNested body\r\n--B--\r\n"
+    ),
+    4: b"X-Empty:\r\nDate: nonsense\r\n\r\n",
+}
+ENTRIES = {
+    1: Entry(10, frozenset({SEEN}), 1, len(MESSAGES[1]), NOON),
+    2: Entry(20, frozenset({FLAGGED, "Work"}), 2, len(MESSAGES[2]), NOON + 86400),
+    3: Entry(30, frozenset({SEEN, DELETED}), 3, len(MESSAGES[3]), NOON + 2 * 86400),
+    4: Entry(40, frozenset(), 4, len(MESSAGES[4]), NOON + 2 * 86400 + 43199),
+}
+RECENT = {4}
+
+
+def query(text: str) -> Query:
+    return Query(search_program(Tokens(text.encode()), "utf-8"), len(MESSAGES), 40)
+
+
+def examine(asked: Query, number: int) -> tuple[bool, Source]:
+    """The answer, and the dearest source it took."""
+    octets = MESSAGES[number]
+    found = digest(octets)
+    candidate = Candidate(number, ENTRIES[number], number in RECENT)
+    for source in Source:
+        if source is Source.DIGEST:
+            candidate.digest = found
+        elif source is Source.HEADER:
+            candidate.has_header(octets[: found.header_size])
+        elif source is Source.BODY:
+            candidate.found = find(asked.texts, octets)
+        answer = asked.check(candidate)
+        if answer is not None:
+            assert source <= asked.source
+            return answer, source
+    raise AssertionError("a query must know the answer in the end")
+
+
+def find(texts: set[str], octets: bytes, block: int = 7) -> set[str]:
+    finder = Finder(texts)
+    for stretch in stretches(digest(octets)):
+        decoder = StretchDecoder(stretch)
+        for start in range(stretch.start, stretch.end, block):
+            end = min(start + block, stretch.end)
+            finder.feed(decoder.feed(octets[start:end], final=end == stretch.end))
+        finder.end()
+    return finder.found
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("ALL", [1, 2, 3, 4]),
+        ("SEEN", [1, 3]),
+        ("UNSEEN", [2, 4]),
+        ("KEYWORD Work", [2]),
+        ("UNKEYWORD Work", [1, 3, 4]),
+        ("RECENT", [4]),
+        ("OLD", [1, 2, 3]),
+        ("NEW", [4]),
+        ("2:3", [2, 3]),
+        ("1,4", [1, 4]),
+        ("3:*", [3, 4]),
+        ("9:*", [4]),
+        ("UID 20:30", [2, 3]),
+        ("UID 41:*", [4]),
+        ("UID 10,40", [1, 4]),
+        ("LARGER 300", [3]),
+        ("SMALLER 100", [4]),
+        ("ON 1-Jan-2026", [1]),
+        ("BEFORE 2-Jan-2026", [1]),
+        ("SINCE 2-Jan-2026", [2, 3, 4]),
+        ("ON 3-Jan-2026", [3, 4]),
+        ("SENTON 31-Dec-2025", [1]),
+        ("SENTBEFORE 1-Jan-2026", [1]),
+        ("SENTSINCE 1-Jan-2026", []),
+        ("NOT SENTON 31-Dec-2025", [2, 3, 4]),
+        ("FROM anne@XX", [1]),
+        ("TO BOB", [1]),
+        ("CC carl", [1]),
+        ("BCC secret", [2]),
+        ('SUBJECT "GRÜSSE"', [1]),
+        ('SUBJECT "aus wien"', [1]),
+        ("HEADER X-Mailer pegasus", [1]),
+        ('HEADER X-Empty ""', [4]),
+        ('HEADER X-Mailer ""', [1]),
+        ("BODY world", [1]),
+        ('BODY "müller"', [2]),
+        ("BODY zahlungsziel", [2]),
+        ("BODY STRASSENBAHN", [3]),
+        ("BODY hidden", []),
+        ('BODY "nested subject"', [3]),
+        ('BODY "nested body"', [3]),
+        ("BODY pegasus", []),
+        ("TEXT pegasus", [1]),
+        ("TEXT world", [1]),
+        ("TEXT report", [2]),
+        ('BODY ""', [1, 2, 3, 4]),
+        ("OR SEEN FLAGGED", [1, 2, 3]),
+        ("NOT (SEEN DELETED)", [1, 2, 4]),
+        ("OR (SEEN BODY world) (UNSEEN SUBJECT report)", [1, 2]),
+        ("NOT OR BODY world BODY nested", [2, 4]),
+    ],
+)
+def test_keys(text: str, numbers: list[int]) -> None:
+    asked = query(text)
+    assert [number for number in MESSAGES if examine(asked, number)[0]] == numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "source"),
+    [
+        ("BODY world SEEN", 2, Source.ROW),
+        ("OR BODY world UNSEEN", 2, Source.ROW),
+        ("HEADER X-Mailer x SUBJECT nothing", 1, Source.DIGEST),
+        ("FROM anne", 1, Source.DIGEST),
+        ("HEADER X-Mailer pegasus", 1, Source.HEADER),
+        ("TEXT pegasus", 1, Source.HEADER),
+        ("TEXT world", 1, Source.BODY),
+        ("NOT TEXT pegasus", 1, Source.HEADER),
+    ],
+)
+def test_nothing_dearer_is_read_than_it_takes(text: str, number: int, source: Source) -> None:
+    assert examine(query(text), number)[1] is source
+
+
+def test_the_weight_counts_the_tests() -> None:
+    assert query("ALL").weight == 1
+    assert query("OR SEEN (FLAGGED DRAFT)").weight == 5
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.text(min_size=1, max_size=60), st.sampled_from(["base64", "quoted-printable", "8bit"]), st.integers(1, 40))
+def test_decoding_does_not_depend_on_the_cuts(text: str, encoding: str, block: int) -> None:
+    octets = text.encode()
+    if encoding == "base64":
+        octets = base64.encodebytes(octets)
+    elif encoding == "quoted-printable":
+        octets = quopri.encodestring(octets)
+    decoder = StretchDecoder(Stretch(0, len(octets), encoding, "utf-8"))
+    pieces = [
+        decoder.feed(octets[start : start + block], final=start + block >= len(octets))
+        for start in range(0, len(octets), block)
+    ]
+    assert "".join(pieces) == text
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.text(alphabet="ab", max_size=40), st.sets(st.text(alphabet="ab", max_size=4), max_size=4), st.integers(1, 9))
+def test_texts_are_found_across_pieces(text: str, texts: set[str], size: int) -> None:
+    finder = Finder(texts)
+    for start in range(0, len(text), size):
+        finder.feed(text[start : start + size])
+    assert finder.found == {wanted for wanted in texts if wanted in text}
+
+
+def test_texts_are_not_found_across_parts() -> None:
+    finder = Finder({"ab"})
+    finder.feed("a")
+    finder.end()
+    finder.feed("b")
+    assert finder.found == set()
+    assert not finder.done
+
+
+def test_broken_encodings_are_read_as_far_as_they_go() -> None:
+    decoder = StretchDecoder(Stretch(0, 0, "base64", "utf-8"))
+    assert decoder.feed(b"SGFsbG8=", final=False) == "Hallo"
+    assert decoder.feed(b"!!garbage", final=True) == ""
+    decoder = StretchDecoder(Stretch(0, 0, "quoted-printable", "no-such-charset"))
+    assert decoder.feed(b"a=ZZb=3", final=True) == "a=ZZb=3"
