@@ -10,6 +10,7 @@ import mmap
 import re
 from collections.abc import Container, Iterator
 from itertools import islice
+from typing import NamedTuple
 
 # A message: in memory, or a file mapped into it.
 Octets = bytes | mmap.mmap
@@ -25,13 +26,18 @@ _FOLD = re.compile(rb"\r?\n")
 _SMALL = 1 << 16  # octets that are taken apart in one step
 
 
+class Field(NamedTuple):
+    """One field: its name in lower case, its raw octets with the line ends, its body after the colon."""
+
+    name: bytes
+    octets: bytes
+    body: bytes
+
+
 class Header:
-    """The index of one header: its fields in order, and their bodies by name.
+    """The index of one header: its fields in order, and their bodies by name."""
 
-    `fields`: of each its name in lower case, its raw octets with the line ends, its body after the colon.
-    """
-
-    __slots__ = ("_first", "fields")
+    __slots__ = ("_first", "_found", "_repeated")
 
     def __init__(self, raw: bytes, limit: int = FIELD_LIMIT) -> None:
         """`raw`: the header's octets, with or without the empty line; what is beyond `limit` is not indexed."""
@@ -39,17 +45,31 @@ class Header:
             found = _FIELD.findall(raw)[:limit]
         else:
             found = [match.groups(b"") for match in islice(_FIELD.finditer(raw, 0, HEADER_LIMIT), limit)]
-        self.fields: list[tuple[bytes, bytes, bytes]] = [
-            (name.lower(), octets, body) for octets, name, body in found if name
-        ]
-        self._first = {name: body for name, _, body in reversed(self.fields)}
+        self._found: list[tuple[bytes, bytes, bytes]] = found
+        self._first: dict[bytes, bytes] = {}
+        self._repeated: dict[bytes, list[bytes]] = {}
+        first = self._first
+        for _, name, body in found:
+            name = name.lower()
+            if name not in first:
+                first[name] = body
+            elif name in self._repeated:
+                self._repeated[name].append(body)
+            else:
+                self._repeated[name] = [first[name], body]
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._first
+    def __len__(self) -> int:
+        """How many fields there are, lines that are none included."""
+        return len(self._found)
+
+    @property
+    def fields(self) -> list[Field]:
+        """All fields, in the order of the message."""
+        return [Field(name.lower(), octets, body) for octets, name, body in self._found if name]
 
     def count(self, name: bytes) -> int:
         """How many fields of this name (in lower case) there are."""
-        return sum(1 for field in self.fields if field[0] == name) if name in self._first else 0
+        return len(self._repeated[name]) if name in self._repeated else int(name in self._first)
 
     def first(self, name: bytes) -> bytes | None:
         """The unfolded body of the first field of this name (in lower case), None without one."""
@@ -61,13 +81,13 @@ class Header:
 
         For address fields: a repeated To (RFC 5322 4.5.3) is read as one.
         """
-        if name not in self._first:
-            return None
-        return unfold(b",".join([body for known, _, body in self.fields if known == name]))
+        if name in self._repeated:
+            return unfold(b",".join(self._repeated[name]))
+        return self.first(name)
 
     def octets(self, names: Container[bytes]) -> bytes:
         """The raw fields of these names (in lower case), in the order of the message."""
-        return b"".join([octets for name, octets, _ in self.fields if name in names])
+        return b"".join([octets for octets, name, _ in self._found if name.lower() in names])
 
 
 def unfold(body: bytes) -> bytes:

@@ -35,6 +35,7 @@ _TEXT_PLAIN = Parameterised("text", "plain", (("charset", b"us-ascii"),))
 _MESSAGE = Parameterised("message", "rfc822")
 _OPAQUE = Parameterised("application", "octet-stream")
 _SUBTYPE_MISSING = {"text": "plain", "multipart": "mixed"}
+_USUAL_ENCODINGS = frozenset({b"7bit", b"8bit", b"binary", b"base64", b"quoted-printable"})
 _IDENTITY = ("7bit", "8bit", "binary")  # what multipart and message may be encoded as (RFC 2045 6.4)
 
 
@@ -147,7 +148,7 @@ class _Scanner:
         body = header_end(self.octets, start, end)
         raw = self.octets[start : min(body, start + HEADER_LIMIT)]
         header = Header(raw, min(self.lines_left, FIELD_LIMIT))
-        self.lines_left -= len(header.fields)
+        self.lines_left -= len(header)
         kind = _content_type(header, default)
         encoding = _encoding(header)
         family = kind.value
@@ -252,6 +253,9 @@ def _encoding(header: Header) -> str:
     body = header.first(b"content-transfer-encoding")
     if body is None:
         return "7bit"
+    name = body.lower()
+    if name in _USUAL_ENCODINGS:
+        return name.decode()
     kind = parse(body)
     return kind.value if kind is not None and _is_name(kind.value) else "7bit"
 

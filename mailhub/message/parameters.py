@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from mailhub.message.charset import decode
 from mailhub.message.encoded_word import decode_words
 
+_SHORT = 80  # octets
 PARAMETER_LIMIT = 64  # parameters of one field that are read
 
 # RFC 2045 5.1 token, with octets above 127 let through.
@@ -54,6 +56,10 @@ class Parameterised(NamedTuple):
 
 def parse(body: bytes) -> Parameterised | None:
     """Read an unfolded field body; None when it does not begin with a value at all. Never fails, always linear."""
+    return _parse_short(body) if len(body) <= _SHORT else _parse(body)
+
+
+def _parse(body: bytes) -> Parameterised | None:
     if b"(" in body:
         body = without_comments(body)
     match = _VALUE.match(body)
@@ -65,6 +71,10 @@ def parse(body: bytes) -> Parameterised | None:
     if position == len(body):
         return Parameterised(value, subvalue)
     return Parameterised(value, subvalue, _parameters(body, position))
+
+
+# A few values make up most of all mail.
+_parse_short = lru_cache(maxsize=512)(_parse)
 
 
 def _parameters(body: bytes, position: int) -> tuple[tuple[str, bytes], ...]:

@@ -7,7 +7,7 @@ import re
 
 from mailhub.message.header import Octets
 from mailhub.message.mime import Part, Tree
-from mailhub.message.text import part_text
+from mailhub.message.text import TextDecoder
 
 PREVIEW_LIMIT = 200  # characters (RFC 8970 3.1 allows 256)
 _PLAIN_OCTETS = (512, 8192)  # of a part that are looked at: first, and when that gives nothing
@@ -45,7 +45,10 @@ def _first(tree: Tree, kind: str) -> Part | None:
 
 
 def _beginning(octets: Octets, part: Part, limit: int) -> str:
-    return "".join(part_text(octets, part._replace(end=min(part.end, part.body + limit))))
+    end = min(part.end, part.body + limit)
+    decoder = TextDecoder(part.encoding, part.charset)
+    text = decoder.feed(octets[part.body : end])
+    return text + decoder.finish() if end == part.end else text
 
 
 def _unquoted(text: str) -> str:

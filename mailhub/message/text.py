@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator
 
 from mailhub.message.charset import incremental_decoder
 from mailhub.message.encoded_word import NOT_BASE64, decode_base64, decode_words
-from mailhub.message.header import Octets, raw_fields, unfold
+from mailhub.message.header import Header, Octets, unfold
 from mailhub.message.mime import Part, Tree
 
 BLOCK = 1 << 16  # octets of a body that are decoded at once
-_HEADER_LIMIT = 1 << 20  # octets of one header that are decoded
 _LONG_LINE = 4096  # octets without a line end that are held back
 
 
@@ -155,10 +154,8 @@ def _stretches(octets: Octets, tree: Tree, header: bool) -> Iterator[Iterable[st
 
 
 def _field_texts(octets: Octets, part: Part) -> Iterator[Iterable[str]]:
-    raw = octets[part.start : min(part.body, part.start + _HEADER_LIMIT)]
-    for name, field in raw_fields(raw):
-        if name:
-            yield (field[: len(name)].decode("ascii") + ": " + decode_words(unfold(field[len(name) + 1 :])),)
+    for field in Header(octets[part.start : part.body]).fields:
+        yield (f"{field.name.decode('ascii')}: {decode_words(unfold(field.body))}",)
 
 
 def _has(pieces: Iterable[str], sought: str) -> bool:
