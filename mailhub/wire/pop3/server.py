@@ -403,8 +403,9 @@ class Pop3Server:
 
     def _reply(self, status: str, text: str) -> None:
         # RFC 2449 4: at most 512 octets with CRLF. Texts may come from a store or a plugin: one printable line.
-        line = " ".join(f"{status} {text}".split())
-        line = "".join(char if char.isascii() and char.isprintable() else "?" for char in line[:510])
+        line = " ".join(f"{status} {text}".split())[:510]
+        if not (line.isascii() and line.isprintable()):
+            line = "".join(char if char.isascii() and char.isprintable() else "?" for char in line)
         self._say(line.encode("ascii") + b"\r\n")
 
     def _say(self, octets: bytes) -> None:
