@@ -1,0 +1,79 @@
+"""Delivery into a store outside the queue's transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+
+from mailhub.delivery.local import StoreAgent
+from mailhub.errors import StoreUnavailable
+from mailhub.interfaces import Delivery, Environment, QueuedRecipient, Route
+from mailhub.message.address import Address
+from mailhub.message.envelope import Envelope, Outcome, State
+from mailhub.store.settings import StoreSettings
+from mailhub.store.sqlite.database import Database
+from mailhub.testing.waiting import result_of
+from mailhub.threads import InlineThreads
+from tests.delivery.doubles import Octets, environment
+
+USER = "a@xx.example"
+MESSAGE = b"Subject: s\r\n\r\n" + b"line\r\n" * 20_000
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    nothing: Any = None
+    made = Database(
+        Environment(Clock(), InlineThreads(), nothing, nothing, Random(1), tmp_path), StoreSettings(durable=False)
+    )
+    result_of(made.start())
+    yield made
+    result_of(made.stop())
+
+
+def deliver(store: Any, *, attempt_of: str = "m1", row: int = 1, body: Any = None) -> Outcome:
+    agent = StoreAgent(store, environment())
+    rows = (QueuedRecipient(row, Route("store", Address("a", "xx.example"), USER), 0, 0),)
+    delivery = Delivery(attempt_of, Envelope(Address("s", "yy.example")), USER, rows, body or Octets(MESSAGE))
+    outcomes = result_of(agent.deliver(delivery))
+    result_of(agent.stop())
+    return outcomes[row]
+
+
+def stored(database: Database) -> list[bytes]:
+    mailbox = result_of(result_of(database.store.account(USER)).mailbox("INBOX"))
+    return [result_of(result_of(mailbox.open(entry.uid)).read()) for entry in result_of(mailbox.entries())]
+
+
+def test_the_message_arrives_once_with_its_return_path_however_often_it_is_tried(database: Database) -> None:
+    result_of(database.accounts.add(USER, "", 0))
+    for _ in range(3):
+        assert deliver(database.store).state is State.DELIVERED
+    assert stored(database) == [b"Return-Path: <s@yy.example>\r\n" + MESSAGE]
+    assert deliver(database.store, attempt_of="m2").state is State.DELIVERED
+    assert len(stored(database)) == 2
+
+
+def test_what_the_store_says_becomes_the_outcome(database: Database) -> None:
+    gone = deliver(database.store)
+    assert (gone.state, gone.status) == (State.FAILED, "5.1.1")
+    result_of(database.accounts.add(USER, "", 1000))
+    full = deliver(database.store)
+    assert (full.state, full.status) == (State.FAILED, "5.2.2")
+
+
+def test_a_body_that_cannot_be_read_delays(database: Database) -> None:
+    result_of(database.accounts.add(USER, "", 0))
+
+    class Broken(Octets):
+        async def read(self, offset: int = 0, length: int = -1) -> bytes:
+            raise StoreUnavailable
+
+    late = deliver(database.store, body=Broken(MESSAGE))
+    assert (late.state, late.status) == (State.DELAYED, "4.3.0")
+    assert stored(database) == []

@@ -1,0 +1,322 @@
+"""The resolver against a name server in memory: answers, absence, lies, loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rrset
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+from mailhub.errors import PermanentError, TemporaryError
+from mailhub.interfaces import MailExchanger
+from mailhub.net.dns import NoSuchDomain, Resolver, ResolverLimits, machine_hosts, parse_hosts, parse_resolv_conf
+from mailhub.testing.waiting import result_of
+
+ZONE = {
+    ("xx.example.", "MX"): "xx.example. 300 IN MX 20 MX2.xx.example.\nxx.example. 300 IN MX 10 mx1.xx.example.",
+    ("null.example.", "MX"): "null.example. 300 IN MX 0 .",
+    ("odd.example.", "MX"): "odd.example. 300 IN MX 0 .\nodd.example. 300 IN MX 5 mx.odd.example.",
+    ("bad.example.", "MX"): r"bad.example. 300 IN MX 5 a\000b.example.",
+    ("alias.example.", "MX"): "alias.example. 300 IN CNAME xx.example.\nxx.example. 300 IN MX 10 mx1.xx.example.",
+    ("mx1.xx.example.", "A"): "mx1.xx.example. 60 IN A 192.0.2.1",
+    ("mx1.xx.example.", "AAAA"): "mx1.xx.example. 60 IN AAAA 2001:db8::1",
+    ("v4.example.", "A"): "v4.example. 60 IN A 192.0.2.4",
+    ("xn--bcher-kva.example.", "MX"): "xn--bcher-kva.example. 60 IN MX 1 mx1.xx.example.",
+}
+NEGATIVE = "example. 900 IN SOA ns.example. admin.example. 1 2 3 4 600"
+Answers = Callable[[dns.message.Message], "bytes | list[bytes]"]
+
+
+def records(text: str) -> list[Any]:
+    found: dict[tuple[str, str], list[str]] = {}
+    for line in text.splitlines():
+        name, ttl, _, kind, data = line.split(" ", 4)
+        found.setdefault((name, kind), [ttl]).append(data)
+    return [dns.rrset.from_text(name, int(ttl), "IN", kind, *data) for (name, kind), (ttl, *data) in found.items()]
+
+
+def answer(query: dns.message.Message, **changes: Any) -> dns.message.Message:
+    """What an honest server says."""
+    question = query.question[0]
+    key = (question.name.to_text(), dns.rdatatype.to_text(question.rdtype))
+    response = dns.message.make_response(query, recursion_available=True)
+    if key in ZONE:
+        response.answer = records(ZONE[key])
+    else:
+        response.authority = records(NEGATIVE)
+        if all(name != key[0] for name, _ in ZONE):
+            response.set_rcode(dns.rcode.NXDOMAIN)
+    if "rcode" in changes:
+        response.set_rcode(changes["rcode"])
+    return response
+
+
+def honest(query: dns.message.Message) -> bytes:
+    return answer(query).to_wire()
+
+
+class Servers:
+    """The UDP side of a reactor, and the network for TCP."""
+
+    def __init__(self, **answers: Answers) -> None:
+        self.answers = {host.replace("_", "."): each for host, each in answers.items()}
+        self.udp: list[str] = []
+        self.tcp: list[str] = []
+        self.queries: list[dns.message.Message] = []
+        self.open = 0
+        self.tcp_answer: Callable[[dns.message.Message], bytes] = honest
+
+    def listenUDP(self, port: int, protocol: Any, interface: str = "", maxPacketSize: int = 0) -> Any:
+        assert port == 0, "the kernel chooses a random port"
+        self.open += 1
+        protocol.makeConnection(_UdpTransport(self, protocol))
+        return self
+
+    def stopListening(self) -> None:
+        self.open -= 1
+
+    async def connect(self, host: str, port: int, factory: Any, timeout: float) -> Any:
+        self.tcp.append(host)
+        protocol = factory.buildProtocol(None)
+        transport: Any = _transport()
+        protocol.makeConnection(transport)
+        wire = transport.value()
+        reply = self.tcp_answer(dns.message.from_wire(wire[2:]))
+        octets = len(reply).to_bytes(2, "big") + reply
+        for start in range(0, len(octets), 7):
+            protocol.dataReceived(octets[start : start + 7])
+        return protocol
+
+
+_transport: Any = StringTransport
+
+
+class _UdpTransport:
+    def __init__(self, servers: Servers, protocol: Any) -> None:
+        self.servers, self.protocol, self.host = servers, protocol, ""
+
+    def connect(self, host: str, port: int) -> None:
+        self.host = host
+        self.servers.udp.append(host)
+
+    def write(self, wire: bytes) -> None:
+        query = dns.message.from_wire(wire)
+        self.servers.queries.append(query)
+        replies = self.servers.answers[self.host](query)
+        for reply in [replies] if isinstance(replies, bytes) else replies:
+            self.protocol.datagramReceived(reply, (self.host, 53))
+
+
+def resolver(servers: Servers | None = None, clock: Clock | None = None, **options: Any) -> Resolver:
+    servers = servers or Servers(ns1=honest)
+    options.setdefault("servers", list(servers.answers))
+    real: Any = servers
+    return Resolver(udp=real, network=real, clock=clock or Clock(), random=Random(3), **options)
+
+
+def outcome_of(coroutine: Any, clock: Clock, seconds: int) -> Any:
+    """The result or error within `seconds`."""
+    results: list[Any] = []
+    Deferred.fromCoroutine(coroutine).addBoth(results.append)
+    clock.pump([0.5] * (2 * seconds))
+    assert results, "still waiting"
+    return getattr(results[0], "value", results[0])
+
+
+def test_mail_exchangers_in_order_of_preference() -> None:
+    assert result_of(resolver().mail_exchangers("xx.example")) == (
+        MailExchanger(10, "mx1.xx.example"),
+        MailExchanger(20, "mx2.xx.example"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("domain", "found"),
+    [
+        ("null.example", [MailExchanger(0, "")]),
+        ("odd.example", [MailExchanger(5, "mx.odd.example")]),
+        ("alias.example", [MailExchanger(10, "mx1.xx.example")]),
+        ("xn--bcher-kva.example", [MailExchanger(1, "mx1.xx.example")]),
+        ("v4.example", []),
+    ],
+)
+def test_special_mail_exchangers(domain: str, found: list[MailExchanger]) -> None:
+    assert list(result_of(resolver().mail_exchangers(domain))) == found
+
+
+@pytest.mark.parametrize("domain", ["nowhere.example", "a..b", "x" * 64 + ".example", "x." * 200 + "example"])
+def test_a_name_that_does_not_or_cannot_exist(domain: str) -> None:
+    with pytest.raises(NoSuchDomain):
+        result_of(resolver().mail_exchangers(domain))
+
+
+def test_exchangers_that_are_no_host_names_are_not_used() -> None:
+    with pytest.raises(PermanentError) as caught:
+        result_of(resolver().mail_exchangers("bad.example"))
+    assert caught.value.status == "5.4.4"
+
+
+def test_addresses_of_both_families_and_known_hosts() -> None:
+    found = resolver(hosts={"HUB": ["10.0.0.1"]})
+    assert result_of(found.addresses("MX1.xx.example.")) == ("192.0.2.1", "2001:db8::1")
+    assert result_of(found.addresses("v4.example")) == ("192.0.2.4",)
+    assert result_of(found.addresses("nowhere.example")) == ()
+    assert result_of(found.addresses("hub")) == ("10.0.0.1",)
+    assert result_of(found.addresses("localhost")) == ("127.0.0.1", "::1")
+
+
+def test_answers_are_remembered_for_their_time_absence_too() -> None:
+    clock, servers = Clock(), Servers(ns1=honest)
+    found = resolver(servers, clock)
+    for _ in range(3):
+        result_of(found.mail_exchangers("xx.example"))
+        result_of(found.mail_exchangers("v4.example"))
+    assert len(servers.queries) == 2
+    clock.advance(299)
+    result_of(found.mail_exchangers("xx.example"))
+    assert len(servers.queries) == 2
+    clock.advance(2)
+    result_of(found.mail_exchangers("xx.example"))
+    assert len(servers.queries) == 3
+
+
+def test_the_cache_is_bounded() -> None:
+    servers = Servers(ns1=honest)
+    found = resolver(servers, limits=ResolverLimits(cached=2))
+    for name in ("xx.example", "v4.example", "alias.example", "xx.example"):
+        result_of(found.mail_exchangers(name))
+    assert len(servers.queries) == 4
+
+
+def test_the_same_question_is_asked_once_at_a_time() -> None:
+    held: list[Any] = []
+
+    def silent(query: dns.message.Message) -> list[bytes]:
+        held.append(query)
+        return []
+
+    clock, servers = Clock(), Servers(ns1=silent)
+    found = resolver(servers, clock, limits=ResolverLimits(rounds=1))
+    waiting = [Deferred.fromCoroutine(found.mail_exchangers("xx.example")) for _ in range(3)]
+    waiting[0].cancel()
+    errors: list[Any] = []
+    for each in waiting:
+        each.addErrback(lambda failure: errors.append(failure.type))
+    clock.advance(4)
+    assert len(held) == 1
+    assert len(errors) == 3
+    assert servers.open == 0
+
+
+def test_a_server_that_is_silent_or_broken_is_followed_by_the_next() -> None:
+    answers: list[Answers] = [lambda query: [], lambda query: answer(query, rcode=dns.rcode.SERVFAIL).to_wire()]
+    for first in answers:
+        clock, servers = Clock(), Servers(ns1=first, ns2=honest)
+        found = outcome_of(resolver(servers, clock).mail_exchangers("alias.example"), clock, 4)
+        assert [each.host for each in found] == ["mx1.xx.example"]
+        assert servers.udp == ["ns1", "ns2"]
+        assert servers.open == 0
+
+
+def test_when_nobody_answers_it_is_temporary() -> None:
+    clock, servers = Clock(), Servers(ns1=lambda query: [], ns2=lambda query: [])
+    error = outcome_of(resolver(servers, clock).mail_exchangers("xx.example"), clock, 13)
+    assert isinstance(error, TemporaryError)
+    assert error.status == "4.4.3"
+    assert servers.udp == ["ns1", "ns2", "ns1", "ns2"]
+
+
+def test_one_family_without_answer_does_not_hide_the_other() -> None:
+    def half(query: dns.message.Message) -> bytes:
+        broken = query.question[0].rdtype == dns.rdatatype.AAAA
+        return answer(query, **({"rcode": dns.rcode.SERVFAIL} if broken else {})).to_wire()
+
+    assert result_of(resolver(Servers(ns1=half)).addresses("mx1.xx.example")) == ("192.0.2.1",)
+    with pytest.raises(TemporaryError):
+        result_of(resolver(Servers(ns1=lambda q: answer(q, rcode=dns.rcode.REFUSED).to_wire())).addresses("v4.example"))
+
+
+def wrong_id(query: dns.message.Message) -> bytes:
+    reply = answer(query)
+    reply.id = (query.id + 1) % 65536
+    return reply.to_wire()
+
+
+def wrong_question(query: dns.message.Message) -> bytes:
+    other = dns.message.make_query("evil.example.", "MX")
+    other.id = query.id
+    return dns.message.make_response(other).to_wire()
+
+
+@pytest.mark.parametrize(
+    "lie", [lambda query: b"", lambda query: b"\xff" * 500, wrong_id, wrong_question, lambda query: query.to_wire()]
+)
+def test_what_is_not_the_answer_is_waited_past(lie: Any) -> None:
+    servers = Servers(ns1=lambda query: [lie(query), honest(query)])
+    assert len(result_of(resolver(servers).mail_exchangers("xx.example"))) == 2
+
+
+def test_a_flood_of_lies_is_not_read_for_ever() -> None:
+    servers = Servers(ns1=lambda query: [b"x"] * 1000 + [honest(query)], ns2=honest)
+    result_of(resolver(servers).mail_exchangers("xx.example"))
+    assert servers.udp == ["ns1", "ns2"]
+
+
+def truncated(query: dns.message.Message) -> bytes:
+    reply = dns.message.make_response(query)
+    reply.flags |= dns.flags.TC
+    return reply.to_wire()
+
+
+def test_a_truncated_answer_is_asked_for_again_over_tcp() -> None:
+    servers = Servers(ns1=truncated)
+    assert len(result_of(resolver(servers).mail_exchangers("xx.example"))) == 2
+    assert servers.tcp == ["ns1"]
+
+
+@pytest.mark.parametrize("reply", [lambda query: b"\0" * 20_000, truncated, wrong_id])
+def test_tcp_answers_are_no_more_trusted(reply: Any) -> None:
+    servers = Servers(ns1=truncated)
+    servers.tcp_answer = reply
+    with pytest.raises(TemporaryError):
+        result_of(resolver(servers).mail_exchangers("xx.example"))
+
+
+def test_huge_answers_and_endless_chains_are_cut() -> None:
+    def many(query: dns.message.Message) -> bytes:
+        reply = dns.message.make_response(query)
+        reply.answer = records("\n".join(f"xx.example. 9 IN MX {n} mx{n}.xx.example." for n in range(500, 0, -1)))
+        return reply.to_wire(max_size=65535)
+
+    found = result_of(resolver(Servers(ns1=many)).mail_exchangers("xx.example"))
+    assert [each.preference for each in found] == list(range(1, 21))
+
+    def chain(query: dns.message.Message) -> bytes:
+        reply = dns.message.make_response(query)
+        names = ["xx.example.", *[f"c{n}.example." for n in range(200)]]
+        reply.answer = [r for a, b in pairwise(names) for r in records(f"{a} 9 IN CNAME {b}")]
+        return reply.to_wire(max_size=65535)
+
+    with pytest.raises(TemporaryError):
+        result_of(resolver(Servers(ns1=chain)).mail_exchangers("xx.example"))
+
+
+def test_the_machines_own_files(tmp_path: Path) -> None:
+    assert parse_resolv_conf("# x\nsearch a\nnameserver 192.0.2.1\nnameserver\nnameserver x\nnameserver ::1 # y\n") == [
+        "192.0.2.1",
+        "::1",
+    ]
+    hosts = parse_hosts("127.0.0.1 localhost # c\n::1 localhost Hub\n\nbad name\n10.0.0.1\n")
+    assert hosts == {"localhost": ("127.0.0.1", "::1"), "hub": ("::1",)}
+    assert machine_hosts(tmp_path / "none") == {}
