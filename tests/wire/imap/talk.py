@@ -11,6 +11,7 @@ from mailhub.wire.imap import commands
 from mailhub.wire.imap.commands import Event
 from mailhub.wire.imap.server import ImapServer
 from mailhub.wire.imap.settings import ImapSettings
+from mailhub.wire.imap.state import State
 
 Answer = Callable[[ImapServer, Any], None]
 
@@ -39,6 +40,9 @@ class Talk:
         self.events: list[Event] = []
         self.body = b""
         self.most_held = 0
+
+    def state(self) -> State:
+        return self.machine.state
 
     def send(self, octets: bytes) -> bytes:
         """Feed octets, have all events handled, and return what the machine answers."""
