@@ -118,7 +118,7 @@ class _Transaction:
 
 
 class SmtpClient:
-    """One connection to a server. `closing`: close it once data_to_send() is out."""
+    """One connection to a server. `closing`: close it once data_to_send() is out. `replies`: complete ones so far."""
 
     def __init__(self, settings: SmtpClientSettings) -> None:
         self._settings = settings
@@ -134,6 +134,7 @@ class SmtpClient:
         self._reset_first = False
         self._tls_refused = False
         self._state = Phase.GREETING
+        self.replies = 0
         self.secure = settings.secure
         self.closing = False
 
@@ -162,6 +163,11 @@ class SmtpClient:
 
     def next_event(self) -> ClientEvent | None:
         """What happened next; None until more octets come or the driver has done its part."""
+        self.look_ahead()
+        return self._events.popleft() if self._events else None
+
+    def look_ahead(self) -> None:
+        """Work off the replies received, as far as the next event; `phase` and `closing` may change."""
         while not self._events and not self.closing and self._state is not Phase.TLS:
             try:
                 line = self._buffer.next_line()
@@ -173,7 +179,6 @@ class SmtpClient:
                 break
             if answer is not None:
                 self._answered(answer)
-        return self._events.popleft() if self._events else None
 
     def fail(self, status: str, text: str) -> None:
         """The connection is lost, has timed out, or cannot go on: everything open is DELAYED for this reason."""
@@ -247,6 +252,7 @@ class SmtpClient:
     # --- Replies ---------------------------------------------------------------------------------------------------
 
     def _answered(self, answer: Reply) -> None:
+        self.replies += 1
         if answer.code == 421:
             self.fail(answer.status or "4.3.2", answer.text)
             return
