@@ -1,0 +1,79 @@
+"""APPEND (RFC 3501 6.3.11): the message goes to the store as it arrives."""
+
+from __future__ import annotations
+
+from mailhub.errors import MailError, OverQuota
+from mailhub.protocols.imap.context import Arriving, Context, Handlers
+from mailhub.protocols.imap.errors import code_for
+from mailhub.wire.imap import commands, responses
+
+
+async def begin(context: Context, command: commands.Append) -> None:
+    """Refuse what cannot be kept before the client sends it."""
+    account = context.account
+    try:
+        mailbox = await account.mailbox(command.mailbox)
+        quota = await account.quota()
+        if quota.limit and quota.used + command.size > quota.limit:
+            raise OverQuota
+    except MailError as error:
+        context.machine.no(command.tag, error.text, code_for(error, target=True))
+        return
+    context.arriving = Arriving(command, mailbox, account.new_body(command.size))
+    context.machine.accept_append()
+
+
+async def chunk(context: Context, event: commands.BodyChunk) -> None:
+    """More of the message."""
+    arriving = context.arriving
+    if arriving is None:
+        return
+    try:
+        await arriving.writer.write(event.octets)
+    except MailError as error:
+        drop(context)
+        context.machine.no(arriving.command.tag, error.text, code_for(error))
+
+
+async def end(context: Context, event: commands.AppendEnd) -> None:
+    """The message is complete."""
+    arriving, context.arriving = context.arriving, None
+    assert arriving is not None, "the machine gives no end without a beginning"
+    command = arriving.command
+    try:
+        body = await arriving.writer.finish()
+    except BaseException:
+        arriving.writer.abort()
+        raise
+    try:
+        if command.internal_date is not None:
+            date = int(command.internal_date.timestamp())
+        else:
+            date = int(context.parts.clock.seconds())
+        uid = await arriving.mailbox.append(body, command.flags, date)
+    except MailError as error:
+        context.machine.no(event.tag, error.text, code_for(error, target=True))
+        return
+    finally:
+        body.discard()
+    await context.done(event.tag, code=responses.appenduid_code(arriving.mailbox.uid_validity, uid))
+
+
+async def aborted(context: Context, event: commands.AppendAborted) -> None:
+    """The machine refused the rest."""
+    drop(context)
+
+
+def drop(context: Context) -> None:
+    """Forget a message that will not be complete."""
+    arriving, context.arriving = context.arriving, None
+    if arriving is not None:
+        arriving.writer.abort()
+
+
+HANDLERS: Handlers = {
+    commands.Append: begin,
+    commands.BodyChunk: chunk,
+    commands.AppendEnd: end,
+    commands.AppendAborted: aborted,
+}

@@ -1,0 +1,158 @@
+"""What the handlers of one session share."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeAlias
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from mailhub.errors import NoSuchMailbox
+from mailhub.interfaces import IAuthenticator, IBodyWriter, IMailAccount, IMailbox
+from mailhub.message.record import Entry
+from mailhub.net.link import Disconnected, Link
+from mailhub.protocols.imap.selected import Selected
+from mailhub.wire.imap import commands, responses
+from mailhub.wire.imap.server import ImapServer
+from mailhub.wire.imap.settings import ImapSettings
+from mailhub.wire.imap.view import NoSuchNumber, RecentMarks
+
+log = Logger(namespace="mailhub.imap")
+
+
+@attrs.frozen
+class ImapOptions:
+    """`settings` are the machine's, TLS apart. Times in seconds: how long a client may be silent before it has logged
+    in, and after that (RFC 3501 5.4 asks for 1800 at least). `service` is the `[listen]` name."""
+
+    service: str = "imap"
+    settings: ImapSettings = attrs.field(factory=lambda: ImapSettings("localhost"))
+    login_seconds: float = 60.0
+    idle_seconds: float = 1800.0
+
+
+@attrs.frozen
+class ImapParts:
+    """What all sessions of a listener share. `marks` is one object for all IMAP listeners of a process."""
+
+    authenticator: IAuthenticator
+    clock: IReactorTime
+    marks: RecentMarks = attrs.field(factory=RecentMarks)
+    options: ImapOptions = attrs.field(factory=ImapOptions)
+
+
+@attrs.define(eq=False)
+class Arriving:
+    """An APPEND whose message is coming in."""
+
+    command: commands.Append
+    mailbox: IMailbox
+    writer: IBodyWriter
+
+
+@attrs.define(eq=False, repr=False)
+class Context:
+    """One session's state. `cut_short`: a literal is being written, so that only cutting the connection is honest."""
+
+    parts: ImapParts
+    link: Link
+    machine: ImapServer
+    login: IMailAccount | None = None
+    selected: Selected | None = None
+    arriving: Arriving | None = None
+    idling: bool = False
+    cut_short: bool = False
+    _waking: bool = False
+
+    @property
+    def account(self) -> IMailAccount:
+        """The avatar of the login."""
+        assert self.login is not None, "the machine lets no such command through before login"
+        return self.login
+
+    @property
+    def mailbox(self) -> Selected:
+        """What is selected. Raises NoSuchMailbox when this very session has deleted it."""
+        if self.selected is None:
+            raise NoSuchMailbox("The selected mailbox was deleted")
+        return self.selected
+
+    async def select(self, name: str, *, read_only: bool) -> Selected:
+        """Take up a mailbox, having let go of the one before. Raises NoSuchMailbox, StoreUnavailable."""
+        self.unselect()
+        mailbox = await self.account.mailbox(name)
+        key = (self.account.user, mailbox.name, mailbox.uid_validity)
+
+        def claim(entries: Sequence[Entry]) -> set[int]:
+            return self.parts.marks.claim(key, entries, keep=read_only)
+
+        selected = await Selected.open(mailbox, read_only=read_only, claim=claim, notify=self.wake)
+        self.selected = selected
+        return selected
+
+    def unselect(self) -> None:
+        """Let go of the selected mailbox."""
+        selected, self.selected = self.selected, None
+        if selected is not None:
+            selected.release()
+
+    # --- telling -----------------------------------------------------------------------------------------------------
+
+    async def tell(self, *, expunge: bool) -> None:
+        """Untagged responses about what others did; EXPUNGE only where the command allows it (RFC 3501 7.4.1)."""
+        if self.selected is not None:
+            while octets := self.selected.updates(expunge=expunge):
+                await self.link.send(octets)
+
+    async def done(self, tag: str, text: str = "", code: bytes = b"", *, expunge: bool = True) -> None:
+        """Tell, then answer OK."""
+        await self.tell(expunge=expunge)
+        self.machine.ok(tag, text, code)
+
+    def wake(self) -> None:
+        """The selected mailbox has changed. In IDLE that is told at once, several changes of one turn together."""
+        if self.idling and not self._waking:
+            self._waking = True
+            self.parts.clock.callLater(0, self._awake)
+
+    def _awake(self) -> None:
+        self._waking = False
+        if self.idling:
+            self.link.run(self._tell_idler)
+
+    async def _tell_idler(self) -> None:
+        if self.idling and not self.farewell_if_gone():
+            await self.tell(expunge=True)
+
+    def farewell_if_gone(self) -> bool:
+        """Say BYE when another session deleted the selected mailbox (RFC 2180 3.3)."""
+        if self.selected is None or not self.selected.gone:
+            return False
+        self.machine.bye("The selected mailbox was deleted", responses.NONEXISTENT)
+        return True
+
+    async def breathe(self) -> None:
+        """Let the reactor serve others before a long job goes on. Raises Disconnected."""
+        turn: Deferred[None] = Deferred()
+        self.parts.clock.callLater(0, turn.callback, None)
+        await turn
+        if not self.link.connected:
+            raise Disconnected
+
+
+Handler: TypeAlias = Callable[[Context, Any], Awaitable[None]]
+Handlers: TypeAlias = dict[type[commands.Event], Handler]
+
+
+def positions_or_bad(
+    context: Context, command: commands.Fetch | commands.Store | commands.Copy | commands.Move
+) -> list[tuple[int, int]] | None:
+    """Where the messages of a command stand; None when it was answered BAD for a number that is too high."""
+    try:
+        return context.mailbox.view.find(command.numbers, by_uid=command.uid)
+    except NoSuchNumber as error:
+        context.machine.bad(command.tag, str(error))
+        return None

@@ -1,0 +1,148 @@
+"""FETCH and UID FETCH: rows in slices, digests a slice at a time, octets a message at a time (RFC 3501 6.4.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mailhub.errors import MailError, MessageGone, StoreUnavailable
+from mailhub.interfaces import IBlobReader
+from mailhub.message.digest import Digest
+from mailhub.message.flags import SEEN
+from mailhub.message.record import FlagChange
+from mailhub.protocols.imap.context import Context, Handlers, log, positions_or_bad
+from mailhub.protocols.imap.messages import GONE
+from mailhub.protocols.imap.selected import Selected
+from mailhub.wire.imap import commands, responses
+from mailhub.wire.imap.fetch import Answer, Piece, Plan, Span
+from mailhub.wire.imap.view import Row, batches
+
+ROWS = 500  # messages whose responses are written at a time
+BODIES = 50  # messages whose \Seen is set in one transaction, before their octets are sent
+INLINE = 65536  # octets of one response that are read before it is written; more are sent as they are read
+
+_SET_SEEN = FlagChange("add", frozenset({SEEN}))
+
+
+async def fetch(context: Context, command: commands.Fetch) -> None:
+    """FETCH and UID FETCH."""
+    selected = context.mailbox
+    slices = positions_or_bad(context, command)
+    if slices is None:
+        return
+    plan = Plan(command.items)
+    sets_seen = plan.sets_seen and not selected.read_only
+    missing = False
+    for positions in batches(slices, BODIES if sets_seen else ROWS):
+        seen_now = await _set_seen(context, selected, positions) if sets_seen else set()
+        rows = selected.view.rows(positions)
+        digests = await _digests(selected, rows) if plan.needs_digest else {}
+        if plan.needs_digest and len(digests) < len(rows):
+            rows = [row for row in rows if row[1].uid in digests]
+        missing = missing or len(rows) < len(positions)
+        if plan.sections:
+            missing = await _send_answers(context, selected, plan, rows, digests, seen_now) or missing
+        else:
+            if plan.tells_flags:
+                selected.view.told(row[1].uid for row in rows)
+            await context.link.send(plan.lines(rows, digests))
+    await context.tell(expunge=command.uid)
+    if missing and not command.uid:
+        context.machine.no(command.tag, GONE, responses.EXPUNGEISSUED)
+    else:
+        context.machine.ok(command.tag)
+
+
+async def _digests(selected: Selected, rows: list[Row]) -> Mapping[int, Digest]:
+    return await selected.mailbox.digests([row[1].uid for row in rows])
+
+
+async def _set_seen(context: Context, selected: Selected, positions: list[int]) -> set[int]:
+    """The UIDs whose \\Seen was set. Mail can still be read when the store cannot write."""
+    uids = [row[1].uid for row in selected.view.rows(positions) if SEEN not in row[1].flags]
+    if not uids:
+        return set()
+    try:
+        result = await selected.mailbox.change_flags(uids, _SET_SEEN)
+    except StoreUnavailable as error:
+        log.warn(
+            "\\Seen not set: session={session_id} user={user} reason={reason}",
+            session_id=context.link.session_id,
+            user=context.account.user,
+            reason=str(error),
+        )
+        return set()
+    return {entry.uid for entry in result.changed}
+
+
+async def _send_answers(
+    context: Context, selected: Selected, plan: Plan, rows: list[Row], digests: Mapping[int, Digest], seen_now: set[int]
+) -> bool:
+    """Send responses with sections; true when a message has gone meanwhile."""
+    missing = False
+    for number, entry, flags in rows:
+        uid = entry.uid
+        answer = plan.answer((number, entry, flags), digests.get(uid), seen_now=uid in seen_now)
+        if plan.tells_flags or uid in seen_now:
+            selected.view.told([uid])
+        try:
+            await _send_answer(context, selected, uid, answer)
+        except MessageGone:
+            missing = True
+    return missing
+
+
+async def _send_answer(context: Context, selected: Selected, uid: int, answer: Answer) -> None:
+    if not answer.reads:
+        for piece in answer.pieces({}):
+            assert isinstance(piece, bytes)
+            await context.link.send(piece)
+        return
+    reader = await selected.mailbox.open(uid)
+    try:
+        headers = {span: await _read(reader, span) for span in answer.needed}
+        await _send_pieces(context, reader, answer.pieces(headers))
+    finally:
+        reader.close()
+
+
+async def _send_pieces(context: Context, reader: IBlobReader, pieces: list[Piece]) -> None:
+    """What is short is read before anything is written. A long literal that breaks off can only be answered by cutting
+    the connection."""
+    ready: list[Piece] = []
+    room = INLINE
+    for piece in pieces:
+        if isinstance(piece, Span) and piece.length <= room:
+            room -= piece.length
+            piece = await _read(reader, piece)
+        ready.append(piece)
+    pending: list[bytes] = []
+    for piece in ready:
+        if isinstance(piece, bytes):
+            pending.append(piece)
+            continue
+        await context.link.send(b"".join(pending))
+        pending.clear()
+        context.cut_short = True
+        try:
+            await context.link.write_all(reader, piece.start, piece.length)
+        except MailError as error:
+            log.error(
+                "message broke off: session={session_id} reason={reason}",
+                session_id=context.link.session_id,
+                reason=str(error),
+            )
+            context.link.abort()
+            raise
+        context.cut_short = False
+    await context.link.send(b"".join(pending))
+
+
+async def _read(reader: IBlobReader, span: Span) -> bytes:
+    """Exactly these octets. Raises MessageGone, StoreUnavailable."""
+    octets = await reader.read(span.start, span.length)
+    if len(octets) != span.length:
+        raise StoreUnavailable(detail=f"{len(octets)} of {span.length} octets at {span.start}")
+    return octets
+
+
+HANDLERS: Handlers = {commands.Fetch: fetch}

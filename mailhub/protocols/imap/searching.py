@@ -1,0 +1,101 @@
+"""SEARCH and UID SEARCH: the cheap keys first, the octets of a message only where nothing else decides."""
+
+from __future__ import annotations
+
+from mailhub.errors import MessageGone
+from mailhub.interfaces import IBlobReader
+from mailhub.message.digest import Digest
+from mailhub.message.header import HEADER_LIMIT
+from mailhub.protocols.imap.context import Context, Handlers
+from mailhub.protocols.imap.selected import Selected
+from mailhub.wire.imap import commands, responses
+from mailhub.wire.imap.search import Candidate, Finder, Query, Source, Stretch, StretchDecoder, stretches
+
+TESTS = 4000  # tests of rows between two turns of the reactor
+ROWS = 500  # messages looked at in one piece
+BLOCK = 65536  # octets of a body that are read and searched in one piece
+
+
+async def search(context: Context, command: commands.Search) -> None:
+    """SEARCH and UID SEARCH. Messages that are gone do not match."""
+    selected = context.mailbox
+    view = selected.view
+    query = Query(command.key, len(view), view.uids[-1] if view else 0)
+    step = max(1, min(ROWS, TESTS // query.weight))
+    found: list[int] = []
+    for start in range(0, len(view), step):
+        candidates = [
+            Candidate(number, entry, view.is_recent(entry.uid))
+            for number, entry in enumerate(view.entries[start : start + step], start + 1)
+            if entry.uid not in view.gone
+        ]
+        matching = await _matching(context, selected, query, candidates)
+        found += [candidate.entry.uid if command.uid else candidate.number for candidate in matching]
+        await context.breathe()
+    context.machine.untagged(responses.search(found))
+    await context.done(command.tag, expunge=command.uid)
+
+
+async def _matching(context: Context, selected: Selected, query: Query, candidates: list[Candidate]) -> list[Candidate]:
+    """Those that match. What the rows leave open is asked of the digests, then of each message in turn."""
+    answers = {candidate: query.check(candidate) for candidate in candidates}
+    unknown = [candidate for candidate, answer in answers.items() if answer is None]
+    if unknown:
+        digests = await selected.mailbox.digests([candidate.entry.uid for candidate in unknown])
+        for candidate in unknown:
+            candidate.digest = digests.get(candidate.entry.uid)
+            if candidate.digest is None:
+                answers[candidate] = False
+                continue
+            answer = query.check(candidate)
+            if answer is None:
+                answer = await _read_and_check(context, selected, query, candidate, candidate.digest)
+            answers[candidate] = answer
+    return [candidate for candidate, answer in answers.items() if answer]
+
+
+async def _read_and_check(
+    context: Context, selected: Selected, query: Query, candidate: Candidate, digest: Digest
+) -> bool:
+    try:
+        reader = await selected.mailbox.open(candidate.entry.uid)
+    except MessageGone:
+        return False
+    try:
+        candidate.has_header(await reader.read(0, min(digest.header_size, HEADER_LIMIT)))
+        answer = query.check(candidate)
+        if answer is None and query.source is Source.BODY:
+            candidate.found = await _find(context, query, reader, digest)
+            answer = query.check(candidate)
+    except MessageGone:
+        return False
+    finally:
+        reader.close()
+    await context.breathe()
+    return bool(answer)
+
+
+async def _find(context: Context, query: Query, reader: IBlobReader, digest: Digest) -> set[str]:
+    """Which of the texts stand in the body."""
+    finder = Finder(query.texts)
+    for stretch in stretches(digest):
+        await _feed(context, finder, reader, stretch)
+        if finder.done:
+            break
+    return finder.found
+
+
+async def _feed(context: Context, finder: Finder, reader: IBlobReader, stretch: Stretch) -> None:
+    decoder = StretchDecoder(stretch)
+    for start in range(stretch.start, stretch.end, BLOCK):
+        length = min(BLOCK, stretch.end - start)
+        block = await reader.read(start, length)
+        finder.feed(decoder.feed(block, final=start + length == stretch.end))
+        if finder.done:
+            return
+        if length == BLOCK:
+            await context.breathe()
+    finder.end()
+
+
+HANDLERS: Handlers = {commands.Search: search}

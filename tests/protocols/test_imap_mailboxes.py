@@ -1,0 +1,248 @@
+"""Commands about mailboxes: transcripts over the memory store."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.protocols.imap_rig import Server, play
+
+TRANSCRIPTS = {
+    "select": r"""
+        C: a SELECT INBOX
+        S: * FLAGS (\Answered \Flagged \Deleted \Seen \Draft)
+        S: * OK [PERMANENTFLAGS (\Answered \Flagged \Deleted \Seen \Draft \*)] Kept for good, as is any new keyword
+        S: * 3 EXISTS
+        S: * 2 RECENT
+        S: * OK [UIDVALIDITY 1767268800] Message UIDs are valid
+        S: * OK [UIDNEXT 4] Predicted next UID
+        S: * OK [UNSEEN 2] First unseen message
+        S: a OK [READ-WRITE] Completed
+    """,
+    "examine an empty mailbox": r"""
+        C: a EXAMINE Sent
+        S: * FLAGS (\Answered \Flagged \Deleted \Seen \Draft)
+        S: * OK [PERMANENTFLAGS ()] No flag can be changed
+        S: * 0 EXISTS
+        S: * 0 RECENT
+        S: * OK [UIDVALIDITY 1767268804] Message UIDs are valid
+        S: * OK [UIDNEXT 1] Predicted next UID
+        S: a OK [READ-ONLY] Completed
+        C: b FETCH 1:* FLAGS
+        S: b OK Completed
+    """,
+    "a failed select leaves nothing selected": """
+        C: a EXAMINE Sent
+        S: * FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft)
+        S: * OK [PERMANENTFLAGS ()] No flag can be changed
+        S: * 0 EXISTS
+        S: * 0 RECENT
+        S: * OK [UIDVALIDITY 1767268804] Message UIDs are valid
+        S: * OK [UIDNEXT 1] Predicted next UID
+        S: a OK [READ-ONLY] Completed
+        C: b SELECT Nothing
+        S: b NO [NONEXISTENT] No such mailbox
+        C: c CHECK
+        S: c BAD Not allowed in the authenticated state
+    """,
+    "create and list with a missing parent": r"""
+        C: a CREATE Work/2026/May
+        S: a OK Completed
+        C: b LIST "" W*
+        S: * LIST (\Noselect \HasChildren) "/" "Work"
+        S: * LIST (\Noselect \HasChildren) "/" "Work/2026"
+        S: * LIST (\HasNoChildren) "/" "Work/2026/May"
+        S: b OK Completed
+        C: c LIST "" W%
+        S: * LIST (\Noselect \HasChildren) "/" "Work"
+        S: c OK Completed
+        C: d LIST Work/ %
+        S: * LIST (\Noselect \HasChildren) "/" "Work/2026"
+        S: d OK Completed
+        C: e SELECT Work
+        S: e NO [NONEXISTENT] No such mailbox
+        C: f CREATE Work/2026/May
+        S: f NO [ALREADYEXISTS] Mailbox exists already
+        C: g CREATE INBOX
+        S: g NO [ALREADYEXISTS] Mailbox exists already
+    """,
+    "delimiter": r"""
+        C: a LIST "" ""
+        S: * LIST (\Noselect) "/" ""
+        S: a OK Completed
+    """,
+    "special use": r"""
+        C: a LIST (SPECIAL-USE) "" *
+        S: * LIST (\HasNoChildren \Archive) "/" "Archive"
+        S: * LIST (\HasNoChildren \Drafts) "/" "Drafts"
+        S: * LIST (\HasNoChildren \Junk) "/" "Junk"
+        S: * LIST (\HasNoChildren \Sent) "/" "Sent"
+        S: * LIST (\HasNoChildren \Trash) "/" "Trash"
+        S: a OK Completed
+        C: b CREATE Flagged (USE (\Flagged))
+        S: b OK Completed
+        C: c LIST (SPECIAL-USE) "" F*
+        S: * LIST (\HasNoChildren \Flagged) "/" "Flagged"
+        S: c OK Completed
+        C: d CREATE Two (USE (\Sent \Junk))
+        S: d NO [USEATTR] A mailbox has one special use at most
+    """,
+    "international names": """
+        C: a CREATE Entw&APw-rfe
+        S: a OK Completed
+        C: b LIST "" En*
+        S: * LIST (\\HasNoChildren) "/" "Entw&APw-rfe"
+        S: b OK Completed
+        C: c STATUS Entw&APw-rfe (MESSAGES)
+        S: * STATUS "Entw&APw-rfe" (MESSAGES 0)
+        S: c OK Completed
+    """,
+    "delete": """
+        C: a DELETE Junk
+        S: a OK Completed
+        C: b DELETE Junk
+        S: b NO [NONEXISTENT] No such mailbox
+        C: c DELETE INBOX
+        S: c NO [NOPERM] INBOX cannot be deleted
+        C: d STATUS Junk (MESSAGES)
+        S: d NO [NONEXISTENT] No such mailbox
+    """,
+    "rename with inferiors": r"""
+        C: a CREATE A/B
+        S: a OK Completed
+        C: b CREATE A
+        S: b OK Completed
+        C: c RENAME A Z
+        S: c OK Completed
+        C: d LIST "" Z*
+        S: * LIST (\HasChildren) "/" "Z"
+        S: * LIST (\HasNoChildren) "/" "Z/B"
+        S: d OK Completed
+        C: e RENAME Z Sent
+        S: e NO [ALREADYEXISTS] Mailbox exists already
+        C: f RENAME Nothing New
+        S: f NO [NONEXISTENT] No such mailbox
+    """,
+    "renaming inbox moves its messages": """
+        C: a RENAME INBOX Old
+        S: a OK Completed
+        C: b STATUS INBOX (MESSAGES)
+        S: * STATUS INBOX (MESSAGES 0)
+        S: b OK Completed
+        C: c STATUS Old (MESSAGES)
+        S: * STATUS "Old" (MESSAGES 3)
+        S: c OK Completed
+    """,
+    "status": """
+        C: a STATUS inbox (UNSEEN MESSAGES UIDNEXT UIDVALIDITY RECENT)
+        S: * STATUS INBOX (UNSEEN 2 MESSAGES 3 UIDNEXT 4 UIDVALIDITY 1767268800 RECENT 2)
+        S: a OK Completed
+    """,
+    "subscriptions": r"""
+        C: a UNSUBSCRIBE Archive
+        S: a OK Completed
+        C: b SUBSCRIBE Lists/Python
+        S: b OK Completed
+        C: c LSUB "" %
+        S: * LSUB () "/" INBOX
+        S: * LSUB () "/" "Drafts"
+        S: * LSUB () "/" "Junk"
+        S: * LSUB (\Noselect) "/" "Lists"
+        S: * LSUB () "/" "Sent"
+        S: * LSUB () "/" "Trash"
+        S: c OK Completed
+        C: d LSUB "" L*
+        S: * LSUB () "/" "Lists/Python"
+        S: d OK Completed
+        C: e LIST (SUBSCRIBED) "" L*
+        S: * LIST (\NonExistent \HasNoChildren \Subscribed) "/" "Lists/Python"
+        S: e OK Completed
+        C: f LIST (SUBSCRIBED RECURSIVEMATCH) "" L%
+        S: * LIST (\NonExistent \HasNoChildren) "/" "Lists" ("CHILDINFO" ("SUBSCRIBED"))
+        S: f OK Completed
+        C: g LIST "" (INBOX A*) RETURN (SUBSCRIBED CHILDREN)
+        S: * LIST (\HasNoChildren \Subscribed) "/" INBOX
+        S: * LIST (\HasNoChildren \Archive) "/" "Archive"
+        S: g OK Completed
+    """,
+    "namespace": """
+        C: a NAMESPACE
+        S: * NAMESPACE (("" "/")) NIL NIL
+        S: a OK Completed
+    """,
+    "names that break the rules": """
+        C: a CREATE ../x
+        S: a NO [CANNOT] Each level of a mailbox name must have 1 to 255 octets and not be . or ..
+        C: b CREATE a//b
+        S: b NO [CANNOT] Each level of a mailbox name must have 1 to 255 octets and not be . or ..
+        C: c SELECT &AGE-
+        S: c BAD Mailbox name is not in modified UTF-7 at octet 10
+    """,
+}
+
+
+@pytest.mark.parametrize("name", TRANSCRIPTS)
+def test_transcript(name: str) -> None:
+    play(Server().login(), TRANSCRIPTS[name])
+
+
+def test_a_message_is_recent_for_the_first_session_only() -> None:
+    server = Server()
+    looker = server.login("INBOX", examine=True)
+    first = server.login()
+    assert b"* 2 RECENT" in first.send(b"a SELECT INBOX\r\n")
+    second = server.login()
+    assert b"* 0 RECENT" in second.send(b"a SELECT INBOX\r\n")
+    counter = server.login()
+    assert b"RECENT 0" in counter.send(b"b STATUS INBOX (RECENT)\r\n")
+    server.deliver(b"Subject: four\r\n\r\n")
+    assert b"RECENT 1" in counter.send(b"c STATUS INBOX (RECENT)\r\n")
+    assert b"* 4 EXISTS\r\n* 3 RECENT" in first.send(b"d NOOP\r\n")
+    assert second.send(b"e NOOP\r\n").startswith(b"* 4 EXISTS\r\n* 0 RECENT")
+    assert b"* 2 FETCH (FLAGS (\\Recent))" in looker.send(b"f FETCH 2 FLAGS\r\n"), (
+        "EXAMINE took nothing from the others"
+    )
+
+
+def test_keywords_in_use_are_listed() -> None:
+    server = Server()
+    server.deliver(b"\r\n", frozenset({"$Forwarded", "work"}))
+    assert b"* FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft $Forwarded work)" in server.login().send(
+        b"a SELECT INBOX\r\n"
+    )
+
+
+def test_a_session_that_deletes_its_own_mailbox_goes_on() -> None:
+    client = Server().login("Junk")
+    play(
+        client,
+        """
+        C: a DELETE Junk
+        S: a OK Completed
+        C: b FETCH 1 FLAGS
+        S: b NO [NONEXISTENT] The selected mailbox was deleted
+        C: c NOOP
+        S: c OK Completed
+        C: d CLOSE
+        S: d OK Completed
+        """,
+    )
+
+
+def test_other_sessions_of_a_deleted_mailbox_are_closed() -> None:
+    server = Server()
+    deleter, idler, worker, leaver = server.login(), server.login("Junk"), server.login("Junk"), server.login("Junk")
+    idler.send(b"i IDLE\r\n")
+    assert deleter.send(b"a DELETE Junk\r\n") == b"a OK Completed\r\n"
+    farewell = b"* BYE [NONEXISTENT] The selected mailbox was deleted\r\n"
+    assert idler.taken() == farewell
+    assert worker.send(b"w FETCH 1:* FLAGS\r\n") == farewell
+    assert worker.peer.disconnecting
+    assert b"S OK [READ-WRITE]" in leaver.send(b"S SELECT INBOX\r\n")
+
+
+def test_a_renamed_mailbox_stays_selected() -> None:
+    server = Server()
+    client, other = server.login("Junk"), server.login()
+    assert b"OK" in other.send(b"a RENAME Junk Spam\r\n")
+    server.deliver(b"\r\n", name="Spam")
+    assert b"* 1 EXISTS" in client.send(b"b NOOP\r\n")
