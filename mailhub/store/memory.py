@@ -1,7 +1,7 @@
 """The twin of the database: the model that the SQLite store is compared with, and a store for tests.
 
-Nothing is shared with the SQLite code but values, names and the way to watch; what it does should be plain to see. Every
-call takes effect at once and is gone with the process.
+Nothing is shared with the SQLite code but values, names and the way to watch; what it does should be plain to see.
+Every call takes effect at once and is gone with the process.
 """
 
 from __future__ import annotations

@@ -32,6 +32,24 @@ T = TypeVar("T")
 WRITE_BLOCK = 128 * 1024  # octets gathered before a thread writes them
 
 
+BLOBS = "blobs"  # the folder's name in the data folder
+
+
+def blob_path(folder: Path, name: str) -> Path:
+    """Where the file of this name stands."""
+    return folder / name[:2] / name
+
+
+def blob_names(folder: Path) -> set[str]:
+    """Every file there is."""
+    found: set[str] = set()
+    if folder.is_dir():
+        for entry in os.scandir(folder):
+            if entry.is_dir(follow_symlinks=False):
+                found.update(file.name for file in os.scandir(entry.path))
+    return found
+
+
 class Blobs:
     """The folder of files. A name is 32 hexadecimal digits; the first two are its folder."""
 
@@ -44,7 +62,7 @@ class Blobs:
 
     def path(self, name: str) -> Path:
         """Where the file of this name stands."""
-        return self.folder / name[:2] / name
+        return blob_path(self.folder, name)
 
     def create(self) -> tuple[str, BinaryIO]:
         """Open a new file."""
@@ -79,18 +97,9 @@ class Blobs:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path(name))
 
-    def names(self) -> set[str]:
-        """Every file there is."""
-        found: set[str] = set()
-        if self.folder.is_dir():
-            for folder in os.scandir(self.folder):
-                if folder.is_dir(follow_symlinks=False):
-                    found.update(entry.name for entry in os.scandir(folder.path))
-        return found
-
     def remove_others(self, known: AbstractSet[str]) -> int:
         """At start: remove what a crash left, that is all files but the known ones. Returns how many."""
-        others = self.names() - known
+        others = blob_names(self.folder) - known
         for name in others:
             self.remove(name)
         return len(others)

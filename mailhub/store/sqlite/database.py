@@ -15,7 +15,7 @@ from mailhub.store.changes import Watchers
 from mailhub.store.index import DigestCache, Indexes, MailboxIndex
 from mailhub.store.settings import StoreSettings
 from mailhub.store.sqlite import content, mailboxes, schema
-from mailhub.store.sqlite.blobs import Blobs
+from mailhub.store.sqlite.blobs import BLOBS, Blobs
 from mailhub.store.sqlite.engine import Engine
 from mailhub.store.sqlite.queue import Queue
 from mailhub.store.sqlite.readers import Readers
@@ -23,9 +23,6 @@ from mailhub.store.sqlite.store import Accounts, MailStore
 from mailhub.store.sqlite.writer import Writer
 
 log = Logger(namespace="mailhub.store")
-
-FILE = "mailhub.sqlite"
-BLOBS = "blobs"
 
 
 class Database:
@@ -50,7 +47,7 @@ class Database:
         self._owner = owner
         self._started = False
         self._sweeping = False
-        self.path = environment.data / FILE
+        self.path = environment.data / schema.FILE
         watchers = Watchers()
         self._engine = Engine(
             environment=environment,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mailhub.errors import ConfigurationError
 
+FILE = "mailhub.sqlite"  # the database's name in the data folder
 OLDEST_SQLITE = (3, 37, 0)  # STRICT tables, RETURNING
 PAGE_CACHE_KIB = 16 * 1024
 CHECKPOINT_PAGES = 4000  # of 4 KiB: the write-ahead log is folded back every 16 MiB

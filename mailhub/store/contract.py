@@ -1,0 +1,670 @@
+"""The exam that every mailbox store sits: plug-in stores inherit it in their tests as the built-in ones do.
+
+    class TestMyStore(StoreExam):
+        async def open_store(self) -> IMailStore:
+            return MyStore(...)
+
+The classes need no test framework: each `test_*` method is an ordinary function that raises AssertionError. A store
+that waits for a clock says how to let it go on in `pump()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import wraps
+from itertools import pairwise
+from typing import Any, ClassVar, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from mailhub.errors import (
+    InvalidMailboxName,
+    MailboxExists,
+    MailError,
+    MessageGone,
+    NoSuchMailbox,
+    NoSuchUser,
+    NotPermitted,
+    OverQuota,
+)
+from mailhub.interfaces import IBody, IBodyWriter, IMailAccount, IMailbox, IMailStore
+from mailhub.message.digest import digest
+from mailhub.message.flags import DELETED, FLAGGED, NO_FLAGS, SEEN, Flags
+from mailhub.message.record import (
+    Added,
+    Change,
+    CopyResult,
+    Expunged,
+    FlagChange,
+    FlagsChanged,
+    MailboxGone,
+    MailboxInfo,
+    Quota,
+)
+
+T = TypeVar("T")
+S = TypeVar("S", bound="Exam")
+
+USER = "b@yy.example"
+OTHER = "c@yy.example"
+DATE = 1_700_000_000  # seconds since the epoch
+TURNS = 10_000
+SEEN_ONLY: Flags = frozenset({SEEN})
+
+
+class Exam:
+    """How questions are asked."""
+
+    def pump(self) -> None:
+        """Let time go on: called while an answer is awaited."""
+
+    def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """The result, or what was raised."""
+        results: list[Any] = []
+        Deferred.fromCoroutine(coroutine).addBoth(results.append)
+        for _ in range(TURNS):
+            if results:
+                break
+            self.pump()
+        assert results, "the call never returned"
+        if isinstance(results[0], Failure):
+            results[0].raiseException()
+        result: T = results[0]
+        return result
+
+    async def refuses(self, error: type[MailError], call: Awaitable[object]) -> None:
+        """The call must raise this error."""
+        try:
+            result = await call
+        except error:
+            return
+        raise AssertionError(f"{error.__name__} was not raised; the result was {result!r}")
+
+
+def question(ask: Callable[[S], Coroutine[Any, Any, None]]) -> Callable[[S], None]:
+    """A test method written as a coroutine."""
+
+    @wraps(ask)
+    def asked(self: S) -> None:
+        self.wait_for(ask(self))
+
+    return asked
+
+
+def message(number: int = 1, size: int = 0) -> bytes:
+    """A message of at least `size` octets that is like no other."""
+    head = b"From: a@xx.example\r\nTo: b@yy.example\r\nSubject: number %d\r\nMessage-ID: <%d@xx.example>\r\n\r\n"
+    text = b"Hello, this is number %d.\r\n" % number
+    return head % (number, number) + text * max(1, size // len(text))
+
+
+async def make_body(new_body: Callable[[int], IBodyWriter], octets: bytes, chunk: int = 0) -> IBody:
+    """Write octets in chunks of some size, 0 for one chunk."""
+    writer = new_body(len(octets))
+    for start in range(0, len(octets), chunk or len(octets) or 1):
+        await writer.write(octets[start : start + chunk] if chunk else octets)
+    return await writer.finish()
+
+
+async def read_message(mailbox: IMailbox, uid: int) -> bytes:
+    """All octets of a message."""
+    reader = await mailbox.open(uid)
+    try:
+        octets = await reader.read()
+        assert len(octets) == reader.size
+        return octets
+    finally:
+        reader.close()
+
+
+async def uids(mailbox: IMailbox) -> list[int]:
+    """The UIDs there are."""
+    return [entry.uid for entry in await mailbox.entries()]
+
+
+class StoreExam(Exam):
+    """IMailStore, IMailAccount, IMailbox."""
+
+    has_quota: ClassVar[bool] = True  # whether add_account() can set a quota
+
+    async def open_store(self) -> IMailStore:
+        """A new, empty store that is started."""
+        raise AssertionError("an exam needs open_store()")
+
+    async def add_account(self, store: IMailStore, user: str, quota: int = 0) -> IMailAccount:
+        """A new account; `quota` in octets."""
+        return await store.account(user, create=True)
+
+    async def _account(self) -> IMailAccount:
+        return await self.add_account(await self.open_store(), USER)
+
+    async def _inbox(self, *flags_of: Flags) -> tuple[IMailAccount, IMailbox]:
+        """An INBOX with one message for each set of flags."""
+        account = await self._account()
+        inbox = await account.mailbox("INBOX")
+        for number, flags in enumerate(flags_of, 1):
+            await self._append(account, inbox, message(number), flags)
+        return account, inbox
+
+    async def _append(
+        self, account: IMailAccount, mailbox: IMailbox, octets: bytes, flags: Flags = NO_FLAGS, delivery_id: str = ""
+    ) -> int:
+        return await mailbox.append(await make_body(account.new_body, octets), flags, DATE, delivery_id)
+
+    # --- accounts and names
+
+    @question
+    async def test_a_new_account_has_the_usual_folders_and_is_subscribed_to_them(self) -> None:
+        account = await self._account()
+        names = ["Archive", "Drafts", "INBOX", "Junk", "Sent", "Trash"]
+        found = [MailboxInfo(info.name, info.special_use) for info in await account.mailboxes()]
+        assert found == [MailboxInfo(name, "" if name == "INBOX" else f"\\{name}") for name in names]
+        assert list(await account.subscriptions()) == names
+
+    @question
+    async def test_unknown_users_are_told(self) -> None:
+        store = await self.open_store()
+        assert not await store.exists(USER)
+        await self.refuses(NoSuchUser, store.account(USER))
+        await self.refuses(NoSuchUser, store.check_quota(USER, 1))
+        await self.add_account(store, USER)
+        assert await store.exists(USER)
+        assert not await store.exists(OTHER)
+        account = await store.account(USER)
+        assert account.user == USER
+        await account.logout()
+
+    @question
+    async def test_an_account_that_a_checker_vouches_for_is_made_once(self) -> None:
+        store = await self.open_store()
+        first = await store.account(OTHER, create=True)
+        await first.create("kept")
+        again = await store.account(OTHER, create=True)
+        assert (await again.mailbox("kept")).name == "kept"
+
+    @question
+    async def test_inbox_means_the_same_in_any_case(self) -> None:
+        account = await self._account()
+        await account.create("inbox/lists")
+        assert (await account.mailbox("InBox")).name == "INBOX"
+        assert (await account.mailbox("INBOX/lists")).name == "INBOX/lists"
+        await self.refuses(NoSuchMailbox, account.mailbox("INBOX/Lists"))
+        await self.refuses(MailboxExists, account.create("Inbox"))
+
+    @question
+    async def test_bad_names_are_refused(self) -> None:
+        account = await self._account()
+        before = await account.mailboxes()
+        for name in (
+            "",
+            "/a",
+            "a/",
+            "a//b",
+            "a/../b",
+            ".",
+            "a\x00b",
+            "a\nb",
+            "\ud800",
+            "a*",
+            "x" * 1001,
+            "a/" * 40 + "a",
+        ):
+            await self.refuses(InvalidMailboxName, account.create(name))
+            await self.refuses(InvalidMailboxName, account.rename("Sent", name))
+            await self.refuses(InvalidMailboxName, account.subscribe(name, True))
+        assert await account.mailboxes() == before
+
+    @question
+    async def test_a_mailbox_is_created_with_its_special_use_and_deleted(self) -> None:
+        account = await self._account()
+        await account.create("Großes/\N{SNOWMAN}", "\\Flagged")
+        assert MailboxInfo("Großes/\N{SNOWMAN}", "\\Flagged") in await account.mailboxes()
+        await self.refuses(MailboxExists, account.create("Großes/\N{SNOWMAN}"))
+        await account.delete("Großes/\N{SNOWMAN}")
+        await self.refuses(NoSuchMailbox, account.delete("Großes/\N{SNOWMAN}"))
+        await self.refuses(NoSuchMailbox, account.mailbox("Großes/\N{SNOWMAN}"))
+        await self.refuses(NotPermitted, account.delete("inbox"))
+
+    @question
+    async def test_inferiors_outlive_their_superior(self) -> None:
+        account = await self._account()
+        await account.create("a")
+        await account.create("a/b")
+        await account.delete("a")
+        assert (await account.mailbox("a/b")).name == "a/b"
+
+    @question
+    async def test_a_mailbox_made_again_has_a_greater_uidvalidity(self) -> None:
+        account = await self._account()
+        seen = [(await account.mailbox(info.name)).uid_validity for info in await account.mailboxes()]
+        for _ in range(3):
+            await account.create("again")
+            seen.append((await account.mailbox("again")).uid_validity)
+            assert (await (await account.mailbox("again")).status()).uid_validity == seen[-1]
+            await account.delete("again")
+        assert len(set(seen)) == len(seen)
+        assert seen[-3:] == sorted(seen[-3:])
+        assert 0 < min(seen) <= max(seen) < 2**32
+
+    @question
+    async def test_renaming_takes_messages_uids_and_inferiors_along(self) -> None:
+        account = await self._account()
+        for name in ("a", "a/b", "a/b/c", "ab"):
+            await account.create(name)
+        before = await account.mailbox("a/b")
+        await self._append(account, before, message(1))
+        await account.rename("a", "x/y")
+        names = [info.name for info in await account.mailboxes() if info.special_use == ""]
+        assert names == ["INBOX", "ab", "x/y", "x/y/b", "x/y/b/c"]
+        after = await account.mailbox("x/y/b")
+        assert (await uids(after), after.uid_validity) == ([1], before.uid_validity)
+        assert await uids(before) == [1]  # a session that has it selected goes on
+
+    @question
+    async def test_renaming_is_refused_when_a_name_is_taken_or_missing(self) -> None:
+        account = await self._account()
+        for name in ("a", "a/b", "c/b"):
+            await account.create(name)
+        before = await account.mailboxes()
+        await self.refuses(NoSuchMailbox, account.rename("nothing", "x"))
+        await self.refuses(MailboxExists, account.rename("a", "Sent"))
+        await self.refuses(MailboxExists, account.rename("a", "a"))
+        await self.refuses(MailboxExists, account.rename("a", "inbox"))
+        await self.refuses(MailboxExists, account.rename("a", "c"))  # c/b is there
+        await self.refuses(InvalidMailboxName, account.rename("a", "a/b/c"))
+        await self.refuses(InvalidMailboxName, account.rename("a", "/".join("x" * 32)))  # too deep for a/b
+        assert await account.mailboxes() == before
+
+    @question
+    async def test_renaming_inbox_moves_its_messages_and_leaves_it_empty(self) -> None:
+        account, inbox = await self._inbox(NO_FLAGS, SEEN_ONLY)
+        await account.create("INBOX/sub")
+        await account.rename("inbox", "Old/2024")
+        old = await account.mailbox("Old/2024")
+        assert [entry.flags for entry in await old.entries()] == [NO_FLAGS, SEEN_ONLY]
+        assert await uids(inbox) == []
+        assert (await account.mailbox("INBOX/sub")).name == "INBOX/sub"
+        await self.refuses(MailboxExists, account.rename("INBOX", "Sent"))
+
+    @question
+    async def test_subscriptions_are_names_and_need_no_mailbox(self) -> None:
+        account = await self._account()
+        for info in await account.mailboxes():
+            await account.subscribe(info.name, False)
+        await account.subscribe("not/there", True)
+        await account.subscribe("inbox", True)
+        await account.subscribe("inbox", True)
+        assert list(await account.subscriptions()) == ["INBOX", "not/there"]
+        await account.create("not/there")
+        await account.delete("not/there")
+        assert list(await account.subscriptions()) == ["INBOX", "not/there"]
+        await account.subscribe("never subscribed", False)
+
+    # --- messages
+
+    @question
+    async def test_a_message_comes_out_as_it_went_in(self) -> None:
+        account = await self._account()
+        inbox = await account.mailbox("INBOX")
+        for octets in (message(1), b"", b"no header at all\r\n", bytes(range(256)) * 3, message(2, 200_000)):
+            promised = (await inbox.status()).uid_next
+            uid = await self._append(account, inbox, octets)
+            assert uid >= promised
+            assert await read_message(inbox, uid) == octets
+
+    @question
+    async def test_any_split_of_a_body_gives_the_same_octets_and_digest(self) -> None:
+        account = await self._account()
+        inbox = await account.mailbox("INBOX")
+        octets = message(1, 300_000)
+        for chunk in (1000, 65_536, 70_001, 300_001):
+            body = await make_body(account.new_body, octets, chunk)
+            assert body.size == len(octets)
+            uid = await inbox.append(body, NO_FLAGS, DATE)
+            assert await read_message(inbox, uid) == octets
+            assert await inbox.digests([uid]) == {uid: digest(octets)}
+
+    @question
+    async def test_a_body_can_be_read_before_it_is_committed(self) -> None:
+        account = await self._account()
+        for octets in (message(1), message(2, 200_000)):
+            body = await make_body(account.new_body, octets)
+            reader = body.open()
+            assert reader.size == len(octets)
+            assert await reader.read(10, 20) == octets[10:30]
+            assert await reader.read() == octets
+            reader.close()
+            reader.close()
+            body.discard()
+            body.discard()
+
+    @question
+    async def test_abandoned_bodies_leave_nothing(self) -> None:
+        account = await self._account()
+        for octets in (message(1), message(2, 200_000)):
+            writer = account.new_body(len(octets))
+            await writer.write(octets)
+            writer.abort()
+            body = await make_body(account.new_body, octets)
+            body.discard()
+        inbox = await account.mailbox("INBOX")
+        body = await make_body(account.new_body, message(3, 200_000))
+        uid = await inbox.append(body, NO_FLAGS, DATE)
+        body.discard()  # harmless after a commit
+        assert await read_message(inbox, uid) == message(3, 200_000)
+        assert (await account.quota()).used == len(message(3, 200_000))
+
+    @question
+    async def test_reading_piece_by_piece(self) -> None:
+        account = await self._account()
+        inbox = await account.mailbox("INBOX")
+        for octets in (message(1), message(2, 200_000)):
+            uid = await self._append(account, inbox, octets)
+            reader = await inbox.open(uid)
+            size = len(octets)
+            assert await reader.read(0, 0) == b""
+            assert await reader.read(7, 5) == octets[7:12]
+            assert await reader.read(size - 3) == octets[-3:]
+            assert await reader.read(size - 3, 100) == octets[-3:]
+            assert await reader.read(size) == b""
+            assert await reader.read(size + 5, 10) == b""
+            reader.close()
+            reader.close()
+
+    @question
+    async def test_rows_and_counters_tell_what_is_there(self) -> None:
+        account, inbox = await self._inbox(NO_FLAGS, SEEN_ONLY, frozenset({FLAGGED, "$Forwarded"}))
+        entries = await inbox.entries()
+        assert [entry.flags for entry in entries] == [NO_FLAGS, SEEN_ONLY, frozenset({FLAGGED, "$Forwarded"})]
+        assert [entry.size for entry in entries] == [len(message(number)) for number in (1, 2, 3)]
+        assert {entry.internal_date for entry in entries} == {DATE}
+        ascending(entry.uid for entry in entries)
+        ascending(entry.modseq for entry in entries)
+        status = await inbox.status()
+        total = sum(entry.size for entry in entries)
+        assert (status.messages, status.unseen, status.size) == (3, 2, total)
+        assert status.uid_next > entries[-1].uid
+        assert status.highest_modseq == entries[-1].modseq
+        assert status.uid_validity == inbox.uid_validity
+        assert await account.quota() == Quota(total, 0, 3)
+
+    @question
+    async def test_rows_are_chosen_by_uid_and_by_mod_sequence(self) -> None:
+        _, inbox = await self._inbox(*[NO_FLAGS] * 5)
+        entries = list(await inbox.entries())
+        first, second = entries[0], entries[1]
+        assert list(await inbox.entries([first.uid, entries[3].uid, 10**6])) == [first, entries[3]]
+        assert list(await inbox.entries([])) == []
+        assert list(await inbox.entries(since_modseq=second.modseq)) == entries[2:]
+        assert list(await inbox.entries([second.uid, entries[4].uid], second.modseq)) == [entries[4]]
+        assert list(await inbox.entries(since_modseq=10**9)) == []
+
+    @question
+    async def test_digests_are_those_of_the_octets(self) -> None:
+        _, inbox = await self._inbox(NO_FLAGS, NO_FLAGS, NO_FLAGS)
+        one, two, three = await uids(inbox)
+        for _ in range(2):
+            assert await inbox.digests([one, three, 999]) == {one: digest(message(1)), three: digest(message(3))}
+        await inbox.expunge([one], deleted_only=False)
+        assert await inbox.digests([one, two]) == {two: digest(message(2))}
+        assert await inbox.digests([]) == {}
+
+    @question
+    async def test_a_delivery_repeated_adds_nothing(self) -> None:
+        account, inbox = await self._inbox()
+        uid = await self._append(account, inbox, message(1), delivery_id="q1-7")
+        assert await self._append(account, inbox, message(1), delivery_id="q1-7") == uid
+        assert await self._append(account, inbox, message(1), delivery_id="q1-8") != uid
+        await inbox.expunge(deleted_only=False)
+        assert await self._append(account, inbox, message(1), delivery_id="q1-7") == uid
+        assert await uids(inbox) == []
+        sent = await account.mailbox("Sent")
+        await self._append(account, sent, message(1), delivery_id="q1-7")
+        assert len(await uids(sent)) == 1
+
+    @question
+    async def test_a_uid_is_never_used_twice(self) -> None:
+        account, inbox = await self._inbox(NO_FLAGS)
+        seen = await uids(inbox)
+        for number in range(3):
+            await inbox.expunge(deleted_only=False)
+            seen.append(await self._append(account, inbox, message(number)))
+        ascending(seen)
+
+    @question
+    async def test_messages_that_are_gone_are_told(self) -> None:
+        _, inbox = await self._inbox(NO_FLAGS)
+        (uid,) = await uids(inbox)
+        await self.refuses(MessageGone, inbox.open(uid + 1))
+        await inbox.expunge(deleted_only=False)
+        await self.refuses(MessageGone, inbox.open(uid))
+
+    # --- flags
+
+    @question
+    async def test_flags_are_added_removed_and_replaced(self) -> None:
+        _, inbox = await self._inbox(NO_FLAGS, SEEN_ONLY)
+        one, two = await uids(inbox)
+        before = await inbox.status()
+        both = frozenset({SEEN, FLAGGED})
+        result = await inbox.change_flags([one, two, 999], FlagChange("add", both))
+        assert [(entry.uid, entry.flags) for entry in result.changed] == [(one, both), (two, both)]
+        assert result.failed == ()
+        assert {entry.modseq for entry in result.changed} == {before.highest_modseq + 1}
+        assert tuple(await inbox.entries()) == result.changed
+        assert (await inbox.status()).unseen == 0
+        result = await inbox.change_flags([one], FlagChange("remove", SEEN_ONLY))
+        assert [entry.flags for entry in result.changed] == [frozenset({FLAGGED})]
+        assert (await inbox.status()).unseen == 1
+        await inbox.change_flags([one, two], FlagChange("replace", frozenset({"$Junk"})))
+        assert [entry.flags for entry in await inbox.entries()] == [frozenset({"$Junk"})] * 2
+        assert (await inbox.status()).unseen == 2
+
+    @question
+    async def test_a_change_that_changes_nothing_is_no_change(self) -> None:
+        _, inbox = await self._inbox(SEEN_ONLY, NO_FLAGS)
+        entries = await inbox.entries()
+        before = await inbox.status()
+        heard: list[Change] = []
+        inbox.watch(heard.append)
+        result = await inbox.change_flags([entries[0].uid], FlagChange("add", SEEN_ONLY))
+        assert (result.changed, result.failed, heard) == ((), (), [])
+        assert (await inbox.status(), await inbox.entries()) == (before, entries)
+        result = await inbox.change_flags([entry.uid for entry in entries], FlagChange("add", SEEN_ONLY))
+        assert [entry.uid for entry in result.changed] == [entries[1].uid]
+
+    @question
+    async def test_a_conditional_change_leaves_out_what_changed_since(self) -> None:
+        _, inbox = await self._inbox(NO_FLAGS, NO_FLAGS, NO_FLAGS)
+        one, two, three = await uids(inbox)
+        since = (await inbox.status()).highest_modseq
+        await inbox.change_flags([two], FlagChange("add", SEEN_ONLY))
+        result = await inbox.change_flags([one, two, three], FlagChange("add", frozenset({FLAGGED})), since)
+        assert [entry.uid for entry in result.changed] == [one, three]
+        assert result.failed == (two,)
+        result = await inbox.change_flags([one, two], FlagChange("add", frozenset({DELETED})), 0)
+        assert (result.changed, result.failed) == ((), (one, two))
+
+    # --- copy, move, expunge
+
+    @question
+    async def test_copies_keep_flags_and_dates_and_live_on_their_own(self) -> None:
+        account, inbox = await self._inbox(SEEN_ONLY, NO_FLAGS, frozenset({"$Work"}))
+        sent = await account.mailbox("Sent")
+        await self._append(account, sent, message(9))
+        one, _, three = await uids(inbox)
+        result = await inbox.copy([one, three, 999], sent)
+        assert result.uid_validity == sent.uid_validity
+        assert result.source == (one, three)
+        copies = list(await sent.entries(result.target))
+        assert [(copy.flags, copy.internal_date) for copy in copies] == [
+            (SEEN_ONLY, DATE),
+            (frozenset({"$Work"}), DATE),
+        ]
+        assert (await sent.status()).unseen == 2
+        await inbox.expunge(deleted_only=False)
+        assert await read_message(sent, result.target[0]) == message(1)
+        assert await sent.digests(result.target[1:]) == {result.target[1]: digest(message(3))}
+        assert (await account.quota()).messages == 3
+
+    @question
+    async def test_copying_nothing_and_copying_onto_itself(self) -> None:
+        account, inbox = await self._inbox(NO_FLAGS)
+        (uid,) = await uids(inbox)
+        assert await inbox.copy([999], await account.mailbox("Sent")) == CopyResult(
+            (await account.mailbox("Sent")).uid_validity, (), ()
+        )
+        result = await inbox.copy([uid], inbox)
+        assert await uids(inbox) == [uid, *result.target]
+
+    @question
+    async def test_moving_leaves_nothing_behind(self) -> None:
+        account, inbox = await self._inbox(SEEN_ONLY, NO_FLAGS, NO_FLAGS)
+        trash = await account.mailbox("Trash")
+        one, two, three = await uids(inbox)
+        before = (await inbox.status()).highest_modseq
+        quota = await account.quota()
+        result = await inbox.move([one, three, 999], trash)
+        assert (await uids(inbox), result.source) == ([two], (one, three))
+        assert [entry.flags for entry in await trash.entries(result.target)] == [SEEN_ONLY, NO_FLAGS]
+        assert list(await inbox.vanished(before)) == [one, three]
+        assert await account.quota() == quota
+        assert await read_message(trash, result.target[1]) == message(3)
+
+    @question
+    async def test_moving_onto_itself_gives_new_uids(self) -> None:
+        _, inbox = await self._inbox(NO_FLAGS, NO_FLAGS)
+        one, two = await uids(inbox)
+        result = await inbox.move([one], inbox)
+        assert await uids(inbox) == [two, *result.target]
+        assert (await inbox.status()).messages == 2
+        assert await read_message(inbox, result.target[0]) == message(1)
+
+    @question
+    async def test_expunge_removes_what_is_marked_or_what_it_is_told(self) -> None:
+        marked = frozenset({DELETED})
+        account, inbox = await self._inbox(marked, NO_FLAGS, marked, NO_FLAGS, marked)
+        one, two, three, four, five = await uids(inbox)
+        assert list(await inbox.expunge([one, two, 999])) == [one]
+        assert list(await inbox.expunge()) == [three, five]
+        assert list(await inbox.expunge()) == []
+        assert list(await inbox.expunge([four], deleted_only=False)) == [four]
+        assert await uids(inbox) == [two]
+        status = await inbox.status()
+        assert (status.messages, status.unseen, status.size) == (1, 1, len(message(2)))
+        assert await account.quota() == Quota(len(message(2)), 0, 1)
+
+    @question
+    async def test_what_vanished_is_told_by_mod_sequence(self) -> None:
+        _, inbox = await self._inbox(*[NO_FLAGS] * 5)
+        one, two, three, four, _ = await uids(inbox)
+        start = (await inbox.status()).highest_modseq
+        await inbox.expunge([two, three], deleted_only=False)
+        between = (await inbox.status()).highest_modseq
+        await inbox.expunge([one, four], deleted_only=False)
+        assert between > start
+        assert list(await inbox.vanished(start)) == [one, two, three, four]
+        assert list(await inbox.vanished(between)) == [one, four]
+        assert list(await inbox.vanished((await inbox.status()).highest_modseq)) == []
+
+    # --- watching
+
+    @question
+    async def test_watchers_hear_of_every_change_before_its_call_returns(self) -> None:
+        account, inbox = await self._inbox()
+        sent = await account.mailbox("Sent")
+        heard: list[Change] = []
+        (await account.mailbox("INBOX")).watch(heard.append)
+        one = await self._append(account, inbox, message(1))
+        two = await self._append(account, inbox, message(2))
+        assert heard == [Added((entry,)) for entry in await inbox.entries()]
+        changed = await inbox.change_flags([one, two], FlagChange("add", SEEN_ONLY))
+        assert heard[2:] == [FlagsChanged(changed.changed)]
+        await inbox.copy([one], sent)
+        assert len(heard) == 3
+        await inbox.move([one], sent)
+        assert heard[3:] == [Expunged((one,), (await inbox.status()).highest_modseq)]
+        await sent.copy(await uids(sent), inbox)
+        assert heard[4:] == [Added(tuple(await inbox.entries(since_modseq=heard_modseq(heard[3]))))]
+        await inbox.expunge([two], deleted_only=False)
+        assert heard[5:] == [Expunged((two,), (await inbox.status()).highest_modseq)]
+
+    @question
+    async def test_each_watch_stops_on_its_own(self) -> None:
+        account, inbox = await self._inbox()
+        heard: list[Change] = []
+        stop_first = inbox.watch(heard.append)
+        stop_second = inbox.watch(heard.append)
+        stop_first()
+        stop_first()
+        await self._append(account, inbox, message(1))
+        assert len(heard) == 1
+        stop_second()
+        await self._append(account, inbox, message(2))
+        assert len(heard) == 1
+
+    @question
+    async def test_a_deleted_mailbox_is_gone_for_all_who_have_it(self) -> None:
+        account = await self._account()
+        await account.create("a")
+        mailbox = await account.mailbox("a")
+        uid = await self._append(account, mailbox, message(1))
+        heard: list[Change] = []
+        mailbox.watch(heard.append)
+        await account.delete("a")
+        await account.create("a")
+        assert heard == [MailboxGone()]
+        inbox = await account.mailbox("INBOX")
+        body = await make_body(account.new_body, message(2))
+        for call in (
+            mailbox.status(),
+            mailbox.entries(),
+            mailbox.append(body, NO_FLAGS, DATE),
+            mailbox.change_flags([uid], FlagChange("add", SEEN_ONLY)),
+            mailbox.copy([uid], inbox),
+            mailbox.move([uid], inbox),
+            inbox.copy([uid], mailbox),
+            inbox.move([uid], mailbox),
+            mailbox.expunge(),
+        ):
+            await self.refuses(NoSuchMailbox, call)
+        await self.refuses(MessageGone, mailbox.open(uid))
+        assert await mailbox.digests([uid]) == {}
+        assert list(await mailbox.vanished(0)) == []
+        assert await uids(await account.mailbox("a")) == []
+        assert (await account.quota()).used == 0
+
+    # --- quota
+
+    @question
+    async def test_quota_bounds_what_is_added_and_nothing_else(self) -> None:
+        if not self.has_quota:
+            return
+        store = await self.open_store()
+        octets = message(1)
+        account = await self.add_account(store, USER, quota=2 * len(octets) + 1)
+        inbox, sent = await account.mailbox("INBOX"), await account.mailbox("Sent")
+        await store.check_quota(USER, 2 * len(octets) + 1)
+        await self.refuses(OverQuota, store.check_quota(USER, 2 * len(octets) + 2))
+        uid = await self._append(account, inbox, octets)
+        await inbox.copy([uid], sent)
+        await self.refuses(OverQuota, self._append(account, inbox, octets))
+        await self.refuses(OverQuota, inbox.copy([uid], sent))
+        assert (len(await uids(inbox)), len(await uids(sent))) == (1, 1)
+        assert await account.quota() == Quota(2 * len(octets), 2 * len(octets) + 1, 2)
+        result = await inbox.move([uid], sent)
+        await sent.expunge(result.target, deleted_only=False)
+        await self._append(account, inbox, octets)
+
+
+def ascending(numbers: Any) -> None:
+    """Each greater than the one before."""
+    values: Sequence[int] = list(numbers)
+    assert all(low < high for low, high in pairwise(values)), values
+
+
+def heard_modseq(change: Change) -> int:
+    """The mod-sequence of an Expunged."""
+    assert isinstance(change, Expunged)
+    return change.modseq

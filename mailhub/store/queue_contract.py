@@ -1,0 +1,290 @@
+"""The exams of the queue and of the account table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mailhub.errors import MailboxExists, MessageGone, NoSuchMailbox, NoSuchUser
+from mailhub.interfaces import (
+    Account,
+    Deposit,
+    IAccounts,
+    IMailAccount,
+    IMailbox,
+    IQueue,
+    Plan,
+    Receipt,
+    Route,
+    Settlement,
+    Submission,
+)
+from mailhub.message.address import Address
+from mailhub.message.envelope import Envelope, Outcome, State
+from mailhub.message.record import Change, MailboxGone
+from mailhub.store.contract import OTHER, SEEN_ONLY, USER, Exam, make_body, message, question, read_message, uids
+
+NOW = 1_700_000_000  # seconds since the epoch
+LATER = NOW + 300
+TRACE = b"Return-Path: <a@xx.example>\r\n"
+FROM = Address("a", "xx.example")
+
+
+def smtp(local: str, target: str = "") -> Route:
+    """A route to another host."""
+    return Route("smtp", Address(local, "zz.example"), target)
+
+
+def to(user: str, mailbox: str = "INBOX", **more: Any) -> Deposit:
+    """A deposit for an account."""
+    return Deposit(Address.parse(user), user, mailbox, **more)
+
+
+class QueueExam(Exam):
+    """IQueue, with the store whose mailboxes share its transactions. Its clock stands at NOW."""
+
+    async def open_queue(self) -> tuple[IQueue, IAccounts]:
+        """A new, empty queue that is started, and the accounts of its store."""
+        raise AssertionError("an exam needs open_queue()")
+
+    async def _submit(
+        self,
+        queue: IQueue,
+        plan: Plan,
+        octets: bytes = TRACE + message(1),
+        envelope: Envelope | None = None,
+        **more: Any,
+    ) -> Receipt:
+        body = await make_body(queue.new_body, octets)
+        return await queue.submit(Submission(envelope or Envelope(FROM), plan, body, len(TRACE)), **more)
+
+    async def _inbox_of(self, queue: IQueue, user: str) -> IMailbox:
+        account: IMailAccount = await queue.store.account(user)
+        return await account.mailbox("INBOX")
+
+    @question
+    async def test_a_route_waits_until_it_is_settled(self) -> None:
+        queue, _ = await self.open_queue()
+        assert (await queue.next_due(), list(await queue.due(LATER, 10))) == (None, [])
+        receipt = await self._submit(queue, Plan(routes=(smtp("q", "relay.example:587"), smtp("r"))))
+        assert receipt.refused == {}
+        assert await queue.next_due() == NOW
+        assert list(await queue.due(NOW - 1, 10)) == []
+        (queued,) = await queue.due(NOW, 10)
+        assert (queued.id, queued.queued_at, queued.size) == (receipt.id, NOW, len(message(1)))
+        assert [row.route for row in queued.recipients] == [smtp("q", "relay.example:587"), smtp("r")]
+        assert [(row.attempts, row.due, row.last) for row in queued.recipients] == [(0, NOW, None)] * 2
+        assert list(await queue.messages()) == [queued]
+        reader = await queue.open(receipt.id)
+        assert (reader.size, await reader.read()) == (len(message(1)), message(1))
+        assert await reader.read(3, 4) == message(1)[3:7]
+        reader.close()
+
+    @question
+    async def test_the_envelope_is_kept(self) -> None:
+        queue, _ = await self.open_queue()
+        envelopes = (
+            Envelope(None),
+            Envelope(Address("two words", "xx.example"), "8BITMIME", smtputf8=True),
+            Envelope(Address("jürgen", "bücher.example"), smtputf8=True),
+        )
+        for envelope in envelopes:
+            receipt = await self._submit(queue, Plan(routes=(smtp("o'q\u00fc"),)), envelope=envelope)
+            (queued,) = [queued for queued in await queue.messages() if queued.id == receipt.id]
+            assert queued.envelope == envelope
+            assert queued.recipients[0].route == smtp("o'q\u00fc")
+
+    @question
+    async def test_ids_are_words_for_a_log(self) -> None:
+        queue, _ = await self.open_queue()
+        ids = {(await self._submit(queue, Plan(routes=(smtp("q"),)))).id for _ in range(20)}
+        assert len(ids) == 20
+        assert all(name.isascii() and name.isalnum() and 8 <= len(name) <= 32 for name in ids)
+
+    @question
+    async def test_a_large_body_is_shared_by_mailboxes_and_queue(self) -> None:
+        queue, accounts = await self.open_queue()
+        octets = TRACE + message(1, 200_000)
+        for user in (USER, OTHER):
+            await accounts.add(user, "")
+        receipt = await self._submit(queue, Plan((to(USER), to(OTHER)), (smtp("q"),)), octets)
+        inbox = await self._inbox_of(queue, USER)
+        await accounts.remove(OTHER)
+        assert await read_message(inbox, 1) == octets
+        await inbox.expunge(deleted_only=False)
+        reader = await queue.open(receipt.id)
+        assert await reader.read() == octets[len(TRACE) :]
+        reader.close()
+
+    @question
+    async def test_deposits_are_in_their_mailboxes_at_once(self) -> None:
+        queue, accounts = await self.open_queue()
+        await accounts.add(USER, "")
+        inbox = await self._inbox_of(queue, USER)
+        heard: list[Change] = []
+        inbox.watch(heard.append)
+        await self._submit(queue, Plan((to(USER), to(USER, "Junk", flags=SEEN_ONLY))))
+        (entry,) = await inbox.entries()
+        assert (entry.internal_date, len(heard)) == (NOW, 1)
+        assert await read_message(inbox, entry.uid) == TRACE + message(1)
+        junk = await (await queue.store.account(USER)).mailbox("Junk")
+        assert [entry.flags for entry in await junk.entries()] == [SEEN_ONLY]
+        assert (list(await queue.messages()), await queue.next_due()) == ([], None)
+
+    @question
+    async def test_nothing_is_kept_when_everybody_is_refused(self) -> None:
+        queue, accounts = await self.open_queue()
+        await accounts.add(USER, "", quota=10)
+        receipt = await self._submit(queue, Plan((to(USER), to(OTHER))))
+        statuses = {str(address): outcome.status for address, outcome in receipt.refused.items()}
+        assert statuses == {USER: "5.2.2", OTHER: "5.1.1"}
+        assert all(outcome.state is State.FAILED and outcome.reply for outcome in receipt.refused.values())
+        assert (list(await queue.messages()), await uids(await self._inbox_of(queue, USER))) == ([], [])
+
+    @question
+    async def test_a_refused_deposit_among_others_becomes_a_dsn_that_is_due(self) -> None:
+        queue, accounts = await self.open_queue()
+        await accounts.add(USER, "")
+        receipt = await self._submit(queue, Plan((to(USER), to(OTHER), to(USER, "No/such"))))
+        assert set(receipt.refused) == {Address.parse(OTHER), Address.parse(USER)}
+        (queued,) = await queue.due(NOW, 10)
+        assert [(row.route.agent, str(row.route.recipient)) for row in queued.recipients] == [
+            ("store", OTHER),
+            ("store", USER),
+        ]
+        assert queued.recipients[0].last == receipt.refused[Address.parse(OTHER)]
+        assert len(await uids(await self._inbox_of(queue, USER))) == 1
+
+    @question
+    async def test_a_refused_deposit_is_only_told_when_the_client_hears_it(self) -> None:
+        queue, accounts = await self.open_queue()
+        await accounts.add(USER, "")
+        receipt = await self._submit(queue, Plan((to(USER), to(OTHER))), refusals="reply")
+        assert list(receipt.refused) == [Address.parse(OTHER)]
+        assert list(await queue.messages()) == []
+
+    @question
+    async def test_outcomes_are_recorded_for_each_recipient(self) -> None:
+        queue, _ = await self.open_queue()
+        receipt = await self._submit(queue, Plan(routes=(smtp("q"), smtp("r"), smtp("s"))))
+        (queued,) = await queue.due(NOW, 10)
+        first, second, third = (row.id for row in queued.recipients)
+        delayed = Outcome.delayed("busy \udc80", status="4.2.1", remote="mx.example")
+        settled = [
+            Settlement(first, Outcome.delivered()),
+            Settlement(second, delayed, LATER),
+            Settlement(third, Outcome.failed("no")),
+            Settlement(third + 1000, Outcome.delivered()),
+        ]
+        await queue.settle(receipt.id, settled)
+        await queue.settle("no such message", settled)
+        (queued,) = await queue.messages()
+        (row,) = queued.recipients
+        assert (row.id, row.attempts, row.due) == (second, 1, LATER)
+        assert row.last is not None
+        assert (row.last.state, row.last.status, row.last.remote) == (State.DELAYED, "4.2.1", "mx.example")
+        assert row.last.reply.startswith("busy ")
+        assert (list(await queue.due(LATER - 1, 10)), await queue.next_due()) == ([], LATER)
+        await queue.settle(receipt.id, [Settlement(second, Outcome.delayed("again"), LATER + 1)])
+        ((row,),) = [queued.recipients for queued in await queue.due(LATER + 1, 10)]
+        assert row.attempts == 2
+        await queue.settle(receipt.id, [Settlement(second, Outcome.delivered())])
+        assert list(await queue.messages()) == []
+        await self.refuses(MessageGone, queue.open(receipt.id))
+
+    @question
+    async def test_reports_are_committed_with_the_outcomes(self) -> None:
+        queue, accounts = await self.open_queue()
+        await accounts.add(USER, "")
+        receipt = await self._submit(queue, Plan(routes=(smtp("q"),)))
+        ((row,),) = [queued.recipients for queued in await queue.due(NOW, 10)]
+        reports = []
+        for plan in (Plan((to(USER),)), Plan((to(OTHER),)), Plan(routes=(smtp("sender"),))):
+            body = await make_body(queue.new_body, TRACE + message(7))
+            reports.append(Submission(Envelope(None), plan, body, len(TRACE)))
+        await queue.settle(receipt.id, [Settlement(row.id, Outcome.failed("no"))], reports)
+        inbox = await self._inbox_of(queue, USER)
+        assert await read_message(inbox, (await uids(inbox))[0]) == TRACE + message(7)
+        (queued,) = await queue.messages()  # the report for OTHER, who is not there, is dropped
+        assert (queued.envelope, queued.recipients[0].route) == (Envelope(None), smtp("sender"))
+
+    @question
+    async def test_due_gives_the_oldest_first_and_only_what_is_due(self) -> None:
+        queue, _ = await self.open_queue()
+        ids = [(await self._submit(queue, Plan(routes=(smtp("q"), smtp("r"))))).id for _ in range(4)]
+        rows = {queued.id: queued.recipients for queued in await queue.messages()}
+        for number, (message_id, wait) in enumerate(zip(ids, (50, 10, 30, 20), strict=True)):
+            first, second = rows[message_id]
+            far = Settlement(second.id, Outcome.delayed("later"), LATER + number)
+            await queue.settle(message_id, [Settlement(first.id, Outcome.delayed("busy"), NOW + wait), far])
+        order = [ids[1], ids[3], ids[2], ids[0]]
+        assert [queued.id for queued in await queue.due(NOW + 60, 10)] == order
+        assert [queued.id for queued in await queue.due(NOW + 60, 2)] == order[:2]
+        assert [queued.id for queued in await queue.due(NOW + 60, 2, [order[0], "x"])] == order[1:3]
+        assert [queued.id for queued in await queue.due(NOW + 20, 10)] == order[:2]
+        assert {len(queued.recipients) for queued in await queue.due(NOW + 60, 10)} == {1}
+        assert await queue.next_due() == NOW + 10
+        assert len(await queue.messages(3)) == 3
+
+    @question
+    async def test_the_operator_retries_and_removes(self) -> None:
+        queue, _ = await self.open_queue()
+        ids = [(await self._submit(queue, Plan(routes=(smtp("q"), smtp("r"))))).id for _ in range(3)]
+        for queued in await queue.messages():
+            delays = [Settlement(row.id, Outcome.delayed("busy"), LATER) for row in queued.recipients]
+            await queue.settle(queued.id, delays)
+        assert list(await queue.due(NOW, 10)) == []
+        assert await queue.retry([ids[1], "unknown"]) == 1
+        assert [queued.id for queued in await queue.due(NOW, 10)] == [ids[1]]
+        assert await queue.retry([]) == 3
+        assert len(await queue.due(NOW, 10)) == 3
+        assert await queue.remove([ids[0], ids[2], "unknown"]) == 2
+        assert await queue.remove([]) == 0
+        assert [queued.id for queued in await queue.messages()] == [ids[1]]
+        await self.refuses(MessageGone, queue.open(ids[0]))
+
+
+class AccountsExam(Exam):
+    """IAccounts, with the store of the same backend."""
+
+    async def open_queue(self) -> tuple[IQueue, IAccounts]:
+        """A new, empty queue, which names its store, and the accounts."""
+        raise AssertionError("an exam needs open_queue()")
+
+    @question
+    async def test_accounts_are_added_found_and_listed(self) -> None:
+        _, accounts = await self.open_queue()
+        assert (await accounts.find(USER), list(await accounts.all())) == (None, [])
+        await accounts.add(OTHER, "hash c", quota=1000)
+        await accounts.add(USER, "hash b")
+        assert await accounts.find(USER) == Account(USER, "hash b", 0)
+        assert list(await accounts.all()) == [Account(USER, "hash b", 0), Account(OTHER, "hash c", 1000)]
+        await self.refuses(MailboxExists, accounts.add(USER, "other"))
+        await accounts.set_password(USER, "new")
+        assert await accounts.find(USER) == Account(USER, "new", 0)
+
+    @question
+    async def test_an_account_goes_with_all_its_mail(self) -> None:
+        queue, accounts = await self.open_queue()
+        await accounts.add(USER, "")
+        account = await queue.store.account(USER)
+        inbox = await account.mailbox("INBOX")
+        heard: list[Change] = []
+        inbox.watch(heard.append)
+        await inbox.append(await make_body(account.new_body, message(1, 200_000)), SEEN_ONLY, NOW)
+        await accounts.remove(USER)
+        assert heard[-1:] == [MailboxGone()]
+        assert (await accounts.find(USER), await queue.store.exists(USER)) == (None, False)
+        for call in (account.mailboxes(), account.quota(), account.create("a"), account.subscribe("a", True)):
+            await self.refuses(NoSuchUser, call)
+        for other in (account.mailbox("INBOX"), inbox.status(), inbox.entries(), account.rename("Sent", "a")):
+            await self.refuses(NoSuchMailbox, other)
+        await accounts.add(USER, "again")
+        again = await (await queue.store.account(USER)).mailbox("INBOX")
+        assert await uids(again) == []
+        assert again.uid_validity > inbox.uid_validity
+
+    @question
+    async def test_unknown_accounts_are_told(self) -> None:
+        _, accounts = await self.open_queue()
+        await self.refuses(NoSuchUser, accounts.remove(USER))
+        await self.refuses(NoSuchUser, accounts.set_password(USER, "x"))

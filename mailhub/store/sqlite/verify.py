@@ -1,0 +1,141 @@
+"""Checking a database against itself: for `mailhub check` and for tests."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from mailhub.errors import ConfigurationError
+from mailhub.store.sqlite import schema
+from mailhub.store.sqlite.blobs import BLOBS, blob_names, blob_path
+
+LIMIT = 100  # problems told; one broken page can be the cause of thousands
+
+# What must hold, and the query that finds where it does not.
+_INVARIANTS = (
+    (
+        "mailbox {0}: counters say {1}, its messages {2}",
+        """SELECT m.id, m.messages || '/' || m.unseen || '/' || m.size AS said,
+           (SELECT count(*) || '/' || coalesce(sum(instr(flags, '\\Seen') = 0), 0) || '/' || coalesce(sum(size), 0)
+            FROM message WHERE mailbox = m.id) AS found
+           FROM mailbox m WHERE said != found""",
+    ),
+    (
+        "account {0}: counters say {1}, its mailboxes {2}",
+        """SELECT a.user, a.used || '/' || a.messages AS said,
+           (SELECT coalesce(sum(size), 0) || '/' || coalesce(sum(messages), 0) FROM mailbox
+            WHERE account = a.id) AS found
+           FROM account a WHERE said != found""",
+    ),
+    (
+        "mailbox {0}: UID {1} or mod-sequence {2} is not below what was promised",
+        """SELECT b.id, max(m.uid), max(m.modseq) FROM mailbox b JOIN message m ON m.mailbox = b.id
+           GROUP BY b.id HAVING max(m.uid) >= b.uid_next OR max(m.modseq) > b.highest_modseq""",
+    ),
+    (
+        "mailbox {0}: UID {1} vanished and is there",
+        """SELECT v.mailbox, m.uid FROM vanished v JOIN message m ON m.mailbox = v.mailbox
+           AND m.uid BETWEEN v.first AND v.last""",
+    ),
+    (
+        "message {1} in mailbox {0}: content {2} is missing or of another size",
+        """SELECT m.mailbox, m.uid, m.content FROM message m LEFT JOIN content c ON c.id = m.content
+           WHERE c.id IS NULL OR c.size != m.size""",
+    ),
+    (
+        "queue message {0}: content {1} is missing",
+        """SELECT q.id, q.content FROM queue_message q LEFT JOIN content c ON c.id = q.content
+           WHERE c.id IS NULL OR c.size < q.relay_offset""",
+    ),
+    (
+        "content {0}: nothing refers to it",
+        """SELECT id FROM content WHERE NOT EXISTS (SELECT 1 FROM message WHERE content = content.id)
+           AND NOT EXISTS (SELECT 1 FROM queue_message WHERE content = content.id)
+           AND NOT EXISTS (SELECT 1 FROM released WHERE content = content.id)""",
+    ),
+    (
+        "content {0}: {1} octets instead of {2}",
+        "SELECT id, length(octets), size FROM content WHERE blob IS NULL AND length(octets) IS NOT size",
+    ),
+    (
+        "messages in mailbox {0}, which does not exist",
+        "SELECT mailbox FROM message EXCEPT SELECT id FROM mailbox",
+    ),
+    (
+        "mailbox of account {0}, which does not exist",
+        "SELECT account FROM mailbox EXCEPT SELECT id FROM account",
+    ),
+    (
+        "subscription of account {0}, which does not exist",
+        "SELECT account FROM subscription EXCEPT SELECT id FROM account",
+    ),
+    (
+        "account {0} has no INBOX",
+        "SELECT id FROM account EXCEPT SELECT account FROM mailbox WHERE name = 'INBOX'",
+    ),
+    (
+        "queue message {0} has no recipients",
+        "SELECT id FROM queue_message EXCEPT SELECT message FROM queue_recipient",
+    ),
+    (
+        "queue recipient of message {0}, which is not there",
+        "SELECT message FROM queue_recipient EXCEPT SELECT id FROM queue_message",
+    ),
+    (
+        "UIDVALIDITY {0} is above the last one given",
+        "SELECT uid_validity FROM mailbox WHERE uid_validity > (SELECT last FROM uid_validity)",
+    ),
+)
+
+
+def verify(data: Path) -> list[str]:
+    """What is wrong with the database in a data folder, in words; nothing when it is sound. Reads only, and may run
+    beside a server.
+
+    Raises ConfigurationError when there is no database or it cannot be read.
+    """
+    path = data / schema.FILE
+    if not path.exists():
+        raise ConfigurationError(f"{path}: does not exist")
+    try:
+        connection = schema.connect_reader(path, busy_seconds=10)
+        try:
+            connection.execute("BEGIN")
+            return [*_damage(connection), *_contradictions(connection), *_blobs(connection, data / BLOBS)][:LIMIT]
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error}") from error
+
+
+def _damage(connection: sqlite3.Connection) -> list[str]:
+    rows = connection.execute(f"PRAGMA quick_check({LIMIT})").fetchall()
+    return [f"SQLite: {row[0]}" for row in rows if row[0] != "ok"]
+
+
+def _contradictions(connection: sqlite3.Connection) -> list[str]:
+    problems = []
+    for text, query in _INVARIANTS:
+        problems += [text.format(*row) for row in connection.execute(f"{query} LIMIT {LIMIT}")]
+    return problems
+
+
+def _blobs(connection: sqlite3.Connection, folder: Path) -> list[str]:
+    """Files that are missing or cut. Files that nobody refers to are no damage: the next start removes them."""
+    problems = []
+    for name, size in connection.execute("SELECT blob, size FROM content WHERE blob IS NOT NULL"):
+        path = blob_path(folder, name)
+        found = path.stat().st_size if path.is_file() else None
+        if found != size:
+            problems.append(f"body {path}: {'missing' if found is None else f'{found} octets instead of {size}'}")
+    return problems
+
+
+def leftovers(data: Path) -> list[str]:
+    """Names of bodies that no message refers to. Right after a start there are none."""
+    connection = schema.connect_reader(data / schema.FILE, busy_seconds=10)
+    try:
+        known = {row[0] for row in connection.execute("SELECT blob FROM content WHERE blob IS NOT NULL")}
+    finally:
+        connection.close()
+    return sorted(blob_names(data / BLOBS) - known)

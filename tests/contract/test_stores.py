@@ -1,0 +1,77 @@
+"""The built-in backends sit the exam that plug-ins sit."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.task import Clock
+
+from mailhub.interfaces import Environment, IAccounts, IMailAccount, IMailStore, IQueue
+from mailhub.store.contract import StoreExam
+from mailhub.store.memory import MemoryDatabase
+from mailhub.store.queue_contract import AccountsExam, QueueExam
+from mailhub.store.sqlite.database import Database
+from mailhub.store.sqlite.verify import verify
+from tests.store.harness import FAST, NOW, environment
+
+
+class Backend(StoreExam, QueueExam, AccountsExam):
+    """All three exams of a backend; each question gets a new one."""
+
+    def setup_method(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        self.database = self.make(environment(Path(self.folder.name), clock=self.clock))
+
+    def teardown_method(self) -> None:
+        self.wait_for(self.database.stop())
+        self.folder.cleanup()
+
+    def make(self, environment: Environment) -> Any:
+        raise AssertionError
+
+    async def open_store(self) -> IMailStore:
+        await self.database.start()
+        store: IMailStore = self.database.store
+        return store
+
+    async def add_account(self, store: IMailStore, user: str, quota: int = 0) -> IMailAccount:
+        await self.database.accounts.add(user, "", quota)
+        return await store.account(user)
+
+    async def open_queue(self) -> tuple[IQueue, IAccounts]:
+        await self.database.start()
+        return self.database.queue, self.database.accounts
+
+
+class TestMemory(Backend):
+    def make(self, environment: Environment) -> Any:
+        return MemoryDatabase(environment)
+
+
+class TestSqlite(Backend):
+    def make(self, environment: Environment) -> Any:
+        return Database(environment, FAST)
+
+    def teardown_method(self) -> None:
+        """Whatever a question did, the database is sound after it."""
+        self.wait_for(self.database.stop())
+        problems = verify(Path(self.folder.name))
+        self.folder.cleanup()
+        assert problems == []
+
+
+class TestSqliteInGroups(TestSqlite):
+    """Units are committed in groups, one turn of the clock later."""
+
+    def make(self, environment: Environment) -> Any:
+        return Database(environment, FAST, gather=True)
+
+    def pump(self) -> None:
+        self.clock.advance(0)
+
+
+del Backend
