@@ -26,6 +26,7 @@ FLOORS = {
     "mailhub.protocols": 4,
     "mailhub.web": 4,
     "mailhub.config": 5,
+    "mailhub.plugins": 5,
     "mailhub.components": 5,
     "mailhub.service": 5,
     "mailhub.tap": 5,

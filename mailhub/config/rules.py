@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any
 
 import attrs
@@ -57,6 +58,19 @@ def domain_or_none(text: str) -> str:
 def domains(texts: tuple[str, ...]) -> tuple[str, ...]:
     """Domain names as A-labels."""
     return tuple(domain(text) for text in texts)
+
+
+def name_servers(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """IP addresses of name servers, each with `#port` where it is not 53."""
+    for text in texts:
+        host, mark, port = text.partition("#")
+        try:
+            ip_address(host)
+        except ValueError:
+            raise ValueError(f'"{text}" is not an IP address, with or without "#port"') from None
+        if mark and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise ValueError(f'"{text}" has no port after the #')
+    return texts
 
 
 def address(text: str) -> str:

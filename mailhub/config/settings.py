@@ -5,6 +5,7 @@ Each field is a key of the file; docs/configuration.rst says what for.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ from mailhub.errors import ConfigurationError
 FILE_LIMIT = 4 * 1024 * 1024  # octets
 KINDS = ("store", "checker", "router", "policy", "agent")
 _DAY = 86400
+_KIB = 1 << 10
+_MIB = 1 << 20
 _GIB = 1 << 30
 
 
@@ -86,6 +89,13 @@ class StaticRoute:
 
 
 @attrs.frozen
+class Dns:
+    """[dns]: recursive name servers, `address` or `address#port`; by default those of /etc/resolv.conf."""
+
+    servers: tuple[str, ...] = attrs.field(default=(), converter=rules.name_servers)
+
+
+@attrs.frozen
 class Queue:
     """[queue]: when mail that could not be delivered is tried again. The last pause repeats."""
 
@@ -95,17 +105,58 @@ class Queue:
 
 @attrs.frozen
 class Limits:
-    """[limits]: every bound, with its unit in its name."""
+    """[limits]: every bound, with its unit in its name; what has no unit is a number of things."""
 
-    message_size_bytes: int = bounded(50 * 1024 * 1024, 1024, 2 * _GIB - 1)
-    recipients_per_message: int = bounded(1000, 100, 1_000_000)
-    connections: int = bounded(10_000, 1, 1_000_000)
+    message_size_bytes: int = bounded(50 * _MIB, 1024, 2 * _GIB - 1)
+    recipients_per_message: int = bounded(1000, 100, 100_000)
+    hops: int = bounded(50, 5, 1000)
+
+    connections_per_service: int = bounded(10_000, 1, 1_000_000)
     connections_per_address: int = bounded(100, 1, 1_000_000)
     count_loopback: bool = False
-    smtp_idle_seconds: int = bounded(300, 10, _DAY)
-    pop3_idle_seconds: int = bounded(600, 10, _DAY)
-    imap_idle_seconds: int = bounded(1800, 10, _DAY)
+
+    login_seconds: int = bounded(60, 5, _DAY)
+    smtp_idle_seconds: int = bounded(300, 5, _DAY)
+    pop3_idle_seconds: int = bounded(600, 5, _DAY)
+    imap_idle_seconds: int = bounded(1800, 5, _DAY)
     stop_seconds: int = bounded(10, 0, 600)
+
+    login_failures_per_session: int = bounded(5, 1, 1000)
+    smtp_bad_commands: int = bounded(20, 1, 100_000)
+    smtp_idle_commands: int = bounded(100, 1, 1_000_000)
+    pop3_bad_commands: int = bounded(20, 1, 100_000)
+    imap_bad_commands: int = bounded(100, 1, 100_000)
+    imap_line_bytes: int = bounded(64 * _KIB, 8 * _KIB, 16 * _MIB)
+    imap_literal_bytes: int = bounded(64 * _KIB, 8 * _KIB, 16 * _MIB)
+    imap_command_bytes: int = bounded(256 * _KIB, 8 * _KIB, 64 * _MIB)
+    imap_literals_per_command: int = bounded(100, 1, 10_000)
+
+    threads: int = bounded(10, 1, 1000)
+    password_threads: int = bounded(2, 1, 100)
+    logins_waiting: int = bounded(200, 1, 100_000)
+    logins_remembered: int = bounded(10_000, 0, 10_000_000)
+
+    delivery_attempts: int = bounded(50, 1, 10_000)
+    delivery_attempts_per_target: int = bounded(5, 1, 1000)
+    delivery_attempt_seconds: int = bounded(3600, 60, _DAY)
+
+    mailboxes_per_account: int = bounded(2000, 10, 1_000_000)
+    subscriptions_per_account: int = bounded(4000, 10, 1_000_000)
+    inline_body_bytes: int = bounded(64 * _KIB, 0, _MIB)
+    store_changes_waiting: int = bounded(1000, 1, 1_000_000)
+    index_rows_cached: int = bounded(500_000, 0, 1_000_000_000)
+    digest_cache_bytes: int = bounded(64 * _MIB, 0, 64 * _GIB)
+
+
+BareLines = Literal["reject", "normalise"]
+
+
+@attrs.frozen
+class Smtp:
+    """[smtp]: what happens to a message with a line end that is not CRLF, or a NUL (RFC 5321 2.3.8)."""
+
+    bare_lines: BareLines = "reject"
+    submission_bare_lines: BareLines = "normalise"
 
 
 @attrs.frozen
@@ -148,15 +199,20 @@ class Config:
     delivery: Delivery
     aliases: Mapping[str, tuple[str, ...]]
     routes: Mapping[str, StaticRoute]
+    dns: Dns
+    smtp: Smtp
     queue: Queue
     limits: Limits
     store: Part
     parts: Mapping[tuple[str, str], Part]
 
-    def part(self, kind: str, name: str) -> Part:
-        """The component that the file calls `name`: its own table, or the plugin of that name with its defaults."""
-        found = self.parts.get((kind, name))
-        return found or Part(kind, name, name, {}, Place(str(self.file), self.file.parent, f"{kind}.{name}"))
+    def place(self, table: str = "", key: str = "") -> Place:
+        """Where something stands in this file, for messages."""
+        return Place(str(self.file), self.file.parent, table, key)
+
+    def part(self, kind: str, name: str, place: Place) -> Part:
+        """The component that `place` calls `name`: its own table, or the plugin of that name with its defaults."""
+        return self.parts.get((kind, name)) or Part(kind, name, name, {}, place)
 
 
 @attrs.frozen
@@ -173,12 +229,19 @@ class _Top:
     delivery: Delivery = attrs.field(factory=Delivery)
     aliases: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     route: Mapping[str, StaticRoute] = attrs.field(factory=dict)
+    dns: Dns = attrs.field(factory=Dns)
+    smtp: Smtp = attrs.field(factory=Smtp)
     queue: Queue = attrs.field(factory=Queue)
     limits: Limits = attrs.field(factory=Limits)
     checker: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     router: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     policy: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     agent: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+
+
+def default_file() -> Path:
+    """The configuration file when none is named: $MAILHUB_CONFIG, else mailhub.toml in the current folder."""
+    return Path(os.environ.get("MAILHUB_CONFIG") or "mailhub.toml").absolute()
 
 
 def load(path: Path | str) -> Config:
@@ -216,6 +279,8 @@ def parse(text: str, file: Path) -> Config:
         delivery=top.delivery,
         aliases=_aliases(top, place.inside("aliases")),
         routes=_routes(top, place.inside("route")),
+        dns=top.dns,
+        smtp=top.smtp,
         queue=top.queue,
         limits=top.limits,
         store=_part("store", "store", {"type": "sqlite", **top.store}, place.inside("store")),

@@ -92,14 +92,16 @@ def test_the_smallest_file() -> None:
 def test_components_are_named_by_their_table_or_by_their_plugin() -> None:
     config = read(FULL)
     assert (config.store.type, config.store.options) == ("crowd", {"seats": 3})
-    people = config.part("checker", "people")
+    people = config.part("checker", "people", config.place("auth", "checkers"))
     assert (people.type, people.options, people.place.table) == ("ldap", {"base": "dc=example"}, "checker.people")
-    plain = config.part("policy", "greylist")
+    plain = config.part("policy", "greylist", config.place("delivery", "policies"))
     assert (plain.type, plain.options, plain.guard.failure) == ("greylist", {}, "tempfail")
+    assert str(plain.place.error("no")) == f"{FILE}: [delivery] policies: no"
 
 
 def test_a_policys_table_holds_its_guard_and_the_plugins_keys() -> None:
-    policy = read(TOP + "[policy.x]\ntype = 'y'\ntimeout_seconds = 5\nfailure = 'skip'\nword = 1").part("policy", "x")
+    config = read(TOP + "[policy.x]\ntype = 'y'\ntimeout_seconds = 5\nfailure = 'skip'\nword = 1")
+    policy = config.part("policy", "x", config.place("delivery"))
     assert (policy.guard.timeout_seconds, policy.guard.failure) == (5, "skip")
     assert policy.options == {"word": 1}
 
@@ -144,6 +146,8 @@ MISTAKES = [
     (TOP + "[route.x]\n[route.X]", '[route.X]: is the same as another table, [route."x"]'),
     (TOP + "[policy.x]\ntype = 'y'\nfailure = 'open'", '[policy.x] failure: must be tempfail or skip, not "open"'),
     (TOP + "[auth]\ndefault_domain = '@'", '[auth] default_domain: "@" is not a domain name'),
+    (TOP + "[dns]\nservers = ['ns.example']", '[dns] servers: "ns.example" is not an IP address'),
+    (TOP + "[dns]\nservers = ['::1#0']", '[dns] servers: "::1#0" has no port after the #'),
     (TOP + "[store]\ntype = 1", "[store] type: must be a string, not 1"),
     (TOP + "[agent.x]\nhost = 'y'", "[agent.x] type: is missing: the name of the plugin that makes this agent"),
     (TOP + "[agent]\nx = 1", "[agent] x: must be a table, not 1"),

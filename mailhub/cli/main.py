@@ -1,0 +1,90 @@
+"""The `mailhub` command: its grammar, and how its errors are shown."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from mailhub import __version__
+from mailhub.cli import account, check, init, queue
+from mailhub.config.settings import default_file
+from mailhub.errors import ConfigurationError, MailError
+
+_DESCRIPTION = """\
+mailhub is a mail server: SMTP, submission, POP3 and IMAP4 in one process.
+This command sets it up and looks after it; the server itself is run by twistd.
+"""
+_EXAMPLES = """\
+first steps:
+  mailhub init you@example.org        write mailhub.toml, make a certificate and your account
+  mailhub check                       look everything over
+  twistd -n mailhub                   serve (needs the right to open ports below 1024)
+
+daily work, also while the server runs:
+  mailhub account add joe@example.org                  with a generated password
+  mailhub account password joe@example.org --password-stdin < file
+  mailhub queue list                                   what has not been delivered yet
+  mailhub queue retry --all                            try it again now
+
+The configuration is --config FILE, else $MAILHUB_CONFIG, else mailhub.toml in this folder.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole grammar."""
+    top = argparse.ArgumentParser(
+        prog="mailhub",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--config", metavar="FILE", type=Path, default=None, help="the configuration file (TOML)")
+    top.add_argument("--version", action="version", version=f"mailhub {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", title="commands")
+    for module in (init, account, check, queue):
+        module.add_parser(commands)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script. Exit status: 0 done, 1 not done (one line says why), 2 wrong usage, 130 interrupted."""
+    grammar = parser()
+    chosen = grammar.parse_args(arguments)
+    if not hasattr(chosen, "run"):
+        grammar.print_help()
+        raise SystemExit(2)
+    chosen.config = (chosen.config or default_file()).absolute()
+    raise SystemExit(_run(chosen))
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    try:
+        status: int = chosen.run(chosen) or 0
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough. Python must not complain at its own flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except ConfigurationError as error:
+        return _complain(str(error))
+    except MailError as error:
+        return _complain(error.text + (f" ({error.detail})" if error.detail else ""))
+    except OSError as error:
+        return _complain(f"{error.filename or 'cannot go on'}: {error.strerror or error}")
+    except Exception as error:
+        if os.environ.get("MAILHUB_DEBUG"):
+            traceback.print_exc()
+        line = f"{type(error).__name__}: {error}"
+        return _complain(f"this is a bug in mailhub: {line} (set MAILHUB_DEBUG=1 to see where)")
+    return status
+
+
+def _complain(text: str) -> int:
+    print(f"mailhub: {' '.join(text.split())}", file=sys.stderr)
+    return 1

@@ -1,0 +1,136 @@
+"""`mailhub queue`: mail that is not delivered yet. Works while the server runs, which notices within seconds."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from mailhub.cli.offline import opened
+from mailhub.config.settings import load
+from mailhub.errors import ConfigurationError
+from mailhub.interfaces import QueuedMessage, QueuedRecipient
+
+_LIMIT = 100_000  # messages shown
+
+
+def add_parser(commands: Any) -> None:
+    """The grammar of this command."""
+    group = commands.add_parser("queue", help="list, retry and remove mail that is not delivered yet")
+    actions = group.add_subparsers(metavar="ACTION", required=True)
+
+    show_all = actions.add_parser("list", help="one line a message: id, age, size, sender, recipients, last answer")
+    show_all.set_defaults(run=_list)
+
+    show = actions.add_parser("show", help="all about one message, and its header")
+    show.add_argument("id", metavar="ID")
+    show.set_defaults(run=_show)
+
+    retry = actions.add_parser("retry", help="try again now")
+    _which(retry)
+    retry.set_defaults(run=_retry)
+
+    remove = actions.add_parser("remove", help="drop messages; their senders are not told")
+    _which(remove)
+    remove.set_defaults(run=_remove)
+
+
+def _which(action: argparse.ArgumentParser) -> None:
+    action.add_argument("ids", metavar="ID", nargs="*", help="as shown by `mailhub queue list`")
+    action.add_argument("--all", action="store_true", help="the whole queue")
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    now = int(time.time())
+    with opened(load(arguments.config)) as hub:
+        messages = hub.wait(hub.queue.messages(_LIMIT))
+    for message in messages:
+        print(_line(message, now))
+    if not messages:
+        print("the queue is empty")
+
+
+def _line(message: QueuedMessage, now: int) -> str:
+    first, *others = message.recipients
+    more = f" and {len(others)} more" if others else ""
+    answer = f"  {first.last.reply}" if first.last else ""
+    age = _span(now - message.queued_at)
+    sender = message.envelope.reverse_path or ""
+    return f"{message.id}  {age:>7}  {message.size:>9}  <{sender}> -> <{first.route.recipient}>{more}{answer}"
+
+
+def _span(seconds: int) -> str:
+    """A length of time in its two largest units: `3h12m`."""
+    seconds = max(0, seconds)
+    for size, name, smaller, part in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if seconds >= size:
+            return f"{seconds // size}{name}{seconds % size // smaller}{part}"
+    return f"{seconds}s"
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    now = int(time.time())
+    with opened(load(arguments.config)) as hub:
+        found = [message for message in hub.wait(hub.queue.messages(_LIMIT)) if message.id == arguments.id]
+        if not found:
+            raise _unknown([arguments.id])
+        body = hub.wait(hub.queue.open(arguments.id))
+        header = hub.wait(body.read(0, 65536)).partition(b"\r\n\r\n")[0]
+        body.close()
+    (message,) = found
+    print(f"id:      {message.id}")
+    print(f"queued:  {_moment(message.queued_at)}, {_span(now - message.queued_at)} ago")
+    print(f"size:    {message.size} octets")
+    print(f"from:    <{message.envelope.reverse_path or ''}>")
+    for recipient in message.recipients:
+        _show_recipient(recipient, now)
+    print()
+    # A header comes from strangers: no control characters for the terminal.
+    for line in header.decode("utf-8", "replace").splitlines():
+        print("".join(char if char.isprintable() or char == "\t" else "?" for char in line))
+
+
+def _show_recipient(recipient: QueuedRecipient, now: int) -> None:
+    route = recipient.route
+    way = f"{route.agent} {route.target}".strip()
+    due = f"next in {_span(recipient.due - now)}" if recipient.due > now else "due"
+    print(f"to:      <{route.recipient}> by {way}, {recipient.attempts} attempts, {due}")
+    if recipient.last is not None:
+        host = f"{recipient.last.remote}: " if recipient.last.remote else ""
+        print(f"         {host}{recipient.last.status} {recipient.last.reply}")
+
+
+def _moment(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def _retry(arguments: argparse.Namespace) -> None:
+    ids = _chosen(arguments)
+    with opened(load(arguments.config)) as hub:
+        count = hub.wait(hub.queue.retry(ids))
+    _report(count, ids, "due now")
+
+
+def _remove(arguments: argparse.Namespace) -> None:
+    ids = _chosen(arguments)
+    with opened(load(arguments.config)) as hub:
+        if arguments.all:
+            ids = [message.id for message in hub.wait(hub.queue.messages(_LIMIT))]
+        count = hub.wait(hub.queue.remove(ids)) if ids else 0
+    _report(count, ids, "removed")
+
+
+def _chosen(arguments: argparse.Namespace) -> list[str]:
+    if bool(arguments.ids) == arguments.all:
+        raise ConfigurationError("say which messages, by their ids or with --all")
+    return list(arguments.ids)
+
+
+def _report(count: int, ids: list[str], what: str) -> None:
+    if ids and not count:
+        raise _unknown(ids)
+    print(f"{count} message{'' if count == 1 else 's'} {what}")
+
+
+def _unknown(ids: list[str]) -> ConfigurationError:
+    return ConfigurationError(f"not in the queue: {' '.join(ids)}; `mailhub queue list` shows what is")

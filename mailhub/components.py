@@ -1,0 +1,239 @@
+"""The object graph of one hub: what is made, in which order, out of what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import attrs
+from twisted.cred import strcred
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred, DeferredList
+from zope.interface import implementer
+
+from mailhub.auth.authenticator import Authenticator
+from mailhub.auth.checkers import FirstMatch, VerifiedCache
+from mailhub.auth.passwords import Passwords
+from mailhub.auth.realm import MailRealm
+from mailhub.config import bounds
+from mailhub.config.settings import Config
+from mailhub.delivery.bounce import Bouncer
+from mailhub.delivery.pipeline import Pipeline
+from mailhub.delivery.policies import GuardedPolicy, PolicyChain
+from mailhub.delivery.queue import QueueRunner
+from mailhub.delivery.routing import REFUSE, SMTP, STORE, AliasTable, NextHop, Routing
+from mailhub.errors import ConfigurationError
+from mailhub.interfaces import Environment, IAccounts, IDeliveryAgent, IHub, IMailStore, IQueue, IRouter
+from mailhub.net.driver import DriverFactory
+from mailhub.net.link import Link, Session
+from mailhub.net.tls import ClientTls, ServerTls
+from mailhub.plugins import Catalogue
+from mailhub.protocols.imap.session import ImapParts, ImapService
+from mailhub.protocols.pop3 import OpenMaildrops, Pop3Service
+from mailhub.protocols.smtp import SmtpService
+from mailhub.store.sqlite.database import Database
+from mailhub.wire.imap.view import RecentMarks
+
+# Services that speak TLS from the first octet (RFC 8314 3).
+IMPLICIT_TLS = frozenset({"submissions", "pop3s", "imaps"})
+# What a connection too many is told, where nothing has to be encrypted first.
+_REFUSALS = {
+    "smtp": b"421 4.3.2 Too many connections, try again later\r\n",
+    "lmtp": b"421 4.3.2 Too many connections, try again later\r\n",
+    "submission": b"421 4.3.2 Too many connections, try again later\r\n",
+    "pop3": b"-ERR [SYS/TEMP] Too many connections, try again later\r\n",
+    "imap": b"* BYE Too many connections, try again later\r\n",
+}
+
+
+@implementer(IHub)
+@attrs.define(eq=False, kw_only=True)
+class Hub:
+    """One mail server without its ports. `store` and what follows it are set as the graph is built."""
+
+    environment: Environment
+    settings: Config
+    hostname: str
+    domains: frozenset[str]
+    aliases: AliasTable
+    hops: Mapping[str, NextHop]
+    passwords: Passwords
+    verified: VerifiedCache
+    client_tls: ClientTls
+    database: Database
+    accounts: IAccounts
+    queue: IQueue
+    store: IMailStore = attrs.field(init=False)
+    routing: Routing = attrs.field(init=False)
+    runner: QueueRunner = attrs.field(init=False)
+    factories: dict[str, DriverFactory] = attrs.field(init=False, factory=dict)
+    _started: AsyncExitStack = attrs.field(init=False, factory=AsyncExitStack)
+
+    async def start(self) -> None:
+        """Open database and store, run the queue. Raises ConfigurationError."""
+        self._started.push_async_callback(self.database.stop)
+        await self.database.start()
+        if self.store is not self.database.store:
+            self._started.push_async_callback(self.store.stop)
+            await self.store.start()
+        self._started.push_async_callback(self.runner.stop)
+        self.runner.start()
+
+    async def stop(self) -> None:
+        """Say farewell to the sessions, finish what is under way, then stop what was started, the last first."""
+        grace = self.settings.limits.stop_seconds
+        stopping = [Deferred.fromCoroutine(factory.stop(grace)) for factory in self.factories.values()]
+        await DeferredList(stopping, consumeErrors=True)
+        await self._started.aclose()
+
+
+def build_hub(config: Config, environment: Environment, catalogue: Catalogue) -> Hub:
+    """Put a hub together; only files that the configuration names are read. Raises ConfigurationError."""
+    try:
+        return _build(config, environment, catalogue)
+    except ConfigurationError as error:
+        if str(error).startswith(str(config.file)):
+            raise
+        raise ConfigurationError(f"{config.file}: {error}") from error
+
+
+def _build(config: Config, environment: Environment, catalogue: Catalogue) -> Hub:
+    limits = config.limits
+    database = Database(environment, bounds.store_settings(limits))
+    hub = Hub(
+        environment=environment,
+        settings=config,
+        hostname=config.hostname,
+        domains=frozenset(config.domains),
+        aliases=bounds.aliases(config),
+        hops=bounds.next_hops(config),
+        passwords=Passwords(environment.threads, running=limits.password_threads, waiting=limits.logins_waiting),
+        verified=VerifiedCache(environment.random, limits.logins_remembered),
+        client_tls=ClientTls(),
+        database=database,
+        accounts=database.accounts,
+        queue=database.queue,
+    )
+    hub.store = catalogue.build(config.store, hub)
+    hub.routing = Routing(_routers(hub, catalogue))
+    hub.runner = QueueRunner(
+        queue=hub.queue,
+        agents=_agents(hub, catalogue),
+        bouncer=Bouncer(
+            hostname=hub.hostname, environment=environment, store=hub.store, queue=hub.queue, routing=hub.routing
+        ),
+        schedule=bounds.schedule(config),
+        environment=environment,
+        limits=bounds.runner_limits(limits),
+    )
+    pipeline = Pipeline(
+        hostname=hub.hostname,
+        domains=hub.domains,
+        environment=environment,
+        store=hub.store,
+        queue=hub.queue,
+        routing=hub.routing,
+        policies=PolicyChain(_policies(hub, catalogue), environment.clock),
+        wake=hub.runner.wake,
+        hop_limit=limits.hops,
+    )
+    portal = Portal(
+        MailRealm(hub.store, hub.routing.route, config.auth.default_domain),
+        [FirstMatch(_checkers(hub, catalogue))],
+    )
+    authenticator = Authenticator(portal, environment.clock, bounds.throttle(config.auth), config.auth.default_domain)
+    tls = ServerTls(config.tls.certificate, config.tls.key, environment.clock) if config.tls else None
+    for service, make_session in _sessions(hub, pipeline, authenticator).items():
+        hub.factories[service] = DriverFactory(
+            make_session,
+            environment.clock,
+            environment.random,
+            service=service,
+            tls=tls,
+            implicit_tls=service in IMPLICIT_TLS,
+            limits=bounds.driver_limits(limits),
+            refusal=_REFUSALS.get(service, b""),
+        )
+    return hub
+
+
+def _routers(hub: Hub, catalogue: Catalogue) -> list[IRouter]:
+    config = hub.settings
+    place = config.place("delivery", "routers")
+    return [catalogue.build(config.part("router", name, place), hub) for name in config.delivery.routers]
+
+
+def _policies(hub: Hub, catalogue: Catalogue) -> list[GuardedPolicy]:
+    config = hub.settings
+    place = config.place("delivery", "policies")
+    parts = [config.part("policy", name, place) for name in config.delivery.policies]
+    return [
+        GuardedPolicy(part.name, catalogue.build(part, hub), part.guard.timeout_seconds, part.guard.failure)
+        for part in parts
+    ]
+
+
+def _agents(hub: Hub, catalogue: Catalogue) -> dict[str, IDeliveryAgent]:
+    """The two that routers name by themselves, those with a table, and those that a route names."""
+    config = hub.settings
+    places = {name: config.place() for name in (STORE, SMTP)}
+    places |= {name: config.place("agent").inside(name) for kind, name in config.parts if kind == "agent"}
+    for domain, route in config.routes.items():
+        places.setdefault(route.agent, config.place("route").inside(domain).at("agent"))
+    places.pop(REFUSE, None)  # the router says no by itself
+    return {name: catalogue.build(config.part("agent", name, place), hub) for name, place in places.items()}
+
+
+def _checkers(hub: Hub, catalogue: Catalogue) -> list[ICredentialsChecker]:
+    return [_checker(hub, catalogue, name) for name in hub.settings.auth.checkers]
+
+
+def _checker(hub: Hub, catalogue: Catalogue, name: str) -> ICredentialsChecker:
+    """A component; or what `twisted.cred.strcred` makes of a string such as `file:/etc/mail-passwords`."""
+    config = hub.settings
+    place = config.place("auth", "checkers")
+    kind, colon, argument = name.partition(":")
+    known = ("checker", name) in config.parts or name in catalogue.names("checker")
+    try:
+        factory = None if known else strcred.findCheckerFactory(kind)  # type: ignore[no-untyped-call]
+    except strcred.InvalidAuthType:
+        if colon:
+            raise place.error(f"no plugin makes checkers of {kind!r} strings; known: {_strcred_types()}") from None
+        factory = None
+    if factory is None:
+        built: ICredentialsChecker = catalogue.build(config.part("checker", name, place), hub)
+        return built
+    if kind == "file":
+        argument = str(place.folder / argument)
+        if not Path(argument).is_file():
+            raise place.error(f"there is no file {argument}")
+    try:
+        made: ICredentialsChecker = factory.generateChecker(argument)
+    except Exception as error:
+        raise place.error(f"{kind!r}: {error or type(error).__name__}") from None
+    return made
+
+
+def _strcred_types() -> str:
+    factories: Any = strcred.findCheckerFactories()  # type: ignore[no-untyped-call]
+    return ", ".join(sorted({factory.authType for factory in factories}))
+
+
+def _sessions(hub: Hub, pipeline: Pipeline, authenticator: Authenticator) -> dict[str, Callable[[Link], Session]]:
+    """What makes the sessions of each service that is listened for."""
+    config = hub.settings
+    maildrops, marks = OpenMaildrops(), RecentMarks()
+    sessions: dict[str, Callable[[Link], Any]] = {}
+    for service in config.listen.services():
+        if service.startswith("pop3"):
+            options = bounds.pop3_options(config, service)
+            sessions[service] = Pop3Service(authenticator, maildrops, options).session
+        elif service.startswith("imap"):
+            parts = ImapParts(authenticator, hub.environment.clock, marks, bounds.imap_options(config, service))
+            sessions[service] = ImapService(parts).session
+        else:
+            sessions[service] = SmtpService(pipeline, authenticator, bounds.smtp_options(config, service)).session
+    return sessions

@@ -1,0 +1,133 @@
+"""What each part of a hub is told, from the tables of the configuration."""
+
+from __future__ import annotations
+
+from mailhub.auth.throttle import Throttle
+from mailhub.config.settings import Auth, Config, Limits, StaticRoute
+from mailhub.delivery.queue import RunnerLimits
+from mailhub.delivery.routing import AliasTable, NextHop
+from mailhub.delivery.schedule import Schedule
+from mailhub.net.link import DriverLimits
+from mailhub.protocols.imap.session import ImapOptions
+from mailhub.protocols.pop3 import Pop3Options
+from mailhub.protocols.smtp import SmtpOptions
+from mailhub.store.settings import StoreSettings
+from mailhub.wire.imap.settings import ImapSettings
+from mailhub.wire.stream import BareLines
+
+
+def aliases(config: Config) -> AliasTable:
+    """[aliases]. Raises ConfigurationError for a domain that is not ours."""
+    try:
+        return AliasTable.parse(config.aliases, config.domains)
+    except ValueError as error:
+        raise config.place("aliases").error(str(error)) from None
+
+
+def next_hops(config: Config) -> dict[str, NextHop]:
+    """[route."domain"] by domain. Raises ConfigurationError for a password file that cannot be read."""
+    return {domain: _next_hop(config, domain, route) for domain, route in config.routes.items()}
+
+
+def _next_hop(config: Config, domain: str, route: StaticRoute) -> NextHop:
+    password = route.password
+    if route.password_file is not None:
+        try:
+            password = route.password_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            place = config.place("route").inside(domain).at("password_file")
+            raise place.error(f"cannot be read: {error}") from None
+    return NextHop(route.agent, route.host, route.tls, route.user, password)
+
+
+def schedule(config: Config) -> Schedule:
+    """[queue]."""
+    return Schedule(config.queue.retry_seconds, config.queue.expire_hours * 3600)
+
+
+def throttle(settings: Auth) -> Throttle:
+    """[auth], the part about guessing."""
+    return Throttle(
+        free=settings.failures_free,
+        limit=settings.failures_limit,
+        window=settings.failures_window_seconds,
+        longest=settings.failure_delay_seconds,
+    )
+
+
+def store_settings(limits: Limits) -> StoreSettings:
+    """Bounds of the database."""
+    return StoreSettings(
+        mailboxes_per_account=limits.mailboxes_per_account,
+        subscriptions_per_account=limits.subscriptions_per_account,
+        inline_body_octets=limits.inline_body_bytes,
+        waiting_units=limits.store_changes_waiting,
+        index_rows=limits.index_rows_cached,
+        digest_cache_bytes=limits.digest_cache_bytes,
+    )
+
+
+def runner_limits(limits: Limits) -> RunnerLimits:
+    """Bounds of the queue's runner."""
+    return RunnerLimits(
+        attempts=limits.delivery_attempts,
+        attempts_per_target=limits.delivery_attempts_per_target,
+        attempt_seconds=limits.delivery_attempt_seconds,
+        stop_seconds=limits.stop_seconds,
+    )
+
+
+def driver_limits(limits: Limits) -> DriverLimits:
+    """Bounds on connections. How long a session may be silent is its own affair."""
+    return DriverLimits(
+        connections=limits.connections_per_service,
+        connections_per_address=limits.connections_per_address,
+        count_loopback=limits.count_loopback,
+    )
+
+
+def smtp_options(config: Config, service: str) -> SmtpOptions:
+    """For "smtp", "lmtp", "submission" and "submissions"."""
+    limits, smtp = config.limits, config.smtp
+    bare_lines = smtp.submission_bare_lines if service.startswith("submission") else smtp.bare_lines
+    return SmtpOptions(
+        service=service,
+        hostname=config.hostname,
+        message_size_limit=limits.message_size_bytes,
+        recipient_limit=limits.recipients_per_message,
+        bad_commands=limits.smtp_bad_commands,
+        idle_commands=limits.smtp_idle_commands,
+        logins=limits.login_failures_per_session,
+        idle_seconds=limits.smtp_idle_seconds,
+        bare_lines=BareLines(bare_lines),
+    )
+
+
+def pop3_options(config: Config, service: str) -> Pop3Options:
+    """For "pop3" and "pop3s"."""
+    limits = config.limits
+    return Pop3Options(
+        service=service,
+        host=config.hostname,
+        bad_commands=limits.pop3_bad_commands,
+        logins=limits.login_failures_per_session,
+        login_seconds=limits.login_seconds,
+        idle_seconds=limits.pop3_idle_seconds,
+    )
+
+
+def imap_options(config: Config, service: str) -> ImapOptions:
+    """For "imap" and "imaps"."""
+    limits = config.limits
+    settings = ImapSettings(
+        hostname=config.hostname,
+        line_limit=limits.imap_line_bytes,
+        literal_limit=limits.imap_literal_bytes,
+        command_limit=limits.imap_command_bytes,
+        literal_count_limit=limits.imap_literals_per_command,
+        message_limit=limits.message_size_bytes,
+        discard_limit=2 * limits.message_size_bytes,
+        bad_command_limit=limits.imap_bad_commands,
+        failed_login_limit=limits.login_failures_per_session,
+    )
+    return ImapOptions(service, settings, limits.login_seconds, limits.imap_idle_seconds)

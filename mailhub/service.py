@@ -1,0 +1,254 @@
+"""The service that twistd runs: starts the parts of a hub in order, and stops them in order.
+
+Whatever keeps it from starting is told in one line on standard error, and the process ends with status 1.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import os
+import sys
+from pathlib import Path
+from random import SystemRandom
+from types import TracebackType
+from typing import Any, cast
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mailhub import __version__
+from mailhub.components import Hub, build_hub
+from mailhub.config.settings import Config, load
+from mailhub.errors import ConfigurationError
+from mailhub.interfaces import Environment
+from mailhub.net.dns import Resolver, machine_hosts, machine_servers
+from mailhub.net.driver import DriverFactory
+from mailhub.net.listen import listen
+from mailhub.net.network import ReactorNetwork
+from mailhub.plugins import load_catalogue
+from mailhub.threads import ReactorThreads
+
+_log = Logger(namespace="mailhub")
+
+
+@attrs.define(eq=False)
+class DataFolder:
+    """The folder that one server owns. The lock is the kernel's: it ends with the process, however that ends."""
+
+    path: Path
+    _lock: int = -1
+
+    def prepare(self) -> None:
+        """Make it if need be, for its owner's eyes only. Raises ConfigurationError."""
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"data folder {self.path}: cannot be made: {error.strerror}") from None
+        if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
+            raise ConfigurationError(f"data folder {self.path}: is not writable")
+
+    def lock(self) -> None:
+        """Become its only server. Raises ConfigurationError."""
+        file = self.path / "mailhub.lock"
+        try:
+            self._lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+            owner = self.path.stat()
+            if os.geteuid() == 0:
+                # Rights may be given up later, and the next start may be without them.
+                os.fchown(self._lock, owner.st_uid, owner.st_gid)
+        except OSError as error:
+            self.unlock()
+            raise ConfigurationError(f"data folder {self.path}: cannot be locked: {error.strerror}") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            other = os.read(self._lock, 20).decode("ascii", "replace").strip()
+            self.unlock()
+            raise ConfigurationError(
+                f"data folder {self.path}: another mailhub (process {other or 'unknown'}) serves it"
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.write(self._lock, b"%d\n" % os.getpid())
+
+    def unlock(self) -> None:
+        """Let another server have it."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def environment(config: Config, reactor: Any) -> Environment:
+    """The real world."""
+    random = SystemRandom()
+    network = ReactorNetwork(reactor)
+    resolver = Resolver(
+        udp=reactor,
+        network=network,
+        clock=reactor,
+        random=random,
+        servers=config.dns.servers or machine_servers() or ("127.0.0.1",),
+        hosts=machine_hosts(),
+    )
+    return Environment(
+        clock=reactor,
+        threads=ReactorThreads(reactor, config.limits.threads),
+        network=network,
+        resolver=resolver,
+        random=random,
+        data=config.data,
+    )
+
+
+class MailService(Service):
+    """One hub with its ports.
+
+    Ports are opened before twistd gives up root's rights, but nobody is served before everything has started.
+    """
+
+    name = "mailhub"
+
+    def __init__(self, config: Config, hub: Hub, reactor: Any) -> None:
+        self._config = config
+        self._hub = hub
+        self._reactor = reactor
+        self._folder = DataFolder(config.data)
+        self._ports: list[Any] = []
+        self._starting: Deferred[None] | None = None
+
+    # --- Start -----------------------------------------------------------------------------------------------------
+
+    def privilegedStartService(self) -> None:
+        """Lock the data folder and open the ports. Raises ConfigurationError."""
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        self._folder.prepare()
+        self._folder.lock()
+        try:
+            for service, factory in self._hub.factories.items():
+                for endpoint in getattr(self._config.listen, service):
+                    self._ports.append(self._open(service, endpoint, factory))
+        except ConfigurationError as error:
+            for port in self._ports:
+                port.stopListening()
+            self._folder.unlock()
+            raise ConfigurationError(f"{self._config.file}: {error}") from None
+
+    def _open(self, service: str, endpoint: str, factory: DriverFactory) -> IListeningPort:
+        tls = factory.tls if factory.implicit_tls else None
+        results: list[Any] = []
+        opening = Deferred.fromCoroutine(listen(service, endpoint, factory, self._reactor, tls))
+        opening.addBoth(results.append)
+        if not results:
+            raise ConfigurationError(
+                f'[listen] {service} = "{endpoint}" does not listen at once; no such endpoint works'
+            )
+        port = results[0]
+        if isinstance(port, Failure):
+            port.raiseException()
+        # Clients wait in the kernel until everything has started.
+        port.stopReading()
+        return cast(IListeningPort, port)
+
+    def startService(self) -> None:
+        """Start everything as soon as the reactor runs. A failure ends the process."""
+        super().startService()  # type: ignore[no-untyped-call]
+        self._reactor.callWhenRunning(self._begin)
+
+    def _begin(self) -> None:
+        if self.running:
+            self._starting = Deferred.fromCoroutine(self._start())
+
+    async def _start(self) -> None:
+        try:
+            await self._hub.start()
+        except ConfigurationError as error:
+            self._fail(str(error))
+        except Exception as error:
+            _log.failure("mailhub cannot start")
+            self._fail(f"cannot start: {type(error).__name__}: {error}")
+        else:
+            for port in self._ports:
+                port.startReading()
+            services = self._config.listen.services().items()
+            ports = " ".join(f"{service}={endpoint}" for service, endpoints in services for endpoint in endpoints)
+            _log.info(
+                "mailhub is ready: version={v} hostname={host} {ports}",
+                v=__version__,
+                host=self._hub.hostname,
+                ports=ports,
+            )
+
+    def _fail(self, line: str) -> None:
+        complain(line)
+        # twistd ends with status 0 when the reactor was stopped, whatever the reason.
+        atexit.register(_exit_with_failure)
+        self._reactor.stop()
+
+    # --- Stop ------------------------------------------------------------------------------------------------------
+
+    def stopService(self) -> Deferred[None]:
+        """No new connections, farewell to the sessions, deliveries under way finished; each within its time."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._starting is not None:
+            await self._starting
+        await DeferredList([maybeDeferred(port.stopListening) for port in self._ports], consumeErrors=True)
+        try:
+            await self._hub.stop()
+        except Exception:
+            _log.failure("mailhub did not stop in good order")
+        self._folder.unlock()
+        _log.info("mailhub has stopped")
+
+
+def complain(line: str) -> None:
+    """One line for the operator: on the real standard error, or in the log of a daemon, which has none."""
+    line = f"mailhub: {' '.join(line.split())}"
+    stream = sys.__stderr__
+    if stream is not None and not _is_null(stream.fileno()):
+        stream.write(line + "\n")
+        stream.flush()
+    else:
+        _log.critical("{line}", line=line)
+
+
+def _is_null(descriptor: int) -> bool:
+    try:
+        return os.fstat(descriptor).st_rdev == os.stat(os.devnull).st_rdev
+    except OSError:
+        return True
+
+
+def _exit_with_failure() -> None:
+    # Runs when twistd has removed its pid file and closed its log; nothing later can set the status.
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(1)
+
+
+def _show_in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if isinstance(error, ConfigurationError):
+        complain(str(error))
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+def make_service(file: Path) -> MailService:
+    """The service that a configuration file describes. Ends the process with one line when it cannot be."""
+    from twisted.internet import reactor
+
+    try:
+        config = load(file)
+        hub = build_hub(config, environment(config, reactor), load_catalogue())
+    except ConfigurationError as error:
+        complain(str(error))
+        raise SystemExit(1) from None
+    # What keeps the ports from being opened passes through twistd, which removes its pid file on the way.
+    sys.excepthook = _show_in_one_line
+    return MailService(config, hub, reactor)

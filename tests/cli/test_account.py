@@ -1,0 +1,94 @@
+"""`mailhub account`, checked through the login that its passwords are for."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from mailhub.auth.passwords import verify_password
+from mailhub.cli.offline import opened
+from mailhub.config.settings import Config
+from tests.cli.conftest import Command
+
+
+def stored_hash(config: Config, user: str) -> str:
+    with opened(config) as hub:
+        account = hub.wait(hub.accounts.find(user))
+    assert account is not None
+    return account.password_hash
+
+
+def test_add_makes_an_account_that_the_shown_password_opens(mailhub: Command, config: Config) -> None:
+    result = mailhub("account", "add", "Ann@XX.example")
+    assert result.status == 0
+    shown = re.search(r"password: (\S{23}) ", result.out)
+    assert shown
+    assert verify_password(stored_hash(config, "ann@xx.example"), shown[1])
+    with opened(config) as hub:
+        folders = hub.wait(hub.wait(hub.queue.store.account("ann@xx.example")).mailboxes())
+    assert {folder.special_use for folder in folders} == {"", "\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash"}
+
+
+def test_a_given_password_is_not_shown(mailhub: Command, config: Config) -> None:
+    result = mailhub("account", "add", "ann@xx.example", "--password-stdin", stdin="geheim ä §\r\nmore\n")
+    assert (result.status, result.out) == (0, "account ann@xx.example added\n")
+    assert verify_password(stored_hash(config, "ann@xx.example"), "geheim ä §")
+
+
+@pytest.mark.parametrize("password", ["", "\n", "a\0b\n", "x" * 2000 + "\n"])
+def test_a_password_that_no_login_can_send_is_refused(mailhub: Command, config: Config, password: str) -> None:
+    result = mailhub("account", "add", "ann@xx.example", "--password-stdin", stdin=password)
+    assert result.status == 1
+    assert result.err.startswith("mailhub: this password cannot be used: ")
+    assert mailhub("account", "list").out == ""
+
+
+def test_list_shows_what_accounts_hold(mailhub: Command, config: Config) -> None:
+    mailhub("account", "add", "ben@xx.example", "--quota-bytes", "1000")
+    mailhub("account", "add", "ann@xx.example")
+    lines = mailhub("account", "list").out.splitlines()
+    assert [line.split() for line in lines] == [
+        ["ann@xx.example", "0", "messages", "0", "octets"],
+        ["ben@xx.example", "0", "messages", "0", "octets", "of", "1000"],
+    ]
+
+
+def test_password_replaces_the_old_one(mailhub: Command, config: Config) -> None:
+    mailhub("account", "add", "ann@xx.example", "--password-stdin", stdin="old\n")
+    assert mailhub("account", "password", "ann@xx.example", "--password-stdin", stdin="new\n").status == 0
+    stored = stored_hash(config, "ann@xx.example")
+    assert verify_password(stored, "new")
+    assert not verify_password(stored, "old")
+
+
+def test_remove(mailhub: Command, config: Config) -> None:
+    mailhub("account", "add", "ann@xx.example")
+    assert mailhub("account", "remove", "ann@xx.example").out == "account ann@xx.example removed\n"
+    assert mailhub("account", "list").out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("add", "ann"), "'ann' is not a mail address: address has no @"),
+        (("add", "ann@yy.example"), "yy.example is not one of our domains; add it to domains in "),
+        (
+            ("add", "ben@xx.example"),
+            "there is an account ben@xx.example already; `mailhub account password` changes it",
+        ),
+        (("remove", "ann@xx.example"), "there is no account ann@xx.example; `mailhub account list` shows all"),
+        (("password", "ann@xx.example"), "there is no account ann@xx.example; `mailhub account list` shows all"),
+    ],
+)
+def test_mistakes_say_what_to_do(mailhub: Command, config: Config, words: tuple[str, ...], line: str) -> None:
+    mailhub("account", "add", "ben@xx.example")
+    result = mailhub("account", *words)
+    assert result.status == 1
+    assert result.err.startswith(f"mailhub: {line}")
+    assert result.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("quota", ["-1", "many"])
+def test_a_quota_is_a_number_of_octets(mailhub: Command, config: Config, quota: str) -> None:
+    assert mailhub("account", "add", "ann@xx.example", "--quota-bytes", quota).status == 2

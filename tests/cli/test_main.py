@@ -1,0 +1,76 @@
+"""The command's grammar and how it ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mailhub import __version__
+from mailhub.cli import account
+from mailhub.config.settings import Config
+from mailhub.errors import StoreUnavailable
+from tests.cli.conftest import Command
+
+
+def test_without_a_command_the_help_teaches(mailhub: Command) -> None:
+    result = mailhub()
+    assert result.status == 2
+    assert "mailhub init you@example.org" in result.out
+    assert all(word in result.out for word in ("account", "check", "queue", "--config"))
+
+
+def test_version(mailhub: Command) -> None:
+    assert mailhub("--version").out == f"mailhub {__version__}\n"
+
+
+@pytest.mark.parametrize("words", [("nonsense",), ("account",), ("queue", "show"), ("account", "add")])
+def test_wrong_usage_is_status_2(mailhub: Command, words: tuple[str, ...]) -> None:
+    result = mailhub(*words)
+    assert result.status == 2
+    assert result.err.startswith("usage: mailhub")
+
+
+@pytest.mark.parametrize(
+    "words", [("account", "list"), ("queue", "list"), ("check",), ("account", "add", "a@b.example")]
+)
+def test_a_missing_configuration_is_one_line(mailhub: Command, tmp_path: Path, words: tuple[str, ...]) -> None:
+    result = mailhub(*words)
+    assert result.status == 1
+    assert result.err == f"mailhub: {tmp_path}/mailhub.toml: cannot read the configuration: No such file or directory\n"
+
+
+def test_the_configuration_is_named_by_option_or_environment(
+    mailhub: Command, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    monkeypatch.setenv("MAILHUB_CONFIG", "/nowhere")
+    monkeypatch.chdir(tmp_path / "other")
+    assert mailhub("--config", str(config.file), "queue", "list").out == "the queue is empty\n"
+    assert "/nowhere: cannot read" in mailhub("queue", "list").err
+    monkeypatch.setenv("MAILHUB_CONFIG", str(config.file))
+    assert mailhub("queue", "list").out == "the queue is empty\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (
+            StoreUnavailable(detail="disk full"),
+            1,
+            "mailhub: Storage is not available, please try again later (disk full)",
+        ),
+        (PermissionError(13, "Permission denied", "/x"), 1, "mailhub: /x: Permission denied"),
+        (KeyError("oops"), 1, "mailhub: this is a bug in mailhub: KeyError: 'oops' (set MAILHUB_DEBUG=1 to see where)"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_no_error_is_a_traceback(
+    mailhub: Command, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: int, line: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(account, "load", fail)
+    result = mailhub("account", "list")
+    assert (result.status, result.err.strip()) == (status, line)

@@ -1,0 +1,86 @@
+"""`mailhub queue` on a queue with two messages."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from mailhub.cli.offline import opened
+from mailhub.config.settings import Config
+from mailhub.interfaces import Plan, Route, Settlement, Submission
+from mailhub.message.address import Address
+from mailhub.message.envelope import Envelope, Outcome
+from tests.cli.conftest import Command
+
+SENDER = Address.parse("ann@xx.example")
+
+
+def routes(*names: str) -> Plan:
+    return Plan(routes=tuple(Route("smtp", Address.parse(name), "relay.example:25") for name in names))
+
+
+@pytest.fixture
+def ids(config: Config) -> list[str]:
+    """The ids of a delayed message to one recipient, and of a fresh one to two."""
+    made = []
+    plans = (routes("ben@yy.example"), routes("cid@yy.example", "dot@yy.example"))
+    with opened(config) as hub:
+        for plan in plans:
+            writer = hub.queue.new_body()
+            hub.wait(writer.write(b"Subject: a\x1b[2Jb\r\nFrom: ann\r\n\r\nsecret body\r\n"))
+            body = hub.wait(writer.finish())
+            made.append(hub.wait(hub.queue.submit(Submission(Envelope(SENDER), plan, body))).id)
+        (first,) = [message for message in hub.wait(hub.queue.messages()) if message.id == made[0]]
+        later = Outcome.delayed("451 not now", status="4.7.1", remote="mx.yy.example")
+        hub.wait(hub.queue.settle(first.id, [Settlement(first.recipients[0].id, later, int(time.time()) + 3700)]))
+    return made
+
+
+def test_list_is_one_line_a_message(mailhub: Command, ids: list[str]) -> None:
+    lines = {line.split()[0]: line for line in mailhub("queue", "list").out.splitlines()}
+    assert sorted(lines) == sorted(ids)
+    assert lines[ids[0]].endswith("<ann@xx.example> -> <ben@yy.example>  451 not now")
+    assert lines[ids[1]].endswith("<ann@xx.example> -> <cid@yy.example> and 1 more")
+
+
+def test_show_tells_all_but_the_body(mailhub: Command, ids: list[str]) -> None:
+    shown = mailhub("queue", "show", ids[0]).out
+    assert f"id:      {ids[0]}\n" in shown
+    assert "to:      <ben@yy.example> by smtp relay.example:25, 1 attempts, next in 1h1m\n" in shown
+    assert "mx.yy.example: 4.7.1 451 not now\n" in shown
+    assert "From: ann" in shown
+    assert "secret" not in shown
+
+
+def test_show_sends_no_control_characters_to_the_terminal(mailhub: Command, ids: list[str]) -> None:
+    shown = mailhub("queue", "show", ids[0]).out
+    assert "Subject: a?[2Jb" in shown
+
+
+def test_retry_makes_messages_due(mailhub: Command, ids: list[str]) -> None:
+    assert mailhub("queue", "retry", ids[0]).out == "1 message due now\n"
+    assert ", due\n" in mailhub("queue", "show", ids[0]).out
+    assert mailhub("queue", "retry", "--all").out == "2 messages due now\n"
+
+
+def test_remove_takes_only_what_is_named(mailhub: Command, ids: list[str]) -> None:
+    assert mailhub("queue", "remove", ids[0]).out == "1 message removed\n"
+    assert mailhub("queue", "list").out.split()[0] == ids[1]
+    assert mailhub("queue", "remove", "--all").out == "1 message removed\n"
+    assert mailhub("queue", "list").out == "the queue is empty\n"
+    assert mailhub("queue", "remove", "--all").out == "0 messages removed\n"
+
+
+@pytest.mark.parametrize("words", [("show", "x"), ("retry", "x", "y"), ("remove", "x")])
+def test_an_unknown_id_is_a_mistake(mailhub: Command, ids: list[str], words: tuple[str, ...]) -> None:
+    result = mailhub("queue", *words)
+    assert result.status == 1
+    assert result.err == f"mailhub: not in the queue: {' '.join(words[1:])}; `mailhub queue list` shows what is\n"
+
+
+@pytest.mark.parametrize("words", [("retry",), ("remove",), ("remove", "x", "--all")])
+def test_the_whole_queue_is_meant_only_when_said(mailhub: Command, ids: list[str], words: tuple[str, ...]) -> None:
+    result = mailhub("queue", *words)
+    assert (result.status, result.err) == (1, "mailhub: say which messages, by their ids or with --all\n")
+    assert len(mailhub("queue", "list").out.splitlines()) == 2
