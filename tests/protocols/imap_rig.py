@@ -125,6 +125,11 @@ class Client:
         self.clock.advance(0)
         return self.peer.taken()
 
+    def drained(self) -> bytes:
+        """What a slow peer gets once it has taken all that was written before."""
+        self.peer.drain()
+        return self.taken()
+
     def drop(self) -> None:
         """The line is cut."""
         self.peer.connected = False
