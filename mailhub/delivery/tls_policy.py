@@ -4,4 +4,26 @@ from __future__ import annotations
 
 from typing import Literal
 
+from mailhub.net.tls import ClientConnections, ClientTls
+
 TlsPolicy = Literal["never", "opportunistic", "required"]
+"""`never`: plain. `opportunistic`: whatever the server offers, plain when that fails, no look at the certificate.
+`required`: nothing is sent unless a trusted certificate vouches for the host we meant to reach."""
+
+SUBMISSIONS_PORT = 465  # TLS from the first octet (RFC 8314 3.3)
+
+
+def effective(policy: TlsPolicy, *, credentials: bool) -> TlsPolicy:
+    """A password is for one host only, so that a hop with a login gets the full check unless TLS is ruled out."""
+    return "required" if credentials and policy == "opportunistic" else policy
+
+
+def context(tls: ClientTls, policy: TlsPolicy, host: str, address: str) -> ClientConnections:
+    """What `startTLS` takes for a connection to `address`, which is to be `host`. Raises ValueError for a name that no
+    certificate can have where one is needed."""
+    if policy == "required":
+        return tls.verifying(host)
+    try:
+        return tls.opportunistic(host)
+    except ValueError:
+        return tls.opportunistic(address)

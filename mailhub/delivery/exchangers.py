@@ -1,0 +1,67 @@
+"""Which hosts take mail for a domain, in which order (RFC 5321 5.1, RFC 7505)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+from random import Random
+
+from mailhub.errors import PermanentError
+from mailhub.interfaces import IResolver, MailExchanger
+
+
+async def exchangers(domain: str, hostname: str, resolver: IResolver, random: Random) -> list[str]:
+    """Hosts to try for a domain (A-labels) or an address literal, at least one; those of equal preference shuffled.
+
+    Raises PermanentError: the domain does not exist (5.1.2), takes no mail (5.1.10), or we are its best exchanger
+    without knowing the domain (5.4.6). Raises TemporaryError.
+    """
+    if domain.startswith("["):
+        return [domain[1:-1].removeprefix("IPv6:")]
+    found = await resolver.mail_exchangers(domain)
+    if not found:
+        found = [MailExchanger(0, domain)]  # the implicit MX
+    if any(each.host == "" for each in found):
+        raise PermanentError("Domain takes no mail", status="5.1.10")
+    below = _below_ourselves(found, hostname)
+    if not below:
+        raise PermanentError("We are the best mail exchanger of this domain but do not serve it", status="5.4.6")
+    return list(dict.fromkeys(each.host for each in sorted(below, key=lambda each: (each.preference, random.random()))))
+
+
+def _below_ourselves(found: Sequence[MailExchanger], hostname: str) -> list[MailExchanger]:
+    """Only what is better than we are, lest two exchangers send mail back and forth (RFC 5321 5.1)."""
+    own = [each.preference for each in found if each.host.lower() == hostname.lower()]
+    return [each for each in found if not own or each.preference < min(own)]
+
+
+def may_be_exchanger(address: str) -> bool:
+    """Whether DNS may send us to an address: not to this very machine, and not to many at once."""
+    found = ip_address(address.partition("%")[0])
+    found = getattr(found, "ipv4_mapped", None) or found
+    broadcast = found.version == 4 and found.is_reserved
+    return not (found.is_loopback or found.is_unspecified or found.is_multicast or broadcast)
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is named by its IP address."""
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def parse_target(target: str, default_port: int) -> tuple[str, int]:
+    """`host`, `host:port`, `[IPv6 address]:port` or `unix:/path` -> host and port. Raises ValueError."""
+    if target.startswith("unix:"):
+        return target, 0
+    if is_address(target):
+        return target, default_port
+    host, colon, port = target.rpartition(":")
+    if target.endswith("]") or not colon:
+        host, port = target, str(default_port)
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"{target!r} is not host[:port]")
+    return host, int(port)

@@ -1,0 +1,37 @@
+"""The agent "lmtp": another mail store behind a local socket or a port (RFC 2033)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from zope.interface import implementer
+
+from mailhub.delivery.remote import hop_of, server_at
+from mailhub.delivery.routing import NextHop
+from mailhub.delivery.transmit import Transmitter
+from mailhub.interfaces import Delivery, IDeliveryAgent
+from mailhub.message.envelope import Outcome
+
+LMTP_PORT = 24
+
+
+@implementer(IDeliveryAgent)
+class LmtpAgent:
+    """Hands mail to the host or `unix:/path` that the route names. `hops` are the static next hops by domain."""
+
+    def __init__(self, hops: Mapping[str, NextHop], transmitter: Transmitter) -> None:
+        self._hops = dict(hops)
+        self._transmitter = transmitter
+
+    async def deliver(self, delivery: Delivery) -> Mapping[int, Outcome]:
+        """See `IDeliveryAgent`."""
+        try:
+            server = server_at(hop_of(delivery, self._hops), LMTP_PORT, lmtp=True)
+        except ValueError as error:
+            outcome = Outcome.delayed(f"Next hop is misconfigured: {error}", status="4.3.5")
+            return dict.fromkeys((row.id for row in delivery.recipients), outcome)
+        return await self._transmitter.transmit(delivery, [server])
+
+    async def stop(self) -> None:
+        """Close kept connections."""
+        await self._transmitter.stop()

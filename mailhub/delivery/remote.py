@@ -1,0 +1,83 @@
+"""The agent "smtp": other hosts, by mail exchanger or by a static next hop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+from zope.interface import implementer
+
+from mailhub.delivery.exchangers import exchangers, parse_target
+from mailhub.delivery.local import outcome_of
+from mailhub.delivery.routing import NextHop
+from mailhub.delivery.transmit import Server, Transmitter
+from mailhub.errors import MailError
+from mailhub.interfaces import Delivery, Environment, IDeliveryAgent
+from mailhub.message.envelope import Outcome, State
+from mailhub.wire.sasl import PlainCredentials
+
+SMTP_PORT = 25
+
+
+def hop_of(delivery: Delivery, hops: Mapping[str, NextHop]) -> NextHop:
+    """The configuration of a static next hop, as it is now. What is in the queue since before it changed finds at
+    least what is said about the same host."""
+    domain = delivery.recipients[0].route.recipient.ascii_domain
+    own = hops.get(domain) or hops.get("*")
+    for hop in (own, *hops.values()):
+        if hop is not None and hop.host == delivery.target:
+            return hop
+    return NextHop(host=delivery.target)
+
+
+def server_at(hop: NextHop, default_port: int, *, lmtp: bool = False) -> Server:
+    """The server a next hop names. Raises ValueError."""
+    host, port = parse_target(hop.host, default_port)
+    credentials = PlainCredentials("", hop.user, hop.password) if hop.user else None
+    return Server(host, port, hop.tls, credentials, lmtp)
+
+
+@implementer(IDeliveryAgent)
+class SmtpAgent:
+    """Relays mail (RFC 5321 5.1). `hops` are the static next hops by recipient domain."""
+
+    def __init__(
+        self, hostname: str, environment: Environment, hops: Mapping[str, NextHop], transmitter: Transmitter
+    ) -> None:
+        self._hostname = hostname
+        self._environment = environment
+        self._hops = dict(hops)
+        self._transmitter = transmitter
+
+    async def deliver(self, delivery: Delivery) -> Mapping[int, Outcome]:
+        """See `IDeliveryAgent`. All recipients have one domain where the target is found by MX."""
+        try:
+            servers = await self._servers(delivery)
+        except MailError as error:
+            return dict.fromkeys((row.id for row in delivery.recipients), outcome_of(error))
+        except ValueError as error:
+            outcome = Outcome.delayed(f"Next hop is misconfigured: {error}", status="4.3.5")
+            return dict.fromkeys((row.id for row in delivery.recipients), outcome)
+        outcomes = await self._transmitter.transmit(delivery, servers)
+        if delivery.target:
+            return {row: _never_final(outcome) for row, outcome in outcomes.items()}
+        return outcomes
+
+    async def _servers(self, delivery: Delivery) -> Sequence[Server]:
+        if delivery.target:
+            return [server_at(hop_of(delivery, self._hops), SMTP_PORT)]
+        environment = self._environment
+        domain = delivery.recipients[0].route.recipient.ascii_domain
+        hosts = await exchangers(domain, self._hostname, environment.resolver, environment.random)
+        return [Server(host, SMTP_PORT, found_by_dns=True) for host in hosts]
+
+    async def stop(self) -> None:
+        """Close kept connections."""
+        await self._transmitter.stop()
+
+
+def _never_final(outcome: Outcome) -> Outcome:
+    """The operator's own next hop that has no address is a mistake to mend, not the sender's fault."""
+    if outcome.state is State.FAILED and outcome.status == "5.4.4":
+        return attrs.evolve(outcome, state=State.DELAYED, status="4.4.4")
+    return outcome

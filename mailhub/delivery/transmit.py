@@ -1,0 +1,233 @@
+"""Hands messages to other servers: one server after the other, until each recipient has an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from mailhub.delivery.exchangers import is_address, may_be_exchanger
+from mailhub.delivery.pool import IdleConnections, Unreachable
+from mailhub.delivery.tls_policy import SUBMISSIONS_PORT, TlsPolicy, context, effective
+from mailhub.errors import TemporaryError
+from mailhub.interfaces import Delivery, Environment, IBlobReader
+from mailhub.message.address import Address
+from mailhub.message.envelope import Outcome, State
+from mailhub.net.smtp_client import SessionFailed, SmtpConnection, SmtpTimeouts, connect
+from mailhub.net.tls import ClientTls
+from mailhub.wire.sasl import PlainCredentials
+from mailhub.wire.smtp.client import SmtpClientSettings
+
+_log = Logger(namespace="mailhub.delivery.smtp")
+
+
+@attrs.frozen
+class TransmitLimits:
+    """Bounds of outgoing connections. Times in seconds.
+
+    `addresses` are tried for a message at most. A transaction has at most `recipients`. A connection is kept for
+    `idle_seconds` after a message and carries at most `messages`; at most `idle_connections` are kept. A server that
+    could not be reached is left alone for `unreachable_seconds`.
+    """
+
+    addresses: int = 10
+    recipients: int = 100
+    messages: int = 100
+    idle_seconds: float = 30.0
+    idle_connections: int = 50
+    unreachable_seconds: float = 30.0
+    unreachable_known: int = 1000
+
+
+@attrs.frozen
+class Server:
+    """A host to try. `found_by_dns`: the choice of a stranger, who must not send us to our own machine."""
+
+    host: str
+    port: int
+    tls: TlsPolicy = "opportunistic"
+    credentials: PlainCredentials | None = None
+    lmtp: bool = False
+    found_by_dns: bool = False
+
+
+@attrs.frozen
+class _Place:
+    """One address of a server, and how to talk to it: connections to equal places are as good as one another."""
+
+    server: Server
+    address: str
+
+
+@implementer(IBlobReader)
+class _Watched:
+    """A body that knows whether any of it was asked for."""
+
+    def __init__(self, body: IBlobReader) -> None:
+        self._body = body
+        self.size = body.size
+        self.touched = False
+
+    async def read(self, offset: int = 0, length: int = -1) -> bytes:
+        """See `IBlobReader`."""
+        self.touched = True
+        return await self._body.read(offset, length)
+
+    def close(self) -> None:
+        """The owner closes the body."""
+
+
+class Transmitter:
+    """The SMTP and LMTP client of a hub; keeps connections for the next message."""
+
+    def __init__(
+        self,
+        hostname: str,
+        environment: Environment,
+        tls: ClientTls | None,
+        limits: TransmitLimits | None = None,
+        timeouts: SmtpTimeouts | None = None,
+    ) -> None:
+        self._hostname = hostname
+        self._environment = environment
+        self._tls = tls
+        self._limits = limits = limits or TransmitLimits()
+        self._timeouts = timeouts
+        clock = environment.clock
+        self._idle = IdleConnections(clock, seconds=limits.idle_seconds, limit=limits.idle_connections)
+        self._unreachable = Unreachable(clock, seconds=limits.unreachable_seconds, limit=limits.unreachable_known)
+
+    async def transmit(self, delivery: Delivery, servers: Sequence[Server]) -> Mapping[int, Outcome]:
+        """Try the servers in order. Every recipient gets an outcome."""
+        outcomes: dict[int, Outcome] = {}
+        rows = delivery.recipients
+        for start in range(0, len(rows), self._limits.recipients):
+            group = rows[start : start + self._limits.recipients]
+            answers = await self._carry(delivery, servers, [row.route.recipient for row in group])
+            outcomes.update((row.id, answers[row.route.recipient]) for row in group)
+        return outcomes
+
+    async def stop(self) -> None:
+        """Say goodbye on the connections that are kept."""
+        await self._idle.close()
+
+    # --- One transaction, on as many servers as it takes -----------------------------------------------------------
+
+    async def _carry(
+        self, delivery: Delivery, servers: Sequence[Server], recipients: Sequence[Address]
+    ) -> Mapping[Address, Outcome]:
+        answers: dict[Address, Outcome] = {}
+        left, tries = list(recipients), self._limits.addresses
+        for server in servers:
+            found = await self._addresses(server)
+            if isinstance(found, Outcome):
+                for each in left:
+                    # That this one has no address is not the last word where another said "later".
+                    if each not in answers or answers[each].state is State.FAILED:
+                        answers[each] = found
+                continue
+            for address in found[:tries]:
+                told, final = await self._try(_Place(server, address), delivery, left)
+                answers.update(told)
+                left = [] if final else [each for each in left if told[each].state is State.DELAYED]
+                tries -= 1
+                if not left:
+                    return answers
+            if not tries:
+                break
+        return answers
+
+    async def _addresses(self, server: Server) -> Sequence[str] | Outcome:
+        """Where a server is, or why it cannot be tried."""
+        if server.host.startswith("unix:"):
+            return [server.host]
+        try:
+            found = (
+                [server.host] if is_address(server.host) else await self._environment.resolver.addresses(server.host)
+            )
+        except TemporaryError as error:
+            return Outcome.delayed(error.text, status=error.status, remote=server.host)
+        usable = [each for each in found if not server.found_by_dns or may_be_exchanger(each)]
+        if usable:
+            return usable
+        if found:
+            return Outcome.failed("Mail exchanger has no address on the network", status="5.4.6", remote=server.host)
+        return Outcome.failed("Host has no address", status="5.4.4", remote=server.host)
+
+    async def _try(
+        self, place: _Place, delivery: Delivery, recipients: Sequence[Address]
+    ) -> tuple[Mapping[Address, Outcome], bool]:
+        """Outcomes, and whether they are the last word: false where trying another server cannot double the message."""
+        while (kept := self._idle.take(place)) is not None:
+            connection, used = kept
+            told, untouched = await self._send(place, connection, used, delivery, recipients)
+            # The server may have closed a kept connection just as we used it again.
+            if connection.usable or not untouched or not _all_delayed(told):
+                return told, not (connection.usable or untouched)
+        opened = self._unreachable.why(place) or await self._open(place)
+        if isinstance(opened, Outcome):
+            return dict.fromkeys(recipients, opened), False
+        told, untouched = await self._send(place, opened, 0, delivery, recipients)
+        return told, not (opened.usable or untouched)
+
+    async def _send(
+        self, place: _Place, connection: SmtpConnection, used: int, delivery: Delivery, recipients: Sequence[Address]
+    ) -> tuple[Mapping[Address, Outcome], bool]:
+        """Outcomes, and whether the server was not given any of the message."""
+        body = _Watched(delivery.body)
+        told = await connection.send(delivery.envelope, recipients, body)
+        if not connection.usable:
+            connection.abort()
+        elif used + 1 < self._limits.messages:
+            self._idle.keep(place, connection, used + 1)
+        else:
+            self._idle.leave(connection)
+        return told, not body.touched
+
+    # --- Connections -----------------------------------------------------------------------------------------------
+
+    async def _open(self, place: _Place) -> SmtpConnection | Outcome:
+        """A connection ready for a message, or why there is none."""
+        policy = effective(place.server.tls, credentials=place.server.credentials is not None)
+        try:
+            return await self._connect_or_fall_back(place, policy)
+        except SessionFailed as error:
+            outcome = error.outcome
+        except TemporaryError as error:
+            outcome = Outcome.delayed(error.text, status=error.status, remote=place.server.host)
+        self._unreachable.note(place, outcome)
+        return outcome
+
+    async def _connect_or_fall_back(self, place: _Place, policy: TlsPolicy) -> SmtpConnection:
+        try:
+            return await self._connect(place, policy)
+        except SessionFailed as error:
+            if not error.tls_failed or policy != "opportunistic" or place.server.port == SUBMISSIONS_PORT:
+                raise
+        _log.info("TLS failed, going on without: host={host} [{ip}]", host=place.server.host, ip=place.address)
+        return await self._connect(place, "never")
+
+    async def _connect(self, place: _Place, policy: TlsPolicy) -> SmtpConnection:
+        server = place.server
+        try:
+            tls = None if self._tls is None else context(self._tls, policy, server.host, place.address)
+        except ValueError:
+            raise TemporaryError(f"No certificate can be for {server.host}", status="4.7.4") from None
+        settings = SmtpClientSettings(
+            helo=self._hostname,
+            remote=server.host,
+            tls=policy,
+            secure=server.port == SUBMISSIONS_PORT and policy != "never",
+            credentials=server.credentials,
+            lmtp=server.lmtp,
+        )
+        environment = self._environment
+        return await connect(
+            environment.network, environment.clock, place.address, server.port, settings, tls, self._timeouts
+        )
+
+
+def _all_delayed(outcomes: Mapping[Address, Outcome]) -> bool:
+    return all(outcome.state is State.DELAYED for outcome in outcomes.values())
