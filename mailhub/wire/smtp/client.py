@@ -30,7 +30,7 @@ class Phase(Enum):
     GREETING = "the greeting"
     HELLO = "the reply to EHLO, LHLO or HELO"
     STARTTLS = "the reply to STARTTLS"
-    TLS = "the driver to start TLS"
+    TLS = "the TLS handshake"
     LOGIN = "the next step of AUTH"
     READY = "a message to send"
     RESET = "the reply to RSET"

@@ -43,18 +43,21 @@ def render(answer: Reply, *, utf8: bool = False) -> bytes:
     `utf8`: the client asked for SMTPUTF8 (RFC 6531 3.7.4.2); otherwise anything beyond ASCII becomes `?`.
     """
     status = f"{answer.status} " if answer.status else ""
-    room = _LINE_OCTETS - 2 - 4 - len(status)
-    texts = [_CONTROL.sub(" ", line) for line in answer.lines[:_LINES]]
-    encoded = [_cut(text.encode("utf-8" if utf8 else "ascii", "replace"), room) for text in texts]
-    prefix = f"{answer.code}-{status}".encode()
-    last = f"{answer.code} {status}".encode()
-    rows = [prefix + line for line in encoded[:-1]]
+    texts = [_printable(text) for text in answer.lines[:_LINES]]
+    rows = [f"{answer.code}-{status}{text}" for text in texts]
     # RFC 5321 4.2: the space after the code stands even when no text follows.
-    return b"\r\n".join([*rows, last + encoded[-1]]) + b"\r\n"
+    rows[-1] = f"{answer.code} {status}{texts[-1]}"
+    encoding = "utf-8" if utf8 else "ascii"
+    return b"\r\n".join([_cut(row.encode(encoding, "replace")) for row in rows]) + b"\r\n"
 
 
-def _cut(text: bytes, room: int) -> bytes:
-    return text if len(text) <= room else text[:room].decode("utf-8", "ignore").encode()
+def _printable(text: str) -> str:
+    return text if text.isascii() and text.isprintable() else _CONTROL.sub(" ", text)
+
+
+def _cut(row: bytes) -> bytes:
+    room = _LINE_OCTETS - 2
+    return row if len(row) <= room else row[:room].decode("utf-8", "ignore").encode()
 
 
 class BadReply(Exception):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
+from typing import Any
 
 import attrs
 
@@ -102,8 +103,15 @@ class _Exchange:
     steps: ServerExchange
 
 
-_NEEDS_ANSWER = (Hello, StartTls, Login, Mail, Recipient, DataStart, BodyEnd)
+_NEEDS_ANSWER = (Mail, Recipient, DataStart, BodyEnd, Hello, StartTls, Login)
 
+_Lines = tuple[str, ...]
+
+_TLS_OK = reply(220, "2.0.0", "Ready to start TLS")
+_LOGIN_OK = reply(235, "2.7.0", "Authentication successful")
+_SENDER_OK = reply(250, "2.1.0", "Sender OK")
+_RECIPIENT_OK = reply(250, "2.1.5", "Recipient OK")
+_GO_ON = Reply(354, "", ("End data with <CR><LF>.<CR><LF>",))
 _TOO_LARGE = reply(552, "5.3.4", "Message is too large")
 _INTERNAL_ERROR = reply(451, "4.3.0", "Internal error, please try again later")
 
@@ -157,15 +165,8 @@ class SmtpServer:
         if self._pending is not None:
             raise RuntimeError(f"{self._pending} is not answered")
         while not self.closing:
-            match self._phase:
-                case _Phase.COMMAND | _Phase.EXCHANGE:
-                    progress, event = self._read_line()
-                case _Phase.DATA:
-                    progress, event = self._read_body()
-                case _Phase.DATA_ENDED:
-                    progress, event = True, self._end_body()
-                case _:
-                    progress, event = False, None
+            step = _STEPS.get(self._phase)
+            progress, event = (False, None) if step is None else step(self)
             if event is not None:
                 if isinstance(event, _NEEDS_ANSWER):
                     self._pending = event
@@ -191,29 +192,7 @@ class SmtpServer:
     def accept(self, *lines: str) -> None:
         """Answer the event positively, with a text of one's own or the usual one."""
         event = self._take_pending()
-        match event:
-            case Hello():
-                self._accept_hello(event)
-            case StartTls():
-                self._send(reply(220, "2.0.0", *(lines or ("Ready to start TLS",))))
-                self._phase = _Phase.TLS
-            case Login():
-                self._send(reply(235, "2.7.0", *(lines or ("Authentication successful",))))
-                self.authenticated = True
-                self._fit_line_limit()
-            case Mail(envelope):
-                self._transaction = _Transaction(envelope)
-                self._send(reply(250, "2.1.0", *(lines or ("Sender OK",))))
-            case Recipient(address):
-                if self._transaction is not None:
-                    self._transaction.accepted.append(address)
-                self._send(reply(250, "2.1.5", *(lines or ("Recipient OK",))))
-            case DataStart():
-                self._send(Reply(354, "", lines or ("End data with <CR><LF>.<CR><LF>",)))
-                self._body = _Body(DataDecoder(self._settings.bare_lines))
-                self._phase = _Phase.DATA
-            case _:
-                self._finish_body([reply(250, "2.0.0", *(lines or ("Message accepted",)))] * self._final_replies())
+        _ACCEPTED[type(event)](self, event, lines)
 
     def refuse(self, refusal: Reply) -> None:
         """Answer the event with a 4xx or 5xx reply. 421 closes the connection."""
@@ -267,6 +246,39 @@ class SmtpServer:
         if not self.closing:
             self._send(farewell)
             self.closing = True
+
+    def _accept_hello(self, event: Hello, _lines: _Lines) -> None:
+        self._hello = event
+        self._transaction = None
+        keywords = self._keywords() if event.extended else []
+        self._send(Reply(250, "", (self._settings.hostname, *keywords)))
+
+    def _accept_tls(self, _event: StartTls, lines: _Lines) -> None:
+        self._send(Reply(220, "2.0.0", lines) if lines else _TLS_OK)
+        self._phase = _Phase.TLS
+
+    def _accept_login(self, _event: Login, lines: _Lines) -> None:
+        self._send(Reply(235, "2.7.0", lines) if lines else _LOGIN_OK)
+        self.authenticated = True
+        self._fit_line_limit()
+
+    def _accept_mail(self, event: Mail, lines: _Lines) -> None:
+        self._transaction = _Transaction(event.envelope)
+        self._send(Reply(250, "2.1.0", lines) if lines else _SENDER_OK)
+
+    def _accept_recipient(self, event: Recipient, lines: _Lines) -> None:
+        if self._transaction is not None:
+            self._transaction.accepted.append(event.address)
+        self._send(Reply(250, "2.1.5", lines) if lines else _RECIPIENT_OK)
+
+    def _accept_data(self, _event: DataStart, lines: _Lines) -> None:
+        self._send(Reply(354, "", lines) if lines else _GO_ON)
+        self._body = _Body(DataDecoder(self._settings.bare_lines))
+        self._phase = _Phase.DATA
+
+    def _accept_body(self, _event: BodyEnd, lines: _Lines) -> None:
+        answer = Reply(250, "2.0.0", lines or ("Message accepted",))
+        self._finish_body([answer] * self._final_replies())
 
     # --- Commands --------------------------------------------------------------------------------------------------
 
@@ -346,12 +358,6 @@ class SmtpServer:
 
     def _helo(self, argument: str) -> Event:
         return Hello(parse_hello(argument), extended=False)
-
-    def _accept_hello(self, event: Hello) -> None:
-        self._hello = event
-        self._transaction = None
-        keywords = self._keywords() if event.extended else []
-        self._send(Reply(250, "", (self._settings.hostname, *keywords)))
 
     def _keywords(self) -> list[str]:
         settings = self._settings
@@ -507,12 +513,12 @@ class SmtpServer:
         if not body.decoder.ended and body.wire_size > 2 * limit + _WIRE_SLACK:
             self.close_with(body.refusal or _TOO_LARGE)
 
-    def _end_body(self) -> Event:
+    def _end_body(self) -> tuple[bool, Event | None]:
         refusal = self._body.refusal if self._body else None
         if refusal is None:
-            return BodyEnd()
+            return True, BodyEnd()
         self._finish_body([refusal] * self._final_replies())
-        return BodyAborted()
+        return True, BodyAborted()
 
     def _final_replies(self) -> int:
         return len(self.recipients) if self._settings.lmtp else 1
@@ -557,4 +563,22 @@ _COMMANDS: Mapping[str, Callable[[SmtpServer, str], Event | None]] = {
     "HELP": SmtpServer._help,
     "VRFY": SmtpServer._vrfy,
     "EXPN": SmtpServer._expn,
+}
+
+_STEPS: Mapping[_Phase, Callable[[SmtpServer], tuple[bool, Event | None]]] = {
+    _Phase.COMMAND: SmtpServer._read_line,
+    _Phase.EXCHANGE: SmtpServer._read_line,
+    _Phase.DATA: SmtpServer._read_body,
+    _Phase.DATA_ENDED: SmtpServer._end_body,
+}
+
+# Each takes the event that is its key.
+_ACCEPTED: Mapping[type, Callable[[SmtpServer, Any, _Lines], None]] = {
+    Hello: SmtpServer._accept_hello,
+    StartTls: SmtpServer._accept_tls,
+    Login: SmtpServer._accept_login,
+    Mail: SmtpServer._accept_mail,
+    Recipient: SmtpServer._accept_recipient,
+    DataStart: SmtpServer._accept_data,
+    BodyEnd: SmtpServer._accept_body,
 }

@@ -94,9 +94,11 @@ class Peer:
 
 
 def joined(events: Iterable[Event]) -> list[Event]:
-    """Events with adjacent body chunks made one."""
+    """Events with adjacent body chunks made one; how much is given out of a message that is refused is left open."""
     result: list[Event] = []
     for event in events:
+        if isinstance(event, BodyAborted) and result and isinstance(result[-1], BodyChunk):
+            result.pop()
         if isinstance(event, BodyChunk) and result and isinstance(result[-1], BodyChunk):
             result[-1] = BodyChunk(result[-1].octets + event.octets)
         else:
