@@ -18,7 +18,7 @@ _NAMES = """
     iso2022_jp_2004 iso2022_jp_3 iso2022_jp_ext iso2022_kr iso8859_10 iso8859_11 iso8859_13 iso8859_14 iso8859_15
     iso8859_16 iso8859_2 iso8859_3 iso8859_4 iso8859_5 iso8859_6 iso8859_7 iso8859_8 iso8859_9 johab koi8_r koi8_u
     kz1048 latin_1 mac_cyrillic mac_greek mac_iceland mac_latin2 mac_roman mac_turkish ptcp154 shift_jis
-    shift_jis_2004 shift_jisx0213 tis_620 utf_16 utf_16_be utf_16_le utf_32 utf_32_be utf_32_le utf_8
+    shift_jis_2004 shift_jisx0213 tis_620 utf_16_be utf_16_le utf_32_be utf_32_le utf_8
     utf_8_sig
 """
 _CODECS = frozenset(_NAMES.split())
@@ -26,6 +26,8 @@ _CODECS = frozenset(_NAMES.split())
 _LARGER = {"latin_1": "cp1252", "gb2312": "gb18030", "gbk": "gb18030", "euc_kr": "cp949"}
 _MORE = {
     "x_gbk": "gb18030",
+    "utf_16": "utf_16_le",  # Python's own refuses pieces without a byte order mark
+    "utf_32": "utf_32_le",
     "x_sjis": "shift_jis",
     "x_mac_roman": "mac_roman",
     "windows_31j": "cp932",

@@ -82,7 +82,7 @@ class Header:
         For address fields: a repeated To (RFC 5322 4.5.3) is read as one.
         """
         if name in self._repeated:
-            return unfold(b",".join(self._repeated[name]))
+            return unfold(b", ".join([body.strip() for body in self._repeated[name]]))
         return self.first(name)
 
     def octets(self, names: Container[bytes]) -> bytes:

@@ -99,9 +99,7 @@ def test_same_mailbox_has_the_same_key(one: str, other: str) -> None:
 
 def test_different_mailboxes_have_different_keys() -> None:
     keys = {
-        Address.parse(f"{local}@{domain}").key
-        for local in ("a", "b", '"a b"')
-        for domain in ("x.example", "y.example")
+        Address.parse(f"{local}@{domain}").key for local in ("a", "b", '"a b"') for domain in ("x.example", "y.example")
     }
     assert len(keys) == 6
 
@@ -114,9 +112,7 @@ def test_ascii_forms() -> None:
     assert not Address.parse("ü@xx.example").is_ascii
 
 
-_LOCAL = st.text(
-    st.characters(min_codepoint=32, exclude_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1, max_size=12
-)
+_LOCAL = st.text(st.characters(min_codepoint=32, exclude_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1, max_size=12)
 
 
 @given(_LOCAL, st.sampled_from(["xx.example", "[127.0.0.1]", "bücher.example"]))

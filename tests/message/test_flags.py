@@ -63,9 +63,9 @@ def test_render_puts_system_flags_first_and_always_in_the_same_order() -> None:
     assert flags.render(some | {flags.RECENT}) == b"(\\Recent \\Answered \\Seen $Junk apple zebra)"
 
 
-_FLAG = st.sampled_from(sorted(flags.SYSTEM_FLAGS)) | st.from_regex(
-    r"[a-zA-Z$][a-zA-Z0-9_-]{0,8}", fullmatch=True
-).map(flags.parse)
+_FLAG = st.sampled_from(sorted(flags.SYSTEM_FLAGS)) | st.from_regex(r"[a-zA-Z$][a-zA-Z0-9_-]{0,8}", fullmatch=True).map(
+    flags.parse
+)
 
 
 @given(st.frozensets(_FLAG, max_size=8))

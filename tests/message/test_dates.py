@@ -1,0 +1,109 @@
+"""Dates in their three forms."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta, timezone
+from email.utils import format_datetime, parsedate_to_datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mailhub.message import dates
+
+_NOON = int(datetime(2026, 11, 23, 12, 30, tzinfo=UTC).timestamp())
+
+
+@pytest.mark.parametrize(
+    ("text", "offset"),  # seconds from _NOON
+    [
+        ("Mon, 23 Nov 2026 12:30:00 +0000", 0),
+        ("23 Nov 2026 12:30 +0000", 0),
+        ("Mon, 23 Nov 2026 12:30:00 GMT", 0),
+        ("Mon, 23 Nov 2026 12:30:00", 0),
+        ("Mon, 23 Nov 2026 12:30:00 -0000 (a comment)", 0),
+        ("mon, 23 nov 2026 12:30:59 +0000", 59),
+        ("Mon, 23 Nov 2026 12:30:60 +0000", 60),
+        ("Mon, 23 Nov 2026 14:30:00 +0200", 0),
+        ("Mon, 23 Nov 2026 14:30:00 +02:00", 0),
+        ("Mon, 23 Nov 2026 07:00:00 -0530", 0),
+        ("Mon, 23 Nov 2026 07:30:00 EST", 0),
+        ("Mon, 23 Nov 2026 05:30:00 PDT", 0),
+        ("Mon, 23 Nov 2026 12:30:00 Z", 0),
+        ("Mon, 23 Nov 2026 12:30:00 UT", 0),
+        ("Mon, 23 Nov 2026 12:30:00 A", 0),
+        ("Monday, 23-Nov-26 12:30:00 GMT", 0),
+        ("23 November 2026 12.30.00 +0000", 0),
+        ("Mon, 23 Nov 126 12:30:00 +0000", 0),
+        ("Mon Nov 23 12:30:00 2026", 0),
+        ("  Mon ,  23  Nov  2026  12 : 30 : 00  +0000", 0),
+        ("Sun, 23 Nov 2026 12:30:00 +0000", 0),  # a wrong day of the week
+    ],
+)
+def test_parse_date(text: str, offset: int) -> None:
+    assert dates.parse_date(text) == _NOON + offset
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "yesterday", "Mon, 31 Feb 2026 12:30:00 +0000", "Mon, 0 Nov 2026 12:30:00 +0000",
+        "23 Nox 2026 12:30:00 +0000", "23 Nov 2026 24:30:00 +0000", "23 Nov 2026 12:60:00 +0000",
+        "23 Nov 2026 12:30:61 +0000",
+        "2026-11-23T12:30:00Z", "23 Nov 0000 12:30:00 +0000", "٢٣ Nov 2026 12:30:00 +0000",
+        " " * 100_000, "1" * 100_000, "Mon, " * 30_000,
+    ],
+)  # fmt: skip
+def test_no_date(text: str) -> None:
+    assert dates.parse_date(text) is None
+
+
+def test_two_digit_years() -> None:
+    assert dates.parse_date("1 Jan 49 00:00:00 +0000") == datetime(2049, 1, 1, tzinfo=UTC).timestamp()
+    assert dates.parse_date("1 Jan 50 00:00:00 +0000") == datetime(1950, 1, 1, tzinfo=UTC).timestamp()
+
+
+_INSTANTS = st.integers(-(10**9), 10**11)
+_ZONES = st.integers(-14 * 60, 14 * 60)
+
+
+@given(_INSTANTS, _ZONES)
+@settings(deadline=None, max_examples=150)
+def test_formatted_dates_are_those_of_the_standard_library_and_are_read_back(instant: int, zone: int) -> None:
+    written = dates.format_date(instant, zone)
+    then = datetime.fromtimestamp(instant, timezone(timedelta(minutes=zone)))
+    assert written.replace(", ", ", 0" if then.day < 10 else ", ") == format_datetime(then)
+    assert dates.parse_date(written) == instant
+    assert parsedate_to_datetime(written) == then
+
+
+@given(_INSTANTS, _ZONES)
+@settings(deadline=None, max_examples=100)
+def test_imap_date_times_are_read_back(instant: int, zone: int) -> None:
+    assert dates.parse_imap(dates.format_imap(instant, zone)) == (instant, zone)
+
+
+def test_imap_date_time() -> None:
+    assert dates.format_imap(_NOON - 20 * 86400, 90) == " 3-Nov-2026 14:00:00 +0130"
+    assert dates.parse_imap("03-Nov-2026 14:00:00 +0130") == (_NOON - 20 * 86400, 90)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "3-Nov-2026 14:00:00 +0000", " 3-Nov-2026 14:00:00", " 3-Nov-26 14:00:00 +0000", "31-Feb-2026 14:00:00 +0000",
+     " 3-Nov-2026 25:00:00 +0000", " 3-Nov-2026 14:00:00 +0000 ", "\t3-Nov-2026 14:00:00 +0000"],
+)  # fmt: skip
+def test_no_imap_date_time(text: str) -> None:
+    assert dates.parse_imap(text) is None
+
+
+def test_imap_date() -> None:
+    assert dates.parse_imap_date("1-Feb-1994") == date(1994, 2, 1)
+    assert dates.parse_imap_date("01-feb-1994") == date(1994, 2, 1)
+    for text in ("", "1-Feb-94", "30-Feb-1994", "1-Feb-1994 ", "Feb-1-1994", "001-Feb-1994"):
+        assert dates.parse_imap_date(text) is None
+
+
+def test_instants_out_of_reach_are_written_as_the_nearest_day() -> None:
+    assert dates.format_date(10**15).endswith("31 Dec 9999 01:46:40 +0000")
+    assert dates.format_imap(-(10**15)).startswith(" 1-Jan-0001")

@@ -1,0 +1,119 @@
+"""Parameters: quoting, continuations, charsets, mistakes."""
+
+from __future__ import annotations
+
+from email.message import Message
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mailhub.message.parameters import PARAMETER_LIMIT, parse, without_comments
+
+
+@pytest.mark.parametrize(
+    ("body", "value", "subvalue", "parameters"),
+    [
+        (b"text/plain", "text", "plain", []),
+        (b" Text / HTML ;charset=UTF-8", "text", "html", [("charset", b"UTF-8")]),
+        (b'a/b; x="y z"; W = "q\\"\\\\"', "a", "b", [("x", b"y z"), ("w", b'q"\\')]),
+        (b"a/b;; ; x=1;", "a", "b", [("x", b"1")]),
+        (b"a/b (c;d=e) ; x=1 (f)", "a", "b", [("x", b"1")]),
+        (b"a/b; name=two words.pdf; x=1", "a", "b", [("name", b"two words.pdf"), ("x", b"1")]),
+        (b'a/b; x="not closed; y=1', "a", "b", [("x", b"not closed; y=1")]),
+        (b"a/b; x; y=; =z; z=1", "a", "b", [("y", b""), ("z", b"1")]),
+        (b"attachment; filename=\xfc", "attachment", "", [("filename", b"\xfc")]),
+        (b"text", "text", "", []),
+        (b"text/", "text", "", []),
+        (b"text/plain x=1", "text", "plain", []),
+    ],
+)
+def test_parse(body: bytes, value: str, subvalue: str, parameters: list[tuple[str, bytes]]) -> None:
+    found = parse(body)
+    assert found == (value, subvalue, tuple(parameters))
+
+
+@pytest.mark.parametrize("body", [b"", b"/plain", b";x=1", b"=", b"()", b'"text"/plain'])
+def test_no_value(body: bytes) -> None:
+    assert parse(body) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b'a; filename="plain.txt"', "plain.txt"),
+        (b"a; filename*=UTF-8''%e2%82%ac%20rates", "€ rates"),
+        (b"a; filename*=iso-8859-1'en'%A3", "£"),
+        (b'a; filename*0="a b"; filename*1=c', "a bc"),
+        (b"a; filename*1=c; filename*0=b; filename*2=d; filename*4=f", "bcd"),
+        (b"a; filename*0*=utf-8''%c3; filename*1*=%bc; filename*2=%41", "ü%41"),
+        (b"a; filename=old; filename*=utf-8''new", "new"),
+        (b'a; filename="=?utf-8?q?=C3=BC.pdf?="', "ü.pdf"),
+        (b"a; filename=\xc3\xbc", "ü"),
+        (b"a; filename*1=x", None),
+        (b"a; filename*=no quotes", "no quotes"),
+        (b"a; filename*=zlib''%78", "x"),
+        (b"a; filename2=x", None),
+        (b"a; other=x", None),
+    ],
+)
+def test_text_of_a_parameter(body: bytes, text: str | None) -> None:
+    found = parse(body)
+    assert found is not None
+    assert found.text("filename") == text
+
+
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [
+        (b"a (b (c) d) e", b"a   e"),
+        (b'"(a)" (b)', b'"(a)"  '),
+        (b"(\\)) x", b"  x"),
+        (b"a ) b", b"a ) b"),
+        (b"(open", b" "),
+    ],
+)
+def test_without_comments(body: bytes, kept: bytes) -> None:
+    assert without_comments(body).split() == kept.split()
+
+
+@pytest.mark.parametrize("piece", [b";", b"(", b";a=", b';a="', b"; ", b";a=b", b"\\", b'"', b"(()", b"; a*0*=x"])
+def test_hostile_parameters_are_bounded(piece: bytes) -> None:
+    found = parse(b"a/b" + piece * 20_000)
+    assert found is None or len(found.parameters) <= PARAMETER_LIMIT
+
+
+_NAMES = st.text(st.sampled_from("abcxyz-"), min_size=1, max_size=5)
+_VALUES = st.text(st.sampled_from('ab ;="\\()é,'), max_size=8)
+
+
+@given(st.dictionaries(_NAMES, _VALUES, max_size=4))
+@settings(deadline=None, max_examples=100)
+def test_quoted_parameters_are_read_back(parameters: dict[str, str]) -> None:
+    written = "".join(
+        f'; {name}="' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for name, value in parameters.items()
+    )
+    found = parse(b"a/b" + written.encode())
+    assert found is not None
+    assert {name: value.decode() for name, value in found.parameters} == parameters
+
+
+@given(st.dictionaries(_NAMES, st.text(st.sampled_from("ab.;1 "), min_size=1, max_size=8).map(str.strip), max_size=4))
+@settings(deadline=None, max_examples=100)
+def test_the_standard_library_reads_the_same(parameters: dict[str, str]) -> None:
+    written = "a/b" + "".join(f'; {name}="{value}"' for name, value in parameters.items())
+    theirs = Message()
+    theirs["Content-Type"] = written
+    found = parse(written.encode())
+    assert found is not None
+    assert [(name, value.decode()) for name, value in found.parameters] == (theirs.get_params() or [])[1:]
+
+
+@given(st.binary(max_size=60))
+@settings(deadline=None, max_examples=200)
+def test_anything_is_read(body: bytes) -> None:
+    found = parse(body)
+    if found is not None:
+        for name, _ in found.parameters:
+            found.text(name)
+        assert found == parse(body + b" " * 100)  # the cached way and the other one
