@@ -9,6 +9,7 @@ from mailhub.interfaces import IBlobReader
 from mailhub.message.digest import Digest
 from mailhub.message.flags import SEEN
 from mailhub.message.record import FlagChange
+from mailhub.net.link import Disconnected
 from mailhub.protocols.imap.context import Context, Handlers, log, positions_or_bad
 from mailhub.protocols.imap.messages import GONE
 from mailhub.protocols.imap.selected import Selected
@@ -132,7 +133,7 @@ async def _send_pieces(context: Context, reader: IBlobReader, pieces: list[Piece
                 reason=str(error),
             )
             context.link.abort()
-            raise
+            raise Disconnected from error
         context.cut_short = False
     await context.link.send(b"".join(pending))
 

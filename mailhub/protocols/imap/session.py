@@ -8,7 +8,7 @@ from twisted.python.failure import Failure
 
 from mailhub.errors import MailError
 from mailhub.interfaces import IMailAccount, Origin
-from mailhub.net.link import Link
+from mailhub.net.link import Disconnected, Link
 from mailhub.protocols.imap import append, fetching, mailboxes, messages, searching
 from mailhub.protocols.imap.context import Context, Handlers, ImapOptions, ImapParts, log
 from mailhub.protocols.imap.errors import code_for
@@ -60,6 +60,8 @@ class ImapSession:
             return
         try:
             await _HANDLERS[type(event)](context, event)
+        except Disconnected:
+            return  # nobody is left to be answered
         except MailError as error:
             # Events without a tag answer their errors themselves.
             tag = getattr(event, "tag", "")
