@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Sequence
+from random import Random
 from typing import Any, cast
 
 import attrs
 import pytest
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
@@ -29,16 +35,20 @@ from mailhub.interfaces import (
     IBlobReader,
     IBody,
     IBodyWriter,
+    INetwork,
     IPipeline,
     ISubmitter,
     Origin,
 )
 from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope, Outcome
+from mailhub.net.driver import DriverFactory
 from mailhub.net.link import Link
+from mailhub.net.smtp_client import SmtpConnection, connect
 from mailhub.protocols.smtp import SmtpOptions, SmtpService, SmtpSession, reply_to
 from mailhub.testing.waiting import result_of
 from mailhub.wire.sasl import PlainCredentials
+from mailhub.wire.smtp.client import SmtpClientSettings
 
 ANN = Address("ann", "xx.example")
 BOB = Address("bob", "yy.example")
@@ -375,3 +385,74 @@ def test_farewells(end: str, code: str) -> None:
 def test_the_error_table(error: MailError, code: int) -> None:
     answer = reply_to(error)
     assert (answer.code, answer.status) == (code, error.status)
+
+
+# --- Over the driver, against our own client ------------------------------------------------------------------------
+
+
+@implementer(IBlobReader)
+@attrs.frozen
+class Reader:
+    octets: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.octets)
+
+    async def read(self, offset: int = 0, length: int = -1) -> bytes:
+        return self.octets[offset : None if length < 0 else offset + length]
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@implementer(INetwork)
+@attrs.define
+class Network:
+    """One connection in memory between our client and our server; `pump` carries octets until both are silent."""
+
+    server: SmtpService
+    clock: Clock = attrs.field(factory=Clock)
+    ends: list[tuple[Any, StringTransport]] = attrs.field(factory=list)
+
+    async def connect(self, host: str, port: int, factory: IProtocolFactory, timeout: float) -> Any:
+        address = IPv4Address("TCP", "192.0.2.1", 25)
+        driver = DriverFactory(self.server.session, self.clock, Random(1))
+        for made in (factory, driver):
+            protocol = cast(Any, made.buildProtocol(address))
+            transport = StringTransport(address, address)  # type: ignore[no-untyped-call]
+            protocol.makeConnection(transport)
+            self.ends.append((protocol, transport))
+        return self.ends[0][0]
+
+    def pump(self, size: int) -> None:
+        moved = True
+        while moved:
+            moved = False
+            for (_, source), (target, _) in zip(self.ends, reversed(self.ends), strict=True):
+                octets = source.value()  # type: ignore[no-untyped-call]
+                source.clear()  # type: ignore[no-untyped-call]
+                for start in range(0, len(octets), size):
+                    moved = True
+                    target.dataReceived(octets[start : start + size])
+
+
+@pytest.mark.parametrize("size", [1, 7, 65536])
+def test_our_client_delivers_to_our_server_whatever_the_split(size: int) -> None:
+    pipeline = Pipeline({"recipient ann@xx.example": NoSuchUser()})
+    network = Network(SmtpService(pipeline, Authenticator(), SmtpOptions("smtp", "mx.example")))
+    connecting = Deferred.fromCoroutine(
+        connect(network, network.clock, "192.0.2.1", 25, SmtpClientSettings("hub.example"))
+    )
+    network.pump(size)
+    connections: list[SmtpConnection] = []
+    connecting.addCallback(connections.append)
+    body = b".\r\n..\r\nx" * 300 + b"\r\n"
+    for _ in range(2):
+        sending = Deferred.fromCoroutine(connections[0].send(Envelope(None), (ANN, BOB), Reader(body)))
+        network.pump(size)
+        outcomes: list[Any] = []
+        sending.addCallback(outcomes.append)
+        assert [outcomes[0][address].status for address in (ANN, BOB)] == ["5.1.1", "2.0.0"]
+    commits = [call[1:] for call in pipeline.calls if call[0] == "commit"]
+    assert commits == [(Envelope(None), [BOB], body)] * 2
