@@ -206,7 +206,10 @@ def _id(tag: str, tokens: Tokens) -> Command:
 
 
 def _id_text(octets: bytes | None) -> str | None:
-    return None if octets is None else octets.decode("utf-8", "replace")
+    """For the log: one printable line."""
+    if octets is None:
+        return None
+    return "".join(char if char.isprintable() else "?" for char in octets.decode("utf-8", "replace"))
 
 
 def _enable(tag: str, tokens: Tokens) -> Command:

@@ -187,7 +187,6 @@ class ImapServer:
         elif tag:
             self.state = after_no(self.state, self._pending)
             self._pending = None
-            self._idle_broken = False
             self._give_up_append()
             self._reply(tag, "NO", "Internal error, please try again later", responses.SERVERBUG)
         else:
@@ -444,7 +443,10 @@ class ImapServer:
     def _bad(self, tag: str, text: str, code: bytes = b"") -> None:
         self._reply(tag, "BAD", text, code)
         self._bad_commands += 1
-        if self._bad_commands >= self.settings.bad_command_limit:
+        before_login = self.state is State.NOT_AUTHENTICATED
+        limits = self.settings
+        limit = limits.unauthenticated_bad_command_limit if before_login else limits.bad_command_limit
+        if self._bad_commands >= limit:
             self.bye("Too many bad commands")
 
     def _reply(self, tag: str, condition: str, text: str, code: bytes = b"") -> None:

@@ -37,4 +37,6 @@ class ImapSettings:
     unauthenticated_command_limit: int = 32768
 
     bad_command_limit: int = 100  # in one connection, counted anew from the login on
+    # Few enough that the head of an HTTP request, sent here by a tricked browser, ends it before the body is read.
+    unauthenticated_bad_command_limit: int = 10
     failed_login_limit: int = 10

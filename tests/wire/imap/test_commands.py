@@ -43,6 +43,7 @@ _COMMANDS: list[tuple[bytes, Command]] = [
     (b"ID NIL", grammar.Id("A1", ())),
     (b"ID ()", grammar.Id("A1", ())),
     (b'ID ("name" "x" "os" NIL "v" "")', grammar.Id("A1", (("name", "x"), ("os", None), ("v", "")))),
+    (b'ID ("a" {5}\r\n\xff\r\nb\x1b)', grammar.Id("A1", (("a", "\ufffd??b?"),))),
     (b"ENABLE condstore X", grammar.Enable("A1", ("CONDSTORE", "X"))),
     (b"AUTHENTICATE plain", grammar.Authenticate("A1", "PLAIN", None)),
     (b"AUTHENTICATE PLAIN =", grammar.Authenticate("A1", "PLAIN", b"=")),

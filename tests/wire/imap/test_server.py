@@ -387,6 +387,20 @@ def test_too_much_to_throw_away_ends_the_connection() -> None:
     assert answer.endswith(b"* BYE [TOOBIG] Too much was sent in vain\r\n")
 
 
+def test_literals_of_nothing_without_end_are_too_much_too() -> None:
+    talk = Talk(settings(literal_limit=10, discard_limit=100)).login()
+    talk.send(b"a SELECT {11+}\r\n" + b"x" * 11)
+    assert talk.send(b"{0+}\r\n" * 30).startswith(b"* BYE [TOOBIG]")
+
+
+def test_bye_inside_a_literal_lets_go_of_the_command() -> None:
+    talk = Talk().login()
+    talk.send(b"a SELECT {100+}\r\nxxx")
+    assert talk.machine.held()
+    talk.machine.bye("Go")
+    assert talk.machine.held() == 0
+
+
 # --- lines
 
 
@@ -415,6 +429,12 @@ def test_lines_grow_with_the_login() -> None:
     assert Talk(settings(unauthenticated_line_limit=1000)).login().line(line) == b"a OK [READ-WRITE] Completed\r\n"
 
 
+def test_after_an_exchange_lines_are_as_short_as_before() -> None:
+    talk = Talk(settings(unauthenticated_line_limit=100))
+    talk.send(b"a AUTHENTICATE PLAIN\r\n*\r\n")
+    assert b"too long" in talk.line("b ID " + "x" * 200)
+
+
 @pytest.mark.parametrize("prelude", ["a AUTHENTICATE PLAIN", "a IDLE"])
 def test_an_over_long_line_inside_a_command_carries_its_tag(prelude: str) -> None:
     talk = Talk(settings(line_limit=100, unauthenticated_line_limit=100))
@@ -425,12 +445,21 @@ def test_an_over_long_line_inside_a_command_carries_its_tag(prelude: str) -> Non
 
 
 def test_bad_commands_are_limited_and_counted_anew_from_the_login_on() -> None:
-    talk = Talk(settings(bad_command_limit=3))
+    talk = Talk(settings(bad_command_limit=3, unauthenticated_bad_command_limit=3))
     talk.send(b"a FOO\r\nb FOO\r\n")
     talk.login()
     assert talk.send(b"a FOO\r\n\r\n") == b"a BAD Unknown command\r\n* BAD Expected a tag at octet 1\r\n"
     assert talk.line("c FOO") == b"c BAD Unknown command\r\n* BYE Too many bad commands\r\n"
     assert talk.machine.closing
+
+
+def test_before_login_few_bad_commands_are_borne() -> None:
+    # A browser can be made to send this here, with commands in the body.
+    headers = b"".join(b"X-%d: y\r\n" % number for number in range(8))
+    talk = Talk()
+    answer = talk.send(b"POST / HTTP/1.1\r\nHost: mx\r\n" + headers + b"\r\na LOGIN joe secret\r\n")
+    assert answer.endswith(b"* BYE Too many bad commands\r\n")
+    assert talk.seen() == []
 
 
 def test_a_flood_of_small_commands_is_answered_in_portions() -> None:
