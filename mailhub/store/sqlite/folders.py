@@ -91,7 +91,11 @@ def set_password(transaction: Transaction, user: str, password_hash: str) -> Non
 
 def quota(connection: sqlite3.Connection, account: int) -> Quota:
     """Use and limit. Raises NoSuchUser."""
-    row = connection.execute("SELECT used, quota, messages FROM account WHERE id = ?", (account,)).fetchone()
+    row = connection.execute(
+        "SELECT sum(m.size), a.quota, sum(m.messages) FROM account a JOIN mailbox m ON m.account = a.id"
+        " WHERE a.id = ? GROUP BY a.id",
+        (account,),
+    ).fetchone()
     if row is None:
         raise NoSuchUser
     return Quota(*row)
@@ -99,10 +103,10 @@ def quota(connection: sqlite3.Connection, account: int) -> Quota:
 
 def check_quota(connection: sqlite3.Connection, user: str, size: int) -> None:
     """Raises OverQuota, NoSuchUser."""
-    row = connection.execute("SELECT used, quota FROM account WHERE user = ?", (user,)).fetchone()
+    row = connection.execute("SELECT id, quota FROM account WHERE user = ?", (user,)).fetchone()
     if row is None:
         raise NoSuchUser
-    if row[1] and row[0] + size > row[1]:
+    if row[1] and quota(connection, row[0]).used + size > row[1]:
         raise OverQuota
 
 
@@ -238,12 +242,6 @@ def _remove_mailboxes(transaction: Transaction, blobs: Blobs, mailboxes: Sequenc
     chosen = (numbers(mailboxes),)
     within = "mailbox IN (SELECT value FROM json_each(?))"
     contents = [row[0] for row in transaction.execute(f"SELECT DISTINCT content FROM message WHERE {within}", chosen)]
-    transaction.execute(
-        "UPDATE account SET used = used - freed.octets, messages = messages - freed.number FROM"
-        " (SELECT account AS owner, sum(size) AS octets, sum(messages) AS number FROM mailbox"
-        "  WHERE id IN (SELECT value FROM json_each(?)) GROUP BY account) AS freed WHERE account.id = freed.owner",
-        chosen,
-    )
     for table in ("message", "vanished", "delivery"):
         transaction.execute(f"DELETE FROM {table} WHERE {within}", chosen)
     transaction.execute("DELETE FROM mailbox WHERE id IN (SELECT value FROM json_each(?))", chosen)

@@ -42,11 +42,12 @@ class Row(NamedTuple):
     uid_next: int
     modseq: int
     quota: int
-    used: int
+    used: int  # octets; 0 where there is no quota
 
 
 _ROW = """
-SELECT m.id, m.account, m.uid_validity, m.uid_next, m.highest_modseq, a.quota, a.used
+SELECT m.id, m.account, m.uid_validity, m.uid_next, m.highest_modseq, a.quota,
+       CASE WHEN a.quota THEN (SELECT sum(size) FROM mailbox WHERE account = a.id) ELSE 0 END
 FROM mailbox m JOIN account a ON a.id = m.account
 """
 
@@ -86,12 +87,6 @@ def _count(
     )
 
 
-def _charge(transaction: Transaction, account: int, messages: int, size: int) -> None:
-    transaction.execute(
-        "UPDATE account SET used = used + ?, messages = messages + ? WHERE id = ?", (size, messages, account)
-    )
-
-
 # --- adding ----------------------------------------------------------------------------------------------------------
 
 
@@ -104,7 +99,6 @@ def deposit(transaction: Transaction, row: Row, content: int, size: int, flags: 
         (row.mailbox, uid, content, encode(flags), modseq, size, internal_date),
     )
     _count(transaction, row, modseq=modseq, added=1, messages=1, unseen=SEEN not in flags, size=size)
-    _charge(transaction, row.account, 1, size)
     transaction.announce(row.mailbox, Added((Entry(uid, flags, modseq, size, internal_date),)))
     return uid
 
@@ -239,7 +233,6 @@ def _copy_rows(transaction: Transaction, messages: Sequence[Message], row: Row) 
         unseen=_unseen(messages),
         size=size,
     )
-    _charge(transaction, row.account, len(messages), size)
     entries = tuple(
         Entry(uid, decode(message.flags), modseq, message.size, message.internal_date)
         for uid, message in enumerate(messages, first)
@@ -269,7 +262,6 @@ def _remove_rows(transaction: Transaction, row: Row, messages: Sequence[Message]
     )
     size = sum(message.size for message in messages)
     _count(transaction, row, modseq=modseq, messages=-len(messages), unseen=-_unseen(messages), size=-size)
-    _charge(transaction, row.account, -len(messages), -size)
     transaction.announce(row.mailbox, Expunged(tuple(uids), modseq))
 
 

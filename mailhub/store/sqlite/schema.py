@@ -16,6 +16,8 @@ LOG_LIMIT_OCTETS = 64 * 1024 * 1024  # what stays of the log's file after a burs
 
 # References are not counted: a content is in use while a row of message or queue_message names it, and both have an
 # index that says so. A counter would stand in a row of its own beside the octets, and could be wrong.
+# What an account uses is not stored either, but added up from its mailboxes where there is a quota to keep.
+# Numbers of accounts and mailboxes are never used twice (AUTOINCREMENT): sessions and caches know them by number.
 # Foreign keys are not declared: every delete of a parent is one place in the code, and to check them costs.
 VERSION_1 = """
 CREATE TABLE account (
@@ -23,8 +25,6 @@ CREATE TABLE account (
   user TEXT NOT NULL UNIQUE,
   password_hash TEXT NOT NULL,
   quota INTEGER NOT NULL,
-  used INTEGER NOT NULL DEFAULT 0,
-  messages INTEGER NOT NULL DEFAULT 0,
   enabled INTEGER NOT NULL DEFAULT 1
 ) STRICT;
 CREATE TABLE mailbox (
@@ -46,7 +46,7 @@ CREATE TABLE subscription (
   account INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY (account, name)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE content (
-  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  id INTEGER PRIMARY KEY,
   size INTEGER NOT NULL,
   header_size INTEGER NOT NULL,
   sent INTEGER NOT NULL,
@@ -93,7 +93,7 @@ CREATE TABLE queue_message (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX queue_message_content ON queue_message (content);
 CREATE TABLE queue_recipient (
-  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  id INTEGER PRIMARY KEY,
   message TEXT NOT NULL,
   agent TEXT NOT NULL,
   local TEXT NOT NULL,

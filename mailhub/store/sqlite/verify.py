@@ -21,13 +21,6 @@ _INVARIANTS = (
            FROM mailbox m WHERE said != found""",
     ),
     (
-        "account {0}: counters say {1}, its mailboxes {2}",
-        """SELECT a.user, a.used || '/' || a.messages AS said,
-           (SELECT coalesce(sum(size), 0) || '/' || coalesce(sum(messages), 0) FROM mailbox
-            WHERE account = a.id) AS found
-           FROM account a WHERE said != found""",
-    ),
-    (
         "mailbox {0}: UID {1} or mod-sequence {2} is not below what was promised",
         """SELECT b.id, max(m.uid), max(m.modseq) FROM mailbox b JOIN message m ON m.mailbox = b.id
            GROUP BY b.id HAVING max(m.uid) >= b.uid_next OR max(m.modseq) > b.highest_modseq""",

@@ -1,6 +1,6 @@
 """The one writer: units of work wait in a queue, and all that wait are committed together.
 
-A unit is a function of a `Transaction`. Each runs in a savepoint of its own, so one that fails leaves no trace and the
+A unit is a function of a `Transaction`. One that fails leaves no trace, and the
 others go on. What a unit announces, and its result, reach the reactor thread after the commit, in one call for the
 whole group: nobody ever sees what is not durable.
 """
@@ -76,6 +76,10 @@ class Unit:
     def fail(self, error: BaseException) -> None:
         """Nothing of it stays."""
         self.value, self.error, self.announcements, self.after_commit, self.released = None, error, (), (), False
+
+
+class _HalfDone(Exception):
+    """A unit failed after it had written something."""
 
 
 class Writer:
@@ -210,44 +214,54 @@ class Writer:
     def _read_data_version(connection: sqlite3.Connection) -> int:
         return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
-    def _commit(self, connection: sqlite3.Connection, units: Sequence[Unit]) -> None:
-        """One transaction for all. When it breaks as a whole, each gets one of its own, so that the one that breaks it
-        fails alone."""
+    def _commit(self, connection: sqlite3.Connection, units: Sequence[Unit], careful: bool = False) -> None:
+        """One transaction for all. When it breaks as a whole, each unit gets one of its own, so that the one that
+        breaks it fails alone."""
         try:
             connection.execute("BEGIN IMMEDIATE")
             for unit in units:
-                self._run(connection, unit)
+                self._run(connection, unit, careful)
             connection.execute("COMMIT")
         except Exception as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            log.error("commit failed: units={units} error={error}", units=len(units), error=repr(error))
-            if len(units) == 1:
+            if isinstance(error, _HalfDone):
+                self._commit(connection, units, careful=True)
+            elif len(units) == 1:
                 self._fail(units, error)
-                return
-            for unit in units:
-                self._commit(connection, [unit])
+            else:
+                for unit in units:
+                    self._commit(connection, [unit])
 
-    def _run(self, connection: sqlite3.Connection, unit: Unit) -> None:
+    def _run(self, connection: sqlite3.Connection, unit: Unit, careful: bool) -> None:
+        """Run one unit. Savepoints cost as much as a row, and units refuse before they write: so the first try goes
+        without, and is repeated with them in case that a unit fails half done."""
         transaction = Transaction(connection)
         unit.error = None
-        connection.execute("SAVEPOINT unit")
+        changes = connection.total_changes
+        if careful:
+            connection.execute("SAVEPOINT unit")
         try:
             unit.value = unit.work(transaction)
         except Exception as error:
             if not connection.in_transaction:
                 raise  # SQLite has rolled everything back: disk full, I/O error
-            connection.execute("ROLLBACK TO unit")
+            if careful:
+                connection.execute("ROLLBACK TO unit")
+            elif connection.total_changes != changes:
+                raise _HalfDone from error
             self._fail([unit], error)
         else:
             unit.announcements, unit.after_commit = transaction.announcements, transaction.after_commit
             unit.released = transaction.released
-        connection.execute("RELEASE unit")
+        if careful:
+            connection.execute("RELEASE unit")
 
     @staticmethod
     def _fail(units: Sequence[Unit], error: BaseException) -> None:
         for unit in units:
             if isinstance(error, (sqlite3.Error, OSError)):
+                log.error("write failed: {error}", error=repr(error))
                 unit.fail(StoreUnavailable(detail=f"write: {error}"))
             else:
                 unit.fail(error)
