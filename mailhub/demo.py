@@ -1,0 +1,205 @@
+"""`make demo`: two domains and two accounts on loopback, made once and kept. `python -m mailhub.demo FOLDER`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from mailhub.auth.passwords import verify_password
+from mailhub.cli import passwords
+from mailhub.cli.offline import Offline, opened
+from mailhub.config.settings import load
+from mailhub.errors import ConfigurationError, MailError
+from mailhub.interfaces import Deposit, Plan, Submission
+from mailhub.message.address import Address
+from mailhub.message.dates import format_date
+from mailhub.message.envelope import Envelope
+from mailhub.net.tls import write_self_signed
+
+ACCOUNTS = ("a@xx.example", "b@yy.example")
+_CERTIFICATE_DAYS = 3650
+
+CONFIG = """\
+# The configuration of `make demo`. It may be changed; remove the whole folder to begin anew.
+hostname = "mail.xx.example"
+data = "data"
+domains = ["xx.example", "yy.example"]
+
+[tls]
+certificate = "certificate.pem"
+key = "key.pem"
+
+[listen]
+smtp = ["tcp:1025:interface=127.0.0.1"]
+submission = ["tcp:1587:interface=127.0.0.1"]
+submissions = ["tcp:1465:interface=127.0.0.1"]
+pop3 = ["tcp:1110:interface=127.0.0.1"]
+pop3s = ["tcp:1995:interface=127.0.0.1"]
+imap = ["tcp:1143:interface=127.0.0.1"]
+imaps = ["tcp:1993:interface=127.0.0.1"]
+
+[aliases]
+"postmaster@xx.example" = ["a@xx.example"]
+"postmaster@yy.example" = ["b@yy.example"]
+
+[route."*"]                     # demo mail never leaves this machine
+agent = "refuse"
+"""
+
+WELCOME = """\
+From: mailhub <postmaster@{domain}>
+To: {user}
+Subject: Welcome to mailhub
+Date: {date}
+Message-ID: <welcome.{name}@{domain}>
+MIME-Version: 1.0
+Content-Type: text/plain; charset=utf-8
+
+Hello {user},
+
+this message lies in the INBOX of your demo account. The other demo account is
+{other}: write to each other, with any mail client, by the settings that
+`make demo` shows. Mail to other domains is refused: the demo keeps to itself.
+"""
+
+GUIDE = """
+  mailhub demo                                                       Ctrl-C stops it
+  account          password
+{accounts}
+
+  SMTP 1025   submission 1587   submissions 1465   POP3 1110   POP3S 1995   IMAP 1143   IMAPS 1993
+  All on 127.0.0.1. Logins need TLS: the S ports, or STARTTLS (STLS for POP3). The certificate is self-signed.
+
+  Send (swaks):
+    swaks --server 127.0.0.1:1587 -tls --auth PLAIN --auth-user {a} --auth-password {pa} \\
+          --from {a} --to {b} --header 'Subject: hello'
+  Read by IMAP, then by POP3 (curl):
+    curl -k --user {b}:{pb} 'imaps://127.0.0.1:1993/INBOX' -X 'FETCH 1:* (FLAGS ENVELOPE)'
+    curl -k --user {b}:{pb} 'pop3s://127.0.0.1:1995/1'
+  Keep a copy of all folders below {folder}/Mail (mbsync):
+    mbsync -c {folder}/mbsyncrc -a
+  Thunderbird: account {b}, password above, then "configure manually":
+    incoming  IMAP  127.0.0.1  port 1993  SSL/TLS  normal password   user {b}
+    outgoing  SMTP  127.0.0.1  port 1465  SSL/TLS  normal password   user {b}
+    and confirm the exception for the certificate.
+  Commands meanwhile, in another terminal:
+    {mailhub} --config {config} queue list
+"""
+
+# The passwords have no characters that would have to be quoted.
+MBSYNC = """\
+IMAPStore demo
+Host localhost
+Port 1993
+User {user}
+Pass {password}
+SSLType IMAPS
+CertificateFile "{folder}/certificate.pem"
+
+MaildirStore copy
+Path "{folder}/Mail/"
+Inbox "{folder}/Mail/INBOX"
+SubFolders Verbatim
+
+Channel demo
+Far :demo:
+Near :copy:
+Patterns *
+Create Near
+SyncState *
+"""
+
+
+def prepare(folder: Path) -> dict[str, str]:
+    """Make what is missing; returns the accounts' passwords. Every step may be the last one before a crash."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = folder / "mailhub.toml"
+    if not file.exists():
+        _replace(file, CONFIG)
+    config = load(file)
+    if config.tls and not (config.tls.certificate.exists() and config.tls.key.exists()):
+        names = ["mail.xx.example", "localhost", "127.0.0.1"]
+        write_self_signed(config.tls.certificate, config.tls.key, names, _CERTIFICATE_DAYS, time.time())
+    known = _passwords(folder / "passwords.json")
+    (folder / "Mail").mkdir(exist_ok=True)
+    reader = ACCOUNTS[1]
+    _replace(folder / "mbsyncrc", MBSYNC.format(user=reader, password=known[reader], folder=folder))
+    with opened(config) as hub:
+        for user in ACCOUNTS:
+            _account(hub, user, known[user])
+    return known
+
+
+def _passwords(file: Path) -> dict[str, str]:
+    """The demo's own note of them: only hashes stand in the store."""
+    if file.exists():
+        known: dict[str, str] = json.loads(file.read_text())
+        return known
+    made = {user: passwords.generate() for user in ACCOUNTS}
+    _replace(file, json.dumps(made, indent=2) + "\n")
+    return made
+
+
+def _replace(file: Path, text: str) -> None:
+    new = file.with_name(f"{file.name}.new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        stream.write(text)
+    new.replace(file)
+
+
+def _account(hub: Offline, user: str, password: str) -> None:
+    known = hub.wait(hub.accounts.find(user))
+    if known is None:
+        hub.wait(hub.accounts.add(user, passwords.hashed(user, password)))
+    elif not verify_password(known.password_hash, password):
+        hub.wait(hub.accounts.set_password(user, passwords.hashed(user, password)))
+    hub.wait(_welcome(hub, user))
+
+
+async def _welcome(hub: Offline, user: str) -> None:
+    """The first message of an INBOX that never had one."""
+    inbox = await (await hub.queue.store.account(user)).mailbox("INBOX")
+    if (await inbox.status()).uid_next > 1:
+        return
+    address = Address.parse(user)
+    other = next(name for name in ACCOUNTS if name != user)
+    date = format_date(int(time.time()))
+    text = WELCOME.format(user=user, other=other, name=address.local, domain=address.domain, date=date)
+    writer = hub.queue.new_body()
+    await writer.write(text.replace("\n", "\r\n").encode())
+    body = await writer.finish()
+    sender = Address("postmaster", address.domain)
+    await hub.queue.submit(Submission(Envelope(sender), Plan(deposits=(Deposit(address, user),)), body))
+
+
+def guide(folder: Path, known: dict[str, str]) -> str:
+    """What to do now, line by line, to copy and paste."""
+    (a, pa), (b, pb) = known.items()
+    return GUIDE.format(
+        accounts="\n".join(f"  {user:15}  {password}" for user, password in known.items()),
+        folder=folder,
+        a=a,
+        pa=pa,
+        b=b,
+        pb=pb,
+        mailhub=Path(sys.executable).with_name("mailhub"),
+        config=folder / "mailhub.toml",
+    )
+
+
+def main() -> None:
+    """Prepare, and tell; the Makefile starts the server then."""
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "demo").absolute()
+    try:
+        known = prepare(folder)
+    except (ConfigurationError, MailError, OSError, ValueError) as error:
+        sys.exit(f"mailhub: demo: {error}")
+    print(guide(folder, known), flush=True)
+
+
+if __name__ == "__main__":
+    main()
