@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import attrs
 from zope.interface import implementer
 
 from mailhub.delivery.exchangers import exchangers, parse_target
@@ -13,7 +12,7 @@ from mailhub.delivery.routing import NextHop
 from mailhub.delivery.transmit import Server, Transmitter
 from mailhub.errors import MailError
 from mailhub.interfaces import Delivery, Environment, IDeliveryAgent
-from mailhub.message.envelope import Outcome, State
+from mailhub.message.envelope import Outcome
 from mailhub.wire.sasl import PlainCredentials
 
 SMTP_PORT = 25
@@ -58,10 +57,7 @@ class SmtpAgent:
         except ValueError as error:
             outcome = Outcome.delayed(f"Next hop is misconfigured: {error}", status="4.3.5")
             return dict.fromkeys((row.id for row in delivery.recipients), outcome)
-        outcomes = await self._transmitter.transmit(delivery, servers)
-        if delivery.target:
-            return {row: _never_final(outcome) for row, outcome in outcomes.items()}
-        return outcomes
+        return await self._transmitter.transmit(delivery, servers)
 
     async def _servers(self, delivery: Delivery) -> Sequence[Server]:
         if delivery.target:
@@ -74,10 +70,3 @@ class SmtpAgent:
     async def stop(self) -> None:
         """Close kept connections."""
         await self._transmitter.stop()
-
-
-def _never_final(outcome: Outcome) -> Outcome:
-    """The operator's own next hop that has no address is a mistake to mend, not the sender's fault."""
-    if outcome.state is State.FAILED and outcome.status == "5.4.4":
-        return attrs.evolve(outcome, state=State.DELAYED, status="4.4.4")
-    return outcome

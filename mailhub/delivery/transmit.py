@@ -152,6 +152,9 @@ class Transmitter:
         usable = [each for each in found if not server.found_by_dns or may_be_exchanger(each)]
         if usable:
             return usable
+        if not server.found_by_dns:
+            # The operator's own next hop: a mistake to mend, not the sender's fault.
+            return Outcome.delayed("Next hop has no address", status="4.4.4", remote=server.host)
         if found:
             return Outcome.failed("Mail exchanger has no address on the network", status="5.4.6", remote=server.host)
         return Outcome.failed("Host has no address", status="5.4.4", remote=server.host)

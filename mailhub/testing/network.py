@@ -1,0 +1,374 @@
+"""A network in memory: connections on a `task.Clock`, with latency and faults chosen by a seed.
+
+Octets, back-pressure, half-closed connections and TLS handshakes behave as a session sees them on Twisted's TCP. TLS is
+played, not computed: contexts are not looked at, but who speaks plainly where the other expects TLS is cut off.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from enum import Enum
+from random import Random
+from typing import Any
+
+import attrs
+from twisted.internet import error
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import (
+    IAddress,
+    IConsumer,
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    IProtocolFactory,
+    IReactorTime,
+    ITransport,
+)
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mailhub.errors import TemporaryError
+from mailhub.interfaces import INetwork
+
+_HIGH = 65536  # octets on the way before a producer is paused
+
+
+class _Signal(Enum):
+    """What travels between the octets."""
+
+    END = "end"
+    LOST = "lost"
+    HELLO = "TLS hello"
+
+
+@attrs.frozen
+class Weather:
+    """How connections to a host fare. Shares are 0.0 to 1.0 of the connections, decided by the network's seed.
+
+    `refused`: nobody listens. `lost`: no answer until the caller's time is up. `cut`: lost after the calling side has
+    sent at most `cut_octets`. `tls_broken`: the handshake fails. With `split`, octets arrive in pieces of any size.
+    """
+
+    latency_seconds: float = 0.01
+    refused: float = 0.0
+    lost: float = 0.0
+    cut: float = 0.0
+    cut_octets: int = 1000
+    tls_broken: float = 0.0
+    split: bool = False
+
+
+@attrs.define(eq=False)
+class Listener:
+    """A port that is listened on."""
+
+    factory: IProtocolFactory
+    implicit_tls: bool = False
+
+
+class MemoryNetwork:
+    """All hosts and their ports. `events` is what happened: (seconds, line), the same for the same seed."""
+
+    def __init__(self, clock: IReactorTime, random: Random, weather: Weather | None = None) -> None:
+        self.clock = clock
+        self.random = random
+        self.weather = weather or Weather()
+        self.weather_at: dict[str, Weather] = {}
+        self.events: list[tuple[float, str]] = []
+        self._listeners: dict[tuple[str, int], Listener] = {}
+        self._ports = 40_000
+
+    def listen(self, host: str, port: int, factory: IProtocolFactory, *, implicit_tls: bool = False) -> None:
+        """Serve connections to `host` (an IP address or `unix:/path`) and `port`."""
+        self._listeners[host, port] = Listener(factory, implicit_tls)
+
+    def unlisten(self, host: str, port: int) -> None:
+        """Refuse connections from now on; those there are go on."""
+        del self._listeners[host, port]
+
+    def at(self, address: str) -> HostNetwork:
+        """The network as the host with this address sees it."""
+        return HostNetwork(self, address)
+
+    def note(self, line: str) -> None:
+        """Write an event down."""
+        self.events.append((self.clock.seconds(), line))
+
+    async def dial(self, source: str, host: str, port: int, factory: IProtocolFactory, timeout: float) -> Any:
+        """Connect from one host to another. Raises TemporaryError."""
+        weather = self.weather_at.get(host, self.weather)
+        if self.random.random() < weather.lost:
+            self.note(f"lost {source} -> {host}:{port}")
+            await deferLater(self.clock, timeout)
+            raise TemporaryError(f"Cannot connect to {host}: timed out", status="4.4.1")
+        await deferLater(self.clock, weather.latency_seconds)
+        listener = self._listeners.get((host, port))
+        if listener is None or self.random.random() < weather.refused:
+            self.note(f"refused {source} -> {host}:{port}")
+            raise TemporaryError(f"Cannot connect to {host}: connection refused", status="4.4.1")
+        return self._join(source, host, port, factory, listener, weather)
+
+    def _join(
+        self, source: str, host: str, port: int, factory: IProtocolFactory, listener: Listener, weather: Weather
+    ) -> Any:
+        self._ports += 1
+        here, there = _address(source, self._ports), _address(host, port)
+        caller, served = factory.buildProtocol(there), listener.factory.buildProtocol(here)
+        if caller is None or served is None:
+            raise TemporaryError(f"Cannot connect to {host}: connection refused", status="4.4.1")
+        wire = Wire(self, weather, f"{source} -> {host}:{port} #{self._ports}")
+        wire.caller = MemoryTransport(wire, caller, here, there)
+        wire.served = MemoryTransport(wire, served, there, here)
+        self.note(f"connected {wire.name}")
+        served.makeConnection(wire.served)
+        if listener.implicit_tls:
+            wire.served.startTLS(None)
+        caller.makeConnection(wire.caller)
+        return caller
+
+
+@implementer(INetwork)
+@attrs.frozen
+class HostNetwork:
+    """`INetwork` of one host."""
+
+    network: MemoryNetwork
+    address: str
+
+    async def connect(self, host: str, port: int, factory: IProtocolFactory, timeout: float) -> Any:
+        """See `INetwork`."""
+        return await self.network.dial(self.address, host, port, factory, timeout)
+
+
+class Wire:
+    """One connection: keeps the order of what travels, and cuts it when its time has come."""
+
+    caller: MemoryTransport
+    served: MemoryTransport
+
+    def __init__(self, network: MemoryNetwork, weather: Weather, name: str) -> None:
+        random = network.random
+        self.network = network
+        self.weather = weather
+        self.name = name
+        self.tls_broken = random.random() < weather.tls_broken
+        self._left = random.randint(1, weather.cut_octets) if random.random() < weather.cut else -1
+        self._severed = False
+
+    def other(self, end: MemoryTransport) -> MemoryTransport:
+        """The far end."""
+        return self.served if end is self.caller else self.caller
+
+    def carry(self, sender: MemoryTransport, item: bytes | _Signal) -> None:
+        """Bring an item to the far end."""
+        if self._severed:
+            return
+        if isinstance(item, bytes) and sender is self.caller and self._left >= 0:
+            if len(item) > self._left:
+                self._send(sender, item[: self._left])
+                self._sever()
+                return
+            self._left -= len(item)
+        self._send(sender, item)
+
+    def _send(self, sender: MemoryTransport, item: bytes | _Signal) -> None:
+        for piece in self._pieces(item):
+            self.network.clock.callLater(self.weather.latency_seconds, self.other(sender).arrived, piece)
+
+    def _pieces(self, item: bytes | _Signal) -> Iterable[bytes | _Signal]:
+        if not isinstance(item, bytes) or not self.weather.split:
+            return [item] if item else []
+        pieces, start = [], 0
+        while start < len(item):
+            size = self.network.random.choice((1, 2, 5, 100, 5000))
+            pieces.append(item[start : start + size])
+            start += size
+        return pieces
+
+    def _sever(self) -> None:
+        self.network.note(f"cut {self.name}")
+        for end in (self.caller, self.served):
+            self.network.clock.callLater(self.weather.latency_seconds, end.arrived, _Signal.LOST)
+        self._severed = True
+
+
+@implementer(ITransport, IConsumer)
+class MemoryTransport:
+    """One end of a connection, as much of Twisted's TCP transport as mailhub and most protocols use."""
+
+    def __init__(self, wire: Wire, protocol: Any, host: IAddress, peer: IAddress) -> None:
+        self._wire = wire
+        self._protocol = protocol
+        self._host = host
+        self._peer = peer
+        self._clock = wire.network.clock
+        self._inbox: deque[bytes | _Signal] = deque()
+        self._on_the_way = 0
+        self._paused = False
+        self._producer: Any = None
+        self._producer_paused = False
+        self._handshaking = False
+        self._greeted = False
+        self._ended = False
+        self.disconnecting = False
+        self.disconnected = False
+
+    # --- Writing ---------------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send octets; they are lost when the connection is."""
+        if self.disconnected or self._ended or not data:
+            return
+        self._on_the_way += len(data)
+        self._wire.carry(self, bytes(data))
+        if self._on_the_way > _HIGH and self._producer is not None and not self._producer_paused:
+            self._producer_paused = True
+            self._producer.pauseProducing()
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        """Send all of them."""
+        self.write(b"".join(iovec))
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Tell the producer to pause while too much is on the way."""
+        if self.disconnected:
+            producer.stopProducing()
+            return
+        self._producer = producer
+        if not streaming:
+            producer.resumeProducing()
+
+    def unregisterProducer(self) -> None:
+        """The producer has finished."""
+        self._producer = None
+        self._close_when_empty()
+
+    def loseConnection(self) -> None:
+        """Close once everything written is on its way."""
+        self.disconnecting = True
+        self._close_when_empty()
+
+    def loseWriteConnection(self) -> None:
+        """Close this direction alone."""
+        if not self._ended:
+            self._ended = True
+            self._wire.carry(self, _Signal.END)
+
+    def abortConnection(self) -> None:
+        """Cut the connection."""
+        if not self.disconnected:
+            self._wire.carry(self, _Signal.LOST)
+            self._clock.callLater(0, self._lose, error.ConnectionAborted())
+
+    def _close_when_empty(self) -> None:
+        if self.disconnecting and not self.disconnected and self._producer is None and self._on_the_way <= _HIGH:
+            self.loseWriteConnection()
+            self._clock.callLater(0, self._lose, error.ConnectionDone())
+
+    def _taken(self, count: int) -> None:
+        """The far end has read octets."""
+        self._on_the_way -= count
+        if self._on_the_way <= 0 and self._producer_paused:
+            self._producer_paused = False
+            if self._producer is not None:
+                self._producer.resumeProducing()
+        self._close_when_empty()
+
+    # --- Reading ---------------------------------------------------------------------------------------------------
+
+    def pauseProducing(self) -> None:
+        """Hold what arrives."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """Give out what was held, and go on."""
+        if self._paused:
+            self._paused = False
+            self._clock.callLater(0, self._read)
+
+    def stopProducing(self) -> None:
+        """Close."""
+        self.loseConnection()
+
+    def arrived(self, item: bytes | _Signal) -> None:
+        """Something comes in from the far end."""
+        if self.disconnected:
+            if isinstance(item, bytes):
+                # Nobody is here any more: TCP answers with a reset.
+                self._wire.carry(self, _Signal.LOST)
+            return
+        if item is _Signal.LOST:
+            self._lose(error.ConnectionLost())
+            return
+        self._inbox.append(item)
+        self._read()
+
+    def _read(self) -> None:
+        while self._inbox and not self._paused and not self.disconnected:
+            item = self._inbox.popleft()
+            if isinstance(item, bytes):
+                self._wire.other(self)._taken(len(item))
+                if self._handshaking != self._greeted:
+                    self._break("plain octets where TLS was agreed")
+                elif not self.disconnecting:
+                    self._protocol.dataReceived(item)
+            elif item is _Signal.HELLO:
+                self._hello()
+            elif IHalfCloseableProtocol.providedBy(self._protocol):
+                self._protocol.readConnectionLost()
+            else:
+                self._lose(error.ConnectionDone())
+
+    def _lose(self, reason: Exception) -> None:
+        if not self.disconnected:
+            self.disconnected = True
+            self._inbox.clear()
+            producer, self._producer = self._producer, None
+            if producer is not None:
+                producer.stopProducing()
+            self._wire.network.note(f"closed {self._wire.name} at {_text(self._host)}: {type(reason).__name__}")
+            self._protocol.connectionLost(Failure(reason))  # type: ignore[no-untyped-call]
+
+    # --- TLS -------------------------------------------------------------------------------------------------------
+
+    def startTLS(self, contextFactory: Any, normal: bool = True) -> bool:
+        """Play a handshake: done when the far end has said hello too."""
+        self._handshaking = True
+        self._wire.carry(self, _Signal.HELLO)
+        if self._greeted:
+            self._clock.callLater(0, self._hello)
+        return True
+
+    def _hello(self) -> None:
+        self._greeted = not self._handshaking
+        if self._wire.tls_broken:
+            self._break("TLS handshake failed")
+        elif self._handshaking:
+            self._handshaking = False
+            if IHandshakeListener.providedBy(self._protocol):
+                self._protocol.handshakeCompleted()
+
+    def _break(self, reason: str) -> None:
+        self._wire.carry(self, _Signal.LOST)
+        self._lose(error.ConnectionLost(reason))
+
+    # --- Who is where ----------------------------------------------------------------------------------------------
+
+    def getHost(self) -> IAddress:
+        """This end."""
+        return self._host
+
+    def getPeer(self) -> IAddress:
+        """The far end."""
+        return self._peer
+
+
+def _address(host: str, port: int) -> IAddress:
+    if host.startswith("unix:"):
+        return UNIXAddress(host.removeprefix("unix:"))
+    return (IPv6Address if ":" in host else IPv4Address)("TCP", host, port)
+
+
+def _text(address: Any) -> str:
+    return str(getattr(address, "host", "socket"))
