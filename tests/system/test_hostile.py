@@ -125,7 +125,7 @@ def test_smuggling_is_refused(hub: ServerProcess, service: str, ending: bytes) -
         pass
     inner = b"MAIL FROM:<evil@else.example>\r\nRCPT TO:<a@xx.example>\r\nDATA\r\nSubject: smuggled\r\n\r\nx"
     answer = wire.ask(b"Subject: outer\r\n\r\nx" + ending + inner + b"\r\n.")
-    assert answer.startswith(b"550 5.6."), answer
+    assert answer.startswith(b"554 5.6."), answer
     assert wire.ask(b"NOOP").startswith(b"250")
     assert hub.messages(A) == []
 
@@ -161,11 +161,13 @@ def test_imap_bounds_literals_lines_and_names(hub: ServerProcess) -> None:
     for name in (b"../x", b"a/../../x", b"/x", b"a//b", b"a\\x00b", b"x/" * 200 + b"x"):
         assert wire.ask(b'c CREATE "' + name + b'"').startswith((b"c NO", b"c BAD")), name
     assert wire.ask(b"d SEARCH " + b"NOT " * 5000 + b"ALL").startswith(b"d BAD")
-    assert wire.ask(b"e NOOP " + b"x" * 200_000).startswith((b"e BAD", b"* BAD"))
     assert wire.ask(b"f SELECT {4294967296}").startswith((b"f NO", b"f BAD"))
     assert wire.ask(b"g APPEND INBOX {2000000}").startswith(b"g NO")
     assert wire.ask(b"h FETCH 1 FLAGS").startswith(b"h BAD")
     assert wire.ask(b"i NOOP").startswith(b"i OK")
+    # Its lost end may have announced a literal: after an over-long line no octet can be trusted to be a command.
+    assert wire.ask(b"j NOOP " + b"x" * 200_000).startswith((b"j BAD", b"* BAD"))
+    assert wire.line().startswith(b"* BYE")
 
 
 def test_imap_pop3_hang_up_on_the_stubborn(hub: ServerProcess) -> None:
