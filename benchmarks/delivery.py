@@ -1,7 +1,7 @@
 """CPU per message made durable by the store: a 4 KiB message for one local mailbox, digest included.
 
-Messages are submitted 1, 5 and 50 at a time, with the real writer thread and every fsync. The baseline of the same run is
-the least that SQLite could do: one INSERT of the octets a message, committed in the same groups.
+Messages are submitted 1, 5 and 50 at a time, with the real writer thread and every fsync. The baseline of the same run
+is the least that SQLite could do: one INSERT of the octets a message, committed in the same groups.
 
     python benchmarks/delivery.py [messages]
 """
@@ -104,9 +104,8 @@ async def run(reactor: Any, count: int) -> None:
             await measure(database, group, max(count // 10, group))
             spent = await measure(database, group, count)
             least = baseline(Path(folder), group, count)
-            print(
-                f"groups of {group:2}: {spent:4.0f} us CPU a message; bare INSERT {least:4.0f} us; ratio {spent / least:.1f}"
-            )
+            ratio = spent / least
+            print(f"groups of {group:2}: {spent:4.0f} us CPU a message; bare INSERT {least:4.0f} us; ratio {ratio:.1f}")
         await database.stop()
 
 

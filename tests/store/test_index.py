@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+
+from mailhub.errors import NoSuchMailbox
+from mailhub.message.digest import Digest, digest
+from mailhub.message.flags import NO_FLAGS, SEEN
+from mailhub.message.record import Added, Change, Entry, Expunged, FlagsChanged, MailboxGone
+from mailhub.store.index import FEW, DigestCache, Indexes, MailboxIndex, weight
+
+SEEN_ONLY = frozenset({SEEN})
+
+
+def entry(uid: int, modseq: int, seen: bool = False) -> Entry:
+    return Entry(uid, SEEN_ONLY if seen else NO_FLAGS, modseq, 100, 0)
+
+
+class Model:
+    """A mailbox as a dict, and the history of its changes."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, Entry] = {}
+        self.modseq = self.uid = 1
+        self.changes: list[Change] = []
+
+    def act(self, action: str, amount: int) -> None:
+        """One change to some of the messages."""
+        self.modseq += 1
+        chosen = sorted(self.rows)[::2][:amount]
+        if action == "add":
+            added = tuple(entry(self.uid + number, self.modseq) for number in range(amount))
+            self.uid += amount
+            self.rows.update({row.uid: row for row in added})
+            self.changes.append(Added(added))
+        elif action == "flag":
+            changed = tuple(entry(uid, self.modseq, SEEN not in self.rows[uid].flags) for uid in chosen)
+            self.rows.update({row.uid: row for row in changed})
+            self.changes.append(FlagsChanged(changed))
+        else:
+            for uid in chosen:
+                del self.rows[uid]
+            self.changes.append(Expunged(tuple(chosen), self.modseq))
+
+
+ACTIONS = st.lists(
+    st.tuples(st.sampled_from(["add", "flag", "expunge"]), st.sampled_from([1, 2, 5, FEW + 1, 3 * FEW])), max_size=12
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(ACTIONS, st.integers(0, 12), st.integers(0, 12))
+def test_a_snapshot_and_the_changes_around_it_give_what_is_there(
+    actions: list[tuple[str, int]], snapshot_at: int, heard_from: int
+) -> None:
+    """Changes that the snapshot held already come again, because a commit is announced after it can be read."""
+    model = Model()
+    index = MailboxIndex([], 1)
+    heard_from = min(heard_from, snapshot_at)
+    snapshot_at = min(snapshot_at, len(actions))
+    for step, (action, amount) in enumerate(actions):
+        if step == snapshot_at:
+            index = MailboxIndex(model.rows.values(), model.modseq)
+        model.act(action, amount)
+    if snapshot_at == len(actions):
+        index = MailboxIndex(model.rows.values(), model.modseq)
+    for change in model.changes[min(heard_from, snapshot_at) :]:
+        index.apply(change)
+    assert index.select() == list(model.rows.values())
+    every = list(range(1, model.uid + 2))
+    for uids in (every, every[::3], every[5:6], every[: FEW + 9], []):
+        assert index.select(uids) == [model.rows[uid] for uid in uids if uid in model.rows]
+    since = model.modseq // 2
+    assert index.select(since_modseq=since) == [row for row in model.rows.values() if row.modseq > since]
+
+
+def test_a_move_within_a_mailbox_is_two_changes_of_one_mod_sequence_each() -> None:
+    index = MailboxIndex([entry(1, 2)], 2)
+    index.apply(Added((entry(2, 3),)))
+    index.apply(Expunged((1,), 3))
+    assert [row.uid for row in index.select()] == [2]
+
+
+def test_the_list_given_out_does_not_change_afterwards() -> None:
+    index = MailboxIndex([entry(1, 2)], 2)
+    rows = index.select()
+    index.apply(Added((entry(2, 3),)))
+    assert len(rows) == 1
+
+
+class Loads:
+    """Loads that end when they are told to."""
+
+    def __init__(self) -> None:
+        self.under_way: list[tuple[int, Deferred[MailboxIndex]]] = []
+        self.watched: set[int] = set()
+        self.indexes = Indexes(self.load, self.watched.__contains__, rows_limit=5)
+
+    async def load(self, mailbox: int) -> MailboxIndex:
+        loaded: Deferred[MailboxIndex] = Deferred()
+        self.under_way.append((mailbox, loaded))
+        return await loaded
+
+    def get(self, mailbox: int) -> Deferred[MailboxIndex]:
+        return Deferred.fromCoroutine(self.indexes.get(mailbox))
+
+    def ready(self, mailbox: int, rows: int = 0) -> MailboxIndex:
+        """Load it now."""
+        waiting = self.get(mailbox)
+        self.under_way.pop()[1].callback(MailboxIndex([entry(uid, 1) for uid in range(1, rows + 1)], 1))
+        index: MailboxIndex = result_of(waiting)
+        return index
+
+    def in_memory(self) -> list[int]:
+        return list(self.indexes.known())
+
+
+def result_of(deferred: Deferred[Any]) -> Any:
+    results: list[Any] = []
+    deferred.addCallback(results.append)
+    return results[0]
+
+
+def test_callers_share_one_load_and_then_the_index() -> None:
+    loads = Loads()
+    first, second = loads.get(7), loads.get(7)
+    assert len(loads.under_way) == 1
+    first.addErrback(lambda failure: None)
+    first.cancel()
+    loads.under_way[0][1].callback(MailboxIndex([], 1))
+    assert result_of(second) is result_of(loads.get(7))
+    assert len(loads.under_way) == 1
+
+
+def test_changes_during_a_load_are_not_lost() -> None:
+    loads = Loads()
+    waiting = loads.get(7)
+    loads.indexes.apply(7, Added((entry(1, 2),)))  # the snapshot was before it
+    loads.indexes.apply(8, Added((entry(9, 9),)))
+    loads.under_way[0][1].callback(MailboxIndex([], 1))
+    assert [row.uid for row in result_of(waiting).select()] == [1]
+    loads.indexes.apply(7, Added((entry(2, 3),)))
+    assert len(result_of(loads.get(7))) == 2
+
+
+def test_a_failed_load_is_told_to_all_who_wait_and_tried_again() -> None:
+    loads = Loads()
+    waiting = [loads.get(7), loads.get(7)]
+    loads.under_way.pop()[1].errback(NoSuchMailbox())
+    failures: list[Any] = []
+    for deferred in waiting:
+        deferred.addErrback(failures.append)
+    assert [failure.type for failure in failures] == [NoSuchMailbox, NoSuchMailbox]
+    assert len(loads.ready(7)) == 0
+
+
+def test_a_mailbox_that_goes_during_its_load_is_not_kept() -> None:
+    loads = Loads()
+    waiting = loads.get(7)
+    loads.indexes.apply(7, MailboxGone())
+    loads.under_way.pop()[1].callback(MailboxIndex([], 1))
+    result_of(waiting)
+    assert loads.in_memory() == []
+
+
+def test_indexes_that_nobody_watches_go_by_last_use() -> None:
+    loads = Loads()
+    loads.watched.add(1)
+    for mailbox in (1, 2, 3):
+        loads.ready(mailbox, rows=3)
+    assert loads.in_memory() == [1, 2, 3]  # 1 is watched, 3 just loaded
+    result_of(loads.get(2))
+    loads.ready(4, rows=3)
+    assert loads.in_memory() == [1, 2, 4]
+    loads.indexes.apply(2, MailboxGone())
+    assert loads.in_memory() == [1, 4]
+
+
+def test_the_index_of_an_empty_mailbox_is_an_index() -> None:
+    loads = Loads()
+    index = loads.ready(7)
+    loads.indexes.apply(7, Added((entry(1, 2),)))
+    assert result_of(loads.get(7)) is index
+    assert len(index) == 1
+
+
+@pytest.fixture
+def sample() -> Digest:
+    return digest(b"Subject: x\r\n\r\n")
+
+
+def test_digests_go_by_last_use_when_their_bytes_are_too_many(sample: Digest) -> None:
+    cache = DigestCache(3 * weight(sample))
+    cache.put(1, {1: sample, 2: sample, 3: sample})
+    cache.get(1, [1])
+    cache.put(1, {4: sample})
+    assert cache.get(1, [1, 2, 3, 4]) == ({1: sample, 3: sample, 4: sample}, [2])
+    cache.put(2, {1: attrs.evolve(sample, fields=bytes(10 * weight(sample)))})
+    assert (cache.bytes, cache.get(2, [1])) == (0, ({}, [1]))
+
+
+def test_digests_of_messages_that_are_gone_are_forgotten(sample: Digest) -> None:
+    cache = DigestCache(100 * weight(sample))
+    cache.put(1, {1: sample, 2: sample})
+    cache.put(2, {1: sample})
+    removals = cache.removals
+    cache.apply(1, FlagsChanged((entry(1, 2),)))
+    assert cache.removals == removals
+    cache.apply(1, Expunged((1,), 2))
+    assert cache.get(1, [1, 2]) == ({2: sample}, [1])
+    cache.apply(1, MailboxGone())
+    assert cache.get(1, [2]) == ({}, [2])
+    assert cache.bytes == weight(sample)
+    assert cache.removals == removals + 2
