@@ -1,50 +1,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 from zope.interface.verify import verifyObject
 
 from mailhub.errors import Busy
 from mailhub.interfaces import IThreads
 from mailhub.threads import InlineThreads, ReactorThreads
-
-
-class FakeReactor:
-    """A pool with real threads; what they hand over is run by hand."""
-
-    def __init__(self) -> None:
-        self.pool = ThreadPool(0, 2)
-        self.size = 0
-        self.calls: list[Callable[[], object]] = []
-        self.arrived = threading.Semaphore(0)
-
-    def getThreadPool(self) -> ThreadPool:
-        return self.pool
-
-    def suggestThreadPoolSize(self, size: int) -> None:
-        self.size = size
-
-    def callFromThread(self, callable: Callable[..., object], *args: object, **kwargs: object) -> None:
-        self.calls.append(lambda: callable(*args, **kwargs))
-        self.arrived.release()
-
-    def turn(self, calls: int = 1) -> None:
-        """Wait for so many calls from threads and make them."""
-        for _ in range(calls):
-            assert self.arrived.acquire(timeout=30)
-            self.calls.pop(0)()
+from tests.store.harness import HandReactor
 
 
 @pytest.fixture
 def reactor() -> Any:
-    reactor = FakeReactor()
-    reactor.pool.start()
+    reactor = HandReactor()
     yield reactor
     reactor.pool.stop()
 
@@ -55,12 +27,12 @@ def outcome(deferred: Deferred[Any]) -> Any:
     return results[0].value if results and isinstance(results[0], Failure) else (results or [None])[0]
 
 
-def test_both_keep_the_contract(reactor: FakeReactor) -> None:
+def test_both_keep_the_contract(reactor: HandReactor) -> None:
     assert verifyObject(IThreads, ReactorThreads(reactor))
     assert verifyObject(IThreads, InlineThreads())
 
 
-def test_a_call_runs_in_another_thread_and_its_result_arrives_on_the_reactors(reactor: FakeReactor) -> None:
+def test_a_call_runs_in_another_thread_and_its_result_arrives_on_the_reactors(reactor: HandReactor) -> None:
     threads = ReactorThreads(reactor, size=2)
     assert reactor.size == 2
     result = threads.run(lambda name: (name, threading.get_ident()), "x")
@@ -71,13 +43,13 @@ def test_a_call_runs_in_another_thread_and_its_result_arrives_on_the_reactors(re
     assert thread != threading.get_ident()
 
 
-def test_what_a_call_raises_arrives(reactor: FakeReactor) -> None:
+def test_what_a_call_raises_arrives(reactor: HandReactor) -> None:
     result = ReactorThreads(reactor).run(int, "x")
     reactor.turn()
     assert isinstance(outcome(result), ValueError)
 
 
-def test_too_many_calls_are_refused_until_some_have_ended(reactor: FakeReactor) -> None:
+def test_too_many_calls_are_refused_until_some_have_ended(reactor: HandReactor) -> None:
     threads = ReactorThreads(reactor, backlog=3)
     go_on = threading.Event()
     running = [threads.run(go_on.wait, 30) for _ in range(3)]
@@ -93,7 +65,7 @@ def test_too_many_calls_are_refused_until_some_have_ended(reactor: FakeReactor) 
     assert outcome(result) == 7
 
 
-def test_a_loop_has_its_own_thread_and_does_not_keep_the_process_alive(reactor: FakeReactor) -> None:
+def test_a_loop_has_its_own_thread_and_does_not_keep_the_process_alive(reactor: HandReactor) -> None:
     threads = ReactorThreads(reactor)
     found: list[threading.Thread] = []
     threads.start_loop("writer", lambda: threads.call_in_reactor(found.append, threading.current_thread()))

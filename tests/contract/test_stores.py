@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import attrs
 from twisted.internet.task import Clock
 
 from mailhub.interfaces import Environment, IAccounts, IMailAccount, IMailStore, IQueue
@@ -14,7 +15,8 @@ from mailhub.store.memory import MemoryDatabase
 from mailhub.store.queue_contract import AccountsExam, QueueExam
 from mailhub.store.sqlite.database import Database
 from mailhub.store.sqlite.verify import verify
-from tests.store.harness import FAST, NOW, environment
+from mailhub.threads import ReactorThreads
+from tests.store.harness import FAST, NOW, HandReactor, environment
 
 
 class Backend(StoreExam, QueueExam, AccountsExam):
@@ -72,6 +74,24 @@ class TestSqliteInGroups(TestSqlite):
 
     def pump(self) -> None:
         self.clock.advance(0)
+
+
+class TestSqliteInThreads(TestSqlite):
+    """As in production: the writer and the readers run in threads of their own."""
+
+    def setup_method(self) -> None:
+        self.reactor = HandReactor()
+        super().setup_method()
+
+    def make(self, environment: Environment) -> Any:
+        return Database(attrs.evolve(environment, threads=ReactorThreads(self.reactor)), FAST)
+
+    def pump(self) -> None:
+        self.reactor.turn()
+
+    def teardown_method(self) -> None:
+        super().teardown_method()
+        self.reactor.pool.stop()
 
 
 del Backend

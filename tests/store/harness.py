@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet.task import Clock
+from twisted.python.threadpool import ThreadPool
 
 from mailhub.interfaces import Environment, IThreads
 from mailhub.store.settings import StoreSettings
@@ -25,3 +28,30 @@ def environment(
         clock.advance(NOW)
     nothing = cast(Any, None)
     return Environment(clock, threads or InlineThreads(), nothing, nothing, random.Random(seed), data)
+
+
+class HandReactor:
+    """A pool with real threads; what they hand over is run by hand."""
+
+    def __init__(self) -> None:
+        self.pool = ThreadPool(0, 2)
+        self.pool.start()
+        self.size = 0
+        self.calls: list[Callable[[], object]] = []
+        self.arrived = threading.Semaphore(0)
+
+    def getThreadPool(self) -> ThreadPool:
+        return self.pool
+
+    def suggestThreadPoolSize(self, size: int) -> None:
+        self.size = size
+
+    def callFromThread(self, callable: Callable[..., object], *args: object, **kwargs: object) -> None:
+        self.calls.append(lambda: callable(*args, **kwargs))
+        self.arrived.release()
+
+    def turn(self, calls: int = 1) -> None:
+        """Wait for so many calls from threads and make them."""
+        for _ in range(calls):
+            assert self.arrived.acquire(timeout=30)
+            self.calls.pop(0)()
