@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from mailhub.auth.checkers import AccountsChecker
 from mailhub.components import Hub
+from mailhub.config import bounds
+from mailhub.delivery.lmtp import LmtpAgent
 from mailhub.delivery.local import StoreAgent
+from mailhub.delivery.remote import SmtpAgent
 from mailhub.delivery.routing import (
     AccountRouter,
     AliasRouter,
@@ -13,6 +16,7 @@ from mailhub.delivery.routing import (
     PostmasterRouter,
     StaticRouter,
 )
+from mailhub.delivery.transmit import Transmitter
 from mailhub.interfaces import IMailStore
 from mailhub.plugins import Component, NoOptions
 
@@ -22,9 +26,18 @@ def _sqlite(_: NoOptions, hub: Hub) -> IMailStore:
     return hub.database.store
 
 
+def _transmitter(hub: Hub) -> Transmitter:
+    """Each agent keeps its own connections."""
+    return Transmitter(hub.hostname, hub.environment, hub.client_tls, bounds.transmit_limits(hub.settings.limits))
+
+
 sqlite_store = Component("store", "sqlite", _sqlite)
 
 store_agent = Component("agent", "store", lambda _, hub: StoreAgent(hub.store, hub.environment))
+smtp_agent = Component(
+    "agent", "smtp", lambda _, hub: SmtpAgent(hub.hostname, hub.environment, hub.hops, _transmitter(hub))
+)
+lmtp_agent = Component("agent", "lmtp", lambda _, hub: LmtpAgent(hub.hops, _transmitter(hub)))
 
 accounts_checker = Component(
     "checker", "accounts", lambda _, hub: AccountsChecker(hub.accounts, hub.passwords, hub.verified)

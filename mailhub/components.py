@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 from twisted.cred import strcred
-from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, DeferredList
 from zope.interface import implementer
@@ -142,7 +142,7 @@ def _build(config: Config, environment: Environment, catalogue: Catalogue) -> Hu
     )
     portal = Portal(
         MailRealm(hub.store, hub.routing.route, config.auth.default_domain),
-        [FirstMatch(_checkers(hub, catalogue))],
+        [FirstMatch(checkers(hub, catalogue))],
     )
     authenticator = Authenticator(portal, environment.clock, bounds.throttle(config.auth), config.auth.default_domain)
     tls = ServerTls(config.tls.certificate, config.tls.key, environment.clock) if config.tls else None
@@ -187,7 +187,8 @@ def _agents(hub: Hub, catalogue: Catalogue) -> dict[str, IDeliveryAgent]:
     return {name: catalogue.build(config.part("agent", name, place), hub) for name, place in places.items()}
 
 
-def _checkers(hub: Hub, catalogue: Catalogue) -> list[ICredentialsChecker]:
+def checkers(hub: Hub, catalogue: Catalogue) -> list[ICredentialsChecker]:
+    """[auth] checkers, in order. Raises ConfigurationError."""
     return [_checker(hub, catalogue, name) for name in hub.settings.auth.checkers]
 
 
@@ -214,7 +215,14 @@ def _checker(hub: Hub, catalogue: Catalogue, name: str) -> ICredentialsChecker:
         made: ICredentialsChecker = factory.generateChecker(argument)
     except Exception as error:
         raise place.error(f"{kind!r}: {error or type(error).__name__}") from None
+    if isinstance(made, InMemoryUsernamePasswordDatabaseDontUse):
+        # strcred fills it with text, but credentials are octets: nobody could log in (Twisted 26.10).
+        made.users = {_octets(user): _octets(password) for user, password in made.users.items()}
     return made
+
+
+def _octets(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text
 
 
 def _strcred_types() -> str:

@@ -125,9 +125,9 @@ class MailService(Service):
     def privilegedStartService(self) -> None:
         """Lock the data folder and open the ports. Raises ConfigurationError."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]
-        self._folder.prepare()
-        self._folder.lock()
         try:
+            self._folder.prepare()
+            self._folder.lock()
             for service, factory in self._hub.factories.items():
                 for endpoint in getattr(self._config.listen, service):
                     self._ports.append(self._open(service, endpoint, factory))

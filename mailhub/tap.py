@@ -12,23 +12,33 @@ from mailhub.config.settings import default_file
 from mailhub.service import make_service
 
 
+_HELP = """
+The configuration is --config FILE, else the file that the environment variable
+MAILHUB_CONFIG names, else mailhub.toml in the current folder.
+`mailhub init you@example.org` writes one, with an account and a certificate;
+`mailhub check` looks it over; `mailhub --help` shows what else can be done.
+
+Options of twistd itself stand before the word mailhub:
+  twistd -n mailhub --config F            in the foreground, log on standard output
+  twistd --logfile F --pidfile P mailhub  as a daemon
+  twistd --uid U --gid G mailhub          opens ports below 1024, then gives up root
+
+SIGTERM and SIGINT stop it: sessions are told, deliveries under way are finished.
+A start that fails says why in one line and ends with status 1.
+"""
+
+
 class Options(TwistedOptions):
     """The command line after `twistd mailhub`."""
 
     synopsis = "[--config FILE]"
-    longdesc = """
-Serves mail: SMTP, LMTP, submission, POP3 and IMAP4, as the configuration file says.
-
-The file is the one given with --config, else the one named by the environment variable MAILHUB_CONFIG, else
-mailhub.toml in the current folder. `mailhub init you@example.org` writes one, with an account, a certificate and
-comments; `mailhub check` looks it over; `mailhub --help` shows everything that can be done while the server runs.
-
-Options of twistd itself stand before the word mailhub:
-    twistd -n mailhub --config F              in the foreground, log on standard output
-    twistd --logfile F --pidfile P mailhub    as a daemon
-    twistd --uid U --gid G mailhub            ports below 1024 are opened first, then the rights given up
-SIGTERM and SIGINT stop it: sessions are told, deliveries under way are finished, nothing is lost."""
+    longdesc = "Serves mail by SMTP, LMTP, submission, POP3 and IMAP4, as its configuration file says."
     optParameters = [["config", "c", None, "Configuration file (TOML)."]]
+
+    def getUsage(self, width: int | None = None) -> str:
+        """The help, with what must not be wrapped at its end."""
+        usage: str = super().getUsage(width)
+        return usage + _HELP
 
     def opt_version(self) -> None:
         """Print mailhub's version and exit."""

@@ -7,6 +7,7 @@ from mailhub.config.settings import Auth, Config, Limits, StaticRoute
 from mailhub.delivery.queue import RunnerLimits
 from mailhub.delivery.routing import AliasTable, NextHop
 from mailhub.delivery.schedule import Schedule
+from mailhub.delivery.transmit import TransmitLimits
 from mailhub.net.link import DriverLimits
 from mailhub.protocols.imap.session import ImapOptions
 from mailhub.protocols.pop3 import Pop3Options
@@ -74,6 +75,18 @@ def runner_limits(limits: Limits) -> RunnerLimits:
         attempts_per_target=limits.delivery_attempts_per_target,
         attempt_seconds=limits.delivery_attempt_seconds,
         stop_seconds=limits.stop_seconds,
+    )
+
+
+def transmit_limits(limits: Limits) -> TransmitLimits:
+    """Bounds of outgoing connections."""
+    return TransmitLimits(
+        addresses=limits.relay_addresses_per_message,
+        recipients=limits.relay_recipients_per_transaction,
+        messages=limits.relay_messages_per_connection,
+        idle_seconds=limits.relay_idle_seconds,
+        idle_connections=limits.relay_idle_connections,
+        unreachable_seconds=limits.relay_unreachable_seconds,
     )
 
 

@@ -139,6 +139,12 @@ class Limits:
     delivery_attempts: int = bounded(50, 1, 10_000)
     delivery_attempts_per_target: int = bounded(5, 1, 1000)
     delivery_attempt_seconds: int = bounded(3600, 60, _DAY)
+    relay_addresses_per_message: int = bounded(10, 1, 1000)
+    relay_recipients_per_transaction: int = bounded(100, 1, 10_000)
+    relay_messages_per_connection: int = bounded(100, 1, 10_000)
+    relay_idle_connections: int = bounded(50, 0, 10_000)
+    relay_idle_seconds: int = bounded(30, 1, _DAY)
+    relay_unreachable_seconds: int = bounded(30, 1, _DAY)
 
     mailboxes_per_account: int = bounded(2000, 10, 1_000_000)
     subscriptions_per_account: int = bounded(4000, 10, 1_000_000)

@@ -1,0 +1,185 @@
+"""The object graph: what the configuration says reaches the part it is meant for."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from twisted.cred.credentials import UsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from zope.interface.verify import verifyObject
+
+from mailhub.auth.checkers import FirstMatch
+from mailhub.cli.offline import environment, wait
+from mailhub.components import IMPLICIT_TLS, Hub, build_hub, checkers
+from mailhub.config import bounds
+from mailhub.config.settings import Limits, parse
+from mailhub.errors import ConfigurationError, NotPermitted
+from mailhub.interfaces import IHub
+from mailhub.message.address import Address
+from mailhub.net.tls import write_self_signed
+from mailhub.plugins import Catalogue, Component, load_catalogue
+
+TOP = 'hostname = "mx.xx.example"\ndata = "data"\ndomains = ["xx.example"]\n'
+EVERYTHING = (
+    TOP
+    + '[tls]\ncertificate = "c.pem"\nkey = "k.pem"\n[listen]\n'
+    + "".join(
+        f'{service} = ["tcp:0"]\n'
+        for service in ("smtp", "lmtp", "submission", "submissions", "pop3", "pop3s", "imap", "imaps")
+    )
+)
+CATALOGUE = load_catalogue()
+
+
+def build(folder: Path, text: str, catalogue: Catalogue = CATALOGUE) -> Hub:
+    config = parse(text, folder / "m.toml")
+    return build_hub(config, environment(config), catalogue)
+
+
+def mistake(folder: Path, text: str) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        build(folder, text)
+    return str(caught.value).removeprefix(f"{folder}/m.toml: ")
+
+
+def logs_in(hub: Hub, user: str, password: str) -> bool:
+    """Whether the hub's checkers take these credentials."""
+    try:
+        wait(
+            FirstMatch(checkers_of(hub, CATALOGUE)).requestAvatarId(UsernamePassword(user.encode(), password.encode()))
+        )
+    except UnauthorizedLogin:
+        return False
+    return True
+
+
+def test_every_service_that_is_listed_is_offered_and_no_other(tmp_path: Path) -> None:
+    write_self_signed(tmp_path / "c.pem", tmp_path / "k.pem", ["mx.xx.example"], 30, time.time())
+    hub = build(tmp_path, EVERYTHING)
+    verifyObject(IHub, hub)
+    assert set(hub.factories) == {
+        *("smtp", "lmtp", "submission", "submissions", "pop3", "pop3s", "imap", "imaps"),
+    }
+    assert {name for name, factory in hub.factories.items() if factory.implicit_tls} == IMPLICIT_TLS
+    assert set(build(tmp_path, TOP + '[listen]\nsmtp = ["tcp:0"]\n').factories) == {"smtp"}
+
+
+def test_a_missing_certificate_is_named(tmp_path: Path) -> None:
+    assert mistake(tmp_path, EVERYTHING).startswith(f'[tls] certificate "{tmp_path}/c.pem": No such file')
+
+
+def test_file_and_memory_strings_of_strcred_are_checkers(tmp_path: Path) -> None:
+    (tmp_path / "people").write_text("ann@xx.example:geheim\n")
+    auth = '[auth]\ncheckers = ["accounts", "file:people", "memory:ben@xx.example:secret"]\n'
+    hub = build(tmp_path, TOP + auth)
+    wait(hub.database.start())
+    try:
+        assert logs_in(hub, "ann@xx.example", "geheim")
+        assert logs_in(hub, "ben@xx.example", "secret")
+        assert not logs_in(hub, "ann@xx.example", "secret")
+        assert not logs_in(hub, "nobody@xx.example", "secret")
+    finally:
+        wait(hub.database.stop())
+
+
+def test_a_component_may_be_used_twice_with_different_options(tmp_path: Path) -> None:
+    @attrs.frozen
+    class Options:
+        number: int
+
+    made: list[int] = []
+
+    def make(options: Options, hub: object) -> object:
+        made.append(options.number)
+        return object()
+
+    catalogue = attrs.evolve(CATALOGUE, factories=(*CATALOGUE.factories, Component("policy", "n", make, Options)))
+    tables = '[policy.a]\ntype = "n"\nnumber = 1\n[policy.b]\ntype = "n"\nnumber = 2\n'
+    build(tmp_path, TOP + '[delivery]\npolicies = ["b", "a"]\n' + tables, catalogue)
+    assert made == [2, 1]
+
+
+def test_routes_reach_the_routers(tmp_path: Path) -> None:
+    hub = build(
+        tmp_path,
+        TOP + '[route."yy.example"]\nhost = "127.0.0.1:2625"\n[route."*"]\nagent = "refuse"\n'
+        '[route."lists.example"]\nagent = "lmtp"\nhost = "unix:/run/lists"\n',
+    )
+    (route,) = wait(hub.routing.route(Address.parse("b@YY.example")))
+    assert (route.agent, route.target) == ("smtp", "127.0.0.1:2625")
+    (route,) = wait(hub.routing.route(Address.parse("b@lists.example")))
+    assert (route.agent, route.target) == ("lmtp", "unix:/run/lists")
+    with pytest.raises(NotPermitted):
+        wait(hub.routing.route(Address.parse("b@zz.example")))
+
+
+def test_the_password_of_a_next_hop_may_stand_in_a_file_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "pw").write_text("geheim\n")
+    hub = build(tmp_path, TOP + '[route."*"]\nhost = "h"\nuser = "me"\npassword_file = "pw"\n')
+    assert hub.hops["*"].password == "geheim"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            '[store]\ntype = "sqlight"',
+            "[store]: there is no store plugin called 'sqlight'; did you mean sqlite?",
+        ),
+        ("[store]\nsize = 1", "[store] size: unknown key; known: none"),
+        (
+            '[auth]\ncheckers = ["acounts"]',
+            "[auth] checkers: there is no checker plugin called 'acounts'; did",
+        ),
+        ('[auth]\ncheckers = ["nis:x"]', "[auth] checkers: no plugin makes checkers of 'nis' strings; known: "),
+        ('[auth]\ncheckers = ["file:gone"]', "[auth] checkers: there is no file "),
+        ('[auth]\ncheckers = ["memory:odd"]', "[auth] checkers: 'memory': "),
+        ('[auth]\ncheckers = ["anonymous"]', "[auth] checkers: AllowAnonymousAccess cannot check passwords"),
+        (
+            '[auth]\ncheckers = ["x"]\n[checker.x]\ntype = "ldap"',
+            "[checker.x]: there is no checker plugin called",
+        ),
+        (
+            '[delivery]\nrouters = ["alias"]',
+            "[delivery] routers: there is no router plugin called 'alias'; did",
+        ),
+        ('[delivery]\npolicies = ["x"]', "[delivery] policies: there is no policy plugin called 'x'; known: none"),
+        ('[route."yy.example"]\nagent = "uucp"', '[route."yy.example"] agent: there is no agent plugin called'),
+        ('[agent.x]\ntype = "uucp"', "[agent.x]: there is no agent plugin called 'uucp'"),
+        ('[aliases]\n"a@yy.example" = ["b@xx.example"]', '[aliases]: "a@yy.example": yy.example is not one of'),
+        ('[route."*"]\nhost = "h"\nuser = "u"\npassword_file = "gone"', '[route."*"] password_file: cannot be read'),
+    ],
+)
+def test_mistakes_that_show_when_parts_are_put_together(tmp_path: Path, text: str, line: str) -> None:
+    assert mistake(tmp_path, TOP + text).startswith(line)
+
+
+# Read where the graph is built, not handed on in a table of options.
+_DIRECT = {"hops", "password_threads", "logins_waiting", "logins_remembered", "threads"}
+
+
+@pytest.mark.parametrize("name", [field.name for field in attrs.fields(Limits) if field.name not in _DIRECT])
+def test_every_limit_reaches_a_part(tmp_path: Path, name: str) -> None:
+    field = next(field for field in attrs.fields(Limits) if field.name == name)
+    default: Any = field.default
+    changed = not default if isinstance(default, bool) else default + 1
+
+    def told(text: str) -> list[Any]:
+        config = parse(TOP + text, tmp_path / "m.toml")
+        return [
+            bounds.store_settings(config.limits),
+            bounds.runner_limits(config.limits),
+            bounds.transmit_limits(config.limits),
+            bounds.driver_limits(config.limits),
+            *(bounds.smtp_options(config, service) for service in ("smtp", "submission")),
+            bounds.pop3_options(config, "pop3"),
+            bounds.imap_options(config, "imap"),
+            config.limits.stop_seconds,
+        ]
+
+    value = str(changed).lower()
+    assert told(f"[limits]\n{name} = {value}\n") != told("")
