@@ -48,10 +48,9 @@ def mistake(folder: Path, text: str) -> str:
 
 def logs_in(hub: Hub, user: str, password: str) -> bool:
     """Whether the hub's checkers take these credentials."""
+    asked = UsernamePassword(user.encode(), password.encode())
     try:
-        wait(
-            FirstMatch(checkers_of(hub, CATALOGUE)).requestAvatarId(UsernamePassword(user.encode(), password.encode()))
-        )
+        wait(FirstMatch(checkers(hub, CATALOGUE)).requestAvatarId(asked))
     except UnauthorizedLogin:
         return False
     return True
