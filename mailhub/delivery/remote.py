@@ -33,7 +33,8 @@ def server_at(hop: NextHop, default_port: int, *, lmtp: bool = False) -> Server:
     """The server a next hop names. Raises ValueError."""
     host, port = parse_target(hop.host, default_port)
     credentials = PlainCredentials("", hop.user, hop.password) if hop.user else None
-    return Server(host, port, hop.tls, credentials, lmtp)
+    # A local socket needs no TLS, and no certificate could name it.
+    return Server(host, port, "never" if host.startswith("unix:") else hop.tls, credentials, lmtp)
 
 
 @implementer(IDeliveryAgent)

@@ -215,7 +215,9 @@ class Transmitter:
     async def _connect(self, place: _Place, policy: TlsPolicy) -> SmtpConnection:
         server = place.server
         try:
-            tls = None if self._tls is None else context(self._tls, policy, server.host, place.address)
+            tls = None
+            if self._tls is not None and policy != "never":
+                tls = context(self._tls, policy, server.host, place.address)
         except ValueError:
             raise TemporaryError(f"No certificate can be for {server.host}", status="4.7.4") from None
         settings = SmtpClientSettings(

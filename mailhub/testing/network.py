@@ -121,9 +121,9 @@ class MemoryNetwork:
         wire.caller = MemoryTransport(wire, caller, here, there)
         wire.served = MemoryTransport(wire, served, there, here)
         self.note(f"connected {wire.name}")
-        served.makeConnection(wire.served)
         if listener.implicit_tls:
             wire.served.startTLS(None)
+        served.makeConnection(wire.served)
         caller.makeConnection(wire.caller)
         return caller
 

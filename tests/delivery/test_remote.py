@@ -1,0 +1,427 @@
+"""The agents "smtp" and "lmtp" against scripted servers on a network in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import attrs
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
+from twisted.protocols.basic import LineReceiver
+
+from mailhub.delivery.lmtp import LmtpAgent
+from mailhub.delivery.remote import SmtpAgent, hop_of
+from mailhub.delivery.routing import NextHop
+from mailhub.delivery.transmit import TransmitLimits, Transmitter
+from mailhub.interfaces import Delivery, Environment, MailExchanger, QueuedRecipient, Route
+from mailhub.message.address import Address
+from mailhub.message.envelope import Envelope, Outcome, State
+from mailhub.net.smtp_client import SmtpTimeouts
+from mailhub.net.tls import ClientTls
+from mailhub.testing.network import MemoryNetwork, Weather
+from mailhub.testing.resolver import FakeResolver
+from mailhub.threads import InlineThreads
+from tests.delivery.doubles import Octets
+
+BODY = b"Subject: s\r\n\r\n.hello\r\n"
+TLS = ClientTls()
+
+
+class Server(Factory):
+    """A server that answers by a script: verb -> replies, the last one repeats. "drop" cuts the connection."""
+
+    noisy = False
+
+    def __init__(self, *, extensions: Sequence[str] = ("PIPELINING", "8BITMIME"), **script: list[str]) -> None:
+        self.script = {"GREET": ["220 hi"], "DATA": ["354 go"], "END": ["250 2.0.0 taken"]} | script
+        self.extensions = extensions
+        self.commands: list[str] = []
+        self.messages: list[bytes] = []
+        self.connections = 0
+
+    def buildProtocol(self, addr: Any) -> Any:
+        self.connections += 1
+        return _Session(self)
+
+    def answer(self, key: str) -> str:
+        replies = self.script.get(key, ["250 ok"])
+        return replies.pop(0) if len(replies) > 1 else replies[0]
+
+
+_LineReceiver: Any = LineReceiver
+
+
+class _Session(_LineReceiver):  # type: ignore[misc]
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.body: list[bytes] | None = None
+        self.recipients = 0
+
+    def connectionMade(self) -> None:
+        self.say("GREET")
+
+    def say(self, key: str) -> str:
+        reply = self.server.answer(key)
+        if reply == "drop":
+            self.transport.abortConnection()
+        else:
+            self.sendLine(reply.encode())
+        return reply
+
+    def lineReceived(self, line: bytes) -> None:
+        if self.body is None:
+            self.command(line.decode())
+        elif line == b".":
+            self.server.messages.append(b"".join(each + b"\r\n" for each in self.body))
+            self.body = None
+            for _ in range(self.recipients if self.lmtp else 1):
+                self.say("END")
+        else:
+            self.body.append(line[1:] if line.startswith(b".") else line)
+
+    def command(self, line: str) -> None:
+        self.server.commands.append(line)
+        verb = line.split(" ")[0].split(":")[0].upper()
+        if verb in ("EHLO", "LHLO"):
+            self.lmtp = verb == "LHLO"
+            lines = ["server", *self.server.extensions]
+            self.transport.write("".join(f"250-{each}\r\n" for each in lines[:-1]).encode())
+            self.sendLine(f"250 {lines[-1]}".encode())
+        elif verb == "STARTTLS":
+            self.sendLine(b"220 go")
+            self.transport.startTLS(None)
+        elif verb == "DATA":
+            if self.say("DATA").startswith("354"):
+                self.body = []
+        elif verb == "QUIT":
+            self.sendLine(b"221 bye")
+            self.transport.loseConnection()
+        elif verb == "RCPT":
+            self.recipients += (
+                self.say(f"RCPT {line[9:-1]}" if f"RCPT {line[9:-1]}" in self.server.script else "RCPT")[:1] == "2"
+            )
+        else:
+            self.recipients = 0
+            self.say(verb)
+
+
+@attrs.define
+class World:
+    """A network with named servers, and the agents that are examined."""
+
+    clock: Clock = attrs.field(factory=Clock)
+    resolver: FakeResolver = attrs.field(factory=FakeResolver)
+    hops: dict[str, NextHop] = attrs.field(factory=dict)
+    limits: TransmitLimits = attrs.field(factory=TransmitLimits)
+    network: MemoryNetwork = attrs.field(init=False)
+    _agents: dict[str, Any] = attrs.field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        self.network = MemoryNetwork(self.clock, Random(1))
+
+    def server(self, address: str, server: Server, *, host: str = "", port: int = 25, preference: int = 10) -> Server:
+        """Listen, and be an exchanger of yy.example if there is a host name."""
+        self.network.listen(address, port, server)
+        if host:
+            self.resolver.add("yy.example", host, address, preference)
+        return server
+
+    def agent(self, kind: str = "smtp") -> Any:
+        if kind not in self._agents:
+            environment = Environment(
+                self.clock, InlineThreads(), self.network.at("10.9.9.9"), self.resolver, Random(1), Path()
+            )
+            timeouts = SmtpTimeouts(connect=10, greeting=20, command=20, data=20, block=20, final=20, quit=2)
+            transmitter = Transmitter("mx.xx.example", environment, TLS, self.limits, timeouts)
+            self._agents["smtp"] = SmtpAgent("mx.xx.example", environment, self.hops, transmitter)
+            self._agents["lmtp"] = LmtpAgent(self.hops, transmitter)
+        return self._agents[kind]
+
+    def start(self, *to: str, target: str = "", kind: str = "smtp") -> list[Any]:
+        """Begin a delivery; the result will be in the list."""
+        rows = tuple(
+            QueuedRecipient(
+                number, Route(kind, Address.parse(name if "@" in name else f"{name}@yy.example"), target), 0, 0
+            )
+            for number, name in enumerate(to)
+        )
+        body: Any = Octets(BODY)
+        delivery = Delivery("m1", Envelope(Address("a", "xx.example")), target, rows, body)
+        results: list[Any] = []
+        Deferred.fromCoroutine(self.agent(kind).deliver(delivery)).addBoth(results.append)
+        return results
+
+    def deliver(self, *to: str, target: str = "", kind: str = "smtp", steps: int = 1000) -> list[Outcome]:
+        results = self.start(*to, target=target, kind=kind)
+        while not results and steps > 0:
+            self.clock.advance(0.01 if self.clock.seconds() % 1 < 0.5 else 0.5)
+            steps -= 1
+        assert results, "still waiting"
+        assert isinstance(results[0], dict), results[0]
+        return [results[0][number] for number in range(len(to))]
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = World()
+    yield made
+    stopped = Deferred.fromCoroutine(made.agent().stop())
+    made.clock.pump([0.5] * 20)
+    assert stopped.called
+    assert made.clock.getDelayedCalls() == []
+
+
+def states(outcomes: list[Outcome]) -> list[str]:
+    return [outcome.state.value for outcome in outcomes]
+
+
+# --- By mail exchanger -----------------------------------------------------------------------------------------------
+
+
+def test_the_message_reaches_the_best_exchanger(world: World) -> None:
+    second = world.server("10.0.0.2", Server(), host="mx2", preference=20)
+    first = world.server("10.0.0.1", Server(), host="mx1")
+    (outcome,) = world.deliver("b")
+    assert outcome == Outcome.delivered("250 2.0.0 taken", remote="mx1")
+    assert first.messages == [BODY]
+    assert first.commands[:4] == ["EHLO mx.xx.example", "MAIL FROM:<a@xx.example>", "RCPT TO:<b@yy.example>", "DATA"]
+    assert second.connections == 0
+
+
+@pytest.mark.parametrize(
+    "first", [None, Server(GREET=["554 go away"]), Server(GREET=["drop"]), Server(MAIL=["421 busy"])]
+)
+def test_the_next_one_is_tried_when_the_best_cannot(world: World, first: Server | None) -> None:
+    if first is None:
+        world.resolver.add("yy.example", "mx1", "10.0.0.1")
+    else:
+        world.server("10.0.0.1", first, host="mx1")
+    second = world.server("10.0.0.2", Server(), host="mx2", preference=20)
+    assert states(world.deliver("b")) == ["delivered"]
+    assert second.messages == [BODY]
+
+
+def test_all_addresses_of_a_host_are_tried_up_to_a_bound(world: World) -> None:
+    world.limits = TransmitLimits(addresses=3)
+    world.resolver.exchangers["yy.example"] = [MailExchanger(10, "mx1"), MailExchanger(20, "mx2")]
+    world.resolver.hosts = {"mx1": ["10.0.0.1", "2001:db8::1"], "mx2": ["10.0.0.3", "10.0.0.4"]}
+    world.server("10.0.0.4", Server())
+    (outcome,) = world.deliver("b")
+    assert (outcome.state, outcome.status, outcome.remote) == (State.DELAYED, "4.4.1", "mx2")
+    assert [line for _, line in world.network.events] == [
+        f"refused 10.9.9.9 -> {address}:25" for address in ("10.0.0.1", "2001:db8::1", "10.0.0.3")
+    ]
+
+
+def test_each_recipient_has_its_own_answer_and_only_those_delayed_go_to_the_next(world: World) -> None:
+    script = {"RCPT c@yy.example": ["450 4.2.0 later"], "RCPT d@yy.example": ["550 5.1.1 no"]}
+    world.server("10.0.0.1", Server(**script), host="mx1")
+    second = world.server("10.0.0.2", Server(RCPT=["451 4.7.1 grey"]), host="mx2", preference=20)
+    outcomes = world.deliver("b", "c", "d")
+    assert [(o.state.value, o.status, o.remote) for o in outcomes] == [
+        ("delivered", "2.0.0", "mx1"),
+        ("delayed", "4.7.1", "mx2"),
+        ("failed", "5.1.1", "mx1"),
+    ]
+    assert [line for line in second.commands if line.startswith("RCPT")] == ["RCPT TO:<c@yy.example>"]
+
+
+def test_a_message_that_may_have_been_taken_is_not_given_to_another_at_once(world: World) -> None:
+    first = world.server("10.0.0.1", Server(END=["drop"]), host="mx1")
+    second = world.server("10.0.0.2", Server(), host="mx2", preference=20)
+    (outcome,) = world.deliver("b")
+    assert (outcome.state, outcome.status) == (State.DELAYED, "4.4.2")
+    assert first.messages == [BODY]
+    assert second.connections == 0
+
+
+def test_a_refused_message_is_offered_to_the_next_only_if_the_refusal_is_temporary(world: World) -> None:
+    world.server("10.0.0.1", Server(END=["452 4.3.1 full", "554 5.7.1 spam"]), host="mx1")
+    second = world.server("10.0.0.2", Server(), host="mx2", preference=20)
+    assert states(world.deliver("b")) == ["delivered"]
+    (refused,) = world.deliver("b")
+    assert (refused.state, refused.status) == (State.FAILED, "5.7.1")
+    assert len(second.messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("hosts", "state", "status"),
+    [
+        ({"mx1": []}, State.FAILED, "5.4.4"),
+        ({"mx1": ["127.0.0.1"]}, State.FAILED, "5.4.6"),
+        ({"mx1": ["127.0.0.1"], "mx2": ["10.0.0.9"]}, State.DELAYED, "4.4.1"),
+        ({"mx0": ["10.0.0.9"], "mx1": []}, State.DELAYED, "4.4.1"),
+    ],
+)
+def test_hosts_without_a_usable_address(world: World, hosts: dict[str, list[str]], state: State, status: str) -> None:
+    world.resolver.exchangers["yy.example"] = [MailExchanger(n, host) for n, host in enumerate(hosts)]
+    world.resolver.hosts = hosts
+    (outcome,) = world.deliver("b")
+    assert (outcome.state, outcome.status) == (state, status)
+    assert not any("127.0.0.1" in line for _, line in world.network.events)
+
+
+def test_no_dns_means_later_and_no_domain_means_never(world: World) -> None:
+    world.resolver.add("yy.example", "mx1", "10.0.0.1")
+    world.resolver.failing = {"yy.example"}
+    assert [(o.state, o.status) for o in world.deliver("b", "c")] == [(State.DELAYED, "4.4.3")] * 2
+    world.resolver.failing = {"mx1"}
+    assert states(world.deliver("b")) == ["delayed"]
+    assert [(o.state, o.status) for o in world.deliver("b@nowhere.example")] == [(State.FAILED, "5.1.2")]
+
+
+def test_an_address_literal(world: World) -> None:
+    server = world.server("192.0.2.4", Server())
+    assert states(world.deliver("b@[192.0.2.4]")) == ["delivered"]
+    assert states(world.deliver("b@[127.0.0.1]")) == ["failed"]
+    assert len(server.messages) == 1
+
+
+def test_many_recipients_go_in_several_transactions_over_one_connection(world: World) -> None:
+    server = world.server("10.0.0.1", Server(), host="mx1")
+    outcomes = world.deliver(*[f"u{n}" for n in range(250)])
+    assert set(states(outcomes)) == {"delivered"}
+    assert len(server.messages) == 3
+    assert server.connections == 1
+
+
+# --- Connections between messages ------------------------------------------------------------------------------------
+
+
+def test_a_kept_connection_that_died_unnoticed_is_replaced(world: World) -> None:
+    server = world.server("10.0.0.1", Server(MAIL=["250 ok", "421 too old", "250 ok"]), host="mx1")
+    assert states(world.deliver("b") + world.deliver("c")) == ["delivered", "delivered"]
+    assert server.connections == 2
+    assert len(server.messages) == 2
+
+
+def test_a_connection_carries_a_bounded_number_of_messages_and_is_not_kept_for_long(world: World) -> None:
+    world.limits = TransmitLimits(messages=2, idle_seconds=30)
+    server = world.server("10.0.0.1", Server(), host="mx1")
+    for _ in range(3):
+        world.deliver("b")
+    assert server.connections == 2
+    assert server.commands.count("QUIT") == 1
+    world.clock.pump([1.0] * 40)
+    assert server.commands.count("QUIT") == 2
+    world.deliver("b")
+    assert server.connections == 3
+
+
+def test_the_oldest_kept_connection_makes_room(world: World) -> None:
+    world.limits = TransmitLimits(idle_connections=1)
+    one = world.server("192.0.2.1", Server())
+    two = world.server("192.0.2.2", Server())
+    for literal in ("[192.0.2.1]", "[192.0.2.2]", "[192.0.2.2]"):
+        world.deliver(f"b@{literal}")
+    world.clock.pump([0.1] * 10)
+    assert (one.commands.count("QUIT"), two.commands.count("QUIT")) == (1, 0)
+    assert two.connections == 1
+
+
+def test_a_server_that_cannot_be_reached_is_left_alone_for_a_while(world: World) -> None:
+    world.resolver.add("yy.example", "mx1", "10.0.0.1")
+    world.network.weather_at["10.0.0.1"] = Weather(lost=1.0)
+    for _ in range(3):
+        assert states(world.deliver("b")) == ["delayed"]
+    assert len(world.network.events) == 1
+    world.clock.advance(31)
+    world.deliver("b")
+    assert len(world.network.events) == 2
+
+
+def test_a_silent_server_does_not_hold_us_for_ever(world: World) -> None:
+    world.server("10.0.0.1", Server(RCPT=[""]), host="mx1")
+    (outcome,) = world.deliver("b")
+    assert outcome.state is State.DELAYED
+
+
+# --- TLS and logins --------------------------------------------------------------------------------------------------
+
+
+def test_tls_is_used_where_offered_and_done_without_where_it_fails(world: World) -> None:
+    server = world.server("10.0.0.1", Server(extensions=["STARTTLS"]), host="mx1")
+    assert states(world.deliver("b")) == ["delivered"]
+    assert server.commands[:3] == ["EHLO mx.xx.example", "STARTTLS", "EHLO mx.xx.example"]
+    world.clock.pump([1.0] * 40)
+    world.network.weather = Weather(tls_broken=1.0)
+    server.commands.clear()
+    assert states(world.deliver("b")) == ["delivered"]
+    assert server.commands[:4] == ["EHLO mx.xx.example", "STARTTLS", "EHLO mx.xx.example", "MAIL FROM:<a@xx.example>"]
+
+
+@pytest.mark.parametrize("extensions", [["PIPELINING"], ["STARTTLS"]])
+def test_required_tls_is_required(world: World, extensions: list[str]) -> None:
+    world.network.weather = Weather(tls_broken=1.0)
+    world.hops["*"] = NextHop(host="relay.example", tls="required")
+    world.resolver.hosts["relay.example"] = ["10.0.0.5"]
+    server = world.server("10.0.0.5", Server(extensions=extensions))
+    assert states(world.deliver("b", target="relay.example")) == ["delayed"]
+    assert server.messages == []
+
+
+def test_a_next_hop_with_a_login_gets_it_under_tls_only(world: World) -> None:
+    world.hops["*"] = NextHop(host="relay.example:587", user="me", password="secret")
+    world.resolver.hosts["relay.example"] = ["10.0.0.5"]
+    plain = world.server("10.0.0.5", Server(extensions=["AUTH PLAIN"]), port=587)
+    assert states(world.deliver("b", target="relay.example:587")) == ["delayed"]
+    assert not any(line.startswith("AUTH") for line in plain.commands)
+    world.clock.advance(60)
+    good = world.server("10.0.0.5", Server(extensions=["STARTTLS", "AUTH PLAIN"], AUTH=["235 welcome"]), port=587)
+    assert states(world.deliver("b", target="relay.example:587")) == ["delivered"]
+    assert sum(line.startswith("AUTH PLAIN ") for line in good.commands) == 1
+
+
+def test_port_465_speaks_tls_from_the_first_octet(world: World) -> None:
+    world.hops["*"] = NextHop(host="10.0.0.5:465", user="me", password="secret")
+    server = Server(extensions=["AUTH PLAIN"], AUTH=["235 welcome"])
+    world.network.listen("10.0.0.5", 465, server, implicit_tls=True)
+    assert states(world.deliver("b", target="10.0.0.5:465")) == ["delivered"]
+    assert "STARTTLS" not in server.commands
+
+
+# --- Static next hops, LMTP ------------------------------------------------------------------------------------------
+
+
+def test_a_static_next_hop_may_be_this_machine(world: World) -> None:
+    server = world.server("127.0.0.1", Server(), port=2625)
+    world.hops["yy.example"] = NextHop(host="127.0.0.1:2625")
+    assert states(world.deliver("b", target="127.0.0.1:2625")) == ["delivered"]
+    assert len(server.messages) == 1
+
+
+@pytest.mark.parametrize(("target", "status"), [("nowhere.example", "4.4.4"), ("host:port", "4.3.5")])
+def test_a_mistake_in_a_next_hop_does_not_bounce_mail(world: World, target: str, status: str) -> None:
+    for kind in ("smtp", "lmtp"):
+        (outcome,) = world.deliver("b", target=target, kind=kind)
+        assert (outcome.state, outcome.status) == (State.DELAYED, status)
+
+
+def test_lmtp_over_a_socket_has_an_answer_for_each_recipient(world: World) -> None:
+    server = Server(END=["250 2.1.5 b", "452 4.2.2 c", "550 5.2.1 d"])
+    world.network.listen("unix:/run/lmtp", 0, server)
+    outcomes = world.deliver("b", "c", "d", target="unix:/run/lmtp", kind="lmtp")
+    assert [(o.state.value, o.status) for o in outcomes] == [
+        ("delivered", "2.1.5"),
+        ("delayed", "4.2.2"),
+        ("failed", "5.2.1"),
+    ]
+    assert server.commands[0] == "LHLO mx.xx.example"
+
+
+def test_what_is_said_of_a_next_hop_holds_for_mail_queued_before_the_route_changed() -> None:
+    def delivery(domain: str, target: str) -> Delivery:
+        rows = (QueuedRecipient(1, Route("smtp", Address("b", domain), target), 0, 0),)
+        return Delivery("m", Envelope(None), target, rows, Octets(b""))
+
+    relay, other = NextHop(host="relay:587", user="x", password="y"), NextHop(host="other")
+    hops = {"yy.example": other, "*": relay, "zz.example": NextHop(host="relay:587", tls="never")}
+    assert hop_of(delivery("yy.example", "other"), hops) is other
+    assert hop_of(delivery("yy.example", "relay:587"), hops) is relay
+    assert hop_of(delivery("zz.example", "relay:587"), hops).tls == "never"
+    assert hop_of(delivery("ww.example", "gone"), hops) == NextHop(host="gone")
