@@ -25,6 +25,7 @@ USUAL_FIELDS = frozenset(
 )  # fmt: skip
 
 TEXT_LIMIT = 1000  # characters of subject, sender and message_id
+_SENDER_OCTETS = 2 * TEXT_LIMIT  # of From that are looked at
 _MESSAGE_ID = re.compile(rb"<[^<>]*+>")
 
 
@@ -73,7 +74,7 @@ def digest(octets: Octets) -> Digest:
 def _sender(header: Header) -> str:
     body = header.first(b"from")
     if body:
-        for spec in parse_addresses(body):
+        for spec in parse_addresses(body[:_SENDER_OCTETS]):
             if spec.local is not None and spec.domain is not None:
                 return _clean((spec.local + b"@" + spec.domain).decode("utf-8", "replace"))
     return ""

@@ -25,7 +25,7 @@ TOKEN_LIMIT = 127  # octets of a type, a subtype (RFC 6838 4.2), an encoding or 
 
 # Work that a message may cause, in octets searched: each level of nesting searches its octets once more.
 _WORK_PER_OCTET = 16
-_WORK_BASE = 1 << 20
+_WORK_BASE = 8 << 20
 _WORK_PER_MISS = 256  # a line that only begins like a delimiter
 
 _BLOCK = 1 << 20  # octets
@@ -156,7 +156,7 @@ class _Scanner:
             self._add(start, body, end, kind, "7bit" if encoding not in _IDENTITY else encoding, header)
             self._open_multipart(kind, body, end)
         elif family == "message" and kind.subvalue == "rfc822":
-            if encoding in _IDENTITY and len(self.open) < DEPTH_LIMIT:
+            if encoding in _IDENTITY and len(self.open) < DEPTH_LIMIT and self.work >= 0:
                 self.open.append(_Open(len(self.parts), b"", body, end, _TEXT_PLAIN))
             else:
                 kind = _OPAQUE

@@ -16,9 +16,10 @@ PARAMETER_LIMIT = 64  # parameters of one field that are read
 # RFC 2045 5.1 token, with octets above 127 let through.
 _TOKEN = rb"[!#-'*+\-.0-9A-Z^-~\x80-\xff]"
 _VALUE = re.compile(rb"[ \t\r\n]*+(%b++)(?:[ \t]*+/[ \t]*+(%b*+))?+" % (_TOKEN, _TOKEN))
-# The quoted form need not be closed, the other one may hold anything but a semicolon: both are sent.
+# The quoted form need not be closed, the other one may hold anything but a semicolon: both are sent. Semicolons match
+# without a parameter after them as well, so that a run of them is passed over only once.
 _PARAMETER = re.compile(
-    rb";[; \t\r\n]*+([^=;\" \t\r\n]++)[ \t\r\n]*+=[ \t\r\n]*+(?:\"((?:[^\"\\]++|\\.)*+)|([^;\"]*+))", re.DOTALL
+    rb";[; \t\r\n]*+(?:([^=;\" \t\r\n]++)[ \t\r\n]*+=[ \t\r\n]*+(?:\"((?:[^\"\\]++|\\.)*+)|([^;\"]*+)))?+", re.DOTALL
 )
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 _COMMENT_TOKEN = re.compile(rb"[^()\\\"]++|\"(?:[^\"\\]++|\\.)*+\"?|\\.|.", re.DOTALL)
@@ -81,6 +82,8 @@ def _parameters(body: bytes, position: int) -> tuple[tuple[str, bytes], ...]:
     found = []
     for match in _PARAMETER.finditer(body, position):
         name, quoted, plain = match.groups()
+        if name is None:
+            continue
         value = plain.strip() if quoted is None else _QUOTED_PAIR.sub(rb"\1", quoted)
         found.append((name.decode("latin-1").lower(), value))
         if len(found) == PARAMETER_LIMIT:

@@ -12,10 +12,12 @@ from mailhub.message.address import Address
 from mailhub.message.envelope import Outcome, State
 
 HEADER_LIMIT = 1 << 16  # octets of the original header that go back
-_REPLY_LIMIT = 900  # characters; a line may hold 998 octets
+_REPLY_LIMIT = 900  # characters
+_LINE_LIMIT = 998  # octets without the line end (RFC 5322 2.1.1)
 
 _NOT_PRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
-_NOT_7BIT_LINES = re.compile(rb"[^\r\n\t -~]|[^\r\n]{998}|\r(?!\n)|(?<!\r)\n")
+_NOT_7BIT = re.compile(rb"[^\r\n\t -~]|\r(?!\n)|(?<!\r)\n")
+_STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 _LINE_END = re.compile(rb"\r?\n|\r")
 _SUBJECTS = {
     State.FAILED: "Undelivered mail: it could not be delivered to one or more recipients",
@@ -28,6 +30,7 @@ _OPENINGS = {
     "You need not send it again: delivery is still being tried.",
     State.DELIVERED: "Your message was delivered to the following recipients.",
 }
+_STATUS_OF = {State.FAILED: "5.0.0", State.DELAYED: "4.0.0", State.DELIVERED: "2.0.0"}
 _SEVERITY = (State.FAILED, State.DELAYED, State.DELIVERED)
 
 
@@ -119,7 +122,7 @@ def _words(report: Report) -> bytes:
 
 def _said(outcome: Outcome, report: Report) -> str:
     said = _text(outcome.reply, report) or "no reason was given"
-    return f"{outcome.remote} said: {said}" if outcome.remote else f"{outcome.status}: {said}"
+    return f"{_text(outcome.remote, report)} said: {said}" if outcome.remote else f"{_status_code(outcome)}: {said}"
 
 
 def _status(report: Report) -> bytes:
@@ -135,13 +138,18 @@ def _status(report: Report) -> bytes:
             lines.append(f"Original-Recipient: {_typed(each.original, report)}")
         lines.append(f"Final-Recipient: {_typed(each.recipient, report)}")
         lines.append(f"Action: {each.outcome.state.value}")
-        lines.append(f"Status: {each.outcome.status}")
+        lines.append(f"Status: {_status_code(each.outcome)}")
         if each.outcome.remote:
             lines.append(f"Remote-MTA: dns; {_text(each.outcome.remote, report)}")
         if each.outcome.reply:
             kind = "smtp" if each.outcome.remote else "x-mailhub"
             lines.append(f"Diagnostic-Code: {kind}; {_text(each.outcome.reply, report)}")
     return _lines(*lines)
+
+
+def _status_code(outcome: Outcome) -> str:
+    """RFC 3464 2.3.4 has no other form, whatever a next hop said."""
+    return outcome.status if _STATUS.fullmatch(outcome.status) else _STATUS_OF[outcome.state]
 
 
 def _returned(report: Report) -> bytes:
@@ -152,7 +160,7 @@ def _returned(report: Report) -> bytes:
     header += b"\r\n"
     if report.smtputf8:
         return _part("message/global-headers", "8bit", _clean_lines(header))
-    if _NOT_7BIT_LINES.search(header) is None:
+    if _NOT_7BIT.search(header) is None and max(map(len, header.split(b"\r\n"))) <= _LINE_LIMIT:
         return _part("text/rfc822-headers", "7bit", header)
     encoded = _LINE_END.sub(b"\r\n", binascii.b2a_qp(_clean_lines(header), istext=True))
     return _part("text/rfc822-headers", "quoted-printable", encoded)

@@ -44,13 +44,13 @@ def received(*, hostname: str, origin: Client, date: str, recipient: Address | N
         authenticated=bool(origin.user),
         smtputf8=smtputf8,
     )
-    words = ["Received:", "from", *_from(origin), "by", hostname, "with", keyword]
+    clauses = [f"Received: from {_from(origin)}", f"by {hostname}", f"with {keyword}"]
     if identifier := _NOT_ID.sub("", origin.session_id):
-        words += ["id", identifier]
+        clauses.append(f"id {identifier}")
     if recipient is not None and (smtputf8 or recipient.is_ascii):
-        words += ["for", f"<{recipient}>"]
-    words[-1] += ";"
-    return _folded([*words, *date.split()]).encode()
+        clauses.append(f"for <{recipient}>")
+    clauses[-1] += ";"
+    return _folded([*clauses, date]).encode()
 
 
 def protocol(*, lmtp: bool, extended: bool, secure: bool, authenticated: bool, smtputf8: bool) -> str:
@@ -72,18 +72,18 @@ def count_received(header: bytes) -> int:
     return len(_RECEIVED_LINE.findall(header))
 
 
-def _folded(words: list[str]) -> str:
-    """The words as one field, in lines of at most 78 characters where no word is longer (RFC 5322 2.1.1)."""
-    lines = [words[0]]
-    for word in words[1:]:
-        if len(lines[-1]) + 1 + len(word) > _LINE:
-            lines.append("\t" + word)
+def _folded(clauses: list[str]) -> str:
+    """The clauses as one field, in lines of at most 78 characters where no clause is longer (RFC 5322 2.1.1)."""
+    lines = [clauses[0]]
+    for clause in clauses[1:]:
+        if len(lines[-1]) + 1 + len(clause) > _LINE:
+            lines.append("\t" + clause)
         else:
-            lines[-1] += " " + word
+            lines[-1] += " " + clause
     return "\r\n".join(lines) + "\r\n"
 
 
-def _from(origin: Client) -> list[str]:
+def _from(origin: Client) -> str:
     """RFC 5321 4.4 Extended-Domain: what HELO said and, in parentheses, what TCP says."""
     literal = _literal(origin.peer)
     try:
@@ -91,7 +91,7 @@ def _from(origin: Client) -> list[str]:
         said = said if said.isascii() else to_ascii(said)
     except ValueError:
         said = literal or "unknown"
-    return [said, f"({literal})"] if literal else [said]
+    return f"{said} ({literal})" if literal else said
 
 
 def _literal(peer: str) -> str:

@@ -1,0 +1,153 @@
+"""DSNs, read back with the standard library."""
+
+from __future__ import annotations
+
+import email
+from email.message import Message
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mailhub.message.address import Address
+from mailhub.message.envelope import Outcome
+from mailhub.message.mime import scan
+from mailhub.message.report import HEADER_LIMIT, Report, ReportedRecipient, delivery_status
+
+_FAILED = ReportedRecipient(
+    Address.parse("b@yy.example"),
+    Outcome.failed("550 5.1.1 No such user", status="5.1.1", remote="mx.yy.example"),
+    Address.parse("list@xx.example"),
+)
+_DELAYED = ReportedRecipient(Address.parse("c@yy.example"), Outcome.delayed("connection refused", status="4.4.1"))
+_REPORT = Report(
+    hostname="mx.xx.example",
+    to=Address.parse("a@xx.example"),
+    recipients=[_FAILED, _DELAYED],
+    date="Mon, 23 Nov 2026 06:30:00 +0000",
+    message_id="<dsn@mx.xx.example>",
+    boundary="=_boundary",
+    header=b"From: a@xx.example\r\nSubject: s\r\n\r\n",
+    arrival_date="Mon, 23 Nov 2026 06:29:00 +0000",
+    envelope_id="QQ314159",
+)
+
+
+def read(report: Report) -> tuple[Message, str, list[Message], bytes]:
+    """The DSN, the words, the status groups and the returned header, as the standard library reads them."""
+    octets = delivery_status(report)
+    message = email.message_from_bytes(octets)
+    assert message.get_content_type() == "multipart/report"
+    assert message.get_param("report-type") == "delivery-status"
+    assert not message.defects
+    parts = message.get_payload()
+    assert isinstance(parts, list)
+    words, status, returned = parts
+    assert isinstance(words, Message)
+    assert isinstance(status, Message)
+    assert isinstance(returned, Message)
+    text = words.get_payload(decode=True)
+    header = returned.get_payload(decode=True) or vars(returned)["_payload"][0].as_bytes()
+    groups = status.get_payload()
+    assert isinstance(text, bytes)
+    assert isinstance(groups, list)
+    assert isinstance(header, bytes)
+    return message, text.decode(), [group for group in groups if isinstance(group, Message)], header
+
+
+def test_report() -> None:
+    message, words, (whole, failed, delayed), header = read(_REPORT)
+    assert message["To"] == "<a@xx.example>"
+    assert message["From"] == "Mail Delivery System <MAILER-DAEMON@mx.xx.example>"
+    assert message["Auto-Submitted"] == "auto-replied"
+    assert message["Message-ID"] == "<dsn@mx.xx.example>"
+    assert "Undelivered" in message["Subject"]
+    assert "550 5.1.1 No such user" in words
+    assert whole.items() == [
+        ("Reporting-MTA", "dns; mx.xx.example"),
+        ("Original-Envelope-Id", "QQ314159"),
+        ("Arrival-Date", "Mon, 23 Nov 2026 06:29:00 +0000"),
+    ]
+    assert failed.items() == [
+        ("Original-Recipient", "rfc822; list@xx.example"),
+        ("Final-Recipient", "rfc822; b@yy.example"),
+        ("Action", "failed"),
+        ("Status", "5.1.1"),
+        ("Remote-MTA", "dns; mx.yy.example"),
+        ("Diagnostic-Code", "smtp; 550 5.1.1 No such user"),
+    ]
+    assert delayed.items() == [
+        ("Final-Recipient", "rfc822; c@yy.example"),
+        ("Action", "delayed"),
+        ("Status", "4.4.1"),
+        ("Diagnostic-Code", "x-mailhub; connection refused"),
+    ]
+    assert header.split() == b"From: a@xx.example Subject: s".split()
+
+
+def test_subjects_tell_the_worst() -> None:
+    delivered = attrs.evolve(_DELAYED, outcome=Outcome.delivered())
+    for recipients, word in (([_DELAYED, delivered], "Delayed"), ([delivered], "Delivered")):
+        message, words, groups, _ = read(attrs.evolve(_REPORT, recipients=recipients))
+        assert message["Subject"].startswith(word)
+        assert len(groups) == 1 + len(recipients)
+        assert "delivered" in words
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"Subject: \xff\r\n", b"A: \0\r\n", b"A: 1\nB: 2\n", b"A: \r1\r\n", b"A: " + b"x" * 2000 + b"\r\n", b"A: =\r\n"],
+)
+def test_headers_that_are_no_seven_bit_text_are_encoded(header: bytes) -> None:
+    octets = delivery_status(attrs.evolve(_REPORT, header=header))
+    assert octets.isascii()
+    assert b"\0" not in octets
+    assert max(map(len, octets.split(b"\r\n"))) <= 998
+    lines = header.replace(b"\0", b"?").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    assert read(attrs.evolve(_REPORT, header=header))[3].replace(b"\r\n", b"\n").rstrip() == lines.rstrip()
+
+
+def test_large_headers_are_cut_at_a_line() -> None:
+    _, _, _, header = read(attrs.evolve(_REPORT, header=b"Name: value\r\n" * 10_000))
+    assert HEADER_LIMIT - 13 < len(header) <= HEADER_LIMIT
+    assert header.rstrip().endswith(b"\r\nName: value")
+
+
+def test_internationalised_addresses_in_seven_bit() -> None:
+    """RFC 6533 3: the utf-8-addr-xtext form."""
+    recipient = ReportedRecipient(Address.parse("jörg@bücher.example"), Outcome.failed("nein, ß"))
+    octets = delivery_status(attrs.evolve(_REPORT, recipients=[recipient], to=Address.parse("a@bücher.example")))
+    assert octets.isascii()
+    assert rb"Final-Recipient: utf-8; j\x{F6}rg@b\x{FC}cher.example" in octets
+    assert b"To: <a@xn--bcher-kva.example>" in octets
+    assert b"Diagnostic-Code: x-mailhub; nein, ?" in octets
+
+
+def test_internationalised_addresses_with_smtputf8() -> None:
+    recipient = ReportedRecipient(Address.parse("jörg@bücher.example"), Outcome.failed("nein, ß"))
+    report = attrs.evolve(_REPORT, recipients=[recipient], smtputf8=True, header="Subject: ü\r\n".encode())
+    octets = delivery_status(report)
+    kinds = [part.type for part in scan(octets).tree]
+    assert kinds == ["multipart/report", "text/plain", "message/global-delivery-status", "message/global-headers"]
+    assert "Final-Recipient: utf-8; jörg@bücher.example\r\n".encode() in octets
+    assert "Subject: ü\r\n".encode() in octets
+
+
+@given(st.text(max_size=80), st.text(max_size=20), st.text(max_size=20), st.binary(max_size=60), st.booleans())
+@settings(deadline=None, max_examples=80)
+def test_nothing_that_was_said_leaves_its_line(
+    reply: str, remote: str, envelope_id: str, header: bytes, smtputf8: bool
+) -> None:
+    recipient = attrs.evolve(_FAILED, outcome=Outcome.failed(reply, status="5.0.0", remote=remote))
+    plain = attrs.evolve(_REPORT, recipients=[recipient], smtputf8=smtputf8, envelope_id=envelope_id, header=header)
+    octets = delivery_status(plain)
+    tree = scan(octets).tree
+    assert len(tree) == 4
+    status = octets[tree[2].body : tree[2].end]
+    names = {line.split(b":")[0] for line in status.split(b"\r\n") if line}
+    assert names <= {b"Reporting-MTA", b"Original-Envelope-Id", b"Arrival-Date", b"Original-Recipient",
+                     b"Final-Recipient", b"Action", b"Status", b"Remote-MTA", b"Diagnostic-Code"}  # fmt: skip
+    assert b"\0" not in octets
+    assert b"\r" not in octets.replace(b"\r\n", b"")
+    assert b"\n" not in octets.replace(b"\r\n", b"")

@@ -1,0 +1,121 @@
+"""Received and Return-Path: the grammar of RFC 5321 4.4, and nothing that a client says can leave its place."""
+
+from __future__ import annotations
+
+import re
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mailhub.message.address import Address
+from mailhub.message.trace import count_received, protocol, received, return_path
+
+_DATE = "Mon, 23 Nov 2026 06:30:00 +0000"
+
+
+@attrs.frozen
+class Origin:
+    service: str = "smtp"
+    peer: str = "192.0.2.1"
+    session_id: str = "s1"
+    secure: bool = False
+    helo: str = "client.example"
+    extended: bool = True
+    user: str = ""
+
+
+def trace(origin: Origin, recipient: str | None = None, *, smtputf8: bool = False) -> bytes:
+    address = None if recipient is None else Address.parse(recipient)
+    return received(hostname="mx.example", origin=origin, date=_DATE, recipient=address, smtputf8=smtputf8)
+
+
+def unfolded(field: bytes) -> str:
+    return field.decode().replace("\r\n\t", " ").removesuffix("\r\n")
+
+
+def test_received() -> None:
+    assert trace(Origin(), "b@yy.example") == (
+        b"Received: from client.example ([192.0.2.1]) by mx.example with ESMTP id s1\r\n"
+        b"\tfor <b@yy.example>; Mon, 23 Nov 2026 06:30:00 +0000\r\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("origin", "said"),
+    [
+        (Origin(helo="[192.0.2.9]"), "[192.0.2.9] ([192.0.2.1])"),
+        (Origin(peer="2001:db8::1%eth0"), "client.example ([IPv6:2001:db8::1])"),
+        (Origin(peer=""), "client.example"),
+        (Origin(helo="bücher.example"), "xn--bcher-kva.example ([192.0.2.1])"),
+        (Origin(helo="not_a domain"), "[192.0.2.1] ([192.0.2.1])"),
+        (Origin(helo="x\r\nBcc: y"), "[192.0.2.1] ([192.0.2.1])"),
+        (Origin(helo=""), "[192.0.2.1] ([192.0.2.1])"),
+        (Origin(helo="", peer=""), "unknown"),
+        (Origin(helo="", peer="/run/socket\r\n"), "unknown"),
+    ],
+)
+def test_who_sent_it(origin: Origin, said: str) -> None:
+    assert unfolded(trace(origin)) == f"Received: from {said} by mx.example with ESMTP id s1; {_DATE}"
+
+
+def test_recipients_are_named_only_where_they_can_be() -> None:
+    assert b"for" not in trace(Origin())
+    assert b"for" not in trace(Origin(), "ü@yy.example")
+    assert "for <ü@yy.example>;".encode() in trace(Origin(), "ü@yy.example", smtputf8=True)
+
+
+def test_lines_are_short() -> None:
+    field = trace(Origin(helo="h" * 60 + ".example"), '"' + "l o" * 15 + '"@' + "d" * 60 + ".example")
+    assert max(map(len, field.split(b"\r\n"))) <= 1 + 64 + 80
+    assert all(len(line) <= 78 for line in field.split(b"\r\n") if b"@" not in line and b"hhh" not in line)
+
+
+@pytest.mark.parametrize(
+    ("lmtp", "extended", "secure", "authenticated", "smtputf8", "keyword"),
+    [
+        (False, False, False, False, False, "SMTP"),
+        (False, True, False, False, False, "ESMTP"),
+        (False, True, True, False, False, "ESMTPS"),
+        (False, True, False, True, False, "ESMTPA"),
+        (False, True, True, True, False, "ESMTPSA"),
+        (True, True, False, False, False, "LMTP"),
+        (True, True, True, True, False, "LMTPSA"),
+        (False, True, False, False, True, "UTF8SMTP"),
+        (False, True, True, True, True, "UTF8SMTPSA"),
+        (True, True, True, False, True, "UTF8LMTPS"),
+    ],
+)
+def test_protocol(lmtp: bool, extended: bool, secure: bool, authenticated: bool, smtputf8: bool, keyword: str) -> None:
+    assert keyword == protocol(
+        lmtp=lmtp, extended=extended, secure=secure, authenticated=authenticated, smtputf8=smtputf8
+    )
+
+
+def test_protocol_of_a_session() -> None:
+    assert b" with LMTPSA " in trace(Origin(service="lmtp", secure=True, user="a"))
+    assert b" with SMTP " in trace(Origin(extended=False))
+
+
+@given(st.text(max_size=30), st.text(max_size=30), st.text(max_size=30))
+@settings(deadline=None, max_examples=200)
+def test_nothing_said_leaves_its_place(helo: str, peer: str, session_id: str) -> None:
+    field = trace(Origin(helo=helo, peer=peer, session_id=session_id))
+    assert field.isascii()
+    assert re.fullmatch(r"Received: from [^\s()]+(?: \(\[[0-9A-Fa-f.:IPv]+\]\))? by mx\.example with ESMTP"
+                        r"(?: id [\w.+=-]+)?; " + re.escape(_DATE), unfolded(field), re.ASCII)  # fmt: skip
+
+
+def test_return_path() -> None:
+    assert return_path(None) == b"Return-Path: <>\r\n"
+    assert return_path(Address.parse('"a b"@x.example')) == b'Return-Path: <"a b"@x.example>\r\n'
+    assert return_path(Address.parse("ü@x.example")) == "Return-Path: <ü@x.example>\r\n".encode()
+
+
+def test_count_received() -> None:
+    header = b"Received: 1\r\n\tReceived: folded\r\nRECEIVED : 2\r\nX-Received: 3\r\n"
+    header += b"Subject: Received: 4\r\nreceived: 5\r\n\r\n"
+    assert count_received(header) == 3
+    assert count_received(b"") == 0
+    assert count_received(trace(Origin()) * 100) == 100
