@@ -1,0 +1,61 @@
+"""docs/configuration.rst has a line for every key, with its default, and for no other."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from mailhub.config import settings
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.rst"
+_KEY = re.compile(r"^``([a-z0-9_]+)(?: = (.*))?``$", re.MULTILINE)
+_TITLE = re.compile(r"^(.+)\n-{3,}$", re.MULTILINE)
+
+TABLES: dict[str, type] = {
+    "[tls]": settings.Tls,
+    "[listen]": settings.Listen,
+    "[auth]": settings.Auth,
+    '[route."domain"]': settings.StaticRoute,
+    "[delivery]": settings.Delivery,
+    "[router.x], [policy.x], [agent.x], [checker.x]": settings.Guard,
+    "[queue]": settings.Queue,
+    "[dns]": settings.Dns,
+    "[smtp]": settings.Smtp,
+    "[limits]": settings.Limits,
+}
+
+
+def documented() -> dict[str, dict[str, str | None]]:
+    """Keys and defaults, by section."""
+    _, *parts = _TITLE.split(DOCUMENT.read_text())
+    return {
+        title: {key: default or None for key, default in _KEY.findall(text)}
+        for title, text in zip(parts[::2], parts[1::2], strict=True)
+    }
+
+
+def toml(value: Any) -> str | None:
+    """A default as the file would have it."""
+    if value is attrs.NOTHING or value is None:
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "[" + ", ".join(str(toml(item)) for item in value) + "]"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+@pytest.mark.parametrize("table", sorted(TABLES))
+def test_every_key_is_documented_with_its_default(table: str) -> None:
+    cls: Any = TABLES[table]
+    assert documented()[table] == {field.name: toml(field.default) for field in attrs.fields(cls)}
+
+
+def test_every_table_is_documented() -> None:
+    read = {field.name for field in attrs.fields(settings._Top)}
+    named = set(re.findall(r"\[([a-z0-9]+)", " ".join(documented()))) | set(documented()["Top"])
+    assert named == read
