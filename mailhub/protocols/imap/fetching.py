@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mailhub.errors import MailError, MessageGone, StoreUnavailable
 from mailhub.interfaces import IBlobReader
@@ -15,7 +15,7 @@ from mailhub.protocols.imap.messages import GONE
 from mailhub.protocols.imap.selected import Selected
 from mailhub.wire.imap import commands, responses
 from mailhub.wire.imap.fetch import Answer, Piece, Plan, Span
-from mailhub.wire.imap.view import Row, batches
+from mailhub.wire.imap.view import Row, batches, portions
 
 ROWS = 500  # messages whose responses are written at a time
 BODIES = 50  # messages whose \Seen is set in one transaction, before their octets are sent
@@ -36,16 +36,9 @@ async def fetch(context: Context, command: commands.Fetch) -> None:
     for positions in batches(slices, BODIES if sets_seen else ROWS):
         seen_now = await _set_seen(context, selected, positions) if sets_seen else set()
         rows = selected.view.rows(positions)
-        digests = await _digests(selected, rows) if plan.needs_digest else {}
-        if plan.needs_digest and len(digests) < len(rows):
-            rows = [row for row in rows if row[1].uid in digests]
         missing = missing or len(rows) < len(positions)
-        if plan.sections:
-            missing = await _send_answers(context, selected, plan, rows, digests, seen_now) or missing
-        else:
-            if plan.tells_flags:
-                selected.view.told(row[1].uid for row in rows)
-            await context.link.send(plan.lines(rows, digests))
+        for portion in portions(rows, _octets) if plan.needs_digest else [rows]:
+            missing = await _send_rows(context, selected, plan, portion, seen_now) or missing
     await context.tell(expunge=command.uid)
     if missing and not command.uid:
         context.machine.no(command.tag, GONE, responses.EXPUNGEISSUED)
@@ -53,8 +46,25 @@ async def fetch(context: Context, command: commands.Fetch) -> None:
         context.machine.ok(command.tag)
 
 
-async def _digests(selected: Selected, rows: list[Row]) -> Mapping[int, Digest]:
-    return await selected.mailbox.digests([row[1].uid for row in rows])
+def _octets(row: Row) -> int:
+    return row[1].size
+
+
+async def _send_rows(context: Context, selected: Selected, plan: Plan, rows: Sequence[Row], seen_now: set[int]) -> bool:
+    """Send the responses for some messages; true when one of them has gone meanwhile."""
+    digests: Mapping[int, Digest] = {}
+    missing = False
+    if plan.needs_digest:
+        digests = await selected.mailbox.digests([row[1].uid for row in rows])
+        missing = len(digests) < len(rows)
+        if missing:
+            rows = [row for row in rows if row[1].uid in digests]
+    if plan.sections or seen_now:
+        return await _send_answers(context, selected, plan, rows, digests, seen_now) or missing
+    if plan.tells_flags:
+        selected.view.told(row[1].uid for row in rows)
+    await context.link.send(plan.lines(rows, digests))
+    return missing
 
 
 async def _set_seen(context: Context, selected: Selected, positions: list[int]) -> set[int]:
@@ -76,28 +86,32 @@ async def _set_seen(context: Context, selected: Selected, positions: list[int]) 
 
 
 async def _send_answers(
-    context: Context, selected: Selected, plan: Plan, rows: list[Row], digests: Mapping[int, Digest], seen_now: set[int]
+    context: Context,
+    selected: Selected,
+    plan: Plan,
+    rows: Sequence[Row],
+    digests: Mapping[int, Digest],
+    seen_now: set[int],
 ) -> bool:
-    """Send responses with sections; true when a message has gone meanwhile."""
+    """Send responses one by one; true when a message has gone meanwhile."""
     missing = False
-    for number, entry, flags in rows:
-        uid = entry.uid
-        answer = plan.answer((number, entry, flags), digests.get(uid), seen_now=uid in seen_now)
+    for row in rows:
+        uid = row[1].uid
+        answer = plan.answer(row, digests.get(uid), seen_now=uid in seen_now)
         if plan.tells_flags or uid in seen_now:
             selected.view.told([uid])
+        if not answer.reads:
+            context.link.write(answer.octets())
+            continue
         try:
             await _send_answer(context, selected, uid, answer)
         except MessageGone:
             missing = True
+    await context.link.send()
     return missing
 
 
 async def _send_answer(context: Context, selected: Selected, uid: int, answer: Answer) -> None:
-    if not answer.reads:
-        for piece in answer.pieces({}):
-            assert isinstance(piece, bytes)
-            await context.link.send(piece)
-        return
     reader = await selected.mailbox.open(uid)
     try:
         headers = {span: await _read(reader, span) for span in answer.needed}

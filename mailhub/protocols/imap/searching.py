@@ -10,6 +10,7 @@ from mailhub.protocols.imap.context import Context, Handlers
 from mailhub.protocols.imap.selected import Selected
 from mailhub.wire.imap import commands, responses
 from mailhub.wire.imap.search import Candidate, Finder, Query, Source, Stretch, StretchDecoder, stretches
+from mailhub.wire.imap.view import portions
 
 TESTS = 4000  # tests of rows between two turns of the reactor
 ROWS = 500  # messages looked at in one piece
@@ -40,18 +41,18 @@ async def _matching(context: Context, selected: Selected, query: Query, candidat
     """Those that match. What the rows leave open is asked of the digests, then of each message in turn."""
     answers = {candidate: query.check(candidate) for candidate in candidates}
     unknown = [candidate for candidate, answer in answers.items() if answer is None]
-    if unknown:
-        digests = await selected.mailbox.digests([candidate.entry.uid for candidate in unknown])
-        for candidate in unknown:
-            candidate.digest = digests.get(candidate.entry.uid)
-            if candidate.digest is None:
-                answers[candidate] = False
-                continue
-            answer = query.check(candidate)
-            if answer is None:
-                answer = await _read_and_check(context, selected, query, candidate, candidate.digest)
-            answers[candidate] = answer
+    for portion in portions(unknown, lambda candidate: candidate.entry.size):
+        digests = await selected.mailbox.digests([candidate.entry.uid for candidate in portion])
+        for candidate in portion:
+            digest = digests.get(candidate.entry.uid)
+            answers[candidate] = digest is not None and await _check(context, selected, query, candidate, digest)
     return [candidate for candidate, answer in answers.items() if answer]
+
+
+async def _check(context: Context, selected: Selected, query: Query, candidate: Candidate, digest: Digest) -> bool:
+    candidate.digest = digest
+    answer = query.check(candidate)
+    return await _read_and_check(context, selected, query, candidate, digest) if answer is None else answer
 
 
 async def _read_and_check(

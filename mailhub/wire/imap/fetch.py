@@ -6,7 +6,9 @@ so that a section of many megabytes is never held in memory.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import attrs
 
@@ -35,22 +37,33 @@ class Span:
 Piece = bytes | Span
 Headers = Mapping[Span, bytes]
 
-_NOTHING = Span(0, 0)
+_DAY = 86400  # seconds
+_UID_FLAGS = {FetchAttribute.UID, FetchAttribute.FLAGS}
+
+
+Word = Callable[[Row, Digest | None], bytes]
+
+
+@lru_cache(maxsize=1024)
+def _day(days: int) -> bytes:
+    return dates.format_imap(days * _DAY)[:11].encode()
 
 
 def _internal_date(row: Row, digest: Digest | None) -> bytes:
-    return b'INTERNALDATE "%b"' % dates.format_imap(row[1].internal_date).encode()
+    days, seconds = divmod(row[1].internal_date, _DAY)
+    minutes, second = divmod(seconds, 60)
+    return b'INTERNALDATE "%b %02d:%02d:%02d +0000"' % (_day(days), *divmod(minutes, 60), second)
 
 
-def _from_digest(render: Callable[[Digest], bytes]) -> Callable[[Row, Digest | None], bytes]:
-    def item(row: Row, digest: Digest | None) -> bytes:
+def _from_digest(render: Callable[[Digest], bytes]) -> Word:
+    def word(row: Row, digest: Digest | None) -> bytes:
         assert digest is not None
         return render(digest)
 
-    return item
+    return word
 
 
-_RENDER: dict[FetchAttribute, Callable[[Row, Digest | None], bytes]] = {
+_WORDS: dict[FetchAttribute, Word] = {
     FetchAttribute.FLAGS: lambda row, digest: b"FLAGS " + row[2],
     FetchAttribute.UID: lambda row, digest: b"UID %d" % row[1].uid,
     FetchAttribute.INTERNALDATE: _internal_date,
@@ -62,41 +75,55 @@ _RENDER: dict[FetchAttribute, Callable[[Row, Digest | None], bytes]] = {
 _DIGEST_ATTRIBUTES = {FetchAttribute.ENVELOPE, FetchAttribute.BODYSTRUCTURE, FetchAttribute.BODY}
 
 
+def _usual_fields(section: Section) -> Word:
+    """HEADER.FIELDS as `header.select` gives it, from the digest's copy of the usual fields, which are well-formed."""
+    names = b"|".join(re.escape(name) for name in sorted(section.fields))
+    pattern = re.compile(rb"^(?:%b)[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+\n?" % names, re.IGNORECASE | re.MULTILINE)
+
+    def word(row: Row, digest: Digest | None) -> bytes:
+        assert digest is not None
+        chosen = b"".join(pattern.findall(digest.fields)) + b"\r\n"
+        return section.label + b" " + _string(_part(chosen, section.partial))
+
+    return word
+
+
 class Plan:
-    """What one FETCH asks for, and what it takes to answer."""
+    """What one FETCH asks for, and what it takes to answer.
+
+    `words` of a response need no octets of the message, `sections` do.
+    """
 
     def __init__(self, items: Sequence[FetchItem]) -> None:
-        self.attributes = tuple(item for item in items if isinstance(item, FetchAttribute))
-        self.sections = tuple(item for item in items if isinstance(item, Section))
-        self.needs_digest = bool(_DIGEST_ATTRIBUTES.intersection(self.attributes)) or any(
-            section.path or section.text for section in self.sections
+        attributes = [item for item in items if isinstance(item, FetchAttribute)]
+        sections = [item for item in items if isinstance(item, Section)]
+        usual = [section for section in sections if _in_digest(section)]
+        self.sections = [section for section in sections if section not in usual]
+        self.needs_digest = bool(_DIGEST_ATTRIBUTES.intersection(attributes)) or any(
+            section.path or section.text for section in sections
         )
-        self.sets_seen = any(not section.peek for section in self.sections)
-        self.tells_flags = FetchAttribute.FLAGS in self.attributes
-        self._renders = [_RENDER[attribute] for attribute in self.attributes]
+        self.sets_seen = any(not section.peek for section in sections)
+        self.tells_flags = FetchAttribute.FLAGS in attributes
+        self._attributes = set(attributes)
+        self._words = [_WORDS[attribute] for attribute in attributes] + [_usual_fields(section) for section in usual]
 
     def lines(self, rows: Iterable[Row], digests: Mapping[int, Digest]) -> bytes:
-        """The complete responses for several messages; for plans without sections."""
-        if len(self.attributes) <= 2 and self.tells_flags:
-            if FetchAttribute.UID in self.attributes:
-                return b"".join(
-                    [b"* %d FETCH (UID %d FLAGS %b)\r\n" % (n, entry.uid, flags) for n, entry, flags in rows]
-                )
-            if len(self.attributes) == 1:
-                return b"".join([b"* %d FETCH (FLAGS %b)\r\n" % (number, flags) for number, _, flags in rows])
-        if len(self._renders) == 1:
-            (render,) = self._renders
-            return b"".join([b"* %d FETCH (%b)\r\n" % (row[0], render(row, digests.get(row[1].uid))) for row in rows])
+        """The complete responses for several messages; for plans without `sections`."""
+        if self._attributes == _UID_FLAGS and len(self._words) == 2:
+            return b"".join([b"* %d FETCH (UID %d FLAGS %b)\r\n" % (n, entry[0], flags) for n, entry, flags in rows])
+        if len(self._words) == 1:
+            (word,) = self._words
+            return b"".join([b"* %d FETCH (%b)\r\n" % (row[0], word(row, digests.get(row[1].uid))) for row in rows])
         return b"".join([self._line(row, digests.get(row[1].uid)) for row in rows])
 
     def _line(self, row: Row, digest: Digest | None) -> bytes:
-        return b"* %d FETCH (%b)\r\n" % (row[0], b" ".join([render(row, digest) for render in self._renders]))
+        return b"* %d FETCH (%b)\r\n" % (row[0], b" ".join([word(row, digest) for word in self._words]))
 
     def answer(self, row: Row, digest: Digest | None, *, seen_now: bool = False) -> Answer:
-        """The response for one message, for plans with sections. `seen_now`: \\Seen was just set, so tell the flags."""
-        words = [render(row, digest) for render in self._renders]
+        """The response for one message, of any plan. `seen_now`: \\Seen was just set, so tell the flags."""
+        words = [word(row, digest) for word in self._words]
         if seen_now and not self.tells_flags:
-            words.append(b"FLAGS " + row[2])
+            words.insert(0, b"FLAGS " + row[2])
         return Answer(row, words, [_Value(section, row[1], digest) for section in self.sections])
 
 
@@ -117,6 +144,10 @@ class Answer:
     def needed(self) -> set[Span]:
         """Headers out of which single fields are wanted."""
         return {value.source for value in self._values if value.source is not None}
+
+    def octets(self) -> bytes:
+        """The whole response where nothing of the message is wanted."""
+        return b"".join(piece for piece in self.pieces({}) if isinstance(piece, bytes))
 
     def pieces(self, headers: Headers) -> list[Piece]:
         """The whole response. `headers`: the octets of `needed`."""
@@ -139,40 +170,39 @@ class Answer:
 class _Value:
     """The value of one section of one message.
 
-    `span` is where it stands, None if there is no such part; `source` is a header that must be read and filtered.
+    `_span` is where it stands, None if there is no such part; `source` is a header that must be read and filtered.
     """
 
     def __init__(self, section: Section, entry: Entry, digest: Digest | None) -> None:
         self.section = section
-        self._fields: bytes | None = None
         self.source: Span | None = None
         self._span = _locate(section, entry, digest)
-        if section.text.startswith("HEADER.FIELDS") and self._span is not None:
-            if digest is not None and _in_digest(section):
-                self._fields = digest.fields
-            else:
-                self.source = self._span.part(0, header.HEADER_LIMIT)
+        if self._span is not None and section.text.startswith("HEADER.FIELDS"):
+            self.source = self._span.part(0, header.HEADER_LIMIT)
 
     @property
     def reads(self) -> bool:
-        return self._span is not None and self._fields is None
+        return self._span is not None
 
     def content(self, headers: Headers) -> Piece:
         if self._span is None:
             return b"NIL"
-        octets = self._fields if self.source is None else headers[self.source]
-        if octets is not None:
-            return self._filtered(octets)
+        if self.source is not None:
+            return _string(_part(self._filtered(headers[self.source]), self.section.partial))
         span = self._span.part(*self.section.partial) if self.section.partial else self._span
         return span if span.length else b'""'
 
     def _filtered(self, octets: bytes) -> bytes:
         choose = header.omit if self.section.text == "HEADER.FIELDS.NOT" else header.select
-        chosen = choose(octets, frozenset(self.section.fields))
-        if self.section.partial is not None:
-            offset, count = self.section.partial
-            chosen = chosen[offset : offset + count]
-        return b"{%d}\r\n%b" % (len(chosen), chosen) if chosen else b'""'
+        return choose(octets, frozenset(self.section.fields))
+
+
+def _part(octets: bytes, partial: tuple[int, int] | None) -> bytes:
+    return octets if partial is None else octets[partial[0] : partial[0] + partial[1]]
+
+
+def _string(octets: bytes) -> bytes:
+    return b"{%d}\r\n%b" % (len(octets), octets) if octets else b'""'
 
 
 def _in_digest(section: Section) -> bool:

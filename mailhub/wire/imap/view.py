@@ -11,18 +11,21 @@ from array import array
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
 from itertools import islice
+from typing import TypeVar
 
-from mailhub.message.flags import RECENT, SEEN, Flags, render
+from mailhub.message.flags import NO_FLAGS, RECENT, SEEN, Flags, render
 from mailhub.message.record import Added, Change, Entry, Expunged, FlagChange, FlagsChanged
 from mailhub.wire.imap.sets import SequenceSet
 
+Item = TypeVar("Item")
 Row = tuple[int, Entry, bytes]
 Slices = Sequence[tuple[int, int]]
 Mailbox = tuple[str, str, int]
 
 UPDATE_LINES = 4096
+PORTION = 1 << 24  # octets of digests held at a time
+_DIGEST_LIMIT = 1 << 20  # octets; a digest is at most about as large as the header, of which so much is looked at
 MARK_LIMIT = 100_000
 # Below this many gaps it is cheaper to cut them out of the columns one by one than to copy the columns.
 _CUT_LIMIT = 32
@@ -32,9 +35,15 @@ class NoSuchNumber(ValueError):
     """A message sequence number is greater than the number of messages (RFC 3501 9, seq-number): answer BAD."""
 
 
-@lru_cache(maxsize=1024)
-def _render_recent(flags: Flags) -> bytes:
-    return render(flags | {RECENT})
+class _Forms(dict[Flags, bytes]):
+    """Rendered flags; `extra` flags are added. There are as many as combinations of flags in the mailbox."""
+
+    def __init__(self, extra: Flags = NO_FLAGS) -> None:
+        self._extra = extra
+
+    def __missing__(self, flags: Flags) -> bytes:
+        form = self[flags] = render(flags | self._extra)
+        return form
 
 
 class RecentMarks:
@@ -85,6 +94,8 @@ class View:
         self._claim = claim or (lambda entries: set())
         self._recent = self._claim(self._entries)
         self._recent_told = len(self._recent)
+        self._forms = _Forms()
+        self._recent_forms = _Forms(frozenset({RECENT}))
         self._added: dict[int, Entry] = {}
         self._gone: set[int] = set()
         # Flags the client believes in, of those messages where they are others now.
@@ -192,12 +203,13 @@ class View:
     def rows(self, positions: Iterable[int]) -> list[Row]:
         """Sequence number, row and rendered flags of the messages at these positions that are not gone."""
         entries, gone, recent = self._entries, self._gone, self._recent
+        forms, recent_forms = self._forms, self._recent_forms
         if not gone and not recent:
-            return [(p + 1, entries[p], render(entries[p].flags)) for p in positions]
+            return [(p + 1, entry := entries[p], forms[entry[1]]) for p in positions]
         return [
-            (p + 1, entry, _render_recent(entry.flags) if entry.uid in recent else render(entry.flags))
+            (p + 1, entry, (recent_forms if uid in recent else forms)[entry[1]])
             for p in positions
-            if (entry := entries[p]).uid not in gone
+            if (uid := (entry := entries[p])[0]) not in gone
         ]
 
     def told(self, uids: Iterable[int]) -> None:
@@ -283,6 +295,18 @@ def batches(slices: Slices, size: int) -> Iterator[list[int]]:
                 batch = []
     if batch:
         yield batch
+
+
+def portions(items: Sequence[Item], octets: Callable[[Item], int]) -> Iterator[Sequence[Item]]:
+    """`items` in stretches whose digests stay within PORTION octets; `octets` is the size of an item's message."""
+    start = weight = 0
+    for index, item in enumerate(items):
+        weight += min(octets(item), _DIGEST_LIMIT)
+        if weight > PORTION and index > start:
+            yield items[start:index]
+            start, weight = index, min(octets(item), _DIGEST_LIMIT)
+    if start < len(items):
+        yield items[start:]
 
 
 def _runs(positions: Sequence[int]) -> list[tuple[int, int]]:

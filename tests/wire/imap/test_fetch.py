@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mailhub.message.digest import Digest, digest
 from mailhub.message.flags import render
+from mailhub.message.header import select
 from mailhub.message.record import Entry
 from mailhub.wire.imap import grammar
-from mailhub.wire.imap.commands import Fetch, FetchAttribute, FetchItem
+from mailhub.wire.imap.commands import Fetch, FetchAttribute, FetchItem, Section
 from mailhub.wire.imap.fetch import Plan, Span
 from mailhub.wire.imap.tokens import Tokens
 from mailhub.wire.imap.view import Row
@@ -175,6 +178,27 @@ def test_usual_fields_come_from_the_digest_alone() -> None:
     assert not plan.answer(row(MESSAGE), digest(MESSAGE)).reads
     plan = Plan(items(b"BODY.PEEK[HEADER.FIELDS (FROM X-MAILER)]"))
     assert plan.answer(row(MESSAGE), digest(MESSAGE)).reads
+
+
+FIELD = st.builds(
+    b"".join,
+    st.tuples(
+        st.sampled_from([b"From", b"SUBJECT", b"To", b"X-Subject", b"Subject-X", b"List-Id", b"no field at all"]),
+        st.sampled_from([b":", b" :", b": "]),
+        st.sampled_from([b"", b"word", b"one\r\n Subject: folded", b"a\r\n\tFrom: b", b"bare\nlines"]),
+        st.sampled_from([b"\r\n", b"\n", b""]),
+    ),
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(FIELD, max_size=8), st.sets(st.sampled_from([b"from", b"subject", b"to", b"list-id"]), min_size=1))
+def test_usual_fields_are_the_same_as_from_the_header_itself(fields: list[bytes], names: set[bytes]) -> None:
+    octets = b"".join(fields) + b"\r\n\r\nbody"
+    found = digest(octets)
+    section = Section((), "HEADER.FIELDS", b"L", tuple(names), peek=True)
+    expected = select(octets[: found.header_size], names)
+    assert Plan([section]).lines([row(octets)], {7: found}) == b"* 1 FETCH (L " + literal(expected) + b")\r\n"
 
 
 def test_a_big_section_stays_a_span() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mailhub.message.flags import DELETED, FLAGGED, NO_FLAGS, SEEN, Flags, normalise
 from mailhub.message.record import Added, Entry, Expunged, FlagChange, FlagsChanged
 from mailhub.wire.imap.sets import SequenceSet
-from mailhub.wire.imap.view import NoSuchNumber, RecentMarks, View, batches
+from mailhub.wire.imap.view import PORTION, NoSuchNumber, RecentMarks, View, batches, portions
 
 LINE = re.compile(rb"\* (\d+) (EXISTS|RECENT|EXPUNGE|FETCH \(UID (\d+) FLAGS \(([^)]*)\)\))\r\n")
 
@@ -211,6 +211,13 @@ def test_batches_are_the_same_positions(spans: list[tuple[int, int]], size: int)
     found = list(batches(slices, size))
     assert [p for batch in found for p in batch] == [p for start, stop in slices for p in range(start, stop)]
     assert all(len(batch) == size for batch in found[:-1])
+
+
+def test_portions_are_bounded_by_what_their_digests_may_hold() -> None:
+    assert list(portions([], len)) == []
+    assert [len(p) for p in portions([1000] * 500, int)] == [500]
+    assert [len(p) for p in portions([50_000_000] * 40, int)] == [16, 16, 8]
+    assert [list(p) for p in portions([PORTION + 1, 1], int)] == [[PORTION + 1, 1]], "a digest has a limit of its own"
 
 
 # --- \Recent ---
