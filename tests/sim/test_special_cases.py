@@ -27,6 +27,11 @@ def reports(hub: Hub, user: str) -> list[str]:
     return [octets.decode() for octets in hub.inbox(user) if b"multipart/report" in octets]
 
 
+def hop(message: bytes) -> str:
+    """The last Received field, unfolded."""
+    return " ".join(str(message_from_bytes(message)["Received"]).split())
+
+
 def test_two_hosts_that_forward_to_each_other_stop_and_the_sender_is_told() -> None:
     with Internet() as internet:
         xx = internet.hub("xx.example", users=["a"], aliases={"loop@xx.example": ["loop@yy.example"]})
@@ -157,7 +162,7 @@ def test_when_tls_breaks_opportunistic_mail_goes_without() -> None:
         xx.submit("a@xx.example", ["b@yy.example"], MESSAGE)
         internet.run(60)
         (arrived,) = yy.inbox("b@yy.example")
-        assert b"with ESMTP id" in arrived
+        assert "with ESMTP id" in hop(arrived)
 
 
 def test_mail_with_required_tls_waits_rather_than_going_in_the_clear() -> None:
@@ -169,7 +174,7 @@ def test_mail_with_required_tls_waits_rather_than_going_in_the_clear() -> None:
         internet.network.weather = Weather()
         internet.run(2 * HOUR)
         (arrived,) = yy.inbox("b@yy.example")
-        assert b"with ESMTPS id" in arrived
+        assert "with ESMTPS id" in hop(arrived)
 
 
 def test_a_full_mailbox_at_the_end_of_the_data_comes_back_as_a_report() -> None:
