@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from mailhub.config.settings import Config, load
 from mailhub.errors import ConfigurationError
 from mailhub.plugins import load_catalogue
 from mailhub.service import DataFolder
+from mailhub.store.sqlite.verify import verify
 
 _SOON = timedelta(days=14)
 Finding = tuple[bool, str]
@@ -109,8 +111,8 @@ def _matches(pattern: str, name: str) -> bool:
 def _store(config: Config) -> Iterator[Finding]:
     DataFolder(config.data).prepare()
     with opened(config) as hub:
-        problems = hub.wait(hub.database.verify())
         count = len(hub.wait(hub.accounts.all()))
+    problems = verify(config.data)
     for line in problems:
         yield False, f"store: {line}"
     if not problems:
@@ -142,5 +144,5 @@ def _taken(endpoint: str) -> str:
     try:
         socket.create_server((named.get("interface", ""), int(port))).close()
     except OSError as error:
-        return error.strerror or str(error)
+        return os.strerror(error.errno) if error.errno else str(error)
     return ""
