@@ -127,7 +127,8 @@ class Writer:
             if self._connection is None:
                 self._stopped.callback(None)
             elif self._threads.inline:
-                self._turn()
+                while self._take_group():
+                    pass
         stopped: Deferred[None] = Deferred()
         self._stopped.addCallback(lambda _: stopped.callback(None))
         return stopped
@@ -159,8 +160,9 @@ class Writer:
             self._clock.callLater(0, self._turn)
 
     def _turn(self) -> None:
+        """Commit what waits now; what comes of it has its own turn."""
         self._turn_begun = False
-        while not self._units.empty():
+        for _ in range(0, self._units.qsize(), self._group_limit):
             self._take_group()
 
     # --- the writer's own thread
