@@ -17,6 +17,8 @@ from mailhub.message.flags import NO_FLAGS, Flags
 from mailhub.net.driver import DriverFactory
 from mailhub.protocols.imap.session import ImapOptions, ImapParts, ImapService
 from mailhub.store.memory import MemoryDatabase
+from mailhub.store.settings import StoreSettings
+from mailhub.store.sqlite.database import Database
 from mailhub.threads import InlineThreads
 from mailhub.wire.imap.settings import ImapSettings
 from mailhub.wire.imap.view import RecentMarks
@@ -62,14 +64,23 @@ class Authenticator:
 
 
 class Server:
-    """A listener, its connections, and one account with MESSAGES in INBOX: UIDs 1 to 3, the first one \\Seen."""
+    """A listener, its connections, and one account with MESSAGES in INBOX: UIDs 1 to 3, the first one \\Seen.
 
-    def __init__(self, *, messages: tuple[bytes, ...] = MESSAGES, quota: int = 0, **settings: Any) -> None:
+    The store is the one in memory, or with a `folder` SQLite.
+    """
+
+    def __init__(
+        self, *, messages: tuple[bytes, ...] = MESSAGES, quota: int = 0, folder: Path | None = None, **settings: Any
+    ) -> None:
         self.clock = Clock()
         self.clock.advance(EPOCH)
         nothing: Any = None
-        environment = Environment(self.clock, InlineThreads(), nothing, nothing, Random(1), Path("/nonexistent"))
+        data = folder or Path("/nonexistent")
+        environment = Environment(self.clock, InlineThreads(), nothing, nothing, Random(1), data)
         self.database: Any = MemoryDatabase(environment)
+        if folder is not None:
+            self.database = Database(environment, StoreSettings(durable=False))
+        result(self.database.start())
         result(self.database.accounts.add(USER, "", quota))
         self.account: Any = result(self.database.store.account(USER))
         self.authenticator = Authenticator(self.database.store)

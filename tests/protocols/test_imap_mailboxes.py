@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.protocols.imap_rig import Server, play
+from tests.protocols.imap_rig import Server, play, result
 
 TRANSCRIPTS = {
     "select": r"""
@@ -181,8 +183,11 @@ TRANSCRIPTS = {
 
 
 @pytest.mark.parametrize("name", TRANSCRIPTS)
-def test_transcript(name: str) -> None:
-    play(Server().login(), TRANSCRIPTS[name])
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+def test_transcript(name: str, store: str, tmp_path: Path) -> None:
+    server = Server(folder=tmp_path if store == "sqlite" else None)
+    play(server.login(), TRANSCRIPTS[name])
+    result(server.database.stop())
 
 
 def test_a_message_is_recent_for_the_first_session_only() -> None:

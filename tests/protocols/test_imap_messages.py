@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mailhub.errors import OverQuota, StoreUnavailable
@@ -157,8 +159,11 @@ TRANSCRIPTS = {
 
 
 @pytest.mark.parametrize("name", TRANSCRIPTS)
-def test_transcript(name: str) -> None:
-    play(Server().login("INBOX"), TRANSCRIPTS[name])
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+def test_transcript(name: str, store: str, tmp_path: Path) -> None:
+    server = Server(folder=tmp_path if store == "sqlite" else None)
+    play(server.login("INBOX"), TRANSCRIPTS[name])
+    result(server.database.stop())
 
 
 def test_examine_changes_nothing() -> None:
