@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import attrs
 from twisted.logger import Logger
@@ -163,40 +164,38 @@ class Pipeline:
         refused_all = len(receipt.refused) == len(message.plan.deposits) and not message.plan.routes
         if refused_all and origin.service != LMTP:
             raise _as_error(tuple(receipt.refused.values()))
-        self._log(origin, message, receipt)
+        _log_states(origin, message, receipt)
         if message.plan.routes or (receipt.refused and not each):
             self.wake()
         if each or refused_all:
             return Committed(receipt.id, outcomes(recipients, message.plan, receipt))
         return Committed(receipt.id, {accepted.address: Outcome.delivered() for accepted in recipients})
 
-    def _log(self, origin: Origin, message: Submission, receipt: Receipt) -> None:
-        _log.info(
-            "received: id={id} session={session} from=<{sender}> size={size} recipients={n}",
-            id=receipt.id,
-            session=origin.session_id,
-            sender=message.envelope.reverse_path or "",
-            size=message.body.size,
-            n=len(message.plan.deposits) + len(message.plan.routes),
-        )
-        for deposit in message.plan.deposits:
-            if deposit.recipient not in receipt.refused:
-                _log.info(
-                    "delivered: id={id} session={session} to=<{to}> agent=store target={target}",
-                    id=receipt.id,
-                    session=origin.session_id,
-                    to=deposit.recipient,
-                    target=deposit.user,
-                )
-        for route in message.plan.routes:
+
+def _log_states(origin: Origin, message: Submission, receipt: Receipt) -> None:
+    """A line for the message and one for each final recipient."""
+    names: dict[str, Any] = {"id": receipt.id, "session": origin.session_id}
+    _log.info(
+        "received: id={id} session={session} from=<{sender}> size={size} recipients={n}",
+        sender=message.envelope.reverse_path or "",
+        size=message.body.size,
+        n=len(message.plan.deposits) + len(message.plan.routes),
+        **names,
+    )
+    for deposit in message.plan.deposits:
+        refused = receipt.refused.get(deposit.recipient)
+        names |= {"to": deposit.recipient, "agent": STORE, "target": deposit.user}
+        if refused is None:
+            _log.info("delivered: id={id} session={session} to=<{to}> agent={agent} target={target}", **names)
+        else:
             _log.info(
-                "queued: id={id} session={session} to=<{to}> agent={agent} target={target}",
-                id=receipt.id,
-                session=origin.session_id,
-                to=route.recipient,
-                agent=route.agent,
-                target=route.target,
+                "refused: id={id} session={session} to=<{to}> agent={agent} target={target} status={status}",
+                status=refused.status,
+                **names,
             )
+    for route in message.plan.routes:
+        names |= {"to": route.recipient, "agent": route.agent, "target": route.target}
+        _log.info("queued: id={id} session={session} to=<{to}> agent={agent} target={target}", **names)
 
 
 def _raise(error: MailError | None) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
+from twisted.logger import capturedLogs, formatEvent
 
 from mailhub.delivery.pipeline import Pipeline
 from mailhub.delivery.policies import PolicyChain
@@ -274,3 +275,14 @@ def test_lmtp_with_a_list_leaves_the_refusals_to_dsns() -> None:
 def test_the_real_chain_of_policies_fits() -> None:
     chain = PolicyChain([], environment().clock)
     assert Stage(policies=chain).send(OUTSIDE, A).id == "id1"
+
+
+def test_every_state_is_one_line_with_message_and_session() -> None:
+    stage = refusing("b@xx.example")
+    with capturedLogs() as events:
+        stage.send(LOGGED_IN, A, B, FAR)
+    lines = [formatEvent(event) for event in events]
+    assert [line.partition(":")[0] for line in lines] == ["received", "delivered", "refused", "queued"]
+    assert all("id=id1 session=s2 " in line for line in lines)
+    assert "from=<a@xx.example>" in lines[0]
+    assert "to=<c@yy.example> agent=smtp" in lines[3]
