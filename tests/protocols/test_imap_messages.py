@@ -227,6 +227,17 @@ class TestTwoSessions:
         assert (b"* 3 EXPUNGE\r\n" in answer) is not forbidden
         assert (b"* 3 EXPUNGE\r\n" in client.send(b"b NOOP\r\n")) is forbidden
 
+    @pytest.mark.parametrize(
+        ("command", "answer"), [(b"SEARCH UID 4", b"* SEARCH 4\r\n"), (b"UID FETCH 4:* UID", b"* 4 FETCH (UID 4)\r\n")]
+    )
+    def test_new_mail_is_found_by_the_command_that_looks_for_it(self, command: bytes, answer: bytes) -> None:
+        server = Server()
+        client = server.login("INBOX")
+        server.deliver(b"\r\n")
+        assert client.send(b"a " + command + b"\r\n") == (
+            b"* 4 EXISTS\r\n* 3 RECENT\r\n" + answer + b"a OK Completed\r\n"
+        )
+
     def test_commands_by_number_say_that_a_message_is_gone(self) -> None:
         server = Server()
         client = server.login("INBOX")

@@ -27,6 +27,9 @@ _SET_SEEN = FlagChange("add", frozenset({SEEN}))
 async def fetch(context: Context, command: commands.Fetch) -> None:
     """FETCH and UID FETCH."""
     selected = context.mailbox
+    if command.uid:
+        # `UID FETCH 1000:*` is how clients ask for new mail: none of it shall be missed for not having been told.
+        await context.tell(expunge=False)
     slices = positions_or_bad(context, command)
     if slices is None:
         return

@@ -18,8 +18,9 @@ BLOCK = 65536  # octets of a body that are read and searched in one piece
 
 
 async def search(context: Context, command: commands.Search) -> None:
-    """SEARCH and UID SEARCH. Messages that are gone do not match."""
+    """SEARCH and UID SEARCH. Messages that are gone do not match; new ones are told first, so that they can."""
     selected = context.mailbox
+    await context.tell(expunge=False)
     view = selected.view
     query = Query(command.key, len(view), view.uids[-1] if view else 0)
     step = max(1, min(ROWS, TESTS // query.weight))
