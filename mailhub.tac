@@ -7,6 +7,12 @@ import sys
 _here = os.path.dirname(os.path.abspath(__file__))
 if os.path.isdir(os.path.join(_here, "mailhub")):
     sys.path.insert(0, _here)
+    import twisted.plugins
+
+    # Where plugins are looked for was settled when twistd loaded its own.
+    _plugins = os.path.join(_here, "twisted", "plugins")
+    if _plugins not in twisted.plugins.__path__:
+        twisted.plugins.__path__.append(_plugins)
 
 from twisted.application.service import Application  # noqa: E402
 

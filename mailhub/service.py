@@ -148,6 +148,8 @@ class MailService(Service):
             )
         port = results[0]
         if isinstance(port, Failure):
+            if "Permission denied" in str(port.value) and endpoint.startswith("tcp"):
+                raise ConfigurationError(f"{port.value} (ports below 1024 need root or CAP_NET_BIND_SERVICE)")
             port.raiseException()
         # Clients wait in the kernel until everything has started.
         port.stopReading()

@@ -256,6 +256,8 @@ def load(path: Path | str) -> Config:
     try:
         with file.open("rb") as stream:
             octets = stream.read(FILE_LIMIT + 1)
+    except FileNotFoundError:
+        raise ConfigurationError(f"{file}: there is no such file; `mailhub init ADDRESS` writes one") from None
     except OSError as error:
         raise ConfigurationError(f"{file}: cannot read the configuration: {error.strerror}") from None
     if len(octets) > FILE_LIMIT:

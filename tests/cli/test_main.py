@@ -37,7 +37,8 @@ def test_wrong_usage_is_status_2(mailhub: Command, words: tuple[str, ...]) -> No
 def test_a_missing_configuration_is_one_line(mailhub: Command, tmp_path: Path, words: tuple[str, ...]) -> None:
     result = mailhub(*words)
     assert result.status == 1
-    assert result.err == f"mailhub: {tmp_path}/mailhub.toml: cannot read the configuration: No such file or directory\n"
+    said = "there is no such file; `mailhub init ADDRESS` writes one"
+    assert result.err == f"mailhub: {tmp_path}/mailhub.toml: {said}\n"
 
 
 def test_the_configuration_is_named_by_option_or_environment(
@@ -47,7 +48,7 @@ def test_the_configuration_is_named_by_option_or_environment(
     monkeypatch.setenv("MAILHUB_CONFIG", "/nowhere")
     monkeypatch.chdir(tmp_path / "other")
     assert mailhub("--config", str(config.file), "queue", "list").out == "the queue is empty\n"
-    assert "/nowhere: cannot read" in mailhub("queue", "list").err
+    assert "/nowhere: there is no such file" in mailhub("queue", "list").err
     monkeypatch.setenv("MAILHUB_CONFIG", str(config.file))
     assert mailhub("queue", "list").out == "the queue is empty\n"
 
