@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from random import SystemRandom
 from typing import Any, TypeVar
 
@@ -81,15 +83,33 @@ def environment(config: Config) -> Environment:
 
 
 @contextmanager
+def _as_owner(folder: Path) -> Iterator[None]:
+    """Root works as the owner of the data, whose server must be able to open what is made here."""
+    owner = folder.stat()
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        yield
+        return
+    group = os.getegid()
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+
+
+@contextmanager
 def opened(config: Config) -> Iterator[Offline]:
     """The database of a configuration, made when it is not there yet. Raises ConfigurationError."""
     try:
         config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"data folder {config.data}: cannot be made: {error.strerror}") from None
-    database = Database(environment(config), store_settings(config.limits), owner=False)
-    wait(database.start())
-    try:
-        yield Offline(database, database.accounts, database.queue)
-    finally:
-        wait(database.stop())
+    with _as_owner(config.data):
+        database = Database(environment(config), store_settings(config.limits), owner=False)
+        wait(database.start())
+        try:
+            yield Offline(database, database.accounts, database.queue)
+        finally:
+            wait(database.stop())

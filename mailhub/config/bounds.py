@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from mailhub.auth.throttle import Throttle
 from mailhub.config.settings import Auth, Config, Limits, StaticRoute
+from mailhub.delivery.exchangers import parse_target
 from mailhub.delivery.queue import RunnerLimits
+from mailhub.delivery.remote import SMTP_PORT
 from mailhub.delivery.routing import AliasTable, NextHop
 from mailhub.delivery.schedule import Schedule
 from mailhub.delivery.transmit import TransmitLimits
@@ -16,6 +18,9 @@ from mailhub.store.settings import StoreSettings
 from mailhub.wire.imap.settings import ImapSettings
 from mailhub.wire.stream import BareLines
 
+# Agents whose `host` is an SMTP or LMTP server; to others it may mean anything.
+_HOSTS = ("smtp", "lmtp")
+
 
 def aliases(config: Config) -> AliasTable:
     """[aliases]. Raises ConfigurationError for a domain that is not ours."""
@@ -26,19 +31,25 @@ def aliases(config: Config) -> AliasTable:
 
 
 def next_hops(config: Config) -> dict[str, NextHop]:
-    """[route."domain"] by domain. Raises ConfigurationError for a password file that cannot be read."""
+    """[route."domain"] by domain. Raises ConfigurationError for a host or a password file that cannot be used."""
     return {domain: _next_hop(config, domain, route) for domain, route in config.routes.items()}
 
 
 def _next_hop(config: Config, domain: str, route: StaticRoute) -> NextHop:
+    place = config.place("route").inside(domain)
     password = route.password
     if route.password_file is not None:
         try:
             password = route.password_file.read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
-            place = config.place("route").inside(domain).at("password_file")
-            raise place.error(f"cannot be read: {error}") from None
-    return NextHop(route.agent, route.host, route.tls, route.user, password)
+            raise place.at("password_file").error(f"cannot be read: {error}") from None
+    hop = NextHop(route.agent, route.host, route.tls, route.user, password)
+    if hop.host and hop.agent in _HOSTS:
+        try:
+            parse_target(hop.host, SMTP_PORT)
+        except ValueError as error:
+            raise place.at("host").error(f'"{hop.host}": {error}') from None
+    return hop
 
 
 def schedule(config: Config) -> Schedule:

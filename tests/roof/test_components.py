@@ -150,6 +150,7 @@ def test_the_password_of_a_next_hop_may_stand_in_a_file_of_its_own(tmp_path: Pat
         ('[route."yy.example"]\nagent = "uucp"', '[route."yy.example"] agent: there is no agent plugin called'),
         ('[agent.x]\ntype = "uucp"', "[agent.x]: there is no agent plugin called 'uucp'"),
         ('[aliases]\n"a@yy.example" = ["b@xx.example"]', '[aliases]: "a@yy.example": yy.example is not one of'),
+        ('[route."*"]\nhost = "h:smtp"', '[route."*"] host: "h:smtp": '),
         ('[route."*"]\nhost = "h"\nuser = "u"\npassword_file = "gone"', '[route."*"] password_file: cannot be read'),
     ],
 )
