@@ -7,8 +7,8 @@ import poplib
 import smtplib
 
 import pytest
-from mailhub.testing.corpus import corpus
 
+from mailhub.testing.corpus import corpus
 from mailhub.testing.process import DEADLINE, ServerProcess, insecure_tls
 from tests.system.octets import split_trace
 
