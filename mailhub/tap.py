@@ -11,7 +11,6 @@ from mailhub import __version__
 from mailhub.config.settings import default_file
 from mailhub.service import make_service
 
-
 _HELP = """
 The configuration is --config FILE, else the file that the environment variable
 MAILHUB_CONFIG names, else mailhub.toml in the current folder.
