@@ -5,8 +5,10 @@ For system tests and benchmarks, ours and those of people who write plugins. Blo
 
 from __future__ import annotations
 
+import contextlib
 import imaplib
 import os
+import secrets
 import signal
 import socket
 import ssl
@@ -24,6 +26,7 @@ from mailhub.net.tls import self_signed
 
 BIN = Path(sys.executable).parent
 SERVICES = ("smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s")
+_PORTS = range(10_000, 32_000)
 DEADLINE = 30.0  # seconds; a bound on waiting, never a measure
 
 T = TypeVar("T")
@@ -42,13 +45,16 @@ def eventually(probe: Callable[[], T], what: str, deadline: float = DEADLINE) ->
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on loopback that nobody listens on at the moment."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [s.getsockname()[1] for s in sockets]
-    finally:
-        for s in sockets:
-            s.close()
+    """Ports on loopback that nobody listens on at the moment.
+
+    They lie below those that outgoing connections get, so that no client takes one before the server opens it.
+    """
+    ports: set[int] = set()
+    while len(ports) < count:
+        port = secrets.choice(_PORTS)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            ports.add(port)
+    return list(ports)
 
 
 def insecure_tls() -> ssl.SSLContext:
