@@ -9,7 +9,7 @@ import unicodedata
 import attrs
 import idna
 
-LOCAL_LIMIT = 64  # octets, RFC 5321 4.5.3.1.1
+LOCAL_LIMIT = 256  # octets; RFC 5321 4.5.3.1.1 wants at least 64, and VERP and SRS senders are longer
 DOMAIN_LIMIT = 255  # octets, RFC 5321 4.5.3.1.2
 _LABEL_LIMIT = 63  # octets, RFC 1035 2.3.4
 

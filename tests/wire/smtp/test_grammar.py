@@ -93,7 +93,7 @@ def test_mail(argument: str, command: MailCommand) -> None:
         ("FROM:<ann b@xx.example>", 501, "5.1.7"),
         ('FROM:<"ann@xx.example>', 501, "5.1.7"),
         ("FROM:<@-:ann@xx.example>", 501, "5.1.7"),
-        ("FROM:<" + "a" * 65 + "@xx.example>", 501, "5.1.7"),
+        ("FROM:<" + "a" * 257 + "@xx.example>", 501, "5.1.7"),
         ("FROM:<ann@xx.example>SIZE=1", 501, "5.1.7"),
         ("FROM:<ann@xx.example> SIZE", 501, "5.5.4"),
         ("FROM:<ann@xx.example> SIZE=", 501, "5.5.4"),
