@@ -227,13 +227,15 @@ class PostmasterRouter:
         self._store = store
 
     async def route(self, recipient: Address) -> Sequence[Route] | None:
-        """The first postmaster there is."""
+        """The first postmaster there is. Raises NoSuchUser where the host has none: its name is nobody else's."""
         if not is_postmaster(recipient) or recipient.ascii_domain not in self._served:
             return None
         for domain in self._domains:
             candidate = Address(POSTMASTER, domain)
             if self._aliases.named(candidate) or await self._store.exists(candidate.key):
                 return _renamed([candidate])
+        if recipient.ascii_domain not in self._domains:
+            raise NoSuchUser()
         return None
 
 

@@ -27,23 +27,26 @@ _TOP_BLOCK = 8192
 class OpenMaildrops:
     """Which accounts have a POP3 session: RFC 1939 4 gives each session its maildrop alone.
 
-    It lives in memory and a session lets go when its connection ends, so no lock outlives its owner. IMAP and
-    delivery are not kept out: the session works on the view it took at login.
+    It lives in memory and a session lets go when it has said its last word or its connection is lost, so no lock
+    outlives its owner: a client may log in anew before the old connection is closed at both ends. IMAP and delivery
+    are not kept out: the session works on the view it took at login.
     """
 
     def __init__(self) -> None:
-        self._users: set[str] = set()
+        self._holders: dict[str, Pop3Server] = {}
 
-    def take(self, user: str) -> bool:
+    def take(self, user: str, machine: Pop3Server) -> bool:
         """False when another session has it."""
-        if user in self._users:
+        holder = self._holders.get(user)
+        if holder is not None and not holder.closing:
             return False
-        self._users.add(user)
+        self._holders[user] = machine
         return True
 
-    def release(self, user: str) -> None:
-        """Let the next session in."""
-        self._users.discard(user)
+    def release(self, user: str, machine: Pop3Server) -> None:
+        """Let the next session in, unless it is in already."""
+        if self._holders.get(user) is machine:
+            del self._holders[user]
 
 
 @attrs.frozen
@@ -134,7 +137,7 @@ class Pop3Session:
         account, self._account, self._mailbox = self._account, None, None
         if account is None:
             return
-        self._service.maildrops.release(account.user)
+        self._service.maildrops.release(account.user, self.machine)
         log.info(
             "session ended: session={session_id} user={user} retrieved={retrieved} deleted={deleted}",
             session_id=self.link.session_id,
@@ -154,7 +157,7 @@ class Pop3Session:
         except MailError as error:
             self.machine.login_refused(error.text, _login_code(error))
             return
-        if not self._service.maildrops.take(account.user):
+        if not self._service.maildrops.take(account.user, self.machine):
             self._log_out(account)
             self.machine.login_refused("Another session has this maildrop open", "IN-USE")
             return
@@ -164,7 +167,7 @@ class Pop3Session:
             entries = await self._mailbox.entries()
         except Exception as error:
             self._account = self._mailbox = None
-            self._service.maildrops.release(account.user)
+            self._service.maildrops.release(account.user, self.machine)
             self._log_out(account)
             if not isinstance(error, MailError):
                 raise

@@ -139,6 +139,12 @@ def test_postmaster_is_known_in_every_domain_and_on_the_host(recipient: str) -> 
     assert [target for _, _, target in ends(by_account, recipient)] == ["postmaster@xx.example"]
 
 
+def test_a_postmaster_that_nobody_is_is_not_looked_for_elsewhere() -> None:
+    for recipient in ("postmaster@xx.example", "postmaster@mx.xx.example"):
+        with pytest.raises(NoSuchUser):
+            ends(routing({}, "a@xx.example"), recipient)
+
+
 def test_static_next_hops_come_before_mail_exchangers() -> None:
     hops = {"yy.example": NextHop("lmtp", "unix:/run/x"), "xn--bcher-kva.test": NextHop(host="10.0.0.1:2525")}
     chain = routing(hops=hops)

@@ -237,7 +237,11 @@ class TestOneSession:
         first = server.connect().login()
         first.send(b"QUIT\r\n")
         assert first.peer.disconnecting
+        # RFC 1939 6: the lock goes with the answer, not only when the client has closed its side as well.
+        second = server.connect().login()
         first.drop()
+        assert b"-ERR [IN-USE]" in server.connect().send(b"USER b@yy.example\r\nPASS secret\r\n")
+        second.drop()
         server.connect().login()
 
     def test_the_one_turned_away_holds_nothing(self) -> None:

@@ -21,6 +21,9 @@ Code = Literal["", "AUTH", "SYS/TEMP", "SYS/PERM", "IN-USE"]
 _ENOUGH = 16384
 _LISTED = 500
 
+# An over-long line that does not end within this many octets ends the connection.
+_ENDLESS = 1 << 20
+
 
 @attrs.frozen
 class Pop3Settings:
@@ -94,6 +97,7 @@ class Pop3Server:
             try:
                 line = self._lines.next_line()
                 if line is None:
+                    self._wait()
                     return None
                 event = self._line(line)
             except (BadCommand, LineTooLong) as error:
@@ -390,6 +394,11 @@ class Pop3Server:
             self._error("Too many errors")
         else:
             self._error(_sentence(error) if isinstance(error, LineTooLong) else str(error))
+
+    def _wait(self) -> None:
+        if self._lines.discarded > _ENDLESS:
+            self._error("Line too long")
+            self.closing = True
 
     def _quit(self) -> None:
         self._ok("Bye")

@@ -368,6 +368,12 @@ def test_no_octets_break_the_machine(lines: list[bytes]) -> None:
     assert all(line.startswith((b"+", b"-ERR ")) for line in replies.split(b"\r\n")[:1] if line)
 
 
+def test_an_endless_line_ends_the_session() -> None:
+    talk = Talk(OPEN)
+    assert b"".join(talk.send(b"x" * 65536) for _ in range(20)) == b"-ERR Line too long\r\n"
+    assert talk.machine.closing
+
+
 def test_a_machine_answers_only_what_it_was_asked() -> None:
     with pytest.raises(RuntimeError):
         Pop3Server(OPEN).login_accepted(Maildrop(1, ()))

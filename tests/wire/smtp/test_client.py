@@ -99,6 +99,16 @@ def test_the_session_is_set_up_step_by_step() -> None:
     assert talk.machine.closing
 
 
+def test_a_banner_without_end_is_not_listened_to_for_ever() -> None:
+    talk = Talk()
+    for _ in range(20):
+        assert talk.hear(b"x" * 65536) == b""
+    (event,) = talk.events
+    assert isinstance(event, Unusable)
+    assert event.outcome.status == "4.5.0"
+    assert talk.machine.closing
+
+
 def test_helo_for_servers_without_ehlo() -> None:
     talk = Talk()
     talk.hear(b"220 mx\r\n")
