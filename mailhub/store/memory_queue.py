@@ -67,6 +67,7 @@ class MemoryQueue:
         message_id = new_id(now, self._house.environment.random)
         refused: dict[Address, Outcome] = {}
         rows: list[tuple[Route, Outcome | None]] = [(route, None) for route in submission.plan.routes]
+        taken = len(rows)
         for deposit in submission.plan.deposits:
             try:
                 account = self._house.account(deposit.user)
@@ -74,12 +75,12 @@ class MemoryQueue:
                 if box is None:
                     raise NoSuchMailbox
                 self._house.deposit(box, body, deposit.flags, now)
+                taken += 1
             except MailError as error:
                 outcome = refused[deposit.recipient] = Outcome.failed(error.text, status=error.status)
                 if refusals == "bounce":
                     rows.append((Route("store", deposit.recipient, deposit.user), outcome))
-        nothing_taken = not submission.plan.routes and len(refused) == len(submission.plan.deposits)
-        if rows and not nothing_taken:
+        if rows and taken:
             self._messages[message_id] = Queued(
                 message_id, submission.envelope, body, submission.relay_offset, now, self._numbered(rows, now)
             )
@@ -135,8 +136,7 @@ class MemoryQueue:
 
     async def messages(self, limit: int = 1000) -> Sequence[QueuedMessage]:
         """Oldest first."""
-        oldest = sorted(self._messages.values(), key=lambda message: (message.queued_at, message.id))
-        return [message.value() for message in oldest[:limit]]
+        return [message.value() for message in list(self._messages.values())[:limit]]
 
     async def retry(self, message_ids: Sequence[str]) -> int:
         """Make rows due now."""

@@ -490,7 +490,7 @@ class MemoryAccounts:
         del self._house.accounts[user]
         account.exists = False
         account.subscriptions.clear()
-        for box in tuple(account.boxes.values()):
+        for box in sorted(account.boxes.values(), key=lambda box: box.number):
             self._house.drop_box(box)
 
     async def set_password(self, user: str, password_hash: str) -> None:

@@ -224,7 +224,7 @@ class Body:
         self._claimed = True
 
     def settle(self, committed: bool) -> None:
-        """The commit has ended. After a failed one it can be tried again."""
+        """The commit has ended. Unless it kept the body, that can be committed again, and should be discarded."""
         self._claimed = False
         self._committed = committed
         if self._discarded and not committed:

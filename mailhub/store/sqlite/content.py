@@ -66,6 +66,7 @@ def insert(transaction: Transaction, body: Body) -> int:
             body.octets,
         ),
     )
+    transaction.kept.append(body)
     assert cursor.lastrowid is not None
     return cursor.lastrowid
 

@@ -76,7 +76,7 @@ def ensure_account(transaction: Transaction, user: str, now: int) -> int:
 def remove_account(transaction: Transaction, blobs: Blobs, user: str) -> None:
     """With its mailboxes and messages. Raises NoSuchUser."""
     account = account_id(transaction, user)
-    rows = transaction.execute("SELECT id FROM mailbox WHERE account = ?", (account,)).fetchall()
+    rows = transaction.execute("SELECT id FROM mailbox WHERE account = ? ORDER BY id", (account,)).fetchall()
     _remove_mailboxes(transaction, blobs, [row[0] for row in rows])
     transaction.execute("DELETE FROM subscription WHERE account = ?", (account,))
     transaction.execute("DELETE FROM account WHERE id = ?", (account,))

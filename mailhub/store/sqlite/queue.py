@@ -226,7 +226,7 @@ def _recipients(connection: sqlite3.Connection, message_id: str, due_by: int | N
 
 def oldest_ids(connection: sqlite3.Connection, limit: int) -> list[str]:
     """In the order of arrival."""
-    rows = connection.execute("SELECT id FROM queue_message ORDER BY queued_at, id LIMIT ?", (limit,))
+    rows = connection.execute("SELECT id FROM queue_message ORDER BY number LIMIT ?", (limit,))
     return [row[0] for row in rows]
 
 

@@ -83,14 +83,15 @@ CREATE TABLE delivery (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX delivery_at ON delivery (at);
 CREATE TABLE queue_message (
-  id TEXT PRIMARY KEY,
+  number INTEGER PRIMARY KEY,
+  id TEXT NOT NULL UNIQUE,
   content INTEGER NOT NULL,
   relay_offset INTEGER NOT NULL,
   reverse_path TEXT,
   body_type TEXT NOT NULL,
   smtputf8 INTEGER NOT NULL,
   queued_at INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+) STRICT;
 CREATE INDEX queue_message_content ON queue_message (content);
 CREATE TABLE queue_recipient (
   id INTEGER PRIMARY KEY,

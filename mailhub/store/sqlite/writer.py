@@ -43,6 +43,7 @@ class Transaction:
     announcements: list[Announcement] = attrs.field(factory=list)
     after_commit: list[Callable[[], None]] = attrs.field(factory=list)
     released: bool = False  # left something to the sweep
+    kept: list[Claimable] = attrs.field(factory=list)  # bodies that have a row now
 
     def execute(self, statement: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
         """Run one statement."""
@@ -72,10 +73,12 @@ class Unit:
     announcements: Sequence[Announcement] = ()
     after_commit: Sequence[Callable[[], None]] = ()
     released: bool = False
+    kept: Sequence[Claimable] = ()
 
     def fail(self, error: BaseException) -> None:
         """Nothing of it stays."""
-        self.value, self.error, self.announcements, self.after_commit, self.released = None, error, (), (), False
+        self.value, self.error, self.released = None, error, False
+        self.announcements, self.after_commit, self.kept = (), (), ()
 
 
 class _HalfDone(Exception):
@@ -255,7 +258,7 @@ class Writer:
             self._fail([unit], error)
         else:
             unit.announcements, unit.after_commit = transaction.announcements, transaction.after_commit
-            unit.released = transaction.released
+            unit.released, unit.kept = transaction.released, transaction.kept
         if careful:
             connection.execute("RELEASE unit")
 
@@ -281,7 +284,7 @@ class Writer:
             self.on_foreign_change()
         for unit in units:
             for body in unit.bodies:
-                body.settle(unit.error is None)
+                body.settle(body in unit.kept)
             for mailbox, change in unit.announcements:
                 self._announce(mailbox, change)
         for unit in units:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -193,11 +192,17 @@ class Claim:
         self.calls.append(committed)
 
 
-@pytest.mark.parametrize(("work", "committed"), [(lambda transaction: 1, True), (lambda transaction: 1 // 0, False)])
+@pytest.mark.parametrize(("used", "divisor", "committed"), [(True, 1, True), (False, 1, False), (True, 0, False)])
 def test_bodies_are_told_of_the_outcome_even_when_nobody_waits(
-    desk: Desk, work: Callable[[Transaction], int], committed: bool
+    desk: Desk, used: bool, divisor: int, committed: bool
 ) -> None:
     body = Claim()
+
+    def work(transaction: Transaction) -> int:
+        if used:
+            transaction.kept.append(body)
+        return 1 // divisor
+
     result = desk.writer.submit(work, [body])
     result.addErrback(lambda failure: 0)
     result.cancel()
