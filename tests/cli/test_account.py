@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -92,3 +95,18 @@ def test_mistakes_say_what_to_do(mailhub: Command, config: Config, words: tuple[
 @pytest.mark.parametrize("quota", ["-1", "many"])
 def test_a_quota_is_a_number_of_octets(mailhub: Command, config: Config, quota: str) -> None:
     assert mailhub("account", "add", "ann@xx.example", "--quota-bytes", quota).status == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can work for another user")
+def test_what_root_makes_belongs_to_the_owner_of_the_data(mailhub: Command) -> None:
+    nobody = 65534
+    with tempfile.TemporaryDirectory(prefix="mailhub-test-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # pytest's own folders are closed to other users
+        (folder / "m.toml").write_text('hostname = "mx.xx.example"\ndata = "data"\ndomains = ["xx.example"]\n')
+        (folder / "data").mkdir(mode=0o700)
+        os.chown(folder / "data", nobody, nobody)
+        result = mailhub("--config", str(folder / "m.toml"), "account", "add", "ann@xx.example")
+        assert (result.status, result.err) == (0, "")
+        assert {path.stat().st_uid for path in (folder / "data").rglob("*")} == {nobody}
+        assert os.geteuid() == 0
