@@ -9,6 +9,8 @@ import attrs
 # RFC 5321 4.5.3.1.5: a reply line has at most 512 octets, CRLF included.
 _LINE_OCTETS = 512
 _LINES = 100
+# What is told of a reply in log, queue and DSN, in characters; a stranger's 100 long lines do not belong there.
+_TEXT = 1000
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
@@ -27,9 +29,10 @@ class Reply:
 
     @property
     def text(self) -> str:
-        """All in one line, for log and DSN: `550 5.1.1 No such user here`."""
+        """All in one line of bounded length, for log and DSN: `550 5.1.1 No such user here`."""
         status = f"{self.status} " if self.status else ""
-        return f"{self.code} {status}{' '.join(line for line in self.lines if line)}".rstrip()
+        text = f"{self.code} {status}{' '.join(line for line in self.lines if line)}".rstrip()
+        return text if len(text) <= _TEXT else f"{text[:_TEXT]} ..."
 
 
 def reply(code: int, status: str, *lines: str) -> Reply:

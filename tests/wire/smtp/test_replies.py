@@ -86,3 +86,6 @@ def test_a_reply_without_end_is_not_collected() -> None:
 def test_text_for_log_and_dsn() -> None:
     assert reply(550, "5.1.1", "No", "", "user").text == "550 5.1.1 No user"
     assert Reply(250).text == "250"
+    long = reply(550, "5.7.1", *["x" * 2000] * 100).text
+    assert long.startswith("550 5.7.1 xxx")
+    assert len(long) <= 1004
