@@ -9,6 +9,7 @@ import atexit
 import fcntl
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from random import SystemRandom
 from types import TracebackType
@@ -17,6 +18,7 @@ from typing import Any, cast
 import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -188,7 +190,9 @@ class MailService(Service):
         complain(line)
         # twistd ends with status 0 when the reactor was stopped, whatever the reason.
         atexit.register(_exit_with_failure)
-        self._reactor.stop()
+        # A signal may have stopped it meanwhile.
+        with suppress(ReactorNotRunning):
+            self._reactor.stop()
 
     # --- Stop ------------------------------------------------------------------------------------------------------
 

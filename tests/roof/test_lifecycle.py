@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import capturedLogs, formatEvent
 
 from mailhub.cli.offline import environment, wait
@@ -36,6 +37,8 @@ class Reactor:
             self.waiting.append(function)
 
     def stop(self) -> None:
+        if self.stopped:
+            raise ReactorNotRunning
         self.stopped += 1
 
 
@@ -148,6 +151,20 @@ def test_a_stop_that_comes_while_it_starts_waits_for_the_start(config: Config) -
     hub.starting.callback(None)
     wait(stopping)
     assert hub.stopped == 1
+
+
+def test_a_start_that_fails_while_it_is_stopped_still_stops_in_good_order(
+    config: Config, exits: list[Callable[[], None]]
+) -> None:
+    hub, reactor = FakeHub(), Reactor()
+    mail = made(config, hub, reactor)
+    reactor.stop()
+    stopping = mail.stopService()
+    hub.starting.errback(ConfigurationError("no disk"))
+    wait(stopping)
+    assert hub.stopped == 1
+    assert not is_locked(config)
+    assert len(exits) == 1
 
 
 def test_a_stop_before_the_reactor_runs_starts_nothing(config: Config) -> None:
