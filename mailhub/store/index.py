@@ -75,6 +75,11 @@ class MailboxIndex:
                 self.modseq = max(self.modseq, entry.modseq)
 
     def _update(self, entries: Sequence[Entry]) -> None:
+        if len(entries) > FEW:
+            new = {entry.uid: entry for entry in entries if entry.modseq > self._snapshot_modseq}
+            self._rows = [new.get(row.uid, row) for row in self._rows]
+            self.modseq = max(self.modseq, entries[-1].modseq)
+            return
         for entry in entries:
             position = self._find(entry.uid)
             if position >= 0 and entry.modseq > self._snapshot_modseq:

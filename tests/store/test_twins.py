@@ -24,7 +24,7 @@ from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope, Outcome
 from mailhub.message.flags import DELETED, FLAGGED, SEEN
 from mailhub.message.record import Change, FlagChange
-from mailhub.store.contract import Exam, make_body, message, read_message
+from mailhub.store.exam import Exam, make_body, message, read_message
 from mailhub.store.memory import MemoryDatabase
 from mailhub.store.sqlite import content
 from mailhub.store.sqlite.database import Database

@@ -19,9 +19,9 @@ INSERT INTO content (size, header_size, sent, envelope, bodystructure, parts, fi
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
-# One statement reads all digests of a few hundred messages.
-_DIGESTS = """
-SELECT m.uid, c.size, c.header_size, c.sent, c.envelope, c.bodystructure, c.parts, c.fields, c.subject, c.sender,
+# One statement reads all digests of a few hundred messages; the columns are in the order of Digest.
+DIGESTS = """
+SELECT m.uid, c.size, c.header_size, c.envelope, c.bodystructure, c.parts, c.fields, c.sent, c.subject, c.sender,
        c.message_id, c.preview
 FROM message m JOIN content c ON c.id = m.content
 WHERE m.mailbox = ? AND m.uid IN (SELECT value FROM json_each(?))
@@ -73,35 +73,8 @@ def insert(transaction: Transaction, body: Body) -> int:
 
 def digests(connection: sqlite3.Connection, mailbox: int, uids: Sequence[int]) -> dict[int, Digest]:
     """The digests of the messages that exist."""
-    found = {}
-    for (
-        uid,
-        size,
-        header_size,
-        sent,
-        envelope,
-        structure,
-        parts,
-        fields,
-        subject,
-        sender,
-        message_id,
-        preview,
-    ) in connection.execute(_DIGESTS, (mailbox, numbers(uids))):
-        found[uid] = Digest(
-            size=size,
-            header_size=header_size,
-            envelope=envelope,
-            bodystructure=structure,
-            parts=parts,
-            fields=fields,
-            sent=sent,
-            subject=subject,
-            sender=sender,
-            message_id=message_id,
-            preview=preview,
-        )
-    return found
+    rows = connection.execute(DIGESTS, (mailbox, numbers(uids)))
+    return {uid: Digest(*columns) for uid, *columns in rows}
 
 
 def release(transaction: Transaction, blobs: Blobs, contents: Sequence[int]) -> None:
@@ -111,9 +84,7 @@ def release(transaction: Transaction, blobs: Blobs, contents: Sequence[int]) -> 
         _remove_unused(transaction, blobs, contents)
         return
     transaction.released = True
-    transaction.connection.executemany(
-        "INSERT OR IGNORE INTO released (content) VALUES (?)", [(content,) for content in contents]
-    )
+    transaction.execute("INSERT OR IGNORE INTO released (content) SELECT value FROM json_each(?)", (numbers(contents),))
 
 
 def sweep(transaction: Transaction, blobs: Blobs) -> bool:

@@ -129,7 +129,12 @@ def append(
 
 # --- flags -----------------------------------------------------------------------------------------------------------
 
-_SELECTED = "FROM message WHERE mailbox = ? AND uid IN (SELECT value FROM json_each(?)) ORDER BY uid"
+
+def _among(uids: Sequence[int]) -> tuple[str, tuple[object, ...]]:
+    """The condition for ascending UIDs. A run of them is a range, which costs a third."""
+    if uids and uids[-1] - uids[0] == len(uids) - 1:
+        return "uid BETWEEN ? AND ?", (uids[0], uids[-1])
+    return "uid IN (SELECT value FROM json_each(?))", (contents.numbers(uids),)
 
 
 def change_flags(
@@ -142,8 +147,10 @@ def change_flags(
     changed: list[Entry] = []
     unseen = 0
     after: dict[str, tuple[Flags, int] | None] = {}  # by the flags before; few in number
+    condition, parameters = _among(uids)
     for uid, text, old_modseq, size, date in transaction.execute(
-        f"SELECT uid, flags, modseq, size, internal_date {_SELECTED}", (mailbox, contents.numbers(uids))
+        f"SELECT uid, flags, modseq, size, internal_date FROM message WHERE mailbox = ? AND {condition} ORDER BY uid",
+        (mailbox, *parameters),
     ):
         if unchanged_since is not None and old_modseq > unchanged_since:
             failed.append(uid)
@@ -155,13 +162,23 @@ def change_flags(
             changed.append(Entry(uid, result[0], modseq, size, date))
             unseen += result[1]
     if changed:
-        transaction.connection.executemany(
-            "UPDATE message SET flags = ?, modseq = ? WHERE mailbox = ? AND uid = ?",
-            [(encode(entry.flags), modseq, mailbox, entry.uid) for entry in changed],
-        )
+        _write_flags(transaction, mailbox, changed, modseq)
         _count(transaction, row, modseq=modseq, messages=0, unseen=unseen, size=0)
         transaction.announce(mailbox, FlagsChanged(tuple(changed)))
     return FlagResult(tuple(changed), tuple(failed))
+
+
+def _write_flags(transaction: Transaction, mailbox: int, changed: Sequence[Entry], modseq: int) -> None:
+    """One statement for all messages that have the same flags now."""
+    uids: dict[Flags, list[int]] = {}
+    for entry in changed:
+        uids.setdefault(entry.flags, []).append(entry.uid)
+    for flags, group in uids.items():
+        condition, parameters = _among(group)
+        transaction.execute(
+            f"UPDATE message SET flags = ?, modseq = ? WHERE mailbox = ? AND {condition}",
+            (encode(flags), modseq, mailbox, *parameters),
+        )
 
 
 def _changed(old: Flags, change: FlagChange) -> tuple[Flags, int] | None:
@@ -183,9 +200,12 @@ class Message(NamedTuple):
     internal_date: int
 
 
-def _messages(transaction: Transaction, mailbox: int, uids: Sequence[int]) -> list[Message]:
+def _messages(transaction: Transaction, mailbox: int, uids: Sequence[int] | None, also: str = "") -> list[Message]:
+    condition, parameters = ("1", ()) if uids is None else _among(uids)
     cursor = transaction.execute(
-        f"SELECT uid, content, flags, size, internal_date {_SELECTED}", (mailbox, contents.numbers(uids))
+        f"SELECT uid, content, flags, size, internal_date FROM message WHERE mailbox = ? AND {condition}{also}"
+        " ORDER BY uid",
+        (mailbox, *parameters),
     )
     return list(map(Message._make, cursor))
 
@@ -196,7 +216,7 @@ def copy(transaction: Transaction, mailbox: int, uids: Sequence[int], target: in
     row = row_of(transaction, target)
     messages = _messages(transaction, mailbox, uids)
     check_room(row, sum(message.size for message in messages))
-    return _copy_rows(transaction, messages, row)
+    return _copy_rows(transaction, mailbox, messages, row)
 
 
 def move(transaction: Transaction, blobs: Blobs, mailbox: int, uids: Sequence[int], target: int) -> CopyResult:
@@ -205,23 +225,23 @@ def move(transaction: Transaction, blobs: Blobs, mailbox: int, uids: Sequence[in
     messages = _messages(transaction, mailbox, uids)
     if source.account != row.account:
         check_room(row, sum(message.size for message in messages))
-    result = _copy_rows(transaction, messages, row)
+    result = _copy_rows(transaction, mailbox, messages, row)
     # Read again: source and target may be the same mailbox.
     _remove_rows(transaction, row_of(transaction, mailbox), messages)
     return result
 
 
-def _copy_rows(transaction: Transaction, messages: Sequence[Message], row: Row) -> CopyResult:
+def _copy_rows(transaction: Transaction, mailbox: int, messages: Sequence[Message], row: Row) -> CopyResult:
     if not messages:
         return CopyResult(row.uid_validity, (), ())
     _allot(row, len(messages))
     first, modseq = row.uid_next, row.modseq + 1
-    transaction.connection.executemany(
-        "INSERT INTO message (mailbox, uid, content, flags, modseq, size, internal_date) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [
-            (row.mailbox, uid, message.content, message.flags, modseq, message.size, message.internal_date)
-            for uid, message in enumerate(messages, first)
-        ],
+    condition, parameters = _among([message.uid for message in messages])
+    transaction.execute(
+        "INSERT INTO message (mailbox, uid, content, flags, modseq, size, internal_date)"
+        " SELECT ?, ? + row_number() OVER (ORDER BY uid) - 1, content, flags, ?, size, internal_date"
+        f" FROM message WHERE mailbox = ? AND {condition} ORDER BY uid",
+        (row.mailbox, first, modseq, mailbox, *parameters),
     )
     size = sum(message.size for message in messages)
     _count(
@@ -252,10 +272,8 @@ def _remove_rows(transaction: Transaction, row: Row, messages: Sequence[Message]
         return
     modseq = row.modseq + 1
     uids = [message.uid for message in messages]
-    transaction.execute(
-        "DELETE FROM message WHERE mailbox = ? AND uid IN (SELECT value FROM json_each(?))",
-        (row.mailbox, contents.numbers(uids)),
-    )
+    condition, parameters = _among(uids)
+    transaction.execute(f"DELETE FROM message WHERE mailbox = ? AND {condition}", (row.mailbox, *parameters))
     transaction.connection.executemany(
         "INSERT INTO vanished (mailbox, modseq, first, last) VALUES (?, ?, ?, ?)",
         [(row.mailbox, modseq, first, last) for first, last in runs(uids)],
@@ -285,17 +303,9 @@ def expunge(
 ) -> Sequence[int]:
     """Remove messages for good; returns the UIDs that are gone."""
     row = row_of(transaction, mailbox)
-    condition, parameters = "mailbox = ?", [mailbox]
-    if uids is not None:
-        condition += " AND uid IN (SELECT value FROM json_each(?))"
-        parameters.append(contents.numbers(uids))  # type: ignore[arg-type]
-    if deleted_only:
-        # A backslash begins system flags alone, so nothing else contains this text.
-        condition += f" AND instr(flags, '{flag_names.DELETED}') > 0"
-    cursor = transaction.execute(
-        f"SELECT uid, content, flags, size, internal_date FROM message WHERE {condition} ORDER BY uid", parameters
-    )
-    messages = list(map(Message._make, cursor))
+    # A backslash begins system flags alone, so nothing else contains this text.
+    marked = f" AND instr(flags, '{flag_names.DELETED}') > 0" if deleted_only else ""
+    messages = _messages(transaction, mailbox, uids, marked)
     _remove_rows(transaction, row, messages)
     release(transaction, blobs, [message.content for message in messages])
     return [message.uid for message in messages]

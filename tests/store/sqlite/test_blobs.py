@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 from mailhub.errors import Busy, MessageGone, StoreUnavailable
 from mailhub.interfaces import IBlobReader, IBody, IBodyWriter
 from mailhub.message.digest import digest
-from mailhub.store.contract import Exam
+from mailhub.store.exam import Exam
 from mailhub.store.sqlite.blobs import WRITE_BLOCK, Blobs, blob_names, open_blob
 from mailhub.threads import InlineThreads
 

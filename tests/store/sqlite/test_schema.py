@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mailhub.errors import ConfigurationError
-from mailhub.store.contract import Exam
+from mailhub.store.exam import Exam
 from mailhub.store.sqlite import schema
 from mailhub.store.sqlite.database import Database
 from mailhub.store.sqlite.schema import MIGRATIONS, connect_writer, migrate, run_script
