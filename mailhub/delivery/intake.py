@@ -7,10 +7,12 @@ from collections.abc import Callable
 import attrs
 from zope.interface import implementer
 
+from mailhub.errors import PermanentError
 from mailhub.interfaces import IBlobReader, IBody, IBodyWriter
 from mailhub.message.trace import count_received
 
-# A header is held back up to this many octets; a larger one passes as it is, and hops beyond are not counted.
+# A header is held back up to this many octets. A larger one cannot be mended and is refused where it should be; else
+# it passes as it is, and hops beyond are not counted.
 HEADER_LIMIT = 262144
 
 Mend = Callable[[bytes], bytes]
@@ -56,7 +58,7 @@ class IntakeWriter:
         self._held: bytearray | None = bytearray()
 
     async def write(self, octets: bytes) -> None:
-        """See `IBodyWriter`."""
+        """See `IBodyWriter`. Raises PermanentError 5.6.0 for a header that is too large to be mended."""
         if self._held is None:
             await self._writer.write(octets)
             return
@@ -66,6 +68,9 @@ class IntakeWriter:
         if end >= 0:
             await self._release(end)
         elif len(self._held) > HEADER_LIMIT:
+            if self._mend is not None:
+                # A Bcc field that stays would tell the others (RFC 5322 3.6.3).
+                raise PermanentError(f"Header is larger than {HEADER_LIMIT} octets", status="5.6.0")
             await self._release(-1)
 
     async def finish(self) -> IBody:
@@ -80,11 +85,11 @@ class IntakeWriter:
         self._writer.abort()
 
     async def _release(self, end: int) -> None:
-        """Write what is held. Its first `end` octets are the whole header; -1 when it is too large to mend."""
+        """Write what is held. Its first `end` octets are the whole header; -1 when it is larger than what is held."""
         held, self._held = bytes(self._held or b""), None
         header, rest = (held[:end], held[end:]) if end >= 0 else (held, b"")
         self._hops = count_received(header)
-        if self._mend is not None and end >= 0:
+        if self._mend is not None:
             header = self._mend(header)
         await self._writer.write(b"".join((self._top, header, rest)))
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailhub.delivery.intake import HEADER_LIMIT, Intake, IntakeWriter, header_end
+from mailhub.errors import PermanentError
 from mailhub.testing.waiting import result_of
 from tests.delivery.doubles import OctetsWriter
 
@@ -56,11 +57,20 @@ def test_a_header_over_the_limit_passes_as_it_is_and_is_not_held() -> None:
     line = b"X: " + b"x" * 995 + b"\r\n"
     huge = line * (HEADER_LIMIT // len(line) + 2)
     inner = OctetsWriter()
-    writer = IntakeWriter(inner, b"", b"", lambda header: b"mended")
+    writer = IntakeWriter(inner, b"", b"")
     for start in range(0, len(huge), 8192):
         result_of(writer.write(huge[start : start + 8192]))
     assert sum(map(len, inner.pieces)) == len(huge)
     assert b"".join(inner.pieces) == huge
+
+
+def test_a_header_that_cannot_be_mended_is_refused() -> None:
+    inner = OctetsWriter()
+    writer = IntakeWriter(inner, b"", b"", without_bcc)
+    with pytest.raises(PermanentError) as caught:
+        result_of(writer.write(b"Bcc: x\r\nX: " + b"x" * HEADER_LIMIT))
+    assert caught.value.status == "5.6.0"
+    assert inner.pieces == []
 
 
 def test_giving_up_reaches_the_inner_writer() -> None:
