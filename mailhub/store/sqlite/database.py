@@ -17,6 +17,7 @@ from mailhub.store.settings import StoreSettings
 from mailhub.store.sqlite import content, mailboxes, schema
 from mailhub.store.sqlite.blobs import BLOBS, Blobs
 from mailhub.store.sqlite.engine import Engine
+from mailhub.store.sqlite.known import KnownAccounts
 from mailhub.store.sqlite.queue import Queue
 from mailhub.store.sqlite.readers import Readers
 from mailhub.store.sqlite.store import Accounts, MailStore
@@ -71,6 +72,7 @@ class Database:
             indexes=Indexes(self._load_index, watchers.watched, settings.index_rows),
             digests=DigestCache(settings.digest_cache_bytes),
             watchers=watchers,
+            known=KnownAccounts(environment.clock),
         )
         self.store = MailStore(self._engine, self.start, self.stop)
         self.accounts = Accounts(self._engine)
@@ -140,7 +142,8 @@ class Database:
 
     def _look_for_removals(self) -> None:
         """Another process has written. Of what the command line does, only removing an account concerns mailboxes in
-        memory."""
+        memory and the account itself."""
+        self._engine.known.drop()
         Deferred.fromCoroutine(self._announce_removals())
 
     async def _announce_removals(self) -> None:

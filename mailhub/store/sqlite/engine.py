@@ -14,6 +14,7 @@ from mailhub.store.changes import Watchers
 from mailhub.store.index import DigestCache, Indexes
 from mailhub.store.settings import StoreSettings
 from mailhub.store.sqlite.blobs import Blobs
+from mailhub.store.sqlite.known import KnownAccounts
 from mailhub.store.sqlite.readers import Query, Readers
 from mailhub.store.sqlite.writer import Claimable, Work, Writer
 
@@ -34,6 +35,7 @@ class Engine:
     indexes: Indexes
     digests: DigestCache
     watchers: Watchers
+    known: KnownAccounts
 
     async def read(self, query: Query[T]) -> T:
         """One hop: a query in a snapshot."""

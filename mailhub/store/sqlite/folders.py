@@ -11,7 +11,6 @@ from mailhub.errors import (
     NoSuchMailbox,
     NoSuchUser,
     NotPermitted,
-    OverQuota,
     PermanentError,
 )
 from mailhub.interfaces import Account
@@ -101,13 +100,12 @@ def quota(connection: sqlite3.Connection, account: int) -> Quota:
     return Quota(*row)
 
 
-def check_quota(connection: sqlite3.Connection, user: str, size: int) -> None:
-    """Raises OverQuota, NoSuchUser."""
+def free_octets(connection: sqlite3.Connection, user: str) -> int | None:
+    """What the quota leaves, None without one. Raises NoSuchUser."""
     row = connection.execute("SELECT id, quota FROM account WHERE user = ?", (user,)).fetchone()
     if row is None:
         raise NoSuchUser
-    if row[1] and quota(connection, row[0]).used + size > row[1]:
-        raise OverQuota
+    return int(row[1]) - quota(connection, row[0]).used if row[1] else None
 
 
 # --- mailboxes -------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from zope.interface import implementer
 
-from mailhub.errors import NoSuchMailbox
+from mailhub.errors import NoSuchMailbox, NoSuchUser, OverQuota
 from mailhub.interfaces import (
     Account,
     IAccounts,
@@ -225,8 +225,13 @@ class MailStore:
         await self._stop()
 
     async def exists(self, user: str) -> bool:
-        """Whether there is such an account."""
-        return await self._engine.read(lambda connection: folders.find_account(connection, user)) is not None
+        """Whether there is such an account, or was a moment ago."""
+        if not self._engine.known.has(user):
+            try:
+                await self._free_octets(user)
+            except NoSuchUser:
+                return False
+        return True
 
     async def account(self, user: str, create: bool = False) -> MailAccount:
         """Raises NoSuchUser."""
@@ -239,7 +244,18 @@ class MailStore:
 
     async def check_quota(self, user: str, size: int) -> None:
         """Raises OverQuota, NoSuchUser."""
-        await self._engine.read(lambda connection: folders.check_quota(connection, user, size))
+        if not self._engine.known.fits(user, size):
+            free = await self._free_octets(user)
+            if free is not None and size > free:
+                raise OverQuota
+
+    async def _free_octets(self, user: str) -> int | None:
+        known, now = self._engine.known, self._engine.environment.clock.seconds()
+        drops = known.drops
+        free = await self._engine.read(lambda connection: folders.free_octets(connection, user))
+        if known.drops == drops:
+            known.put(user, free, now)
+        return free
 
 
 @implementer(IAccounts)
@@ -261,7 +277,10 @@ class Accounts:
     async def remove(self, user: str) -> None:
         """Raises NoSuchUser."""
         blobs = self._engine.blobs
-        await self._engine.write(lambda transaction: folders.remove_account(transaction, blobs, user))
+        try:
+            await self._engine.write(lambda transaction: folders.remove_account(transaction, blobs, user))
+        finally:
+            self._engine.known.drop()
 
     async def set_password(self, user: str, password_hash: str) -> None:
         """Raises NoSuchUser."""
