@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import unicodedata
+from functools import lru_cache
 
 import attrs
 import idna
@@ -88,6 +89,7 @@ def parse_local(text: str) -> str:
     return local
 
 
+@lru_cache(maxsize=1024)  # most mail goes between few domains; a text that raises is not kept
 def parse_domain(text: str) -> str:
     """Read a Domain or address-literal; lower case, U-labels stay U-labels. Raises ValueError."""
     if text.startswith("["):
