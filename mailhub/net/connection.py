@@ -87,7 +87,8 @@ class Connection:
     _handshaking: bool = False
     _eof: bool = False
     _leaving: bool = False
-    _closed: bool = False
+    _closed: bool = False  # no more events
+    _cut: bool = False  # and nothing goes out any more: aborted or lost
     _lost: bool = False
     _over: bool = False
 
@@ -127,21 +128,21 @@ class Connection:
         self._unread = 0
 
     def flush(self) -> None:
-        if not self._lost:
+        if not self._cut:
             self._collect()
             self._write_out()
 
     def write(self, octets: bytes) -> None:
-        if not self._lost:
+        if not self._cut:
             self._collect()
             self._append(octets)
 
     async def send(self, octets: bytes = b"") -> None:
         self.write(octets)
-        while self._blocked and not self._lost:
+        while self._blocked and not self._cut:
             self._drain = Deferred()
             await self._drain
-        if self._lost:
+        if self._cut:
             raise Disconnected
 
     async def write_all(self, reader: IBlobReader, offset: int = 0, length: int = -1) -> None:
@@ -156,7 +157,7 @@ class Connection:
         return self._factory.clock.callLater(seconds, self._call, function)
 
     def _call(self, function: Callable[[], None]) -> None:
-        if not self._lost:
+        if not self._cut:
             function()
 
     def close(self) -> None:
@@ -171,7 +172,7 @@ class Connection:
         self.transport.loseConnection()
 
     def abort(self) -> None:
-        self._closed = True
+        self._closed = self._cut = True
         if not self._lost:
             self.transport.abortConnection()
 
@@ -258,7 +259,7 @@ class Connection:
     def connectionLost(self, reason: Failure) -> None:
         if self._lost:
             return
-        self._closed = self._lost = True
+        self._closed = self._cut = self._lost = True
         self._disarm()
         self._jobs.clear()
         self._out.clear()
@@ -370,10 +371,10 @@ class Connection:
         self._pump()
 
     def _crashed(self, failure: Failure) -> None:
-        if self._session is None or (self._lost and isinstance(failure.value, Disconnected | CancelledError)):
+        if self._session is None or (self._cut and isinstance(failure.value, Disconnected | CancelledError)):
             return
         log.failure("handler failed: session={session_id}", failure=failure, session_id=self.session_id)
-        if self._lost:
+        if self._cut:
             return
         try:
             self._session.crashed(failure)

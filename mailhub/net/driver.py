@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory, IReactorTime
+from twisted.internet.interfaces import IAddress, ILoggingContext, IProtocol, IProtocolFactory, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -61,7 +61,7 @@ class Refusal:
         """That is all."""
 
 
-@implementer(IProtocolFactory)
+@implementer(IProtocolFactory, ILoggingContext)
 @attrs.define(eq=False, repr=False)
 class DriverFactory:
     """Makes connections of one service, counts them, and ends them in good order.
@@ -88,6 +88,10 @@ class DriverFactory:
 
     def __attrs_post_init__(self) -> None:
         self._prefix = "".join(self.random.choices("bcdfghjkmnpqrstvwxyz", k=5))
+
+    def logPrefix(self) -> str:
+        """What Twisted says of a port begins with it: "smtp starting on 25"."""
+        return self.service
 
     def doStart(self) -> None:
         """A port listens."""

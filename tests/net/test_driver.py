@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, ILoggingContext
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -265,6 +265,23 @@ class TestLoss:
         assert failures(logs) == ["ValueError"]
         assert rig.session.trace == ["ValueError", "disconnected"]
 
+    def test_after_abort_the_handler_is_told_and_that_is_no_crash(self) -> None:
+        rig = Rig()
+        rig.peer.taken()
+
+        async def work() -> None:
+            rig.connection.abort()
+            rig.connection.write(b"not any more")
+            await rig.connection.send(b"nor this")
+
+        rig.session.does[b"cut"] = work
+        with capturedLogs() as logs:
+            rig.send(b"cut\n")
+        assert rig.session.trace == ["Disconnected"]
+        assert (failures(logs), rig.peer.taken(), rig.peer.disconnecting) == ([], b"", True)
+        rig.lose()
+        assert rig.session.trace == ["Disconnected", "disconnected"]
+
     def test_a_session_that_fails_to_let_go_is_logged(self) -> None:
         rig = Rig()
         rig.session.disconnected = lambda: 1 / 0  # type: ignore[assignment,method-assign]
@@ -493,6 +510,11 @@ class TestFactory:
         assert one == two
         assert len(set(one)) == 2
         assert all(len(name) < 10 for name in one)
+
+    def test_twisteds_log_lines_have_the_services_name(self) -> None:
+        factory = Rig().factory
+        assert ILoggingContext.providedBy(factory)
+        assert ILoggingContext(factory).logPrefix() == "test"
 
     def test_too_many_from_one_address(self) -> None:
         rig = Rig(DriverLimits(connections_per_address=2))
