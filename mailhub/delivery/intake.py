@@ -7,7 +7,7 @@ from collections.abc import Callable
 import attrs
 from zope.interface import implementer
 
-from mailhub.errors import PermanentError
+from mailhub.errors import MessageTooLarge
 from mailhub.interfaces import IBlobReader, IBody, IBodyWriter
 from mailhub.message.trace import count_received
 
@@ -58,7 +58,7 @@ class IntakeWriter:
         self._held: bytearray | None = bytearray()
 
     async def write(self, octets: bytes) -> None:
-        """See `IBodyWriter`. Raises PermanentError 5.6.0 for a header that is too large to be mended."""
+        """See `IBodyWriter`. Raises MessageTooLarge for a header that is too large to be mended."""
         if self._held is None:
             await self._writer.write(octets)
             return
@@ -70,7 +70,7 @@ class IntakeWriter:
         elif len(self._held) > HEADER_LIMIT:
             if self._mend is not None:
                 # A Bcc field that stays would tell the others (RFC 5322 3.6.3).
-                raise PermanentError(f"Header is larger than {HEADER_LIMIT} octets", status="5.6.0")
+                raise MessageTooLarge(f"Header is larger than {HEADER_LIMIT} octets")
             await self._release(-1)
 
     async def finish(self) -> IBody:

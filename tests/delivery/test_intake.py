@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailhub.delivery.intake import HEADER_LIMIT, Intake, IntakeWriter, header_end
-from mailhub.errors import PermanentError
+from mailhub.errors import MessageTooLarge
 from mailhub.testing.waiting import result_of
 from tests.delivery.doubles import OctetsWriter
 
@@ -67,9 +67,9 @@ def test_a_header_over_the_limit_passes_as_it_is_and_is_not_held() -> None:
 def test_a_header_that_cannot_be_mended_is_refused() -> None:
     inner = OctetsWriter()
     writer = IntakeWriter(inner, b"", b"", without_bcc)
-    with pytest.raises(PermanentError) as caught:
+    with pytest.raises(MessageTooLarge) as caught:
         result_of(writer.write(b"Bcc: x\r\nX: " + b"x" * HEADER_LIMIT))
-    assert caught.value.status == "5.6.0"
+    assert caught.value.status == "5.3.4"
     assert inner.pieces == []
 
 
