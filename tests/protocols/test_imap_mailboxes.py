@@ -251,3 +251,16 @@ def test_a_renamed_mailbox_stays_selected() -> None:
     assert b"OK" in other.send(b"a RENAME Junk Spam\r\n")
     server.deliver(b"\r\n", name="Spam")
     assert b"* 1 EXISTS" in client.send(b"b NOOP\r\n")
+
+
+def test_others_have_their_turn_while_many_names_are_listed() -> None:
+    server = Server()
+    for number in range(100):
+        result(server.account.create(f"m{number}", ""))
+    client, other = server.login(), server.login()
+    client.connection.dataReceived(b"a LIST (SUBSCRIBED) nothing *\r\nb LIST x *\r\nc LIST m *\r\n")
+    assert b"c OK" not in client.peer.taken()
+    assert other.send(b"o NOOP\r\n") == b"o OK Completed\r\n"
+    answer = client.taken()
+    assert answer.count(b"* LIST") == 100
+    assert answer.endswith(b"c OK Completed\r\n")

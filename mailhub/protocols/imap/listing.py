@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 
@@ -46,26 +46,28 @@ def _in_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (name != INBOX, name))
 
 
-def list_responses(command: List, hierarchy: Hierarchy) -> list[bytes]:
-    """The LIST lines that answer a command."""
+def list_responses(command: List, hierarchy: Hierarchy) -> Iterator[bytes]:
+    """The LIST lines that answer a command; nothing for a name that does not match, so that the caller can pause."""
     if command.patterns == ("",):
-        return [responses.hierarchy("")]
+        yield responses.hierarchy("")
+        return
     pattern = Pattern(command.reference, command.patterns)
     if "SUBSCRIBED" in command.selection:
-        return _list_subscribed(command, hierarchy, pattern)
+        yield from _list_subscribed(command, hierarchy, pattern)
+        return
     with_subscribed = "SUBSCRIBED" in command.returns
     only_special = "SPECIAL-USE" in command.selection
-    lines = []
     for name in hierarchy.names:
-        if pattern.matches(name) and not (only_special and not hierarchy.special_use.get(name)):
-            attributes = hierarchy.attributes(name)
-            if with_subscribed and name in hierarchy.subscribed:
-                attributes.append("\\Subscribed")
-            lines.append(responses.listing(attributes, name))
-    return lines
+        if not pattern.matches(name) or (only_special and not hierarchy.special_use.get(name)):
+            yield b""
+            continue
+        attributes = hierarchy.attributes(name)
+        if with_subscribed and name in hierarchy.subscribed:
+            attributes.append("\\Subscribed")
+        yield responses.listing(attributes, name)
 
 
-def _list_subscribed(command: List, hierarchy: Hierarchy, pattern: Pattern) -> list[bytes]:
+def _list_subscribed(command: List, hierarchy: Hierarchy, pattern: Pattern) -> Iterator[bytes]:
     """Selection option SUBSCRIBED, with RECURSIVEMATCH also the names above (RFC 5258 3)."""
     selected = hierarchy.subscribed
     if "SPECIAL-USE" in command.selection:
@@ -73,25 +75,27 @@ def _list_subscribed(command: List, hierarchy: Hierarchy, pattern: Pattern) -> l
     above: frozenset[str] = frozenset()
     if "RECURSIVEMATCH" in command.selection:
         above = frozenset(parent for name in selected for parent in ancestors(name))
-    lines = []
     for name in _in_order({*selected, *above}):
-        if pattern.matches(name):
-            attributes = hierarchy.attributes(name)
-            if name in hierarchy.subscribed:
-                attributes.append("\\Subscribed")
-            lines.append(responses.listing(attributes, name, child_info=name in above))
-    return lines
+        if not pattern.matches(name):
+            yield b""
+            continue
+        attributes = hierarchy.attributes(name)
+        if name in hierarchy.subscribed:
+            attributes.append("\\Subscribed")
+        yield responses.listing(attributes, name, child_info=name in above)
 
 
-def lsub_responses(command: Lsub, subscribed: Sequence[str]) -> list[bytes]:
-    """The LSUB lines. A subscribed name below one that `%` matches makes that one show up, as \\Noselect (6.3.9)."""
+def lsub_responses(command: Lsub, subscribed: Sequence[str]) -> Iterator[bytes]:
+    """The LSUB lines, like `list_responses`. A subscribed name below one that `%` matches makes that one show up, as
+    \\Noselect (6.3.9)."""
     if not command.pattern:
-        return [responses.lsub(["\\Noselect"], "")]
+        yield responses.lsub(["\\Noselect"], "")
+        return
     pattern = Pattern(command.reference, [command.pattern])
-    names = {name: False for name in subscribed if pattern.matches(name)}
+    known = frozenset(subscribed)
+    above: set[str] = set()
     if command.pattern.endswith("%"):
-        for name in subscribed:
-            for parent in ancestors(name):
-                if parent not in names and pattern.matches(parent):
-                    names[parent] = True
-    return [responses.lsub(["\\Noselect"] if names[name] else [], name) for name in _in_order(names)]
+        above = {parent for name in subscribed for parent in ancestors(name)}
+    for name in _in_order(known | above):
+        attributes = [] if name in known else ["\\Noselect"]
+        yield responses.lsub(attributes, name) if pattern.matches(name) else b""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
+
 from mailhub.message.record import MailboxStatus
 from mailhub.protocols.imap.context import Context, Handlers
 from mailhub.protocols.imap.listing import Hierarchy, list_responses, lsub_responses
 from mailhub.wire.imap import commands, responses
 from mailhub.wire.imap.commands import StatusItem
+
+NAMES = 20  # names of mailboxes looked at between two turns of the reactor
 
 
 async def select(context: Context, command: commands.Select) -> None:
@@ -55,14 +60,22 @@ async def list_(context: Context, command: commands.List) -> None:
     """LIST."""
     account = context.account
     hierarchy = Hierarchy.of(await account.mailboxes(), await account.subscriptions())
-    await context.link.send(b"".join(list_responses(command, hierarchy)))
+    await _send_names(context, list_responses(command, hierarchy))
     await context.done(command.tag)
 
 
 async def lsub(context: Context, command: commands.Lsub) -> None:
     """LSUB."""
-    await context.link.send(b"".join(lsub_responses(command, await context.account.subscriptions())))
+    await _send_names(context, lsub_responses(command, await context.account.subscriptions()))
     await context.done(command.tag)
+
+
+async def _send_names(context: Context, lines: Iterator[bytes]) -> None:
+    """A line a name. Thousands of long names against long patterns take seconds, which others must not wait for."""
+    while portion := list(islice(lines, NAMES)):
+        await context.link.send(b"".join(portion))
+        if len(portion) == NAMES:
+            await context.breathe()
 
 
 async def status(context: Context, command: commands.Status) -> None:

@@ -130,38 +130,39 @@ def ancestors(name: str) -> Iterator[str]:
 class Pattern:
     """What LIST and LSUB ask for: any of `patterns`, each after `reference`. `*` is any text, `%` any within a level.
 
-    Matching is linear in the name: all positions in the pattern are followed at once, as bits of a number.
+    Matching is linear in the name: all positions in all patterns are followed at once, as bits of a number. The
+    patterns stand side by side in it; bit i of the state says that what was read so far leads to element i.
     """
 
     def __init__(self, reference: str, patterns: Iterable[str]) -> None:
-        self._matchers = [_Matcher(normalise(reference + pattern)) for pattern in patterns]
-
-    def matches(self, name: str) -> bool:
-        """Whether one of the patterns matches the whole name."""
-        return any(matcher.matches(name) for matcher in self._matchers)
-
-
-class _Matcher:
-    """One pattern. Bit i of the state says: the first i elements have matched what was read so far."""
-
-    def __init__(self, pattern: str) -> None:
-        elements = _WILDCARDS.sub(lambda run: "*" if "*" in run[0] else "%", pattern)
-        self._any = elements == "*"
+        self._any = False
         self._literals: dict[str, int] = {}
-        self._stars = self._percents = 0
-        for index, element in enumerate(elements):
+        self._start = self._stars = self._percents = self._final = 0
+        position = 0
+        for pattern in patterns:
+            self._start |= 1 << position
+            position = self._place(normalise(reference + pattern), position)
+            self._final |= 1 << position
+            position += 1
+
+    def _place(self, pattern: str, position: int) -> int:
+        """Put the elements of a pattern at `position` and up; returns the position after the last one."""
+        elements = _WILDCARDS.sub(lambda run: "*" if "*" in run[0] else "%", pattern)
+        self._any = self._any or elements == "*"
+        for index, element in enumerate(elements, position):
             if element == "*":
                 self._stars |= 1 << index
             elif element == "%":
                 self._percents |= 1 << index
             else:
                 self._literals[element] = self._literals.get(element, 0) | 1 << index
-        self._final = 1 << len(elements)
+        return position + len(elements)
 
     def matches(self, name: str) -> bool:
+        """Whether one of the patterns matches the whole name."""
         if self._any:
             return True
-        state = self._past_wildcards(1)
+        state = self._past_wildcards(self._start)
         inbox = 5 if normalise(name)[:6] in (INBOX, INBOX + DELIMITER) else 0
         for position, character in enumerate(name):
             literal = self._literals.get(character, 0)

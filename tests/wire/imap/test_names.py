@@ -177,11 +177,13 @@ def test_any_of_several_patterns() -> None:
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.text("ab/*%", max_size=8), st.text("ab/", max_size=8))
-def test_pattern_agrees_with_a_regular_expression(pattern: str, name: str) -> None:
+@given(st.lists(st.text("ab/*%", max_size=8), min_size=1, max_size=3), st.text("ab/", max_size=8))
+def test_patterns_agree_with_a_regular_expression(patterns: list[str], name: str) -> None:
     wildcards = {"*": ".*", "%": "[^/]*"}
-    expression = "".join(wildcards.get(character, re.escape(character)) for character in pattern)
-    assert names.Pattern("", [pattern]).matches(name) == bool(re.fullmatch(expression, name))
+    expression = "|".join(
+        "".join(wildcards.get(character, re.escape(character)) for character in pattern) for pattern in patterns
+    )
+    assert names.Pattern("", patterns).matches(name) == bool(re.fullmatch(expression, name))
 
 
 def test_a_pattern_of_many_wildcards_is_no_trap() -> None:
