@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import attrs
 from twisted.logger import Logger
@@ -13,9 +12,11 @@ from mailhub.delivery.intake import Intake, IntakeWriter
 from mailhub.delivery.naming import message_id
 from mailhub.delivery.plan import make_plan, outcomes
 from mailhub.delivery.policies import refusal
-from mailhub.delivery.routing import STORE, is_postmaster
+from mailhub.delivery.routing import is_postmaster
 from mailhub.errors import MailError, NotPermitted, OverQuota, PermanentError, TemporaryError
 from mailhub.interfaces import (
+    STORE,
+    SUBMISSION,
     Accepted,
     Committed,
     Environment,
@@ -41,10 +42,7 @@ from mailhub.message.trace import received, return_path
 
 _log = Logger(namespace="mailhub.delivery")
 
-SUBMISSION = frozenset({"submission", "submissions"})
 LMTP = "lmtp"
-
-_RECEIVED = "id={id} session={session} from=<{sender}> size={size} to=<{to}> agent={agent} target={target}"
 
 
 @implementer(IPipeline)
@@ -175,23 +173,19 @@ class Pipeline:
 
 
 def _log_states(origin: Origin, message: Submission, receipt: Receipt) -> None:
-    """A line for each final recipient. A line costs more than a row of the database, so the message has none."""
-    names: dict[str, Any] = {
-        "id": receipt.id,
-        "session": origin.session_id,
-        "sender": message.envelope.reverse_path or "",
-        "size": message.body.size,
-    }
+    """A line for each final recipient, with what there is to say of the message."""
+    sender = message.envelope.reverse_path or ""
+    ids = {"id": receipt.id, "session": origin.session_id}
+    known = f"id={receipt.id} session={origin.session_id} from=<{sender}> size={message.body.size}"
+    # Twisted takes 5 us to format a field, and there are eight: so it is given the whole line, and the ids to search.
     for deposit in message.plan.deposits:
+        line = f"{known} to=<{deposit.recipient}> agent={STORE} target={deposit.user}"
         refused = receipt.refused.get(deposit.recipient)
-        names |= {"to": deposit.recipient, "agent": STORE, "target": deposit.user}
-        if refused is None:
-            _log.info("delivered: " + _RECEIVED, **names)
-        else:
-            _log.info("refused: " + _RECEIVED + " status={status}", status=refused.status, **names)
+        line = f"delivered: {line}" if refused is None else f"refused: {line} status={refused.status}"
+        _log.info("{line}", line=line, **ids)
     for route in message.plan.routes:
-        names |= {"to": route.recipient, "agent": route.agent, "target": route.target}
-        _log.info("queued: " + _RECEIVED, **names)
+        line = f"queued: {known} to=<{route.recipient}> agent={route.agent} target={route.target}"
+        _log.info("{line}", line=line, **ids)
 
 
 def _raise(error: MailError | None) -> None:
