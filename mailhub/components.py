@@ -24,9 +24,9 @@ from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.pipeline import Pipeline
 from mailhub.delivery.policies import GuardedPolicy, PolicyChain
 from mailhub.delivery.queue import QueueRunner
-from mailhub.delivery.routing import REFUSE, SMTP, STORE, AliasTable, NextHop, Routing
+from mailhub.delivery.routing import REFUSE, SMTP, AliasTable, NextHop, Routing
 from mailhub.errors import ConfigurationError
-from mailhub.interfaces import Environment, IAccounts, IDeliveryAgent, IHub, IMailStore, IQueue, IRouter
+from mailhub.interfaces import STORE, Environment, IAccounts, IDeliveryAgent, IHub, IMailStore, IQueue, IRouter
 from mailhub.net.driver import DriverFactory
 from mailhub.net.link import Link, Session
 from mailhub.net.tls import ClientTls, ServerTls

@@ -291,6 +291,10 @@ class ISubmitter(Interface):
         """Whether this login may use the reverse-path (RFC 6409 6.1). None is the null reverse-path."""
 
 
+# Services where our own users hand in mail, after a login (RFC 6409, RFC 8314 3.3).
+SUBMISSION = frozenset({"submission", "submissions"})
+
+
 @attrs.frozen
 class Origin:
     """Where a session comes from; the `mind` of cred logins and the subject of policies.
@@ -317,6 +321,8 @@ class IAuthenticator(Interface):
 # --- Transport: queue, routing, delivery ---------------------------------------------------------------------------
 
 
+# The agent whose targets are accounts of the hub's own store.
+STORE = "store"
 # Not a delivery agent: the recipient of such a route is an alias target, and the routers are asked again for it.
 ALIAS = "alias"
 
@@ -325,8 +331,8 @@ ALIAS = "alias"
 class Route:
     """Where mail for one recipient goes next.
 
-    `agent` names a delivery agent ("store", "smtp", "lmtp", a plugin's) or is `ALIAS`; `target` is the account for
-    "store", else `host[:port]`, or "" for "by MX". `recipient` is the address after aliasing.
+    `agent` names a delivery agent (`STORE`, "smtp", "lmtp", a plugin's) or is `ALIAS`; `target` is the account for
+    `STORE`, else `host[:port]`, or "" for "by MX". `recipient` is the address after aliasing.
     """
 
     agent: str
@@ -415,6 +421,10 @@ class Settlement:
     due: int = 0
 
 
+# What becomes of deposits that a commit refuses: the caller tells the client, or the queue sends a DSN.
+Refusals = Literal["reply", "bounce"]
+
+
 class IQueue(Interface):
     """The durable queue. Everything it is told is on disk when the call returns."""
 
@@ -423,7 +433,7 @@ class IQueue(Interface):
     def new_body(size: int = 0) -> IBodyWriter:
         """For submit(). `size` is the announced number of octets, 0 when unknown."""
 
-    async def submit(submission: Submission, refusals: Literal["reply", "bounce"] = "bounce") -> Receipt:
+    async def submit(submission: Submission, refusals: Refusals = "bounce") -> Receipt:
         """Commit body, deposits and queue rows at once. If every recipient is refused nothing is kept. Otherwise, with
         "bounce", refused deposits become FAILED rows in the same commit, so that their DSN survives a crash; with
         "reply" the caller tells the client (LMTP). Raises StoreUnavailable."""
@@ -523,7 +533,7 @@ class Committed:
 
 
 class IPipeline(Interface):
-    """The way in for every message: SMTP, submission, LMTP, and mailhub's own DSNs. Built in delivery/."""
+    """The way in for every message from outside: SMTP, submission and LMTP. Built in delivery/."""
 
     async def connected(origin: Origin) -> None:
         """Raises NotPermitted, TemporaryError: say so instead of the greeting."""
@@ -551,7 +561,7 @@ class IHub(Interface):
     hostname: str = Attribute("Our name in greetings and trace fields.")
     domains: frozenset[str] = Attribute("Local domains, A-labels.")
     environment: Environment = Attribute("Clock, network, resolver, randomness, threads, data folder.")
-    settings: Any = Attribute("The whole configuration, `mailhub.config.Config`.")
+    settings: Any = Attribute("The whole configuration, a `mailhub.config.settings.Config`.")
     accounts: IAccounts = Attribute("mailhub's own account table.")
     queue: IQueue = Attribute("The durable queue.")
     store: IMailStore = Attribute("The mailbox store.")

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import Interface, implementer
 
 from mailhub.errors import AuthenticationFailed, NoSuchUser, PermanentError
-from mailhub.interfaces import IMailAccount, IMailStore, ISubmitter, Route
+from mailhub.interfaces import STORE, IMailAccount, IMailStore, ISubmitter, Route
 from mailhub.message.address import Address
 
 FindRoutes = Callable[[Address], Awaitable[Sequence[Route]]]
@@ -45,7 +45,7 @@ class Submitter:
             routes = await self.routes(address)
         except PermanentError:
             return False
-        return any(route.agent == "store" and route.target == self.user for route in routes)
+        return any(route.agent == STORE and route.target == self.user for route in routes)
 
 
 Avatar = tuple[type[Interface], object, Callable[[], None]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from mailhub.errors import MailError
@@ -13,8 +12,6 @@ from mailhub.message.envelope import Outcome
 from mailhub.message.flags import NO_FLAGS
 from mailhub.message.trace import return_path
 from mailhub.net.body import copy
-
-_log = Logger(namespace="mailhub.delivery.store")
 
 
 @implementer(IDeliveryAgent)

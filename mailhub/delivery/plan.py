@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mailhub.delivery.routing import STORE, distinct, final_target
-from mailhub.interfaces import Accepted, Deposit, Plan, Receipt, Route
+from mailhub.delivery.routing import distinct, final_target
+from mailhub.interfaces import STORE, Accepted, Deposit, Plan, Receipt, Route
 from mailhub.message.address import Address
 from mailhub.message.envelope import Outcome
 

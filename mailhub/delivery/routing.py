@@ -15,12 +15,11 @@ from zope.interface import implementer
 
 from mailhub.delivery.tls_policy import TlsPolicy
 from mailhub.errors import NoSuchUser, NotPermitted, PermanentError, TemporaryError
-from mailhub.interfaces import ALIAS, IMailStore, IRouter, Route
+from mailhub.interfaces import ALIAS, STORE, IMailStore, IRouter, Route
 from mailhub.message.address import Address, fold_local, parse_domain, parse_local, to_ascii
 
 _log = Logger(namespace="mailhub.delivery.routing")
 
-STORE = "store"
 SMTP = "smtp"
 REFUSE = "refuse"
 POSTMASTER = "postmaster"

@@ -8,6 +8,7 @@ from twisted.python.failure import Failure
 
 from mailhub.errors import MailError, TemporaryError
 from mailhub.interfaces import (
+    SUBMISSION,
     Accepted,
     Committed,
     IAuthenticator,
@@ -36,8 +37,6 @@ from mailhub.wire.smtp.server import SmtpServer, SmtpSettings
 from mailhub.wire.stream import BareLines
 
 log = Logger(namespace="mailhub.smtp")
-
-SUBMISSION = frozenset({"submission", "submissions"})
 
 # Codes of errors that say more than "550" and "451"; the first digit is that of the status.
 _CODES = {

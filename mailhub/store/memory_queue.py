@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 import attrs
 from zope.interface import implementer
 
 from mailhub.errors import MailError, MessageGone, NoSuchMailbox
 from mailhub.interfaces import (
+    STORE,
     IBlobReader,
     IBodyWriter,
     IMailStore,
@@ -17,6 +17,7 @@ from mailhub.interfaces import (
     QueuedMessage,
     QueuedRecipient,
     Receipt,
+    Refusals,
     Route,
     Settlement,
     Submission,
@@ -60,7 +61,7 @@ class MemoryQueue:
         """For submit()."""
         return MemoryBodyWriter()
 
-    async def submit(self, submission: Submission, refusals: Literal["reply", "bounce"] = "bounce") -> Receipt:
+    async def submit(self, submission: Submission, refusals: Refusals = "bounce") -> Receipt:
         """Deposits, then rows."""
         body = memory_body(submission.body)
         now = self._house.environment.now()
@@ -79,7 +80,7 @@ class MemoryQueue:
             except MailError as error:
                 outcome = refused[deposit.recipient] = Outcome.failed(error.text, status=error.status)
                 if refusals == "bounce":
-                    rows.append((Route("store", deposit.recipient, deposit.user), outcome))
+                    rows.append((Route(STORE, deposit.recipient, deposit.user), outcome))
         if rows and taken:
             self._messages[message_id] = Queued(
                 message_id, submission.envelope, body, submission.relay_offset, now, self._numbered(rows, now)

@@ -30,8 +30,6 @@ log = Logger(namespace="mailhub.store")
 T = TypeVar("T")
 
 WRITE_BLOCK = 128 * 1024  # octets gathered before a thread writes them
-
-
 BLOBS = "blobs"  # the folder's name in the data folder
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal
 
 from zope.interface import implementer
 
 from mailhub.errors import MailError, NoSuchMailbox, NoSuchUser
 from mailhub.interfaces import (
+    STORE,
     Deposit,
     IBlobReader,
     IBodyWriter,
@@ -18,6 +18,7 @@ from mailhub.interfaces import (
     QueuedMessage,
     QueuedRecipient,
     Receipt,
+    Refusals,
     Route,
     Settlement,
     Submission,
@@ -33,11 +34,6 @@ from mailhub.store.sqlite.mailboxes import Row, check_room, deposit, open_conten
 from mailhub.store.sqlite.store import own_body
 from mailhub.store.sqlite.writer import Transaction
 from mailhub.wire.imap.names import normalise
-
-STORE_AGENT = "store"
-
-Refusals = Literal["reply", "bounce"]
-
 
 # --- submit ----------------------------------------------------------------------------------------------------------
 
@@ -65,7 +61,7 @@ def submit(
         return Receipt(message_id, refused)
     rows: list[tuple[Route, Outcome | None]] = [(route, None) for route in plan.routes]
     if refusals == "bounce":
-        rows += [(Route(STORE_AGENT, item.recipient, item.user), outcome) for item, outcome in returned]
+        rows += [(Route(STORE, item.recipient, item.user), outcome) for item, outcome in returned]
     if rows:
         number = content.insert(transaction, body) if number is None else number
         _insert_message(transaction, message_id, submission, number, now)

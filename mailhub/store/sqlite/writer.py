@@ -1,8 +1,8 @@
 """The one writer: units of work wait in a queue, and all that wait are committed together.
 
-A unit is a function of a `Transaction`. One that fails leaves no trace, and the
-others go on. What a unit announces, and its result, reach the reactor thread after the commit, in one call for the
-whole group: nobody ever sees what is not durable.
+A unit is a function of a `Transaction`. One that fails leaves no trace, and the others go on. What a unit announces,
+and its result, reach the reactor thread after the commit, in one call for the whole group: nobody ever sees what is
+not durable.
 """
 
 from __future__ import annotations
