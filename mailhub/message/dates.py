@@ -1,4 +1,4 @@
-"""Dates of mail: header fields (RFC 5322 3.3 and 4.3), IMAP's date and date-time (RFC 3501 9).
+"""Dates of mail: header fields (RFC 5322 3.3 and 4.3), and what IMAP shows (RFC 3501 9 date-time).
 
 An instant is seconds since the epoch; a zone is minutes east of UTC.
 """
@@ -33,9 +33,6 @@ _DATE_TIME = re.compile(
 )
 # C's asctime, which some programs write into Date: Mon Nov 23 06:30:00 2026.
 _ASCTIME = re.compile(r"(?a)\s*[A-Za-z]{3}\s+([A-Za-z]{3})\s+(\d{1,2})\s+(\d{2}):(\d{2}):(\d{2})\s+(\d{4})")
-# RFC 3501 9 date-time, without its quotes, and date.
-_IMAP_DATE_TIME = re.compile(r"(?a)([ \d]\d)-([A-Za-z]{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)")
-_IMAP_DATE = re.compile(r"(?a)(\d{1,2})-([A-Za-z]{3})-(\d{4})")
 _LONGEST = 100  # characters of a field that are looked at
 
 
@@ -58,29 +55,10 @@ def format_date(instant: int, zone: int = 0) -> str:
     return f"{_DAYS[day.weekday()]}, {day.day} {_MONTHS[day.month - 1]} {day.year:04} {clock} {_zone_text(zone)}"
 
 
-def parse_imap(text: str) -> tuple[int, int] | None:
-    """Instant and zone of a date-time as APPEND has it, without its quotes; None when it is malformed."""
-    match = _IMAP_DATE_TIME.fullmatch(text)
-    if match is None:
-        return None
-    day, month, year, hour, minute, second, sign, zone_hour, zone_minute = match.groups()
-    zone = _zone(sign, zone_hour, zone_minute)
-    instant = _instant(int(year), month, day, hour, minute, second, zone)
-    return None if instant is None else (instant, zone)
-
-
 def format_imap(instant: int, zone: int = 0) -> str:
     """INTERNALDATE without its quotes: ` 3-Nov-2026 06:30:00 +0000` (the day has two places)."""
     day, clock = _local(instant, zone)
     return f"{day.day:2}-{_MONTHS[day.month - 1]}-{day.year:04} {clock} {_zone_text(zone)}"
-
-
-def parse_imap_date(text: str) -> date | None:
-    """A date as SEARCH has it, without quotes; None when it is malformed."""
-    match = _IMAP_DATE.fullmatch(text)
-    if match is None:
-        return None
-    return _date(int(match[3]), match[2], match[1])
 
 
 def _date(year: int, month: str, day: str) -> date | None:

@@ -18,12 +18,10 @@ _UNIX = "unix:"
 
 @implementer(INetwork)
 class ReactorNetwork:
-    """Connections made by a reactor. `bind_ipv4` and `bind_ipv6` are the source addresses, "" for any."""
+    """Connections made by a reactor."""
 
-    def __init__(self, reactor: Any, *, bind_ipv4: str = "", bind_ipv6: str = "") -> None:
+    def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._bind_ipv4 = bind_ipv4
-        self._bind_ipv6 = bind_ipv6
 
     async def connect(self, host: str, port: int, factory: IProtocolFactory, timeout: float) -> Any:
         """See `INetwork`."""
@@ -43,8 +41,8 @@ class ReactorNetwork:
             endpoint: IStreamClientEndpoint = unix(self._reactor, host.removeprefix(_UNIX), timeout)
             return endpoint
         version = ip_address(host.partition("%")[0]).version
-        kind, bind = (TCP6ClientEndpoint, self._bind_ipv6) if version == 6 else (TCP4ClientEndpoint, self._bind_ipv4)
-        return kind(self._reactor, host, port, timeout, (bind, 0) if bind else None)
+        kind = TCP6ClientEndpoint if version == 6 else TCP4ClientEndpoint
+        return kind(self._reactor, host, port, timeout)
 
 
 def _reason(error: Exception) -> str:

@@ -18,9 +18,6 @@ from mailhub.wire.pop3.top import Topmost
 
 log = Logger(namespace="mailhub.pop3")
 
-# What a connection too many is told (`DriverFactory.refusal`).
-REFUSAL = b"-ERR [SYS/TEMP] Too many connections, please try again later\r\n"
-
 _TOP_BLOCK = 8192
 
 

@@ -64,6 +64,11 @@ def test_every_service_that_is_listed_is_offered_and_no_other(tmp_path: Path) ->
         *("smtp", "lmtp", "submission", "submissions", "pop3", "pop3s", "imap", "imaps"),
     }
     assert {name for name, factory in hub.factories.items() if factory.implicit_tls} == IMPLICIT_TLS
+    # A connection too many is told so in its protocol's words, but in clear text only where that is expected.
+    starts = {"smtp": b"421 4.3.2 ", "lmtp": b"421 4.3.2 ", "submission": b"421 4.3.2 ", "pop3": b"-ERR [SYS/TEMP] "}
+    for name, factory in hub.factories.items():
+        assert factory.refusal.startswith({**starts, "imap": b"* BYE "}.get(name, b""))
+        assert bool(factory.refusal) is not factory.implicit_tls
     assert set(build(tmp_path, TOP + '[listen]\nsmtp = ["tcp:0"]\n').factories) == {"smtp"}
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import attrs
-from twisted.logger import Logger
 
 from mailhub.interfaces import Environment
 from mailhub.message.record import Change
@@ -17,8 +16,6 @@ from mailhub.store.sqlite.blobs import Blobs
 from mailhub.store.sqlite.known import KnownAccounts
 from mailhub.store.sqlite.readers import Query, Readers
 from mailhub.store.sqlite.writer import Claimable, Work, Writer
-
-log = Logger(namespace="mailhub.store")
 
 T = TypeVar("T")
 

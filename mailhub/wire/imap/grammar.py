@@ -67,13 +67,6 @@ class Authenticate(Command):
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def read_head(tokens: Tokens) -> tuple[str, str]:
-    """The tag and the command's name, in capitals; both words of `UID FETCH`. Raises BadSyntax."""
-    tag = tokens.tag()
-    tokens.space()
-    return tag, read_name(tokens)
-
-
 def read_name(tokens: Tokens) -> str:
     """The command's name, after the tag. Raises BadSyntax."""
     name = tokens.word()

@@ -71,10 +71,6 @@ class SequenceSet:
                 found.append((start, stop))
         return found
 
-    def contains(self, number: int, maximum: int) -> bool:
-        """Whether `number` is in the set when `*` is `maximum`. For many numbers use `slices`."""
-        return any(low <= number <= high for low, high in self.resolve(maximum))
-
     def render(self) -> bytes:
         """The set as the wire writes it; empty for the empty set."""
         parts = [_render_range(low, high) for low, high in self.ranges]

@@ -16,7 +16,7 @@ class Login:
 
 @attrs.frozen
 class StartTls:
-    """STLS (RFC 2595 4). Answer with starttls_accepted(), after which the driver starts TLS, or starttls_refused()."""
+    """STLS (RFC 2595 4). Answer with starttls_accepted(), after which the driver starts TLS."""
 
 
 @attrs.frozen

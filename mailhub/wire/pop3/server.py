@@ -128,11 +128,6 @@ class Pop3Server:
         """The first line. It has no timestamp in angle brackets: there is no APOP."""
         self._ok(f"{self.settings.host} POP3 ready")
 
-    def refuse_connection(self, text: str) -> None:
-        """Instead of the greeting."""
-        self._error(text, "SYS/TEMP")
-        self.closing = True
-
     def login_accepted(self, maildrop: Maildrop) -> None:
         """The session enters the TRANSACTION state with this maildrop."""
         self._answered(Login)
@@ -153,11 +148,6 @@ class Pop3Server:
         self._answered(StartTls)
         self._ok("Begin TLS negotiation")
         self._tls_due = True
-
-    def starttls_refused(self, text: str) -> None:
-        """TLS is not available after all."""
-        self._answered(StartTls)
-        self._error(text, "SYS/TEMP")
 
     def content_started(self, text: str) -> None:
         """The positive answer to Retrieve or Top; content() follows."""

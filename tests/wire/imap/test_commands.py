@@ -9,7 +9,7 @@ import pytest
 from mailhub.wire.imap import commands as c
 from mailhub.wire.imap import grammar
 from mailhub.wire.imap.commands import Command, FetchAttribute, StoreMode
-from mailhub.wire.imap.grammar import Refused, read_append, read_arguments, read_head
+from mailhub.wire.imap.grammar import Refused, read_append, read_arguments, read_name
 from mailhub.wire.imap.sets import SequenceSet
 from mailhub.wire.imap.state import ALLOWED, EXTENSION
 from mailhub.wire.imap.tokens import BadSyntax, Tokens
@@ -17,9 +17,8 @@ from mailhub.wire.sasl import PlainCredentials
 
 
 def read(octets: bytes) -> Command:
-    tokens = Tokens(b"A1 " + octets)
-    tag, name = read_head(tokens)
-    return read_arguments(tag, name, tokens)
+    tokens = Tokens(octets)
+    return read_arguments("A1", read_name(tokens), tokens)
 
 
 def numbers(text: bytes) -> SequenceSet:
@@ -197,9 +196,7 @@ def test_secrets_are_not_shown() -> None:
 
 
 def append(octets: bytes) -> grammar.AppendLiteral | None:
-    tokens = Tokens(b"A1 APPEND" + octets)
-    tag, _ = read_head(tokens)
-    return read_append(tag, tokens)
+    return read_append("A1", Tokens(octets))
 
 
 _MOMENT = datetime(2020, 2, 1, 10, 11, 12, tzinfo=timezone(timedelta(hours=1)))
