@@ -11,6 +11,8 @@ from mailhub.wire.imap.tokens import Tokens
 ITEM_LIMIT = 200  # items in one command
 PATH_LIMIT = 100  # numbers in one part path
 FIELD_LIMIT = 200  # names in one HEADER.FIELDS
+# HEADER.FIELDS in one command: each goes through the whole header and holds its own copy, a megabyte of a hostile one.
+CHOICE_LIMIT = 10
 
 _FAST = (FetchAttribute.FLAGS, FetchAttribute.INTERNALDATE, FetchAttribute.RFC822_SIZE)
 _ALL = (*_FAST, FetchAttribute.ENVELOPE)
@@ -36,6 +38,8 @@ def fetch_items(tokens: Tokens, *, uid: bool) -> tuple[FetchItem, ...]:
             items.append(_item(tokens))
     else:
         items = _item_or_macro(tokens)
+    if sum(isinstance(item, Section) and bool(item.fields) for item in items) > CHOICE_LIMIT:
+        raise tokens.bad("Too many lists of header fields")
     if uid and FetchAttribute.UID not in items:
         items.insert(0, FetchAttribute.UID)
     return _each_once(items)

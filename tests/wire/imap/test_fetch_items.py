@@ -112,6 +112,10 @@ def test_refuses(octets: bytes) -> None:
         (b"(" + b"UID " * 199 + b"UID)", b"(" + b"UID " * 200 + b"UID)"),
         (b"BODY[" + b"1." * 99 + b"1]", b"BODY[" + b"1." * 100 + b"1]"),
         (b"BODY[HEADER.FIELDS (" + b"a " * 199 + b"a)]", b"BODY[HEADER.FIELDS (" + b"a " * 200 + b"a)]"),
+        (
+            b"(" + b"BODY[1.HEADER.FIELDS.NOT (a)] " * 9 + b"BODY[HEADER.FIELDS (a)])",
+            b"(" + b"BODY[1.HEADER.FIELDS.NOT (a)] " * 10 + b"BODY[HEADER.FIELDS (a)])",
+        ),
     ],
 )
 def test_bounds(fitting: bytes, too_many: bytes) -> None:
