@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 from zope.interface import implementer
 
+from mailhub.delivery.local import outcome_of
 from mailhub.delivery.remote import hop_of, server_at
 from mailhub.delivery.routing import NextHop
 from mailhub.delivery.transmit import Transmitter
+from mailhub.errors import MailError
 from mailhub.interfaces import Delivery, IDeliveryAgent
 from mailhub.message.envelope import Outcome
 
@@ -27,9 +29,8 @@ class LmtpAgent:
         """See `IDeliveryAgent`."""
         try:
             server = server_at(hop_of(delivery, self._hops), LMTP_PORT, lmtp=True)
-        except ValueError as error:
-            outcome = Outcome.delayed(f"Next hop is misconfigured: {error}", status="4.3.5")
-            return dict.fromkeys((row.id for row in delivery.recipients), outcome)
+        except MailError as error:
+            return dict.fromkeys((row.id for row in delivery.recipients), outcome_of(error))
         return await self._transmitter.transmit(delivery, [server])
 
     async def stop(self) -> None:

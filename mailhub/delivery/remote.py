@@ -10,7 +10,7 @@ from mailhub.delivery.exchangers import exchangers, parse_target
 from mailhub.delivery.local import outcome_of
 from mailhub.delivery.routing import NextHop
 from mailhub.delivery.transmit import Server, Transmitter
-from mailhub.errors import MailError
+from mailhub.errors import MailError, TemporaryError
 from mailhub.interfaces import Delivery, Environment, IDeliveryAgent
 from mailhub.message.envelope import Outcome
 from mailhub.wire.sasl import PlainCredentials
@@ -30,8 +30,11 @@ def hop_of(delivery: Delivery, hops: Mapping[str, NextHop]) -> NextHop:
 
 
 def server_at(hop: NextHop, default_port: int, *, lmtp: bool = False) -> Server:
-    """The server a next hop names. Raises ValueError."""
-    host, port = parse_target(hop.host, default_port)
+    """The server a next hop names. Raises TemporaryError when it names none: the operator will mend that."""
+    try:
+        host, port = parse_target(hop.host, default_port)
+    except ValueError as error:
+        raise TemporaryError(f"Next hop is misconfigured: {error}", status="4.3.5") from None
     credentials = PlainCredentials("", hop.user, hop.password) if hop.user else None
     # A local socket needs no TLS, and no certificate could name it.
     return Server(host, port, "never" if host.startswith("unix:") else hop.tls, credentials, lmtp)
@@ -55,9 +58,6 @@ class SmtpAgent:
             servers = await self._servers(delivery)
         except MailError as error:
             return dict.fromkeys((row.id for row in delivery.recipients), outcome_of(error))
-        except ValueError as error:
-            outcome = Outcome.delayed(f"Next hop is misconfigured: {error}", status="4.3.5")
-            return dict.fromkeys((row.id for row in delivery.recipients), outcome)
         return await self._transmitter.transmit(delivery, servers)
 
     async def _servers(self, delivery: Delivery) -> Sequence[Server]:

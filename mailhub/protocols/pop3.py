@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import attrs
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -11,6 +10,7 @@ from mailhub.errors import AuthenticationFailed, MailError
 from mailhub.interfaces import IAuthenticator, IBlobReader, IMailAccount, IMailbox, Origin
 from mailhub.net.body import BLOCK, copy
 from mailhub.net.link import Link
+from mailhub.protocols.logout import log_out
 from mailhub.wire.pop3.events import Event, Login, Retrieve, StartTls, Top, Update
 from mailhub.wire.pop3.maildrop import Maildrop
 from mailhub.wire.pop3.server import Code, Pop3Server, Pop3Settings
@@ -142,7 +142,7 @@ class Pop3Session:
             retrieved=self._retrieved,
             deleted=self._deleted,
         )
-        self._log_out(account)
+        log_out(account, self.link.session_id, log)
 
     # --- Login -----------------------------------------------------------------------------------------------------
 
@@ -155,7 +155,7 @@ class Pop3Session:
             self.machine.login_refused(error.text, _login_code(error))
             return
         if not self._service.maildrops.take(account.user, self.machine):
-            self._log_out(account)
+            log_out(account, self.link.session_id, log)
             self.machine.login_refused("Another session has this maildrop open", "IN-USE")
             return
         self._account = account
@@ -165,7 +165,7 @@ class Pop3Session:
         except Exception as error:
             self._account = self._mailbox = None
             self._service.maildrops.release(account.user, self.machine)
-            self._log_out(account)
+            log_out(account, self.link.session_id, log)
             if not isinstance(error, MailError):
                 raise
             self.machine.login_refused(error.text, _code(error))
@@ -173,14 +173,6 @@ class Pop3Session:
         maildrop = Maildrop(self._mailbox.uid_validity, ((entry.uid, entry.size) for entry in entries))
         self.machine.login_accepted(maildrop)
         link.idle_seconds = self._service.options.idle_seconds
-
-    def _log_out(self, account: IMailAccount) -> None:
-        session_id = self.link.session_id
-
-        def failed(failure: Failure) -> None:
-            log.failure("logout failed: session={session_id}", failure=failure, session_id=session_id)
-
-        Deferred.fromCoroutine(account.logout()).addErrback(failed)
 
     # --- Messages --------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import attrs
-from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from mailhub.errors import MailError
@@ -12,6 +11,7 @@ from mailhub.net.link import Disconnected, Link
 from mailhub.protocols.imap import append, fetching, mailboxes, messages, searching
 from mailhub.protocols.imap.context import Context, Handlers, ImapOptions, ImapParts, log
 from mailhub.protocols.imap.errors import code_for
+from mailhub.protocols.logout import log_out
 from mailhub.wire.imap import commands, responses
 from mailhub.wire.imap.commands import Event
 from mailhub.wire.imap.server import ImapServer
@@ -102,14 +102,7 @@ class ImapSession:
                 session_id=self.link.session_id,
                 user=account.user,
             )
-            _log_out(account, self.link.session_id)
-
-
-def _log_out(account: IMailAccount, session_id: str) -> None:
-    def failed(failure: Failure) -> None:
-        log.failure("logout failed: session={session_id}", failure=failure, session_id=session_id)
-
-    Deferred.fromCoroutine(account.logout()).addErrback(failed)
+            log_out(account, self.link.session_id, log)
 
 
 async def _login(context: Context, command: commands.Login) -> None:
