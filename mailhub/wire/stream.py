@@ -173,7 +173,7 @@ class DataDecoder:
             piece = data[: end + 2]
         else:
             piece, self._held = _hold_back(data)
-        return self._given_out(piece, stuffed=dot >= 0) if piece else b""
+        return self._given_out(piece, stuffed=dot >= 0 and dot != end) if piece else b""
 
     def _given_out(self, piece: bytes, stuffed: bool) -> bytes:
         rejecting = self._policy is BareLines.REJECT
