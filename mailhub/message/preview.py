@@ -12,6 +12,7 @@ from mailhub.message.text import TextDecoder
 PREVIEW_LIMIT = 200  # characters (RFC 8970 3.1 allows 256)
 _PLAIN_OCTETS = (512, 8192)  # of a part that are looked at: first, and when that gives nothing
 _HTML_OCTETS = 16384
+_USUALLY_ENOUGH = 256  # characters that give a preview unless they are mostly white space
 
 # What HTML has before and around its words. Each branch ends at its own first end or with the text, so this is linear.
 _MARKUP = re.compile(r"(?is)<(style|script|title)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)|<[a-z/!?][^>]*+(?:>|\Z)")
@@ -60,7 +61,10 @@ def _unquoted(text: str) -> str:
 def _one_line(text: str) -> str:
     if not text.isascii():
         text = text.translate(_INVISIBLE)
-    words = " ".join(text.split())[:PREVIEW_LIMIT]
+    words = " ".join(text[:_USUALLY_ENOUGH].split())
+    if len(words) < PREVIEW_LIMIT:
+        words = " ".join(text.split())
+    words = words[:PREVIEW_LIMIT]
     if not words.isprintable():
         words = "".join([character for character in words if character.isprintable()])
     return words.rstrip()

@@ -103,6 +103,15 @@ def test_preview(kind: str, body: str, words: str) -> None:
     assert preview(message, mime.scan(message).tree) == words
 
 
+@pytest.mark.parametrize("space", [1, 55, 56, 57, 200, 256, 300])
+def test_preview_of_words_behind_much_white_space(space: int) -> None:
+    for words in (["ab"] * 66, ["abcdefghi"] * 12):
+        body = (" " * space).join(words)[:512].encode()
+        message = b"Subject: x\r\n\r\n" + body
+        expected = " ".join(body.decode().split())[:PREVIEW_LIMIT].rstrip()
+        assert preview(message, mime.scan(message).tree) == expected
+
+
 def test_preview_takes_plain_text_before_html_and_cuts_no_character() -> None:
     message = (
         "Content-Type: multipart/alternative; boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\n\r\n"
