@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
@@ -70,6 +70,10 @@ class Header:
     def count(self, name: bytes) -> int:
         """How many fields of this name (in lower case) there are."""
         return len(self._repeated[name]) if name in self._repeated else int(name in self._first)
+
+    def has_any(self, names: Iterable[bytes]) -> bool:
+        """Whether there is a field of any of these names (in lower case)."""
+        return not self._first.keys().isdisjoint(names)
 
     def first(self, name: bytes) -> bytes | None:
         """The unfolded body of the first field of this name (in lower case), None without one."""

@@ -6,6 +6,7 @@ Every value of the message passes `nstring`: nothing that stands in a header can
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from mailhub.message.address_list import MailboxSpec
 from mailhub.message.address_list import parse as parse_addresses
@@ -15,6 +16,9 @@ from mailhub.message.parameters import Parameterised, parse, without_comments
 
 QUOTED_LIMIT = 1000  # octets; longer strings are literals
 ADDRESS_OCTET_LIMIT = 1 << 18  # octets of all address fields of one message, nested ones included; more are NIL
+
+_SHORT = 40  # characters
+_EXTENSION_FIELDS = (b"content-disposition", b"content-language", b"content-location")
 
 # RFC 3501 9 quoted: any CHAR (1-127) but CR and LF; " and \ escaped.
 _NOT_PLAIN = re.compile(rb"[^\x01-\x09\x0b\x0c\x0e-!#-\[\]-\x7f]")
@@ -109,8 +113,14 @@ def _address(spec: MailboxSpec) -> bytes:
     return b"(%b %b %b %b)" % (nstring(spec.name), nstring(spec.route), nstring(spec.local), nstring(spec.domain))
 
 
-def _text(text: str) -> bytes:
+@lru_cache(maxsize=512)
+def _short_text(text: str) -> bytes:
     return string(text.encode("latin-1"))
+
+
+def _text(text: str) -> bytes:
+    """A word of a media type or a parameter's name: most mail has the same few."""
+    return _short_text(text) if len(text) <= _SHORT else string(text.encode("latin-1"))
 
 
 def _fields(part: Part, header: Header, kind: Parameterised) -> bytes:
@@ -134,6 +144,8 @@ def _parameters(kind: Parameterised) -> bytes:
 
 def _extension(header: Header) -> bytes:
     """Disposition, language and location, each after a space."""
+    if not header.has_any(_EXTENSION_FIELDS):
+        return b" NIL NIL NIL"
     disposition = parse(header.first(b"content-disposition") or b"")
     written = b"NIL" if disposition is None else b"(%b %b)" % (_text(disposition.value), _parameters(disposition))
     return b" %b %b %b" % (written, _language(header), nstring(header.first(b"content-location")))
