@@ -107,11 +107,12 @@ _NEEDS_ANSWER = (Mail, Recipient, DataStart, BodyEnd, Hello, StartTls, Login)
 
 _Lines = tuple[str, ...]
 
-_TLS_OK = reply(220, "2.0.0", "Ready to start TLS")
-_LOGIN_OK = reply(235, "2.7.0", "Authentication successful")
-_SENDER_OK = reply(250, "2.1.0", "Sender OK")
-_RECIPIENT_OK = reply(250, "2.1.5", "Recipient OK")
-_GO_ON = Reply(354, "", ("End data with <CR><LF>.<CR><LF>",))
+# The usual answers, rendered once.
+_TLS_OK = render(reply(220, "2.0.0", "Ready to start TLS"))
+_LOGIN_OK = render(reply(235, "2.7.0", "Authentication successful"))
+_SENDER_OK = render(reply(250, "2.1.0", "Sender OK"))
+_RECIPIENT_OK = render(reply(250, "2.1.5", "Recipient OK"))
+_GO_ON = render(reply(354, "", "End data with <CR><LF>.<CR><LF>"))
 _TOO_LARGE = reply(552, "5.3.4", "Message is too large")
 _INTERNAL_ERROR = reply(451, "4.3.0", "Internal error, please try again later")
 
@@ -254,25 +255,25 @@ class SmtpServer:
         self._send(Reply(250, "", (self._settings.hostname, *keywords)))
 
     def _accept_tls(self, _event: StartTls, lines: _Lines) -> None:
-        self._send(Reply(220, "2.0.0", lines) if lines else _TLS_OK)
+        self._out.append(self._render(Reply(220, "2.0.0", lines)) if lines else _TLS_OK)
         self._phase = _Phase.TLS
 
     def _accept_login(self, _event: Login, lines: _Lines) -> None:
-        self._send(Reply(235, "2.7.0", lines) if lines else _LOGIN_OK)
+        self._out.append(self._render(Reply(235, "2.7.0", lines)) if lines else _LOGIN_OK)
         self.authenticated = True
         self._fit_line_limit()
 
     def _accept_mail(self, event: Mail, lines: _Lines) -> None:
         self._transaction = _Transaction(event.envelope)
-        self._send(Reply(250, "2.1.0", lines) if lines else _SENDER_OK)
+        self._out.append(self._render(Reply(250, "2.1.0", lines)) if lines else _SENDER_OK)
 
     def _accept_recipient(self, event: Recipient, lines: _Lines) -> None:
         if self._transaction is not None:
             self._transaction.accepted.append(event.address)
-        self._send(Reply(250, "2.1.5", lines) if lines else _RECIPIENT_OK)
+        self._out.append(self._render(Reply(250, "2.1.5", lines)) if lines else _RECIPIENT_OK)
 
     def _accept_data(self, _event: DataStart, lines: _Lines) -> None:
-        self._send(Reply(354, "", lines) if lines else _GO_ON)
+        self._out.append(self._render(Reply(354, "", lines)) if lines else _GO_ON)
         self._body = _Body(DataDecoder(self._settings.bare_lines))
         self._phase = _Phase.DATA
 
@@ -540,8 +541,10 @@ class SmtpServer:
         return event
 
     def _send(self, answer: Reply) -> None:
-        utf8 = self._transaction is not None and self._transaction.envelope.smtputf8
-        self._out.append(render(answer, utf8=utf8))
+        self._out.append(self._render(answer))
+
+    def _render(self, answer: Reply) -> bytes:
+        return render(answer, utf8=self._transaction is not None and self._transaction.envelope.smtputf8)
 
     def _fit_line_limit(self) -> None:
         login_possible = self._offered() and not self.authenticated
