@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from functools import lru_cache
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -49,6 +50,7 @@ def parse_date(text: str) -> int | None:
     return None
 
 
+@lru_cache(maxsize=16)  # a busy server writes the same second into many messages
 def format_date(instant: int, zone: int = 0) -> str:
     """RFC 5322 3.3 date-time: `Mon, 23 Nov 2026 06:30:00 +0000`."""
     day, clock = _local(instant, zone)
