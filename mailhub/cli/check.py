@@ -29,8 +29,9 @@ def add_parser(commands: Any) -> None:
     action = commands.add_parser(
         "check",
         help="look over configuration, certificate, store and ports",
-        description="Looks over configuration, plugins, certificate, store and ports, and changes nothing. "
-        "Exit status 1 when something has to be mended. May be used while the server runs.",
+        description="Looks over configuration, plugins, certificate, store and ports, and mends nothing; a data folder "
+        "that is not there yet is made. Exit status 1 when something has to be mended. May be used while the server "
+        "runs.",
     )
     action.set_defaults(run=_check)
 

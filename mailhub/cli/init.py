@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import socket
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -222,4 +223,7 @@ def _tell(setup: Setup, password: str, made: bool) -> None:
     before = f"mailhub{option}"
     print(f"\nNext:\n  {before} check\n  twistd -n mailhub{option}")
     if os.geteuid() != 0:
-        print("Ports below 1024 may need root: sudo twistd -n --uid $(id -u) --gid $(id -g) mailhub ...")
+        # sudo has a path of its own, where a virtual environment is not.
+        twistd = Path(sys.executable).with_name("twistd")
+        start = f"sudo {twistd} -n --pidfile= --uid $(id -u) --gid $(id -g) mailhub --config {setup.file}"
+        print(f"Ports below 1024 may need root, who is left behind at once:\n  {start}")

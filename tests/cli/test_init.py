@@ -51,6 +51,18 @@ def test_init_tells_what_to_publish_and_what_comes_next(mailhub: Command) -> Non
     assert out.index("mailhub check") < out.index("twistd -n mailhub")
 
 
+def test_who_is_not_root_is_told_how_to_open_low_ports(
+    mailhub: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    last = mailhub("init", "you@example.org").out.splitlines()[-1]
+    words = last.split()
+    assert words[0] == "sudo"
+    # The whole path: root's own has no virtual environment on it.
+    assert Path(words[1]).is_file()
+    assert words[-2:] == ["--config", str(tmp_path / "mailhub.toml")]
+
+
 def test_every_key_of_the_written_file_is_explained_by_its_comments(mailhub: Command, tmp_path: Path) -> None:
     mailhub("init", "you@example.org")
     assert "# " in TEMPLATE
