@@ -7,7 +7,7 @@ and records are the pure values of `mailhub.message`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -16,7 +16,7 @@ import attrs
 from zope.interface import Attribute, Interface
 
 from mailhub.message.address import Address
-from mailhub.message.digest import Digest
+from mailhub.message.digest import DigestColumns, DigestName
 from mailhub.message.envelope import Envelope, Outcome
 from mailhub.message.flags import NO_FLAGS, Flags
 from mailhub.message.record import (
@@ -161,9 +161,16 @@ class IMailbox(Interface):
         """Index rows in UID order: of the given UIDs (ascending) that exist, or of all; only those with a higher
         mod-sequence than `since_modseq`. Raises NoSuchMailbox."""
 
-    async def digests(uids: Sequence[int]) -> Mapping[int, Digest]:
+    async def digests(uids: Sequence[int], wanted: Collection[DigestName]) -> DigestColumns:
         """What delivery worked out about the given messages (ENVELOPE, BODYSTRUCTURE, part offsets, usual header
-        fields); messages that are gone are left out. Ask for a few hundred at a time."""
+        fields): the wanted attributes of their `Digest`, each by UID. There may be more in the result than was asked
+        for; messages that are gone are in none of the wanted columns. Ask for a few hundred at a time.
+
+        A backend that has whole digests at hand makes the result with `mailhub.message.digest.columns`."""
+
+    async def bodies(uids: Sequence[int]) -> Mapping[int, bytes]:
+        """The very octets of many small messages at once. Those left out are gone, or large, or simply dearer to have
+        in this way than with open(). The caller bounds the octets in all by `Entry.size`."""
 
     async def open(uid: int) -> IBlobReader:
         """The very octets that arrived. Raises MessageGone."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypedDict, cast
 
 import attrs
 
@@ -20,7 +22,7 @@ USUAL_FIELDS = frozenset(
         b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc", b"subject", b"date", b"message-id", b"in-reply-to",
         b"references", b"content-type", b"content-transfer-encoding", b"mime-version", b"list-id", b"list-post",
         b"list-help", b"list-unsubscribe", b"list-unsubscribe-post", b"list-subscribe", b"list-owner", b"list-archive",
-        b"priority", b"x-priority", b"importance",
+        b"priority", b"x-priority", b"importance", b"newsgroups",
     }
 )  # fmt: skip
 
@@ -50,6 +52,36 @@ class Digest:
     sender: str
     message_id: str
     preview: str
+
+
+DigestName = Literal[
+    "size", "header_size", "envelope", "bodystructure", "parts", "fields", "sent", "subject", "sender", "message_id",
+    "preview",
+]  # fmt: skip
+
+
+class DigestColumns(TypedDict, total=False):
+    """Some attributes of the digests of several messages, each of them by UID."""
+
+    size: Mapping[int, int]
+    header_size: Mapping[int, int]
+    envelope: Mapping[int, bytes]
+    bodystructure: Mapping[int, bytes]
+    parts: Mapping[int, bytes]
+    fields: Mapping[int, bytes]
+    sent: Mapping[int, int]
+    subject: Mapping[int, str]
+    sender: Mapping[int, str]
+    message_id: Mapping[int, str]
+    preview: Mapping[int, str]
+
+
+def columns(digests: Mapping[int, Digest], wanted: Iterable[DigestName]) -> DigestColumns:
+    """The wanted attributes of whole digests."""
+    found: dict[str, dict[int, Any]] = {
+        name: {uid: getattr(each, name) for uid, each in digests.items()} for name in wanted
+    }
+    return cast(DigestColumns, found)
 
 
 def digest(octets: Octets) -> Digest:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from mailhub.errors import (
     InvalidMailboxName,
@@ -24,7 +24,7 @@ from mailhub.errors import (
     OverQuota,
 )
 from mailhub.interfaces import IMailAccount, IMailbox, IMailStore
-from mailhub.message.digest import digest
+from mailhub.message.digest import DigestName, columns, digest
 from mailhub.message.flags import DELETED, FLAGGED, NO_FLAGS, SEEN, Flags
 from mailhub.message.record import (
     Added,
@@ -38,6 +38,8 @@ from mailhub.message.record import (
     Quota,
 )
 from mailhub.store.exam import DATE, OTHER, SEEN_ONLY, USER, Exam, make_body, message, question, read_message, uids
+
+DIGEST_NAMES: Sequence[DigestName] = get_args(DigestName)
 
 
 class StoreExam(Exam):
@@ -240,7 +242,9 @@ class StoreExam(Exam):
             assert body.size == len(octets)
             uid = await inbox.append(body, NO_FLAGS, DATE)
             assert await read_message(inbox, uid) == octets
-            assert await inbox.digests([uid]) == {uid: digest(octets)}
+            found = await inbox.digests([uid], DIGEST_NAMES)
+            expected = columns({uid: digest(octets)}, DIGEST_NAMES)
+            assert {name: found[name] for name in DIGEST_NAMES} == expected
 
     @question
     async def test_a_body_can_be_read_before_it_is_committed(self) -> None:
@@ -322,10 +326,25 @@ class StoreExam(Exam):
         _, inbox = await self._inbox(NO_FLAGS, NO_FLAGS, NO_FLAGS)
         one, two, three = await uids(inbox)
         for _ in range(2):
-            assert await inbox.digests([one, three, 999]) == {one: digest(message(1)), three: digest(message(3))}
+            for name in DIGEST_NAMES:
+                expected = columns({one: digest(message(1)), three: digest(message(3))}, [name])
+                assert (await inbox.digests([one, three, 999], [name]))[name] == expected[name]
         await inbox.expunge([one], deleted_only=False)
-        assert await inbox.digests([one, two]) == {two: digest(message(2))}
-        assert await inbox.digests([]) == {}
+        found = await inbox.digests([one, two], ["fields", "header_size"])
+        expected = columns({two: digest(message(2))}, ["fields", "header_size"])
+        assert (found["fields"], found["header_size"]) == (expected["fields"], expected["header_size"])
+        assert not (await inbox.digests([], ["envelope"]))["envelope"]
+
+    @question
+    async def test_bodies_are_the_very_octets_of_small_messages(self) -> None:
+        account, inbox = await self._inbox(NO_FLAGS, NO_FLAGS, NO_FLAGS)
+        one, two, three = await uids(inbox)
+        large = await self._append(account, inbox, message(4, 200_000))
+        await inbox.expunge([two], deleted_only=False)
+        octets = {one: message(1), three: message(3), large: message(4, 200_000)}
+        found = await inbox.bodies([one, two, three, large, 999])
+        assert found == {uid: octets[uid] for uid in found}  # any of them may be left out
+        assert await inbox.bodies([]) == {}
 
     @question
     async def test_a_delivery_repeated_adds_nothing(self) -> None:
@@ -422,7 +441,9 @@ class StoreExam(Exam):
         assert (await sent.status()).unseen == 2
         await inbox.expunge(deleted_only=False)
         assert await read_message(sent, result.target[0]) == message(1)
-        assert await sent.digests(result.target[1:]) == {result.target[1]: digest(message(3))}
+        assert (await sent.digests(result.target[1:], ["fields"]))["fields"] == {
+            result.target[1]: digest(message(3)).fields
+        }
         assert (await account.quota()).messages == 3
 
     @question
@@ -547,7 +568,8 @@ class StoreExam(Exam):
         ):
             await self.refuses(NoSuchMailbox, call)
         await self.refuses(MessageGone, mailbox.open(uid))
-        assert await mailbox.digests([uid]) == {}
+        assert not (await mailbox.digests([uid], ["envelope"]))["envelope"]
+        assert await mailbox.bodies([uid]) == {}
         assert list(await mailbox.vanished(0)) == []
         assert await uids(await account.mailbox("a")) == []
         assert (await account.quota()).used == 0

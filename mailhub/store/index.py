@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, get_args
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from mailhub.message.digest import Digest
+from mailhub.message.digest import DigestName
 from mailhub.message.record import Added, Change, Entry, Expunged, FlagsChanged, MailboxGone
 
 FEW = 64  # changes that are put in place one by one; more rebuild the list once
-DIGEST_OVERHEAD = 1200  # bytes of Python objects around a digest's octets, roughly
+VALUE_OVERHEAD = 150  # bytes of Python objects around a value's octets, roughly
 
 
 class MailboxIndex:
@@ -175,12 +176,20 @@ class Indexes:
         return {mailbox: index.modseq for mailbox, index in self._ready.items()}
 
 
+Columns = Mapping[str, Mapping[int, Any]]
+_NAMES: tuple[DigestName, ...] = get_args(DigestName)
+
+
 class DigestCache:
-    """Digests of messages lately asked for, up to `limit` bytes. Mailbox and UID are never used twice."""
+    """What was lately asked for of digests, up to `limit` bytes. Mailbox and UID are never used twice.
+
+    Attribute by attribute, since clients ask for the same few again and again: a column has one attribute of the
+    messages of one mailbox. The column used longest ago goes first, and as a whole.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._digests: OrderedDict[tuple[int, int], Digest] = OrderedDict()
+        self._columns: OrderedDict[tuple[int, str], dict[int, Any]] = OrderedDict()
         self._removals = 0
         self.bytes = 0
 
@@ -190,43 +199,50 @@ class DigestCache:
         gone."""
         return self._removals
 
-    def get(self, mailbox: int, uids: Sequence[int]) -> tuple[dict[int, Digest], list[int]]:
-        """What is here, and the UIDs that have to be fetched."""
-        found: dict[int, Digest] = {}
-        missing: list[int] = []
-        for uid in uids:
-            if digest := self._digests.get((mailbox, uid)):
-                self._digests.move_to_end((mailbox, uid))
-                found[uid] = digest
-            else:
-                missing.append(uid)
-        return found, missing
+    def get(
+        self, mailbox: int, uids: Sequence[int], wanted: Collection[DigestName]
+    ) -> tuple[dict[str, dict[int, Any]], list[int]]:
+        """What is here, and the UIDs of which something has to be fetched."""
+        kept = [(name, self._columns.get((mailbox, name), {})) for name in wanted]
+        for name, column in kept:
+            if column:
+                self._columns.move_to_end((mailbox, name))
+        found: dict[str, dict[int, Any]] = {
+            name: dict(zip(uids, map(column.get, uids), strict=True)) for name, column in kept
+        }
+        # No value is None; to look for it in all of them is much cheaper than to look at each.
+        gaps = {uid for column in found.values() if None in column.values() for uid in column if column[uid] is None}
+        if gaps:
+            found = {name: {uid: column[uid] for uid in column if uid not in gaps} for name, column in found.items()}
+        return found, [uid for uid in uids if uid in gaps] if gaps else []
 
-    def put(self, mailbox: int, digests: Mapping[int, Digest]) -> None:
-        """Keep them; the least recently used ones go."""
-        for uid, digest in digests.items():
-            if (mailbox, uid) not in self._digests:
-                self._digests[mailbox, uid] = digest
-                self.bytes += weight(digest)
+    def put(self, mailbox: int, columns: Columns) -> None:
+        """Keep them; what was used longest ago goes."""
+        for name, column in columns.items():
+            kept = self._columns.setdefault((mailbox, name), {})
+            self._columns.move_to_end((mailbox, name))
+            if not kept.keys().isdisjoint(column):
+                column = {uid: value for uid, value in column.items() if uid not in kept}
+            kept.update(column)
+            self.bytes += weight(column.values())
         while self.bytes > self._limit:
-            _, digest = self._digests.popitem(last=False)
-            self.bytes -= weight(digest)
+            _, oldest = self._columns.popitem(last=False)
+            self.bytes -= weight(oldest.values())
 
     def apply(self, mailbox: int, change: Change) -> None:
         """Forget messages that are gone."""
-        if isinstance(change, Expunged):
-            self._removals += 1
-            gone = [(mailbox, uid) for uid in change.uids] if self._digests else []
-        elif isinstance(change, MailboxGone):
-            self._removals += 1
-            gone = [key for key in self._digests if key[0] == mailbox]
-        else:
+        if not isinstance(change, Expunged | MailboxGone):
             return
-        for key in gone:
-            if digest := self._digests.pop(key, None):
-                self.bytes -= weight(digest)
+        self._removals += 1
+        for name in _NAMES:
+            if column := self._columns.get((mailbox, name)):
+                gone = column.keys() & change.uids if isinstance(change, Expunged) else set(column)
+                self.bytes -= weight([column.pop(uid) for uid in gone])
+            if not column:
+                self._columns.pop((mailbox, name), None)
 
 
-def weight(digest: Digest) -> int:
-    """Bytes of memory, roughly."""
-    return DIGEST_OVERHEAD + len(digest.envelope) + len(digest.bodystructure) + len(digest.parts) + len(digest.fields)
+def weight(values: Collection[Any]) -> int:
+    """Bytes of memory, roughly. The values of a column are all numbers or all octets or text."""
+    sized = isinstance(next(iter(values), 0), bytes | str)
+    return VALUE_OVERHEAD * len(values) + (sum(map(len, values)) if sized else 0)

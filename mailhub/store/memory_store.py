@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import attrs
 from zope.interface import implementer
@@ -28,7 +28,7 @@ from mailhub.interfaces import (
     IMailbox,
     IMailStore,
 )
-from mailhub.message.digest import Digest, digest
+from mailhub.message.digest import DigestColumns, DigestName, columns, digest
 from mailhub.message.flags import DELETED, SEEN, Flags
 from mailhub.message.record import (
     Added,
@@ -237,9 +237,14 @@ class MemoryMailbox:
         self._there()
         return [message.entry for message in self._chosen(uids) if message.entry.modseq > since_modseq]
 
-    async def digests(self, uids: Sequence[int]) -> Mapping[int, Digest]:
+    async def digests(self, uids: Sequence[int], wanted: Collection[DigestName]) -> DigestColumns:
         """Of the messages that exist."""
-        return {message.entry.uid: message.body.digest for message in self._existing(uids)}
+        return columns({message.entry.uid: message.body.digest for message in self._existing(uids)}, wanted)
+
+    async def bodies(self, uids: Sequence[int]) -> Mapping[int, bytes]:
+        """Of the messages that exist and would not be files elsewhere."""
+        limit = self._house.settings.inline_body_octets
+        return {m.entry.uid: m.body.octets for m in self._existing(uids) if m.body.size <= limit}
 
     def _existing(self, uids: Sequence[int]) -> list[Message]:
         return self._chosen(uids) if self._box.exists else []

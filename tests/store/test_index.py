@@ -2,14 +2,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from mailhub.errors import NoSuchMailbox
-from mailhub.message.digest import Digest, digest
 from mailhub.message.flags import NO_FLAGS, SEEN
 from mailhub.message.record import Added, Change, Entry, Expunged, FlagsChanged, MailboxGone
 from mailhub.store.index import FEW, DigestCache, Indexes, MailboxIndex, weight
@@ -189,31 +186,44 @@ def test_the_index_of_an_empty_mailbox_is_an_index() -> None:
     assert len(index) == 1
 
 
-@pytest.fixture
-def sample() -> Digest:
-    return digest(b"Subject: x\r\n\r\n")
+LONG = b"x" * 10_000
 
 
-def test_digests_go_by_last_use_when_their_bytes_are_too_many(sample: Digest) -> None:
-    cache = DigestCache(3 * weight(sample))
-    cache.put(1, {1: sample, 2: sample, 3: sample})
-    cache.get(1, [1])
-    cache.put(1, {4: sample})
-    assert cache.get(1, [1, 2, 3, 4]) == ({1: sample, 3: sample, 4: sample}, [2])
-    cache.put(2, {1: attrs.evolve(sample, fields=bytes(10 * weight(sample)))})
-    assert (cache.bytes, cache.get(2, [1])) == (0, ({}, [1]))
+def test_columns_go_by_last_use_when_their_bytes_are_too_many() -> None:
+    cache = DigestCache(3 * weight([LONG]))
+    cache.put(1, {"envelope": {1: LONG}})
+    cache.put(2, {"envelope": {1: LONG}})
+    cache.put(1, {"fields": {1: LONG}})
+    cache.get(1, [1], ["envelope"])
+    cache.put(2, {"fields": {1: LONG}})
+    assert cache.get(2, [1], ["envelope"]) == ({"envelope": {}}, [1])
+    assert cache.get(1, [1], ["envelope"]) == ({"envelope": {1: LONG}}, [])
+    cache.put(3, {"parts": {1: 5 * LONG}})
+    assert (cache.bytes, cache.get(3, [1], ["parts"])) == (0, ({"parts": {}}, [1]))
 
 
-def test_digests_of_messages_that_are_gone_are_forgotten(sample: Digest) -> None:
-    cache = DigestCache(100 * weight(sample))
-    cache.put(1, {1: sample, 2: sample})
-    cache.put(2, {1: sample})
+def test_a_message_is_there_with_all_that_is_wanted() -> None:
+    cache = DigestCache(10**6)
+    cache.put(1, {"envelope": {1: b"a", 2: b"b"}, "sent": {1: 5, 2: 6}})
+    cache.put(1, {"envelope": {2: b"b", 3: b"c"}})
+    assert cache.bytes == weight([b"a", b"b", b"c"]) + weight([5, 6])
+    assert cache.get(1, [1, 3], ["envelope"]) == ({"envelope": {1: b"a", 3: b"c"}}, [])
+    assert cache.get(1, [1, 2, 3, 4], ["sent", "envelope"]) == (
+        {"sent": {1: 5, 2: 6}, "envelope": {1: b"a", 2: b"b"}},
+        [3, 4],
+    )
+
+
+def test_digests_of_messages_that_are_gone_are_forgotten() -> None:
+    cache = DigestCache(10**6)
+    cache.put(1, {"envelope": {1: b"a", 2: b"b"}, "fields": {1: b"f"}})
+    cache.put(2, {"envelope": {1: b"c"}})
     removals = cache.removals
     cache.apply(1, FlagsChanged((entry(1, 2),)))
     assert cache.removals == removals
-    cache.apply(1, Expunged((1,), 2))
-    assert cache.get(1, [1, 2]) == ({2: sample}, [1])
+    cache.apply(1, Expunged((1, 9), 2))
+    assert cache.get(1, [1, 2], ["envelope"]) == ({"envelope": {2: b"b"}}, [1])
     cache.apply(1, MailboxGone())
-    assert cache.get(1, [2]) == ({}, [2])
-    assert cache.bytes == weight(sample)
+    assert cache.get(1, [2], ["envelope"]) == ({"envelope": {}}, [2])
+    assert cache.bytes == weight([b"c"])
     assert cache.removals == removals + 2

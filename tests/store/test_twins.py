@@ -24,6 +24,7 @@ from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope, Outcome
 from mailhub.message.flags import DELETED, FLAGGED, SEEN
 from mailhub.message.record import Change, FlagChange
+from mailhub.store.contract import DIGEST_NAMES
 from mailhub.store.exam import Exam, make_body, message, read_message
 from mailhub.store.memory import MemoryDatabase
 from mailhub.store.sqlite import content
@@ -85,8 +86,9 @@ class Side:
         entries = list(await mailbox.entries())
         uids = [entry.uid for entry in entries]
         octets = [await read_message(mailbox, uid) for uid in uids]
-        digests = await mailbox.digests([*uids, 999])
-        return [await mailbox.status(), entries, octets, digests, list(await mailbox.vanished(2))]
+        digests = await mailbox.digests([*uids, 999], DIGEST_NAMES)
+        bodies = await mailbox.bodies(uids)
+        return [await mailbox.status(), entries, octets, digests, bodies, list(await mailbox.vanished(2))]
 
 
 Action = Callable[[Side], Coroutine[Any, Any, object]]

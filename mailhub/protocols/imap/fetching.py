@@ -1,12 +1,13 @@
-"""FETCH and UID FETCH: rows in slices, digests a slice at a time, octets a message at a time (RFC 3501 6.4.5)."""
+"""FETCH and UID FETCH: rows in slices, digests a slice at a time, small messages some at a time, large ones one by one
+(RFC 3501 6.4.5)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from mailhub.errors import MailError, MessageGone, StoreUnavailable
 from mailhub.interfaces import IBlobReader
-from mailhub.message.digest import Digest
+from mailhub.message.digest import DigestColumns, DigestName
 from mailhub.message.flags import SEEN
 from mailhub.message.record import FlagChange
 from mailhub.net.link import Disconnected
@@ -14,12 +15,13 @@ from mailhub.protocols.imap.context import Context, Handlers, log, positions_or_
 from mailhub.protocols.imap.messages import GONE
 from mailhub.protocols.imap.selected import Selected
 from mailhub.wire.imap import commands, responses
-from mailhub.wire.imap.fetch import Answer, Piece, Plan, Span
+from mailhub.wire.imap.fetch import Piece, Plan, Span
 from mailhub.wire.imap.view import Row, batches, portions
 
 ROWS = 500  # messages whose responses are written at a time
-BODIES = 50  # messages whose \Seen is set in one transaction, before their octets are sent
+BODIES = 50  # messages whose \\Seen is set in one transaction, before their octets are sent
 INLINE = 65536  # octets of one response that are read before it is written; more are sent as they are read
+TOGETHER = 1 << 18  # octets of small messages that are read at a time
 
 _SET_SEEN = FlagChange("add", frozenset({SEEN}))
 
@@ -40,7 +42,7 @@ async def fetch(context: Context, command: commands.Fetch) -> None:
         seen_now = await _set_seen(context, selected, positions) if sets_seen else set()
         rows = selected.view.rows(positions)
         missing = missing or len(rows) < len(positions)
-        for portion in portions(rows, _octets) if plan.needs_digest else [rows]:
+        for portion in portions(rows, _octets) if plan.wanted else [rows]:
             missing = await _send_rows(context, selected, plan, portion, seen_now) or missing
     await context.tell(expunge=command.uid)
     if missing and not command.uid:
@@ -55,19 +57,25 @@ def _octets(row: Row) -> int:
 
 async def _send_rows(context: Context, selected: Selected, plan: Plan, rows: Sequence[Row], seen_now: set[int]) -> bool:
     """Send the responses for some messages; true when one of them has gone meanwhile."""
-    digests: Mapping[int, Digest] = {}
+    columns: DigestColumns = {}
     missing = False
-    if plan.needs_digest:
-        digests = await selected.mailbox.digests([row[1].uid for row in rows])
-        missing = len(digests) < len(rows)
-        if missing:
-            rows = [row for row in rows if row[1].uid in digests]
+    if plan.wanted:
+        columns = await selected.mailbox.digests([row[1].uid for row in rows], plan.wanted)
+        there = _in_all(columns, plan.wanted)
+        if missing := any(row[1].uid not in there for row in rows):
+            rows = [row for row in rows if row[1].uid in there]
     if plan.sections or seen_now:
-        return await _send_answers(context, selected, plan, rows, digests, seen_now) or missing
+        return await _send_answers(context, selected, plan, rows, columns, seen_now) or missing
     if plan.tells_flags:
         selected.view.told(row[1].uid for row in rows)
-    await context.link.send(plan.lines(rows, digests))
+    await context.link.send(plan.lines(rows, columns))
     return missing
+
+
+def _in_all(columns: DigestColumns, wanted: Collection[DigestName]) -> Collection[int]:
+    """The UIDs whose messages are there."""
+    first, *others = (columns[name].keys() for name in wanted)
+    return first if all(len(other) == len(first) for other in others) else set(first).intersection(*others)
 
 
 async def _set_seen(context: Context, selected: Selected, positions: list[int]) -> set[int]:
@@ -93,29 +101,49 @@ async def _send_answers(
     selected: Selected,
     plan: Plan,
     rows: Sequence[Row],
-    digests: Mapping[int, Digest],
+    columns: DigestColumns,
     seen_now: set[int],
 ) -> bool:
-    """Send responses one by one; true when a message has gone meanwhile."""
+    """Send responses that have octets of the messages in them; true when a message has gone meanwhile."""
     missing = False
-    for row in rows:
-        uid = row[1].uid
-        answer = plan.answer(row, digests.get(uid), seen_now=uid in seen_now)
-        if plan.tells_flags or uid in seen_now:
-            selected.view.told([uid])
-        if not answer.reads:
-            context.link.write(answer.octets())
-            continue
-        try:
-            await _send_answer(context, selected, uid, answer)
-        except MessageGone:
-            missing = True
+    for some in portions(rows, _octets, TOGETHER) if plan.sections else [rows]:
+        bodies = await _bodies(selected, plan, some)
+        for row in some:
+            uid = row[1].uid
+            if plan.tells_flags or uid in seen_now:
+                selected.view.told([uid])
+            try:
+                await _send_answer(context, selected, plan, row, columns, bodies.get(uid), seen_now=uid in seen_now)
+            except MessageGone:
+                missing = True
     await context.link.send()
     return missing
 
 
-async def _send_answer(context: Context, selected: Selected, uid: int, answer: Answer) -> None:
-    reader = await selected.mailbox.open(uid)
+async def _bodies(selected: Selected, plan: Plan, rows: Sequence[Row]) -> Mapping[int, bytes]:
+    """The octets of the small messages among these."""
+    uids = [row[1].uid for row in rows if row[1].size * len(plan.sections) <= INLINE]
+    return await selected.mailbox.bodies(uids) if plan.sections and len(uids) > 1 else {}
+
+
+async def _send_answer(
+    context: Context,
+    selected: Selected,
+    plan: Plan,
+    row: Row,
+    columns: DigestColumns,
+    octets: bytes | None,
+    *,
+    seen_now: bool,
+) -> None:
+    if octets is not None and len(octets) == row[1].size:
+        await context.link.send(plan.whole(row, columns, octets, seen_now=seen_now))
+        return
+    answer = plan.answer(row, columns, seen_now=seen_now)
+    if not answer.reads:
+        await context.link.send(answer.octets())
+        return
+    reader = await selected.mailbox.open(row[1].uid)
     try:
         headers = {span: await _read(reader, span) for span in answer.needed}
         await _send_pieces(context, reader, answer.pieces(headers))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from mailhub.errors import MessageGone
 from mailhub.interfaces import IBlobReader
-from mailhub.message.digest import Digest
 from mailhub.message.header import HEADER_LIMIT
 from mailhub.protocols.imap.context import Context, Handlers
 from mailhub.protocols.imap.selected import Selected
 from mailhub.wire.imap import commands, responses
-from mailhub.wire.imap.search import Candidate, Finder, Query, Source, Stretch, StretchDecoder, stretches
+from mailhub.wire.imap.search import Candidate, Finder, Query, Source, Stretch, decoder, stretches
 from mailhub.wire.imap.view import portions
 
 TESTS = 4000  # tests of rows between two turns of the reactor
@@ -43,31 +42,34 @@ async def _matching(context: Context, selected: Selected, query: Query, candidat
     answers = {candidate: query.check(candidate) for candidate in candidates}
     unknown = [candidate for candidate, answer in answers.items() if answer is None]
     for portion in portions(unknown, lambda candidate: candidate.entry.size):
-        digests = await selected.mailbox.digests([candidate.entry.uid for candidate in portion])
+        columns = await selected.mailbox.digests([candidate.entry.uid for candidate in portion], query.wanted)
         for candidate in portion:
-            digest = digests.get(candidate.entry.uid)
-            answers[candidate] = digest is not None and await _check(context, selected, query, candidate, digest)
+            answers[candidate] = candidate.has_digest(columns) and await _check(context, selected, query, candidate)
     return [candidate for candidate, answer in answers.items() if answer]
 
 
-async def _check(context: Context, selected: Selected, query: Query, candidate: Candidate, digest: Digest) -> bool:
-    candidate.digest = digest
+async def _check(context: Context, selected: Selected, query: Query, candidate: Candidate) -> bool:
+    await _survey(context, query, candidate)
     answer = query.check(candidate)
-    return await _read_and_check(context, selected, query, candidate, digest) if answer is None else answer
+    return await _read_and_check(context, selected, query, candidate) if answer is None else answer
 
 
-async def _read_and_check(
-    context: Context, selected: Selected, query: Query, candidate: Candidate, digest: Digest
-) -> bool:
+async def _survey(context: Context, query: Query, candidate: Candidate) -> None:
+    for _ in candidate.survey(query.sought):
+        await context.breathe()
+
+
+async def _read_and_check(context: Context, selected: Selected, query: Query, candidate: Candidate) -> bool:
     try:
         reader = await selected.mailbox.open(candidate.entry.uid)
     except MessageGone:
         return False
     try:
-        candidate.has_header(await reader.read(0, min(digest.header_size, HEADER_LIMIT)))
+        candidate.has_header(await reader.read(0, min(candidate.header_size, HEADER_LIMIT)))
+        await _survey(context, query, candidate)
         answer = query.check(candidate)
         if answer is None and query.source is Source.BODY:
-            candidate.found = await _find(context, query, reader, digest)
+            candidate.found = await _find(context, query, reader, candidate.parts)
             answer = query.check(candidate)
     except MessageGone:
         return False
@@ -77,27 +79,32 @@ async def _read_and_check(
     return bool(answer)
 
 
-async def _find(context: Context, query: Query, reader: IBlobReader, digest: Digest) -> set[str]:
+async def _find(context: Context, query: Query, reader: IBlobReader, parts: bytes) -> set[str]:
     """Which of the texts stand in the body."""
     finder = Finder(query.texts)
-    for stretch in stretches(digest):
-        await _feed(context, finder, reader, stretch)
+    for stretch in stretches(parts):
+        await _search(context, finder, reader, stretch)
         if finder.done:
             break
     return finder.found
 
 
-async def _feed(context: Context, finder: Finder, reader: IBlobReader, stretch: Stretch) -> None:
-    decoder = StretchDecoder(stretch)
+async def _search(context: Context, finder: Finder, reader: IBlobReader, stretch: Stretch) -> None:
+    decode = decoder(stretch)
     for start in range(stretch.start, stretch.end, BLOCK):
         length = min(BLOCK, stretch.end - start)
-        block = await reader.read(start, length)
-        finder.feed(decoder.feed(block, final=start + length == stretch.end))
+        await _feed(context, finder, decode.feed(await reader.read(start, length)))
         if finder.done:
             return
         if length == BLOCK:
             await context.breathe()
+    await _feed(context, finder, decode.finish())
     finder.end()
+
+
+async def _feed(context: Context, finder: Finder, text: str) -> None:
+    for _ in finder.feed(text):
+        await context.breathe()
 
 
 HANDLERS: Handlers = {commands.Search: search}

@@ -24,7 +24,7 @@ from mailhub.store.index import MailboxIndex
 from mailhub.store.octets import OctetsReader
 from mailhub.store.sqlite import content as contents
 from mailhub.store.sqlite.blobs import Blobs, open_blob
-from mailhub.store.sqlite.content import release
+from mailhub.store.sqlite.content import among, release
 from mailhub.store.sqlite.writer import Transaction
 from mailhub.wire.imap.sets import MAXIMUM as LAST_UID
 
@@ -130,13 +130,6 @@ def append(
 # --- flags -----------------------------------------------------------------------------------------------------------
 
 
-def _among(uids: Sequence[int]) -> tuple[str, tuple[object, ...]]:
-    """The condition for ascending UIDs. A run of them is a range, which costs a third."""
-    if uids and uids[-1] - uids[0] == len(uids) - 1:
-        return "uid BETWEEN ? AND ?", (uids[0], uids[-1])
-    return "uid IN (SELECT value FROM json_each(?))", (contents.numbers(uids),)
-
-
 def change_flags(
     transaction: Transaction, mailbox: int, uids: Sequence[int], change: FlagChange, unchanged_since: int | None
 ) -> FlagResult:
@@ -147,7 +140,7 @@ def change_flags(
     changed: list[Entry] = []
     unseen = 0
     after: dict[str, tuple[Flags, int] | None] = {}  # by the flags before; few in number
-    condition, parameters = _among(uids)
+    condition, parameters = among(uids)
     for uid, text, old_modseq, size, date in transaction.execute(
         f"SELECT uid, flags, modseq, size, internal_date FROM message WHERE mailbox = ? AND {condition} ORDER BY uid",
         (mailbox, *parameters),
@@ -174,7 +167,7 @@ def _write_flags(transaction: Transaction, mailbox: int, changed: Sequence[Entry
     for entry in changed:
         uids.setdefault(entry.flags, []).append(entry.uid)
     for flags, group in uids.items():
-        condition, parameters = _among(group)
+        condition, parameters = among(group)
         transaction.execute(
             f"UPDATE message SET flags = ?, modseq = ? WHERE mailbox = ? AND {condition}",
             (encode(flags), modseq, mailbox, *parameters),
@@ -201,7 +194,7 @@ class Message(NamedTuple):
 
 
 def _messages(transaction: Transaction, mailbox: int, uids: Sequence[int] | None, also: str = "") -> list[Message]:
-    condition, parameters = ("1", ()) if uids is None else _among(uids)
+    condition, parameters = ("1", ()) if uids is None else among(uids)
     cursor = transaction.execute(
         f"SELECT uid, content, flags, size, internal_date FROM message WHERE mailbox = ? AND {condition}{also}"
         " ORDER BY uid",
@@ -236,7 +229,7 @@ def _copy_rows(transaction: Transaction, mailbox: int, messages: Sequence[Messag
         return CopyResult(row.uid_validity, (), ())
     _allot(row, len(messages))
     first, modseq = row.uid_next, row.modseq + 1
-    condition, parameters = _among([message.uid for message in messages])
+    condition, parameters = among([message.uid for message in messages])
     transaction.execute(
         "INSERT INTO message (mailbox, uid, content, flags, modseq, size, internal_date)"
         " SELECT ?, ? + row_number() OVER (ORDER BY uid) - 1, content, flags, ?, size, internal_date"
@@ -272,7 +265,7 @@ def _remove_rows(transaction: Transaction, row: Row, messages: Sequence[Message]
         return
     modseq = row.modseq + 1
     uids = [message.uid for message in messages]
-    condition, parameters = _among(uids)
+    condition, parameters = among(uids)
     transaction.execute(f"DELETE FROM message WHERE mailbox = ? AND {condition}", (row.mailbox, *parameters))
     transaction.connection.executemany(
         "INSERT INTO vanished (mailbox, modseq, first, last) VALUES (?, ?, ?, ?)",

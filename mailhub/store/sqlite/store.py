@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import cast
 
 from zope.interface import implementer
 
@@ -17,7 +18,7 @@ from mailhub.interfaces import (
     IMailbox,
     IMailStore,
 )
-from mailhub.message.digest import Digest
+from mailhub.message.digest import DigestColumns, DigestName
 from mailhub.message.flags import Flags
 from mailhub.message.record import (
     Change,
@@ -65,17 +66,24 @@ class Mailbox:
         index = await self._engine.indexes.get(self.number)
         return index.select(uids, since_modseq)
 
-    async def digests(self, uids: Sequence[int]) -> Mapping[int, Digest]:
+    async def digests(self, uids: Sequence[int], wanted: Collection[DigestName]) -> DigestColumns:
         """From the cache, and the others with one query."""
         cache = self._engine.digests
-        found, missing = cache.get(self.number, uids)
+        found, missing = cache.get(self.number, uids, wanted)
         if missing:
             removals = cache.removals
-            fetched = await self._engine.read(lambda connection: content.digests(connection, self.number, missing))
+            fetched = await self._engine.read(
+                lambda connection: content.digests(connection, self.number, missing, wanted)
+            )
             if cache.removals == removals:
                 cache.put(self.number, fetched)
-            found.update(fetched)
-        return found
+            for name, column in found.items():
+                column.update(fetched[name])
+        return cast(DigestColumns, found)
+
+    async def bodies(self, uids: Sequence[int]) -> Mapping[int, bytes]:
+        """Those that stand in rows, with one query."""
+        return await self._engine.read(lambda connection: content.bodies(connection, self.number, uids))
 
     async def open(self, uid: int) -> IBlobReader:
         """The very octets that arrived."""

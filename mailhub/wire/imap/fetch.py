@@ -13,7 +13,7 @@ from functools import lru_cache
 import attrs
 
 from mailhub.message import dates, header, mime
-from mailhub.message.digest import USUAL_FIELDS, Digest
+from mailhub.message.digest import USUAL_FIELDS, DigestColumns, DigestName
 from mailhub.message.record import Entry
 from mailhub.message.section import locate
 from mailhub.message.structure import without_extensions
@@ -33,6 +33,10 @@ class Span:
         offset = min(offset, self.length)
         return Span(self.start + offset, min(count, self.length - offset))
 
+    def of(self, octets: bytes) -> bytes:
+        """Where the octets of the whole message are here."""
+        return octets[self.start : self.start + self.length]
+
 
 Piece = bytes | Span
 Headers = Mapping[Span, bytes]
@@ -41,7 +45,7 @@ _DAY = 86400  # seconds
 _UID_FLAGS = {FetchAttribute.UID, FetchAttribute.FLAGS}
 
 
-Word = Callable[[Row, Digest | None], bytes]
+Word = Callable[[Row, DigestColumns], bytes]
 
 
 @lru_cache(maxsize=1024)
@@ -49,30 +53,26 @@ def _day(days: int) -> bytes:
     return dates.format_imap(days * _DAY)[:11].encode()
 
 
-def _internal_date(row: Row, digest: Digest | None) -> bytes:
+def _internal_date(row: Row, columns: DigestColumns) -> bytes:
     days, seconds = divmod(row[1].internal_date, _DAY)
     minutes, second = divmod(seconds, 60)
     return b'INTERNALDATE "%b %02d:%02d:%02d +0000"' % (_day(days), *divmod(minutes, 60), second)
 
 
-def _from_digest(render: Callable[[Digest], bytes]) -> Word:
-    def word(row: Row, digest: Digest | None) -> bytes:
-        assert digest is not None
-        return render(digest)
-
-    return word
-
-
 _WORDS: dict[FetchAttribute, Word] = {
-    FetchAttribute.FLAGS: lambda row, digest: b"FLAGS " + row[2],
-    FetchAttribute.UID: lambda row, digest: b"UID %d" % row[1].uid,
+    FetchAttribute.FLAGS: lambda row, columns: b"FLAGS " + row[2],
+    FetchAttribute.UID: lambda row, columns: b"UID %d" % row[1].uid,
     FetchAttribute.INTERNALDATE: _internal_date,
-    FetchAttribute.RFC822_SIZE: lambda row, digest: b"RFC822.SIZE %d" % row[1].size,
-    FetchAttribute.ENVELOPE: _from_digest(lambda digest: b"ENVELOPE " + digest.envelope),
-    FetchAttribute.BODYSTRUCTURE: _from_digest(lambda digest: b"BODYSTRUCTURE " + digest.bodystructure),
-    FetchAttribute.BODY: _from_digest(lambda digest: b"BODY " + without_extensions(digest.bodystructure)),
+    FetchAttribute.RFC822_SIZE: lambda row, columns: b"RFC822.SIZE %d" % row[1].size,
+    FetchAttribute.ENVELOPE: lambda row, columns: b"ENVELOPE " + columns["envelope"][row[1][0]],
+    FetchAttribute.BODYSTRUCTURE: lambda row, columns: b"BODYSTRUCTURE " + columns["bodystructure"][row[1][0]],
+    FetchAttribute.BODY: lambda row, columns: b"BODY " + without_extensions(columns["bodystructure"][row[1][0]]),
 }
-_DIGEST_ATTRIBUTES = {FetchAttribute.ENVELOPE, FetchAttribute.BODYSTRUCTURE, FetchAttribute.BODY}
+_COLUMNS: dict[FetchAttribute, DigestName] = {
+    FetchAttribute.ENVELOPE: "envelope",
+    FetchAttribute.BODYSTRUCTURE: "bodystructure",
+    FetchAttribute.BODY: "bodystructure",
+}
 
 
 def _usual_fields(section: Section) -> Word:
@@ -80,51 +80,68 @@ def _usual_fields(section: Section) -> Word:
     names = b"|".join(re.escape(name) for name in sorted(section.fields))
     pattern = re.compile(rb"^(?:%b)[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+\n?" % names, re.IGNORECASE | re.MULTILINE)
 
-    def word(row: Row, digest: Digest | None) -> bytes:
-        assert digest is not None
-        chosen = b"".join(pattern.findall(digest.fields)) + b"\r\n"
+    def word(row: Row, columns: DigestColumns) -> bytes:
+        chosen = b"".join(pattern.findall(columns["fields"][row[1][0]])) + b"\r\n"
         return section.label + b" " + _string(_part(chosen, section.partial))
 
     return word
 
 
+def _column(section: Section) -> DigestName | None:
+    """What it takes of the digest to find a section."""
+    if _in_digest(section):
+        return "fields"
+    if section.path:
+        return "parts"
+    return "header_size" if section.text else None
+
+
 class Plan:
     """What one FETCH asks for, and what it takes to answer.
 
-    `words` of a response need no octets of the message, `sections` do.
+    `words` of a response need no octets of the message, `sections` do. `wanted` are the columns of digests.
     """
 
     def __init__(self, items: Sequence[FetchItem]) -> None:
         attributes = [item for item in items if isinstance(item, FetchAttribute)]
+        attributes.sort(key=lambda attribute: attribute is not FetchAttribute.UID)
         sections = [item for item in items if isinstance(item, Section)]
         usual = [section for section in sections if _in_digest(section)]
         self.sections = [section for section in sections if section not in usual]
-        self.needs_digest = bool(_DIGEST_ATTRIBUTES.intersection(attributes)) or any(
-            section.path or section.text for section in sections
-        )
+        names = [_COLUMNS.get(attribute) for attribute in attributes] + [_column(section) for section in sections]
+        self.wanted = frozenset(name for name in names if name is not None)
         self.sets_seen = any(not section.peek for section in sections)
         self.tells_flags = FetchAttribute.FLAGS in attributes
         self._attributes = set(attributes)
         self._words = [_WORDS[attribute] for attribute in attributes] + [_usual_fields(section) for section in usual]
 
-    def lines(self, rows: Iterable[Row], digests: Mapping[int, Digest]) -> bytes:
+    def lines(self, rows: Iterable[Row], columns: DigestColumns) -> bytes:
         """The complete responses for several messages; for plans without `sections`."""
         if self._attributes == _UID_FLAGS and len(self._words) == 2:
             return b"".join([b"* %d FETCH (UID %d FLAGS %b)\r\n" % (n, entry[0], flags) for n, entry, flags in rows])
         if len(self._words) == 1:
             (word,) = self._words
-            return b"".join([b"* %d FETCH (%b)\r\n" % (row[0], word(row, digests.get(row[1].uid))) for row in rows])
-        return b"".join([self._line(row, digests.get(row[1].uid)) for row in rows])
+            return b"".join([b"* %d FETCH (%b)\r\n" % (row[0], word(row, columns)) for row in rows])
+        words = self._words
+        return b"".join(
+            [b"* %d FETCH (%b)\r\n" % (row[0], b" ".join([word(row, columns) for word in words])) for row in rows]
+        )
 
-    def _line(self, row: Row, digest: Digest | None) -> bytes:
-        return b"* %d FETCH (%b)\r\n" % (row[0], b" ".join([word(row, digest) for word in self._words]))
+    def whole(self, row: Row, columns: DigestColumns, octets: bytes, *, seen_now: bool = False) -> bytes:
+        """The complete response for one small message whose `octets` are all here, of any plan."""
+        values = [section.label + b" " + _Value(section, row[1], columns).literal(octets) for section in self.sections]
+        return b"* %d FETCH (%b)\r\n" % (row[0], b" ".join([*self._render(row, columns, seen_now), *values]))
 
-    def answer(self, row: Row, digest: Digest | None, *, seen_now: bool = False) -> Answer:
+    def answer(self, row: Row, columns: DigestColumns, *, seen_now: bool = False) -> Answer:
         """The response for one message, of any plan. `seen_now`: \\Seen was just set, so tell the flags."""
-        words = [word(row, digest) for word in self._words]
+        words = self._render(row, columns, seen_now)
+        return Answer(row, words, [_Value(section, row[1], columns) for section in self.sections])
+
+    def _render(self, row: Row, columns: DigestColumns, seen_now: bool) -> list[bytes]:
+        words = [word(row, columns) for word in self._words]
         if seen_now and not self.tells_flags:
             words.insert(0, b"FLAGS " + row[2])
-        return Answer(row, words, [_Value(section, row[1], digest) for section in self.sections])
+        return words
 
 
 class Answer:
@@ -173,10 +190,10 @@ class _Value:
     `_span` is where it stands, None if there is no such part; `source` is a header that must be read and filtered.
     """
 
-    def __init__(self, section: Section, entry: Entry, digest: Digest | None) -> None:
+    def __init__(self, section: Section, entry: Entry, columns: DigestColumns) -> None:
         self.section = section
         self.source: Span | None = None
-        self._span = _locate(section, entry, digest)
+        self._span = _locate(section, entry, columns)
         if self._span is not None and section.text.startswith("HEADER.FIELDS"):
             self.source = self._span.part(0, header.HEADER_LIMIT)
 
@@ -191,6 +208,11 @@ class _Value:
             return _string(_part(self._filtered(headers[self.source]), self.section.partial))
         span = self._span.part(*self.section.partial) if self.section.partial else self._span
         return span if span.length else b'""'
+
+    def literal(self, octets: bytes) -> bytes:
+        """As `content`, out of the octets of the whole message."""
+        content = self.content({self.source: self.source.of(octets)} if self.source else {})
+        return _string(content.of(octets)) if isinstance(content, Span) else content
 
     def _filtered(self, octets: bytes) -> bytes:
         choose = header.omit if self.section.text == "HEADER.FIELDS.NOT" else header.select
@@ -210,16 +232,14 @@ def _in_digest(section: Section) -> bool:
     return not section.path and section.text == "HEADER.FIELDS" and USUAL_FIELDS.issuperset(section.fields)
 
 
-def _locate(section: Section, entry: Entry, digest: Digest | None) -> Span | None:
+def _locate(section: Section, entry: Entry, columns: DigestColumns) -> Span | None:
     if not section.path and not section.text:
         return Span(0, entry.size)
-    assert digest is not None
-    if not section.path and section.text == "TEXT":
-        return Span(digest.header_size, entry.size - digest.header_size)
     if not section.path:
-        return Span(0, digest.header_size)
+        header_size = columns["header_size"][entry.uid]
+        return Span(header_size, entry.size - header_size) if section.text == "TEXT" else Span(0, header_size)
     text = section.text
     if text == "HEADER.FIELDS" or text == "HEADER.FIELDS.NOT":
         text = "HEADER"
-    found = locate(mime.decode(digest.parts), section.path, text)
+    found = locate(mime.decode(columns["parts"][entry.uid]), section.path, text)
     return None if found is None else Span(found[0], found[1] - found[0])

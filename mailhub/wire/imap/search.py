@@ -7,27 +7,28 @@ asks, decoded and without regard to case; parts that are neither text nor messag
 
 from __future__ import annotations
 
-import binascii
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import UTC, date, datetime
 from enum import IntEnum
 
 import attrs
 
 from mailhub.message import dates, mime
-from mailhub.message.charset import incremental_decoder
-from mailhub.message.digest import USUAL_FIELDS, Digest
-from mailhub.message.encoded_word import decode_base64, decode_words
+from mailhub.message.digest import USUAL_FIELDS, DigestColumns, DigestName
+from mailhub.message.encoded_word import decode_words
 from mailhub.message.header import Header, raw_fields, unfold
 from mailhub.message.record import Entry
-from mailhub.message.text import fold
+from mailhub.message.text import TextDecoder, fold
 from mailhub.wire.imap import commands
 from mailhub.wire.imap.commands import DateRelation, SearchKey
 from mailhub.wire.imap.sets import Ranges
 
 DAY = 86400  # seconds
+WORK = 1 << 23  # characters searched before others get their turn
+_SMALL = 1 << 16  # octets of a header that are decoded without a pause
+FIELDS = 4000  # fields of a header decoded before others get their turn
 _EPOCH = date(1970, 1, 1).toordinal()
 _CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?")
 
@@ -50,10 +51,13 @@ class Candidate:
         "_header",
         "_header_text",
         "_raw",
-        "digest",
+        "_surveyed",
+        "_usual",
         "entry",
         "found",
+        "header_size",
         "number",
+        "parts",
         "recent",
     )
 
@@ -61,13 +65,26 @@ class Candidate:
         self.number = number
         self.entry = entry
         self.recent = recent
-        self.digest: Digest | None = None
+        self.header_size = 0
+        self.parts = b""
         self.found: set[str] | None = None
         self._fields: Header | None = None
         self._header: Header | None = None
+        self._usual: bytes | None = None
         self._raw: bytes | None = None
-        self._folded: dict[str, str] = {}
         self._header_text: str | None = None
+        self._folded: dict[str, str] = {}
+        self._surveyed: dict[str | None, set[str]] = {}
+
+    def has_digest(self, columns: DigestColumns) -> bool:
+        """What a query wants of digests has been read; false if the message has gone."""
+        uid = self.entry.uid
+        if uid not in columns["fields"]:
+            return False
+        self._usual = columns["fields"][uid]
+        self.header_size = columns.get("header_size", {}).get(uid, 0)
+        self.parts = columns.get("parts", {}).get(uid, b"")
+        return True
 
     def has_header(self, octets: bytes) -> None:
         """The header has been read."""
@@ -79,10 +96,10 @@ class Candidate:
         octets = name.encode()
         if self._header is not None:
             return True, self._header.joined(octets)
-        if self.digest is None or octets not in USUAL_FIELDS:
+        if self._usual is None or octets not in USUAL_FIELDS:
             return False, None
         if self._fields is None:
-            self._fields = Header(self.digest.fields)
+            self._fields = Header(self._usual)
         return True, self._fields.joined(octets)
 
     def folded(self, name: str, value: bytes) -> str:
@@ -91,11 +108,68 @@ class Candidate:
             self._folded[name] = _fold_field(value)
         return self._folded[name]
 
-    def header_text(self) -> str | None:
-        """The whole header as folded text, None before it has been read."""
-        if self._raw is not None and self._header_text is None:
-            self._header_text = "\n".join(_fold_field(unfold(field)) for name, field in raw_fields(self._raw) if name)
-        return self._header_text
+    def field_has(self, name: str, value: bytes, text: str) -> bool:
+        """Whether what `field` gave has this text in it."""
+        if name in self._surveyed:
+            return text in self._surveyed[name]
+        return text in self.folded(name, value)
+
+    def header_has(self, text: str) -> bool | None:
+        """Whether the header has this text anywhere, None before it has been read."""
+        if None in self._surveyed:
+            return text in self._surveyed[None]
+        if self._raw is None:
+            return None
+        if self._header_text is None:
+            for _ in self.read_header():
+                pass
+        return self._header_text is not None and text in self._header_text
+
+    def read_header(self) -> Iterator[None]:
+        """Make one text of the whole header, once; a pause for every few fields, of which there may be many."""
+        if self._raw is None or self._header_text is not None:
+            return
+        lines: list[str] = []
+        for name, field in raw_fields(self._raw):
+            if name:
+                lines.append(_fold_field(unfold(field)))
+                if len(lines) % FIELDS == 0:
+                    yield
+        self._header_text = "\n".join(lines)
+
+    def survey(self, sought: Mapping[str | None, Set[str]]) -> Iterator[None]:
+        """Find out which of many texts stand in which fields (None: anywhere in the header), as far as those are
+        known. There is a pause after every WORK characters; where there is little to do, nothing is done."""
+        if self._octets() * sum(map(len, sought.values())) <= WORK and self._octets() <= _SMALL:
+            return
+        if None in sought:
+            yield from self.read_header()
+        places = {name: place for name in sought if (place := self._place(name)) is not None}
+        work = sum(len(place) * len(sought[name]) for name, place in places.items())
+        if work <= WORK:
+            return
+        work = 0
+        for name, place in places.items():
+            found = set()
+            for text in sought[name]:
+                if text in place:
+                    found.add(text)
+                work += len(place)
+                if work > WORK:
+                    work = 0
+                    yield
+            self._surveyed[name] = found
+
+    def _octets(self) -> int:
+        return len((self._usual if self._raw is None else self._raw) or b"")
+
+    def _place(self, name: str | None) -> str | None:
+        if name in self._surveyed:
+            return None
+        if name is None:
+            return self._header_text
+        value = self.field(name)[1]
+        return None if value is None else self.folded(name, value)
 
 
 def _fold_field(value: bytes) -> str:
@@ -111,15 +185,24 @@ class Query:
     """A search key made ready for one mailbox of `count` messages, the last of which has the UID `last_uid`.
 
     `source` is the dearest thing it may need; `texts` are what the body is searched for, folded; `weight` is the
-    number of tests a message may have to stand.
+    number of tests a message may have to stand; `wanted` is what of digests is asked for, `sought` are the texts by
+    field, those for the whole header under None.
     """
 
     def __init__(self, key: SearchKey, count: int, last_uid: int) -> None:
         self._count = count
         self._last_uid = last_uid
         self.texts: set[str] = set()
+        self.sought: dict[str | None, set[str]] = {}
         self.weight = 0
         self.source, self._test = self._compile(key)
+
+    @property
+    def wanted(self) -> Sequence[DigestName]:
+        """The columns of digests."""
+        if self.source is Source.BODY:
+            return "fields", "header_size", "parts"
+        return ("fields", "header_size") if self.source is Source.HEADER else ("fields",)
 
     def check(self, candidate: Candidate) -> bool | None:
         """Whether the message matches; None if that takes a source it does not have yet."""
@@ -138,12 +221,14 @@ class Query:
                 return source, _not(test)
             case commands.HeaderContains(name, text):
                 usual = name.encode() in USUAL_FIELDS
+                self.sought.setdefault(name, set()).add(fold(text))
                 return (Source.DIGEST if usual else Source.HEADER), _field_contains(name, fold(text))
             case commands.BodyContains(text):
                 self.texts.add(fold(text))
                 return Source.BODY, _body_contains(fold(text))
             case commands.TextContains(text):
                 self.texts.add(fold(text))
+                self.sought.setdefault(None, set()).add(fold(text))
                 return Source.BODY, _text_contains(fold(text))
             case commands.SentDateIs(relation, day):
                 return Source.DIGEST, _sent_on(relation, day)
@@ -240,7 +325,7 @@ def _field_contains(name: str, text: str) -> Test:
         known, value = candidate.field(name)
         if not known:
             return None
-        return value is not None and text in candidate.folded(name, value)
+        return value is not None and candidate.field_has(name, value, text)
 
     return test
 
@@ -254,8 +339,7 @@ def _body_contains(text: str) -> Test:
 
 def _text_contains(text: str) -> Test:
     def test(candidate: Candidate) -> bool | None:
-        header = candidate.header_text()
-        if header is not None and text in header:
+        if candidate.header_has(text):
             return True
         return None if candidate.found is None else text in candidate.found
 
@@ -302,10 +386,10 @@ class Stretch:
     is_header: bool = False
 
 
-def stretches(digest: Digest) -> list[Stretch]:
+def stretches(parts: bytes) -> list[Stretch]:
     """What BODY and TEXT look into besides the message's own header, in the order of the message."""
     found = []
-    for index, part in enumerate(mime.decode(digest.parts)):
+    for index, part in enumerate(mime.decode(parts)):
         if index and part.body > part.start:
             found.append(Stretch(part.start, part.body, is_header=True))
         if part.type.startswith("text/") and part.end > part.body:
@@ -328,10 +412,17 @@ class Finder:
         """Everything has been found."""
         return not self._wanted
 
-    def feed(self, text: str) -> None:
-        """The next piece of the current stretch, not yet folded."""
+    def feed(self, text: str) -> Iterator[None]:
+        """The next piece of the current stretch, not yet folded. There is a pause after every WORK characters."""
         folded = self._tail + fold(text)
-        self.found.update(wanted for wanted in self._wanted if wanted in folded)
+        work = 0
+        for wanted in self._wanted:
+            if wanted in folded:
+                self.found.add(wanted)
+            work += len(folded)
+            if work > WORK:
+                work = 0
+                yield
         self._wanted = [wanted for wanted in self._wanted if wanted not in self.found]
         self._tail = folded[-self._overlap :] if self._overlap else ""
 
@@ -340,53 +431,32 @@ class Finder:
         self._tail = ""
 
 
-class StretchDecoder:
-    """The octets of one stretch to text, block by block; mistakes in either encoding are passed over."""
+class HeaderDecoder:
+    """Has the methods of `TextDecoder`, for the header of a part inside: its fields, decoded, in lines."""
 
-    def __init__(self, stretch: Stretch) -> None:
-        self._header = stretch.is_header
-        self._undo = {"base64": self._base64, "quoted-printable": self._quoted_printable}.get(stretch.encoding)
-        self._text = incremental_decoder(stretch.charset)
+    def __init__(self) -> None:
         self._rest = b""
-        self._ended = False
 
-    def feed(self, block: bytes, *, final: bool) -> str:
-        """The text of the next octets; `final` with the last ones."""
-        if self._header:
-            return self._fields(block, final)
-        octets = self._undo(block, final) if self._undo else block
-        return self._text.decode(octets, final)
+    def feed(self, octets: bytes) -> str:
+        """The text of the next octets, cut where a field may end."""
+        octets = self._rest + octets
+        cut = octets.rfind(b"\n") + 1 or len(octets)
+        self._rest = octets[cut:]
+        return _field_lines(octets[:cut])
 
-    def _fields(self, block: bytes, final: bool) -> str:
-        """Lines of a header, cut where a field may end."""
-        block = self._rest + block
-        cut = len(block) if final else block.rfind(b"\n") + 1 or len(block)
-        self._rest = block[cut:]
-        return "\n".join(decode_words(field) for field in _FIELD_END.split(_FOLD.sub(b"", block[:cut])))
+    def finish(self) -> str:
+        """The text that is left when no more octets come."""
+        return _field_lines(self._rest)
 
-    def _base64(self, block: bytes, final: bool) -> bytes:
-        """Up to the first padding: what follows it belongs to nothing."""
-        if self._ended:
-            return b""
-        block = self._rest + block.translate(None, _NOT_BASE64)
-        self._ended = final or b"=" in block
-        if self._ended:
-            return decode_base64(block)
-        whole = len(block) // 4 * 4
-        self._rest = block[whole:]
-        return binascii.a2b_base64(block[:whole])
 
-    def _quoted_printable(self, block: bytes, final: bool) -> bytes:
-        """Whole lines; one that is longer than a block is cut before an escape."""
-        block = self._rest + block
-        cut = len(block) if final else block.rfind(b"\n") + 1
-        if not cut:
-            escape = block.rfind(b"=", -3)
-            cut = len(block) if escape < 0 else escape
-        self._rest = block[cut:]
-        return binascii.a2b_qp(block[:cut])
+def decoder(stretch: Stretch) -> TextDecoder | HeaderDecoder:
+    """For the octets of one stretch, block by block."""
+    return HeaderDecoder() if stretch.is_header else TextDecoder(stretch.encoding, stretch.charset)
+
+
+def _field_lines(octets: bytes) -> str:
+    return "\n".join(decode_words(field) for field in _FIELD_END.split(_FOLD.sub(b"", octets)))
 
 
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
 _FIELD_END = re.compile(rb"\r?\n")
-_NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="))

@@ -297,14 +297,15 @@ def batches(slices: Slices, size: int) -> Iterator[list[int]]:
         yield batch
 
 
-def portions(items: Sequence[Item], octets: Callable[[Item], int]) -> Iterator[Sequence[Item]]:
-    """`items` in stretches whose digests stay within PORTION octets; `octets` is the size of an item's message."""
+def portions(items: Sequence[Item], octets: Callable[[Item], int], limit: int = PORTION) -> Iterator[Sequence[Item]]:
+    """`items` in stretches whose digests stay within `limit` octets; `octets` is the size of an item's message."""
     start = weight = 0
     for index, item in enumerate(items):
-        weight += min(octets(item), _DIGEST_LIMIT)
-        if weight > PORTION and index > start:
+        size = min(octets(item), _DIGEST_LIMIT)
+        weight += size
+        if weight > limit and index > start:
             yield items[start:index]
-            start, weight = index, min(octets(item), _DIGEST_LIMIT)
+            start, weight = index, size
     if start < len(items):
         yield items[start:]
 

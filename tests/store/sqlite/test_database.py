@@ -134,7 +134,7 @@ class TestAnotherProcess:
             assert heard == [MailboxGone()]
             with pytest.raises(NoSuchMailbox):
                 await inbox.entries()
-            assert await inbox.digests([1]) == {}
+            assert await inbox.digests([1], ["envelope"]) == {"envelope": {}}
             with pytest.raises(NoSuchMailbox):
                 await inbox.expunge()
             assert quiet_heard == [MailboxGone()]  # noticed when the server wrote something

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailhub.message.digest import Digest, digest
+from mailhub.message.digest import DigestColumns, DigestName, columns, digest
 from mailhub.message.flags import render
 from mailhub.message.header import select
 from mailhub.message.record import Entry
@@ -49,17 +49,26 @@ def row(octets: bytes, *flags: str, number: int = 1, uid: int = 7) -> Row:
     return number, entry, render(entry.flags)
 
 
+def wanted(plan: Plan, **messages: bytes) -> DigestColumns:
+    """What the plan asks for, and nothing else."""
+    return columns({int(uid[1:]): digest(octets) for uid, octets in messages.items()}, plan.wanted)
+
+
 def response(text: bytes, octets: bytes = MESSAGE, *flags: str, seen_now: bool = False) -> bytes:
-    """The whole response as the session would send it."""
+    """The whole response as the session would send it, by every way it has."""
     plan = Plan(items(text))
-    found = digest(octets) if plan.needs_digest else None
+    found = wanted(plan, u7=octets)
+    whole = plan.whole(row(octets, *flags), found, octets, seen_now=seen_now)
     if not plan.sections:
-        return plan.lines([row(octets, *flags)], {7: found} if found else {})
+        assert seen_now or plan.lines([row(octets, *flags)], found) == whole
+        return whole
     answer = plan.answer(row(octets, *flags), found, seen_now=seen_now)
     headers = {span: cut(octets, span) for span in answer.needed}
     if not answer.reads:
         assert all(isinstance(piece, bytes) for piece in answer.pieces(headers))
-    return b"".join(cut(octets, piece) if isinstance(piece, Span) else piece for piece in answer.pieces(headers))
+    pieces = [cut(octets, piece) if isinstance(piece, Span) else piece for piece in answer.pieces(headers)]
+    assert b"".join(pieces) == whole
+    return whole
 
 
 def cut(octets: bytes, span: Span) -> bytes:
@@ -157,27 +166,34 @@ def test_flags_are_told_with_the_section_that_set_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "sets_seen", "needs_digest"),
+    ("asked", "sets_seen", "columns_wanted"),
     [
-        (b"FLAGS", False, False),
-        (b"(BODY ENVELOPE)", False, True),
-        (b"BODY[]", True, False),
-        (b"BODY.PEEK[]", False, False),
-        (b"RFC822.HEADER", False, True),
-        (b"RFC822.TEXT", True, True),
-        (b"(BODY.PEEK[1] BODY[2])", True, True),
+        (b"FLAGS", False, set()),
+        (b"(BODY ENVELOPE)", False, {"bodystructure", "envelope"}),
+        (b"BODY[]", True, set()),
+        (b"BODY.PEEK[]", False, set()),
+        (b"RFC822.HEADER", False, {"header_size"}),
+        (b"RFC822.TEXT", True, {"header_size"}),
+        (b"(BODY.PEEK[1] BODY[2])", True, {"parts"}),
+        (b"BODY.PEEK[HEADER.FIELDS (SUBJECT NEWSGROUPS)]", False, {"fields"}),
+        (b"BODY.PEEK[HEADER.FIELDS (X-ODD)]", False, {"header_size"}),
     ],
 )
-def test_what_a_plan_takes(asked: bytes, sets_seen: bool, needs_digest: bool) -> None:
+def test_what_a_plan_takes(asked: bytes, sets_seen: bool, columns_wanted: set[DigestName]) -> None:
     plan = Plan(items(asked))
-    assert (plan.sets_seen, plan.needs_digest) == (sets_seen, needs_digest)
+    assert (plan.sets_seen, plan.wanted) == (sets_seen, columns_wanted)
 
 
 def test_usual_fields_come_from_the_digest_alone() -> None:
-    plan = Plan(items(b"BODY.PEEK[HEADER.FIELDS (FROM DATE SUBJECT LIST-ID)]"))
-    assert not plan.answer(row(MESSAGE), digest(MESSAGE)).reads
+    # What Thunderbird asks for.
+    fields = (
+        b"From To Cc Bcc Subject Date Message-ID Priority X-Priority References Newsgroups In-Reply-To Content-Type"
+    )
+    plan = Plan(items(b"BODY.PEEK[HEADER.FIELDS (%b Reply-To)]" % fields))
+    assert not plan.sections
+    assert not plan.answer(row(MESSAGE), wanted(plan, u7=MESSAGE)).reads
     plan = Plan(items(b"BODY.PEEK[HEADER.FIELDS (FROM X-MAILER)]"))
-    assert plan.answer(row(MESSAGE), digest(MESSAGE)).reads
+    assert plan.answer(row(MESSAGE), wanted(plan, u7=MESSAGE)).reads
 
 
 FIELD = st.builds(
@@ -198,12 +214,15 @@ def test_usual_fields_are_the_same_as_from_the_header_itself(fields: list[bytes]
     found = digest(octets)
     section = Section((), "HEADER.FIELDS", b"L", tuple(names), peek=True)
     expected = select(octets[: found.header_size], names)
-    assert Plan([section]).lines([row(octets)], {7: found}) == b"* 1 FETCH (L " + literal(expected) + b")\r\n"
+    assert (
+        Plan([section]).lines([row(octets)], {"fields": {7: found.fields}})
+        == b"* 1 FETCH (L " + literal(expected) + b")\r\n"
+    )
 
 
 def test_a_big_section_stays_a_span() -> None:
     octets = PLAIN + b"x" * 1_000_000
-    pieces = Plan(items(b"BODY.PEEK[TEXT]")).answer(row(octets), digest(octets)).pieces({})
+    pieces = Plan(items(b"BODY.PEEK[TEXT]")).answer(row(octets), {"header_size": {7: 18}}).pieces({})
     assert pieces[1] == Span(18, len(octets) - 18)
     assert sum(len(piece) for piece in pieces if isinstance(piece, bytes)) < 100
 
@@ -211,8 +230,7 @@ def test_a_big_section_stays_a_span() -> None:
 def test_rows_of_many_messages_are_lines_in_order() -> None:
     rows = [row(PLAIN, number=number, uid=number + 10) for number in (1, 2)]
     plan = Plan([FetchAttribute.UID, FetchAttribute.ENVELOPE])
-    digests: dict[int, Digest] = {11: digest(PLAIN), 12: digest(MESSAGE)}
-    lines = plan.lines(rows, digests).split(b"\r\n")
+    lines = plan.lines(rows, wanted(plan, u11=PLAIN, u12=MESSAGE)).split(b"\r\n")
     assert starts(lines) == [b"* 1 FETCH (UID 11 ENVELOPE (", b"* 2 FETCH (UID 12 ENVELOPE ("]
 
 

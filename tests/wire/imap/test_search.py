@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import base64
-import quopri
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailhub.message.digest import digest
+from mailhub.message.digest import columns, digest
 from mailhub.message.flags import DELETED, FLAGGED, SEEN
 from mailhub.message.record import Entry
-from mailhub.wire.imap.search import Candidate, Finder, Query, Source, Stretch, StretchDecoder, stretches
+from mailhub.wire.imap import search
+from mailhub.wire.imap.search import Candidate, Finder, Query, Source, decoder, stretches
 from mailhub.wire.imap.search_keys import search_program
 from mailhub.wire.imap.tokens import Tokens
 
@@ -58,11 +58,13 @@ def examine(asked: Query, number: int) -> tuple[bool, Source]:
     candidate = Candidate(number, ENTRIES[number], number in RECENT)
     for source in Source:
         if source is Source.DIGEST:
-            candidate.digest = found
+            assert candidate.has_digest(columns({candidate.entry.uid: found}, asked.wanted))
         elif source is Source.HEADER:
             candidate.has_header(octets[: found.header_size])
         elif source is Source.BODY:
             candidate.found = find(asked.texts, octets)
+        for _ in candidate.survey(asked.sought):
+            pass
         answer = asked.check(candidate)
         if answer is not None:
             assert source <= asked.source
@@ -72,13 +74,18 @@ def examine(asked: Query, number: int) -> tuple[bool, Source]:
 
 def find(texts: set[str], octets: bytes, block: int = 7) -> set[str]:
     finder = Finder(texts)
-    for stretch in stretches(digest(octets)):
-        decoder = StretchDecoder(stretch)
+    for stretch in stretches(digest(octets).parts):
+        decode = decoder(stretch)
         for start in range(stretch.start, stretch.end, block):
-            end = min(start + block, stretch.end)
-            finder.feed(decoder.feed(octets[start:end], final=end == stretch.end))
+            feed(finder, decode.feed(octets[start : min(start + block, stretch.end)]))
+        feed(finder, decode.finish())
         finder.end()
     return finder.found
+
+
+def feed(finder: Finder, text: str) -> int:
+    """How often it paused."""
+    return len(list(finder.feed(text)))
 
 
 @pytest.mark.parametrize(
@@ -163,20 +170,36 @@ def test_the_weight_counts_the_tests() -> None:
     assert query("OR SEEN (FLAGGED DRAFT)").weight == 5
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.text(min_size=1, max_size=60), st.sampled_from(["base64", "quoted-printable", "8bit"]), st.integers(1, 40))
-def test_decoding_does_not_depend_on_the_cuts(text: str, encoding: str, block: int) -> None:
-    octets = text.encode()
-    if encoding == "base64":
-        octets = base64.encodebytes(octets)
-    elif encoding == "quoted-printable":
-        octets = quopri.encodestring(octets)
-    decoder = StretchDecoder(Stretch(0, len(octets), encoding, "utf-8"))
-    pieces = [
-        decoder.feed(octets[start : start + block], final=start + block >= len(octets))
-        for start in range(0, len(octets), block)
-    ]
-    assert "".join(pieces) == text
+@pytest.mark.parametrize(("work", "small"), [(search.WORK, search._SMALL), (0, 0)])
+def test_many_texts_in_a_large_header_are_found_with_pauses(
+    work: int, small: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the texts are sought beforehand or one by one makes no difference to the answer."""
+    monkeypatch.setattr(search, "WORK", work)
+    monkeypatch.setattr(search, "_SMALL", small)
+    monkeypatch.setattr(search, "FIELDS", 2)
+    header = b"Subject: abc\r\nX-One: one\r\nX-Two: =?utf-8?q?zw=C3=B6lf?=\r\nX-Two: last\r\nX-Three:\r\n\r\n"
+    for text, answer, pauses in [
+        ("TEXT abc TEXT {6+}\r\nZWÖLF TEXT one", True, 5),
+        ("TEXT abc TEXT nowhere", None, 4),
+        ("SUBJECT abc HEADER X-Two =?utf-8 HEADER X-Two last", True, 3),
+        ("SUBJECT abc OR HEADER X-Two abc HEADER X-None a", False, 2),
+        ('HEADER X-Three ""', True, 0),
+    ]:
+        asked = query(text)
+        candidate = Candidate(1, ENTRIES[1], False)
+        candidate.has_digest(columns({10: digest(header)}, asked.wanted))
+        candidate.has_header(header)
+        assert len(list(candidate.survey(asked.sought))) == (pauses if not work else 0), text
+        assert asked.check(candidate) is answer
+
+
+def test_a_finder_pauses_for_many_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "WORK", 20)
+    finder = Finder({f"{number:03}" for number in range(9)})
+    assert feed(finder, "000 001 00") == 3
+    assert feed(finder, "2") == 1
+    assert finder.found == {"000", "001", "002"}
 
 
 @settings(deadline=None, max_examples=60)
@@ -184,22 +207,14 @@ def test_decoding_does_not_depend_on_the_cuts(text: str, encoding: str, block: i
 def test_texts_are_found_across_pieces(text: str, texts: set[str], size: int) -> None:
     finder = Finder(texts)
     for start in range(0, len(text), size):
-        finder.feed(text[start : start + size])
+        feed(finder, text[start : start + size])
     assert finder.found == {wanted for wanted in texts if wanted in text}
 
 
 def test_texts_are_not_found_across_parts() -> None:
     finder = Finder({"ab"})
-    finder.feed("a")
+    feed(finder, "a")
     finder.end()
-    finder.feed("b")
+    feed(finder, "b")
     assert finder.found == set()
     assert not finder.done
-
-
-def test_broken_encodings_are_read_as_far_as_they_go() -> None:
-    decoder = StretchDecoder(Stretch(0, 0, "base64", "utf-8"))
-    assert decoder.feed(b"SGFsbG8=", final=False) == "Hallo"
-    assert decoder.feed(b"!!garbage", final=True) == ""
-    decoder = StretchDecoder(Stretch(0, 0, "quoted-printable", "no-such-charset"))
-    assert decoder.feed(b"a=ZZb=3", final=True) == "a=ZZb=3"
