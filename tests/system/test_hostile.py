@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import smtplib
 import socket
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mailhub.testing.process import DEADLINE, ServerProcess, insecure_tls
+from mailhub.testing.process import DEADLINE, ServerProcess, eventually, insecure_tls
 
 pytestmark = pytest.mark.system
 
@@ -195,3 +196,71 @@ def test_deep_mime_and_thousands_of_parts_are_stored_and_served(hub: ServerProce
         assert len([d for d in data if d]) >= 3
         imap.store("1:*", "+FLAGS", "\\Deleted")
         imap.expunge()
+
+
+def deliver(hub: ServerProcess, octets: bytes) -> None:
+    """Put a message into the INBOX."""
+    with hub.imap(A) as client:
+        assert client.append("INBOX", "", "", octets)[0] == "OK"
+
+
+def blobs(hub: ServerProcess) -> list[Path]:
+    return [path for path in (hub.folder / "data" / "blobs").rglob("*") if path.is_file()]
+
+
+def test_clients_that_never_read_cost_no_memory(hub: ServerProcess) -> None:
+    deliver(hub, b"Subject: large\r\n\r\n" + (b"x" * 998 + b"\r\n") * 900)
+    before = hub.resident_octets()
+    wires = []
+    for _ in range(8):
+        wires.append(wire := Wire(hub, "imaps"))
+        wire.send(b"a LOGIN a@xx.example word\r\nb SELECT INBOX\r\n" + b"c FETCH * BODY.PEEK[]\r\n" * 100)
+        wires.append(wire := Wire(hub, "pop3"))
+        wire.socket.settimeout(0.02)
+        with contextlib.suppress(TimeoutError):
+            wire.send(b"CAPA\r\n" * 50_000)
+    for wire in wires[::2]:
+        assert wire.until(b"b ")[-1].startswith(b"b OK")
+    assert hub.messages(A), "others are served meanwhile"
+    assert hub.resident_octets() - before < 40_000_000, "they have been promised 720 MB"
+    for wire in wires:
+        wire.socket.close()
+        wire.file.close()
+    with hub.imap(A) as client:
+        client.select("INBOX")
+        client.store("1:*", "+FLAGS", "\\Deleted")
+        client.expunge()
+
+
+@pytest.mark.parametrize(
+    ("service", "steps"),
+    [
+        (
+            "smtp",
+            [b"EHLO x\r\nMAIL FROM:<s@else.example>\r\nRCPT TO:<a@xx.example>\r\nDATA\r\n", b"A: b\r\n\r\n", b"."],
+        ),
+        ("imaps", [b"a LOGIN a@xx.example word\r\nb APPEND INBOX {300002}\r\n", b"A: b\r\n\r\n", b"x" * 99_992]),
+    ],
+)
+def test_cut_off_at_any_step_nothing_is_left(hub: ServerProcess, service: str, steps: list[bytes]) -> None:
+    assert blobs(hub) == []
+    parts = [*steps[:2], *[b"y" * 98_000 + b"\r\n"] * 2, *steps[2:]]
+    for count in range(1, len(parts) + 1):
+        wire = Wire(hub, service)
+        wire.send(b"".join(parts[:count]))
+        # The last answer before the message; what follows is on its way when the line is cut.
+        assert wire.until(b"354" if service == "smtp" else b"+ ")[-1]
+        wire.socket.close()
+        wire.file.close()
+    eventually(lambda: not blobs(hub), "half messages are thrown away")
+    assert hub.messages(A) == []
+
+
+def test_handshakes_that_never_end_keep_nobody_out(hub: ServerProcess) -> None:
+    half_open = []
+    for _ in range(300):
+        half_open.append(end := socket.create_connection(("127.0.0.1", hub.ports["imaps"]), timeout=DEADLINE))
+        end.sendall(b"\x16\x03\x01")
+    assert Wire(hub, "imaps").greeting.startswith(b"* OK")
+    for end in half_open:
+        end.close()
