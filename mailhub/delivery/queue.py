@@ -7,6 +7,7 @@ was cut short is repeated, under the same delivery id.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
@@ -320,30 +321,23 @@ def _cancel_all(working: Sequence[Deferred[None]]) -> None:
         work.cancel()
 
 
-_STATES = {
-    State.DELIVERED: (
-        "delivered: id={id} to=<{to}> agent={agent} target={target} remote={remote} status={status} reply={reply!r}"
-    ),
-    State.DELAYED: (
-        "delayed: id={id} to=<{to}> agent={agent} target={target} remote={remote} status={status} reply={reply!r}"
-        " attempts={attempts} next={due}"
-    ),
-    State.FAILED: (
-        "bounced: id={id} to=<{to}> agent={agent} target={target} remote={remote} status={status} reply={reply!r}"
-    ),
-}
+_WORDS = {State.DELIVERED: "delivered", State.DELAYED: "delayed", State.FAILED: "bounced"}
+_LINE = "{word}: id={id} to=<{to}> agent={agent} target={target} remote={remote} status={status} reply={reply!r}"
 
 
 def _log_state(message: QueuedMessage, row: QueuedRecipient, settlement: Settlement) -> None:
+    outcome = settlement.outcome
+    delayed = outcome.state is State.DELAYED
     _log.info(
-        _STATES[settlement.outcome.state],
+        _LINE + " attempts={attempts} next={next}" if delayed else _LINE,
+        word=_WORDS[outcome.state],
         id=message.id,
         to=row.route.recipient,
         agent=row.route.agent,
         target=row.route.target,
-        remote=settlement.outcome.remote,
-        status=settlement.outcome.status,
-        reply=settlement.outcome.reply,
+        remote=outcome.remote,
+        status=outcome.status,
+        reply=outcome.reply,
         attempts=row.attempts + 1,
-        due=settlement.due,
+        next=datetime.fromtimestamp(settlement.due, UTC).isoformat(),
     )

@@ -13,6 +13,7 @@ import attrs
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
 from mailhub.delivery.bounce import Bouncer
@@ -206,6 +207,21 @@ def test_back_off_per_recipient_until_delivered(world: World) -> None:
     world.run(3)
     assert world.queued() == []
     assert world.inbox() == []
+
+
+def test_the_log_tells_what_became_of_each_recipient(world: World) -> None:
+    world.agent.answers = {"c": [LATER], "d": [NO]}
+    name = world.submit("b", "c", "d")
+    with capturedLogs() as events:
+        world.runner.start()
+        world.run()
+    how = "agent=smtp target=next"
+    assert [formatEvent(event) for event in events if "word" in event] == [
+        f"delivered: id={name} to=<b@yy.example> {how} remote=mx status=2.0.0 reply='250 ok'",
+        f"delayed: id={name} to=<c@yy.example> {how} remote=mx status=4.2.0 reply='450 busy'"
+        " attempts=1 next=1970-01-12T13:47:40+00:00",
+        f"bounced: id={name} to=<d@yy.example> {how} remote=mx.yy.example status=5.1.1 reply='550 no such user'",
+    ]
 
 
 def test_recipients_travel_together_by_agent_and_next_hop(world: World) -> None:
