@@ -127,9 +127,12 @@ def raw_fields(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def select(raw: bytes, names: Container[bytes]) -> bytes:
     """The fields of these names (in lower case) and an empty line: HEADER.FIELDS (RFC 3501 6.4.5)."""
-    return b"".join([octets for name, octets in raw_fields(raw) if name and name in names]) + b"\r\n"
+    # Not by raw_fields(): twice as fast, which counts for the header of a hostile message.
+    fields = [match[0] for match in _FIELD.finditer(raw) if (name := match[2]) and name.lower() in names]
+    return b"".join(fields) + b"\r\n"
 
 
 def omit(raw: bytes, names: Container[bytes]) -> bytes:
     """All fields but those of these names (in lower case), and an empty line: HEADER.FIELDS.NOT (RFC 3501 6.4.5)."""
-    return b"".join([octets for name, octets in raw_fields(raw) if name and name not in names]) + b"\r\n"
+    fields = [match[0] for match in _FIELD.finditer(raw) if (name := match[2]) and name.lower() not in names]
+    return b"".join(fields) + b"\r\n"

@@ -394,3 +394,14 @@ def test_a_slow_reader_is_waited_for() -> None:
     assert received.endswith(b"a OK Completed\r\n")
     assert received.count(b"FETCH (BODY[] {1016}") == 300
     assert b"{500002}\r\n\r\n" + b"y" * 500_000 + b")\r\n" in received
+
+
+def test_others_have_their_turn_while_fields_of_a_large_header_are_chosen() -> None:
+    server = Server(messages=(b"A: b\r\n" * 20_000 + b"\r\n",))
+    client, other = server.login("INBOX"), server.login()
+    client.connection.dataReceived(b"a FETCH 1 (BODY.PEEK[HEADER.FIELDS.NOT (X)] BODY.PEEK[HEADER.FIELDS (A)]<1.9>)\r\n")
+    assert client.peer.taken() == b""
+    assert other.send(b"o NOOP\r\n") == b"o OK Completed\r\n"
+    answer = client.taken()
+    assert b"* 1 FETCH (BODY[HEADER.FIELDS.NOT (X)] {120002}\r\nA: b\r\n" in answer
+    assert answer.endswith(b" BODY[HEADER.FIELDS (A)]<1> {9}\r\n: b\r\nA: b)\r\na OK Completed\r\n")

@@ -146,7 +146,12 @@ async def _send_answer(
     reader = await selected.mailbox.open(row[1].uid)
     try:
         headers = {span: await _read(reader, span) for span in answer.needed}
-        await _send_pieces(context, reader, answer.pieces(headers))
+        pieces: list[Piece] = []
+        for piece in answer.pieces(headers):
+            pieces.append(piece)
+            if any(span.length > INLINE for span in headers):
+                await context.breathe()
+        await _send_pieces(context, reader, pieces)
     finally:
         reader.close()
 

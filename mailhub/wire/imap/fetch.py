@@ -7,7 +7,7 @@ so that a section of many megabytes is never held in memory.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import attrs
@@ -166,22 +166,25 @@ class Answer:
         """The whole response where nothing of the message is wanted."""
         return b"".join(piece for piece in self.pieces({}) if isinstance(piece, bytes))
 
-    def pieces(self, headers: Headers) -> list[Piece]:
-        """The whole response. `headers`: the octets of `needed`."""
-        joined: list[Piece] = []
+    def pieces(self, headers: Headers) -> Iterator[Piece]:
+        """The whole response. `headers`: the octets of `needed`. To choose fields of a large one takes a while, so the
+        caller gets a chance to pause after each choice."""
         pending = b"* %d FETCH (%b" % (self._row[0], b" ".join(self._words))
         between = b" " if self._words else b""
         for value in self._values:
             pending += between + value.section.label + b" "
             content = value.content(headers)
             if isinstance(content, Span):
-                joined += [pending + b"{%d}\r\n" % content.length, content]
+                yield pending + b"{%d}\r\n" % content.length
+                yield content
+                pending = b""
+            elif value.source is not None:
+                yield pending + content
                 pending = b""
             else:
                 pending += content
             between = b" "
-        joined.append(pending + b")\r\n")
-        return joined
+        yield pending + b")\r\n"
 
 
 class _Value:

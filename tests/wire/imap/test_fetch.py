@@ -222,7 +222,7 @@ def test_usual_fields_are_the_same_as_from_the_header_itself(fields: list[bytes]
 
 def test_a_big_section_stays_a_span() -> None:
     octets = PLAIN + b"x" * 1_000_000
-    pieces = Plan(items(b"BODY.PEEK[TEXT]")).answer(row(octets), {"header_size": {7: 18}}).pieces({})
+    pieces = list(Plan(items(b"BODY.PEEK[TEXT]")).answer(row(octets), {"header_size": {7: 18}}).pieces({}))
     assert pieces[1] == Span(18, len(octets) - 18)
     assert sum(len(piece) for piece in pieces if isinstance(piece, bytes)) < 100
 
