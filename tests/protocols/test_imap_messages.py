@@ -399,7 +399,9 @@ def test_a_slow_reader_is_waited_for() -> None:
 def test_others_have_their_turn_while_fields_of_a_large_header_are_chosen() -> None:
     server = Server(messages=(b"A: b\r\n" * 20_000 + b"\r\n",))
     client, other = server.login("INBOX"), server.login()
-    client.connection.dataReceived(b"a FETCH 1 (BODY.PEEK[HEADER.FIELDS.NOT (X)] BODY.PEEK[HEADER.FIELDS (A)]<1.9>)\r\n")
+    client.connection.dataReceived(
+        b"a FETCH 1 (BODY.PEEK[HEADER.FIELDS.NOT (X)] BODY.PEEK[HEADER.FIELDS (A)]<1.9>)\r\n"
+    )
     assert client.peer.taken() == b""
     assert other.send(b"o NOOP\r\n") == b"o OK Completed\r\n"
     answer = client.taken()
