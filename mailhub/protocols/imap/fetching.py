@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from mailhub.errors import MailError, MessageGone, StoreUnavailable
 from mailhub.interfaces import IBlobReader
@@ -60,9 +60,10 @@ async def _send_rows(context: Context, selected: Selected, plan: Plan, rows: Seq
     columns: DigestColumns = {}
     missing = False
     if plan.wanted:
-        columns = await selected.mailbox.digests([row[1].uid for row in rows], plan.wanted)
+        uids = [row[1].uid for row in rows]
+        columns = await selected.mailbox.digests(uids, plan.wanted)
         there = _in_all(columns, plan.wanted)
-        if missing := any(row[1].uid not in there for row in rows):
+        if missing := not there >= set(uids):
             rows = [row for row in rows if row[1].uid in there]
     if plan.sections or seen_now:
         return await _send_answers(context, selected, plan, rows, columns, seen_now) or missing
@@ -72,10 +73,10 @@ async def _send_rows(context: Context, selected: Selected, plan: Plan, rows: Seq
     return missing
 
 
-def _in_all(columns: DigestColumns, wanted: Collection[DigestName]) -> Collection[int]:
+def _in_all(columns: DigestColumns, wanted: Iterable[DigestName]) -> Set[int]:
     """The UIDs whose messages are there."""
     first, *others = (columns[name].keys() for name in wanted)
-    return first if all(len(other) == len(first) for other in others) else set(first).intersection(*others)
+    return first if all(other == first for other in others) else set(first).intersection(*others)
 
 
 async def _set_seen(context: Context, selected: Selected, positions: list[int]) -> set[int]:

@@ -299,6 +299,10 @@ def batches(slices: Slices, size: int) -> Iterator[list[int]]:
 
 def portions(items: Sequence[Item], octets: Callable[[Item], int], limit: int = PORTION) -> Iterator[Sequence[Item]]:
     """`items` in stretches whose digests stay within `limit` octets; `octets` is the size of an item's message."""
+    if sum(map(octets, items)) <= limit:  # as a rule
+        if items:
+            yield items
+        return
     start = weight = 0
     for index, item in enumerate(items):
         size = min(octets(item), _DIGEST_LIMIT)
