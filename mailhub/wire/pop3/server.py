@@ -154,7 +154,8 @@ class Pop3Server:
         if not isinstance(self._pending, Retrieve | Top) or self._stuffer is not None:
             raise RuntimeError("no message was asked for")
         self._ok(text)
-        self._stuffer = DotStuffer()
+        # A client may take LF.LF for the end, and what follows for replies; APPEND can bring such a message.
+        self._stuffer = DotStuffer(normalise=True)
 
     def content(self, octets: bytes) -> None:
         """A piece of the message, cut anywhere."""

@@ -368,6 +368,13 @@ def test_no_octets_break_the_machine(lines: list[bytes]) -> None:
     assert all(line.startswith((b"+", b"-ERR ")) for line in replies.split(b"\r\n")[:1] if line)
 
 
+@pytest.mark.parametrize("command", [b"RETR 1", b"TOP 1 9"])
+def test_no_content_can_end_early_for_a_client_that_counts_bare_line_ends(command: bytes) -> None:
+    talk = Talk(OPEN, {1: b"Subject: s\n\na\n.\n+OK smuggled\r.\r\nb"}).login()
+    answer = talk.send(command + b"\r\n").partition(b"\r\n")[2]
+    assert answer == b"Subject: s\r\n\r\na\r\n..\r\n+OK smuggled\r\n..\r\nb\r\n.\r\n"
+
+
 def test_an_endless_line_ends_the_session() -> None:
     talk = Talk(OPEN)
     assert b"".join(talk.send(b"x" * 65536) for _ in range(20)) == b"-ERR Line too long\r\n"
