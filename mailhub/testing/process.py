@@ -22,6 +22,10 @@ from typing import Self, TypeVar
 
 import attrs
 
+from mailhub.cli.offline import opened
+from mailhub.cli.passwords import hashed
+from mailhub.config.settings import load
+from mailhub.message.address import Address
 from mailhub.net.tls import self_signed
 
 BIN = Path(sys.executable).parent
@@ -105,7 +109,7 @@ class ServerProcess:
         return self.folder / "mailhub.toml"
 
     def prepare(self) -> None:
-        """Make certificate, configuration and accounts, as an operator would."""
+        """Make certificate, configuration and accounts."""
         self.folder.mkdir(parents=True, exist_ok=True)
         certificate, key = self_signed([f"mx.{self.domain}", "localhost"], days=30, now=time.time())
         (self.folder / "fullchain.pem").write_bytes(certificate)
@@ -115,8 +119,10 @@ class ServerProcess:
             f'hostname = "mx.{self.domain}"\ndata = "data"\ndomains = ["{self.domain}"]\n'
             f'[tls]\ncertificate = "fullchain.pem"\nkey = "privkey.pem"\n[listen]\n{listen}\n{self.extra}\n'
         )
-        for address, password in self.accounts.items():
-            self.command("account", "add", address, "--password-stdin", stdin=password + "\n")
+        # Not by the command: a process for each account would take longer than the server's start.
+        with opened(load(self.config)) as hub:
+            for address, password in self.accounts.items():
+                hub.wait(hub.accounts.add(Address.parse(address).key, hashed(address, password)))
 
     def command(self, *words: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
         """`mailhub --config F ...`."""
