@@ -55,7 +55,9 @@ def send(port: int, numbers: Sequence[int], pipelining: bool) -> None:
         expect(replies, b"250")
         for number in numbers:
             recipient = USERS[number % len(USERS)]
-            commands = [f"MAIL FROM:<s{number}@else.example>\r\n", f"RCPT TO:<{recipient}>\r\n", "DATA\r\n"]
+            octets = message(number, recipient)
+            mail = f"MAIL FROM:<s{number}@else.example> SIZE={len(octets)} BODY=8BITMIME\r\n"
+            commands = [mail, f"RCPT TO:<{recipient}>\r\n", "DATA\r\n"]
             codes = [b"250", b"250", b"354"]
             if pipelining:
                 client.sendall("".join(commands).encode())
@@ -65,7 +67,7 @@ def send(port: int, numbers: Sequence[int], pipelining: bool) -> None:
                 for command, code in zip(commands, codes, strict=True):
                     client.sendall(command.encode())
                     expect(replies, code)
-            client.sendall(message(number, recipient) + b".\r\n")
+            client.sendall(octets + b".\r\n")
             expect(replies, b"250")
 
 
