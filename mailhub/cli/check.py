@@ -15,6 +15,7 @@ from cryptography import x509
 from mailhub.cli.offline import environment, opened
 from mailhub.components import build_hub
 from mailhub.config.settings import Config, load
+from mailhub.delivery.routing import POSTMASTER
 from mailhub.errors import ConfigurationError
 from mailhub.plugins import load_catalogue
 from mailhub.service import DataFolder
@@ -112,12 +113,17 @@ def _matches(pattern: str, name: str) -> bool:
 def _store(config: Config) -> Iterator[Finding]:
     DataFolder(config.data).prepare()
     with opened(config) as hub:
-        count = len(hub.wait(hub.accounts.all()))
+        users = [account.user for account in hub.wait(hub.accounts.all())]
+    count = len(users)
     problems = verify(config.data)
     for line in problems:
         yield False, f"store: {line}"
     if not problems:
         yield True, f"store {config.data}: {count} account{'' if count == 1 else 's'}"
+    names = {name.partition("@")[0].lower() for name in (*users, *config.aliases)}
+    if config.domains and POSTMASTER not in names:
+        # Not a problem: a catch-all or a plugin may know one.
+        yield True, f"nobody is named {POSTMASTER}, whom every mail domain must have (RFC 5321 4.5.1): add an alias"
 
 
 def _ports(config: Config) -> Iterator[Finding]:

@@ -39,6 +39,14 @@ def test_all_is_well(mailhub: Command, good: Config) -> None:
     assert "is self-signed" in result.out
     assert "1 account\n" in result.out
     assert result.out.count("can be opened") == 7
+    assert "postmaster" not in result.out
+
+
+def test_a_missing_postmaster_is_told(mailhub: Command, good: Config) -> None:
+    good.file.write_text(good.file.read_text().replace('"postmaster@', '"root@'))
+    result = mailhub("check")
+    assert result.status == 0
+    assert "nobody is named postmaster" in result.out
 
 
 def test_a_running_server_is_no_problem(mailhub: Command, good: Config) -> None:
