@@ -30,12 +30,24 @@ def one_hub(tmp_path: Path) -> Iterator[ServerProcess]:
         yield hub
 
 
-@pytest.fixture
-def two_hubs(tmp_path: Path) -> Iterator[tuple[ServerProcess, ServerProcess]]:
-    """XX and YY: each knows the other as a static route."""
-    xx = ServerProcess(tmp_path / "xx", "xx.example", {"a@xx.example": secrets.token_urlsafe(12)})
-    yy = ServerProcess(tmp_path / "yy", "yy.example", {"b@yy.example": secrets.token_urlsafe(12)})
+@pytest.fixture(scope="module")
+def _xx_and_yy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProcess, ServerProcess]]:
+    folder = tmp_path_factory.mktemp("hubs")
+    xx = ServerProcess(folder / "xx", "xx.example", {"a@xx.example": secrets.token_urlsafe(12)})
+    yy = ServerProcess(folder / "yy", "yy.example", {"b@yy.example": secrets.token_urlsafe(12)})
     xx.extra = f'[route."yy.example"]\nhost = "127.0.0.1:{yy.ports["smtp"]}"\n[queue]\nretry_seconds = [1]\n'
     yy.extra = f'[route."xx.example"]\nhost = "127.0.0.1:{xx.ports["smtp"]}"\n[queue]\nretry_seconds = [1]\n'
     with yy, xx:
         yield xx, yy
+
+
+@pytest.fixture
+def two_hubs(_xx_and_yy: tuple[ServerProcess, ServerProcess]) -> tuple[ServerProcess, ServerProcess]:
+    """XX and YY, their INBOXes empty: each knows the other as a static route."""
+    for hub in _xx_and_yy:
+        for user in hub.accounts:
+            with hub.imap(user) as client:
+                client.select("INBOX")
+                client.store("1:*", "+FLAGS.SILENT", "\\Deleted")
+                client.expunge()
+    return _xx_and_yy
