@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from zope.interface import Interface, implementer
 
 from mailhub.auth.realm import canonical_user
-from mailhub.auth.throttle import Throttle
+from mailhub.auth.throttle import Throttle, Turns
 from mailhub.errors import AuthenticationFailed, Busy, MailError, NoSuchUser, TemporaryError
 from mailhub.interfaces import IAuthenticator, Origin
 from mailhub.wire.sasl import PlainCredentials
@@ -33,6 +33,7 @@ class Authenticator:
     clock: IReactorTime
     throttle: Throttle = attrs.field(factory=Throttle)
     default_domain: str = ""
+    turns: Turns = attrs.field(factory=Turns)
 
     async def login(self, credentials: PlainCredentials, avatar: type[Interface], origin: Origin) -> Any:
         """See `IAuthenticator`."""
@@ -40,7 +41,7 @@ class Authenticator:
             _log.info("login not tried, too many failures: service={o.service} peer=[{o.peer}]", o=origin)
             raise Busy("Too many failed logins, please try again later", status="4.7.0")
         try:
-            found = await self._avatar(credentials, avatar, origin)
+            found = await self.turns.take(origin.peer, lambda: self._avatar(credentials, avatar, origin))
         except AuthenticationFailed as error:
             # This line is for fail2ban and its like: its form is a promise.
             _log.warn(

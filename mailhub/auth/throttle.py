@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import attrs
+from twisted.internet.defer import DeferredSemaphore
+
+from mailhub.errors import Busy
+
+T = TypeVar("T")
 
 
 def network_of(peer: str) -> str:
@@ -72,3 +79,34 @@ class Throttle:
         failures = self._failures.get(network_of(peer))
         if failures is not None:
             failures.users.pop(user, None)
+
+
+@attrs.define(eq=False)
+class Turns:
+    """At most `at_once` logins from one network are under way; more stand in that network's own line of `waiting`.
+
+    So a guesser with hundreds of connections does not stand before everybody else in the line for the few threads
+    that check passwords.
+    """
+
+    at_once: int = 8
+    waiting: int = 200
+    _lines: dict[str, DeferredSemaphore] = attrs.field(init=False, factory=dict)
+
+    async def take(self, peer: str, login: Callable[[], Awaitable[T]]) -> T:
+        """The result of `login` when its turn has come. Raises Busy when the line is full, and what it raises."""
+        network = network_of(peer)
+        if not network:
+            return await login()
+        line = self._lines.setdefault(network, DeferredSemaphore(self.at_once))
+        if len(line.waiting) >= self.waiting:
+            raise Busy(detail=f"too many logins at once from {network}")
+        try:
+            await line.acquire()
+            try:
+                return await login()
+            finally:
+                line.release()
+        finally:
+            if line.tokens == line.limit:
+                self._lines.pop(network, None)
