@@ -84,7 +84,7 @@ def test_a_flood_from_one_network_stands_in_its_own_line() -> None:
     refused: list[object] = []
     logins.start("192.0.2.1").addBoth(refused.append)
     assert isinstance(refused[0], Failure)
-    assert refused[0].check(Busy)
+    assert refused[0].check(Busy)  # type: ignore[no-untyped-call]
     for peer in ("192.0.2.2", "127.0.0.1", "127.0.0.1", "127.0.0.1"):
         logins.start(peer)
     assert len(logins.under_way) == 6, "others are not held up"
