@@ -18,11 +18,11 @@ MAILHUB_CONFIG names, else mailhub.toml in the current folder.
 `mailhub check` looks it over; `mailhub --help` shows what else can be done.
 
 Options of twistd itself stand before the word mailhub:
-  twistd -n mailhub --config F            in the foreground, log on standard output
-  twistd --logfile F --pidfile P mailhub  as a daemon
-  twistd --uid U --gid G mailhub          opens ports below 1024, then gives up root
+  twistd -n mailhub --config F            in the foreground, log to the terminal
+  twistd --logfile L --pidfile P mailhub  as a daemon
+  twistd --uid U --gid G mailhub          opens low ports, then gives up root
 
-SIGTERM and SIGINT stop it: sessions are told, deliveries under way are finished.
+SIGTERM and SIGINT stop it: sessions are told, deliveries under way finished.
 A start that fails says why in one line and ends with status 1.
 """
 

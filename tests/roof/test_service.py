@@ -14,7 +14,6 @@ from pathlib import Path
 import attrs
 import pytest
 
-from mailhub.errors import ConfigurationError
 from mailhub.net.tls import self_signed
 from mailhub.service import DataFolder
 from mailhub.testing.process import BIN, DEADLINE, ServerProcess, free_ports
@@ -98,43 +97,25 @@ def test_a_mistake_in_the_configuration(setup: Setup, how: Start) -> None:
     assert f"{setup.config}: domain: unknown key; did you mean domains?" in failed_start(setup, how)
 
 
-@both
-def test_a_port_in_use(setup: Setup, how: Start) -> None:
+def test_a_port_in_use(setup: Setup) -> None:
     with socket.create_server(("127.0.0.1", setup.port)):
-        line = failed_start(setup, how)
+        line = failed_start(setup, as_plugin)
     assert f'[listen] imaps = "tcp:{setup.port}:interface=127.0.0.1": Address already in use' in line
 
 
-@both
-def test_a_database_of_a_newer_mailhub(setup: Setup, how: Start) -> None:
+def test_a_database_of_a_newer_mailhub(setup: Setup) -> None:
     """It is noticed when the reactor runs already."""
     setup.data.mkdir()
     with sqlite3.connect(setup.data / "mailhub.sqlite") as database:
         database.execute("PRAGMA user_version = 1000")
     database.close()
-    assert "was written by a newer mailhub" in failed_start(setup, how)
+    assert "was written by a newer mailhub" in failed_start(setup, as_tac)
 
 
-def test_a_missing_certificate(setup: Setup) -> None:
-    (setup.folder / "certificate.pem").unlink()
-    line = failed_start(setup, as_plugin)
-    assert f'{setup.config}: [tls] certificate "{setup.folder}/certificate.pem": No such file or directory' in line
-
-
-def test_a_data_folder_that_cannot_be_used(setup: Setup) -> None:
-    setup.spoil('data = "data"', 'data = "mailhub.toml"')
-    assert f"data folder {setup.config}: cannot be made: File exists" in failed_start(setup, as_plugin)
-
-
-def test_a_file_that_is_no_database(setup: Setup) -> None:
-    setup.data.mkdir()
-    (setup.data / "mailhub.sqlite").write_bytes(b"not a database" * 100)
-    assert "mailhub.sqlite: cannot be opened: file is not a database" in failed_start(setup, as_plugin)
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[ServerProcess]:
-    with ServerProcess(tmp_path / "xx", "xx.example", {}) as running:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One for all that follows. It may be killed and started again."""
+    with ServerProcess(tmp_path_factory.mktemp("server") / "xx", "xx.example", {}) as running:
         yield running
 
 
@@ -165,6 +146,7 @@ def test_stopping_says_farewell_and_frees_everything(server: ServerProcess) -> N
     folder.unlock()
     assert "mailhub has stopped" in "".join(server.log)
     assert "Traceback" not in "".join(server.log)
+    server.start()
 
 
 def test_accounts_can_be_changed_while_the_server_runs(server: ServerProcess) -> None:
@@ -179,15 +161,3 @@ def test_accounts_can_be_changed_while_the_server_runs(server: ServerProcess) ->
     server.command("account", "remove", "new@xx.example")
     with pytest.raises(Exception, match="AUTHENTICATIONFAILED"):
         server.imap("new@xx.example")
-
-
-def test_the_lock_is_exclusive_and_private(tmp_path: Path) -> None:
-    first, second = DataFolder(tmp_path / "data"), DataFolder(tmp_path / "data")
-    first.prepare()
-    first.lock()
-    with pytest.raises(ConfigurationError, match=f"another mailhub \\(process {os.getpid()}\\) serves it"):
-        second.lock()
-    assert (tmp_path / "data" / "mailhub.lock").stat().st_mode & 0o077 == 0
-    first.unlock()
-    second.lock()
-    second.unlock()
