@@ -60,6 +60,7 @@ class ImapServer:
         self._exchange: tuple[grammar.Authenticate, ServerExchange] | None = None
         self._awaiting_tls = False
         self._bad_commands = 0
+        self._commands_before_login = 0
         self._failed_logins = 0
 
     # --- octets ------------------------------------------------------------------------------------------------------
@@ -160,6 +161,12 @@ class ImapServer:
         self._reply("*", "BYE", text, code)
         self._close()
 
+    def unselected(self) -> None:
+        """The selected mailbox is no more: back to the authenticated state. To be said before the answer to the
+        command by which this very session has deleted it."""
+        if self.state is State.SELECTED:
+            self.state = State.AUTHENTICATED
+
     def accept_append(self) -> None:
         """Have the message of the APPEND just given sent: chunks and an end follow."""
         if self._append is None or self._pending is not self._append.command:
@@ -210,6 +217,8 @@ class ImapServer:
         item = self._input.next()
         if item is None:
             return _Step.WAIT
+        if self._too_many_before_login():
+            return _Step.AGAIN
         tokens = Tokens(item.octets)
         tag = "*"
         try:
@@ -230,6 +239,13 @@ class ImapServer:
                 self._login_failed()
         self._skip()
         return _Step.AGAIN
+
+    def _too_many_before_login(self) -> bool:
+        if self.state is State.NOT_AUTHENTICATED:
+            self._commands_before_login += 1
+            if self._commands_before_login > self.settings.unauthenticated_count_limit:
+                self.bye("Too many commands before login")
+        return self.closing
 
     def _check_allowed(self, name: str) -> None:
         extension = EXTENSION.get(name)

@@ -39,4 +39,5 @@ class ImapSettings:
     bad_command_limit: int = 100  # in one connection, counted anew from the login on
     # Few enough that the head of an HTTP request, sent here by a tricked browser, ends it before the body is read.
     unauthenticated_bad_command_limit: int = 10
+    unauthenticated_count_limit: int = 100  # commands; a NOOP a minute must not keep a connection for ever
     failed_login_limit: int = 10

@@ -30,7 +30,7 @@ class Pop3Settings:
     """`host` greets; `secure`: TLS is on; `can_start_tls`: STLS is offered until it is.
 
     `plaintext_login` lets passwords pass without TLS. `bad_commands` and `logins` are how many are refused before the
-    connection is closed.
+    connection is closed, `commands_before_login` how many are taken (a NOOP a minute must not keep it for ever).
     """
 
     host: str = "localhost"
@@ -40,6 +40,7 @@ class Pop3Settings:
     plaintext_login: bool = False
     mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")
     bad_commands: int = 20
+    commands_before_login: int = 100
     logins: int = 5
 
     @property
@@ -68,6 +69,7 @@ class Pop3Server:
         self._listing: Iterator[bytes] | None = None
         self._tls_due = False
         self._bad_commands = 0
+        self._commands_before_login = 0
         self._logins = 0
 
     # --- Octets ----------------------------------------------------------------------------------------------------
@@ -98,6 +100,8 @@ class Pop3Server:
                 line = self._lines.next_line()
                 if line is None:
                     self._wait()
+                    return None
+                if self._too_many_before_login():
                     return None
                 event = self._line(line)
             except (BadCommand, LineTooLong) as error:
@@ -385,6 +389,14 @@ class Pop3Server:
             self._error("Too many errors")
         else:
             self._error(_sentence(error) if isinstance(error, LineTooLong) else str(error))
+
+    def _too_many_before_login(self) -> bool:
+        if self._maildrop is None:
+            self._commands_before_login += 1
+            if self._commands_before_login > self.settings.commands_before_login:
+                self._error("Too many commands before login")
+                self.closing = True
+        return self.closing
 
     def _wait(self) -> None:
         if self._lines.discarded > _ENDLESS:

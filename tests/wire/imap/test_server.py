@@ -462,8 +462,18 @@ def test_before_login_few_bad_commands_are_borne() -> None:
     assert talk.seen() == []
 
 
+def test_commands_before_login_are_counted() -> None:
+    talk = Talk(settings(unauthenticated_count_limit=3))
+    talk.send(b"a CAPABILITY\r\n" * 3)
+    assert talk.line("b CAPABILITY") == b"* BYE Too many commands before login\r\n"
+    assert talk.machine.closing
+    talk = Talk(settings(unauthenticated_count_limit=3))
+    talk.login()
+    assert talk.send(b"a CAPABILITY\r\n" * 10).count(b"a OK") == 10
+
+
 def test_a_flood_of_small_commands_is_answered_in_portions() -> None:
-    machine = ImapServer(settings())
+    machine = ImapServer(settings(unauthenticated_count_limit=1000))
     machine.receive_data(b"a CAPABILITY\r\n" * 1000)
     portions = []
     while True:

@@ -298,6 +298,13 @@ class TestBounds:
         assert replies == b"-ERR Unknown command\r\n" * 2 + b"-ERR Too many errors\r\n"
         assert talk.machine.closing
 
+    def test_commands_before_login_are_counted(self) -> None:
+        talk = Talk(Pop3Settings(plaintext_login=True, commands_before_login=3))
+        assert talk.send(b"NOOP\r\n" * 9).count(b"\r\n") == 4
+        assert talk.machine.closing
+        talk = Talk(Pop3Settings(plaintext_login=True, commands_before_login=3)).login()
+        assert talk.send(b"NOOP\r\n" * 9) == b"+OK\r\n" * 9
+
     def test_a_line_without_end_is_not_held(self) -> None:
         talk = Talk()
         for _ in range(100):
