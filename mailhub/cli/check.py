@@ -136,20 +136,18 @@ def _ports(config: Config) -> Iterator[Finding]:
     folder.unlock()
     for service, endpoints in config.listen.services().items():
         for endpoint in endpoints:
-            reason = _taken(endpoint)
-            yield not reason, f"{service} {endpoint}: {reason or 'can be opened'}"
+            yield _can_be_opened(service, endpoint)
 
 
-def _taken(endpoint: str) -> str:
-    """Why a TCP port cannot be opened now; "" when it can, or when it is no TCP port."""
+def _can_be_opened(service: str, endpoint: str) -> Finding:
     kind, _, rest = endpoint.partition(":")
     words = rest.split(":")
     named = dict(word.partition("=")[::2] for word in words if "=" in word)
     port = named.get("port", words[0])
     if kind not in ("tcp", "tcp4") or not port.isdigit():
-        return ""
+        return True, f"{service} {endpoint}: not tried"
     try:
         socket.create_server((named.get("interface", ""), int(port))).close()
     except OSError as error:
-        return os.strerror(error.errno) if error.errno else str(error)
-    return ""
+        return False, f"{service} {endpoint}: {os.strerror(error.errno) if error.errno else error}"
+    return True, f"{service} {endpoint}: can be opened"

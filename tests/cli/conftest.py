@@ -31,8 +31,10 @@ def mailhub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MAILHUB_CONFIG", raising=False)
 
-    def run(*words: str, stdin: str = "") -> Result:
-        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+    def run(*words: str, stdin: str = "", terminal: bool = False) -> Result:
+        typed = io.StringIO(stdin)
+        monkeypatch.setattr(typed, "isatty", lambda: terminal)
+        monkeypatch.setattr("sys.stdin", typed)
         with pytest.raises(SystemExit) as ended:
             main(words)
         printed = capsys.readouterr()

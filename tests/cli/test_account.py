@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from mailhub.auth.passwords import verify_password
+from mailhub.cli.account import _line
 from mailhub.cli.offline import opened
 from mailhub.config.settings import Config
+from mailhub.errors import NoSuchUser
 from tests.cli.conftest import Command
 
 
@@ -69,6 +71,51 @@ def test_remove(mailhub: Command, config: Config) -> None:
     mailhub("account", "add", "ann@xx.example")
     assert mailhub("account", "remove", "ann@xx.example").out == "account ann@xx.example removed\n"
     assert mailhub("account", "list").out == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "status", "left"), [("yes\n", 0, 0), ("Yes \n", 0, 0), ("y\n", 1, 1), ("\n", 1, 1), ("no\n", 1, 1)]
+)
+def test_at_a_terminal_an_account_is_removed_by_a_whole_yes(
+    mailhub: Command, config: Config, typed: str, status: int, left: int
+) -> None:
+    mailhub("account", "add", "ann@xx.example")
+    result = mailhub("account", "remove", "ann@xx.example", stdin=typed, terminal=True)
+    assert result.status == status
+    assert "Remove ann@xx.example and all its mail for good?" in result.out
+    assert ("nothing was changed" in result.out) is bool(left)
+    assert len(mailhub("account", "list").out.splitlines()) == left
+
+
+def test_who_has_said_yes_is_not_asked(mailhub: Command, config: Config) -> None:
+    mailhub("account", "add", "ann@xx.example")
+    result = mailhub("account", "remove", "ann@xx.example", "--yes", terminal=True)
+    assert (result.status, result.out) == (0, "account ann@xx.example removed\n")
+
+
+@pytest.mark.parametrize(("again", "status"), [("geheim", 0), ("gehiem", 1)])
+def test_at_a_terminal_a_password_is_typed_twice_and_not_seen(
+    mailhub: Command, config: Config, monkeypatch: pytest.MonkeyPatch, again: str, status: int
+) -> None:
+    answers = iter(["geheim", again])
+    monkeypatch.setattr("getpass.getpass", lambda prompt: next(answers))
+    result = mailhub("account", "add", "ann@xx.example", "--password-stdin", terminal=True)
+    assert result.status == status
+    assert "geheim" not in result.out + result.err
+    if status:
+        assert result.err == "mailhub: the two passwords differ; nothing was changed\n"
+        assert mailhub("account", "list").out == ""
+
+
+def test_an_account_that_goes_while_the_list_is_made(mailhub: Command, config: Config) -> None:
+    class Gone:
+        async def account(self, user: str) -> None:
+            raise NoSuchUser
+
+    mailhub("account", "add", "ann@xx.example")
+    with opened(config) as hub:
+        hub.queue.store = Gone()
+        assert _line(hub, "ann@xx.example", 0, True) == "ann@xx.example  removed just now"
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ import sqlite3
 import time
 from pathlib import Path
 
+import attrs
 import pytest
 
 from mailhub.config.settings import Config, load
 from mailhub.net.tls import write_self_signed
+from mailhub.plugins import load_catalogue
 from mailhub.service import DataFolder
 from mailhub.testing.process import free_ports
 from tests.cli.conftest import Command, Result
@@ -96,6 +98,22 @@ def test_every_mistake_is_found_in_one_run(mailhub: Command, good: Config) -> No
     assert len(found) == 2
     assert "[auth] checkers: there is no checker plugin called 'acounts'; did you mean accounts?" in found[0]
     assert "certificate.pem" in found[1]
+
+
+def test_what_is_not_configured_is_not_looked_for(mailhub: Command, config: Config) -> None:
+    config.file.write_text(config.file.read_text() + '[listen]\nlmtp = ["unix:lmtp"]\n')
+    result = mailhub("check")
+    assert (result.status, problems(result)) == (0, [])
+    assert "no TLS configured" in result.out
+    assert f"lmtp unix:{config.file.parent}/lmtp: not tried" in result.out
+
+
+def test_a_plugin_that_cannot_be_loaded_is_named(
+    mailhub: Command, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue = attrs.evolve(load_catalogue(), broken=("/x/twisted/plugins/p.py: SyntaxError: invalid syntax",))
+    monkeypatch.setattr("mailhub.cli.check.load_catalogue", lambda: catalogue)
+    assert problems(mailhub("check")) == ["plugin not loaded: /x/twisted/plugins/p.py: SyntaxError: invalid syntax"]
 
 
 def test_damage_in_the_store_is_found(mailhub: Command, good: Config) -> None:

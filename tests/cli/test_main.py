@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from mailhub import __version__
 from mailhub.cli import account
+from mailhub.cli.main import main
 from mailhub.config.settings import Config
 from mailhub.errors import StoreUnavailable
 from tests.cli.conftest import Command
@@ -51,6 +53,38 @@ def test_the_configuration_is_named_by_option_or_environment(
     assert "/nowhere: there is no such file" in mailhub("queue", "list").err
     monkeypatch.setenv("MAILHUB_CONFIG", str(config.file))
     assert mailhub("queue", "list").out == "the queue is empty\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(
+    config: Config, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`mailhub queue list | head -1`: what is written later goes nowhere."""
+
+    def broken(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(account, "load", broken)
+    before = os.dup(1)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main(["--config", str(config.file), "account", "list"])
+        print("late", flush=True)
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
+    assert ended.value.code == 0
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_bug_shows_where_it_is_to_who_wants_to_know(mailhub: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("oops")
+
+    monkeypatch.setattr(account, "load", fail)
+    monkeypatch.setenv("MAILHUB_DEBUG", "1")
+    said = mailhub("account", "list").err
+    assert said.startswith("Traceback")
+    assert 'raise KeyError("oops")' in said
 
 
 @pytest.mark.parametrize(

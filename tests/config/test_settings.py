@@ -5,9 +5,25 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import attrs
 import pytest
 
-from mailhub.config.settings import FILE_LIMIT, Config, load, parse
+from mailhub.config.settings import (
+    FILE_LIMIT,
+    Auth,
+    Config,
+    Delivery,
+    Dns,
+    Guard,
+    Limits,
+    Listen,
+    Queue,
+    Smtp,
+    StaticRoute,
+    Tls,
+    load,
+    parse,
+)
 from mailhub.errors import ConfigurationError
 
 FILE = Path("/etc/mailhub/mailhub.toml")
@@ -159,6 +175,25 @@ MISTAKES = [
 def test_a_mistake_is_one_line_with_file_table_and_key(text: str, expected: str) -> None:
     line = mistake(text)
     assert line.startswith(f"{FILE}: {expected}")
+    assert "\n" not in line
+
+
+# A table's header by the class that says its keys.
+TABLES = {
+    "tls": Tls, "listen": Listen, "auth": Auth, "delivery": Delivery, "dns": Dns, "smtp": Smtp, "queue": Queue,
+    "limits": Limits, "route.x": StaticRoute, "policy.x": Guard,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("value", ["1979-05-27", "nan", "{}", "[[]]"])
+@pytest.mark.parametrize(
+    ("table", "key"), [(table, field.name) for table, cls in TABLES.items() for field in attrs.fields(cls)]
+)
+def test_no_key_takes_a_value_of_a_kind_that_no_key_has(table: str, key: str, value: str) -> None:
+    others = "".join(f"{field} = 'x'\n" for field in ("certificate", "key") if table == "tls" and field != key)
+    others += "type = 'x'\n" if table == "policy.x" else ""
+    line = mistake(f"{TOP}[{table}]\n{others}{key} = {value}\n")
+    assert line.startswith(f"{FILE}: [{table}] {key}: must be ")
     assert "\n" not in line
 
 
