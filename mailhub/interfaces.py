@@ -148,7 +148,8 @@ class IBodyWriter(Interface):
 class IMailbox(Interface):
     """One mailbox. UIDs ascend and are never used twice; nothing is shown before it is durable.
 
-    Every change is announced to all watchers, on the reactor thread, before the call that made it returns.
+    Every change is announced to all watchers, on the reactor thread, before the call that made it returns; a change of
+    many messages perhaps in several parts, between which others are served.
     """
 
     name: str = Attribute("Full name, `/` between levels.")

@@ -57,6 +57,12 @@ class MailboxIndex:
         position = bisect_left(self._uids, uid)
         return position if position < len(self._uids) and self._uids[position] == uid else -1
 
+    def _run(self, uids: list[int]) -> slice | None:
+        """Where exactly these messages stand, if there are no others between them."""
+        start = bisect_left(self._uids, uids[0])
+        run = slice(start, start + len(uids))
+        return run if self._uids[run] == uids else None
+
     def apply(self, change: Change) -> None:
         """Take in a committed change; one that the snapshot held already is passed over."""
         if isinstance(change, Added):
@@ -77,6 +83,11 @@ class MailboxIndex:
 
     def _update(self, entries: Sequence[Entry]) -> None:
         if len(entries) > FEW:
+            run = self._run([entry.uid for entry in entries])
+            if run and all(entry.modseq > self._snapshot_modseq for entry in entries):
+                self._rows[run] = entries
+                self.modseq = max(self.modseq, entries[-1].modseq)
+                return
             new = {entry.uid: entry for entry in entries if entry.modseq > self._snapshot_modseq}
             self._rows = [new.get(row.uid, row) for row in self._rows]
             self.modseq = max(self.modseq, entries[-1].modseq)
@@ -89,6 +100,9 @@ class MailboxIndex:
 
     def _remove(self, uids: Sequence[int]) -> None:
         if len(uids) > FEW:
+            if run := self._run(list(uids)):
+                del self._rows[run], self._uids[run]
+                return
             gone = set(uids)
             self._rows = [row for row in self._rows if row.uid not in gone]
             self._uids = [row.uid for row in self._rows]

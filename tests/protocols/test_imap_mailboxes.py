@@ -220,15 +220,24 @@ def test_a_session_that_deletes_its_own_mailbox_goes_on() -> None:
     client = Server().login("Junk")
     play(
         client,
-        """
+        r"""
         C: a DELETE Junk
         S: a OK Completed
         C: b FETCH 1 FLAGS
-        S: b NO [NONEXISTENT] The selected mailbox was deleted
+        S: b BAD Not allowed in the authenticated state
         C: c NOOP
         S: c OK Completed
         C: d CLOSE
-        S: d OK Completed
+        S: d BAD Not allowed in the authenticated state
+        C: e EXAMINE INBOX
+        S: * FLAGS (\Answered \Flagged \Deleted \Seen \Draft)
+        S: * OK [PERMANENTFLAGS ()] No flag can be changed
+        S: * 3 EXISTS
+        S: * 2 RECENT
+        S: * OK [UIDVALIDITY 1767268800] Message UIDs are valid
+        S: * OK [UIDNEXT 4] Predicted next UID
+        S: * OK [UNSEEN 2] First unseen message
+        S: e OK [READ-ONLY] Completed
         """,
     )
 

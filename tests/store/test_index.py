@@ -29,13 +29,13 @@ class Model:
     def act(self, action: str, amount: int) -> None:
         """One change to some of the messages."""
         self.modseq += 1
-        chosen = sorted(self.rows)[::2][:amount]
+        chosen = sorted(self.rows)[:: 1 if action.endswith("run") else 2][:amount]
         if action == "add":
             added = tuple(entry(self.uid + number, self.modseq) for number in range(amount))
             self.uid += amount
             self.rows.update({row.uid: row for row in added})
             self.changes.append(Added(added))
-        elif action == "flag":
+        elif action.startswith("flag"):
             changed = tuple(entry(uid, self.modseq, SEEN not in self.rows[uid].flags) for uid in chosen)
             self.rows.update({row.uid: row for row in changed})
             self.changes.append(FlagsChanged(changed))
@@ -45,8 +45,13 @@ class Model:
             self.changes.append(Expunged(tuple(chosen), self.modseq))
 
 
+KINDS = ["add", "flag", "flag run", "expunge", "expunge run"]
 ACTIONS = st.lists(
-    st.tuples(st.sampled_from(["add", "flag", "expunge"]), st.sampled_from([1, 2, 5, FEW + 1, 3 * FEW])), max_size=12
+    st.tuples(
+        st.sampled_from(KINDS),
+        st.sampled_from([1, 2, 5, FEW + 1, 3 * FEW]),
+    ),
+    max_size=12,
 )
 
 

@@ -10,7 +10,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from mailhub.errors import NoSuchMailbox
 from mailhub.interfaces import IAuthenticator, IBodyWriter, IMailAccount, IMailbox
 from mailhub.message.record import Entry
 from mailhub.net.link import Disconnected, Link
@@ -75,9 +74,8 @@ class Context:
 
     @property
     def mailbox(self) -> Selected:
-        """What is selected. Raises NoSuchMailbox when this very session has deleted it."""
-        if self.selected is None:
-            raise NoSuchMailbox("The selected mailbox was deleted")
+        """What is selected."""
+        assert self.selected is not None, "the machine lets no such command through in another state"
         return self.selected
 
     async def select(self, name: str, *, read_only: bool) -> Selected:

@@ -35,6 +35,7 @@ async def delete(context: Context, command: commands.Delete) -> None:
     await context.account.delete(command.mailbox)
     if context.selected is not None and context.selected.gone:
         context.unselect()
+        context.machine.unselected()
     await context.done(command.tag)
 
 

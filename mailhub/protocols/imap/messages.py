@@ -14,9 +14,10 @@ from mailhub.protocols.imap.selected import Selected
 from mailhub.wire.imap import commands, responses
 from mailhub.wire.imap.commands import FetchAttribute, StoreMode
 from mailhub.wire.imap.fetch import Plan
-from mailhub.wire.imap.view import Slices, batches
+from mailhub.wire.imap.view import Slices, View, batches
 
 GONE = "Some of the messages are gone"
+ASSUMED = 20_000  # messages of a silent STORE that are looked at in one turn of the reactor
 STORE_LINES = 1000  # untagged responses to STORE that are written at a time
 
 _MODES: dict[StoreMode, FlagMode] = {
@@ -77,7 +78,7 @@ async def store(context: Context, command: commands.Store) -> None:
     if uids:
         await selected.mailbox.change_flags(uids, change)
     if command.silent:
-        view.assume(uids, change)
+        await _assume(context, view, uids, change)
     else:
         await _tell_flags(context, selected, slices, with_uid=command.uid)
     await context.tell(expunge=command.uid)
@@ -85,6 +86,13 @@ async def store(context: Context, command: commands.Store) -> None:
         context.machine.no(command.tag, GONE, responses.EXPUNGEISSUED)
     else:
         context.machine.ok(command.tag)
+
+
+async def _assume(context: Context, view: View, uids: list[int], change: FlagChange) -> None:
+    view.assume(uids[:ASSUMED], change)
+    for start in range(ASSUMED, len(uids), ASSUMED):
+        await context.breathe()
+        view.assume(uids[start : start + ASSUMED], change)
 
 
 async def _tell_flags(context: Context, selected: Selected, slices: Slices, *, with_uid: bool) -> None:

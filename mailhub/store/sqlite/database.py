@@ -49,7 +49,7 @@ class Database:
         self._started = False
         self._sweeping = False
         self.path = environment.data / schema.FILE
-        watchers = Watchers()
+        watchers = Watchers(None if environment.threads.inline else environment.clock)
         self._engine = Engine(
             environment=environment,
             settings=settings,
@@ -60,6 +60,7 @@ class Database:
                 waiting_limit=settings.waiting_units,
                 group_limit=settings.grouped_units,
                 gather=gather,
+                when_told=watchers.when_told,
             ),
             readers=Readers(self.path, environment.threads, settings.busy_seconds),
             blobs=Blobs(

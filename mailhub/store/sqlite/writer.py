@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import attrs
@@ -97,12 +98,14 @@ class Writer:
         waiting_limit: int,
         group_limit: int,
         gather: bool = False,
+        when_told: Callable[[Callable[[], object]], object] = lambda call: call(),
     ) -> None:
         """With inline threads a unit is committed at once or, with `gather`, together with all others of the same
-        turn of the clock."""
+        turn of the clock. `when_told` calls once all that was announced has been told."""
         self._threads = threads
         self._clock = clock
         self._announce = announce
+        self._when_told = when_told
         self._waiting_limit = waiting_limit
         self._group_limit = group_limit
         self._gather = gather
@@ -274,7 +277,7 @@ class Writer:
     def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()
-        self._threads.call_in_reactor(self._closed)
+        self._threads.call_in_reactor(self._when_told, self._closed)
 
     # --- the reactor thread again
 
@@ -287,6 +290,10 @@ class Writer:
                 body.settle(body in unit.kept)
             for mailbox, change in unit.announcements:
                 self._announce(mailbox, change)
+        # Telling many watchers of many messages may take several turns.
+        self._when_told(partial(self._answer, units))
+
+    def _answer(self, units: Sequence[Unit]) -> None:
         for unit in units:
             if unit.error is None:
                 unit.result.callback(unit.value)

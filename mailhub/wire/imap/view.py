@@ -98,6 +98,7 @@ class View:
         self._recent_forms = _Forms(frozenset({RECENT}))
         self._added: dict[int, Entry] = {}
         self._gone: set[int] = set()
+        self._going: list[int] = []  # _gone in order, as of when it was last told
         # Flags the client believes in, of those messages where they are others now.
         self._believed: dict[int, Flags] = {}
 
@@ -144,8 +145,7 @@ class View:
         if isinstance(change, Added):
             self._add(change.entries)
         elif isinstance(change, FlagsChanged):
-            for entry in change.entries:
-                self._change(entry)
+            self._change(change.entries)
         elif isinstance(change, Expunged):
             self._expunge(change.uids)
 
@@ -155,18 +155,35 @@ class View:
             if entry.uid > last:
                 self._added.setdefault(entry.uid, entry)
 
-    def _change(self, entry: Entry) -> None:
-        uid = entry.uid
-        if uid in self._added:
-            self._added[uid] = max(entry, self._added[uid], key=_modseq)
-            return
-        position = self.position(uid)
-        if position is None or uid in self._gone:
-            return
-        old = self._entries[position]
-        if entry.modseq > old.modseq:
-            self._entries[position] = entry
-            self._compare(uid, self._believed.get(uid, old.flags), entry.flags)
+    def _change(self, changed: Sequence[Entry]) -> None:
+        entries, believed = self._entries, self._believed
+        for position, entry in zip(self._positions([entry[0] for entry in changed]), changed, strict=True):
+            uid, flags, modseq, _, _ = entry
+            if position < 0:
+                if uid in self._added:
+                    self._added[uid] = max(entry, self._added[uid], key=_modseq)
+                continue
+            _, old, old_modseq, _, _ = entries[position]
+            if modseq > old_modseq:
+                entries[position] = entry
+                if (before := believed.get(uid, old)) == flags:
+                    believed.pop(uid, None)
+                else:
+                    believed[uid] = before
+
+    def _positions(self, uids: Sequence[int]) -> Iterator[int]:
+        """Where they stand, -1 for those that do not, or are gone. What stands in a row is found without a search."""
+        known, gone = self._uids, self._gone
+        count = len(known)
+        position = 0
+        for uid in uids:
+            if position >= count or known[position] != uid:
+                position = bisect_left(known, uid)
+            if position < count and known[position] == uid:
+                yield -1 if uid in gone else position
+                position += 1
+            else:
+                yield -1
 
     def _compare(self, uid: int, believed: Flags, flags: Flags) -> None:
         if believed == flags:
@@ -175,9 +192,10 @@ class View:
             self._believed[uid] = believed
 
     def _expunge(self, uids: Iterable[int]) -> None:
-        for uid in uids:
+        uids = list(uids)
+        for uid, position in zip(uids, self._positions(uids), strict=True):
             self._believed.pop(uid, None)
-            if not self._added.pop(uid, None) and self.position(uid) is not None:
+            if not self._added.pop(uid, None) and position >= 0:
                 self._gone.add(uid)
 
     # --- what the client says ----------------------------------------------------------------------------------------
@@ -218,27 +236,33 @@ class View:
             for uid in uids:
                 self._believed.pop(uid, None)
 
-    def assume(self, uids: Iterable[int], change: FlagChange) -> None:
+    def assume(self, uids: Sequence[int], change: FlagChange) -> None:
         """The client believes that its own silent change was made, and knows of nothing else (RFC 3501 6.4.6).
 
         Where a message came out differently because another session changed it too, its flags stay to be told.
         """
-        for uid in uids:
-            position = self.position(uid)
-            if position is not None and uid not in self._gone:
-                flags = self._entries[position].flags
-                self._compare(uid, change.apply(self._believed.get(uid, flags)), flags)
+        after: dict[Flags, Flags] = {}  # by the flags before; few in number
+        for uid, position in zip(uids, self._positions(uids), strict=True):
+            if position >= 0:
+                flags = self._entries[position][1]
+                before = self._believed.get(uid, flags)
+                if before not in after:
+                    after[before] = change.apply(before)
+                self._compare(uid, after[before], flags)
 
     # --- what the client hears ---------------------------------------------------------------------------------------
 
     def updates(self, *, expunge: bool, limit: int = UPDATE_LINES) -> bytes:
         """The next untagged responses; nothing when there are no more.
 
-        First EXPUNGE if it is allowed now, then EXISTS and RECENT, then the flags of up to `limit` messages.
+        First EXPUNGE if it is allowed now, of up to `limit` messages; then EXISTS and RECENT, and the flags of up to
+        `limit` messages.
         """
         lines: list[bytes] = []
         if expunge and self._gone:
-            lines += self._take_gone()
+            lines += self._take_gone(limit)
+            if self._gone:
+                return b"".join(lines)
         if self._added:
             self._take_added()
             lines.append(b"* %d EXISTS\r\n" % len(self._uids))
@@ -249,18 +273,24 @@ class View:
             lines += self._take_flags(limit)
         return b"".join(lines)
 
-    def _take_gone(self) -> list[bytes]:
+    def _take_gone(self, limit: int) -> list[bytes]:
         """The last ones first, so that no number shifts another (the order is free)."""
-        removed, self._gone = self._gone, set()
-        positions = [bisect_left(self._uids, uid) for uid in sorted(removed)]
-        self._recent -= removed
+        if len(self._going) != len(self._gone):
+            self._going = sorted(self._gone)
+        chosen = self._going[-limit:]
+        del self._going[-limit:]
+        positions = [bisect_left(self._uids, uid) for uid in chosen]
+        self._gone.difference_update(chosen)
+        self._recent.difference_update(chosen)
         runs = _runs(positions)
         if len(runs) <= _CUT_LIMIT:
             for start, stop in reversed(runs):
                 del self._uids[start:stop], self._entries[start:stop]
         else:
-            self._entries = [entry for entry in self._entries if entry.uid not in removed]
-            self._uids = array("I", (entry.uid for entry in self._entries))
+            start, removed = positions[0], set(chosen)
+            kept = [entry for entry in self._entries[start:] if entry.uid not in removed]
+            self._entries[start:] = kept
+            self._uids[start:] = array("I", [entry.uid for entry in kept])
         return [b"* %d EXPUNGE\r\n" % (position + 1) for position in reversed(positions)]
 
     def _take_added(self) -> None:

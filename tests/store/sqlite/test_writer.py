@@ -24,7 +24,7 @@ class Desk:
         self.clock = Clock()
         self.heard: list[tuple[int, Change]] = []
         self.commits: list[str] = []
-        bounds = {"waiting_limit": 100, "group_limit": 50, **limits}
+        bounds: dict[str, Any] = {"waiting_limit": 100, "group_limit": 50, **limits}
         self.writer = Writer(InlineThreads(), self.clock, self.announce, gather=True, **bounds)
         self.connection = connect_writer(self.path, 0.0, durable=False)
         self.connection.execute("CREATE TABLE number (value INTEGER PRIMARY KEY, octets BLOB)")
