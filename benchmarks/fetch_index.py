@@ -1,7 +1,7 @@
 """What a large mailbox costs the store: index, digests, and commands on all messages at once.
 
-Rows for UID FLAGS come from memory: the baseline is a copy of a list of as many tuples. Digests come with one query for
-500 messages: the baseline is the same query without making values of its rows.
+Rows for UID FLAGS come from memory: the baseline is a copy of a list of as many tuples. Columns of digests come with
+one query for 500 messages: the baseline is the query alone.
 
     python benchmarks/fetch_index.py [messages]
 """
@@ -24,7 +24,6 @@ from mailhub.interfaces import Environment
 from mailhub.message.flags import DELETED, NO_FLAGS, SEEN
 from mailhub.message.record import Added, Entry, FlagChange
 from mailhub.store.settings import StoreSettings
-from mailhub.store.sqlite import content
 from mailhub.store.sqlite.database import Database
 from mailhub.store.sqlite.schema import connect_reader
 from mailhub.threads import InlineThreads
@@ -32,6 +31,10 @@ from mailhub.threads import InlineThreads
 T = TypeVar("T")
 USER = "b@yy.example"
 SLICE = 500
+TOGETHER = 64
+ENVELOPES = """
+SELECT uid, envelope FROM message JOIN content ON content.id = content WHERE mailbox = 1 AND uid BETWEEN ? AND ?
+"""
 
 
 def wait(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -63,18 +66,23 @@ async def fill(database: Database, count: int) -> Any:
     return inbox
 
 
-async def digests(mailbox: Any, count: int) -> None:
-    """All digests, a slice at a time."""
+async def digests(mailbox: Any, count: int, *wanted: str) -> None:
+    """Columns of all digests, a slice at a time."""
     for first in range(1, count + 1, SLICE):
-        await mailbox.digests(range(first, first + SLICE))
+        await mailbox.digests(range(first, first + SLICE), wanted)
+
+
+async def bodies(mailbox: Any, count: int) -> None:
+    """All octets, some at a time."""
+    for first in range(1, count + 1, TOGETHER):
+        await mailbox.bodies(range(first, first + TOGETHER))
 
 
 async def bare_query(path: Path, count: int) -> None:
-    """The rows without values."""
+    """The rows alone."""
     connection = connect_reader(path, 1)
     for first in range(1, count + 1, SLICE):
-        uids = content.numbers(range(first, first + SLICE))
-        connection.execute(content.DIGESTS, (1, uids)).fetchall()
+        connection.execute(ENVELOPES, (first, first + SLICE - 1)).fetchall()
     connection.close()
 
 
@@ -98,9 +106,15 @@ def main() -> None:
         timed("entries of every second UID", count // 2, inbox.entries(range(1, count + 1, 2)))
         timed("entries since a mod-sequence", count, inbox.entries(None, rows[-1].modseq - 1))
         few = min(count, 10_000)
-        timed("digests", few, digests(inbox, few))
-        timed("digests again", few, digests(inbox, few))
+        timed("envelopes", few, digests(inbox, few, "envelope"))
+        timed("envelopes again", few, digests(inbox, few, "envelope"))
         timed("  baseline: the query alone", few, bare_query(database.path, few))
+        timed(
+            "fields, body structures and sizes of headers",
+            few,
+            digests(inbox, few, "fields", "bodystructure", "header_size"),
+        )
+        timed("bodies", few, bodies(inbox, few))
         inbox.watch(lambda change: isinstance(change, Added))
         uids = range(1, count + 1)
         sent = wait(wait(database.store.account(USER)).mailbox("Sent"))

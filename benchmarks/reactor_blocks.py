@@ -1,11 +1,11 @@
 """The longest stretch for which commands on a large mailbox keep the reactor busy, so that nobody else is served.
 
 Real sessions over SQLite with its real writer thread and a pool of threads; a reactor in this file takes the time of
-each of its turns. Time is the CPU of the reactor's thread, so it does not matter what else the machine does. Two sessions
-watch the mailbox (one in IDLE, one that hears of changes at its next NOOP) while a third one works on it. The baseline
-of the same run is one pass over a list of as many rows.
+each of its turns. Time is the CPU of the reactor's thread, so it does not matter what else the machine does. Two
+sessions watch the mailbox (one in IDLE, one that hears of changes at its next NOOP) while a third one works on it. The
+baseline of the same run is one pass over a list of as many rows.
 
-    python benchmarks/reactor_blocks.py [messages]
+    python -m benchmarks.reactor_blocks [messages]
 """
 
 from __future__ import annotations
