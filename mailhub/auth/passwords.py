@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
 import argon2
 import attrs
 from twisted.internet.defer import DeferredSemaphore
@@ -12,12 +9,12 @@ from twisted.internet.defer import DeferredSemaphore
 from mailhub.errors import Busy
 from mailhub.interfaces import IThreads
 
-R = TypeVar("R")
-
 # RFC 9106 4, second recommended option, with one lane: a login must not take both cores.
 STRONG = argon2.PasswordHasher(time_cost=3, memory_cost=65536, parallelism=1)
 # For tests and simulations, where nobody is kept out.
 CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+# What an unknown user's password is held against: a hash of the STRONG kind whose password nobody knows.
+DECOY = "$argon2id$v=19$m=65536,t=3,p=1$F67micFIxiTdboRzYSJ2FA$Pic2ZwPQ4io5GBjC3EpRtceBue++qRIbmAs3o7yYaFs"
 
 
 def hash_password(password: str, hasher: argon2.PasswordHasher = STRONG) -> str:
@@ -35,33 +32,24 @@ def verify_password(encoded: str, password: str) -> bool:
 
 @attrs.define(eq=False)
 class Passwords:
-    """Works on passwords in at most `running` threads at once, with at most `waiting` callers in line."""
+    """Verifies in at most `running` threads at once, with at most `waiting` callers in line."""
 
     threads: IThreads
-    hasher: argon2.PasswordHasher = STRONG
+    decoy: str = DECOY
     running: int = 2
     waiting: int = 200
     _slots: DeferredSemaphore = attrs.field(init=False)
-    _decoy: str = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._slots = DeferredSemaphore(self.running)
-        self._decoy = hash_password("no account has this hash", self.hasher)
-
-    async def hash(self, password: str) -> str:
-        """See `hash_password`. Raises Busy."""
-        return await self._in_turn(hash_password, password, self.hasher)
 
     async def verify(self, encoded: str, password: str) -> bool:
         """See `verify_password`. An empty hash (unknown user) costs the same and never matches. Raises Busy."""
-        matches = await self._in_turn(verify_password, encoded or self._decoy, password)
-        return matches and bool(encoded)
-
-    async def _in_turn(self, work: Callable[..., R], *args: object) -> R:
         if len(self._slots.waiting) >= self.waiting:
             raise Busy(detail="too many logins are waiting for a password check")
         await self._slots.acquire()
         try:
-            return await self.threads.run(work, *args)
+            matches: bool = await self.threads.run(verify_password, encoded or self.decoy, password)
         finally:
             self._slots.release()
+        return matches and bool(encoded)

@@ -140,7 +140,9 @@ def house(*more: ICredentialsChecker, default_domain: str = "", throttle: Thrott
             "gone@xx.example": Account("gone@xx.example", hash_password("sesam", CHEAP), 0),
         }
     )
-    table = AccountsChecker(accounts, Passwords(threads, CHEAP), VerifiedCache(random.Random(1)))
+    table = AccountsChecker(
+        accounts, Passwords(threads, hash_password("of no account", CHEAP)), VerifiedCache(random.Random(1))
+    )
     realm = MailRealm(StoreStandIn(), no_routes, default_domain)
     portal = Portal(realm, [FirstMatch([table, *more])])
     gate = Authenticator(portal, clock, throttle or Throttle(free=1000, limit=10_000), default_domain)

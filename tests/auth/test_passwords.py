@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import argon2
 import pytest
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from mailhub.auth.passwords import CHEAP, Passwords, hash_password, verify_password
+from mailhub.auth.passwords import CHEAP, DECOY, Passwords, hash_password, verify_password
 from mailhub.errors import Busy
 from mailhub.interfaces import IThreads
 from mailhub.testing.waiting import result_of
+
+CHEAP_DECOY = hash_password("of no account", CHEAP)
 
 
 @implementer(IThreads)
@@ -59,10 +62,16 @@ def test_a_damaged_hash_never_matches(damaged: str) -> None:
     assert not verify_password(damaged, "")
 
 
+def test_the_decoy_costs_what_new_hashes_cost() -> None:
+    made = hash_password("x")
+    assert argon2.extract_parameters(DECOY) == argon2.extract_parameters(made)
+    assert len(DECOY) == len(made)
+
+
 def test_an_unknown_user_costs_one_verification() -> None:
     threads = HeldThreads()
-    passwords = Passwords(threads, CHEAP)
-    seen = outcome_of(Deferred.fromCoroutine(passwords.verify("", "no account has this hash")))
+    passwords = Passwords(threads, CHEAP_DECOY)
+    seen = outcome_of(Deferred.fromCoroutine(passwords.verify("", "of no account")))
     assert threads.let_go() is verify_password
     assert seen == [False]
     assert threads.held == []
@@ -70,7 +79,7 @@ def test_an_unknown_user_costs_one_verification() -> None:
 
 def test_at_most_two_run_and_the_line_is_bounded() -> None:
     threads = HeldThreads()
-    passwords = Passwords(threads, CHEAP, waiting=3)
+    passwords = Passwords(threads, CHEAP_DECOY, waiting=3)
     encoded = hash_password("sesam", CHEAP)
     answers = [outcome_of(Deferred.fromCoroutine(passwords.verify(encoded, "sesam"))) for _ in range(5)]
     assert len(threads.held) == 2
@@ -84,7 +93,7 @@ def test_at_most_two_run_and_the_line_is_bounded() -> None:
 
 def test_a_slot_is_given_back_when_hashing_fails() -> None:
     threads = HeldThreads()
-    passwords = Passwords(threads, CHEAP, running=1)
+    passwords = Passwords(threads, CHEAP_DECOY, running=1)
     first = outcome_of(Deferred.fromCoroutine(passwords.verify("x", "y")))
     threads.held.pop()[0].errback(RuntimeError("thread pool is gone"))
     assert first[0].check(RuntimeError)

@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from mailhub.auth.passwords import CHEAP, hash_password
 from mailhub.cli.main import main
 from mailhub.config.settings import Config, load
 
@@ -30,6 +31,8 @@ def mailhub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     """`mailhub WORDS...` in a folder of its own, where mailhub.toml is the default configuration."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MAILHUB_CONFIG", raising=False)
+    # A tenth of a second each would be most of what these tests take; the cost has a test of its own.
+    monkeypatch.setattr("mailhub.cli.passwords.hash_password", lambda password: hash_password(password, CHEAP))
 
     def run(*words: str, stdin: str = "", terminal: bool = False) -> Result:
         typed = io.StringIO(stdin)

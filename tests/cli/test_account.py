@@ -8,8 +8,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from argon2 import extract_parameters
 
-from mailhub.auth.passwords import verify_password
+from mailhub.auth.passwords import STRONG, verify_password
+from mailhub.cli import passwords
 from mailhub.cli.account import _line
 from mailhub.cli.offline import opened
 from mailhub.config.settings import Config
@@ -33,6 +35,10 @@ def test_add_makes_an_account_that_the_shown_password_opens(mailhub: Command, co
     with opened(config) as hub:
         folders = hub.wait(hub.wait(hub.queue.store.account("ann@xx.example")).mailboxes())
     assert {folder.special_use for folder in folders} == {"", "\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash"}
+
+
+def test_a_stored_hash_is_as_strong_as_it_is_to_be() -> None:
+    assert extract_parameters(passwords.hashed("ann@xx.example", "geheim")) == extract_parameters(STRONG.hash("x"))
 
 
 def test_a_given_password_is_not_shown(mailhub: Command, config: Config) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mailhub import demo
-from mailhub.auth.passwords import verify_password
+from mailhub.auth.passwords import CHEAP, hash_password, verify_password
 from mailhub.cli.offline import environment, opened
 from mailhub.components import build_hub
 from mailhub.config.settings import load
@@ -22,7 +22,8 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("mailhub.cli.passwords.hash_password", lambda password: hash_password(password, CHEAP))
     return tmp_path / "demo"
 
 
