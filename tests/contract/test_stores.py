@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import pytest
 from twisted.internet.task import Clock
 
 from mailhub.interfaces import Environment, IAccounts, IMailAccount, IMailStore, IQueue
+from mailhub.message.flags import NO_FLAGS, SEEN
+from mailhub.message.record import FlagChange
+from mailhub.store import changes
 from mailhub.store.contract import StoreExam
 from mailhub.store.memory import MemoryDatabase
 from mailhub.store.queue_contract import AccountsExam, QueueExam
@@ -87,11 +91,28 @@ class TestSqliteInThreads(TestSqlite):
         return Database(attrs.evolve(environment, threads=ReactorThreads(self.reactor)), FAST)
 
     def pump(self) -> None:
+        """Calls from threads, and then what is due: parts of a large change."""
         self.reactor.turn()
+        self.clock.advance(0)
 
     def teardown_method(self) -> None:
         super().teardown_method()
         self.reactor.pool.stop()
+
+    def test_a_large_change_is_told_in_parts_before_the_call_returns(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(changes, "PART", 2)
+
+        async def story() -> None:
+            _, inbox = await self._inbox(*[NO_FLAGS] * 5)
+            heard: list[Any] = []
+            inbox.watch(heard.append)
+            result = await inbox.change_flags(range(1, 6), FlagChange("add", frozenset({SEEN})))
+            assert [len(part.entries) for part in heard] == [2, 2, 1]
+            assert sum((part.entries for part in heard), ()) == result.changed
+            assert len(await inbox.expunge(deleted_only=False)) == 5
+            assert [part.uids for part in heard[3:]] == [(1, 2), (3, 4), (5,)]
+
+        self.wait_for(story())
 
 
 del Backend

@@ -19,7 +19,7 @@ from mailhub.threads import InlineThreads
 class Desk:
     """A writer on a table of numbers that gathers the units of a turn."""
 
-    def __init__(self, folder: Path, **limits: int) -> None:
+    def __init__(self, folder: Path, **limits: Any) -> None:
         self.path = folder / "numbers.sqlite"
         self.clock = Clock()
         self.heard: list[tuple[int, Change]] = []
@@ -83,6 +83,20 @@ def test_results_see_what_all_of_their_group_announced(desk: Desk) -> None:
     desk.submit(1)
     desk.turn()
     assert seen == [1]
+
+
+def test_results_wait_until_all_is_told_and_so_does_the_end(tmp_path: Path) -> None:
+    """Telling many watchers of many messages may take turns."""
+    telling: list[Any] = []
+    desk = Desk(tmp_path, when_told=telling.append)
+    results = desk.submit(1)
+    desk.turn()
+    assert (desk.heard, results) == ([(1, MailboxGone())], [])
+    stopped = results_of(desk.writer.stop())
+    telling.pop(0)()
+    assert (results, stopped) == ([1], [])
+    telling.pop(0)()
+    assert stopped == [None]
 
 
 def test_a_group_is_bounded(tmp_path: Path) -> None:
