@@ -9,6 +9,9 @@ import re
 from enum import Enum
 from io import IncrementalNewlineDecoder
 
+# Octets thrown away of one over-long line after which every machine gives the connection up.
+ENDLESS = 1 << 20
+
 _HEAD_OCTETS = 64
 
 

@@ -10,43 +10,24 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from mailhub.message.flags import Flags, ordered
+from mailhub.message.structure import string
 from mailhub.wire.imap import names, sets
 
 # --- strings (4.3) ---------------------------------------------------------------------------------------------------
 
 _ASTRING_ATOM = re.compile(rb"[!#$&'+-\[\]^-z|}~]+")
-# Long strings go as literals: some clients have small buffers for quoted ones (RFC 2683 3.4.2).
-_QUOTABLE = re.compile(rb"[^\x00\r\n\x80-\xff]{0,1000}")
-_TO_ESCAPE = re.compile(rb'(["\\])')
-
-
-def quoted_or_literal(octets: bytes) -> bytes:
-    """A `string`: quoted where the grammar allows it. A NUL, which no string may have, is left out."""
-    if _QUOTABLE.fullmatch(octets):
-        return b'"' + _TO_ESCAPE.sub(rb"\\\1", octets) + b'"'
-    return literal(octets.replace(b"\0", b""))
-
-
-def literal(octets: bytes) -> bytes:
-    """A literal, octets as they are."""
-    return b"{%d}\r\n%b" % (len(octets), octets)
 
 
 def astring(octets: bytes) -> bytes:
     """An atom where the grammar allows it, else a `string`. NIL is quoted, lest a reader take it for nothing."""
     if _ASTRING_ATOM.fullmatch(octets) and octets.upper() != b"NIL":
         return octets
-    return quoted_or_literal(octets)
-
-
-def nstring(octets: bytes | None) -> bytes:
-    """A `string`, or NIL."""
-    return b"NIL" if octets is None else quoted_or_literal(octets)
+    return string(octets)
 
 
 def mailbox(name: str) -> bytes:
     """A mailbox name as the wire writes it. Always quoted (INBOX excepted): older clients want it so."""
-    return b"INBOX" if name == names.INBOX else quoted_or_literal(names.encode(name))
+    return b"INBOX" if name == names.INBOX else string(names.encode(name))
 
 
 def text(words: str) -> bytes:
@@ -95,7 +76,7 @@ def listing(attributes: Iterable[str], name: str, *, child_info: bool = False) -
 
 def hierarchy(root: str) -> bytes:
     """The answer to LIST with an empty pattern: the delimiter, and the root of the reference (6.3.8)."""
-    return _untagged(b"LIST", b"(\\Noselect)", _DELIMITER, quoted_or_literal(names.encode(root)))
+    return _untagged(b"LIST", b"(\\Noselect)", _DELIMITER, string(names.encode(root)))
 
 
 def lsub(attributes: Iterable[str], name: str) -> bytes:
@@ -136,7 +117,7 @@ def expunge(number: int) -> bytes:
 
 def namespace(personal: Sequence[str]) -> bytes:
     """NAMESPACE (RFC 2342 5): prefixes of personal namespaces; there are none of others and none shared."""
-    spaces = b"".join(_parenthesised((quoted_or_literal(names.encode(prefix)), _DELIMITER)) for prefix in personal)
+    spaces = b"".join(_parenthesised((string(names.encode(prefix)), _DELIMITER)) for prefix in personal)
     return _untagged(b"NAMESPACE", b"(" + spaces + b")" if spaces else b"NIL", b"NIL", b"NIL")
 
 
@@ -144,7 +125,7 @@ def identity(fields: Mapping[str, str]) -> bytes:
     """ID (RFC 2971 3.2)."""
     if not fields:
         return _untagged(b"ID", b"NIL")
-    strings = (quoted_or_literal(word.encode()) for field in fields.items() for word in field)
+    strings = (string(word.encode()) for field in fields.items() for word in field)
     return _untagged(b"ID", _parenthesised(strings))
 
 
@@ -153,7 +134,7 @@ def enabled(names_: Iterable[str]) -> bytes:
     return _untagged(b"ENABLED", *(name.encode() for name in names_))
 
 
-_DELIMITER = quoted_or_literal(names.DELIMITER.encode())
+_DELIMITER = string(names.DELIMITER.encode())
 
 
 def _attributes(attributes: Iterable[str]) -> bytes:

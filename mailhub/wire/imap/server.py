@@ -13,12 +13,10 @@ from mailhub.wire.imap.settings import ImapSettings
 from mailhub.wire.imap.state import ALLOWED, EXTENSION, State, after_no, after_ok
 from mailhub.wire.imap.tokens import BadSyntax, Tokens
 from mailhub.wire.sasl import LINE_LIMIT, PlainCredentials, SaslError, ServerExchange
-from mailhub.wire.stream import LineTooLong
+from mailhub.wire.stream import ENDLESS, LineTooLong
 
 # With this many octets waiting to be sent, next_event() pauses: the driver sends them and asks again.
 _OUTPUT_MARK = 8192
-# An over-long line that does not end within this many octets ends the connection.
-_ENDLESS = 1048576
 
 
 class _Step(Enum):
@@ -102,7 +100,7 @@ class ImapServer:
                 self._flooded()
             else:
                 if outcome is _Step.WAIT:
-                    if self._input.discarded > _ENDLESS:
+                    if self._input.discarded > ENDLESS:
                         self.bye("Command line is too long", responses.TOOBIG)
                     return None
                 if not isinstance(outcome, _Step):

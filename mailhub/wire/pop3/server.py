@@ -12,7 +12,7 @@ from mailhub.wire import sasl
 from mailhub.wire.pop3.commands import FOREIGN, LINE_OCTETS, BadCommand, When, number, parse, verb_of
 from mailhub.wire.pop3.events import Event, Login, Retrieve, StartTls, Top, Update
 from mailhub.wire.pop3.maildrop import Maildrop, NoSuchMessage
-from mailhub.wire.stream import DotStuffer, LineBuffer, LineTooLong
+from mailhub.wire.stream import ENDLESS, DotStuffer, LineBuffer, LineTooLong
 
 # RFC 2449 8, RFC 3206 4. They say why to the program; the text after them to the person.
 Code = Literal["", "AUTH", "SYS/TEMP", "SYS/PERM", "IN-USE"]
@@ -20,9 +20,6 @@ Code = Literal["", "AUTH", "SYS/TEMP", "SYS/PERM", "IN-USE"]
 # With this much to say (octets) the machine waits to be asked again, so that the driver can wait for the peer.
 _ENOUGH = 16384
 _LISTED = 500
-
-# An over-long line that does not end within this many octets ends the connection.
-_ENDLESS = 1 << 20
 
 
 @attrs.frozen
@@ -399,7 +396,7 @@ class Pop3Server:
         return self.closing
 
     def _wait(self) -> None:
-        if self._lines.discarded > _ENDLESS:
+        if self._lines.discarded > ENDLESS:
             self._error("Line too long")
             self.closing = True
 

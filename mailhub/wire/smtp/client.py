@@ -18,12 +18,10 @@ from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope, Outcome, State
 from mailhub.wire.sasl import ClientExchange, PlainCredentials, SaslError, choose
 from mailhub.wire.smtp.replies import BadReply, Reply, ReplyReader
-from mailhub.wire.stream import DotStuffer, LineBuffer, LineTooLong
+from mailhub.wire.stream import ENDLESS, DotStuffer, LineBuffer, LineTooLong
 
 # RFC 5321 4.5.3.1.5 says 512 octets; some servers write longer lines.
 _REPLY_LINE = 2048
-# A longer one whose end does not come within this many octets ends the session before its end.
-_ENDLESS = 1 << 20
 
 
 class Phase(Enum):
@@ -178,7 +176,7 @@ class SmtpClient:
                 self.fail("4.5.0", f"Server breaks the protocol: {error}")
                 break
             if line is None:
-                if self._buffer.discarded > _ENDLESS:
+                if self._buffer.discarded > ENDLESS:
                     self.fail("4.5.0", "Server breaks the protocol: endless line")
                 break
             if answer is not None:

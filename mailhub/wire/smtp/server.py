@@ -40,9 +40,8 @@ from mailhub.wire.smtp.grammar import (
 )
 from mailhub.wire.smtp.replies import Reply, render, reply
 from mailhub.wire.smtp.verbs import FOREIGN, PATH_LINE, VERBS, Argument, Verb
-from mailhub.wire.stream import BareLines, DataDecoder, LineBuffer, LineTooLong
+from mailhub.wire.stream import ENDLESS, BareLines, DataDecoder, LineBuffer, LineTooLong
 
-_DISCARD_LIMIT = 1 << 20  # octets of one over-long command line before the peer is cut off
 _WIRE_SLACK = 1 << 16  # octets
 
 
@@ -290,7 +289,7 @@ class SmtpServer:
             self._line_too_long()
             return True, None
         if line is None:
-            if self._buffer.discarded > _DISCARD_LIMIT:
+            if self._buffer.discarded > ENDLESS:
                 self.close_with(reply(421, "4.7.0", "Line too long"))
             return False, None
         try:
