@@ -259,6 +259,10 @@ class _Datagrams(DatagramProtocol):
         self._query = query
         self._strays = 0
 
+    def logPrefix(self) -> str:
+        """What Twisted's line about the port of each question begins with."""
+        return "DNS question"
+
     def startProtocol(self) -> None:
         transport: Any = self.transport
         try:
