@@ -221,6 +221,8 @@ class DigestCache:
         for name, column in kept:
             if column:
                 self._columns.move_to_end((mailbox, name))
+        if not all(column for _, column in kept):
+            return {name: {} for name in wanted}, list(uids)
         found: dict[str, dict[int, Any]] = {
             name: dict(zip(uids, map(column.get, uids), strict=True)) for name, column in kept
         }
