@@ -35,13 +35,13 @@ GROUP_END = MailboxSpec(None, None, None, None)
 
 # What nearly every element looks like, up to its comma or the end.
 _USUAL = re.compile(
-    rb"[ \t,]*+(?:(?:\"([^\"\\]*+)\"|([!#-'*+\-/-9=?A-Z^-~\x80-\xff]++(?:[ \t]++[!#-'*+\-/-9=?A-Z^-~\x80-\xff]++)*+))?+"
+    rb"[ \t,]*+(?:(?:\"([^\"\\]*+)\"|([!#-'*+\-/-9=?A-Z^-~\x80-\xff]++(?:[ \t]++[!#-'*+\-/-9=?A-Z^-~\x80-\xff]++)*))?"
     rb"[ \t]*+<([!#-'*+\--9=?A-Z^-~\x80-\xff]++)@([0-9A-Za-z.\-\x80-\xff]++)>"
     rb"|([!#-'*+\--9=?A-Z^-~\x80-\xff]++)@([0-9A-Za-z.\-\x80-\xff]++))[ \t]*+(?:,|\Z)"
 )
 _TOKEN = re.compile(
-    rb"(?P<space>[ \t\r\n]++)|(?P<quoted>\"(?:[^\"\\]++|\\.)*+\"?)|(?P<comment>\()|(?P<literal>\[[^\[\]\\]*+\]?)"
-    rb"|(?P<comma>,[, \t\r\n]*+)|(?P<special>[<>;:@])|(?P<atom>(?:[^\"()<>\[,;:@\\ \t\r\n]++|\\.?)++|.)",
+    rb"(?P<space>[ \t\r\n]++)|(?P<quoted>\"(?:[^\"\\]++|\\.)*\"?)|(?P<comment>\()|(?P<literal>\[[^\[\]\\]*+\]?)"
+    rb"|(?P<comma>,[, \t\r\n]*+)|(?P<special>[<>;:@])|(?P<atom>(?:[^\"()<>\[,;:@\\ \t\r\n]++|\\.?)+|.)",
     re.DOTALL,
 )
 _IN_COMMENT = re.compile(rb"[^()\\]++|\\.?|[()]", re.DOTALL)

@@ -21,7 +21,7 @@ VALUE_LIMIT = 1 << 16  # octets of one field body that are looked at
 
 # RFC 5322 2.2 field-name: printable US-ASCII except colon; obs- syntax has white space before the colon (4.5.3).
 # Possessive throughout, so that no input makes it go back. The other branches are a line that is no field.
-_FIELD = re.compile(rb"(([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)\n?)|[^\n]*+\n|[^\n]++")
+_FIELD = re.compile(rb"(([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*)\n?)|[^\n]*+\n|[^\n]++")
 _FOLD = re.compile(rb"\r?\n")
 _SMALL = 1 << 16  # octets that are taken apart in one step
 

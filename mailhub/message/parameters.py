@@ -15,14 +15,14 @@ PARAMETER_LIMIT = 64  # parameters of one field that are read
 
 # RFC 2045 5.1 token, with octets above 127 let through.
 _TOKEN = rb"[!#-'*+\-.0-9A-Z^-~\x80-\xff]"
-_VALUE = re.compile(rb"[ \t\r\n]*+(%b++)(?:[ \t]*+/[ \t]*+(%b*+))?+" % (_TOKEN, _TOKEN))
+_VALUE = re.compile(rb"[ \t\r\n]*+(%b++)(?:[ \t]*+/[ \t]*+(%b*+))?" % (_TOKEN, _TOKEN))
 # The quoted form need not be closed, the other one may hold anything but a semicolon: both are sent. Semicolons match
 # without a parameter after them as well, so that a run of them is passed over only once.
 _PARAMETER = re.compile(
-    rb";[; \t\r\n]*+(?:([^=;\" \t\r\n]++)[ \t\r\n]*+=[ \t\r\n]*+(?:\"((?:[^\"\\]++|\\.)*+)|([^;\"]*+)))?+", re.DOTALL
+    rb";[; \t\r\n]*+(?:([^=;\" \t\r\n]++)[ \t\r\n]*+=[ \t\r\n]*+(?:\"((?:[^\"\\]++|\\.)*)|([^;\"]*+)))?", re.DOTALL
 )
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
-_COMMENT_TOKEN = re.compile(rb"[^()\\\"]++|\"(?:[^\"\\]++|\\.)*+\"?|\\.|.", re.DOTALL)
+_COMMENT_TOKEN = re.compile(rb"[^()\\\"]++|\"(?:[^\"\\]++|\\.)*\"?|\\.|.", re.DOTALL)
 _CONTINUED = re.compile(r"([^*]+)(?:\*(\d{1,3}))?(\*)?")
 _EXTENDED = re.compile(rb"([^']*)'[^']*'(.*)", re.DOTALL)
 

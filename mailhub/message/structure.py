@@ -24,7 +24,7 @@ _EXTENSION_FIELDS = (b"content-disposition", b"content-language", b"content-loca
 _NOT_PLAIN = re.compile(rb"[^\x01-\x09\x0b\x0c\x0e-!#-\[\]-\x7f]")
 _NOT_QUOTABLE = re.compile(rb"[^\x01-\x09\x0b\x0c\x0e-\x7f]")
 _TO_ESCAPE = re.compile(rb'(["\\])')
-_ELEMENT = re.compile(rb" ?(?:\"(?:[^\"\\]++|\\.)*+\"|\{([0-9]+)\}\r\n|([()])|[A-Z0-9]++)")
+_ELEMENT = re.compile(rb" ?(?:\"(?:[^\"\\]++|\\.)*\"|\{([0-9]+)\}\r\n|([()])|[A-Z0-9]++)")
 _LANGUAGE = re.compile(rb"[A-Za-z0-9-]+")
 
 

@@ -78,7 +78,7 @@ _COLUMNS: dict[FetchAttribute, DigestName] = {
 def _usual_fields(section: Section) -> Word:
     """HEADER.FIELDS as `header.select` gives it, from the digest's copy of the usual fields, which are well-formed."""
     names = b"|".join(re.escape(name) for name in sorted(section.fields))
-    pattern = re.compile(rb"^(?:%b)[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+\n?" % names, re.IGNORECASE | re.MULTILINE)
+    pattern = re.compile(rb"^(?:%b)[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*\n?" % names, re.IGNORECASE | re.MULTILINE)
 
     def word(row: Row, columns: DigestColumns) -> bytes:
         chosen = b"".join(pattern.findall(columns["fields"][row[1][0]])) + b"\r\n"

@@ -52,10 +52,10 @@ def parse_hello(argument: str) -> str:
 
 
 # RFC 5321 4.1.2: Path = "<" [ A-d-l ":" ] Mailbox ">"; a quoted local part may hold spaces and angle brackets.
-_PATH = re.compile(r'<((?:"(?:[^"\\]|\\.)*+"|[^"<> ])*+)>(?: +(.*))?')
+_PATH = re.compile(r'<((?:"(?:[^"\\]|\\.)*"|[^"<> ])*)>(?: +(.*))?')
 # A-d-l = At-domain *( "," At-domain ); At-domain = "@" Domain
 _AT_DOMAIN = r"@(\[[^\]]*+\]|[^]@,:\[\"]++)"
-_SOURCE_ROUTE = re.compile(rf"{_AT_DOMAIN}(?:,{_AT_DOMAIN})*+:")
+_SOURCE_ROUTE = re.compile(rf"{_AT_DOMAIN}(?:,{_AT_DOMAIN})*:")
 _ROUTE_DOMAIN = re.compile(_AT_DOMAIN)
 # esmtp-param = esmtp-keyword ["=" esmtp-value]
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\u0080-\U0010ffff]+))?")
