@@ -1,6 +1,6 @@
 """CPU the whole server spends on a 4 KiB message, from the octets on its socket to the durable mailbox row.
 
-Claim: at most 500 us a message. Two clients: one that waits for each reply (four round trips a message), and one that
+Budget: 500 us a message. Two clients: one that waits for each reply (four round trips a message), and one that
 sends MAIL, RCPT and DATA in one packet as relays do (RFC 2920). Senders, recipients and message ids vary. Baseline of
 the same run: one durable SQLite transaction with the same octets a message, in a bare loop.
 
