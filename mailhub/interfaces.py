@@ -457,7 +457,8 @@ class IQueue(Interface):
 
     async def settle(message_id: str, settlements: Sequence[Settlement], reports: Sequence[Submission] = ()) -> None:
         """Record outcomes: DELIVERED and FAILED rows go, DELAYED ones wait. `reports` (DSNs) are committed in the same
-        transaction. Rows removed meanwhile by the operator are passed over. A report's refused deposit is dropped."""
+        transaction. Rows that are gone (removed by the operator, or settled by a call whose answer was lost) are passed
+        over, and when all are, so are the reports. A report's refused deposit is dropped."""
 
     async def messages(limit: int = 1000) -> Sequence[QueuedMessage]:
         """The queue as it stands, oldest first, for the operator."""

@@ -122,11 +122,11 @@ class MemoryQueue:
         self, message_id: str, settlements: Sequence[Settlement], reports: Sequence[Submission] = ()
     ) -> None:
         """Outcomes and reports."""
+        message = self._messages.get(message_id)
+        if message is None or not any(item.id in message.rows for item in settlements):
+            return
         for report in reports:
             await self.submit(report, "reply")
-        message = self._messages.get(message_id)
-        if message is None:
-            return
         for item in settlements:
             row = message.rows.pop(item.id, None)
             if row is not None and item.outcome.state is State.DELAYED:

@@ -208,6 +208,20 @@ class QueueExam(Exam):
         assert (queued.envelope, queued.recipients[0].route) == (Envelope(None), smtp("sender"))
 
     @question
+    async def test_nobody_is_told_twice(self) -> None:
+        """A caller that has lost the answer settles again, with reports made anew."""
+        queue, accounts = await self.open_queue()
+        await accounts.add(USER, "")
+        receipt = await self._submit(queue, Plan(routes=(smtp("q"),)))
+        ((row,),) = [queued.recipients for queued in await queue.due(NOW, 10)]
+        for _ in range(2):
+            body = await make_body(queue.new_body, TRACE + message(7))
+            report = Submission(Envelope(None), Plan((to(USER),)), body, len(TRACE))
+            await queue.settle(receipt.id, [Settlement(row.id, Outcome.failed("no"))], [report])
+            body.discard()
+        assert len(await uids(await self._inbox_of(queue, USER))) == 1
+
+    @question
     async def test_due_gives_the_oldest_first_and_only_what_is_due(self) -> None:
         queue, _ = await self.open_queue()
         ids = [(await self._submit(queue, Plan(routes=(smtp("q"), smtp("r"))))).id for _ in range(4)]

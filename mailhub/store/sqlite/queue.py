@@ -123,6 +123,15 @@ def _outcome_columns(outcome: Outcome | None) -> tuple[str | None, str, str, str
 # --- settle and the operator's commands ------------------------------------------------------------------------------
 
 
+def waits(transaction: Transaction, message_id: str, settlements: Sequence[Settlement]) -> bool:
+    """Whether any of these rows is still there. If none is, their outcome is known, and their DSN sent or unwanted."""
+    row = transaction.row(
+        "SELECT 1 FROM queue_recipient WHERE message = ? AND id IN (SELECT value FROM json_each(?)) LIMIT 1",
+        (message_id, numbers([item.id for item in settlements])),
+    )
+    return row is not None
+
+
 def settle(transaction: Transaction, blobs: Blobs, message_id: str, settlements: Sequence[Settlement]) -> None:
     """Record outcomes; rows that are gone are passed over."""
     done = [item.id for item in settlements if item.outcome.state is not State.DELAYED]
@@ -292,6 +301,8 @@ class Queue:
         blobs = self._engine.blobs
 
         def work(transaction: Transaction) -> None:
+            if not waits(transaction, message_id, settlements):
+                return
             for report, _ in prepared:
                 report(transaction)
             settle(transaction, blobs, message_id, settlements)
