@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from twisted.internet.interfaces import IReactorTime
@@ -31,13 +31,15 @@ class Watchers:
     """Who wants to hear of which mailbox; mailboxes go by the store's own number for them.
 
     With a `clock` a change of very many messages is announced in parts, and others are served between two of them; what
-    is announced meanwhile waits its turn, so that everybody hears of everything in order.
+    is announced of the same mailbox meanwhile waits its turn, so that everybody hears of everything in order. Other
+    mailboxes do not wait: what one user does in a large one holds up nobody else's mail.
     """
 
     def __init__(self, clock: IReactorTime | None = None) -> None:
         self._clock = clock
         self._watches: dict[int, list[Watch]] = {}
-        self._waiting: deque[Callable[[], int]] = deque()
+        self._waiting: dict[int, deque[Callable[[], int]]] = {}  # steps by mailbox, in the order of their turns
+        self._turn_is_due = False
 
     def watch(self, mailbox: int, listener: Listener) -> Callable[[], None]:
         """Have `listener` called with each Change from now on; the result stops it and may be called again."""
@@ -65,7 +67,7 @@ class Watchers:
         commit."""
         if mailbox not in self._watches:
             return
-        if self._clock is None or not (self._waiting or _count(change) > PART):
+        if self._clock is None or not (mailbox in self._waiting or _count(change) > PART):
             for watch in tuple(self._watches[mailbox]):
                 self._tell(mailbox, watch, change)
             if isinstance(change, MailboxGone):
@@ -73,42 +75,49 @@ class Watchers:
             return
         for part in _parts(change):
             for watch in self._watches[mailbox]:
-                self._wait(partial(self._tell, mailbox, watch, part))
+                self._wait(mailbox, partial(self._tell, mailbox, watch, part))
         if isinstance(change, MailboxGone):
-            self._wait(partial(self._forget, mailbox))
+            self._wait(mailbox, partial(self._forget, mailbox))
 
-    def when_told(self, call: Callable[[], object]) -> None:
-        """Call when all that was announced so far has been told: as a rule at once."""
-
-        if not self._waiting:
+    def when_told(self, mailboxes: Iterable[int] | None, call: Callable[[], object]) -> None:
+        """Call when all announced so far of these mailboxes (None: of any) has been told: as a rule at once."""
+        behind = [
+            mailbox for mailbox in (self._waiting if mailboxes is None else mailboxes) if mailbox in self._waiting
+        ]
+        if behind:
+            self._wait(behind[0], partial(self._go_on, behind[1:], call))
+        else:
             call()
-            return
 
-        def step() -> int:
-            call()
-            return 1
+    def _go_on(self, others: Sequence[int], call: Callable[[], object]) -> int:
+        self.when_told(others, call)
+        return 1
 
-        self._wait(step)
-
-    def _wait(self, step: Callable[[], int]) -> None:
-        self._waiting.append(step)
-        if len(self._waiting) == 1:
+    def _wait(self, mailbox: int, step: Callable[[], int]) -> None:
+        self._waiting.setdefault(mailbox, deque()).append(step)
+        if not self._turn_is_due:
             self._next_turn()
 
     def _next_turn(self) -> None:
         assert self._clock is not None
+        self._turn_is_due = True
         self._clock.callLater(0, self._turn)
 
     def _turn(self) -> None:
-        """Tell of PART messages or a little more. A step stays in the queue while it is at work, so that what it
-        announces comes behind it."""
+        """Tell of PART messages or a little more, a step of each mailbox in turn. A step stays in the queue while it is
+        at work, so that what it announces comes behind it."""
         told = 0
         while self._waiting and told < PART:
+            mailbox, steps = next(iter(self._waiting.items()))
             try:
-                told += self._waiting[0]()
+                told += steps[0]()
             except Exception:
                 log.failure("what had to follow an announcement failed")
-            self._waiting.popleft()
+            steps.popleft()
+            del self._waiting[mailbox]
+            if steps:
+                self._waiting[mailbox] = steps
+        self._turn_is_due = False
         if self._waiting:
             self._next_turn()
 

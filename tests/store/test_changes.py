@@ -105,12 +105,12 @@ def test_large_changes_are_told_in_parts_with_turns_between_them() -> None:
 def test_small_changes_are_told_at_once_unless_others_wait() -> None:
     parts = Parts()
     told: list[Any] = []
-    parts.watchers.when_told(lambda: told.append(list(parts.two)))
+    parts.watchers.when_told((1,), lambda: told.append(list(parts.two)))
     parts.watchers.announce(1, CHANGE)
     assert (parts.two, told) == ([CHANGE], [[]])
     large = FlagsChanged(many(PART + 1))
     parts.watchers.announce(1, large)
-    parts.watchers.when_told(lambda: told.append(list(parts.two)))
+    parts.watchers.when_told((1,), lambda: told.append(list(parts.two)))
     parts.watchers.announce(2, CHANGE)  # nobody watches that one
     parts.watchers.announce(1, Added(many(1, PART + 2)))
     assert parts.two == [CHANGE]
@@ -119,6 +119,28 @@ def test_small_changes_are_told_at_once_unless_others_wait() -> None:
     assert parts.two == [*told[1], Added(many(1, PART + 2))]
     parts.watchers.announce(1, CHANGE)
     assert parts.two[-1] == CHANGE
+
+
+def test_a_large_change_holds_up_its_own_mailbox_only() -> None:
+    parts = Parts()
+    elsewhere: list[Change] = []
+    parts.watchers.watch(2, elsewhere.append)
+    parts.watchers.announce(1, FlagsChanged(many(10 * PART)))
+    told: list[str] = []
+    parts.watchers.announce(2, CHANGE)
+    parts.watchers.when_told((2,), lambda: told.append("of two"))
+    parts.watchers.when_told((), lambda: told.append("of none"))
+    assert (elsewhere, told) == ([CHANGE], ["of two", "of none"])
+    parts.watchers.when_told((2, 1), lambda: told.append("of both"))
+    parts.watchers.when_told(None, lambda: told.append("of any"))
+    parts.watchers.announce(2, FlagsChanged(many(2 * PART)))
+    parts.watchers.when_told((2,), lambda: told.append("of two again"))
+    while len(elsewhere) < 3:
+        parts.turn()
+    assert len(parts.one) + len(parts.two) <= 4, "they take turns"
+    parts.turns()
+    assert told == ["of two", "of none", "of two again", "of both", "of any"]
+    assert len(parts.one) == len(parts.two) == 10
 
 
 def test_who_stops_between_two_parts_hears_no_more() -> None:
@@ -137,7 +159,7 @@ def test_who_stops_between_two_parts_hears_no_more() -> None:
 def test_trouble_between_two_parts_ends_nothing() -> None:
     parts = Parts()
     parts.watchers.announce(1, FlagsChanged(many(PART + 1)))
-    parts.watchers.when_told(lambda: 1 // 0)
+    parts.watchers.when_told((1,), lambda: 1 // 0)
     parts.watchers.announce(1, CHANGE)
     with capturedLogs() as logs:
         parts.turns()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -27,6 +27,7 @@ log = Logger(namespace="mailhub.store")
 T = TypeVar("T")
 
 Announcement = tuple[int, Change]
+WhenTold = Callable[[Iterable[int] | None, Callable[[], object]], object]
 
 
 class Claimable(Protocol):
@@ -98,10 +99,10 @@ class Writer:
         waiting_limit: int,
         group_limit: int,
         gather: bool = False,
-        when_told: Callable[[Callable[[], object]], object] = lambda call: call(),
+        when_told: WhenTold = lambda _, call: call(),
     ) -> None:
         """With inline threads a unit is committed at once or, with `gather`, together with all others of the same
-        turn of the clock. `when_told` calls once all that was announced has been told."""
+        turn of the clock. `when_told` calls once all announced of some mailboxes (None: of any) has been told."""
         self._threads = threads
         self._clock = clock
         self._announce = announce
@@ -277,7 +278,7 @@ class Writer:
     def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()
-        self._threads.call_in_reactor(self._when_told, self._closed)
+        self._threads.call_in_reactor(self._when_told, None, self._closed)
 
     # --- the reactor thread again
 
@@ -290,17 +291,18 @@ class Writer:
                 body.settle(body in unit.kept)
             for mailbox, change in unit.announcements:
                 self._announce(mailbox, change)
-        # Telling many watchers of many messages may take several turns.
-        self._when_told(partial(self._answer, units))
-
-    def _answer(self, units: Sequence[Unit]) -> None:
         for unit in units:
-            if unit.error is None:
-                unit.result.callback(unit.value)
-            else:
-                unit.result.errback(unit.error)
+            # Telling many watchers of many messages may take several turns; who changed nothing there need not wait.
+            self._when_told({mailbox for mailbox, _ in unit.announcements}, partial(self._answer, unit))
         if any(unit.released for unit in units):
             self.on_released()
+
+    @staticmethod
+    def _answer(unit: Unit) -> None:
+        if unit.error is None:
+            unit.result.callback(unit.value)
+        else:
+            unit.result.errback(unit.error)
 
     def _closed(self) -> None:
         self._connection = None

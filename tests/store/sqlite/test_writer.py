@@ -88,14 +88,16 @@ def test_results_see_what_all_of_their_group_announced(desk: Desk) -> None:
 def test_results_wait_until_all_is_told_and_so_does_the_end(tmp_path: Path) -> None:
     """Telling many watchers of many messages may take turns."""
     telling: list[Any] = []
-    desk = Desk(tmp_path, when_told=telling.append)
+    desk = Desk(tmp_path, when_told=lambda mailboxes, call: telling.append((mailboxes, call)))
     results = desk.submit(1)
     desk.turn()
     assert (desk.heard, results) == ([(1, MailboxGone())], [])
     stopped = results_of(desk.writer.stop())
-    telling.pop(0)()
+    (of_one, answer), (of_any, end) = telling
+    assert (of_one, of_any) == ({1}, None)
+    answer()
     assert (results, stopped) == ([1], [])
-    telling.pop(0)()
+    end()
     assert stopped == [None]
 
 
