@@ -111,6 +111,10 @@ CREATE INDEX queue_recipient_message ON queue_recipient (message);
 CREATE INDEX queue_recipient_due ON queue_recipient (due);
 """
 
+# One step for all that the second schema brings.
+VERSION_2 = """
+"""
+
 Migration = Callable[[sqlite3.Connection], None]
 
 
@@ -125,7 +129,11 @@ def _version_1(connection: sqlite3.Connection) -> None:
     run_script(connection, VERSION_1)
 
 
-MIGRATIONS: Sequence[Migration] = (_version_1,)
+def _version_2(connection: sqlite3.Connection) -> None:
+    run_script(connection, VERSION_2)
+
+
+MIGRATIONS: Sequence[Migration] = (_version_1, _version_2)
 """Step n brings a database of version n to version n + 1. Each is one transaction together with the new version."""
 
 
