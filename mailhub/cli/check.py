@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import socket
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,6 +15,7 @@ from mailhub.components import build_hub
 from mailhub.config.settings import Config, load
 from mailhub.delivery.routing import POSTMASTER
 from mailhub.errors import ConfigurationError
+from mailhub.net.listen import obstacle
 from mailhub.plugins import load_catalogue
 from mailhub.service import DataFolder
 from mailhub.store.sqlite.verify import verify
@@ -140,14 +139,7 @@ def _ports(config: Config) -> Iterator[Finding]:
 
 
 def _can_be_opened(service: str, endpoint: str) -> Finding:
-    kind, _, rest = endpoint.partition(":")
-    words = rest.split(":")
-    named = dict(word.partition("=")[::2] for word in words if "=" in word)
-    port = named.get("port", words[0])
-    if kind not in ("tcp", "tcp4") or not port.isdigit():
+    reason = obstacle(endpoint)
+    if reason is None:
         return True, f"{service} {endpoint}: not tried"
-    try:
-        socket.create_server((named.get("interface", ""), int(port))).close()
-    except OSError as error:
-        return False, f"{service} {endpoint}: {os.strerror(error.errno) if error.errno else error}"
-    return True, f"{service} {endpoint}: can be opened"
+    return not reason, f"{service} {endpoint}: {reason or 'can be opened'}"

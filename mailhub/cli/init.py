@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,15 @@ from mailhub.cli.offline import opened
 from mailhub.config import rules
 from mailhub.config.settings import parse
 from mailhub.errors import ConfigurationError, MailboxExists
+from mailhub.net.listen import obstacle
 from mailhub.net.tls import server_context, write_self_signed
 
 _CERTIFICATE_DAYS = 825
 
 _DESCRIPTION = """\
 Writes a configuration with comments, makes a certificate (unless you have one) and your account, shows its password
-once, and lists the DNS records to publish. An existing configuration is never overwritten.
+once, and lists the DNS records to publish: for others to find the server, for your users' mail programs, and against
+forgers. An existing configuration is never overwritten.
 """
 _EXAMPLES = """\
 examples:
@@ -50,13 +53,7 @@ certificate = {certificate}
 key = {key}
 
 [listen]                        # a line less is a service less; "tcp:25:interface=127.0.0.1" is one interface only
-smtp = ["tcp:25"]               # mail from other servers
-submission = ["tcp:587"]        # mail from our users, TLS by STARTTLS
-submissions = ["tcp:465"]       # the same with TLS from the start: the better choice for clients
-imap = ["tcp:143"]
-imaps = ["tcp:993"]
-pop3 = ["tcp:110"]
-pop3s = ["tcp:995"]
+{listen}
 
 [aliases]                       # also "@example.org" for every other name of a domain
 {postmaster} = [{address}]
@@ -71,6 +68,19 @@ pop3s = ["tcp:995"]
 [limits]
 message_size_bytes = 52428800   # 50 MiB
 """
+
+# What is listened for: the usual port, and what for.
+SERVICES = {
+    "smtp": (25, "mail from other servers"),
+    "submission": (587, "mail from our users, TLS by STARTTLS"),
+    "submissions": (465, "the same with TLS from the start: the better choice for clients"),
+    "imap": (143, "mail read on the server"),
+    "imaps": (993, "the same with TLS from the start"),
+    "pop3": (110, "mail fetched from the server"),
+    "pop3s": (995, "the same with TLS from the start"),
+}
+# RFC 6186 and RFC 8314 5.1: IMAP before POP3, TLS from the start before STARTTLS.
+_ANNOUNCED = {"submissions": 0, "submission": 10, "imaps": 0, "imap": 10, "pop3s": 20, "pop3": 30}
 
 
 def add_parser(commands: Any) -> None:
@@ -119,6 +129,7 @@ class Setup:
             domain=_quoted(self.domain),
             certificate=_quoted(self._shown(self.certificate)),
             key=_quoted(self._shown(self.key)),
+            listen="\n".join(_listen_lines()),
             postmaster=_quoted(f"postmaster@{self.domain}"),
             address=_quoted(self.address),
         )
@@ -127,6 +138,18 @@ class Setup:
         """Relative to the file where it lies below, so that the folder can be moved as a whole."""
         folder = self.file.parent
         return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+
+
+def _listen_lines() -> Iterator[str]:
+    kinds = ("tcp", "tcp6") if _has_ipv6() else ("tcp",)
+    for service, (port, purpose) in SERVICES.items():
+        endpoints = ", ".join(f'"{kind}:{port}"' for kind in kinds)
+        yield f"{service} = [{endpoints}]".ljust(39) + f" # {purpose}"
+
+
+def _has_ipv6() -> bool:
+    """Whether this machine knows IPv6 at all: a port of a kind it does not know would keep the server from starting."""
+    return obstacle("tcp6:0") == ""
 
 
 def _quoted(text: str) -> str:
@@ -202,6 +225,25 @@ def _write_new(file: Path, text: str) -> None:
         new.unlink(missing_ok=True)
 
 
+def _records(domain: str, host: str) -> Iterator[str]:
+    """The zone's records, each group with what it is for."""
+    yield "  ; where this machine is (AAAA: only if it has an IPv6 address that others reach)"
+    yield f"  {host}.  A     <its public IPv4 address>"
+    yield f"  {host}.  AAAA  <its public IPv6 address>"
+    yield "  ; the address's name, set by whoever gave you the address: many servers refuse mail without it"
+    yield f"  <address, reversed>.in-addr.arpa.  PTR  {host}."
+    yield f"  ; mail for {domain} goes to it"
+    yield f"  {domain}.  MX  10 {host}."
+    yield f"  ; only it sends mail of {domain} (SPF, RFC 7208)"
+    yield f'  {domain}.  TXT  "v=spf1 mx -all"'
+    yield "  ; what others shall do with forged mail, and where they report it (DMARC, RFC 7489): begin with p=none,"
+    yield "  ; and say p=quarantine or p=reject when the reports show that all your own mail passes"
+    yield f'  _dmarc.{domain}.  TXT  "v=DMARC1; p=none; rua=mailto:postmaster@{domain}"'
+    yield "  ; where mail programs find their servers by themselves (RFC 6186, RFC 8314)"
+    for service, priority in _ANNOUNCED.items():
+        yield f"  _{service}._tcp.{domain}.  SRV  {priority} 1 {SERVICES[service][0]} {host}."
+
+
 def _tell(setup: Setup, password: str, made: bool) -> None:
     domain, host = setup.domain, setup.hostname
     print(f"wrote {setup.file}")
@@ -213,12 +255,7 @@ def _tell(setup: Setup, password: str, made: bool) -> None:
             "\nThe certificate is self-signed: good for a first try, but mail clients will warn.\n"
             f"Get a real one for {host} and name it under [tls]; no restart is needed when it changes."
         )
-    width = max(len(domain), len(host)) + 1
-    print("\nDNS records to publish:")
-    print(f"  {domain + '.':{width}}  MX   10 {host}.")
-    print(f"  {host + '.':{width}}  A    the public IPv4 address of this machine (AAAA for IPv6)")
-    print(f'  {domain + ".":{width}}  TXT  "v=spf1 mx -all"')
-    print(f"  and, at whoever gave you the address, its PTR (reverse) record: {host}.")
+    print("\nDNS records to publish:\n" + "\n".join(_records(domain, host)))
     option = "" if setup.file == Path("mailhub.toml").absolute() else f" --config {setup.file}"
     before = f"mailhub{option}"
     print(f"\nNext:\n  {before} check\n  twistd -n mailhub{option}")

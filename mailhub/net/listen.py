@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
 
 from mailhub.errors import ConfigurationError
 from mailhub.net.tls import ServerTls
@@ -16,6 +18,7 @@ from mailhub.net.tls import ServerTls
 _BACKLOG = 511
 
 _TLS_ENDPOINTS = ("ssl", "tls")
+_TCP_ENDPOINTS = ("tcp", "tcp4", "tcp6")
 
 
 class ImplicitTls(TLSMemoryBIOFactory):
@@ -40,16 +43,70 @@ async def listen(
     if tls is not None:
         factory = ImplicitTls(tls, factory, reactor)
     try:
-        endpoint = serverFromString(reactor, _with_backlog(description))  # type: ignore[no-untyped-call]
+        ports = _Ports(reactor) if description.startswith("tcp6:") else reactor
+        endpoint = serverFromString(ports, _with_backlog(description))  # type: ignore[no-untyped-call]
         port: IListeningPort = await endpoint.listen(factory)
     except CannotListenError as error:
-        reason = getattr(error.socketError, "strerror", "") or str(error.socketError)
-        raise ConfigurationError(f"{where}: {reason}") from None
+        raise ConfigurationError(f"{where}: {_reason(error.socketError)}") from None
     except OSError as error:
-        raise ConfigurationError(f"{where}: {error.strerror or error}") from None
+        raise ConfigurationError(f"{where}: {_reason(error)}") from None
     except (ValueError, TypeError, LookupError) as error:
         raise ConfigurationError(f"{where} is not an endpoint: {error}") from None
     return port
+
+
+class _Ports:
+    """The reactor as an IPv6 endpoint sees it: its ports are for IPv6 alone, whatever the machine's default is, so that
+    "tcp:25" and "tcp6:25" can stand side by side."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def listenTCP(self, port: int, factory: IProtocolFactory, backlog: int, interface: str) -> IListeningPort:
+        """See `IReactorTCP`."""
+        with _bound(socket.AF_INET6, interface, port) as listener:
+            listener.listen(backlog)
+            listener.setblocking(False)
+            # The reactor has a descriptor of its own for it.
+            adopted: IListeningPort = self._reactor.adoptStreamPort(listener.fileno(), socket.AF_INET6, factory)
+            return adopted
+
+
+class _Trial:
+    """A reactor whose ports are closed as soon as they are open."""
+
+    def listenTCP(self, port: int, factory: IProtocolFactory, backlog: int, interface: str) -> None:
+        """Raises OSError where the port cannot be had."""
+        _bound(socket.AF_INET6 if ":" in interface else socket.AF_INET, interface, port).close()
+
+
+def _bound(family: int, interface: str, port: int) -> socket.socket:
+    """Raises OSError."""
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((interface, port))
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def obstacle(description: str) -> str | None:
+    """What keeps an endpoint's port from being opened now, "" where nothing does; None where it was not tried: only TCP
+    is. The string has been checked (`mailhub.config.rules.endpoint`)."""
+    if description.partition(":")[0] not in _TCP_ENDPOINTS:
+        return None
+    failures: list[Failure] = []
+    endpoint = serverFromString(_Trial(), description)  # type: ignore[no-untyped-call]
+    endpoint.listen(None).addErrback(failures.append)
+    return _reason(failures[0].value) if failures else ""
+
+
+def _reason(error: BaseException | None) -> str:
+    return getattr(error, "strerror", "") or str(error)
 
 
 def _with_backlog(description: str) -> str:

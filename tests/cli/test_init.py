@@ -43,12 +43,27 @@ def test_init_leaves_all_that_a_server_needs(mailhub: Command, tmp_path: Path) -
 
 def test_init_tells_what_to_publish_and_what_comes_next(mailhub: Command) -> None:
     out = mailhub("init", "you@example.org", "--hostname", "mx.example.org").out
-    assert re.search(r"^  example\.org\. +MX +10 mx\.example\.org\.$", out, re.MULTILINE)
-    assert re.search(r"^  mx\.example\.org\. +A ", out, re.MULTILINE)
-    assert 'TXT  "v=spf1 mx -all"' in out
-    assert "PTR" in out
+    records = dict(re.findall(r"^  (\S+)  ((?:A|AAAA|PTR|MX|TXT|SRV) .*)$", out, re.MULTILINE))
+    assert records["example.org."] == 'TXT  "v=spf1 mx -all"'
+    assert records["_dmarc.example.org."] == 'TXT  "v=DMARC1; p=none; rua=mailto:postmaster@example.org"'
+    assert records["_imaps._tcp.example.org."] == "SRV  0 1 993 mx.example.org."
+    assert records["_submission._tcp.example.org."] == "SRV  10 1 587 mx.example.org."
+    assert "  example.org.  MX  10 mx.example.org.\n" in out
+    assert re.search(r"^  mx\.example\.org\.  A  +<its public IPv4 address>\n  mx\.example\.org\.  AAAA ", out, re.M)
+    assert re.search(r"PTR  mx\.example\.org\.$", out, re.M)
     assert "self-signed" in out
     assert out.index("mailhub check") < out.index("twistd -n mailhub")
+
+
+@pytest.mark.parametrize("ipv6", [True, False])
+def test_init_listens_on_ipv6_where_the_machine_has_it(
+    mailhub: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ipv6: bool
+) -> None:
+    monkeypatch.setattr("mailhub.cli.init.obstacle", lambda endpoint: "" if ipv6 else f"{endpoint} cannot be had")
+    mailhub("init", "you@example.org")
+    listen = load(tmp_path / "mailhub.toml").listen
+    assert listen.smtp == (("tcp:25", "tcp6:25") if ipv6 else ("tcp:25",))
+    assert all(len(endpoints) == 1 + ipv6 for endpoints in listen.services().values())
 
 
 def test_who_is_not_root_is_told_how_to_open_low_ports(

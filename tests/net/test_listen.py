@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
 from mailhub.errors import ConfigurationError
-from mailhub.net.listen import ImplicitTls, listen
+from mailhub.net.listen import ImplicitTls, listen, obstacle
 from mailhub.net.tls import ServerTls, write_self_signed
 
 
@@ -27,6 +29,16 @@ class Reactor(MemoryReactorClock):
         if self.error is not None:
             raise self.error
         return super().listenTCP(port, *args, **options)  # type: ignore[no-untyped-call]
+
+
+class Adopting:
+    """Takes over sockets that are listening already."""
+
+    def __init__(self) -> None:
+        self.adopted: list[socket.socket] = []
+
+    def adoptStreamPort(self, descriptor: int, family: int, factory: Factory) -> None:
+        self.adopted.append(socket.socket(family, socket.SOCK_STREAM, fileno=os.dup(descriptor)))
 
 
 def outcome(description: str, reactor: Any = None, tls: ServerTls | None = None) -> object:
@@ -57,6 +69,39 @@ def test_a_unix_socket(tmp_path: Path) -> None:
     reactor = Reactor()
     outcome(f"unix:{tmp_path}/lmtp", reactor)
     assert [path for path, *_ in reactor.unixServers] == [f"{tmp_path}/lmtp"]
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_ipv4_and_ipv6_stand_side_by_side_on_one_port() -> None:
+    with socket.create_server(("0.0.0.0", 0)) as first:
+        number = first.getsockname()[1]
+        reactor = Adopting()
+        outcome(f"tcp6:{number}", reactor)
+        with reactor.adopted[0] as second:
+            assert second.getsockname()[:2] == ("::", number)
+            assert second.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+            assert obstacle(f"tcp6:{number}") == "Address already in use"
+            assert str(outcome(f"tcp6:{number}", reactor)).endswith(": Address already in use")
+            with socket.create_connection(("::1", number)), socket.create_connection(("127.0.0.1", number)):
+                assert second.accept()[1][0] == "::1"
+                assert first.accept()[1][0] == "127.0.0.1"
+
+
+def test_whether_a_port_could_be_opened_is_found_without_listening(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        assert obstacle(f"tcp:{number}:interface=127.0.0.1") == "Address already in use"
+        assert obstacle(f"tcp:port={number}:interface=127.0.0.1") == "Address already in use"
+    assert obstacle(f"tcp:{number}:interface=127.0.0.1") == ""
+    assert obstacle(f"unix:{tmp_path}/lmtp") is None
 
 
 def test_implicit_tls(tmp_path: Path) -> None:
