@@ -66,7 +66,7 @@ def test_two_processes_that_start_together_take_each_step_once(path: Path) -> No
 
         def execute(self, statement: str) -> sqlite3.Cursor:
             if statement == "BEGIN IMMEDIATE":
-                migrate(first, path)
+                migrate(first, path, MIGRATIONS[:1])
             return second.execute(statement)
 
     migrate(Late(), path, [overtaken])  # type: ignore[arg-type]
