@@ -17,7 +17,7 @@ from mailhub.interfaces import Deposit, Plan, Submission
 from mailhub.message.address import Address
 from mailhub.message.dates import format_date
 from mailhub.message.envelope import Envelope
-from mailhub.net.tls import write_self_signed
+from mailhub.net.certificates import write_self_signed
 
 ACCOUNTS = ("a@xx.example", "b@yy.example")
 _CERTIFICATE_DAYS = 3650

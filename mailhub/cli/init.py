@@ -19,8 +19,9 @@ from mailhub.cli.offline import opened
 from mailhub.config import rules
 from mailhub.config.settings import parse
 from mailhub.errors import ConfigurationError, MailboxExists
+from mailhub.net.certificates import write_self_signed
 from mailhub.net.listen import obstacle
-from mailhub.net.tls import server_context, write_self_signed
+from mailhub.net.tls import server_context
 
 _CERTIFICATE_DAYS = 825
 

@@ -6,17 +6,12 @@ the trust roots anew (15 ms) for every object, and cannot change its certificate
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL, crypto
 from service_identity import VerificationError
 from service_identity.hazmat import DNS_ID, IPAddress_ID, ServiceID, verify_service_identity
@@ -208,61 +203,3 @@ def _identity(host: str) -> tuple[ServiceID, bytes]:
     except ValueError:
         return DNS_ID(host), host.encode("idna" if not host.isascii() else "ascii")
     return IPAddress_ID(host), b""
-
-
-def self_signed(hostnames: Sequence[str], days: int, now: float) -> tuple[bytes, bytes]:
-    """A certificate that nobody else vouches for, and its key, both PEM. For the demo and a server's first minutes.
-
-    `hostnames`: names and IP addresses, the first one is the subject. `now`: seconds since the epoch.
-    """
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostnames[0][:64])])
-    begin = datetime.fromtimestamp(now, UTC) - timedelta(hours=1)
-    usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(begin)
-        .not_valid_after(begin + timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([_general_name(host) for host in hostnames]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(usage, critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return certificate.public_bytes(serialization.Encoding.PEM), pem
-
-
-def _general_name(host: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ip_address(host))
-    except ValueError:
-        return x509.DNSName(host)
-
-
-def write_self_signed(certificate: Path, key: Path, hostnames: Sequence[str], days: int, now: float) -> None:
-    """Make both files, replacing old ones; the key is for its owner's eyes only.
-
-    The certificate comes last: whoever finds it finds its key. Raises ConfigurationError.
-    """
-    certificate_pem, key_pem = self_signed(hostnames, days, now)
-    for path, octets, mode in ((key, key_pem, 0o600), (certificate, certificate_pem, 0o644)):
-        try:
-            _write(path, octets, mode)
-        except OSError as error:
-            raise ConfigurationError(f'[tls] "{path}" cannot be written: {error.strerror}') from None
-
-
-def _write(path: Path, octets: bytes, mode: int) -> None:
-    new = path.with_name(f"{path.name}.new")
-    new.unlink(missing_ok=True)
-    # The key is never readable by others, not even before chmod.
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(octets)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)

@@ -26,7 +26,7 @@ from mailhub.cli.offline import opened
 from mailhub.cli.passwords import hashed
 from mailhub.config.settings import load
 from mailhub.message.address import Address
-from mailhub.net.tls import self_signed
+from mailhub.net.certificates import self_signed
 
 BIN = Path(sys.executable).parent
 SERVICES = ("smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s")

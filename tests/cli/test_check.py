@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from mailhub.config.settings import Config, load
-from mailhub.net.tls import write_self_signed
+from mailhub.net.certificates import write_self_signed
 from mailhub.plugins import load_catalogue
 from mailhub.service import DataFolder
 from mailhub.testing.process import free_ports

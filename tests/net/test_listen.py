@@ -14,8 +14,9 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
 from mailhub.errors import ConfigurationError
+from mailhub.net.certificates import write_self_signed
 from mailhub.net.listen import ImplicitTls, listen, obstacle
-from mailhub.net.tls import ServerTls, write_self_signed
+from mailhub.net.tls import ServerTls
 
 
 class Reactor(MemoryReactorClock):

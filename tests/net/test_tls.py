@@ -15,8 +15,9 @@ from twisted.logger import capturedLogs
 from twisted.protocols import tls as twisted_tls
 
 from mailhub.errors import ConfigurationError
+from mailhub.net.certificates import self_signed, write_self_signed
 from mailhub.net.listen import ImplicitTls
-from mailhub.net.tls import ClientTls, ServerTls, self_signed, server_context, write_self_signed
+from mailhub.net.tls import ClientTls, ServerTls, server_context
 from tests.net.line_session import Rig
 from tests.net.tls_peer import StartTlsPeer, TlsClient, handshake
 

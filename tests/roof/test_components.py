@@ -20,7 +20,7 @@ from mailhub.config.settings import Limits, parse
 from mailhub.errors import ConfigurationError, NotPermitted
 from mailhub.interfaces import IHub
 from mailhub.message.address import Address
-from mailhub.net.tls import write_self_signed
+from mailhub.net.certificates import write_self_signed
 from mailhub.plugins import Catalogue, Component, load_catalogue
 
 TOP = 'hostname = "mx.xx.example"\ndata = "data"\ndomains = ["xx.example"]\n'

@@ -14,7 +14,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from mailhub.net.tls import self_signed
+from mailhub.net.certificates import self_signed
 from mailhub.service import DataFolder
 from mailhub.testing.process import BIN, DEADLINE, ServerProcess, free_ports
 

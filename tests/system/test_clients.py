@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from imapclient import IMAPClient  # type: ignore[import-untyped]
 
-from mailhub.net.tls import self_signed
+from mailhub.net.certificates import self_signed
 from mailhub.testing.process import DEADLINE, ServerProcess, eventually, insecure_tls, run
 from tests.system.conftest import need
 from tests.system.octets import split_trace
