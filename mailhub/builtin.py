@@ -43,11 +43,11 @@ accounts_checker = Component(
     "checker", "accounts", lambda _, hub: AccountsChecker(hub.accounts, hub.passwords, hub.verified)
 )
 
-aliases_router = Component("router", "aliases", lambda _, hub: AliasRouter(hub.domains, hub.aliases, hub.store))
-accounts_router = Component("router", "accounts", lambda _, hub: AccountRouter(hub.domains, hub.store))
+aliases_router = Component("router", "aliases", lambda _, hub: AliasRouter(hub.names, hub.store))
+accounts_router = Component("router", "accounts", lambda _, hub: AccountRouter(hub.names, hub.store))
 postmaster_router = Component(
-    "router", "postmaster", lambda _, hub: PostmasterRouter(hub.hostname, hub.domains, hub.aliases, hub.store)
+    "router", "postmaster", lambda _, hub: PostmasterRouter(hub.hostname, hub.names, hub.store)
 )
-catch_all_router = Component("router", "catch-all", lambda _, hub: CatchAllRouter(hub.domains, hub.aliases))
+catch_all_router = Component("router", "catch-all", lambda _, hub: CatchAllRouter(hub.names))
 static_router = Component("router", "static", lambda _, hub: StaticRouter(hub.hops))
 exchangers_router = Component("router", "exchangers", lambda _, hub: ExchangerRouter())

@@ -21,10 +21,11 @@ from mailhub.auth.realm import MailRealm
 from mailhub.config import bounds
 from mailhub.config.settings import Config
 from mailhub.delivery.bounce import Bouncer
+from mailhub.delivery.names import LocalNames
 from mailhub.delivery.pipeline import Pipeline
 from mailhub.delivery.policies import GuardedPolicy, PolicyChain
 from mailhub.delivery.queue import QueueRunner
-from mailhub.delivery.routing import REFUSE, SMTP, AliasTable, NextHop, Routing
+from mailhub.delivery.routing import REFUSE, SMTP, NextHop, Routing
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import STORE, Environment, IAccounts, IDeliveryAgent, IHub, IMailStore, IQueue, IRouter
 from mailhub.net.driver import DriverFactory
@@ -57,8 +58,7 @@ class Hub:
     environment: Environment
     settings: Config
     hostname: str
-    domains: frozenset[str]
-    aliases: AliasTable
+    names: LocalNames
     hops: Mapping[str, NextHop]
     passwords: Passwords
     verified: VerifiedCache
@@ -72,10 +72,16 @@ class Hub:
     factories: dict[str, DriverFactory] = attrs.field(init=False, factory=dict)
     _started: AsyncExitStack = attrs.field(init=False, factory=AsyncExitStack)
 
+    @property
+    def domains(self) -> frozenset[str]:
+        """Local domains as they are now."""
+        return self.names.domains
+
     async def start(self) -> None:
         """Open database and store, run the queue. Raises ConfigurationError."""
         self._started.push_async_callback(self.database.stop)
         await self.database.start()
+        await self.names.look_again()
         if self.store is not self.database.store:
             self._started.push_async_callback(self.store.stop)
             await self.store.start()
@@ -107,8 +113,7 @@ def _build(config: Config, environment: Environment, catalogue: Catalogue) -> Hu
         environment=environment,
         settings=config,
         hostname=config.hostname,
-        domains=frozenset(config.domains),
-        aliases=bounds.aliases(config),
+        names=LocalNames(frozenset(config.domains), bounds.aliases(config), database.names, environment.clock),
         hops=bounds.next_hops(config),
         passwords=Passwords(environment.threads, running=limits.password_threads, waiting=limits.logins_waiting),
         verified=VerifiedCache(environment.random, limits.logins_remembered),
@@ -118,7 +123,7 @@ def _build(config: Config, environment: Environment, catalogue: Catalogue) -> Hu
         queue=database.queue,
     )
     hub.store = catalogue.build(config.store, hub)
-    hub.routing = Routing(_routers(hub, catalogue))
+    hub.routing = Routing(_routers(hub, catalogue), hub.names)
     hub.runner = QueueRunner(
         queue=hub.queue,
         agents=_agents(hub, catalogue),
@@ -131,7 +136,7 @@ def _build(config: Config, environment: Environment, catalogue: Catalogue) -> Hu
     )
     pipeline = Pipeline(
         hostname=hub.hostname,
-        domains=hub.domains,
+        names=hub.names,
         environment=environment,
         store=hub.store,
         queue=hub.queue,

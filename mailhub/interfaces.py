@@ -286,8 +286,43 @@ class IAccounts(Interface):
     async def set_password(user: str, password_hash: str) -> None:
         """Raises NoSuchUser."""
 
+    async def set_enabled(user: str, enabled: bool) -> None:
+        """Whether it may log in; mail for it is taken either way. Raises NoSuchUser."""
+
+    async def set_quota(user: str, quota: int) -> None:
+        """Octets, 0 for none. What it holds already stays. Raises NoSuchUser."""
+
     async def all() -> Sequence[Account]:
         """In address order."""
+
+
+@attrs.frozen
+class KeptNames:
+    """Domains (A-labels) and aliases of the database, beside the configuration's. An alias is named by the key of an
+    address, `@domain` or a folded local part. `version` grows with every change."""
+
+    version: int = 0
+    domains: frozenset[str] = frozenset()
+    aliases: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+
+
+class INames(Interface):
+    """mailhub's own table of domains and aliases."""
+
+    async def kept(newer_than: int = -1) -> KeptNames | None:
+        """All of them; None when nothing has changed since that version."""
+
+    async def add_domain(domain: str) -> bool:
+        """Whether it is new."""
+
+    async def remove_domain(domain: str) -> bool:
+        """Whether it was there. Aliases in it stay, and stand for nothing until it is back."""
+
+    async def add_alias(name: str, targets: Sequence[str]) -> Sequence[str]:
+        """Give the name these targets too; returns those that it did not have."""
+
+    async def remove_alias(name: str, targets: Sequence[str] = ()) -> Sequence[str]:
+        """Take these targets from the name, or all; returns those that it had."""
 
 
 class ISubmitter(Interface):
@@ -568,7 +603,7 @@ class IHub(Interface):
     """What a component may use when it is built. Later attributes are set in this order as the graph is built."""
 
     hostname: str = Attribute("Our name in greetings and trace fields.")
-    domains: frozenset[str] = Attribute("Local domains, A-labels.")
+    domains: frozenset[str] = Attribute("Local domains now, A-labels. They change while the hub runs: keep no copy.")
     environment: Environment = Attribute("Clock, network, resolver, randomness, threads, data folder.")
     settings: Any = Attribute("The whole configuration, a `mailhub.config.settings.Config`.")
     accounts: IAccounts = Attribute("mailhub's own account table.")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from mailhub.auth.throttle import Throttle
 from mailhub.config.settings import Auth, Config, Limits, StaticRoute
+from mailhub.delivery.aliases import AliasTable
 from mailhub.delivery.exchangers import parse_target
 from mailhub.delivery.queue import RunnerLimits
 from mailhub.delivery.remote import SMTP_PORT
-from mailhub.delivery.routing import AliasTable, NextHop
+from mailhub.delivery.routing import NextHop
 from mailhub.delivery.schedule import Schedule
 from mailhub.delivery.transmit import TransmitLimits
 from mailhub.net.link import DriverLimits

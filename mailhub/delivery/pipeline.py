@@ -9,6 +9,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from mailhub.delivery.intake import Intake, IntakeWriter
+from mailhub.delivery.names import LocalNames
 from mailhub.delivery.naming import message_id
 from mailhub.delivery.plan import make_plan, outcomes
 from mailhub.delivery.policies import refusal
@@ -55,7 +56,7 @@ class Pipeline:
     """
 
     hostname: str
-    domains: frozenset[str]
+    names: LocalNames
     environment: Environment
     store: IMailStore
     queue: IQueue
@@ -79,9 +80,7 @@ class Pipeline:
     async def recipient(self, origin: Origin, envelope: Envelope, address: Address, size: int = 0) -> Accepted:
         """See `IPipeline`. A mailbox known to be full is refused with 5.2.2: the sender's own host tells the sender at
         once, and a full mailbox seldom empties within a queue's patience (RFC 5321 4.2.2 has 552 for it)."""
-        if not (origin.user or self._is_local(address)):
-            raise NotPermitted("Relaying denied")
-        routes = await self._route(address)
+        routes = await self._ways(origin, address)
         await self._check_quota(routes, size)
         verdict = await self.policies.on_recipient(origin, envelope, address)
         if verdict.action == "discard":
@@ -125,9 +124,27 @@ class Pipeline:
         finally:
             body.discard()
 
+    async def _ways(self, origin: Origin, address: Address) -> tuple[Route, ...]:
+        """Where the mail may go. A domain or alias may have been added a moment ago: before a refusal all is asked
+        again, unless nothing has changed."""
+        await self.names.refresh()
+        asked = self.names.generation
+        try:
+            return await self._permitted(origin, address)
+        except PermanentError:
+            await self.names.look_again()
+            if self.names.generation == asked:
+                raise
+        return await self._permitted(origin, address)
+
+    async def _permitted(self, origin: Origin, address: Address) -> tuple[Route, ...]:
+        if not (origin.user or self._is_local(address)):
+            raise NotPermitted("Relaying denied")
+        return await self._route(address)
+
     def _is_local(self, address: Address) -> bool:
         domain = address.ascii_domain
-        return domain in self.domains or (domain == self.hostname and is_postmaster(address))
+        return domain in self.names.domains or (domain == self.hostname and is_postmaster(address))
 
     async def _route(self, address: Address) -> tuple[Route, ...]:
         routes = await self.routing.route(address)

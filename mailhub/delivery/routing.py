@@ -13,10 +13,11 @@ import attrs
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from mailhub.delivery.names import LocalNames
 from mailhub.delivery.tls_policy import TlsPolicy
 from mailhub.errors import NoSuchUser, NotPermitted, PermanentError, TemporaryError
 from mailhub.interfaces import ALIAS, STORE, IMailStore, IRouter, Route
-from mailhub.message.address import Address, fold_local, parse_domain, parse_local, to_ascii
+from mailhub.message.address import Address
 
 _log = Logger(namespace="mailhub.delivery.routing")
 
@@ -31,8 +32,10 @@ TARGET_LIMIT = 1000  # addresses one recipient may become
 class Routing:
     """The routers of a hub as one. Always has an answer; never the same final target twice."""
 
-    def __init__(self, routers: Sequence[IRouter]) -> None:
+    def __init__(self, routers: Sequence[IRouter], names: LocalNames | None = None) -> None:
+        """`names` are brought up to date before the routers are asked."""
         self._routers = tuple(routers)
+        self._names = names
 
     async def route(self, recipient: Address) -> tuple[Route, ...]:
         """Every place mail for `recipient` goes to, at least one.
@@ -40,6 +43,8 @@ class Routing:
         Raises NoSuchUser, PermanentError (no router knows a way), TemporaryError (also for aliases that are nested
         more than 10 deep or become more than 1000 addresses).
         """
+        if self._names is not None:
+            await self._names.refresh()
         first = await self._ask(recipient)
         if all(route.agent != ALIAS for route in first):
             return distinct(first)
@@ -107,49 +112,6 @@ def without_detail(address: Address) -> Address | None:
     return attrs.evolve(address, local=user) if plus and user else None
 
 
-@attrs.frozen
-class AliasTable:
-    """The `[aliases]` of the configuration. Keys are `Address.key`, folded local parts, and A-labels."""
-
-    exact: Mapping[str, tuple[Address, ...]] = attrs.field(factory=dict)
-    everywhere: Mapping[str, tuple[Address, ...]] = attrs.field(factory=dict)
-    catch_all: Mapping[str, tuple[Address, ...]] = attrs.field(factory=dict)
-
-    @classmethod
-    def parse(cls, table: Mapping[str, Sequence[str]], domains: Iterable[str]) -> AliasTable:
-        """Read `address`, `@domain` or bare local part -> addresses. Raises ValueError that names the key."""
-        local = frozenset(domains)
-        exact: dict[str, tuple[Address, ...]] = {}
-        everywhere: dict[str, tuple[Address, ...]] = {}
-        catch_all: dict[str, tuple[Address, ...]] = {}
-        for name, targets in table.items():
-            try:
-                addresses = tuple(Address.parse(target) for target in targets)
-                if not addresses:
-                    raise ValueError("needs at least one target")
-                if name.startswith("@"):
-                    catch_all[_local_domain(to_ascii(parse_domain(name[1:])), local)] = addresses
-                elif "@" in name:
-                    address = Address.parse(name)
-                    _local_domain(address.ascii_domain, local)
-                    exact[address.key] = addresses
-                else:
-                    everywhere[fold_local(parse_local(name))] = addresses
-            except ValueError as error:
-                raise ValueError(f'"{name}": {error}') from error
-        return cls(exact, everywhere, catch_all)
-
-    def named(self, address: Address) -> tuple[Address, ...]:
-        """The targets of an alias by name; empty when there is none."""
-        return self.exact.get(address.key) or self.everywhere.get(fold_local(address.local)) or ()
-
-
-def _local_domain(domain: str, domains: frozenset[str]) -> str:
-    if domain not in domains:
-        raise ValueError(f"{domain} is not one of the local domains")
-    return domain
-
-
 def _renamed(targets: Iterable[Address]) -> tuple[Route, ...]:
     return tuple(Route(ALIAS, target) for target in targets)
 
@@ -158,19 +120,18 @@ def _renamed(targets: Iterable[Address]) -> tuple[Route, ...]:
 class AliasRouter:
     """Aliases by name. A detail (`user+detail`) is ignored unless an alias or an account has it in its name."""
 
-    def __init__(self, domains: frozenset[str], aliases: AliasTable, store: IMailStore) -> None:
-        self._domains = domains
-        self._aliases = aliases
+    def __init__(self, names: LocalNames, store: IMailStore) -> None:
+        self._names = names
         self._store = store
 
     async def route(self, recipient: Address) -> Sequence[Route] | None:
         """The targets, to be routed themselves."""
-        if recipient.ascii_domain not in self._domains:
+        if recipient.ascii_domain not in self._names.domains:
             return None
-        if targets := self._aliases.named(recipient):
+        if targets := self._names.aliases.named(recipient):
             return _renamed(targets)
         plain = without_detail(recipient)
-        targets = self._aliases.named(plain) if plain else ()
+        targets = self._names.aliases.named(plain) if plain else ()
         if not targets or await self._store.exists(recipient.key):
             return None
         return _renamed(targets)
@@ -180,13 +141,13 @@ class AliasRouter:
 class AccountRouter:
     """Accounts of the hub's own store, `user+detail` for `user` too. The route keeps the detail in its recipient."""
 
-    def __init__(self, domains: frozenset[str], store: IMailStore) -> None:
-        self._domains = domains
+    def __init__(self, names: LocalNames, store: IMailStore) -> None:
+        self._names = names
         self._store = store
 
     async def route(self, recipient: Address) -> Sequence[Route] | None:
         """The account's mailbox."""
-        if recipient.ascii_domain not in self._domains:
+        if recipient.ascii_domain not in self._names.domains:
             return None
         for name in (recipient, without_detail(recipient)):
             if name is not None and await self._store.exists(name.key):
@@ -198,15 +159,14 @@ class AccountRouter:
 class CatchAllRouter:
     """`@domain` aliases: for every name of the domain that nothing else knows. Ends with NoSuchUser for the rest."""
 
-    def __init__(self, domains: frozenset[str], aliases: AliasTable) -> None:
-        self._domains = domains
-        self._aliases = aliases
+    def __init__(self, names: LocalNames) -> None:
+        self._names = names
 
     async def route(self, recipient: Address) -> Sequence[Route] | None:
         """The targets, to be routed themselves. Raises NoSuchUser for any other name of a local domain."""
-        if recipient.ascii_domain not in self._domains:
+        if recipient.ascii_domain not in self._names.domains:
             return None
-        targets = self._aliases.catch_all.get(recipient.ascii_domain)
+        targets = self._names.aliases.catch_all.get(recipient.ascii_domain)
         if targets is None:
             raise NoSuchUser()
         return _renamed(targets)
@@ -219,21 +179,23 @@ class PostmasterRouter:
     Where the name has no alias and no account in its own domain, that of another local domain serves.
     """
 
-    def __init__(self, hostname: str, domains: frozenset[str], aliases: AliasTable, store: IMailStore) -> None:
-        self._served = domains | {hostname}
-        self._domains = sorted(domains)
-        self._aliases = aliases
+    def __init__(self, hostname: str, names: LocalNames, store: IMailStore) -> None:
+        self._hostname = hostname
+        self._names = names
         self._store = store
 
     async def route(self, recipient: Address) -> Sequence[Route] | None:
         """The first postmaster there is. Raises NoSuchUser where the host has none: its name is nobody else's."""
-        if not is_postmaster(recipient) or recipient.ascii_domain not in self._served:
+        if not is_postmaster(recipient):
             return None
-        for domain in self._domains:
+        domains = self._names.domains
+        if recipient.ascii_domain not in domains and recipient.ascii_domain != self._hostname:
+            return None
+        for domain in sorted(domains):
             candidate = Address(POSTMASTER, domain)
-            if self._aliases.named(candidate) or await self._store.exists(candidate.key):
+            if self._names.aliases.named(candidate) or await self._store.exists(candidate.key):
                 return _renamed([candidate])
-        if recipient.ascii_domain not in self._domains:
+        if recipient.ascii_domain not in domains:
             raise NoSuchUser()
         return None
 
@@ -285,8 +247,7 @@ class ExchangerRouter:
 
 def standard_routing(
     hostname: str,
-    domains: frozenset[str],
-    aliases: AliasTable,
+    names: LocalNames,
     store: IMailStore,
     hops: Mapping[str, NextHop],
     before: Sequence[IRouter] = (),
@@ -296,11 +257,12 @@ def standard_routing(
     return Routing(
         [
             *before,
-            AliasRouter(domains, aliases, store),
-            AccountRouter(domains, store),
-            PostmasterRouter(hostname, domains, aliases, store),
-            CatchAllRouter(domains, aliases),
+            AliasRouter(names, store),
+            AccountRouter(names, store),
+            PostmasterRouter(hostname, names, store),
+            CatchAllRouter(names),
             StaticRouter(hops),
             ExchangerRouter(),
-        ]
+        ],
+        names,
     )

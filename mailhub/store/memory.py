@@ -6,19 +6,67 @@ Every call takes effect at once and is gone with the process.
 
 from __future__ import annotations
 
-from mailhub.interfaces import Environment
+from collections.abc import Mapping, Sequence
+
+import attrs
+from zope.interface import implementer
+
+from mailhub.interfaces import Environment, INames, KeptNames
 from mailhub.store.memory_queue import MemoryQueue
 from mailhub.store.memory_store import MemoryAccounts, MemoryHouse, MemoryStore
 from mailhub.store.settings import StoreSettings
 
 
+@implementer(INames)
+class MemoryNames:
+    """The table of domains and aliases."""
+
+    def __init__(self) -> None:
+        self._now = KeptNames()
+
+    async def kept(self, newer_than: int = -1) -> KeptNames | None:
+        """All, or None when nothing has changed since that version."""
+        return self._now if self._now.version > newer_than else None
+
+    async def add_domain(self, domain: str) -> bool:
+        """Whether it is new."""
+        return self._become(self._now.domains | {domain}, self._now.aliases)
+
+    async def remove_domain(self, domain: str) -> bool:
+        """Whether it was there."""
+        return self._become(self._now.domains - {domain}, self._now.aliases)
+
+    async def add_alias(self, name: str, targets: Sequence[str]) -> Sequence[str]:
+        """The targets that are new."""
+        had = self._now.aliases.get(name, ())
+        new = tuple(target for target in dict.fromkeys(targets) if target not in had)
+        self._become(self._now.domains, {**self._now.aliases, name: had + new})
+        return new
+
+    async def remove_alias(self, name: str, targets: Sequence[str] = ()) -> Sequence[str]:
+        """The targets that were there."""
+        had = self._now.aliases.get(name, ())
+        gone = [target for target in targets or had if target in had]
+        left = tuple(target for target in had if target not in gone)
+        self._become(self._now.domains, {**self._now.aliases, name: left})
+        return gone
+
+    def _become(self, domains: frozenset[str], aliases: Mapping[str, tuple[str, ...]]) -> bool:
+        new = KeptNames(self._now.version, domains, {name: targets for name, targets in aliases.items() if targets})
+        if new == self._now:
+            return False
+        self._now = attrs.evolve(new, version=self._now.version + 1)
+        return True
+
+
 class MemoryDatabase:
-    """Has the facets of `Database`: `store`, `queue` and `accounts`."""
+    """Has the facets of `Database`: `store`, `queue`, `accounts` and `names`."""
 
     def __init__(self, environment: Environment, settings: StoreSettings | None = None) -> None:
         house = MemoryHouse(environment, settings or StoreSettings())
         self.store = MemoryStore(house)
         self.accounts = MemoryAccounts(house)
+        self.names = MemoryNames()
         self.queue = MemoryQueue(house, self.store)
 
     async def start(self) -> None:

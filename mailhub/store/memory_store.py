@@ -503,6 +503,16 @@ class MemoryAccounts:
         account = self._house.account(user)
         account.row = attrs.evolve(account.row, password_hash=password_hash)
 
+    async def set_enabled(self, user: str, enabled: bool) -> None:
+        """Raises NoSuchUser."""
+        account = self._house.account(user)
+        account.row = attrs.evolve(account.row, enabled=enabled)
+
+    async def set_quota(self, user: str, quota: int) -> None:
+        """Raises NoSuchUser."""
+        account = self._house.account(user)
+        account.row = attrs.evolve(account.row, quota=quota)
+
     async def all(self) -> Sequence[Account]:
         """In address order."""
         return [self._house.accounts[user].row for user in sorted(self._house.accounts)]

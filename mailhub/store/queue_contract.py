@@ -1,17 +1,19 @@
-"""The exams of the queue and of the account table."""
+"""The exams of the queue, and of the tables of accounts and of names."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from mailhub.errors import MailboxExists, MessageGone, NoSuchMailbox, NoSuchUser
+from mailhub.errors import MailboxExists, MessageGone, NoSuchMailbox, NoSuchUser, OverQuota
 from mailhub.interfaces import (
     Account,
     Deposit,
     IAccounts,
     IMailAccount,
     IMailbox,
+    INames,
     IQueue,
+    KeptNames,
     Plan,
     Receipt,
     Route,
@@ -302,3 +304,68 @@ class AccountsExam(Exam):
         _, accounts = await self.open_queue()
         await self.refuses(NoSuchUser, accounts.remove(USER))
         await self.refuses(NoSuchUser, accounts.set_password(USER, "x"))
+        await self.refuses(NoSuchUser, accounts.set_enabled(USER, False))
+        await self.refuses(NoSuchUser, accounts.set_quota(USER, 1))
+
+    @question
+    async def test_disabling_keeps_all_and_a_quota_counts_at_once(self) -> None:
+        queue, accounts = await self.open_queue()
+        await accounts.add(USER, "hash")
+        await queue.store.check_quota(USER, 10)
+        await accounts.set_enabled(USER, False)
+        await accounts.set_quota(USER, 9)
+        assert await accounts.find(USER) == Account(USER, "hash", 9, enabled=False)
+        assert await queue.store.exists(USER)
+        await self.refuses(OverQuota, queue.store.check_quota(USER, 10))
+        await accounts.set_enabled(USER, True)
+        await accounts.set_quota(USER, 0)
+        assert await accounts.find(USER) == Account(USER, "hash", 0)
+        await queue.store.check_quota(USER, 10)
+
+
+class NamesExam(Exam):
+    """INames."""
+
+    async def open_names(self) -> INames:
+        """A new, empty table."""
+        raise AssertionError("an exam needs open_names()")
+
+    @question
+    async def test_names_are_kept_until_they_are_taken_away(self) -> None:
+        names = await self.open_names()
+        assert await names.kept() == KeptNames()
+        assert [await names.add_domain(name) for name in ("xx.example", "xx.example", "yy.example")] == [
+            True,
+            False,
+            True,
+        ]
+        assert list(await names.add_alias("all@xx.example", ["b@xx.example", "a@xx.example"])) == [
+            "b@xx.example",
+            "a@xx.example",
+        ]
+        assert list(await names.add_alias("all@xx.example", ["a@xx.example", "c@xx.example"])) == ["c@xx.example"]
+        kept = await names.kept()
+        assert kept is not None
+        assert kept.domains == {"xx.example", "yy.example"}
+        assert kept.aliases == {"all@xx.example": ("b@xx.example", "a@xx.example", "c@xx.example")}
+        assert list(await names.remove_alias("all@xx.example", ["b@xx.example", "d@xx.example"])) == ["b@xx.example"]
+        assert list(await names.remove_alias("all@xx.example")) == ["a@xx.example", "c@xx.example"]
+        assert [await names.remove_domain(name) for name in ("xx.example", "zz.example")] == [True, False]
+        kept = await names.kept()
+        assert kept is not None
+        assert (sorted(kept.domains), list(kept.aliases)) == (["yy.example"], [])
+
+    @question
+    async def test_only_news_is_told_to_who_knows_the_rest(self) -> None:
+        names = await self.open_names()
+        await names.add_domain("xx.example")
+        kept = await names.kept()
+        assert kept is not None
+        await names.add_domain("xx.example")
+        await names.remove_domain("yy.example")
+        await names.remove_alias("a@xx.example")
+        assert await names.kept(kept.version) is None
+        await names.add_alias("a@xx.example", ["b@xx.example"])
+        newer = await names.kept(kept.version)
+        assert newer is not None
+        assert newer.version > kept.version

@@ -22,12 +22,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from mailhub.delivery.aliases import AliasTable
 from mailhub.delivery.bounce import Bouncer
+from mailhub.delivery.names import LocalNames
 from mailhub.delivery.pipeline import Pipeline
 from mailhub.delivery.policies import GuardedPolicy, PolicyChain
 from mailhub.delivery.queue import QueueRunner, RunnerLimits
 from mailhub.delivery.remote import SmtpAgent
-from mailhub.delivery.routing import AliasTable, NextHop, standard_routing
+from mailhub.delivery.routing import NextHop, standard_routing
 from mailhub.delivery.schedule import Schedule
 from mailhub.delivery.transmit import TransmitLimits, Transmitter
 from mailhub.interfaces import Committed, Environment, IDeliveryAgent, IPolicy, Origin, QueuedMessage
@@ -170,7 +172,8 @@ class Hub:
         domains = frozenset({domain})
         self._hops = dict(hops or {})
         table = AliasTable.parse(aliases or {}, domains)
-        self.routing = standard_routing(hostname, domains, table, self.store, self._hops)
+        names = LocalNames(domains, table, self.database.names, internet.clock)
+        self.routing = standard_routing(hostname, names, self.store, self._hops)
         transmitter = Transmitter(hostname, environment, internet.tls, transmit_limits)
         smtp = SmtpAgent(hostname, environment, self._hops, transmitter)
         self.runner = QueueRunner(
@@ -186,7 +189,7 @@ class Hub:
         guarded = [GuardedPolicy(f"policy {number}", policy) for number, policy in enumerate(policies)]
         self.pipeline = Pipeline(
             hostname=hostname,
-            domains=domains,
+            names=names,
             environment=environment,
             store=self.store,
             queue=self.queue,

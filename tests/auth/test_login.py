@@ -68,6 +68,12 @@ class Accounts:
     async def set_password(self, user: str, password_hash: str) -> None:
         self.rows[user] = Account(user, password_hash, 0)
 
+    async def set_enabled(self, user: str, enabled: bool) -> None:
+        raise AssertionError("not used")
+
+    async def set_quota(self, user: str, quota: int) -> None:
+        raise AssertionError("not used")
+
     async def all(self) -> Sequence[Account]:
         return list(self.rows.values())
 

@@ -10,21 +10,21 @@ import attrs
 import pytest
 from twisted.internet.task import Clock
 
-from mailhub.interfaces import Environment, IAccounts, IMailAccount, IMailStore, IQueue
+from mailhub.interfaces import Environment, IAccounts, IMailAccount, IMailStore, INames, IQueue
 from mailhub.message.flags import NO_FLAGS, SEEN
 from mailhub.message.record import FlagChange
 from mailhub.store import changes
 from mailhub.store.contract import StoreExam
 from mailhub.store.memory import MemoryDatabase
-from mailhub.store.queue_contract import AccountsExam, QueueExam
+from mailhub.store.queue_contract import AccountsExam, NamesExam, QueueExam
 from mailhub.store.sqlite.database import Database
 from mailhub.store.sqlite.verify import verify
 from mailhub.threads import ReactorThreads
 from tests.store.harness import FAST, NOW, HandReactor, environment
 
 
-class Backend(StoreExam, QueueExam, AccountsExam):
-    """All three exams of a backend; each question gets a new one."""
+class Backend(StoreExam, QueueExam, AccountsExam, NamesExam):
+    """All exams of a backend; each question gets a new one."""
 
     def setup_method(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
@@ -51,6 +51,11 @@ class Backend(StoreExam, QueueExam, AccountsExam):
     async def open_queue(self) -> tuple[IQueue, IAccounts]:
         await self.database.start()
         return self.database.queue, self.database.accounts
+
+    async def open_names(self) -> INames:
+        await self.database.start()
+        names: INames = self.database.names
+        return names
 
 
 class TestMemory(Backend):

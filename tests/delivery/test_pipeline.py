@@ -9,9 +9,11 @@ import attrs
 import pytest
 from twisted.logger import capturedLogs, formatEvent
 
+from mailhub.delivery.aliases import AliasTable
+from mailhub.delivery.names import LocalNames
 from mailhub.delivery.pipeline import Pipeline
 from mailhub.delivery.policies import PolicyChain
-from mailhub.delivery.routing import AliasTable, standard_routing
+from mailhub.delivery.routing import standard_routing
 from mailhub.errors import MailError, NoSuchUser, NotPermitted, OverQuota, PermanentError, TemporaryError
 from mailhub.interfaces import ACCEPT, Accepted, Committed, Deposit, Origin, Verdict
 from mailhub.message.address import Address
@@ -63,13 +65,14 @@ class Stage:
 
     def __attrs_post_init__(self) -> None:
         self.queue = self.queue or Commits(self.store)
+        names = LocalNames(DOMAINS, AliasTable.parse(ALIASES, DOMAINS))
         self.pipeline = Pipeline(
             hostname="mx.xx.example",
-            domains=DOMAINS,
+            names=names,
             environment=environment(),
             store=self.store,
             queue=self.queue,
-            routing=standard_routing("mx.xx.example", DOMAINS, AliasTable.parse(ALIASES, DOMAINS), self.store, {}),
+            routing=standard_routing("mx.xx.example", names, self.store, {}),
             policies=self.policies,
             wake=lambda: self.wakes.append(1),
         )

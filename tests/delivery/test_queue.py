@@ -16,9 +16,11 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
+from mailhub.delivery.aliases import AliasTable
 from mailhub.delivery.bounce import Bouncer
+from mailhub.delivery.names import LocalNames
 from mailhub.delivery.queue import QueueRunner, RunnerLimits
-from mailhub.delivery.routing import AliasTable, standard_routing
+from mailhub.delivery.routing import standard_routing
 from mailhub.delivery.schedule import Schedule
 from mailhub.errors import StoreUnavailable, TemporaryError
 from mailhub.interfaces import (
@@ -118,7 +120,7 @@ class World:
             environment=environment,
             store=store,
             queue=self.database.queue,
-            routing=standard_routing("mx.xx.example", DOMAINS, aliases, store, {}),
+            routing=standard_routing("mx.xx.example", LocalNames(DOMAINS, aliases), store, {}),
         )
         self.runner = QueueRunner(
             queue=self.database.queue,

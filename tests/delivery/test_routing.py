@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mailhub.delivery.aliases import AliasTable
+from mailhub.delivery.names import LocalNames
 from mailhub.delivery.routing import (
-    AliasTable,
     NextHop,
     Routing,
     distinct,
@@ -33,7 +34,7 @@ def routing(
 ) -> Routing:
     table = AliasTable.parse(aliases or {}, DOMAINS)
     store: Any = KnownAccounts(*users)
-    return standard_routing("mx.xx.example", DOMAINS, table, store, hops or {}, before)
+    return standard_routing("mx.xx.example", LocalNames(DOMAINS, table), store, hops or {}, before)
 
 
 def ends(chain: Routing, recipient: str) -> list[tuple[str, str, str]]:

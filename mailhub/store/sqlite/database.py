@@ -18,6 +18,7 @@ from mailhub.store.sqlite import content, mailboxes, schema
 from mailhub.store.sqlite.blobs import BLOBS, Blobs
 from mailhub.store.sqlite.engine import Engine
 from mailhub.store.sqlite.known import KnownAccounts
+from mailhub.store.sqlite.names import Names
 from mailhub.store.sqlite.queue import Queue
 from mailhub.store.sqlite.readers import Readers
 from mailhub.store.sqlite.store import Accounts, MailStore
@@ -29,8 +30,8 @@ log = Logger(namespace="mailhub.store")
 class Database:
     """`data/mailhub.sqlite` and `data/blobs/`.
 
-    `store`, `queue` and `accounts` are its facets. With `owner` this process is the one that serves the data: start()
-    then removes what a crash left behind. The command line's process beside a running server is not the owner.
+    `store`, `queue`, `accounts` and `names` are its facets. With `owner` this process is the one that serves the data:
+    start() then removes what a crash left behind. The command line's process beside a running server is not the owner.
     With inline threads, `gather` commits all that one turn of the clock brings together, as the writer thread does;
     without it each call is committed at once.
     """
@@ -77,6 +78,7 @@ class Database:
         )
         self.store = MailStore(self._engine, self.start, self.stop)
         self.accounts = Accounts(self._engine)
+        self.names = Names(self._engine)
         self.queue = Queue(self._engine, self.store)
 
     async def start(self) -> None:

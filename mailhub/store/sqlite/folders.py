@@ -88,6 +88,16 @@ def set_password(transaction: Transaction, user: str, password_hash: str) -> Non
     )
 
 
+def set_enabled(transaction: Transaction, user: str, enabled: bool) -> None:
+    """Raises NoSuchUser."""
+    transaction.execute("UPDATE account SET enabled = ? WHERE id = ?", (int(enabled), account_id(transaction, user)))
+
+
+def set_quota(transaction: Transaction, user: str, octets: int) -> None:
+    """Raises NoSuchUser."""
+    transaction.execute("UPDATE account SET quota = ? WHERE id = ?", (octets, account_id(transaction, user)))
+
+
 def quota(connection: sqlite3.Connection, account: int) -> Quota:
     """Use and limit. Raises NoSuchUser."""
     row = connection.execute(

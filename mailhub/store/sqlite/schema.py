@@ -113,6 +113,12 @@ CREATE INDEX queue_recipient_due ON queue_recipient (due);
 
 # One step for all that the second schema brings.
 VERSION_2 = """
+CREATE TABLE local_domain (name TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TABLE local_alias (
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL, target TEXT NOT NULL, UNIQUE (name, target)
+) STRICT;
+CREATE TABLE local_names_version (number INTEGER NOT NULL) STRICT;
+INSERT INTO local_names_version VALUES (0);
 """
 
 Migration = Callable[[sqlite3.Connection], None]

@@ -294,6 +294,17 @@ class Accounts:
         """Raises NoSuchUser."""
         await self._engine.write(lambda transaction: folders.set_password(transaction, user, password_hash))
 
+    async def set_enabled(self, user: str, enabled: bool) -> None:
+        """Raises NoSuchUser."""
+        await self._engine.write(lambda transaction: folders.set_enabled(transaction, user, enabled))
+
+    async def set_quota(self, user: str, quota: int) -> None:
+        """Raises NoSuchUser."""
+        try:
+            await self._engine.write(lambda transaction: folders.set_quota(transaction, user, quota))
+        finally:
+            self._engine.known.drop()
+
     async def all(self) -> Sequence[Account]:
         """In address order."""
         return await self._engine.read(folders.all_accounts)

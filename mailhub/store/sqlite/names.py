@@ -1,0 +1,73 @@
+"""Domains and aliases that are kept in the database, beside those of the configuration."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from zope.interface import implementer
+
+from mailhub.interfaces import INames, KeptNames
+from mailhub.store.sqlite.engine import Engine
+from mailhub.store.sqlite.writer import Transaction
+
+
+def kept(connection: sqlite3.Connection, newer_than: int) -> KeptNames | None:
+    """All, unless nothing has changed since that version: then one row is read."""
+    version = int(connection.execute("SELECT number FROM local_names_version").fetchone()[0])
+    if version <= newer_than:
+        return None
+    aliases: dict[str, tuple[str, ...]] = {}
+    for name, target in connection.execute("SELECT name, target FROM local_alias ORDER BY id"):
+        aliases[name] = (*aliases.get(name, ()), target)
+    return KeptNames(version, frozenset(row[0] for row in connection.execute("SELECT name FROM local_domain")), aliases)
+
+
+def _change(transaction: Transaction, statement: str, parameters: Sequence[object]) -> bool:
+    """Run a statement; whether it changed anything, which then has a new version."""
+    if not transaction.execute(statement, parameters).rowcount:
+        return False
+    transaction.execute("UPDATE local_names_version SET number = number + 1")
+    return True
+
+
+def _add_alias(transaction: Transaction, name: str, targets: Sequence[str]) -> list[str]:
+    statement = "INSERT OR IGNORE INTO local_alias (name, target) VALUES (?, ?)"
+    return [target for target in targets if _change(transaction, statement, (name, target))]
+
+
+def _remove_alias(transaction: Transaction, name: str, targets: Sequence[str]) -> list[str]:
+    rows = transaction.execute("SELECT target FROM local_alias WHERE name = ? ORDER BY id", (name,)).fetchall()
+    statement = "DELETE FROM local_alias WHERE name = ? AND target = ?"
+    wanted = targets or [row[0] for row in rows]
+    return [target for target in wanted if _change(transaction, statement, (name, target))]
+
+
+@implementer(INames)
+class Names:
+    """The tables `local_domain` and `local_alias`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def kept(self, newer_than: int = -1) -> KeptNames | None:
+        """All, or None when nothing has changed since that version."""
+        return await self._engine.read(lambda connection: kept(connection, newer_than))
+
+    async def add_domain(self, domain: str) -> bool:
+        """Whether it is new."""
+        statement = "INSERT OR IGNORE INTO local_domain VALUES (?)"
+        return await self._engine.write(lambda transaction: _change(transaction, statement, (domain,)))
+
+    async def remove_domain(self, domain: str) -> bool:
+        """Whether it was there."""
+        statement = "DELETE FROM local_domain WHERE name = ?"
+        return await self._engine.write(lambda transaction: _change(transaction, statement, (domain,)))
+
+    async def add_alias(self, name: str, targets: Sequence[str]) -> Sequence[str]:
+        """The targets that are new."""
+        return await self._engine.write(lambda transaction: _add_alias(transaction, name, targets))
+
+    async def remove_alias(self, name: str, targets: Sequence[str] = ()) -> Sequence[str]:
+        """The targets that were there."""
+        return await self._engine.write(lambda transaction: _remove_alias(transaction, name, targets))
