@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from twisted.logger import ILogObserver, Logger, globalLogPublisher
+from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.plugin import IPlugin, getPlugins
 from twisted.python.failure import Failure
 from zope.interface import implementer, provider
@@ -17,6 +17,7 @@ from mailhub.config.reader import one_of, read
 from mailhub.config.settings import Part
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import IComponentFactory, IHub
+from mailhub.log import Logger
 
 _log = Logger(namespace="mailhub.components")
 
@@ -99,7 +100,7 @@ def load_catalogue() -> Catalogue:
         globalLogPublisher.removeObserver(observe)
     broken = tuple(dict.fromkeys(_describe(failure) for failure in failures))
     for line in broken:
-        _log.warn("plugin not loaded: {line}", line=line)
+        _log.warn("plugin not loaded: {line:text}", line=line)
     return Catalogue(factories, broken)
 
 

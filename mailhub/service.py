@@ -20,7 +20,6 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IListeningPort
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailhub import __version__
@@ -28,6 +27,7 @@ from mailhub.components import Hub, build_hub
 from mailhub.config.settings import Config, load
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import Environment
+from mailhub.log import Logger
 from mailhub.net.dns import Resolver, machine_hosts, machine_servers
 from mailhub.net.driver import DriverFactory
 from mailhub.net.listen import listen
@@ -178,13 +178,8 @@ class MailService(Service):
             for port in self._ports:
                 port.startReading()
             services = self._config.listen.services().items()
-            ports = " ".join(f"{service}={endpoint}" for service, endpoints in services for endpoint in endpoints)
-            _log.info(
-                "mailhub is ready: version={v} hostname={host} {ports}",
-                v=__version__,
-                host=self._hub.hostname,
-                ports=ports,
-            )
+            ports = {service: ",".join(endpoints) for service, endpoints in services}
+            _log.event("mailhub is ready", {"version": __version__, "hostname": self._hub.hostname, **ports})
 
     def _fail(self, line: str) -> None:
         complain(line)
@@ -221,7 +216,7 @@ def complain(line: str) -> None:
         stream.write(line + "\n")
         stream.flush()
     else:
-        _log.critical("{line}", line=line)
+        _log.critical("{line:text}", line=line)
 
 
 def _is_null(descriptor: int) -> bool:

@@ -16,6 +16,7 @@ FLOORS = {
     "mailhub.message": 0,
     "mailhub.wire": 0,
     "mailhub.interfaces": 1,
+    "mailhub.log": 1,
     "mailhub.threads": 1,
     "mailhub.store": 2,
     "mailhub.auth": 2,

@@ -8,13 +8,13 @@ import attrs
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import LoginFailed
 from twisted.internet.task import deferLater
-from twisted.logger import Logger
 from zope.interface import Interface, implementer
 
 from mailhub.auth.realm import canonical_user
 from mailhub.auth.throttle import Throttle, Turns
 from mailhub.errors import AuthenticationFailed, Busy, MailError, NoSuchUser, TemporaryError
 from mailhub.interfaces import IAuthenticator, Origin
+from mailhub.log import Logger
 from mailhub.wire.sasl import PlainCredentials
 
 if TYPE_CHECKING:
@@ -38,14 +38,20 @@ class Authenticator:
     async def login(self, credentials: PlainCredentials, avatar: type[Interface], origin: Origin) -> Any:
         """See `IAuthenticator`."""
         if self.throttle.refused(origin.peer, self.clock.seconds()):
-            _log.info("login not tried, too many failures: service={o.service} peer=[{o.peer}]", o=origin)
+            _log.info(
+                "login not tried, too many failures: service={service} peer=[{peer}] session={session}",
+                service=origin.service,
+                peer=origin.peer,
+                session=origin.session_id,
+            )
             raise Busy("Too many failed logins, please try again later", status="4.7.0")
         try:
             found = await self.turns.take(origin.peer, lambda: self._avatar(credentials, avatar, origin))
         except AuthenticationFailed as error:
             # This line is for fail2ban and its like: its form is a promise.
             _log.warn(
-                "authentication failed: service={service} user={user!r} peer=[{peer}] session={session} ({reason})",
+                "authentication failed: service={service} user={user!r} peer=[{peer}] "
+                "session={session} ({reason:text})",
                 service=origin.service,
                 user=credentials.user,
                 peer=origin.peer,

@@ -14,12 +14,12 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from mailhub.auth.passwords import Passwords
 from mailhub.errors import ConfigurationError, MailError, TemporaryError
 from mailhub.interfaces import IAccounts
+from mailhub.log import Logger
 
 _log = Logger(namespace="mailhub.auth")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import attrs
-from twisted.logger import Logger
 
 from mailhub.delivery.intake import header_end
 from mailhub.delivery.naming import message_id, token
@@ -22,6 +21,7 @@ from mailhub.interfaces import (
     Route,
     Submission,
 )
+from mailhub.log import Logger
 from mailhub.message.address import Address
 from mailhub.message.dates import format_date
 from mailhub.message.envelope import Envelope, Outcome
@@ -50,7 +50,7 @@ class Bouncer:
         """
         sender = message.envelope.reverse_path
         if sender is None:
-            _log.info("no DSN: id={id} reason=null reverse-path", id=message.id)
+            _log.info("no DSN: id={id} reason='null reverse-path'", id=message.id)
             return None
         routes = await self._routes(message, sender)
         if not routes:
@@ -67,7 +67,7 @@ class Bouncer:
         try:
             return await self.routing.route(sender) or ()
         except PermanentError as error:
-            _log.warn("no DSN: id={id} to=<{to}> reason={error}", id=message.id, to=sender, error=error)
+            _log.warn("no DSN: id={id} to=<{to}> reason={error!r}", id=message.id, to=sender, error=error)
             return ()
 
     async def _header(self, queue_id: str) -> bytes:

@@ -56,5 +56,5 @@ class StoreAgent:
 def outcome_of(error: MailError) -> Outcome:
     """What an error means for a recipient."""
     if error.temporary:
-        return Outcome.delayed(str(error), status=error.status)
+        return Outcome.delayed(error.text, status=error.status)
     return Outcome.failed(error.text, status=error.status)

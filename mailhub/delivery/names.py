@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 
 from mailhub.delivery.aliases import AliasTable
 from mailhub.errors import MailError
 from mailhub.interfaces import INames, KeptNames
+from mailhub.log import Logger
 
 _log = Logger(namespace="mailhub.delivery.names")
 

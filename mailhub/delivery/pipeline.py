@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import attrs
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from mailhub.delivery.intake import Intake, IntakeWriter
@@ -35,6 +34,7 @@ from mailhub.interfaces import (
     Route,
     Submission,
 )
+from mailhub.log import Logger
 from mailhub.message.address import Address
 from mailhub.message.dates import format_date
 from mailhub.message.envelope import Envelope, Outcome, State
@@ -84,7 +84,7 @@ class Pipeline:
         await self._check_quota(routes, size)
         verdict = await self.policies.on_recipient(origin, envelope, address)
         if verdict.action == "discard":
-            _log.info("discarded: session={session} to=<{to}>", session=origin.session_id, to=address)
+            _log.event("discarded", {"session": origin.session_id, "to": address})
             return Accepted(address, ())
         _raise(refusal(verdict))
         return Accepted(address, routes)
@@ -191,18 +191,21 @@ class Pipeline:
 
 def _log_states(origin: Origin, message: Submission, receipt: Receipt) -> None:
     """A line for each final recipient, with what there is to say of the message."""
-    sender = message.envelope.reverse_path or ""
-    ids = {"id": receipt.id, "session": origin.session_id}
-    known = f"id={receipt.id} session={origin.session_id} from=<{sender}> size={message.body.size}"
-    # Twisted takes 5 us to format a field, and there are eight: so it is given the whole line, and the ids to search.
+    known: dict[str, object] = {
+        "id": receipt.id,
+        "session": origin.session_id,
+        "from": message.envelope.reverse_path or "",
+        "size": message.body.size,
+    }
     for deposit in message.plan.deposits:
-        line = f"{known} to=<{deposit.recipient}> agent={STORE} target={deposit.user}"
+        fields = {**known, "to": deposit.recipient, "agent": STORE, "target": deposit.user}
         refused = receipt.refused.get(deposit.recipient)
-        line = f"delivered: {line}" if refused is None else f"refused: {line} status={refused.status}"
-        _log.info("{line}", line=line, **ids)
+        if refused is None:
+            _log.event("delivered", fields)
+        else:
+            _log.event("refused", {**fields, "status": refused.status, "reply": refused.reply})
     for route in message.plan.routes:
-        line = f"queued: {known} to=<{route.recipient}> agent={route.agent} target={route.target}"
-        _log.info("{line}", line=line, **ids)
+        _log.event("queued", {**known, "to": route.recipient, "agent": route.agent, "target": route.target})
 
 
 def _raise(error: MailError | None) -> None:
@@ -211,8 +214,7 @@ def _raise(error: MailError | None) -> None:
 
 
 def _discarded(origin: Origin, envelope: Envelope, recipients: Sequence[Accepted]) -> Committed:
-    sender = envelope.reverse_path or ""
-    _log.info("discarded: session={session} from=<{sender}>", session=origin.session_id, sender=sender)
+    _log.event("discarded", {"session": origin.session_id, "from": envelope.reverse_path or ""})
     return Committed("discarded", {accepted.address: Outcome.delivered() for accepted in recipients})
 
 

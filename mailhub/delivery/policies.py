@@ -9,11 +9,11 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from mailhub.errors import MailError, NotPermitted, TemporaryError
 from mailhub.interfaces import ACCEPT, IBody, IPolicy, Origin, Verdict
+from mailhub.log import Logger
 from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope
 

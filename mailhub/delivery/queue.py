@@ -14,7 +14,6 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
-from twisted.logger import Logger
 
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.lanes import Lanes
@@ -30,6 +29,7 @@ from mailhub.interfaces import (
     Settlement,
     Submission,
 )
+from mailhub.log import Logger
 from mailhub.message.envelope import Outcome, State
 
 _log = Logger(namespace="mailhub.queue")
@@ -167,7 +167,7 @@ class QueueRunner:
             if due is not None and due > now:
                 pause = min(pause, due - self._clock.seconds())
         except MailError as error:
-            _log.error("queue cannot be read: {error}", error=error)
+            _log.error("queue cannot be read: {error:text}", error=error)
         except Exception:
             _log.failure("queue cannot be read")
         self._look_in(max(pause, 0))
@@ -275,7 +275,7 @@ class QueueRunner:
                 await self._queue.settle(message.id, settlements, reports)
                 return
             except MailError as error:
-                _log.error("outcome cannot be recorded: id={id} {error}", id=message.id, error=error)
+                _log.error("outcome cannot be recorded: id={id} ({error:text})", id=message.id, error=error)
             await self._pause()
 
     async def _bounce(
@@ -288,7 +288,7 @@ class QueueRunner:
                 report = await self._bouncer.report(message, list(zip(rows, outcomes, strict=True)))
                 break
             except MailError as error:
-                _log.error("DSN cannot be made: id={id} {error}", id=message.id, error=error)
+                _log.error("DSN cannot be made: id={id} ({error:text})", id=message.id, error=error)
                 if not error.temporary or self._expired(message):
                     report = None
                     break
@@ -322,22 +322,28 @@ def _cancel_all(working: Sequence[Deferred[None]]) -> None:
 
 
 _WORDS = {State.DELIVERED: "delivered", State.DELAYED: "delayed", State.FAILED: "bounced"}
-_LINE = "{word}: id={id} to=<{to}> agent={agent} target={target} remote={remote} status={status} reply={reply!r}"
 
 
 def _log_state(message: QueuedMessage, row: QueuedRecipient, settlement: Settlement) -> None:
     outcome = settlement.outcome
-    delayed = outcome.state is State.DELAYED
-    _log.info(
-        _LINE + " attempts={attempts} next={next}" if delayed else _LINE,
-        word=_WORDS[outcome.state],
-        id=message.id,
-        to=row.route.recipient,
-        agent=row.route.agent,
-        target=row.route.target,
-        remote=outcome.remote,
-        status=outcome.status,
-        reply=outcome.reply,
-        attempts=row.attempts + 1,
-        next=datetime.fromtimestamp(settlement.due, UTC).isoformat(),
-    )
+    fields: dict[str, object] = {
+        "id": message.id,
+        "to": row.route.recipient,
+        "agent": row.route.agent,
+        "target": row.route.target,
+        "remote": outcome.remote,
+        "status": outcome.status,
+        "reply": _without_status(outcome),
+    }
+    if outcome.state is State.DELAYED:
+        fields["attempts"] = row.attempts + 1
+        fields["next"] = datetime.fromtimestamp(settlement.due, UTC).isoformat()
+    _log.event(_WORDS[outcome.state], fields)
+
+
+def _without_status(outcome: Outcome) -> str:
+    """The reply, where its enhanced status code is that of the outcome without it: `550 5.1.1 No` is `550 No`."""
+    code, _, text = outcome.reply.partition(" ")
+    if code == outcome.status:
+        return text
+    return f"{code} {text.removeprefix(f'{outcome.status} ')}" if text else outcome.reply

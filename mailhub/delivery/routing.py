@@ -10,13 +10,13 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.tls_policy import TlsPolicy
 from mailhub.errors import NoSuchUser, NotPermitted, PermanentError, TemporaryError
 from mailhub.interfaces import ALIAS, STORE, IMailStore, IRouter, Route
+from mailhub.log import Logger
 from mailhub.message.address import Address
 
 _log = Logger(namespace="mailhub.delivery.routing")
@@ -76,7 +76,12 @@ class Routing:
                 # An alias that names itself, directly or through others, means the account of that name.
                 found = await self._ask(route.recipient, ends_only=key in path)
             except PermanentError as error:
-                _log.warn("alias target refused: {alias} -> {to} ({error})", alias=recipient, to=key, error=error)
+                _log.warn(
+                    "alias target refused: alias=<{alias}> to=<{to}> ({error:text})",
+                    alias=recipient,
+                    to=key,
+                    error=error,
+                )
                 refusal = refusal or error
                 continue
             pending.extend((step, (*path, key)) for step in found)

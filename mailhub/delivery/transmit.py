@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import attrs
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from mailhub.delivery.exchangers import is_address, may_be_exchanger
@@ -13,6 +12,7 @@ from mailhub.delivery.pool import IdleConnections, Unreachable
 from mailhub.delivery.tls_policy import SUBMISSIONS_PORT, TlsPolicy, context, effective
 from mailhub.errors import TemporaryError
 from mailhub.interfaces import Delivery, Environment, IBlobReader
+from mailhub.log import Logger
 from mailhub.message.address import Address
 from mailhub.message.envelope import Outcome, State
 from mailhub.net.smtp_client import SessionFailed, SmtpConnection, SmtpTimeouts, connect

@@ -21,10 +21,10 @@ from twisted.internet.interfaces import (
     IPushProducer,
     IReactorTime,
 )
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailhub.log import Logger
 from mailhub.net.body import copy
 from mailhub.net.link import Disconnected, DriverLimits, Job, Link, Session
 
@@ -266,7 +266,7 @@ class Connection:
         self._factory.gone(self)
         if self._handshaking:
             log.info(
-                "TLS handshake failed: session={session_id} peer=[{peer}] reason={reason}",
+                "TLS handshake failed: session={session_id} peer=[{peer}] reason={reason!r}",
                 session_id=self.session_id,
                 peer=self.peer,
                 reason=_one_line(reason),

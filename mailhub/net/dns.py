@@ -20,12 +20,12 @@ import dns.rdatatype
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime, IReactorUDP
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailhub.errors import PermanentError, TemporaryError
 from mailhub.interfaces import INetwork, IResolver, MailExchanger
+from mailhub.log import Logger
 
 _log = Logger(namespace="mailhub.net.dns")
 
@@ -388,5 +388,5 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(errors="replace")
     except OSError as error:
-        _log.warn("cannot read {path}: {error}", path=str(path), error=error.strerror)
+        _log.warn("cannot read {path:text}: {error:text}", path=str(path), error=error.strerror)
         return ""

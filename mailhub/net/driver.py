@@ -14,10 +14,10 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, ILoggingContext, IProtocol, IProtocolFactory, IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailhub.log import Logger
 from mailhub.net.connection import Connection, address_text
 from mailhub.net.link import Disconnected, DriverLimits, Job, Link, Machine, Session
 

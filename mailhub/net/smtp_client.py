@@ -16,11 +16,11 @@ from twisted.internet.interfaces import (
     IPushProducer,
     IReactorTime,
 )
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailhub.errors import MailError, TemporaryError
+from mailhub.log import Logger
 from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope, Outcome
 from mailhub.net.body import copy
@@ -181,7 +181,7 @@ class SmtpConnection:
             pass
         except MailError as error:
             # Without the final dot the server takes nothing (RFC 5321 4.1.1.4).
-            log.error("message could not be read: {error}", error=str(error))
+            log.error("message could not be read: {error:text}", error=str(error))
             self._machine.fail("4.3.0", "Message could not be read")
             self._cut()
         else:

@@ -21,10 +21,10 @@ from twisted.internet.interfaces import (
     IOpenSSLServerConnectionCreator,
     IReactorTime,
 )
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from mailhub.errors import ConfigurationError
+from mailhub.log import Logger
 
 log = Logger(namespace="mailhub.tls")
 
@@ -128,9 +128,9 @@ class ServerTls:
         try:
             self._context = server_context(self._certificate, self._key)
         except ConfigurationError as error:
-            log.error("certificate not replaced: {reason}", reason=str(error))
+            log.error("certificate not replaced: {reason:text}", reason=str(error))
         else:
-            log.info("certificate replaced: {certificate}", certificate=str(self._certificate))
+            log.info("certificate replaced: {certificate:text}", certificate=str(self._certificate))
 
     def _look(self) -> tuple[_Stamp, _Stamp]:
         return _stamp(self._certificate), _stamp(self._key)

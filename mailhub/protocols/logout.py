@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailhub.interfaces import IMailAccount
+from mailhub.log import Logger
 
 
 def log_out(account: IMailAccount, session_id: str, log: Logger) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import attrs
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailhub.errors import AuthenticationFailed, MailError
 from mailhub.interfaces import IAuthenticator, IBlobReader, IMailAccount, IMailbox, Origin
+from mailhub.log import Logger
 from mailhub.net.body import BLOCK, copy
 from mailhub.net.link import Link
 from mailhub.protocols.logout import log_out
@@ -217,7 +217,7 @@ class Pop3Session:
 
     def _cannot_go_on(self, error: MailError) -> None:
         log.error(
-            "message could not be read: session={session_id} reason={reason}",
+            "message could not be read: session={session_id} reason={reason!r}",
             session_id=self.link.session_id,
             reason=str(error),
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import attrs
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailhub.errors import MailError, TemporaryError
@@ -17,6 +18,7 @@ from mailhub.interfaces import (
     ISubmitter,
     Origin,
 )
+from mailhub.log import Logger
 from mailhub.message.envelope import Envelope, Outcome, State
 from mailhub.net.link import Link
 from mailhub.wire.smtp.events import (
@@ -147,7 +149,7 @@ class SmtpSession:
         try:
             await self._service.pipeline.connected(self._origin)
         except MailError as error:
-            self._log_refusal("connect", error)
+            self._log_refusal({"at": "connect"}, error)
             self.machine.greet(reply(421 if error.temporary else 554, error.status, error.text))
         else:
             self.machine.greet()
@@ -257,7 +259,7 @@ class SmtpSession:
         try:
             await self._writer.write(octets)
         except MailError as error:
-            self._log_refusal("message", error)
+            self._log_refusal({"at": "message"}, error)
             self._drop_body()
             self.machine.refuse_body(reply_to(error, 554))
 
@@ -286,14 +288,13 @@ class SmtpSession:
         if writer is not None:
             writer.abort()
 
-    def _log_refusal(self, subject: str, error: MailError) -> None:
-        log.info(
-            "refused: session={session} peer=[{peer}] {subject} reply={reply!r}",
-            session=self.link.session_id,
-            peer=self.link.peer,
-            subject=subject,
-            reply=str(error),
-        )
+    def _log_refusal(self, subject: Mapping[str, object], error: MailError) -> None:
+        known = {"session": self.link.session_id, "peer": self.link.peer}
+        log.event("refused", {**known, **subject, "status": error.status, "reply": error.text, **_detail(error)})
+
+
+def _detail(error: MailError) -> dict[str, object]:
+    return {"reason": error.detail} if error.detail else {}
 
 
 def _refusal(event: Recipient | Mail | Login | DataStart | BodyEnd, error: MailError) -> Reply:
@@ -308,13 +309,13 @@ def _refusal(event: Recipient | Mail | Login | DataStart | BodyEnd, error: MailE
             return reply_to(error)
 
 
-def _subject(event: Recipient | Mail | Login | DataStart | BodyEnd) -> str:
+def _subject(event: Recipient | Mail | Login | DataStart | BodyEnd) -> dict[str, object]:
     match event:
         case Recipient(address):
-            return f"to=<{address}>"
+            return {"to": address}
         case Mail(envelope):
-            return f"from=<{envelope.reverse_path or ''}>"
+            return {"from": envelope.reverse_path or ""}
         case Login():
-            return "login"
+            return {"at": "login"}
         case _:
-            return "message"
+            return {"at": "message"}

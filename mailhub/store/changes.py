@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 
+from mailhub.log import Logger
 from mailhub.message.record import Added, Change, Expunged, FlagsChanged, MailboxGone
 
 log = Logger(namespace="mailhub.store")

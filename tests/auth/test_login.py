@@ -270,11 +270,11 @@ def test_failures_are_delayed_and_then_refused_without_a_check() -> None:
 
 def test_the_log_line_is_stable_and_tells_no_password() -> None:
     with capturedLogs() as events, pytest.raises(AuthenticationFailed):
-        house().login("evil\r\nauthenticated: x", "hunter2")
+        house().login("evil\x0d\x0aauthenticated: x", "hunter2")
     lines = [formatEvent(event) for event in events if event.get("log_namespace") == "mailhub.auth"]
     assert len(lines) == 1
     assert lines[0].startswith(
-        r"authentication failed: service=imaps user='evil\r\nauthenticated: x' peer=[192.0.2.7] session=s1"
+        r"authentication failed: service=imaps user='evil\x0d\x0aauthenticated: x' peer=[192.0.2.7] session=s1"
     )
     assert "hunter2" not in repr(events)
 

@@ -218,7 +218,7 @@ def test_the_log_tells_what_became_of_each_recipient(world: World) -> None:
         world.runner.start()
         world.run()
     how = "agent=smtp target=next"
-    assert [formatEvent(event) for event in events if "word" in event] == [
+    assert [formatEvent(event) for event in events if "log_line" in event] == [
         f"delivered: id={name} to=<b@yy.example> {how} remote=mx status=2.0.0 reply='250 ok'",
         f"delayed: id={name} to=<c@yy.example> {how} remote=mx status=4.2.0 reply='450 busy'"
         " attempts=1 next=1970-01-12T13:47:40+00:00",

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 from twisted.protocols import tls as twisted_tls
 
 from mailhub.errors import ConfigurationError
@@ -150,7 +150,7 @@ class TestReplacement:
                 clock.advance(1)
                 assert serial(server) == old
         assert len(logs) == 1
-        assert "not a PEM private key" in logs[0]["reason"]
+        assert "not a PEM private key" in formatEvent(logs[0])
         files[1].unlink()
         clock.advance(1)
         assert serial(server) == old

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 
 from mailhub.interfaces import IAuthenticator, IBodyWriter, IMailAccount, IMailbox
+from mailhub.log import Logger
 from mailhub.message.record import Entry
 from mailhub.net.link import Disconnected, Link
 from mailhub.protocols.imap.selected import Selected

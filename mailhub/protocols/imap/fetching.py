@@ -88,7 +88,7 @@ async def _set_seen(context: Context, selected: Selected, positions: list[int]) 
         result = await selected.mailbox.change_flags(uids, _SET_SEEN)
     except StoreUnavailable as error:
         log.warn(
-            "\\Seen not set: session={session_id} user={user} reason={reason}",
+            "\\Seen not set: session={session_id} user={user} reason={reason!r}",
             session_id=context.link.session_id,
             user=context.account.user,
             reason=str(error),
@@ -179,7 +179,7 @@ async def _send_pieces(context: Context, reader: IBlobReader, pieces: list[Piece
             await context.link.write_all(reader, piece.start, piece.length)
         except MailError as error:
             log.error(
-                "message broke off: session={session_id} reason={reason}",
+                "message broke off: session={session_id} reason={reason!r}",
                 session_id=context.link.session_id,
                 reason=str(error),
             )

@@ -67,7 +67,7 @@ class ImapSession:
             tag = getattr(event, "tag", "")
             if error.detail:
                 log.info(
-                    "refused: session={session_id} reason={reason}",
+                    "refused: session={session_id} reason={reason!r}",
                     session_id=self.link.session_id,
                     reason=str(error),
                 )
@@ -127,7 +127,7 @@ async def _logout(context: Context, command: commands.Logout) -> None:
 
 async def _identified(context: Context, event: commands.Identified) -> None:
     log.debug(
-        "client: session={session_id} fields={fields}",
+        "client: session={session_id} fields={fields!r}",
         session_id=context.link.session_id,
         fields=event.fields,
     )

@@ -17,11 +17,11 @@ from random import Random
 from typing import BinaryIO, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from mailhub.errors import MessageGone, StoreUnavailable
 from mailhub.interfaces import IBlobReader, IBody, IBodyWriter, IThreads
+from mailhub.log import Logger
 from mailhub.message.digest import Digest, digest
 from mailhub.store.octets import OctetsReader
 
@@ -248,7 +248,7 @@ def unattended(threads: IThreads, call: Callable[..., object], *args: object) ->
         try:
             await threads.run(call, *args)
         except Exception as error:
-            log.warn("clean-up failed, the next start does it: {error}", error=str(error))
+            log.warn("clean-up failed, the next start does it: {error:text}", error=str(error))
 
     Deferred.fromCoroutine(attend())
 

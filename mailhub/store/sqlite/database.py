@@ -6,10 +6,10 @@ import sqlite3
 from functools import partial
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 
 from mailhub.errors import ConfigurationError, MailError
 from mailhub.interfaces import Environment
+from mailhub.log import Logger
 from mailhub.message.record import Change, MailboxGone
 from mailhub.store.changes import Watchers
 from mailhub.store.index import DigestCache, Indexes, MailboxIndex
@@ -139,7 +139,7 @@ class Database:
             while await self._engine.write(lambda transaction: content.sweep(transaction, blobs)):
                 pass
         except MailError as error:
-            log.info("sweep interrupted: {error}", error=str(error))
+            log.info("sweep interrupted: {error:text}", error=str(error))
         finally:
             self._sweeping = False
 
@@ -154,7 +154,7 @@ class Database:
         try:
             gone = await self._engine.read(partial(mailboxes.missing, numbers=sorted(known)))
         except MailError as error:
-            log.info("not looked for removed mailboxes: {error}", error=str(error))
+            log.info("not looked for removed mailboxes: {error:text}", error=str(error))
             return
         for mailbox in gone:
             self._engine.announce(mailbox, MailboxGone())

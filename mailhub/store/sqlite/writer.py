@@ -16,10 +16,10 @@ from typing import Any, Protocol, TypeVar
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 
 from mailhub.errors import Busy, StoreUnavailable
 from mailhub.interfaces import IThreads
+from mailhub.log import Logger
 from mailhub.message.record import Change
 
 log = Logger(namespace="mailhub.store")
@@ -270,7 +270,7 @@ class Writer:
     def _fail(units: Sequence[Unit], error: BaseException) -> None:
         for unit in units:
             if isinstance(error, (sqlite3.Error, OSError)):
-                log.error("write failed: {error}", error=repr(error))
+                log.error("write failed: {error:text}", error=repr(error))
                 unit.fail(StoreUnavailable(detail=f"write: {error}"))
             else:
                 unit.fail(error)

@@ -1,0 +1,127 @@
+"""The one logger of mailhub: whatever came from outside is escaped before any observer sees it.
+
+A log line is fields between spaces, so what a peer chose must have neither line ends nor spaces, quotes, brackets or
+invisible characters of its own: it could forge other fields or other lines, for the reader and for programs such as
+fail2ban. A field is therefore escaped by its type and not by the caller's memory. Formats are constants of the source.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from twisted.logger import Logger as TwistedLogger
+from twisted.logger import LogLevel
+from twisted.python.failure import Failure
+
+# Characters; what is longer ends with "...".
+FIELD_LIMIT = 1000
+TRACEBACK_LIMIT = 20_000
+
+# What most fields are made of: nothing here ends a field, opens a quote or a bracket. `=` is for VERP addresses.
+_PLAIN = re.compile(r"[A-Za-z0-9!#$%&*+,./:;?@^_`{|}~()=-]*")
+_DANGEROUS = frozenset("\\\"'<>[]=")
+# Letters, marks and symbols that show nothing; `str.isprintable` knows the controls, formats and separators.
+_SELECTORS = "".join(map(chr, range(0xFE00, 0xFE10)))
+_INVISIBLE = frozenset(f"\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0{_SELECTORS}")
+_UNCHANGED = (bool, int, float, type(None))
+# How `Logger.event` writes a field, by its name: mail addresses as in SMTP, text that people read in quotes.
+_STYLES: dict[str, Callable[[object], str]] = {
+    "from": lambda value: f"<{word(value)}>",
+    "to": lambda value: f"<{word(value)}>",
+    "peer": lambda value: f"[{word(value)}]",
+    "reply": lambda value: f"'{sentence(value)}'",
+    "reason": lambda value: f"'{sentence(value)}'",
+}
+
+
+def escaped(text: str, keep: str = "", limit: int = FIELD_LIMIT) -> str:
+    r"""`text` with each character that could be taken for something else as `\xNN`, `\uNNNN` or `\UNNNNNNNN`.
+
+    `keep`: characters that are left as they are all the same.
+    """
+    cut = text[:limit]
+    shown = "".join(char if char in keep or _harmless(char) else _escape(char) for char in cut)
+    return shown if len(text) <= limit else f"{shown}..."
+
+
+def _harmless(char: str) -> bool:
+    return char != " " and char.isprintable() and char not in _DANGEROUS and char not in _INVISIBLE
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def word(value: object) -> str:
+    """A field's value without spaces, to stand for itself or in brackets."""
+    text = _text(value)
+    return text if len(text) <= FIELD_LIMIT and _PLAIN.fullmatch(text) else escaped(text)
+
+
+def sentence(value: object) -> str:
+    """A field's value with spaces and brackets, for text that people read: what would begin a field or end the single
+    quotes around it has been escaped."""
+    return escaped(_text(value), keep=' "<>[]')
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    try:
+        return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
+    except Exception:
+        return f"unprintable-{type(value).__name__}"
+
+
+class Field(str):
+    """An escaped field: `{field}` is its word, `{field!r}` its sentence in quotes, `{field:text}` without."""
+
+    __slots__ = ("_sentence",)
+    _sentence: str
+
+    def __new__(cls, value: object) -> Field:
+        self = super().__new__(cls, word(value))
+        self._sentence = sentence(value)
+        return self
+
+    def __repr__(self) -> str:
+        return f"'{self._sentence}'"
+
+    def __format__(self, form: str) -> str:
+        return self._sentence if form == "text" else super().__format__(form)
+
+
+class EscapedFailure(Failure):
+    """A failure whose traceback is safe to print: the text of an exception may quote what a peer said."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.__dict__.update(failure.__dict__)
+
+    def getTraceback(self, elideFrameworkCode: int = 0, detail: str = "default") -> str:
+        """See `Failure`."""
+        text = super().getTraceback(elideFrameworkCode, detail)
+        return escaped(text, keep=" \n\"'<>[]=", limit=TRACEBACK_LIMIT)
+
+
+class Logger(TwistedLogger):
+    """What every module logs with (`tests/test_log.py` reads the source). Numbers stay numbers."""
+
+    def emit(self, level: object, format: str | None = None, **kwargs: object) -> None:
+        """See `twisted.logger.Logger`."""
+        fields = {name: value if name.startswith("log_") else _field(value) for name, value in kwargs.items()}
+        failure = kwargs.get("log_failure")
+        if isinstance(failure, Failure):
+            fields["log_failure"] = EscapedFailure(failure)
+        super().emit(level, format, **fields)  # type: ignore[arg-type]
+
+    def event(self, what: str, fields: Mapping[str, object]) -> None:
+        """A line `what: name=value name=value ...`, which costs a tenth of a format with as many fields."""
+        pairs = " ".join(f"{name}={_STYLES.get(name, word)(value)}" for name, value in fields.items())
+        super().emit(LogLevel.info, "{log_line}", log_line=f"{what}: {pairs}", log_fields=fields)
+
+
+def _field(value: object) -> object:
+    # bool, int, float: not their subclasses, which may print anything.
+    return value if type(value) in _UNCHANGED else Field(value)
