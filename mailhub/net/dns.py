@@ -34,6 +34,8 @@ _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_
 _PAYLOAD = 1232  # octets of a UDP answer, DNS flag day 2020
 _TCP_LIMIT = 16384  # octets of a TCP answer; no mail domain needs more
 _STRAYS = 100  # datagrams that are not the answer, before the exchange is given up
+# Answers of servers that do not know EDNS, or of what stands before them (RFC 6891 7; SERVFAIL is seen as well).
+_NO_EDNS = frozenset({dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.SERVFAIL, dns.rcode.BADVERS})
 
 
 class NoSuchDomain(PermanentError):
@@ -43,13 +45,17 @@ class NoSuchDomain(PermanentError):
     default_text = "Domain does not exist"
 
 
+class _NoAnswer(TemporaryError):
+    """A server said nothing in time."""
+
+
 @attrs.frozen
 class ResolverLimits:
     """Bounds of the resolver.
 
     A question goes to each server in turn, `rounds` times, each time for `timeout_seconds`. At most `exchangers`
     (the most preferred) and `addresses` of an answer are used. The cache holds `cached` answers, none longer than
-    `cache_seconds`.
+    `cache_seconds`. A server that answers only without EDNS is asked without for `plain_seconds`.
     """
 
     timeout_seconds: float = 3.0
@@ -58,6 +64,7 @@ class ResolverLimits:
     addresses: int = 20
     cached: int = 10_000
     cache_seconds: int = 86_400
+    plain_seconds: float = 3600.0
 
 
 @attrs.frozen
@@ -71,7 +78,11 @@ class _Answer:
 
 @implementer(IResolver)
 class Resolver:
-    """Asks recursive servers (`host` or `host#port`). `hosts` are names known without asking, as in /etc/hosts."""
+    """Asks recursive servers (`host` or `host#port`). `hosts` are names known without asking, as in /etc/hosts.
+
+    Servers that do not know EDNS (RFC 6891), as in many a home router, refuse questions that have it, or say nothing:
+    they are asked again without it, a silent one in the next round.
+    """
 
     def __init__(
         self,
@@ -93,6 +104,8 @@ class Resolver:
         self._limits = limits or ResolverLimits()
         self._cache: OrderedDict[tuple[str, str], tuple[float, _Answer]] = OrderedDict()
         self._asking: dict[tuple[str, str], list[Deferred[_Answer]]] = {}
+        # Until when these servers are asked without EDNS.
+        self._plain: dict[tuple[str, int], float] = {}
 
     async def mail_exchangers(self, domain: str) -> Sequence[MailExchanger]:
         """See `IResolver`."""
@@ -162,21 +175,39 @@ class Resolver:
         except (dns.exception.DNSException, UnicodeError, ValueError) as error:
             raise NoSuchDomain(detail=f"{name!r}: {error}") from None
         reason = ""
+        silent: set[tuple[str, int]] = set()
         for _ in range(self._limits.rounds):
             for server in self._servers:
                 try:
-                    return await self._exchange(server, question, kind)
+                    return await self._ask_server(server, question, kind, edns=server not in silent)
+                except _NoAnswer as error:
+                    silent.add(server)
+                    reason = error.text
                 except TemporaryError as error:
                     reason = error.text
         raise TemporaryError(f"DNS gives no answer about {name}", status="4.4.3", detail=f"{kind}: {reason}")
 
-    async def _exchange(self, server: tuple[str, int], question: dns.name.Name, kind: str) -> _Answer:
-        query = dns.message.make_query(question, kind, use_edns=0, payload=_PAYLOAD)
+    async def _ask_server(self, server: tuple[str, int], question: dns.name.Name, kind: str, *, edns: bool) -> _Answer:
+        if edns and self._plain.get(server, 0.0) <= self._clock.seconds():
+            response = await self._exchange(server, question, kind, edns=True)
+            if response.rcode() not in _NO_EDNS:
+                return _read(response, kind)
+        response = await self._exchange(server, question, kind, edns=False)
+        answer = _read(response, kind)
+        # Only now: a server that fails with EDNS and without does not fail because of it.
+        self._plain[server] = self._clock.seconds() + self._limits.plain_seconds
+        return answer
+
+    async def _exchange(
+        self, server: tuple[str, int], question: dns.name.Name, kind: str, *, edns: bool
+    ) -> dns.message.Message:
+        extra = {"use_edns": 0, "payload": _PAYLOAD} if edns else {"use_edns": False}
+        query = dns.message.make_query(question, kind, **extra)
         query.id = self._random.getrandbits(16)
         response = await self._by_udp(server, query)
         if response.flags & dns.flags.TC:
             response = await self._by_tcp(server, query)
-        return _read(response, kind)
+        return response
 
     async def _by_udp(self, server: tuple[str, int], query: dns.message.Message) -> dns.message.Message:
         exchange = _Datagrams(server, query)
@@ -213,7 +244,7 @@ class Resolver:
 
 def _time_out(response: Deferred[dns.message.Message]) -> None:
     if not response.called:
-        response.errback(TemporaryError("no answer in time", status="4.4.3"))
+        response.errback(_NoAnswer("no answer in time", status="4.4.3"))
 
 
 def _read(response: dns.message.Message, kind: str) -> _Answer:

@@ -225,7 +225,7 @@ def test_a_server_that_is_silent_or_broken_is_followed_by_the_next() -> None:
         clock, servers = Clock(), Servers(ns1=first, ns2=honest)
         found = outcome_of(resolver(servers, clock).mail_exchangers("alias.example"), clock, 4)
         assert [each.host for each in found] == ["mx1.xx.example"]
-        assert servers.udp == ["ns1", "ns2"]
+        assert list(dict.fromkeys(servers.udp)) == ["ns1", "ns2"]
         assert servers.open == 0
 
 
@@ -320,3 +320,64 @@ def test_the_machines_own_files(tmp_path: Path) -> None:
     hosts = parse_hosts("127.0.0.1 localhost # c\n::1 localhost Hub\n\nbad name\n10.0.0.1\n")
     assert hosts == {"localhost": ("127.0.0.1", "::1"), "hub": ("::1",)}
     assert machine_hosts(tmp_path / "none") == {}
+
+
+def has_edns(query: dns.message.Message) -> bool:
+    return query.edns >= 0
+
+
+def without_edns(refusal: Callable[[dns.message.Message], bytes | list[bytes]]) -> Answers:
+    """A server that knows nothing of RFC 6891: its answer to a question with OPT is `refusal`'s."""
+    return lambda query: refusal(query) if has_edns(query) else honest(query)
+
+
+def header_only(query: dns.message.Message) -> bytes:
+    """FORMERR as old servers send it: the header, and nothing of the question."""
+    return query.id.to_bytes(2, "big") + b"\x81\x81" + bytes(8)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        lambda query: answer(query, rcode=dns.rcode.FORMERR).to_wire(),
+        lambda query: answer(query, rcode=dns.rcode.NOTIMP).to_wire(),
+        lambda query: answer(query, rcode=dns.rcode.SERVFAIL).to_wire(),
+        lambda query: answer(query, rcode=dns.rcode.BADVERS).to_wire(),
+        header_only,
+    ],
+)
+def test_a_server_that_refuses_edns_is_asked_without_and_remembered(refusal: Any) -> None:
+    clock, servers = Clock(), Servers(ns1=without_edns(refusal))
+    asking = resolver(servers, clock)
+    assert len(result_of(asking.mail_exchangers("xx.example"))) == 2
+    assert result_of(asking.addresses("v4.example")) == ("192.0.2.4",)
+    assert [has_edns(query) for query in servers.queries] == [True, False, False, False]
+    clock.advance(3601)
+    result_of(asking.mail_exchangers("xx.example"))
+    assert [has_edns(query) for query in servers.queries[4:]] == [True, False]
+
+
+@pytest.mark.parametrize("silence", [lambda query: [], lambda query: b"\xff" * 40])
+def test_a_server_that_is_silent_about_edns_is_asked_without_in_the_next_round(silence: Any) -> None:
+    clock, servers = Clock(), Servers(ns1=without_edns(silence))
+    asking = resolver(servers, clock)
+    assert len(outcome_of(asking.mail_exchangers("xx.example"), clock, 4)) == 2
+    assert outcome_of(asking.addresses("v4.example"), clock, 1) == ("192.0.2.4",)
+
+
+def test_without_edns_too_lies_are_waited_past_and_truncation_leads_to_tcp() -> None:
+    servers = Servers(ns1=without_edns(lambda query: answer(query, rcode=dns.rcode.FORMERR).to_wire()))
+    servers.answers["ns1"] = lambda query: (
+        header_only(query) if has_edns(query) else [wrong_id(query), wrong_question(query), truncated(query)]
+    )
+    assert len(result_of(resolver(servers).mail_exchangers("xx.example"))) == 2
+    assert servers.tcp == ["ns1"]
+
+
+def test_a_name_that_fails_either_way_makes_no_server_plain() -> None:
+    clock, servers = Clock(), Servers(ns1=lambda query: answer(query, rcode=dns.rcode.SERVFAIL).to_wire())
+    asking = resolver(servers, clock)
+    for _ in range(2):
+        with pytest.raises(TemporaryError):
+            result_of(asking.mail_exchangers("xx.example"))
+    assert [has_edns(query) for query in servers.queries] == [True, False] * 4
