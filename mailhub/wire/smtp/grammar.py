@@ -37,7 +37,8 @@ def split_command(line: bytes) -> tuple[str, str]:
     except UnicodeDecodeError:
         raise refused(500, "5.5.2", "Command is not valid UTF-8") from None
     verb, _, argument = text.partition(" ")
-    return verb.upper(), argument.strip(" ")
+    # Letters beyond ASCII have capitals within it: a long s is no S.
+    return verb.upper() if verb.isascii() else verb, argument.strip(" ")
 
 
 # Clients send all kinds of host names; anything that is one printable word is let through for policies to judge.
@@ -78,7 +79,8 @@ def _split_path(argument: str, keyword: str, status: str) -> tuple[str, _Paramet
 
 def _parameters(text: str) -> _Parameters:
     parameters: dict[str, str | None] = {}
-    for word in text.split():
+    # At spaces alone: str.split() would take U+3000 and its kin for one, which RFC 6531 has within a value.
+    for word in filter(None, text.split(" ")):
         match = _PARAMETER.fullmatch(word)
         if match is None:
             raise refused(501, "5.5.4", "Malformed parameter")
@@ -140,7 +142,8 @@ def _require_ascii(address: Address) -> None:
 
 
 def _body_type(parameters: _Parameters) -> BodyType:
-    match (parameters.get("BODY", "7BIT") or "").upper():
+    body = parameters.get("BODY", "7BIT") or ""
+    match body.upper() if body.isascii() else body:
         case "7BIT":
             return "7BIT"
         case "8BITMIME":
@@ -178,12 +181,12 @@ def parse_rcpt(argument: str, *, smtputf8: bool, postmaster_domain: str) -> Addr
     return address
 
 
-# RFC 4954 8: auth-command = "AUTH" SP sasl-mech [SP initial-response]
-_AUTH = re.compile(r"([A-Za-z0-9_-]{1,20})(?: +([A-Za-z0-9+/=]+))?")
+# RFC 4954 8: auth-command = "AUTH" SP sasl-mech [SP initial-response]; what is no base64 has an answer of its own (4).
+_AUTH = re.compile(r"([A-Za-z0-9_-]{1,20})(?: +([^ ]+))?")
 
 
 def parse_auth(argument: str) -> tuple[str, bytes | None]:
-    """The argument of AUTH: mechanism in upper case, initial response as it stands on the wire."""
+    """The argument of AUTH: mechanism in upper case, initial response as it stands on the wire, base64 or not."""
     match = _AUTH.fullmatch(argument)
     if match is None:
         raise refused(501, "5.5.4", "Syntax: AUTH mechanism [initial-response]")

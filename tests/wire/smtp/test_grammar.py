@@ -103,6 +103,9 @@ def test_mail(argument: str, command: MailCommand) -> None:
         ("FROM:<ann@xx.example> SIZE=1 size=1", 501, "5.5.4"),
         ("FROM:<ann@xx.example> BODY=BINARYMIME", 501, "5.5.4"),
         ("FROM:<ann@xx.example> BODY", 501, "5.5.4"),
+        ("FROM:<ann@xx.example> SIZE=7\u3000BODY=8BITMIME", 501, "5.5.4"),
+        ("FROM:<ann@xx.example> SIZE=7\u00a0", 501, "5.5.4"),
+        ("FROM:<ann@xx.example> BODY=8B\u0131TMIME", 501, "5.5.4"),
         ("FROM:<ann@xx.example> SMTPUTF8=1", 501, "5.5.4"),
         ("FROM:<ann@xx.example> AUTH=", 501, "5.5.4"),
         ("FROM:<ann@xx.example> AUTH=a+3d", 501, "5.5.4"),
@@ -181,7 +184,7 @@ def test_auth(argument: str, parts: tuple[str, bytes | None]) -> None:
     assert parse_auth(argument) == parts
 
 
-@pytest.mark.parametrize("argument", ["PLAIN a b", "PL!IN", "A" * 21, "PLAIN *"])
+@pytest.mark.parametrize("argument", ["PLAIN a b", "PL!IN", "A" * 21, "PLAIN\u3000*"])
 def test_malformed_auth(argument: str) -> None:
     with pytest.raises(CommandRefused) as caught:
         parse_auth(argument)
