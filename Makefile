@@ -13,6 +13,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 WORKERS ?= 2
+# Errors alone: what is left of the rest is about the machine's own settings.
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 BENCHMARKS := $(filter-out benchmarks/__init__.py,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
@@ -26,27 +28,32 @@ $(BIN)/python:
 
 # Editable, so that a change of the code needs no new install; a change of the packaging does.
 $(VENV)/.installed: setup.cfg pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@echo "== installing mailhub into $(VENV)"
+	@$(PIP) -e .
 	@touch $@
 
 $(VENV)/.installed-dev: setup.cfg pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@echo "== installing mailhub and what its tests need into $(VENV)"
+	@$(PIP) -e '.[dev]'
 	@touch $@ $(VENV)/.installed
 
 demo: $(VENV)/.installed
-	@$(BIN)/python -m mailhub.demo demo
-	@MAILHUB_CONFIG=demo/mailhub.toml exec $(BIN)/twistd --pidfile=demo/twistd.pid -ny mailhub.tac
+	@exec $(BIN)/python -m mailhub.demo demo $(BIN)/twistd --pidfile= -ny mailhub.tac
 
 lint: $(VENV)/.installed-dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	@echo "== style (ruff)"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@echo "== types (mypy --strict)"
+	@$(BIN)/mypy
 
 clients:
+	@echo "== real mail clients"
 	@.ci/clients
 
 test: lint clients
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@echo "== tests (pytest, $(WORKERS) at a time)"
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 bench: $(VENV)/.installed-dev
 	@for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script || exit 1; done

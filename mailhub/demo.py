@@ -6,21 +6,28 @@ import json
 import os
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from cryptography import x509
 
 from mailhub.auth.passwords import verify_password
 from mailhub.cli import passwords
 from mailhub.cli.offline import Offline, opened
-from mailhub.config.settings import load
+from mailhub.config.settings import Config, load
+from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError, MailError
 from mailhub.interfaces import Deposit, Plan, Submission
 from mailhub.message.address import Address
 from mailhub.message.dates import format_date
 from mailhub.message.envelope import Envelope
-from mailhub.net.certificates import write_self_signed
+from mailhub.net.certificates import write_with_authority
+from mailhub.net.listen import both_families, obstacle
 
 ACCOUNTS = ("a@xx.example", "b@yy.example")
-_CERTIFICATE_DAYS = 3650
+HOSTS = ("mail.xx.example", "localhost", "127.0.0.1")
+_CERTIFICATE_DAYS = 825  # some clients take no longer ones
+_RENEWED_DAYS = 30  # before its end
 
 CONFIG = """\
 # The configuration of `make demo`. It may be changed; remove the whole folder to begin anew.
@@ -97,7 +104,7 @@ Port 1993
 User {user}
 Pass {password}
 SSLType IMAPS
-CertificateFile "{folder}/certificate.pem"
+CertificateFile "{folder}/authority.pem"
 
 MaildirStore copy
 Path "{folder}/Mail/"
@@ -120,9 +127,7 @@ def prepare(folder: Path) -> dict[str, str]:
     if not file.exists():
         _replace(file, CONFIG)
     config = load(file)
-    if config.tls and not (config.tls.certificate.exists() and config.tls.key.exists()):
-        names = ["mail.xx.example", "localhost", "127.0.0.1"]
-        write_self_signed(config.tls.certificate, config.tls.key, names, _CERTIFICATE_DAYS, time.time())
+    _certificate(config, folder / "authority.pem")
     known = _passwords(folder / "passwords.json")
     (folder / "Mail").mkdir(exist_ok=True)
     reader = ACCOUNTS[1]
@@ -131,6 +136,18 @@ def prepare(folder: Path) -> dict[str, str]:
         for user in ACCOUNTS:
             _account(hub, user, known[user])
     return known
+
+
+def _certificate(config: Config, authority: Path) -> None:
+    """One that an authority of the demo's own vouches for, made anew in time."""
+    if config.tls is None:
+        return
+    certificate, key = config.tls.certificate, config.tls.key
+    if certificate.exists() and key.exists() and authority.exists():
+        found = x509.load_pem_x509_certificate(certificate.read_bytes())
+        if found.not_valid_after_utc - datetime.now(UTC) > timedelta(days=_RENEWED_DAYS):
+            return
+    write_with_authority(certificate, key, authority, HOSTS, _CERTIFICATE_DAYS, time.time())
 
 
 def _passwords(file: Path) -> dict[str, str]:
@@ -191,14 +208,36 @@ def guide(folder: Path, known: dict[str, str]) -> str:
     )
 
 
+def hindrance(config: Config) -> str:
+    """What keeps the demo from being started now, in one line; "" for nothing."""
+    for service, endpoints in config.listen.services().items():
+        for endpoint in both_families(endpoints):
+            if reason := obstacle(endpoint):
+                return (
+                    f"{service} cannot be served at {endpoint} ({reason}): stop what uses it, or change {config.file}"
+                )
+    return ""
+
+
 def main() -> None:
-    """Prepare, and tell; the Makefile starts the server then."""
+    """`python -m mailhub.demo FOLDER [COMMAND...]`: prepare, tell, and go on as the command that serves."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "demo").absolute()
     try:
         known = prepare(folder)
+        config = load(folder / "mailhub.toml")
+        running = DataFolder(config.data).server()
+        problem = "" if running is not None else hindrance(config)
     except (ConfigurationError, MailError, OSError, ValueError) as error:
         sys.exit(f"mailhub: demo: {error}")
+    if problem:
+        sys.exit(f"mailhub: demo: {problem}")
     print(guide(folder, known), flush=True)
+    if running is not None:
+        print(f"The demo runs already (pid {running}).")
+        return
+    if command := sys.argv[2:]:
+        os.environ["MAILHUB_CONFIG"] = str(config.file)
+        os.execvp(command[0], command)
 
 
 if __name__ == "__main__":

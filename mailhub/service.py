@@ -6,7 +6,6 @@ Whatever keeps it from starting is told in one line on standard error, and the p
 from __future__ import annotations
 
 import atexit
-import fcntl
 import os
 import sys
 from contextlib import suppress
@@ -15,7 +14,6 @@ from random import SystemRandom
 from types import TracebackType
 from typing import Any, cast
 
-import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
@@ -25,63 +23,18 @@ from twisted.python.failure import Failure
 from mailhub import __version__
 from mailhub.components import Hub, build_hub
 from mailhub.config.settings import Config, load
+from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import Environment
 from mailhub.log import Logger
 from mailhub.net.dns import Resolver, machine_hosts, machine_servers
 from mailhub.net.driver import DriverFactory
-from mailhub.net.listen import listen
+from mailhub.net.listen import both_families, listen
 from mailhub.net.network import ReactorNetwork
 from mailhub.plugins import load_catalogue
 from mailhub.threads import ReactorThreads
 
 _log = Logger(namespace="mailhub")
-
-
-@attrs.define(eq=False)
-class DataFolder:
-    """The folder that one server owns. The lock is the kernel's: it ends with the process, however that ends."""
-
-    path: Path
-    _lock: int = -1
-
-    def prepare(self) -> None:
-        """Make it if need be, for its owner's eyes only. Raises ConfigurationError."""
-        try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigurationError(f"data folder {self.path}: cannot be made: {error.strerror}") from None
-        if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
-            raise ConfigurationError(f"data folder {self.path}: is not writable")
-
-    def lock(self) -> None:
-        """Become its only server. Raises ConfigurationError."""
-        file = self.path / "mailhub.lock"
-        try:
-            self._lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
-            owner = self.path.stat()
-            if os.geteuid() == 0:
-                # Rights may be given up later, and the next start may be without them.
-                os.fchown(self._lock, owner.st_uid, owner.st_gid)
-        except OSError as error:
-            self.unlock()
-            raise ConfigurationError(f"data folder {self.path}: cannot be locked: {error.strerror}") from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            other = os.read(self._lock, 20).decode("ascii", "replace").strip()
-            self.unlock()
-            raise ConfigurationError(
-                f"data folder {self.path}: another mailhub (process {other or 'unknown'}) serves it"
-            ) from None
-        os.ftruncate(self._lock, 0)
-        os.write(self._lock, b"%d\n" % os.getpid())
-
-    def unlock(self) -> None:
-        """Let another server have it."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
 
 
 def environment(config: Config, reactor: Any) -> Environment:
@@ -131,7 +84,7 @@ class MailService(Service):
             self._folder.prepare()
             self._folder.lock()
             for service, factory in self._hub.factories.items():
-                for endpoint in getattr(self._config.listen, service):
+                for endpoint in both_families(getattr(self._config.listen, service)):
                     self._ports.append(self._open(service, endpoint, factory))
         except ConfigurationError as error:
             for port in self._ports:

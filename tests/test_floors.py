@@ -29,6 +29,7 @@ FLOORS = {
     "mailhub.config": 5,
     "mailhub.plugins": 5,
     "mailhub.components": 5,
+    "mailhub.data_folder": 5,
     "mailhub.service": 5,
     "mailhub.tap": 5,
     "mailhub.demo": 5,

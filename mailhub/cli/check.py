@@ -13,11 +13,11 @@ from cryptography import x509
 from mailhub.cli.offline import environment, opened
 from mailhub.components import build_hub
 from mailhub.config.settings import Config, load
+from mailhub.data_folder import DataFolder
 from mailhub.delivery.routing import POSTMASTER
 from mailhub.errors import ConfigurationError
-from mailhub.net.listen import obstacle
+from mailhub.net.listen import both_families, obstacle
 from mailhub.plugins import load_catalogue
-from mailhub.service import DataFolder
 from mailhub.store.sqlite.verify import verify
 
 _SOON = timedelta(days=14)
@@ -126,15 +126,12 @@ def _store(config: Config) -> Iterator[Finding]:
 
 
 def _ports(config: Config) -> Iterator[Finding]:
-    folder = DataFolder(config.data)
-    try:
-        folder.lock()
-    except ConfigurationError:
-        yield True, "the server is running"
+    server = DataFolder(config.data).server()
+    if server is not None:
+        yield True, f"the server is running (process {server})"
         return
-    folder.unlock()
     for service, endpoints in config.listen.services().items():
-        for endpoint in endpoints:
+        for endpoint in both_families(endpoints):
             yield _can_be_opened(service, endpoint)
 
 

@@ -20,7 +20,6 @@ from mailhub.config import rules
 from mailhub.config.settings import parse
 from mailhub.errors import ConfigurationError, MailboxExists
 from mailhub.net.certificates import write_self_signed
-from mailhub.net.listen import obstacle
 from mailhub.net.tls import server_context
 
 _CERTIFICATE_DAYS = 825
@@ -53,7 +52,9 @@ domains = [{domain}]
 certificate = {certificate}
 key = {key}
 
-[listen]                        # a line less is a service less; "tcp:25:interface=127.0.0.1" is one interface only
+# "tcp:25" is all addresses of this machine, IPv4 and IPv6; "tcp:25:interface=127.0.0.1" is one. A line less is a
+# service less.
+[listen]
 {listen}
 
 [aliases]                       # also "@example.org" for every other name of a domain
@@ -142,15 +143,8 @@ class Setup:
 
 
 def _listen_lines() -> Iterator[str]:
-    kinds = ("tcp", "tcp6") if _has_ipv6() else ("tcp",)
     for service, (port, purpose) in SERVICES.items():
-        endpoints = ", ".join(f'"{kind}:{port}"' for kind in kinds)
-        yield f"{service} = [{endpoints}]".ljust(39) + f" # {purpose}"
-
-
-def _has_ipv6() -> bool:
-    """Whether this machine knows IPv6 at all: a port of a kind it does not know would keep the server from starting."""
-    return obstacle("tcp6:0") == ""
+        yield f'{service} = ["tcp:{port}"]'.ljust(31) + f" # {purpose}"
 
 
 def _quoted(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.internet.endpoints import serverFromString
@@ -55,9 +56,25 @@ async def listen(
     return port
 
 
+def both_families(endpoints: Iterable[str]) -> list[str]:
+    """The endpoints, with one for IPv6 beside each that stands for all addresses of this machine, if it has IPv6:
+    "tcp:25" becomes "tcp:25" and "tcp6:25"."""
+    found: dict[str, None] = {}
+    for endpoint in endpoints:
+        found[endpoint] = None
+        if endpoint.startswith("tcp:") and "interface=" not in endpoint and has_ipv6():
+            found["tcp6" + endpoint.removeprefix("tcp")] = None
+    return list(found)
+
+
+def has_ipv6() -> bool:
+    """Whether this machine knows IPv6 at all."""
+    return obstacle("tcp6:0") == ""
+
+
 class _Ports:
     """The reactor as an IPv6 endpoint sees it: its ports are for IPv6 alone, whatever the machine's default is, so that
-    "tcp:25" and "tcp6:25" can stand side by side."""
+    they can stand beside those of IPv4."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor

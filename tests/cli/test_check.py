@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sqlite3
 import time
@@ -11,9 +12,9 @@ import attrs
 import pytest
 
 from mailhub.config.settings import Config, load
+from mailhub.data_folder import DataFolder
 from mailhub.net.certificates import write_self_signed
 from mailhub.plugins import load_catalogue
-from mailhub.service import DataFolder
 from mailhub.testing.process import free_ports
 from tests.cli.conftest import Command, Result
 
@@ -57,7 +58,8 @@ def test_a_running_server_is_no_problem(mailhub: Command, good: Config) -> None:
     result = mailhub("check")
     server.unlock()
     assert result.status == 0
-    assert "the server is running" in result.out
+    assert f"the server is running (process {os.getpid()})" in result.out
+    assert "is running" not in mailhub("check").out
 
 
 def test_ports_in_use(mailhub: Command, good: Config) -> None:

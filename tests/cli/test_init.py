@@ -55,17 +55,6 @@ def test_init_tells_what_to_publish_and_what_comes_next(mailhub: Command) -> Non
     assert out.index("mailhub check") < out.index("twistd -n mailhub")
 
 
-@pytest.mark.parametrize("ipv6", [True, False])
-def test_init_listens_on_ipv6_where_the_machine_has_it(
-    mailhub: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ipv6: bool
-) -> None:
-    monkeypatch.setattr("mailhub.cli.init.obstacle", lambda endpoint: "" if ipv6 else f"{endpoint} cannot be had")
-    mailhub("init", "you@example.org")
-    listen = load(tmp_path / "mailhub.toml").listen
-    assert listen.smtp == (("tcp:25", "tcp6:25") if ipv6 else ("tcp:25",))
-    assert all(len(endpoints) == 1 + ipv6 for endpoints in listen.services().values())
-
-
 def test_who_is_not_root_is_told_how_to_open_low_ports(
     mailhub: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from mailhub.errors import ConfigurationError
 from mailhub.net.certificates import write_self_signed
-from mailhub.net.listen import ImplicitTls, listen, obstacle
+from mailhub.net.listen import ImplicitTls, both_families, has_ipv6, listen, obstacle
 from mailhub.net.tls import ServerTls
 
 
@@ -72,14 +72,6 @@ def test_a_unix_socket(tmp_path: Path) -> None:
     assert [path for path, *_ in reactor.unixServers] == [f"{tmp_path}/lmtp"]
 
 
-def has_ipv6() -> bool:
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        return False
-    return True
-
-
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 def test_ipv4_and_ipv6_stand_side_by_side_on_one_port() -> None:
     with socket.create_server(("0.0.0.0", 0)) as first:
@@ -94,6 +86,26 @@ def test_ipv4_and_ipv6_stand_side_by_side_on_one_port() -> None:
             with socket.create_connection(("::1", number)), socket.create_connection(("127.0.0.1", number)):
                 assert second.accept()[1][0] == "::1"
                 assert first.accept()[1][0] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "with_ipv6"),
+    [
+        ("tcp:25", ["tcp:25", "tcp6:25"]),
+        ("tcp:25:backlog=7", ["tcp:25:backlog=7", "tcp6:25:backlog=7"]),
+        ("tcp:25:interface=0.0.0.0", ["tcp:25:interface=0.0.0.0"]),
+        ("tcp6:25", ["tcp6:25"]),
+        ("unix:/run/lmtp", ["unix:/run/lmtp"]),
+    ],
+)
+def test_all_addresses_of_a_machine_are_those_of_ipv6_too(
+    monkeypatch: pytest.MonkeyPatch, endpoint: str, with_ipv6: list[str]
+) -> None:
+    monkeypatch.setattr("mailhub.net.listen.has_ipv6", lambda: True)
+    assert both_families([endpoint]) == with_ipv6
+    assert both_families([*with_ipv6, endpoint]) == with_ipv6
+    monkeypatch.setattr("mailhub.net.listen.has_ipv6", lambda: False)
+    assert both_families([endpoint]) == [endpoint]
 
 
 def test_whether_a_port_could_be_opened_is_found_without_listening(tmp_path: Path) -> None:

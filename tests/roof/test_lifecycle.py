@@ -17,9 +17,10 @@ from twisted.logger import capturedLogs, formatEvent
 from mailhub.cli.offline import environment, wait
 from mailhub.components import Hub, build_hub
 from mailhub.config.settings import Config, parse
+from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError, StoreUnavailable
 from mailhub.plugins import Component, load_catalogue
-from mailhub.service import DataFolder, MailService, complain
+from mailhub.service import MailService, complain
 
 
 @attrs.define

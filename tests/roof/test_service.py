@@ -14,8 +14,8 @@ from pathlib import Path
 import attrs
 import pytest
 
+from mailhub.data_folder import DataFolder
 from mailhub.net.certificates import self_signed
-from mailhub.service import DataFolder
 from mailhub.testing.process import BIN, DEADLINE, ServerProcess, free_ports
 
 CHECKOUT = Path(__file__).parents[2]

@@ -17,8 +17,9 @@ from twisted.internet.error import CannotListenError
 from mailhub import __version__, service
 from mailhub.cli.offline import wait
 from mailhub.config.settings import Config, parse
+from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError
-from mailhub.service import DataFolder, MailService, make_service
+from mailhub.service import MailService, make_service
 from mailhub.tap import Options, makeService
 from tests.roof.test_lifecycle import FakeHub, Reactor, is_locked
 
@@ -66,7 +67,8 @@ class Factory:
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Config:
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    monkeypatch.setattr("mailhub.net.listen.has_ipv6", lambda: False)
     return parse(f'hostname = "mx.xx.example"\ndata = "data"\n{LISTEN}', tmp_path / "m.toml")
 
 
@@ -136,9 +138,15 @@ def test_the_lock_is_exclusive_and_private(tmp_path: Path) -> None:
         second.lock()
     assert (tmp_path / "data").stat().st_mode & 0o077 == 0
     assert (tmp_path / "data" / "mailhub.lock").stat().st_mode & 0o077 == 0
+    assert second.server() == os.getpid()
     first.unlock()
+    assert second.server() is None  # the file is still there, as after a kill
     second.lock()
     second.unlock()
+
+
+def test_nobody_serves_a_folder_that_was_never_served(tmp_path: Path) -> None:
+    assert DataFolder(tmp_path / "data").server() is None
 
 
 def test_a_data_folder_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,93 @@
+"""The data folder, and who serves it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+import attrs
+
+from mailhub.errors import ConfigurationError
+
+
+@attrs.define(eq=False)
+class DataFolder:
+    """The folder that one server owns. The lock is the kernel's: it ends with the process, however that ends."""
+
+    path: Path
+    _lock: int = -1
+
+    @property
+    def _file(self) -> Path:
+        return self.path / "mailhub.lock"
+
+    def prepare(self) -> None:
+        """Make it if need be, for its owner's eyes only. Raises ConfigurationError."""
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"data folder {self.path}: cannot be made: {error.strerror}") from None
+        if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
+            raise ConfigurationError(f"data folder {self.path}: is not writable")
+
+    def server(self) -> int | None:
+        """The process that serves it now. None when nobody does, also where a killed server left its lock's file."""
+        try:
+            descriptor = os.open(self._file, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ConfigurationError(f"{self._file}: cannot be read: {error.strerror}") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return _number(descriptor)
+        finally:
+            os.close(descriptor)
+        return None
+
+    def lock(self) -> None:
+        """Become its only server. Raises ConfigurationError."""
+        try:
+            self._lock = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600)
+            owner = self.path.stat()
+            if os.geteuid() == 0:
+                # Rights may be given up later, and the next start may be without them.
+                os.fchown(self._lock, owner.st_uid, owner.st_gid)
+        except OSError as error:
+            self.unlock()
+            raise ConfigurationError(f"data folder {self.path}: cannot be locked: {error.strerror}") from None
+        if not _take(self._lock):
+            other = _number(self._lock)
+            self.unlock()
+            raise ConfigurationError(
+                f"data folder {self.path}: another mailhub (process {other or 'unknown'}) serves it"
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.write(self._lock, b"%d\n" % os.getpid())
+
+    def unlock(self) -> None:
+        """Let another server have it."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def _take(lock: int) -> bool:
+    """Whether the lock could be had. Who only looks who serves has it for a moment, and shall not keep us from it."""
+    for pause in (0.01, 0.05, 0.2, 0):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            time.sleep(pause)
+        else:
+            return True
+    return False
+
+
+def _number(descriptor: int) -> int:
+    """The process that a lock's file names; 0 where it names none yet."""
+    text = os.pread(descriptor, 20, 0).strip()
+    return int(text) if text.isdigit() else 0
