@@ -178,7 +178,8 @@ class IMailbox(Interface):
 
     async def append(body: IBody, flags: Flags, internal_date: int, delivery_id: str = "") -> int:
         """Add a message; returns its UID, durable. Repeating a `delivery_id` adds nothing and returns the same UID.
-        The body comes from this store's `new_body`. Raises NoSuchMailbox, OverQuota."""
+        The body comes from this store's `new_body`. The case of keywords does not matter, here as in the other
+        methods: each has the spelling that the mailbox met first. Raises NoSuchMailbox, OverQuota."""
 
     async def change_flags(uids: Sequence[int], change: FlagChange, unchanged_since: int | None = None) -> FlagResult:
         """Change flags of the messages that exist, in one transaction. Raises NoSuchMailbox."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 Flags = frozenset[str]
@@ -19,30 +19,20 @@ NO_FLAGS: Flags = frozenset()
 
 KEYWORD_LIMIT = 128  # octets
 
-# Registered keywords (RFC 5788) have one spelling; others are kept as the client wrote them.
-_REGISTERED = (
-    "$Forwarded",
-    "$MDNSent",
-    "$Junk",
-    "$NotJunk",
-    "$Phishing",
-    "$Important",
-    "$SubmitPending",
-    "$Submitted",
-)
-_CANONICAL = {flag.lower(): flag for flag in (*SYSTEM_FLAGS, *_REGISTERED)}
+_CANONICAL = {flag.lower(): flag for flag in SYSTEM_FLAGS}
 # RFC 3501 9 ATOM-CHAR: any CHAR except atom-specials ( ) { SP CTL % * " \ ].
 _ATOM = re.compile(r"[!#-$&'+-\[^-z|}~]+")
 _ORDER = {RECENT: 0, ANSWERED: 1, FLAGGED: 2, DELETED: 3, SEEN: 4, DRAFT: 5}
 
 
 def parse(text: str) -> str:
-    """Read one flag that a client sets or searches and give its canonical form. Raises ValueError.
+    """Read one flag that a client sets or searches. Raises ValueError.
 
+    A system flag gets its usual letters; a keyword keeps those that the client wrote.
     `\\Recent` and unknown backslash flags are refused: a client may not set the first, and a server may not
     keep the others (RFC 3501 9 flag-extension).
     """
-    if canonical := _CANONICAL.get(text.lower()):
+    if text.startswith("\\") and text.isascii() and (canonical := _CANONICAL.get(text.lower())):
         return canonical
     if len(text) > KEYWORD_LIMIT:
         raise ValueError("keyword is too long")
@@ -52,8 +42,40 @@ def parse(text: str) -> str:
 
 
 def normalise(texts: Iterable[str]) -> Flags:
-    """The canonical set of the flags written in `texts`. Raises ValueError."""
-    return frozenset(map(parse, texts))
+    """The set of the flags written in `texts`, each once. Raises ValueError."""
+    return each_once(map(parse, texts))
+
+
+# --- keywords: their case does not matter (RFC 5788 3), the first spelling met in a mailbox is the one that is shown --
+
+
+def each_once(flags: Iterable[str]) -> Flags:
+    """The set of these flags; of those that differ in case alone the first one is in it."""
+    found: dict[str, str] = {}
+    for flag in flags:
+        found.setdefault(flag.lower(), flag)
+    return frozenset(found.values())
+
+
+def union(old: Flags, more: Flags) -> Flags:
+    """`old`, and those of `more` that it does not have in whatever spelling."""
+    fresh = more - old
+    if not fresh:
+        return old
+    known = {flag.lower() for flag in old}
+    return old | {flag for flag in fresh if flag.lower() not in known}
+
+
+def difference(old: Flags, fewer: Flags) -> Flags:
+    """`old` without those that `fewer` has in whatever spelling."""
+    left = old - fewer
+    keywords = {flag.lower() for flag in fewer - SYSTEM_FLAGS}
+    return frozenset(flag for flag in left if flag.lower() not in keywords) if keywords else left
+
+
+def respelled(flags: Flags, spelling: Mapping[str, str]) -> Flags:
+    """The same flags as a mailbox spells them; `spelling` is by the name in lower case."""
+    return frozenset(spelling.get(flag.lower(), flag) for flag in flags)
 
 
 def ordered(flags: Flags) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import attrs
 
-from mailhub.message.flags import Flags
+from mailhub.message.flags import Flags, difference, union
 
 
 class Entry(NamedTuple):
@@ -53,7 +53,7 @@ FlagMode = Literal["add", "remove", "replace"]
 
 @attrs.frozen
 class FlagChange:
-    """STORE: what to do with `flags`."""
+    """STORE: what to do with `flags`; the case of keywords does not matter."""
 
     mode: FlagMode
     flags: Flags
@@ -61,9 +61,9 @@ class FlagChange:
     def apply(self, old: Flags) -> Flags:
         """The flags a message has afterwards."""
         if self.mode == "add":
-            return old | self.flags
+            return union(old, self.flags)
         if self.mode == "remove":
-            return old - self.flags
+            return difference(old, self.flags)
         return self.flags
 
 

@@ -398,6 +398,28 @@ class StoreExam(Exam):
         assert (await inbox.status()).unseen == 2
 
     @question
+    async def test_keywords_keep_the_spelling_that_the_mailbox_met_first(self) -> None:
+        account, inbox = await self._inbox(frozenset({"$MdnSent", "Work"}), frozenset({"$MDNSENT", SEEN}))
+        one, two = await uids(inbox)
+
+        async def flags(mailbox: IMailbox) -> list[Flags]:
+            return [entry.flags for entry in await mailbox.entries()]
+
+        assert await flags(inbox) == [frozenset({"$MdnSent", "Work"}), frozenset({"$MdnSent", SEEN})]
+        result = await inbox.change_flags([one, two], FlagChange("add", frozenset({"WORK", "$mdnsent"})))
+        assert [(entry.uid, entry.flags) for entry in result.changed] == [(two, frozenset({"$MdnSent", "Work", SEEN}))]
+        await inbox.change_flags([one], FlagChange("remove", frozenset({"wOrK"})))
+        await inbox.change_flags([two], FlagChange("replace", frozenset({"WORK", "new"})))
+        assert await flags(inbox) == [frozenset({"$MdnSent"}), frozenset({"Work", "new"})]
+        drafts, sent = await account.mailbox("Drafts"), await account.mailbox("Sent")
+        await self._append(account, drafts, b"x", frozenset({"work"}))
+        await self._append(account, sent, b"x", frozenset({"NEW"}))
+        await inbox.copy([one, two], drafts)
+        await inbox.move([one, two], sent)
+        assert await flags(drafts) == [frozenset({"work"}), frozenset({"$MdnSent"}), frozenset({"work", "new"})]
+        assert await flags(sent) == [frozenset({"NEW"}), frozenset({"$MdnSent"}), frozenset({"Work", "NEW"})]
+
+    @question
     async def test_a_change_that_changes_nothing_is_no_change(self) -> None:
         _, inbox = await self._inbox(SEEN_ONLY, NO_FLAGS)
         entries = await inbox.entries()

@@ -29,7 +29,7 @@ from mailhub.interfaces import (
     IMailStore,
 )
 from mailhub.message.digest import DigestColumns, DigestName, columns, digest
-from mailhub.message.flags import DELETED, SEEN, Flags
+from mailhub.message.flags import DELETED, SEEN, SYSTEM_FLAGS, Flags, respelled
 from mailhub.message.record import (
     Added,
     Change,
@@ -116,6 +116,7 @@ class Box:
     messages: dict[int, Message] = attrs.field(factory=dict)  # by UID, ascending
     vanished: list[tuple[int, int]] = attrs.field(factory=list)  # mod-sequence, UID
     deliveries: dict[str, int] = attrs.field(factory=dict)  # UID by delivery id
+    keywords: dict[str, str] = attrs.field(factory=dict)  # as first written, by the name in lower case
     exists: bool = True
 
     @property
@@ -125,10 +126,16 @@ class Box:
 
     def add(self, body: MemoryBody, flags: Flags, internal_date: int, modseq: int) -> Entry:
         """A new message at the end."""
-        entry = Entry(self.uid_next, flags, modseq, body.size, internal_date)
+        entry = Entry(self.uid_next, self.spelled(flags), modseq, body.size, internal_date)
         self.messages[entry.uid] = Message(entry, body)
         self.uid_next += 1
         return entry
+
+    def spelled(self, flags: Flags) -> Flags:
+        """The flags as this mailbox spells them."""
+        for keyword in sorted(flags - SYSTEM_FLAGS):
+            self.keywords.setdefault(keyword.lower(), keyword)
+        return respelled(flags, self.keywords)
 
     def next_modseq(self) -> int:
         """For one more change."""
@@ -270,6 +277,8 @@ class MemoryMailbox:
     ) -> FlagResult:
         """One mod-sequence for all that change."""
         box = self._there()
+        if change.mode != "remove":
+            change = FlagChange(change.mode, box.spelled(change.flags))
         changed: list[Message] = []
         failed: list[int] = []
         for message in self._chosen(uids):

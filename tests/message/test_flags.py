@@ -15,8 +15,8 @@ from mailhub.message import flags
         ("\\seen", "\\Seen"),
         ("\\DELETED", "\\Deleted"),
         ("\\Draft", "\\Draft"),
-        ("$forwarded", "$Forwarded"),
-        ("$MDNSENT", "$MDNSent"),
+        ("$forwarded", "$forwarded"),
+        ("$MdnSent", "$MdnSent"),
         ("Work", "Work"),
         ("$label1", "$label1"),
         ("a/b[c", "a/b[c"),
@@ -45,6 +45,7 @@ def test_parse(text: str, canonical: str) -> None:
         "a]",
         "a\\b",
         "ü",
+        "\\\u017feen",  # the long s is no s
         "a\x00",
         "a\r\n",
         "a\x7f",
@@ -54,6 +55,25 @@ def test_parse(text: str, canonical: str) -> None:
 def test_parse_refuses(text: str) -> None:
     with pytest.raises(ValueError):
         flags.parse(text)
+
+
+def test_of_keywords_that_differ_in_case_alone_the_first_one_counts() -> None:
+    assert flags.normalise(["Foo", "FOO", "bar", "foo", "\\SEEN", "\\seen"]) == {"Foo", "bar", flags.SEEN}
+
+
+def test_sets_are_joined_and_taken_apart_whatever_the_case_of_keywords() -> None:
+    old = frozenset({"Foo", flags.SEEN})
+    assert flags.union(old, frozenset({"FOO", "bar", flags.SEEN})) == {"Foo", "bar", flags.SEEN}
+    assert flags.union(old, frozenset({"Foo"})) is old
+    assert flags.difference(old, frozenset({"FOO", "bar"})) == {flags.SEEN}
+    assert flags.difference(old, flags.SYSTEM_FLAGS) == {"Foo"}
+    assert flags.respelled(old, {"foo": "fOO"}) == {"fOO", flags.SEEN}
+
+
+@given(st.frozensets(st.sampled_from(["a", "A", "b", "B", "ab", "aB", flags.SEEN])))
+@settings(deadline=None, max_examples=50)
+def test_a_set_taken_away_from_itself_leaves_nothing(some: flags.Flags) -> None:
+    assert flags.difference(some, frozenset(map(str.swapcase, some - flags.SYSTEM_FLAGS)) | some) == flags.NO_FLAGS
 
 
 def test_render_puts_system_flags_first_and_always_in_the_same_order() -> None:

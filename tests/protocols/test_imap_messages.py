@@ -407,3 +407,17 @@ def test_others_have_their_turn_while_fields_of_a_large_header_are_chosen() -> N
     answer = client.taken()
     assert b"* 1 FETCH (BODY[HEADER.FIELDS.NOT (X)] {120002}\r\nA: b\r\n" in answer
     assert answer.endswith(b" BODY[HEADER.FIELDS (A)]<1> {9}\r\n: b\r\nA: b)\r\na OK Completed\r\n")
+
+
+def test_keywords_have_no_case_and_keep_the_letters_they_came_with(tmp_path: Path) -> None:
+    for server in (Server(), Server(folder=tmp_path)):
+        client = server.login("INBOX")
+        assert b"* 1 FETCH (FLAGS (\\Seen $MdnSent Foo))" in client.send(b"a STORE 1 +FLAGS (Foo $MdnSent FOO)\r\n")
+        assert b"* 2 FETCH (FLAGS (\\Recent Foo))" in client.send(b"b STORE 2 +FLAGS (fOO)\r\n")
+        assert client.send(b"c SEARCH KEYWORD foo\r\n").startswith(b"* SEARCH 1 2\r\n")
+        assert client.send(b"d SEARCH UNKEYWORD $MDNSENT\r\n").startswith(b"* SEARCH 2 3\r\n")
+        assert b"* 1 FETCH (FLAGS (\\Seen $MdnSent))" in client.send(b"e STORE 1 -FLAGS (FOO)\r\n")
+        flags = b"(\\Answered \\Flagged \\Deleted \\Seen \\Draft $MdnSent Foo"
+        opened = server.login().send(b"f SELECT INBOX\r\n")
+        assert b"* FLAGS " + flags + b")\r\n" in opened
+        assert b"[PERMANENTFLAGS " + flags + b" \\*)]" in opened

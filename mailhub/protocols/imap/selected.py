@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from mailhub.interfaces import IMailbox
-from mailhub.message.flags import SEEN, SYSTEM_FLAGS, Flags
+from mailhub.message.flags import SEEN, SYSTEM_FLAGS, Flags, union
 from mailhub.message.record import Added, Change, Entry, FlagsChanged, MailboxGone
 from mailhub.wire.imap import responses
 from mailhub.wire.imap.view import View
@@ -92,8 +92,8 @@ class Selected:
         fresh = {entry.flags for entry in entries if not entry.flags <= self.flags}
         for flags in fresh:
             if len(self.flags) < KEYWORD_LIMIT and not flags <= self.flags:
-                self.flags |= flags
-                self._flags_untold = True
+                known, self.flags = self.flags, union(self.flags, flags)
+                self._flags_untold = self._flags_untold or self.flags != known
 
     def opening(self) -> bytes:
         """The untagged responses to SELECT (RFC 3501 6.3.1)."""

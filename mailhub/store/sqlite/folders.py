@@ -250,7 +250,7 @@ def _remove_mailboxes(transaction: Transaction, blobs: Blobs, mailboxes: Sequenc
     chosen = (numbers(mailboxes),)
     within = "mailbox IN (SELECT value FROM json_each(?))"
     contents = [row[0] for row in transaction.execute(f"SELECT DISTINCT content FROM message WHERE {within}", chosen)]
-    for table in ("message", "vanished", "delivery"):
+    for table in ("message", "vanished", "delivery", "keyword"):
         transaction.execute(f"DELETE FROM {table} WHERE {within}", chosen)
     transaction.execute("DELETE FROM mailbox WHERE id IN (SELECT value FROM json_each(?))", chosen)
     release(transaction, blobs, contents)

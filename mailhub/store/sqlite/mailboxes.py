@@ -9,7 +9,7 @@ from typing import NamedTuple
 from mailhub.errors import MessageGone, NoSuchMailbox, OverQuota, PermanentError
 from mailhub.interfaces import IBlobReader
 from mailhub.message import flags as flag_names
-from mailhub.message.flags import SEEN, Flags, decode, encode
+from mailhub.message.flags import SEEN, Flags, decode, encode, respelled
 from mailhub.message.record import (
     Added,
     CopyResult,
@@ -25,6 +25,7 @@ from mailhub.store.octets import OctetsReader
 from mailhub.store.sqlite import content as contents
 from mailhub.store.sqlite.blobs import Blobs, open_blob
 from mailhub.store.sqlite.content import among, release
+from mailhub.store.sqlite.keywords import spelled, spelling
 from mailhub.store.sqlite.writer import Transaction
 from mailhub.wire.imap.sets import MAXIMUM as LAST_UID
 
@@ -94,6 +95,7 @@ def deposit(transaction: Transaction, row: Row, content: int, size: int, flags: 
     """Add one message; the caller has seen to the quota. Returns its UID."""
     _allot(row, 1)
     uid, modseq = row.uid_next, row.modseq + 1
+    flags = spelled(transaction.connection, row.mailbox, flags)
     transaction.execute(
         "INSERT INTO message (mailbox, uid, content, flags, modseq, size, internal_date) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (row.mailbox, uid, content, encode(flags), modseq, size, internal_date),
@@ -135,6 +137,8 @@ def change_flags(
 ) -> FlagResult:
     """STORE for a set of messages: one mod-sequence for all that change."""
     row = row_of(transaction, mailbox)
+    if change.mode != "remove":
+        change = FlagChange(change.mode, spelled(transaction.connection, mailbox, change.flags))
     modseq = row.modseq + 1
     failed: list[int] = []
     changed: list[Entry] = []
@@ -230,12 +234,21 @@ def _copy_rows(transaction: Transaction, mailbox: int, messages: Sequence[Messag
     _allot(row, len(messages))
     first, modseq = row.uid_next, row.modseq + 1
     condition, parameters = among([message.uid for message in messages])
+    flags = _as_spelled(transaction, row.mailbox, {message.flags for message in messages})
     transaction.execute(
         "INSERT INTO message (mailbox, uid, content, flags, modseq, size, internal_date)"
         " SELECT ?, ? + row_number() OVER (ORDER BY uid) - 1, content, flags, ?, size, internal_date"
         f" FROM message WHERE mailbox = ? AND {condition} ORDER BY uid",
         (row.mailbox, first, modseq, mailbox, *parameters),
     )
+    entries = tuple(
+        Entry(uid, flags[message.flags], modseq, message.size, message.internal_date)
+        for uid, message in enumerate(messages, first)
+    )
+    respelt = {text for text, spelt in flags.items() if encode(spelt) != text}
+    if respelt:
+        pairs = zip(entries, messages, strict=True)
+        _write_flags(transaction, row.mailbox, [entry for entry, message in pairs if message.flags in respelt], modseq)
     size = sum(message.size for message in messages)
     _count(
         transaction,
@@ -246,14 +259,17 @@ def _copy_rows(transaction: Transaction, mailbox: int, messages: Sequence[Messag
         unseen=_unseen(messages),
         size=size,
     )
-    entries = tuple(
-        Entry(uid, decode(message.flags), modseq, message.size, message.internal_date)
-        for uid, message in enumerate(messages, first)
-    )
     transaction.announce(row.mailbox, Added(entries))
     return CopyResult(
         row.uid_validity, tuple(message.uid for message in messages), tuple(range(first, first + len(messages)))
     )
+
+
+def _as_spelled(transaction: Transaction, mailbox: int, texts: set[str]) -> dict[str, Flags]:
+    """The flags of messages that come to a mailbox, by what they were: its keywords may have other spellings."""
+    flags = {text: decode(text) for text in texts}
+    names = spelling(transaction.connection, mailbox, flags.values())
+    return {text: respelled(each, names) for text, each in flags.items()} if names else flags
 
 
 def _unseen(messages: Iterable[Message]) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mailhub.errors import ConfigurationError
+from mailhub.store.sqlite.keywords import register_keywords
 
 FILE = "mailhub.sqlite"  # the database's name in the data folder
 OLDEST_SQLITE = (3, 37, 0)  # STRICT tables, RETURNING
@@ -119,6 +120,9 @@ CREATE TABLE local_alias (
 ) STRICT;
 CREATE TABLE local_names_version (number INTEGER NOT NULL) STRICT;
 INSERT INTO local_names_version VALUES (0);
+CREATE TABLE keyword (
+  mailbox INTEGER NOT NULL, name TEXT NOT NULL COLLATE NOCASE, PRIMARY KEY (mailbox, name)
+) STRICT, WITHOUT ROWID;
 """
 
 Migration = Callable[[sqlite3.Connection], None]
@@ -137,6 +141,7 @@ def _version_1(connection: sqlite3.Connection) -> None:
 
 def _version_2(connection: sqlite3.Connection) -> None:
     run_script(connection, VERSION_2)
+    register_keywords(connection)
 
 
 MIGRATIONS: Sequence[Migration] = (_version_1, _version_2)

@@ -18,6 +18,7 @@ import attrs
 from mailhub.message import dates, mime
 from mailhub.message.digest import USUAL_FIELDS, DigestColumns, DigestName
 from mailhub.message.encoded_word import decode_words
+from mailhub.message.flags import SYSTEM_FLAGS, Flags
 from mailhub.message.header import Header, raw_fields, unfold
 from mailhub.message.record import Entry
 from mailhub.message.text import TextDecoder, fold
@@ -283,7 +284,7 @@ def _not(inner: Test) -> Test:
 def _of_row(key: SearchKey) -> Test:
     match key:
         case commands.HasFlag(flag):
-            return lambda candidate: flag in candidate.entry.flags
+            return _has_flag(flag)
         case commands.IsRecent():
             return lambda candidate: candidate.recent
         case commands.Larger(size):
@@ -297,6 +298,21 @@ def _of_row(key: SearchKey) -> Test:
         case _:
             assert isinstance(key, commands.All)
             return lambda candidate: True
+
+
+def _has_flag(flag: str) -> Test:
+    if flag in SYSTEM_FLAGS:
+        return lambda candidate: flag in candidate.entry.flags
+    keyword = flag.lower()
+    known: dict[Flags, bool] = {}  # a mailbox has few combinations of flags
+
+    def test(candidate: Candidate) -> bool:
+        flags = candidate.entry.flags
+        if flags not in known:
+            known[flags] = any(keyword == each.lower() for each in flags)
+        return known[flags]
+
+    return test
 
 
 def _relation(relation: DateRelation, first: int, next_: int) -> Callable[[int], bool]:

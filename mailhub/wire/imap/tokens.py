@@ -218,7 +218,7 @@ class Tokens:
             if len(found) == FLAG_LIMIT:
                 raise self.bad("Too many flags")
             found.append(self._flag())
-        return frozenset(found)
+        return message_flags.each_once(found)
 
     def _flag(self) -> str:
         start = self.position

@@ -40,7 +40,7 @@ DAY = date(2024, 2, 1)
         (b"RECENT", c.IsRecent()),
         (b"OLD", c.Not(c.IsRecent())),
         (b"NEW", c.And((c.IsRecent(), c.Not(SEEN)))),
-        (b"KEYWORD $forwarded", c.HasFlag("$Forwarded")),
+        (b"KEYWORD $forwarded", c.HasFlag("$forwarded")),
         (b"UNKEYWORD x", c.Not(c.HasFlag("x"))),
         (b"FROM a", c.HeaderContains("from", "a")),
         (b'TO "a b"', c.HeaderContains("to", "a b")),
