@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 from mailhub.cli import passwords
+from mailhub.cli.alias import names_now
+from mailhub.cli.confirm import confirmed, yes_option
 from mailhub.cli.offline import Offline, opened
-from mailhub.config.settings import Config, load
+from mailhub.config.settings import load
 from mailhub.errors import ConfigurationError, MailboxExists, NoSuchUser
 from mailhub.message.address import Address
+
+_UNITS = {"K": 10, "M": 20, "G": 30, "T": 40}  # powers of two
 
 
 def add_parser(commands: Any) -> None:
     """The grammar of this command."""
     group = commands.add_parser(
         "account",
-        help="add, list and remove accounts, change passwords",
+        help="add, list, disable and remove accounts, change passwords and quotas",
         description="Accounts of mailhub's own table. Every change counts at once, the server need not be restarted.",
     )
     actions = group.add_subparsers(metavar="ACTION", required=True)
@@ -26,7 +29,11 @@ def add_parser(commands: Any) -> None:
     add.add_argument("address", metavar="ADDRESS", help="its mail address, which is also the login name")
     _password_option(add)
     add.add_argument(
-        "--quota-bytes", type=_octets, default=0, metavar="N", help="most it may hold; 0, the default: any"
+        "--quota-bytes",
+        type=_octets,
+        default=0,
+        metavar="N",
+        help="most it may hold, such as 500M (default: any)",
     )
     add.set_defaults(run=_add)
 
@@ -35,13 +42,28 @@ def add_parser(commands: Any) -> None:
 
     remove = actions.add_parser("remove", help="an account, with all its mail")
     remove.add_argument("address", metavar="ADDRESS")
-    remove.add_argument("--yes", action="store_true", help="do not ask")
+    yes_option(remove)
     remove.set_defaults(run=_remove)
 
     password = actions.add_parser("password", help="a new password; the old one stops working at once")
     password.add_argument("address", metavar="ADDRESS")
     _password_option(password)
     password.set_defaults(run=_password)
+
+    disable = actions.add_parser("disable", help="no login any more; its mail stays, and mail for it is still taken")
+    disable.add_argument("address", metavar="ADDRESS")
+    disable.set_defaults(run=_enable, enabled=False)
+
+    enable = actions.add_parser("enable", help="logins again, with the same password")
+    enable.add_argument("address", metavar="ADDRESS")
+    enable.set_defaults(run=_enable, enabled=True)
+
+    quota = actions.add_parser("quota", help="show or change how much an account may hold")
+    quota.add_argument("address", metavar="ADDRESS")
+    quota.add_argument(
+        "octets", metavar="OCTETS", type=_octets, nargs="?", help="most it may hold, such as 500M or 2G; 0: any"
+    )
+    quota.set_defaults(run=_quota)
 
 
 def _password_option(action: argparse.ArgumentParser) -> None:
@@ -53,8 +75,10 @@ def _password_option(action: argparse.ArgumentParser) -> None:
 
 
 def _octets(text: str) -> int:
-    number = int(text)
-    if number < 0:
+    """A number of octets: `1000`, or with K, M, G or T for powers of 1024. Raises ValueError."""
+    unit = _UNITS.get(text[-1:].upper(), 0)
+    number = int(text[:-1] if unit else text) << unit
+    if not 0 <= number < 1 << 63:
         raise ValueError
     return number
 
@@ -65,15 +89,6 @@ def user_of(text: str) -> str:
         return Address.parse(text).key
     except ValueError as error:
         raise ConfigurationError(f"{text!r} is not a mail address: {error}") from None
-
-
-def local_user(config: Config, text: str) -> str:
-    """The same, in one of our own domains. Raises ConfigurationError."""
-    user = user_of(text)
-    domain = user.rpartition("@")[2]
-    if domain not in config.domains:
-        raise ConfigurationError(f"{domain} is not one of our domains; add it to domains in {config.file} first")
-    return user
 
 
 def _chosen_password(arguments: argparse.Namespace, user: str) -> tuple[str, str]:
@@ -89,9 +104,12 @@ def _tell(arguments: argparse.Namespace, password: str) -> None:
 
 def _add(arguments: argparse.Namespace) -> None:
     config = load(arguments.config)
-    user = local_user(config, arguments.address)
-    password, encoded = _chosen_password(arguments, user)
+    user = user_of(arguments.address)
     with opened(config) as hub:
+        domain = user.rpartition("@")[2]
+        if domain not in names_now(config, hub).domains:
+            raise ConfigurationError(f"{domain} is not one of our domains; `mailhub domain add {domain}` makes it one")
+        password, encoded = _chosen_password(arguments, user)
         try:
             hub.wait(hub.accounts.add(user, encoded, arguments.quota_bytes))
         except MailboxExists:
@@ -124,18 +142,45 @@ def _line(hub: Offline, user: str, limit: int, enabled: bool) -> str:
 def _remove(arguments: argparse.Namespace) -> int:
     config = load(arguments.config)
     user = user_of(arguments.address)
-    if not arguments.yes and sys.stdin.isatty():
-        answer = input(f"Remove {user} and all its mail for good? Type yes: ")
-        if answer.strip().lower() != "yes":
-            print("nothing was changed")
-            return 1
     with opened(config) as hub:
         try:
+            held = hub.wait(hub.wait(hub.queue.store.account(user)).quota())
+            count = f"{held.messages} message{'' if held.messages == 1 else 's'}"
+            if not confirmed(arguments, f"Remove {user} and all its mail for good? It has {count}."):
+                return 1
             hub.wait(hub.accounts.remove(user))
         except NoSuchUser:
             raise _no_account(user) from None
     print(f"account {user} removed")
     return 0
+
+
+def _enable(arguments: argparse.Namespace) -> None:
+    config = load(arguments.config)
+    user = user_of(arguments.address)
+    with opened(config) as hub:
+        try:
+            hub.wait(hub.accounts.set_enabled(user, arguments.enabled))
+        except NoSuchUser:
+            raise _no_account(user) from None
+    if arguments.enabled:
+        print(f"account {user} enabled")
+    else:
+        print(f"account {user} disabled: nobody can log in; mail for it is still taken")
+
+
+def _quota(arguments: argparse.Namespace) -> None:
+    config = load(arguments.config)
+    user = user_of(arguments.address)
+    with opened(config) as hub:
+        try:
+            if arguments.octets is not None:
+                hub.wait(hub.accounts.set_quota(user, arguments.octets))
+            held = hub.wait(hub.wait(hub.queue.store.account(user)).quota())
+        except NoSuchUser:
+            raise _no_account(user) from None
+    limit = f"of {held.limit} octets" if held.limit else "octets, no quota"
+    print(f"account {user} holds {held.used} {limit}")
 
 
 def _password(arguments: argparse.Namespace) -> None:

@@ -25,14 +25,16 @@ from mailhub.net.tls import server_context
 _CERTIFICATE_DAYS = 825
 
 _DESCRIPTION = """\
-Writes a configuration with comments, makes a certificate (unless you have one) and your account, shows its password
-once, and lists the DNS records to publish: for others to find the server, for your users' mail programs, and against
+Writes a configuration with comments, makes a certificate (unless you have one)
+and your account, shows its password once, and lists the DNS records to publish:
+for others to find the server, for your users' mail programs, and against
 forgers. An existing configuration is never overwritten.
 """
 _EXAMPLES = """\
 examples:
   mailhub init you@example.org
-  mailhub --config /etc/mailhub.toml init you@example.org --data /var/lib/mailhub --hostname mx.example.org \\
+  mailhub --config /etc/mailhub.toml init you@example.org \\
+      --data /var/lib/mailhub --hostname mx.example.org \\
       --certificate /etc/letsencrypt/live/mx.example.org/fullchain.pem \\
       --key /etc/letsencrypt/live/mx.example.org/privkey.pem
 """

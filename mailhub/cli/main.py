@@ -8,44 +8,58 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mailhub import __version__
-from mailhub.cli import account, check, init, queue
+from mailhub.cli import account, alias, check, domain, init, queue
 from mailhub.config.settings import default_file
 from mailhub.errors import ConfigurationError, MailError
 
 _DESCRIPTION = """\
 mailhub is a mail server: SMTP, submission, POP3 and IMAP4 in one process.
-This command sets it up and looks after it; the server itself is run by twistd.
+This command sets it up and looks after it; the server is run by twistd.
 """
 _EXAMPLES = """\
 first steps:
-  mailhub init you@example.org        write mailhub.toml, make a certificate and your account
-  mailhub check                       look everything over
-  twistd -n mailhub                   serve (needs the right to open ports below 1024)
+  mailhub init you@example.org   write mailhub.toml, a certificate, your account
+  mailhub check                  look everything over
+  twistd -n mailhub              serve (ports below 1024 need root, or a right)
 
 daily work, also while the server runs:
-  mailhub account add joe@example.org                  with a generated password
-  mailhub account password joe@example.org --password-stdin < file
-  mailhub queue list                                   what has not been delivered yet
-  mailhub queue retry --all                            try it again now
+  mailhub account add joe@example.org       with a generated password
+  mailhub account disable joe@example.org   no login; mail for it is still taken
+  mailhub alias add sales@example.org joe@example.org
+  mailhub domain add example.net
+  mailhub queue list                        what has not been delivered yet
+  mailhub queue retry --all                 try it again now
 
-The configuration is --config FILE, else $MAILHUB_CONFIG, else mailhub.toml in this folder.
+The configuration is --config FILE, else $MAILHUB_CONFIG, else mailhub.toml in
+this folder.
 """
+
+
+class Parser(argparse.ArgumentParser):
+    """Takes --config at every place of the line. Parsers of commands are made of the same class."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        # No default: that of a command's own parser would overwrite what stood before the command.
+        self.add_argument(
+            "--config", metavar="FILE", type=Path, default=argparse.SUPPRESS, help="the configuration file (TOML)"
+        )
 
 
 def parser() -> argparse.ArgumentParser:
     """The whole grammar."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="mailhub",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("--config", metavar="FILE", type=Path, default=None, help="the configuration file (TOML)")
     top.add_argument("--version", action="version", version=f"mailhub {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", title="commands")
-    for module in (init, account, check, queue):
+    for module in (init, account, alias, domain, check, queue):
         module.add_parser(commands)
     return top
 
@@ -57,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not hasattr(chosen, "run"):
         grammar.print_help()
         raise SystemExit(2)
-    chosen.config = (chosen.config or default_file()).absolute()
+    chosen.config = (getattr(chosen, "config", None) or default_file()).absolute()
     raise SystemExit(_run(chosen))
 
 

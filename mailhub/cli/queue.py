@@ -6,6 +6,7 @@ import argparse
 import time
 from typing import Any
 
+from mailhub.cli.confirm import confirmed, yes_option
 from mailhub.cli.offline import opened
 from mailhub.config.settings import load
 from mailhub.errors import ConfigurationError
@@ -32,6 +33,7 @@ def add_parser(commands: Any) -> None:
 
     remove = actions.add_parser("remove", help="drop messages; their senders are not told")
     _which(remove)
+    yes_option(remove)
     remove.set_defaults(run=_remove)
 
 
@@ -111,13 +113,18 @@ def _retry(arguments: argparse.Namespace) -> None:
     _report(count, ids, "due now")
 
 
-def _remove(arguments: argparse.Namespace) -> None:
+def _remove(arguments: argparse.Namespace) -> int:
+    """Messages that were named are meant; for the whole queue it asks."""
     ids = _chosen(arguments)
     with opened(load(arguments.config)) as hub:
         if arguments.all:
             ids = [message.id for message in hub.wait(hub.queue.messages(_LIMIT))]
+            what = "the only message" if len(ids) == 1 else f"all {len(ids)} messages"
+            if ids and not confirmed(arguments, f"Drop {what} in the queue? Senders are not told."):
+                return 1
         count = hub.wait(hub.queue.remove(ids)) if ids else 0
     _report(count, ids, "removed")
+    return 0
 
 
 def _chosen(arguments: argparse.Namespace) -> list[str]:

@@ -75,12 +75,13 @@ def test_password_replaces_the_old_one(mailhub: Command, config: Config) -> None
 
 def test_remove(mailhub: Command, config: Config) -> None:
     mailhub("account", "add", "ann@xx.example")
-    assert mailhub("account", "remove", "ann@xx.example").out == "account ann@xx.example removed\n"
+    assert mailhub("account", "remove", "ann@xx.example", "--yes").out == "account ann@xx.example removed\n"
     assert mailhub("account", "list").out == ""
 
 
 @pytest.mark.parametrize(
-    ("typed", "status", "left"), [("yes\n", 0, 0), ("Yes \n", 0, 0), ("y\n", 1, 1), ("\n", 1, 1), ("no\n", 1, 1)]
+    ("typed", "status", "left"),
+    [("yes\n", 0, 0), ("Yes \n", 0, 0), ("y\n", 1, 1), ("\n", 1, 1), ("no\n", 1, 1), ("", 1, 1)],
 )
 def test_at_a_terminal_an_account_is_removed_by_a_whole_yes(
     mailhub: Command, config: Config, typed: str, status: int, left: int
@@ -91,6 +92,42 @@ def test_at_a_terminal_an_account_is_removed_by_a_whole_yes(
     assert "Remove ann@xx.example and all its mail for good?" in result.out
     assert ("nothing was changed" in result.out) is bool(left)
     assert len(mailhub("account", "list").out.splitlines()) == left
+
+
+def test_a_script_that_has_not_said_yes_removes_nothing(mailhub: Command, config: Config) -> None:
+    mailhub("account", "add", "ann@xx.example")
+    result = mailhub("account", "remove", "ann@xx.example", stdin="yes\n")
+    assert (result.status, result.out, result.err.count("\n")) == (1, "", 1)
+    assert "add --yes. Nothing was changed" in result.err
+    assert mailhub("account", "list").out.startswith("ann@xx.example ")
+
+
+def test_a_disabled_account_keeps_its_password_and_its_mail(mailhub: Command, config: Config) -> None:
+    mailhub("account", "add", "ann@xx.example", "--password-stdin", stdin="geheim\n")
+    assert mailhub("account", "disable", "Ann@xx.example").out == (
+        "account ann@xx.example disabled: nobody can log in; mail for it is still taken\n"
+    )
+    assert mailhub("account", "list").out.split()[-1] == "disabled"
+    with opened(config) as hub:
+        assert hub.wait(hub.queue.store.exists("ann@xx.example"))
+        found = hub.wait(hub.accounts.find("ann@xx.example"))
+    assert found is not None
+    assert not found.enabled
+    assert mailhub("account", "enable", "ann@xx.example").out == "account ann@xx.example enabled\n"
+    assert mailhub("account", "list").out.split()[-1] == "octets"
+    assert verify_password(stored_hash(config, "ann@xx.example"), "geheim")
+
+
+@pytest.mark.parametrize(("text", "octets"), [("1000", 1000), ("5K", 5120), ("2m", 2 << 20), ("3G", 3 << 30), ("0", 0)])
+def test_a_quota_is_shown_and_changed(mailhub: Command, config: Config, text: str, octets: int) -> None:
+    mailhub("account", "add", "ann@xx.example", "--quota-bytes", "7")
+    assert mailhub("account", "quota", "ann@xx.example").out == "account ann@xx.example holds 0 of 7 octets\n"
+    expected = f"0 of {octets} octets" if octets else "0 octets, no quota"
+    assert mailhub("account", "quota", "ann@xx.example", text).out == f"account ann@xx.example holds {expected}\n"
+    with opened(config) as hub:
+        found = hub.wait(hub.accounts.find("ann@xx.example"))
+    assert found is not None
+    assert found.quota == octets
 
 
 def test_who_has_said_yes_is_not_asked(mailhub: Command, config: Config) -> None:
@@ -128,12 +165,17 @@ def test_an_account_that_goes_while_the_list_is_made(mailhub: Command, config: C
     ("words", "line"),
     [
         (("add", "ann"), "'ann' is not a mail address: address has no @"),
-        (("add", "ann@yy.example"), "yy.example is not one of our domains; add it to domains in "),
+        (
+            ("add", "ann@yy.example"),
+            "yy.example is not one of our domains; `mailhub domain add yy.example` makes it",
+        ),
         (
             ("add", "ben@xx.example"),
             "there is an account ben@xx.example already; `mailhub account password` changes it",
         ),
         (("remove", "ann@xx.example"), "there is no account ann@xx.example; `mailhub account list` shows all"),
+        (("disable", "ann@xx.example"), "there is no account ann@xx.example; `mailhub account list` shows all"),
+        (("quota", "ann@xx.example", "1"), "there is no account ann@xx.example; `mailhub account list` shows all"),
         (("password", "ann@xx.example"), "there is no account ann@xx.example; `mailhub account list` shows all"),
     ],
 )
@@ -145,7 +187,7 @@ def test_mistakes_say_what_to_do(mailhub: Command, config: Config, words: tuple[
     assert result.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("quota", ["-1", "many"])
+@pytest.mark.parametrize("quota", ["-1", "many", "G", "1.5G", "9999999T"])
 def test_a_quota_is_a_number_of_octets(mailhub: Command, config: Config, quota: str) -> None:
     assert mailhub("account", "add", "ann@xx.example", "--quota-bytes", quota).status == 2
 

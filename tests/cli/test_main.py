@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,27 @@ def test_the_configuration_is_named_by_option_or_environment(
     assert "/nowhere: there is no such file" in mailhub("queue", "list").err
     monkeypatch.setenv("MAILHUB_CONFIG", str(config.file))
     assert mailhub("queue", "list").out == "the queue is empty\n"
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_configuration_is_named_at_any_place(mailhub: Command, config: Config, place: int) -> None:
+    config.file.rename(config.file.with_name("other.toml"))
+    words = ["queue", "list"]
+    words[place:place] = ["--config", "other.toml"]
+    assert mailhub(*words).out == "the queue is empty\n"
+    words[place:place] = ["--config", "nowhere.toml"]
+    assert mailhub(*words, "--config", "other.toml").out == "the queue is empty\n"  # the last one counts
+
+
+def test_every_command_explains_itself_within_a_terminals_width(mailhub: Command) -> None:
+    commands: list[list[str]] = [[]]
+    for words in commands:
+        text = mailhub(*words, "--help").out
+        assert "--config FILE" in text
+        assert max(map(len, text.splitlines())) <= 80
+        commands += [[*words, name] for name in re.findall(r"^    (\w+) ", text, re.MULTILINE) if len(words) < 2]
+    assert ["alias", "add"] in commands
+    assert ["check"] in commands
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(

@@ -67,9 +67,21 @@ def test_retry_makes_messages_due(mailhub: Command, ids: list[str]) -> None:
 def test_remove_takes_only_what_is_named(mailhub: Command, ids: list[str]) -> None:
     assert mailhub("queue", "remove", ids[0]).out == "1 message removed\n"
     assert mailhub("queue", "list").out.split()[0] == ids[1]
-    assert mailhub("queue", "remove", "--all").out == "1 message removed\n"
+    assert mailhub("queue", "remove", "--all", "--yes").out == "1 message removed\n"
     assert mailhub("queue", "list").out == "the queue is empty\n"
     assert mailhub("queue", "remove", "--all").out == "0 messages removed\n"
+
+
+def test_the_whole_queue_is_dropped_only_by_who_says_yes(mailhub: Command, ids: list[str]) -> None:
+    refused = mailhub("queue", "remove", "--all", stdin="yes\n")
+    assert (refused.status, refused.err.count("\n")) == (1, 1)
+    assert refused.err.startswith(
+        "mailhub: Drop all 2 messages in the queue? Senders are not told. There is no terminal"
+    )
+    asked = mailhub("queue", "remove", "--all", stdin="no\n", terminal=True)
+    assert (asked.status, asked.out.endswith("nothing was changed\n")) == (1, True)
+    assert len(mailhub("queue", "list").out.splitlines()) == 2
+    assert mailhub("queue", "remove", "--all", stdin="yes\n", terminal=True).out.endswith("2 messages removed\n")
 
 
 @pytest.mark.parametrize("words", [("show", "x"), ("retry", "x", "y"), ("remove", "x")])

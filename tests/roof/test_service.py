@@ -158,6 +158,6 @@ def test_accounts_can_be_changed_while_the_server_runs(server: ServerProcess) ->
         server.imap("new@xx.example")
     server.accounts = {"new@xx.example": "second"}
     server.imap("new@xx.example").logout()
-    server.command("account", "remove", "new@xx.example")
+    server.command("account", "remove", "new@xx.example", "--yes")
     with pytest.raises(Exception, match="AUTHENTICATIONFAILED"):
         server.imap("new@xx.example")

@@ -212,7 +212,7 @@ def test_the_password_command_works_while_the_server_runs(hub: ServerProcess) ->
     hub.accounts = {**hub.accounts, "c@xx.example": "zwei"}
     open_session = hub.imap("c@xx.example")
     open_session.select("INBOX")
-    hub.command("account", "remove", "c@xx.example")
+    hub.command("account", "remove", "c@xx.example", "--yes")
     with pytest.raises(imaplib.IMAP4.error):
         hub.imap("c@xx.example")
     # The session that was open is refused or told goodbye, and the server lives on.

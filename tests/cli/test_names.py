@@ -1,0 +1,163 @@
+"""`mailhub alias` and `mailhub domain`: what is kept beside the configuration, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from mailhub.cli.alias import canonical, everybody_of
+from mailhub.cli.alias_faults import faults
+from mailhub.cli.offline import opened
+from mailhub.config.settings import Config, load
+from tests.cli.conftest import Command
+
+
+@pytest.fixture(autouse=True)
+def two_accounts(mailhub: Command, config: Config) -> None:
+    """ann and ben, and an alias in the file."""
+    mailhub("account", "add", "ann@xx.example")
+    mailhub("account", "add", "ben@xx.example")
+    config.file.write_text(
+        config.file.read_text() + '[aliases]\n"Both@xx.example" = ["ann@xx.example", "x@far.example"]\n'
+    )
+
+
+def test_a_domain_is_added_and_can_have_accounts(mailhub: Command) -> None:
+    assert mailhub("account", "add", "cid@new.example").status == 1
+    assert mailhub("domain", "add", "New.example").out == (
+        "domain new.example added; publish its MX record, and give it a postmaster\n"
+    )
+    assert mailhub("account", "add", "cid@new.example").status == 0
+    lines = [line.split() for line in mailhub("domain", "list").out.splitlines()]
+    assert lines == [["new.example", "database"], ["xx.example", "file"]]
+
+
+def test_a_domain_with_receivers_goes_only_by_yes(mailhub: Command) -> None:
+    mailhub("domain", "add", "new.example")
+    mailhub("account", "add", "cid@new.example")
+    mailhub("alias", "add", "sales@new.example", "cid@new.example")
+    refused = mailhub("domain", "remove", "new.example")
+    assert refused.status == 1
+    assert "Refuse mail for new.example from now on? It has 1 account and 1 alias. There is no terminal" in refused.err
+    assert mailhub("domain", "remove", "new.example", "--yes").out == "domain new.example removed\n"
+    assert "not in use: its domain is not ours" in mailhub("alias", "list").out
+    assert "cid@new.example" in mailhub("account", "list").out
+
+
+def test_a_domain_that_nobody_uses_goes_without_a_question(mailhub: Command) -> None:
+    mailhub("domain", "add", "bücher.example")
+    assert mailhub("domain", "remove", "xn--bcher-kva.example").out == "domain xn--bcher-kva.example removed\n"
+
+
+def test_an_alias_grows_and_shrinks(mailhub: Command) -> None:
+    assert mailhub("alias", "add", "Sales@xx.example", "ann@xx.example").out == (
+        "alias sales@xx.example -> ann@xx.example added\n"
+    )
+    assert mailhub("alias", "add", "sales@XX.example", "ben@xx.example", "ann@xx.example").out == (
+        "alias sales@xx.example -> ben@xx.example added\n"
+    )
+    lines = [line.split(maxsplit=2) for line in mailhub("alias", "list").out.splitlines()]
+    assert lines == [
+        ["both@xx.example", "file", "ann@xx.example, x@far.example"],
+        ["sales@xx.example", "database", "ann@xx.example, ben@xx.example"],
+    ]
+    assert mailhub("alias", "remove", "sales@xx.example", "ann@xx.example").status == 0
+    refused = mailhub("alias", "remove", "sales@xx.example", "ben@xx.example")
+    assert (refused.status, "Refuse mail for sales@xx.example from now on?" in refused.err) == (1, True)
+    assert mailhub("alias", "remove", "sales@xx.example", "--yes").out == (
+        "alias sales@xx.example -> ben@xx.example removed\n"
+    )
+    assert len(mailhub("alias", "list").out.splitlines()) == 1
+
+
+def test_an_alias_whose_name_somebody_else_answers_to_goes_without_a_question(mailhub: Command) -> None:
+    mailhub("alias", "add", "ann@xx.example", "ben@xx.example")
+    assert mailhub("alias", "remove", "ann@xx.example").status == 0
+    mailhub("alias", "add", "@xx.example", "ben@xx.example")
+    mailhub("alias", "add", "sales@xx.example", "ben@xx.example")
+    assert mailhub("alias", "remove", "sales@xx.example").status == 0
+    assert mailhub("alias", "remove", "@xx.example").status == 1
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("A.B@BÜCHER.example", "a.b@xn--bcher-kva.example"),
+        ("Root", "root"),
+        ("@XX.example", "@xx.example"),
+        ('"a b"@xx.example', '"a b"@xx.example'),
+        ('"a b"', '"a b"'),
+    ],
+)
+def test_names_have_one_spelling(written: str, name: str) -> None:
+    assert canonical(written) == name
+    assert canonical(name) == name
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("domain", "add", "xx.example"), "xx.example stands in domains of "),
+        (("domain", "remove", "xx.example"), "xx.example stands in domains of "),
+        (("domain", "remove", "yy.example"), "yy.example is not one of our domains; `mailhub domain list` shows all"),
+        (("domain", "add", "no domain"), '"no domain" is not a domain name: '),
+        (("domain", "add", "[192.0.2.1]"), '"[192.0.2.1]" is an address literal'),
+        (("alias", "add", "both@xx.example", "ben@xx.example"), "both@xx.example stands in [aliases] of "),
+        (("alias", "remove", "both@xx.example"), "both@xx.example stands in [aliases] of "),
+        (("alias", "remove", "c@xx.example"), "there is no alias c@xx.example; `mailhub alias list` shows all"),
+        (
+            ("alias", "add", "a@yy.example", "ben@xx.example"),
+            "yy.example is not one of our domains; `mailhub",
+        ),
+        (("alias", "add", "a@xx.example", "ben"), '"ben" is not a mail address: '),
+        (("alias", "add", "a b", "ben@xx.example"), "'a b' is not an address, \"@domain\""),
+    ],
+)
+def test_mistakes_say_what_to_do(mailhub: Command, words: tuple[str, ...], line: str) -> None:
+    result = mailhub(*words)
+    assert (result.status, result.out, result.err.count("\n")) == (1, "", 1)
+    assert result.err.startswith(f"mailhub: {line}")
+
+
+def test_what_is_there_already_is_told(mailhub: Command) -> None:
+    mailhub("domain", "add", "new.example")
+    assert "one of our domains already" in mailhub("domain", "add", "new.example").err
+    mailhub("alias", "add", "a@xx.example", "ben@xx.example")
+    assert "stands for ben@xx.example already" in mailhub("alias", "add", "a@xx.example", "ben@xx.example").err
+
+
+def test_an_alias_to_nobody_is_taken_with_a_warning(mailhub: Command) -> None:
+    result = mailhub("alias", "add", "a@xx.example", "nobody@xx.example")
+    assert (result.status, result.out) == (0, "alias a@xx.example -> nobody@xx.example added\n")
+    assert result.err == (
+        "mailhub: warning: alias a@xx.example leads to nobody: there is no account or alias nobody@xx.example\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("aliases", "found"),
+    [
+        ({"a@xx.example": ["ann@xx.example", "b@far.example"]}, []),
+        ({"a@xx.example": ["ann+lists@xx.example"]}, []),
+        ({"a@xx.example": ["no@xx.example"]}, ["alias a@xx.example leads to nobody"]),
+        ({"root": ["no@xx.example"]}, ["alias root leads to nobody"]),
+        ({"@xx.example": ["no@xx.example"]}, ["aliases go round in a loop: no@xx.example -> no@xx.example"]),
+        ({"@xx.example": ["ann@xx.example"], "a@xx.example": ["any@xx.example"]}, []),
+        ({"a@xx.example": ["a@xx.example"]}, ["aliases go round in a loop: a@xx.example -> a@xx.example"]),
+        ({"ann@xx.example": ["ann@xx.example", "ben@xx.example"]}, []),
+        (
+            {"a@xx.example": ["b@xx.example"], "b@xx.example": ["c@xx.example"], "c@xx.example": ["a@xx.example"]},
+            ["aliases go round in a loop: a@xx.example -> b@xx.example -> c@xx.example -> a@xx.example"],
+        ),
+        ({"root": ["root@xx.example"]}, ["aliases go round in a loop: root@xx.example -> root@xx.example"]),
+        ({'"a b"@xx.example': ["a@xx.example"], "a@xx.example": ['"a b"@xx.example']}, ["aliases go round in a loop"]),
+        ({"postmaster@xx.example": ["ann@xx.example"], "a@xx.example": ["Postmaster@xx.example"]}, []),
+    ],
+)
+def test_faults_of_aliases(config: Config, aliases: dict[str, list[str]], found: list[str]) -> None:
+    table = "".join(f"'{name}' = {targets}\n" for name, targets in aliases.items())
+    config.file.write_text(f"{config.file.read_text()}{table}")
+    changed = load(config.file)
+    with opened(changed) as hub:
+        told = faults(everybody_of(changed, hub))
+    assert len(told) == len(found)
+    assert all(line.startswith(start) for line, start in zip(told, found, strict=True))
