@@ -11,43 +11,97 @@ from functools import lru_cache
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_NUMBER_OF = {name.lower(): number for number, name in enumerate(_MONTHS, 1)}
 _EPOCH = date(1970, 1, 1).toordinal()
 _DAY = 86400  # seconds
 
-# RFC 5322 4.3 obs-zone; the letters of the military zones say nothing reliable and mean UTC.
-_OBSOLETE_ZONES = {
-    "EDT": -240,
-    "EST": -300,
-    "CDT": -300,
-    "CST": -360,
-    "MDT": -360,
-    "MST": -420,
-    "PDT": -420,
-    "PST": -480,
-}
+_NUMBER_OF = {name.lower(): number for number, name in enumerate(_MONTHS, 1)}
+# Months by their first letters, as clients write them that speak the user's language into Date.
+_NUMBER_OF |= {
+    "jän": 1, "ene": 1, "gen": 1, "fév": 2, "fev": 2, "mär": 3, "mrz": 3, "mrt": 3, "maa": 3, "avr": 4, "abr": 4,
+    "mai": 5, "mei": 5, "mag": 5, "maj": 5, "giu": 6, "lug": 7, "aoû": 8, "aou": 8, "ago": 8, "set": 9, "okt": 10,
+    "ott": 10, "out": 10, "dez": 12, "dic": 12, "déc": 12,
+}  # fmt: skip
 
-# RFC 5322 3.3, with what is often sent: no seconds, full month names, dots or hyphens, no zone.
+# Zones by their names: RFC 5322 4.3, and those of a meaning only. The letters of the military zones say nothing
+# reliable (RFC 5322 4.3), and so do names that several zones share: they mean UTC, as no zone does.
+_ZONES = {
+    "edt": -240, "est": -300, "cdt": -300, "cst": -360, "mdt": -360, "mst": -420, "pdt": -420, "pst": -480,
+    "akdt": -480, "akst": -540, "hst": -600, "wet": 0, "west": 60, "cet": 60, "mez": 60, "cest": 120, "mesz": 120,
+    "eet": 120, "eest": 180, "msk": 180, "jst": 540, "kst": 540, "aest": 600, "aedt": 660, "nzst": 720, "nzdt": 780,
+    "eastern standard time": -300, "eastern daylight time": -240, "central standard time": -360,
+    "central daylight time": -300, "mountain standard time": -420, "mountain daylight time": -360,
+    "pacific standard time": -480, "pacific daylight time": -420,
+}  # fmt: skip
+
+_CLOCK = r"(\d{1,2})\s*[:.]\s*(\d{1,2})(?:\s*[:.]\s*(\d{1,2}))?(?:[.,]\d{1,9})?(?:\s*([AaPp])\.?[Mm]\b\.?)?"
+_ZONE = r"\s*(?:(?:GMT|UTC?)?\s*([+-])\s*(\d{1,2}):?(\d{2})?(?!\d)|((?=[^\W\d_])[^\d+:-]{1,40}))?"
+# RFC 5322 3.3, where no space is needed before the day; with what is often sent besides: no clock, no seconds, full
+# month names, dots or hyphens, no zone.
 _DATE_TIME = re.compile(
-    r"(?a)\s*(?:[A-Za-z]{1,12}\.?\s*,?\s+)?(\d{1,2})[\s-]+([A-Za-z]{3})[a-z]{0,7}\.?[\s-]+(\d{2,4})\s*,?\s+"
-    r"(\d{1,2})\s*[:.]\s*(\d{2})(?:\s*[:.]\s*(\d{2}))?(?:\.\d{1,9})?(?:\s*(?:([+-])(\d{2}):?(\d{2})|([A-Za-z]{1,5})))?"
+    r"(?a:\s*(?:[^\s\d,]{1,20}\s*,?\s*)?(\d{1,2})(?:st|nd|rd|th)?[\s.,-]*)([^\W\d_]{3})[^\W\d_]{0,9}"
+    rf"(?ai:[\s.,-]*(\d{{2,4}})(?!\d)(?:[\s,]*(?:at\b|T)?\s*{_CLOCK}{_ZONE})?)"
 )
-# C's asctime, which some programs write into Date: Mon Nov 23 06:30:00 2026.
-_ASCTIME = re.compile(r"(?a)\s*[A-Za-z]{3}\s+([A-Za-z]{3})\s+(\d{1,2})\s+(\d{2}):(\d{2}):(\d{2})\s+(\d{4})")
-_LONGEST = 100  # characters of a field that are looked at
+# C's asctime, which some programs write into Date: Mon Nov 23 06:30:00 2026, with or without a zone before the year.
+_MONTH_WORD = r"(?a:\s*(?:[A-Za-z]{3,9}[\s,]\s*)?)([^\W\d_]{3})[^\W\d_]{0,9}"
+_ASCTIME = re.compile(
+    rf"{_MONTH_WORD}(?ai:\.?\s+(\d{{1,2}}),?\s+{_CLOCK}(?:\s+([+-])(\d{{2}})(\d{{2}})|\s+([A-Z]{{1,5}}))?\s+(\d{{4}})(?!\d))"
+)
+# July 17, 2002 3:41 PM
+_MONTH_FIRST = re.compile(
+    rf"{_MONTH_WORD}(?ai:\.?\s+(\d{{1,2}})(?:st|nd|rd|th)?[\s,]+(\d{{4}})(?!\d)(?:[\s,]*(?:at\b)?\s*{_CLOCK}{_ZONE})?)"
+)
+# ISO 8601, which can mean nothing else.
+_ISO = re.compile(rf"(?ai)\s*(\d{{4}})-(\d{{2}})-(\d{{2}})(?:(?:T|\s+){_CLOCK}{_ZONE})?")
+_LONGEST = 200  # characters of a field that are looked at
+_IN_COMMENT = re.compile(r"[()]|\\.")
 
 
 def parse_date(text: str) -> int | None:
-    """The instant of an unfolded Date field; None for what is no date. Comments may only follow it."""
+    """The instant of an unfolded Date field; None for what is no date. A date without a clock is its midnight."""
+    found = _read(text)
+    return None if found is None else found[0] - found[1] * 60
+
+
+def written_day(text: str) -> date | None:
+    """The day that stands in an unfolded Date field, whatever its zone (RFC 3501 6.4.4 SENTON)."""
+    found = _read(text)
+    return None if found is None else date.fromordinal(_EPOCH + found[0] // _DAY)
+
+
+def _read(text: str) -> tuple[int, int] | None:
+    """What the clock on the sender's wall said, in seconds, and the zone it hangs in."""
     text = text[:_LONGEST]
+    if "(" in text:
+        text = _without_comments(text)
     if match := _DATE_TIME.match(text):
-        day, month, year, hour, minute, second, sign, zone_hour, zone_minute, name = match.groups()
-        zone = _zone(sign, zone_hour, zone_minute) if sign else _OBSOLETE_ZONES.get((name or "").upper(), 0)
-        return _instant(_full_year(year), month, day, hour, minute, second or "0", zone)
+        day, month, year, hour, minute, second, half, *zone = match.groups()
+        return _wall(_full_year(year), _month(month), day, (hour, minute, second, half), _zone(*zone))
     if match := _ASCTIME.match(text):
-        month, day, hour, minute, second, year = match.groups()
-        return _instant(int(year), month, day, hour, minute, second, 0)
+        month, day, hour, minute, second, half, *zone, year = match.groups()
+        return _wall(int(year), _month(month), day, (hour, minute, second, half), _zone(*zone))
+    if match := _MONTH_FIRST.match(text):
+        month, day, year, hour, minute, second, half, *zone = match.groups()
+        return _wall(int(year), _month(month), day, (hour, minute, second, half), _zone(*zone))
+    if match := _ISO.match(text):
+        year, month, day, hour, minute, second, half, *zone = match.groups()
+        return _wall(int(year), int(month), day, (hour, minute, second, half), _zone(*zone))
     return None
+
+
+def _without_comments(text: str) -> str:
+    """RFC 5322 3.2.2: a comment may stand wherever white space may."""
+    kept = ""
+    depth = position = 0
+    for match in _IN_COMMENT.finditer(text):
+        if not depth:
+            kept += text[position : match.start()]
+        position = match.end()
+        if match[0] == "(":
+            depth += 1
+            kept += " "
+        elif match[0] == ")" and depth:
+            depth -= 1
+    return kept if depth else kept + text[position:]
 
 
 @lru_cache(maxsize=16)  # a busy server writes the same second into many messages
@@ -63,20 +117,26 @@ def format_imap(instant: int, zone: int = 0) -> str:
     return f"{day.day:2}-{_MONTHS[day.month - 1]}-{day.year:04} {clock} {_zone_text(zone)}"
 
 
-def _date(year: int, month: str, day: str) -> date | None:
+def _month(name: str) -> int:
+    return _NUMBER_OF.get(name.lower(), 0)
+
+
+def _wall(
+    year: int, month: int, day: str, clock: tuple[str | None, str | None, str | None, str | None], zone: int
+) -> tuple[int, int] | None:
+    hour, minute, second = (int(part or 0) for part in clock[:3])
+    if clock[3]:  # a clock of twelve hours
+        if not 1 <= hour <= 12:
+            return None
+        hour = hour % 12 + (12 if clock[3] in "Pp" else 0)
+    # A leap second (60) is the first second of the next minute.
+    if hour > 23 or minute > 59 or second > 60:
+        return None
     try:
-        return date(year, _NUMBER_OF.get(month.lower(), 0), int(day))
+        on = date(year, month, int(day))
     except ValueError:
         return None
-
-
-def _instant(year: int, month: str, day: str, hour: str, minute: str, second: str, zone: int) -> int | None:
-    on = _date(year, month, day)
-    # A leap second (60) is the first second of the next minute.
-    if on is None or int(hour) > 23 or int(minute) > 59 or int(second) > 60:
-        return None
-    clock = int(hour) * 3600 + int(minute) * 60 + int(second)
-    return (on.toordinal() - _EPOCH) * _DAY + clock - zone * 60
+    return (on.toordinal() - _EPOCH) * _DAY + hour * 3600 + minute * 60 + second, zone
 
 
 def _full_year(year: str) -> int:
@@ -87,8 +147,10 @@ def _full_year(year: str) -> int:
     return number + 1900 if len(year) == 3 else number
 
 
-def _zone(sign: str, hours: str, minutes: str) -> int:
-    size = int(hours) * 60 + int(minutes)
+def _zone(sign: str | None, hours: str | None, minutes: str | None, name: str | None) -> int:
+    if not sign:
+        return _ZONES.get(" ".join((name or "").lower().split()), 0)
+    size = int(hours or 0) * 60 + int(minutes or 0)
     return -size if sign == "-" else size
 
 

@@ -95,7 +95,7 @@ def digest(octets: Octets) -> Digest:
         bodystructure=bodystructure(scan),
         parts=mime.encode(scan.tree),
         fields=header.octets(USUAL_FIELDS),
-        sent=parse_date((header.first(b"date") or b"").decode("latin-1")) or 0,
+        sent=parse_date((header.first(b"date") or b"").decode("utf-8", "replace")) or 0,
         subject=_clean(decode_words(header.first(b"subject") or b"")),
         sender=_sender(header),
         message_id=_message_id(header),

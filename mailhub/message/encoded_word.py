@@ -44,12 +44,19 @@ def _octets(encoding: bytes, text: bytes) -> bytes:
 
 
 def decode_base64(text: bytes) -> bytes:
-    """Base64 up to its padding, without what is none of it; an incomplete last group gives what it holds."""
-    kept = text.translate(None, NOT_BASE64).partition(b"=")[0]
+    """Base64 without what is none of it; an incomplete group gives what it holds, and padding need not be the end.
+
+    Some encode a text piece by piece and join what comes of it.
+    """
+    kept = text.translate(None, NOT_BASE64).rstrip(b"=")
+    return b"".join(map(_block, kept.split(b"="))) if b"=" in kept else _block(kept)
+
+
+def _block(kept: bytes) -> bytes:
     if len(kept) % 4 == 1:  # six bits are no octet
         kept = kept[:-1]
     return binascii.a2b_base64(kept + b"=" * (-len(kept) % 4))
 
 
-_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
-NOT_BASE64 = bytes(set(range(256)) - set(_ALPHABET))
+BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
+NOT_BASE64 = bytes(set(range(256)) - set(BASE64))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import binascii
+import re
 import unicodedata
 
 from mailhub.message.charset import incremental_decoder
-from mailhub.message.encoded_word import NOT_BASE64, decode_base64
+from mailhub.message.encoded_word import BASE64, NOT_BASE64, decode_base64
 
 _LONG_LINE = 4096  # octets without a line end that are held back
+# White space before a line end or the end; a run of it is looked at only from its first octet.
+_BEFORE_LINE_END = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n|\Z)")
 
 
 class TextDecoder:
@@ -41,30 +44,53 @@ class _Identity:
 
 
 class _Base64:
-    """Up to the first padding: what follows it belongs to nothing."""
+    """Up to the first padding in groups. After it whole lines of base64 are another piece, which some senders put
+    there; anything else (a list's footer) is the end."""
 
     def __init__(self) -> None:
-        self.rest = b""
+        self.rest = b""  # less than a group, or after padding a line that has not ended
+        self.padded = False
         self.ended = False
 
     def feed(self, octets: bytes) -> bytes:
-        if self.ended:
-            return b""
+        if self.padded:
+            return self._more(octets)
+        padding = octets.find(b"=")
+        if padding >= 0:
+            self.padded = True
+            first, self.rest = decode_base64(self.rest + octets[:padding]), b""
+            return first + self._more(octets[padding:])
         kept = self.rest + octets.translate(None, NOT_BASE64)
-        if b"=" in kept:
-            self.ended = True
-            self.rest = b""
-            return decode_base64(kept)
         whole = len(kept) // 4 * 4
         self.rest = kept[whole:]
         return binascii.a2b_base64(kept[:whole])
 
     def finish(self) -> bytes:
-        return decode_base64(self.rest)
+        return self._more(b"\n") if self.padded else decode_base64(self.rest)
+
+    def _more(self, octets: bytes) -> bytes:
+        found = []
+        *lines, self.rest = (self.rest + octets).split(b"\n")
+        if len(self.rest) > _LONG_LINE:
+            cut = self.rest.rfind(b"=") + 1 or _LONG_LINE
+            lines.append(self.rest[:cut])
+            self.rest = self.rest[cut:]
+        for line in lines:
+            line = line.strip()
+            *padded, last = line.split(b"=")
+            self.ended = self.ended or bool(line.translate(None, BASE64)) or len(last) % 4 != 0
+            if self.ended:
+                self.rest = b""
+                break
+            found += [decode_base64(block) for block in (*padded, last)]
+        return b"".join(found)
 
 
 class _QuotedPrintable:
-    """Line by line; a line that is too long to hold back is cut where no escape is."""
+    """Line by line; a line that is too long to hold back is cut where no escape is.
+
+    White space at the end of a line is none of it, so that a soft line break may have some after it (RFC 2045 6.7).
+    """
 
     def __init__(self) -> None:
         self.rest = b""
@@ -76,10 +102,13 @@ class _QuotedPrintable:
             escape = octets.rfind(b"=", len(octets) - _LONG_LINE)
             cut = len(octets) if escape < 0 else escape
         self.rest = octets[cut:]
-        return binascii.a2b_qp(octets[:cut])
+        return self._decoded(octets[:cut])
 
     def finish(self) -> bytes:
-        return binascii.a2b_qp(self.rest)
+        return self._decoded(self.rest)
+
+    def _decoded(self, octets: bytes) -> bytes:
+        return binascii.a2b_qp(_BEFORE_LINE_END.sub(b"", octets))
 
 
 _TRANSFER: dict[str, type[_Identity] | type[_Base64] | type[_QuotedPrintable]] = {

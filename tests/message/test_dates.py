@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from email.utils import format_datetime, parsedate_to_datetime
 
 import pytest
@@ -38,6 +38,23 @@ _NOON = int(datetime(2026, 11, 23, 12, 30, tzinfo=UTC).timestamp())
         ("Mon Nov 23 12:30:00 2026", 0),
         ("  Mon ,  23  Nov  2026  12 : 30 : 00  +0000", 0),
         ("Sun, 23 Nov 2026 12:30:00 +0000", 0),  # a wrong day of the week
+        ("Mon,23 Nov 2026 12:30:00 +0000", 0),
+        ("Mon,23Nov2026 12:30:00+0000", 0),
+        ("(x) Mon (y), 23 (z (of \\) it)) Nov (a) 2026 12 (b) : 30 (c) :00 (d) +0000 (e", 0),
+        ("Mo., 23 Nov. 2026 13:30:00 +0100 (MEZ)", 0),
+        ("lun., 23 nov. 2026 12:30 (heure d\ufffdt\xe9)", 0),
+        ("Mon, 23 Nov 26 12:30 GMT", 0),
+        ("Mon, 23 Nov 2026 04:30:00 Pacific Standard Time", 0),
+        ("Mon, 23 Nov 2026 13:30:00 CET", 0),
+        ("Mon, 23 Nov 2026 13:30:00 GMT+1", 0),
+        ("Mon, 23 Nov 2026 12:30:00 Nowhere Standard Time", 0),
+        ("Mon, 23 Nov 2026 12:30:0 +0000", 0),
+        ("Mon, 23 Nov 2026 12:30:00 PM", 0),
+        ("Monday, November 23, 2026 12:30 PM", 0),
+        ("Mon Nov 23 07:30:00 EST 2026", 0),
+        ("2026-11-23T12:30:00Z", 0),
+        ("2026-11-23 14:30:00 +0200", 0),
+        ("Mon,23 Nov 2026", -12 * 3600 - 30 * 60),
     ],
 )
 def test_parse_date(text: str, offset: int) -> None:
@@ -50,12 +67,33 @@ def test_parse_date(text: str, offset: int) -> None:
         "", "yesterday", "Mon, 31 Feb 2026 12:30:00 +0000", "Mon, 0 Nov 2026 12:30:00 +0000",
         "23 Nox 2026 12:30:00 +0000", "23 Nov 2026 24:30:00 +0000", "23 Nov 2026 12:60:00 +0000",
         "23 Nov 2026 12:30:61 +0000",
-        "2026-11-23T12:30:00Z", "23 Nov 0000 12:30:00 +0000", "٢٣ Nov 2026 12:30:00 +0000",
+        "11/23/2026 12:30:00", "23 Nov 0000 12:30:00 +0000", "٢٣ Nov 2026 12:30:00 +0000",
         " " * 100_000, "1" * 100_000, "Mon, " * 30_000,
     ],
 )  # fmt: skip
 def test_no_date(text: str) -> None:
     assert dates.parse_date(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "month"),
+    [
+        ("5 Mai 2020", 5),
+        ("5. Dez. 2020", 12),
+        ("5 d\xe9c. 2020", 12),
+        ("5 set 2020", 9),
+        ("5 okt 2020", 10),
+        ("5 M\xe4rz 2020", 3),
+    ],
+)
+def test_months_of_other_languages(text: str, month: int) -> None:
+    assert dates.written_day(f"di, {text} 10:00:00 +0200") == date(2020, month, 5)
+
+
+def test_the_written_day_does_not_depend_on_the_zone() -> None:
+    for zone in ("-1100", "+1400", "", "PST", "(PST)", "Pacific Daylight Time"):
+        assert dates.written_day(f"Wed,17 Jul 2002 23:41:00 {zone}") == date(2002, 7, 17)
+    assert dates.written_day("today") is None
 
 
 def test_two_digit_years() -> None:

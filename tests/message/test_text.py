@@ -37,6 +37,12 @@ def decoded(octets: bytes, encoding: str, charset: str = "utf-8", *cuts: int) ->
         (b"a=ZZb=3", "quoted-printable", "none", "a=ZZb=3"),
         (b"Z", "base64", "utf-8", ""),
         (b"", "base64", "utf-8", ""),
+        (b"Z3LDvG4=IHg=\r\nIHk=IHo=\r\n", "base64", "utf-8", "grün x y z"),
+        (b"Z3LDvG4=\r\nIGFiYyBh\r\nYmMg\r\nYWI=\r\n-- \r\nlist\r\n", "base64", "utf-8", "grün abc abc ab"),
+        (b"Z3LDvG4=\r\nthis is a list\r\nIHg=", "base64", "utf-8", "grün"),
+        (b"Z3LDvG4=\r\n\r\nMailing\r\n", "base64", "utf-8", "grün"),
+        (b"jum= \r\nped =\t \nover= ", "quoted-printable", "utf-8", "jumped over"),
+        (b"gr=c3=bcn  \t\r\nx \t", "quoted-printable", "utf-8", "grün\r\nx"),
     ],
 )
 def test_transfer_encodings(octets: bytes, encoding: str, charset: str, expected: str) -> None:

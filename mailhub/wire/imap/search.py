@@ -30,8 +30,6 @@ DAY = 86400  # seconds
 WORK = 1 << 23  # characters searched before others get their turn
 _SMALL = 1 << 16  # octets of a header that are decoded without a pause
 FIELDS = 4000  # fields of a header decoded before others get their turn
-_EPOCH = date(1970, 1, 1).toordinal()
-_CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?")
 
 
 class Source(IntEnum):
@@ -376,13 +374,9 @@ def _sent_on(relation: DateRelation, day: date) -> Test:
 
 
 def _day_as_written(value: bytes) -> int | None:
-    """The ordinal of the day in a Date field: without its zone the date reads as if it were UTC."""
-    text = value.decode("ascii", "replace")
-    clock = _CLOCK.search(text)
-    instant = dates.parse_date(text[: clock.end()]) if clock else None
-    if instant is None:
-        instant = dates.parse_date(text)
-    return None if instant is None else instant // DAY + _EPOCH
+    """The ordinal of the day in a Date field."""
+    day = dates.written_day(value.decode("utf-8", "replace"))
+    return None if day is None else day.toordinal()
 
 
 # --- the body --------------------------------------------------------------------------------------------------------
