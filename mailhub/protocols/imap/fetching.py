@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 
+import attrs
+
 from mailhub.errors import MailError, MessageGone, StoreUnavailable
 from mailhub.interfaces import IBlobReader
 from mailhub.message.digest import DigestColumns, DigestName
 from mailhub.message.flags import SEEN
-from mailhub.message.record import FlagChange
+from mailhub.message.record import Entry, FlagChange
 from mailhub.net.link import Disconnected
 from mailhub.protocols.imap.context import Context, Handlers, log, positions_or_bad
 from mailhub.protocols.imap.messages import GONE
@@ -40,10 +42,8 @@ async def fetch(context: Context, command: commands.Fetch) -> None:
     missing = False
     for positions in batches(slices, BODIES if sets_seen else ROWS):
         seen_now = await _set_seen(context, selected, positions) if sets_seen else set()
-        rows = selected.view.rows(positions)
-        missing = missing or len(rows) < len(positions)
-        for portion in portions(rows, _octets) if plan.wanted else [rows]:
-            missing = await _send_rows(context, selected, plan, portion, seen_now) or missing
+        for portion in portions(positions, selected.view.size) if plan.wanted else [positions]:
+            missing = await _send_portion(context, selected, plan, portion, seen_now) or missing
     await context.tell(expunge=command.uid)
     if missing and not command.uid:
         context.machine.no(command.tag, GONE, responses.EXPUNGEISSUED)
@@ -51,26 +51,26 @@ async def fetch(context: Context, command: commands.Fetch) -> None:
         context.machine.ok(command.tag)
 
 
-def _octets(row: Row) -> int:
-    return row[1].size
-
-
-async def _send_rows(context: Context, selected: Selected, plan: Plan, rows: Sequence[Row], seen_now: set[int]) -> bool:
+async def _send_portion(
+    context: Context, selected: Selected, plan: Plan, positions: Sequence[int], seen_now: set[int]
+) -> bool:
     """Send the responses for some messages; true when one of them has gone meanwhile."""
+    view = selected.view
     columns: DigestColumns = {}
-    missing = False
+    found = positions
     if plan.wanted:
-        uids = [row[1].uid for row in rows]
-        columns = await selected.mailbox.digests(uids, plan.wanted)
+        columns = await selected.mailbox.digests([view.uids[position] for position in positions], plan.wanted)
         there = _in_all(columns, plan.wanted)
-        if missing := not there >= set(uids):
-            rows = [row for row in rows if row[1].uid in there]
+        found = [position for position in positions if view.uids[position] in there]
+    missing = len(found) < len(positions)
     if plan.sections or seen_now:
-        return await _send_answers(context, selected, plan, rows, columns, seen_now) or missing
+        return await _send_answers(context, selected, plan, found, columns, seen_now) or missing
+    rows = view.rows(found)
     if plan.tells_flags:
-        selected.view.told(row[1].uid for row in rows)
+        context.machine.untagged(selected.new_keywords())
+        view.told(row[1].uid for row in rows)
     await context.link.send(plan.lines(rows, columns))
-    return missing
+    return missing or len(rows) < len(found)
 
 
 def _in_all(columns: DigestColumns, wanted: Iterable[DigestName]) -> Set[int]:
@@ -101,50 +101,82 @@ async def _send_answers(
     context: Context,
     selected: Selected,
     plan: Plan,
-    rows: Sequence[Row],
+    positions: Sequence[int],
     columns: DigestColumns,
     seen_now: set[int],
 ) -> bool:
     """Send responses that have octets of the messages in them; true when a message has gone meanwhile."""
+    view = selected.view
     missing = False
-    for some in portions(rows, _octets, TOGETHER) if plan.sections else [rows]:
+    for some in portions(positions, view.size, TOGETHER) if plan.sections else [positions]:
         bodies = await _bodies(selected, plan, some)
-        for row in some:
-            uid = row[1].uid
-            if plan.tells_flags or uid in seen_now:
-                selected.view.told([uid])
+        for position in some:
+            uid = view.uids[position]
+            response = _Response(selected, plan, position, columns, uid in seen_now)
             try:
-                await _send_answer(context, selected, plan, row, columns, bodies.get(uid), seen_now=uid in seen_now)
+                await _send_response(context, response, bodies.get(uid))
             except MessageGone:
                 missing = True
     await context.link.send()
     return missing
 
 
-async def _bodies(selected: Selected, plan: Plan, rows: Sequence[Row]) -> Mapping[int, bytes]:
+async def _bodies(selected: Selected, plan: Plan, positions: Sequence[int]) -> Mapping[int, bytes]:
     """The octets of the small messages among these."""
-    uids = [row[1].uid for row in rows if row[1].size * len(plan.sections) <= INLINE]
+    view = selected.view
+    uids = [view.uids[p] for p in positions if view.size(p) * len(plan.sections) <= INLINE]
     return await selected.mailbox.bodies(uids) if plan.sections and len(uids) > 1 else {}
 
 
-async def _send_answer(
-    context: Context,
-    selected: Selected,
-    plan: Plan,
-    row: Row,
-    columns: DigestColumns,
-    octets: bytes | None,
-    *,
-    seen_now: bool,
-) -> None:
-    if octets is not None and len(octets) == row[1].size:
-        await context.link.send(plan.whole(row, columns, octets, seen_now=seen_now))
+@attrs.frozen
+class _Response:
+    """One response under way. Its flags are those of the moment at which its first octets are sent, and count as told
+    from then on: what changes while the message is read, or while a slow client takes it, is told afterwards."""
+
+    selected: Selected
+    plan: Plan
+    position: int
+    columns: DigestColumns
+    seen_now: bool
+
+    @property
+    def entry(self) -> Entry:
+        """The message."""
+        return self.selected.view.entries[self.position]
+
+    def whole(self, octets: bytes) -> bytes:
+        """All of it, from the octets of the message."""
+        return self._keywords() + self.plan.whole(self._row(), self.columns, octets, seen_now=self.seen_now)
+
+    def head(self) -> bytes:
+        """Its beginning."""
+        return self._keywords() + self.plan.head(self._row(), self.columns, seen_now=self.seen_now)
+
+    def _tells_flags(self) -> bool:
+        return self.plan.tells_flags or self.seen_now
+
+    def _keywords(self) -> bytes:
+        return self.selected.new_keywords() if self._tells_flags() else b""
+
+    def _row(self) -> Row:
+        row = self.selected.view.row(self.position)
+        if row is None:
+            raise MessageGone
+        if self._tells_flags():
+            self.selected.view.told((row[1].uid,))
+        return row
+
+
+async def _send_response(context: Context, response: _Response, octets: bytes | None) -> None:
+    entry = response.entry
+    if octets is not None and len(octets) == entry.size:
+        await context.link.send(response.whole(octets))
         return
-    answer = plan.answer(row, columns, seen_now=seen_now)
+    answer = response.plan.answer(entry, response.columns)
     if not answer.reads:
-        await context.link.send(answer.octets())
+        await context.link.send(response.head() + answer.octets())
         return
-    reader = await selected.mailbox.open(row[1].uid)
+    reader = await response.selected.mailbox.open(entry.uid)
     try:
         headers = {span: await _read(reader, span) for span in answer.needed}
         pieces: list[Piece] = []
@@ -152,12 +184,12 @@ async def _send_answer(
             pieces.append(piece)
             if any(span.length > INLINE for span in headers):
                 await context.breathe()
-        await _send_pieces(context, reader, pieces)
+        await _send_pieces(context, reader, response, pieces)
     finally:
         reader.close()
 
 
-async def _send_pieces(context: Context, reader: IBlobReader, pieces: list[Piece]) -> None:
+async def _send_pieces(context: Context, reader: IBlobReader, response: _Response, pieces: list[Piece]) -> None:
     """What is short is read before anything is written. A long literal that breaks off can only be answered by cutting
     the connection."""
     ready: list[Piece] = []
@@ -167,7 +199,7 @@ async def _send_pieces(context: Context, reader: IBlobReader, pieces: list[Piece
             room -= piece.length
             piece = await _read(reader, piece)
         ready.append(piece)
-    pending: list[bytes] = []
+    pending = [response.head()]
     for piece in ready:
         if isinstance(piece, bytes):
             pending.append(piece)

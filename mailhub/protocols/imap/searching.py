@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mailhub.errors import MessageGone
 from mailhub.interfaces import IBlobReader
 from mailhub.message.header import HEADER_LIMIT
+from mailhub.message.record import Entry
 from mailhub.protocols.imap.context import Context, Handlers
 from mailhub.protocols.imap.selected import Selected
 from mailhub.wire.imap import commands, responses
 from mailhub.wire.imap.search import Candidate, Finder, Query, Source, Stretch, decoder, stretches
 from mailhub.wire.imap.view import portions
 
+ROUNDS = 5  # as often at most, messages that were changed meanwhile are looked at again
 TESTS = 4000  # tests of rows between two turns of the reactor
 ROWS = 500  # messages looked at in one piece
 BLOCK = 65536  # octets of a body that are read and searched in one piece
@@ -23,18 +27,35 @@ async def search(context: Context, command: commands.Search) -> None:
     view = selected.view
     query = Query(command.key, len(view), view.uids[-1] if view else 0)
     step = max(1, min(ROWS, TESTS // query.weight))
-    found: list[int] = []
-    for start in range(0, len(view), step):
-        candidates = [
-            Candidate(number, entry, view.is_recent(entry.uid))
-            for number, entry in enumerate(view.entries[start : start + step], start + 1)
-            if entry.uid not in view.gone
-        ]
-        matching = await _matching(context, selected, query, candidates)
-        found += [candidate.entry.uid if command.uid else candidate.number for candidate in matching]
-        await context.breathe()
-    context.machine.untagged(responses.search(found))
+    looked_at: list[Entry | None] = [None] * len(view)
+    found: set[int] = set()
+    for _ in range(ROUNDS):
+        # What others change while we read is looked at again: the answer is to be true when it is sent.
+        changed = [p for p, (entry, seen) in enumerate(zip(view.entries, looked_at, strict=True)) if entry is not seen]
+        if not changed:
+            break
+        for start in range(0, len(changed), step):
+            positions = changed[start : start + step]
+            found.difference_update(positions)
+            found.update(await _matching_among(context, selected, query, positions, looked_at))
+            await context.breathe()
+    matching = [position for position in sorted(found) if view.uids[position] not in view.gone]
+    numbers = [view.uids[position] for position in matching] if command.uid else [p + 1 for p in matching]
+    context.machine.untagged(responses.search(numbers))
     await context.done(command.tag, expunge=command.uid)
+
+
+async def _matching_among(
+    context: Context, selected: Selected, query: Query, positions: Sequence[int], looked_at: list[Entry | None]
+) -> list[int]:
+    """Which of these match; `looked_at` gets the rows that were."""
+    view = selected.view
+    candidates = []
+    for position in positions:
+        looked_at[position] = entry = view.entries[position]
+        if entry.uid not in view.gone:
+            candidates.append(Candidate(position + 1, entry, view.is_recent(entry.uid)))
+    return [candidate.number - 1 for candidate in await _matching(context, selected, query, candidates)]
 
 
 async def _matching(context: Context, selected: Selected, query: Query, candidates: list[Candidate]) -> list[Candidate]:

@@ -132,10 +132,15 @@ class Plan:
         values = [section.label + b" " + _Value(section, row[1], columns).literal(octets) for section in self.sections]
         return b"* %d FETCH (%b)\r\n" % (row[0], b" ".join([*self._render(row, columns, seen_now), *values]))
 
-    def answer(self, row: Row, columns: DigestColumns, *, seen_now: bool = False) -> Answer:
-        """The response for one message, of any plan. `seen_now`: \\Seen was just set, so tell the flags."""
-        words = self._render(row, columns, seen_now)
-        return Answer(row, words, [_Value(section, row[1], columns) for section in self.sections])
+    def answer(self, entry: Entry, columns: DigestColumns) -> Answer:
+        """What the message itself has to give for the response, of any plan. It comes after `head`."""
+        return Answer([_Value(section, entry, columns) for section in self.sections])
+
+    def head(self, row: Row, columns: DigestColumns, *, seen_now: bool = False) -> bytes:
+        """The beginning of a response, to be made when it is sent: flags change while octets are read. `seen_now`:
+        \\Seen was just set, so tell the flags."""
+        words = b" ".join(self._render(row, columns, seen_now))
+        return b"* %d FETCH (%b%b" % (row[0], words, b" " if words and self.sections else b"")
 
     def _render(self, row: Row, columns: DigestColumns, seen_now: bool) -> list[bytes]:
         words = [word(row, columns) for word in self._words]
@@ -145,11 +150,9 @@ class Plan:
 
 
 class Answer:
-    """The response for one message. Read `needed` from the message, then `pieces` can be had."""
+    """The sections of a response for one message. Read `needed` from the message, then `pieces` can be had."""
 
-    def __init__(self, row: Row, words: list[bytes], values: list[_Value]) -> None:
-        self._row = row
-        self._words = words
+    def __init__(self, values: list[_Value]) -> None:
         self._values = values
 
     @property
@@ -163,14 +166,13 @@ class Answer:
         return {value.source for value in self._values if value.source is not None}
 
     def octets(self) -> bytes:
-        """The whole response where nothing of the message is wanted."""
+        """All of it where nothing of the message is wanted."""
         return b"".join(piece for piece in self.pieces({}) if isinstance(piece, bytes))
 
     def pieces(self, headers: Headers) -> Iterator[Piece]:
-        """The whole response. `headers`: the octets of `needed`. To choose fields of a large one takes a while, so the
-        caller gets a chance to pause after each choice."""
-        pending = b"* %d FETCH (%b" % (self._row[0], b" ".join(self._words))
-        between = b" " if self._words else b""
+        """Everything after the response's head. `headers`: the octets of `needed`. To choose fields of a large one
+        takes a while, so the caller gets a chance to pause after each choice."""
+        pending = between = b""
         for value in self._values:
             pending += between + value.section.label + b" "
             content = value.content(headers)

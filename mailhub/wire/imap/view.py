@@ -125,6 +125,10 @@ class View:
         """UIDs expunged elsewhere of which the client does not know yet."""
         return self._gone
 
+    def size(self, position: int) -> int:
+        """Octets of the message there."""
+        return self._entries[position].size
+
     def is_recent(self, uid: int) -> bool:
         """Whether the message is recent in this session."""
         return uid in self._recent
@@ -229,6 +233,14 @@ class View:
             for p in positions
             if (uid := (entry := entries[p])[0]) not in gone
         ]
+
+    def row(self, position: int) -> Row | None:
+        """As `rows`, of one message; None if it is gone."""
+        entry = self._entries[position]
+        uid = entry[0]
+        if uid in self._gone:
+            return None
+        return position + 1, entry, (self._recent_forms if uid in self._recent else self._forms)[entry[1]]
 
     def told(self, uids: Iterable[int]) -> None:
         """The client is told the flags of these messages as they are now."""
