@@ -30,7 +30,7 @@ from mailhub.errors import ConfigurationError
 from mailhub.interfaces import STORE, Environment, IAccounts, IDeliveryAgent, IHub, IMailStore, IQueue, IRouter
 from mailhub.net.driver import DriverFactory
 from mailhub.net.link import Link, Session
-from mailhub.net.tls import ClientTls, ServerTls
+from mailhub.net.tls import ClientTls, ServerTls, ServiceTls
 from mailhub.plugins import Catalogue
 from mailhub.protocols.imap.session import ImapParts, ImapService
 from mailhub.protocols.pop3 import OpenMaildrops, Pop3Service
@@ -40,6 +40,17 @@ from mailhub.wire.imap.view import RecentMarks
 
 # Services that speak TLS from the first octet (RFC 8314 3).
 IMPLICIT_TLS = frozenset({"submissions", "pop3s", "imaps"})
+# What a client may say in its TLS hello (RFC 7301). SMTP has no registered id; those that name one say this.
+_ALPN = {
+    "smtp": (b"smtp",),
+    "lmtp": (b"lmtp",),
+    "submission": (b"smtp",),
+    "submissions": (b"smtp",),
+    "pop3": (b"pop3",),
+    "pop3s": (b"pop3",),
+    "imap": (b"imap",),
+    "imaps": (b"imap",),
+}
 # What a connection too many is told, where nothing has to be encrypted first.
 _REFUSALS = {
     "smtp": b"421 4.3.2 Too many connections, try again later\r\n",
@@ -157,7 +168,7 @@ def _build(config: Config, environment: Environment, catalogue: Catalogue) -> Hu
             environment.clock,
             environment.random,
             service=service,
-            tls=tls,
+            tls=tls and ServiceTls(tls, _ALPN[service]),
             implicit_tls=service in IMPLICIT_TLS,
             limits=bounds.driver_limits(limits),
             refusal=_REFUSALS.get(service, b""),

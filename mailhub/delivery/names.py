@@ -59,7 +59,7 @@ class LocalNames:
         try:
             await self.look_again()
         except MailError as error:
-            _log.warn("domains and aliases of the database cannot be read: {error}", error=str(error))
+            _log.warn("domains and aliases of the database cannot be read: {error:text}", error=str(error))
 
     async def look_again(self) -> None:
         """Read what the database has now, if it has changed. Raises StoreUnavailable."""

@@ -8,12 +8,16 @@ from typing import Any
 
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IOpenSSLServerConnectionCreator,
+    IProtocolFactory,
+    IReactorTime,
+)
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from mailhub.errors import ConfigurationError
-from mailhub.net.tls import ServerTls
 
 # Connections that wait to be accepted. Twisted's 50 turn peers away for seconds when many come at once.
 _BACKLOG = 511
@@ -27,12 +31,16 @@ class ImplicitTls(TLSMemoryBIOFactory):
 
     protocol = TLSMemoryBIOProtocol
 
-    def __init__(self, tls: ServerTls, factory: IProtocolFactory, clock: IReactorTime) -> None:
+    def __init__(self, tls: IOpenSSLServerConnectionCreator, factory: IProtocolFactory, clock: IReactorTime) -> None:
         super().__init__(tls, False, factory, clock)
 
 
 async def listen(
-    service: str, description: str, factory: IProtocolFactory, reactor: Any, tls: ServerTls | None = None
+    service: str,
+    description: str,
+    factory: IProtocolFactory,
+    reactor: Any,
+    tls: IOpenSSLServerConnectionCreator | None = None,
 ) -> IListeningPort:
     """Listen on an endpoint string such as `tcp:25`, `tcp:1025:interface=127.0.0.1`, `unix:/run/x` or `systemd:...`.
 

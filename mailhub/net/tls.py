@@ -6,9 +6,11 @@ the trust roots anew (15 ms) for every object, and cannot change its certificate
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
+import attrs
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -61,6 +63,7 @@ def server_context(certificate: Path, key: Path) -> SSL.Context:
     # Tickets (on unless OP_NO_TICKET) make sessions resumable without memory here.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_session_id(b"mailhub")
+    context.set_alpn_select_callback(_choose)
     try:
         context.use_certificate(chain[0])
         for issuer in chain[1:]:
@@ -94,6 +97,23 @@ def _read(path: Path, name: str) -> bytes:
         raise ConfigurationError(f'[tls] {name} "{path}": {error.strerror}') from None
 
 
+class _ServerConnection(SSL.Connection):
+    """A connection that knows what its service speaks. (Its app data are Twisted's.)"""
+
+    protocols: Sequence[bytes] = ()
+
+
+def _choose(connection: SSL.Connection, offered: list[bytes]) -> bytes:
+    """The application protocol (RFC 7301). A client that offers only others is a browser led astray: it gets the
+    alert `no_application_protocol`. One that offers none does not come here."""
+    ours = connection.protocols if isinstance(connection, _ServerConnection) else ()
+    chosen = next((name for name in ours if name in offered), None)
+    if chosen is None:
+        # pyOpenSSL's NO_OVERLAPPING_PROTOCOLS would go on without.
+        raise SSL.Error([("SSL routines", "", f"client speaks only {b' '.join(offered)!r}")])
+    return chosen
+
+
 @implementer(IOpenSSLServerConnectionCreator)
 class ServerTls:
     """What `transport.startTLS` and implicit TLS take. Follows the files without a restart.
@@ -112,9 +132,15 @@ class ServerTls:
         self._checked = clock.seconds()
 
     def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:
-        """A connection with the current certificate."""
+        """A connection with the current certificate, for a client that names no application protocol."""
+        return self.connection(())
+
+    def connection(self, protocols: Sequence[bytes]) -> SSL.Connection:
+        """A connection with the current certificate, of a service that speaks `protocols` (RFC 7301 ids)."""
         self._refresh()
-        return SSL.Connection(self._context, None)
+        connection = _ServerConnection(self._context, None)
+        connection.protocols = protocols
+        return connection
 
     def _refresh(self) -> None:
         now = self._clock.seconds()
@@ -134,6 +160,19 @@ class ServerTls:
 
     def _look(self) -> tuple[_Stamp, _Stamp]:
         return _stamp(self._certificate), _stamp(self._key)
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+@attrs.frozen
+class ServiceTls:
+    """The TLS of one service: the server's certificate, and the ALPN ids of what it speaks."""
+
+    tls: ServerTls
+    protocols: tuple[bytes, ...]
+
+    def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:
+        """See `IOpenSSLServerConnectionCreator`."""
+        return self.tls.connection(self.protocols)
 
 
 def _stamp(path: Path) -> _Stamp:

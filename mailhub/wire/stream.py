@@ -57,6 +57,11 @@ class LineBuffer:
         """Add octets from the peer."""
         self._octets += data
 
+    @property
+    def first(self) -> int | None:
+        """The next octet, which stays where it is; None when there is none."""
+        return self._octets[0] if self._octets and not self._discarded else None
+
     def next_line(self) -> bytes | None:
         """Take the next line without its ending; None when it is not complete. Raises LineTooLong."""
         octets = self._octets

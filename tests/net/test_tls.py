@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.protocols import tls as twisted_tls
@@ -17,8 +18,8 @@ from twisted.protocols import tls as twisted_tls
 from mailhub.errors import ConfigurationError
 from mailhub.net.certificates import self_signed, write_self_signed
 from mailhub.net.listen import ImplicitTls
-from mailhub.net.tls import ClientTls, ServerTls, server_context
-from tests.net.line_session import Rig
+from mailhub.net.tls import ClientTls, ServerTls, ServiceTls, server_context
+from tests.net.line_session import Peer, Rig
 from tests.net.tls_peer import StartTlsPeer, TlsClient, handshake
 
 NOW = 1_800_000_000.0
@@ -83,6 +84,43 @@ class TestServer:
         client = ClientTls().opportunistic("mx.example").clientConnectionForTLS(None)
         handshake(client, ServerTls(certificate, key, Clock()).serverConnectionForTLS(None))
         assert len(client.get_peer_cert_chain() or ()) == 2
+
+
+class TestApplicationProtocol:
+    """RFC 7301: a client that speaks only other protocols is led astray."""
+
+    def client(self, *names: bytes) -> SSL.Connection:
+        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        if names:
+            context.set_alpn_protos(list(names))
+        return SSL.Connection(context, None)
+
+    @pytest.mark.parametrize("names", [(), (b"imap",), (b"h2", b"imap")])
+    def test_ours_or_none(self, server: ServerTls, names: tuple[bytes, ...]) -> None:
+        client = self.client(*names)
+        handshake(client, ServiceTls(server, (b"imap",)).serverConnectionForTLS(None))
+        assert client.get_alpn_proto_negotiated() == (b"imap" if names else b"")
+
+    @pytest.mark.parametrize("names", [(b"h2", b"http/1.1"), (b"pop3",), (b"acme-tls/1",)])
+    def test_only_others(self, server: ServerTls, names: tuple[bytes, ...]) -> None:
+        with pytest.raises(SSL.Error, match="client speaks only"):
+            handshake(self.client(*names), ServiceTls(server, (b"imap",)).serverConnectionForTLS(None))
+
+    def test_the_client_gets_the_alert(self, server: ServerTls) -> None:
+        """Through Twisted's own TLS layer."""
+        factory = ImplicitTls(ServiceTls(server, (b"smtp",)), Factory.forProtocol(Protocol), Clock())
+        protocol: Any = factory.buildProtocol(None)
+        peer = Peer()
+        protocol.makeConnection(peer)
+        client = self.client(b"http/1.1")
+        client.set_connect_state()
+        with pytest.raises(SSL.WantReadError):
+            client.do_handshake()
+        protocol.dataReceived(client.bio_read(65536))
+        assert peer.disconnecting
+        client.bio_write(peer.taken())
+        with pytest.raises(SSL.Error, match="no application protocol"):
+            client.do_handshake()
 
 
 class TestMistakes:

@@ -65,6 +65,12 @@ class Collector:
         """Octets of a streamed literal are still to be taken."""
         return bool(self._streaming)
 
+    @property
+    def first(self) -> int | None:
+        """The octet with which the next command begins; None when it is not here, or a command has begun."""
+        begun = self._command or self._announced or self._wanted or self._streaming or self._unwanted
+        return None if begun or self._skipping or self._streamed else self._buffer.first
+
     def limit_lines(self, limit: int) -> None:
         """Set the longest line from now on, in octets."""
         self._buffer.limit = limit

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
+from mailhub.wire.foreign import is_foreign, is_foreign_octet
 from mailhub.wire.imap import commands, grammar, responses
 from mailhub.wire.imap.collector import Announced, Collector, Complete, Flood
 from mailhub.wire.imap.commands import Command, Event
@@ -17,6 +18,7 @@ from mailhub.wire.stream import ENDLESS, LineTooLong
 
 # With this many octets waiting to be sent, next_event() pauses: the driver sends them and asks again.
 _OUTPUT_MARK = 8192
+_NAMES = frozenset(name.encode() for name in ALLOWED)
 
 
 class _Step(Enum):
@@ -212,11 +214,16 @@ class ImapServer:
     # --- commands ----------------------------------------------------------------------------------------------------
 
     def _read_command(self) -> _Outcome:
+        first = self._input.first
+        if first is not None and is_foreign_octet(first):
+            return self._end_foreign()
         item = self._input.next()
         if item is None:
             return _Step.WAIT
         if self._too_many_before_login():
             return _Step.AGAIN
+        if is_foreign(item.octets, _NAMES, tagged=True):
+            return self._end_foreign()
         tokens = Tokens(item.octets)
         tag = "*"
         try:
@@ -236,6 +243,10 @@ class ImapServer:
             if error.code == responses.AUTHENTICATIONFAILED:
                 self._login_failed()
         self._skip()
+        return _Step.AGAIN
+
+    def _end_foreign(self) -> _Outcome:
+        self.bye("This is an IMAP server")
         return _Step.AGAIN
 
     def _too_many_before_login(self) -> bool:

@@ -50,8 +50,7 @@ RULES: dict[bytes, Rule] = {
     b"QUIT": Rule(When.ALWAYS),
 }
 
-# Requests that browsers can be made to send to a mail port; nothing that follows can be meant for us.
-FOREIGN = frozenset({b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"CONNECT", b"TRACE", b"PATCH"})
+NAMES = frozenset(RULES)
 
 
 class BadCommand(Exception):

@@ -9,7 +9,8 @@ from typing import ClassVar, Literal
 import attrs
 
 from mailhub.wire import sasl
-from mailhub.wire.pop3.commands import FOREIGN, LINE_OCTETS, BadCommand, When, number, parse, verb_of
+from mailhub.wire.foreign import is_foreign, is_foreign_octet
+from mailhub.wire.pop3.commands import LINE_OCTETS, NAMES, BadCommand, When, number, parse
 from mailhub.wire.pop3.events import Event, Login, Retrieve, StartTls, Top, Update
 from mailhub.wire.pop3.maildrop import Maildrop, NoSuchMessage
 from mailhub.wire.stream import ENDLESS, DotStuffer, LineBuffer, LineTooLong
@@ -94,7 +95,7 @@ class Pop3Server:
                 self._list_on(self._listing)
                 continue
             try:
-                line = self._lines.next_line()
+                line = None if self._foreign_octet() else self._lines.next_line()
                 if line is None:
                     self._wait()
                     return None
@@ -225,9 +226,9 @@ class Pop3Server:
     def _line(self, line: bytes) -> Event | None:
         if self._exchange is not None:
             return self._authenticate(self._exchange, lambda exchange: exchange.receive(line))
-        if verb_of(line) in FOREIGN:
-            self.closing = True
-            raise BadCommand("This is a POP3 server")
+        if is_foreign(line, NAMES):
+            self._end_foreign()
+            return None
         command = parse(line, self._state)
         try:
             return self._COMMANDS[command.verb](self, *command.arguments)
@@ -235,6 +236,17 @@ class Pop3Server:
             # Not a mistake that counts: a client may well ask for a message that another session has taken.
             self._error(str(error))
             return None
+
+    def _foreign_octet(self) -> bool:
+        first = self._lines.first
+        foreign = first is not None and self._exchange is None and is_foreign_octet(first)
+        if foreign:
+            self._end_foreign()
+        return foreign
+
+    def _end_foreign(self) -> None:
+        self._error("This is a POP3 server")
+        self.closing = True
 
     def _capa(self) -> None:
         self._ok("Capabilities")

@@ -14,6 +14,7 @@ import attrs
 
 from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope
+from mailhub.wire.foreign import is_foreign, is_foreign_octet
 from mailhub.wire.sasl import LINE_LIMIT, SERVER_MECHANISMS, PlainCredentials, SaslCancelled, SaslError, ServerExchange
 from mailhub.wire.smtp.events import (
     BodyAborted,
@@ -39,7 +40,7 @@ from mailhub.wire.smtp.grammar import (
     split_command,
 )
 from mailhub.wire.smtp.replies import Reply, render, reply
-from mailhub.wire.smtp.verbs import FOREIGN, PATH_LINE, VERBS, Argument, Verb
+from mailhub.wire.smtp.verbs import NAMES, PATH_LINE, VERBS, Argument, Verb
 from mailhub.wire.stream import ENDLESS, BareLines, DataDecoder, LineBuffer, LineTooLong
 
 _WIRE_SLACK = 1 << 16  # octets
@@ -283,6 +284,11 @@ class SmtpServer:
     # --- Commands --------------------------------------------------------------------------------------------------
 
     def _read_line(self) -> tuple[bool, Event | None]:
+        in_exchange = self._phase is _Phase.EXCHANGE
+        first = self._buffer.first
+        if first is not None and not in_exchange and is_foreign_octet(first):
+            self._end_foreign()
+            return False, None
         try:
             line = self._buffer.next_line()
         except LineTooLong:
@@ -293,8 +299,11 @@ class SmtpServer:
                 self.close_with(reply(421, "4.7.0", "Line too long"))
             return False, None
         try:
-            if self._phase is _Phase.EXCHANGE:
+            if in_exchange:
                 return True, self._exchange_step(line)
+            if is_foreign(line, NAMES):
+                self._end_foreign()
+                return False, None
             return True, self._command(line)
         except CommandRefused as error:
             self._bad_command(error.answer)
@@ -311,8 +320,7 @@ class SmtpServer:
         name, argument = split_command(line)
         verb = VERBS.get(name)
         if verb is None or not self._speaks(verb):
-            self._unknown(name)
-            return None
+            raise refused(500, "5.5.1", "Command not recognised")
         if len(line) + 2 > verb.limit:
             raise refused(500, "5.5.2", "Line too long")
         if verb.idle and self._too_idle():
@@ -327,11 +335,8 @@ class SmtpServer:
     def _speaks(self, verb: Verb) -> bool:
         return verb.lmtp if self._settings.lmtp else verb.smtp
 
-    def _unknown(self, name: str) -> None:
-        if name in FOREIGN or name.endswith(":"):
-            self.close_with(reply(554, "5.5.1", "This is a mail server"))
-        else:
-            self._bad_command(reply(500, "5.5.1", "Command not recognised"))
+    def _end_foreign(self) -> None:
+        self.close_with(reply(554, "5.5.1", "This is a mail server"))
 
     def _too_idle(self) -> bool:
         self._idle_commands += 1

@@ -56,5 +56,4 @@ VERBS: Mapping[str, Verb] = {
     "EXPN": Verb(Argument.REQUIRED, before_hello=True, idle=True, limit=PATH_LINE),
 }
 
-# First words of other protocols: someone makes a browser or a proxy talk to us.
-FOREIGN = frozenset({"GET", "POST", "PUT", "HEAD", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PRI", "PROXY"})
+NAMES = frozenset(name.encode() for name in VERBS)

@@ -49,7 +49,7 @@ TRANSACTION = [
     (b"APOP b 0", b"-ERR Unknown command\r\n"),
     (b"LAST", b"-ERR Unknown command\r\n"),
     (b"", b"-ERR Unknown command\r\n"),
-    (b"\xff\xfe", b"-ERR Unknown command\r\n"),
+    (b"?\xff\xfe", b"-ERR Unknown command\r\n"),
     (b"NOOP" + b" " * 300, b"-ERR Line too long\r\n"),
 ]
 
