@@ -95,7 +95,7 @@ async def run(reactor: Any, count: int) -> None:
         nothing = cast(Any, None)
         threads = ReactorThreads(reactor)
         environment = Environment(reactor, threads, nothing, nothing, random.Random(1), Path(folder))
-        database = Database(environment)
+        database = Database(environment, create=True)
         await database.start()
         for number in range(USERS):
             await database.accounts.add(f"u{number}@yy.example", "")

@@ -97,7 +97,7 @@ def main() -> None:
         clock = Clock()
         nothing = cast(Any, None)
         environment = Environment(clock, InlineThreads(), nothing, nothing, random.Random(1), Path(folder))
-        database = Database(environment, StoreSettings(durable=False))
+        database = Database(environment, StoreSettings(durable=False), create=True)
         wait(database.start())
         inbox = wait(fill(database, count))
         rows = list(timed("load the index", count, inbox.entries()))

@@ -68,7 +68,7 @@ class Server:
         self.clock.advance(1_767_268_800)
         nothing: Any = None
         environment = Environment(self.clock, InlineThreads(), nothing, nothing, Random(1), folder)
-        self.database = Database(environment, StoreSettings(durable=False))
+        self.database = Database(environment, StoreSettings(durable=False), create=True)
         result(self.database.start())
         options = ImapOptions(settings=ImapSettings("mx", plaintext_login=True))
         service = ImapService(ImapParts(Gate(self.database), self.clock, options=options))

@@ -177,7 +177,7 @@ def main() -> None:
         turns = Turns()
         nothing: Any = None
         environment = Environment(turns.clock, turns, nothing, nothing, Random(1), Path(folder))
-        database = Database(environment, StoreSettings(durable=False))
+        database = Database(environment, StoreSettings(durable=False), create=True)
         turns.wait(database.start())
         turns.wait(fill(database, min(count, 1000)))
         turns.wait(multiply(database, count))

@@ -24,11 +24,13 @@ class DataFolder:
         return self.path / "mailhub.lock"
 
     def prepare(self) -> None:
-        """Make it if need be, for its owner's eyes only. Raises ConfigurationError."""
-        try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigurationError(f"data folder {self.path}: cannot be made: {error.strerror}") from None
+        """See whether it can be used. Raises ConfigurationError, also when it is not there: a server that made it would
+        stand without its mail on a volume that was not mounted."""
+        if not self.path.is_dir():
+            what = "is not a folder" if self.path.exists() else "is not there"
+            raise ConfigurationError(
+                f"data folder {self.path}: {what}: mount its volume or restore it; `mailhub init ADDRESS` makes one"
+            )
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
             raise ConfigurationError(f"data folder {self.path}: is not writable")
 

@@ -132,7 +132,7 @@ def prepare(folder: Path) -> dict[str, str]:
     (folder / "Mail").mkdir(exist_ok=True)
     reader = ACCOUNTS[1]
     _replace(folder / "mbsyncrc", MBSYNC.format(user=reader, password=known[reader], folder=folder))
-    with opened(config) as hub:
+    with opened(config, "create") as hub:
         for user in ACCOUNTS:
             _account(hub, user, known[user])
     return known

@@ -105,7 +105,7 @@ def _tell(arguments: argparse.Namespace, password: str) -> None:
 def _add(arguments: argparse.Namespace) -> None:
     config = load(arguments.config)
     user = user_of(arguments.address)
-    with opened(config) as hub:
+    with opened(config, "create") as hub:
         domain = user.rpartition("@")[2]
         if domain not in names_now(config, hub).domains:
             raise ConfigurationError(f"{domain} is not one of our domains; `mailhub domain add {domain}` makes it one")
@@ -121,7 +121,7 @@ def _add(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    with opened(load(arguments.config)) as hub:
+    with opened(load(arguments.config), "read") as hub:
         for account in hub.wait(hub.accounts.all()):
             print(_line(hub, account.user, account.quota, account.enabled))
 

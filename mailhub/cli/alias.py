@@ -100,7 +100,7 @@ def _add(arguments: argparse.Namespace) -> None:
 
 def _list(arguments: argparse.Namespace) -> None:
     config = load(arguments.config)
-    with opened(config) as hub:
+    with opened(config, "read") as hub:
         domains = names_now(config, hub).domains
         kept = kept_names(hub).aliases
     file = {canonical(name): targets for name, targets in config.aliases.items()}

@@ -10,7 +10,7 @@ from typing import Any
 
 from cryptography import x509
 
-from mailhub.cli.offline import environment, opened
+from mailhub.cli.offline import environment, opened, try_write
 from mailhub.components import build_hub
 from mailhub.config.settings import Config, load
 from mailhub.data_folder import DataFolder
@@ -29,8 +29,8 @@ def add_parser(commands: Any) -> None:
     action = commands.add_parser(
         "check",
         help="look over configuration, certificate, store and ports",
-        description="Looks over configuration, plugins, certificate, store and ports, and mends nothing; a data folder "
-        "that is not there yet is made. Exit status 1 when something has to be mended. May be used while the server "
+        description="Looks over configuration, plugins, certificate, store and ports, and mends nothing. "
+        "Exit status 1 when something has to be mended. May be used while the server "
         "runs.",
     )
     action.set_defaults(run=_check)
@@ -110,9 +110,11 @@ def _matches(pattern: str, name: str) -> bool:
 
 
 def _store(config: Config) -> Iterator[Finding]:
-    DataFolder(config.data).prepare()
-    with opened(config) as hub:
+    with opened(config, "read") as hub:
         users = [account.user for account in hub.wait(hub.accounts.all())]
+    hindrance = try_write(config)
+    if hindrance:
+        yield False, f"store: {config.data} cannot be written at the moment: {hindrance}"
     count = len(users)
     problems = verify(config.data)
     for line in problems:

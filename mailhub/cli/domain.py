@@ -66,7 +66,7 @@ def _add(arguments: argparse.Namespace) -> None:
 
 def _list(arguments: argparse.Namespace) -> None:
     config = load(arguments.config)
-    with opened(config) as hub:
+    with opened(config, "read") as hub:
         kept = kept_names(hub).domains
     for domain in sorted({*config.domains, *kept}):
         print(f"{domain:40}  {'file' if domain in config.domains else 'database'}")

@@ -166,7 +166,7 @@ def _init(arguments: argparse.Namespace) -> None:
     encoded = passwords.hashed(setup.address, password)
     made = _certificate(arguments, setup)
     config = parse(setup.text(), setup.file)
-    with opened(config) as hub:
+    with opened(config, "create") as hub:
         try:
             hub.wait(hub.accounts.add(user_of(setup.address), encoded))
         except MailboxExists:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import SystemRandom
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -20,6 +21,7 @@ from mailhub.config.bounds import store_settings
 from mailhub.config.settings import Config
 from mailhub.errors import ConfigurationError, TemporaryError
 from mailhub.interfaces import Environment, IAccounts, INetwork, IQueue, IResolver
+from mailhub.store.sqlite import opening, schema
 from mailhub.store.sqlite.database import Database
 from mailhub.threads import InlineThreads
 
@@ -99,17 +101,47 @@ def _as_owner(folder: Path) -> Iterator[None]:
         os.setegid(group)
 
 
+Opening = Literal["read", "write", "create"]
+
+
 @contextmanager
-def opened(config: Config) -> Iterator[Offline]:
-    """The database of a configuration, made when it is not there yet. Raises ConfigurationError."""
-    try:
-        config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"data folder {config.data}: cannot be made: {error.strerror}") from None
+def opened(config: Config, how: Opening = "write") -> Iterator[Offline]:
+    """The database of a configuration. "read" changes nothing on the disk; only "create" makes a database, in a folder
+    that never had one. Raises ConfigurationError."""
+    if how == "create":
+        try:
+            config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"data folder {config.data}: cannot be made: {error.strerror}") from None
+    opening.require(config.data, create=how == "create")
     with _as_owner(config.data):
-        database = Database(environment(config), store_settings(config.limits), owner=False)
+        database = Database(
+            environment(config),
+            store_settings(config.limits),
+            owner=False,
+            create=how == "create",
+            read_only=how == "read",
+        )
         wait(database.start())
         try:
             yield Offline(database, database.accounts, database.queue)
         finally:
             wait(database.stop())
+
+
+def try_write(config: Config) -> str:
+    """See `opening.try_write`; by the owner of the data folder, who is taken for the server's user."""
+    path = config.data / schema.FILE
+    with _as_owner(config.data):
+        try:
+            # Whoever closes last folds the log back; a connection that only reads leaves it as it is.
+            first = schema.connect_reader(path, 1, read_only=True)
+            first.execute("SELECT 1 FROM sqlite_schema").fetchone()
+            second = schema.connect(path, busy_seconds=1)
+            try:
+                return opening.try_write(second, config.data)
+            finally:
+                second.close()
+                first.close()
+        except sqlite3.Error as error:
+            raise ConfigurationError(f"{path}: cannot be opened: {error}") from error

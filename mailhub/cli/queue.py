@@ -44,7 +44,7 @@ def _which(action: argparse.ArgumentParser) -> None:
 
 def _list(arguments: argparse.Namespace) -> None:
     now = int(time.time())
-    with opened(load(arguments.config)) as hub:
+    with opened(load(arguments.config), "read") as hub:
         messages = hub.wait(hub.queue.messages(_LIMIT))
     for message in messages:
         print(_line(message, now))
@@ -72,7 +72,7 @@ def _span(seconds: int) -> str:
 
 def _show(arguments: argparse.Namespace) -> None:
     now = int(time.time())
-    with opened(load(arguments.config)) as hub:
+    with opened(load(arguments.config), "read") as hub:
         found = [message for message in hub.wait(hub.queue.messages(_LIMIT)) if message.id == arguments.id]
         if not found:
             raise _unknown([arguments.id])

@@ -167,7 +167,7 @@ class Hub:
             Random(f"{internet.seed} {domain}"),
             data,
         )
-        self.database = Database(environment, StoreSettings(durable=False), gather=True)
+        self.database = Database(environment, StoreSettings(durable=False), gather=True, create=True)
         self.store, self.queue = self.database.store, self.database.queue
         domains = frozenset({domain})
         self._hops = dict(hops or {})

@@ -120,7 +120,7 @@ class ServerProcess:
             f'[tls]\ncertificate = "fullchain.pem"\nkey = "privkey.pem"\n[listen]\n{listen}\n{self.extra}\n'
         )
         # Not by the command: a process for each account would take longer than the server's start.
-        with opened(load(self.config)) as hub:
+        with opened(load(self.config), "create") as hub:
             for address, password in self.accounts.items():
                 hub.wait(hub.accounts.add(Address.parse(address).key, hashed(address, password)))
 

@@ -20,7 +20,7 @@ from tests.cli.conftest import Command
 
 
 def stored_hash(config: Config, user: str) -> str:
-    with opened(config) as hub:
+    with opened(config, "create") as hub:
         account = hub.wait(hub.accounts.find(user))
     assert account is not None
     return account.password_hash
@@ -32,7 +32,7 @@ def test_add_makes_an_account_that_the_shown_password_opens(mailhub: Command, co
     shown = re.search(r"password: (\S{23}) ", result.out)
     assert shown
     assert verify_password(stored_hash(config, "ann@xx.example"), shown[1])
-    with opened(config) as hub:
+    with opened(config, "create") as hub:
         folders = hub.wait(hub.wait(hub.queue.store.account("ann@xx.example")).mailboxes())
     assert {folder.special_use for folder in folders} == {"", "\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash"}
 
@@ -156,7 +156,7 @@ def test_an_account_that_goes_while_the_list_is_made(mailhub: Command, config: C
             raise NoSuchUser
 
     mailhub("account", "add", "ann@xx.example")
-    with opened(config) as hub:
+    with opened(config, "create") as hub:
         hub.queue.store = Gone()
         assert _line(hub, "ann@xx.example", 0, True) == "ann@xx.example  removed just now"
 

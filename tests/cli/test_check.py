@@ -103,6 +103,7 @@ def test_every_mistake_is_found_in_one_run(mailhub: Command, good: Config) -> No
 
 
 def test_what_is_not_configured_is_not_looked_for(mailhub: Command, config: Config) -> None:
+    mailhub("account", "add", "a@xx.example")
     config.file.write_text(config.file.read_text() + '[listen]\nlmtp = ["unix:lmtp"]\n')
     result = mailhub("check")
     assert (result.status, problems(result)) == (0, [])
@@ -113,6 +114,7 @@ def test_what_is_not_configured_is_not_looked_for(mailhub: Command, config: Conf
 def test_a_plugin_that_cannot_be_loaded_is_named(
     mailhub: Command, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    mailhub("account", "add", "a@xx.example")
     catalogue = attrs.evolve(load_catalogue(), broken=("/x/twisted/plugins/p.py: SyntaxError: invalid syntax",))
     monkeypatch.setattr("mailhub.cli.check.load_catalogue", lambda: catalogue)
     assert problems(mailhub("check")) == ["plugin not loaded: /x/twisted/plugins/p.py: SyntaxError: invalid syntax"]
@@ -125,3 +127,23 @@ def test_damage_in_the_store_is_found(mailhub: Command, good: Config) -> None:
     result = mailhub("check")
     assert result.status == 1
     assert [line for line in problems(result) if line.startswith("store: ")]
+
+
+@pytest.mark.parametrize("words", [("check",), ("account", "list"), ("queue", "list"), ("queue", "retry", "--all")])
+def test_no_command_makes_a_database_where_one_is_gone(mailhub: Command, good: Config, words: tuple[str, ...]) -> None:
+    (good.data / "mailhub.sqlite").unlink()
+    before = sorted(good.data.rglob("*"))
+    result = mailhub(*words)
+    assert result.status == 1
+    assert "mailhub.sqlite: is not there, but blobs beside it: mount its volume" in result.out + result.err
+    assert sorted(set(good.data.rglob("*")) - {good.data / "mailhub.lock"}) == before
+    assert "not there" in mailhub("account", "add", "new@xx.example").err
+    assert "not there" in mailhub("--config", "new.toml", "init", "new@xx.example").err
+    assert not (good.data / "mailhub.sqlite").exists()
+
+
+def test_an_account_in_a_new_folder_makes_the_database(mailhub: Command, config: Config) -> None:
+    assert "is not there" in mailhub("account", "list").err
+    assert not config.data.exists()
+    assert mailhub("account", "add", "a@xx.example").status == 0
+    assert mailhub("account", "list").out.startswith("a@xx.example ")

@@ -17,7 +17,7 @@ from tests.cli.conftest import Command
 
 
 def account_hash(config: Config, user: str) -> str:
-    with opened(config) as hub:
+    with opened(config, "create") as hub:
         account = hub.wait(hub.accounts.find(user))
     assert account is not None
     return account.password_hash

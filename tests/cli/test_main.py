@@ -47,6 +47,7 @@ def test_a_missing_configuration_is_one_line(mailhub: Command, tmp_path: Path, w
 def test_the_configuration_is_named_by_option_or_environment(
     mailhub: Command, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    mailhub("account", "add", "a@xx.example")
     (tmp_path / "other").mkdir()
     monkeypatch.setenv("MAILHUB_CONFIG", "/nowhere")
     monkeypatch.chdir(tmp_path / "other")
@@ -58,6 +59,7 @@ def test_the_configuration_is_named_by_option_or_environment(
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_the_configuration_is_named_at_any_place(mailhub: Command, config: Config, place: int) -> None:
+    mailhub("account", "add", "a@xx.example")
     config.file.rename(config.file.with_name("other.toml"))
     words = ["queue", "list"]
     words[place:place] = ["--config", "other.toml"]

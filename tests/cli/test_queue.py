@@ -25,7 +25,7 @@ def ids(config: Config) -> list[str]:
     """The ids of a delayed message to one recipient, and of a fresh one to two."""
     made = []
     plans = (routes("ben@yy.example"), routes("cid@yy.example", "dot@yy.example"))
-    with opened(config) as hub:
+    with opened(config, "create") as hub:
         for plan in plans:
             writer = hub.queue.new_body()
             hub.wait(writer.write(b"Subject: a\x1b[2Jb\r\nFrom: ann\r\n\r\nsecret body\r\n"))

@@ -65,7 +65,7 @@ class TestMemory(Backend):
 
 class TestSqlite(Backend):
     def make(self, environment: Environment) -> Any:
-        return Database(environment, FAST)
+        return Database(environment, FAST, create=True)
 
     def teardown_method(self) -> None:
         """Whatever a question did, the database is sound after it."""
@@ -79,7 +79,7 @@ class TestSqliteInGroups(TestSqlite):
     """Units are committed in groups, one turn of the clock later."""
 
     def make(self, environment: Environment) -> Any:
-        return Database(environment, FAST, gather=True)
+        return Database(environment, FAST, gather=True, create=True)
 
     def pump(self) -> None:
         self.clock.advance(0)
@@ -93,7 +93,7 @@ class TestSqliteInThreads(TestSqlite):
         super().setup_method()
 
     def make(self, environment: Environment) -> Any:
-        return Database(attrs.evolve(environment, threads=ReactorThreads(self.reactor)), FAST)
+        return Database(attrs.evolve(environment, threads=ReactorThreads(self.reactor)), FAST, create=True)
 
     def pump(self) -> None:
         """Calls from threads, and then what is due: parts of a large change."""

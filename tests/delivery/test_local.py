@@ -29,7 +29,9 @@ MESSAGE = b"Subject: s\r\n\r\n" + b"line\r\n" * 20_000
 def database(tmp_path: Path) -> Iterator[Database]:
     nothing: Any = None
     made = Database(
-        Environment(Clock(), InlineThreads(), nothing, nothing, Random(1), tmp_path), StoreSettings(durable=False)
+        Environment(Clock(), InlineThreads(), nothing, nothing, Random(1), tmp_path),
+        StoreSettings(durable=False),
+        create=True,
     )
     result_of(made.start())
     yield made

@@ -109,7 +109,7 @@ class World:
         nothing: Any = None
         self.clock.advance(1_000_000)
         environment = Environment(self.clock, InlineThreads(), nothing, nothing, Random(7), self.data)
-        self.database = Database(environment, StoreSettings(durable=False))
+        self.database = Database(environment, StoreSettings(durable=False), create=True)
         result_of(self.database.start())
         if not result_of(self.database.accounts.all()):
             result_of(self.database.accounts.add("a@xx.example", "", 0))

@@ -79,7 +79,7 @@ class Server:
         environment = Environment(self.clock, InlineThreads(), nothing, nothing, Random(1), data)
         self.database: Any = MemoryDatabase(environment)
         if folder is not None:
-            self.database = Database(environment, StoreSettings(durable=False))
+            self.database = Database(environment, StoreSettings(durable=False), create=True)
         result(self.database.start())
         result(self.database.accounts.add(USER, "", quota))
         self.account: Any = result(self.database.store.account(USER))

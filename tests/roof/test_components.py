@@ -13,7 +13,7 @@ from twisted.cred.error import UnauthorizedLogin
 from zope.interface.verify import verifyObject
 
 from mailhub.auth.checkers import FirstMatch
-from mailhub.cli.offline import environment, wait
+from mailhub.cli.offline import environment, opened, wait
 from mailhub.components import IMPLICIT_TLS, Hub, build_hub, checkers
 from mailhub.config import bounds
 from mailhub.config.settings import Limits, parse
@@ -80,6 +80,8 @@ def test_file_and_memory_strings_of_strcred_are_checkers(tmp_path: Path) -> None
     (tmp_path / "people").write_text("ann@xx.example:geheim\n")
     auth = '[auth]\ncheckers = ["accounts", "file:people", "memory:ben@xx.example:secret"]\n'
     hub = build(tmp_path, TOP + auth)
+    with opened(hub.settings, "create"):
+        pass
     wait(hub.database.start())
     try:
         assert logs_in(hub, "ann@xx.example", "geheim")

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import capturedLogs, formatEvent
 
-from mailhub.cli.offline import environment, wait
+from mailhub.cli.offline import environment, opened, wait
 from mailhub.components import Hub, build_hub
 from mailhub.config.settings import Config, parse
 from mailhub.data_folder import DataFolder
@@ -64,6 +64,7 @@ class FakeHub:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
+    (tmp_path / "data").mkdir(mode=0o700)
     return parse('hostname = "mx.xx.example"\ndata = "data"\n', tmp_path / "m.toml")
 
 
@@ -224,7 +225,8 @@ def recording_hub(config: Config, notes: list[str], **more: bool) -> Hub:
     catalogue = load_catalogue()
     factories = (*catalogue.factories, Component("store", "recording", make))
     changed = attrs.evolve(config, store=attrs.evolve(config.store, type="recording"))
-    config.data.mkdir()
+    with opened(config, "create"):
+        pass
     return build_hub(changed, environment(config), attrs.evolve(catalogue, factories=factories))
 
 

@@ -69,6 +69,7 @@ class Factory:
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     monkeypatch.setattr("mailhub.net.listen.has_ipv6", lambda: False)
+    (tmp_path / "data").mkdir(mode=0o700)
     return parse(f'hostname = "mx.xx.example"\ndata = "data"\n{LISTEN}', tmp_path / "m.toml")
 
 
@@ -131,12 +132,12 @@ def test_an_endpoint_that_takes_its_time_is_refused(config: Config, monkeypatch:
 
 
 def test_the_lock_is_exclusive_and_private(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir(mode=0o700)
     first, second = DataFolder(tmp_path / "data"), DataFolder(tmp_path / "data")
     first.prepare()
     first.lock()
     with pytest.raises(ConfigurationError, match=f"another mailhub \\(process {os.getpid()}\\) serves it"):
         second.lock()
-    assert (tmp_path / "data").stat().st_mode & 0o077 == 0
     assert (tmp_path / "data" / "mailhub.lock").stat().st_mode & 0o077 == 0
     assert second.server() == os.getpid()
     first.unlock()
@@ -151,8 +152,11 @@ def test_nobody_serves_a_folder_that_was_never_served(tmp_path: Path) -> None:
 
 def test_a_data_folder_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigurationError, match="cannot be made: File exists"):
+    with pytest.raises(ConfigurationError, match="file: is not a folder: mount its volume"):
         DataFolder(tmp_path / "file").prepare()
+    with pytest.raises(ConfigurationError, match="gone: is not there: mount its volume"):
+        DataFolder(tmp_path / "gone").prepare()
+    assert not (tmp_path / "gone").exists()
     (tmp_path / "mailhub.lock").mkdir()
     with pytest.raises(ConfigurationError, match="cannot be locked: Is a directory"):
         DataFolder(tmp_path).lock()

@@ -109,7 +109,9 @@ class Twins(RuleBasedStateMachine):
 
     def open(self) -> Database:
         # One generator for all runs: seeded again, it would give the names of the last run to other messages.
-        database = Database(attrs.evolve(environment(self.folder, clock=self.clock), random=self.random), SETTINGS)
+        database = Database(
+            attrs.evolve(environment(self.folder, clock=self.clock), random=self.random), SETTINGS, create=True
+        )
         wait(database.start())
         return database
 

@@ -1,7 +1,8 @@
 """Bodies: small ones stay in memory until their row is written, large ones go to a file while they arrive.
 
 A file is complete and on disk, with the entry in its folder, before a row names it; it is unlinked after the commit
-that removed the row. A crash in between leaves files that no row names: the next start removes them.
+that removed the row. A crash in between leaves files that no row names, and so does a database that was restored to an
+older state: the next start sets them aside in `lost+found/`, since only a person can tell the two apart.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from random import Random
@@ -31,6 +33,10 @@ T = TypeVar("T")
 
 WRITE_BLOCK = 128 * 1024  # octets gathered before a thread writes them
 BLOBS = "blobs"  # the folder's name in the data folder
+LOST_AND_FOUND = "lost+found"  # beside it: what nothing refers to any more
+
+_FOLDER_NAME = re.compile("[0-9a-f]{2}")
+_FILE_NAME = re.compile("[0-9a-f]{32}")
 
 
 def blob_path(folder: Path, name: str) -> Path:
@@ -38,13 +44,20 @@ def blob_path(folder: Path, name: str) -> Path:
     return folder / name[:2] / name
 
 
-def blob_names(folder: Path) -> set[str]:
-    """Every file there is."""
-    found: set[str] = set()
+def blob_folders(folder: Path) -> Iterator[Path]:
+    """The folders that have bodies, or had some. Others, such as a file system's own lost+found, are not ours."""
     if folder.is_dir():
-        for entry in os.scandir(folder):
-            if entry.is_dir(follow_symlinks=False):
-                found.update(file.name for file in os.scandir(entry.path))
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if _FOLDER_NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
+                    yield Path(entry.path)
+
+
+def blob_names(folder: Path) -> set[str]:
+    """Every body there is."""
+    found: set[str] = set()
+    for part in blob_folders(folder):
+        found.update(name for name in os.listdir(part) if _FILE_NAME.fullmatch(name) and name.startswith(part.name))
     return found
 
 
@@ -95,11 +108,25 @@ class Blobs:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path(name))
 
-    def remove_others(self, known: AbstractSet[str]) -> int:
-        """At start: remove what a crash left, that is all files but the known ones. Returns how many."""
+    def set_aside(self, name: str, folder: Path) -> None:
+        """Move a file to a folder beside ours. What is there under this name already is kept."""
+        target, number = folder / name, 1
+        while target.exists():
+            number += 1
+            target = folder / f"{name}.{number}"
+        os.rename(self.path(name), target)
+
+    def set_others_aside(self, known: AbstractSet[str], folder: Path) -> int:
+        """At start: move all files but the known ones to a folder. Returns how many. Raises OSError."""
         others = blob_names(self.folder) - known
-        for name in others:
-            self.remove(name)
+        if others:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            for name in others:
+                self.set_aside(name, folder)
+            self.sync_folder(folder)
+            self.sync_folder(folder.parent)
+            for part in {self.path(name).parent for name in others}:
+                self.sync_folder(part)
         return len(others)
 
     def new_body(self) -> BodyWriter:

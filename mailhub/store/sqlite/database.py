@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from twisted.internet.defer import Deferred
@@ -14,8 +16,8 @@ from mailhub.message.record import Change, MailboxGone
 from mailhub.store.changes import Watchers
 from mailhub.store.index import DigestCache, Indexes, MailboxIndex
 from mailhub.store.settings import StoreSettings
-from mailhub.store.sqlite import content, mailboxes, schema
-from mailhub.store.sqlite.blobs import BLOBS, Blobs
+from mailhub.store.sqlite import content, mailboxes, opening, schema
+from mailhub.store.sqlite.blobs import BLOBS, LOST_AND_FOUND, Blobs
 from mailhub.store.sqlite.engine import Engine
 from mailhub.store.sqlite.known import KnownAccounts
 from mailhub.store.sqlite.names import Names
@@ -31,7 +33,8 @@ class Database:
     """`data/mailhub.sqlite` and `data/blobs/`.
 
     `store`, `queue`, `accounts` and `names` are its facets. With `owner` this process is the one that serves the data:
-    start() then removes what a crash left behind. The command line's process beside a running server is not the owner.
+    start() then sets aside what a crash left behind. The command's process beside a running server is not the owner.
+    Only with `create` a database is made, where there never was one; with `read_only` nothing on the disk is changed.
     With inline threads, `gather` commits all that one turn of the clock brings together, as the writer thread does;
     without it each call is committed at once.
     """
@@ -43,10 +46,14 @@ class Database:
         *,
         owner: bool = True,
         gather: bool = False,
+        create: bool = False,
+        read_only: bool = False,
     ) -> None:
         self._settings = settings = settings or StoreSettings()
         self._environment = environment
         self._owner = owner
+        self._create = create
+        self._read_only = read_only
         self._started = False
         self._sweeping = False
         self.path = environment.data / schema.FILE
@@ -63,7 +70,7 @@ class Database:
                 gather=gather,
                 when_told=watchers.when_told,
             ),
-            readers=Readers(self.path, environment.threads, settings.busy_seconds),
+            readers=Readers(self.path, environment.threads, settings.busy_seconds, read_only=read_only),
             blobs=Blobs(
                 environment.data / BLOBS,
                 environment.threads,
@@ -82,13 +89,16 @@ class Database:
         self.queue = Queue(self._engine, self.store)
 
     async def start(self) -> None:
-        """Open the database, or make it, and bring it up to date. Doing it twice does nothing.
+        """Open the database and bring it up to date. Doing it twice does nothing.
 
-        Raises ConfigurationError when it cannot be opened.
+        Raises ConfigurationError when there is none, or when it cannot be opened or written.
         """
         if self._started:
             return
         self._started = True
+        if self._read_only:
+            await self._environment.threads.run(self._look)
+            return
         connection, unfinished = await self._environment.threads.run(self._open)
         writer = self._engine.writer
         writer.on_foreign_change = self._look_for_removals
@@ -102,30 +112,60 @@ class Database:
         await self._engine.writer.stop()
         self._engine.readers.close()
 
+    def _look(self) -> None:
+        """In a thread: whether it can be read."""
+        with self._telling_errors():
+            opening.require(self.path.parent)
+            connection = schema.connect_reader(self.path, self._settings.busy_seconds, read_only=True)
+            try:
+                opening.require_tables(connection, self.path)
+                schema.require_current(connection, self.path)
+            finally:
+                connection.close()
+
     def _open(self) -> tuple[sqlite3.Connection, bool]:
         """In a thread: the writer's connection, and whether a sweep was interrupted."""
         settings = self._settings
-        try:
-            self._engine.blobs.folder.mkdir(parents=True, exist_ok=True)
-            connection = schema.connect_writer(self.path, settings.busy_seconds, settings.durable)
+        with self._telling_errors():
+            opening.require(self.path.parent, create=self._create)
+            connection = schema.connect_writer(self.path, settings.busy_seconds, settings.durable, create=self._create)
             try:
-                schema.migrate(connection, self.path)
-                self._engine.blobs.sync_folder(self.path.parent)
-                if self._owner:
-                    self._remove_leftovers(connection)
+                self._prepare(connection)
                 unfinished = connection.execute("SELECT 1 FROM released LIMIT 1").fetchone() is not None
             except BaseException:
                 connection.close()
                 raise
-        except (sqlite3.Error, OSError) as error:
-            raise ConfigurationError(f"{self.path}: cannot be opened: {error}") from error
         return connection, unfinished and self._owner
 
-    def _remove_leftovers(self, connection: sqlite3.Connection) -> None:
+    @contextmanager
+    def _telling_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise ConfigurationError(f"{self.path}: cannot be opened: {error}") from error
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        blobs, data = self._engine.blobs, self.path.parent
+        if not self._create:
+            opening.require_tables(connection, self.path)
+        schema.migrate(connection, self.path)
+        opening.require_bodies(connection, data)
+        # Last: that it is there says that there is, or was, a database.
+        blobs.folder.mkdir(exist_ok=True)
+        blobs.sync_folder(data)
+        if self._owner:
+            if hindrance := opening.try_write(connection, data):
+                log.error("the database cannot be written at the moment: {reason}", reason=hindrance)
+            self._set_leftovers_aside(connection)
+
+    def _set_leftovers_aside(self, connection: sqlite3.Connection) -> None:
         known = {row[0] for row in connection.execute("SELECT blob FROM content WHERE blob IS NOT NULL")}
-        count = self._engine.blobs.remove_others(known)
+        folder = self.path.parent / LOST_AND_FOUND
+        count = self._engine.blobs.set_others_aside(known, folder)
         if count:
-            log.info("removed bodies that no message refers to: files={files}", files=count)
+            log.warn(
+                "moved bodies that no message refers to: files={files} to={folder}", files=count, folder=str(folder)
+            )
 
     def _sweep(self) -> None:
         if not self._sweeping:

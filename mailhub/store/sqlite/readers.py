@@ -20,10 +20,11 @@ Query = Callable[[sqlite3.Connection], T]
 class Readers:
     """Connections are opened as needed, never more than threads that read at once, and used again."""
 
-    def __init__(self, path: Path, threads: IThreads, busy_seconds: float) -> None:
+    def __init__(self, path: Path, threads: IThreads, busy_seconds: float, *, read_only: bool = False) -> None:
         self._path = path
         self._threads = threads
         self._busy_seconds = busy_seconds
+        self._read_only = read_only
         self._lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
@@ -52,7 +53,7 @@ class Readers:
                 raise StoreUnavailable(detail="read: the store is stopped")
             if self._idle:
                 return self._idle.pop()
-        return connect_reader(self._path, self._busy_seconds)
+        return connect_reader(self._path, self._busy_seconds, read_only=self._read_only)
 
     def _give_back(self, connection: sqlite3.Connection, broken: bool = False) -> None:
         if not broken:

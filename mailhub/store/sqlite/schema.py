@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from mailhub.errors import ConfigurationError
 from mailhub.store.sqlite.keywords import register_keywords
@@ -148,18 +149,24 @@ MIGRATIONS: Sequence[Migration] = (_version_1, _version_2)
 """Step n brings a database of version n to version n + 1. Each is one transaction together with the new version."""
 
 
-def connect(path: Path, busy_seconds: float, durable: bool = True) -> sqlite3.Connection:
-    """A connection with our settings; transactions are begun and ended by hand."""
-    connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
+OpenMode = Literal["ro", "rw", "rwc"]
+
+
+def connect(path: Path, busy_seconds: float, durable: bool = True, mode: OpenMode = "rw") -> sqlite3.Connection:
+    """A connection with our settings; transactions are begun and ended by hand. Only "rwc" makes a database."""
+    address = f"{path.absolute().as_uri()}?mode={mode}"
+    connection = sqlite3.connect(address, timeout=busy_seconds, isolation_level=None, check_same_thread=False, uri=True)
     connection.execute(f"PRAGMA cache_size = -{PAGE_CACHE_KIB}")
     connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
     connection.execute("PRAGMA temp_store = MEMORY")
     return connection
 
 
-def connect_writer(path: Path, busy_seconds: float, durable: bool = True) -> sqlite3.Connection:
-    """The writing connection; makes the database when it is not there."""
-    connection = connect(path, busy_seconds, durable)
+def connect_writer(
+    path: Path, busy_seconds: float, durable: bool = True, *, create: bool = False
+) -> sqlite3.Connection:
+    """The writing connection."""
+    connection = connect(path, busy_seconds, durable, "rwc" if create else "rw")
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
@@ -170,11 +177,20 @@ def connect_writer(path: Path, busy_seconds: float, durable: bool = True) -> sql
     return connection
 
 
-def connect_reader(path: Path, busy_seconds: float) -> sqlite3.Connection:
-    """A connection that cannot write."""
-    connection = connect(path, busy_seconds)
+def connect_reader(path: Path, busy_seconds: float, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection that cannot write. With `read_only` it does not even fold a log back that a killed server left; it
+    sees what is in it all the same."""
+    connection = connect(path, busy_seconds, mode="ro" if read_only else "rw")
     connection.execute("PRAGMA query_only = ON")
     return connection
+
+
+def require_current(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises ConfigurationError for a database that is not of our version: whoever only reads cannot mend that."""
+    if _version(connection, path, len(MIGRATIONS)) < len(MIGRATIONS):
+        raise ConfigurationError(
+            f"{path}: was written by an older mailhub; the server's next start brings it up to date"
+        )
 
 
 def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> None:

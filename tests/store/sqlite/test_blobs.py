@@ -16,7 +16,7 @@ from mailhub.errors import Busy, MessageGone, StoreUnavailable
 from mailhub.interfaces import IBlobReader, IBody, IBodyWriter
 from mailhub.message.digest import digest
 from mailhub.store.exam import Exam
-from mailhub.store.sqlite.blobs import WRITE_BLOCK, Blobs, blob_names, open_blob
+from mailhub.store.sqlite.blobs import LOST_AND_FOUND, WRITE_BLOCK, Blobs, blob_names, open_blob
 from mailhub.threads import InlineThreads
 
 LIMIT = 1000
@@ -235,8 +235,16 @@ def test_a_name_that_is_taken_is_not_used(tmp_path: Path) -> None:
     assert make(tmp_path).path(first.blob).read_bytes() == LARGE
 
 
-def test_a_start_removes_what_is_not_known(blobs: Blobs) -> None:
+def test_a_start_sets_aside_what_is_not_known_and_keeps_what_is_there_already(blobs: Blobs, tmp_path: Path) -> None:
     known, unknown = wait(written(blobs, LARGE)), wait(written(blobs, LARGE))
     assert unknown.blob in blob_names(blobs.folder)
-    assert blobs.remove_others({known.blob}) == 1
+    foreign = blobs.folder / "lost+found"
+    foreign.mkdir()
+    (foreign / "#123").write_bytes(b"of the file system's own check")
+    lost = tmp_path / LOST_AND_FOUND
+    lost.mkdir()
+    (lost / str(unknown.blob)).write_bytes(b"from before")
+    assert blobs.set_others_aside({str(known.blob)}, lost) == 1
     assert blob_names(blobs.folder) == {known.blob}
+    assert sorted(file.read_bytes() for file in lost.iterdir()) == sorted([b"from before", LARGE])
+    assert (foreign / "#123").exists()

@@ -172,7 +172,7 @@ def test_a_kill_anywhere_loses_nothing_acknowledged_and_doubles_nothing(
     wait = Exam().wait_for
     camera = Camera(tmp_path / "data", tmp_path / "copies")
     camera.data.mkdir()
-    database = Database(environment(camera.data))
+    database = Database(environment(camera.data), create=True)
     with monkeypatch.context() as patches:
         for module, name in ((os, "fsync"), (os, "unlink"), (Writer, "_finish")):
             camera.watch(patches, module, name)
@@ -198,7 +198,7 @@ def test_a_kill_anywhere_loses_nothing_acknowledged_and_doubles_nothing(
 def check_recovery(copy: Copy, states: list[State]) -> None:
     """The next start finds the state before or after the step that was under way, and nothing else on the disk."""
     wait = Exam().wait_for
-    database = Database(environment(copy.folder, seed=2), FAST)
+    database = Database(environment(copy.folder, seed=2), FAST, create=True)
     wait(database.start())
     state = wait(state_of(database))
     assert state in states[copy.acknowledged : copy.acknowledged + 2], copy

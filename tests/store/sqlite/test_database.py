@@ -35,7 +35,7 @@ wait = Exam().wait_for
 
 @pytest.fixture
 def database(tmp_path: Path) -> Any:
-    database = Database(environment(tmp_path), FAST)
+    database = Database(environment(tmp_path), FAST, create=True)
     wait(database.start())
     wait(database.accounts.add(USER, "hash"))
     yield database
@@ -78,12 +78,12 @@ def test_everything_is_there_after_a_restart(database: Database, tmp_path: Path)
         await again.store.stop()
 
     message_id, seen = wait(before())
-    again = Database(environment(tmp_path, seed=1), FAST)
+    again = Database(environment(tmp_path, seed=1), FAST, create=True)
     wait(after())
 
 
 def test_a_store_that_is_not_started_or_stopped_is_unavailable(tmp_path: Path) -> None:
-    database = Database(environment(tmp_path), FAST)
+    database = Database(environment(tmp_path), FAST, create=True)
     with pytest.raises(StoreUnavailable):
         wait(database.accounts.add(USER, ""))
     wait(database.start())
@@ -157,7 +157,7 @@ class TestAnotherProcess:
 
 def test_bounds_on_mailboxes_and_subscriptions(tmp_path: Path) -> None:
     settings = attrs.evolve(FAST, mailboxes_per_account=8, subscriptions_per_account=8)
-    database = Database(environment(tmp_path), settings)
+    database = Database(environment(tmp_path), settings, create=True)
 
     async def story() -> None:
         await database.start()
@@ -178,7 +178,7 @@ def test_bounds_on_mailboxes_and_subscriptions(tmp_path: Path) -> None:
 
 def test_a_delivery_id_is_forgotten_when_no_queue_can_still_repeat_it(tmp_path: Path) -> None:
     environment_ = environment(tmp_path)
-    database = Database(environment_, FAST)
+    database = Database(environment_, FAST, create=True)
 
     async def append(delivery_id: str) -> int:
         account = await database.store.account(USER, create=True)
@@ -204,7 +204,7 @@ def test_a_large_expunge_frees_bodies_behind_itself(tmp_path: Path, monkeypatch:
     """The expunge is one commit; the bodies go in later ones, among other people's mail."""
     monkeypatch.setattr(content, "SWEEP", 50)
     environment_ = environment(tmp_path)
-    database = Database(environment_, FAST, gather=True)
+    database = Database(environment_, FAST, gather=True, create=True)
 
     class Turns(Exam):
         def pump(self) -> None:
@@ -239,7 +239,7 @@ def test_a_sweep_that_was_interrupted_goes_on_after_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(content, "AT_ONCE", 0)
-    database = Database(environment(tmp_path), FAST)
+    database = Database(environment(tmp_path), FAST, create=True)
 
     async def story() -> None:
         await database.start()
@@ -251,7 +251,7 @@ def test_a_sweep_that_was_interrupted_goes_on_after_the_next_start(
             await inbox.expunge(deleted_only=False)
         await database.stop()
         assert len(blob_names(tmp_path / BLOBS)) == 3
-        again = Database(environment(tmp_path), FAST)
+        again = Database(environment(tmp_path), FAST, create=True)
         await again.start()
         assert blob_names(tmp_path / BLOBS) == set()
         await again.stop()
@@ -262,7 +262,7 @@ def test_a_sweep_that_was_interrupted_goes_on_after_the_next_start(
 
 def test_a_session_that_ends_during_its_commit_does_not_take_the_body_away(tmp_path: Path) -> None:
     environment_ = environment(tmp_path)
-    database = Database(environment_, FAST, gather=True)
+    database = Database(environment_, FAST, gather=True, create=True)
     clock: Any = environment_.clock
 
     class Turns(Exam):
@@ -348,14 +348,14 @@ class TestVerify:
         ],
     )  # fmt: skip
     def test_what_is_wrong_is_told(self, tmp_path: Path, statement: str, problem: str) -> None:
-        database = Database(environment(tmp_path), FAST)
+        database = Database(environment(tmp_path), FAST, create=True)
         wait(database.start())
         wait(database.accounts.add(USER, ""))
         problems = self.damage(database, statement)
         assert any(problem in line for line in problems), problems
 
     def test_a_file_that_was_cut_or_is_missing_is_told(self, tmp_path: Path) -> None:
-        database = Database(environment(tmp_path), FAST)
+        database = Database(environment(tmp_path), FAST, create=True)
         wait(database.start())
         wait(database.accounts.add(USER, ""))
         wait(fill(database, 2, LARGE))

@@ -47,7 +47,7 @@ class Server:
         self.clock = Clock()
         self.clock.advance(NOW)
         self.threads = CountingThreads()
-        self.database = Database(environment(folder, clock=self.clock, threads=self.threads), FAST)
+        self.database = Database(environment(folder, clock=self.clock, threads=self.threads), FAST, create=True)
         wait(self.database.start())
 
     def hops(self, call: Callable[[], Any]) -> int:

@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_an_older_database_is_brought_up_to_date_once(path: Path) -> None:
-    connection = connect_writer(path, 1, durable=False)
+    connection = connect_writer(path, 1, durable=False, create=True)
     migrate(connection, path)
     connection.execute("INSERT INTO account (user, password_hash, quota) VALUES ('a', 'b', 0)")
     for _ in range(2):
@@ -43,7 +43,7 @@ def test_a_step_that_is_killed_half_way_is_taken_again(path: Path) -> None:
         add_table(connection)
         raise KeyboardInterrupt
 
-    connection = connect_writer(path, 1, durable=False)
+    connection = connect_writer(path, 1, durable=False, create=True)
     with pytest.raises(KeyboardInterrupt):
         migrate(connection, path, [*MIGRATIONS, killed])
     assert version(connection) == len(MIGRATIONS)
@@ -57,7 +57,7 @@ def test_two_processes_that_start_together_take_each_step_once(path: Path) -> No
     def overtaken(connection: sqlite3.Connection) -> None:
         raise AssertionError("the step was taken already")
 
-    first, second = (connect_writer(path, 1, durable=False) for _ in range(2))
+    first, second = (connect_writer(path, 1, durable=False, create=True) for _ in range(2))
 
     class Late:
         """The second process: the first one comes in between its look at the version and its lock."""
@@ -74,11 +74,11 @@ def test_two_processes_that_start_together_take_each_step_once(path: Path) -> No
 
 
 def test_a_database_of_a_newer_mailhub_is_refused_politely_and_left_alone(path: Path) -> None:
-    connection = connect_writer(path, 1, durable=False)
+    connection = connect_writer(path, 1, durable=False, create=True)
     migrate(connection, path, [*MIGRATIONS, add_table])
     connection.close()
     with pytest.raises(ConfigurationError, match=r"mailhub\.sqlite: was written by a newer mailhub"):
-        wait(Database(environment(path.parent), FAST).start())
+        wait(Database(environment(path.parent), FAST, create=True).start())
     with sqlite3.connect(path) as connection:
         assert version(connection) == len(MIGRATIONS) + 1
 
@@ -97,11 +97,11 @@ def test_what_cannot_be_opened_is_one_line_that_names_the_file(path: Path, kind:
         data = path.parent / "file"
         data.write_text("")
     with pytest.raises(ConfigurationError, match=r"mailhub\.sqlite: ") as caught:
-        wait(Database(environment(data), FAST).start())
+        wait(Database(environment(data), FAST, create=True).start())
     assert "\n" not in str(caught.value)
 
 
 def test_an_sqlite_that_is_too_old_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 36, 0))
     with pytest.raises(ConfigurationError, match="too old"):
-        migrate(connect_writer(path, 1, durable=False), path)
+        migrate(connect_writer(path, 1, durable=False, create=True), path)

@@ -26,7 +26,7 @@ class Desk:
         self.commits: list[str] = []
         bounds: dict[str, Any] = {"waiting_limit": 100, "group_limit": 50, **limits}
         self.writer = Writer(InlineThreads(), self.clock, self.announce, gather=True, **bounds)
-        self.connection = connect_writer(self.path, 0.0, durable=False)
+        self.connection = connect_writer(self.path, 0.0, durable=False, create=True)
         self.connection.execute("CREATE TABLE number (value INTEGER PRIMARY KEY, octets BLOB)")
         self.connection.set_trace_callback(lambda text: self.commits.append(text) if text == "COMMIT" else None)
         self.writer.start(self.connection)

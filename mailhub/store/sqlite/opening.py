@@ -1,0 +1,115 @@
+"""What must be true of a data folder before its database is opened: only `create` makes one, nothing else ever does.
+
+SQLite itself makes an empty database where there is none, and throws away a write-ahead log that it finds beside one.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from mailhub.errors import ConfigurationError
+from mailhub.store.sqlite import schema
+from mailhub.store.sqlite.blobs import BLOBS, blob_folders
+
+_ADVICE = "mount its volume or restore it from a backup"
+_TRY = ("BEGIN IMMEDIATE", "UPDATE uid_validity SET last = last", "COMMIT")
+
+
+def require(data: Path, *, create: bool = False) -> None:
+    """Raises ConfigurationError unless there is a database, or `create` and the folder has never been in use.
+
+    That it has been is known by what else is made with a database: the folder of bodies and SQLite's own files.
+    """
+    path = data / schema.FILE
+    try:
+        if not data.exists() and not create:
+            raise ConfigurationError(f"data folder {data}: is not there: {_ADVICE}; `mailhub init ADDRESS` makes one")
+        size = path.stat().st_size if path.exists() else -1
+        left = [name for name in (f"{schema.FILE}-wal", f"{schema.FILE}-shm", BLOBS) if (data / name).exists()]
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be opened: {error.strerror}") from None
+    if size > 0:
+        return
+    missing = f"{path}: is {'empty (0 octets)' if size == 0 else 'not there'}"
+    if left:
+        raise ConfigurationError(
+            f"{missing}, but {', '.join(left)} beside it: {_ADVICE}, or move the whole folder aside to begin anew"
+        )
+    if not create:
+        raise ConfigurationError(
+            f"{missing}: {_ADVICE}; in a new folder `mailhub init` or `mailhub account add ADDRESS` makes it"
+        )
+
+
+def require_tables(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises ConfigurationError for a database without tables: it was being made, and that was broken off."""
+    if connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None:
+        raise ConfigurationError(f"{path}: has no tables: {_ADVICE}, or make it with `mailhub account add ADDRESS`")
+
+
+def require_bodies(connection: sqlite3.Connection, data: Path) -> None:
+    """Raises ConfigurationError when the database names bodies and their folder has none, as a mount point has that
+    nothing is mounted on: the queue would give up all mail in it."""
+    folder = data / BLOBS
+    if next(blob_folders(folder), None) is not None:
+        return
+    (named,) = connection.execute("SELECT count(*) FROM content WHERE blob IS NOT NULL").fetchone()
+    if named:
+        raise ConfigurationError(
+            f"{folder}: is {'empty' if folder.is_dir() else 'not there'}, but the database names {named} bodies: "
+            f"{_ADVICE}, or set those messages aside with `mailhub check --repair`"
+        )
+
+
+def try_write(connection: sqlite3.Connection, data: Path) -> str:
+    """Write something that changes nothing. Returns what keeps it from being written just now (a full disk, another
+    process's lock), nothing when all is well.
+
+    Raises ConfigurationError, naming the file, when this user cannot write.
+    """
+    for path in _files(data):
+        if not _allowed(path):
+            raise ConfigurationError(_refusal(path, data))
+    try:
+        for statement in _TRY:
+            connection.execute(statement)
+    except sqlite3.Error as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY):
+            return str(error)
+        raise ConfigurationError(f"{data / schema.FILE}: cannot be written: {error}") from error
+    return ""
+
+
+def _files(data: Path) -> Iterator[Path]:
+    """What the server writes to, and one body of each folder: they came there in the same way."""
+    names = (schema.FILE, f"{schema.FILE}-wal", f"{schema.FILE}-shm", "mailhub.lock", BLOBS)
+    yield data
+    yield from (data / name for name in names if (data / name).exists())
+    for folder in blob_folders(data / BLOBS):
+        yield folder
+        with os.scandir(folder) as entries:
+            if (first := next(entries, None)) is not None:
+                yield Path(first.path)
+
+
+def _allowed(path: Path) -> bool:
+    wanted = os.R_OK | os.W_OK | (os.X_OK if path.is_dir() else 0)
+    return os.access(path, wanted, effective_ids=True)
+
+
+def _refusal(path: Path, data: Path) -> str:
+    user, owner = _name(os.geteuid()), _name(path.stat().st_uid)
+    return f"{path}: cannot be written by {user}, for it belongs to {owner}: chown -R {user} {data}"
+
+
+def _name(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
