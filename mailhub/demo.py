@@ -25,6 +25,7 @@ from mailhub.net.certificates import write_with_authority
 from mailhub.net.listen import both_families, obstacle
 
 ACCOUNTS = ("a@xx.example", "b@yy.example")
+AUTHORITY = "authority.pem"  # who vouches for the certificate; mail programs are told to trust it
 HOSTS = ("mail.xx.example", "localhost", "127.0.0.1")
 _CERTIFICATE_DAYS = 825  # some clients take no longer ones
 _RENEWED_DAYS = 30  # before its end
@@ -78,20 +79,25 @@ GUIDE = """
 {accounts}
 
   SMTP 1025   submission 1587   submissions 1465   POP3 1110   POP3S 1995   IMAP 1143   IMAPS 1993
-  All on 127.0.0.1. Logins need TLS: the S ports, or STARTTLS (STLS for POP3). The certificate is self-signed.
+  All on this machine alone (127.0.0.1). Logins need TLS: the S ports, or STARTTLS (STLS for POP3).
+  The certificate is vouched for by the demo's own authority, {authority}
 
   Send (swaks):
     swaks --server 127.0.0.1:1587 -tls --auth PLAIN --auth-user {a} --auth-password {pa} \\
           --from {a} --to {b} --header 'Subject: hello'
   Read by IMAP, then by POP3 (curl):
-    curl -k --user {b}:{pb} 'imaps://127.0.0.1:1993/INBOX' -X 'FETCH 1:* (FLAGS ENVELOPE)'
-    curl -k --user {b}:{pb} 'pop3s://127.0.0.1:1995/1'
+    curl --cacert {authority} --user {b}:{pb} 'imaps://127.0.0.1:1993/INBOX' -X 'FETCH 1:* (FLAGS ENVELOPE)'
+    curl --cacert {authority} --user {b}:{pb} 'pop3s://127.0.0.1:1995/1'
   Keep a copy of all folders below {folder}/Mail (mbsync):
     mbsync -c {folder}/mbsyncrc -a
-  Thunderbird: account {b}, password above, then "configure manually":
-    incoming  IMAP  127.0.0.1  port 1993  SSL/TLS  normal password   user {b}
-    outgoing  SMTP  127.0.0.1  port 1465  SSL/TLS  normal password   user {b}
-    and confirm the exception for the certificate.
+  Thunderbird, first its trust in the authority, then the account:
+    Settings (the gear at the bottom left), in "Find in Settings": certificates; Manage Certificates..., Authorities,
+      Import...: {authority}
+      tick "Trust this CA to identify websites", OK, OK
+    New account, Email: any name, {b}, Continue; it finds no settings, so they are typed in:
+      incoming  IMAP  localhost  port 1993  SSL/TLS  normal password   user {b}   Continue
+      outgoing  SMTP  localhost  port 1465  SSL/TLS  normal password   user {b}   Test, Continue
+    and the password from above. (Welcomed by "Add your email address"? The icon at its upper right puts it aside.)
   Commands meanwhile, in another terminal:
     {mailhub} --config {config} queue list
 """
@@ -127,7 +133,7 @@ def prepare(folder: Path) -> dict[str, str]:
     if not file.exists():
         _replace(file, CONFIG)
     config = load(file)
-    _certificate(config, folder / "authority.pem")
+    _certificate(config, folder / AUTHORITY)
     known = _passwords(folder / "passwords.json")
     (folder / "Mail").mkdir(exist_ok=True)
     reader = ACCOUNTS[1]
@@ -199,6 +205,7 @@ def guide(folder: Path, known: dict[str, str]) -> str:
     return GUIDE.format(
         accounts="\n".join(f"  {user:15}  {password}" for user, password in known.items()),
         folder=folder,
+        authority=folder / AUTHORITY,
         a=a,
         pa=pa,
         b=b,

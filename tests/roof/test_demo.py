@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
+import socket
+import ssl
 import stat
 import subprocess
 from pathlib import Path
@@ -15,8 +18,10 @@ from mailhub import demo
 from mailhub.auth.passwords import CHEAP, hash_password, verify_password
 from mailhub.cli.offline import environment, opened
 from mailhub.components import build_hub
-from mailhub.config.settings import load
+from mailhub.config.settings import Config, load
+from mailhub.data_folder import DataFolder
 from mailhub.plugins import load_catalogue
+from mailhub.testing.process import free_ports
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -81,6 +86,80 @@ def test_its_configuration_is_one_that_serves_on_loopback_only(folder: Path) -> 
     assert config.routes["*"].agent == "refuse"
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "mail.xx.example"])
+def test_its_authority_vouches_for_its_certificate_by_every_name(folder: Path, host: str) -> None:
+    demo.prepare(folder)
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    server.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
+    client.load_verify_locations(folder / "authority.pem")
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [
+        client.wrap_bio(to_client, to_server, server_hostname=host),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    ]
+    for _ in range(4):
+        for end in ends:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+    assert ends[0].getpeercert()
+
+
+def test_a_demo_of_old_gets_a_certificate_that_its_new_authority_vouches_for(folder: Path) -> None:
+    demo.prepare(folder)
+    before = (folder / "certificate.pem").read_bytes()
+    (folder / "authority.pem").unlink()
+    demo.prepare(folder)
+    assert (folder / "certificate.pem").read_bytes() != before
+    assert (folder / "authority.pem").exists()
+
+
+def start(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What `make demo` would go on as; none where it does not. Raises SystemExit."""
+    started: list[str] = []
+    monkeypatch.setattr("sys.argv", ["demo", str(folder), "twistd", "-n"])
+    monkeypatch.setattr("os.execvp", lambda _, words: started.extend(words))
+    monkeypatch.setenv("MAILHUB_CONFIG", "")
+    demo.main()
+    return started
+
+
+def on_free_ports(folder: Path) -> Config:
+    demo.prepare(folder)
+    file = folder / "mailhub.toml"
+    ports = iter(free_ports(7))
+    file.write_text(re.sub(r"tcp:1\d+", lambda _: f"tcp:{next(ports)}", file.read_text()))
+    return load(file)
+
+
+def test_a_demo_that_runs_already_says_so_and_how_to_reach_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = on_free_ports(folder)
+    assert start(folder, monkeypatch) == ["twistd", "-n"]
+    assert os.environ["MAILHUB_CONFIG"] == str(folder / "mailhub.toml")
+    capsys.readouterr()
+    running = DataFolder(config.data)
+    running.lock()
+    assert start(folder, monkeypatch) == []
+    running.unlock()
+    told = capsys.readouterr().out
+    assert told.endswith(f"The demo runs already (pid {os.getpid()}).\n")
+    assert "a@xx.example" in told
+
+
+def test_a_port_in_use_is_told_instead_of_the_welcome(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    endpoint = on_free_ports(folder).listen.imaps[0]
+    with socket.create_server(("127.0.0.1", int(endpoint.split(":")[1]))), pytest.raises(SystemExit) as ended:
+        start(folder, monkeypatch)
+    assert str(ended.value) == (
+        f"mailhub: demo: imaps cannot be served at {endpoint} (Address already in use): stop what uses it, or change "
+        f"{folder / 'mailhub.toml'}"
+    )
+    assert capsys.readouterr().out == ""
+
+
 def test_the_guide_names_every_port_and_password(folder: Path) -> None:
     known = demo.prepare(folder)
     text = demo.guide(folder, known)
@@ -122,13 +201,13 @@ def test_missing_clients_are_named_or_fail_the_build(tmp_path: Path) -> None:
     (tmp_path / "id").chmod(0o755)
     script = CHECKOUT / ".ci" / "clients"
     environ = {"PATH": str(tmp_path)}
-    named = "swaks libnet-ssleay-perl isync fetchmail getmail6 msmtp"
+    named = "swaks libnet-ssleay-perl isync fetchmail getmail6 msmtp fail2ban"
     done = subprocess.run([script], env=environ, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith(f"sudo apt-get install {named}\n")
     environ["MAILHUB_REQUIRE_CLIENTS"] = "1"
     done = subprocess.run([script], env=environ, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, f"missing mail clients: {named}\n")
-    for name in ("swaks", "mbsync", "fetchmail", "getmail", "msmtp"):
+    for name in ("swaks", "mbsync", "fetchmail", "getmail", "msmtp", "fail2ban-regex"):
         os.symlink("/bin/true", tmp_path / name)
     assert subprocess.run([script], env=environ, check=False).returncode == 0
