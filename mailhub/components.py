@@ -256,7 +256,8 @@ def _sessions(hub: Hub, pipeline: Pipeline, authenticator: Authenticator) -> dic
             options = bounds.pop3_options(config, service)
             sessions[service] = Pop3Service(authenticator, maildrops, options).session
         elif service.startswith("imap"):
-            parts = ImapParts(authenticator, hub.environment.clock, marks, bounds.imap_options(config, service))
+            clock, wall = hub.environment.clock, hub.environment.wall
+            parts = ImapParts(authenticator, clock, marks, bounds.imap_options(config, service), wall)
             sessions[service] = ImapService(parts).session
         else:
             sessions[service] = SmtpService(pipeline, authenticator, bounds.smtp_options(config, service)).session

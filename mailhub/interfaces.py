@@ -88,7 +88,12 @@ class IResolver(Interface):
 
 @attrs.frozen
 class Environment:
-    """Everything from outside that a hub touches. `random` is `random.SystemRandom` in production, seeded in tests."""
+    """Everything from outside that a hub touches. `random` is `random.SystemRandom` in production, seeded in tests.
+
+    There are two clocks. `clock` measures how long things take: waits, time-outs, how old a cache is. Nobody sets it,
+    and what it counts from means nothing. `wall` is the time of day, for dates and for what outlives the process; it
+    may be set forward and back at any moment. Without `wall`, `clock` is both.
+    """
 
     clock: IReactorTime
     threads: IThreads
@@ -96,10 +101,15 @@ class Environment:
     resolver: IResolver
     random: Random
     data: Path
+    wall: Callable[[], float] | None = None
 
     def now(self) -> int:
-        """Seconds since the epoch."""
-        return int(self.clock.seconds())
+        """The time of day, in seconds since the epoch."""
+        return int(self.clock.seconds() if self.wall is None else self.wall())
+
+    def monotonic(self) -> float:
+        """Seconds that only go forward, since any moment: for differences."""
+        return self.clock.seconds()
 
 
 # --- Octets --------------------------------------------------------------------------------------------------------
@@ -482,8 +492,11 @@ class IQueue(Interface):
         "bounce", refused deposits become FAILED rows in the same commit, so that their DSN survives a crash; with
         "reply" the caller tells the client (LMTP). Raises StoreUnavailable."""
 
-    async def due(now: int, limit: int, exclude: Iterable[str] = ()) -> Sequence[QueuedMessage]:
-        """Up to `limit` messages with recipients whose time has come, oldest first, without those under way."""
+    async def due(
+        now: int, limit: int, exclude: Iterable[str] = (), latest: int | None = None
+    ) -> Sequence[QueuedMessage]:
+        """Up to `limit` messages with recipients whose time has come, oldest first, without those under way. Rows due
+        after `latest` have come as well, behind the others: no pause is that long, so the clock has been set back."""
 
     async def next_due() -> int | None:
         """When the earliest row is due, None for an empty queue."""

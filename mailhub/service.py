@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from random import SystemRandom
@@ -37,8 +38,24 @@ from mailhub.threads import ReactorThreads
 _log = Logger(namespace="mailhub")
 
 
+def wait_steadily(reactor: Any) -> None:
+    """Have the reactor measure waits by the clock that nobody sets.
+
+    By the wall clock, as it does by itself, no timer would ring for as long as the clock is set back, and all of them
+    at once when it is set forward.
+    """
+    if abs(reactor.seconds() - time.time()) > 1:
+        return  # it does not use the wall clock, or not any more
+    waits = [(call, max(0.0, call.getTime() - reactor.seconds())) for call in reactor.getDelayedCalls()]
+    reactor.seconds = time.monotonic
+    for call, seconds in waits:
+        call.seconds = time.monotonic
+        call.reset(seconds)
+
+
 def environment(config: Config, reactor: Any) -> Environment:
     """The real world."""
+    wait_steadily(reactor)
     random = SystemRandom()
     network = ReactorNetwork(reactor)
     resolver = Resolver(
@@ -56,6 +73,7 @@ def environment(config: Config, reactor: Any) -> Environment:
         resolver=resolver,
         random=random,
         data=config.data,
+        wall=time.time,
     )
 
 

@@ -38,6 +38,9 @@ _log = Logger(namespace="mailhub.queue")
 Lane = tuple[str, str, str]
 _FAILED: Lane = ("", "", "")
 
+# Seconds by which wall clock and monotonic clock may drift apart between two looks at the queue.
+CLOCK_SLACK = 60
+
 
 @attrs.frozen
 class RunnerLimits:
@@ -93,6 +96,8 @@ class QueueRunner:
         self._again = False
         self._full = False
         self._running = False
+        # Wall clock less monotonic clock, as last seen.
+        self._offset: float | None = None
 
     # --- When to look ----------------------------------------------------------------------------------------------
 
@@ -155,8 +160,10 @@ class QueueRunner:
         pause = self._limits.poll_seconds
         try:
             now = self._environment.now()
+            self._look_at_clocks(now)
             room = self._limits.held - len(self._held)
-            messages = await self._queue.due(now, room, tuple(self._held)) if room > 0 else ()
+            latest = now + self._schedule.longest_wait + CLOCK_SLACK
+            messages = await self._queue.due(now, room, tuple(self._held), latest) if room > 0 else ()
             self._full = len(messages) >= room
             if not self._running:
                 return
@@ -165,12 +172,19 @@ class QueueRunner:
             due = await self._queue.next_due()
             # Rows due already are under way, or there was no room for them: their end wakes us.
             if due is not None and due > now:
-                pause = min(pause, due - self._clock.seconds())
+                pause = min(pause, due - now)
         except MailError as error:
             _log.error("queue cannot be read: {error:text}", error=error)
         except Exception:
             _log.failure("queue cannot be read")
         self._look_in(max(pause, 0))
+
+    def _look_at_clocks(self, now: int) -> None:
+        """Say once that the wall clock was set. What waits needs nothing more: see `IQueue.due` and `Schedule`."""
+        offset = now - self._environment.monotonic()
+        before, self._offset = self._offset, offset
+        if before is not None and abs(offset - before) > CLOCK_SLACK:
+            _log.warn("the clock was set, or the machine slept: seconds={seconds:+.0f}", seconds=offset - before)
 
     # --- Who is next -----------------------------------------------------------------------------------------------
 
@@ -251,7 +265,7 @@ class QueueRunner:
             await self._bounce(attempt.message, rows, list(failed.values()))
         for settlement in going_on:
             if settlement.outcome.state is State.DELAYED:
-                self._look_in(max(0, settlement.due - self._clock.seconds()))
+                self._look_in(max(0, settlement.due - now))
 
     def _settlement(
         self, message: QueuedMessage, row: QueuedRecipient, outcome: Outcome | None, now: int
@@ -283,13 +297,14 @@ class QueueRunner:
     ) -> None:
         """Record failures together with their DSN."""
         outcomes = [settlement.outcome for settlement in settlements]
+        patience = self._clock.seconds() + self._schedule.expire_seconds
         while True:
             try:
                 report = await self._bouncer.report(message, list(zip(rows, outcomes, strict=True)))
                 break
             except MailError as error:
                 _log.error("DSN cannot be made: id={id} ({error:text})", id=message.id, error=error)
-                if not error.temporary or self._expired(message):
+                if not error.temporary or self._clock.seconds() >= patience:
                     report = None
                     break
             await self._pause()
@@ -300,10 +315,6 @@ class QueueRunner:
                 report.body.discard()
         if report is not None and report.plan.routes:
             self.wake()
-
-    def _expired(self, message: QueuedMessage) -> bool:
-        age = self._environment.now() - message.queued_at
-        return age > self._schedule.expire_seconds + self._schedule.retry_seconds[-1]
 
     async def _pause(self) -> None:
         await deferLater(self._clock, self._limits.retry_seconds)

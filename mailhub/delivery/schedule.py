@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import attrs
 
+_SLOWNESS = 1.25  # what attempts themselves add to the waits, as a factor
+
 
 @attrs.frozen
 class Schedule:
@@ -12,6 +14,9 @@ class Schedule:
     `retry_seconds` are the waits after the first, second, ... attempt; the last one repeats. `expire_seconds` is the
     age at which a recipient that cannot be reached is given up. `jitter` is the share by which a wait is stretched at
     most, so that a thousand messages for one dead host do not come back in the same second.
+
+    Age alone is no reason to give up: the wall clock may have been set forward by days, or the server may have been
+    off. As many attempts must have been made as fit in the time (`enough`).
     """
 
     retry_seconds: tuple[int, ...] = (60, 300, 900, 3600)
@@ -23,12 +28,30 @@ class Schedule:
         position = min(max(attempts, 1), len(self.retry_seconds)) - 1
         return max(1, round(self.retry_seconds[position] * (1 + self.jitter * chance)))
 
-    def next_attempt(self, queued_at: int, now: int, attempts: int, chance: float) -> int | None:
-        """Time of the next attempt in seconds since the epoch; None when it is time to give up.
+    @property
+    def longest_wait(self) -> int:
+        """Seconds; nothing waits longer for its next attempt."""
+        return max(self.wait(attempts, 1.0) for attempts in range(1, len(self.retry_seconds) + 1))
 
-        The last attempt is made at the very end of the message's time, not up to a whole wait before it.
+    @property
+    def enough(self) -> int:
+        """Attempts that are made in `expire_seconds` at the least, with waits as long as they get and slow servers."""
+        waits = [seconds * (1 + self.jitter) * _SLOWNESS for seconds in self.retry_seconds]
+        attempts, left = 1, float(self.expire_seconds)
+        for wait in waits[:-1]:
+            if left < wait:
+                return attempts
+            attempts, left = attempts + 1, left - wait
+        return attempts + int(left // waits[-1])
+
+    def next_attempt(self, queued_at: int, now: int, attempts: int, chance: float) -> int | None:
+        """Time of the next attempt in seconds since the epoch, after `attempts`; None when it is time to give up.
+
+        The last attempt is made at the very end of the message's time, not up to a whole wait before it. A message
+        from the future (the clock has been set back) is judged by its attempts alone.
         """
         end = queued_at + self.expire_seconds
-        if now >= end:
-            return None
-        return min(now + self.wait(attempts, chance), end)
+        due = now + self.wait(attempts, chance)
+        if queued_at <= now < end:
+            return min(due, end)
+        return None if attempts >= self.enough else due

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 from zope.interface import implementer
@@ -41,9 +41,9 @@ class Queued:
     queued_at: int
     rows: dict[int, QueuedRecipient]
 
-    def value(self, due_by: int | None = None) -> QueuedMessage:
-        """What the queue tells of it, with all rows or those due."""
-        rows = tuple(row for row in self.rows.values() if due_by is None or row.due <= due_by)
+    def value(self, wanted: Callable[[QueuedRecipient], bool] = lambda _: True) -> QueuedMessage:
+        """What the queue tells of it, with the rows wanted."""
+        rows = tuple(filter(wanted, self.rows.values()))
         return QueuedMessage(self.id, self.envelope, self.queued_at, self.body.size - self.relay_offset, rows)
 
 
@@ -94,18 +94,24 @@ class MemoryQueue:
             numbered[self._rows] = QueuedRecipient(self._rows, route, 0, now, last)
         return numbered
 
-    async def due(self, now: int, limit: int, exclude: Iterable[str] = ()) -> Sequence[QueuedMessage]:
+    async def due(
+        self, now: int, limit: int, exclude: Iterable[str] = (), latest: int | None = None
+    ) -> Sequence[QueuedMessage]:
         """In the order of their earliest due row."""
+
+        def is_due(row: QueuedRecipient) -> bool:
+            return row.due <= now or (latest is not None and row.due > latest)
+
         excluded = set(exclude)
         rows = [
             (row.due, row.id, message)
             for message in self._messages.values()
             for row in message.rows.values()
-            if row.due <= now and message.id not in excluded
+            if is_due(row) and message.id not in excluded
         ]
         rows.sort(key=lambda item: item[:2])
         messages = list(dict.fromkeys(message for _, _, message in rows))
-        return [message.value(now) for message in messages[:limit]]
+        return [message.value(is_due) for message in messages[:limit]]
 
     async def next_due(self) -> int | None:
         """None for an empty queue."""

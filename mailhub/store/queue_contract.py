@@ -240,6 +240,11 @@ class QueueExam(Exam):
         assert {len(queued.recipients) for queued in await queue.due(NOW + 60, 10)} == {1}
         assert await queue.next_due() == NOW + 10
         assert len(await queue.messages(3)) == 3
+        # After `latest` nothing can be due but where the clock was set back.
+        assert [queued.id for queued in await queue.due(NOW + 20, 10, latest=NOW + 25)] == order
+        assert [queued.id for queued in await queue.due(NOW + 20, 3, latest=NOW + 25)] == order[:3]
+        (last,) = await queue.due(NOW, 10, ids[:3], latest=LATER)
+        assert [row.due for row in last.recipients] == [LATER + 3]
 
     @question
     async def test_the_operator_retries_and_removes(self) -> None:

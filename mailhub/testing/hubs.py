@@ -54,13 +54,15 @@ class Internet:
     """A clock, a network, a name service, and the hubs that were put on it.
 
     `seed` decides everything that is left to chance. `folder` is where the hubs' data go; a temporary one by default,
-    removed by `close`.
+    removed by `close`. `clock_error` is by how many seconds the hubs' wall clocks are wrong: change it, and they were
+    set.
     """
 
     def __init__(self, seed: int = 1, weather: Weather | None = None, folder: Path | None = None) -> None:
         self.seed = seed
         self.clock = Clock()
         self.clock.rightNow = float(EPOCH)
+        self.clock_error = 0.0
         self.network = MemoryNetwork(self.clock, Random(f"{seed} network"), weather)
         self.resolver = FakeResolver()
         self.tls = ClientTls()
@@ -166,6 +168,7 @@ class Hub:
             internet.resolver,
             Random(f"{internet.seed} {domain}"),
             data,
+            wall=lambda: internet.clock.seconds() + internet.clock_error,
         )
         self.database = Database(environment, StoreSettings(durable=False), gather=True, create=True)
         self.store, self.queue = self.database.store, self.database.queue

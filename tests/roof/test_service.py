@@ -8,14 +8,18 @@ import socket
 import sqlite3
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
+from twisted.internet.selectreactor import SelectReactor
 
 from mailhub.data_folder import DataFolder
 from mailhub.net.certificates import self_signed
+from mailhub.service import wait_steadily
 from mailhub.testing.process import BIN, DEADLINE, ServerProcess, free_ports
 
 CHECKOUT = Path(__file__).parents[2]
@@ -161,3 +165,13 @@ def test_accounts_can_be_changed_while_the_server_runs(server: ServerProcess) ->
     server.command("account", "remove", "new@xx.example", "--yes")
     with pytest.raises(Exception, match="AUTHENTICATIONFAILED"):
         server.imap("new@xx.example")
+
+
+def test_waits_are_measured_by_a_clock_that_nobody_sets() -> None:
+    reactor: Any = SelectReactor()
+    early = reactor.callLater(5, int)
+    wait_steadily(reactor)
+    late = reactor.callLater(5, int)
+    wait_steadily(reactor)
+    assert reactor.seconds is time.monotonic
+    assert early.getTime() <= late.getTime() <= reactor.seconds() + 5

@@ -46,10 +46,7 @@ async def end(context: Context, event: commands.AppendEnd) -> None:
         arriving.writer.abort()
         raise
     try:
-        if command.internal_date is not None:
-            date = int(command.internal_date.timestamp())
-        else:
-            date = int(context.parts.clock.seconds())
+        date = int(command.internal_date.timestamp()) if command.internal_date is not None else context.parts.now()
         uid = await arriving.mailbox.append(body, command.flags, date)
     except MailError as error:
         context.machine.no(event.tag, error.text, code_for(error, target=True))

@@ -35,12 +35,18 @@ class ImapOptions:
 
 @attrs.frozen
 class ImapParts:
-    """What all sessions of a listener share. `marks` is one object for all IMAP listeners of a process."""
+    """What all sessions of a listener share. `marks` is one object for all IMAP listeners of a process. `wall` is the
+    time of day in seconds since the epoch, where `clock` does not tell it."""
 
     authenticator: IAuthenticator
     clock: IReactorTime
     marks: RecentMarks = attrs.field(factory=RecentMarks)
     options: ImapOptions = attrs.field(factory=ImapOptions)
+    wall: Callable[[], float] | None = None
+
+    def now(self) -> int:
+        """The time of day, in seconds since the epoch."""
+        return int(self.clock.seconds() if self.wall is None else self.wall())
 
 
 @attrs.define(eq=False)

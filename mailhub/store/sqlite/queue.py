@@ -185,21 +185,27 @@ def retry(transaction: Transaction, message_ids: Sequence[str], now: int) -> int
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def due_ids(connection: sqlite3.Connection, now: int, limit: int, exclude: Iterable[str]) -> list[str]:
+# Which rows are due: (the latest moment that has come, the earliest one that no pause can reach).
+Due = tuple[int, int]
+_NEVER = (1 << 63) - 1
+
+
+def due_ids(connection: sqlite3.Connection, due: Due, limit: int, exclude: Iterable[str]) -> list[str]:
     """Messages with due rows in the order of their earliest one. Reads no further than it must."""
     excluded = set(exclude)
     found: dict[str, None] = {}
-    for (message_id,) in connection.execute(
-        "SELECT message FROM queue_recipient WHERE due <= ? ORDER BY due, id", (now,)
-    ):
-        if message_id not in excluded:
-            found[message_id] = None
+    for condition, moment in zip(("due <= ?", "due > ?"), due, strict=True):
+        for (message_id,) in connection.execute(
+            f"SELECT message FROM queue_recipient WHERE {condition} ORDER BY due, id", (moment,)
+        ):
             if len(found) >= limit:
-                break
+                return list(found)
+            if message_id not in excluded:
+                found[message_id] = None
     return list(found)
 
 
-def load(connection: sqlite3.Connection, message_ids: Sequence[str], due_by: int | None = None) -> list[QueuedMessage]:
+def load(connection: sqlite3.Connection, message_ids: Sequence[str], due: Due | None = None) -> list[QueuedMessage]:
     """The messages in the given order, with all their recipients or those due."""
     messages = []
     for message_id in message_ids:
@@ -212,19 +218,19 @@ def load(connection: sqlite3.Connection, message_ids: Sequence[str], due_by: int
             reverse_path, body_type, smtputf8, queued_at, size = row
             sender = None if reverse_path is None else Address.parse(reverse_path)
             envelope = Envelope(sender, body_type, bool(smtputf8))
-            recipients = tuple(_recipients(connection, message_id, due_by))
+            recipients = tuple(_recipients(connection, message_id, due))
             messages.append(QueuedMessage(message_id, envelope, queued_at, size, recipients))
     return messages
 
 
-def _recipients(connection: sqlite3.Connection, message_id: str, due_by: int | None) -> Iterable[QueuedRecipient]:
+def _recipients(connection: sqlite3.Connection, message_id: str, wanted: Due | None) -> Iterable[QueuedRecipient]:
     for row in connection.execute(
         "SELECT id, agent, local, domain, target, attempts, due, state, status, reply, remote FROM queue_recipient"
         " WHERE message = ? ORDER BY id",
         (message_id,),
     ):
         number, agent, local, domain, target, attempts, due, state, status, reply, remote = row
-        if due_by is None or due <= due_by:
+        if wanted is None or due <= wanted[0] or due > wanted[1]:
             last = None if state is None else Outcome(State(state), status, reply, remote)
             yield QueuedRecipient(number, Route(agent, Address(local, domain), target), attempts, due, last)
 
@@ -277,11 +283,14 @@ class Queue:
         message_id = new_id(now, environment.random)
         return lambda transaction: submit(transaction, message_id, submission, body, refusals, now), body
 
-    async def due(self, now: int, limit: int, exclude: Iterable[str] = ()) -> Sequence[QueuedMessage]:
+    async def due(
+        self, now: int, limit: int, exclude: Iterable[str] = (), latest: int | None = None
+    ) -> Sequence[QueuedMessage]:
         """In the order of their earliest due row."""
         without = frozenset(exclude)
+        due = (now, _NEVER if latest is None else latest)
         return await self._engine.read(
-            lambda connection: load(connection, due_ids(connection, now, limit, without), now)
+            lambda connection: load(connection, due_ids(connection, due, limit, without), due)
         )
 
     async def next_due(self) -> int | None:
