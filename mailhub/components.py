@@ -28,6 +28,7 @@ from mailhub.delivery.queue import QueueRunner
 from mailhub.delivery.routing import REFUSE, SMTP, NextHop, Routing
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import STORE, Environment, IAccounts, IDeliveryAgent, IHub, IMailStore, IQueue, IRouter
+from mailhub.net.crowd import Room
 from mailhub.net.driver import DriverFactory
 from mailhub.net.link import Link, Session
 from mailhub.net.tls import ClientTls, ServerTls, ServiceTls
@@ -81,6 +82,7 @@ class Hub:
     routing: Routing = attrs.field(init=False)
     runner: QueueRunner = attrs.field(init=False)
     factories: dict[str, DriverFactory] = attrs.field(init=False, factory=dict)
+    room: Room = attrs.field(init=False, factory=Room)
     _started: AsyncExitStack = attrs.field(init=False, factory=AsyncExitStack)
 
     @property
@@ -171,6 +173,7 @@ def _build(config: Config, environment: Environment, catalogue: Catalogue) -> Hu
             tls=tls and ServiceTls(tls, _ALPN[service]),
             implicit_tls=service in IMPLICIT_TLS,
             limits=bounds.driver_limits(limits),
+            room=hub.room,
             refusal=_REFUSALS.get(service, b""),
         )
     return hub

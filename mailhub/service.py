@@ -28,6 +28,7 @@ from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import Environment
 from mailhub.log import Logger
+from mailhub.net.crowd import make_room
 from mailhub.net.dns import Resolver, machine_hosts, machine_servers
 from mailhub.net.driver import DriverFactory
 from mailhub.net.listen import both_families, listen
@@ -98,6 +99,8 @@ class MailService(Service):
     def privilegedStartService(self) -> None:
         """Lock the data folder and open the ports. Raises ConfigurationError."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]
+        factories = self._hub.factories
+        make_room(self._hub.room, sum(factory.limits.connections for factory in factories.values()))
         try:
             self._folder.prepare()
             self._folder.lock()

@@ -107,6 +107,9 @@ def driver_limits(limits: Limits) -> DriverLimits:
     return DriverLimits(
         connections=limits.connections_per_service,
         connections_per_address=limits.connections_per_address,
+        connections_per_ipv4_24=limits.connections_per_ipv4_24,
+        connections_per_ipv6_56=limits.connections_per_ipv6_56,
+        connections_per_ipv6_48=limits.connections_per_ipv6_48,
         count_loopback=limits.count_loopback,
     )
 

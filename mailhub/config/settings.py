@@ -113,6 +113,9 @@ class Limits:
 
     connections_per_service: int = bounded(10_000, 1, 1_000_000)
     connections_per_address: int = bounded(100, 1, 1_000_000)
+    connections_per_ipv4_24: int = bounded(1000, 1, 1_000_000)
+    connections_per_ipv6_56: int = bounded(200, 1, 1_000_000)
+    connections_per_ipv6_48: int = bounded(500, 1, 1_000_000)
     count_loopback: bool = False
 
     login_seconds: int = bounded(60, 5, _DAY)

@@ -7,7 +7,6 @@ The contract for sessions and machines is in `mailhub.net.link`, what happens on
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import ip_address
 from random import Random
 from typing import Any
 
@@ -19,6 +18,7 @@ from zope.interface import implementer
 
 from mailhub.log import Logger
 from mailhub.net.connection import Connection, address_text
+from mailhub.net.crowd import Crowd, Room
 from mailhub.net.link import Disconnected, DriverLimits, Job, Link, Machine, Session
 
 __all__ = [
@@ -68,6 +68,7 @@ class DriverFactory:
 
     `tls` is what `transport.startTLS` takes; with `implicit_tls` the transport speaks TLS already (see
     `mailhub.net.listen`). `refusal` is what a connection too many is told (a whole line) before it is closed.
+    `room` is shared by all services.
     """
 
     make_session: Callable[[Link], Session]
@@ -78,8 +79,9 @@ class DriverFactory:
     implicit_tls: bool = False
     limits: DriverLimits = attrs.field(factory=DriverLimits)
     refusal: bytes = b""
+    room: Room = attrs.field(factory=Room)
     sessions: set[Connection] = attrs.field(init=False, factory=set)
-    _per_address: dict[str, int] = attrs.field(init=False, factory=dict)
+    _crowd: Crowd = attrs.field(init=False)
     _connections: int = attrs.field(init=False, default=0)
     _prefix: str = attrs.field(init=False, default="")
     _made: int = attrs.field(init=False, default=0)
@@ -87,6 +89,7 @@ class DriverFactory:
     _empty: Deferred[None] | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
+        self._crowd = Crowd(self.limits)
         self._prefix = "".join(self.random.choices("bcdfghjkmnpqrstvwxyz", k=5))
 
     def logPrefix(self) -> str:
@@ -109,24 +112,20 @@ class DriverFactory:
         return Connection(self, peer, f"{self._prefix}{self._made}")
 
     def _full(self, peer: str) -> bool:
-        if self._connections >= self.limits.connections:
-            return True
-        if not self.limits.count_loopback and _is_loopback(peer):
-            return False
-        return self._per_address.get(peer, 0) >= self.limits.connections_per_address
+        return self.room.full or self._connections >= self.limits.connections or not self._crowd.has_room(peer)
 
     def opened(self, connection: Connection) -> None:
         """Count it."""
         self.sessions.add(connection)
         self._connections += 1
-        self._per_address[connection.peer] = self._per_address.get(connection.peer, 0) + 1
+        self.room.taken += 1
+        self._crowd.enter(connection.peer)
 
     def gone(self, connection: Connection) -> None:
-        """Its address has room for another."""
+        """Its network has room for another."""
         self._connections -= 1
-        left = self._per_address.pop(connection.peer) - 1
-        if left:
-            self._per_address[connection.peer] = left
+        self.room.taken -= 1
+        self._crowd.leave(connection.peer)
 
     def ended(self, connection: Connection) -> None:
         """Its session is over; stop() may be waiting for that."""
@@ -160,10 +159,3 @@ class DriverFactory:
             log.warn("sessions left at stop: service={service} n={n}", service=self.service, n=len(self.sessions))
             empty, self._empty = self._empty, None
             empty.callback(None)
-
-
-def _is_loopback(peer: str) -> bool:
-    try:
-        return not peer or ip_address(peer.partition("%")[0]).is_loopback
-    except ValueError:
-        return False

@@ -140,7 +140,8 @@ class Link(Protocol):
 
 @attrs.frozen
 class DriverLimits:
-    """Bounds on connections. Times in seconds.
+    """Bounds on connections of one service. Times in seconds. An "address" is an IPv4 address or an IPv6 /64; the
+    larger networks are bounded as well, never below what is in them.
 
     `linger` is how long a peer may take to accept the last octets after we closed; `abandon` is how long a handler
     may go on after the connection is lost before it is cancelled.
@@ -148,6 +149,9 @@ class DriverLimits:
 
     connections: int = 10_000
     connections_per_address: int = 100
+    connections_per_ipv4_24: int = 1000
+    connections_per_ipv6_56: int = 200
+    connections_per_ipv6_48: int = 500
     count_loopback: bool = False
     idle_seconds: float = 600.0
     linger_seconds: float = 30.0
