@@ -17,6 +17,8 @@ import attrs
 import pytest
 from twisted.internet.selectreactor import SelectReactor
 
+from mailhub.cli.offline import opened
+from mailhub.config.settings import load
 from mailhub.data_folder import DataFolder
 from mailhub.net.certificates import self_signed
 from mailhub.service import wait_steadily
@@ -102,6 +104,8 @@ def test_a_mistake_in_the_configuration(setup: Setup, how: Start) -> None:
 
 
 def test_a_port_in_use(setup: Setup) -> None:
+    with opened(load(setup.config), "create"):
+        pass
     with socket.create_server(("127.0.0.1", setup.port)):
         line = failed_start(setup, as_plugin)
     assert f'[listen] imaps = "tcp:{setup.port}:interface=127.0.0.1": Address already in use' in line
@@ -111,6 +115,7 @@ def test_a_database_of_a_newer_mailhub(setup: Setup) -> None:
     """It is noticed when the reactor runs already."""
     setup.data.mkdir()
     with sqlite3.connect(setup.data / "mailhub.sqlite") as database:
+        database.execute("CREATE TABLE account (id INTEGER)")
         database.execute("PRAGMA user_version = 1000")
     database.close()
     assert "was written by a newer mailhub" in failed_start(setup, as_tac)
