@@ -1,9 +1,10 @@
-"""The object graph of one hub: what is made, in which order, out of what."""
+"""The object graph of one hub: what is made, in which order, out of what, and how it is made anew while it runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mailhub.auth.authenticator import Authenticator
 from mailhub.auth.checkers import FirstMatch, VerifiedCache
 from mailhub.auth.passwords import Passwords
 from mailhub.auth.realm import MailRealm
+from mailhub.auth.throttle import Throttle, Turns
 from mailhub.config import bounds
 from mailhub.config.settings import Config
 from mailhub.delivery.bounce import Bouncer
@@ -31,7 +33,7 @@ from mailhub.interfaces import STORE, Environment, IAccounts, IDeliveryAgent, IH
 from mailhub.net.crowd import Room
 from mailhub.net.driver import DriverFactory
 from mailhub.net.link import Link, Session
-from mailhub.net.tls import ClientTls, ServerTls, ServiceTls
+from mailhub.net.tls import CertificateUnreadable, ClientTls, ServerTls, ServiceTls
 from mailhub.plugins import Catalogue
 from mailhub.protocols.imap.session import ImapParts, ImapService
 from mailhub.protocols.pop3 import OpenMaildrops, Pop3Service
@@ -65,7 +67,11 @@ _REFUSALS = {
 @implementer(IHub)
 @attrs.define(eq=False, kw_only=True)
 class Hub:
-    """One mail server without its ports. `store` and what follows it are set as the graph is built."""
+    """One mail server without its ports. `store` and what follows it are set as the graph is built.
+
+    What is made of the configuration can be made anew: `successor` builds it beside, and `adopt` takes it over. The
+    rest lasts as long as the process: database and store, the queue's runner, and what is known of sessions and logins.
+    """
 
     environment: Environment
     settings: Config
@@ -78,11 +84,18 @@ class Hub:
     database: Database
     accounts: IAccounts
     queue: IQueue
+    maildrops: OpenMaildrops = attrs.field(factory=OpenMaildrops)
+    marks: RecentMarks = attrs.field(factory=RecentMarks)
+    turns: Turns = attrs.field(factory=Turns)
+    room: Room = attrs.field(factory=Room)
     store: IMailStore = attrs.field(init=False)
     routing: Routing = attrs.field(init=False)
+    agents: Mapping[str, IDeliveryAgent] = attrs.field(init=False)
+    bouncer: Bouncer = attrs.field(init=False)
     runner: QueueRunner = attrs.field(init=False)
+    throttle: Throttle = attrs.field(init=False)
+    tls: ServerTls | None = attrs.field(init=False, default=None)
     factories: dict[str, DriverFactory] = attrs.field(init=False, factory=dict)
-    room: Room = attrs.field(init=False, factory=Room)
     _started: AsyncExitStack = attrs.field(init=False, factory=AsyncExitStack)
 
     @property
@@ -108,45 +121,118 @@ class Hub:
         await DeferredList(stopping, consumeErrors=True)
         await self._started.aclose()
 
+    def adopt(self, new: Hub) -> None:
+        """Serve new sessions and try the queue's messages by a `successor` from now on. Sessions that are open and
+        attempts under way keep the parts they began with. Never fails half-way."""
+        if self.tls is not None and new.tls is not None:
+            # Ports with TLS from the first octet hold this very object.
+            self.tls.adopt(new.tls)
+        else:
+            self.tls = new.tls
+        for service, factory in self.factories.items():
+            factory.adopt(new.factories[service])
+        self.runner.reform(
+            agents=new.agents,
+            bouncer=new.bouncer,
+            schedule=bounds.schedule(new.settings),
+            limits=bounds.runner_limits(new.settings.limits),
+        )
+        for name in ("settings", "hostname", "names", "hops", "routing", "agents", "bouncer", "throttle"):
+            setattr(self, name, getattr(new, name))
+
 
 def build_hub(config: Config, environment: Environment, catalogue: Catalogue) -> Hub:
     """Put a hub together; only files that the configuration names are read. Raises ConfigurationError."""
+    limits = config.limits
+    with _named(config):
+        database = Database(environment, bounds.store_settings(limits))
+        hub = Hub(
+            environment=environment,
+            settings=config,
+            hostname=config.hostname,
+            names=LocalNames(frozenset(config.domains), bounds.aliases(config), database.names, environment.clock),
+            hops=bounds.next_hops(config),
+            passwords=Passwords(environment.threads, running=limits.password_threads, waiting=limits.logins_waiting),
+            verified=VerifiedCache(environment.random, limits.logins_remembered),
+            client_tls=ClientTls(),
+            database=database,
+            accounts=database.accounts,
+            queue=database.queue,
+        )
+        hub.store = catalogue.build(config.store, hub)
+        _make_ways(hub, catalogue)
+        hub.runner = QueueRunner(
+            queue=hub.queue,
+            agents=hub.agents,
+            bouncer=hub.bouncer,
+            schedule=bounds.schedule(config),
+            environment=environment,
+            limits=bounds.runner_limits(limits),
+        )
+        hub.throttle = bounds.throttle(config.auth)
+        hub.tls = _server_tls(hub)
+        _make_doors(hub, catalogue)
+    return hub
+
+
+def successor(hub: Hub, config: Config, catalogue: Catalogue) -> Hub:
+    """What `hub` is to become by another configuration, for `Hub.adopt`; `hub` itself is not touched.
+
+    `config` must agree with the hub's in what lasts (`mailhub.config.difference`). Raises ConfigurationError.
+    """
+    with _named(config):
+        names = copy(hub.names)
+        names.replace(frozenset(config.domains), bounds.aliases(config))
+        hops = bounds.next_hops(config)
+        new = attrs.evolve(hub, settings=config, hostname=config.hostname, names=names, hops=hops)
+        new.store, new.runner = hub.store, hub.runner
+        _make_ways(new, catalogue)
+        # What is known of guessers stays, unless it is to be counted in another way.
+        same = bounds.throttle_settings(config.auth) == bounds.throttle_settings(hub.settings.auth)
+        new.throttle = hub.throttle if same else bounds.throttle(config.auth)
+        new.tls = _server_tls(new, hub)
+        _make_doors(new, catalogue)
+    return new
+
+
+@contextmanager
+def _named(config: Config) -> Iterator[None]:
+    """Every mistake is told with the name of the file."""
     try:
-        return _build(config, environment, catalogue)
+        yield
     except ConfigurationError as error:
         if str(error).startswith(str(config.file)):
             raise
         raise ConfigurationError(f"{config.file}: {error}") from error
 
 
-def _build(config: Config, environment: Environment, catalogue: Catalogue) -> Hub:
-    limits = config.limits
-    database = Database(environment, bounds.store_settings(limits))
-    hub = Hub(
-        environment=environment,
-        settings=config,
-        hostname=config.hostname,
-        names=LocalNames(frozenset(config.domains), bounds.aliases(config), database.names, environment.clock),
-        hops=bounds.next_hops(config),
-        passwords=Passwords(environment.threads, running=limits.password_threads, waiting=limits.logins_waiting),
-        verified=VerifiedCache(environment.random, limits.logins_remembered),
-        client_tls=ClientTls(),
-        database=database,
-        accounts=database.accounts,
-        queue=database.queue,
-    )
-    hub.store = catalogue.build(config.store, hub)
+def _server_tls(hub: Hub, before: Hub | None = None) -> ServerTls | None:
+    """A certificate that has become unreadable to us (root's own folder) is no mistake of the configuration: the one
+    in use stays, as it does when it is renewed."""
+    tls, old = hub.settings.tls, before.tls if before else None
+    if tls is None:
+        return None
+    try:
+        return ServerTls(tls.certificate, tls.key, hub.environment.clock)
+    except CertificateUnreadable as error:
+        if old is None or not old.follows(tls.certificate, tls.key):
+            raise
+        old.keep(str(error))
+        return old
+
+
+def _make_ways(hub: Hub, catalogue: Catalogue) -> None:
+    """Where mail goes and who takes it there."""
     hub.routing = Routing(_routers(hub, catalogue), hub.names)
-    hub.runner = QueueRunner(
-        queue=hub.queue,
-        agents=_agents(hub, catalogue),
-        bouncer=Bouncer(
-            hostname=hub.hostname, environment=environment, store=hub.store, queue=hub.queue, routing=hub.routing
-        ),
-        schedule=bounds.schedule(config),
-        environment=environment,
-        limits=bounds.runner_limits(limits),
+    hub.agents = _agents(hub, catalogue)
+    hub.bouncer = Bouncer(
+        hostname=hub.hostname, environment=hub.environment, store=hub.store, queue=hub.queue, routing=hub.routing
     )
+
+
+def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
+    """What serves connections."""
+    config, environment = hub.settings, hub.environment
     pipeline = Pipeline(
         hostname=hub.hostname,
         names=hub.names,
@@ -156,27 +242,25 @@ def _build(config: Config, environment: Environment, catalogue: Catalogue) -> Hu
         routing=hub.routing,
         policies=PolicyChain(_policies(hub, catalogue), environment.clock),
         wake=hub.runner.wake,
-        hop_limit=limits.hops,
+        hop_limit=config.limits.hops,
     )
     portal = Portal(
         MailRealm(hub.store, hub.routing.route, config.auth.default_domain),
         [FirstMatch(checkers(hub, catalogue))],
     )
-    authenticator = Authenticator(portal, environment.clock, bounds.throttle(config.auth), config.auth.default_domain)
-    tls = ServerTls(config.tls.certificate, config.tls.key, environment.clock) if config.tls else None
+    authenticator = Authenticator(portal, environment.clock, hub.throttle, config.auth.default_domain, hub.turns)
     for service, make_session in _sessions(hub, pipeline, authenticator).items():
         hub.factories[service] = DriverFactory(
             make_session,
             environment.clock,
             environment.random,
             service=service,
-            tls=tls and ServiceTls(tls, _ALPN[service]),
+            tls=hub.tls and ServiceTls(hub.tls, _ALPN[service]),
             implicit_tls=service in IMPLICIT_TLS,
-            limits=bounds.driver_limits(limits),
+            limits=bounds.driver_limits(config.limits),
             room=hub.room,
             refusal=_REFUSALS.get(service, b""),
         )
-    return hub
 
 
 def _routers(hub: Hub, catalogue: Catalogue) -> list[IRouter]:
@@ -252,15 +336,14 @@ def _strcred_types() -> str:
 def _sessions(hub: Hub, pipeline: Pipeline, authenticator: Authenticator) -> dict[str, Callable[[Link], Session]]:
     """What makes the sessions of each service that is listened for."""
     config = hub.settings
-    maildrops, marks = OpenMaildrops(), RecentMarks()
     sessions: dict[str, Callable[[Link], Any]] = {}
     for service in config.listen.services():
         if service.startswith("pop3"):
             options = bounds.pop3_options(config, service)
-            sessions[service] = Pop3Service(authenticator, maildrops, options).session
+            sessions[service] = Pop3Service(authenticator, hub.maildrops, options).session
         elif service.startswith("imap"):
             clock, wall = hub.environment.clock, hub.environment.wall
-            parts = ImapParts(authenticator, clock, marks, bounds.imap_options(config, service), wall)
+            parts = ImapParts(authenticator, clock, hub.marks, bounds.imap_options(config, service), wall)
             sessions[service] = ImapService(parts).session
         else:
             sessions[service] = SmtpService(pipeline, authenticator, bounds.smtp_options(config, service)).session

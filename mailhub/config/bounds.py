@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mailhub.auth.throttle import Throttle
 from mailhub.config.settings import Auth, Config, Limits, StaticRoute
 from mailhub.delivery.aliases import AliasTable
@@ -60,12 +62,17 @@ def schedule(config: Config) -> Schedule:
 
 def throttle(settings: Auth) -> Throttle:
     """[auth], the part about guessing."""
-    return Throttle(
-        free=settings.failures_free,
-        limit=settings.failures_limit,
-        window=settings.failures_window_seconds,
-        longest=settings.failure_delay_seconds,
-    )
+    return Throttle(**throttle_settings(settings))
+
+
+def throttle_settings(settings: Auth) -> dict[str, Any]:
+    """The numbers of a throttle."""
+    return {
+        "free": settings.failures_free,
+        "limit": settings.failures_limit,
+        "window": settings.failures_window_seconds,
+        "longest": settings.failure_delay_seconds,
+    }
 
 
 def store_settings(limits: Limits) -> StoreSettings:

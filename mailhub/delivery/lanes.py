@@ -34,6 +34,12 @@ class Lanes(Generic[K, T]):
         """Items taken and not done."""
         return self._working
 
+    def resize(self, total: int, per_lane: int) -> None:
+        """Other bounds from the next turn on; what is at work stays."""
+        self._total, self._per_lane = total, per_lane
+        for key, lane in self._lanes.items():
+            self._list(key, lane)
+
     def add(self, key: K, item: T) -> None:
         """Put an item at the end of its lane."""
         lane = self._lanes.setdefault(key, _Lane())

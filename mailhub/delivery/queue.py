@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 
+from mailhub.delivery.agents import Agents
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.lanes import Lanes
 from mailhub.delivery.schedule import Schedule
@@ -81,7 +82,7 @@ class QueueRunner:
         limits: RunnerLimits | None = None,
     ) -> None:
         self._queue = queue
-        self._agents = dict(agents)
+        self._agents = Agents(agents)
         self._bouncer = bouncer
         self._schedule = schedule
         self._environment = environment
@@ -117,11 +118,23 @@ class QueueRunner:
             await DeferredList(working, consumeErrors=True)
             if cutter.active():
                 cutter.cancel()
-        for name, agent in self._agents.items():
-            try:
-                await agent.stop()
-            except Exception:
-                _log.failure("agent did not stop: agent={agent}", agent=name)
+        await self._agents.stop()
+
+    def reform(
+        self,
+        *,
+        agents: Mapping[str, IDeliveryAgent],
+        bouncer: Bouncer,
+        schedule: Schedule,
+        limits: RunnerLimits,
+    ) -> None:
+        """Work by other parts from the next attempt on. Those under way end as they began; their waits are told by the
+        new schedule."""
+        self._bouncer, self._schedule, self._limits = bouncer, schedule, limits
+        self._agents.replace(agents)
+        self._lanes.resize(limits.attempts, limits.attempts_per_target)
+        if self._running:
+            self._clock.callLater(0, self._dispatch)
 
     def wake(self) -> None:
         """Something was put into the queue: look now."""
@@ -231,16 +244,20 @@ class QueueRunner:
             self._look_in(self._limits.retry_seconds)
 
     async def _deliver(self, lane: Lane, attempt: _Attempt) -> Mapping[int, Outcome]:
-        agent = self._agents.get(lane[0])
-        if agent is None:
-            outcome = Outcome.delayed(f"No delivery agent is named {lane[0]}", status="4.3.5")
-            return {row.id: outcome for row in attempt.rows}
+        with self._agents.at_work(lane[0]) as agent:
+            if agent is None:
+                outcome = Outcome.delayed(f"No delivery agent is named {lane[0]}", status="4.3.5")
+                return {row.id: outcome for row in attempt.rows}
+            return await self._ask(agent, lane, attempt)
+
+    async def _ask(self, agent: IDeliveryAgent, lane: Lane, attempt: _Attempt) -> Mapping[int, Outcome]:
         message = attempt.message
         body = await self._queue.open(message.id)
         try:
             delivery = Delivery(message.id, message.envelope, lane[1], attempt.rows, body)
-            answer = Deferred.fromCoroutine(agent.deliver(delivery))
-            return await answer.addTimeout(self._limits.attempt_seconds, self._clock)
+            answer = maybeDeferred(agent.deliver, delivery)
+            outcomes = await answer.addTimeout(self._limits.attempt_seconds, self._clock)
+            return _checked(outcomes)
         except DeferredTimeout:
             _log.error("agent timed out: id={id} agent={agent}", id=message.id, agent=lane[0])
         except Exception as error:
@@ -318,6 +335,13 @@ class QueueRunner:
 
     async def _pause(self) -> None:
         await deferLater(self._clock, self._limits.retry_seconds)
+
+
+def _checked(outcomes: Mapping[int, Outcome]) -> Mapping[int, Outcome]:
+    """An agent may be anybody's."""
+    if not isinstance(outcomes, Mapping) or not all(isinstance(outcome, Outcome) for outcome in outcomes.values()):
+        raise TypeError("deliver() must give an Outcome by the id of each recipient")
+    return outcomes
 
 
 def _lane(row: QueuedRecipient) -> Lane:

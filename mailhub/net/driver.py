@@ -92,6 +92,13 @@ class DriverFactory:
         self._crowd = Crowd(self.limits)
         self._prefix = "".join(self.random.choices("bcdfghjkmnpqrstvwxyz", k=5))
 
+    def adopt(self, new: DriverFactory) -> None:
+        """Serve connections from now on as `new` would; those that are open go on as they began. Where there is a
+        certificate already, its owner has it replaced: ports with TLS from the first octet hold on to `tls`."""
+        self.make_session, self.limits, self.refusal = new.make_session, new.limits, new.refusal
+        if self.tls is None or new.tls is None:
+            self.tls = new.tls
+
     def logPrefix(self) -> str:
         """What Twisted says of a port begins with it: "smtp starting on 25"."""
         return self.service

@@ -35,6 +35,11 @@ _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL:!DSS"
 
 _CHECK_SECONDS = 1.0
 
+
+class CertificateUnreadable(ConfigurationError):
+    """We have no right to read the certificate or its key."""
+
+
 # Stamp of a file: when it was changed, which one it is, and how long.
 _Stamp = tuple[int, int, int] | None
 
@@ -93,6 +98,8 @@ def _load_key(path: Path) -> PrivateKeyTypes:
 def _read(path: Path, name: str) -> bytes:
     try:
         return path.read_bytes()
+    except PermissionError as error:
+        raise CertificateUnreadable(f'[tls] {name} "{path}": {error.strerror}') from None
     except OSError as error:
         raise ConfigurationError(f'[tls] {name} "{path}": {error.strerror}') from None
 
@@ -119,17 +126,19 @@ class ServerTls:
     """What `transport.startTLS` and implicit TLS take. Follows the files without a restart.
 
     The files are looked at when a handshake begins, at most once a second. New ones that cannot be used are logged
-    once, and the old certificate stays.
+    once, and the old certificate stays. So it is with files that cannot be read any more because root, who could, has
+    been left behind (`twistd --uid`): that is a warning, once.
     """
 
     def __init__(self, certificate: Path, key: Path, clock: IReactorTime) -> None:
-        """Raises ConfigurationError."""
+        """Raises ConfigurationError, of which CertificateUnreadable is one."""
         self._certificate = certificate
         self._key = key
         self._clock = clock
         self._stamps = self._look()
         self._context = server_context(certificate, key)
         self._checked = clock.seconds()
+        self._kept = False
 
     def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:
         """A connection with the current certificate, for a client that names no application protocol."""
@@ -142,6 +151,23 @@ class ServerTls:
         connection.protocols = protocols
         return connection
 
+    def follows(self, certificate: Path, key: Path) -> bool:
+        """Whether these are its files."""
+        return (self._certificate, self._key) == (certificate, key)
+
+    def adopt(self, new: ServerTls) -> None:
+        """Show the certificate of `new` from now on, and follow its files."""
+        self._certificate, self._key = new._certificate, new._key
+        self._stamps, self._context = new._stamps, new._context
+        self._checked, self._kept = new._checked, new._kept
+
+    @property
+    def certificate(self) -> x509.Certificate:
+        """What is shown to clients."""
+        shown = SSL.Connection(self._context, None).get_certificate()
+        assert shown is not None
+        return shown.to_cryptography()
+
     def _refresh(self) -> None:
         now = self._clock.seconds()
         if now - self._checked < _CHECK_SECONDS:
@@ -153,10 +179,24 @@ class ServerTls:
         self._stamps = stamps
         try:
             self._context = server_context(self._certificate, self._key)
+        except CertificateUnreadable as error:
+            self.keep(str(error))
         except ConfigurationError as error:
             log.error("certificate not replaced: {reason:text}", reason=str(error))
         else:
+            self._kept = False
             log.info("certificate replaced: {certificate:text}", certificate=str(self._certificate))
+
+    def keep(self, reason: str) -> None:
+        """The files cannot be read: say once that they cannot be followed."""
+        if not self._kept:
+            self._kept = True
+            log.warn("the certificate stays as it is, a renewal would not be seen: {reason:text}", reason=reason)
+
+    @property
+    def kept(self) -> bool:
+        """Whether the files could not be read when they were last looked at."""
+        return self._kept
 
     def _look(self) -> tuple[_Stamp, _Stamp]:
         return _stamp(self._certificate), _stamp(self._key)

@@ -1,0 +1,86 @@
+"""What a configuration that is read again changes: for a running server, and only for the next start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from mailhub.config import bounds
+from mailhub.config.settings import LOGIN_SERVICES, Config, Limits
+
+# Whole tables and keys that a server has taken its ports, files and threads by.
+_LASTING = ("data", "listen", "store", "dns")
+# Of [limits] beside those of the store.
+_LASTING_LIMITS = frozenset({"threads", "password_threads", "logins_waiting", "logins_remembered"})
+
+
+@attrs.frozen
+class Difference:
+    """`config` is what a server that runs by another one can be: all of the new one but what lasts.
+
+    `changed` and `lasting` name tables and keys: those that take effect, and those that wait for a restart.
+    """
+
+    config: Config
+    changed: tuple[str, ...]
+    lasting: tuple[str, ...]
+
+
+def compare(running: Config, new: Config) -> Difference:
+    """What is different in `new`. Pure."""
+    changed: list[str] = []
+    lasting: list[str] = []
+    kept: dict[str, Any] = {}
+    for field in attrs.fields(Config):
+        before, after = getattr(running, field.name), getattr(new, field.name)
+        if before == after:
+            continue
+        names = list(_names(field.name, before, after))
+        if field.name in _LASTING or (field.name == "tls" and not _may_be_without_tls(running, new)):
+            kept[field.name] = before
+            lasting += names
+        elif field.name == "limits":
+            kept["limits"], waiting = _limits(before, after)
+            lasting += (name for name in names if name in waiting)
+            changed += (name for name in names if name not in waiting)
+        else:
+            changed += names
+    return Difference(attrs.evolve(new, **kept), tuple(changed), tuple(lasting))
+
+
+def _may_be_without_tls(running: Config, new: Config) -> bool:
+    return new.tls is not None or not any(service in LOGIN_SERVICES for service in running.listen.services())
+
+
+def _limits(before: Limits, after: Limits) -> tuple[Limits, set[str]]:
+    """Those that can be, and the names of those that cannot."""
+    kept = {}
+    for field in attrs.fields(Limits):
+        value = getattr(after, field.name)
+        if value != getattr(before, field.name):
+            alone = attrs.evolve(before, **{field.name: value})
+            if field.name in _LASTING_LIMITS or bounds.store_settings(alone) != bounds.store_settings(before):
+                kept[field.name] = getattr(before, field.name)
+    return attrs.evolve(after, **kept), {f"[limits] {name}" for name in kept}
+
+
+def _names(name: str, before: Any, after: Any) -> Iterator[str]:
+    """As they stand in the file."""
+    if name == "routes":
+        yield from (f'[route."{domain}"]' for domain in _unequal(before, after))
+    elif name == "parts":
+        yield from (f"[{kind}.{part}]" for kind, part in _unequal(before, after))
+    elif name in ("aliases", "store") or before is None or after is None:
+        yield f"[{name}]"
+    elif attrs.has(type(before)):
+        for field in attrs.fields(type(before)):
+            if getattr(before, field.name) != getattr(after, field.name):
+                yield f"[{name}] {field.name}"
+    else:
+        yield name
+
+
+def _unequal(before: Any, after: Any) -> list[Any]:
+    return sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
