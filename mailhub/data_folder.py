@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -50,6 +51,19 @@ class DataFolder:
             os.close(descriptor)
         return None
 
+    def check_server(self, process: int) -> None:
+        """Raises ConfigurationError unless this very process holds the lock: a number alone may be that of another
+        namespace, and a signal would end somebody else there."""
+        if not _holds(process, self._file):
+            raise ConfigurationError(
+                f"data folder {self.path}: is served, but not by a process that can be seen from here"
+            )
+
+    def note_reading(self, at: float) -> None:
+        """The configuration was last read then (seconds since the epoch): the time of the lock's file says so."""
+        with suppress(OSError):
+            os.utime(self._lock, (at, at))
+
     def lock(self) -> None:
         """Become its only server. Raises ConfigurationError."""
         try:
@@ -93,3 +107,17 @@ def _number(descriptor: int) -> int:
     """The process that a lock's file names; 0 where it names none yet."""
     text = os.pread(descriptor, 20, 0).strip()
     return int(text) if text.isdigit() else 0
+
+
+def _holds(process: int, lock: Path) -> bool:
+    if process <= 0 or not Path("/proc/self").exists():
+        return process > 0
+    with suppress(OSError):
+        inode = lock.stat().st_ino
+        words = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        if any(len(w) > 5 and (w[4], w[5].rpartition(":")[2]) == (str(process), str(inode)) for w in words):
+            return True
+    with suppress(OSError):
+        # Where /proc shows processes alone, the command must do.
+        return b"mailhub" in Path(f"/proc/{process}/cmdline").read_bytes()
+    return False

@@ -18,7 +18,7 @@ from typing import Any, cast
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.python.failure import Failure
 
 from mailhub import __version__
@@ -34,6 +34,9 @@ from mailhub.net.driver import DriverFactory
 from mailhub.net.listen import both_families, listen
 from mailhub.net.network import ReactorNetwork
 from mailhub.plugins import load_catalogue
+from mailhub.reload import Outcome, Reloader, write_answer
+from mailhub.signals import Signals
+from mailhub.systemd import Supervisor
 from mailhub.threads import ReactorThreads
 
 _log = Logger(namespace="mailhub")
@@ -86,24 +89,40 @@ class MailService(Service):
 
     name = "mailhub"
 
-    def __init__(self, config: Config, hub: Hub, reactor: Any) -> None:
+    def __init__(
+        self, config: Config, hub: Hub, reactor: Any, supervisor: Supervisor | None = None, read_at: float = 0.0
+    ) -> None:
+        """`read_at`: when the configuration was read, in seconds since the epoch."""
         self._config = config
         self._hub = hub
         self._reactor = reactor
+        self._supervisor = supervisor or Supervisor(reactor)
+        self._read_at = read_at
         self._folder = DataFolder(config.data)
         self._ports: list[Any] = []
+        self._wanted = -1
         self._starting: Deferred[None] | None = None
+        self._reloader = Reloader(hub, load_catalogue, self._supervisor.reloading, self._reloaded)
+        self._signals = Signals(reactor, self.reload, self._end)
+        self._takes_signals = False
+
+    def take_signals(self) -> None:
+        """SIGHUP reads the configuration again from now on, and nothing but what stops a server ends it."""
+        self._signals.hang_up()
+        self._takes_signals = True
 
     # --- Start -----------------------------------------------------------------------------------------------------
 
     def privilegedStartService(self) -> None:
         """Lock the data folder and open the ports. Raises ConfigurationError."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]
-        factories = self._hub.factories
-        make_room(self._hub.room, sum(factory.limits.connections for factory in factories.values()))
+        if self._takes_signals:
+            self._signals.others()
+        self._make_room()
         try:
             self._folder.prepare()
             self._folder.lock()
+            self._folder.note_reading(self._read_at or time.time())
             for service, factory in self._hub.factories.items():
                 for endpoint in both_families(getattr(self._config.listen, service)):
                     self._ports.append(self._open(service, endpoint, factory))
@@ -112,6 +131,13 @@ class MailService(Service):
                 port.stopListening()
             self._folder.unlock()
             raise ConfigurationError(f"{self._config.file}: {error}") from None
+
+    def _make_room(self) -> None:
+        """For as many connections as all services may have."""
+        wanted = sum(factory.limits.connections for factory in self._hub.factories.values())
+        if wanted != self._wanted:
+            self._wanted = wanted
+            make_room(self._hub.room, wanted)
 
     def _open(self, service: str, endpoint: str, factory: DriverFactory) -> IListeningPort:
         tls = factory.tls if factory.implicit_tls else None
@@ -138,6 +164,7 @@ class MailService(Service):
 
     def _begin(self) -> None:
         if self.running:
+            self._supervisor.starting()
             self._starting = Deferred.fromCoroutine(self._start())
 
     async def _start(self) -> None:
@@ -154,20 +181,45 @@ class MailService(Service):
             services = self._config.listen.services().items()
             ports = {service: ",".join(endpoints) for service, endpoints in services}
             _log.event("mailhub is ready", {"version": __version__, "hostname": self._hub.hostname, **ports})
+            if self.running:
+                self._supervisor.ready("serving")
+                self._reloader.ready()
 
     def _fail(self, line: str) -> None:
         complain(line)
         # twistd ends with status 0 when the reactor was stopped, whatever the reason.
         atexit.register(_exit_with_failure)
+        self._end()
+
+    def _end(self) -> None:
         # A signal may have stopped it meanwhile.
         with suppress(ReactorNotRunning):
             self._reactor.stop()
+
+    # --- Reload ----------------------------------------------------------------------------------------------------
+
+    def reload(self) -> None:
+        """Read the configuration again, as soon as that can be."""
+        self._reloader.ask()
+
+    def _reloaded(self, outcome: Outcome) -> None:
+        if not outcome.fault:
+            self._folder.note_reading(outcome.read_at)
+            self._make_room()
+        try:
+            write_answer(self._folder.path, outcome)
+        except OSError as error:
+            _log.warn("whoever asked for it cannot be answered: {reason:text}", reason=error.strerror)
+        if self.running:
+            self._supervisor.ready("serving" if not outcome.fault else f"serving; not reloaded: {outcome.fault}")
 
     # --- Stop ------------------------------------------------------------------------------------------------------
 
     def stopService(self) -> Deferred[None]:
         """No new connections, farewell to the sessions, deliveries under way finished; each within its time."""
         super().stopService()  # type: ignore[no-untyped-call]
+        self._supervisor.stopping()
+        self._reloader.stop()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -178,6 +230,7 @@ class MailService(Service):
             await self._hub.stop()
         except Exception:
             _log.failure("mailhub did not stop in good order")
+        self._supervisor.stopped()
         self._folder.unlock()
         _log.info("mailhub has stopped")
 
@@ -218,6 +271,7 @@ def make_service(file: Path) -> MailService:
     """The service that a configuration file describes. Ends the process with one line when it cannot be."""
     from twisted.internet import reactor
 
+    read_at = time.time()
     try:
         config = load(file)
         hub = build_hub(config, environment(config, reactor), load_catalogue())
@@ -226,4 +280,6 @@ def make_service(file: Path) -> MailService:
         raise SystemExit(1) from None
     # What keeps the ports from being opened passes through twistd, which removes its pid file on the way.
     sys.excepthook = _show_in_one_line
-    return MailService(config, hub, reactor)
+    service = MailService(config, hub, reactor, Supervisor.of(os.environ, cast(IReactorTime, reactor)), read_at)
+    service.take_signals()
+    return service

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mailhub import __version__
-from mailhub.cli import account, alias, check, domain, init, queue
+from mailhub.cli import account, alias, check, domain, init, queue, reload
 from mailhub.config.settings import default_file
 from mailhub.errors import ConfigurationError, MailError
 
@@ -32,6 +32,7 @@ daily work, also while the server runs:
   mailhub domain add example.net
   mailhub queue list                        what has not been delivered yet
   mailhub queue retry --all                 try it again now
+  mailhub reload                            take over a changed configuration
 
 The configuration is --config FILE, else $MAILHUB_CONFIG, else mailhub.toml in
 this folder.
@@ -59,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"mailhub {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", title="commands")
-    for module in (init, account, alias, domain, check, queue):
+    for module in (init, account, alias, domain, check, queue, reload):
         module.add_parser(commands)
     return top
 

@@ -50,6 +50,11 @@ class Crowd:
     """The connections of one service by network."""
 
     def __init__(self, limits: DriverLimits) -> None:
+        self._counts: Counter[_Network] = Counter()
+        self.bound(limits)
+
+    def bound(self, limits: DriverLimits) -> None:
+        """Use these bounds for who comes from now on."""
         self._count_local = limits.count_loopback
         one = limits.connections_per_address
         # A larger network never holds fewer than a smaller one in it.
@@ -62,7 +67,6 @@ class Crowd:
             (6, 56): middle,
             (6, 48): max(middle, limits.connections_per_ipv6_48),
         }
-        self._counts: Counter[_Network] = Counter()
 
     def has_room(self, peer: str) -> bool:
         """Whether one more connection from there may come."""

@@ -96,6 +96,7 @@ class DriverFactory:
         """Serve connections from now on as `new` would; those that are open go on as they began. Where there is a
         certificate already, its owner has it replaced: ports with TLS from the first octet hold on to `tls`."""
         self.make_session, self.limits, self.refusal = new.make_session, new.limits, new.refusal
+        self._crowd.bound(new.limits)
         if self.tls is None or new.tls is None:
             self.tls = new.tls
 

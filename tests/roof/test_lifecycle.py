@@ -19,6 +19,7 @@ from mailhub.components import Hub, build_hub
 from mailhub.config.settings import Config, parse
 from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError, StoreUnavailable
+from mailhub.net.crowd import Room
 from mailhub.plugins import Component, load_catalogue
 from mailhub.service import MailService, complain
 
@@ -52,6 +53,7 @@ class FakeHub:
     starting: Deferred[None] = attrs.field(factory=Deferred)
     stop_error: Exception | None = None
     stopped: int = 0
+    room: Room = attrs.field(factory=Room)
 
     async def start(self) -> None:
         await self.starting

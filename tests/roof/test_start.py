@@ -19,6 +19,7 @@ from mailhub.cli.offline import wait
 from mailhub.config.settings import Config, parse
 from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError
+from mailhub.net.link import DriverLimits
 from mailhub.service import MailService, make_service
 from mailhub.tap import Options, makeService
 from tests.roof.test_lifecycle import FakeHub, Reactor, is_locked
@@ -64,6 +65,7 @@ class ListeningReactor(Reactor):
 class Factory:
     tls: object = None
     implicit_tls: bool = False
+    limits: DriverLimits = attrs.field(factory=lambda: DriverLimits(connections=10))
 
 
 @pytest.fixture
