@@ -191,7 +191,8 @@ class _Utf7:
     _RUN = re.compile(r"\+([A-Za-z0-9+/]*)(-?)")
 
     def __init__(self) -> None:
-        self._held = ""
+        self._held = ""  # the end of a run that may go on, with its "+"
+        self._high = b""  # the first half of a pair before that
 
     def decode(self, octets: bytes, final: bool = False) -> str:
         text = self._held + octets.decode("ascii", "replace")
@@ -200,16 +201,17 @@ class _Utf7:
 
         def characters(run: re.Match[str]) -> str:
             digits = run[1]
-            if run.end() == end and not run[2] and not final:
-                # A group of eight holds three units; what follows the last whole group may go on, and so may a pair.
-                whole = max(0, len(digits) - 1) // 8 * 8
-                if whole and 0xD8 <= binascii.a2b_base64(digits[:whole])[-2] <= 0xDB:
-                    whole -= 8
+            goes_on = run.end() == end and not run[2] and not final
+            if goes_on:
+                whole = max(0, len(digits) - 1) // 8 * 8  # a group of eight holds three units
                 self._held = "+" + digits[whole:]
                 digits = digits[:whole]
             elif not digits:
                 return "+"
             units = binascii.a2b_base64(digits + "A" * (-len(digits) % 4))[: len(digits) * 6 // 16 * 2]
+            units, self._high = self._high + units, b""
+            if goes_on and 0xD8 <= (units[-2] if units else 0) <= 0xDB:
+                units, self._high = units[:-2], units[-2:]
             return units.decode("utf_16_be", "replace")
 
         return self._RUN.sub(characters, text)
