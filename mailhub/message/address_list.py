@@ -12,7 +12,7 @@ from itertools import islice
 from typing import NamedTuple
 
 ADDRESS_LIMIT = 10_000  # addresses of one field that are read
-TOKEN_LIMIT = 20_000  # tokens of one field that are read where its addresses are not of the usual form
+TOKEN_LIMIT = 50_000  # tokens of one field that are read where its addresses are not of the usual form
 
 MISSING_DOMAIN = b"MISSING_DOMAIN"
 MISSING_MAILBOX = b"MISSING_MAILBOX"
@@ -37,30 +37,36 @@ GROUP_END = MailboxSpec(None, None, None, None)
 _USUAL = re.compile(
     rb"[ \t,]*+(?:(?:\"([^\"\\]*+)\"|([!#-'*+\-/-9=?A-Z^-~\x80-\xff]++(?:[ \t]++[!#-'*+\-/-9=?A-Z^-~\x80-\xff]++)*))?"
     rb"[ \t]*+<([!#-'*+\--9=?A-Z^-~\x80-\xff]++)@([0-9A-Za-z.\-\x80-\xff]++)>"
-    rb"|([!#-'*+\--9=?A-Z^-~\x80-\xff]++)@([0-9A-Za-z.\-\x80-\xff]++))[ \t]*+(?:,|\Z)"
+    rb"|(?!=\?)([!#-'*+\--9=?A-Z^-~\x80-\xff]++)@([0-9A-Za-z.\-\x80-\xff]++))[ \t]*+(?:,|\Z)"
 )
 _TOKEN = re.compile(
-    rb"(?P<space>[ \t\r\n]++)|(?P<quoted>\"(?:[^\"\\]++|\\.)*\"?)|(?P<comment>\()|(?P<literal>\[[^\[\]\\]*+\]?)"
-    rb"|(?P<comma>,[, \t\r\n]*+)|(?P<special>[<>;:@])|(?P<atom>(?:[^\"()<>\[,;:@\\ \t\r\n]++|\\.?)+|.)",
+    rb"(?P<space>[ \t\r\n]++)|(?P<quoted>\"(?:[^\"\\]++|\\.)*\")|(?P<open>\")|(?P<comment>\()"
+    rb"|(?P<literal>\[[^\[\]\\]*+\]?)|(?P<comma>,[, \t\r\n]*+)|(?P<special>[<>;:@])"
+    rb"|(?P<encoded>=\?[^?\s]{1,75}\?[bBqQ]\?[^?\r\n]*+\?=)|(?P<atom>(?:[^\"()<>\[,;:@\\ \t\r\n]++|\\.?)+|.)",
     re.DOTALL,
 )
 _IN_COMMENT = re.compile(rb"[^()\\]++|\\.?|[()]", re.DOTALL)
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 
 
-def parse(value: bytes) -> list[MailboxSpec]:
-    """The elements of an unfolded address field, groups included (see MailboxSpec). Never fails."""
+def parse(value: bytes, *, octets: int = -1, addresses: int = ADDRESS_LIMIT) -> list[MailboxSpec]:
+    """The elements of an unfolded address field, groups included (see MailboxSpec). Never fails.
+
+    Of a field larger than `octets` (-1: any) its beginning is read. What a limit cuts is left out, not given in part.
+    """
+    cut = 0 <= octets < len(value)
+    if cut:
+        value = value[:octets]
     found: list[MailboxSpec] = []
     position = 0
-    while len(found) < ADDRESS_LIMIT:
-        match = _USUAL.match(value, position)
-        if match is None:
-            break
+    while len(found) < addresses and (match := _USUAL.match(value, position)):
         quoted, phrase, local, domain, bare_local, bare_domain = match.groups()
         found.append(MailboxSpec(quoted or phrase, None, local or bare_local, domain or bare_domain))
         position = match.end()
-    if position < len(value):
-        _Reader(found).read(value, position)
+    if position < len(value) and len(found) < addresses:
+        return _Reader(found).run(value, position, addresses, cut)
+    if cut and position >= len(value):
+        del found[-1:]
     return found
 
 
@@ -69,54 +75,85 @@ class _Reader:
 
     def __init__(self, found: list[MailboxSpec]) -> None:
         self.found = found
+        self.whole = 0  # how many of `found` had ended before the element that is being read
+        self.tokens_left = TOKEN_LIMIT
         self.in_group = False
         self._clear()
 
     def _clear(self) -> None:
-        self.words: list[bytes] = []  # before "<": the phrase, or an address without brackets
-        self.spec: list[bytes] = []  # the same without white space, then what is in the brackets
-        self.at = -1  # index in spec of the last "@"
+        self.words: list[_Word] = []  # before "<": the phrase, or addresses without brackets
+        self.inside: list[_Word] = []  # the brackets
         self.route: bytes | None = None
         self.angle = False
         self.closed = False
+        self.after: list[_Word] = []  # behind the brackets, where nothing should be
         self.comment = b""
 
-    def read(self, value: bytes, position: int) -> None:
-        for kind, text in islice(_tokens(value, position), TOKEN_LIMIT):
+    def run(self, value: bytes, position: int, addresses: int, cut: bool) -> list[MailboxSpec]:
+        """All elements from `position` on, those of the usual form by their pattern."""
+        found = self.found
+        whole = 0
+        while position < len(value) and len(found) < addresses and self.tokens_left > 0:
+            whole = len(found)
+            if match := _USUAL.match(value, position):
+                quoted, phrase, local, domain, bare_local, bare_domain = match.groups()
+                found.append(MailboxSpec(quoted or phrase, None, local or bare_local, domain or bare_domain))
+                position = match.end()
+            else:
+                position = self.read(value, position)
+        if cut and position >= len(value):
+            del found[max(whole, self.whole) :]
+        if self.in_group:
+            found.append(GROUP_END)
+        return found
+
+    def read(self, value: bytes, position: int) -> int:
+        """Read on from `position` up to the end of an element that stands in no group; the offset after it."""
+        for kind, text, end in islice(_tokens(value, position), self.tokens_left):
+            self.tokens_left -= 1
+            position = end
             if kind == "special":
                 self._special(text)
             elif kind == "comma":
-                self._comma()
+                if self._comma() and not self.in_group:
+                    return position
             elif kind == "comment":
                 self.comment = text
-            elif not self.closed:
+                self._word("space", b"")
+            elif kind != "open":  # a quotation mark without another is passed over
                 self._word(kind, text)
             if len(self.found) >= ADDRESS_LIMIT:
-                break
-        self._finish()
-        if self.in_group:
-            self.found.append(GROUP_END)
+                return position
+        if self.tokens_left > 0:
+            self._finish()
+        return position
 
     def _word(self, kind: str, text: bytes) -> None:
-        if kind == "space":
-            if self.words and self.words[-1] != b" " and not self.angle:
-                self.words.append(b" ")
-            return
+        words = self.after if self.closed else self.inside if self.angle else self.words
         if kind == "quoted":
             text = _unquoted(text)
-        if not self.angle:
-            self.words.append(text)
-        self.spec.append(text)
+        words.append(_Word(kind, text))
 
-    def _comma(self) -> None:
-        if self.angle and not self.closed and self.spec[:1] == [b"@"]:
-            self.spec.append(b",")  # inside a route: <@a,@b:user@c>
-        else:
-            self._finish()
+    def _comma(self) -> bool:
+        """Whether an element ends here."""
+        if self.angle and not self.closed and self.inside[:1] == [_AT]:
+            self.inside.append(_Word("atom", b","))  # inside a route: <@a,@b:user@c>
+            return False
+        if not self.angle and _may_be_name(self.words):
+            self.words.append(_COMMA)  # Doe, John <john@xx.example>
+            return False
+        self._finish()
+        return True
 
     def _special(self, text: bytes) -> None:
         if text == b"<":
-            self.angle, self.spec, self.at = True, [], -1
+            if self.closed:  # a comma is missing
+                following, self.after = self.after, []
+                self._finish()
+                self.words = following
+            elif self.words and self.words[-1] == _COMMA:  # no name before the bracket: a comma between elements
+                self._finish()
+            self.angle, self.inside = True, []
         elif text == b">":
             self.closed = self.angle
         elif text == b";":
@@ -124,36 +161,153 @@ class _Reader:
             if self.in_group:
                 self.found.append(GROUP_END)
                 self.in_group = False
+                self.whole = len(self.found)
         elif text == b":":
             self._colon()
-        elif not self.closed:
-            self.at = len(self.spec)
-            self.spec.append(text)
-            if not self.angle:
-                self.words.append(text)
+        else:
+            self._word("at", text)
 
     def _colon(self) -> None:
-        if self.angle:
-            self.route = b"".join(self.spec) or None
-            self.spec, self.at = [], -1
-        elif not self.in_group and self.at < 0:
-            self.found.append(MailboxSpec(None, None, _phrase(self.words), None))
+        if self.angle and not self.closed:
+            if self.inside[:1] == [_AT]:
+                self.route = b"".join([word.text for word in self.inside])
+                self.inside = []
+            elif [word.text.lower() for word in self.inside] == [b"mailto"]:
+                self.inside = []
+            else:
+                self.inside.append(_Word("atom", b":"))
+        elif not self.in_group and not self.angle and _AT not in self.words:
+            *before, words = _elements(self.words)
+            self.found += [spec for each in before for spec in _without_brackets(each, None)]
+            self.found.append(MailboxSpec(None, None, _phrase(words), None))
             self.in_group = True
             self._clear()
+            self.whole = len(self.found)
 
     def _finish(self) -> None:
         """The end of an element: by comma, semicolon or the end of the field."""
-        if self.spec or self.angle:
-            at = self.at if self.at >= 0 else len(self.spec)
-            local = b"".join(self.spec[:at]) or MISSING_MAILBOX
-            domain = b"".join(self.spec[at + 1 :]) or MISSING_DOMAIN
-            name = (_phrase(self.words) if self.angle else b"") or self.comment or None
-            if not (self.angle and self.closed and not self.spec and name is None):
-                self.found.append(MailboxSpec(name, self.route, local, domain))
+        self.whole = len(self.found)
+        if self.angle:
+            name = _phrase(self.words) or self.comment or _phrase(self.after) or None
+            if any(word.kind != "space" for word in self.inside):
+                self.found += _in_brackets(name, self.route, self.inside)
+            elif name is not None or not self.closed:
+                self.found.append(MailboxSpec(name, self.route, MISSING_MAILBOX, MISSING_DOMAIN))
+        else:
+            for words in _elements(self.words):
+                if any(word.kind != "space" for word in words):
+                    self.found += _without_brackets(words, self.comment or None)
         self._clear()
 
 
-def _tokens(value: bytes, position: int) -> Iterator[tuple[str, bytes]]:
+class _Word(NamedTuple):
+    """`kind` is a token's, or "at". Space and comments have the kind "space"."""
+
+    kind: str
+    text: bytes
+
+
+_AT = _Word("at", b"@")
+_COMMA = _Word("comma", b", ")
+
+
+def _may_be_name(words: list[_Word]) -> bool:
+    """Whether what stands before a comma may be the beginning of a name that should have been quoted."""
+    found = False
+    for word in reversed(words):
+        if word == _COMMA:
+            break
+        if word.kind not in ("atom", "encoded", "space"):
+            return False
+        found = found or word.kind != "space"
+    return found
+
+
+def _elements(words: list[_Word]) -> list[list[_Word]]:
+    """The words between the commas that turned out to be no part of a name."""
+    elements: list[list[_Word]] = [[]]
+    for word in words:
+        if word == _COMMA:
+            elements.append([])
+        else:
+            elements[-1].append(word)
+    return elements
+
+
+def _in_brackets(name: bytes | None, route: bytes | None, words: list[_Word]) -> list[MailboxSpec]:
+    """Mostly one address; blanks in its local part belong to it, because without them it would be another's."""
+    chunks = _chunks(words)
+    if len(chunks) > 1 and all(_AT in chunk for chunk in chunks):
+        return [_spec(name, route, chunk) for chunk in chunks]
+    while len(chunks) > 1 and _AT not in chunks[-1]:
+        chunks.pop()
+    joined = chunks[0]
+    for chunk in chunks[1:]:
+        joined = [*joined, _Word("space", b" "), *chunk]
+    return [_spec(name, route, joined)]
+
+
+def _without_brackets(words: list[_Word], name: bytes | None) -> list[MailboxSpec]:
+    """Addresses are what has an "@". Words before one are its name, and so are those after the last."""
+    chunks = _chunks(words)
+    if len(chunks) == 1:
+        return [_spec(name, None, chunks[0])]
+    found: list[MailboxSpec] = []
+    phrase: list[bytes] = []
+    for chunk in chunks:
+        if _AT in chunk:
+            found.append(_spec(b" ".join(phrase) or None, None, chunk))
+            phrase = []
+        else:
+            phrase.append(b"".join([word.text for word in chunk]))
+    rest = b" ".join(phrase)
+    if not found:
+        return [MailboxSpec(rest or name, None, MISSING_MAILBOX, MISSING_DOMAIN)]
+    if found[-1].name is None:
+        found[-1] = found[-1]._replace(name=rest or name)
+    return found
+
+
+def _chunks(words: list[_Word]) -> list[list[_Word]]:
+    """What white space divides. Beside "@" it may stand in an address, and beside dots if that makes one of all."""
+    for glue in (_at_or_dot, _at):
+        chunks: list[list[_Word]] = []
+        space = True
+        for word in words:
+            if word.kind == "space":
+                space = True
+            elif chunks and (not space or glue(chunks[-1][-1], word)):
+                chunks[-1].append(word)
+                space = False
+            else:
+                chunks.append([word])
+                space = False
+        if len(chunks) == 1:
+            break
+    return chunks
+
+
+def _at(before: _Word, after: _Word) -> bool:
+    return before == _AT or after == _AT
+
+
+def _at_or_dot(before: _Word, after: _Word) -> bool:
+    return (
+        _at(before, after)
+        or (before.kind == "atom" and before.text.endswith(b"."))
+        or (after.kind == "atom" and after.text.startswith(b"."))
+    )
+
+
+def _spec(name: bytes | None, route: bytes | None, words: list[_Word]) -> MailboxSpec:
+    at = max((index for index, word in enumerate(words) if word == _AT), default=len(words))
+    local = b"".join([word.text for word in words[:at]]) or MISSING_MAILBOX
+    domain = b"".join([word.text for word in words[at + 1 :]]) or MISSING_DOMAIN
+    return MailboxSpec(name, route, local, domain)
+
+
+def _tokens(value: bytes, position: int) -> Iterator[tuple[str, bytes, int]]:
+    """Kind, text and the offset after it."""
     end = len(value)
     while position < end:
         match = _TOKEN.match(value, position)
@@ -162,9 +316,9 @@ def _tokens(value: bytes, position: int) -> Iterator[tuple[str, bytes]]:
         position = match.end()
         if match.lastgroup == "comment":
             text, position = _comment(value, position)
-            yield "comment", text
+            yield "comment", text, position
         else:
-            yield match.lastgroup, match[0]
+            yield match.lastgroup, match[0], position
 
 
 def _comment(value: bytes, position: int) -> tuple[bytes, int]:
@@ -183,9 +337,16 @@ def _comment(value: bytes, position: int) -> tuple[bytes, int]:
 
 
 def _unquoted(text: bytes) -> bytes:
-    inner = text[1:-1] if len(text) > 1 and text.endswith(b'"') else text[1:]
+    inner = text[1:-1]
     return _QUOTED_PAIR.sub(rb"\1", inner) if b"\\" in inner else inner
 
 
-def _phrase(words: list[bytes]) -> bytes:
-    return b"".join(words).strip()
+def _phrase(words: list[_Word]) -> bytes:
+    """The words as they stand, one space for any white space between them."""
+    text = []
+    for word in words:
+        if word.kind != "space":
+            text.append(word.text)
+        elif text and text[-1] != b" ":
+            text.append(b" ")
+    return b"".join(text).strip()

@@ -35,6 +35,10 @@ _ZONES = {
 
 _CLOCK = r"(\d{1,2})\s*[:.]\s*(\d{1,2})(?:\s*[:.]\s*(\d{1,2}))?(?:[.,]\d{1,9})?(?:\s*([AaPp])\.?[Mm]\b\.?)?"
 _ZONE = r"\s*(?:(?:GMT|UTC?)?\s*([+-])\s*(\d{1,2}):?(\d{2})?(?!\d)|((?=[^\W\d_])[^\d+:-]{1,40}))?"
+# What nearly all mail has.
+_WELL_FORMED = re.compile(
+    r"(?a)(?:[A-Z][a-z]{2}, )?(\d{1,2}) ([A-Z][a-z]{2}) (\d{4}) (\d{2}):(\d{2}):(\d{2}) ([+-])(\d{2})(\d{2})(?![\d])"
+)
 # RFC 5322 3.3, where no space is needed before the day; with what is often sent besides: no clock, no seconds, full
 # month names, dots or hyphens, no zone.
 _DATE_TIME = re.compile(
@@ -71,6 +75,9 @@ def written_day(text: str) -> date | None:
 def _read(text: str) -> tuple[int, int] | None:
     """What the clock on the sender's wall said, in seconds, and the zone it hangs in."""
     text = text[:_LONGEST]
+    if match := _WELL_FORMED.match(text):
+        day, month, year, hour, minute, second, *zone = match.groups()
+        return _wall(int(year), _month(month), day, (hour, minute, second, None), _zone(*zone))
     if "(" in text:
         text = _without_comments(text)
     if match := _DATE_TIME.match(text):
@@ -147,7 +154,7 @@ def _full_year(year: str) -> int:
     return number + 1900 if len(year) == 3 else number
 
 
-def _zone(sign: str | None, hours: str | None, minutes: str | None, name: str | None) -> int:
+def _zone(sign: str | None, hours: str | None, minutes: str | None, name: str | None = None) -> int:
     if not sign:
         return _ZONES.get(" ".join((name or "").lower().split()), 0)
     size = int(hours or 0) * 60 + int(minutes or 0)

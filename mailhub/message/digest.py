@@ -12,7 +12,7 @@ from mailhub.message import mime
 from mailhub.message.address_list import parse as parse_addresses
 from mailhub.message.dates import parse_date
 from mailhub.message.encoded_word import decode_words
-from mailhub.message.header import Header, Octets
+from mailhub.message.header import VALUE_LIMIT, Header, Octets
 from mailhub.message.preview import preview
 from mailhub.message.structure import bodystructure, envelope
 
@@ -27,7 +27,7 @@ USUAL_FIELDS = frozenset(
 )  # fmt: skip
 
 TEXT_LIMIT = 1000  # characters of subject, sender and message_id
-_SENDER_OCTETS = 2 * TEXT_LIMIT  # of From that are looked at
+_SENDERS = 3  # elements of From that are looked at: one after a group's name, at least
 _MESSAGE_ID = re.compile(rb"<[^<>]*+>")
 
 
@@ -38,7 +38,8 @@ class Digest:
     `size` and `header_size` in octets (the empty line is part of the header). `envelope` and `bodystructure` are
     IMAP octets (see structure.without_extensions for BODY). `parts` is the tree (mime.decode). `fields` are the raw
     USUAL_FIELDS in the order of the message. `sent` is the Date in seconds since the epoch, 0 when unknown.
-    `subject` is decoded; `sender` is the first From address; `message_id` has its angle brackets.
+    `subject` is decoded; `sender` is the first From address; `message_id` has its angle brackets. Of a longer subject
+    the beginning is kept, of the other two nothing.
     """
 
     size: int
@@ -104,18 +105,23 @@ def digest(octets: Octets) -> Digest:
 
 
 def _sender(header: Header) -> str:
-    body = header.first(b"from")
+    body = header.joined(b"from")
     if body:
-        for spec in parse_addresses(body[:_SENDER_OCTETS]):
+        for spec in parse_addresses(body, octets=VALUE_LIMIT, addresses=_SENDERS):
             if spec.local is not None and spec.domain is not None:
-                return _clean((spec.local + b"@" + spec.domain).decode("utf-8", "replace"))
+                return _whole((spec.local + b"@" + spec.domain).decode("utf-8", "replace"))
     return ""
 
 
 def _message_id(header: Header) -> str:
     body = header.first(b"message-id") or b""
     match = _MESSAGE_ID.search(body)
-    return _clean((match[0] if match else body).decode("utf-8", "replace"))
+    return _whole((match[0] if match else body).decode("utf-8", "replace"))
+
+
+def _whole(text: str) -> str:
+    """Of an address or identifier that is too long nothing: a part of it would be another one."""
+    return _clean(text) if len(text) <= TEXT_LIMIT else ""
 
 
 def _clean(text: str) -> str:

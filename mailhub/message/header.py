@@ -17,7 +17,7 @@ Octets = bytes | mmap.mmap
 
 HEADER_LIMIT = 1 << 20  # octets of one header that are indexed; offsets stay right beyond it
 FIELD_LIMIT = 10_000  # fields (and lines that are none) of one header that are indexed
-VALUE_LIMIT = 1 << 16  # octets of one field body that are looked at
+VALUE_LIMIT = 1 << 18  # octets of one field body that are looked at
 
 # RFC 5322 2.2 field-name: printable US-ASCII except colon; obs- syntax has white space before the colon (4.5.3).
 # Possessive throughout, so that no input makes it go back. The other branches are a line that is no field.
@@ -81,13 +81,14 @@ class Header:
         return None if body is None else unfold(body)
 
     def joined(self, name: bytes) -> bytes | None:
-        """The bodies of all fields of this name as one comma-separated list, None without one.
+        """The bodies of all fields of this name as one comma-separated list, None without one; not cut.
 
         For address fields: a repeated To (RFC 5322 4.5.3) is read as one.
         """
         if name in self._repeated:
-            return unfold(b", ".join([body.strip() for body in self._repeated[name]]))
-        return self.first(name)
+            return _one_line(b", ".join([body.strip() for body in self._repeated[name]]))
+        body = self._first.get(name)
+        return None if body is None else _one_line(body)
 
     def octets(self, names: Container[bytes]) -> bytes:
         """The raw fields of these names (in lower case), in the order of the message."""
@@ -95,12 +96,35 @@ class Header:
 
 
 def unfold(body: bytes) -> bytes:
-    """A field body as one line without the white space around it, cut at VALUE_LIMIT (RFC 5322 2.2.3)."""
-    if len(body) > VALUE_LIMIT:
-        body = body[:VALUE_LIMIT]
+    """A field body as one line without the white space around it (RFC 5322 2.2.3).
+
+    Of one that is larger than VALUE_LIMIT the words that fit, so that no word, address or encoded word is cut in two.
+    """
+    body = _one_line(body)
+    if len(body) <= VALUE_LIMIT:
+        return body
+    end = max(body.rfind(b" ", 0, VALUE_LIMIT + 1), body.rfind(b"\t", 0, VALUE_LIMIT + 1))
+    if end < 0:
+        end = VALUE_LIMIT
+        while end > VALUE_LIMIT - 4 and body[end] & 0xC0 == 0x80:  # within a character of UTF-8
+            end -= 1
+    return body[:end].rstrip(b" \t")
+
+
+def _one_line(body: bytes) -> bytes:
     if b"\n" in body:
         body = _FOLD.sub(b"", body)
     return body.strip(b" \t\r\n")
+
+
+def whole_fields(raw: bytes, limit: int = HEADER_LIMIT) -> bytes:
+    """A header, or of a larger one the fields that are whole in its first `limit` octets."""
+    if len(raw) <= limit:
+        return raw
+    end = raw.rfind(b"\n", 0, limit) + 1
+    while end and raw[end : end + 1] in (b" ", b"\t"):
+        end = raw.rfind(b"\n", 0, end - 1) + 1
+    return raw[:end]
 
 
 def header_end(octets: Octets, start: int, end: int) -> int:

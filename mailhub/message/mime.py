@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import attrs
 
-from mailhub.message.header import FIELD_LIMIT, HEADER_LIMIT, Header, Octets, header_end
+from mailhub.message.header import FIELD_LIMIT, HEADER_LIMIT, Header, Octets, header_end, whole_fields
 from mailhub.message.parameters import Parameterised, parse
 
 DEPTH_LIMIT = 100  # multiparts and messages inside each other
@@ -146,7 +146,7 @@ class _Scanner:
     def _entity(self, start: int, end: int, default: Parameterised) -> None:
         """Add the part whose header begins at `start`, and open it when it holds others."""
         body = header_end(self.octets, start, end)
-        raw = self.octets[start : min(body, start + HEADER_LIMIT)]
+        raw = whole_fields(self.octets[start : min(body, start + HEADER_LIMIT + 1)])
         header = Header(raw, min(self.lines_left, FIELD_LIMIT))
         self.lines_left -= len(header)
         kind = _content_type(header, default)

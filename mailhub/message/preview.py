@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import unicodedata
 
 from mailhub.message.header import Octets
 from mailhub.message.mime import Part, Tree
@@ -64,7 +65,15 @@ def _one_line(text: str) -> str:
     words = " ".join(text[:_USUALLY_ENOUGH].split())
     if len(words) < PREVIEW_LIMIT:
         words = " ".join(text.split())
-    words = words[:PREVIEW_LIMIT]
+    words = _cut(words)
     if not words.isprintable():
         words = "".join([character for character in words if character.isprintable()])
     return words.rstrip()
+
+
+def _cut(words: str) -> str:
+    """PREVIEW_LIMIT characters, less one that would lose the marks which follow it."""
+    end = PREVIEW_LIMIT
+    while end and end < len(words) and unicodedata.combining(words[end]):
+        end -= 1
+    return words[:end]

@@ -10,6 +10,7 @@ import attrs
 
 from mailhub.message.address import Address
 from mailhub.message.envelope import Outcome, State
+from mailhub.message.header import whole_fields
 
 HEADER_LIMIT = 1 << 16  # octets of the original header that go back
 _REPLY_LIMIT = 900  # characters
@@ -155,8 +156,7 @@ def _status_code(outcome: Outcome) -> str:
 def _returned(report: Report) -> bytes:
     """The original's header (RFC 6522 4); in quoted-printable where it is no 7bit text."""
     header = report.header.rstrip(b"\r\n")
-    if len(header) > HEADER_LIMIT:
-        header = header[: header.rfind(b"\n", 0, HEADER_LIMIT) + 1].rstrip(b"\r\n")
+    header = whole_fields(header, HEADER_LIMIT).rstrip(b"\r\n")
     header += b"\r\n"
     if report.smtputf8:
         return _part("message/global-headers", "8bit", _clean_lines(header))

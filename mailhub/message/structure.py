@@ -15,7 +15,9 @@ from mailhub.message.mime import Part, Scan
 from mailhub.message.parameters import Parameterised, parse, without_comments
 
 QUOTED_LIMIT = 1000  # octets; longer strings are literals
-ADDRESS_OCTET_LIMIT = 1 << 18  # octets of all address fields of one message, nested ones included; more are NIL
+ADDRESS_OCTET_LIMIT = (
+    1 << 18
+)  # octets of all address fields of one message, nested ones included; what is cut is left out
 
 _SHORT = 40  # characters
 _EXTENSION_FIELDS = (b"content-disposition", b"content-language", b"content-location")
@@ -79,11 +81,9 @@ class _Writer:
         body = header.joined(name)
         if not body:
             return otherwise
-        self.addresses_left -= len(body)
-        if self.addresses_left < 0:
-            return otherwise
-        written = b"".join(map(_address, parse_addresses(body)))
-        return b"(%b)" % written if written else otherwise
+        found = parse_addresses(body, octets=self.addresses_left)
+        self.addresses_left = max(0, self.addresses_left - len(body))
+        return b"(%b)" % b"".join(map(_address, found)) if found else otherwise
 
     def structure(self, scan: Scan) -> bytes:
         """One walk in the order of the message; `pending` holds what is to follow each part with parts inside."""

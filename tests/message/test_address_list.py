@@ -53,12 +53,59 @@ A = MailboxSpec
         (b"<>", []),
         (b"Name <a@b", [A(b"Name", None, b"a", b"b")]),
         (b"a@b@c", [A(None, None, b"a@b", b"c")]),
-        (b'"open <a@b>', [A(None, None, b"open <a@b>", MISSING_DOMAIN)]),
+        (b'"open <a@b>', [A(b"open", None, b"a", b"b")]),
+        (b"Support j@o.test", [A(b"Support", None, b"j", b"o.test")]),
+        (b"John Q. Public j@o.test", [A(b"John Q. Public", None, b"j", b"o.test")]),
+        (b"j@o.test Support, k@o", [A(b"Support", None, b"j", b"o.test"), A(None, None, b"k", b"o")]),
+        (b"a@b c@d", [A(None, None, b"a", b"b"), A(None, None, b"c", b"d")]),
+        (b"The Support Team", [A(b"The Support Team", None, MISSING_MAILBOX, MISSING_DOMAIN)]),
+        (b"j (x) doe@b", [A(b"j", None, b"doe", b"b")]),
+        (b"j (x) . (y) doe (z) @ b", [A(b"z", None, b"j.doe", b"b")]),
+        (b"<j doe@b>", [A(None, None, b"j doe", b"b")]),
+        (b"<a@b c>", [A(None, None, b"a", b"b")]),
+        (b"<a@b> trailing", [A(b"trailing", None, b"a", b"b")]),
+        (b"Name <a@b> trailing", [A(b"Name", None, b"a", b"b")]),
+        (b"A <a@b> B <c@d>", [A(b"A", None, b"a", b"b"), A(b"B", None, b"c", b"d")]),
+        (b"<a@b> <c@d>", [A(None, None, b"a", b"b"), A(None, None, b"c", b"d")]),
+        (b"<<a@b>>", [A(None, None, b"a", b"b")]),
+        (b"<mailto:a@b>", [A(None, None, b"a", b"b")]),
+        (b"a@b <c@d>", [A(b"a@b", None, b"c", b"d")]),
+        (b'"a@b" <c@d>', [A(b"a@b", None, b"c", b"d")]),
+        (b"Doe, John <j@b>, k@d", [A(b"Doe, John", None, b"j", b"b"), A(None, None, b"k", b"d")]),
+        (b"Acme, Inc. <a@b>", [A(b"Acme, Inc.", None, b"a", b"b")]),
+        (b"root, <a@b>", [A(None, None, b"root", MISSING_DOMAIN), A(None, None, b"a", b"b")]),
+        (b"root, a@b", [A(None, None, b"root", MISSING_DOMAIN), A(None, None, b"a", b"b")]),
+        (
+            b"root, X: a@b;",
+            [A(None, None, b"root", MISSING_DOMAIN), A(None, None, b"X", None), A(None, None, b"a", b"b"), GROUP_END],
+        ),
+        (b"=?utf-8?Q?M=FCller, Max?= <a@b>", [A(b"=?utf-8?Q?M=FCller, Max?=", None, b"a", b"b")]),
+        (b"=?utf-8?Q?x@y, z?= <a@b>", [A(b"=?utf-8?Q?x@y, z?=", None, b"a", b"b")]),
         (b"a@b;c@d", [A(None, None, b"a", b"b"), A(None, None, b"c", b"d")]),
     ],
 )
 def test_parse(value: bytes, specs: list[MailboxSpec]) -> None:
     assert parse(value) == specs
+
+
+@pytest.mark.parametrize("between", [b"", b"Doe, ", b"g: "])
+def test_what_is_cut_is_left_out(between: bytes) -> None:
+    value = b", ".join([between + b"N <person%d@b.example>" % number for number in range(20)])
+    every = parse(value)
+    mailboxes = [spec for spec in every if spec.domain]
+    for limit in range(len(value)):
+        found = parse(value, octets=limit)
+        assert [spec for spec in found if spec.domain] == mailboxes[: len([spec for spec in found if spec.domain])]
+        assert len([spec for spec in found if spec.local and not spec.domain]) == found.count(GROUP_END)
+    assert parse(value, octets=len(value)) == every
+    assert parse(value, octets=value.index(b"person7"))[-1 - found.count(GROUP_END)].local == b"person6"
+
+
+def test_1200_addresses_in_80_kilobytes_are_all_read() -> None:
+    people = [b'"Person Number %04d" <person.number.%04d@department.other.example>' % (n, n) for n in range(1200)]
+    assert [spec.local for spec in parse(b",\r\n ".join(people))] == [b"person.number.%04d" % n for n in range(1200)]
+    odd = [b"Person Number %04d person.number.%04d@department.other.example" % (n, n) for n in range(3000)]
+    assert len(parse(b", ".join(odd))) == 3000
 
 
 _PART = st.text(st.sampled_from("abc1.-+é"), min_size=1, max_size=6).filter(lambda text: "." not in text)

@@ -52,8 +52,8 @@ def test_texts_are_bounded_and_can_be_shown() -> None:
         + b"Message-ID: \x07" + b"f" * 5000 + b"\r\n\r\n\x1b[31m" + b"g" * 5000
     )  # fmt: skip
     found = digest(message)
-    texts = (found.subject, 1000), (found.sender, 1000), (found.message_id, 1000), (found.preview, PREVIEW_LIMIT)
-    for shown, limit in texts:
+    assert found.sender == found.message_id == ""  # a part of one would be another
+    for shown, limit in ((found.subject, 1000), (found.preview, PREVIEW_LIMIT)):
         assert shown.isprintable()
         assert limit - 10 < len(shown) <= limit
 

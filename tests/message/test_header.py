@@ -77,7 +77,7 @@ def test_limits() -> None:
     assert len(Header(many).fields) == header.FIELD_LIMIT
     assert len(Header(b"line\n" * 100_000)) == header.FIELD_LIMIT
     assert len(Header(many, 7).fields) == 7
-    assert len(Header(b"A: " + b"x" * 5_000_000).first(b"a") or b"") == header.VALUE_LIMIT - 1
+    assert len(Header(b"A: " + b"x" * 5_000_000).first(b"a") or b"") == header.VALUE_LIMIT
     assert len(Header(b"A: 1\r\n" * 11_000).octets({b"a"})) == 6 * header.FIELD_LIMIT
 
 
@@ -110,3 +110,22 @@ def test_large_headers_are_indexed_like_small_ones(raw: bytes) -> None:
     padding = b"X-Pad: " + b"x" * header._SMALL + b"\r\n"
     small, large = Header(b"Z: 0\r\n" + raw), Header(padding + raw)
     assert small.fields[1:] == large.fields[1:]
+
+
+def test_what_a_limit_cuts_is_left_out_as_a_word() -> None:
+    words = b"word " * (header.VALUE_LIMIT // 5 + 10)
+    assert header.unfold(b" " + words).split() == [b"word"] * ((header.VALUE_LIMIT + 1) // 5)
+    assert (
+        header.unfold(b"x" + "\u20ac".encode() * header.VALUE_LIMIT).decode().count("\u20ac") == header.VALUE_LIMIT // 3
+    )
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+def test_a_header_over_the_limit_ends_with_a_whole_field(end: bytes) -> None:
+    raw = (b"A: 1" + end + b" 2" + end) * 20
+    for limit in range(len(raw)):
+        cut = header.whole_fields(raw, limit)
+        assert raw.startswith(cut)
+        assert len(cut) <= limit
+        assert len(cut) % (len(raw) // 20) == 0
+    assert header.whole_fields(raw) == raw

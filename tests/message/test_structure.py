@@ -70,7 +70,9 @@ def test_address_lists_are_bounded_together() -> None:
     message = b"Content-Type: multipart/digest; boundary=b\r\n\r\n" + parts * 40
     value = read(bodystructure(scan(message)))
     senders = [child[7][2] for child in value if isinstance(child, list) and child[0] == b"message"]
-    assert sum(sender is not None for sender in senders) == structure.ADDRESS_OCTET_LIMIT // (8 * 8000)
+    whole = structure.ADDRESS_OCTET_LIMIT // (8 * 8000)
+    assert [len(sender or ()) for sender in senders[: whole + 2]] == [8000] * whole + [767, 0]
+    assert {tuple(each) for sender in senders for each in sender or ()} == {(None, None, b"a", b"b")}
 
 
 def test_bodystructure_of_one_part() -> None:

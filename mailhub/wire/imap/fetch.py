@@ -200,7 +200,7 @@ class _Value:
         self.source: Span | None = None
         self._span = _locate(section, entry, columns)
         if self._span is not None and section.text.startswith("HEADER.FIELDS"):
-            self.source = self._span.part(0, header.HEADER_LIMIT)
+            self.source = self._span.part(0, header.HEADER_LIMIT + 1)
 
     @property
     def reads(self) -> bool:
@@ -221,7 +221,7 @@ class _Value:
 
     def _filtered(self, octets: bytes) -> bytes:
         choose = header.omit if self.section.text == "HEADER.FIELDS.NOT" else header.select
-        return choose(octets, frozenset(self.section.fields))
+        return choose(header.whole_fields(octets), frozenset(self.section.fields))
 
 
 def _part(octets: bytes, partial: tuple[int, int] | None) -> bytes:
