@@ -211,6 +211,21 @@ class IMailbox(Interface):
     def watch(listener: Callable[[Change], None]) -> Callable[[], None]:
         """Have every change from now on announced; the result stops it."""
 
+    def hold() -> IHold:
+        """Have messages that others expunge from now on stay readable through this very object (digests(), bodies(),
+        open(); nothing else), for a session that has not told its client yet (RFC 2180 4.1.1). To be asked for once.
+        A store may bound how much it holds; what is beyond is gone at once."""
+
+
+class IHold(Interface):
+    """See IMailbox.hold()."""
+
+    def let_go(uids: Sequence[int]) -> None:
+        """These messages are not asked for any more; UIDs that are not held are passed over."""
+
+    def end() -> None:
+        """Nothing is held any more, now and later. May be called again."""
+
 
 class IMailAccount(Interface):
     """One account's mailboxes: the cred avatar of IMAP and POP3. INBOX always exists, its name in any case."""

@@ -528,6 +528,41 @@ class StoreExam(Exam):
         assert list(await inbox.vanished(between)) == [one, four]
         assert list(await inbox.vanished((await inbox.status()).highest_modseq)) == []
 
+    # --- holding
+
+    @question
+    async def test_what_others_expunge_stays_readable_for_who_holds(self) -> None:
+        account, inbox = await self._inbox(NO_FLAGS, NO_FLAGS, NO_FLAGS)
+        octets = message(4, size=100_000)
+        one, two, three = await uids(inbox)
+        four = await self._append(account, inbox, octets)
+        other = await account.mailbox("INBOX")
+        holding = await account.mailbox("INBOX")
+        hold = holding.hold()
+        await other.expunge([one], deleted_only=False)
+        await other.move([two, four], await account.mailbox("Trash"))
+        await (await account.mailbox("Trash")).expunge(deleted_only=False)
+        assert await read_message(holding, one) == message(1)
+        assert await read_message(holding, four) == octets
+        found = await holding.digests([one, two, three, four, 999], ["fields", "header_size"])
+        assert set(found["fields"]) == set(found["header_size"]) == {one, two, three, four}
+        assert found["fields"][four] == digest(octets).fields
+        bodies = await holding.bodies([one, two, three])
+        assert bodies == {uid: message(number) for number, uid in enumerate((one, two, three), 1)}
+        assert await uids(holding) == [three]
+        assert (await account.quota()).messages == 1
+        await self.refuses(MessageGone, other.open(one))
+        hold.let_go([one, three, 999])
+        await self.refuses(MessageGone, holding.open(one))
+        assert await read_message(holding, two) == message(2)
+        await holding.expunge([three], deleted_only=False)
+        await self.refuses(MessageGone, holding.open(three))
+        hold.end()
+        hold.end()
+        await self.refuses(MessageGone, holding.open(two))
+        assert await holding.bodies([one, two, three]) == {}
+        assert not (await holding.digests([one, two, four], ["fields"]))["fields"]
+
     # --- watching
 
     @question

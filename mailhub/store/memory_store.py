@@ -24,6 +24,7 @@ from mailhub.interfaces import (
     IBlobReader,
     IBody,
     IBodyWriter,
+    IHold,
     IMailAccount,
     IMailbox,
     IMailStore,
@@ -102,6 +103,27 @@ class Message:
     body: MemoryBody
 
 
+@implementer(IHold)
+class MemoryHold:
+    """Expunged messages that a session may still read."""
+
+    def __init__(self, box: Box) -> None:
+        self.messages: dict[int, Message] = {}
+        self._box = box
+        box.holds.append(self)
+
+    def let_go(self, uids: Sequence[int]) -> None:
+        """Forget these."""
+        for uid in uids:
+            self.messages.pop(uid, None)
+
+    def end(self) -> None:
+        """Forget all."""
+        self.messages.clear()
+        if self in self._box.holds:
+            self._box.holds.remove(self)
+
+
 @attrs.define(eq=False)
 class Box:
     """The contents of a mailbox."""
@@ -117,6 +139,7 @@ class Box:
     vanished: list[tuple[int, int]] = attrs.field(factory=list)  # mod-sequence, UID
     deliveries: dict[str, int] = attrs.field(factory=dict)  # UID by delivery id
     keywords: dict[str, str] = attrs.field(factory=dict)  # as first written, by the name in lower case
+    holds: list[MemoryHold] = attrs.field(factory=list)
     exists: bool = True
 
     @property
@@ -221,6 +244,7 @@ class MemoryMailbox:
         self._box = box
         self.name = box.name
         self.uid_validity = box.uid_validity
+        self._hold: MemoryHold | None = None
 
     def _there(self) -> Box:
         if not self._box.exists:
@@ -254,7 +278,10 @@ class MemoryMailbox:
         return {m.entry.uid: m.body.octets for m in self._existing(uids) if m.body.size <= limit}
 
     def _existing(self, uids: Sequence[int]) -> list[Message]:
-        return self._chosen(uids) if self._box.exists else []
+        if not self._box.exists:
+            return []
+        held = self._hold.messages if self._hold is not None else {}
+        return [*self._chosen(uids), *(held[uid] for uid in uids if uid in held)]
 
     async def open(self, uid: int) -> IBlobReader:
         """Raises MessageGone."""
@@ -334,6 +361,9 @@ class MemoryMailbox:
             box = self._box
             modseq = box.next_modseq()
             for uid in uids:
+                for hold in box.holds:
+                    if hold is not self._hold:
+                        hold.messages[uid] = box.messages[uid]
                 del box.messages[uid]
                 box.vanished.append((modseq, uid))
             self._house.watchers.announce(box.number, Expunged(uids, modseq))
@@ -351,6 +381,11 @@ class MemoryMailbox:
     def watch(self, listener: Callable[[Change], None]) -> Callable[[], None]:
         """Have every change from now on announced."""
         return self._house.watchers.watch(self._box.number, listener)
+
+    def hold(self) -> IHold:
+        """Of expunged messages, without a bound."""
+        self._hold = MemoryHold(self._box)
+        return self._hold
 
 
 @implementer(IMailAccount)

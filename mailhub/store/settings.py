@@ -27,4 +27,6 @@ class StoreSettings:
     busy_seconds: float = 10.0  # how long another process may hold the database's write lock
     index_rows: int = 500_000  # messages in indexes that no session has selected
     digest_cache_bytes: int = 64 * 1024 * 1024
+    held_octets: int = 256 * 1024 * 1024  # of expunged messages that sessions have not been told of
+    held_messages: int = 50_000  # the same; each counts for every session that holds it
     durable: bool = True  # False leaves out every fsync: for tests and simulations only

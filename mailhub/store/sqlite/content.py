@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
 
 from mailhub.message.digest import DigestName
@@ -23,6 +23,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 _OF_MESSAGES = "FROM message m JOIN content c ON c.id = m.content WHERE m.mailbox = ? AND"
 _COLUMNS = frozenset(get_args(DigestName))
 
+# What is noted in `released` is the sweep's: a session may still read it.
+_NOT_RELEASED = "SELECT value FROM json_each(?) WHERE value NOT IN (SELECT content FROM released)"
 _UNUSED = """
 DELETE FROM content WHERE id IN (SELECT value FROM json_each(?))
   AND NOT EXISTS (SELECT 1 FROM message WHERE message.content = content.id)
@@ -98,19 +100,57 @@ def bodies(connection: sqlite3.Connection, mailbox: int, uids: Sequence[int]) ->
     )
 
 
+def held_digests(
+    connection: sqlite3.Connection, contents: Mapping[int, int], wanted: Iterable[DigestName]
+) -> dict[str, dict[int, Any]]:
+    """As `digests`, of messages without a row whose contents (by UID) are held."""
+    names = [name for name in wanted if name in _COLUMNS]
+    found = _by_number(connection, contents, ", ".join(names))
+    return {
+        name: {uid: found[content][index] for uid, content in contents.items() if content in found}
+        for index, name in enumerate(names)
+    }
+
+
+def held_bodies(connection: sqlite3.Connection, contents: Mapping[int, int]) -> dict[int, bytes]:
+    """As `bodies`, of messages without a row whose contents (by UID) are held."""
+    found = _by_number(connection, contents, "octets")
+    return {uid: octets for uid, content in contents.items() for octets in found.get(content, ()) if octets is not None}
+
+
+def _by_number(connection: sqlite3.Connection, contents: Mapping[int, int], columns: str) -> dict[int, Any]:
+    rows = connection.execute(
+        f"SELECT id, {columns} FROM content WHERE id IN (SELECT value FROM json_each(?))", (numbers(contents.values()),)
+    )
+    return {row[0]: row[1:] for row in rows}
+
+
 def release(transaction: Transaction, blobs: Blobs, contents: Sequence[int]) -> None:
     """References to these contents were removed. Those that nothing refers to any more go: a few now, many later, so
-    that an expunge of 100,000 messages does not hold up everybody's mail while their pages are freed."""
-    if len(contents) <= AT_ONCE:
-        _remove_unused(transaction, blobs, contents)
+    that an expunge of 100,000 messages does not hold up everybody's mail while their pages are freed. What sessions
+    hold goes when they let go of it."""
+    if len(contents) > AT_ONCE:
+        transaction.released = True
+        _note_released(transaction, contents)
         return
-    transaction.released = True
+    if held := transaction.held.among(contents):
+        _note_released(transaction, held)
+    # As a rule `released` is empty, and this asks nothing but that.
+    if transaction.row("SELECT 1 FROM released LIMIT 1"):
+        contents = [row[0] for row in transaction.execute(_NOT_RELEASED, (numbers(contents),))]
+    _remove_unused(transaction, blobs, contents)
+
+
+def _note_released(transaction: Transaction, contents: Sequence[int]) -> None:
     transaction.execute("INSERT OR IGNORE INTO released (content) SELECT value FROM json_each(?)", (numbers(contents),))
 
 
 def sweep(transaction: Transaction, blobs: Blobs) -> bool:
-    """Remove some of the released contents that nothing refers to. Returns whether there are more."""
-    rows = transaction.execute("SELECT content FROM released LIMIT ?", (SWEEP,)).fetchall()
+    """Remove some of the released contents that nothing refers to and nobody holds. Returns whether there are more."""
+    rows = transaction.execute(
+        "SELECT content FROM released WHERE content NOT IN (SELECT value FROM json_each(?)) LIMIT ?",
+        (numbers(transaction.held.contents()), SWEEP),
+    ).fetchall()
     contents = [row[0] for row in rows]
     _remove_unused(transaction, blobs, contents)
     transaction.execute("DELETE FROM released WHERE content IN (SELECT value FROM json_each(?))", (numbers(contents),))

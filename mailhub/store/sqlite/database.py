@@ -14,6 +14,7 @@ from mailhub.interfaces import Environment
 from mailhub.log import Logger
 from mailhub.message.record import Change, MailboxGone
 from mailhub.store.changes import Watchers
+from mailhub.store.held import Held
 from mailhub.store.index import DigestCache, Indexes, MailboxIndex
 from mailhub.store.settings import StoreSettings
 from mailhub.store.sqlite import content, mailboxes, opening, schema
@@ -56,7 +57,9 @@ class Database:
         self._read_only = read_only
         self._started = False
         self._sweeping = False
+        self._sweep_again = False
         self.path = environment.data / schema.FILE
+        held = Held(settings.held_octets, settings.held_messages)
         watchers = Watchers(None if environment.threads.inline else environment.clock)
         self._engine = Engine(
             environment=environment,
@@ -69,6 +72,7 @@ class Database:
                 group_limit=settings.grouped_units,
                 gather=gather,
                 when_told=watchers.when_told,
+                held=held,
             ),
             readers=Readers(self.path, environment.threads, settings.busy_seconds, read_only=read_only),
             blobs=Blobs(
@@ -82,6 +86,7 @@ class Database:
             digests=DigestCache(settings.digest_cache_bytes),
             watchers=watchers,
             known=KnownAccounts(environment.clock),
+            held=held,
         )
         self.store = MailStore(self._engine, self.start, self.stop)
         self.accounts = Accounts(self._engine)
@@ -102,7 +107,9 @@ class Database:
         connection, unfinished = await self._environment.threads.run(self._open)
         writer = self._engine.writer
         writer.on_foreign_change = self._look_for_removals
-        writer.on_released = self._sweep
+        if self._owner:
+            # Only the process that serves knows what its sessions still read.
+            writer.on_released = self._engine.held.on_let_go = self._sweep
         writer.start(connection)
         if unfinished:
             self._sweep()
@@ -168,6 +175,7 @@ class Database:
             )
 
     def _sweep(self) -> None:
+        self._sweep_again = True
         if not self._sweeping:
             self._sweeping = True
             Deferred.fromCoroutine(self._sweep_all())
@@ -176,8 +184,10 @@ class Database:
         """Step by step, so that mail is not held up. What an error or the end leaves is swept after the next start."""
         blobs = self._engine.blobs
         try:
-            while await self._engine.write(lambda transaction: content.sweep(transaction, blobs)):
-                pass
+            while self._sweep_again:
+                self._sweep_again = False
+                while await self._engine.write(lambda transaction: content.sweep(transaction, blobs)):
+                    pass
         except MailError as error:
             log.info("sweep interrupted: {error:text}", error=str(error))
         finally:
@@ -187,6 +197,8 @@ class Database:
         """Another process has written. Of what the command line does, only removing an account concerns mailboxes in
         memory and the account itself."""
         self._engine.known.drop()
+        if self._owner:
+            self._sweep()
         Deferred.fromCoroutine(self._announce_removals())
 
     async def _announce_removals(self) -> None:

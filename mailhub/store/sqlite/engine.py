@@ -10,6 +10,7 @@ import attrs
 from mailhub.interfaces import Environment
 from mailhub.message.record import Change
 from mailhub.store.changes import Watchers
+from mailhub.store.held import Held
 from mailhub.store.index import DigestCache, Indexes
 from mailhub.store.settings import StoreSettings
 from mailhub.store.sqlite.blobs import Blobs
@@ -33,6 +34,7 @@ class Engine:
     digests: DigestCache
     watchers: Watchers
     known: KnownAccounts
+    held: Held
 
     async def read(self, query: Query[T]) -> T:
         """One hop: a query in a snapshot."""

@@ -20,6 +20,7 @@ from mailhub.message.record import (
     FlagsChanged,
     MailboxStatus,
 )
+from mailhub.store.held import Hold
 from mailhub.store.index import MailboxIndex
 from mailhub.store.octets import OctetsReader
 from mailhub.store.sqlite import content as contents
@@ -216,15 +217,22 @@ def copy(transaction: Transaction, mailbox: int, uids: Sequence[int], target: in
     return _copy_rows(transaction, mailbox, messages, row)
 
 
-def move(transaction: Transaction, blobs: Blobs, mailbox: int, uids: Sequence[int], target: int) -> CopyResult:
-    """MOVE: copy, then remove from the source."""
+def move(
+    transaction: Transaction,
+    blobs: Blobs,
+    mailbox: int,
+    uids: Sequence[int],
+    target: int,
+    hold: Hold | None = None,
+) -> CopyResult:
+    """MOVE: copy, then remove from the source. `hold` is the one of the session that does it."""
     source, row = row_of(transaction, mailbox), row_of(transaction, target)
     messages = _messages(transaction, mailbox, uids)
     if source.account != row.account:
         check_room(row, sum(message.size for message in messages))
     result = _copy_rows(transaction, mailbox, messages, row)
     # Read again: source and target may be the same mailbox.
-    _remove_rows(transaction, row_of(transaction, mailbox), messages)
+    _remove_rows(transaction, row_of(transaction, mailbox), messages, hold)
     return result
 
 
@@ -276,9 +284,10 @@ def _unseen(messages: Iterable[Message]) -> int:
     return sum(SEEN not in decode(message.flags) for message in messages)
 
 
-def _remove_rows(transaction: Transaction, row: Row, messages: Sequence[Message]) -> None:
+def _remove_rows(transaction: Transaction, row: Row, messages: Sequence[Message], hold: Hold | None) -> None:
     if not messages:
         return
+    transaction.held.note(row.mailbox, ((message.uid, message.content, message.size) for message in messages), hold)
     modseq = row.modseq + 1
     uids = [message.uid for message in messages]
     condition, parameters = among(uids)
@@ -308,14 +317,19 @@ def runs(uids: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def expunge(
-    transaction: Transaction, blobs: Blobs, mailbox: int, uids: Sequence[int] | None, deleted_only: bool
+    transaction: Transaction,
+    blobs: Blobs,
+    mailbox: int,
+    uids: Sequence[int] | None,
+    deleted_only: bool,
+    hold: Hold | None = None,
 ) -> Sequence[int]:
-    """Remove messages for good; returns the UIDs that are gone."""
+    """Remove messages for good; returns the UIDs that are gone. `hold` is the one of the session that does it."""
     row = row_of(transaction, mailbox)
     # A backslash begins system flags alone, so nothing else contains this text.
     marked = f" AND instr(flags, '{flag_names.DELETED}') > 0" if deleted_only else ""
     messages = _messages(transaction, mailbox, uids, marked)
-    _remove_rows(transaction, row, messages)
+    _remove_rows(transaction, row, messages, hold)
     release(transaction, blobs, [message.content for message in messages])
     return [message.uid for message in messages]
 
@@ -359,6 +373,12 @@ def open_message(connection: sqlite3.Connection, blobs: Blobs, mailbox: int, uid
         " WHERE m.mailbox = ? AND m.uid = ?",
         (mailbox, uid),
     ).fetchone()
+    return open_content(row, blobs)
+
+
+def open_held(connection: sqlite3.Connection, blobs: Blobs, content: int) -> IBlobReader:
+    """The octets of a message without a row whose content is held. Raises MessageGone."""
+    row = connection.execute("SELECT size, blob, octets FROM content WHERE id = ?", (content,)).fetchone()
     return open_content(row, blobs)
 
 

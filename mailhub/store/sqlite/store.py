@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import cast
 
 from zope.interface import implementer
 
-from mailhub.errors import NoSuchMailbox, NoSuchUser, OverQuota
+from mailhub.errors import MessageGone, NoSuchMailbox, NoSuchUser, OverQuota
 from mailhub.interfaces import (
     Account,
     IAccounts,
     IBlobReader,
     IBody,
     IBodyWriter,
+    IHold,
     IMailAccount,
     IMailbox,
     IMailStore,
@@ -31,6 +32,7 @@ from mailhub.message.record import (
     MailboxStatus,
     Quota,
 )
+from mailhub.store.held import Hold
 from mailhub.store.sqlite import content, folders, mailboxes
 from mailhub.store.sqlite.blobs import Body
 from mailhub.store.sqlite.engine import Engine
@@ -52,6 +54,7 @@ class Mailbox:
         self.number = number
         self.name = name
         self.uid_validity = uid_validity
+        self._hold: Hold | None = None
 
     async def status(self) -> MailboxStatus:
         """The counters, from the database."""
@@ -79,16 +82,40 @@ class Mailbox:
                 cache.put(self.number, fetched)
             for name, column in found.items():
                 column.update(fetched[name])
+            if held := self._held(uid for uid in missing if any(uid not in column for column in found.values())):
+                kept = await self._engine.read(lambda connection: content.held_digests(connection, held, wanted))
+                for name, column in found.items():
+                    column.update(kept[name])
         return cast(DigestColumns, found)
 
     async def bodies(self, uids: Sequence[int]) -> Mapping[int, bytes]:
         """Those that stand in rows, with one query."""
-        return await self._engine.read(lambda connection: content.bodies(connection, self.number, uids))
+        found = await self._engine.read(lambda connection: content.bodies(connection, self.number, uids))
+        if held := self._held(uid for uid in uids if uid not in found):
+            found |= await self._engine.read(lambda connection: content.held_bodies(connection, held))
+        return found
 
     async def open(self, uid: int) -> IBlobReader:
         """The very octets that arrived."""
         blobs = self._engine.blobs
-        return await self._engine.read(lambda connection: mailboxes.open_message(connection, blobs, self.number, uid))
+        try:
+            return await self._engine.read(
+                lambda connection: mailboxes.open_message(connection, blobs, self.number, uid)
+            )
+        except MessageGone:
+            held = self._held([uid])
+            if not held:
+                raise
+        return await self._engine.read(lambda connection: mailboxes.open_held(connection, blobs, held[uid]))
+
+    def _held(self, uids: Iterable[int]) -> Mapping[int, int]:
+        """Contents of expunged messages that may still be read, by UID."""
+        return self._hold.among(uids) if self._hold is not None else {}
+
+    def hold(self) -> IHold:
+        """Of contents; the rows go."""
+        self._hold = hold = self._engine.held.hold(self.number)
+        return hold
 
     async def append(self, body: IBody, flags: Flags, internal_date: int, delivery_id: str = "") -> int:
         """Add a message; durable on return."""
@@ -128,7 +155,7 @@ class Mailbox:
         other = self._sibling(target)
         blobs = self._engine.blobs
         return await self._engine.write(
-            lambda transaction: mailboxes.move(transaction, blobs, self.number, uids, other.number)
+            lambda transaction: mailboxes.move(transaction, blobs, self.number, uids, other.number, self._hold)
         )
 
     def _sibling(self, target: IMailbox) -> Mailbox:
@@ -140,7 +167,7 @@ class Mailbox:
         """One transaction for all."""
         blobs = self._engine.blobs
         return await self._engine.write(
-            lambda transaction: mailboxes.expunge(transaction, blobs, self.number, uids, deleted_only)
+            lambda transaction: mailboxes.expunge(transaction, blobs, self.number, uids, deleted_only, self._hold)
         )
 
     async def vanished(self, since_modseq: int) -> Sequence[int]:

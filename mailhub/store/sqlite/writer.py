@@ -21,6 +21,7 @@ from mailhub.errors import Busy, StoreUnavailable
 from mailhub.interfaces import IThreads
 from mailhub.log import Logger
 from mailhub.message.record import Change
+from mailhub.store.held import Held
 
 log = Logger(namespace="mailhub.store")
 
@@ -42,6 +43,7 @@ class Transaction:
     """What a unit of work is given. The unit may run a second time, after all that it did was rolled back."""
 
     connection: sqlite3.Connection
+    held: Held = attrs.field(factory=lambda: Held(0, 0))
     announcements: list[Announcement] = attrs.field(factory=list)
     after_commit: list[Callable[[], None]] = attrs.field(factory=list)
     released: bool = False  # left something to the sweep
@@ -100,6 +102,7 @@ class Writer:
         group_limit: int,
         gather: bool = False,
         when_told: WhenTold = lambda _, call: call(),
+        held: Held | None = None,
     ) -> None:
         """With inline threads a unit is committed at once or, with `gather`, together with all others of the same
         turn of the clock. `when_told` calls once all announced of some mailboxes (None: of any) has been told."""
@@ -110,6 +113,7 @@ class Writer:
         self._waiting_limit = waiting_limit
         self._group_limit = group_limit
         self._gather = gather
+        self._held = held or Held(0, 0)
         self._units: queue.SimpleQueue[Unit | None] = queue.SimpleQueue()
         self._connection: sqlite3.Connection | None = None
         self._data_version = 0
@@ -245,7 +249,7 @@ class Writer:
     def _run(self, connection: sqlite3.Connection, unit: Unit, careful: bool) -> None:
         """Run one unit. Savepoints cost as much as a row, and units refuse before they write: so the first try goes
         without, and is repeated with them in case that a unit fails half done."""
-        transaction = Transaction(connection)
+        transaction = Transaction(connection, self._held)
         unit.error = None
         changes = connection.total_changes
         if careful:
