@@ -6,7 +6,7 @@ import attrs
 from twisted.python.failure import Failure
 
 from mailhub.errors import AuthenticationFailed, MailError
-from mailhub.interfaces import IAuthenticator, IBlobReader, IMailAccount, IMailbox, Origin
+from mailhub.interfaces import IAuthenticator, IBlobReader, IHold, IMailAccount, IMailbox, Origin
 from mailhub.log import Logger
 from mailhub.net.body import BLOCK, copy
 from mailhub.net.link import Link
@@ -92,6 +92,7 @@ class Pop3Session:
     machine: Pop3Server
     _account: IMailAccount | None = None
     _mailbox: IMailbox | None = None
+    _hold: IHold | None = None
     _retrieved: int = 0
     _deleted: int = 0
 
@@ -132,6 +133,7 @@ class Pop3Session:
     def disconnected(self) -> None:
         """Let the next session have the maildrop."""
         account, self._account, self._mailbox = self._account, None, None
+        self._let_go()
         if account is None:
             return
         self._service.maildrops.release(account.user, self.machine)
@@ -143,6 +145,11 @@ class Pop3Session:
             deleted=self._deleted,
         )
         log_out(account, self.link.session_id, log)
+
+    def _let_go(self) -> None:
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            hold.end()
 
     # --- Login -----------------------------------------------------------------------------------------------------
 
@@ -161,9 +168,11 @@ class Pop3Session:
         self._account = account
         try:
             self._mailbox = await account.mailbox("INBOX")
+            self._hold = self._mailbox.hold()
             entries = await self._mailbox.entries()
         except Exception as error:
             self._account = self._mailbox = None
+            self._let_go()
             self._service.maildrops.release(account.user, self.machine)
             log_out(account, self.link.session_id, log)
             if not isinstance(error, MailError):

@@ -31,7 +31,7 @@ class SlowMailbox:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.real, name)
-        if name in ("watch", "name", "uid_validity"):
+        if name in ("watch", "hold", "name", "uid_validity"):
             return method
 
         async def slow(*args: Any, **named: Any) -> Any:
@@ -146,7 +146,7 @@ class Believer:
             self.flags += [NO_FLAGS] * (number - len(self.flags))
         elif word == b"EXPUNGE":
             assert self.busy or self.idle, "EXPUNGE without a command"
-            assert not self.busy.startswith(("FETCH", "STORE", "SEARCH", "COPY")), self.busy
+            assert not self.busy.startswith(("FETCH", "STORE", "SEARCH")), self.busy
             del self.uids[number - 1], self.flags[number - 1]
             if self.silent:
                 self.silent = (

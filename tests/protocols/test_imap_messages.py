@@ -238,37 +238,55 @@ class TestTwoSessions:
             b"* 4 EXISTS\r\n* 3 RECENT\r\n" + answer + b"a OK Completed\r\n"
         )
 
-    def test_commands_by_number_say_that_a_message_is_gone(self) -> None:
-        server = Server()
+    @pytest.mark.parametrize("backend", ["memory", "sqlite"])
+    def test_a_message_that_is_gone_can_be_read_until_that_is_told(self, backend: str, tmp_path: Path) -> None:
+        """RFC 2180 4.1.1 and 4.2: what a client counts can be fetched."""
+        server = Server(folder=tmp_path if backend == "sqlite" else None)
         client = server.login("INBOX")
         result(server.mailbox().expunge([2], deleted_only=False))
         play(
             client,
             r"""
-            C: a FETCH 1:3 UID
-            S: * 1 FETCH (UID 1)
-            S: * 3 FETCH (UID 3)
-            S: a NO [EXPUNGEISSUED] Some of the messages are gone
-            C: b FETCH 2 BODY[]
-            S: b NO [EXPUNGEISSUED] Some of the messages are gone
-            C: c STORE 2:3 FLAGS (\Seen)
-            S: * 3 FETCH (FLAGS (\Recent \Seen))
-            S: c NO [EXPUNGEISSUED] Some of the messages are gone
-            C: d STORE 2:3 FLAGS.SILENT (\Seen)
-            S: d OK Completed
-            C: e COPY 2:3 Trash
-            S: e NO [EXPUNGEISSUED] Some of the messages are gone
-            C: f SEARCH ALL
-            S: * SEARCH 1 3
-            S: f OK Completed
-            C: g UID FETCH 1:3 RFC822.SIZE
+            C: a FETCH 1:3 (UID RFC822.SIZE)
             S: * 1 FETCH (UID 1 RFC822.SIZE 55)
+            S: * 2 FETCH (UID 2 RFC822.SIZE 61)
             S: * 3 FETCH (UID 3 RFC822.SIZE 50)
+            S: a OK Completed
+            C: b FETCH 2 (FLAGS BODY[TEXT])
+            S: * 2 FETCH (FLAGS (\Recent) BODY[TEXT] {13}
+            S: Second body
+            S: )
+            S: b OK Completed
+            C: c STORE 2:3 FLAGS (\Seen)
+            S: * 2 FETCH (FLAGS (\Recent \Seen))
+            S: * 3 FETCH (FLAGS (\Recent \Seen))
+            S: c OK Completed
+            C: d STORE 2:3 -FLAGS.SILENT (\Seen)
+            S: d OK Completed
+            C: f SEARCH UNSEEN TEXT body
+            S: * SEARCH 2 3
+            S: f OK Completed
+            C: e COPY 2:3 Trash
             S: * 2 EXPUNGE
             S: * 1 RECENT
+            S: e NO [EXPUNGEISSUED] Some of the messages are gone
+            C: e COPY 2 Trash
+            S: e OK [COPYUID 1767268805 3 1] Completed
+            C: g UID FETCH 1:3 RFC822.SIZE
+            S: * 1 FETCH (UID 1 RFC822.SIZE 55)
+            S: * 2 FETCH (UID 3 RFC822.SIZE 50)
             S: g OK Completed
             """,
         )
+
+    def test_uids_of_messages_that_are_gone_are_answered_before_that_is_told(self) -> None:
+        server = Server()
+        client = server.login("INBOX")
+        result(server.mailbox().expunge([2], deleted_only=False))
+        assert client.send(b"a UID FETCH 2 RFC822.SIZE\r\n") == (
+            b"* 2 FETCH (UID 2 RFC822.SIZE 61)\r\n* 2 EXPUNGE\r\n* 1 RECENT\r\na OK Completed\r\n"
+        )
+        assert client.send(b"a UID FETCH 2 RFC822.SIZE\r\n") == b"a OK Completed\r\n"
 
     def test_a_silent_store_hides_only_its_own_change(self) -> None:
         server = Server()
@@ -283,6 +301,7 @@ class TestTwoSessions:
         server = Server()
         client = server.login("INBOX")
         server.database.store._house.watchers.announce = lambda number, change: None
+        client.session._context.selected._hold.end()
         result(server.mailbox().expunge([2], deleted_only=False))
         assert client.send(b"a FETCH 2 BODY.PEEK[]\r\n") == b"a NO [EXPUNGEISSUED] Some of the messages are gone\r\n"
         assert client.send(b"b FETCH 2 ENVELOPE\r\n") == b"b NO [EXPUNGEISSUED] Some of the messages are gone\r\n"

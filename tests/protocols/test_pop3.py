@@ -51,6 +51,14 @@ class Inbox:
         self.expunged: list[tuple[int, ...]] = []
         self.trouble: Exception | None = None
         self.fails_at = -1
+        self.holds = 0
+
+    def hold(self) -> Inbox:
+        self.holds += 1
+        return self
+
+    def end(self) -> None:
+        self.holds -= 1
 
     async def entries(self, uids: Sequence[int] | None = None, since_modseq: int = 0) -> list[Entry]:
         if self.trouble is not None:
@@ -296,6 +304,17 @@ class TestMessages:
         assert client.send(b"RETR 1\r\nTOP 1 0\r\nNOOP\r\n") == b"-ERR Message is gone\r\n" * 2 + b"+OK\r\n"
         assert client.send(b"DELE 1\r\nDELE 2\r\nQUIT\r\n").endswith(b"+OK Bye\r\n")
         assert list(server.inbox.messages) == [10]
+
+    def test_the_store_is_asked_to_keep_messages_readable_until_the_session_ends(self) -> None:
+        server = Server()
+        client = server.connect().login()
+        assert server.inbox.holds == 1
+        client.send(b"QUIT\r\n")
+        client.drop()
+        assert server.inbox.holds == 0
+        server.inbox.trouble = StoreUnavailable()
+        assert b"-ERR" in server.connect().send(b"USER b@yy.example\r\nPASS secret\r\n")
+        assert server.inbox.holds == 0
 
     def test_what_arrives_later_is_not_shown(self) -> None:
         server = Server()

@@ -70,7 +70,7 @@ async def _send_portion(
         context.machine.untagged(selected.new_keywords())
         view.told(row[1].uid for row in rows)
     await context.link.send(plan.lines(rows, columns))
-    return missing or len(rows) < len(found)
+    return missing
 
 
 def _in_all(columns: DigestColumns, wanted: Iterable[DigestName]) -> Set[int]:
@@ -81,7 +81,9 @@ def _in_all(columns: DigestColumns, wanted: Iterable[DigestName]) -> Set[int]:
 
 async def _set_seen(context: Context, selected: Selected, positions: list[int]) -> set[int]:
     """The UIDs whose \\Seen was set. Mail can still be read when the store cannot write."""
-    uids = [row[1].uid for row in selected.view.rows(positions) if SEEN not in row[1].flags]
+    view = selected.view
+    entries = [view.entries[position] for position in positions]
+    uids = [entry.uid for entry in entries if SEEN not in entry.flags and entry.uid not in view.gone]
     if not uids:
         return set()
     try:
@@ -160,8 +162,6 @@ class _Response:
 
     def _row(self) -> Row:
         row = self.selected.view.row(self.position)
-        if row is None:
-            raise MessageGone
         if self._tells_flags():
             self.selected.view.told((row[1].uid,))
         return row

@@ -1,7 +1,8 @@
 """Commands about messages of the selected mailbox: STORE, COPY, MOVE, EXPUNGE and their like (RFC 3501 6.4).
 
-A message that another session expunged keeps its number until the client is told. Commands by sequence number that
-touch one are answered NO [EXPUNGEISSUED] (RFC 2180 4, RFC 5530 3); commands by UID pass it over.
+A message that another session expunged keeps its number until the client is told, and until then looks as if it were
+there: it can be fetched, searched, and flagged for this session alone (RFC 2180 4). COPY and MOVE of one are answered
+NO [EXPUNGEISSUED] once (RFC 5530 3), since EXPUNGE may come before that answer.
 """
 
 from __future__ import annotations
@@ -77,15 +78,13 @@ async def store(context: Context, command: commands.Store) -> None:
     change = FlagChange(_MODES[command.mode], command.flags)
     if uids:
         await selected.mailbox.change_flags(uids, change)
+    view.change_gone(slices, change)
     if command.silent:
         await _assume(context, view, uids, change)
     else:
         await _tell_flags(context, selected, slices, with_uid=command.uid)
     await context.tell(expunge=command.uid)
-    if len(uids) < _count(slices) and not command.uid and not command.silent:
-        context.machine.no(command.tag, GONE, responses.EXPUNGEISSUED)
-    else:
-        context.machine.ok(command.tag)
+    context.machine.ok(command.tag)
 
 
 async def _assume(context: Context, view: View, uids: list[int], change: FlagChange) -> None:
@@ -107,7 +106,7 @@ async def _tell_flags(context: Context, selected: Selected, slices: Slices, *, w
 
 async def copy(context: Context, command: commands.Copy) -> None:
     """COPY and UID COPY."""
-    uids = _chosen(context, command)
+    uids = await _chosen(context, command)
     if uids is None:
         return
     result = await _transfer(context, command, uids)
@@ -119,7 +118,7 @@ async def move(context: Context, command: commands.Move) -> None:
     """MOVE and UID MOVE (RFC 6851): COPYUID comes before the EXPUNGEs."""
     if _refused(context, context.mailbox, command.tag):
         return
-    uids = _chosen(context, command)
+    uids = await _chosen(context, command)
     if uids is None:
         return
     result = await _transfer(context, command, uids)
@@ -129,13 +128,15 @@ async def move(context: Context, command: commands.Move) -> None:
         await context.done(command.tag)
 
 
-def _chosen(context: Context, command: commands.Copy | commands.Move) -> list[int] | None:
-    """The UIDs a command means, None when it has been answered: all or nothing (RFC 3501 6.4.7)."""
+async def _chosen(context: Context, command: commands.Copy | commands.Move) -> list[int] | None:
+    """The UIDs a command means, None when it has been answered: all or nothing (RFC 3501 6.4.7). A client that named a
+    message by a number that is no more hears so before the answer, and need not be refused again."""
     slices = positions_or_bad(context, command)
     if slices is None:
         return None
     uids = context.mailbox.view.present(slices)
     if len(uids) < _count(slices) and not command.uid:
+        await context.tell(expunge=True)
         context.machine.no(command.tag, GONE, responses.EXPUNGEISSUED)
         return None
     return uids

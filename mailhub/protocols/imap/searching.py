@@ -21,7 +21,7 @@ BLOCK = 65536  # octets of a body that are read and searched in one piece
 
 
 async def search(context: Context, command: commands.Search) -> None:
-    """SEARCH and UID SEARCH. Messages that are gone do not match; new ones are told first, so that they can."""
+    """SEARCH and UID SEARCH. New messages are told first, so that they can match."""
     selected = context.mailbox
     await context.tell(expunge=False)
     view = selected.view
@@ -39,7 +39,7 @@ async def search(context: Context, command: commands.Search) -> None:
             found.difference_update(positions)
             found.update(await _matching_among(context, selected, query, positions, looked_at))
             await context.breathe()
-    matching = [position for position in sorted(found) if view.uids[position] not in view.gone]
+    matching = sorted(found)
     numbers = [view.uids[position] for position in matching] if command.uid else [p + 1 for p in matching]
     context.machine.untagged(responses.search(numbers))
     await context.done(command.tag, expunge=command.uid)
@@ -53,8 +53,7 @@ async def _matching_among(
     candidates = []
     for position in positions:
         looked_at[position] = entry = view.entries[position]
-        if entry.uid not in view.gone:
-            candidates.append(Candidate(position + 1, entry, view.is_recent(entry.uid)))
+        candidates.append(Candidate(position + 1, entry, view.is_recent(entry.uid)))
     return [candidate.number - 1 for candidate in await _matching(context, selected, query, candidates)]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from mailhub.interfaces import IMailbox
+from mailhub.interfaces import IHold, IMailbox
 from mailhub.message.flags import SEEN, SYSTEM_FLAGS, Flags, union
 from mailhub.message.record import Added, Change, Entry, FlagsChanged, MailboxGone
 from mailhub.wire.imap import responses
@@ -32,6 +32,7 @@ class Selected:
     _view: View | None = None
     _early: list[Change] = attrs.field(factory=list)
     _stop: Callable[[], None] | None = None
+    _hold: IHold | None = None
 
     @classmethod
     async def open(
@@ -45,10 +46,11 @@ class Selected:
         """Take up the mailbox. `notify` is called after each change. Raises NoSuchMailbox, StoreUnavailable."""
         selected = cls(mailbox, read_only, notify)
         selected._stop = mailbox.watch(selected._changed)
+        selected._hold = hold = mailbox.hold()
         try:
             # The counter first: a message that comes in between may raise it, but none is above it unseen.
             status = await mailbox.status()
-            selected._begin(View(await mailbox.entries(), claim), status.uid_next)
+            selected._begin(View(await mailbox.entries(), claim, hold.let_go), status.uid_next)
         except BaseException:
             selected.release()
             raise
@@ -70,10 +72,13 @@ class Selected:
         return self._view
 
     def release(self) -> None:
-        """Stop watching."""
+        """Stop watching, and let go of what was kept readable."""
         stop, self._stop = self._stop, None
         if stop is not None:
             stop()
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            hold.end()
 
     def _changed(self, change: Change) -> None:
         if isinstance(change, MailboxGone):

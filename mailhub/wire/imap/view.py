@@ -88,10 +88,18 @@ class View:
     `position` is the sequence number less one. Columns, not rows: 12 octets a message beside the shared `Entry`.
     """
 
-    def __init__(self, entries: Iterable[Entry], claim: Callable[[Sequence[Entry]], set[int]] | None = None) -> None:
+    def __init__(
+        self,
+        entries: Iterable[Entry],
+        claim: Callable[[Sequence[Entry]], set[int]] | None = None,
+        forget: Callable[[Sequence[int]], object] = lambda uids: None,
+    ) -> None:
+        """`claim` says which of the messages that the client is told of now are recent; `forget` is called with the
+        UIDs of expunged messages that it has been told of, or never heard of: nothing more of them is asked for."""
         self._entries = list(entries)
         self._uids = array("I", (entry.uid for entry in self._entries))
         self._claim = claim or (lambda entries: set())
+        self._forget = forget
         self._recent = self._claim(self._entries)
         self._recent_told = len(self._recent)
         self._forms = _Forms()
@@ -122,7 +130,8 @@ class View:
 
     @property
     def gone(self) -> frozenset[int] | set[int]:
-        """UIDs expunged elsewhere of which the client does not know yet."""
+        """UIDs expunged elsewhere of which the client does not know yet. Their rows stay as they were last, so that
+        commands by number can be answered as if they were there (RFC 2180 4.1.1)."""
         return self._gone
 
     def size(self, position: int) -> int:
@@ -197,10 +206,15 @@ class View:
 
     def _expunge(self, uids: Iterable[int]) -> None:
         uids = list(uids)
+        never_told = []
         for uid, position in zip(uids, self._positions(uids), strict=True):
             self._believed.pop(uid, None)
             if not self._added.pop(uid, None) and position >= 0:
                 self._gone.add(uid)
+            elif uid not in self._gone:
+                never_told.append(uid)
+        if never_told:
+            self._forget(never_told)
 
     # --- what the client says ----------------------------------------------------------------------------------------
 
@@ -223,24 +237,19 @@ class View:
         return [uid for uid in uids if uid not in self._gone] if self._gone else uids
 
     def rows(self, positions: Iterable[int]) -> list[Row]:
-        """Sequence number, row and rendered flags of the messages at these positions that are not gone."""
-        entries, gone, recent = self._entries, self._gone, self._recent
+        """Sequence number, row and rendered flags of the messages at these positions."""
+        entries, recent = self._entries, self._recent
         forms, recent_forms = self._forms, self._recent_forms
-        if not gone and not recent:
+        if not recent:
             return [(p + 1, entry := entries[p], forms[entry[1]]) for p in positions]
         return [
-            (p + 1, entry, (recent_forms if uid in recent else forms)[entry[1]])
-            for p in positions
-            if (uid := (entry := entries[p])[0]) not in gone
+            (p + 1, entry := entries[p], (recent_forms if entry[0] in recent else forms)[entry[1]]) for p in positions
         ]
 
-    def row(self, position: int) -> Row | None:
-        """As `rows`, of one message; None if it is gone."""
+    def row(self, position: int) -> Row:
+        """As `rows`, of one message."""
         entry = self._entries[position]
-        uid = entry[0]
-        if uid in self._gone:
-            return None
-        return position + 1, entry, (self._recent_forms if uid in self._recent else self._forms)[entry[1]]
+        return position + 1, entry, (self._recent_forms if entry[0] in self._recent else self._forms)[entry[1]]
 
     def told(self, uids: Iterable[int]) -> None:
         """The client is told the flags of these messages as they are now."""
@@ -261,6 +270,17 @@ class View:
                 if before not in after:
                     after[before] = change.apply(before)
                 self._compare(uid, after[before], flags)
+
+    def change_gone(self, slices: Slices, change: FlagChange) -> None:
+        """The client's own change of flags, for messages at these positions that are gone: to this session they look
+        as if it had been made (RFC 2180 4.2), which is all that can be done for them."""
+        if not self._gone:
+            return
+        for start, stop in slices:
+            for position in range(start, stop):
+                entry = self._entries[position]
+                if entry.uid in self._gone:
+                    self._entries[position] = entry._replace(flags=change.apply(entry.flags))
 
     # --- what the client hears ---------------------------------------------------------------------------------------
 
@@ -303,6 +323,7 @@ class View:
             kept = [entry for entry in self._entries[start:] if entry.uid not in removed]
             self._entries[start:] = kept
             self._uids[start:] = array("I", [entry.uid for entry in kept])
+        self._forget(chosen)
         return [b"* %d EXPUNGE\r\n" % (position + 1) for position in reversed(positions)]
 
     def _take_added(self) -> None:

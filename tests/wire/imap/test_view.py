@@ -196,11 +196,15 @@ def test_everything_in_an_empty_mailbox_is_nothing() -> None:
         View([]).find(numbers(b"1"), by_uid=False)
 
 
-def test_messages_that_are_gone_keep_their_number_but_have_no_row() -> None:
-    view = View(entries(1, 2, 3))
+def test_messages_that_are_gone_keep_their_number_and_row_until_that_is_told() -> None:
+    forgotten: list[int] = []
+    view = View(entries(1, 2, 3), forget=forgotten.extend)
     view.apply(Expunged((2,), 2))
-    assert [number for number, _, _ in view.rows(range(3))] == [1, 3]
+    assert [number for number, _, _ in view.rows(range(3))] == [1, 2, 3]
     assert view.present([(0, 3)]) == [1, 3]
+    view.change_gone([(0, 3)], FlagChange("add", frozenset({SEEN})))
+    assert [flags for _, _, flags in view.rows(range(3))] == [b"()", b"(\\Seen)", b"()"]
+    assert not forgotten
     view.apply(FlagsChanged((entry(2, SEEN, modseq=3),)))
     assert view.updates(expunge=False) == b""
 
