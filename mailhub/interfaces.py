@@ -401,12 +401,15 @@ class Route:
     """Where mail for one recipient goes next.
 
     `agent` names a delivery agent (`STORE`, "smtp", "lmtp", a plugin's) or is `ALIAS`; `target` is the account for
-    `STORE`, else `host[:port]`, or "" for "by MX". `recipient` is the address after aliasing.
+    `STORE`, else `host[:port]`, or "" for "by MX". `recipient` is the address after aliasing. `via` are the names
+    (`Address.key`) of the aliases that led to it, the first one first; how one came there does not make it another
+    route.
     """
 
     agent: str
     recipient: Address
     target: str = ""
+    via: tuple[str, ...] = attrs.field(default=(), eq=False)
 
 
 class IRouter(Interface):
@@ -456,9 +459,13 @@ class Receipt:
     refused: Mapping[Address, Outcome] = attrs.field(factory=dict)
 
 
+# `due` of a row that the operator wants tried now, whatever is remembered of the way to it.
+AT_ONCE = 0
+
+
 @attrs.frozen
 class QueuedRecipient:
-    """One row of the queue. `due` and `queued_at` in seconds since the epoch.
+    """One row of the queue. `due` in seconds since the epoch, or `AT_ONCE`.
 
     A row whose `last` outcome is FAILED is not tried again: its DSN is due.
     """
@@ -528,7 +535,7 @@ class IQueue(Interface):
         """The queue as it stands, oldest first, for the operator."""
 
     async def retry(message_ids: Sequence[str]) -> int:
-        """Make rows due now; returns how many messages. An empty sequence means all."""
+        """Make rows due `AT_ONCE`; returns how many messages. An empty sequence means all."""
 
     async def remove(message_ids: Sequence[str]) -> int:
         """Drop messages without a DSN; returns how many."""

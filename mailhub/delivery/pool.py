@@ -88,6 +88,10 @@ class Unreachable:
         while len(self._known) > self._limit:
             self._known.popitem(last=False)
 
+    def forget(self, key: Hashable) -> None:
+        """It is to be tried again."""
+        self._known.pop(key, None)
+
     def why(self, key: Hashable) -> Outcome | None:
         """What was said about it, if that was a moment ago."""
         known = self._known.get(key)

@@ -31,7 +31,7 @@ from mailhub.interfaces import (
     Submission,
 )
 from mailhub.log import Logger
-from mailhub.message.envelope import Outcome, State
+from mailhub.message.envelope import Outcome, Source, State
 
 _log = Logger(namespace="mailhub.queue")
 
@@ -294,7 +294,8 @@ class QueueRunner:
         due = self._schedule.next_attempt(message.queued_at, now, row.attempts + 1, chance)
         if due is None:
             reply = f"Delivery time expired; the last answer was: {outcome.reply}"
-            return Settlement(row.id, Outcome.failed(reply, status="5.4.7", remote=outcome.remote))
+            source = Source.SESSION if outcome.source is Source.REMOTE else outcome.source
+            return Settlement(row.id, Outcome.failed(reply, status="5.4.7", remote=outcome.remote, source=source))
         return Settlement(row.id, outcome, due)
 
     async def _settle(

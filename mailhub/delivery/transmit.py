@@ -11,7 +11,7 @@ from mailhub.delivery.exchangers import is_address, may_be_exchanger
 from mailhub.delivery.pool import IdleConnections, Unreachable
 from mailhub.delivery.tls_policy import SUBMISSIONS_PORT, TlsPolicy, context, effective
 from mailhub.errors import TemporaryError
-from mailhub.interfaces import Delivery, Environment, IBlobReader
+from mailhub.interfaces import AT_ONCE, Delivery, Environment, IBlobReader
 from mailhub.log import Logger
 from mailhub.message.address import Address
 from mailhub.message.envelope import Outcome, State
@@ -169,6 +169,8 @@ class Transmitter:
             # The server may have closed a kept connection just as we used it again.
             if connection.usable or not untouched or not _all_delayed(told):
                 return told, not (connection.usable or untouched)
+        if any(row.due == AT_ONCE for row in delivery.recipients):
+            self._unreachable.forget(place)
         opened = self._unreachable.why(place) or await self._open(place)
         if isinstance(opened, Outcome):
             return dict.fromkeys(recipients, opened), False

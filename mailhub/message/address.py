@@ -114,6 +114,15 @@ def to_ascii(domain: str) -> str:
         raise ValueError("domain is not a valid internationalised name") from error
 
 
+def literal_of(host: str) -> str:
+    """The address literal (RFC 5321 4.1.3) of an IP address, without its scope; "" for what is none."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return ""
+    return f"[IPv6:{address}]" if address.version == 6 else f"[{address}]"
+
+
 def _parse_literal(text: str) -> str:
     """RFC 5321 4.1.3; the only registered tag is IPv6."""
     inner = text[1:-1]

@@ -29,30 +29,41 @@ class State(Enum):
     FAILED = "failed"
 
 
+class Source(Enum):
+    """Who says what an outcome says; RFC 3464 keeps apart what a host reported and what we think of it."""
+
+    OURS = ""  # we do; there was no talk with `remote`
+    SESSION = "session"  # we do, about a session with `remote`
+    REMOTE = "remote"  # `remote` did, in these very words
+
+
 @attrs.frozen
 class Outcome:
     """The result of delivering to one recipient.
 
     `status` is an enhanced status code (RFC 3463); `reply` is what the next hop or the store said, for log
-    and DSN. `remote` names the host that said it, empty for this one.
+    and DSN. `remote` names the host it is about, empty for this one; `source` tells whether that host said it.
     """
 
     state: State
     status: str
     reply: str = ""
     remote: str = ""
+    source: Source = Source.OURS
 
     @classmethod
-    def delivered(cls, reply: str = "", *, status: str = "2.0.0", remote: str = "") -> Outcome:
+    def delivered(
+        cls, reply: str = "", *, status: str = "2.0.0", remote: str = "", source: Source = Source.OURS
+    ) -> Outcome:
         """The next hop or the mailbox has taken responsibility."""
-        return cls(State.DELIVERED, status, reply, remote)
+        return cls(State.DELIVERED, status, reply, remote, source)
 
     @classmethod
-    def delayed(cls, reply: str, *, status: str = "4.0.0", remote: str = "") -> Outcome:
+    def delayed(cls, reply: str, *, status: str = "4.0.0", remote: str = "", source: Source = Source.OURS) -> Outcome:
         """Try again later."""
-        return cls(State.DELAYED, status, reply, remote)
+        return cls(State.DELAYED, status, reply, remote, source)
 
     @classmethod
-    def failed(cls, reply: str, *, status: str = "5.0.0", remote: str = "") -> Outcome:
+    def failed(cls, reply: str, *, status: str = "5.0.0", remote: str = "", source: Source = Source.OURS) -> Outcome:
         """Never try again: a DSN is due."""
-        return cls(State.FAILED, status, reply, remote)
+        return cls(State.FAILED, status, reply, remote, source)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import attrs
 
-from mailhub.message.address import Address
-from mailhub.message.envelope import Outcome, State
+from mailhub.message.address import Address, literal_of
+from mailhub.message.envelope import Outcome, Source, State
 from mailhub.message.header import whole_fields
 
 HEADER_LIMIT = 1 << 16  # octets of the original header that go back
@@ -19,6 +19,8 @@ _LINE_LIMIT = 998  # octets without the line end (RFC 5322 2.1.1)
 _NOT_PRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _NOT_7BIT = re.compile(rb"[^\r\n\t -~]|\r(?!\n)|(?<!\r)\n")
 _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
+_LOCAL = "unix:"
+_PATH = re.compile(rf"{_LOCAL}\S+")
 _LINE_END = re.compile(rb"\r?\n|\r")
 _SUBJECTS = {
     State.FAILED: "Undelivered mail: it could not be delivered to one or more recipients",
@@ -122,8 +124,22 @@ def _words(report: Report) -> bytes:
 
 
 def _said(outcome: Outcome, report: Report) -> str:
-    said = _text(outcome.reply, report) or "no reason was given"
-    return f"{_text(outcome.remote, report)} said: {said}" if outcome.remote else f"{_status_code(outcome)}: {said}"
+    said = _reply(outcome, report) or "no reason was given"
+    host = _host(outcome, report)
+    return f"{host} said: {said}" if host and outcome.source is Source.REMOTE else f"{_status_code(outcome)}: {said}"
+
+
+def _host(outcome: Outcome, report: Report) -> str:
+    """The host that was spoken with, an IP address as literal; "" for none, or for a socket of this machine."""
+    if outcome.source is Source.OURS or outcome.remote.startswith(_LOCAL):
+        return ""
+    return literal_of(outcome.remote) or _text(outcome.remote, report)
+
+
+def _reply(outcome: Outcome, report: Report) -> str:
+    """What is said of the failure; where our files and sockets are is nobody's business."""
+    said = outcome.reply if outcome.source is Source.REMOTE else _PATH.sub("a local service", outcome.reply)
+    return _text(said, report)
 
 
 def _status(report: Report) -> bytes:
@@ -140,11 +156,12 @@ def _status(report: Report) -> bytes:
         lines.append(f"Final-Recipient: {_typed(each.recipient, report)}")
         lines.append(f"Action: {each.outcome.state.value}")
         lines.append(f"Status: {_status_code(each.outcome)}")
-        if each.outcome.remote:
-            lines.append(f"Remote-MTA: dns; {_text(each.outcome.remote, report)}")
+        host = _host(each.outcome, report)
+        if host:
+            lines.append(f"Remote-MTA: dns; {host}")
         if each.outcome.reply:
-            kind = "smtp" if each.outcome.remote else "x-mailhub"
-            lines.append(f"Diagnostic-Code: {kind}; {_text(each.outcome.reply, report)}")
+            kind = "smtp" if host and each.outcome.source is Source.REMOTE else "x-mailhub"
+            lines.append(f"Diagnostic-Code: {kind}; {_reply(each.outcome, report)}")
     return _lines(*lines)
 
 
@@ -158,12 +175,15 @@ def _returned(report: Report) -> bytes:
     header = report.header.rstrip(b"\r\n")
     header = whole_fields(header, HEADER_LIMIT).rstrip(b"\r\n")
     header += b"\r\n"
-    if report.smtputf8:
-        return _part("message/global-headers", "8bit", _clean_lines(header))
-    if _NOT_7BIT.search(header) is None and max(map(len, header.split(b"\r\n"))) <= _LINE_LIMIT:
-        return _part("text/rfc822-headers", "7bit", header)
-    encoded = _LINE_END.sub(b"\r\n", binascii.b2a_qp(_clean_lines(header), istext=True))
-    return _part("text/rfc822-headers", "quoted-printable", encoded)
+    kind = "message/global-headers" if report.smtputf8 else "text/rfc822-headers"
+    clean = _clean_lines(header)
+    if max(map(len, clean.split(b"\r\n"))) <= _LINE_LIMIT:
+        if report.smtputf8:
+            return _part(kind, "8bit", clean)
+        if _NOT_7BIT.search(header) is None:
+            return _part(kind, "7bit", header)
+    encoded = _LINE_END.sub(b"\r\n", binascii.b2a_qp(clean, istext=True))
+    return _part(kind, "quoted-printable", encoded)
 
 
 def _clean_lines(octets: bytes) -> bytes:
@@ -201,4 +221,17 @@ def _text(text: str, report: Report) -> str:
 
 
 def _lines(*lines: str) -> bytes:
-    return "".join([line + "\r\n" for line in lines]).encode()
+    return b"".join([_folded(line.encode()) + b"\r\n" for line in lines])
+
+
+def _folded(line: bytes) -> bytes:
+    """A line that is too long goes on in the next, after a space: at a space or before an @, where there is one in its
+    second half, else in the middle of a word."""
+    pieces = []
+    while len(line) > _LINE_LIMIT:
+        head = line[:_LINE_LIMIT].decode("utf-8", "ignore").encode()
+        at = max(head.rfind(b" "), head.rfind(b"@"))
+        at = at if at > _LINE_LIMIT // 2 else len(head)
+        pieces.append(line[:at])
+        line = b" " + line[at:].lstrip(b" ")
+    return b"\r\n".join([*pieces, line])

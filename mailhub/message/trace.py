@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-from mailhub.message.address import Address, parse_domain, to_ascii
+from mailhub.message.address import Address, literal_of, parse_domain, to_ascii
 
 _RECEIVED_LINE = re.compile(rb"^received[ \t]*+:", re.IGNORECASE | re.MULTILINE)
 _LINE = 78  # characters
@@ -85,20 +85,10 @@ def _folded(clauses: list[str]) -> str:
 
 def _from(origin: Client) -> str:
     """RFC 5321 4.4 Extended-Domain: what HELO said and, in parentheses, what TCP says."""
-    literal = _literal(origin.peer)
+    literal = literal_of(origin.peer)
     try:
         said = parse_domain(origin.helo)
         said = said if said.isascii() else to_ascii(said)
     except ValueError:
         said = literal or "unknown"
     return f"{said} ({literal})" if literal else said
-
-
-def _literal(peer: str) -> str:
-    """The address literal for an IP address, "" for a local socket."""
-    if not peer:
-        return ""
-    try:
-        return parse_domain(f"[IPv6:{peer.partition('%')[0]}]" if ":" in peer else f"[{peer}]")
-    except ValueError:
-        return ""

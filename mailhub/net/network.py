@@ -31,8 +31,10 @@ class ReactorNetwork:
             raise
         except Exception as error:
             # Twisted's failures of a connection and the operating system's have no common class below Exception.
+            # The path of a local socket is nothing for senders, whom this may reach.
+            where = "the local mail service" if host.startswith(_UNIX) else host
             raise TemporaryError(
-                f"Cannot connect to {host}: {_reason(error)}", status="4.4.1", detail=type(error).__name__
+                f"Cannot connect to {where}: {_reason(error)}", status="4.4.1", detail=type(error).__name__
             ) from error
 
     def _endpoint(self, host: str, port: int, timeout: float) -> IStreamClientEndpoint:

@@ -9,6 +9,7 @@ from zope.interface import implementer
 
 from mailhub.errors import MailError, MessageGone, NoSuchMailbox
 from mailhub.interfaces import (
+    AT_ONCE,
     STORE,
     IBlobReader,
     IBodyWriter,
@@ -147,10 +148,9 @@ class MemoryQueue:
 
     async def retry(self, message_ids: Sequence[str]) -> int:
         """Make rows due now."""
-        now = self._house.environment.now()
         chosen = self._chosen(message_ids or list(self._messages))
         for message in chosen:
-            message.rows = {number: attrs.evolve(row, due=min(row.due, now)) for number, row in message.rows.items()}
+            message.rows = {number: attrs.evolve(row, due=AT_ONCE) for number, row in message.rows.items()}
         return len(chosen)
 
     async def remove(self, message_ids: Sequence[str]) -> int:

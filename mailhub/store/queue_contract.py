@@ -6,6 +6,7 @@ from typing import Any
 
 from mailhub.errors import MailboxExists, MessageGone, NoSuchMailbox, NoSuchUser, OverQuota
 from mailhub.interfaces import (
+    AT_ONCE,
     Account,
     Deposit,
     IAccounts,
@@ -21,7 +22,7 @@ from mailhub.interfaces import (
     Submission,
 )
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope, Outcome, State
+from mailhub.message.envelope import Envelope, Outcome, Source, State
 from mailhub.message.record import Change, MailboxGone
 from mailhub.store.exam import OTHER, SEEN_ONLY, USER, Exam, make_body, message, question, read_message, uids
 
@@ -33,7 +34,7 @@ FROM = Address("a", "xx.example")
 
 def smtp(local: str, target: str = "") -> Route:
     """A route to another host."""
-    return Route("smtp", Address(local, "zz.example"), target)
+    return Route("smtp", Address(local, "zz.example"), target, ("list@xx.example", f"{local}@xx.example"))
 
 
 def to(user: str, mailbox: str = "INBOX", **more: Any) -> Deposit:
@@ -170,7 +171,8 @@ class QueueExam(Exam):
         receipt = await self._submit(queue, Plan(routes=(smtp("q"), smtp("r"), smtp("s"))))
         (queued,) = await queue.due(NOW, 10)
         first, second, third = (row.id for row in queued.recipients)
-        delayed = Outcome.delayed("busy \udc80", status="4.2.1", remote="mx.example")
+        assert [row.route.via for row in queued.recipients] == [smtp(name).via for name in "qrs"]
+        delayed = Outcome.delayed("busy \udc80", status="4.2.1", remote="mx.example", source=Source.REMOTE)
         settled = [
             Settlement(first, Outcome.delivered()),
             Settlement(second, delayed, LATER),
@@ -184,6 +186,7 @@ class QueueExam(Exam):
         assert (row.id, row.attempts, row.due) == (second, 1, LATER)
         assert row.last is not None
         assert (row.last.state, row.last.status, row.last.remote) == (State.DELAYED, "4.2.1", "mx.example")
+        assert row.last.source is Source.REMOTE
         assert row.last.reply.startswith("busy ")
         assert (list(await queue.due(LATER - 1, 10)), await queue.next_due()) == ([], LATER)
         await queue.settle(receipt.id, [Settlement(second, Outcome.delayed("again"), LATER + 1)])
@@ -257,6 +260,7 @@ class QueueExam(Exam):
         assert await queue.retry([ids[1], "unknown"]) == 1
         assert [queued.id for queued in await queue.due(NOW, 10)] == [ids[1]]
         assert await queue.retry([]) == 3
+        assert {row.due for queued in await queue.due(NOW, 10) for row in queued.recipients} == {AT_ONCE}
         assert len(await queue.due(NOW, 10)) == 3
         assert await queue.remove([ids[0], ids[2], "unknown"]) == 2
         assert await queue.remove([]) == 0

@@ -18,9 +18,9 @@ from mailhub.delivery.lmtp import LmtpAgent
 from mailhub.delivery.remote import SmtpAgent, hop_of
 from mailhub.delivery.routing import NextHop
 from mailhub.delivery.transmit import TransmitLimits, Transmitter
-from mailhub.interfaces import Delivery, Environment, MailExchanger, QueuedRecipient, Route
+from mailhub.interfaces import AT_ONCE, Delivery, Environment, MailExchanger, QueuedRecipient, Route
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope, Outcome, State
+from mailhub.message.envelope import Envelope, Outcome, Source, State
 from mailhub.net.smtp_client import SmtpTimeouts
 from mailhub.net.tls import ClientTls
 from mailhub.testing.network import MemoryNetwork, Weather
@@ -118,6 +118,7 @@ class World:
     resolver: FakeResolver = attrs.field(factory=FakeResolver)
     hops: dict[str, NextHop] = attrs.field(factory=dict)
     limits: TransmitLimits = attrs.field(factory=TransmitLimits)
+    due: int = 1
     network: MemoryNetwork = attrs.field(init=False)
     _agents: dict[str, Any] = attrs.field(factory=dict)
 
@@ -146,7 +147,7 @@ class World:
         """Begin a delivery; the result will be in the list."""
         rows = tuple(
             QueuedRecipient(
-                number, Route(kind, Address.parse(name if "@" in name else f"{name}@yy.example"), target), 0, 0
+                number, Route(kind, Address.parse(name if "@" in name else f"{name}@yy.example"), target), 0, self.due
             )
             for number, name in enumerate(to)
         )
@@ -187,7 +188,7 @@ def test_the_message_reaches_the_best_exchanger(world: World) -> None:
     second = world.server("10.0.0.2", Server(), host="mx2", preference=20)
     first = world.server("10.0.0.1", Server(), host="mx1")
     (outcome,) = world.deliver("b")
-    assert outcome == Outcome.delivered("250 2.0.0 taken", remote="mx1")
+    assert outcome == Outcome.delivered("250 2.0.0 taken", remote="mx1", source=Source.REMOTE)
     assert first.messages == [BODY]
     assert first.commands[:4] == ["EHLO mx.xx.example", "MAIL FROM:<a@xx.example>", "RCPT TO:<b@yy.example>", "DATA"]
     assert second.connections == 0
@@ -333,6 +334,17 @@ def test_a_server_that_cannot_be_reached_is_left_alone_for_a_while(world: World)
     world.clock.advance(31)
     world.deliver("b")
     assert len(world.network.events) == 2
+
+
+def test_what_the_operator_wants_tried_now_is_tried_whatever_is_remembered(world: World) -> None:
+    world.resolver.add("yy.example", "mx1", "10.0.0.1")
+    world.network.weather_at["10.0.0.1"] = Weather(lost=1.0)
+    world.deliver("b")
+    world.network.weather_at["10.0.0.1"] = Weather()
+    world.server("10.0.0.1", Server())
+    assert states(world.deliver("b")) == ["delayed"]
+    world.due = AT_ONCE
+    assert states(world.deliver("b")) == ["delivered"]
 
 
 def test_a_silent_server_does_not_hold_us_for_ever(world: World) -> None:

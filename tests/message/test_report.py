@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailhub.message.address import Address
-from mailhub.message.envelope import Outcome
+from mailhub.message.envelope import Outcome, Source
 from mailhub.message.mime import scan
 from mailhub.message.report import HEADER_LIMIT, Report, ReportedRecipient, delivery_status
 
+_BOB = Address.parse("b@yy.example")
 _FAILED = ReportedRecipient(
-    Address.parse("b@yy.example"),
-    Outcome.failed("550 5.1.1 No such user", status="5.1.1", remote="mx.yy.example"),
+    _BOB,
+    Outcome.failed("550 5.1.1 No such user", status="5.1.1", remote="mx.yy.example", source=Source.REMOTE),
     Address.parse("list@xx.example"),
 )
 _DELAYED = ReportedRecipient(Address.parse("c@yy.example"), Outcome.delayed("connection refused", status="4.4.1"))
@@ -84,6 +85,54 @@ def test_report() -> None:
         ("Diagnostic-Code", "x-mailhub; connection refused"),
     ]
     assert header.split() == b"From: a@xx.example Subject: s".split()
+
+
+_SAID = "550 5.7.1 no"
+
+
+@pytest.mark.parametrize(
+    ("remote", "source", "fields", "words"),
+    [
+        ("mx.yy.example", Source.REMOTE, ["dns; mx.yy.example", f"smtp; {_SAID}"], f"mx.yy.example said: {_SAID}"),
+        ("mx.yy.example", Source.SESSION, ["dns; mx.yy.example", f"x-mailhub; {_SAID}"], f"5.7.1: {_SAID}"),
+        ("mx.yy.example", Source.OURS, [None, f"x-mailhub; {_SAID}"], f"5.7.1: {_SAID}"),
+        ("", Source.OURS, [None, f"x-mailhub; {_SAID}"], f"5.7.1: {_SAID}"),
+        ("192.0.2.1", Source.REMOTE, ["dns; [192.0.2.1]", f"smtp; {_SAID}"], f"[192.0.2.1] said: {_SAID}"),
+        ("2001:DB8::1%e0", Source.REMOTE, ["dns; [IPv6:2001:db8::1]", f"smtp; {_SAID}"], "[IPv6:2001:db8::1] said"),
+        ("unix:/run/lmtp", Source.REMOTE, [None, f"x-mailhub; {_SAID}"], f"5.7.1: {_SAID}"),
+    ],
+)
+def test_what_a_host_said_is_kept_apart_from_what_we_say(
+    remote: str, source: Source, fields: list[str | None], words: str
+) -> None:
+    recipient = ReportedRecipient(_BOB, Outcome.failed(_SAID, status="5.7.1", remote=remote, source=source))
+    _, text, (_, group), _ = read(attrs.evolve(_REPORT, recipients=[recipient]))
+    assert [group["Remote-MTA"], group["Diagnostic-Code"]] == fields
+    assert f"    {words}" in text
+
+
+def test_paths_of_this_machine_are_told_to_nobody() -> None:
+    outcome = Outcome.failed("Cannot connect to unix:/run/lmtp: no such file", remote="unix:/run/lmtp")
+    octets = delivery_status(attrs.evolve(_REPORT, recipients=[ReportedRecipient(_BOB, outcome)]))
+    assert b"/run" not in octets
+    assert b"Cannot connect to a local service no such file" in octets
+
+
+@pytest.mark.parametrize("smtputf8", [False, True])
+def test_no_line_is_longer_than_a_line_may_be(smtputf8: bool) -> None:
+    long = Address("\u00f6" * 128, ".".join(["\u00fc" * 50] * 4))
+    reply = " ".join(["\u20ac" * 99] * 20)
+    recipients = [
+        ReportedRecipient(long, Outcome.failed(text, remote="x" * 2000), long) for text in (reply, "\u20ac" * 5000)
+    ]
+    header = b"Subject: " + "\u00fc".encode() * 3000 + b"\r\n"
+    report = attrs.evolve(_REPORT, to=long, recipients=recipients, header=header, smtputf8=smtputf8)
+    octets = delivery_status(report)
+    assert max(map(len, octets.split(b"\r\n"))) <= 998
+    text = octets.decode("utf-8" if smtputf8 else "ascii")
+    assert text.count("Diagnostic-Code: ") == 2
+    assert text.count("\u20ac" if smtputf8 else "?") > 3000
+    assert b"=C3=BC" in octets
 
 
 def test_subjects_tell_the_worst() -> None:

@@ -18,7 +18,7 @@ from zope.interface import implementer
 from mailhub.errors import MessageGone, TemporaryError
 from mailhub.interfaces import IBlobReader, INetwork
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope, Outcome, State
+from mailhub.message.envelope import Envelope, Outcome, Source, State
 from mailhub.net.smtp_client import SessionFailed, SmtpConnection, SmtpTimeouts, connect
 from mailhub.testing.waiting import result_of
 from mailhub.wire.smtp.client import SmtpClientSettings
@@ -175,7 +175,9 @@ def test_a_server_that_does_not_serve_us() -> None:
     network.hear(b"554 5.7.1 go away\r\n")
     with pytest.raises(SessionFailed) as caught:
         now(connecting)
-    assert caught.value.outcome == Outcome.delayed("554 5.7.1 go away", status="4.7.1", remote="mx.example")
+    assert caught.value.outcome == Outcome.delayed(
+        "554 5.7.1 go away", status="4.7.1", remote="mx.example", source=Source.REMOTE
+    )
     assert not caught.value.tls_failed
     assert network.transport.cut
 

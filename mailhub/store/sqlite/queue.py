@@ -9,6 +9,7 @@ from zope.interface import implementer
 
 from mailhub.errors import MailError, NoSuchMailbox, NoSuchUser
 from mailhub.interfaces import (
+    AT_ONCE,
     STORE,
     Deposit,
     IBlobReader,
@@ -24,7 +25,7 @@ from mailhub.interfaces import (
     Submission,
 )
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope, Outcome, State
+from mailhub.message.envelope import Envelope, Outcome, Source, State
 from mailhub.store.queue_ids import new_id
 from mailhub.store.sqlite import content
 from mailhub.store.sqlite.blobs import Blobs, Body
@@ -100,24 +101,26 @@ def _insert_message(transaction: Transaction, message_id: str, submission: Submi
 def _insert_recipient(transaction: Transaction, message_id: str, route: Route, last: Outcome | None, now: int) -> None:
     transaction.execute(
         "INSERT INTO queue_recipient"
-        " (message, agent, local, domain, target, attempts, due, state, status, reply, remote)"
-        " VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?)",
+        " (message, agent, local, domain, target, via, attempts, due, state, status, reply, remote, source)"
+        " VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?)",
         (
             message_id,
             route.agent,
             route.recipient.local,
             route.recipient.domain,
             route.target,
+            "\n".join(route.via),
             now,
             *_outcome_columns(last),
         ),
     )
 
 
-def _outcome_columns(outcome: Outcome | None) -> tuple[str | None, str, str, str]:
+def _outcome_columns(outcome: Outcome | None) -> tuple[str | None, str, str, str, str]:
     if outcome is None:
-        return None, "", "", ""
-    return outcome.state.value, outcome.status, content.text(outcome.reply), content.text(outcome.remote)
+        return None, "", "", "", ""
+    reply, remote = content.text(outcome.reply), content.text(outcome.remote)
+    return outcome.state.value, outcome.status, reply, remote, outcome.source.value
 
 
 # --- settle and the operator's commands ------------------------------------------------------------------------------
@@ -140,7 +143,8 @@ def settle(transaction: Transaction, blobs: Blobs, message_id: str, settlements:
         (message_id, numbers(done)),
     )
     transaction.connection.executemany(
-        "UPDATE queue_recipient SET attempts = attempts + 1, due = ?, state = ?, status = ?, reply = ?, remote = ?"
+        "UPDATE queue_recipient"
+        " SET attempts = attempts + 1, due = ?, state = ?, status = ?, reply = ?, remote = ?, source = ?"
         " WHERE id = ? AND message = ?",
         [
             (item.due, *_outcome_columns(item.outcome), item.id, message_id)
@@ -170,14 +174,14 @@ def remove(transaction: Transaction, blobs: Blobs, message_ids: Sequence[str]) -
     return _remove_messages(transaction, blobs, message_ids)
 
 
-def retry(transaction: Transaction, message_ids: Sequence[str], now: int) -> int:
+def retry(transaction: Transaction, message_ids: Sequence[str]) -> int:
     """Make rows due; returns how many messages they belong to."""
     if not message_ids:
-        transaction.execute("UPDATE queue_recipient SET due = ? WHERE due > ?", (now, now))
+        transaction.execute("UPDATE queue_recipient SET due = ?", (AT_ONCE,))
         return int(transaction.row("SELECT count(*) FROM queue_message")[0])
     count = 0
     for message_id in dict.fromkeys(message_ids):
-        transaction.execute("UPDATE queue_recipient SET due = min(due, ?) WHERE message = ?", (now, message_id))
+        transaction.execute("UPDATE queue_recipient SET due = ? WHERE message = ?", (AT_ONCE, message_id))
         count += transaction.row("SELECT 1 FROM queue_message WHERE id = ?", (message_id,)) is not None
     return count
 
@@ -225,14 +229,15 @@ def load(connection: sqlite3.Connection, message_ids: Sequence[str], due: Due | 
 
 def _recipients(connection: sqlite3.Connection, message_id: str, wanted: Due | None) -> Iterable[QueuedRecipient]:
     for row in connection.execute(
-        "SELECT id, agent, local, domain, target, attempts, due, state, status, reply, remote FROM queue_recipient"
-        " WHERE message = ? ORDER BY id",
+        "SELECT id, agent, local, domain, target, via, attempts, due, state, status, reply, remote, source"
+        " FROM queue_recipient WHERE message = ? ORDER BY id",
         (message_id,),
     ):
-        number, agent, local, domain, target, attempts, due, state, status, reply, remote = row
+        number, agent, local, domain, target, via, attempts, due, state, status, reply, remote, source = row
         if wanted is None or due <= wanted[0] or due > wanted[1]:
-            last = None if state is None else Outcome(State(state), status, reply, remote)
-            yield QueuedRecipient(number, Route(agent, Address(local, domain), target), attempts, due, last)
+            last = None if state is None else Outcome(State(state), status, reply, remote, Source(source))
+            route = Route(agent, Address(local, domain), target, tuple(via.split("\n")) if via else ())
+            yield QueuedRecipient(number, route, attempts, due, last)
 
 
 def oldest_ids(connection: sqlite3.Connection, limit: int) -> list[str]:
@@ -324,8 +329,7 @@ class Queue:
 
     async def retry(self, message_ids: Sequence[str]) -> int:
         """Make rows due now."""
-        now = self._engine.environment.now()
-        return await self._engine.write(lambda transaction: retry(transaction, message_ids, now))
+        return await self._engine.write(lambda transaction: retry(transaction, message_ids))
 
     async def remove(self, message_ids: Sequence[str]) -> int:
         """Drop messages without a DSN."""

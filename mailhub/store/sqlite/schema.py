@@ -124,6 +124,8 @@ INSERT INTO local_names_version VALUES (0);
 CREATE TABLE keyword (
   mailbox INTEGER NOT NULL, name TEXT NOT NULL COLLATE NOCASE, PRIMARY KEY (mailbox, name)
 ) STRICT, WITHOUT ROWID;
+ALTER TABLE queue_recipient ADD COLUMN source TEXT NOT NULL DEFAULT '';
+ALTER TABLE queue_recipient ADD COLUMN via TEXT NOT NULL DEFAULT '';
 """
 
 Migration = Callable[[sqlite3.Connection], None]

@@ -15,7 +15,7 @@ from typing import Literal
 import attrs
 
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope, Outcome, State
+from mailhub.message.envelope import Envelope, Outcome, Source, State
 from mailhub.wire.sasl import ClientExchange, PlainCredentials, SaslError, choose
 from mailhub.wire.smtp.replies import BadReply, Reply, ReplyReader
 from mailhub.wire.stream import ENDLESS, DotStuffer, LineBuffer, LineTooLong
@@ -182,11 +182,11 @@ class SmtpClient:
             if answer is not None:
                 self._answered(answer)
 
-    def fail(self, status: str, text: str) -> None:
+    def fail(self, status: str, text: str, source: Source | None = None) -> None:
         """The connection is lost, has timed out, or cannot go on: everything open is DELAYED for this reason."""
         if self.closing:
             return
-        outcome = self._delayed(status, text)
+        outcome = self._delayed(status, text, source)
         phase = self.phase
         self.closing = True
         if self._transaction is not None:
@@ -256,7 +256,7 @@ class SmtpClient:
     def _answered(self, answer: Reply) -> None:
         self.replies += 1
         if answer.code == 421:
-            self.fail(answer.status or "4.3.2", answer.text)
+            self.fail(answer.status or "4.3.2", answer.text, Source.REMOTE)
             return
         if self._state is Phase.BODY:
             self._interrupted(answer)
@@ -271,7 +271,10 @@ class SmtpClient:
 
     def _interrupted(self, answer: Reply) -> None:
         """A verdict before the end of the message: the rest cannot be sent, so the connection is over."""
-        self._settle(answer if answer.code >= 400 else Reply(451, "4.5.0", (f"Premature reply: {answer.text}",)))
+        if answer.code >= 400:
+            self._settle(self._outcome(answer))
+        else:
+            self._settle(self._delayed("4.5.0", f"Premature reply: {answer.text}"))
         self.fail("4.5.0", "Server answered before the end of the message")
 
     def _greeted(self, _command: _Command, answer: Reply) -> None:
@@ -372,7 +375,7 @@ class SmtpClient:
             transaction.accepted.append(recipient)
         elif answer.code == 552 and not answer.status:
             # RFC 5321 4.5.3.1.10: "too many recipients" of old servers.
-            transaction.outcomes[recipient] = self._outcome(attrs.evolve(answer, code=452))
+            transaction.outcomes[recipient] = self._delayed("4.5.3", answer.text, Source.REMOTE)
         else:
             transaction.outcomes[recipient] = self._outcome(answer)
 
@@ -399,7 +402,7 @@ class SmtpClient:
             recipient = transaction.accepted.popleft()
             transaction.outcomes[recipient] = self._outcome(answer)
         else:
-            self._settle(answer)
+            self._settle(self._outcome(answer))
         if not self._sent:
             self._reset_first = False
             self._finish(None)
@@ -469,26 +472,30 @@ class SmtpClient:
         state = kinds.get(answer.code // 100, State.DELAYED)
         digit = {State.DELIVERED: 2, State.DELAYED: 4, State.FAILED: 5}[state]
         status = answer.status if answer.status.startswith(str(digit)) else f"{digit}.0.0"
-        return Outcome(state, status, answer.text, self._settings.remote)
+        return Outcome(state, status, answer.text, self._settings.remote, Source.REMOTE)
 
-    def _delayed(self, status: str, text: str) -> Outcome:
-        return Outcome.delayed(text, status=status, remote=self._settings.remote)
+    def _delayed(self, status: str, text: str, source: Source | None = None) -> Outcome:
+        return Outcome.delayed(text, status=status, remote=self._settings.remote, source=source or self._source())
 
     def _failed(self, status: str, text: str) -> Outcome:
-        return Outcome.failed(text, status=status, remote=self._settings.remote)
+        return Outcome.failed(text, status=status, remote=self._settings.remote, source=self._source())
+
+    def _source(self) -> Source:
+        """Of what we say ourselves."""
+        return Source.SESSION if self.replies else Source.OURS
 
     def _needs_smtputf8(self) -> Outcome:
         return self._failed("5.6.7", "Address or message needs SMTPUTF8, which the server does not take")
 
     def _unusable(self, answer: Reply) -> None:
         """Whatever keeps us from being served may be mended before the message expires, so it is never final."""
-        self.fail(f"4.{answer.status[2:]}" if answer.status else "4.0.0", answer.text)
+        self.fail(f"4.{answer.status[2:]}" if answer.status else "4.0.0", answer.text, Source.REMOTE)
 
-    def _settle(self, answer: Reply) -> None:
-        """The same final reply for all accepted recipients."""
+    def _settle(self, outcome: Outcome) -> None:
+        """The same for all accepted recipients."""
         transaction = self._transaction
         if transaction is not None:
-            transaction.outcomes.update(dict.fromkeys(transaction.accepted, self._outcome(answer)))
+            transaction.outcomes.update(dict.fromkeys(transaction.accepted, outcome))
             transaction.accepted.clear()
 
     def _settle_open(self, answer: Reply) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope, Outcome, State
+from mailhub.message.envelope import Envelope, Outcome, Source, State
 from mailhub.wire.sasl import PlainCredentials
 from mailhub.wire.smtp import events as server_events
 from mailhub.wire.smtp.client import (
@@ -228,8 +228,8 @@ def test_a_pipelined_message() -> None:
     assert talk.machine.phase is Phase.FINAL
     talk.hear(b"250 2.6.0 taken\r\n")
     assert talk.outcomes == {
-        BOB: Outcome(State.DELIVERED, "2.6.0", "250 2.6.0 taken", "mx.example"),
-        EVE: Outcome(State.FAILED, "5.1.1", "550 5.1.1 who", "mx.example"),
+        BOB: Outcome(State.DELIVERED, "2.6.0", "250 2.6.0 taken", "mx.example", Source.REMOTE),
+        EVE: Outcome(State.FAILED, "5.1.1", "550 5.1.1 who", "mx.example", Source.REMOTE),
     }
 
 
