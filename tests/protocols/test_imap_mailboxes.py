@@ -177,7 +177,92 @@ TRANSCRIPTS = {
         C: b CREATE a//b
         S: b NO [CANNOT] Each level of a mailbox name must have 1 to 255 octets and not be . or ..
         C: c SELECT &AGE-
-        S: c BAD Mailbox name is not in modified UTF-7 at octet 10
+        S: c NO [NONEXISTENT] No such mailbox
+    """,
+    "names in no modified UTF-7 are the names of nothing": r"""
+        C: a SELECT "R&D"
+        S: a NO [NONEXISTENT] No such mailbox
+        C: b STATUS R&D (MESSAGES)
+        S: b NO [NONEXISTENT] No such mailbox
+        C: c DELETE "&AOk-&AOk-"
+        S: c NO [NONEXISTENT] No such mailbox
+        C: d RENAME "&" x
+        S: d NO [NONEXISTENT] No such mailbox
+        C: e RENAME Drafts "R&D"
+        S: e NO [CANNOT] Mailbox name is not in modified UTF-7
+        C: f CREATE "R&D"
+        S: f NO [CANNOT] Mailbox name is not in modified UTF-7
+        C: g SUBSCRIBE "R&D"
+        S: g NO [CANNOT] Mailbox name is not in modified UTF-7
+        C: h UNSUBSCRIBE "R&D"
+        S: h OK Completed
+        C: i LIST "" "R&D*"
+        S: i OK Completed
+        C: j LIST "R&D" "*"
+        S: j OK Completed
+        C: k LIST "" ("R&D" Junk) RETURN (CHILDREN)
+        S: * LIST (\HasNoChildren \Junk) "/" "Junk"
+        S: k OK Completed
+        C: l LSUB "" "R&D"
+        S: l OK Completed
+        C: m LSUB "R&D" "*"
+        S: m OK Completed
+        C: n SELECT "&ATE-nbox"
+        S: n NO [NONEXISTENT] No such mailbox
+        C: o CREATE "&ATE-nbox"
+        S: o OK Completed
+        C: p LIST "" "&ATE-nbox"
+        S: * LIST (\HasNoChildren) "/" "&ATE-nbox"
+        S: p OK Completed
+    """,
+    "a separator at the end means nothing": r"""
+        C: a CREATE "x/"
+        S: a OK Completed
+        C: b STATUS "x/" (MESSAGES)
+        S: * STATUS "x" (MESSAGES 0)
+        S: b OK Completed
+        C: c SUBSCRIBE "x/"
+        S: c OK Completed
+        C: d UNSUBSCRIBE "x/"
+        S: d OK Completed
+        C: e RENAME "x/" "a/y/"
+        S: e OK Completed
+        C: f STATUS "inbox/" (MESSAGES)
+        S: * STATUS INBOX (MESSAGES 3)
+        S: f OK Completed
+        C: g DELETE a/y/
+        S: g OK Completed
+        C: h CREATE "x//"
+        S: h NO [CANNOT] Each level of a mailbox name must have 1 to 255 octets and not be . or ..
+        C: i SELECT /
+        S: i NO [NONEXISTENT] No such mailbox
+    """,
+    "wildcards in names are letters": r"""
+        C: a CREATE "100%"
+        S: a OK Completed
+        C: b CREATE a*b/x%y
+        S: b OK Completed
+        C: c LIST "" "100%"
+        S: * LIST (\HasNoChildren) "/" "100%"
+        S: c OK Completed
+        C: d LIST "" a*b/%
+        S: * LIST (\HasNoChildren) "/" "a*b/x%y"
+        S: d OK Completed
+        C: e LIST "" a*b
+        S: * LIST (\Noselect \HasChildren) "/" "a*b"
+        S: e OK Completed
+        C: f STATUS a*b/x%y (MESSAGES)
+        S: * STATUS "a*b/x%y" (MESSAGES 0)
+        S: f OK Completed
+        C: g SUBSCRIBE "100%"
+        S: g OK Completed
+        C: h LSUB "" "100%"
+        S: * LSUB () "/" "100%"
+        S: h OK Completed
+        C: i RENAME "100%" *
+        S: i OK Completed
+        C: j DELETE *
+        S: j OK Completed
     """,
 }
 

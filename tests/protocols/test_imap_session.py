@@ -289,7 +289,8 @@ def test_codes_of_errors(error: MailError, code: bytes) -> None:
 
 
 def test_a_missing_target_may_be_created() -> None:
-    assert code_for(NoSuchMailbox(), target=True) == b"TRYCREATE"
+    assert code_for(NoSuchMailbox(), target="new") == b"TRYCREATE"
+    assert code_for(NoSuchMailbox(), target="../new") == code_for(NoSuchMailbox(), target="") == b"NONEXISTENT"
 
 
 def test_the_end_of_a_session_is_logged_without_secrets() -> None:

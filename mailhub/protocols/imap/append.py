@@ -17,7 +17,7 @@ async def begin(context: Context, command: commands.Append) -> None:
         if quota.limit and quota.used + command.size > quota.limit:
             raise OverQuota
     except MailError as error:
-        context.machine.no(command.tag, error.text, code_for(error, target=True))
+        context.machine.no(command.tag, error.text, code_for(error, target=command.mailbox))
         return
     context.arriving = Arriving(command, mailbox, account.new_body(command.size))
     context.machine.accept_append()
@@ -49,7 +49,7 @@ async def end(context: Context, event: commands.AppendEnd) -> None:
         date = int(command.internal_date.timestamp()) if command.internal_date is not None else context.parts.now()
         uid = await arriving.mailbox.append(body, command.flags, date)
     except MailError as error:
-        context.machine.no(event.tag, error.text, code_for(error, target=True))
+        context.machine.no(event.tag, error.text, code_for(error, target=command.mailbox))
         return
     finally:
         body.discard()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mailhub import errors
 from mailhub.wire.imap import responses
+from mailhub.wire.imap.names import is_allowed
 
 # The first class that fits counts, so the special ones stand before the general ones.
 _CODES: tuple[tuple[type[errors.MailError], bytes], ...] = (
@@ -19,9 +20,10 @@ _CODES: tuple[tuple[type[errors.MailError], bytes], ...] = (
 )
 
 
-def code_for(error: errors.MailError, *, target: bool = False) -> bytes:
-    """The response code, or nothing. `target`: a mailbox to put messages in was named, so it may be created first."""
-    if target and isinstance(error, errors.NoSuchMailbox):
+def code_for(error: errors.MailError, *, target: str | None = None) -> bytes:
+    """The response code, or nothing. `target`: the mailbox that was named to put messages in, which may be created
+    first (RFC 3501 6.3.11) unless none can have this name."""
+    if target is not None and isinstance(error, errors.NoSuchMailbox) and is_allowed(target):
         return responses.TRYCREATE
     for kind, code in _CODES:
         if isinstance(error, kind):

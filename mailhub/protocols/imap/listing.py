@@ -88,6 +88,8 @@ def _list_subscribed(command: List, hierarchy: Hierarchy, pattern: Pattern) -> I
 def lsub_responses(command: Lsub, subscribed: Sequence[str]) -> Iterator[bytes]:
     """The LSUB lines, like `list_responses`. A subscribed name below one that `%` matches makes that one show up, as
     \\Noselect (6.3.9)."""
+    if command.pattern is None:
+        return
     if not command.pattern:
         yield responses.lsub(["\\Noselect"], "")
         return

@@ -148,7 +148,7 @@ async def _transfer(context: Context, command: commands.Copy | commands.Move, ui
     try:
         target = await context.account.mailbox(command.mailbox)
     except MailError as error:
-        context.machine.no(command.tag, error.text, code_for(error, target=True))
+        context.machine.no(command.tag, error.text, code_for(error, target=command.mailbox))
         return None
     if not uids:
         return CopyResult(target.uid_validity, (), ())

@@ -2,7 +2,8 @@
 
 `Command` subclasses carry the client's tag and wait for a tagged answer (`machine.ok`, `no` or `bad`, or what the
 class says). The other events (`BodyChunk`, `IdleDone`, ...) say themselves whether anything is owed. Mailbox names
-are decoded (RFC 3501 5.1.3), INBOX in capitals. Chapters are RFC 3501's unless another one is named.
+are decoded (RFC 3501 5.1.3), INBOX in capitals, a last "/" removed; a name that cannot be decoded is empty, which
+no mailbox's is. Chapters are RFC 3501's unless another one is named.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Select(Command):
 
 @attrs.frozen
 class Create(Command):
-    """CREATE (6.3.3); a last "/" is removed, the name obeys `names.check`.
+    """CREATE (6.3.3); the name obeys `names.check`.
 
     `special_use`: attributes of RFC 6154 2 such as `\\Sent`, written as in that RFC.
     """
@@ -123,6 +124,7 @@ ListReturn = Literal["SUBSCRIBED", "CHILDREN", "SPECIAL-USE"]
 class List(Command):
     """LIST (6.3.8; selection and return options of RFC 5258 and RFC 6154).
 
+    Patterns that no name can match, since they are in no modified UTF-7, are left out: there may be none.
     `reference` and `patterns` are decoded; match with `names.Pattern(reference, patterns)`. `extended` is true if the
     command used the syntax of RFC 5258. One empty pattern asks for the delimiter and the root of `reference`.
     """
@@ -136,10 +138,10 @@ class List(Command):
 
 @attrs.frozen
 class Lsub(Command):
-    """LSUB (6.3.9)."""
+    """LSUB (6.3.9). `pattern` is None where no name can match it."""
 
     reference: str
-    pattern: str
+    pattern: str | None
 
 
 StatusItem = Literal["MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN"]

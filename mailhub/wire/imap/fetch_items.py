@@ -28,16 +28,15 @@ _SECTION_TEXTS = ("HEADER", "HEADER.FIELDS", "HEADER.FIELDS.NOT", "TEXT", "MIME"
 
 
 def fetch_items(tokens: Tokens, *, uid: bool) -> tuple[FetchItem, ...]:
-    """A macro, one item, or a list in parentheses. Raises BadSyntax."""
-    if tokens.accept(b"("):
-        items = [_item(tokens)]
-        while not tokens.accept(b")"):
-            tokens.space()
-            if len(items) == ITEM_LIMIT:
-                raise tokens.bad("Too many items")
-            items.append(_item(tokens))
-    else:
-        items = _item_or_macro(tokens)
+    """Macros and items, in parentheses or (one, says the grammar) without. Raises BadSyntax."""
+    listed = tokens.looking_at(b"(")
+    if listed and not tokens.open():
+        raise tokens.bad("Expected an item")
+    items = _item_or_macro(tokens)
+    while tokens.more(b")" if listed else b""):
+        if len(items) >= ITEM_LIMIT:
+            raise tokens.bad("Too many items")
+        items += _item_or_macro(tokens)
     if sum(isinstance(item, Section) and bool(item.fields) for item in items) > CHOICE_LIMIT:
         raise tokens.bad("Too many lists of header fields")
     if uid and FetchAttribute.UID not in items:
@@ -54,15 +53,16 @@ def _item_or_macro(tokens: Tokens) -> list[FetchItem]:
 
 
 def _each_once(items: list[FetchItem]) -> tuple[FetchItem, ...]:
-    """One item a label; of BODY[] and BODY.PEEK[] the one that sets \\Seen stays."""
-    kept: dict[bytes, FetchItem] = {}
+    """Each item once; of BODY[] and BODY.PEEK[] the one that sets \\Seen stays. Two partials are two items even where
+    they begin at the same octet, and so have one label."""
+    kept: dict[object, FetchItem] = {}
     for item in items:
         if isinstance(item, Section):
-            before = kept.get(item.label)
-            if not (isinstance(before, Section) and item.peek):
-                kept[item.label] = item
+            key = (item.label, item.partial)
+            if not (item.peek and key in kept):
+                kept[key] = item
         else:
-            kept[item.value] = item
+            kept[item] = item
     return tuple(kept.values())
 
 
@@ -89,14 +89,16 @@ def _letters(tokens: Tokens) -> bytes:
 
 def _section(tokens: Tokens, peek: bool) -> Section:
     tokens.expect(b"[")
+    tokens.blanks()
     path = _path(tokens)
     text: SectionText = ""
     fields: tuple[bytes, ...] = ()
     if not tokens.looking_at(b"]"):
         text = _section_text(tokens, within_part=bool(path))
         if text.startswith("HEADER.FIELDS"):
-            tokens.space()
+            tokens.blanks()
             fields = _fields(tokens)
+    tokens.blanks()
     tokens.expect(b"]")
     partial = _partial(tokens)
     specification = ".".join([*map(str, path), *([text] if text else [])]).encode()
@@ -134,10 +136,10 @@ def _section_text(tokens: Tokens, *, within_part: bool) -> SectionText:
 
 
 def _fields(tokens: Tokens) -> tuple[bytes, ...]:
-    tokens.expect(b"(")
+    if not tokens.open():
+        raise tokens.bad("Expected a field name")
     fields = [tokens.astring()]
-    while not tokens.accept(b")"):
-        tokens.space()
+    while tokens.more(b")"):
         if len(fields) == FIELD_LIMIT:
             raise tokens.bad("Too many field names")
         fields.append(tokens.astring())

@@ -13,7 +13,7 @@ from mailhub.wire.imap import commands, names, responses, search_keys
 from mailhub.wire.imap.commands import Command, ListReturn, ListSelection, StatusItem, StoreMode
 from mailhub.wire.imap.fetch_items import fetch_items
 from mailhub.wire.imap.search_keys import sequence_set
-from mailhub.wire.imap.tokens import NUMBER64_MAXIMUM, BadSyntax, Incomplete, Tokens
+from mailhub.wire.imap.tokens import BLANKS, BadSyntax, Incomplete, Tokens
 from mailhub.wire.sasl import SaslError, plain_credentials
 
 Item = TypeVar("Item")
@@ -70,7 +70,7 @@ class Authenticate(Command):
 def read_name(tokens: Tokens) -> str:
     """The command's name, after the tag. Raises BadSyntax."""
     name = tokens.word()
-    if name == "UID" and tokens.accept(b" "):
+    if name == "UID" and tokens.blanks():
         name = f"UID {tokens.word()}"
     return name
 
@@ -102,16 +102,19 @@ def read_append(tag: str, tokens: Tokens) -> AppendLiteral | None:
             return None
     except Incomplete:
         return None
-    tokens.space()
+    tokens.gap()
     flags, internal_date = NO_FLAGS, None
     if tokens.looking_at(b"("):
         flags = tokens.flag_list()
+        tokens.blanks()
+    while tokens.looking_at(b"\\"):
+        flags |= {tokens.flag()}
         tokens.space()
     if tokens.looking_at(b'"'):
         internal_date = tokens.date_time()
-        tokens.space()
+        tokens.blanks()
     tokens.expect(b"{")
-    size = tokens.number(NUMBER64_MAXIMUM)
+    size = tokens.number()
     synchronising = not tokens.accept(b"+")
     tokens.expect(b"}\r\n")
     tokens.end()
@@ -119,39 +122,44 @@ def read_append(tag: str, tokens: Tokens) -> AppendLiteral | None:
 
 
 def _mailbox(tokens: Tokens) -> str:
-    start = tokens.position
+    """The name of a mailbox that should exist. What is in no modified UTF-7 names none: it reads as the empty name,
+    which no mailbox has."""
+    octets = tokens.astring()
     try:
-        return names.decode(tokens.astring())
-    except InvalidMailboxName as error:
-        raise BadSyntax(start, error.text) from None
+        return names.without_last_separator(names.decode(octets))
+    except InvalidMailboxName:
+        return ""
 
 
-def _pattern(tokens: Tokens) -> str:
-    start = tokens.position
+def _new_mailbox(tokens: Tokens) -> str:
+    """A name that a mailbox may get. The separator at its end announces inferiors, which need no announcement here."""
+    octets = tokens.astring()
     try:
-        return names.decode(tokens.list_mailbox())
-    except InvalidMailboxName as error:
-        raise BadSyntax(start, error.text) from None
-
-
-def _checked(name: str) -> str:
-    try:
+        name = names.without_last_separator(names.decode(octets))
         names.check(name)
     except InvalidMailboxName as error:
         raise Refused(responses.CANNOT, error.text) from None
     return name
 
 
+def _pattern(tokens: Tokens) -> str | None:
+    """A pattern of LIST or its reference; None for what is in no modified UTF-7 and so matches nothing."""
+    octets = tokens.astring()
+    try:
+        return names.decode(octets)
+    except InvalidMailboxName:
+        return None
+
+
 def _parenthesised(tokens: Tokens, item: Callable[[Tokens], Item], limit: int) -> list[Item]:
     """`(item item ...)`, possibly empty."""
-    tokens.expect(b"(")
     items: list[Item] = []
-    while not tokens.accept(b")"):
-        if items:
-            tokens.space()
+    more = tokens.open()
+    while more:
         if len(items) == limit:
             raise tokens.bad("The list is too long")
         items.append(item(tokens))
+        more = tokens.more(b")")
     return items
 
 
@@ -207,8 +215,7 @@ def _id_text(octets: bytes | None) -> str | None:
 
 def _enable(tag: str, tokens: Tokens) -> Command:
     capabilities: list[str] = []
-    while not capabilities or not tokens.at_end():
-        tokens.space()
+    while tokens.more() or not capabilities:
         if len(capabilities) == ENABLE_LIMIT:
             raise tokens.bad("The list is too long")
         capabilities.append(tokens.word())
@@ -230,8 +237,8 @@ def _authenticate(tag: str, tokens: Tokens) -> Command:
     tokens.space()
     mechanism = tokens.word()
     initial = None
-    if tokens.accept(b" "):
-        initial = tokens.rest()
+    if tokens.more():
+        initial = tokens.rest().rstrip(BLANKS)
     return Authenticate(tag, mechanism, initial)
 
 
@@ -244,15 +251,17 @@ def _examine(tag: str, tokens: Tokens) -> Command:
 
 
 def _create(tag: str, tokens: Tokens) -> Command:
-    name = _mailbox_argument(tokens)
+    tokens.space()
+    name = _new_mailbox(tokens)
     uses: list[str] = []
-    if tokens.accept(b" ("):
+    if tokens.more():
+        tokens.open()
         _one_of(("USE",))(tokens)
-        tokens.space()
+        tokens.blanks()
         uses = _parenthesised(tokens, _special_use, len(SPECIAL_USES))
+        tokens.blanks()
         tokens.expect(b")")
-    # 6.3.3: the delimiter at the end announces inferiors, which needs no announcement here.
-    return commands.Create(tag, _checked(name.removesuffix(names.DELIMITER)), frozenset(uses))
+    return commands.Create(tag, name, frozenset(uses))
 
 
 def _special_use(tokens: Tokens) -> str:
@@ -270,11 +279,13 @@ def _delete(tag: str, tokens: Tokens) -> Command:
 
 def _rename(tag: str, tokens: Tokens) -> Command:
     name = _mailbox_argument(tokens)
-    return commands.Rename(tag, name, _checked(_mailbox_argument(tokens)))
+    tokens.space()
+    return commands.Rename(tag, name, _new_mailbox(tokens))
 
 
 def _subscribe(tag: str, tokens: Tokens) -> Command:
-    return commands.Subscribe(tag, _checked(_mailbox_argument(tokens)))
+    tokens.space()
+    return commands.Subscribe(tag, _new_mailbox(tokens))
 
 
 def _unsubscribe(tag: str, tokens: Tokens) -> Command:
@@ -291,7 +302,7 @@ def _list(tag: str, tokens: Tokens) -> Command:
         tokens.space()
     if "RECURSIVEMATCH" in selection and not {"SUBSCRIBED", "SPECIAL-USE"} & set(selection):
         raise tokens.bad("RECURSIVEMATCH needs another selection option")
-    reference = _mailbox(tokens)
+    reference = _pattern(tokens)
     tokens.space()
     if tokens.looking_at(b"("):
         extended = True
@@ -299,26 +310,30 @@ def _list(tag: str, tokens: Tokens) -> Command:
     else:
         patterns = [_pattern(tokens)]
     returns: list[ListReturn] = []
-    if tokens.accept(b" "):
+    if tokens.more():
         extended = True
         _one_of(("RETURN",))(tokens)
-        tokens.space()
+        tokens.blanks()
         returns = _parenthesised(tokens, _list_return, 10)
     if not patterns:
         raise tokens.bad("Expected a pattern")
-    return commands.List(tag, reference, tuple(patterns), frozenset(selection), frozenset(returns), extended)
+    sought = () if reference is None else tuple(pattern for pattern in patterns if pattern is not None)
+    return commands.List(tag, reference or "", sought, frozenset(selection), frozenset(returns), extended)
 
 
 def _lsub(tag: str, tokens: Tokens) -> Command:
-    reference = _mailbox_argument(tokens)
     tokens.space()
-    return commands.Lsub(tag, reference, _pattern(tokens))
+    reference = _pattern(tokens)
+    tokens.space()
+    pattern = _pattern(tokens)
+    return commands.Lsub(tag, reference or "", pattern if reference is not None else None)
 
 
 def _status(tag: str, tokens: Tokens) -> Command:
     name = _mailbox_argument(tokens)
-    tokens.space()
-    items = dict.fromkeys(_parenthesised(tokens, _status_item, 20))
+    tokens.gap()
+    listed = tokens.looking_at(b"(")
+    items = dict.fromkeys(_parenthesised(tokens, _status_item, 20) if listed else [_status_item(tokens)])
     if not items:
         raise tokens.bad("Expected an item")
     return commands.Status(tag, name, tuple(items))
@@ -355,7 +370,7 @@ def _fetch(*, uid: bool) -> Callable[[str, Tokens], Command]:
     def read(tag: str, tokens: Tokens) -> Command:
         tokens.space()
         numbers = sequence_set(tokens)
-        tokens.space()
+        tokens.gap()
         return commands.Fetch(tag, uid, numbers, fetch_items(tokens, uid=uid))
 
     return read
@@ -367,7 +382,7 @@ def _store(*, uid: bool) -> Callable[[str, Tokens], Command]:
         numbers = sequence_set(tokens)
         tokens.space()
         word = _store_word(tokens)
-        tokens.space()
+        tokens.gap()
         flags = tokens.flag_list() if tokens.looking_at(b"(") else tokens.flags()
         silent = word.endswith(".SILENT")
         return commands.Store(tag, uid, numbers, StoreMode(word.removesuffix(".SILENT")), silent, flags)

@@ -10,12 +10,12 @@ from mailhub.message import flags as message_flags
 from mailhub.wire.imap import commands
 from mailhub.wire.imap.commands import DateRelation, SearchKey
 from mailhub.wire.imap.sets import SequenceSet
-from mailhub.wire.imap.tokens import NUMBER64_MAXIMUM, BadSyntax, Tokens
+from mailhub.wire.imap.tokens import BadSyntax, Tokens
 
 KEY_LIMIT = 2000  # keys, NOT, OR and parentheses in one command
 DEPTH_LIMIT = 50  # of the finished tree
 
-CHARSETS = {"UTF-8": "utf-8", "US-ASCII": "ascii"}
+CHARSETS = {"UTF-8": "utf-8", "UTF8": "utf-8", "US-ASCII": "ascii", "ASCII": "ascii"}
 
 _SEEN = commands.HasFlag(message_flags.SEEN)
 _PLAIN: dict[str, SearchKey] = {
@@ -77,11 +77,14 @@ class _Reader:
             opened = self._open()
             if opened:
                 continue
+            separated = self._tokens.blanks()
             while self._may_close() and self._tokens.accept(b")"):
                 self._close()
+                separated = self._tokens.blanks()
             if self._tokens.at_end():
                 break
-            self._tokens.space()
+            if not separated:
+                raise self._tokens.bad("Expected a space")
         if len(self._frames) > 1:
             raise self._tokens.bad("The search is not complete")
         return _all_of(self._frames[0].keys)
@@ -93,14 +96,16 @@ class _Reader:
         if self._count > KEY_LIMIT:
             raise tokens.bad("Too many search keys")
         if tokens.accept(b"("):
+            tokens.blanks()
             self._frames.append(_Frame(_all_of, 0))
             return True
-        next_octet = tokens.octets[tokens.position : tokens.position + 1]
+        start = tokens.position
+        next_octet = tokens.octets[start : start + 2].lstrip(b'"')[:1]
         if next_octet.isdigit() or next_octet == b"*":
             self._add(commands.NumberIn(sequence_set(tokens)), 1)
             return False
-        start = tokens.position
-        word = tokens.word()
+        # Some clients put quotes around the names of keys too.
+        word = tokens.string().decode("ascii", "replace").upper() if tokens.looking_at(b'"') else tokens.word()
         if word in _OPERATORS:
             tokens.space()
             self._frames.append(_Frame(*_OPERATORS[word]))
@@ -166,11 +171,11 @@ class _Reader:
     def keyword(self, word: str) -> SearchKey:
         start = self._tokens.position
         try:
-            key = commands.HasFlag(message_flags.parse(self._tokens.atom().decode()))
+            key = commands.HasFlag(message_flags.parse(self._tokens.astring().decode("ascii")))
         except BadSyntax:
             raise
-        except ValueError as error:
-            raise BadSyntax(start, f"Keyword: {error}") from None
+        except ValueError:
+            raise BadSyntax(start, "Not a keyword") from None
         return key if word == "KEYWORD" else commands.Not(key)
 
     def internal_date(self, word: str) -> SearchKey:
@@ -179,11 +184,18 @@ class _Reader:
     def sent_date(self, word: str) -> SearchKey:
         return commands.SentDateIs(DateRelation(word[4:]), self._tokens.date())
 
+    def _number(self) -> int:
+        quoted = self._tokens.accept(b'"')
+        number = self._tokens.number()
+        if quoted:
+            self._tokens.expect(b'"')
+        return number
+
     def larger(self, word: str) -> SearchKey:
-        return commands.Larger(self._tokens.number(NUMBER64_MAXIMUM))
+        return commands.Larger(self._number())
 
     def smaller(self, word: str) -> SearchKey:
-        return commands.Smaller(self._tokens.number(NUMBER64_MAXIMUM))
+        return commands.Smaller(self._number())
 
     def body(self, word: str) -> SearchKey:
         return commands.BodyContains(self.text())

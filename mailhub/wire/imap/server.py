@@ -12,7 +12,7 @@ from mailhub.wire.imap.commands import Command, Event
 from mailhub.wire.imap.grammar import Refused
 from mailhub.wire.imap.settings import ImapSettings
 from mailhub.wire.imap.state import ALLOWED, EXTENSION, State, after_no, after_ok
-from mailhub.wire.imap.tokens import BadSyntax, Tokens
+from mailhub.wire.imap.tokens import BLANKS, BadSyntax, Tokens
 from mailhub.wire.sasl import LINE_LIMIT, PlainCredentials, SaslError, ServerExchange
 from mailhub.wire.stream import ENDLESS, LineTooLong
 
@@ -227,6 +227,7 @@ class ImapServer:
         tokens = Tokens(item.octets)
         tag = "*"
         try:
+            tokens.blanks()
             tag = tokens.tag()
             tokens.space()
             name = grammar.read_name(tokens)
@@ -361,7 +362,7 @@ class ImapServer:
         item = None if self._input.streaming else self._input.next()
         if item is None:
             return _Step.WAIT
-        if item == Complete(b""):
+        if isinstance(item, Complete) and not item.octets.strip(BLANKS):
             self._append = None
             self._read = self._read_command
             self._pending = commands.AppendEnd(tag)
@@ -390,7 +391,7 @@ class ImapServer:
         if item is None or self._idle is None:
             return _Step.WAIT
         self._skip()
-        self._idle_broken = item.octets.upper() != b"DONE"
+        self._idle_broken = item.octets.strip(BLANKS).upper() != b"DONE"
         self._pending = commands.IdleDone(self._idle)
         self._idle = None
         self._read = self._read_command
@@ -402,7 +403,7 @@ class ImapServer:
             return _Step.WAIT
         self._skip()
         command, exchange = self._exchange
-        return self._sasl_step(command, lambda: exchange.receive(item.octets))
+        return self._sasl_step(command, lambda: exchange.receive(item.octets.rstrip(BLANKS)))
 
     def _sasl_step(self, command: grammar.Authenticate, take: Callable[[], bytes | PlainCredentials]) -> _Outcome:
         try:

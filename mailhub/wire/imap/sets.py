@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 
 import attrs
+
+from mailhub.wire.imap.tokens import bounded
 
 MAXIMUM = 2**32 - 1
 # Enough for every client seen (the longest ones list single UIDs within a line of 64 KiB), and bounded all the same.
 RANGE_LIMIT = 20_000
 
 Ranges = tuple[tuple[int, int], ...]
-
-_NUMBER = re.compile(rb"[1-9][0-9]{0,9}")
 
 
 @attrs.frozen
@@ -111,7 +110,7 @@ def _render_range(low: int, high: int) -> bytes:
 
 
 def _number(octets: bytes) -> int:
-    """A `nz-number`."""
-    if not _NUMBER.fullmatch(octets) or (number := int(octets)) > MAXIMUM:
+    """A `nz-number`. What is larger than any number there can be means the largest, which no message has."""
+    if not octets.isdigit() or not (number := bounded(octets, MAXIMUM)):
         raise ValueError("not a valid number in a sequence set")
     return number

@@ -1,17 +1,21 @@
 """The words of IMAP's grammar, read from the octets of one complete command (RFC 3501 9).
 
 The octets are the command as it came, without its last CRLF: line, literal, line, ... Every pattern is linear.
+
+Clients are looser than the grammar. What can mean one thing only is taken: blanks in a row or at the end, strings where
+atoms belong, atoms with octets that need quotes, dates with fewer digits, numbers beyond all bounds. What is written
+in answer is strict (`responses`).
 """
 
 from __future__ import annotations
 
 import re
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime
 
 from mailhub.message import flags as message_flags
 from mailhub.message.flags import Flags
+from mailhub.wire.imap import dates
 
-NUMBER_MAXIMUM = 2**32 - 1
 NUMBER64_MAXIMUM = 2**63 - 1
 FLAG_LIMIT = 100  # flags in one list
 
@@ -21,25 +25,18 @@ LITERAL_END = re.compile(
 
 # RFC 3501 9 atom-specials: ( ) { SP CTL % * " \ ]; everything above 126 is no CHAR or DEL.
 _ATOM = re.compile(rb"[!#$&'+-\[^-z|}~]+")
-_ASTRING_ATOM = re.compile(rb"[!#$&'+-\[\]^-z|}~]+")
-_LIST_ATOM = re.compile(rb"[!#$%&'*+-\[\]^-z|}~]+")
+# Of the specials only those that begin or end something else stay out.
+_LOOSE_ATOM = re.compile(rb"[!#-'*-z|-~\x80-\xff]+")
+BLANKS = b" \t"
+_BLANKS = re.compile(rb"[ \t]+")
 _TAG = re.compile(rb"[!#$&',-\[\]^-z|}~]+")  # ASTRING-CHAR without "+"
 _QUOTED = re.compile(rb'"([^\r\n\0"\\]*(?:\\["\\][^\r\n\0"\\]*)*)"')
 _ESCAPE = re.compile(rb'\\(["\\])')
 _LITERAL = re.compile(rb"\{([0-9]{1,20})\+?\}\r\n")
-_DIGITS = re.compile(rb"[0-9]{1,20}")
+_DIGITS = re.compile(rb"[0-9]+")
 _SEQUENCE_SET = re.compile(rb"[0-9:,*]+")
 _FLAG = re.compile(rb"\\?[!#$&'+-\[^-z|}~]+")
-_DATE = re.compile(rb"([0-9]{1,2})-([A-Za-z]{3})-([0-9]{4})")
-_DATE_TIME = re.compile(
-    rb'"([ 0-9][0-9])-([A-Za-z]{3})-([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) ([+-])([0-9]{2})([0-9]{2})"'
-)
-_MONTHS = {
-    name: number
-    for number, name in enumerate(
-        (b"JAN", b"FEB", b"MAR", b"APR", b"MAY", b"JUN", b"JUL", b"AUG", b"SEP", b"OCT", b"NOV", b"DEC"), start=1
-    )
-}
+_QUOTED_FLAG = re.compile(rb'"(\\{0,2}[!#$&\'+-\[^-z|}~]+)"')
 
 
 class BadSyntax(ValueError):
@@ -75,7 +72,8 @@ class Tokens:
         return self.position >= len(self.octets)
 
     def end(self) -> None:
-        """Nothing more may follow."""
+        """Nothing more may follow but blanks."""
+        self.blanks()
         if not self.at_end():
             raise self.bad("Unexpected octets after the command")
 
@@ -93,11 +91,41 @@ class Tokens:
     def expect(self, octets: bytes) -> None:
         """Take exactly these octets."""
         if not self.accept(octets):
-            raise self.bad("Expected a space" if octets == b" " else f"Expected {octets.decode()}")
+            raise self.bad(f"Expected {octets.decode()}")
+
+    def blanks(self) -> bool:
+        """Take the blanks that come next; whether there were any."""
+        match = _BLANKS.match(self.octets, self.position)
+        if match is None:
+            return False
+        self.position = match.end()
+        return True
 
     def space(self) -> None:
-        """Take SP."""
-        self.expect(b" ")
+        """Take SP, or several."""
+        if not self.blanks():
+            raise self.bad("Expected a space")
+
+    def gap(self) -> None:
+        """Take SP, which may be missing before an opening parenthesis."""
+        if not self.looking_at(b"("):
+            self.space()
+        self.blanks()
+
+    def more(self, close: bytes = b"") -> bool:
+        """Between the items of a list: take the blanks, and at the list's end `close`. Whether an item follows."""
+        found = self.blanks()
+        if self.accept(close) if close else self.at_end():
+            return False
+        if not found:
+            raise self.bad(f"Expected a space or {close.decode()}" if close else "Expected a space")
+        return True
+
+    def open(self) -> bool:
+        """Take the parenthesis that opens a list; false if the list is closed at once."""
+        self.expect(b"(")
+        self.blanks()
+        return not self.accept(b")")
 
     # --- words
 
@@ -134,12 +162,11 @@ class Tokens:
         return _ESCAPE.sub(rb"\1", quoted) if b"\\" in quoted else quoted
 
     def astring(self) -> bytes:
-        """An atom (which may have "]") or a string."""
-        return self._atom_or_string(_ASTRING_ATOM)
-
-    def list_mailbox(self) -> bytes:
-        """A pattern of LIST: an atom that may have wildcards, or a string."""
-        return self._atom_or_string(_LIST_ATOM)
+        """An atom (which may have "]", wildcards, backslashes and octets above 127) or a string."""
+        if match := _LOOSE_ATOM.match(self.octets, self.position):
+            self.position = match.end()
+            return match[0]
+        return self.string()
 
     def nstring(self) -> bytes | None:
         """A string, or NIL."""
@@ -150,16 +177,12 @@ class Tokens:
 
     # --- numbers
 
-    def number(self, maximum: int = NUMBER_MAXIMUM) -> int:
-        """A number of up to 32 bits, or up to `maximum`."""
-        start = self.position
-        number = int(self._match(_DIGITS, "Expected a number"))
-        if number > maximum:
-            raise BadSyntax(start, "Number is too large")
-        return number
+    def number(self) -> int:
+        """A number. One of more than 63 bits means the largest that has: there is nothing that large to tell apart."""
+        return bounded(self._match(_DIGITS, "Expected a number"), NUMBER64_MAXIMUM)
 
     def nz_number(self) -> int:
-        """A number of 32 bits that is not 0."""
+        """A number that is not 0."""
         start = self.position
         number = self.number()
         if not number:
@@ -168,61 +191,56 @@ class Tokens:
 
     def sequence_set(self) -> bytes:
         """The octets of a sequence set, unread."""
-        return self._match(_SEQUENCE_SET, "Expected a sequence set")
+        quoted = self.accept(b'"')
+        octets = self._match(_SEQUENCE_SET, "Expected a sequence set")
+        if quoted:
+            self.expect(b'"')
+        return octets
 
     # --- dates
 
     def date(self) -> date:
         """`1-Feb-1994`, with or without quotes."""
         start = self.position
-        quoted = self.accept(b'"')
-        day, month, year = self._groups(_DATE, "Expected a date such as 1-Feb-1994")
-        if quoted:
-            self.expect(b'"')
         try:
-            return date(int(year), _MONTHS[month.upper()], int(day))
-        except (KeyError, ValueError):
-            raise BadSyntax(start, "No such date") from None
+            return dates.read_date(self.astring())
+        except dates.NoDate as error:
+            raise BadSyntax(start, str(error)) from None
 
     def date_time(self) -> datetime:
         """`" 1-Feb-1994 21:52:25 -0800"`, in quotes."""
         start = self.position
-        found = self._groups(_DATE_TIME, 'Expected a date-time such as "01-Feb-1994 21:52:25 -0800"')
-        day, month, year, hour, minute, second, sign, zone_hours, zone_minutes = found
         try:
-            offset = timedelta(hours=int(zone_hours), minutes=_below(60, zone_minutes))
-            zone = timezone(-offset if sign == b"-" else offset)
-            # A leap second is written :60, which datetime does not know.
-            clock = (int(hour), int(minute), min(int(second), 59) if second == b"60" else int(second))
-            moment = datetime(int(year), _MONTHS[month.upper()], int(day), *clock, tzinfo=zone)
-            moment.timestamp()
-        except (KeyError, ValueError, OverflowError):
-            raise BadSyntax(start, "No such date or time") from None
-        return moment
+            return dates.read_date_time(self.string())
+        except dates.NoDate as error:
+            raise BadSyntax(start, str(error)) from None
 
     # --- flags
 
     def flag_list(self) -> Flags:
         """`(\\Seen $Forwarded)`, canonical; flags that a client may set."""
-        self.expect(b"(")
-        if self.accept(b")"):
-            return message_flags.NO_FLAGS
-        found = self.flags()
-        self.expect(b")")
-        return found
+        return self._flags_up_to(b")") if self.open() else message_flags.NO_FLAGS
 
     def flags(self) -> Flags:
-        """One flag or more, separated by SP."""
-        found = [self._flag()]
-        while self.accept(b" "):
+        """One flag or more, up to the end of the command."""
+        return self._flags_up_to(b"")
+
+    def _flags_up_to(self, close: bytes) -> Flags:
+        found = [self.flag()]
+        while self.more(close):
             if len(found) == FLAG_LIMIT:
                 raise self.bad("Too many flags")
-            found.append(self._flag())
+            found.append(self.flag())
         return message_flags.each_once(found)
 
-    def _flag(self) -> str:
+    def flag(self) -> str:
+        """One flag, with or without quotes (in which the backslash should be doubled)."""
         start = self.position
-        text = self._match(_FLAG, "Expected a flag").decode()
+        if match := _QUOTED_FLAG.match(self.octets, start):
+            self.position = match.end()
+            text = match[1].replace(b"\\\\", b"\\").decode()
+        else:
+            text = self._match(_FLAG, "Expected a flag").decode()
         try:
             return message_flags.parse(text)
         except ValueError as error:
@@ -244,12 +262,6 @@ class Tokens:
         self.position = match.end()
         return match.groups()
 
-    def _atom_or_string(self, pattern: re.Pattern[bytes]) -> bytes:
-        if match := pattern.match(self.octets, self.position):
-            self.position = match.end()
-            return match[0]
-        return self.string()
-
     def _literal(self) -> bytes:
         start = self.position
         (digits,) = self._groups(_LITERAL, "Expected a literal")
@@ -263,7 +275,7 @@ class Tokens:
         return octets
 
 
-def _below(limit: int, digits: bytes) -> int:
-    if (number := int(digits)) >= limit:
-        raise ValueError("out of range")
-    return number
+def bounded(digits: bytes, maximum: int) -> int:
+    """The number that these digits write, or `maximum`, however many they are."""
+    digits = digits.lstrip(b"0")
+    return min(int(digits or b"0"), maximum) if len(digits) <= len(str(maximum)) else maximum

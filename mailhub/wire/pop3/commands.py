@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from enum import Flag, auto
 
 import attrs
 
 # RFC 2449 4: "The maximum length of a command is increased ... to 255 octets, including the terminating CRLF."
 LINE_OCTETS = 255
+BLANKS = b" \t"
 
-# More than nine digits name no message of a maildrop that fits a machine; int() of a long text is not linear.
-_NUMBER = re.compile(rb"0*[0-9]{1,9}")
+# The largest number that is told from others: no maildrop has as many messages, no message as many lines.
+LARGEST = 2**63 - 1
 
 
 class When(Flag):
@@ -67,11 +67,15 @@ class Command:
 
 def verb_of(line: bytes) -> bytes:
     """The keyword in upper case: "Keywords consist of ... printable ASCII", their case does not matter."""
-    return line.partition(b" ")[0].upper()
+    return line.replace(b"\t", b" ").partition(b" ")[0].upper()
 
 
 def parse(line: bytes, state: When) -> Command:
-    """Read one line without its ending. Raises BadCommand."""
+    """Read one line without its ending. Raises BadCommand.
+
+    Blanks in front of the command, in a row or at the end mean nothing, except in a password.
+    """
+    line = line.lstrip(BLANKS)
     verb = verb_of(line)
     rule = RULES.get(verb)
     if rule is None:
@@ -81,6 +85,8 @@ def parse(line: bytes, state: When) -> Command:
     if state not in rule.when:
         raise BadCommand("Log in first" if state is When.AUTHORIZATION else "Logged in already")
     rest = line[len(verb) + 1 :]
+    if verb == b"USER":
+        rest = rest.strip(BLANKS)
     arguments = ((rest,) if rest else ()) if rule.rest else tuple(rest.split())
     if not rule.fewest <= len(arguments) <= rule.most:
         raise BadCommand("Wrong number of arguments")
@@ -88,7 +94,8 @@ def parse(line: bytes, state: When) -> Command:
 
 
 def number(argument: bytes) -> int:
-    """A message number or a number of lines. Raises BadCommand."""
-    if not _NUMBER.fullmatch(argument):
+    """A message number or a number of lines, LARGEST at most. Raises BadCommand."""
+    if not argument.isdigit():
         raise BadCommand("Not a number")
-    return int(argument)
+    digits = argument.lstrip(b"0") or b"0"
+    return min(int(digits), LARGEST) if len(digits) <= len(str(LARGEST)) else LARGEST

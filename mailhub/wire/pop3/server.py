@@ -10,7 +10,7 @@ import attrs
 
 from mailhub.wire import sasl
 from mailhub.wire.foreign import is_foreign, is_foreign_octet
-from mailhub.wire.pop3.commands import LINE_OCTETS, NAMES, BadCommand, When, number, parse
+from mailhub.wire.pop3.commands import BLANKS, LINE_OCTETS, NAMES, BadCommand, When, number, parse
 from mailhub.wire.pop3.events import Event, Login, Retrieve, StartTls, Top, Update
 from mailhub.wire.pop3.maildrop import Maildrop, NoSuchMessage
 from mailhub.wire.stream import ENDLESS, DotStuffer, LineBuffer, LineTooLong
@@ -225,7 +225,7 @@ class Pop3Server:
 
     def _line(self, line: bytes) -> Event | None:
         if self._exchange is not None:
-            return self._authenticate(self._exchange, lambda exchange: exchange.receive(line))
+            return self._authenticate(self._exchange, lambda exchange: exchange.receive(line.rstrip(BLANKS)))
         if is_foreign(line, NAMES):
             self._end_foreign()
             return None

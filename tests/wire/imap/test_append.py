@@ -89,12 +89,17 @@ def test_refused_at_the_end() -> None:
     assert talk.line("b NOOP") == b"b OK Completed\r\n"
 
 
-@pytest.mark.parametrize("end", [b" {3+}\r\nabc\r\n", b" \r\n", b" (\\Seen) {3+}\r\nabc {3+}\r\nabc\r\n", b"x\r\n"])
+@pytest.mark.parametrize("end", [b" {3+}\r\nabc\r\n", b" x\r\n", b" (\\Seen) {3+}\r\nabc {3+}\r\nabc\r\n", b"x\r\n"])
 def test_what_follows_the_message_spoils_it(end: bytes) -> None:
     talk = Talk().login()
     answer = talk.send(b"a APPEND x {5+}\r\nhello" + end + b"b NOOP\r\n")
     assert answer == b"a BAD Unexpected octets after the message\r\nb OK Completed\r\n"
     assert talk.seen() == [BEGUN, commands.AppendAborted("a"), commands.Noop("b")]
+
+
+def test_blanks_after_the_message_do_not() -> None:
+    talk = Talk().login()
+    assert talk.send(b"a APPEND x {5+}\r\nhello \r\n") == b"a OK Completed\r\n"
 
 
 def test_a_message_with_nul_is_refused() -> None:

@@ -118,7 +118,7 @@ def test_select_and_what_ends_it() -> None:
 
 def test_a_select_that_fails_leaves_none_selected_but_a_wrong_one_changes_nothing() -> None:
     talk = Talk().select()
-    assert talk.line("a SELECT &") == b"a BAD Mailbox name is not in modified UTF-7 at octet 10\r\n"
+    assert talk.line("a SELECT") == b"a BAD Expected a space at octet 9\r\n"
     assert talk.state() is State.SELECTED
     talk.answers[commands.Select] = refuse
     assert talk.line("b SELECT gone") == b"b NO Sorry\r\n"
@@ -141,14 +141,14 @@ def test_logout_closes_and_what_follows_is_not_read() -> None:
     ("line", "answer"),
     [
         (b"", b"* BAD Expected a tag at octet 1\r\n"),
-        (b" a NOOP", b"* BAD Expected a tag at octet 1\r\n"),
+        (b" \t ", b"* BAD Expected a tag at octet 4\r\n"),
         (b"+ NOOP", b"* BAD Expected a tag at octet 1\r\n"),
         (b"a", b"a BAD Expected a space at octet 2\r\n"),
         (b"a ", b"a BAD Expected an atom at octet 3\r\n"),
         (b"a FOO", b"a BAD Unknown command\r\n"),
         (b"a UID", b"a BAD Unknown command\r\n"),
         (b"a UID FOO", b"a BAD Unknown command\r\n"),
-        (b"a NOOP x", b"a BAD Unexpected octets after the command at octet 7\r\n"),
+        (b"a NOOP x", b"a BAD Unexpected octets after the command at octet 8\r\n"),
         (b"a NOOP\rb NOOP", b"a BAD Unexpected octets after the command at octet 7\r\n"),
         (b"a NO\0OP", b"a BAD Unknown command\r\n"),
         (
@@ -163,6 +163,20 @@ def test_errors_are_answered_by_the_machine(line: bytes, answer: bytes) -> None:
     assert talk.send(line + b"\r\n") == answer
     assert talk.line("b NOOP") == b"b OK Completed\r\n"
     assert talk.seen() == [commands.Noop("b")]
+
+
+@pytest.mark.parametrize("line", [b" a NOOP", b"a  NOOP", b"a NOOP ", b"\ta\tNOOP \t", b"a  UID  STORE  1  FLAGS  () "])
+def test_stray_blanks_mean_nothing(line: bytes) -> None:
+    talk = Talk().select()
+    assert talk.send(line + b"\r\n") == b"a OK Completed\r\n"
+
+
+def test_stray_blanks_around_done_and_credentials_mean_nothing() -> None:
+    talk = Talk()
+    assert talk.line("a AUTHENTICATE  PLAIN") == b"+ \r\n"
+    assert b"a OK" in talk.line("AGpvZQBzZWNyZXQ= ")
+    assert talk.line("b IDLE ") == b"+ idling\r\n"
+    assert talk.line("DONE ") == b"b OK Completed\r\n"
 
 
 def test_unknown_charset() -> None:

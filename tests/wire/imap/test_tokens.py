@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 
-from mailhub.wire.imap.tokens import NUMBER64_MAXIMUM, BadSyntax, Incomplete, Tokens
+from mailhub.wire.imap.tokens import BadSyntax, Incomplete, Tokens
 
 
 @pytest.mark.parametrize(
@@ -22,8 +22,8 @@ from mailhub.wire.imap.tokens import NUMBER64_MAXIMUM, BadSyntax, Incomplete, To
         (Tokens.astring, b"{3+}\r\na b", b"a b", b""),
         (Tokens.astring, b"{0}\r\n)", b"", b")"),
         (Tokens.astring, b"NIL", b"NIL", b""),
-        (Tokens.list_mailbox, b"a%*/b c", b"a%*/b", b" c"),
-        (Tokens.list_mailbox, b'"% *"', b"% *", b""),
+        (Tokens.astring, b"a%*/\\b\xc3\xa9 c", b"a%*/\\b\xc3\xa9", b" c"),
+        (Tokens.astring, b"a(b", b"a", b"(b"),
         (Tokens.string, rb'"a\"b\\c"', rb'a"b\c', b""),
         (Tokens.string, b'""', b"", b""),
         (Tokens.string, b'"caf\xc3\xa9"', b"caf\xc3\xa9", b""),
@@ -37,6 +37,10 @@ from mailhub.wire.imap.tokens import NUMBER64_MAXIMUM, BadSyntax, Incomplete, To
         (Tokens.date, b"1-Feb-1994 x", date(1994, 2, 1), b" x"),
         (Tokens.date, b'"29-feb-2024"', date(2024, 2, 29), b""),
         (Tokens.flag_list, b"() x", frozenset(), b" x"),
+        (Tokens.flag_list, b"( ) x", frozenset(), b" x"),
+        (Tokens.flag_list, b"( \\Seen  x )", frozenset({"\\Seen", "x"}), b""),
+        (Tokens.sequence_set, b'"1:*" x', b"1:*", b" x"),
+        (Tokens.space, b"\t  x", None, b"x"),
         (Tokens.flag_list, b"(\\seen $Work)", frozenset({"\\Seen", "$Work"}), b""),
         (Tokens.flags, b"\\Deleted x", frozenset({"\\Deleted", "x"}), b""),
         (Tokens.rest, b"a b", b"a b", b""),
@@ -69,7 +73,6 @@ def test_reads(read: Callable[[Tokens], object], octets: bytes, value: object, r
         (Tokens.string, b"{99999999999999999999999}\r\n"),
         (Tokens.nstring, b"NI"),
         (Tokens.number, b"-1"),
-        (Tokens.number, b"4294967296"),
         (Tokens.nz_number, b"0"),
         (Tokens.sequence_set, b"x"),
         (Tokens.date, b"30-Feb-2024"),
@@ -82,9 +85,7 @@ def test_reads(read: Callable[[Tokens], object], octets: bytes, value: object, r
         (Tokens.flag_list, b"(\\Recent)"),
         (Tokens.flag_list, b"(\\Unknown)"),
         (Tokens.flag_list, b"(\\*)"),
-        (Tokens.flag_list, b"( \\Seen)"),
         (Tokens.flags, b"a " * 100 + b"a"),
-        (Tokens.space, b"\t"),
         (Tokens.end, b"x"),
     ],
 )
@@ -100,6 +101,37 @@ _TIMES = [
 ]
 
 
+# 3 February 2025, 18:08:07 UTC, as programs write it and as they might.
+_LOOSE_TIMES = [
+    b'"3-Feb-2025 18:08:07 +0000"',
+    b'"03-feb-2025 18:8:7 +0000"',
+    b'"  3-FEB-2025  18:08:07  +0000 "',
+    b'"3-February-2025 18:08:07 +00:00"',
+    b'"3-Feb-2025 19:08:07+0100"',
+    b'"3-Feb-2025 18:08:07"',
+    b'"3-Feb-2025 18:08:07.250 GMT"',
+    b'"3-Feb-2025 13:08:07 est"',
+    b'"Mon, 3 Feb 2025 18:08:07 +0000"',
+    b'"Mon 3-Feb-2025 18:08:07 Z"',
+]
+
+
+@pytest.mark.parametrize("octets", _LOOSE_TIMES)
+def test_date_times_that_are_loose_but_clear(octets: bytes) -> None:
+    assert Tokens(octets).date_time() == datetime(2025, 2, 3, 18, 8, 7, tzinfo=UTC)
+
+
+def test_a_time_without_seconds() -> None:
+    assert Tokens(b'"3-Feb-2025 9:05 +0000"').date_time() == datetime(2025, 2, 3, 9, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "octets", [b"3-Feb-2025", b'" 3-feb-2025 "', b"{10}\r\n3-FEB-2025", b'"Mon, 3 Feb 2025"', b"03-February-2025"]
+)
+def test_dates_that_are_loose_but_clear(octets: bytes) -> None:
+    assert Tokens(octets).date() == date(2025, 2, 3)
+
+
 @pytest.mark.parametrize(("octets", "moment"), _TIMES)
 def test_date_time(octets: bytes, moment: datetime) -> None:
     assert Tokens(octets).date_time() == moment
@@ -108,13 +140,18 @@ def test_date_time(octets: bytes, moment: datetime) -> None:
 @pytest.mark.parametrize(
     "octets",
     [
-        b'"1-Feb-1994 21:52:25 -0800"',
+        b'"1-Feb-94 21:52:25 -0800"',
+        b'"1-F-1994 21:52:25 -0800"',
+        b'"1-Februaryy-1994 21:52:25 -0800"',
+        b'"1-Feb-1994 21:52:25 CES"',
+        b'"1-Feb-1994 21:52:25 -08"',
+        b'"1-Feb-1994 21 -0800"',
+        b'"1-Feb-1994T21:52:25 x"',
         b'" 1-Feb-1994 24:00:00 +0000"',
         b'" 1-Feb-1994 23:59:61 +0000"',
         b'" 1-Feb-1994 23:60:00 +0000"',
         b'" 1-Feb-1994 21:52:25 +2400"',
         b'" 1-Feb-1994 21:52:25 +0060"',
-        b'" 1-Feb-1994 21:52:25"',
         b'"30-Feb-1994 21:52:25 +0000"',
         b'" 1-Xyz-1994 21:52:25 +0000"',
         b'" 1-Feb-0000 21:52:25 +0000"',
@@ -133,7 +170,7 @@ def test_first_and_last_instants_have_a_timestamp() -> None:
 
 
 def test_an_error_names_its_place() -> None:
-    tokens = Tokens(b"a  b")
+    tokens = Tokens(b"a (b")
     tokens.atom()
     tokens.space()
     with pytest.raises(BadSyntax, match="Expected an atom") as caught:
@@ -146,10 +183,11 @@ def test_a_literal_beyond_the_end_is_told_apart() -> None:
         Tokens(b"{3}\r\nab").string()
 
 
-def test_large_numbers_up_to_63_bits() -> None:
-    assert Tokens(b"9223372036854775807").number(NUMBER64_MAXIMUM) == 2**63 - 1
-    with pytest.raises(BadSyntax):
-        Tokens(b"9223372036854775808").number(NUMBER64_MAXIMUM)
+@pytest.mark.parametrize(
+    "octets", [b"9223372036854775807", b"9223372036854775808", b"9" * 60000, b"0" * 60000 + b"9" * 19]
+)
+def test_large_numbers_up_to_63_bits(octets: bytes) -> None:
+    assert Tokens(octets).number() == 2**63 - 1
 
 
 def test_a_word_is_taken_only_as_a_whole() -> None:
