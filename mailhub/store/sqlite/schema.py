@@ -187,6 +187,12 @@ def connect_reader(path: Path, busy_seconds: float, *, read_only: bool = False) 
     return connection
 
 
+def require_known(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises ConfigurationError for a database of a newer mailhub, or not one of ours."""
+    if not _version(connection, path, len(MIGRATIONS)):
+        raise ConfigurationError(f"{path}: has no tables")
+
+
 def require_current(connection: sqlite3.Connection, path: Path) -> None:
     """Raises ConfigurationError for a database that is not of our version: whoever only reads cannot mend that."""
     if _version(connection, path, len(MIGRATIONS)) < len(MIGRATIONS):
