@@ -23,6 +23,7 @@ Options of twistd itself stand before the word mailhub:
   twistd --uid U --gid G mailhub          opens low ports, then gives up root
 
 SIGTERM and SIGINT stop it: sessions are told, deliveries under way finished.
+SIGHUP (or `mailhub reload`) has it read the configuration again.
 A start that fails says why in one line and ends with status 1.
 """
 

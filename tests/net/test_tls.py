@@ -85,6 +85,34 @@ class TestServer:
         handshake(client, ServerTls(certificate, key, Clock()).serverConnectionForTLS(None))
         assert len(client.get_peer_cert_chain() or ()) == 2
 
+    def test_files_that_only_root_could_read_are_a_warning_once_and_followed_when_they_can_be_read_again(
+        self, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """certbot's folders, after root has been left behind: not even stat() works there."""
+        clock = Clock()
+        server = ServerTls(*files, clock)
+        before = serial(server)
+
+        def refused(path: Path, **_: object) -> None:
+            raise PermissionError(13, "Permission denied", str(path))
+
+        with capturedLogs() as events:
+            with monkeypatch.context() as without_rights:
+                without_rights.setattr(Path, "stat", refused)
+                without_rights.setattr(Path, "read_bytes", refused)
+                for _ in range(3):
+                    clock.advance(2)
+                    assert serial(server) == before
+                assert server.kept
+            write_self_signed(*files, HOSTS, 365, os.stat(files[0].parent).st_mtime)
+            clock.advance(2)
+            assert serial(server) != before
+        assert not server.kept
+        first, second = (formatEvent(event) for event in events)
+        assert first.startswith("the certificate stays as it is, a renewal would not be seen: [tls] certificate ")
+        assert first.endswith(": Permission denied")
+        assert second.startswith("certificate replaced")
+
 
 class TestApplicationProtocol:
     """RFC 7301: a client that speaks only other protocols is led astray."""
