@@ -13,7 +13,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -55,7 +55,15 @@ class Gate:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    async def login(self, credentials: PlainCredentials, avatar: type[Interface], origin: Origin) -> Any:
+    def logged_out(self, session_id: str) -> None: ...
+
+    async def login(
+        self,
+        credentials: PlainCredentials,
+        avatar: type[Interface],
+        origin: Origin,
+        revoked: Callable[[], None] | None = None,
+    ) -> Any:
         """The account."""
         return await self.database.store.account(credentials.user)
 

@@ -19,6 +19,7 @@ from mailhub.auth.authenticator import Authenticator
 from mailhub.auth.checkers import FirstMatch, VerifiedCache
 from mailhub.auth.passwords import Passwords
 from mailhub.auth.realm import MailRealm
+from mailhub.auth.sessions import OpenSessions
 from mailhub.auth.throttle import Throttle, Turns
 from mailhub.config import bounds
 from mailhub.config.settings import Config
@@ -87,6 +88,7 @@ class Hub:
     maildrops: OpenMaildrops = attrs.field(factory=OpenMaildrops)
     marks: RecentMarks = attrs.field(factory=RecentMarks)
     turns: Turns = attrs.field(factory=Turns)
+    sessions: OpenSessions
     room: Room = attrs.field(factory=Room)
     store: IMailStore = attrs.field(init=False)
     routing: Routing = attrs.field(init=False)
@@ -157,6 +159,7 @@ def build_hub(config: Config, environment: Environment, catalogue: Catalogue) ->
             client_tls=ClientTls(),
             database=database,
             accounts=database.accounts,
+            sessions=OpenSessions(database.accounts, environment.clock),
             queue=database.queue,
         )
         hub.store = catalogue.build(config.store, hub)
@@ -248,7 +251,14 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
         MailRealm(hub.store, hub.routing.route, config.auth.default_domain),
         [FirstMatch(checkers(hub, catalogue))],
     )
-    authenticator = Authenticator(portal, environment.clock, hub.throttle, config.auth.default_domain, hub.turns)
+    authenticator = Authenticator(
+        portal,
+        environment.clock,
+        hub.throttle,
+        config.auth.default_domain,
+        hub.turns,
+        hub.sessions,
+    )
     for service, make_session in _sessions(hub, pipeline, authenticator).items():
         hub.factories[service] = DriverFactory(
             make_session,

@@ -321,6 +321,10 @@ class IAccounts(Interface):
     async def all() -> Sequence[Account]:
         """In address order."""
 
+    async def changed(after: int) -> tuple[int, Sequence[str]]:
+        """The number of the last change of a password, of whether an account may log in, or of its removal, and whose
+        they were after number `after`. The last 10,000 are remembered."""
+
 
 @attrs.frozen
 class KeptNames:
@@ -383,8 +387,20 @@ class Origin:
 class IAuthenticator(Interface):
     """The gate in front of the portal: throttling, equal time for unknown users, and the stable log line."""
 
-    async def login(credentials: PlainCredentials, avatar: type[Interface], origin: Origin) -> Any:
-        """The avatar. Raises AuthenticationFailed (one answer for every reason), Busy."""
+    async def login(
+        credentials: PlainCredentials,
+        avatar: type[Interface],
+        origin: Origin,
+        revoked: Callable[[], None] | None = None,
+    ) -> Any:
+        """The avatar. Raises AuthenticationFailed (one answer for every reason), Busy.
+
+        `revoked` is called when the login is no longer good (the password was changed, the account disabled or
+        removed), unless `logged_out` was called before.
+        """
+
+    def logged_out(session_id: str) -> None:
+        """The session of this `Origin.session_id` is over, whether it had logged in or not."""
 
 
 # --- Transport: queue, routing, delivery ---------------------------------------------------------------------------

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import LoginFailed
 from twisted.internet.task import deferLater
 from zope.interface import Interface, implementer
 
+from mailhub.auth.checkers import Login
 from mailhub.auth.realm import canonical_user
+from mailhub.auth.sessions import OpenSessions
 from mailhub.auth.throttle import Throttle, Turns
 from mailhub.errors import AuthenticationFailed, Busy, MailError, NoSuchUser, TemporaryError
 from mailhub.interfaces import IAuthenticator, Origin
@@ -34,8 +36,15 @@ class Authenticator:
     throttle: Throttle = attrs.field(factory=Throttle)
     default_domain: str = ""
     turns: Turns = attrs.field(factory=Turns)
+    sessions: OpenSessions | None = None
 
-    async def login(self, credentials: PlainCredentials, avatar: type[Interface], origin: Origin) -> Any:
+    async def login(
+        self,
+        credentials: PlainCredentials,
+        avatar: type[Interface],
+        origin: Origin,
+        revoked: Callable[[], None] | None = None,
+    ) -> Any:
         """See `IAuthenticator`."""
         if self.throttle.refused(origin.peer, self.clock.seconds()):
             _log.info(
@@ -46,7 +55,7 @@ class Authenticator:
             )
             raise Busy("Too many failed logins, please try again later", status="4.7.0")
         try:
-            found = await self.turns.take(origin.peer, lambda: self._avatar(credentials, avatar, origin))
+            found = await self.turns.take(origin.peer, lambda: self._avatar(credentials, avatar, origin, revoked))
         except AuthenticationFailed as error:
             # This line is for fail2ban and its like: its form is a promise.
             _log.warn(
@@ -72,11 +81,23 @@ class Authenticator:
         )
         return found
 
-    async def _avatar(self, credentials: PlainCredentials, interface: type[Interface], origin: Origin) -> Any:
+    def logged_out(self, session_id: str) -> None:
+        """See `IAuthenticator`."""
+        if self.sessions is not None:
+            self.sessions.leave(session_id)
+
+    async def _avatar(
+        self,
+        credentials: PlainCredentials,
+        interface: type[Interface],
+        origin: Origin,
+        revoked: Callable[[], None] | None,
+    ) -> Any:
         user = canonical_user(credentials.user, self.default_domain)
         if credentials.authorization_id and canonical_user(credentials.authorization_id, self.default_domain) != user:
             raise AuthenticationFailed(detail="authorization identity differs")
-        asked = UsernamePassword(user.encode(), credentials.password.encode())
+        asked = Login(user.encode(), credentials.password.encode())
+        seen = self.sessions.seen if self.sessions is not None else 0
         try:
             _, found, _ = await self.portal.login(asked, origin, interface)
         except (LoginFailed, NoSuchUser):
@@ -85,4 +106,6 @@ class Authenticator:
             raise
         except MailError as error:
             raise AuthenticationFailed(detail=str(error)) from None
+        if self.sessions is not None and revoked is not None and asked.account_hash:
+            self.sessions.enter(origin.session_id, user, asked.account_hash, revoked, seen)
         return found

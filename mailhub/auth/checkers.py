@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.credentials import IUsernamePassword, UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, maybeDeferred
 from zope.interface import implementer
@@ -56,6 +56,13 @@ class VerifiedCache:
             self._verified.popitem(last=False)
 
 
+class Login(UsernamePassword):
+    """What the gate has checked. `account_hash` is the stored hash by which the account table has vouched for the
+    user, "" where another checker did."""
+
+    account_hash = ""
+
+
 @implementer(ICredentialsChecker)
 @attrs.define(eq=False)
 class AccountsChecker:
@@ -68,16 +75,19 @@ class AccountsChecker:
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
         """Gives the canonical address as UTF-8, or fails with UnauthorizedLogin, Busy, StoreUnavailable."""
-        return Deferred.fromCoroutine(self._check(credentials.username.decode(), credentials.password.decode()))
+        return Deferred.fromCoroutine(self._check(credentials))
 
-    async def _check(self, user: str, password: str) -> bytes | tuple[()]:
+    async def _check(self, credentials: Any) -> bytes | tuple[()]:
+        user: str = credentials.username.decode()
+        password: str = credentials.password.decode()
         account = await self.accounts.find(user)
         encoded = account.password_hash if account is not None and account.enabled else ""
-        if encoded and self.cache.knows(user, password, encoded):
-            return user.encode()
-        if not await self.passwords.verify(encoded, password):
-            raise UnauthorizedLogin
-        self.cache.remember(user, password, encoded)
+        if not (encoded and self.cache.knows(user, password, encoded)):
+            if not await self.passwords.verify(encoded, password):
+                raise UnauthorizedLogin
+            self.cache.remember(user, password, encoded)
+        if isinstance(credentials, Login):
+            credentials.account_hash = encoded
         return user.encode()
 
 

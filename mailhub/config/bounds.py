@@ -148,6 +148,7 @@ def pop3_options(config: Config, service: str) -> Pop3Options:
         logins=limits.login_failures_per_session,
         login_seconds=limits.login_seconds,
         idle_seconds=limits.pop3_idle_seconds,
+        takeover_seconds=limits.pop3_takeover_seconds,
     )
 
 

@@ -121,6 +121,7 @@ class Limits:
     login_seconds: int = bounded(60, 5, _DAY)
     smtp_idle_seconds: int = bounded(300, 5, _DAY)
     pop3_idle_seconds: int = bounded(600, 5, _DAY)
+    pop3_takeover_seconds: int = bounded(30, 1, _DAY)
     imap_idle_seconds: int = bounded(1800, 5, _DAY)
     stop_seconds: int = bounded(10, 0, 600)
 

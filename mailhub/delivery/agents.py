@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.logger import Logger
 
 from mailhub.interfaces import IDeliveryAgent
+from mailhub.log import Logger
 
 _log = Logger(namespace="mailhub.queue")
 

@@ -153,6 +153,20 @@ class Connection:
             self._jobs.append(job)
             self._pump()
 
+    @property
+    def silent_seconds(self) -> float:
+        if self._handler is not None and not self._blocked:
+            return 0.0
+        return max(0.0, self._factory.clock.seconds() - self._active)
+
+    def expel(self, farewell: Callable[[], None], seconds: float = 5.0) -> None:
+        async def leave() -> None:
+            farewell()
+            self.close()
+
+        self.call_later(seconds, self.abort)
+        self.run(leave)
+
     def call_later(self, seconds: float, function: Callable[[], None]) -> IDelayedCall:
         return self._factory.clock.callLater(seconds, self._call, function)
 

@@ -107,6 +107,10 @@ class Link(Protocol):
     def connected(self) -> bool:
         """The connection is neither lost nor closed from our side."""
 
+    @property
+    def silent_seconds(self) -> float:
+        """How long the peer has neither said anything nor taken any of our octets; our own work is not its silence."""
+
     def start_tls(self) -> None:
         """From a handler that has accepted it: send what is pending, start TLS, then `machine.tls_started()`."""
 
@@ -130,6 +134,10 @@ class Link(Protocol):
 
     def call_later(self, seconds: float, function: Callable[[], None]) -> IDelayedCall:
         """Call `function` unless the connection has been lost by then."""
+
+    def expel(self, farewell: Callable[[], None], seconds: float = 5.0) -> None:
+        """End the session: `farewell` says so through the machine when the handler at work has ended. Then, and in any
+        case after `seconds`, the connection is closed."""
 
     def close(self) -> None:
         """Send what is pending, then close."""

@@ -25,31 +25,40 @@ class OpenMaildrops:
     """Which accounts have a POP3 session: RFC 1939 4 gives each session its maildrop alone.
 
     It lives in memory and a session lets go when it has said its last word or its connection is lost, so no lock
-    outlives its owner: a client may log in anew before the old connection is closed at both ends. IMAP and delivery
-    are not kept out: the session works on the view it took at login.
+    outlives its owner: a client may log in anew before the old connection is closed at both ends. One whose network
+    has gone does not even close: after some seconds of its silence the next login ends it, and nothing that it
+    marked is removed, as when a connection is lost (RFC 1939 6). IMAP and delivery are not kept out: the session works
+    on the view it took at login.
     """
 
     def __init__(self) -> None:
-        self._holders: dict[str, Pop3Server] = {}
+        self._holders: dict[str, Pop3Session] = {}
 
-    def take(self, user: str, machine: Pop3Server) -> bool:
-        """False when another session has it."""
+    def take(self, user: str, session: Pop3Session, takeover_seconds: float) -> bool:
+        """False when another session has it and has not been silent for so long."""
         holder = self._holders.get(user)
-        if holder is not None and not holder.closing:
-            return False
-        self._holders[user] = machine
+        if holder is not None and not holder.machine.closing and holder.link.connected:
+            if holder.link.silent_seconds < takeover_seconds or not holder.give_way():
+                return False
+            log.info(
+                "maildrop taken over: user={user} from_session={old} session={new}",
+                user=user,
+                old=holder.link.session_id,
+                new=session.link.session_id,
+            )
+        self._holders[user] = session
         return True
 
-    def release(self, user: str, machine: Pop3Server) -> None:
+    def release(self, user: str, session: Pop3Session) -> None:
         """Let the next session in, unless it is in already."""
-        if self._holders.get(user) is machine:
+        if self._holders.get(user) is session:
             del self._holders[user]
 
 
 @attrs.frozen
 class Pop3Options:
     """`login_seconds`: how long a client may be silent before it has logged in; `idle_seconds` after that (RFC 1939 3
-    asks for 600 at least)."""
+    asks for 600 at least); `takeover_seconds`: until another session may take its place."""
 
     service: str = "pop3"
     host: str = "localhost"
@@ -58,6 +67,7 @@ class Pop3Options:
     logins: int = 5
     login_seconds: float = 60.0
     idle_seconds: float = 600.0
+    takeover_seconds: float = 30.0
 
 
 @attrs.frozen
@@ -93,6 +103,7 @@ class Pop3Session:
     _account: IMailAccount | None = None
     _mailbox: IMailbox | None = None
     _hold: IHold | None = None
+    _updating: bool = False
     _retrieved: int = 0
     _deleted: int = 0
 
@@ -130,13 +141,25 @@ class Pop3Session:
         """The text answers whatever the client says next."""
         self.machine.leave("Server is shutting down")
 
+    def give_way(self) -> bool:
+        """End this silent session for another of the same user; false while QUIT removes messages."""
+        if self._updating:
+            return False
+        if self.machine.in_content:
+            self.link.abort()
+        else:
+            self.machine.leave("Another session has taken the maildrop over")
+            self.link.close()
+        return True
+
     def disconnected(self) -> None:
         """Let the next session have the maildrop."""
+        self._service.authenticator.logged_out(self.link.session_id)
         account, self._account, self._mailbox = self._account, None, None
         self._let_go()
         if account is None:
             return
-        self._service.maildrops.release(account.user, self.machine)
+        self._service.maildrops.release(account.user, self)
         log.info(
             "session ended: session={session_id} user={user} retrieved={retrieved} deleted={deleted}",
             session_id=self.link.session_id,
@@ -157,11 +180,12 @@ class Pop3Session:
         link = self.link
         origin = Origin(self._service.options.service, link.peer, link.session_id, link.secure)
         try:
-            account = await self._service.authenticator.login(event.credentials, IMailAccount, origin)
+            account = await self._service.authenticator.login(event.credentials, IMailAccount, origin, self._revoked)
         except MailError as error:
             self.machine.login_refused(error.text, _login_code(error))
             return
-        if not self._service.maildrops.take(account.user, self.machine):
+        if not self._service.maildrops.take(account.user, self, self._service.options.takeover_seconds):
+            self._service.authenticator.logged_out(self.link.session_id)
             log_out(account, self.link.session_id, log)
             self.machine.login_refused("Another session has this maildrop open", "IN-USE")
             return
@@ -173,7 +197,7 @@ class Pop3Session:
         except Exception as error:
             self._account = self._mailbox = None
             self._let_go()
-            self._service.maildrops.release(account.user, self.machine)
+            self._service.maildrops.release(account.user, self)
             log_out(account, self.link.session_id, log)
             if not isinstance(error, MailError):
                 raise
@@ -182,6 +206,9 @@ class Pop3Session:
         maildrop = Maildrop(self._mailbox.uid_validity, ((entry.uid, entry.size) for entry in entries))
         self.machine.login_accepted(maildrop)
         link.idle_seconds = self._service.options.idle_seconds
+
+    def _revoked(self) -> None:
+        self.link.expel(lambda: self.machine.leave("Password or account has changed, please log in again"))
 
     # --- Messages --------------------------------------------------------------------------------------------------
 
@@ -236,11 +263,14 @@ class Pop3Session:
             self.machine.refused(error.text, "SYS/TEMP" if error.temporary else "")
 
     async def _update(self, uids: tuple[int, ...]) -> None:
+        self._updating = True
         try:
             gone = await self._inbox.expunge(uids, deleted_only=False)
         except MailError as error:
             self.machine.update_failed(error.text, _code(error))
             return
+        finally:
+            self._updating = False
         # Those that another session removed meanwhile are gone as well, which is what was asked for.
         self._deleted = len(gone)
         self.machine.updated()

@@ -185,8 +185,13 @@ class SmtpSession:
         """RFC 5321 3.8."""
         self.machine.close_with(reply(421, "4.3.2", f"{self._service.options.hostname} Service shutting down"))
 
+    def _revoked(self) -> None:
+        # RFC 5321 3.8: the client reads it as the answer to its next command.
+        self.link.expel(lambda: self.machine.close_with(reply(421, "4.7.0", "Password or account has changed")))
+
     def disconnected(self) -> None:
         """A message that was not complete is gone."""
+        self._service.authenticator.logged_out(self.link.session_id)
         self._drop_transaction()
 
     # --- Events that may be refused ----------------------------------------------------------------------------------
@@ -211,7 +216,8 @@ class SmtpSession:
                 self._drop_transaction()
 
     async def _login(self, event: Login) -> None:
-        self._submitter = await self._service.authenticator.login(event.credentials, ISubmitter, self._origin)
+        authenticator = self._service.authenticator
+        self._submitter = await authenticator.login(event.credentials, ISubmitter, self._origin, self._revoked)
         self._origin = attrs.evolve(self._origin, user=self._submitter.user)
         self.machine.accept()
 

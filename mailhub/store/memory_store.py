@@ -523,6 +523,7 @@ class MemoryAccounts:
 
     def __init__(self, house: MemoryHouse) -> None:
         self._house = house
+        self._changes: list[str] = []
 
     async def find(self, user: str) -> Account | None:
         """The row."""
@@ -541,16 +542,19 @@ class MemoryAccounts:
         account.subscriptions.clear()
         for box in sorted(account.boxes.values(), key=lambda box: box.number):
             self._house.drop_box(box)
+        self._changes.append(user)
 
     async def set_password(self, user: str, password_hash: str) -> None:
         """Raises NoSuchUser."""
         account = self._house.account(user)
         account.row = attrs.evolve(account.row, password_hash=password_hash)
+        self._changes.append(user)
 
     async def set_enabled(self, user: str, enabled: bool) -> None:
         """Raises NoSuchUser."""
         account = self._house.account(user)
         account.row = attrs.evolve(account.row, enabled=enabled)
+        self._changes.append(user)
 
     async def set_quota(self, user: str, quota: int) -> None:
         """Raises NoSuchUser."""
@@ -560,3 +564,7 @@ class MemoryAccounts:
     async def all(self) -> Sequence[Account]:
         """In address order."""
         return [self._house.accounts[user].row for user in sorted(self._house.accounts)]
+
+    async def changed(self, after: int) -> tuple[int, Sequence[str]]:
+        """Passwords, states and removals since then."""
+        return len(self._changes), self._changes[after:]

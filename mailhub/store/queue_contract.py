@@ -331,6 +331,22 @@ class AccountsExam(Exam):
         assert await accounts.find(USER) == Account(USER, "hash", 0)
         await queue.store.check_quota(USER, 10)
 
+    @question
+    async def test_whose_login_has_changed_is_told(self) -> None:
+        _, accounts = await self.open_queue()
+        for user in (USER, OTHER):
+            await accounts.add(user, "hash")
+        before, _ = await accounts.changed(0)
+        assert await accounts.changed(before) == (before, [])
+        await accounts.set_password(USER, "new")
+        await accounts.set_quota(OTHER, 1)
+        first, whose = await accounts.changed(before)
+        assert (first > before, list(whose)) == (True, [USER])
+        await accounts.set_enabled(OTHER, False)
+        await accounts.remove(USER)
+        last, whose = await accounts.changed(first)
+        assert (last > first, list(whose)) == (True, [OTHER, USER])
+
 
 class NamesExam(Exam):
     """INames."""

@@ -77,6 +77,9 @@ class Accounts:
     async def all(self) -> Sequence[Account]:
         return list(self.rows.values())
 
+    async def changed(self, after: int) -> tuple[int, Sequence[str]]:
+        raise AssertionError("not used")
+
 
 @attrs.define
 class AccountStandIn:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -52,8 +52,20 @@ class Authenticator:
         self.store = store
         self.origins: list[Origin] = []
         self.trouble: Exception | None = None
+        self.revoked: dict[str, Callable[[], None]] = {}
 
-    async def login(self, credentials: PlainCredentials, avatar: type[Interface], origin: Origin) -> Any:
+    def logged_out(self, session_id: str) -> None:
+        self.revoked.pop(session_id, None)
+
+    async def login(
+        self,
+        credentials: PlainCredentials,
+        avatar: type[Interface],
+        origin: Origin,
+        revoked: Callable[[], None] | None = None,
+    ) -> Any:
+        if revoked is not None:
+            self.revoked[origin.session_id] = revoked
         assert avatar is IMailAccount
         self.origins.append(origin)
         if self.trouble is not None:

@@ -34,6 +34,34 @@ def watchers(server: Server) -> int:
     return sum(len(watches) for watches in server.database.store._house.watchers._watches.values())
 
 
+class TestRevoked:
+    """The password or the account has changed."""
+
+    def revoke(self, server: Server) -> None:
+        (revoked,) = server.authenticator.revoked.values()
+        revoked()
+
+    @pytest.mark.parametrize("command", [b"", b"a IDLE\r\n"])
+    def test_the_session_ends_at_once(self, command: bytes) -> None:
+        server = Server()
+        client = server.login("INBOX")
+        client.send(command)
+        self.revoke(server)
+        assert client.taken() == b"* BYE Password or account has changed, please log in again\r\n"
+        assert client.peer.disconnecting
+        client.drop()
+        assert server.authenticator.revoked == {}, "the gate is told that the session is over"
+
+    def test_a_peer_that_takes_nothing_is_cut(self) -> None:
+        server = Server()
+        client = server.login("INBOX")
+        client.peer.slow = True
+        client.send(b"a FETCH 1:* BODY.PEEK[]\r\n")
+        self.revoke(server)
+        server.clock.advance(5)
+        assert client.peer.disconnected
+
+
 class TestLogin:
     def test_the_greeting_has_the_capabilities(self) -> None:
         assert Server().connect().greeting.startswith(b"* OK [CAPABILITY IMAP4rev1 LITERAL+ ")

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -105,10 +105,22 @@ class Authenticator:
         self.inbox = Inbox()
         self.accounts: list[Account] = []
         self.origins: list[Origin] = []
+        self.revoked: dict[str, Callable[[], None]] = {}
         self.trouble: Exception | None = None
         self.gate: Deferred[None] | None = None
 
-    async def login(self, credentials: PlainCredentials, avatar: type[Interface], origin: Origin) -> Any:
+    def logged_out(self, session_id: str) -> None:
+        self.revoked.pop(session_id, None)
+
+    async def login(
+        self,
+        credentials: PlainCredentials,
+        avatar: type[Interface],
+        origin: Origin,
+        revoked: Callable[[], None] | None = None,
+    ) -> Any:
+        if revoked is not None:
+            self.revoked[origin.session_id] = revoked
         assert avatar is IMailAccount
         self.origins.append(origin)
         if self.trouble is not None:
@@ -244,6 +256,61 @@ class TestOneSession:
         second.drop()
         server.connect().login()
 
+    def test_a_silent_one_gives_way(self) -> None:
+        server = Server()
+        first = server.connect().login()
+        first.send(b"DELE 1\r\n")
+        server.clock.advance(29)
+        login = b"USER b@yy.example\r\nPASS secret\r\n"
+        second = server.connect()
+        assert b"-ERR [IN-USE]" in second.send(login)
+        server.clock.advance(1)
+        assert b"+OK 3 messages" in second.send(login)
+        assert first.peer.taken() == b"-ERR [SYS/TEMP] Another session has taken the maildrop over\r\n"
+        assert first.peer.disconnecting
+        # What it says now comes too late: nothing is removed (RFC 1939 6).
+        first.send(b"QUIT\r\n")
+        first.drop()
+        assert server.inbox.expunged == []
+        # Its end does not take the maildrop from its successor.
+        assert b"-ERR [IN-USE]" in server.connect().send(login)
+        second.send(b"DELE 1\r\nQUIT\r\n")
+        assert server.inbox.expunged == [(4,)]
+
+    def test_one_that_says_something_is_not_silent(self) -> None:
+        server = Server()
+        first = server.connect().login()
+        for _ in range(5):
+            server.clock.advance(20)
+            first.send(b"NOOP\r\n")
+        assert b"-ERR [IN-USE]" in server.connect().send(b"USER b@yy.example\r\nPASS secret\r\n")
+
+    def test_one_that_takes_nothing_of_its_message_gives_way(self) -> None:
+        server = Server()
+        first = server.connect().login()
+        first.peer.slow = True
+        first.send(b"RETR 2\r\n")
+        server.clock.advance(30)
+        server.connect().login()
+        assert first.peer.disconnected
+
+    def test_one_that_is_being_updated_does_not_give_way(self) -> None:
+        server = Server()
+        first = server.connect().login()
+        gate = Deferred[None]()
+        expunge = server.inbox.expunge
+
+        async def slowly(uids: Sequence[int], deleted_only: bool = True) -> list[int]:
+            await gate
+            return await expunge(uids, deleted_only)
+
+        server.inbox.expunge = slowly  # type: ignore[method-assign]
+        first.send(b"DELE 1\r\nQUIT\r\n")
+        server.clock.advance(40)
+        assert b"-ERR [IN-USE]" in server.connect().send(b"USER b@yy.example\r\nPASS secret\r\n")
+        gate.callback(None)
+        assert first.peer.taken() == b"+OK Bye\r\n"
+
     def test_the_one_turned_away_holds_nothing(self) -> None:
         server = Server()
         first = server.connect().login()
@@ -368,6 +435,35 @@ class TestMessages:
             assert client.send(b"RETR 1\r\nNOOP\r\n") == (
                 b"-ERR [SYS/TEMP] Internal error, please try again later\r\n+OK\r\n"
             )
+
+
+class TestRevoked:
+    """The password or the account has changed."""
+
+    def revoke(self, server: Server) -> None:
+        (revoked,) = server.authenticator.revoked.values()
+        revoked()
+
+    def test_the_session_ends_without_update(self) -> None:
+        server = Server()
+        client = server.connect().login()
+        client.send(b"DELE 1\r\n")
+        self.revoke(server)
+        farewell = b"-ERR [SYS/TEMP] Password or account has changed, please log in again\r\n"
+        assert (client.peer.taken(), client.peer.disconnecting) == (farewell, True)
+        client.send(b"QUIT\r\n")
+        client.drop()
+        assert server.inbox.expunged == []
+        assert server.authenticator.revoked == {}, "the gate is told that the session is over"
+
+    def test_a_peer_that_takes_nothing_is_cut(self) -> None:
+        server = Server()
+        client = server.connect().login()
+        client.peer.slow = True
+        client.send(b"RETR 2\r\n")
+        self.revoke(server)
+        server.clock.advance(5)
+        assert client.peer.disconnected
 
 
 class TestUpdate:

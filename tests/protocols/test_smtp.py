@@ -144,8 +144,20 @@ class Submitter:
 @attrs.define
 class Authenticator:
     error: MailError | None = None
+    revoked: dict[str, Callable[[], None]] = attrs.field(factory=dict)
 
-    async def login(self, credentials: PlainCredentials, avatar: type[Interface], origin: Origin) -> Any:
+    def logged_out(self, session_id: str) -> None:
+        self.revoked.pop(session_id, None)
+
+    async def login(
+        self,
+        credentials: PlainCredentials,
+        avatar: type[Interface],
+        origin: Origin,
+        revoked: Callable[[], None] | None = None,
+    ) -> Any:
+        if revoked is not None:
+            self.revoked[origin.session_id] = revoked
         assert avatar is ISubmitter
         if self.error:
             raise self.error
@@ -168,6 +180,9 @@ class FakeLink:
         assert self.session is not None
         self.secure, self.can_start_tls = True, False
         self.session.machine.tls_started()
+
+    def expel(self, farewell: Callable[[], None], seconds: float = 5.0) -> None:
+        farewell()
 
 
 class Peer:
@@ -456,3 +471,15 @@ def test_our_client_delivers_to_our_server_whatever_the_split(size: int) -> None
         assert [outcomes[0][address].status for address in (ANN, BOB)] == ["5.1.1", "2.0.0"]
     commits = [call[1:] for call in pipeline.calls if call[0] == "commit"]
     assert commits == [(Envelope(None), [BOB], body)] * 2
+
+
+def test_a_login_that_is_no_longer_good_ends_the_session() -> None:
+    peer = greeted("submission", secure=True)
+    assert peer.send(b"AUTH PLAIN AGEAYg==\r\n") == ["235 2.7.0"]
+    gate = peer.session._service.authenticator
+    (revoked,) = gate.revoked.values()  # type: ignore[attr-defined]
+    revoked()
+    assert peer.session.machine.data_to_send() == b"421 4.7.0 Password or account has changed\r\n"
+    assert peer.session.machine.closing
+    peer.session.disconnected()
+    assert not gate.revoked  # type: ignore[attr-defined]

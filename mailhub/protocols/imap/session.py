@@ -92,6 +92,7 @@ class ImapSession:
     def disconnected(self) -> None:
         """Let go of everything."""
         context = self._context
+        context.parts.authenticator.logged_out(self.link.session_id)
         context.idling = False
         context.unselect()
         append.drop(context)
@@ -109,7 +110,11 @@ async def _login(context: Context, command: commands.Login) -> None:
     """LOGIN and AUTHENTICATE. The gate logs failures and says nothing of their reason."""
     link, parts = context.link, context.parts
     origin = Origin(parts.options.service, link.peer, link.session_id, link.secure)
-    account = await parts.authenticator.login(command.credentials, IMailAccount, origin)
+
+    def revoked() -> None:
+        link.expel(lambda: context.machine.bye("Password or account has changed, please log in again"))
+
+    account = await parts.authenticator.login(command.credentials, IMailAccount, origin, revoked)
     context.login = account
     link.idle_seconds = parts.options.idle_seconds
     context.machine.ok(command.tag, "Logged in")

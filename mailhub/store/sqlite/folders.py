@@ -79,6 +79,7 @@ def remove_account(transaction: Transaction, blobs: Blobs, user: str) -> None:
     _remove_mailboxes(transaction, blobs, [row[0] for row in rows])
     transaction.execute("DELETE FROM subscription WHERE account = ?", (account,))
     transaction.execute("DELETE FROM account WHERE id = ?", (account,))
+    _note_change(transaction, user)
 
 
 def set_password(transaction: Transaction, user: str, password_hash: str) -> None:
@@ -86,11 +87,29 @@ def set_password(transaction: Transaction, user: str, password_hash: str) -> Non
     transaction.execute(
         "UPDATE account SET password_hash = ? WHERE id = ?", (password_hash, account_id(transaction, user))
     )
+    _note_change(transaction, user)
 
 
 def set_enabled(transaction: Transaction, user: str, enabled: bool) -> None:
     """Raises NoSuchUser."""
     transaction.execute("UPDATE account SET enabled = ? WHERE id = ?", (int(enabled), account_id(transaction, user)))
+    _note_change(transaction, user)
+
+
+# Of changes of accounts. A server asks every second.
+CHANGES_KEPT = 10_000
+
+
+def _note_change(transaction: Transaction, user: str) -> None:
+    """For the server, which may be another process and has sessions of that user."""
+    last = transaction.execute("INSERT INTO account_change (user) VALUES (?)", (user,)).lastrowid or 0
+    transaction.execute("DELETE FROM account_change WHERE id <= ?", (last - CHANGES_KEPT,))
+
+
+def changed_accounts(connection: sqlite3.Connection, after: int) -> tuple[int, list[str]]:
+    """The number of the last change, and whose there were after number `after`."""
+    rows = connection.execute("SELECT id, user FROM account_change WHERE id > ? ORDER BY id", (after,)).fetchall()
+    return (rows[-1][0] if rows else after), [user for _, user in rows]
 
 
 def set_quota(transaction: Transaction, user: str, octets: int) -> None:

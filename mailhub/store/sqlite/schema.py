@@ -126,6 +126,7 @@ CREATE TABLE keyword (
 ) STRICT, WITHOUT ROWID;
 ALTER TABLE queue_recipient ADD COLUMN source TEXT NOT NULL DEFAULT '';
 ALTER TABLE queue_recipient ADD COLUMN via TEXT NOT NULL DEFAULT '';
+CREATE TABLE account_change (id INTEGER PRIMARY KEY AUTOINCREMENT, user TEXT NOT NULL) STRICT;
 """
 
 Migration = Callable[[sqlite3.Connection], None]

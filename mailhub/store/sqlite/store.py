@@ -335,3 +335,7 @@ class Accounts:
     async def all(self) -> Sequence[Account]:
         """In address order."""
         return await self._engine.read(folders.all_accounts)
+
+    async def changed(self, after: int) -> tuple[int, Sequence[str]]:
+        """Passwords, states and removals since then."""
+        return await self._engine.read(lambda connection: folders.changed_accounts(connection, after))
