@@ -40,6 +40,7 @@ from mailhub.protocols.imap.session import ImapParts, ImapService
 from mailhub.protocols.pop3 import OpenMaildrops, Pop3Service
 from mailhub.protocols.smtp import SmtpService
 from mailhub.store.sqlite.database import Database
+from mailhub.wire.imap.budget import Budget
 from mailhub.wire.imap.view import RecentMarks
 
 # Services that speak TLS from the first octet (RFC 8314 3).
@@ -87,6 +88,7 @@ class Hub:
     queue: IQueue
     maildrops: OpenMaildrops = attrs.field(factory=OpenMaildrops)
     marks: RecentMarks = attrs.field(factory=RecentMarks)
+    budget: Budget = attrs.field(factory=Budget)  # of IMAP before login
     turns: Turns = attrs.field(factory=Turns)
     sessions: OpenSessions
     room: Room = attrs.field(factory=Room)
@@ -353,7 +355,8 @@ def _sessions(hub: Hub, pipeline: Pipeline, authenticator: Authenticator) -> dic
             sessions[service] = Pop3Service(authenticator, hub.maildrops, options).session
         elif service.startswith("imap"):
             clock, wall = hub.environment.clock, hub.environment.wall
-            parts = ImapParts(authenticator, clock, hub.marks, bounds.imap_options(config, service), wall)
+            options_ = bounds.imap_options(config, service)
+            parts = ImapParts(authenticator, clock, hub.marks, options_, wall, budget=hub.budget)
             sessions[service] = ImapService(parts).session
         else:
             sessions[service] = SmtpService(pipeline, authenticator, bounds.smtp_options(config, service)).session

@@ -15,6 +15,7 @@ from mailhub.message.record import Entry
 from mailhub.net.link import Disconnected, Link
 from mailhub.protocols.imap.selected import Selected
 from mailhub.wire.imap import commands, responses
+from mailhub.wire.imap.budget import Budget
 from mailhub.wire.imap.server import ImapServer
 from mailhub.wire.imap.settings import ImapSettings
 from mailhub.wire.imap.view import NoSuchNumber, RecentMarks
@@ -35,12 +36,13 @@ class ImapOptions:
 
 @attrs.frozen
 class ImapParts:
-    """What all sessions of a listener share. `marks` is one object for all IMAP listeners of a process. `wall` is the
-    time of day in seconds since the epoch, where `clock` does not tell it."""
+    """What all sessions of a listener share. `marks` and `budget` are one each for all IMAP listeners of a process.
+    `wall` is the time of day in seconds since the epoch, where `clock` does not tell it."""
 
     authenticator: IAuthenticator
     clock: IReactorTime
     marks: RecentMarks = attrs.field(factory=RecentMarks)
+    budget: Budget = attrs.field(kw_only=True, factory=Budget)
     options: ImapOptions = attrs.field(factory=ImapOptions)
     wall: Callable[[], float] | None = None
 

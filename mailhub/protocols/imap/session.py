@@ -30,7 +30,7 @@ class ImapService:
         options = self.parts.options
         settings = attrs.evolve(options.settings, secure=link.secure, starttls=link.can_start_tls)
         link.idle_seconds = options.login_seconds
-        return ImapSession(Context(self.parts, link, ImapServer(settings)))
+        return ImapSession(Context(self.parts, link, ImapServer(settings, self.parts.budget)))
 
 
 @attrs.define(eq=False, repr=False)
@@ -94,6 +94,7 @@ class ImapSession:
         context = self._context
         context.parts.authenticator.logged_out(self.link.session_id)
         context.idling = False
+        context.machine.disconnected()
         context.unselect()
         append.drop(context)
         account, context.login = context.login, None

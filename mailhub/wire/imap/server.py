@@ -7,6 +7,7 @@ from enum import Enum
 
 from mailhub.wire.foreign import is_foreign, is_foreign_octet
 from mailhub.wire.imap import commands, grammar, responses
+from mailhub.wire.imap.budget import Budget
 from mailhub.wire.imap.collector import Announced, Collector, Complete, Flood
 from mailhub.wire.imap.commands import Command, Event
 from mailhub.wire.imap.grammar import Refused
@@ -43,7 +44,8 @@ class ImapServer:
     time. After `bye` nothing more is written.
     """
 
-    def __init__(self, settings: ImapSettings) -> None:
+    def __init__(self, settings: ImapSettings, budget: Budget | None = None) -> None:
+        """`budget` is what all connections share, see `ImapSettings.unauthenticated_share`."""
         self.settings = settings
         self.state = State.NOT_AUTHENTICATED
         self.secure = settings.secure
@@ -59,6 +61,8 @@ class ImapServer:
         self._idle_broken = False
         self._exchange: tuple[grammar.Authenticate, ServerExchange] | None = None
         self._awaiting_tls = False
+        self._budget = budget or Budget()
+        self._taken = 0  # of the budget
         self._bad_commands = 0
         self._commands_before_login = 0
         self._failed_logins = 0
@@ -79,6 +83,11 @@ class ImapServer:
         self._output.clear()
         self._output_size = 0
         return octets
+
+    def disconnected(self) -> None:
+        """The connection is lost: hold nothing any more."""
+        self._input.drop()
+        self._give_back()
 
     def held(self) -> int:
         """Octets of input held at the moment."""
@@ -104,6 +113,7 @@ class ImapServer:
                 if outcome is _Step.WAIT:
                     if self._input.discarded > ENDLESS:
                         self.bye("Command line is too long", responses.TOOBIG)
+                    self._account()
                     return None
                 if not isinstance(outcome, _Step):
                     return outcome
@@ -438,7 +448,22 @@ class ImapServer:
 
     def _logged_in(self) -> None:
         self._bad_commands = 0
+        self._give_back()
         self._input.limit_lines(self.settings.line_limit)
+
+    def _account(self) -> None:
+        """Take from the budget what is held beyond this connection's own share, while nobody has logged in."""
+        if self.state is not State.NOT_AUTHENTICATED:
+            return
+        beyond = max(0, self.held() - self.settings.unauthenticated_share)
+        if self._budget.take(beyond - self._taken):
+            self._taken = beyond
+        else:
+            self.bye("Too busy for commands of this size before login", responses.UNAVAILABLE)
+
+    def _give_back(self) -> None:
+        self._budget.take(-self._taken)
+        self._taken = 0
 
     def _login_failed(self) -> None:
         self._failed_logins += 1
@@ -476,6 +501,9 @@ class ImapServer:
             self.bye("Too many bad commands")
 
     def _reply(self, tag: str, condition: str, text: str, code: bytes = b"") -> None:
+        if condition == "OK" and self.state is not State.NOT_AUTHENTICATED:
+            # A session may last for weeks: slips that are far apart are not a client out of control.
+            self._bad_commands = max(0, self._bad_commands - 1)
         self._write(responses.status_response(tag, condition, text, code))
 
     def _write(self, octets: bytes) -> None:
@@ -488,3 +516,4 @@ class ImapServer:
         self.state = State.LOGOUT
         self._pending = None
         self._input.drop()
+        self._give_back()

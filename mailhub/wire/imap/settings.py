@@ -31,12 +31,15 @@ class ImapSettings:
     message_limit: int = 52428800  # the message of APPEND
     discard_limit: int = 104857600  # of one refused command, before the connection is closed instead
 
-    # Before login. RFC 2683 3.2.1.5 asks servers to take lines of 8000 octets.
-    unauthenticated_line_limit: int = 8192
+    # Before login. An ID may have 30 values of 1024 octets (RFC 2971 3.3), in a line with each octet escaped. What one
+    # connection holds beyond `unauthenticated_share` is taken from a budget that all connections have together.
+    unauthenticated_line_limit: int = 65536
     unauthenticated_literal_limit: int = 8192
-    unauthenticated_command_limit: int = 32768
+    unauthenticated_command_limit: int = 65536
+    unauthenticated_share: int = 8192
 
-    bad_command_limit: int = 100  # in one connection, counted anew from the login on
+    # In one connection, counted anew from the login on; after it each command that is answered OK makes up for one.
+    bad_command_limit: int = 100
     # Few enough that the head of an HTTP request, sent here by a tricked browser, ends it before the body is read.
     unauthenticated_bad_command_limit: int = 10
     unauthenticated_count_limit: int = 100  # commands; a NOOP a minute must not keep a connection for ever

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from mailhub.wire.imap import commands
+from mailhub.wire.imap.budget import Budget
 from mailhub.wire.imap.commands import Event
 from mailhub.wire.imap.server import ImapServer
 from mailhub.wire.imap.settings import ImapSettings
@@ -34,8 +35,13 @@ def agree(machine: ImapServer, event: Event) -> None:
 class Talk:
     """One connection. `answers` are by type of event, `agree` is the rule. Chunks of a message are joined in `body`."""
 
-    def __init__(self, configuration: ImapSettings | None = None, answers: dict[type, Answer] | None = None) -> None:
-        self.machine = ImapServer(configuration or settings())
+    def __init__(
+        self,
+        configuration: ImapSettings | None = None,
+        answers: dict[type, Answer] | None = None,
+        budget: Budget | None = None,
+    ) -> None:
+        self.machine = ImapServer(configuration or settings(), budget)
         self.answers = answers or {}
         self.events: list[Event] = []
         self.body = b""
