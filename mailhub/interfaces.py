@@ -163,7 +163,9 @@ class IMailbox(Interface):
     """
 
     name: str = Attribute("Full name, `/` between levels.")
-    uid_validity: int = Attribute("RFC 9051 2.3.1.1.")
+    uid_validity: int = Attribute(
+        "RFC 9051 2.3.1.1; the same under another name, and no other of the account's has it."
+    )
 
     async def status() -> MailboxStatus:
         """The counters now. Raises NoSuchMailbox."""

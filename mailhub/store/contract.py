@@ -155,6 +155,36 @@ class StoreExam(Exam):
         await self.refuses(NotPermitted, account.delete("inbox"))
 
     @question
+    async def test_a_usual_name_brings_its_use_back(self) -> None:
+        """Where no other mailbox has it, and no other was asked for."""
+        account = await self._account()
+
+        async def uses() -> dict[str, str]:
+            return {info.name: info.special_use for info in await account.mailboxes() if info.special_use}
+
+        before = await uses()
+        for name in before:
+            await account.delete(name)
+            await account.create(name)
+        assert await uses() == before
+        await account.rename("Sent", "Old")
+        await account.create("Sent")
+        assert (await uses())["Old"] == "\\Sent"
+        assert "Sent" not in await uses()
+        await account.delete("Old")
+        await account.rename("Sent", "Sent items")
+        await account.rename("Sent items", "Sent")
+        assert await uses() == before
+        await account.delete("Junk")
+        await account.create("Spam", "\\Junk")
+        await account.create("Junk")
+        await account.create("a/Sent")
+        assert await uses() == {name: use for name, use in before.items() if name != "Junk"} | {"Spam": "\\Junk"}
+        await account.delete("Drafts")
+        await account.create("Drafts", "\\Flagged")
+        assert (await uses())["Drafts"] == "\\Flagged"
+
+    @question
     async def test_inferiors_outlive_their_superior(self) -> None:
         account = await self._account()
         await account.create("a")

@@ -47,7 +47,7 @@ from mailhub.message.record import (
 )
 from mailhub.store.changes import Watchers
 from mailhub.store.octets import OctetsReader
-from mailhub.store.settings import USUAL_FOLDERS, StoreSettings
+from mailhub.store.settings import USUAL_FOLDERS, USUAL_USES, StoreSettings
 from mailhub.wire.imap.names import DELIMITER, INBOX, check, normalise
 
 
@@ -179,6 +179,11 @@ class AccountData:
     def used(self) -> int:
         """Octets of all messages."""
         return sum(box.size for box in self.boxes.values())
+
+    def usual_use(self, name: str) -> str:
+        """What a mailbox of this name is for, if there is none for that."""
+        use = USUAL_USES.get(name, "")
+        return "" if use in {box.special_use for box in self.boxes.values()} else use
 
     def check_room(self, size: int) -> None:
         """Raises OverQuota."""
@@ -428,7 +433,7 @@ class MemoryMailAccount:
             raise MailboxExists
         if len(self._data.boxes) >= self._house.settings.mailboxes_per_account:
             raise InvalidMailboxName("Too many mailboxes")
-        return self._house.add_box(self._data, name, special_use)
+        return self._house.add_box(self._data, name, special_use or self._data.usual_use(name))
 
     async def delete(self, name: str) -> None:
         """Raises NoSuchMailbox, NotPermitted for INBOX."""
@@ -459,6 +464,7 @@ class MemoryMailAccount:
         for before, after in names.items():
             boxes[after] = boxes.pop(before)
             boxes[after].name = after
+            boxes[after].special_use = boxes[after].special_use or self._data.usual_use(after)
 
     async def subscribe(self, name: str, subscribed: bool) -> None:
         """Raises InvalidMailboxName."""

@@ -14,6 +14,9 @@ USUAL_FOLDERS = (
 )
 """Name and special use (RFC 6154) of the mailboxes of a new account; it is subscribed to all of them."""
 
+USUAL_USES = {name: use for name, use in USUAL_FOLDERS if use}
+"""The use that a mailbox gets for its name alone, when it is made or renamed, unless it or another has one."""
+
 
 @attrs.frozen
 class StoreSettings:

@@ -293,6 +293,26 @@ def test_a_message_is_recent_for_the_first_session_only() -> None:
     )
 
 
+def test_what_was_told_is_recent_no_more_under_another_name() -> None:
+    server = Server()
+    client = server.login()
+    client.send(b"a CREATE One\r\nb APPEND One {3+}\r\nx\r\n\r\n")
+    assert b"RECENT 1" in client.send(b"c STATUS One (RECENT)\r\n")
+    assert b"* 1 RECENT" in client.send(b"d SELECT One\r\n")
+    client.send(b"e UNSELECT\r\nf RENAME One Two\r\n")
+    assert b"RECENT 0" in client.send(b"g STATUS Two (RECENT)\r\n")
+    assert b"* 0 RECENT" in client.send(b"h SELECT Two\r\n")
+    client.send(b"i UNSELECT\r\nj DELETE Two\r\nk CREATE Two\r\nl APPEND Two {3+}\r\nx\r\n\r\n")
+    assert b"RECENT 1" in client.send(b"m STATUS Two (RECENT)\r\n")
+    assert b"* 1 RECENT" in client.send(b"n SELECT Two\r\n")
+
+
+def test_recent_is_counted_alike_however_inbox_is_written() -> None:
+    client = Server().login("inbox")
+    for name in (b"INBOX", b"inbox", b"Inbox"):
+        assert b"RECENT 0" in client.send(b"a STATUS " + name + b" (RECENT)\r\n")
+
+
 def test_keywords_in_use_are_listed() -> None:
     server = Server()
     server.deliver(b"\r\n", frozenset({"$Forwarded", "work"}))

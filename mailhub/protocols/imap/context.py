@@ -90,7 +90,7 @@ class Context:
         """Take up a mailbox, having let go of the one before. Raises NoSuchMailbox, StoreUnavailable."""
         self.unselect()
         mailbox = await self.account.mailbox(name)
-        key = (self.account.user, mailbox.name, mailbox.uid_validity)
+        key = (self.account.user, mailbox.uid_validity)
 
         def claim(entries: Sequence[Entry]) -> set[int]:
             return self.parts.marks.claim(key, entries, keep=read_only)

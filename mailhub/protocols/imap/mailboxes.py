@@ -97,7 +97,7 @@ async def status(context: Context, command: commands.Status) -> None:
 
 async def _recent(context: Context, name: str, counters: MailboxStatus) -> int:
     """How many messages would be \\Recent in a session that selected the mailbox now."""
-    mark = context.parts.marks.mark((context.account.user, name, counters.uid_validity))
+    mark = context.parts.marks.mark((context.account.user, counters.uid_validity))
     if mark is None:
         return counters.unseen
     if mark >= counters.uid_next:

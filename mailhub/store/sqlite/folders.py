@@ -15,7 +15,7 @@ from mailhub.errors import (
 )
 from mailhub.interfaces import Account
 from mailhub.message.record import MailboxGone, MailboxInfo, Quota
-from mailhub.store.settings import USUAL_FOLDERS, StoreSettings
+from mailhub.store.settings import USUAL_FOLDERS, USUAL_USES, StoreSettings
 from mailhub.store.sqlite.blobs import Blobs
 from mailhub.store.sqlite.content import numbers, release
 from mailhub.store.sqlite.mailboxes import move
@@ -172,7 +172,15 @@ def create(
     count = transaction.row("SELECT count(*) FROM mailbox WHERE account = ?", (account,))[0]
     if count >= settings.mailboxes_per_account:
         raise InvalidMailboxName("Too many mailboxes")
-    return _insert(transaction, account, name, special_use, now)
+    return _insert(transaction, account, name, special_use or _usual_use(transaction, account, name), now)
+
+
+def _usual_use(transaction: Transaction, account: int, name: str) -> str:
+    """What a mailbox of this name is for, unless the account has another one for that: after DELETE Sent and CREATE
+    Sent, sent mail is to be found where it was."""
+    use = USUAL_USES.get(name, "")
+    taken = use and transaction.row("SELECT 1 FROM mailbox WHERE account = ? AND special_use = ?", (account, use))
+    return "" if taken else use
 
 
 def delete(transaction: Transaction, blobs: Blobs, account: int, name: str) -> None:
@@ -208,6 +216,8 @@ def rename(
         if _id(transaction, account, target_name) is not None:
             raise MailboxExists(f"Mailbox {target_name} exists already")
         transaction.execute("UPDATE mailbox SET name = ? WHERE id = ?", (target_name, mailbox))
+        if use := _usual_use(transaction, account, target_name):
+            transaction.execute("UPDATE mailbox SET special_use = ? WHERE id = ? AND special_use = ''", (use, mailbox))
 
 
 def subscribe(transaction: Transaction, settings: StoreSettings, account: int, name: str, subscribed: bool) -> None:

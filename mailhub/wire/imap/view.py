@@ -21,7 +21,7 @@ from mailhub.wire.imap.sets import SequenceSet
 Item = TypeVar("Item")
 Row = tuple[int, Entry, bytes]
 Slices = Sequence[tuple[int, int]]
-Mailbox = tuple[str, str, int]
+Mailbox = tuple[str, int]  # account and UIDVALIDITY: it stays the same one under whatever name
 
 UPDATE_LINES = 4096
 PORTION = 1 << 24  # octets of digests held at a time

@@ -226,7 +226,7 @@ def test_portions_are_bounded_by_what_their_digests_may_hold() -> None:
 
 # --- \Recent ---
 
-BOX = ("a@example.org", "INBOX", 7)
+BOX = ("a@example.org", 7)
 
 
 def test_a_message_is_recent_in_one_session_only() -> None:
@@ -250,7 +250,7 @@ def test_in_a_mailbox_not_seen_before_unseen_messages_are_recent() -> None:
     rows = [entry(1, SEEN), entry(2)]
     assert marks.claim(BOX, rows) == {2}
     assert marks.claim(BOX, rows) == set()
-    marks.claim(("b@example.org", "INBOX", 7), [])
+    marks.claim(("b@example.org", 7), [])
     assert marks.mark(BOX) is None, "the oldest mark gives way"
 
 
