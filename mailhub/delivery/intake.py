@@ -9,7 +9,7 @@ from zope.interface import implementer
 
 from mailhub.errors import MessageTooLarge
 from mailhub.interfaces import IBlobReader, IBody, IBodyWriter
-from mailhub.message.trace import count_received
+from mailhub.message.trace import count_received, delivered_to
 
 # A header is held back up to this many octets. A larger one cannot be mended and is refused where it should be; else
 # it passes as it is, and hops beyond are not counted.
@@ -24,11 +24,13 @@ class Intake:
     """A finished body and what was noticed while it came in.
 
     `relay_offset`: octets on top that are not relayed (Return-Path). `hops`: Received fields it came with.
+    `delivered_to`: the names in its Delivered-To fields, where they were asked for.
     """
 
     body: IBody
     relay_offset: int
     hops: int
+    delivered_to: frozenset[str] = frozenset()
 
     @property
     def size(self) -> int:
@@ -46,14 +48,25 @@ class Intake:
 
 @implementer(IBodyWriter)
 class IntakeWriter:
-    """Writes `return_path`, `received` and then the message, whose header goes through `mend`."""
+    """Writes `return_path`, `received` and then the message, whose header goes through `mend`. With `aliases`, its
+    Delivered-To fields are noted."""
 
-    def __init__(self, writer: IBodyWriter, return_path: bytes, received: bytes, mend: Mend | None = None) -> None:
+    def __init__(
+        self,
+        writer: IBodyWriter,
+        return_path: bytes,
+        received: bytes,
+        mend: Mend | None = None,
+        *,
+        aliases: bool = False,
+    ) -> None:
         self._writer = writer
         self._relay_offset = len(return_path)
         self._top = return_path + received
         self._mend = mend
+        self._aliases = aliases
         self._hops = 0
+        self._delivered_to: frozenset[str] = frozenset()
         # The octets held back until the header is whole; None once it has been written.
         self._held: bytearray | None = bytearray()
 
@@ -77,7 +90,7 @@ class IntakeWriter:
         """See `IBodyWriter`. The result is an `Intake`."""
         if self._held is not None:
             await self._release(len(self._held))
-        return Intake(await self._writer.finish(), self._relay_offset, self._hops)
+        return Intake(await self._writer.finish(), self._relay_offset, self._hops, self._delivered_to)
 
     def abort(self) -> None:
         """See `IBodyWriter`."""
@@ -89,6 +102,8 @@ class IntakeWriter:
         held, self._held = bytes(self._held or b""), None
         header, rest = (held[:end], held[end:]) if end >= 0 else (held, b"")
         self._hops = count_received(header)
+        if self._aliases:
+            self._delivered_to = delivered_to(header)
         if self._mend is not None:
             header = self._mend(header)
         await self._writer.write(b"".join((self._top, header, rest)))

@@ -8,6 +8,7 @@ import attrs
 from zope.interface import implementer
 
 from mailhub.delivery.intake import Intake, IntakeWriter
+from mailhub.delivery.loops import break_loops
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.naming import message_id
 from mailhub.delivery.plan import make_plan, outcomes
@@ -102,7 +103,10 @@ class Pipeline:
         )
         top = return_path(envelope.reverse_path)
         mend = self._mend if origin.service in SUBMISSION else None
-        return IntakeWriter(self.queue.new_body(size and size + len(top) + len(hop)), top, hop, mend)
+        # Who sends old mail again by hand means it.
+        aliases = mend is None and any(route.via for accepted in recipients for route in accepted.routes)
+        writer = self.queue.new_body(size and size + len(top) + len(hop))
+        return IntakeWriter(writer, top, hop, mend, aliases=aliases)
 
     async def commit(
         self, origin: Origin, envelope: Envelope, recipients: Sequence[Accepted], body: IBody
@@ -117,6 +121,7 @@ class Pipeline:
             verdict = await self.policies.on_message(origin, envelope, addresses, body.body)
             if verdict.action != "discard":
                 _raise(refusal(verdict))
+            recipients = self._without_loops(origin, recipients, body.delivered_to)
             plan = self._plan(recipients) if verdict.action != "discard" else Plan()
             if plan == Plan():
                 return _discarded(origin, envelope, recipients)
@@ -169,6 +174,16 @@ class Pipeline:
     def _mend(self, header: bytes) -> bytes:
         date = format_date(self.environment.now())
         return mend_header(header, date, message_id(self.environment, self.hostname))
+
+    @staticmethod
+    def _without_loops(
+        origin: Origin, recipients: Sequence[Accepted], delivered_to: frozenset[str]
+    ) -> Sequence[Accepted]:
+        left = break_loops(recipients, delivered_to)
+        for before, after in zip(recipients, left, strict=True):
+            if before.routes and not after.routes:
+                _log.event("looped", {"session": origin.session_id, "to": before.address})
+        return left
 
     def _plan(self, recipients: Sequence[Accepted]) -> Plan:
         routes = (route for accepted in recipients for route in accepted.routes)

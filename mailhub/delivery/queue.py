@@ -18,6 +18,7 @@ from twisted.internet.task import deferLater
 from mailhub.delivery.agents import Agents
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.lanes import Lanes
+from mailhub.delivery.loops import LOOP, LOOP_STATUS, LOOP_TEXT, Prefixed
 from mailhub.delivery.schedule import Schedule
 from mailhub.errors import MailError, MessageGone
 from mailhub.interfaces import (
@@ -32,6 +33,7 @@ from mailhub.interfaces import (
 )
 from mailhub.log import Logger
 from mailhub.message.envelope import Outcome, Source, State
+from mailhub.message.trace import delivered_to_fields
 
 _log = Logger(namespace="mailhub.queue")
 
@@ -202,11 +204,12 @@ class QueueRunner:
     # --- Who is next -----------------------------------------------------------------------------------------------
 
     def _take(self, message: QueuedMessage) -> None:
-        groups: dict[Lane, list[QueuedRecipient]] = {}
+        groups: dict[tuple[Lane, tuple[str, ...]], list[QueuedRecipient]] = {}
         for row in message.recipients:
-            groups.setdefault(_lane(row), []).append(row)
+            # What came through other aliases is another message to the next hop, though one lane bounds both.
+            groups.setdefault((_lane(row), row.route.via), []).append(row)
         self._held[message.id] = len(groups)
-        for lane, rows in groups.items():
+        for (lane, _), rows in groups.items():
             self._lanes.add(lane, _Attempt(message, tuple(rows)))
         self._dispatch()
 
@@ -244,6 +247,8 @@ class QueueRunner:
             self._look_in(self._limits.retry_seconds)
 
     async def _deliver(self, lane: Lane, attempt: _Attempt) -> Mapping[int, Outcome]:
+        if lane[0] == LOOP:
+            return {row.id: Outcome.failed(LOOP_TEXT, status=LOOP_STATUS) for row in attempt.rows}
         with self._agents.at_work(lane[0]) as agent:
             if agent is None:
                 outcome = Outcome.delayed(f"No delivery agent is named {lane[0]}", status="4.3.5")
@@ -253,6 +258,8 @@ class QueueRunner:
     async def _ask(self, agent: IDeliveryAgent, lane: Lane, attempt: _Attempt) -> Mapping[int, Outcome]:
         message = attempt.message
         body = await self._queue.open(message.id)
+        if via := attempt.rows[0].route.via:
+            body = Prefixed(delivered_to_fields(via), body)
         try:
             delivery = Delivery(message.id, message.envelope, lane[1], attempt.rows, body)
             answer = maybeDeferred(agent.deliver, delivery)

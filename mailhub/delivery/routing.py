@@ -61,7 +61,9 @@ class Routing:
         ends: list[Route] = []
         refusal: PermanentError | None = None
         expanded = {recipient.key}
-        pending: deque[tuple[Route, tuple[str, ...]]] = deque((route, (recipient.key,)) for route in first)
+        pending: deque[tuple[Route, tuple[str, ...]]] = deque(
+            (_through(route, (), recipient.key, first), (recipient.key,)) for route in first
+        )
         while pending:
             route, path = pending.popleft()
             if route.agent != ALIAS:
@@ -84,10 +86,18 @@ class Routing:
                 )
                 refusal = refusal or error
                 continue
-            pending.extend((step, (*path, key)) for step in found)
+            pending.extend((_through(step, path, key, found), (*path, key)) for step in found)
         if not ends:
             raise refusal or NoSuchUser()
         return ends
+
+
+def _through(step: Route, path: tuple[str, ...], key: str, found: Sequence[Route]) -> Route:
+    """A step of the way with the aliases on it; the last name is one only where it leads to others."""
+    if step.agent == ALIAS:
+        return step
+    names = (*path, key) if any(route.agent == ALIAS for route in found) else path
+    return attrs.evolve(step, via=tuple(dict.fromkeys(names)))
 
 
 def _check_bounds(recipient: Address, depth: int, count: int) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Protocol
 
 from mailhub.message.address import Address, literal_of, parse_domain, to_ascii
 
 _RECEIVED_LINE = re.compile(rb"^received[ \t]*+:", re.IGNORECASE | re.MULTILINE)
+_DELIVERED_TO = re.compile(rb"^delivered-to[ \t]*+:(?:\r\n[ \t])?([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 _LINE = 78  # characters
 _NOT_ID = re.compile(r"[^A-Za-z0-9._+=-]")
 
@@ -65,6 +67,23 @@ def protocol(*, lmtp: bool, extended: bool, secure: bool, authenticated: bool, s
 def return_path(reverse_path: Address | None) -> bytes:
     """The Return-Path field that final delivery puts on top, with its line end."""
     return f"Return-Path: <{reverse_path or ''}>\r\n".encode()
+
+
+def delivered_to(header: bytes) -> frozenset[str]:
+    """The names (`Address.key`) that have sent a message on, or delivered it, by its Delivered-To fields."""
+    found = set()
+    for written in _DELIVERED_TO.findall(header):
+        try:
+            found.add(Address.parse(written.strip(b" \t<>").decode()).key)
+        except ValueError:
+            continue
+    return frozenset(found)
+
+
+def delivered_to_fields(names: Iterable[str]) -> bytes:
+    """A Delivered-To field for each name (`Address.key`), the last one on top, with their line ends."""
+    addresses = [Address(*name.rpartition("@")[::2]) for name in dict.fromkeys(names)]
+    return "".join([f"Delivered-To: {address}\r\n" for address in reversed(addresses)]).encode()
 
 
 def count_received(header: bytes) -> int:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailhub.message.address import Address
-from mailhub.message.trace import count_received, protocol, received, return_path
+from mailhub.message.trace import count_received, delivered_to, delivered_to_fields, protocol, received, return_path
 
 _DATE = "Mon, 23 Nov 2026 06:30:00 +0000"
 
@@ -119,3 +119,17 @@ def test_count_received() -> None:
     assert count_received(header) == 3
     assert count_received(b"") == 0
     assert count_received(trace(Origin()) * 100) == 100
+
+
+def test_delivered_to() -> None:
+    header = (
+        b"Delivered-To: Ann@XX.example\r\nSubject: Delivered-To: x@xx.example\r\n"
+        b"DELIVERED-TO :\r\n <bob@yy.example>\r\nDelivered-To: nobody\r\nX-Delivered-To: y@xx.example\r\n"
+        b"Delivered-To: \xff@xx.example\r\n"
+    )
+    assert delivered_to(header) == {"ann@xx.example", "bob@yy.example"}
+    names = ["list@xx.example", "a b@xx.example", "list@xx.example", "\u00e4@xn--bcher-kva.example"]
+    fields = delivered_to_fields(names)
+    assert fields.endswith(b"Delivered-To: list@xx.example\r\n")
+    assert delivered_to(fields) == set(names)
+    assert delivered_to_fields([]) == b""

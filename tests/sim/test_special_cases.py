@@ -43,6 +43,66 @@ def test_two_hosts_that_forward_to_each_other_stop_and_the_sender_is_told() -> N
         assert xx.queued() == yy.queued() == []
 
 
+def test_forwards_that_keep_a_copy_end_after_one_round() -> None:
+    with Internet() as internet:
+        xx = internet.hub("xx.example", ["a"], aliases={"a@xx.example": ["a@xx.example", "b@yy.example"]})
+        yy = internet.hub("yy.example", ["b"], aliases={"b@yy.example": ["b@yy.example", "a@xx.example"]})
+        zz = internet.hub("zz.example", ["c"])
+        zz.submit("c@zz.example", ["a@xx.example"], MESSAGE)
+        internet.run(HOUR)
+        assert [len(xx.inbox("a@xx.example")), len(yy.inbox("b@yy.example"))] == [1, 1]
+        assert zz.inbox("c@zz.example") == []
+        assert xx.queued() == yy.queued() == zz.queued() == []
+        assert message_from_bytes(yy.inbox("b@yy.example")[0]).get_all("Delivered-To") == ["a@xx.example"]
+        # Another message is another matter, and so is this one, sent again by its receiver.
+        zz.submit("c@zz.example", ["a@xx.example"], MESSAGE)
+        yy.submit("b@yy.example", ["b@yy.example"], yy.inbox("b@yy.example")[0])
+        internet.run(HOUR)
+        assert [len(xx.inbox("a@xx.example")), len(yy.inbox("b@yy.example"))] == [2, 3]
+
+
+def test_a_list_whose_member_leads_back_to_it_tells_everyone_once() -> None:
+    with Internet() as internet:
+        aliases = {
+            "all@xx.example": ["list@xx.example", "c@xx.example"],
+            "list@xx.example": ["a@xx.example", "b@yy.example"],
+        }
+        xx = internet.hub("xx.example", ["a", "c"], aliases=aliases)
+        yy = internet.hub("yy.example", aliases={"b@yy.example": ["list@xx.example", "d@zz.example"]})
+        zz = internet.hub("zz.example", ["d"])
+        zz.submit("d@zz.example", ["all@xx.example"], MESSAGE)
+        internet.run(HOUR)
+        assert [len(xx.inbox(f"{name}@xx.example")) for name in "ac"] == [1, 1]
+        (copy,) = zz.inbox("d@zz.example")
+        assert message_from_bytes(copy).get_all("Delivered-To") == ["b@yy.example", "list@xx.example", "all@xx.example"]
+        assert xx.queued() == yy.queued() == zz.queued() == []
+
+
+def test_no_recipient_learns_of_another_by_the_alias() -> None:
+    with Internet() as internet:
+        aliases = {"one@xx.example": ["b@yy.example"], "two@xx.example": ["c@yy.example"]}
+        xx = internet.hub("xx.example", ["a"], aliases=aliases)
+        yy = internet.hub("yy.example", ["b", "c"])
+        xx.submit("a@xx.example", ["one@xx.example", "two@xx.example"], MESSAGE)
+        internet.run(HOUR)
+        for name, alias in (("b", "one@xx.example"), ("c", "two@xx.example")):
+            (copy,) = yy.inbox(f"{name}@yy.example")
+            assert message_from_bytes(copy).get_all("Delivered-To") == [alias]
+
+
+def test_a_loop_beside_good_recipients_is_returned_alone() -> None:
+    with Internet() as internet:
+        xx = internet.hub("xx.example", ["a"], aliases={"loop@xx.example": ["loop@yy.example"]})
+        yy = internet.hub("yy.example", ["b"])
+        looping = b"Delivered-To: <LOOP@xx.example>\r\n" + MESSAGE
+        yy.submit("b@yy.example", ["a@xx.example", "loop@xx.example"], looping)
+        internet.run(HOUR)
+        assert len(xx.inbox("a@xx.example")) == 1
+        (dsn,) = reports(yy, "b@yy.example")
+        assert "Final-Recipient: rfc822; loop@xx.example" in dsn
+        assert "Status: 5.4.6" in dsn
+
+
 def test_a_bounce_for_a_bounce_is_never_sent() -> None:
     with Internet() as internet:
         xx, yy = pair(internet)

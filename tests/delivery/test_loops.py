@@ -1,0 +1,49 @@
+"""Loops end, and what stands before a body is read as a part of it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailhub.delivery.loops import LOOP, Prefixed, break_loops
+from mailhub.errors import PermanentError
+from mailhub.interfaces import STORE, Accepted, Route
+from mailhub.message.address import Address
+from mailhub.testing.waiting import result_of
+from tests.delivery.doubles import Octets
+
+LIST, PLAIN = Address("list", "xx.example"), Address("a", "xx.example")
+KEPT = Route(STORE, PLAIN, "a@xx.example", ("list@xx.example",))
+SENT = Route("smtp", Address("b", "yy.example"), "", ("list@xx.example", "more@xx.example"))
+STRAIGHT = Route(STORE, PLAIN, "a@xx.example")
+
+
+@pytest.mark.parametrize(
+    ("routes", "seen", "left"),
+    [
+        ((KEPT, SENT), set(), (KEPT, SENT)),
+        ((KEPT, SENT), {"other@xx.example", "a@xx.example"}, (KEPT, SENT)),
+        ((KEPT, SENT), {"more@xx.example"}, (KEPT,)),
+        ((KEPT, SENT), {"list@xx.example"}, ()),
+        ((STRAIGHT,), {"a@xx.example"}, (STRAIGHT,)),
+        ((), {"list@xx.example"}, ()),
+    ],
+)
+def test_what_is_left_of_a_recipient(routes: tuple[Route, ...], seen: set[str], left: tuple[Route, ...]) -> None:
+    assert break_loops([Accepted(LIST, routes)], seen) == [Accepted(LIST, left)]
+
+
+def test_who_only_sends_on_has_delivered_to_nobody() -> None:
+    going, staying = Accepted(LIST, (SENT,)), Accepted(PLAIN, (STRAIGHT,))
+    with pytest.raises(PermanentError, match=r"5\.4\.6"):
+        break_loops([going], {"list@xx.example"})
+    assert break_loops([going, staying], {"list@xx.example"}) == [Accepted(LIST, (Route(LOOP, LIST),)), staying]
+
+
+@given(st.binary(max_size=9), st.binary(max_size=9), st.integers(0, 20), st.integers(-1, 20))
+def test_a_prefix_is_read_like_a_part_of_the_body(prefix: bytes, body: bytes, offset: int, length: int) -> None:
+    reader = Prefixed(prefix, Octets(body))
+    whole = prefix + body
+    assert reader.size == len(whole)
+    assert result_of(reader.read(offset, length)) == (whole[offset:] if length < 0 else whole[offset : offset + length])
