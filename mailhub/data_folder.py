@@ -64,6 +64,10 @@ class DataFolder:
         with suppress(OSError):
             os.utime(self._lock, (at, at))
 
+    def read_at(self) -> float:
+        """When the running server read its configuration last (seconds since the epoch)."""
+        return self._file.stat().st_mtime
+
     def lock(self) -> None:
         """Become its only server. Raises ConfigurationError."""
         try:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
-from cryptography import x509
+import attrs
 
+from mailhub.cli.alias import everybody_of
+from mailhub.cli.alias_faults import faults
+from mailhub.cli.backup import counted
+from mailhub.cli.check_files import Finding, certificate, rights
 from mailhub.cli.offline import environment, opened, try_write
 from mailhub.components import build_hub
 from mailhub.config.settings import Config, load
@@ -18,10 +22,10 @@ from mailhub.delivery.routing import POSTMASTER
 from mailhub.errors import ConfigurationError
 from mailhub.net.listen import both_families, obstacle
 from mailhub.plugins import load_catalogue
-from mailhub.store.sqlite.verify import verify
+from mailhub.store.sqlite.verify import held, verify
 
-_SOON = timedelta(days=14)
-Finding = tuple[bool, str]
+_CONFIGURED = Path()  # --store-only without a folder
+_WORDS: dict[bool | None, str] = {True: "ok", None: "warning", False: "problem"}
 
 
 def add_parser(commands: Any) -> None:
@@ -29,22 +33,39 @@ def add_parser(commands: Any) -> None:
     action = commands.add_parser(
         "check",
         help="look over configuration, certificate, store and ports",
-        description="Looks over configuration, plugins, certificate, store and ports, and mends nothing. "
-        "Exit status 1 when something has to be mended. May be used while the server "
-        "runs.",
+        description="Looks over configuration, plugins, files, aliases, store and ports, and mends nothing. May be "
+        "used while the server runs. Exit status 1 when something has to be mended; warnings leave it 0.",
+    )
+    action.add_argument(
+        "--store-only",
+        metavar="DIR",
+        type=Path,
+        nargs="?",
+        const=_CONFIGURED,
+        help="look over database and bodies alone: those in DIR, such as a backup, or else the configuration's",
     )
     action.set_defaults(run=_check)
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    if arguments.store_only is not None:
+        chosen: Path = arguments.store_only
+        folder = load(arguments.config).data if chosen == _CONFIGURED else chosen.absolute()
+        return _tell([_store_alone(folder)])
     config = load(arguments.config)
     print(f"ok       configuration {config.file}")
+    parts = (_components, rights, certificate, _aliases, _store, _server)
+    return _tell(part(config) for part in parts)
+
+
+def _tell(parts: Iterable[Iterator[Finding]]) -> int:
+    """Show what is found, a line each; one part that cannot go on keeps none of the others from it."""
     problems = 0
-    for part in (_components, _certificate, _store, _ports):
+    for part in parts:
         try:
-            for good, line in part(config):
-                print(f"{'ok      ' if good else 'problem '} {line}")
-                problems += not good
+            for good, line in part:
+                print(f"{_WORDS[good]:8} {line}")
+                problems += good is False
         except ConfigurationError as error:
             print(f"problem  {error}")
             problems += 1
@@ -57,80 +78,57 @@ def _components(config: Config) -> Iterator[Finding]:
     catalogue = load_catalogue()
     for line in catalogue.broken:
         yield False, f"plugin not loaded: {line}"
-    build_hub(config, environment(config), catalogue)
+    # The certificate is looked over by itself: without it all other mistakes shall be found too.
+    build_hub(attrs.evolve(config, tls=None), environment(config), catalogue)
     checkers = ", ".join(config.auth.checkers)
     yield True, f"components: store {config.store.type}; checkers {checkers}"
 
 
-def _certificate(config: Config) -> Iterator[Finding]:
-    if config.tls is None:
-        yield True, "no TLS configured"
-        return
-    file = config.tls.certificate
-    try:
-        leaf = x509.load_pem_x509_certificates(file.read_bytes())[0]
-    except (OSError, ValueError) as error:
-        yield False, f"certificate {file}: {error}"
-        return
-    yield _validity(leaf, datetime.now(UTC), str(file))
-    names = _names(leaf)
-    covered = any(_matches(name, config.hostname) for name in names)
-    yield (
-        covered,
-        f"certificate {file} is for {', '.join(names) or 'no name'}"
-        + ("" if covered else f", not for hostname {config.hostname}"),
-    )
-    if leaf.issuer == leaf.subject:
-        yield True, f"certificate {file} is self-signed: mail clients will warn"
-
-
-def _validity(leaf: x509.Certificate, now: datetime, file: str) -> Finding:
-    end = leaf.not_valid_after_utc
-    day = f"{end:%Y-%m-%d}"
-    if end <= now:
-        return False, f"certificate {file} expired on {day}"
-    if leaf.not_valid_before_utc > now:
-        return False, f"certificate {file} is not valid before {leaf.not_valid_before_utc:%Y-%m-%d}"
-    return end - now > _SOON, f"certificate {file} is valid until {day}"
-
-
-def _names(leaf: x509.Certificate) -> list[str]:
-    try:
-        extension = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except x509.ExtensionNotFound:
-        return []
-    return extension.value.get_values_for_type(x509.DNSName)
-
-
-def _matches(pattern: str, name: str) -> bool:
-    """RFC 6125 6.4.3: a `*` stands for the whole first label."""
-    if pattern.startswith("*."):
-        return name.partition(".")[2].lower() == pattern[2:].lower()
-    return pattern.lower() == name.lower()
+def _aliases(config: Config) -> Iterator[Finding]:
+    """Those of configuration and database: where they lead."""
+    with opened(config, "read") as hub:
+        everybody = everybody_of(config, hub)
+    # Other checkers may vouch for users that have no account yet.
+    severity = False if set(config.auth.checkers) == {"accounts"} else None
+    for line in faults(everybody):
+        yield severity, line
+    aliases = everybody.names.aliases
+    names = {key.rpartition("@")[0] for key in (*everybody.users, *aliases.exact)} | set(aliases.everywhere)
+    if everybody.names.domains and POSTMASTER not in names:
+        # Not a problem: a catch-all or a plugin may know one.
+        yield None, f"nobody is named {POSTMASTER}, whom every mail domain must have (RFC 5321 4.5.1): add an alias"
 
 
 def _store(config: Config) -> Iterator[Finding]:
-    with opened(config, "read") as hub:
-        users = [account.user for account in hub.wait(hub.accounts.all())]
     hindrance = try_write(config)
     if hindrance:
         yield False, f"store: {config.data} cannot be written at the moment: {hindrance}"
-    count = len(users)
-    problems = verify(config.data)
+    yield from _store_alone(config.data)
+
+
+def _store_alone(data: Path) -> Iterator[Finding]:
+    """A data folder, or the copy of one. Nothing is changed in it."""
+    problems = verify(data)
     for line in problems:
         yield False, f"store: {line}"
     if not problems:
-        yield True, f"store {config.data}: {count} account{'' if count == 1 else 's'}"
-    names = {name.partition("@")[0].lower() for name in (*users, *config.aliases)}
-    if config.domains and POSTMASTER not in names:
-        # Not a problem: a catch-all or a plugin may know one.
-        yield True, f"nobody is named {POSTMASTER}, whom every mail domain must have (RFC 5321 4.5.1): add an alias"
+        accounts, messages, queued = held(data)
+        yield (
+            True,
+            f"store {data}: {counted(accounts, 'account')}, {counted(messages, 'message')}, {queued} in the queue",
+        )
 
 
-def _ports(config: Config) -> Iterator[Finding]:
-    server = DataFolder(config.data).server()
-    if server is not None:
-        yield True, f"the server is running (process {server})"
+def _server(config: Config) -> Iterator[Finding]:
+    """The running server; where there is none, whether its ports can be opened."""
+    folder = DataFolder(config.data)
+    process = folder.server()
+    if process is not None:
+        folder.check_server(process)
+        yield True, f"the server is running (process {process})"
+        changed = config.file.stat().st_mtime
+        if changed > folder.read_at():
+            yield None, f"{config.file} is newer than what the running server has read: `mailhub reload`"
         return
     for service, endpoints in config.listen.services().items():
         for endpoint in both_families(endpoints):

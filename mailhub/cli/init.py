@@ -213,10 +213,12 @@ def _certificate(arguments: argparse.Namespace, setup: Setup) -> bool:
 
 
 def _write_new(file: Path, text: str) -> None:
-    """Whole or not at all; a file that appeared meanwhile is left alone."""
+    """Whole or not at all; a file that appeared meanwhile is left alone. Passwords may come to stand in it."""
     new = file.with_name(f".{file.name}.new")
     try:
-        new.write_text(text)
+        new.unlink(missing_ok=True)
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "w", encoding="utf-8") as writer:
+            writer.write(text)
         os.link(new, file)
     finally:
         new.unlink(missing_ok=True)

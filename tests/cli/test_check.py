@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import socket
 import sqlite3
+import tempfile
 import time
 from pathlib import Path
 
 import attrs
 import pytest
 
+from mailhub.cli.offline import opened
 from mailhub.config.settings import Config, load
 from mailhub.data_folder import DataFolder
+from mailhub.message.flags import NO_FLAGS
 from mailhub.net.certificates import write_self_signed
 from mailhub.plugins import load_catalogue
+from mailhub.store.exam import DATE, make_body, message
 from mailhub.testing.process import free_ports
 from tests.cli.conftest import Command, Result
 
@@ -40,7 +46,7 @@ def test_all_is_well(mailhub: Command, good: Config) -> None:
     assert (result.status, problems(result), result.err) == (0, [], "")
     assert f"ok       configuration {good.file}" in result.out
     assert "is self-signed" in result.out
-    assert "1 account\n" in result.out
+    assert "1 account, 0 messages, 0 in the queue\n" in result.out
     assert result.out.count("can be opened") == 7
     assert "postmaster" not in result.out
 
@@ -62,6 +68,118 @@ def test_a_running_server_is_no_problem(mailhub: Command, good: Config) -> None:
     assert "is running" not in mailhub("check").out
 
 
+def test_a_server_that_has_read_an_older_configuration_is_told(mailhub: Command, good: Config) -> None:
+    server = DataFolder(good.data)
+    server.lock()
+    server.note_reading(good.file.stat().st_mtime - 1)
+    result = mailhub("check")
+    assert result.status == 0
+    newer = f"warning  {good.file} is newer than what the running server has read: `mailhub reload`\n"
+    assert newer in result.out
+    server.note_reading(good.file.stat().st_mtime + 1)
+    assert newer not in mailhub("check").out
+    server.unlock()
+
+
+@pytest.mark.parametrize("lock", ["left", "foreign", "unreadable"])
+def test_only_a_server_is_called_running(mailhub: Command, good: Config, lock: str) -> None:
+    file = good.data / "mailhub.lock"
+    if lock == "left":
+        file.write_text("1\n")
+    elif lock == "unreadable":
+        file.symlink_to(file)
+    with contextlib.ExitStack() as held:
+        if lock == "foreign":
+            # Somebody has the lock, but not the process that the file names.
+            holder = held.enter_context(open(file, "w"))
+            fcntl.flock(holder, fcntl.LOCK_EX)
+            holder.write("1\n")
+            holder.flush()
+        result = mailhub("check")
+    assert "running" not in result.out
+    assert ("can be opened" in result.out) is (lock == "left")
+    assert result.status == (0 if lock == "left" else 1)
+
+
+def test_a_copy_is_looked_over_without_configuration(mailhub: Command, good: Config, tmp_path: Path) -> None:
+    with opened(good) as hub:
+        account = hub.wait(hub.queue.store.account("ann@xx.example"))
+        body = hub.wait(make_body(account.new_body, message(1, 200_000)))
+        hub.wait(hub.wait(account.mailbox("INBOX")).append(body, NO_FLAGS, DATE))
+    mailhub("backup", "copy")
+    good.file.unlink()
+    copy = tmp_path / "copy"
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
+    result = mailhub("check", "--store-only", "copy")
+    assert (result.status, result.err) == (0, "")
+    assert result.out == f"ok       store {copy}: 1 account, 1 message, 0 in the queue\n"
+    assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
+    next(copy.glob("blobs/*/*")).unlink()
+    result = mailhub("check", "--store-only", "copy")
+    assert (result.status, len(problems(result)), result.err) == (1, 1, "1 to mend\n")
+    assert mailhub("check", "--store-only", "nowhere").status == 1
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_the_store_of_a_configuration_is_looked_over_alone(mailhub: Command, good: Config) -> None:
+    assert mailhub("check", "--store-only").out.startswith(f"ok       store {good.data}: 1 account, ")
+    assert len(mailhub("check", "--store-only").out.splitlines()) == 1
+
+
+def test_what_is_secret_is_not_for_everybody(mailhub: Command, good: Config) -> None:
+    assert good.tls is not None
+    assert good.file.stat().st_mode & 0o777 == 0o640
+    good.file.chmod(0o644)
+    result = mailhub("check")
+    assert (result.status, problems(result)) == (0, [])
+    assert f"warning  configuration {good.file} can be read by everybody" in result.out
+    good.file.write_text(
+        f'{good.file.read_text()}\n[route."*"]\nhost = "mx.yy.example"\ntls = "required"\nuser = "u"\npassword = "p"\n'
+    )
+    good.tls.key.chmod(0o644)
+    assert [line.split(":")[0] for line in problems(mailhub("check"))] == [
+        f"configuration {good.file} can be read by everybody, with the password in it",
+        f"secret file {good.tls.key} can be read by everybody",
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_key_that_the_servers_user_cannot_read_is_told(mailhub: Command, tmp_path: Path) -> None:
+    nobody = 65534
+    with tempfile.TemporaryDirectory(prefix="mailhub-test-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # pytest's own folders are closed to other users
+        file = folder / "m.toml"
+        mailhub("--config", str(file), "init", "ann@xx.example", "--hostname", "mx.xx.example")
+        for path in (folder / "data", *(folder / "data").rglob("*")):
+            os.chown(path, nobody, nobody)
+        key = folder / "key.pem"
+        told = [line for line in problems(mailhub("check", "--config", str(file))) if "cannot be read by" in line]
+        assert [line.split(" cannot")[0] for line in told] == [f"key {key}"]
+        os.chown(key, 0, nobody)
+        key.chmod(0o640)
+        assert "cannot be read by" not in mailhub("check", "--config", str(file)).out
+
+
+@pytest.mark.parametrize(("checkers", "word", "status"), [("accounts", "problem", 1), ("accounts, file", "warning", 0)])
+def test_aliases_to_nobody_and_loops_are_told(
+    mailhub: Command, good: Config, tmp_path: Path, checkers: str, word: str, status: int
+) -> None:
+    (tmp_path / "passwords").touch()
+    text = good.file.read_text().replace("[aliases]", '[aliases]\n"sales@xx.example" = ["nobody@xx.example"]')
+    if "file" in checkers:
+        text += '\n[auth]\ncheckers = ["accounts", "file:passwords"]\n'
+    good.file.write_text(text)
+    mailhub("alias", "add", "a@xx.example", "b@xx.example")
+    mailhub("alias", "add", "b@xx.example", "a@xx.example")
+    result = mailhub("check")
+    assert result.status == status
+    assert [line for line in result.out.splitlines() if line.startswith(word)] == [
+        f"{word:8} alias sales@xx.example leads to nobody: there is no account or alias nobody@xx.example",
+        f"{word:8} aliases go round in a loop: a@xx.example -> b@xx.example -> a@xx.example",
+    ]
+
+
 def test_ports_in_use(mailhub: Command, good: Config) -> None:
     port = int(good.listen.imaps[0].split(":")[1])
     with socket.create_server(("127.0.0.1", port)):
@@ -72,13 +190,14 @@ def test_ports_in_use(mailhub: Command, good: Config) -> None:
     ("hostname", "days", "ago", "line"),
     [
         ("mx.xx.example", 30, 40, "expired on"),
-        ("mx.xx.example", 10, 0, "is valid until"),
+        ("mx.xx.example", 10, 0.001, "it expires in 9 days, renew it"),
+        ("mx.xx.example", 2, 0.001, "it expires in 1 day, renew it"),
         ("mx.xx.example", 10, -5, "is not valid before"),
         ("other.example", 30, 0, "is for other.example, not for hostname mx.xx.example"),
     ],
 )
 def test_certificates_that_clients_will_refuse(
-    mailhub: Command, good: Config, hostname: str, days: int, ago: int, line: str
+    mailhub: Command, good: Config, hostname: str, days: int, ago: float, line: str
 ) -> None:
     assert good.tls is not None
     write_self_signed(good.tls.certificate, good.tls.key, [hostname], days, time.time() - ago * 86400)

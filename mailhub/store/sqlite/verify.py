@@ -101,6 +101,19 @@ def verify(data: Path) -> list[str]:
         raise ConfigurationError(f"{path}: cannot be read: {error}") from error
 
 
+def held(data: Path) -> tuple[int, int, int]:
+    """How many accounts, messages and queued messages there are."""
+    connection = schema.connect_reader(data / schema.FILE, busy_seconds=10)
+    try:
+        counts = [
+            int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+            for table in ("account", "message", "queue_message")
+        ]
+    finally:
+        connection.close()
+    return counts[0], counts[1], counts[2]
+
+
 def _damage(connection: sqlite3.Connection) -> list[str]:
     rows = connection.execute(f"PRAGMA quick_check({LIMIT})").fetchall()
     return [f"SQLite: {row[0]}" for row in rows if row[0] != "ok"]
