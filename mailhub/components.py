@@ -22,7 +22,7 @@ from mailhub.auth.realm import MailRealm
 from mailhub.auth.sessions import OpenSessions
 from mailhub.auth.throttle import Throttle, Turns
 from mailhub.config import bounds
-from mailhub.config.settings import Config
+from mailhub.config.settings import IMPLICIT_TLS, Config
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.pipeline import Pipeline
@@ -43,8 +43,6 @@ from mailhub.store.sqlite.database import Database
 from mailhub.wire.imap.budget import Budget
 from mailhub.wire.imap.view import RecentMarks
 
-# Services that speak TLS from the first octet (RFC 8314 3).
-IMPLICIT_TLS = frozenset({"submissions", "pop3s", "imaps"})
 # What a client may say in its TLS hello (RFC 7301). SMTP has no registered id; those that name one say this.
 _ALPN = {
     "smtp": (b"smtp",),

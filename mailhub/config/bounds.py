@@ -14,6 +14,7 @@ from mailhub.delivery.routing import NextHop
 from mailhub.delivery.schedule import Schedule
 from mailhub.delivery.transmit import TransmitLimits
 from mailhub.net.link import DriverLimits
+from mailhub.net.networks import Networks
 from mailhub.protocols.imap.session import ImapOptions
 from mailhub.protocols.pop3 import Pop3Options
 from mailhub.protocols.smtp import SmtpOptions
@@ -135,6 +136,7 @@ def smtp_options(config: Config, service: str) -> SmtpOptions:
         logins=limits.login_failures_per_session,
         idle_seconds=limits.smtp_idle_seconds,
         bare_lines=BareLines(bare_lines),
+        cleartext_login=Networks.parse(*config.trust.cleartext_login),
     )
 
 
@@ -149,6 +151,7 @@ def pop3_options(config: Config, service: str) -> Pop3Options:
         login_seconds=limits.login_seconds,
         idle_seconds=limits.pop3_idle_seconds,
         takeover_seconds=limits.pop3_takeover_seconds,
+        cleartext_login=Networks.parse(*config.trust.cleartext_login),
     )
 
 
@@ -166,4 +169,5 @@ def imap_options(config: Config, service: str) -> ImapOptions:
         bad_command_limit=limits.imap_bad_commands,
         failed_login_limit=limits.login_failures_per_session,
     )
-    return ImapOptions(service, settings, limits.login_seconds, limits.imap_idle_seconds)
+    trusted = Networks.parse(*config.trust.cleartext_login)
+    return ImapOptions(service, settings, limits.login_seconds, limits.imap_idle_seconds, trusted)

@@ -10,6 +10,7 @@ import attrs
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 
 from mailhub.message.address import Address, parse_domain, parse_local, to_ascii
+from mailhub.net.networks import Networks
 
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
@@ -70,6 +71,16 @@ def name_servers(texts: tuple[str, ...]) -> tuple[str, ...]:
             raise ValueError(f'"{text}" is not an IP address, with or without "#port"') from None
         if mark and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
             raise ValueError(f'"{text}" has no port after the #')
+    return texts
+
+
+def networks(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """IP networks, or single addresses."""
+    for text in texts:
+        try:
+            Networks.parse(text)
+        except ValueError as error:
+            raise ValueError(f'"{text}" is not a network such as "192.0.2.0/24" or "::1": {error}') from None
     return texts
 
 

@@ -54,6 +54,8 @@ class Listen:
 
 # Services whose whole purpose is a login; without TLS none would be possible.
 LOGIN_SERVICES = ("submission", "submissions", "pop3", "pop3s", "imap", "imaps")
+# Services that speak TLS from the first octet (RFC 8314 3).
+IMPLICIT_TLS = frozenset({"submissions", "pop3s", "imaps"})
 
 
 @attrs.frozen
@@ -66,6 +68,13 @@ class Auth:
     failures_limit: int = bounded(20, 1, 100_000)
     failures_window_seconds: int = bounded(900, 1, 30 * _DAY)
     failure_delay_seconds: int = bounded(10, 0, 600)
+
+
+@attrs.frozen
+class Trust:
+    """[trust]: networks whose peers are spared a protection, because there is another one."""
+
+    cleartext_login: tuple[str, ...] = attrs.field(default=(), converter=rules.networks)
 
 
 @attrs.frozen
@@ -206,6 +215,7 @@ class Config:
     tls: Tls | None
     listen: Listen
     auth: Auth
+    trust: Trust
     delivery: Delivery
     aliases: Mapping[str, tuple[str, ...]]
     routes: Mapping[str, StaticRoute]
@@ -236,6 +246,7 @@ class _Top:
     listen: Listen = attrs.field(factory=Listen)
     store: Mapping[str, Any] = attrs.field(factory=dict)
     auth: Auth = attrs.field(factory=Auth)
+    trust: Trust = attrs.field(factory=Trust)
     delivery: Delivery = attrs.field(factory=Delivery)
     aliases: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     route: Mapping[str, StaticRoute] = attrs.field(factory=dict)
@@ -288,6 +299,7 @@ def parse(text: str, file: Path) -> Config:
         tls=top.tls,
         listen=_listen(top, place),
         auth=top.auth,
+        trust=top.trust,
         delivery=top.delivery,
         aliases=_aliases(top, place.inside("aliases")),
         routes=_routes(top, place.inside("route")),
@@ -305,7 +317,8 @@ def _listen(top: _Top, place: Place) -> Listen:
     checked: dict[str, tuple[str, ...]] = {}
     for service, endpoints in top.listen.services().items():
         here = inside.at(service)
-        if service in LOGIN_SERVICES and top.tls is None:
+        spared = top.trust.cleartext_login and service not in IMPLICIT_TLS
+        if service in LOGIN_SERVICES and top.tls is None and not spared:
             raise here.error("nobody could log in without TLS: add a [tls] table with certificate and key")
         try:
             checked[service] = tuple(rules.endpoint(rules.endpoint_in(str(place.folder), text)) for text in endpoints)

@@ -10,6 +10,7 @@ from mailhub.interfaces import IAuthenticator, IBlobReader, IHold, IMailAccount,
 from mailhub.log import Logger
 from mailhub.net.body import BLOCK, copy
 from mailhub.net.link import Link
+from mailhub.net.networks import Networks
 from mailhub.protocols.logout import log_out
 from mailhub.wire.pop3.events import Event, Login, Retrieve, StartTls, Top, Update
 from mailhub.wire.pop3.maildrop import Maildrop
@@ -58,7 +59,8 @@ class OpenMaildrops:
 @attrs.frozen
 class Pop3Options:
     """`login_seconds`: how long a client may be silent before it has logged in; `idle_seconds` after that (RFC 1939 3
-    asks for 600 at least); `takeover_seconds`: until another session may take its place."""
+    asks for 600 at least); `takeover_seconds`: until another session may take its place.
+    From `cleartext_login` a password is taken without TLS."""
 
     service: str = "pop3"
     host: str = "localhost"
@@ -68,6 +70,7 @@ class Pop3Options:
     login_seconds: float = 60.0
     idle_seconds: float = 600.0
     takeover_seconds: float = 30.0
+    cleartext_login: Networks = attrs.field(factory=Networks)
 
 
 @attrs.frozen
@@ -85,7 +88,7 @@ class Pop3Service:
             host=options.host,
             secure=link.secure,
             can_start_tls=link.can_start_tls,
-            plaintext_login=options.plaintext_login,
+            plaintext_login=options.plaintext_login or link.peer in options.cleartext_login,
             bad_commands=options.bad_commands,
             logins=options.logins,
         )

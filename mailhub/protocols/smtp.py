@@ -21,6 +21,7 @@ from mailhub.interfaces import (
 from mailhub.log import Logger
 from mailhub.message.envelope import Envelope, Outcome, State
 from mailhub.net.link import Link
+from mailhub.net.networks import Networks
 from mailhub.wire.smtp.events import (
     BodyAborted,
     BodyChunk,
@@ -74,8 +75,8 @@ class SmtpOptions:
     """What a listener of `service` (its `[listen]` name) does; sizes in octets.
 
     `postmaster_domain` (the host name by default) completes `<postmaster>`. Submission demands a login, and TLS
-    before it unless `plaintext_login`; the other services have no login. Bare line endings and NUL are refused, on
-    submission repaired.
+    before it unless `plaintext_login` or the peer is in `cleartext_login`; the other services have no login. Bare line
+    endings and NUL are refused, on submission repaired.
     """
 
     service: str = "smtp"
@@ -89,9 +90,11 @@ class SmtpOptions:
     logins: int = 5
     idle_seconds: float = 300.0
     bare_lines: BareLines | None = None
+    cleartext_login: Networks = attrs.field(factory=Networks)
 
-    def settings(self, *, secure: bool, starttls: bool) -> SmtpSettings:
+    def settings(self, *, secure: bool, starttls: bool, peer: str = "") -> SmtpSettings:
         """The machine's settings for a connection."""
+        plaintext = self.plaintext_login or peer in self.cleartext_login
         submission = self.service in SUBMISSION
         usual = BareLines.NORMALISE if submission else BareLines.REJECT
         return SmtpSettings(
@@ -100,9 +103,9 @@ class SmtpOptions:
             lmtp=self.service == "lmtp",
             secure=secure,
             starttls=starttls,
-            require_tls=submission and not self.plaintext_login,
+            require_tls=submission and not plaintext,
             mechanisms=("PLAIN", "LOGIN") if submission else (),
-            plaintext_login=self.plaintext_login,
+            plaintext_login=plaintext,
             require_login=submission,
             bare_lines=self.bare_lines or usual,
             message_size_limit=self.message_size_limit,
@@ -125,7 +128,7 @@ class SmtpService:
         """A session for a new connection; what `DriverFactory` calls."""
         options = self.options
         link.idle_seconds = options.idle_seconds
-        machine = SmtpServer(options.settings(secure=link.secure, starttls=link.can_start_tls))
+        machine = SmtpServer(options.settings(secure=link.secure, starttls=link.can_start_tls, peer=link.peer))
         origin = Origin(options.service, link.peer, link.session_id, link.secure)
         return SmtpSession(self, link, machine, origin)
 

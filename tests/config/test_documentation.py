@@ -23,6 +23,7 @@ TABLES: dict[str, type] = {
     "[delivery]": settings.Delivery,
     "[router.x], [policy.x], [agent.x], [checker.x]": settings.Guard,
     "[queue]": settings.Queue,
+    "[trust]": settings.Trust,
     "[dns]": settings.Dns,
     "[smtp]": settings.Smtp,
     "[limits]": settings.Limits,

@@ -164,6 +164,8 @@ MISTAKES = [
     (TOP + "[auth]\ndefault_domain = '@'", '[auth] default_domain: "@" is not a domain name'),
     (TOP + "[dns]\nservers = ['ns.example']", '[dns] servers: "ns.example" is not an IP address'),
     (TOP + "[dns]\nservers = ['::1#0']", '[dns] servers: "::1#0" has no port after the #'),
+    (TOP + "[trust]\ncleartext_login = ['192.0.2.1/24']", '[trust] cleartext_login: "192.0.2.1/24" is not a network'),
+    (TOP + "[trust]\ncleartext_login = ['::1']\n[listen]\nimaps = ['tcp:993']", "[listen] imaps: nobody could log in"),
     (TOP + "[store]\ntype = 1", "[store] type: must be a string, not 1"),
     (TOP + "[agent.x]\nhost = 'y'", "[agent.x] type: is missing: the name of the plugin that makes this agent"),
     (TOP + "[agent]\nx = 1", "[agent] x: must be a table, not 1"),
@@ -224,3 +226,8 @@ def test_relative_paths_start_at_the_file(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "m.toml").write_text(TOP)
     monkeypatch.chdir(tmp_path)
     assert load("m.toml").data == tmp_path / "data"
+
+
+def test_trusted_networks_need_no_tls_table() -> None:
+    text = TOP + "[trust]\ncleartext_login = ['10.0.0.0/8']\n[listen]\nimap = ['tcp:143']\nsubmission = ['tcp:587']\n"
+    assert parse(text, FILE).trust.cleartext_login == ("10.0.0.0/8",)

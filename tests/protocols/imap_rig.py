@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from zope.interface import Interface, implementer
@@ -15,6 +16,7 @@ from mailhub.errors import AuthenticationFailed
 from mailhub.interfaces import Environment, IAuthenticator, IMailAccount, IMailbox, Origin
 from mailhub.message.flags import NO_FLAGS, Flags
 from mailhub.net.driver import DriverFactory
+from mailhub.net.networks import Networks
 from mailhub.protocols.imap.session import ImapOptions, ImapParts, ImapService
 from mailhub.store.memory import MemoryDatabase
 from mailhub.store.settings import StoreSettings
@@ -82,7 +84,13 @@ class Server:
     """
 
     def __init__(
-        self, *, messages: tuple[bytes, ...] = MESSAGES, quota: int = 0, folder: Path | None = None, **settings: Any
+        self,
+        *,
+        messages: tuple[bytes, ...] = MESSAGES,
+        quota: int = 0,
+        folder: Path | None = None,
+        trusted: str = "",
+        **settings: Any,
     ) -> None:
         self.clock = Clock()
         self.clock.advance(EPOCH)
@@ -98,6 +106,8 @@ class Server:
         self.authenticator = Authenticator(self.database.store)
         self.marks = RecentMarks()
         options = ImapOptions("imap", ImapSettings("mx", **{"plaintext_login": True} | settings))
+        if trusted:
+            options = attrs.evolve(options, cleartext_login=Networks.parse(trusted))
         service = ImapService(ImapParts(self.authenticator, self.clock, self.marks, options))
         self.factory = DriverFactory(service.session, self.clock, Random(1), "imap")
         for number, octets in enumerate(messages):

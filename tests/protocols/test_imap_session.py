@@ -63,6 +63,15 @@ class TestRevoked:
 
 
 class TestLogin:
+    @pytest.mark.parametrize(("network", "offered"), [("192.0.2.0/24", True), ("::/0", False)])
+    def test_a_password_without_tls_from_trusted_networks_only(self, network: str, offered: bool) -> None:
+        client = Server(plaintext_login=False, trusted=network).connect()
+        assert (b" AUTH=PLAIN" in client.greeting) is offered
+        assert (b"LOGINDISABLED" in client.greeting) is not offered
+        assert client.send(b"a LOGIN " + USER.encode() + b" secret\r\n").startswith(
+            b"a OK " if offered else b"a NO [PRIV"
+        )
+
     def test_the_greeting_has_the_capabilities(self) -> None:
         assert Server().connect().greeting.startswith(b"* OK [CAPABILITY IMAP4rev1 LITERAL+ ")
 

@@ -15,6 +15,7 @@ from mailhub.errors import AuthenticationFailed, Busy, MessageGone, NotPermitted
 from mailhub.interfaces import IAuthenticator, IBlobReader, IMailAccount, Origin
 from mailhub.message.record import Entry
 from mailhub.net.driver import DriverFactory
+from mailhub.net.networks import Networks
 from mailhub.protocols.pop3 import OpenMaildrops, Pop3Options, Pop3Service
 from mailhub.wire.sasl import PlainCredentials
 from tests.net.line_session import PEER, Peer
@@ -526,6 +527,14 @@ class TestUpdate:
             client.drop()
         (event,) = logs
         assert (event["user"], event["retrieved"], event["deleted"]) == ("b@yy.example", 2, 1)
+
+
+@pytest.mark.parametrize(("network", "offered"), [("192.0.2.0/24", True), ("198.51.100.0/24", False)])
+def test_a_password_without_tls_from_trusted_networks_only(network: str, offered: bool) -> None:
+    server = Server(plaintext_login=False, cleartext_login=Networks.parse(network))
+    client = server.connect()
+    assert (b"USER\r\nSASL" in client.send(b"CAPA\r\n")) is offered
+    assert client.send(b"USER b\r\n").startswith(b"+OK") is offered
 
 
 def test_stls_is_offered_with_a_certificate_only() -> None:

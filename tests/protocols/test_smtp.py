@@ -44,6 +44,7 @@ from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope, Outcome
 from mailhub.net.driver import DriverFactory
 from mailhub.net.link import Link
+from mailhub.net.networks import Networks
 from mailhub.net.smtp_client import SmtpConnection, connect
 from mailhub.protocols.smtp import SmtpOptions, SmtpService, SmtpSession, reply_to
 from mailhub.testing.waiting import result_of
@@ -483,3 +484,17 @@ def test_a_login_that_is_no_longer_good_ends_the_session() -> None:
     assert peer.session.machine.closing
     peer.session.disconnected()
     assert not gate.revoked  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("network", "offered"), [("192.0.2.1", True), ("2001:db8::/32", False)])
+def test_a_password_without_tls_from_trusted_networks_only(network: str, offered: bool) -> None:
+    options = SmtpOptions("submission", "mx.example", cleartext_login=Networks.parse(network))
+    smtp = SmtpService(Pipeline(), Authenticator(), options)
+    machine = smtp.session(cast(Link, FakeLink())).machine
+    machine.greet()
+    machine.receive_data(b"EHLO x\r\n")
+    assert machine.next_event() is not None
+    machine.accept()
+    assert (b"AUTH PLAIN LOGIN" in machine.data_to_send()) is offered
+    machine.receive_data(b"AUTH PLAIN AGEAYg==\r\n")
+    assert (machine.next_event() is not None) is offered

@@ -14,9 +14,9 @@ from zope.interface.verify import verifyObject
 
 from mailhub.auth.checkers import FirstMatch
 from mailhub.cli.offline import environment, opened, wait
-from mailhub.components import IMPLICIT_TLS, Hub, build_hub, checkers
+from mailhub.components import Hub, build_hub, checkers
 from mailhub.config import bounds
-from mailhub.config.settings import Limits, parse
+from mailhub.config.settings import IMPLICIT_TLS, Limits, parse
 from mailhub.errors import ConfigurationError, NotPermitted
 from mailhub.interfaces import IHub
 from mailhub.message.address import Address

@@ -13,6 +13,7 @@ from mailhub.interfaces import IAuthenticator, IBodyWriter, IMailAccount, IMailb
 from mailhub.log import Logger
 from mailhub.message.record import Entry
 from mailhub.net.link import Disconnected, Link
+from mailhub.net.networks import Networks
 from mailhub.protocols.imap.selected import Selected
 from mailhub.wire.imap import commands, responses
 from mailhub.wire.imap.budget import Budget
@@ -26,12 +27,14 @@ log = Logger(namespace="mailhub.imap")
 @attrs.frozen
 class ImapOptions:
     """`settings` are the machine's, TLS apart. Times in seconds: how long a client may be silent before it has logged
-    in, and after that (RFC 3501 5.4 asks for 1800 at least). `service` is the `[listen]` name."""
+    in, and after that (RFC 3501 5.4 asks for 1800 at least). `service` is the `[listen]` name. From `cleartext_login` a
+    password is taken without TLS."""
 
     service: str = "imap"
     settings: ImapSettings = attrs.field(factory=lambda: ImapSettings("localhost"))
     login_seconds: float = 60.0
     idle_seconds: float = 1800.0
+    cleartext_login: Networks = attrs.field(factory=Networks)
 
 
 @attrs.frozen

@@ -28,7 +28,12 @@ class ImapService:
     def session(self, link: Link) -> ImapSession:
         """A session for a new connection; what `DriverFactory` calls."""
         options = self.parts.options
-        settings = attrs.evolve(options.settings, secure=link.secure, starttls=link.can_start_tls)
+        settings = attrs.evolve(
+            options.settings,
+            secure=link.secure,
+            starttls=link.can_start_tls,
+            plaintext_login=options.settings.plaintext_login or link.peer in options.cleartext_login,
+        )
         link.idle_seconds = options.login_seconds
         return ImapSession(Context(self.parts, link, ImapServer(settings, self.parts.budget)))
 
