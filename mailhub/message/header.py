@@ -22,7 +22,6 @@ VALUE_LIMIT = 1 << 18  # octets of one field body that are looked at
 # RFC 5322 2.2 field-name: printable US-ASCII except colon; obs- syntax has white space before the colon (4.5.3).
 # Possessive throughout, so that no input makes it go back. The other branches are a line that is no field.
 _FIELD = re.compile(rb"(([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*)\n?)|[^\n]*+\n|[^\n]++")
-_FOLD = re.compile(rb"\r?\n")
 _SMALL = 1 << 16  # octets that are taken apart in one step
 
 
@@ -80,6 +79,12 @@ class Header:
         body = self._first.get(name)
         return None if body is None else unfold(body)
 
+    def all(self, name: bytes) -> list[bytes]:
+        """The unfolded bodies of all fields of this name (in lower case)."""
+        if name in self._repeated:
+            return [unfold(body) for body in self._repeated[name]]
+        return [unfold(self._first[name])] if name in self._first else []
+
     def joined(self, name: bytes) -> bytes | None:
         """The bodies of all fields of this name as one comma-separated list, None without one; not cut.
 
@@ -98,6 +103,8 @@ class Header:
 def unfold(body: bytes) -> bytes:
     """A field body as one line without the white space around it (RFC 5322 2.2.3).
 
+    Folding white space, however much, is one space: programs fold in different places and with tabs, and a reader sees
+    one space.
     Of one that is larger than VALUE_LIMIT the words that fit, so that no word, address or encoded word is cut in two.
     """
     body = _one_line(body)
@@ -113,7 +120,8 @@ def unfold(body: bytes) -> bytes:
 
 def _one_line(body: bytes) -> bytes:
     if b"\n" in body:
-        body = _FOLD.sub(b"", body)
+        lines = [line.strip(b" \t\r") for line in body.split(b"\n")]
+        body = b" ".join([line for line in lines if line])
     return body.strip(b" \t\r\n")
 
 

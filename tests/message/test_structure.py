@@ -7,12 +7,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailhub.message import structure
+from mailhub.message.digest import digest
 from mailhub.message.header import Header
 from mailhub.message.mime import scan
 from mailhub.message.structure import bodystructure, envelope, nstring, string, without_extensions
 from mailhub.testing.corpus import corpus
 from tests.message.imap_grammar import check_body, check_envelope, read
 from tests.message.test_mime import MESSAGES
+
+
+@pytest.mark.parametrize("fold", [b"\r\n ", b"\r\n\t", b" \t\r\n \t ", b"\n  "])
+def test_folding_white_space_is_one_space_in_the_envelope(fold: bytes) -> None:
+    found = digest(b"Subject: one" + fold + b"two\r\nFrom: Real" + fold + b"Name <a@xx.example>\r\n\r\n").envelope
+    assert b'"one two"' in found
+    assert b'(("Real Name" NIL "a" "xx.example"))' in found
 
 
 @pytest.mark.parametrize(

@@ -323,8 +323,16 @@ class IsRecent:
 
 
 @attrs.frozen
+class EnvelopeContains:
+    """FROM, TO, CC, BCC, SUBJECT: what ENVELOPE has of the field `name` (lower case) contains `text`, any case."""
+
+    name: str
+    text: str
+
+
+@attrs.frozen
 class HeaderContains:
-    """FROM, TO, CC, BCC, SUBJECT, HEADER: a field `name` (lower case) contains `text`, any case.
+    """HEADER: a field `name` (lower case) contains `text`, any case.
 
     An empty text asks whether there is such a field.
     """
@@ -424,6 +432,7 @@ SearchKey = (
     All
     | HasFlag
     | IsRecent
+    | EnvelopeContains
     | HeaderContains
     | BodyContains
     | TextContains

@@ -7,15 +7,15 @@ asks, decoded and without regard to case; parts that are neither text nor messag
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import UTC, date, datetime
 from enum import IntEnum
+from typing import NamedTuple
 
 import attrs
 
-from mailhub.message import dates, mime
+from mailhub.message import dates, mime, searchable
 from mailhub.message.digest import USUAL_FIELDS, DigestColumns, DigestName
 from mailhub.message.encoded_word import decode_words
 from mailhub.message.flags import SYSTEM_FLAGS, Flags
@@ -39,6 +39,13 @@ class Source(IntEnum):
     DIGEST = 1
     HEADER = 2
     BODY = 3
+
+
+class Place(NamedTuple):
+    """The fields of one name (in lower case), or what ENVELOPE has of them."""
+
+    name: str
+    envelope: bool = False
 
 
 class Candidate:
@@ -72,8 +79,8 @@ class Candidate:
         self._usual: bytes | None = None
         self._raw: bytes | None = None
         self._header_text: str | None = None
-        self._folded: dict[str, str] = {}
-        self._surveyed: dict[str | None, set[str]] = {}
+        self._folded: dict[Place, str] = {}
+        self._surveyed: dict[Place | None, set[str]] = {}
 
     def has_digest(self, columns: DigestColumns) -> bool:
         """What a query wants of digests has been read; false if the message has gone."""
@@ -90,28 +97,32 @@ class Candidate:
         self._raw = octets
         self._header = Header(octets)
 
-    def field(self, name: str) -> tuple[bool, bytes | None]:
-        """Whether it is known what the fields of this name say, and if so, that (None without such a field)."""
-        octets = name.encode()
+    def known(self, name: str) -> Header | None:
+        """A header in which the fields of this name are, if there are any; None before such a one has been read."""
         if self._header is not None:
-            return True, self._header.joined(octets)
-        if self._usual is None or octets not in USUAL_FIELDS:
-            return False, None
+            return self._header
+        if self._usual is None or name.encode() not in USUAL_FIELDS:
+            return None
         if self._fields is None:
             self._fields = Header(self._usual)
-        return True, self._fields.joined(octets)
+        return self._fields
 
-    def folded(self, name: str, value: bytes) -> str:
-        """What `field` gave, decoded and folded; kept, since a search may ask many times."""
-        if name not in self._folded:
-            self._folded[name] = _fold_field(value)
-        return self._folded[name]
+    def place_has(self, place: Place, text: str) -> bool | None:
+        """Whether this text stands in that place, None if that is not known yet."""
+        if place in self._surveyed:
+            return text in self._surveyed[place]
+        header = self.known(place.name)
+        if header is None:
+            return None
+        folded = self._text(header, place)
+        return folded is not None and text in folded
 
-    def field_has(self, name: str, value: bytes, text: str) -> bool:
-        """Whether what `field` gave has this text in it."""
-        if name in self._surveyed:
-            return text in self._surveyed[name]
-        return text in self.folded(name, value)
+    def _text(self, header: Header, place: Place) -> str | None:
+        """What stands there, decoded and folded, None without such a field; kept, since a search may ask many times."""
+        name = place.name.encode()
+        if place not in self._folded and header.count(name):
+            self._folded[place] = fold(_shown(header, name) if place.envelope else searchable.words(header.all(name)))
+        return self._folded.get(place)
 
     def header_has(self, text: str) -> bool | None:
         """Whether the header has this text anywhere, None before it has been read."""
@@ -131,50 +142,51 @@ class Candidate:
         lines: list[str] = []
         for name, field in raw_fields(self._raw):
             if name:
-                lines.append(_fold_field(unfold(field)))
+                lines.append(fold(decode_words(unfold(field))))
                 if len(lines) % FIELDS == 0:
                     yield
         self._header_text = "\n".join(lines)
 
-    def survey(self, sought: Mapping[str | None, Set[str]]) -> Iterator[None]:
-        """Find out which of many texts stand in which fields (None: anywhere in the header), as far as those are
+    def survey(self, sought: Mapping[Place | None, Set[str]]) -> Iterator[None]:
+        """Find out which of many texts stand in which places (None: anywhere in the header), as far as those are
         known. There is a pause after every WORK characters; where there is little to do, nothing is done."""
         if self._octets() * sum(map(len, sought.values())) <= WORK and self._octets() <= _SMALL:
             return
         if None in sought:
             yield from self.read_header()
-        places = {name: place for name in sought if (place := self._place(name)) is not None}
-        work = sum(len(place) * len(sought[name]) for name, place in places.items())
+        texts = {place: text for place in sought if (text := self._unsurveyed(place)) is not None}
+        work = sum(len(text) * len(sought[place]) for place, text in texts.items())
         if work <= WORK:
             return
         work = 0
-        for name, place in places.items():
+        for place, text in texts.items():
             found = set()
-            for text in sought[name]:
-                if text in place:
-                    found.add(text)
-                work += len(place)
+            for wanted in sought[place]:
+                if wanted in text:
+                    found.add(wanted)
+                work += len(text)
                 if work > WORK:
                     work = 0
                     yield
-            self._surveyed[name] = found
+            self._surveyed[place] = found
 
     def _octets(self) -> int:
         return len((self._usual if self._raw is None else self._raw) or b"")
 
-    def _place(self, name: str | None) -> str | None:
-        if name in self._surveyed:
+    def _unsurveyed(self, place: Place | None) -> str | None:
+        if place in self._surveyed:
             return None
-        if name is None:
+        if place is None:
             return self._header_text
-        value = self.field(name)[1]
-        return None if value is None else self.folded(name, value)
+        header = self.known(place.name)
+        return None if header is None else self._text(header, place)
 
 
-def _fold_field(value: bytes) -> str:
-    """Encoded words are found both decoded and as they stand."""
-    text = fold(decode_words(value))
-    return f"{text}\n{fold(value.decode('latin-1'))}" if b"=?" in value else text
+def _shown(header: Header, name: bytes) -> str:
+    """What ENVELOPE has of a field."""
+    if name == b"subject":
+        return decode_words(header.first(name) or b"")
+    return searchable.addresses(header.joined(name) or b"")
 
 
 Test = Callable[[Candidate], bool | None]
@@ -185,14 +197,14 @@ class Query:
 
     `source` is the dearest thing it may need; `texts` are what the body is searched for, folded; `weight` is the
     number of tests a message may have to stand; `wanted` is what of digests is asked for, `sought` are the texts by
-    field, those for the whole header under None.
+    place, those for the whole header under None.
     """
 
     def __init__(self, key: SearchKey, count: int, last_uid: int) -> None:
         self._count = count
         self._last_uid = last_uid
         self.texts: set[str] = set()
-        self.sought: dict[str | None, set[str]] = {}
+        self.sought: dict[Place | None, set[str]] = {}
         self.weight = 0
         self.source, self._test = self._compile(key)
 
@@ -218,10 +230,10 @@ class Query:
             case commands.Not(inner):
                 source, test = self._compile(inner)
                 return source, _not(test)
+            case commands.EnvelopeContains(name, text):
+                return self._place_has(Place(name, envelope=True), fold(text))
             case commands.HeaderContains(name, text):
-                usual = name.encode() in USUAL_FIELDS
-                self.sought.setdefault(name, set()).add(fold(text))
-                return (Source.DIGEST if usual else Source.HEADER), _field_contains(name, fold(text))
+                return self._place_has(Place(name), fold(text))
             case commands.BodyContains(text):
                 self.texts.add(fold(text))
                 return Source.BODY, _body_contains(fold(text))
@@ -239,6 +251,11 @@ class Query:
                 return Source.ROW, lambda candidate: member(candidate.entry.uid)
             case _:
                 return Source.ROW, _of_row(key)
+
+    def _place_has(self, place: Place, text: str) -> tuple[Source, Test]:
+        self.sought.setdefault(place, set()).add(text)
+        source = Source.DIGEST if place.name.encode() in USUAL_FIELDS else Source.HEADER
+        return source, lambda candidate: candidate.place_has(place, text)
 
     def _combine(self, keys: Iterable[SearchKey], make: Callable[[list[Test]], Test]) -> tuple[Source, Test]:
         compiled = sorted((self._compile(key) for key in keys), key=lambda pair: pair[0])
@@ -334,16 +351,6 @@ def _member(ranges: Ranges) -> Callable[[int], bool]:
     return member
 
 
-def _field_contains(name: str, text: str) -> Test:
-    def test(candidate: Candidate) -> bool | None:
-        known, value = candidate.field(name)
-        if not known:
-            return None
-        return value is not None and candidate.field_has(name, value, text)
-
-    return test
-
-
 def _body_contains(text: str) -> Test:
     def test(candidate: Candidate) -> bool | None:
         return None if candidate.found is None else text in candidate.found
@@ -364,9 +371,10 @@ def _sent_on(relation: DateRelation, day: date) -> Test:
     relate = _relation(relation, day.toordinal(), day.toordinal() + 1)
 
     def test(candidate: Candidate) -> bool | None:
-        known, value = candidate.field("date")
-        if not known:
+        header = candidate.known("date")
+        if header is None:
             return None
+        value = header.first(b"date")
         sent = None if value is None else _day_as_written(value)
         return sent is not None and relate(sent)
 
@@ -450,7 +458,7 @@ class HeaderDecoder:
     def feed(self, octets: bytes) -> str:
         """The text of the next octets, cut where a field may end."""
         octets = self._rest + octets
-        cut = octets.rfind(b"\n") + 1 or len(octets)
+        cut = _end_of_fields(octets)
         self._rest = octets[cut:]
         return _field_lines(octets[:cut])
 
@@ -464,9 +472,13 @@ def decoder(stretch: Stretch) -> TextDecoder | HeaderDecoder:
     return HeaderDecoder() if stretch.is_header else TextDecoder(stretch.encoding, stretch.charset)
 
 
+def _end_of_fields(octets: bytes) -> int:
+    """The offset after the last field that no continuation can follow; all of it where too much would be held back."""
+    end = octets.rfind(b"\n", 0, len(octets) - 1) if octets else -1
+    while end >= 0 and octets[end + 1] in b" \t":
+        end = octets.rfind(b"\n", 0, end)
+    return len(octets) if end < 0 and len(octets) > _SMALL else end + 1
+
+
 def _field_lines(octets: bytes) -> str:
-    return "\n".join(decode_words(field) for field in _FIELD_END.split(_FOLD.sub(b"", octets)))
-
-
-_FOLD = re.compile(rb"\r?\n(?=[ \t])")
-_FIELD_END = re.compile(rb"\r?\n")
+    return "\n".join([decode_words(unfold(field)) for _, field in raw_fields(octets)])

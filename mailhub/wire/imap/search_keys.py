@@ -157,8 +157,8 @@ class _Reader:
         except UnicodeDecodeError:
             raise BadSyntax(start, "Text is not in the charset") from None
 
-    def field_contains(self, word: str) -> SearchKey:
-        return commands.HeaderContains(word.lower(), self.text())
+    def envelope_contains(self, word: str) -> SearchKey:
+        return commands.EnvelopeContains(word.lower(), self.text())
 
     def header_contains(self, word: str) -> SearchKey:
         start = self._tokens.position
@@ -166,7 +166,7 @@ class _Reader:
         if not name.isascii():
             raise BadSyntax(start, "Not a field name")
         self._tokens.space()
-        return commands.HeaderContains(name.decode().lower(), self.text())
+        return commands.HeaderContains(name.decode().removesuffix(":").lower(), self.text())
 
     def keyword(self, word: str) -> SearchKey:
         start = self._tokens.position
@@ -208,7 +208,7 @@ class _Reader:
 
 
 _WITH_ARGUMENT: dict[str, Callable[[_Reader, str], SearchKey]] = {
-    **dict.fromkeys(("FROM", "TO", "CC", "BCC", "SUBJECT"), _Reader.field_contains),
+    **dict.fromkeys(("FROM", "TO", "CC", "BCC", "SUBJECT"), _Reader.envelope_contains),
     "HEADER": _Reader.header_contains,
     **dict.fromkeys(("KEYWORD", "UNKEYWORD"), _Reader.keyword),
     **dict.fromkeys(("BEFORE", "ON", "SINCE"), _Reader.internal_date),

@@ -141,7 +141,7 @@ _LOOSE: list[tuple[bytes, Command]] = [
     (b"AUTHENTICATE plain  AGEAYg== ", grammar.Authenticate("A1", "PLAIN", b"AGEAYg==")),
     (b'ID  ( "name"  "x" ) ', grammar.Id("A1", (("name", "x"),))),
     (b"SEARCH  CHARSET  utf8  ALL ", c.Search("A1", False, c.All())),
-    (b"SEARCH SUBJECT f\xc3\xbcr", c.Search("A1", False, c.HeaderContains("subject", "f\xfcr"))),
+    (b"SEARCH SUBJECT f\xc3\xbcr", c.Search("A1", False, c.EnvelopeContains("subject", "f\xfcr"))),
 ]
 
 
