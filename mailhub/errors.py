@@ -118,6 +118,13 @@ class MessageGone(PermanentError):
     default_text = "Message is gone"
 
 
+class MessageDamaged(PermanentError):
+    """The message is there, but its octets are lost or not what arrived. The operator has to be told."""
+
+    default_status = "5.3.0"
+    default_text = "The message is damaged on the server and cannot be read"
+
+
 class ConfigurationError(Exception):
     """A mistake in the configuration or the machine's set-up: one line that names file, table and key.
 

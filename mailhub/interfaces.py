@@ -177,16 +177,17 @@ class IMailbox(Interface):
     async def digests(uids: Sequence[int], wanted: Collection[DigestName]) -> DigestColumns:
         """What delivery worked out about the given messages (ENVELOPE, BODYSTRUCTURE, part offsets, usual header
         fields): the wanted attributes of their `Digest`, each by UID. There may be more in the result than was asked
-        for; messages that are gone are in none of the wanted columns. Ask for a few hundred at a time.
+        for; messages that are gone are in none of the wanted columns, nor are those whose digest cannot be read: open()
+        tells which it is. Ask for a few hundred at a time.
 
         A backend that has whole digests at hand makes the result with `mailhub.message.digest.columns`."""
 
     async def bodies(uids: Sequence[int]) -> Mapping[int, bytes]:
-        """The very octets of many small messages at once. Those left out are gone, or large, or simply dearer to have
-        in this way than with open(). The caller bounds the octets in all by `Entry.size`."""
+        """The very octets of many small messages at once. Those left out are gone, damaged, large, or simply
+        dearer to have in this way than with open(). The caller bounds the octets in all by `Entry.size`."""
 
     async def open(uid: int) -> IBlobReader:
-        """The very octets that arrived. Raises MessageGone."""
+        """The very octets that arrived. Raises MessageGone, MessageDamaged when they are lost or not what arrived."""
 
     async def append(body: IBody, flags: Flags, internal_date: int, delivery_id: str = "") -> int:
         """Add a message; returns its UID, durable. Repeating a `delivery_id` adds nothing and returns the same UID.
@@ -542,7 +543,12 @@ class IQueue(Interface):
         """When the earliest row is due, None for an empty queue."""
 
     async def open(message_id: str) -> IBlobReader:
-        """The octets to relay. Raises MessageGone."""
+        """The octets to relay. Raises MessageGone when there is no such message, MessageDamaged when its octets are
+        lost or not what was accepted."""
+
+    async def kept_header(message_id: str) -> bytes:
+        """The usual header fields as they were worked out when the message came in: what is left to tell of a damaged
+        one. Empty when there is nothing."""
 
     async def settle(message_id: str, settlements: Sequence[Settlement], reports: Sequence[Submission] = ()) -> None:
         """Record outcomes: DELIVERED and FAILED rows go, DELAYED ones wait. `reports` (DSNs) are committed in the same

@@ -9,7 +9,7 @@ import attrs
 from mailhub.delivery.intake import header_end
 from mailhub.delivery.naming import message_id, token
 from mailhub.delivery.plan import make_plan
-from mailhub.errors import MessageGone, PermanentError
+from mailhub.errors import MessageDamaged, MessageGone, PermanentError
 from mailhub.interfaces import (
     Environment,
     IBody,
@@ -75,6 +75,8 @@ class Bouncer:
             reader = await self.queue.open(queue_id)
         except MessageGone:
             return b""
+        except MessageDamaged:
+            return await self.queue.kept_header(queue_id)
         try:
             octets = await reader.read(0, HEADER_LIMIT)
         finally:

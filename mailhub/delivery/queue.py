@@ -20,7 +20,7 @@ from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.lanes import Lanes
 from mailhub.delivery.loops import LOOP, LOOP_STATUS, LOOP_TEXT, Prefixed
 from mailhub.delivery.schedule import Schedule
-from mailhub.errors import MailError, MessageGone
+from mailhub.errors import MailError, MessageDamaged, MessageGone
 from mailhub.interfaces import (
     Delivery,
     Environment,
@@ -257,7 +257,14 @@ class QueueRunner:
 
     async def _ask(self, agent: IDeliveryAgent, lane: Lane, attempt: _Attempt) -> Mapping[int, Outcome]:
         message = attempt.message
-        body = await self._queue.open(message.id)
+        try:
+            body = await self._queue.open(message.id)
+        except MessageDamaged as error:
+            _log.error(
+                "message is damaged, it is given up: id={id} reason={reason!r}", id=message.id, reason=str(error)
+            )
+            outcome = Outcome.failed(error.text, status=error.status)
+            return {row.id: outcome for row in attempt.rows}
         if via := attempt.rows[0].route.via:
             body = Prefixed(delivered_to_fields(via), body)
         try:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import attrs
 from twisted.python.failure import Failure
 
-from mailhub.errors import AuthenticationFailed, MailError
+from mailhub.errors import AuthenticationFailed, MailError, MessageGone
 from mailhub.interfaces import IAuthenticator, IBlobReader, IHold, IMailAccount, IMailbox, Origin
 from mailhub.log import Logger
 from mailhub.net.body import BLOCK, copy
 from mailhub.net.link import Link
 from mailhub.net.networks import Networks
+from mailhub.protocols.damage import log_damage
 from mailhub.protocols.logout import log_out
 from mailhub.wire.pop3.events import Event, Login, Retrieve, StartTls, Top, Update
 from mailhub.wire.pop3.maildrop import Maildrop
@@ -218,8 +219,12 @@ class Pop3Session:
     async def _content(self, uid: int, top: Topmost | None) -> None:
         try:
             reader = await self._inbox.open(uid)
+        except MessageGone as error:
+            self.machine.refused(error.text)
+            return
         except MailError as error:
-            self.machine.refused(error.text, "SYS/TEMP" if error.temporary else "")
+            self._log_damage(uid, error)
+            self.machine.refused(error.text, _code(error))
             return
         try:
             if top is None:
@@ -227,7 +232,7 @@ class Pop3Session:
             else:
                 await self._topmost(reader, top)
         except MailError as error:
-            self._cannot_go_on(error)
+            self._cannot_go_on(uid, error)
         finally:
             reader.close()
 
@@ -254,16 +259,17 @@ class Pop3Session:
         self.machine.content(octets)
         await self.link.send()
 
-    def _cannot_go_on(self, error: MailError) -> None:
-        log.error(
-            "message could not be read: session={session_id} reason={reason!r}",
-            session_id=self.link.session_id,
-            reason=str(error),
-        )
+    def _cannot_go_on(self, uid: int, error: MailError) -> None:
+        self._log_damage(uid, error)
         if self.machine.in_content:
             self.link.abort()
         else:
-            self.machine.refused(error.text, "SYS/TEMP" if error.temporary else "")
+            self.machine.refused(error.text, _code(error))
+
+    def _log_damage(self, uid: int, error: MailError) -> None:
+        assert self._account is not None, "there are no messages before login"
+        user = self._account.user
+        log_damage(log, error, session_id=self.link.session_id, user=user, mailbox="INBOX", uid=uid)
 
     async def _update(self, uids: tuple[int, ...]) -> None:
         self._updating = True

@@ -125,6 +125,11 @@ class MemoryQueue:
         message = self._messages[message_id]
         return OctetsReader(message.body.octets, message.relay_offset)
 
+    async def kept_header(self, message_id: str) -> bytes:
+        """Of the digest."""
+        message = self._messages.get(message_id)
+        return b"" if message is None else message.body.digest.fields
+
     async def settle(
         self, message_id: str, settlements: Sequence[Settlement], reports: Sequence[Submission] = ()
     ) -> None:

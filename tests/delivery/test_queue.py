@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Mapping
 from email import message_from_bytes
 from email.message import Message
@@ -472,3 +473,25 @@ def test_waking_before_the_start_and_after_the_end_does_nothing(world: World) ->
     world.close()
     world.runner.wake()
     assert world.agent.calls == []
+
+
+@pytest.mark.parametrize("lost", ["octets", "content"])
+def test_a_message_whose_octets_are_lost_is_given_up_and_its_sender_told(world: World, lost: str) -> None:
+    """It is not taken for one that the operator removed."""
+    message_id = world.submit("b", "c")
+    damage = "UPDATE content SET octets = x'00'" if lost == "octets" else "DELETE FROM content"
+    with sqlite3.connect(world.database.path) as connection:
+        connection.execute(damage)
+    connection.close()
+    with capturedLogs() as logs:
+        world.runner.start()
+        world.run()
+    (told,) = [event for event in logs if event["log_level"].name == "error"]
+    assert told["id"] == message_id
+    assert world.agent.calls == []
+    assert world.queued() == []
+    (report,) = world.inbox()
+    assert "b@yy.example" in str(report)
+    assert "c@yy.example" in str(report)
+    assert "5.3.0" in str(report)
+    assert ("Subject: " in report.as_string().rpartition("Content-Type")[2]) is (lost == "octets")

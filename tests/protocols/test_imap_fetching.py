@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mailhub.errors import MailError, MessageDamaged, MessageGone
 from mailhub.protocols.imap import fetching, messages
 from mailhub.store.memory_store import MemoryMailbox
 from tests.protocols.imap_rig import Server
@@ -102,9 +103,15 @@ def test_a_message_that_goes_between_and_is_not_kept_is_left_out_and_said(calls:
     assert answer.endswith(b"\r\na NO [EXPUNGEISSUED] Some of the messages are gone\r\n")
 
 
-def test_a_digest_that_is_gone_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The store may also give more than was asked for."""
-    real = MemoryMailbox.digests
+@pytest.mark.parametrize("trouble", [MessageGone(), MessageDamaged(), None])
+def test_a_digest_that_is_gone_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch, trouble: MailError | None) -> None:
+    """The store may also give more than was asked for. What it does not give is gone, or cannot be read."""
+    real, real_open = MemoryMailbox.digests, MemoryMailbox.open
+
+    async def open_(mailbox: MemoryMailbox, uid: int) -> Any:
+        if trouble is not None:
+            raise trouble
+        return await real_open(mailbox, uid)
 
     async def digests(mailbox: MemoryMailbox, uids: Sequence[int], wanted: Any) -> Any:
         found: Any = await real(mailbox, [1, 2, 3, 4], {*wanted, "preview", "fields"})
@@ -112,9 +119,14 @@ def test_a_digest_that_is_gone_is_left_out_and_said(monkeypatch: pytest.MonkeyPa
         return found
 
     monkeypatch.setattr(MemoryMailbox, "digests", digests)
+    monkeypatch.setattr(MemoryMailbox, "open", open_)
     client = Server(messages=(SMALL,) * 4).login("INBOX")
     answer = client.send(b"a FETCH 1:3 (UID ENVELOPE BODYSTRUCTURE)\r\n")
-    assert [line[:9] for line in answer.split(b"\r\n")[:-1]] == [b"* 1 FETCH", b"* 3 FETCH", b"a NO [EXP"]
+    assert [line[:9] for line in answer.split(b"\r\n")[:-1]] == [
+        b"* 1 FETCH",
+        b"* 3 FETCH",
+        b"a NO [EXP" if isinstance(trouble, MessageGone) else b"a NO [SER",
+    ]
 
 
 def test_a_silent_change_of_many_messages_gives_others_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -397,7 +397,7 @@ class TestMessages:
         server.inbox.fails_at = 0
         with capturedLogs() as logs:
             assert client.send(b"RETR 1\r\nNOOP\r\n").startswith(b"-ERR [SYS/TEMP] Storage is not available")
-        assert [event["log_format"].partition(":")[0] for event in logs] == ["message could not be read"]
+        assert [event["log_format"].partition(":")[0] for event in logs] == ["message cannot be read"]
         assert not client.peer.disconnecting
 
     @pytest.mark.parametrize("command", [b"RETR 2", b"TOP 2 99999"])

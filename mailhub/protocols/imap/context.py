@@ -9,11 +9,13 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from mailhub.errors import MailError
 from mailhub.interfaces import IAuthenticator, IBodyWriter, IMailAccount, IMailbox
 from mailhub.log import Logger
 from mailhub.message.record import Entry
 from mailhub.net.link import Disconnected, Link
 from mailhub.net.networks import Networks
+from mailhub.protocols.damage import log_damage
 from mailhub.protocols.imap.selected import Selected
 from mailhub.wire.imap import commands, responses
 from mailhub.wire.imap.budget import Budget
@@ -142,6 +144,17 @@ class Context:
             return False
         self.machine.bye("The selected mailbox was deleted", responses.NONEXISTENT)
         return True
+
+    def damaged(self, uid: int, error: MailError) -> None:
+        """Log that a message of the selected mailbox cannot be read."""
+        log_damage(
+            log,
+            error,
+            session_id=self.link.session_id,
+            user=self.account.user,
+            mailbox=self.mailbox.mailbox.name,
+            uid=uid,
+        )
 
     async def breathe(self) -> None:
         """Let the reactor serve others before a long job goes on. Raises Disconnected."""

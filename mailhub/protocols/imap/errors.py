@@ -14,6 +14,7 @@ _CODES: tuple[tuple[type[errors.MailError], bytes], ...] = (
     (errors.OverQuota, responses.OVERQUOTA),
     (errors.MessageTooLarge, responses.TOOBIG),
     (errors.MessageGone, responses.EXPUNGEISSUED),
+    (errors.MessageDamaged, responses.SERVERBUG),
     (errors.NotPermitted, responses.NOPERM),
     (errors.AuthenticationFailed, responses.AUTHENTICATIONFAILED),
     (errors.TemporaryError, responses.UNAVAILABLE),

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
+from enum import Flag, auto
 
 import attrs
 
-from mailhub.errors import MailError, MessageGone, StoreUnavailable
+from mailhub.errors import MailError, MessageDamaged, MessageGone, StoreUnavailable
 from mailhub.interfaces import IBlobReader
 from mailhub.message.digest import DigestColumns, DigestName
 from mailhub.message.flags import SEEN
@@ -25,6 +26,17 @@ BODIES = 50  # messages whose \\Seen is set in one transaction, before their oct
 INLINE = 65536  # octets of one response that are read before it is written; more are sent as they are read
 TOGETHER = 1 << 18  # octets of small messages that are read at a time
 
+DAMAGED = "Some of the messages are damaged on the server and cannot be read"
+
+
+class Missing(Flag):
+    """Why messages that were asked for have not been answered; all others have."""
+
+    NOTHING = 0
+    GONE = auto()
+    DAMAGED = auto()
+
+
 _SET_SEEN = FlagChange("add", frozenset({SEEN}))
 
 
@@ -39,13 +51,15 @@ async def fetch(context: Context, command: commands.Fetch) -> None:
         return
     plan = Plan(command.items)
     sets_seen = plan.sets_seen and not selected.read_only
-    missing = False
+    missing = Missing.NOTHING
     for positions in batches(slices, BODIES if sets_seen else ROWS):
         seen_now = await _set_seen(context, selected, positions) if sets_seen else set()
         for portion in portions(positions, selected.view.size) if plan.wanted else [positions]:
-            missing = await _send_portion(context, selected, plan, portion, seen_now) or missing
+            missing |= await _send_portion(context, selected, plan, portion, seen_now)
     await context.tell(expunge=command.uid)
-    if missing and not command.uid:
+    if Missing.DAMAGED in missing:
+        context.machine.no(command.tag, DAMAGED, responses.SERVERBUG)
+    elif missing and not command.uid:
         context.machine.no(command.tag, GONE, responses.EXPUNGEISSUED)
     else:
         context.machine.ok(command.tag)
@@ -53,24 +67,39 @@ async def fetch(context: Context, command: commands.Fetch) -> None:
 
 async def _send_portion(
     context: Context, selected: Selected, plan: Plan, positions: Sequence[int], seen_now: set[int]
-) -> bool:
-    """Send the responses for some messages; true when one of them has gone meanwhile."""
+) -> Missing:
+    """Send the responses for some messages."""
     view = selected.view
     columns: DigestColumns = {}
     found = positions
+    missing = Missing.NOTHING
     if plan.wanted:
         columns = await selected.mailbox.digests([view.uids[position] for position in positions], plan.wanted)
         there = _in_all(columns, plan.wanted)
         found = [position for position in positions if view.uids[position] in there]
-    missing = len(found) < len(positions)
+        for uid in {view.uids[position] for position in positions} - there:
+            missing |= await _examine(context, selected, uid)
     if plan.sections or seen_now:
-        return await _send_answers(context, selected, plan, found, columns, seen_now) or missing
+        return await _send_answers(context, selected, plan, found, columns, seen_now) | missing
     rows = view.rows(found)
     if plan.tells_flags:
         context.machine.untagged(selected.new_keywords())
         view.told(row[1].uid for row in rows)
     await context.link.send(plan.lines(rows, columns))
     return missing
+
+
+async def _examine(context: Context, selected: Selected, uid: int) -> Missing:
+    """Why the store has no digest of a message."""
+    try:
+        (await selected.mailbox.open(uid)).close()
+    except MessageGone:
+        return Missing.GONE
+    except MailError as error:
+        context.damaged(uid, error)
+    else:
+        context.damaged(uid, StoreUnavailable(detail="its digest cannot be read"))
+    return Missing.DAMAGED
 
 
 def _in_all(columns: DigestColumns, wanted: Iterable[DigestName]) -> Set[int]:
@@ -106,10 +135,10 @@ async def _send_answers(
     positions: Sequence[int],
     columns: DigestColumns,
     seen_now: set[int],
-) -> bool:
-    """Send responses that have octets of the messages in them; true when a message has gone meanwhile."""
+) -> Missing:
+    """Send responses that have octets of the messages in them."""
     view = selected.view
-    missing = False
+    missing = Missing.NOTHING
     for some in portions(positions, view.size, TOGETHER) if plan.sections else [positions]:
         bodies = await _bodies(selected, plan, some)
         for position in some:
@@ -118,7 +147,10 @@ async def _send_answers(
             try:
                 await _send_response(context, response, bodies.get(uid))
             except MessageGone:
-                missing = True
+                missing |= Missing.GONE
+            except MessageDamaged as error:
+                context.damaged(uid, error)
+                missing |= Missing.DAMAGED
     await context.link.send()
     return missing
 

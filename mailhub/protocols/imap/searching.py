@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mailhub.errors import MessageGone
+from mailhub.errors import MessageDamaged, MessageGone
 from mailhub.interfaces import IBlobReader
 from mailhub.message.header import HEADER_LIMIT
 from mailhub.message.record import Entry
@@ -83,6 +83,10 @@ async def _read_and_check(context: Context, selected: Selected, query: Query, ca
     try:
         reader = await selected.mailbox.open(candidate.entry.uid)
     except MessageGone:
+        return False
+    except MessageDamaged as error:
+        # The others are found all the same; a client could do nothing about a NO.
+        context.damaged(candidate.entry.uid, error)
         return False
     try:
         candidate.has_header(await reader.read(0, min(candidate.header_size, HEADER_LIMIT)))

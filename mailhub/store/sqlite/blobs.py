@@ -17,11 +17,12 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from random import Random
 from typing import BinaryIO, TypeVar
+from zlib import crc32
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from mailhub.errors import MessageGone, StoreUnavailable
+from mailhub.errors import MessageDamaged, MessageGone, StoreUnavailable
 from mailhub.interfaces import IBlobReader, IBody, IBodyWriter, IThreads
 from mailhub.log import Logger
 from mailhub.message.digest import Digest, digest
@@ -193,7 +194,10 @@ class PendingReader:
         if self._closed:
             raise MessageGone(detail="read after close")
         if self._reader is None:
-            reader = await self._blobs.threads.run(open_blob, self._blobs, self._name, self.size)
+            try:
+                reader = await self._blobs.threads.run(open_blob, self._blobs, self._name, self.size)
+            except MessageDamaged:
+                raise MessageGone(detail="the body was discarded") from None
             if self._reader is not None or self._closed:
                 reader.close()
             else:
@@ -210,13 +214,19 @@ class PendingReader:
 
 
 def open_blob(blobs: Blobs, name: str, size: int, start: int = 0) -> FileReader:
-    """In a thread: open the file. Raises MessageGone."""
+    """In a thread: open the file. Raises MessageDamaged when it is not there or not of this size."""
+    path = blobs.path(name)
     try:
-        return FileReader(blobs.threads, open(blobs.path(name), "rb", buffering=0), size, start)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise MessageGone(detail=f"blob {name} is gone") from None
+        raise MessageDamaged(detail=f"{path} is missing") from None
     except OSError as error:
         raise StoreUnavailable(detail=f"blob: {error}") from error
+    found = os.fstat(descriptor).st_size
+    if found != size:
+        os.close(descriptor)
+        raise MessageDamaged(detail=f"{path} has {found} octets instead of {size}")
+    return FileReader(blobs.threads, open(descriptor, "rb", buffering=0), size, start)
 
 
 @implementer(IBody)
@@ -226,9 +236,10 @@ class Body:
     While a commit is under way discard() only takes note: the file goes if the commit fails.
     """
 
-    def __init__(self, blobs: Blobs, digest: Digest, octets: bytes | None, blob: str | None) -> None:
+    def __init__(self, blobs: Blobs, digest: Digest, octets: bytes | None, blob: str | None, checksum: int) -> None:
         self._blobs = blobs
         self.digest = digest
+        self.checksum = checksum
         self.size = digest.size
         self.octets = octets
         self.blob = blob
@@ -288,6 +299,7 @@ class BodyWriter:
         self._blobs = blobs
         self._chunks: list[bytes] = []
         self._held = 0
+        self._checksum = 0  # of what is in the file
         self._name = ""
         self._file: BinaryIO | None = None
         self._lock = threading.Lock()
@@ -313,10 +325,10 @@ class BodyWriter:
         if self._name:
             found = await self._in_thread(self._complete, chunks)
             self._ended = True
-            return Body(self._blobs, found, None, self._name)
+            return Body(self._blobs, found, None, self._name, self._checksum)
         octets = b"".join(chunks)
         self._ended = True
-        return Body(self._blobs, digest(octets), octets, None)
+        return Body(self._blobs, digest(octets), octets, None, crc32(octets))
 
     def abort(self) -> None:
         """Throw away what was written. Harmless after finish()."""
@@ -355,6 +367,7 @@ class BodyWriter:
         if self._file is None:
             self._name, self._file = self._blobs.create()
         octets = memoryview(b"".join(chunks))
+        self._checksum = crc32(octets, self._checksum)
         while octets:
             octets = octets[self._file.write(octets) :]
         return self._file

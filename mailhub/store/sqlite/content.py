@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, get_args
+from zlib import crc32
 
 from mailhub.message.digest import DigestName
 from mailhub.store.sqlite.blobs import Blobs, Body
+from mailhub.store.sqlite.schema import is_damage
 from mailhub.store.sqlite.writer import Transaction
 
 AT_ONCE = 100  # contents removed in the transaction that released them; more are left to the sweep
@@ -16,8 +19,8 @@ SWEEP = 500  # contents removed in one transaction of the sweep
 
 _INSERT = """
 INSERT INTO content (size, header_size, sent, envelope, bodystructure, parts, fields, subject, sender, message_id,
-                     preview, blob, octets)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                     preview, blob, octets, checksum)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 _OF_MESSAGES = "FROM message m JOIN content c ON c.id = m.content WHERE m.mailbox = ? AND"
@@ -69,6 +72,7 @@ def insert(transaction: Transaction, body: Body) -> int:
             text(d.preview),
             body.blob,
             body.octets,
+            body.checksum,
         ),
     )
     transaction.kept.append(body)
@@ -81,9 +85,8 @@ def digests(
 ) -> dict[str, dict[int, Any]]:
     """The wanted columns for the messages that exist, with one query. The values are not touched one by one."""
     names = [name for name in wanted if name in _COLUMNS]
-    condition, parameters = among(uids)
     selected = ", ".join(f"c.{name}" for name in names)
-    rows = connection.execute(f"SELECT uid, {selected} {_OF_MESSAGES} {condition}", (mailbox, *parameters)).fetchall()
+    rows = _rows(connection, f"SELECT uid, {selected} {_OF_MESSAGES}", mailbox, uids)
     if len(names) == 1:
         return {names[0]: dict(rows)}
     found, *columns = zip(*rows, strict=True) if rows else ((), *[()] * len(names))
@@ -91,13 +94,32 @@ def digests(
 
 
 def bodies(connection: sqlite3.Connection, mailbox: int, uids: Sequence[int]) -> dict[int, bytes]:
-    """The octets of the messages that exist and are no files."""
+    """The octets of the messages that exist and are no files; those that are damaged are left to open()."""
+    rows = _rows(connection, f"SELECT uid, c.octets, c.checksum, c.blob {_OF_MESSAGES}", mailbox, uids)
+    return {uid: octets for uid, octets, checksum, blob in rows if blob is None and intact(octets, checksum)}
+
+
+def intact(octets: bytes | None, checksum: int | None) -> bool:
+    """Whether these octets are what arrived; without a checksum they are taken for that."""
+    return octets is not None and (checksum is None or crc32(octets) == checksum)
+
+
+def _rows(connection: sqlite3.Connection, query: str, mailbox: int, uids: Sequence[int]) -> list[Any]:
+    """What a query finds of some messages. Where a page of the database is damaged, all that is not on that page."""
     condition, parameters = among(uids)
-    return dict(
-        connection.execute(
-            f"SELECT uid, c.octets {_OF_MESSAGES} {condition} AND c.blob IS NULL", (mailbox, *parameters)
-        )
-    )
+    try:
+        return connection.execute(f"{query} {condition}", (mailbox, *parameters)).fetchall()
+    except sqlite3.Error as error:
+        if not is_damage(error) or len(uids) == 1:
+            raise
+        first = error
+    rows: list[Any] = []
+    for uid in uids:
+        with suppress(sqlite3.Error):
+            rows += connection.execute(f"{query} uid = ?", (mailbox, uid)).fetchall()
+    if not rows:
+        raise first
+    return rows
 
 
 def held_digests(
@@ -114,8 +136,9 @@ def held_digests(
 
 def held_bodies(connection: sqlite3.Connection, contents: Mapping[int, int]) -> dict[int, bytes]:
     """As `bodies`, of messages without a row whose contents (by UID) are held."""
-    found = _by_number(connection, contents, "octets")
-    return {uid: octets for uid, content in contents.items() for octets in found.get(content, ()) if octets is not None}
+    found = _by_number(connection, contents, "octets, checksum")
+    rows = [(uid, *found[content]) for uid, content in contents.items() if content in found]
+    return {uid: octets for uid, octets, checksum in rows if intact(octets, checksum)}
 
 
 def _by_number(connection: sqlite3.Connection, contents: Mapping[int, int], columns: str) -> dict[int, Any]:
@@ -129,7 +152,7 @@ def release(transaction: Transaction, blobs: Blobs, contents: Sequence[int]) -> 
     """References to these contents were removed. Those that nothing refers to any more go: a few now, many later, so
     that an expunge of 100,000 messages does not hold up everybody's mail while their pages are freed. What sessions
     hold goes when they let go of it."""
-    if len(contents) > AT_ONCE:
+    if len(contents) > AT_ONCE or transaction.later:
         transaction.released = True
         _note_released(transaction, contents)
         return
@@ -145,21 +168,27 @@ def _note_released(transaction: Transaction, contents: Sequence[int]) -> None:
     transaction.execute("INSERT OR IGNORE INTO released (content) SELECT value FROM json_each(?)", (numbers(contents),))
 
 
-def sweep(transaction: Transaction, blobs: Blobs) -> bool:
-    """Remove some of the released contents that nothing refers to and nobody holds. Returns whether there are more."""
+def sweep(transaction: Transaction, blobs: Blobs, limit: int) -> int:
+    """Remove some of the released contents that nothing refers to and nobody holds. Returns how many to take next, 0 at
+    the end. Where a page is damaged they are taken one by one, and the one on that page is left to
+    `mailhub check --repair`."""
     rows = transaction.execute(
         "SELECT content FROM released WHERE content NOT IN (SELECT value FROM json_each(?)) LIMIT ?",
-        (numbers(transaction.held.contents()), SWEEP),
+        (numbers(transaction.held.contents()), limit),
     ).fetchall()
     contents = [row[0] for row in rows]
-    _remove_unused(transaction, blobs, contents)
+    if not transaction.later:
+        _remove_unused(transaction, blobs, contents)
+    elif len(contents) > 1:
+        return 1
     transaction.execute("DELETE FROM released WHERE content IN (SELECT value FROM json_each(?))", (numbers(contents),))
-    return len(contents) == SWEEP
+    return limit if len(contents) == limit else 0
 
 
 def _remove_unused(transaction: Transaction, blobs: Blobs, contents: Sequence[int]) -> None:
     if not contents:
         return
-    for (blob,) in transaction.execute(_UNUSED, (numbers(contents),)).fetchall():
+    rows = transaction.execute(_UNUSED, (numbers(contents),)).fetchall()
+    for (blob,) in rows:
         if blob is not None:
             transaction.after_commit.append(lambda name=blob: blobs.remove(name))  # type: ignore[misc]

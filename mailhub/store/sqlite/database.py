@@ -186,8 +186,9 @@ class Database:
         try:
             while self._sweep_again:
                 self._sweep_again = False
-                while await self._engine.write(lambda transaction: content.sweep(transaction, blobs)):
-                    pass
+                limit = content.SWEEP
+                while limit:
+                    limit = await self._engine.write(partial(content.sweep, blobs=blobs, limit=limit))
         except MailError as error:
             log.info("sweep interrupted: {error:text}", error=str(error))
         finally:

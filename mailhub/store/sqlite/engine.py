@@ -7,7 +7,8 @@ from typing import TypeVar
 
 import attrs
 
-from mailhub.interfaces import Environment
+from mailhub.errors import MessageDamaged
+from mailhub.interfaces import Environment, IBlobReader
 from mailhub.message.record import Change
 from mailhub.store.changes import Watchers
 from mailhub.store.held import Held
@@ -16,6 +17,7 @@ from mailhub.store.settings import StoreSettings
 from mailhub.store.sqlite.blobs import Blobs
 from mailhub.store.sqlite.known import KnownAccounts
 from mailhub.store.sqlite.readers import Query, Readers
+from mailhub.store.sqlite.schema import Unreadable
 from mailhub.store.sqlite.writer import Claimable, Work, Writer
 
 T = TypeVar("T")
@@ -39,6 +41,18 @@ class Engine:
     async def read(self, query: Query[T]) -> T:
         """One hop: a query in a snapshot."""
         return await self.readers.read(query)
+
+    async def open(self, query: Query[IBlobReader]) -> IBlobReader:
+        """A query for the octets of a message. What looks damaged is looked at again: a message that is expunged takes
+        its file with it, and a snapshot from before does not know. Raises MessageGone, MessageDamaged."""
+        try:
+            return await self.readers.read(query)
+        except (MessageDamaged, Unreadable):
+            pass
+        try:
+            return await self.readers.read(query)
+        except Unreadable as error:
+            raise MessageDamaged(detail=error.detail) from error
 
     async def write(self, work: Work[T], bodies: Sequence[Claimable] = ()) -> T:
         """One unit of work, durable on return."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from mailhub.errors import MessageGone, NoSuchMailbox, OverQuota, PermanentError
+from mailhub.errors import MessageDamaged, MessageGone, NoSuchMailbox, OverQuota, PermanentError
 from mailhub.interfaces import IBlobReader
 from mailhub.message import flags as flag_names
 from mailhub.message.flags import SEEN, Flags, decode, encode, respelled
@@ -367,9 +367,11 @@ def status(connection: sqlite3.Connection, mailbox: int) -> MailboxStatus:
 
 
 def open_message(connection: sqlite3.Connection, blobs: Blobs, mailbox: int, uid: int) -> IBlobReader:
-    """The octets of a message: of a small one right here, of a large one its opened file. Raises MessageGone."""
+    """The octets of a message: of a small one right here, of a large one its opened file.
+
+    Raises MessageGone, MessageDamaged."""
     row = connection.execute(
-        "SELECT c.size, c.blob, c.octets FROM message m JOIN content c ON c.id = m.content"
+        "SELECT c.size, c.blob, c.octets, c.checksum FROM message m LEFT JOIN content c ON c.id = m.content"
         " WHERE m.mailbox = ? AND m.uid = ?",
         (mailbox, uid),
     ).fetchone()
@@ -377,19 +379,26 @@ def open_message(connection: sqlite3.Connection, blobs: Blobs, mailbox: int, uid
 
 
 def open_held(connection: sqlite3.Connection, blobs: Blobs, content: int) -> IBlobReader:
-    """The octets of a message without a row whose content is held. Raises MessageGone."""
-    row = connection.execute("SELECT size, blob, octets FROM content WHERE id = ?", (content,)).fetchone()
+    """The octets of a message without a row whose content is held. Raises MessageGone, MessageDamaged."""
+    row = connection.execute("SELECT size, blob, octets, checksum FROM content WHERE id = ?", (content,)).fetchone()
     return open_content(row, blobs)
 
 
-def open_content(row: tuple[int, str | None, bytes | None] | None, blobs: Blobs, start: int = 0) -> IBlobReader:
-    """A reader for (size, blob, octets). Raises MessageGone for None."""
+def open_content(row: Sequence[Any] | None, blobs: Blobs, start: int = 0) -> IBlobReader:
+    """A reader for (size, blob, octets, checksum), which are None where the content is lost. Raises MessageGone for
+    None, MessageDamaged; a file's checksum is not looked at, for that takes as long as to read it."""
     if row is None:
         raise MessageGone
-    size, blob, octets = row
-    if blob is None:
-        return OctetsReader(octets or b"", start)
-    return open_blob(blobs, blob, size, start)
+    size, blob, octets, checksum = row
+    if blob is not None:
+        return open_blob(blobs, blob, size, start)
+    if size is None or octets is None:
+        raise MessageDamaged(detail="its content is lost")
+    if len(octets) != size:
+        raise MessageDamaged(detail=f"{len(octets)} octets instead of {size}")
+    if not contents.intact(octets, checksum):
+        raise MessageDamaged(detail="its octets are not those that arrived")
+    return OctetsReader(octets, start)
 
 
 def vanished(connection: sqlite3.Connection, mailbox: int, since_modseq: int) -> list[int]:

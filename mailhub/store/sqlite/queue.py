@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from zope.interface import implementer
 
@@ -32,6 +33,7 @@ from mailhub.store.sqlite.blobs import Blobs, Body
 from mailhub.store.sqlite.content import numbers
 from mailhub.store.sqlite.engine import Engine
 from mailhub.store.sqlite.mailboxes import Row, check_room, deposit, open_content, row_named
+from mailhub.store.sqlite.schema import Unreadable, is_damage
 from mailhub.store.sqlite.store import own_body
 from mailhub.store.sqlite.writer import Transaction
 from mailhub.wire.imap.names import normalise
@@ -213,11 +215,7 @@ def load(connection: sqlite3.Connection, message_ids: Sequence[str], due: Due | 
     """The messages in the given order, with all their recipients or those due."""
     messages = []
     for message_id in message_ids:
-        row = connection.execute(
-            "SELECT q.reverse_path, q.body_type, q.smtputf8, q.queued_at, c.size - q.relay_offset"
-            " FROM queue_message q JOIN content c ON c.id = q.content WHERE q.id = ?",
-            (message_id,),
-        ).fetchone()
+        row = _row(connection, message_id)
         if row is not None:
             reverse_path, body_type, smtputf8, queued_at, size = row
             sender = None if reverse_path is None else Address.parse(reverse_path)
@@ -225,6 +223,20 @@ def load(connection: sqlite3.Connection, message_ids: Sequence[str], due: Due | 
             recipients = tuple(_recipients(connection, message_id, due))
             messages.append(QueuedMessage(message_id, envelope, queued_at, size, recipients))
     return messages
+
+
+_ROW = "SELECT q.reverse_path, q.body_type, q.smtputf8, q.queued_at, {size} FROM queue_message q {join}WHERE q.id = ?"
+_WITH_SIZE = _ROW.format(size="coalesce(c.size - q.relay_offset, 0)", join="LEFT JOIN content c ON c.id = q.content ")
+
+
+def _row(connection: sqlite3.Connection, message_id: str) -> Any:
+    """With the size 0 where the content is lost: such a message has to be found, so that its sender is told."""
+    try:
+        return connection.execute(_WITH_SIZE, (message_id,)).fetchone()
+    except sqlite3.Error as error:
+        if not is_damage(error):
+            raise
+    return connection.execute(_ROW.format(size=0, join=""), (message_id,)).fetchone()
 
 
 def _recipients(connection: sqlite3.Connection, message_id: str, wanted: Due | None) -> Iterable[QueuedRecipient]:
@@ -253,13 +265,21 @@ def next_due(connection: sqlite3.Connection) -> int | None:
 
 
 def open_message(connection: sqlite3.Connection, blobs: Blobs, message_id: str) -> IBlobReader:
-    """The octets to relay. Raises MessageGone."""
+    """The octets to relay. Raises MessageGone, MessageDamaged."""
     row = connection.execute(
-        "SELECT c.size, c.blob, c.octets, q.relay_offset FROM queue_message q JOIN content c ON c.id = q.content"
-        " WHERE q.id = ?",
+        "SELECT c.size, c.blob, c.octets, c.checksum, q.relay_offset"
+        " FROM queue_message q LEFT JOIN content c ON c.id = q.content WHERE q.id = ?",
         (message_id,),
     ).fetchone()
-    return open_content(row and row[:3], blobs, row[3] if row else 0)
+    return open_content(row and row[:4], blobs, row[4] if row else 0)
+
+
+def kept_header(connection: sqlite3.Connection, message_id: str) -> bytes:
+    """The usual fields of the header, nothing when they are lost too."""
+    row = connection.execute(
+        "SELECT c.fields FROM queue_message q JOIN content c ON c.id = q.content WHERE q.id = ?", (message_id,)
+    ).fetchone()
+    return row[0] if row else b""
 
 
 # --- the facet -------------------------------------------------------------------------------------------------------
@@ -303,9 +323,16 @@ class Queue:
         return await self._engine.read(next_due)
 
     async def open(self, message_id: str) -> IBlobReader:
-        """Raises MessageGone."""
+        """Raises MessageGone, MessageDamaged."""
         blobs = self._engine.blobs
-        return await self._engine.read(lambda connection: open_message(connection, blobs, message_id))
+        return await self._engine.open(lambda connection: open_message(connection, blobs, message_id))
+
+    async def kept_header(self, message_id: str) -> bytes:
+        """From the digest."""
+        try:
+            return await self._engine.read(lambda connection: kept_header(connection, message_id))
+        except Unreadable:
+            return b""
 
     async def settle(
         self, message_id: str, settlements: Sequence[Settlement], reports: Sequence[Submission] = ()

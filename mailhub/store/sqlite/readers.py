@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from mailhub.errors import StoreUnavailable
 from mailhub.interfaces import IThreads
-from mailhub.store.sqlite.schema import connect_reader
+from mailhub.store.sqlite.schema import Unreadable, connect_reader, is_damage
 
 T = TypeVar("T")
 
@@ -44,7 +44,8 @@ class Readers:
                 raise
             self._give_back(connection)
         except sqlite3.Error as error:
-            raise StoreUnavailable(detail=f"read: {error}") from error
+            kind = Unreadable if is_damage(error) else StoreUnavailable
+            raise kind(detail=f"read: {error}") from error
         return result
 
     def _take(self) -> sqlite3.Connection:
@@ -57,7 +58,10 @@ class Readers:
 
     def _give_back(self, connection: sqlite3.Connection, broken: bool = False) -> None:
         if not broken:
-            connection.execute("COMMIT")  # ends the snapshot, so that the log can be folded back
+            try:
+                connection.execute("COMMIT")  # ends the snapshot, so that the log can be folded back
+            except sqlite3.Error:
+                broken = True  # a page met on the way was damaged; what was read of the others is good
         with self._lock:
             keep = not broken and not self._closed
             if keep:

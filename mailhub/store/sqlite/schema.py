@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from mailhub.errors import ConfigurationError
+from mailhub.errors import ConfigurationError, StoreUnavailable
 from mailhub.store.sqlite.keywords import register_keywords
 
 FILE = "mailhub.sqlite"  # the database's name in the data folder
@@ -20,6 +20,8 @@ LOG_LIMIT_OCTETS = 64 * 1024 * 1024  # what stays of the log's file after a burs
 # index that says so. A counter would stand in a row of its own beside the octets, and could be wrong.
 # What an account uses is not stored either, but added up from its mailboxes where there is a quota to keep.
 # Numbers of accounts and mailboxes are never used twice (AUTOINCREMENT): sessions and caches know them by number.
+# A content's checksum is the CRC-32 of its octets: against decay, not against people. Contents of the first schema have
+# none until `mailhub check --deep --repair` has read them.
 # Foreign keys are not declared: every delete of a parent is one place in the code, and to check them costs.
 VERSION_1 = """
 CREATE TABLE account (
@@ -115,6 +117,7 @@ CREATE INDEX queue_recipient_due ON queue_recipient (due);
 
 # One step for all that the second schema brings.
 VERSION_2 = """
+ALTER TABLE content ADD COLUMN checksum INTEGER;
 CREATE TABLE local_domain (name TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 CREATE TABLE local_alias (
   id INTEGER PRIMARY KEY, name TEXT NOT NULL, target TEXT NOT NULL, UNIQUE (name, target)
@@ -200,6 +203,20 @@ def require_current(connection: sqlite3.Connection, path: Path) -> None:
         raise ConfigurationError(
             f"{path}: was written by an older mailhub; the server's next start brings it up to date"
         )
+
+
+class Unreadable(StoreUnavailable):
+    """What was asked for stands in a part of the database that is damaged."""
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether SQLite says that what it reads is broken: a page, or a text that is not UTF-8 (which has no code)."""
+    if not isinstance(error, sqlite3.DatabaseError):
+        return False
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return isinstance(error, sqlite3.OperationalError)
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR)
 
 
 def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> None:

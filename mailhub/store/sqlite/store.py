@@ -99,14 +99,14 @@ class Mailbox:
         """The very octets that arrived."""
         blobs = self._engine.blobs
         try:
-            return await self._engine.read(
+            return await self._engine.open(
                 lambda connection: mailboxes.open_message(connection, blobs, self.number, uid)
             )
         except MessageGone:
             held = self._held([uid])
             if not held:
                 raise
-        return await self._engine.read(lambda connection: mailboxes.open_held(connection, blobs, held[uid]))
+        return await self._engine.open(lambda connection: mailboxes.open_held(connection, blobs, held[uid]))
 
     def _held(self, uids: Iterable[int]) -> Mapping[int, int]:
         """Contents of expunged messages that may still be read, by UID."""

@@ -22,6 +22,7 @@ from mailhub.interfaces import IThreads
 from mailhub.log import Logger
 from mailhub.message.record import Change
 from mailhub.store.held import Held
+from mailhub.store.sqlite.schema import Unreadable, is_damage
 
 log = Logger(namespace="mailhub.store")
 
@@ -40,10 +41,15 @@ class Claimable(Protocol):
 
 @attrs.define(eq=False)
 class Transaction:
-    """What a unit of work is given. The unit may run a second time, after all that it did was rolled back."""
+    """What a unit of work is given. The unit may run a second time, after all that it did was rolled back.
+
+    `later`: it has failed because a page of the database is damaged, after which SQLite commits nothing any more. What
+    is only tidying up is to be left for later, so that a user can be rid of a message that is on such a page.
+    """
 
     connection: sqlite3.Connection
     held: Held = attrs.field(factory=lambda: Held(0, 0))
+    later: bool = False
     announcements: list[Announcement] = attrs.field(factory=list)
     after_commit: list[Callable[[], None]] = attrs.field(factory=list)
     released: bool = False  # left something to the sweep
@@ -78,6 +84,7 @@ class Unit:
     after_commit: Sequence[Callable[[], None]] = ()
     released: bool = False
     kept: Sequence[Claimable] = ()
+    later: bool = False
 
     def fail(self, error: BaseException) -> None:
         """Nothing of it stays."""
@@ -241,7 +248,11 @@ class Writer:
             if isinstance(error, _HalfDone):
                 self._commit(connection, units, careful=True)
             elif len(units) == 1:
-                self._fail(units, error)
+                if is_damage(error) and not units[0].later:
+                    units[0].later = True
+                    self._commit(connection, units)
+                else:
+                    self._fail(units, error)
             else:
                 for unit in units:
                     self._commit(connection, [unit])
@@ -249,7 +260,7 @@ class Writer:
     def _run(self, connection: sqlite3.Connection, unit: Unit, careful: bool) -> None:
         """Run one unit. Savepoints cost as much as a row, and units refuse before they write: so the first try goes
         without, and is repeated with them in case that a unit fails half done."""
-        transaction = Transaction(connection, self._held)
+        transaction = Transaction(connection, self._held, unit.later)
         unit.error = None
         changes = connection.total_changes
         if careful:
@@ -275,7 +286,8 @@ class Writer:
         for unit in units:
             if isinstance(error, (sqlite3.Error, OSError)):
                 log.error("write failed: {error:text}", error=repr(error))
-                unit.fail(StoreUnavailable(detail=f"write: {error}"))
+                kind = Unreadable if is_damage(error) else StoreUnavailable
+                unit.fail(kind(detail=f"write: {error}"))
             else:
                 unit.fail(error)
 

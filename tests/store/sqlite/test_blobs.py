@@ -12,7 +12,7 @@ import pytest
 from twisted.internet.defer import Deferred, fail
 from zope.interface.verify import verifyObject
 
-from mailhub.errors import Busy, MessageGone, StoreUnavailable
+from mailhub.errors import Busy, MessageDamaged, MessageGone, StoreUnavailable
 from mailhub.interfaces import IBlobReader, IBody, IBodyWriter
 from mailhub.message.digest import digest
 from mailhub.store.exam import Exam
@@ -202,14 +202,16 @@ def test_a_reader_holds_its_file_open(blobs: Blobs) -> None:
     reader.close()
     with pytest.raises(MessageGone):
         wait(reader.read())
-    with pytest.raises(MessageGone):
+    with pytest.raises(MessageDamaged, match="is missing"):
         open_blob(blobs, body.blob, body.size)
 
 
 def test_a_file_that_was_cut_is_an_error_and_no_short_message(blobs: Blobs) -> None:
     body = wait(written(blobs, LARGE))
-    os.truncate(blobs.path(body.blob), 100)
     reader = open_blob(blobs, body.blob, body.size)
+    os.truncate(blobs.path(body.blob), 100)
+    with pytest.raises(MessageDamaged, match="100 octets instead of"):
+        open_blob(blobs, body.blob, body.size)
     with pytest.raises(StoreUnavailable):
         wait(reader.read())
 

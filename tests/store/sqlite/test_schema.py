@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from mailhub.errors import ConfigurationError
-from mailhub.store.exam import Exam
+from mailhub.message.flags import NO_FLAGS
+from mailhub.store.exam import Exam, make_body, message, read_message
 from mailhub.store.sqlite import schema
 from mailhub.store.sqlite.database import Database
 from mailhub.store.sqlite.schema import MIGRATIONS, connect_writer, migrate, run_script
-from tests.store.harness import FAST, environment
+from mailhub.store.sqlite.verify import verify
+from tests.store.harness import FAST, NOW, environment
 
 wait = Exam().wait_for
 
@@ -105,3 +107,34 @@ def test_an_sqlite_that_is_too_old_is_told(path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 36, 0))
     with pytest.raises(ConfigurationError, match="too old"):
         migrate(connect_writer(path, 1, durable=False, create=True), path)
+
+
+def test_a_database_of_the_first_schema_keeps_everything(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.executescript(Path(__file__).with_name("version_1.sql").read_text())
+    connection.close()
+    database = Database(environment(path.parent), FAST)
+
+    async def look() -> None:
+        await database.start()
+        account = await database.store.account("b@yy.example")
+        names = [info.name for info in await account.mailboxes()]
+        assert names == ["Archive", "Archive/2024", "Drafts", "INBOX", "Junk", "Sent", "Trash"]
+        inbox, archive = [await account.mailbox(name) for name in ("INBOX", "Archive/2024")]
+        second = (await inbox.entries())[0]
+        assert (second.uid, second.flags) == (2, frozenset({"\\Seen", "$Work"}))
+        assert [await read_message(inbox, uid) for uid in (2, 3)] == [message(1), message(2)]
+        assert await inbox.bodies([2, 3]) == {2: message(1), 3: message(2)}
+        assert await read_message(archive, 1) == message(2)
+        assert (await inbox.status()).messages == 2
+        assert list(await inbox.vanished(0)) == [1]
+        (queued,) = await database.queue.messages()
+        assert str(queued.recipients[0].route.recipient) == "q@zz.example"
+        reader = await database.queue.open(queued.id)
+        assert await reader.read() == message(9)
+        await inbox.append(await make_body(account.new_body, message(3)), NO_FLAGS, NOW)
+        assert await read_message(inbox, 4) == message(3)
+        await database.stop()
+
+    wait(look())
+    assert verify(path.parent) == []
