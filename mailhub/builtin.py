@@ -48,6 +48,8 @@ accounts_router = Component("router", "accounts", lambda _, hub: AccountRouter(h
 postmaster_router = Component(
     "router", "postmaster", lambda _, hub: PostmasterRouter(hub.hostname, hub.names, hub.store)
 )
-catch_all_router = Component("router", "catch-all", lambda _, hub: CatchAllRouter(hub.names))
+catch_all_router = Component(
+    "router", "catch-all", lambda _, hub: CatchAllRouter(hub.names, bounds.known_elsewhere(hub.settings))
+)
 static_router = Component("router", "static", lambda _, hub: StaticRouter(hub.hops))
 exchangers_router = Component("router", "exchangers", lambda _, hub: ExchangerRouter())

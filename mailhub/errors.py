@@ -62,6 +62,13 @@ class NoSuchUser(PermanentError):
     default_text = "No such user here"
 
 
+class NotYetKnown(TemporaryError):
+    """No account or alias has this address now; a checker of others' accounts may know the user, and the first login
+    makes the account."""
+
+    default_text = "No such user here yet, please try again later"
+
+
 class OverQuota(PermanentError):
     """The account's capacity is used up (RFC 3463 X.2.2)."""
 

@@ -9,7 +9,7 @@ from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred
 from zope.interface import Interface, implementer
 
-from mailhub.errors import AuthenticationFailed, NoSuchUser, PermanentError
+from mailhub.errors import AuthenticationFailed, NoSuchUser, NotYetKnown, PermanentError
 from mailhub.interfaces import STORE, IMailAccount, IMailStore, ISubmitter, Route
 from mailhub.message.address import Address
 
@@ -43,7 +43,7 @@ class Submitter:
             return True
         try:
             routes = await self.routes(address)
-        except PermanentError:
+        except (PermanentError, NotYetKnown):
             return False
         return any(route.agent == STORE and route.target == self.user for route in routes)
 

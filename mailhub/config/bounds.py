@@ -61,6 +61,15 @@ def schedule(config: Config) -> Schedule:
     return Schedule(config.queue.retry_seconds, config.queue.expire_hours * 3600)
 
 
+def known_elsewhere(config: Config) -> frozenset[str] | None:
+    """Domains in which an unknown user may be known to a checker other than our own; None for all of them."""
+    if config.auth.users_known_elsewhere is not None:
+        return frozenset(config.auth.users_known_elsewhere)
+    place = config.place("auth", "checkers")
+    foreign = any(config.part("checker", name, place).type != "accounts" for name in config.auth.checkers)
+    return None if foreign else frozenset()
+
+
 def throttle(settings: Auth) -> Throttle:
     """[auth], the part about guessing."""
     return Throttle(**throttle_settings(settings))

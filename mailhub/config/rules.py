@@ -56,6 +56,11 @@ def domain_or_none(text: str) -> str:
     return text and domain(text)
 
 
+def domains_or_none(texts: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """The same for a list, but None is kept."""
+    return None if texts is None else domains(texts)
+
+
 def domains(texts: tuple[str, ...]) -> tuple[str, ...]:
     """Domain names as A-labels."""
     return tuple(domain(text) for text in texts)

@@ -64,6 +64,7 @@ class Auth:
 
     checkers: tuple[str, ...] = ("accounts",)
     default_domain: str = attrs.field(default="", converter=rules.domain_or_none)
+    users_known_elsewhere: tuple[str, ...] | None = attrs.field(default=None, converter=rules.domains_or_none)
     failures_free: int = bounded(2, 0, 1000)
     failures_limit: int = bounded(20, 1, 100_000)
     failures_window_seconds: int = bounded(900, 1, 30 * _DAY)

@@ -9,7 +9,7 @@ import attrs
 from mailhub.delivery.intake import header_end
 from mailhub.delivery.naming import message_id, token
 from mailhub.delivery.plan import make_plan
-from mailhub.errors import MessageDamaged, MessageGone, PermanentError
+from mailhub.errors import MessageDamaged, MessageGone, NotYetKnown, PermanentError
 from mailhub.interfaces import (
     Environment,
     IBody,
@@ -66,7 +66,7 @@ class Bouncer:
     async def _routes(self, message: QueuedMessage, sender: Address) -> Sequence[Route]:
         try:
             return await self.routing.route(sender) or ()
-        except PermanentError as error:
+        except (PermanentError, NotYetKnown) as error:
             _log.warn("no DSN: id={id} to=<{to}> reason={error!r}", id=message.id, to=sender, error=error)
             return ()
 

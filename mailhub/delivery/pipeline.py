@@ -14,7 +14,7 @@ from mailhub.delivery.naming import message_id
 from mailhub.delivery.plan import make_plan, outcomes
 from mailhub.delivery.policies import refusal
 from mailhub.delivery.routing import is_postmaster
-from mailhub.errors import MailError, NotPermitted, OverQuota, PermanentError, TemporaryError
+from mailhub.errors import MailError, NotPermitted, NotYetKnown, OverQuota, PermanentError, TemporaryError
 from mailhub.interfaces import (
     STORE,
     SUBMISSION,
@@ -136,7 +136,7 @@ class Pipeline:
         asked = self.names.generation
         try:
             return await self._permitted(origin, address)
-        except PermanentError:
+        except (PermanentError, NotYetKnown):
             await self.names.look_again()
             if self.names.generation == asked:
                 raise

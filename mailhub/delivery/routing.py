@@ -7,14 +7,14 @@ only renames a recipient answers with a `Route` for the agent `ALIAS`: its recip
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import attrs
 from zope.interface import implementer
 
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.tls_policy import TlsPolicy
-from mailhub.errors import NoSuchUser, NotPermitted, PermanentError, TemporaryError
+from mailhub.errors import NoSuchUser, NotPermitted, NotYetKnown, PermanentError, TemporaryError
 from mailhub.interfaces import ALIAS, STORE, IMailStore, IRouter, Route
 from mailhub.log import Logger
 from mailhub.message.address import Address
@@ -172,18 +172,25 @@ class AccountRouter:
 
 @implementer(IRouter)
 class CatchAllRouter:
-    """`@domain` aliases: for every name of the domain that nothing else knows. Ends with NoSuchUser for the rest."""
+    """`@domain` aliases: for every name of the domain that nothing else knows. Ends with NoSuchUser for the rest.
 
-    def __init__(self, names: LocalNames) -> None:
+    `elsewhere` are the domains (A-labels) whose users others than mailhub know, None for all: who has no account here
+    may get one by a first login, so that mail is to wait for it and not to go back.
+    """
+
+    def __init__(self, names: LocalNames, elsewhere: Collection[str] | None = ()) -> None:
         self._names = names
+        self._elsewhere = elsewhere
 
     async def route(self, recipient: Address) -> Sequence[Route] | None:
-        """The targets, to be routed themselves. Raises NoSuchUser for any other name of a local domain."""
-        if recipient.ascii_domain not in self._names.domains:
+        """The targets, to be routed themselves. Raises NoSuchUser or NotYetKnown for any other name of a local
+        domain."""
+        domain = recipient.ascii_domain
+        if domain not in self._names.domains:
             return None
-        targets = self._names.aliases.catch_all.get(recipient.ascii_domain)
+        targets = self._names.aliases.catch_all.get(domain)
         if targets is None:
-            raise NoSuchUser()
+            raise NotYetKnown() if self._elsewhere is None or domain in self._elsewhere else NoSuchUser()
         return _renamed(targets)
 
 

@@ -23,7 +23,7 @@ from mailhub.auth.checkers import AccountsChecker, FirstMatch, VerifiedCache
 from mailhub.auth.passwords import CHEAP, Passwords, hash_password
 from mailhub.auth.realm import MailRealm, Submitter
 from mailhub.auth.throttle import Throttle
-from mailhub.errors import AuthenticationFailed, Busy, ConfigurationError, NoSuchUser, TemporaryError
+from mailhub.errors import AuthenticationFailed, Busy, ConfigurationError, NoSuchUser, NotYetKnown, TemporaryError
 from mailhub.interfaces import Account, IAccounts, IMailAccount, IMailStore, ISubmitter, IThreads, Origin, Route
 from mailhub.message.address import Address
 from mailhub.testing.waiting import result_of
@@ -295,12 +295,12 @@ def test_who_may_send_as_whom() -> None:
 
     async def find(address: Address) -> Sequence[Route]:
         if str(address) not in routes:
-            raise NoSuchUser
+            raise NotYetKnown if address.local == "later" else NoSuchUser
         return routes[str(address)]
 
     ann = Submitter(USER, find)
     own = ["ann@xx.example", "Ann@XX.example", "ann+list@xx.example", "sales@xx.example"]
-    others = ["bob@xx.example", "out@xx.example", "ann@yy.example", "nobody@xx.example"]
+    others = ["bob@xx.example", "out@xx.example", "ann@yy.example", "nobody@xx.example", "later@xx.example"]
     assert all(result_of(ann.may_send_as(Address.parse(text))) for text in own)
     assert not any(result_of(ann.may_send_as(Address.parse(text))) for text in others)
     assert result_of(ann.may_send_as(None))

@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 from mailhub.delivery.aliases import AliasTable
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.routing import (
+    CatchAllRouter,
     NextHop,
     Routing,
     distinct,
     standard_routing,
     without_detail,
 )
-from mailhub.errors import MailError, NoSuchUser, NotPermitted, PermanentError, TemporaryError
+from mailhub.errors import MailError, NoSuchUser, NotPermitted, NotYetKnown, PermanentError, TemporaryError
 from mailhub.interfaces import ALIAS, Route
 from mailhub.message.address import Address
+from mailhub.protocols.smtp import reply_to
 from mailhub.testing.waiting import result_of
 from tests.delivery.doubles import KnownAccounts, Table
 
@@ -94,6 +96,20 @@ def test_catch_all_serves_only_names_nothing_else_knows() -> None:
     assert ends(chain, "typo@xx.example") == [stored("a@xx.example")]
     assert ends(chain, "x@xx.example") == [stored("b@xx.example")]
     assert ends(chain, "b+x@xx.example") == [stored("b@xx.example", "b+x@xx.example")]
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "expected"),
+    [((), NoSuchUser), (None, NotYetKnown), ({"xx.example"}, NotYetKnown), ({"yy.example"}, NoSuchUser)],
+)
+def test_who_may_be_known_elsewhere_is_not_refused_for_good(elsewhere: Any, expected: type[MailError]) -> None:
+    names = LocalNames(DOMAINS, AliasTable.parse({"@xn--bcher-kva.example": ["a@xx.example"]}, DOMAINS))
+    router = CatchAllRouter(names, elsewhere)
+    with pytest.raises(expected):
+        result_of(router.route(Address("ghost", "xx.example")))
+    assert result_of(router.route(Address("ghost", "yy.example"))) is None
+    assert result_of(router.route(Address("ghost", "xn--bcher-kva.example")))
+    assert reply_to(NotYetKnown()).text.startswith("451 4.3.0")
 
 
 def test_an_alias_may_keep_a_copy_for_the_account_of_its_own_name() -> None:

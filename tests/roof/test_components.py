@@ -17,6 +17,7 @@ from mailhub.cli.offline import environment, opened, wait
 from mailhub.components import Hub, build_hub, checkers
 from mailhub.config import bounds
 from mailhub.config.settings import IMPLICIT_TLS, Limits, parse
+from mailhub.delivery.routing import CatchAllRouter
 from mailhub.errors import ConfigurationError, NotPermitted
 from mailhub.interfaces import IHub
 from mailhub.message.address import Address
@@ -190,3 +191,25 @@ def test_every_limit_reaches_a_part(tmp_path: Path, name: str) -> None:
 
     value = str(changed).lower()
     assert told(f"[limits]\n{name} = {value}\n") != told("")
+
+
+@pytest.mark.parametrize(
+    ("auth", "known"),
+    [
+        ("", frozenset()),
+        ('checkers = ["accounts"]', frozenset()),
+        ('checkers = ["own"]', frozenset()),
+        ('checkers = ["accounts", "memory:a@xx.example:b"]', None),
+        ('checkers = ["memory:a@xx.example:b"]\nusers_known_elsewhere = []', frozenset()),
+        ('users_known_elsewhere = ["XX.example"]', frozenset({"xx.example"})),
+    ],
+)
+def test_users_of_other_checkers_are_known_elsewhere(tmp_path: Path, auth: str, known: frozenset[str] | None) -> None:
+    config = parse(f'{TOP}[auth]\n{auth}\n[checker.own]\ntype = "accounts"\n', tmp_path / "m.toml")
+    assert bounds.known_elsewhere(config) == known
+    assert known_elsewhere_of(build_hub(config, environment(config), CATALOGUE)) == known
+
+
+def known_elsewhere_of(hub: Hub) -> object:
+    routers: list[Any] = list(hub.routing._routers)
+    return next(router._elsewhere for router in routers if isinstance(router, CatchAllRouter))
