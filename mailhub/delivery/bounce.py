@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import attrs
 
-from mailhub.delivery.intake import header_end
 from mailhub.delivery.naming import message_id, token
 from mailhub.delivery.plan import make_plan
 from mailhub.errors import MessageDamaged, MessageGone, NotYetKnown, PermanentError
@@ -25,6 +24,7 @@ from mailhub.log import Logger
 from mailhub.message.address import Address
 from mailhub.message.dates import format_date
 from mailhub.message.envelope import Envelope, Outcome
+from mailhub.message.header import fields_end
 from mailhub.message.report import HEADER_LIMIT, Report, ReportedRecipient, delivery_status
 from mailhub.message.trace import return_path
 
@@ -78,11 +78,10 @@ class Bouncer:
         except MessageDamaged:
             return await self.queue.kept_header(queue_id)
         try:
-            octets = await reader.read(0, HEADER_LIMIT)
+            octets = await reader.read(0, HEADER_LIMIT + 1)
         finally:
             reader.close()
-        end = header_end(octets)
-        return octets if end < 0 else octets[:end]
+        return octets[: fields_end(octets, 0, len(octets))]
 
     async def _body(self, octets: bytes) -> IBody:
         writer = self.queue.new_body(len(octets))

@@ -1,4 +1,7 @@
-"""A message on its way in: trace header on top, the header mended where submission asks for it, hops counted."""
+"""A message on its way in: trace header on top, the header mended where submission asks for it, hops counted.
+
+Where no empty line ends the header one is put in, as every reader after us looks for it.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,15 @@ from zope.interface import implementer
 
 from mailhub.errors import MessageTooLarge
 from mailhub.interfaces import IBlobReader, IBody, IBodyWriter
+from mailhub.message.header import fields_end, without_mailbox_line
 from mailhub.message.trace import count_received, delivered_to
 
 # A header is held back up to this many octets. A larger one cannot be mended and is refused where it should be; else
 # it passes as it is, and hops beyond are not counted.
 HEADER_LIMIT = 262144
+
+_EMPTY_LINE = b"\r\n"
+_ODD_STARTS = (b"\xef\xbb\xbf", b"From ", b">From ")
 
 Mend = Callable[[bytes], bytes]
 
@@ -69,15 +76,16 @@ class IntakeWriter:
         self._delivered_to: frozenset[str] = frozenset()
         # The octets held back until the header is whole; None once it has been written.
         self._held: bytearray | None = bytearray()
+        self._known = -1  # where in it the last line end stands up to which all lines are fields
 
     async def write(self, octets: bytes) -> None:
         """See `IBodyWriter`. Raises MessageTooLarge for a header that is too large to be mended."""
         if self._held is None:
             await self._writer.write(octets)
             return
-        scanned = max(0, len(self._held) - 3)
         self._held += octets
-        end = header_end(self._held, scanned)
+        line_end = octets.rfind(b"\n")
+        end = -1 if line_end < 0 else self._header_end(self._held, len(self._held) - len(octets) + line_end + 1)
         if end >= 0:
             await self._release(end)
         elif len(self._held) > HEADER_LIMIT:
@@ -89,13 +97,23 @@ class IntakeWriter:
     async def finish(self) -> IBody:
         """See `IBodyWriter`. The result is an `Intake`."""
         if self._held is not None:
-            await self._release(len(self._held))
+            await self._release(fields_end(self._held, 0, len(self._held)))
         return Intake(await self._writer.finish(), self._relay_offset, self._hops, self._delivered_to)
 
     def abort(self) -> None:
         """See `IBodyWriter`."""
         self._held = None
         self._writer.abort()
+
+    def _header_end(self, held: bytearray, lines: int) -> int:
+        """After the last field, when among the whole lines (up to `lines`) there is one that is none; else -1."""
+        if self._known < 0 and held.startswith(_ODD_STARTS) and held.count(b"\n", 0, lines) < 2:
+            return -1  # what follows a mailbox file's line says whether it is one
+        end = fields_end(held, 0, lines, self._known)
+        if end < lines:
+            return end
+        self._known = lines - 1
+        return -1
 
     async def _release(self, end: int) -> None:
         """Write what is held. Its first `end` octets are the whole header; -1 when it is larger than what is held."""
@@ -104,14 +122,9 @@ class IntakeWriter:
         self._hops = count_received(header)
         if self._aliases:
             self._delivered_to = delivered_to(header)
+        header = without_mailbox_line(header)
         if self._mend is not None:
             header = self._mend(header)
+        if end >= 0 and rest and not rest.startswith(_EMPTY_LINE):
+            header += _EMPTY_LINE if not header or header.endswith(b"\n") else 2 * _EMPTY_LINE
         await self._writer.write(b"".join((self._top, header, rest)))
-
-
-def header_end(octets: bytes | bytearray, start: int = 0) -> int:
-    """Where the header ends: before the empty line, after the CRLF of its last field. -1: not yet in sight."""
-    if octets.startswith(b"\r\n"):
-        return 0
-    found = octets.find(b"\r\n\r\n", start)
-    return found + 2 if found >= 0 else -1

@@ -1,7 +1,10 @@
 """The header section as an index over raw octets (RFC 5322 2.2), tolerant of anything that is sent as one.
 
-The header ends at the first empty line, or with the octets. A line that is neither a field nor a continuation belongs
-to no field and is passed over. Lines end with CRLF; a bare LF is taken for one, because APPEND may bring it.
+The header ends with the first line that is neither a field nor a continuation of one: mostly the empty line, which is
+part of it; any other such line is the first of the body, as some devices and scripts send no empty line. What may stand
+before the first field is a byte order mark and the "From " line of a mailbox file. The rule is kept here alone: the way
+in, the part tree, IMAP and POP3 have their offsets from it. Lines end with CRLF; a bare LF is taken for one, because
+APPEND may bring it.
 """
 
 from __future__ import annotations
@@ -22,6 +25,11 @@ VALUE_LIMIT = 1 << 18  # octets of one field body that are looked at
 # RFC 5322 2.2 field-name: printable US-ASCII except colon; obs- syntax has white space before the colon (4.5.3).
 # Possessive throughout, so that no input makes it go back. The other branches are a line that is no field.
 _FIELD = re.compile(rb"(([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*)\n?)|[^\n]*+\n|[^\n]++")
+_BEFORE_FIELDS = re.compile(rb"(\xef\xbb\xbf)?(>?From [^\n]*+\n(?=[!-9;-~]++[ \t]*+:))?")
+_FIELD_NAME = re.compile(rb"[!-9;-~]++[ \t]*+:")
+_NO_FIELD = re.compile(rb"\n(?![!-9;-~]++[ \t]*+:|[ \t])")  # a line end with the body, or nothing, after it
+_MARK = b"\xef\xbb\xbf"  # UTF-8's byte order mark
+_EMPTY_LINE = re.compile(rb"\r?\n|\r\Z")
 _SMALL = 1 << 16  # octets that are taken apart in one step
 
 
@@ -40,6 +48,7 @@ class Header:
 
     def __init__(self, raw: bytes, limit: int = FIELD_LIMIT) -> None:
         """`raw`: the header's octets, with or without the empty line; what is beyond `limit` is not indexed."""
+        raw = raw.removeprefix(_MARK)
         if len(raw) <= _SMALL:
             found = _FIELD.findall(raw)[:limit]
         else:
@@ -136,16 +145,24 @@ def whole_fields(raw: bytes, limit: int = HEADER_LIMIT) -> bytes:
 
 
 def header_end(octets: Octets, start: int, end: int) -> int:
-    """The offset after the empty line that ends the header which begins at `start`; `end` without such a line."""
-    if octets[start : start + 2] == b"\r\n":
-        return min(start + 2, end)
-    if octets[start : start + 1] == b"\n":
-        return min(start + 1, end)
-    crlf = octets.find(b"\n\r\n", start, end)
-    bare = octets.find(b"\n\n", start, end if crlf < 0 else crlf)
-    if bare >= 0:
-        return bare + 2
-    return crlf + 3 if crlf >= 0 else end
+    """The offset at which the body of the message or part [start, end) begins."""
+    fields = fields_end(octets, start, end)
+    empty = _EMPTY_LINE.match(octets, fields, end)
+    return empty.end() if empty else fields
+
+
+def fields_end(octets: Octets | bytearray, start: int, end: int, known: int = -1) -> int:
+    """The offset after the last field of the message or part [start, end): of the empty line, if there is one.
+
+    `known`: where a line end stands up to which all are fields, -1 for none.
+    """
+    if known < 0:
+        first = _BEFORE_FIELDS.match(octets, start, end)
+        known = first.end() if first else start
+        if _FIELD_NAME.match(octets, known, end) is None:
+            return start
+    found = _NO_FIELD.search(octets, known, end)
+    return found.end() if found else end
 
 
 def raw_fields(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -153,18 +170,39 @@ def raw_fields(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
 
     The name is empty for what is no field, the empty line at the end included. The octets joined are `raw` again.
     """
-    for match in _FIELD.finditer(raw):
+    if raw.startswith(_MARK):
+        yield b"", _MARK
+    for match in _FIELD.finditer(raw, _after_mark(raw)):
         yield (match[2] or b"").lower(), match[0]
 
 
 def select(raw: bytes, names: Container[bytes]) -> bytes:
     """The fields of these names (in lower case) and an empty line: HEADER.FIELDS (RFC 3501 6.4.5)."""
     # Not by raw_fields(): twice as fast, which counts for the header of a hostile message.
-    fields = [match[0] for match in _FIELD.finditer(raw) if (name := match[2]) and name.lower() in names]
+    fields = [
+        match[0] for match in _FIELD.finditer(raw, _after_mark(raw)) if (name := match[2]) and name.lower() in names
+    ]
     return b"".join(fields) + b"\r\n"
 
 
 def omit(raw: bytes, names: Container[bytes]) -> bytes:
     """All fields but those of these names (in lower case), and an empty line: HEADER.FIELDS.NOT (RFC 3501 6.4.5)."""
-    fields = [match[0] for match in _FIELD.finditer(raw) if (name := match[2]) and name.lower() not in names]
+    fields = [
+        match[0] for match in _FIELD.finditer(raw, _after_mark(raw)) if (name := match[2]) and name.lower() not in names
+    ]
     return b"".join(fields) + b"\r\n"
+
+
+def _after_mark(raw: bytes) -> int:
+    return len(_MARK) if raw.startswith(_MARK) else 0
+
+
+def without_mailbox_line(header: bytes) -> bytes:
+    """A header that begins with a field: no byte order mark, and the line of a mailbox file as X-Mailbox-Line.
+
+    For a header that comes to stand below other fields, which such a line would end.
+    """
+    match = _BEFORE_FIELDS.match(header)
+    if match is None or not match[0]:
+        return header
+    return (b"X-Mailbox-Line: " + match[2] if match[2] else b"") + header[match.end() :]

@@ -126,7 +126,7 @@ class Pop3Session:
             case Retrieve(uid):
                 await self._content(uid, None)
             case Top(uid, lines):
-                await self._content(uid, Topmost(lines))
+                await self._content(uid, lines)
             case Update(uids):
                 await self._update(uids)
 
@@ -216,7 +216,7 @@ class Pop3Session:
 
     # --- Messages --------------------------------------------------------------------------------------------------
 
-    async def _content(self, uid: int, top: Topmost | None) -> None:
+    async def _content(self, uid: int, lines: int | None) -> None:
         try:
             reader = await self._inbox.open(uid)
         except MessageGone as error:
@@ -227,14 +227,20 @@ class Pop3Session:
             self.machine.refused(error.text, _code(error))
             return
         try:
-            if top is None:
+            if lines is None:
                 await self._whole(reader)
             else:
-                await self._topmost(reader, top)
+                await self._topmost(reader, Topmost(lines, await self._header_size(uid)))
         except MailError as error:
             self._cannot_go_on(uid, error)
         finally:
             reader.close()
+
+    async def _header_size(self, uid: int) -> int:
+        known = await self._inbox.digests([uid], ["header_size"])
+        if uid not in known["header_size"]:
+            raise MessageGone
+        return known["header_size"][uid]
 
     async def _whole(self, reader: IBlobReader) -> None:
         # Read before the positive answer: a message that turns out to be gone can still be refused.

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailhub.delivery.intake import HEADER_LIMIT, Intake, IntakeWriter, header_end
+from mailhub.delivery.intake import HEADER_LIMIT, Intake, IntakeWriter
 from mailhub.errors import MessageTooLarge
+from mailhub.message.header import header_end
 from mailhub.testing.waiting import result_of
 from tests.delivery.doubles import OctetsWriter
 
@@ -42,9 +43,29 @@ def test_any_split_gives_the_same(cuts: list[int]) -> None:
     assert intake.size == len(wanted)
 
 
-@pytest.mark.parametrize(("octets", "end"), [(b"\r\nbody", 0), (b"A: b\r\n\r\n", 6), (b"A: b\r\n", -1), (b"", -1)])
-def test_where_a_header_ends(octets: bytes, end: int) -> None:
-    assert header_end(octets) == end
+@pytest.mark.parametrize(
+    ("message", "stored"),
+    [
+        (b"Subject: x\r\nThe disk is full.\r\nA: b\r\n", b"Subject: x\r\n\r\nThe disk is full.\r\nA: b\r\n"),
+        (b"Subject: x\r\n y\r\nfull\r\n\r\nA: b\r\n", b"Subject: x\r\n y\r\n\r\nfull\r\n\r\nA: b\r\n"),
+        (b"no header\r\n", b"\r\nno header\r\n"),
+        (b" no header\r\nA: b\r\n", b"\r\n no header\r\nA: b\r\n"),
+        (b"From here\r\nto there\r\n", b"\r\nFrom here\r\nto there\r\n"),
+        (b"From a@b Tue\r\nSubject: x\r\n\r\ny\r\n", b"X-Mailbox-Line: From a@b Tue\r\nSubject: x\r\n\r\ny\r\n"),
+        (b"\xef\xbb\xbfSubject: x\r\n\r\ny\r\n", b"Subject: x\r\n\r\ny\r\n"),
+        (b"Subject : x\r\nOdd Name: y\r\n", b"Subject : x\r\n\r\nOdd Name: y\r\n"),
+        (b"Subject: x\r\n", b"Subject: x\r\n"),
+        (b"Subject: x\r\n \r\nA: b\r\n\r\n", b"Subject: x\r\n \r\nA: b\r\n\r\n"),
+    ],
+)
+def test_an_empty_line_is_put_in_where_none_ends_the_header(message: bytes, stored: bytes) -> None:
+    top = b"Return-Path: <>\r\nReceived: us\r\n"
+    for step in (1, 2, 7, len(message)):
+        for mend in (None, without_bcc):
+            intake, _ = taken_in([message[start : start + step] for start in range(0, len(message), step)], mend)
+            assert result_of(intake.open().read()) == top + stored
+    size = header_end(top + stored, 0, len(top + stored))
+    assert (top + stored)[:size].endswith(b"\r\n\r\n") or size == len(top + stored)
 
 
 @pytest.mark.parametrize("message", [b"", b"\r\nbody\r\n", b"Subject: only a header\r\n"])

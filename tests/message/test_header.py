@@ -24,6 +24,18 @@ from mailhub.message.header import Header, header_end, omit, raw_fields, select,
         (b"A: 1", 4),
         (b"", 0),
         (b"A: 1\r\n \r\nB: 2\r\n\r\n", 17),  # a line of white space is a continuation
+        (b"A: 1\r\ntext\r\n\r\nmore", 6),
+        (b"A: 1\r\n:\r\n\r\n", 6),
+        (b"A: 1\r\nOdd Name: 2\r\n\r\n", 6),
+        (b"A: 1\r\nB : 2\r\n\r\n", 15),
+        (b"A: 1\r\ntext", 6),
+        (b"text\r\nA: 1\r\n\r\n", 0),
+        (b" text\r\nA: 1\r\n\r\n", 0),
+        (b"From me Tue\r\nA: 1\r\n\r\nx", 21),
+        (b">From me Tue\nA: 1\n\nx", 19),
+        (b"From me\r\nto you\r\n\r\n", 0),
+        (b"\xef\xbb\xbfA: 1\r\n\r\nx", 11),
+        (b"A: 1\r\nFrom me\r\nB: 2\r\n\r\n", 6),
     ],
 )
 def test_header_end(octets: bytes, end: int) -> None:
@@ -136,3 +148,10 @@ def test_a_header_over_the_limit_ends_with_a_whole_field(end: bytes) -> None:
         assert len(cut) <= limit
         assert len(cut) % (len(raw) // 20) == 0
     assert header.whole_fields(raw) == raw
+
+
+def test_the_first_field_after_a_byte_order_mark_is_read() -> None:
+    raw = b"\xef\xbb\xbfA: 1\r\nB: 2\r\n\r\n"
+    assert Header(raw).first(b"a") == b"1"
+    assert select(raw, {b"a"}) == b"A: 1\r\n\r\n"
+    assert b"".join(octets for _, octets in raw_fields(raw)) == raw

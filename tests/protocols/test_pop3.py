@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from random import Random
 from typing import Any
 
@@ -13,6 +13,7 @@ from zope.interface import Interface, implementer
 
 from mailhub.errors import AuthenticationFailed, Busy, MessageGone, NotPermitted, StoreUnavailable
 from mailhub.interfaces import IAuthenticator, IBlobReader, IMailAccount, Origin
+from mailhub.message.digest import DigestColumns, DigestName, columns, digest
 from mailhub.message.record import Entry
 from mailhub.net.driver import DriverFactory
 from mailhub.net.networks import Networks
@@ -65,6 +66,9 @@ class Inbox:
         if self.trouble is not None:
             raise self.trouble
         return [Entry(uid, frozenset(), 1, len(octets), 0) for uid, octets in self.messages.items()]
+
+    async def digests(self, uids: Sequence[int], wanted: Collection[DigestName]) -> DigestColumns:
+        return columns({uid: digest(self.messages[uid]) for uid in uids if uid in self.messages}, wanted)
 
     async def open(self, uid: int) -> Reader:
         if self.trouble is not None:

@@ -2,48 +2,31 @@
 
 from __future__ import annotations
 
-import re
-
-# The end of a line, and an empty line after it.
-_SEPARATOR = re.compile(rb"\n\r?\n")
-
 
 class Topmost:
-    """Lets pass the header, the empty line that ends it and `lines` lines of the body."""
+    """Lets pass the header with the empty line that ends it, and `lines` lines of the body."""
 
-    __slots__ = ("_left", "_seen", "done")
+    __slots__ = ("_header", "_left", "done")
 
-    def __init__(self, lines: int) -> None:
+    def __init__(self, lines: int, header_size: int) -> None:
+        """`header_size` in octets: where the body begins, as the store knows it."""
+        self._header = header_size
         self._left = lines
-        # The last octets of the header so far; None in the body. A message may start with the empty line.
-        self._seen: bytes | None = b"\n"
         self.done = False
 
     def feed(self, octets: bytes) -> bytes:
         """Give back what of these octets belongs to the answer. Once `done`, nothing more does."""
         if self.done:
             return b""
-        body = 0 if self._seen is None else self._end_of_header(octets)
-        if body < 0:
+        start = min(self._header, len(octets))
+        self._header -= start
+        if self._header:
             return octets
-        return octets[: self._end_of_lines(octets, body)]
-
-    def _end_of_header(self, octets: bytes) -> int:
-        seen = self._seen or b""
-        joined = seen + octets
-        match = _SEPARATOR.search(joined)
-        if match is None:
-            self._seen = joined[-2:]
-            return -1
-        self._seen = None
-        return match.end() - len(seen)
-
-    def _end_of_lines(self, octets: bytes, start: int) -> int:
         lines = octets.count(b"\n", start)
         if lines < self._left:
             self._left -= lines
-            return len(octets)
+            return octets
         self.done = True
         for _ in range(self._left):
             start = octets.index(b"\n", start) + 1
-        return start
+        return octets[:start]

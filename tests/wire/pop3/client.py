@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mailhub.message.header import header_end
 from mailhub.wire.pop3.events import Event, Login, Retrieve, StartTls, Top, Update
 from mailhub.wire.pop3.maildrop import Maildrop
 from mailhub.wire.pop3.server import Pop3Server, Pop3Settings
@@ -63,7 +64,8 @@ class Talk:
                 machine.content_ended()
             case Top(uid, lines):
                 machine.content_started("Top follows")
-                machine.content(Topmost(lines).feed(self.messages[uid]))
+                message = self.messages[uid]
+                machine.content(Topmost(lines, header_end(message, 0, len(message))).feed(message))
                 machine.content_ended()
             case Update(uids):
                 self.removed = uids

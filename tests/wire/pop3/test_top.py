@@ -11,15 +11,21 @@ from mailhub.wire.pop3.top import Topmost
 MESSAGE = b"A: b\r\nC: d\r\n\r\none\r\n\r\nthree\r\nlast without end"
 
 
-def expected(message: bytes, lines: int) -> bytes:
-    """By the definition: lines up to the first empty one, and so many more."""
+def header_size(message: bytes) -> int:
+    """Up to the first empty line and with it."""
     rows = message.splitlines(keepends=True)
     header = next((i + 1 for i, row in enumerate(rows) if row in (b"\r\n", b"\n")), len(rows))
-    return b"".join(rows[: header + lines])
+    return sum(map(len, rows[:header]))
+
+
+def expected(message: bytes, lines: int) -> bytes:
+    """By the definition: the header and so many lines."""
+    size = header_size(message)
+    return message[:size] + b"".join(message[size:].splitlines(keepends=True)[:lines])
 
 
 def cut(message: bytes, lines: int, edges: list[int]) -> bytes:
-    top = Topmost(lines)
+    top = Topmost(lines, header_size(message))
     cuts = [0, *sorted(edges), len(message)]
     return b"".join(top.feed(message[a:b]) for a, b in pairwise(cuts))
 
@@ -47,7 +53,7 @@ def test_any_split_gives_the_same(message: bytes, lines: int, edges: list[int]) 
 
 
 def test_says_when_no_more_need_be_read() -> None:
-    top = Topmost(1)
+    top = Topmost(1, 8)
     top.feed(b"A: b\r\n\r\none")
     assert not top.done
     top.feed(b"\r\n")
