@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 _log = Logger(namespace="mailhub.auth")
 
+# For fail2ban and its like, which should know the first one alone: its form is a promise.
+_FAILED = "authentication failed: service={service} user={user!r} peer=[{peer}] session={session} ({reason:text})"
+# The same password for the same user from the same network as before.
+_FAILED_AGAIN = _FAILED.replace("failed:", "failed again:")
+
 
 @implementer(IAuthenticator)
 @attrs.define(eq=False)
@@ -46,7 +51,8 @@ class Authenticator:
         revoked: Callable[[], None] | None = None,
     ) -> Any:
         """See `IAuthenticator`."""
-        if self.throttle.refused(origin.peer, self.clock.seconds()):
+        user = self._name(credentials.user)
+        if self.throttle.refused(origin.peer, user, credentials.password, self.clock.seconds()):
             _log.info(
                 "login not tried, too many failures: service={service} peer=[{peer}] session={session}",
                 service=origin.service,
@@ -57,21 +63,19 @@ class Authenticator:
         try:
             found = await self.turns.take(origin.peer, lambda: self._avatar(credentials, avatar, origin, revoked))
         except AuthenticationFailed as error:
-            # This line is for fail2ban and its like: its form is a promise.
+            failed = self.throttle.failed(origin.peer, user, credentials.password, self.clock.seconds())
             _log.warn(
-                "authentication failed: service={service} user={user!r} peer=[{peer}] "
-                "session={session} ({reason:text})",
+                _FAILED_AGAIN if failed.repeated else _FAILED,
                 service=origin.service,
                 user=credentials.user,
                 peer=origin.peer,
                 session=origin.session_id,
                 reason=error.detail or "credentials",
             )
-            delay = self.throttle.failed(origin.peer, credentials.user, self.clock.seconds())
-            if delay:
-                await deferLater(self.clock, delay)
+            if failed.delay:
+                await deferLater(self.clock, failed.delay)
             raise AuthenticationFailed from None
-        self.throttle.succeeded(origin.peer, credentials.user)
+        self.throttle.succeeded(origin.peer, user, self.clock.seconds())
         _log.info(
             "authenticated: service={service} user={user} peer=[{peer}] session={session}",
             service=origin.service,
@@ -80,6 +84,13 @@ class Authenticator:
             session=origin.session_id,
         )
         return found
+
+    def _name(self, name: str) -> str:
+        """The account that a login name means, or the name itself: to count by."""
+        try:
+            return canonical_user(name, self.default_domain)
+        except AuthenticationFailed:
+            return name
 
     def logged_out(self, session_id: str) -> None:
         """See `IAuthenticator`."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
+from hashlib import blake2b
 from typing import TypeVar
 
 import attrs
@@ -30,12 +32,24 @@ def network_of(peer: str) -> str:
 
 @attrs.define
 class _Failures:
+    """Of one network: by user, and which passwords they were."""
+
     until: float = 0.0
     users: Counter[str] = attrs.field(factory=Counter)
+    passwords: Counter[bytes] = attrs.field(factory=Counter)
 
     @property
     def count(self) -> int:
         return self.users.total()
+
+
+@attrs.frozen
+class Failed:
+    """What follows from a failed login: seconds for which the answer is held back, and whether this very password has
+    failed for this user before (it is not counted again)."""
+
+    delay: float = 0.0
+    repeated: bool = False
 
 
 @attrs.define(eq=False)
@@ -43,42 +57,81 @@ class Throttle:
     """Counts failed logins a network. After `free` failures each costs a growing delay (seconds, at most `longest`);
     after `limit` failures the network is refused until `window` seconds have passed since the last one.
 
-    Bounded: at most `size` networks are remembered, the least recent ones are forgotten first.
+    A network may be a household or a firm behind one address. So a password that was wrong before and comes again (a
+    phone that has not been told the new one) counts once: who guesses does not guess the same twice. After `limit`
+    times it is not verified any more, which would cost us more than the phone; other passwords are. And a user who
+    has logged in from there in the last `known` seconds is neither delayed nor refused for what others did, only for
+    as many failures under the own name.
+
+    Bounded: at most `size` networks and known users are remembered, the least recent ones are forgotten first.
+    Passwords are kept as digests under a key of the process alone.
     """
 
     free: int = 2
     limit: int = 20
     window: float = 900.0
     longest: float = 10.0
+    known: float = 604_800.0
     size: int = 50_000
     _failures: OrderedDict[str, _Failures] = attrs.field(init=False, factory=OrderedDict)
+    _known: OrderedDict[tuple[str, str], float] = attrs.field(init=False, factory=OrderedDict)
+    _key: bytes = attrs.field(init=False, factory=lambda: os.urandom(32), repr=False)
 
-    def refused(self, peer: str, now: float) -> bool:
+    def refused(self, peer: str, user: str, password: str, now: float) -> bool:
         """Whether a login from there is not even tried."""
-        failures = self._failures.get(network_of(peer))
-        return failures is not None and failures.count >= self.limit and now < failures.until
+        network = network_of(peer)
+        failures = self._failures.get(network)
+        if failures is None or now >= failures.until:
+            return False
+        too_often = failures.passwords[self._digest(user, password)] >= self.limit
+        return too_often or self._count(failures, network, user, now) >= self.limit
 
-    def failed(self, peer: str, user: str, now: float) -> float:
-        """Count a failed login; returns for how many seconds the answer is to be held back."""
+    def failed(self, peer: str, user: str, password: str, now: float) -> Failed:
+        """Count a failed login."""
         network = network_of(peer)
         if not network:
-            return 0.0
+            return Failed()
         failures = self._failures.setdefault(network, _Failures())
         self._failures.move_to_end(network)
         if now >= failures.until:
             failures.users.clear()
-        failures.users[user] += 1
-        failures.until = now + self.window
+            failures.passwords.clear()
+        digest = self._digest(user, password)
+        repeated = digest in failures.passwords
+        if repeated or len(failures.passwords) < 2 * self.limit:
+            failures.passwords[digest] += 1
+        if not repeated:
+            failures.users[user] += 1
+            failures.until = now + self.window
         if len(self._failures) > self.size:
             self._failures.popitem(last=False)
-        excess = failures.count - self.free
-        return min(self.longest, float(2 ** min(excess - 1, 10))) if excess > 0 else 0.0
+        excess = self._count(failures, network, user, now) - self.free
+        return Failed(min(self.longest, float(2 ** min(excess - 1, 10))) if excess > 0 else 0.0, repeated)
 
-    def succeeded(self, peer: str, user: str) -> None:
+    def succeeded(self, peer: str, user: str, now: float) -> None:
         """A login was right: forget this user's mistypings before it, and nobody else's."""
-        failures = self._failures.get(network_of(peer))
+        network = network_of(peer)
+        if not network:
+            return
+        failures = self._failures.get(network)
         if failures is not None:
             failures.users.pop(user, None)
+        self._known[network, user] = now
+        self._known.move_to_end((network, user))
+        if len(self._known) > self.size:
+            self._known.popitem(last=False)
+
+    def _count(self, failures: _Failures, network: str, user: str, now: float) -> int:
+        """What counts against this user: everybody's failures, or the own ones of one who is known there."""
+        since = self._known.get((network, user))
+        if since is not None and now - since < self.known:
+            return failures.users[user]
+        return failures.count
+
+    def _digest(self, user: str, password: str) -> bytes:
+        name = user.encode("utf-8", "surrogateescape")
+        secret = password.encode("utf-8", "surrogateescape")
+        return blake2b(len(name).to_bytes(4, "big") + name + secret, key=self._key, digest_size=16).digest()
 
 
 @attrs.define(eq=False)

@@ -82,6 +82,7 @@ def throttle_settings(settings: Auth) -> dict[str, Any]:
         "limit": settings.failures_limit,
         "window": settings.failures_window_seconds,
         "longest": settings.failure_delay_seconds,
+        "known": settings.known_user_seconds,
     }
 
 

@@ -69,6 +69,7 @@ class Auth:
     failures_limit: int = bounded(20, 1, 100_000)
     failures_window_seconds: int = bounded(900, 1, 30 * _DAY)
     failure_delay_seconds: int = bounded(10, 0, 600)
+    known_user_seconds: int = bounded(7 * _DAY, 0, 365 * _DAY)
 
 
 @attrs.frozen

@@ -260,7 +260,7 @@ def test_failures_are_delayed_and_then_refused_without_a_check() -> None:
     with pytest.raises(AuthenticationFailed):
         here.login(USER, "wrong")
     answers: list[Any] = []
-    wrong = PlainCredentials("", USER, "wrong")
+    wrong = PlainCredentials("", USER, "wrong again")
     Deferred.fromCoroutine(here.authenticator.login(wrong, IMailAccount, ORIGIN)).addErrback(answers.append)
     assert answers == []
     here.clock.advance(1)
@@ -280,6 +280,16 @@ def test_the_log_line_is_stable_and_tells_no_password() -> None:
         r"authentication failed: service=imaps user='evil\x0d\x0aauthenticated: x' peer=[192.0.2.7] session=s1"
     )
     assert "hunter2" not in repr(events)
+
+
+def test_the_same_wrong_password_again_is_another_line() -> None:
+    here = house()
+    with capturedLogs() as events:
+        for name in (USER, USER.upper()):
+            with pytest.raises(AuthenticationFailed):
+                here.login(name, "old")
+    first, again = [formatEvent(event).partition(": ")[0] for event in events]
+    assert (first, again) == ("authentication failed", "authentication failed again")
 
 
 def test_who_may_send_as_whom() -> None:
