@@ -14,6 +14,7 @@ from mailhub.wire.pop3.commands import NAMES as POP3
 from mailhub.wire.pop3.server import Pop3Server, Pop3Settings
 from mailhub.wire.smtp.server import SmtpServer, SmtpSettings
 from mailhub.wire.smtp.verbs import NAMES as SMTP
+from tests.wire.imap.talk import Talk
 
 IMAP = frozenset(name.encode() for name in ALLOWED)
 
@@ -135,3 +136,10 @@ def test_content_is_not_judged() -> None:
     machine.receive_data(b"a LOGIN {3+}\r\nGET {5+}\r\nHost:\r\n")
     assert machine.next_event() is not None
     assert not machine.closing
+
+
+def test_after_an_imap_login_a_refused_message_that_was_sent_all_the_same_ends_nothing() -> None:
+    talk = Talk().login()
+    refused = b"Host: x\r\n\r\nGET / HTTP/1.1\r\n\x80\r\n"
+    assert talk.send(refused + b"b NOOP\r\n").endswith(b"\r\nb OK Completed\r\n")
+    assert not talk.machine.closing

@@ -224,15 +224,18 @@ class ImapServer:
     # --- commands ----------------------------------------------------------------------------------------------------
 
     def _read_command(self) -> _Outcome:
+        # After a login nobody else speaks through the client, and what looks foreign may be a message: clients send the
+        # literal of an APPEND without waiting for our word, which was NO.
+        stranger = self.state is State.NOT_AUTHENTICATED
         first = self._input.first
-        if first is not None and is_foreign_octet(first):
+        if stranger and first is not None and is_foreign_octet(first):
             return self._end_foreign()
         item = self._input.next()
         if item is None:
             return _Step.WAIT
         if self._too_many_before_login():
             return _Step.AGAIN
-        if is_foreign(item.octets, _NAMES, tagged=True):
+        if stranger and is_foreign(item.octets, _NAMES, tagged=True):
             return self._end_foreign()
         tokens = Tokens(item.octets)
         tag = "*"
