@@ -375,7 +375,8 @@ SUBMISSION = frozenset({"submission", "submissions"})
 class Origin:
     """Where a session comes from; the `mind` of cred logins and the subject of policies.
 
-    `service` is the `[listen]` name; `peer` an IP address or "" for a local socket; `user` the login, or "".
+    `service` is the `[listen]` name; `peer` an IP address or "" for a local socket, as is `local`, the one of ours that
+    was called; `user` the login, or ""; `tls` the protocol and cipher, as `TLSv1.3/TLS_AES_256_GCM_SHA384`.
     """
 
     service: str
@@ -385,6 +386,8 @@ class Origin:
     helo: str = ""
     extended: bool = True
     user: str = ""
+    local: str = ""
+    tls: str = ""
 
 
 class IAuthenticator(Interface):

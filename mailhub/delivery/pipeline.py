@@ -14,7 +14,7 @@ from mailhub.delivery.naming import message_id
 from mailhub.delivery.plan import make_plan, outcomes
 from mailhub.delivery.policies import refusal
 from mailhub.delivery.routing import is_postmaster
-from mailhub.errors import MailError, NotPermitted, NotYetKnown, OverQuota, PermanentError, TemporaryError
+from mailhub.errors import MailError, NoSuchUser, NotPermitted, NotYetKnown, OverQuota, PermanentError, TemporaryError
 from mailhub.interfaces import (
     STORE,
     SUBMISSION,
@@ -36,7 +36,7 @@ from mailhub.interfaces import (
     Submission,
 )
 from mailhub.log import Logger
-from mailhub.message.address import Address
+from mailhub.message.address import Address, literal_of
 from mailhub.message.dates import format_date
 from mailhub.message.envelope import Envelope, Outcome, State
 from mailhub.message.submission import mend_header
@@ -143,6 +143,11 @@ class Pipeline:
         return await self._permitted(origin, address)
 
     async def _permitted(self, origin: Origin, address: Address) -> tuple[Route, ...]:
+        if origin.local and address.domain == literal_of(origin.local):
+            # RFC 5321 4.1.3 and 4.5.1: who cannot use our name can still tell the postmaster so.
+            if not is_postmaster(address):
+                raise NoSuchUser()
+            address = Address(address.local, self.hostname)
         if not (origin.user or self._is_local(address)):
             raise NotPermitted("Relaying denied")
         return await self._route(address)
@@ -212,15 +217,17 @@ def _log_states(origin: Origin, message: Submission, receipt: Receipt) -> None:
         "from": message.envelope.reverse_path or "",
         "size": message.body.size,
     }
+    client = {"peer": origin.peer, "helo": origin.helo, "tls": origin.tls, "user": origin.user}
     for deposit in message.plan.deposits:
-        fields = {**known, "to": deposit.recipient, "agent": STORE, "target": deposit.user}
+        fields = {**known, "to": deposit.recipient, "agent": STORE, "target": deposit.user, **client}
         refused = receipt.refused.get(deposit.recipient)
         if refused is None:
             _log.event("delivered", fields)
         else:
             _log.event("refused", {**fields, "status": refused.status, "reply": refused.reply})
     for route in message.plan.routes:
-        _log.event("queued", {**known, "to": route.recipient, "agent": route.agent, "target": route.target})
+        way = {"to": route.recipient, "agent": route.agent, "target": route.target}
+        _log.event("queued", {**known, **way, **client})
 
 
 def _raise(error: MailError | None) -> None:

@@ -11,6 +11,7 @@ from mailhub.message.address import Address, literal_of, parse_domain, to_ascii
 _RECEIVED_LINE = re.compile(rb"^received[ \t]*+:", re.IGNORECASE | re.MULTILINE)
 _DELIVERED_TO = re.compile(rb"^delivered-to[ \t]*+:(?:\r\n[ \t])?([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 _LINE = 78  # characters
+_SAID_LIMIT = 255  # characters
 _NOT_ID = re.compile(r"[^A-Za-z0-9._+=-]")
 
 
@@ -37,7 +38,7 @@ def received(*, hostname: str, origin: Client, date: str, recipient: Address | N
     """The Received field for a message that came in, with its line ends.
 
     `date` is an RFC 5322 date-time. `recipient` only if there is just one: others must not learn of each other
-    (RFC 5321 7.6). What the client said of itself is written only if it is a domain or an address literal.
+    (RFC 5321 7.6). What the client said of itself and is neither a domain nor an address literal stands in a comment.
     """
     keyword = protocol(
         lmtp=origin.service == "lmtp",
@@ -46,7 +47,7 @@ def received(*, hostname: str, origin: Client, date: str, recipient: Address | N
         authenticated=bool(origin.user),
         smtputf8=smtputf8,
     )
-    clauses = [f"Received: from {_from(origin)}", f"by {hostname}", f"with {keyword}"]
+    clauses = [*_from(origin), f"by {hostname}", f"with {keyword}"]
     if identifier := _NOT_ID.sub("", origin.session_id):
         clauses.append(f"id {identifier}")
     if recipient is not None and (smtputf8 or recipient.is_ascii):
@@ -102,12 +103,27 @@ def _folded(clauses: list[str]) -> str:
     return "\r\n".join(lines) + "\r\n"
 
 
-def _from(origin: Client) -> str:
+def _from(origin: Client) -> list[str]:
     """RFC 5321 4.4 Extended-Domain: what HELO said and, in parentheses, what TCP says."""
     literal = literal_of(origin.peer)
+    kept = []
     try:
         said = parse_domain(origin.helo)
         said = said if said.isascii() else to_ascii(said)
     except ValueError:
         said = literal or "unknown"
-    return f"{said} ({literal})" if literal else said
+        kept = [f'(HELO "{_commented(origin.helo)}")'] if origin.helo else []
+    return [f"Received: from {said} ({literal})" if literal else f"Received: from {said}", *kept]
+
+
+def _commented(said: str) -> str:
+    """What anybody may say, as a part of a comment (RFC 5322 3.2.2): only printable ASCII, `?` for controls, `<U+00FC>`
+    for the rest, and nothing in it ends the comment or begins another."""
+    written = ""
+    for char in said:
+        piece = f"\\{char}" if char in '()\\"' else char if " " <= char <= "~" else "?"
+        piece = f"<U+{ord(char):04X}>" if char > "\x9f" else piece
+        if len(written) + len(piece) > _SAID_LIMIT:
+            return f"{written}..."
+        written += piece
+    return written

@@ -69,6 +69,7 @@ class Connection:
     session_id: str
     local: str = ""
     secure: bool = False
+    tls: str = ""
     transport: Any = None
     _session: Session | None = None
     _handler: Coroutine[Any, Any, None] | None = None
@@ -220,6 +221,7 @@ class Connection:
 
     def handshakeCompleted(self) -> None:
         self._handshaking = False
+        self.tls = _tls_of(self.transport)
         self._active = self._factory.clock.seconds()
         if self._factory.implicit_tls and self._session is not None:
             self._greet(self._session)
@@ -491,6 +493,14 @@ def _throw(failure: Failure, handler: Coroutine[Any, Any, None]) -> Any:
     assert failure.value is not None
     traceback = failure.getTracebackObject()  # type: ignore[no-untyped-call]
     return handler.throw(failure.value.with_traceback(traceback))
+
+
+def _tls_of(transport: Any) -> str:
+    """What TLS a transport speaks; "" where it is played."""
+    handle: Any = transport.getHandle() if hasattr(transport, "getHandle") else None
+    if not hasattr(handle, "get_cipher_name"):
+        return ""
+    return f"{handle.get_protocol_version_name()}/{handle.get_cipher_name()}"
 
 
 def _one_line(reason: Failure) -> str:

@@ -100,6 +100,10 @@ class Link(Protocol):
         """TLS is on."""
 
     @property
+    def tls(self) -> str:
+        """Protocol and cipher, as `TLSv1.3/TLS_AES_256_GCM_SHA384`; "" without TLS, and until it is agreed."""
+
+    @property
     def can_start_tls(self) -> bool:
         """TLS is off and there is a certificate to start it with."""
 

@@ -129,7 +129,7 @@ class SmtpService:
         options = self.options
         link.idle_seconds = options.idle_seconds
         machine = SmtpServer(options.settings(secure=link.secure, starttls=link.can_start_tls, peer=link.peer))
-        origin = Origin(options.service, link.peer, link.session_id, link.secure)
+        origin = Origin(options.service, link.peer, link.session_id, link.secure, local=link.local)
         return SmtpSession(self, link, machine, origin)
 
 
@@ -166,7 +166,7 @@ class SmtpSession:
                 await self._decide(event)
             case Hello(domain, extended):
                 self._drop_transaction()
-                self._origin = attrs.evolve(self._origin, helo=domain, extended=extended)
+                self._origin = attrs.evolve(self._origin, helo=domain, extended=extended, tls=self.link.tls)
                 self.machine.accept()
             case Reset() | BodyAborted():
                 self._drop_transaction()

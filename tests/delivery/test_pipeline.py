@@ -25,6 +25,7 @@ DOMAINS = frozenset({"xx.example"})
 OUTSIDE = Origin("smtp", "192.0.2.9", "s1", helo="client.example")
 LOGGED_IN = Origin("submission", "192.0.2.9", "s2", secure=True, user="a@xx.example")
 LOCAL = Origin("lmtp", "", "s3")
+CALLED = attrs.evolve(OUTSIDE, local="192.0.2.1")
 A, B, FAR = Address("a", "xx.example"), Address("b", "xx.example"), Address("c", "yy.example")
 FROM_A = Envelope(A)
 ALIASES = {"both@xx.example": ["a@xx.example", "b@xx.example"], "out@xx.example": ["c@yy.example"]}
@@ -104,6 +105,10 @@ def error_of(coroutine: Any) -> MailError:
         (LOCAL, "c@yy.example", NotPermitted, "5.7.1"),
         (attrs.evolve(OUTSIDE, peer="127.0.0.1"), "c@yy.example", NotPermitted, "5.7.1"),
         (OUTSIDE, "c@[127.0.0.1]", NotPermitted, "5.7.1"),
+        (CALLED, "a@[192.0.2.1]", NoSuchUser, "5.1.1"),
+        (CALLED, "postmaster@[192.0.2.2]", NotPermitted, "5.7.1"),
+        (OUTSIDE, "postmaster@[192.0.2.1]", NotPermitted, "5.7.1"),
+        (attrs.evolve(LOGGED_IN, local="192.0.2.1"), "a@[192.0.2.1]", NoSuchUser, "5.1.1"),
         (OUTSIDE, "c%yy.example@xx.example", NoSuchUser, "5.1.1"),
         (OUTSIDE, "yy.example!c@xx.example", NoSuchUser, "5.1.1"),
         (OUTSIDE, '"c@yy.example"@xx.example', NoSuchUser, "5.1.1"),
@@ -288,3 +293,24 @@ def test_every_recipient_has_one_line_with_message_and_session() -> None:
     assert [line.partition(":")[0] for line in lines] == ["delivered", "refused", "queued"]
     assert all("id=id1 session=s2 from=<a@xx.example> size=" in line for line in lines)
     assert "to=<c@yy.example> agent=smtp" in lines[2]
+    assert all(" peer=[192.0.2.9] helo= tls= user=a@xx.example" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("local", "literal"), [("192.0.2.1", "[192.0.2.1]"), ("2001:db8::1%eth0", "[IPv6:2001:DB8:0::1]")]
+)
+def test_the_postmaster_of_our_address_is_that_of_our_host(local: str, literal: str) -> None:
+    stage = Stage(store=KnownAccounts("postmaster@xx.example"))
+    origin = attrs.evolve(OUTSIDE, local=local)
+    named, hosts = Address.parse(f"Postmaster@{literal}"), Address("postmaster", "mx.xx.example")
+    (accepted,), (expected,) = stage.accept(origin, named), stage.accept(origin, hosts)
+    assert accepted.address == named
+    assert accepted.routes == expected.routes
+
+
+def test_the_line_of_a_message_says_who_brought_it() -> None:
+    origin = attrs.evolve(OUTSIDE, helo="my pc", tls="TLSv1.3/TLS_AES_256_GCM_SHA384")
+    with capturedLogs() as events:
+        Stage().send(origin, A)
+    (line,) = [formatEvent(event) for event in events]
+    assert line.endswith(r"peer=[192.0.2.9] helo=my\x20pc tls=TLSv1.3/TLS_AES_256_GCM_SHA384 user=")

@@ -49,8 +49,11 @@ def test_received() -> None:
         (Origin(peer="2001:db8::1%eth0"), "client.example ([IPv6:2001:db8::1])"),
         (Origin(peer=""), "client.example"),
         (Origin(helo="bücher.example"), "xn--bcher-kva.example ([192.0.2.1])"),
-        (Origin(helo="not_a domain"), "[192.0.2.1] ([192.0.2.1])"),
-        (Origin(helo="x\r\nBcc: y"), "[192.0.2.1] ([192.0.2.1])"),
+        (Origin(helo="not_a domain"), '[192.0.2.1] ([192.0.2.1]) (HELO "not_a domain")'),
+        (Origin(helo="x\r\nBcc: y"), '[192.0.2.1] ([192.0.2.1]) (HELO "x??Bcc: y")'),
+        (Origin(helo="M\u00fcllers PC"), '[192.0.2.1] ([192.0.2.1]) (HELO "M<U+00FC>llers PC")'),
+        (Origin(helo='a") by evil (\\', peer=""), r'unknown (HELO "a\"\) by evil \(\\")'),
+        (Origin(helo="-" * 300), f'[192.0.2.1] ([192.0.2.1]) (HELO "{"-" * 255}...")'),
         (Origin(helo=""), "[192.0.2.1] ([192.0.2.1])"),
         (Origin(helo="", peer=""), "unknown"),
         (Origin(helo="", peer="/run/socket\r\n"), "unknown"),
@@ -103,8 +106,9 @@ def test_protocol_of_a_session() -> None:
 def test_nothing_said_leaves_its_place(helo: str, peer: str, session_id: str) -> None:
     field = trace(Origin(helo=helo, peer=peer, session_id=session_id))
     assert field.isascii()
-    assert re.fullmatch(r"Received: from [^\s()]+(?: \(\[[0-9A-Fa-f.:IPv]+\]\))? by mx\.example with ESMTP"
-                        r"(?: id [\w.+=-]+)?; " + re.escape(_DATE), unfolded(field), re.ASCII)  # fmt: skip
+    client = r"[^\s()]+(?: \(\[[0-9A-Fa-f.:IPv]+\]\))?(?: \(HELO \"(?:[^()\\\"]|\\.)*\"\))?"
+    server = rf"by mx\.example with ESMTP(?: id [\w.+=-]+)?; {re.escape(_DATE)}"
+    assert re.fullmatch(f"Received: from {client} {server}", unfolded(field), re.ASCII)
 
 
 def test_return_path() -> None:

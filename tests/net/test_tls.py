@@ -322,6 +322,7 @@ class TestDriver:
         assert client.talk(b"a\n") == b"starttls!\na!\n"
         assert client.talk(b"big\n") == b"z" * 200_000 + b"big!\n"
         assert session.seen == [b"starttls", b"a", b"big"]
+        assert connection.tls.startswith("TLSv1.3/TLS_")
 
     def test_a_client_that_speaks_no_tls(self, server: ServerTls) -> None:
         rig = Rig(tls=server, implicit_tls=True)

@@ -173,13 +173,14 @@ class FakeLink:
     can_start_tls: bool = True
     peer: str = "192.0.2.1"
     local: str = "192.0.2.2"
+    tls: str = ""
     session_id: str = "s1"
     idle_seconds: float = 0.0
     session: SmtpSession | None = None
 
     def start_tls(self) -> None:
         assert self.session is not None
-        self.secure, self.can_start_tls = True, False
+        self.secure, self.can_start_tls, self.tls = True, False, "TLSv1.3/AES"
         self.session.machine.tls_started()
 
     def expel(self, farewell: Callable[[], None], seconds: float = 5.0) -> None:
@@ -229,7 +230,7 @@ def test_a_message_goes_through_the_pipeline() -> None:
     assert peer.link.idle_seconds == 300
     peer.send(b"EHLO client.example\r\n")
     assert peer.send(BEFORE + b"DATA\r\nx\r\n.\r\n") == ["250 2.1.0", "250 2.1.5", "354", "250 2.0.0"]
-    origin = Origin("smtp", "192.0.2.1", "s1", secure=False, helo="client.example")
+    origin = Origin("smtp", "192.0.2.1", "s1", secure=False, helo="client.example", local="192.0.2.2")
     assert peer.pipeline.calls == [
         ("sender", origin, Envelope(ANN), None),
         ("recipient", BOB, 9),
@@ -342,7 +343,9 @@ def test_submission_over_starttls_with_login() -> None:
     assert peer.send(b"STARTTLS\r\n") == ["220 2.0.0"]
     assert peer.send(b"EHLO me\r\n" + BEFORE) == ["250", "530 5.7.0", "530 5.7.0"]
     assert peer.send(PLAIN + BEFORE) == ["235 2.7.0", "250 2.1.0", "250 2.1.5"]
-    origin = Origin("submission", "192.0.2.1", "s1", secure=True, helo="me", user="ann")
+    origin = Origin(
+        "submission", "192.0.2.1", "s1", secure=True, helo="me", user="ann", local="192.0.2.2", tls="TLSv1.3/AES"
+    )
     assert peer.calls("sender") == [(origin, Envelope(ANN), "ann")]
     assert peer.send(b"DATA\r\nbare\nlf\r\n.\r\n") == ["354", "250 2.0.0"]
     assert peer.calls("commit")[0][2] == b"bare\r\nlf\r\n"
