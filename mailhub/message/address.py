@@ -19,11 +19,14 @@ _NON_ASCII = "\u00a0-\u2027\u202a-\ud7ff\ue000-\U0010ffff"
 # RFC 5322 3.2.3 atext.
 _ATEXT = "A-Za-z0-9!#$%&'*+/=?^_`{|}~" + _NON_ASCII + "-"
 _DOT_STRING = re.compile(rf"[{_ATEXT}]+(?:\.[{_ATEXT}]+)*")
+# What is taken without quotes: dots at the ends or in a row, too, as mobile carriers in Japan let users have them. The
+# local part is the business of its own host (RFC 5321 2.3.11); we write it in quotes.
+_UNQUOTED = re.compile(rf"[{_ATEXT}.]+")
 # RFC 5321 4.1.2 Quoted-string: qtextSMTP / quoted-pairSMTP.
 _QUOTED = re.compile(rf'"((?:[ !#-\[\]-~{_NON_ASCII}]|\\[ -~])*)"')
 _QUOTED_PAIR = re.compile(r"\\(.)")
-# RFC 5321 4.1.2 sub-domain: Let-dig [Ldh-str].
-_SUB_DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+# RFC 5321 4.1.2 sub-domain: Let-dig [Ldh-str]; and the underscore, which names of hosts in DNS have.
+_SUB_DOMAIN = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?")
 
 
 @attrs.frozen
@@ -80,7 +83,7 @@ def parse_local(text: str) -> str:
         raise ValueError("local part is too long")
     if quoted := _QUOTED.fullmatch(text):
         local = _QUOTED_PAIR.sub(r"\1", quoted[1])
-    elif _DOT_STRING.fullmatch(text):
+    elif _UNQUOTED.fullmatch(text):
         local = text
     else:
         raise ValueError("local part is malformed")
@@ -91,12 +94,13 @@ def parse_local(text: str) -> str:
 
 @lru_cache(maxsize=1024)  # most mail goes between few domains; a text that raises is not kept
 def parse_domain(text: str) -> str:
-    """Read a Domain or address-literal; lower case, U-labels stay U-labels. Raises ValueError."""
+    """Read a Domain or address-literal; lower case, U-labels stay U-labels, the dot of the root goes. Raises
+    ValueError."""
     if text.startswith("["):
         return _parse_literal(text)
     if len(text) > DOMAIN_LIMIT:
         raise ValueError("domain is too long")
-    domain = text.lower()
+    domain = text.lower().removesuffix(".")
     written = domain if domain.isascii() else to_ascii(domain)
     if len(written) > DOMAIN_LIMIT:
         raise ValueError("domain is too long")
@@ -109,7 +113,7 @@ def parse_domain(text: str) -> str:
 def to_ascii(domain: str) -> str:
     """Turn U-labels into A-labels by IDNA2008 with UTS 46 mapping, in lower case. Raises ValueError."""
     try:
-        return idna.encode(domain, uts46=True).decode("ascii").lower()
+        return idna.encode(domain, uts46=True).decode("ascii").lower().removesuffix(".")
     except (idna.IDNAError, UnicodeError) as error:
         raise ValueError("domain is not a valid internationalised name") from error
 

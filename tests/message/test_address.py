@@ -26,6 +26,13 @@ from mailhub.message.address import Address
         ("a@BÜCHER.example", "a", "bücher.example"),
         ("a@xn--bcher-kva.example", "a", "xn--bcher-kva.example"),
         ("user%other.example@xx.example", "user%other.example", "xx.example"),
+        ("a..b@xx.example", "a..b", "xx.example"),
+        ("c.@xx.example", "c.", "xx.example"),
+        (".d@xx.example", ".d", "xx.example"),
+        ("x@mail_01.example", "x", "mail_01.example"),
+        ("x@_a_.example", "x", "_a_.example"),
+        ("x@XX.example.", "x", "xx.example"),
+        ("x@b\u00fccher.example.", "x", "b\u00fccher.example"),
         ("x" * 256 + "@xx.example", "x" * 256, "xx.example"),
         ('"' + "\\a" * 256 + '"@xx.example', "a" * 256, "xx.example"),
     ],
@@ -42,9 +49,6 @@ def test_parse(text: str, local: str, domain: str) -> None:
         "@xx.example",
         "a@",
         "a b@xx.example",
-        ".a@xx.example",
-        "a.@xx.example",
-        "a..b@xx.example",
         "a@b@xx.example",
         '"a@xx.example',
         '"a"b@xx.example',
@@ -52,11 +56,11 @@ def test_parse(text: str, local: str, domain: str) -> None:
         '"a\r\nRCPT TO:<b>"@xx.example',
         "a\n@xx.example",
         "a@xx.example\n",
-        "a@xx.example.",
         "a@-xx.example",
         "a@xx-.example",
-        "a@xx_y.example",
         "a@x..example",
+        "a@xx.example..",
+        "a@.",
         "a@" + "x" * 64 + ".example",
         "a@" + "x." * 130 + "example",
         "a@" + "x" * 100_000,
@@ -130,3 +134,11 @@ def test_any_text_is_an_address_or_a_value_error(text: str) -> None:
     except ValueError:
         return
     assert Address.parse(str(address)).key == address.key
+
+
+@pytest.mark.parametrize("local", ["a..b", "c.", ".d", ".", ".."])
+def test_dots_out_of_place_are_written_in_quotes(local: str) -> None:
+    address = Address.parse(f"{local}@xx.example")
+    assert str(address) == f'"{local}"@xx.example'
+    assert Address.parse(str(address)) == address
+    assert address.key == Address.parse(f'"{local.upper()}"@XX.example.').key

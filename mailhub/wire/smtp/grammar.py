@@ -25,15 +25,20 @@ def refused(code: int, status: str, text: str) -> CommandRefused:
     return CommandRefused(reply(code, status, text))
 
 
+_GREETINGS = frozenset({b"EHLO ", b"HELO ", b"LHLO "})
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 
 
 def split_command(line: bytes) -> tuple[str, str]:
-    """A command line -> verb in upper case, argument. Raises CommandRefused for control characters and broken UTF-8."""
+    """A command line -> verb in upper case, argument. Raises CommandRefused for control characters and broken UTF-8.
+
+    In a greeting broken UTF-8 is let through: it is a computer's name in the charset of its owner's language.
+    """
     if _CONTROL.search(line):
         raise refused(500, "5.5.2", "Control character in command")
+    greeting = line[:5].upper() in _GREETINGS
     try:
-        text = line.decode()
+        text = line.decode(errors="replace" if greeting else "strict")
     except UnicodeDecodeError:
         raise refused(500, "5.5.2", "Command is not valid UTF-8") from None
     verb, _, argument = text.partition(" ")
@@ -41,19 +46,24 @@ def split_command(line: bytes) -> tuple[str, str]:
     return verb.upper() if verb.isascii() else verb, argument.strip(" ")
 
 
-# Clients send all kinds of host names; anything that is one printable word is let through for policies to judge.
-_HELLO = re.compile(r"[!-~]{1,255}")
+# Clients send all kinds of host names, people's computers those that people gave them; anything is let through for
+# policies to judge (RFC 5321 4.1.4: a message must not be refused for it).
+_HELLO_LIMIT = 255  # characters
 
 
 def parse_hello(argument: str) -> str:
-    """The argument of HELO, EHLO or LHLO (RFC 5321 4.1.1.1)."""
-    if not _HELLO.fullmatch(argument):
+    """The argument of HELO, EHLO or LHLO (RFC 5321 4.1.1.1), without what cannot be shown."""
+    name = "".join([each if each.isprintable() else "\ufffd" for each in argument])
+    if not 0 < len(name) <= _HELLO_LIMIT:
         raise refused(501, "5.5.4", "Say your domain or address literal")
-    return argument
+    return name
 
 
 # RFC 5321 4.1.2: Path = "<" [ A-d-l ":" ] Mailbox ">"; a quoted local part may hold spaces and angle brackets.
-_PATH = re.compile(r'<((?:"(?:[^"\\]|\\.)*"|[^"<> ])*)>(?: +(.*))?')
+# Blanks inside the brackets, and a mailbox without them, are what printers and disk controllers send.
+_MAILBOX = r'(?:"(?:[^"\\]|\\.)*"|[^"<> ])'
+_PATH = re.compile(rf"< *({_MAILBOX}*) *>(?: +(.*))?")
+_BARE_PATH = re.compile(rf"({_MAILBOX}+)(?: +(.*))?")
 # A-d-l = At-domain *( "," At-domain ); At-domain = "@" Domain
 _AT_DOMAIN = r"@(\[[^\]]*+\]|[^]@,:\[\"]++)"
 _SOURCE_ROUTE = re.compile(rf"{_AT_DOMAIN}(?:,{_AT_DOMAIN})*:")
@@ -71,7 +81,8 @@ _Parameters = Mapping[str, str | None]
 def _split_path(argument: str, keyword: str, status: str) -> tuple[str, _Parameters]:
     if argument[: len(keyword)].upper() != keyword:
         raise refused(501, "5.5.4", f"Syntax: {keyword}<address>")
-    match = _PATH.fullmatch(argument[len(keyword) :].lstrip(" "))
+    path = argument[len(keyword) :].strip(" ")
+    match = _PATH.fullmatch(path) or _BARE_PATH.fullmatch(path)
     if match is None:
         raise refused(501, status, f"Syntax: {keyword}<address>")
     return match[1], _parameters(match[2] or "")

@@ -48,7 +48,7 @@ def test_splitting(line: bytes, command: tuple[str, str]) -> None:
     assert split_command(line) == command
 
 
-@pytest.mark.parametrize("line", [b"NO\0OP", b"NOOP\r", b"MAIL FROM:<a@b>\rRCPT", b"NOOP\t", b"EHLO \xff", b"\x7f"])
+@pytest.mark.parametrize("line", [b"NO\0OP", b"NOOP\r", b"MAIL FROM:<a@b>\rRCPT", b"NOOP\t", b"NOOP \xff", b"\x7f"])
 def test_control_characters_and_broken_utf8_are_no_command(line: bytes) -> None:
     with pytest.raises(CommandRefused) as caught:
         split_command(line)
@@ -84,12 +84,10 @@ def test_mail(argument: str, command: MailCommand) -> None:
     [
         ("<ann@xx.example>", 501, "5.5.4"),
         ("TO:<ann@xx.example>", 501, "5.5.4"),
-        ("FROM:ann@xx.example", 501, "5.1.7"),
         ("FROM:<ann@xx.example", 501, "5.1.7"),
         ("FROM:<ann@xx.example>>", 501, "5.1.7"),
         ("FROM:<<ann@xx.example>>", 501, "5.1.7"),
         ("FROM:<ann>", 501, "5.1.7"),
-        ("FROM:<ann@xx_.example>", 501, "5.1.7"),
         ("FROM:<ann b@xx.example>", 501, "5.1.7"),
         ('FROM:<"ann@xx.example>', 501, "5.1.7"),
         ("FROM:<@-:ann@xx.example>", 501, "5.1.7"),
@@ -164,12 +162,39 @@ def test_rcpt_in_a_utf8_transaction() -> None:
     assert rcpt("TO:<\u00e4@xx.example>", smtputf8=True) == Address("\u00e4", "xx.example")
 
 
-@pytest.mark.parametrize("argument", ["localhost", "[192.0.2.1]", "my_pc", "[IPv6:::1]", "a" * 255])
+@pytest.mark.parametrize(
+    "argument", ["localhost", "[192.0.2.1]", "my_pc", "[IPv6:::1]", "a" * 255, "a b", "\u00e4", "Anna's PC"]
+)
 def test_hello(argument: str) -> None:
     assert parse_hello(argument) == argument
 
 
-@pytest.mark.parametrize("argument", ["", "a b", "\u00e4", "a" * 256])
+def test_a_greeting_in_any_charset() -> None:
+    assert split_command(b"ehlo \xc4\xe5\xeb") == ("EHLO", "\ufffd" * 3)
+    assert parse_hello("a\u202eb\u2028") == "a\ufffdb\ufffd"
+    with pytest.raises(CommandRefused):
+        split_command(b"MAIL FROM:<\xc4@xx.example>")
+
+
+@pytest.mark.parametrize(
+    "argument", ["a@xx_1.example", " a@xx_1.example", "  <a@xx_1.example>", "< a@xx_1.example >", "a@xx_1.example. "]
+)
+def test_paths_of_printers(argument: str) -> None:
+    assert mail("FROM:" + argument).envelope.reverse_path == Address("a", "xx_1.example")
+    assert mail("FROM:" + argument + " SIZE=7").size == 7
+    assert rcpt("TO:" + argument) == Address("a", "xx_1.example")
+
+
+@pytest.mark.parametrize(
+    "argument", ["", "a", "a@", "SIZE=7", "a@xx.example>", "<a@xx.example", "a b@xx.example", "<a b@x>"]
+)
+def test_no_paths(argument: str) -> None:
+    for parse in (lambda: mail("FROM:" + argument), lambda: rcpt("TO:" + argument)):
+        with pytest.raises(CommandRefused):
+            parse()
+
+
+@pytest.mark.parametrize("argument", ["", "a" * 256, "\u00e4" * 256])
 def test_malformed_hello(argument: str) -> None:
     with pytest.raises(CommandRefused) as caught:
         parse_hello(argument)
