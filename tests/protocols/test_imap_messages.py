@@ -29,6 +29,22 @@ TRANSCRIPTS = {
         S: * 1 FETCH (UID 1 INTERNALDATE " 1-Jan-2026 12:00:00 +0000")
         S: e OK Completed
     """,
+    "two partials from one octet": r"""
+        C: a FETCH 1 (BODY.PEEK[TEXT]<1.2> BODY.PEEK[TEXT]<1.4>)
+        S: * 1 FETCH (BODY[TEXT]<1> {2}
+        S: ir BODY[TEXT]<1> {4}
+        S: irst)
+        S: a OK Completed
+        C: b FETCH 1 (BODY.PEEK[HEADER.FIELDS (SUBJECT)]<0.3> BODY.PEEK[HEADER.FIELDS (SUBJECT)]<0.7>)
+        S: * 1 FETCH (BODY[HEADER.FIELDS (SUBJECT)]<0> {3}
+        S: Sub BODY[HEADER.FIELDS (SUBJECT)]<0> {7}
+        S: Subject)
+        S: b OK Completed
+        C: c COPY 1 "R&D"
+        S: c NO [NONEXISTENT] No such mailbox
+        C: d MOVE 1 new/
+        S: d NO [TRYCREATE] No such mailbox
+    """,
     "a section sets seen, and says so once": r"""
         C: a FETCH 2 BODY[HEADER.FIELDS (SUBJECT)]
         S: * 2 FETCH (FLAGS (\Recent \Seen) BODY[HEADER.FIELDS (SUBJECT)] {16}

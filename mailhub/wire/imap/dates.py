@@ -1,7 +1,8 @@
 """Dates as clients write them in SEARCH and APPEND (RFC 3501 9 date, date-time), in strict form and in looser ones.
 
 Days and clock parts of one digit, months in full and in any case, no seconds or fractions of them, no zone (UTC) or one
-by its letters, the name of the day in front: all that programs send, and all that can mean one moment only.
+by its letters, the name of the day in front, that of the zone behind: what programs send, as far as it can mean one
+moment only.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _DAY = rb"[ \t]*(?:[A-Za-z]{3,9},?[ \t]+)?([0-9]{1,2})[- ]([A-Za-z]{3,9})[- ]([0
 _DATE = re.compile(_DAY + rb"[ \t]*")
 _DATE_TIME = re.compile(
     _DAY + rb"[ \t]+([0-9]{1,2}):([0-9]{1,2})(?::([0-9]{1,2})(?:\.[0-9]{1,9})?)?"
-    rb"(?:[ \t]*(?:([+-])([0-9]{2}):?([0-9]{2})|([A-Za-z]{1,3})))?[ \t]*"
+    rb"(?:[ \t]*(?:([+-])([0-9]{2}):?([0-9]{2})|([A-Za-z]{1,3})))?[ \t]*(?:\([A-Za-z ]{0,40}\)[ \t]*)?"
 )
 # RFC 5322 4.3 obs-zone, in minutes east of UTC.
 _ZONES = {
@@ -31,11 +32,11 @@ class NoDate(ValueError):
 
 
 def read_date(octets: bytes) -> date:
-    """`1-Feb-1994`. Raises NoDate."""
-    match = _DATE.fullmatch(octets)
+    """`1-Feb-1994`; a time after it says nothing. Raises NoDate."""
+    match = _DATE.fullmatch(octets) or _DATE_TIME.fullmatch(octets)
     if match is None:
         raise NoDate("Expected a date such as 1-Feb-1994")
-    day, month, year = match.groups()
+    day, month, year = match.group(1, 2, 3)
     try:
         return date(int(year), _month(month), int(day))
     except ValueError:

@@ -351,7 +351,7 @@ def _expunge_uids(tag: str, tokens: Tokens) -> Command:
 
 def _search(*, uid: bool) -> Callable[[str, Tokens], Command]:
     def read(tag: str, tokens: Tokens) -> Command:
-        tokens.space()
+        tokens.gap()
         # Without CHARSET the default is US-ASCII; UTF-8, which contains it, is what clients then send.
         encoding = "utf-8"
         if tokens.accept_word(b"CHARSET"):

@@ -83,7 +83,7 @@ class _Reader:
                 separated = self._tokens.blanks()
             if self._tokens.at_end():
                 break
-            if not separated:
+            if not (separated or self._tokens.looking_at(b"(")):
                 raise self._tokens.bad("Expected a space")
         if len(self._frames) > 1:
             raise self._tokens.bad("The search is not complete")
@@ -107,7 +107,7 @@ class _Reader:
         # Some clients put quotes around the names of keys too.
         word = tokens.string().decode("ascii", "replace").upper() if tokens.looking_at(b'"') else tokens.word()
         if word in _OPERATORS:
-            tokens.space()
+            tokens.gap()
             self._frames.append(_Frame(*_OPERATORS[word]))
             return True
         self._add(self._simple(word, start), 1)

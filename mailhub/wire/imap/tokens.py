@@ -34,7 +34,7 @@ _QUOTED = re.compile(rb'"([^\r\n\0"\\]*(?:\\["\\][^\r\n\0"\\]*)*)"')
 _ESCAPE = re.compile(rb'\\(["\\])')
 _LITERAL = re.compile(rb"\{([0-9]{1,20})\+?\}\r\n")
 _DIGITS = re.compile(rb"[0-9]+")
-_SEQUENCE_SET = re.compile(rb"[0-9:,*]+")
+_SEQUENCE_SET = re.compile(rb"(?:[0-9]+|\*)(?:[ \t]*[,:][ \t]*(?:[0-9]+|\*))*")
 _FLAG = re.compile(rb"\\?[!#$&'+-\[^-z|}~]+")
 _QUOTED_FLAG = re.compile(rb'"(\\{0,2}[!#$&\'+-\[^-z|}~]+)"')
 
@@ -190,12 +190,12 @@ class Tokens:
         return number
 
     def sequence_set(self) -> bytes:
-        """The octets of a sequence set, unread."""
+        """The octets of a sequence set, unread, without blanks beside its commas and colons."""
         quoted = self.accept(b'"')
         octets = self._match(_SEQUENCE_SET, "Expected a sequence set")
         if quoted:
             self.expect(b'"')
-        return octets
+        return octets.translate(None, BLANKS)
 
     # --- dates
 

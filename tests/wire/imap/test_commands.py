@@ -105,6 +105,8 @@ _LOOSE: list[tuple[bytes, Command]] = [
     (b"FETCH 1 (FAST UID)", read(b"FETCH 1 (FLAGS INTERNALDATE RFC822.SIZE UID)")),
     (b"FETCH 1 BODY[ HEADER.FIELDS ( from ) ]", read(b"FETCH 1 BODY[HEADER.FIELDS (from)]")),
     (b"FETCH 1 BODY.PEEK[HEADER.FIELDS(from)]", read(b"FETCH 1 BODY.PEEK[HEADER.FIELDS (from)]")),
+    (b"FETCH 1, 2 : 3 FLAGS", read(b"FETCH 1:3 FLAGS")),
+    (b"UID SEARCH(SEEN)", read(b"UID SEARCH SEEN")),
     (b'FETCH "1:2" FLAGS', read(b"FETCH 1:2 FLAGS")),
     (b"UID FETCH 0001:99999999999999999999999 FLAGS", read(b"UID FETCH 1:4294967295 FLAGS")),
     (b"STORE 1 +FLAGS(\\Seen  x )", read(b"STORE 1 +FLAGS (\\Seen x)")),
