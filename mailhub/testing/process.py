@@ -113,6 +113,7 @@ class ServerProcess:
         self.folder.mkdir(parents=True, exist_ok=True)
         certificate, key = self_signed([f"mx.{self.domain}", "localhost"], days=30, now=time.time())
         (self.folder / "fullchain.pem").write_bytes(certificate)
+        (self.folder / "privkey.pem").touch(0o600)
         (self.folder / "privkey.pem").write_bytes(key)
         listen = "\n".join(f'{name} = ["tcp:{port}:interface=127.0.0.1"]' for name, port in self.ports.items())
         self.config.write_text(
