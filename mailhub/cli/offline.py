@@ -101,6 +101,22 @@ def _as_owner(folder: Path) -> Iterator[None]:
         os.setegid(group)
 
 
+@contextmanager
+def as_caller() -> Iterator[None]:
+    """Inside `opened`: with the rights of who runs the command, for files that are not the server's."""
+    user, group = os.geteuid(), os.getegid()
+    if user == os.getuid():
+        yield
+        return
+    os.seteuid(os.getuid())
+    os.setegid(os.getgid())
+    try:
+        yield
+    finally:
+        os.setegid(group)
+        os.seteuid(user)
+
+
 Opening = Literal["read", "write", "create"]
 
 

@@ -185,6 +185,11 @@ class Indexes:
         elif loading := self._loading.get(mailbox):
             loading.changes.append(change)
 
+    def behind(self, mailbox: int, modseq: int) -> bool:
+        """Whether the index in memory lacks changes that the database has: they are being told of just now, or another
+        process made them."""
+        return mailbox in self._ready and self._ready[mailbox].modseq < modseq
+
     def known(self) -> dict[int, int]:
         """Mod-sequence by mailbox, of the indexes in memory."""
         return {mailbox: index.modseq for mailbox, index in self._ready.items()}

@@ -108,6 +108,10 @@ class Database:
         writer = self._engine.writer
         writer.on_foreign_change = self._look_for_removals
         if self._owner:
+            writer.take_in = mailboxes.announce_additions
+        else:
+            writer.hand_out = mailboxes.note_additions
+        if self._owner:
             # Only the process that serves knows what its sessions still read.
             writer.on_released = self._engine.held.on_let_go = self._sweep
         writer.start(connection)
@@ -163,6 +167,8 @@ class Database:
         if self._owner:
             if hindrance := opening.try_write(connection, data):
                 log.error("the database cannot be written at the moment: {reason}", reason=hindrance)
+            else:
+                connection.execute("DELETE FROM foreign_addition")  # nobody has an index yet
             self._set_leftovers_aside(connection)
 
     def _set_leftovers_aside(self, connection: sqlite3.Connection) -> None:
@@ -195,8 +201,8 @@ class Database:
             self._sweeping = False
 
     def _look_for_removals(self) -> None:
-        """Another process has written. Of what the command line does, only removing an account concerns mailboxes in
-        memory and the account itself."""
+        """Another process has written. Of what the command line does, removing an account concerns mailboxes in memory
+        and the account itself; messages that it adds have been announced."""
         self._engine.known.drop()
         if self._owner:
             self._sweep()

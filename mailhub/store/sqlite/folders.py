@@ -149,14 +149,15 @@ def list_mailboxes(connection: sqlite3.Connection, account: int) -> list[Mailbox
     return found
 
 
-def find_mailbox(connection: sqlite3.Connection, account: int, name: str) -> tuple[int, str, int]:
-    """Number, name and UIDVALIDITY. Raises NoSuchMailbox."""
+def find_mailbox(connection: sqlite3.Connection, account: int, name: str) -> tuple[int, str, int, int]:
+    """Number, name, UIDVALIDITY and highest mod-sequence. Raises NoSuchMailbox."""
     row = connection.execute(
-        "SELECT id, name, uid_validity FROM mailbox WHERE account = ? AND name = ?", (account, normalise(name))
+        "SELECT id, name, uid_validity, highest_modseq FROM mailbox WHERE account = ? AND name = ?",
+        (account, normalise(name)),
     ).fetchone()
     if row is None:
         raise NoSuchMailbox
-    return row[0], row[1], row[2]
+    return row[0], row[1], row[2], row[3]
 
 
 def create(

@@ -130,6 +130,33 @@ def append(
     return uid
 
 
+def note_additions(transaction: Transaction) -> None:
+    """For a server that is another process: what this one has added."""
+    rows = [
+        (mailbox, entry.uid)
+        for mailbox, change in transaction.announcements
+        if isinstance(change, Added)
+        for entry in change.entries
+    ]
+    if rows:
+        transaction.connection.executemany("INSERT OR IGNORE INTO foreign_addition VALUES (?, ?)", rows)
+
+
+def announce_additions(transaction: Transaction) -> None:
+    """In the server: what another process has added. Indexes and sessions pass over what they know already."""
+    if transaction.row("SELECT 1 FROM foreign_addition LIMIT 1") is None:
+        return
+    found: dict[int, list[Entry]] = {}
+    for mailbox, uid, flags, modseq, size, date in transaction.execute(
+        "SELECT m.mailbox, m.uid, m.flags, m.modseq, m.size, m.internal_date FROM foreign_addition f"
+        " JOIN message m ON m.mailbox = f.mailbox AND m.uid = f.uid ORDER BY m.mailbox, m.uid"
+    ):
+        found.setdefault(mailbox, []).append(Entry(uid, decode(flags), modseq, size, date))
+    for mailbox, entries_found in found.items():
+        transaction.announce(mailbox, Added(tuple(entries_found)))
+    transaction.execute("DELETE FROM foreign_addition")
+
+
 # --- flags -----------------------------------------------------------------------------------------------------------
 
 

@@ -194,8 +194,13 @@ class MailAccount:
 
     async def mailbox(self, name: str) -> Mailbox:
         """Raises NoSuchMailbox."""
-        found = await self._engine.read(lambda connection: folders.find_mailbox(connection, self._number, name))
-        return Mailbox(self._engine, *found)
+        number, known, uid_validity, modseq = await self._engine.read(
+            lambda connection: folders.find_mailbox(connection, self._number, name)
+        )
+        if self._engine.indexes.behind(number, modseq):
+            # Another process may have added messages: they are announced with the next commit, also an empty one.
+            await self._engine.write(lambda _: None)
+        return Mailbox(self._engine, number, known, uid_validity)
 
     async def create(self, name: str, special_use: str = "") -> None:
         """Raises MailboxExists, InvalidMailboxName."""

@@ -127,7 +127,11 @@ class Writer:
         self._waiting = 0
         self._stopped: Deferred[None] | None = None
         self._turn_begun = False
+        self._foreign = False  # another process has written since the last group
+        self._news: list[Announcement] = []  # what it added
         self.on_foreign_change: Callable[[], object] = lambda: None
+        self.take_in: Work[None] = lambda _: None  # announces what another process added
+        self.hand_out: Callable[[Transaction], None] = lambda _: None  # notes what is added here, for another process
         self.on_released: Callable[[], object] = lambda: None
 
     def start(self, connection: sqlite3.Connection) -> None:
@@ -206,13 +210,12 @@ class Writer:
 
     def _commit_and_tell(self, units: Sequence[Unit]) -> None:
         assert self._connection is not None
-        foreign = False
         try:
-            foreign = self._has_foreign_change(self._connection)
             self._commit(self._connection, units)
         except BaseException as error:  # whatever it is, nobody may wait for ever
             self._fail(units, error)
-        self._threads.call_in_reactor(self._finish, units, foreign)
+        foreign, news, self._foreign, self._news = self._foreign, self._news, False, []
+        self._threads.call_in_reactor(self._finish, units, foreign, news)
         for unit in units:
             for action in unit.after_commit:
                 self._run_after_commit(action)
@@ -239,6 +242,7 @@ class Writer:
         breaks it fails alone."""
         try:
             connection.execute("BEGIN IMMEDIATE")
+            self._look_around(connection)
             for unit in units:
                 self._run(connection, unit, careful)
             connection.execute("COMMIT")
@@ -257,6 +261,21 @@ class Writer:
                 for unit in units:
                     self._commit(connection, [unit])
 
+    def _look_around(self, connection: sqlite3.Connection) -> None:
+        """Nobody else can write now: what another process has added is announced before all that is added here, so that
+        UIDs are told in their order."""
+        if not self._has_foreign_change(connection):
+            return
+        self._foreign = True
+        transaction = Transaction(connection, self._held)
+        try:
+            self.take_in(transaction)
+            self._news += transaction.announcements
+        except sqlite3.Error as error:
+            log.error("what another process added is not announced: {reason:text}", reason=str(error))
+            if not connection.in_transaction:
+                raise
+
     def _run(self, connection: sqlite3.Connection, unit: Unit, careful: bool) -> None:
         """Run one unit. Savepoints cost as much as a row, and units refuse before they write: so the first try goes
         without, and is repeated with them in case that a unit fails half done."""
@@ -267,6 +286,7 @@ class Writer:
             connection.execute("SAVEPOINT unit")
         try:
             unit.value = unit.work(transaction)
+            self.hand_out(transaction)
         except Exception as error:
             if not connection.in_transaction:
                 raise  # SQLite has rolled everything back: disk full, I/O error
@@ -298,10 +318,12 @@ class Writer:
 
     # --- the reactor thread again
 
-    def _finish(self, units: Sequence[Unit], foreign: bool) -> None:
+    def _finish(self, units: Sequence[Unit], foreign: bool, news: Sequence[Announcement]) -> None:
         self._waiting -= len(units)
         if foreign:
             self.on_foreign_change()
+        for mailbox, change in news:
+            self._announce(mailbox, change)
         for unit in units:
             for body in unit.bodies:
                 body.settle(body in unit.kept)
