@@ -15,6 +15,7 @@ from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, DeferredList
 from zope.interface import implementer
 
+from mailhub.answers import answer
 from mailhub.auth.authenticator import Authenticator
 from mailhub.auth.checkers import FirstMatch, VerifiedCache
 from mailhub.auth.passwords import Passwords
@@ -111,8 +112,8 @@ class Hub:
         await self.database.start()
         await self.names.look_again()
         if self.store is not self.database.store:
-            self._started.push_async_callback(self.store.stop)
-            await self.store.start()
+            self._started.push_async_callback(_call, self.store.stop)
+            await _call(self.store.start)
         self._started.push_async_callback(self.runner.stop)
         self.runner.start()
 
@@ -141,6 +142,11 @@ class Hub:
         )
         for name in ("settings", "hostname", "names", "hops", "routing", "agents", "bouncer", "throttle"):
             setattr(self, name, getattr(new, name))
+
+
+async def _call(function: Callable[[], Any]) -> None:
+    """Of a component, which may wait or not."""
+    await answer(function())
 
 
 def build_hub(config: Config, environment: Environment, catalogue: Catalogue) -> Hub:
@@ -173,7 +179,6 @@ def build_hub(config: Config, environment: Environment, catalogue: Catalogue) ->
             limits=bounds.runner_limits(limits),
         )
         hub.throttle = bounds.throttle(config.auth)
-        hub.tls = _server_tls(hub)
         _make_doors(hub, catalogue)
     return hub
 
@@ -193,8 +198,7 @@ def successor(hub: Hub, config: Config, catalogue: Catalogue) -> Hub:
         # What is known of guessers stays, unless it is to be counted in another way.
         same = bounds.throttle_settings(config.auth) == bounds.throttle_settings(hub.settings.auth)
         new.throttle = hub.throttle if same else bounds.throttle(config.auth)
-        new.tls = _server_tls(new, hub)
-        _make_doors(new, catalogue)
+        _make_doors(new, catalogue, hub)
     return new
 
 
@@ -209,7 +213,7 @@ def _named(config: Config) -> Iterator[None]:
         raise ConfigurationError(f"{config.file}: {error}") from error
 
 
-def _server_tls(hub: Hub, before: Hub | None = None) -> ServerTls | None:
+def _server_tls(hub: Hub, before: Hub | None) -> ServerTls | None:
     """A certificate that has become unreadable to us (root's own folder) is no mistake of the configuration: the one
     in use stays, as it does when it is renewed."""
     tls, old = hub.settings.tls, before.tls if before else None
@@ -233,8 +237,8 @@ def _make_ways(hub: Hub, catalogue: Catalogue) -> None:
     )
 
 
-def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
-    """What serves connections."""
+def _make_doors(hub: Hub, catalogue: Catalogue, before: Hub | None = None) -> None:
+    """What serves connections. `before` is the hub that is to become this one."""
     config, environment = hub.settings, hub.environment
     pipeline = Pipeline(
         hostname=hub.hostname,
@@ -259,6 +263,7 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
         hub.turns,
         hub.sessions,
     )
+    hub.tls = _server_tls(hub, before)
     for service, make_session in _sessions(hub, pipeline, authenticator).items():
         hub.factories[service] = DriverFactory(
             make_session,

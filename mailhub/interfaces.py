@@ -1,8 +1,8 @@
 """Every contract of mailhub, in one low place.
 
 Built-in parts and plugins meet here and nowhere else. Methods are `async def` where a backend may have to wait;
-they run on the reactor thread and must not block it. Errors are those of `mailhub.errors`. Addresses, envelopes
-and records are the pure values of `mailhub.message`.
+they run on the reactor thread and must not block it. A plugin's may give a Deferred instead (`mailhub.answers`).
+Errors are those of `mailhub.errors`. Addresses, envelopes and records are the pure values of `mailhub.message`.
 """
 
 from __future__ import annotations

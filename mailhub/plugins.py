@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import os
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import attrs
 from twisted.logger import ILogObserver, globalLogPublisher
-from twisted.plugin import IPlugin, getPlugins
+from twisted.plugin import IPlugin, getCache
 from twisted.python.failure import Failure
 from zope.interface import implementer, provider
 
+import twisted.plugins
+from mailhub import plugin_faults
 from mailhub.config.reader import one_of, read
 from mailhub.config.settings import Part
 from mailhub.errors import ConfigurationError
@@ -64,22 +70,31 @@ class Catalogue:
             known = one_of(part.type, self.names(part.kind))
             raise part.place.error(f"there is no {part.kind} plugin called {part.type!r}; {known}{broken}")
         if len(found) > 1:
-            modules = " and ".join(sorted(type(factory).__module__ for factory in found))
-            raise part.place.error(f"{len(found)} {part.kind} plugins are called {part.type!r}: {modules}")
+            files = " and ".join(sorted(plugin_faults.source(factory) for factory in found))
+            raise part.place.error(f"{len(found)} {part.kind} plugins are called {part.type!r}: {files}")
         return found[0]
 
     def build(self, part: Part, hub: IHub) -> Any:
-        """The component itself. Raises ConfigurationError, also for whatever the plugin raises."""
+        """The component itself. Raises ConfigurationError, also for whatever the plugin raises, and for a component
+        that has not all that its kind must have."""
         factory = self.find(part)
-        options: Any = read(factory.options, part.options, part.place)
+        file = plugin_faults.source(factory)
         try:
-            return factory.build(options, hub)
+            options: Any = read(factory.options, part.options, part.place)
+            component = factory.build(options, hub)
         except ConfigurationError as error:
+            if str(error).startswith(part.place.file):
+                raise
             # Components do not know where their table stands.
             raise part.place.error(str(error)) from error
         except Exception as error:
-            _log.failure("component {kind} {name} cannot be built", kind=part.kind, name=part.name)
-            raise part.place.error(f"{part.type} cannot be built: {type(error).__name__}: {error}") from error
+            where = plugin_faults.place_of(error.__traceback__, file)
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            raise part.place.error(f"{part.type} cannot be built: {what}{where}") from error
+        fault = plugin_faults.component_fault(part.kind, component)
+        if fault:
+            raise part.place.error(f"{part.type} ({file}): {fault}")
+        return component
 
 
 def load_catalogue() -> Catalogue:
@@ -95,13 +110,66 @@ def load_catalogue() -> Catalogue:
 
     globalLogPublisher.addObserver(observe)
     try:
-        factories = tuple(getPlugins(IComponentFactory))
+        dropins: dict[str, Any] = getCache(twisted.plugins)  # type: ignore[no-untyped-call]
+        # As twisted.plugin.getPlugins does it, which does not tell the file.
+        found = [
+            (dropin.moduleName, factory)
+            for dropin in dropins.values()
+            for plugin in dropin.plugins
+            if (factory := _loaded(plugin, failures)) is not None
+        ]
     finally:
         globalLogPublisher.removeObserver(observe)
-    broken = tuple(dict.fromkeys(_describe(failure) for failure in failures))
+    good, lines = [], [_describe(failure) for failure in failures]
+    for module, factory in found:
+        fault = plugin_faults.factory_fault(factory)
+        if fault:
+            lines.append(f"{_file(module) or module}: {_called(factory)}{fault}")
+        else:
+            good.append(factory)
+    modules = [dropin.moduleName for dropin in dropins.values()]
+    lines += _hidden(modules, [factory for _, factory in found])
+    broken = tuple(dict.fromkeys(lines))
     for line in broken:
         _log.warn("plugin not loaded: {line:text}", line=line)
-    return Catalogue(factories, broken)
+    return Catalogue(tuple(good), broken)
+
+
+def _loaded(plugin: Any, failures: list[Failure]) -> Any:
+    adapter: Any = IComponentFactory
+    try:
+        return adapter(plugin, None)
+    except Exception:
+        failures.append(Failure())  # type: ignore[no-untyped-call]
+        return None
+
+
+def _hidden(modules: Iterable[str], found: Sequence[object]) -> Iterator[str]:
+    """What plugin files have for us, but not where twisted.plugin looks."""
+    for name in modules:
+        file = _file(name)
+        # To import all that other programs put there would take a while.
+        if file is None or b"mailhub" not in file.read_bytes():
+            continue
+        try:
+            module = importlib.import_module(name)
+        except Exception as error:
+            yield f"{file}: {type(error).__name__}: {' '.join(str(error).split())}"
+        else:
+            yield from (f"{file}: {line}" for line in plugin_faults.hidden_factories(module, found))
+
+
+def _file(module: str) -> Path | None:
+    with suppress(ImportError, AttributeError, ValueError):
+        found = importlib.util.find_spec(module)
+        if found is not None and found.origin and found.origin.endswith(".py") and os.access(found.origin, os.R_OK):
+            return Path(found.origin)
+    return None
+
+
+def _called(factory: Any) -> str:
+    name = getattr(factory, "name", None)
+    return f"{name}: " if isinstance(name, str) and name else ""
 
 
 def _describe(failure: Failure) -> str:

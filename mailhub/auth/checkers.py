@@ -125,6 +125,8 @@ class FirstMatch:
                 _log.failure("checker {checker} failed", checker=type(checker).__name__)
                 broken = TemporaryError(status="4.7.0", detail=f"checker {type(checker).__name__} failed")
             else:
+                if isinstance(avatar_id, str):
+                    avatar_id = avatar_id.encode()
                 if isinstance(avatar_id, bytes) and avatar_id:
                     return avatar_id
         raise broken or UnauthorizedLogin()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import attrs
@@ -11,6 +11,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
+from mailhub.answers import answer
 from mailhub.errors import MailError, NotPermitted, TemporaryError
 from mailhub.interfaces import ACCEPT, IBody, IPolicy, Origin, Verdict
 from mailhub.log import Logger
@@ -20,6 +21,7 @@ from mailhub.message.envelope import Envelope
 _log = Logger(namespace="mailhub.delivery.policy")
 
 FailMode = Literal["tempfail", "skip"]
+_ACTIONS = frozenset({"accept", "reject", "defer", "discard"})
 _UNAVAILABLE = Verdict("defer", "4.7.1", "Try again later")
 
 
@@ -62,25 +64,30 @@ class PolicyChain:
         """See `IPolicy`."""
         return await self._first(origin, lambda policy: policy.on_message(origin, envelope, recipients, body))
 
-    async def _first(self, origin: Origin, ask: Callable[[IPolicy], Coroutine[Any, Any, Verdict]]) -> Verdict:
+    async def _first(self, origin: Origin, ask: Callable[[IPolicy], Any]) -> Verdict:
         for guarded in self._policies:
             verdict = await self._answer(guarded, origin, ask)
             if verdict.action != "accept":
                 return verdict
         return ACCEPT
 
-    async def _answer(
-        self, guarded: GuardedPolicy, origin: Origin, ask: Callable[[IPolicy], Coroutine[Any, Any, Verdict]]
-    ) -> Verdict:
+    async def _answer(self, guarded: GuardedPolicy, origin: Origin, ask: Callable[[IPolicy], Any]) -> Verdict:
         fields: dict[str, Any] = {"policy": guarded.name, "session": origin.session_id}
         try:
-            answer = Deferred.fromCoroutine(ask(guarded.policy))
-            return await answer.addTimeout(guarded.timeout_seconds, self._clock)
+            given = Deferred.fromCoroutine(_asked(ask, guarded.policy))
+            verdict = await given.addTimeout(guarded.timeout_seconds, self._clock)
+            if isinstance(verdict, Verdict) and verdict.action in _ACTIONS:
+                return verdict
+            _log.error("policy failed: policy={policy} session={session} gave={gave}", gave=repr(verdict), **fields)
         except DeferredTimeout:
             _log.warn("policy timed out: policy={policy} session={session}", **fields)
         except Exception:
             _log.failure("policy failed: policy={policy} session={session}", **fields)
         return ACCEPT if guarded.failure == "skip" else _UNAVAILABLE
+
+
+async def _asked(ask: Callable[[IPolicy], Any], policy: IPolicy) -> Any:
+    return await answer(ask(policy))
 
 
 def refusal(verdict: Verdict) -> MailError | None:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import attrs
 from zope.interface import implementer
 
+from mailhub.answers import answer
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.tls_policy import TlsPolicy
 from mailhub.errors import NoSuchUser, NotPermitted, NotYetKnown, PermanentError, TemporaryError
@@ -20,6 +21,8 @@ from mailhub.log import Logger
 from mailhub.message.address import Address
 
 _log = Logger(namespace="mailhub.delivery.routing")
+
+_MISTAKE = "Server configuration error"
 
 SMTP = "smtp"
 REFUSE = "refuse"
@@ -52,7 +55,9 @@ class Routing:
 
     async def _ask(self, recipient: Address, *, ends_only: bool = False) -> Sequence[Route]:
         for router in self._routers:
-            routes = await router.route(recipient)
+            routes: Sequence[Route] | None = await answer(router.route(recipient))
+            if routes and not _are_routes(routes):
+                raise TemporaryError(_MISTAKE, status="4.3.5", detail=f"{type(router).__name__} gave {routes!r:.100}")
             if routes and not (ends_only and any(route.agent == ALIAS for route in routes)):
                 return routes
         raise PermanentError("No way to this domain is known", status="5.4.4")
@@ -100,10 +105,15 @@ def _through(step: Route, path: tuple[str, ...], key: str, found: Sequence[Route
     return attrs.evolve(step, via=tuple(dict.fromkeys(names)))
 
 
+def _are_routes(given: object) -> bool:
+    """A router may be anybody's."""
+    return isinstance(given, tuple | list) and all(isinstance(route, Route) for route in given)
+
+
 def _check_bounds(recipient: Address, depth: int, count: int) -> None:
     if depth > DEPTH_LIMIT or count >= TARGET_LIMIT:
         detail = f"aliases of {recipient} are nested too deeply, or too many"
-        raise TemporaryError("Server configuration error", status="4.3.5", detail=detail)
+        raise TemporaryError(_MISTAKE, status="4.3.5", detail=detail)
 
 
 def distinct(routes: Iterable[Route]) -> tuple[Route, ...]:

@@ -246,6 +246,22 @@ def test_a_broken_checker_opens_no_door_and_closes_no_other(monkeypatch: pytest.
     assert ICredentialsChecker.providedBy(behind)
 
 
+@pytest.mark.parametrize("name", ["eve@xx.example", b"eve@xx.example"])
+@pytest.mark.parametrize("asynchronous", [True, False])
+def test_a_checker_may_give_its_answer_in_any_way(name: str | bytes, asynchronous: bool) -> None:
+    @implementer(ICredentialsChecker)
+    class Plugin:
+        credentialInterfaces = (IUsernamePassword,)
+
+        def requestAvatarId(self, credentials: Any) -> Any:
+            return self._later() if asynchronous else name
+
+        async def _later(self) -> Any:
+            return name
+
+    assert house(Plugin()).login("eve@xx.example", "x").user == "eve@xx.example"
+
+
 class SilentLog:
     def failure(self, *args: object, **fields: object) -> None: ...
 

@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
 from mailhub.delivery.policies import FailMode, GuardedPolicy, PolicyChain, refusal
@@ -109,10 +110,53 @@ def test_a_policy_that_fails_or_takes_too_long_does_what_it_declared(failure: Fa
     assert [verdict.action for verdict in verdicts] == [action]
 
 
-def test_a_policy_that_is_not_even_a_coroutine_is_a_failure() -> None:
+def later(value: object) -> Any:
+    async def give() -> object:
+        return value
+
+    return give()
+
+
+@pytest.mark.parametrize("way", [lambda verdict: verdict, later, succeed], ids=["plain", "coroutine", "Deferred"])
+@pytest.mark.parametrize("action", ["accept", "reject"])
+def test_a_method_may_give_its_verdict_in_any_way(way: Callable[[Verdict], Any], action: Any) -> None:
     policy: Any = Scripted(saying(ACCEPT))
-    policy.on_connect = lambda origin: ACCEPT
+    policy.on_connect = lambda origin: way(Verdict(action))
+    assert result_of(chain(policy).on_connect(ORIGIN)).action == action
+
+
+def test_a_deferred_is_waited_for_and_cut_off_in_time() -> None:
+    clock = Clock()
+    pending: Deferred[Verdict] = Deferred()
+    policy: Any = Scripted(saying(ACCEPT))
+    policy.on_mail = lambda origin, envelope: pending
+    verdicts: list[Verdict] = []
+    Deferred.fromCoroutine(chain(policy, clock=clock).on_mail(ORIGIN, ENVELOPE)).addCallback(verdicts.append)
+    assert verdicts == []
+    clock.advance(6)
+    assert [verdict.action for verdict in verdicts] == ["defer"]
+    # It was cancelled, so that what it waits for may be let go.
+    assert pending.called
+
+
+def test_a_deferred_that_fails_is_a_failure() -> None:
+    policy: Any = Scripted(saying(ACCEPT))
+    policy.on_connect = lambda origin: fail(OSError("no"))
     assert result_of(chain(policy).on_connect(ORIGIN)).action == "defer"
+
+
+ODD: Any = Verdict
+
+
+@pytest.mark.parametrize("wrong", [None, True, "accept", ODD("accpet"), ODD([])])
+def test_what_is_no_verdict_is_a_failure_told_by_name(wrong: object) -> None:
+    policy: Any = Scripted(saying(ACCEPT))
+    policy.on_connect = lambda origin: wrong
+    with capturedLogs() as events:
+        assert result_of(chain(policy).on_connect(ORIGIN)).action == "defer"
+    (line,) = [formatEvent(event) for event in events]
+    assert line.startswith("policy failed")
+    assert "p0" in line
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from email import message_from_bytes
 from email.message import Message
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
@@ -332,6 +332,46 @@ def test_an_agent_that_raises_delays_its_recipients(world: World, trouble: Excep
     assert world.queued()[0].recipients[0].attempts == 1
     world.run(61)
     assert world.queued() == []
+
+
+@pytest.mark.parametrize("way", [lambda found: found, succeed], ids=["plain", "Deferred"])
+def test_an_agent_may_give_its_outcomes_in_any_way(world: World, way: Callable[[Any], Any]) -> None:
+    agent: Any = world.agent
+    agent.deliver = lambda delivery: way({row.id: DONE for row in delivery.recipients})
+    agent.stop = lambda: way(None)
+    world.submit("b")
+    world.runner.start()
+    world.run()
+    assert world.queued() == []
+
+
+@pytest.mark.parametrize("wrong", [None, [DONE], {1: "done"}])
+def test_what_is_no_outcome_counts_as_an_attempt_that_failed(world: World, wrong: Any) -> None:
+    agent: Any = world.agent
+    agent.deliver = lambda delivery: wrong
+    world.submit("b")
+    world.runner.start()
+    world.run()
+    assert world.queued()[0].recipients[0].attempts == 1
+
+
+def test_an_agent_that_is_replaced_finishes_what_it_has_begun(tmp_path: Path) -> None:
+    old, new = Scripted(hold=True), Scripted()
+    world = World(tmp_path, old)
+    world.submit("b")
+    world.runner.start()
+    world.run()
+    nobody: Any = None
+    world.runner.reform(agents={"smtp": new}, bouncer=nobody, schedule=Schedule(), limits=RunnerLimits())
+    world.submit("c")
+    world.run(10)
+    assert (old.working, len(world.queued())) == (1, 1)
+    assert not old.stopped
+    old.release()
+    world.run(10)
+    assert world.queued() == []
+    assert old.stopped
+    world.close()
 
 
 def test_an_agent_that_never_answers_is_cut_off(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import succeed
 
 from mailhub.delivery.aliases import AliasTable
 from mailhub.delivery.names import LocalNames
@@ -243,3 +244,28 @@ def test_any_table_of_aliases_ends_in_accounts_or_a_refusal(
     assert targets
     assert len(set(targets)) == len(targets)
     assert set(targets) <= users
+
+
+async def _coroutine(value: object) -> object:
+    return value
+
+
+@pytest.mark.parametrize("way", [lambda routes: routes, succeed, _coroutine], ids=["plain", "Deferred", "coroutine"])
+def test_a_router_may_give_its_routes_in_any_way(way: Any) -> None:
+    class Plugin:
+        def route(self, recipient: Address) -> Any:
+            return way([Route("smtp", recipient, "list.example")] if recipient.local == "list" else None)
+
+    chain = routing(None, "a@xx.example", before=(Plugin(),))
+    assert ends(chain, "list@xx.example") == [("smtp", "list@xx.example", "list.example")]
+    assert ends(chain, "a@xx.example") == [("store", "a@xx.example", "a@xx.example")]
+
+
+@pytest.mark.parametrize("wrong", [Route("smtp", Address("a", "xx.example")), "smtp", ["smtp"], 7])
+def test_what_is_no_list_of_routes_is_a_mistake_of_ours_not_of_the_sender(wrong: Any) -> None:
+    class Plugin:
+        async def route(self, recipient: Address) -> Any:
+            return wrong
+
+    with pytest.raises(TemporaryError, match=r"4\.3\.5 Server configuration error \(Plugin gave "):
+        ends(routing(before=(Plugin(),)), "a@xx.example")

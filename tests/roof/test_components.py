@@ -10,6 +10,7 @@ import attrs
 import pytest
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
 from mailhub.auth.checkers import FirstMatch
@@ -17,6 +18,7 @@ from mailhub.cli.offline import environment, opened, wait
 from mailhub.components import Hub, build_hub, checkers
 from mailhub.config import bounds
 from mailhub.config.settings import IMPLICIT_TLS, Limits, parse
+from mailhub.delivery.policies import PolicyChain
 from mailhub.delivery.routing import CatchAllRouter
 from mailhub.errors import ConfigurationError, NotPermitted
 from mailhub.interfaces import IHub
@@ -102,7 +104,7 @@ def test_a_component_may_be_used_twice_with_different_options(tmp_path: Path) ->
 
     def make(options: Options, hub: object) -> object:
         made.append(options.number)
-        return object()
+        return PolicyChain([], Clock())
 
     catalogue = attrs.evolve(CATALOGUE, factories=(*CATALOGUE.factories, Component("policy", "n", make, Options)))
     tables = '[policy.a]\ntype = "n"\nnumber = 1\n[policy.b]\ntype = "n"\nnumber = 2\n'

@@ -18,7 +18,7 @@ from mailhub.cli.offline import environment, opened, wait
 from mailhub.components import Hub, build_hub
 from mailhub.config.settings import Config, parse
 from mailhub.data_folder import DataFolder
-from mailhub.errors import ConfigurationError, StoreUnavailable
+from mailhub.errors import ConfigurationError, NoSuchUser, StoreUnavailable
 from mailhub.net.crowd import Room
 from mailhub.plugins import Component, load_catalogue
 from mailhub.service import MailService, complain
@@ -218,6 +218,15 @@ class RecordingStore:
 
     async def stop(self) -> None:
         await self._note("store stopped")
+
+    async def exists(self, user: str) -> bool:
+        return False
+
+    async def account(self, user: str, create: bool = False) -> None:
+        raise NoSuchUser
+
+    async def check_quota(self, user: str, size: int) -> None:
+        raise NoSuchUser
 
 
 def recording_hub(config: Config, notes: list[str], **more: bool) -> Hub:

@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 import pytest
+from twisted.logger import capturedLogs, formatEvent
 from zope.interface.verify import verifyObject
 
 from mailhub.config.reader import Place
@@ -57,11 +58,19 @@ def test_a_file_in_a_foreign_folder_is_found(plugin: Put) -> None:
         "words_plugin.py",
         "import attrs\nfrom mailhub.plugins import Component\n"
         "@attrs.frozen\nclass Options:\n    word: str\n"
-        "policy = Component('policy', 'words', lambda options, hub: options.word, Options)\n",
+        "class Policy:\n"
+        "    def __init__(self, options, hub):\n        self.word = options.word\n"
+        "    def on_connect(self, origin): ...\n"
+        "    async def on_mail(self, origin, envelope): ...\n"
+        "    def on_recipient(self, *arguments): ...\n"
+        "    def on_message(self, origin, envelope, to, body, spare=None): ...\n"
+        "policy = Component('policy', 'words', Policy, Options)\n",
     )
     catalogue = load_catalogue()
+    assert catalogue.broken == ()
     assert catalogue.names("policy") == ["words"]
-    assert catalogue.build(part("words", {"word": "spam"}), None) == "spam"  # type: ignore[arg-type]
+    # Nothing has to be declared, and names of arguments are free.
+    assert catalogue.build(part("words", {"word": "spam"}), None).word == "spam"  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -104,14 +113,126 @@ def test_a_mistake_in_the_options_names_table_and_key() -> None:
     ("error", "line"),
     [
         (ConfigurationError("no such server"), "m.toml: [policy.x]: no such server"),
-        (OSError("no"), "m.toml: [policy.x]: words cannot be built: OSError: no"),
+        (OSError("no"), f"m.toml: [policy.x]: words cannot be built: OSError: no ({__file__} line LINE)"),
     ],
 )
 def test_a_plugin_that_cannot_be_built_is_one_line(error: Exception, line: str) -> None:
     def make(options: object, hub: object) -> None:
         raise error
 
-    assert refusal(Catalogue((Component("policy", "words", make),)), part("words")) == line
+    number = make.__code__.co_firstlineno + 1
+    assert refusal(Catalogue((Component("policy", "words", make),)), part("words")) == line.replace("LINE", str(number))
+
+
+POLICY = """\
+import attrs
+from twisted.internet.defer import succeed
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+from mailhub.interfaces import IComponentFactory
+from mailhub.plugins import Component, NoOptions
+class Policy:
+    def __init__(self, options, hub): ...
+    def on_connect(self, origin): ...
+    def on_mail(self, origin, envelope): ...
+    def on_recipient(self, origin, envelope, recipient): ...
+    def on_message(self, origin, envelope, recipients, body): ...
+class Without:
+    on_connect = Policy.on_connect
+    on_mail = 3
+    def on_recipient(self, recipient): ...
+    async def on_message(self, origin, envelope, recipients, body, more): ...
+async def later(options, hub): ...
+class Odd:
+    kind, name, options = "policy", "words", NoOptions
+    def build(self, options, hub): return Policy(options, hub)
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            "x = Component('policy', 'words', lambda options, hub: Without())",
+            "Without is no policy: on_mail is not a method, "
+            "on_recipient() must take (origin, envelope, recipient), "
+            "on_message() must take (origin, envelope, recipients, body)",
+        ),
+        ("x = Component('policy', 'words', lambda options, hub: None)", "building gave None, no policy"),
+        ("x = Component('policy', 'words', lambda options, hub: Policy)", "building gave the class Policy, no policy"),
+        ("x = Component('policy', 'words', later)", "building must not wait: it gave a coroutine or a Deferred"),
+        (
+            "x = Component('policy', 'words', lambda options, hub: succeed(Policy(1, 2)))",
+            "building must not wait: it gave a coroutine or a Deferred",
+        ),
+        (
+            "@attrs.frozen\nclass Options:\n    word: Nowhere\nx = Component('policy', 'words', Policy, Options)",
+            "cannot be built: NameError: name 'Nowhere' is not defined",
+        ),
+    ],
+)
+def test_a_component_that_is_not_what_it_should_be_is_named_with_its_file(plugin: Put, text: str, line: str) -> None:
+    file = plugin("words_plugin.py", f"from __future__ import annotations\n{POLICY}{text}\n")
+    catalogue = load_catalogue()
+    options = {"word": "x"} if "word:" in text else {}
+    said = refusal(catalogue, part("words", options))
+    assert said.startswith("m.toml: [policy.x]: words ")
+    assert line in said
+    assert str(file) in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("x = Component('polciy', 'words', Policy)", "words: kind must not be 'polciy'; did you mean policy? known: "),
+        ("x = Component('policy', '', Policy)", "name must be a string, not ''"),
+        ("x = Component('policy', 'words', Policy, dict)", "words: options must be an attrs class, not the class dict"),
+        ("x = Component('policy', 'words', Policy, {})", "words: options must be an attrs class, not {}"),
+        ("x = Component('policy', 'words', Policy, None)", "words: options must be an attrs class, not None"),
+        ("x = Component('policy', 'words', 'Policy')", "words: make must be a function or a class, not 'Policy'"),
+        ("x = Component('policy', 'words', lambda options: 1)", "words: <lambda> must take (options, hub)"),
+        (
+            "@implementer(IPlugin, IComponentFactory)\nclass F:\n    kind, name = 'policy', 'words'\nx = F()",
+            "words: options is missing, build() is missing",
+        ),
+        (
+            "@implementer(IPlugin, IComponentFactory)\nclass F(Odd):\n    def build(self, options): ...\nx = F()",
+            "words: build() must take (options, hub)",
+        ),
+        (
+            "factories = [Component('policy', 'words', Policy), Component('policy', 'more', Policy)]",
+            "the factories in factories are not found there: give each a name of its own in the file",
+        ),
+        ("x = {'words': Component('policy', 'words', Policy)}", "the factories in x are not found there: give each"),
+        (
+            "@implementer(IComponentFactory)\nclass F(Odd): ...\nx = F()",
+            "x must provide twisted.plugin.IPlugin as well, or it is not found",
+        ),
+        (
+            "@implementer(IPlugin, IComponentFactory)\nclass F(Odd): ...",
+            "F is a class of factories: make one and give it a name in the file",
+        ),
+    ],
+)
+def test_a_factory_that_cannot_be_used_is_named_with_its_file(plugin: Put, text: str, line: str) -> None:
+    file = plugin("words_plugin.py", POLICY + text + "\n")
+    with capturedLogs() as events:
+        catalogue = load_catalogue()
+    (broken,) = catalogue.broken
+    assert broken.startswith(f"{file}: {line}")
+    assert "plugin not loaded" in formatEvent(events[-1])
+    # It is said where the plugin is missed.
+    said = refusal(catalogue, part("words"))
+    assert said.startswith("m.toml: [policy.x]: there is no policy plugin called 'words'")
+    assert said.endswith(f"; not loaded: {broken}")
+
+
+def test_lists_of_factories_that_are_found_by_their_names_are_nobodys_mistake(plugin: Put) -> None:
+    plugin("words_plugin.py", POLICY + "x = Component('policy', 'words', Policy)\nALL = [x]\n__all__ = ['x']\n")
+    catalogue = load_catalogue()
+    assert catalogue.broken == ()
+    assert catalogue.names("policy") == ["words"]
 
 
 def code_block(language: str) -> str:
