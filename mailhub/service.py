@@ -33,6 +33,7 @@ from mailhub.net.dns import Resolver, machine_hosts, machine_servers
 from mailhub.net.driver import DriverFactory
 from mailhub.net.listen import both_families, listen
 from mailhub.net.network import ReactorNetwork
+from mailhub.net.udp import QuietUdp
 from mailhub.plugins import load_catalogue
 from mailhub.reload import Outcome, Reloader, write_answer
 from mailhub.signals import Signals
@@ -63,7 +64,7 @@ def environment(config: Config, reactor: Any) -> Environment:
     random = SystemRandom()
     network = ReactorNetwork(reactor)
     resolver = Resolver(
-        udp=reactor,
+        udp=QuietUdp(reactor),
         network=network,
         clock=reactor,
         random=random,
