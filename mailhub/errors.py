@@ -48,6 +48,13 @@ class StoreUnavailable(TemporaryError):
     default_text = "Storage is not available, please try again later"
 
 
+class StorageFull(StoreUnavailable):
+    """The disk is full, or all but its reserve (RFC 3463 X.3.1)."""
+
+    default_status = "4.3.1"
+    default_text = "Insufficient system storage, please try again later"
+
+
 class Busy(TemporaryError):
     """A bounded resource is full at the moment."""
 

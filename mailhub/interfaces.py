@@ -7,6 +7,7 @@ Errors are those of `mailhub.errors`. Addresses, envelopes and records are the p
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -87,12 +88,28 @@ class IResolver(Interface):
 
 
 @attrs.frozen
+class Disk:
+    """A file system in octets: how large it is, and what is free for us."""
+
+    size: int
+    free: int
+
+    @classmethod
+    def of(cls, folder: Path) -> Disk:
+        """The one that a folder is on. Raises OSError."""
+        found = os.statvfs(folder)
+        return cls(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
+
+
+@attrs.frozen
 class Environment:
     """Everything from outside that a hub touches. `random` is `random.SystemRandom` in production, seeded in tests.
 
     There are two clocks. `clock` measures how long things take: waits, time-outs, how old a cache is. Nobody sets it,
     and what it counts from means nothing. `wall` is the time of day, for dates and for what outlives the process; it
     may be set forward and back at any moment. Without `wall`, `clock` is both.
+
+    `disk` measures the file system of a folder; it is called on the reactor thread too.
     """
 
     clock: IReactorTime
@@ -102,6 +119,7 @@ class Environment:
     random: Random
     data: Path
     wall: Callable[[], float] | None = None
+    disk: Callable[[Path], Disk] = Disk.of
 
     def now(self) -> int:
         """The time of day, in seconds since the epoch."""
@@ -199,7 +217,7 @@ class IMailbox(Interface):
 
     async def copy(uids: Sequence[int], target: IMailbox) -> CopyResult:
         """Copy with flags and internal dates to another mailbox of the same store, all or nothing.
-        Raises NoSuchMailbox, OverQuota."""
+        Raises NoSuchMailbox, OverQuota, StorageFull."""
 
     async def move(uids: Sequence[int], target: IMailbox) -> CopyResult:
         """Copy and expunge as one step (RFC 6851), all or nothing. Raises NoSuchMailbox."""
@@ -261,7 +279,7 @@ class IMailAccount(Interface):
         """Use and limit."""
 
     def new_body(size: int = 0) -> IBodyWriter:
-        """For append(). `size` is the announced number of octets, 0 when unknown."""
+        """For append(). `size` is the announced number of octets, 0 when unknown. Raises StorageFull."""
 
     async def logout() -> None:
         """The session is over."""
@@ -531,6 +549,10 @@ class IQueue(Interface):
     def new_body(size: int = 0) -> IBodyWriter:
         """For submit(). `size` is the announced number of octets, 0 when unknown."""
 
+    def check_space(size: int = 0) -> None:
+        """Raises StorageFull when there is no room on the disk for `size` more octets. Reports of settle() may use what
+        is kept in reserve; submit() may not."""
+
     async def submit(submission: Submission, refusals: Refusals = "bounce") -> Receipt:
         """Commit body, deposits and queue rows at once. If every recipient is refused nothing is kept. Otherwise, with
         "bounce", refused deposits become FAILED rows in the same commit, so that their DSN survives a crash; with
@@ -645,8 +667,9 @@ class IPipeline(Interface):
     async def connected(origin: Origin) -> None:
         """Raises NotPermitted, TemporaryError: say so instead of the greeting."""
 
-    async def sender(origin: Origin, envelope: Envelope, submitter: ISubmitter | None) -> None:
-        """MAIL FROM. Raises NotPermitted (the login does not own the address, a policy rejects), TemporaryError."""
+    async def sender(origin: Origin, envelope: Envelope, submitter: ISubmitter | None, size: int = 0) -> None:
+        """MAIL FROM. `size` as announced, 0 when unknown. Raises NotPermitted (the login does not own the address, a
+        policy rejects), StorageFull, TemporaryError."""
 
     async def recipient(origin: Origin, envelope: Envelope, address: Address, size: int = 0) -> Accepted:
         """RCPT TO. Raises NotPermitted (relaying denied), NoSuchUser, OverQuota, TemporaryError."""

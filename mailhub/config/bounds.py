@@ -95,6 +95,7 @@ def store_settings(limits: Limits) -> StoreSettings:
         waiting_units=limits.store_changes_waiting,
         index_rows=limits.index_rows_cached,
         digest_cache_bytes=limits.digest_cache_bytes,
+        disk_reserve_percent=limits.disk_reserve_percent,
     )
 
 

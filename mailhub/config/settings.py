@@ -164,6 +164,7 @@ class Limits:
     mailboxes_per_account: int = bounded(2000, 10, 1_000_000)
     subscriptions_per_account: int = bounded(4000, 10, 1_000_000)
     inline_body_bytes: int = bounded(64 * _KIB, 0, _MIB)
+    disk_reserve_percent: int = bounded(5, 0, 90)
     store_changes_waiting: int = bounded(1000, 1, 1_000_000)
     index_rows_cached: int = bounded(500_000, 0, 1_000_000_000)
     digest_cache_bytes: int = bounded(64 * _MIB, 0, 64 * _GIB)

@@ -70,12 +70,13 @@ class Pipeline:
         """See `IPipeline`."""
         _raise(refusal(await self.policies.on_connect(origin)))
 
-    async def sender(self, origin: Origin, envelope: Envelope, submitter: ISubmitter | None) -> None:
+    async def sender(self, origin: Origin, envelope: Envelope, submitter: ISubmitter | None, size: int = 0) -> None:
         """See `IPipeline`. Raises NotPermitted 5.7.0 for submission without login."""
         if origin.service in SUBMISSION and submitter is None:
             raise NotPermitted("Authentication required", status="5.7.0")
         if submitter is not None and not await submitter.may_send_as(envelope.reverse_path):
             raise NotPermitted("Sender address does not belong to your login")
+        self.queue.check_space(size)
         _raise(refusal(await self.policies.on_mail(origin, envelope)))
 
     async def recipient(self, origin: Origin, envelope: Envelope, address: Address, size: int = 0) -> Accepted:

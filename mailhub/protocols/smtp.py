@@ -225,7 +225,7 @@ class SmtpSession:
         self.machine.accept()
 
     async def _mail(self, event: Mail) -> None:
-        await self._service.pipeline.sender(self._origin, event.envelope, self._submitter)
+        await self._service.pipeline.sender(self._origin, event.envelope, self._submitter, event.size)
         self._drop_transaction()
         self._envelope, self._size = event.envelope, event.size
         self.machine.accept()

@@ -32,4 +32,5 @@ class StoreSettings:
     digest_cache_bytes: int = 64 * 1024 * 1024
     held_octets: int = 256 * 1024 * 1024  # of expunged messages that sessions have not been told of
     held_messages: int = 50_000  # the same; each counts for every session that holds it
+    disk_reserve_percent: int = 5  # of the disk that new mail leaves free
     durable: bool = True  # False leaves out every fsync: for tests and simulations only

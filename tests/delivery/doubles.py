@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from mailhub.errors import NoSuchUser, OverQuota
+from mailhub.errors import NoSuchUser, OverQuota, StorageFull
 from mailhub.interfaces import Environment, IBlobReader, IBodyWriter, IRouter, Receipt, Route, Submission
 from mailhub.message.address import Address
 from mailhub.message.envelope import Outcome
@@ -100,11 +100,16 @@ class Commits:
     def __init__(self, store: Any = None, refused: dict[str, Outcome] | None = None) -> None:
         self.store = store
         self.refused = refused or {}
+        self.free = 10**9
         self.submissions: list[tuple[Submission, str]] = []
         self.octets: list[bytes] = []
 
     def new_body(self, size: int = 0) -> OctetsWriter:
         return OctetsWriter()
+
+    def check_space(self, size: int = 0) -> None:
+        if size > self.free:
+            raise StorageFull
 
     async def submit(self, submission: Submission, refusals: str = "bounce") -> Receipt:
         self.submissions.append((submission, refusals))

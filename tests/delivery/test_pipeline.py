@@ -314,3 +314,10 @@ def test_the_line_of_a_message_says_who_brought_it() -> None:
         Stage().send(origin, A)
     (line,) = [formatEvent(event) for event in events]
     assert line.endswith(r"peer=[192.0.2.9] helo=my\x20pc tls=TLSv1.3/TLS_AES_256_GCM_SHA384 user=")
+
+
+def test_a_message_for_which_the_disk_has_no_room_is_refused_at_mail() -> None:
+    stage = Stage()
+    stage.queue.free = 1000
+    assert error_of(stage.pipeline.sender(OUTSIDE, FROM_A, None, 1001)).status == "4.3.1"
+    result_of(stage.pipeline.sender(OUTSIDE, FROM_A, None, 1000))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mailhub.errors import OverQuota, StoreUnavailable
+from mailhub.errors import OverQuota, StorageFull, StoreUnavailable
 from mailhub.message.flags import NO_FLAGS
 from mailhub.message.record import FlagChange
 from tests.protocols.imap_rig import EPOCH, MESSAGES, Server, play, result
@@ -456,3 +456,19 @@ def test_keywords_have_no_case_and_keep_the_letters_they_came_with(tmp_path: Pat
         opened = server.login().send(b"f SELECT INBOX\r\n")
         assert b"* FLAGS " + flags + b")\r\n" in opened
         assert b"[PERMANENTFLAGS " + flags + b" \\*)]" in opened
+
+
+def test_a_disk_without_room_is_told_before_a_message_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(folder=tmp_path)
+    client = server.login("INBOX")
+
+    def full(size: int = 0) -> None:
+        raise StorageFull
+
+    monkeypatch.setattr(server.database._engine.space, "check", full)
+    said = b"NO [UNAVAILABLE] Insufficient system storage, please try again later\r\n"
+    assert client.send(b"a APPEND INBOX {10}\r\n") == b"a " + said
+    assert client.send(b"b COPY 1 Trash\r\n") == b"b " + said
+    assert b"c OK" in client.send(b"c MOVE 1 Trash\r\n")
+    client.send(b"d STORE 1:* +FLAGS.SILENT (\\Deleted)\r\n")
+    assert b"* 1 EXPUNGE" in client.send(b"e EXPUNGE\r\n")

@@ -107,7 +107,7 @@ class Pipeline:
     async def connected(self, origin: Origin) -> None:
         self.fail("connected")
 
-    async def sender(self, origin: Origin, envelope: Envelope, submitter: ISubmitter | None) -> None:
+    async def sender(self, origin: Origin, envelope: Envelope, submitter: ISubmitter | None, size: int = 0) -> None:
         self.calls.append(("sender", origin, envelope, submitter and submitter.user))
         self.fail("sender")
 

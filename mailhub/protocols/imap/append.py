@@ -16,10 +16,11 @@ async def begin(context: Context, command: commands.Append) -> None:
         quota = await account.quota()
         if quota.limit and quota.used + command.size > quota.limit:
             raise OverQuota
+        writer = account.new_body(command.size)
     except MailError as error:
         context.machine.no(command.tag, error.text, code_for(error, target=command.mailbox))
         return
-    context.arriving = Arriving(command, mailbox, account.new_body(command.size))
+    context.arriving = Arriving(command, mailbox, writer)
     context.machine.accept_append()
 
 

@@ -22,11 +22,12 @@ from zlib import crc32
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from mailhub.errors import MessageDamaged, MessageGone, StoreUnavailable
+from mailhub.errors import MessageDamaged, MessageGone, StorageFull, StoreUnavailable
 from mailhub.interfaces import IBlobReader, IBody, IBodyWriter, IThreads
 from mailhub.log import Logger
 from mailhub.message.digest import Digest, digest
 from mailhub.store.octets import OctetsReader
+from mailhub.store.space import is_full
 
 log = Logger(namespace="mailhub.store")
 
@@ -65,10 +66,20 @@ def blob_names(folder: Path) -> set[str]:
 class Blobs:
     """The folder of files. A name is 32 hexadecimal digits; the first two are its folder."""
 
-    def __init__(self, folder: Path, threads: IThreads, random: Random, *, inline_limit: int, durable: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        threads: IThreads,
+        random: Random,
+        *,
+        inline_limit: int,
+        durable: bool,
+        check_space: Callable[[], object] = lambda: None,
+    ) -> None:
         self.folder = folder
         self.threads = threads
         self.inline_limit = inline_limit
+        self.check_space = check_space  # raises StorageFull; called in threads
         self._random = random
         self._durable = durable
 
@@ -359,11 +370,13 @@ class BodyWriter:
                 return call(*args)
             except OSError as error:
                 self._drop_file()
-                raise StoreUnavailable(detail=f"blob: {error}") from error
+                kind = StorageFull if is_full(error) else StoreUnavailable
+                raise kind(detail=f"blob: {error}") from error
 
     def _write(self, chunks: list[bytes]) -> BinaryIO:
         if self._aborted:
             raise StoreUnavailable(detail="the body was aborted")
+        self._blobs.check_space()
         if self._file is None:
             self._name, self._file = self._blobs.create()
         octets = memoryview(b"".join(chunks))

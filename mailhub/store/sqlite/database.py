@@ -17,6 +17,7 @@ from mailhub.store.changes import Watchers
 from mailhub.store.held import Held
 from mailhub.store.index import DigestCache, Indexes, MailboxIndex
 from mailhub.store.settings import StoreSettings
+from mailhub.store.space import Space
 from mailhub.store.sqlite import content, mailboxes, opening, schema
 from mailhub.store.sqlite.blobs import BLOBS, LOST_AND_FOUND, Blobs
 from mailhub.store.sqlite.engine import Engine
@@ -61,6 +62,7 @@ class Database:
         self.path = environment.data / schema.FILE
         held = Held(settings.held_octets, settings.held_messages)
         watchers = Watchers(None if environment.threads.inline else environment.clock)
+        space = Space(environment.data, environment.disk, environment.clock, settings.disk_reserve_percent)
         self._engine = Engine(
             environment=environment,
             settings=settings,
@@ -81,11 +83,13 @@ class Database:
                 environment.random,
                 inline_limit=settings.inline_body_octets,
                 durable=settings.durable,
+                check_space=space.check,
             ),
             indexes=Indexes(self._load_index, watchers.watched, settings.index_rows),
             digests=DigestCache(settings.digest_cache_bytes),
             watchers=watchers,
             known=KnownAccounts(environment.clock),
+            space=space,
             held=held,
         )
         self.store = MailStore(self._engine, self.start, self.stop)

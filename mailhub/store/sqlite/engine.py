@@ -14,6 +14,7 @@ from mailhub.store.changes import Watchers
 from mailhub.store.held import Held
 from mailhub.store.index import DigestCache, Indexes
 from mailhub.store.settings import StoreSettings
+from mailhub.store.space import Space
 from mailhub.store.sqlite.blobs import Blobs
 from mailhub.store.sqlite.known import KnownAccounts
 from mailhub.store.sqlite.readers import Query, Readers
@@ -36,6 +37,7 @@ class Engine:
     digests: DigestCache
     watchers: Watchers
     known: KnownAccounts
+    space: Space
     held: Held
 
     async def read(self, query: Query[T]) -> T:

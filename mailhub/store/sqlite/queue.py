@@ -297,8 +297,13 @@ class Queue:
         """For submit()."""
         return self._engine.blobs.new_body()
 
+    def check_space(self, size: int = 0) -> None:
+        """Of the data folder's disk."""
+        self._engine.space.check(size)
+
     async def submit(self, submission: Submission, refusals: Refusals = "bounce") -> Receipt:
         """Durable on return."""
+        self.check_space()
         work, body = self._submit(submission, refusals)
         return await self._engine.write(work, (body,))
 

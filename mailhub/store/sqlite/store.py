@@ -119,6 +119,7 @@ class Mailbox:
 
     async def append(self, body: IBody, flags: Flags, internal_date: int, delivery_id: str = "") -> int:
         """Add a message; durable on return."""
+        self._engine.space.check()
         own = own_body(body)
         now = self._engine.environment.now()
         return await self._engine.write(
@@ -145,6 +146,7 @@ class Mailbox:
 
     async def copy(self, uids: Sequence[int], target: IMailbox) -> CopyResult:
         """The contents are shared, not copied."""
+        self._engine.space.check()
         other = self._sibling(target)
         return await self._engine.write(
             lambda transaction: mailboxes.copy(transaction, self.number, uids, other.number)
@@ -239,6 +241,7 @@ class MailAccount:
 
     def new_body(self, size: int = 0) -> IBodyWriter:
         """For append()."""
+        self._engine.space.check(size)
         return self._engine.blobs.new_body()
 
     async def logout(self) -> None:

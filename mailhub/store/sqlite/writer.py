@@ -17,16 +17,19 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from mailhub.errors import Busy, StoreUnavailable
+from mailhub.errors import Busy, StorageFull, StoreUnavailable
 from mailhub.interfaces import IThreads
 from mailhub.log import Logger
 from mailhub.message.record import Change
 from mailhub.store.held import Held
+from mailhub.store.space import is_full
 from mailhub.store.sqlite.schema import Unreadable, is_damage
 
 log = Logger(namespace="mailhub.store")
 
 T = TypeVar("T")
+
+LOCKED_OUT_MILLISECONDS = 100  # waited for a lock that was waited for in vain just before
 
 Announcement = tuple[int, Change]
 WhenTold = Callable[[Iterable[int] | None, Callable[[], object]], object]
@@ -96,6 +99,15 @@ class _HalfDone(Exception):
     """A unit failed after it had written something."""
 
 
+def _as_mail_error(error: sqlite3.Error | OSError) -> StoreUnavailable:
+    if isinstance(error, OSError):
+        full = is_full(error)
+    else:
+        full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+    kind = StorageFull if full else Unreadable if is_damage(error) else StoreUnavailable
+    return kind(detail=f"write: {error}")
+
+
 class Writer:
     """Owns the writing connection. `announce` is called on the reactor thread for every change that was committed."""
 
@@ -124,6 +136,8 @@ class Writer:
         self._units: queue.SimpleQueue[Unit | None] = queue.SimpleQueue()
         self._connection: sqlite3.Connection | None = None
         self._data_version = 0
+        self._busy_milliseconds = 0
+        self._locked_out = False  # another process has kept the lock for longer than we wait
         self._waiting = 0
         self._stopped: Deferred[None] | None = None
         self._turn_begun = False
@@ -138,6 +152,7 @@ class Writer:
         """Take over the connection and begin."""
         self._connection = connection
         self._data_version = self._read_data_version(connection)
+        self._busy_milliseconds = int(connection.execute("PRAGMA busy_timeout").fetchone()[0])
         if not self._threads.inline:
             self._threads.start_loop("mailhub store writer", self._loop)
 
@@ -240,8 +255,9 @@ class Writer:
     def _commit(self, connection: sqlite3.Connection, units: Sequence[Unit], careful: bool = False) -> None:
         """One transaction for all. When it breaks as a whole, each unit gets one of its own, so that the one that
         breaks it fails alone."""
+        if not self._begin(connection, units):
+            return
         try:
-            connection.execute("BEGIN IMMEDIATE")
             self._look_around(connection)
             for unit in units:
                 self._run(connection, unit, careful)
@@ -258,8 +274,27 @@ class Writer:
                 else:
                     self._fail(units, error)
             else:
-                for unit in units:
+                for index, unit in enumerate(units):
                     self._commit(connection, [unit])
+                    if self._locked_out:
+                        self._fail(units[index + 1 :], sqlite3.OperationalError("database is locked"))
+                        break
+
+    def _begin(self, connection: sqlite3.Connection, units: Sequence[Unit]) -> bool:
+        """Take the database's write lock. Another process that keeps it is waited for once, by all that wait with us:
+        whoever comes after that is refused at once, until the lock is had again."""
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY and not self._locked_out:
+                self._locked_out = True
+                connection.execute(f"PRAGMA busy_timeout = {LOCKED_OUT_MILLISECONDS}")
+            self._fail(units, error)
+            return False
+        if self._locked_out:
+            self._locked_out = False
+            connection.execute(f"PRAGMA busy_timeout = {self._busy_milliseconds}")
+        return True
 
     def _look_around(self, connection: sqlite3.Connection) -> None:
         """Nobody else can write now: what another process has added is announced before all that is added here, so that
@@ -303,13 +338,10 @@ class Writer:
 
     @staticmethod
     def _fail(units: Sequence[Unit], error: BaseException) -> None:
+        if units and isinstance(error, (sqlite3.Error, OSError)):
+            log.error("write failed: {error:text} changes={count}", error=repr(error), count=len(units))
         for unit in units:
-            if isinstance(error, (sqlite3.Error, OSError)):
-                log.error("write failed: {error:text}", error=repr(error))
-                kind = Unreadable if is_damage(error) else StoreUnavailable
-                unit.fail(kind(detail=f"write: {error}"))
-            else:
-                unit.fail(error)
+            unit.fail(_as_mail_error(error) if isinstance(error, (sqlite3.Error, OSError)) else error)
 
     def _close(self) -> None:
         if self._connection is not None:

@@ -9,10 +9,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from mailhub.errors import Busy, OverQuota, StoreUnavailable
+from mailhub.errors import Busy, OverQuota, StorageFull, StoreUnavailable
 from mailhub.message.record import Change, MailboxGone
 from mailhub.store.sqlite.schema import connect_writer
-from mailhub.store.sqlite.writer import Transaction, Writer
+from mailhub.store.sqlite.writer import LOCKED_OUT_MILLISECONDS, Transaction, Writer
 from mailhub.threads import InlineThreads
 
 
@@ -131,7 +131,7 @@ def test_a_full_disk_fails_what_does_not_fit_and_nothing_else(desk: Desk) -> Non
     desk.connection.execute(f"PRAGMA max_page_count = {pages + 20}")
     results = [desk.submit(1), desk.submit(2, octets=1_000_000), desk.submit(3)]
     desk.turn()
-    assert isinstance(results[1][0], StoreUnavailable)
+    assert isinstance(results[1][0], StorageFull)
     assert "full" in results[1][0].detail
     assert (results[0], results[2], desk.numbers()) == ([1], [3], [1, 3])
     desk.connection.execute("PRAGMA max_page_count = 1000000")
@@ -150,6 +150,55 @@ def test_a_database_that_another_process_keeps_locked_is_a_temporary_failure(des
     again = desk.submit(1)
     desk.turn()
     assert again == [1]
+
+
+def test_a_foreign_lock_is_waited_for_once_by_all_that_wait(desk: Desk) -> None:
+    """Not by each of a group in its turn, nor by those that come while it lasts."""
+    waited: list[int] = []
+
+    def timeout() -> int:
+        return int(desk.connection.execute("PRAGMA busy_timeout").fetchone()[0])
+
+    def refused() -> bool:
+        results = [desk.submit(number) for number in range(5)]
+        waited.append(timeout())
+        desk.turn()
+        return all(isinstance(result[0], StoreUnavailable) for result in results)
+
+    begun: list[str] = []
+    desk.connection.set_trace_callback(begun.append)
+    other = sqlite3.connect(desk.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    usual = timeout()
+    assert refused()
+    assert refused()
+    assert waited == [usual, LOCKED_OUT_MILLISECONDS]
+    assert begun.count("BEGIN IMMEDIATE") == 2
+    other.execute("ROLLBACK")
+    again = desk.submit(1)
+    desk.turn()
+    assert again == [1]
+    assert timeout() == usual
+
+
+def test_a_lock_that_is_taken_between_two_tries_is_waited_for_once(desk: Desk) -> None:
+    """A group that breaks as a whole is tried one by one; then too the lock is waited for once."""
+    other = sqlite3.connect(desk.path, isolation_level=None)
+    begun: list[str] = []
+
+    def broken(transaction: Transaction) -> None:
+        transaction.execute("ROLLBACK")
+        other.execute("BEGIN IMMEDIATE")
+        raise sqlite3.OperationalError("disk I/O error")
+
+    desk.connection.set_trace_callback(begun.append)
+    spoilt: list[Any] = []
+    desk.writer.submit(broken).addBoth(lambda failure: spoilt.append(failure.value))
+    results = [desk.submit(number) for number in range(3)]
+    desk.turn()
+    assert all(isinstance(result[0], StoreUnavailable) for result in (spoilt, *results))
+    assert begun.count("BEGIN IMMEDIATE") == 2
+    other.close()
 
 
 def test_what_another_process_wrote_is_noticed_with_the_next_commit(desk: Desk) -> None:

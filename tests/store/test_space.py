@@ -1,0 +1,151 @@
+"""The reserve on the disk: new mail is refused, what deletes is not."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+
+from mailhub.errors import StorageFull, StoreUnavailable
+from mailhub.interfaces import Deposit, Disk, Plan, Route, Settlement, Submission
+from mailhub.message.address import Address
+from mailhub.message.envelope import Envelope, Outcome
+from mailhub.message.flags import NO_FLAGS
+from mailhub.store.exam import Exam, make_body, message
+from mailhub.store.space import FRESH_SECONDS, Space
+from mailhub.store.sqlite.database import Database
+from tests.store.harness import FAST, NOW, environment
+
+USER = "b@yy.example"
+wait = Exam().wait_for
+
+
+class FakeDisk:
+    """Of 1000 octets, or as many as are said."""
+
+    def __init__(self, free: int, size: int = 1000) -> None:
+        self.free = free
+        self.size = size
+        self.measured = 0
+
+    def __call__(self, folder: Path) -> Disk:
+        self.measured += 1
+        if self.free < 0:
+            raise OSError(errno.EIO, "Input/output error")
+        return Disk(self.size, self.free)
+
+
+def full(space: Space, size: int = 0) -> bool:
+    try:
+        space.check(size)
+    except StorageFull:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("free", "size", "refused"),
+    [(1000, 0, False), (50, 0, False), (49, 0, True), (60, 10, False), (60, 11, True), (0, 0, True), (-1, 9**9, False)],
+)
+def test_the_reserve_is_kept(free: int, size: int, refused: bool) -> None:
+    assert full(Space(Path("data"), FakeDisk(free), Clock(), 5), size) is refused
+
+
+def test_without_a_reserve_only_what_is_announced_counts() -> None:
+    space = Space(Path("data"), FakeDisk(10), Clock(), 0)
+    assert (full(space), full(space, 10), full(space, 11)) == (False, False, True)
+
+
+def test_it_is_measured_once_a_second_and_told_once() -> None:
+    disk, clock = FakeDisk(10), Clock()
+    space = Space(Path("data"), disk, clock, 5)
+    with capturedLogs() as logs:
+        assert all(full(space) for _ in range(10))
+        assert disk.measured == 1
+        clock.advance(FRESH_SECONDS)
+        assert full(space)
+        disk.free = 500
+        clock.advance(FRESH_SECONDS)
+        assert not full(space)
+    assert disk.measured == 3
+    assert [event["log_level"].name for event in logs] == ["error", "info"]
+
+
+def test_the_disk_of_a_folder_is_measured(tmp_path: Path) -> None:
+    found = Disk.of(tmp_path)
+    assert 0 <= found.free <= found.size
+
+
+def test_new_mail_is_refused_and_deleting_works(tmp_path: Path) -> None:
+    disk = FakeDisk(10**9, 10**9)
+    clock = Clock()
+    clock.advance(NOW)
+    database = Database(attrs.evolve(environment(tmp_path, clock=clock), disk=disk), FAST, create=True)
+
+    async def submit(size: int = 0) -> Any:
+        body = await make_body(database.queue.new_body, message(1, size))
+        return await database.queue.submit(
+            Submission(Envelope(None), Plan(routes=(Route("smtp", Address("q", "zz.example")),)), body)
+        )
+
+    async def story() -> None:
+        await database.start()
+        await database.accounts.add(USER, "")
+        account = await database.store.account(USER)
+        inbox, trash = await account.mailbox("INBOX"), await account.mailbox("Trash")
+        for number in range(3):
+            await inbox.append(await make_body(account.new_body, message(number)), NO_FLAGS, NOW)
+        receipt = await submit()
+        large = database.queue.new_body()
+        await large.write(b"x" * 70_000)
+        small = await make_body(account.new_body, message(4))
+        disk.free = 10**7
+        clock.advance(2)
+        with pytest.raises(StorageFull):
+            account.new_body(10)
+        with pytest.raises(StorageFull):
+            database.queue.check_space()
+        with pytest.raises(StorageFull):
+            await large.write(b"x" * 200_000)
+        with pytest.raises(StorageFull):
+            await inbox.append(small, NO_FLAGS, NOW)
+        with pytest.raises(StorageFull):
+            await inbox.copy([1], trash)
+        with pytest.raises(StorageFull):
+            await submit()
+        # What makes room is let through, the reports of the queue too.
+        assert list((await inbox.move([1], trash)).source) == [1]
+        assert list(await inbox.expunge(deleted_only=False)) == [2, 3]
+        report = Submission(
+            Envelope(None),
+            Plan((Deposit(Address.parse(USER), USER),)),
+            await make_body(database.queue.new_body, message(5)),
+        )
+        (queued,) = await database.queue.messages()
+        rows = [Settlement(row.id, Outcome.failed("no")) for row in queued.recipients]
+        await database.queue.settle(receipt.id, rows, [report])
+        assert (await inbox.status()).messages == 1
+        assert list(await database.queue.messages()) == []
+        await database.stop()
+
+    wait(story())
+
+
+def test_a_disk_that_fills_up_while_a_body_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Database(environment(tmp_path), FAST, create=True)
+    wait(database.start())
+    for number, kind in ((errno.ENOSPC, StorageFull), (errno.EDQUOT, StorageFull), (errno.EIO, StoreUnavailable)):
+
+        def create(number: int = number) -> Any:
+            raise OSError(number, "no")
+
+        monkeypatch.setattr(database._engine.blobs, "create", create)
+        with pytest.raises(StoreUnavailable) as caught:
+            wait(make_body(database.queue.new_body, message(1, 70_000)))
+        assert type(caught.value) is kind
+    wait(database.stop())
