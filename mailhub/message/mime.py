@@ -159,7 +159,7 @@ class _Scanner:
             if encoding in _IDENTITY and len(self.open) < DEPTH_LIMIT and self.work >= 0:
                 self.open.append(_Open(len(self.parts), b"", body, end, _TEXT_PLAIN))
             else:
-                kind = _OPAQUE
+                kind = _OPAQUE._replace(parameters=kind.parameters)  # its name, under which it can be saved
             self._add(start, body, end, kind, encoding, header)
         else:
             self._add(start, body, end, kind, encoding, header)
@@ -168,7 +168,7 @@ class _Scanner:
         charset = ""
         lines = 0
         if kind.value == "text":
-            charset = _name(kind.raw("charset") or b"", "")
+            charset = _charset(kind.raw("charset") or b"")
             lines = self._count_lines(body, end)
         elif kind.value == "message" and kind.subvalue == "rfc822":
             lines = self._count_lines(body, end)
@@ -260,9 +260,9 @@ def _encoding(header: Header) -> str:
     return kind.value if kind is not None and _is_name(kind.value) else "7bit"
 
 
-def _name(octets: bytes, otherwise: str) -> str:
+def _charset(octets: bytes) -> str:
     text = octets.decode("latin-1").lower()
-    return text if _is_name(text) else otherwise
+    return text if _is_name(text) else "".join(_TOKEN.findall(text[:TOKEN_LIMIT]))
 
 
 def _is_name(text: str) -> bool:

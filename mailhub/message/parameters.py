@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from mailhub.message.charset import decode
 from mailhub.message.encoded_word import decode_words
@@ -23,14 +23,18 @@ _PARAMETER = re.compile(
 )
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 _COMMENT_TOKEN = re.compile(rb"[^()\\\"]++|\"(?:[^\"\\]++|\\.)*\"?|\\.|.", re.DOTALL)
-_CONTINUED = re.compile(r"([^*]+)(?:\*(\d{1,3}))?(\*)?")
-_EXTENDED = re.compile(rb"([^']*)'[^']*'(.*)", re.DOTALL)
+_WORD = re.compile(rb"[ \t\r\n]*+(?:\(|([^ \t\r\n]++))")
+_IN_COMMENT = re.compile(rb"\\.|[()]", re.DOTALL)
+_SECTION = re.compile(r"(?a)([^*]+)\*(\d{1,3})(\*)?")
+_EXTENDED = re.compile(rb"([^']*)'([^']*)'(.*)", re.DOTALL)
+_ATTRIBUTE = "!#$&+^`|"  # RFC 2231 7 attribute-char that is no letter, digit or mark which quote() leaves anyway
 
 
 class Parameterised(NamedTuple):
     """A value with parameters. `value` and `subvalue` are in lower case (`subvalue` "" for a disposition).
 
-    `parameters` are the pairs as written, in order, names in lower case, values unquoted.
+    `parameters` are the pairs in order, names in lower case, values unquoted. The sections of RFC 2231 3 are joined:
+    to the plain name where the value is ASCII, else to one extended value (`filename*`, `utf-8''%C3%BC`).
     """
 
     value: str
@@ -38,21 +42,21 @@ class Parameterised(NamedTuple):
     parameters: tuple[tuple[str, bytes], ...] = ()
 
     def raw(self, name: str) -> bytes | None:
-        """The first parameter of this name as written, None without one."""
+        """The first parameter of this name as it stands, None without one."""
         for known, value in self.parameters:
             if known == name:
                 return value
         return None
 
     def text(self, name: str) -> str | None:
-        """The parameter's text: RFC 2231 continuations joined and decoded; also encoded words, which many send."""
-        if not any(known.startswith(name) for known, _ in self.parameters):
-            return None
-        plain = self.raw(name)
-        extended = _joined(name, self.parameters)
-        if extended is not None:
-            return extended
-        return None if plain is None else decode_words(plain)
+        """The parameter's text: an extended value (RFC 2231 4) decoded, or encoded words, which many send."""
+        extended = self.raw(f"{name}*")
+        if extended is None:
+            plain = self.raw(name)
+            return None if plain is None else decode_words(plain)
+        match = _EXTENDED.fullmatch(extended)
+        charset, value = (match[1].decode("latin-1"), match[3]) if match else ("", extended)
+        return decode(unquote_to_bytes(value), charset)
 
 
 def parse(body: bytes) -> Parameterised | None:
@@ -88,7 +92,45 @@ def _parameters(body: bytes, position: int) -> tuple[tuple[str, bytes], ...]:
         found.append((name.decode("latin-1").lower(), value))
         if len(found) == PARAMETER_LIMIT:
             break
+    if any(_SECTION.fullmatch(name) for name, _ in found):
+        found = _with_sections_joined(found)
     return tuple(found)
+
+
+def _with_sections_joined(parameters: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    """RFC 2231 6 wants it of an IMAP server. Sections stand in any order; what is missing leaves nothing out but
+    itself."""
+    sections: dict[str, dict[int, tuple[bool, bytes]]] = {}
+    for name, value in parameters:
+        if match := _SECTION.fullmatch(name):
+            sections.setdefault(match[1], {}).setdefault(int(match[2]), (bool(match[3]), value))
+    joined = {name: _one_value(name, [found[number] for number in sorted(found)]) for name, found in sections.items()}
+    kept: list[tuple[str, bytes]] = []
+    for name, value in parameters:
+        match = _SECTION.fullmatch(name)
+        if match is None:
+            # Beside the same name in sections this is what programs without RFC 2231 are to read.
+            if name not in joined or joined[name][0] != name:
+                kept.append((name, value))
+        elif joined[match[1]] not in kept:
+            kept.append(joined[match[1]])
+    return kept
+
+
+def _one_value(name: str, sections: list[tuple[bool, bytes]]) -> tuple[str, bytes]:
+    if not any(encoded for encoded, _ in sections):
+        return name, b"".join([value for _, value in sections])
+    charset, language = b"", b""
+    encoded, first = sections[0]
+    if encoded and (extended := _EXTENDED.fullmatch(first)):
+        charset, language = extended[1], extended[2]
+        sections = [(True, extended[3]), *sections[1:]]
+    octets = b"".join([unquote_to_bytes(value) if encoded else value for encoded, value in sections])
+    text = decode(octets, charset.decode("latin-1"))
+    if text.isascii() and text.isprintable():
+        return name, text.encode()
+    value = b"".join([value if encoded else quote(value, safe=_ATTRIBUTE).encode() for encoded, value in sections])
+    return f"{name}*", b"%b'%b'%b" % (charset or b"utf-8", language, value)
 
 
 def without_comments(body: bytes) -> bytes:
@@ -107,23 +149,19 @@ def without_comments(body: bytes) -> bytes:
     return b"".join(kept)
 
 
-def _joined(name: str, parameters: tuple[tuple[str, bytes], ...]) -> str | None:
-    """RFC 2231 3 and 4: the sections in the order of their numbers, each percent-encoded or not."""
-    sections: dict[int, tuple[bool, bytes]] = {}
-    for known, value in parameters:
-        match = _CONTINUED.fullmatch(known)
-        if match and match[1] == name and (match[2] or match[3]):
-            sections.setdefault(int(match[2] or 0), (bool(match[3]), value))
-    if 0 not in sections:
-        return None
-    charset = ""
-    if sections[0][0] and (extended := _EXTENDED.fullmatch(sections[0][1])):
-        charset = extended[1].decode("latin-1")
-        sections[0] = (True, extended[2])
-    octets = []
-    for number in range(len(sections)):
-        if number not in sections:
+def words(body: bytes) -> list[bytes]:
+    """What white space divides, without comments; a parenthesis within a word is none, as in a URI (RFC 2557 4.2)."""
+    found = []
+    position = 0
+    while match := _WORD.match(body, position):
+        position = match.end()
+        if match[1]:
+            found.append(match[1])
+            continue
+        depth = 1
+        while depth and (token := _IN_COMMENT.search(body, position)):
+            position = token.end()
+            depth += {b"(": 1, b")": -1}.get(token[0], 0)
+        if depth:
             break
-        encoded, value = sections[number]
-        octets.append(unquote_to_bytes(value) if encoded else value)
-    return decode(b"".join(octets), charset)
+    return found

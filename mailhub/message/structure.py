@@ -12,7 +12,7 @@ from mailhub.message.address_list import MailboxSpec
 from mailhub.message.address_list import parse as parse_addresses
 from mailhub.message.header import Header
 from mailhub.message.mime import Part, Scan
-from mailhub.message.parameters import Parameterised, parse, without_comments
+from mailhub.message.parameters import Parameterised, parse, without_comments, words
 
 QUOTED_LIMIT = 1000  # octets; longer strings are literals
 ADDRESS_OCTET_LIMIT = (
@@ -97,7 +97,7 @@ class _Writer:
                 tail = b" %b %b%b)" % (_text(kind.subvalue), _parameters(kind), _extension(header))
             else:
                 pieces.append(_fields(part, header, kind))
-                tail = b" %b%b)" % (nstring(header.first(b"content-md5")), _extension(header))
+                tail = b" %b%b)" % (_words(header, b"content-md5"), _extension(header))
                 if part.is_message:
                     pieces.append(b" %b " % self.envelope(scan.headers[index + 1]))
                     tail = b" %d%b" % (part.lines, tail)
@@ -129,11 +129,17 @@ def _fields(part: Part, header: Header, kind: Parameterised) -> bytes:
         _text(kind.value),
         _text(kind.subvalue),
         _parameters(kind),
-        nstring(header.first(b"content-id")),
+        _words(header, b"content-id", b" "),
         nstring(header.first(b"content-description")),
         _text(part.encoding),
         part.end - part.body,
     )
+
+
+def _words(header: Header, name: bytes, between: bytes = b"") -> bytes:
+    """A value without comments; folded within, as long URIs are (RFC 2557 4.4.1), it is put together again."""
+    body = header.first(name)
+    return b"NIL" if body is None else string(between.join(words(body)))
 
 
 def _parameters(kind: Parameterised) -> bytes:
@@ -148,7 +154,7 @@ def _extension(header: Header) -> bytes:
         return b" NIL NIL NIL"
     disposition = parse(header.first(b"content-disposition") or b"")
     written = b"NIL" if disposition is None else b"(%b %b)" % (_text(disposition.value), _parameters(disposition))
-    return b" %b %b %b" % (written, _language(header), nstring(header.first(b"content-location")))
+    return b" %b %b %b" % (written, _language(header), _words(header, b"content-location"))
 
 
 def _language(header: Header) -> bytes:

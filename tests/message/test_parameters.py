@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailhub.message.parameters import PARAMETER_LIMIT, parse, without_comments
+from mailhub.message.parameters import PARAMETER_LIMIT, parse, without_comments, words
 
 
 @pytest.mark.parametrize(
@@ -45,12 +45,12 @@ def test_no_value(body: bytes) -> None:
         (b"a; filename*=UTF-8''%e2%82%ac%20rates", "€ rates"),
         (b"a; filename*=iso-8859-1'en'%A3", "£"),
         (b'a; filename*0="a b"; filename*1=c', "a bc"),
-        (b"a; filename*1=c; filename*0=b; filename*2=d; filename*4=f", "bcd"),
+        (b"a; filename*1=c; filename*0=b; filename*2=d; filename*4=f", "bcdf"),
         (b"a; filename*0*=utf-8''%c3; filename*1*=%bc; filename*2=%41", "ü%41"),
         (b"a; filename=old; filename*=utf-8''new", "new"),
         (b'a; filename="=?utf-8?q?=C3=BC.pdf?="', "ü.pdf"),
         (b"a; filename=\xc3\xbc", "ü"),
-        (b"a; filename*1=x", None),
+        (b"a; filename*1=x", "x"),
         (b"a; filename*=no quotes", "no quotes"),
         (b"a; filename*=zlib''%78", "x"),
         (b"a; filename2=x", None),
@@ -117,3 +117,42 @@ def test_anything_is_read(body: bytes) -> None:
         for name, _ in found.parameters:
             found.text(name)
         assert found == parse(body + b" " * 100)  # the cached way and the other one
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (
+            b"filename*0*=UTF-8''%C3%BCbersicht; filename*1*=%20des%20Jahres; filename*2=\".pdf\"",
+            [("filename*", b"UTF-8''%C3%BCbersicht%20des%20Jahres.pdf")],
+        ),
+        (b'x=1; filename*1=b.txt; y=2; filename*0="a "', [("x", b"1"), ("filename", b"a b.txt"), ("y", b"2")]),
+        (b"filename*0*=us-ascii'en'a%20; filename*1=b", [("filename", b"a b")]),
+        (b"filename*0*=iso-8859-1'de'%FC; filename*1=\"% x\"", [("filename*", b"iso-8859-1'de'%FC%25%20x")]),
+        (b"filename*0=a; filename*1*=%C3%BC", [("filename*", b"utf-8''a%C3%BC")]),
+        (b"filename=a; filename*0*=utf-8''%C3%BC", [("filename", b"a"), ("filename*", b"utf-8''%C3%BC")]),
+        (b"filename=old; filename*0=new", [("filename", b"new")]),
+        (b"filename*0=a; filename*0=b; filename*2=c", [("filename", b"ac")]),
+        (b"filename*=utf-8''%C3%BC", [("filename*", b"utf-8''%C3%BC")]),
+        (b"filename*0*=utf-8''%0D%0A", [("filename*", b"utf-8''%0D%0A")]),
+        (b"filename*x=1; *0=2", [("filename*x", b"1"), ("*0", b"2")]),
+    ],
+)
+def test_sections_are_joined(written: bytes, read: list[tuple[str, bytes]]) -> None:
+    found = parse(b"attachment; " + written)
+    assert found is not None
+    assert list(found.parameters) == read
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"http://x.example/a(b).html", [b"http://x.example/a(b).html"]),
+        (b"(c (d)) http://x.example/ a.html (e \\) f)", [b"http://x.example/", b"a.html"]),
+        (b"(open <a@b>", []),
+        (b"", []),
+        (b"(" * 50_000, []),
+    ],
+)
+def test_words(body: bytes, expected: list[bytes]) -> None:
+    assert words(body) == expected

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailhub.message import structure
+from mailhub.message.charset import codec_name
 from mailhub.message.digest import digest
 from mailhub.message.header import Header
 from mailhub.message.mime import scan
@@ -161,3 +162,33 @@ def test_depth_costs_no_stack() -> None:
 def test_without_extensions_refuses_what_is_no_structure(octets: bytes) -> None:
     with pytest.raises(ValueError):
         without_extensions(octets)
+
+
+def test_fields_of_a_part_have_no_comments_and_no_folds() -> None:
+    message = (
+        b"Content-Type: image/png\r\nContent-ID: (c)\r\n <i@x> (d)\r\nContent-MD5: (c) Q2hl\r\n Y2s= (d)\r\n"
+        b"Content-Description: one\r\n\ttwo (not a comment)\r\nContent-Disposition: (c) inline (d);\r\n filename=a\r\n"
+        b"Content-Language: en (c),\r\n de\r\nContent-Location: (c) http://x.example/\r\n  a(1).png (d)\r\n\r\n"
+    )
+    value = read(bodystructure(scan(message)))
+    assert value[3:5] == [b"<i@x>", b"one two (not a comment)"]
+    assert value[7] == b"Q2hlY2s="
+    assert value[8:] == [[b"inline", [b"filename", b"a"]], [b"en", b"de"], b"http://x.example/a(1).png"]
+
+
+def test_an_encoded_message_keeps_its_name() -> None:
+    message = (
+        b"Content-Type: message/rfc822; name=forwarded.eml\r\nContent-Transfer-Encoding: base64\r\n\r\nU3ViamVjdDog\r\n"
+    )
+    assert read(bodystructure(scan(message)))[:3] == [b"application", b"octet-stream", [b"name", b"forwarded.eml"]]
+
+
+def test_a_boundary_in_sections_opens_the_multipart() -> None:
+    message = b"Content-Type: multipart/mixed; boundary*0=a; boundary*1=b\r\n\r\n--ab\r\n\r\nx\r\n--ab--\r\n"
+    assert [part.type for part in scan(message).tree] == ["multipart/mixed", "text/plain"]
+
+
+@pytest.mark.parametrize("charset", [b'"utf-8;"', b"'utf-8'", b'" utf-8"', b"utf-8 ", b'"utf:-8"'])
+def test_a_charset_name_with_mistakes_is_the_name(charset: bytes) -> None:
+    part = scan(b"Content-Type: text/plain; charset=%b\r\n\r\nx" % charset).tree[0]
+    assert codec_name(part.charset) == "utf_8"
