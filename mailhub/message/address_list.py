@@ -118,7 +118,8 @@ class _Reader:
                 if self._comma() and not self.in_group:
                     return position
             elif kind == "comment":
-                self.comment = text
+                if not self.angle or self.closed:  # one inside the brackets is nobody's name
+                    self.comment = text
                 self._word("space", b"")
             elif kind != "open":  # a quotation mark without another is passed over
                 self._word(kind, text)

@@ -13,6 +13,8 @@ from mailhub.message.charset import decode
 from mailhub.message.encoded_word import decode_words
 from mailhub.message.header import VALUE_LIMIT
 
+# What most mail has: one address, with a name that needs no quotes. It reads as it stands.
+_USUAL = re.compile(rb"(?:[!#-'*+\-/-9?A-Z^-~\x80-\xff]+ )*<[!#-'*+\--9?A-Z^-~]+@[0-9A-Za-z.-]+>")
 _ATOMS = re.compile(r"[^\x00-\x20\x7f()<>@,;:\\\"\[\]]+")
 _PHRASE = re.compile(r"[^\x00-\x1f\x7f()<>@,;:\\\"\[\].]+")
 
@@ -28,6 +30,8 @@ def addresses(body: bytes) -> str:
     Comments are not among them, nor is white space within an address. Where a name or a local part has to be quoted,
     it stands there both with its quotes and without. A group gives its name.
     """
+    if _USUAL.fullmatch(body):
+        return decode(body)
     return "\n".join([line for spec in parse(body, octets=VALUE_LIMIT) for line in _lines(spec)])
 
 

@@ -14,6 +14,11 @@ from mailhub.message.address_list import ADDRESS_LIMIT, GROUP_END, MISSING_DOMAI
 A = MailboxSpec
 
 
+def test_a_comment_in_the_brackets_is_nobodys_name() -> None:
+    assert parse(b"<user (x)@ (x) xx.example>") == [MailboxSpec(None, None, b"user", b"xx.example")]
+    assert parse(b"<user@xx.example> (Name)") == [MailboxSpec(b"Name", None, b"user", b"xx.example")]
+
+
 @pytest.mark.parametrize(
     ("value", "specs"),
     [
