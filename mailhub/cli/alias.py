@@ -8,7 +8,7 @@ from typing import Any
 
 from mailhub.cli.alias_faults import Everybody, faults
 from mailhub.cli.confirm import confirmed, yes_option
-from mailhub.cli.domain import kept_names
+from mailhub.cli.domain import await_server, kept_names
 from mailhub.cli.offline import Offline, opened
 from mailhub.config import bounds, rules
 from mailhub.config.settings import Config, load
@@ -93,6 +93,7 @@ def _add(arguments: argparse.Namespace) -> None:
         if not new:
             raise ConfigurationError(f"{name} stands for {', '.join(targets)} already; nothing was changed")
         everybody = everybody_of(config, hub)
+    await_server(config)
     print(f"alias {name} -> {', '.join(new)} added")
     for fault in faults(everybody):
         print(f"mailhub: warning: {fault}", file=sys.stderr)
@@ -131,6 +132,7 @@ def _remove(arguments: argparse.Namespace) -> int:
         if not left and _refuses(config, hub, name) and not confirmed(arguments, question):
             return 1
         gone = hub.wait(hub.database.names.remove_alias(name, targets))
+    await_server(config)
     print(f"alias {name} -> {', '.join(gone)} removed")
     return 0
 

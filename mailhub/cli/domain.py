@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import time
 from typing import Any
 
 from mailhub.cli.confirm import confirmed, yes_option
 from mailhub.cli.offline import Offline, opened
 from mailhub.config import rules
 from mailhub.config.settings import Config, load
+from mailhub.data_folder import DataFolder
+from mailhub.delivery.names import FRESH_SECONDS
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import KeptNames
 
@@ -41,6 +44,12 @@ def kept_names(hub: Offline) -> KeptNames:
     return hub.wait(hub.database.names.kept()) or KeptNames()
 
 
+def await_server(config: Config) -> None:
+    """Return when a running server has no older names in memory any more: then the change counts."""
+    if DataFolder(config.data).server() is not None:
+        time.sleep(FRESH_SECONDS)
+
+
 def domain_of(text: str) -> str:
     """A domain name as A-labels. Raises ConfigurationError."""
     try:
@@ -61,6 +70,7 @@ def _add(arguments: argparse.Namespace) -> None:
     with opened(config) as hub:
         if not hub.wait(hub.database.names.add_domain(domain)):
             raise ConfigurationError(f"{domain} is one of our domains already; nothing was changed")
+    await_server(config)
     print(f"domain {domain} added; publish its MX record, and give it a postmaster")
 
 
@@ -84,6 +94,7 @@ def _remove(arguments: argparse.Namespace) -> int:
         if refused and not confirmed(arguments, f"Refuse mail for {domain} from now on? It has {refused}."):
             return 1
         hub.wait(hub.database.names.remove_domain(domain))
+    await_server(config)
     print(f"domain {domain} removed")
     return 0
 
