@@ -18,6 +18,20 @@ def test_lanes_take_turns_and_keep_their_order() -> None:
     assert lanes.take() == ("a", 2)
 
 
+def test_other_bounds_count_from_the_next_turn_on() -> None:
+    lanes: Lanes[str, int] = Lanes(total=1, per_lane=1)
+    for item in range(4):
+        lanes.add("a", item)
+    assert [lanes.take(), lanes.take()] == [("a", 0), None]
+    lanes.resize(total=3, per_lane=2)
+    assert [lanes.take(), lanes.take()] == [("a", 1), None]
+    lanes.resize(total=3, per_lane=1)
+    lanes.done("a")
+    assert lanes.take() is None
+    lanes.done("a")
+    assert [lanes.take(), lanes.take()] == [("a", 2), None]
+
+
 def test_what_waits_can_be_forgotten_while_others_work() -> None:
     lanes: Lanes[str, int] = Lanes(total=1, per_lane=1)
     lanes.add("a", 1)

@@ -12,6 +12,7 @@ import attrs
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorNotRunning
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
 from mailhub.cli.offline import environment, opened, wait
@@ -21,7 +22,9 @@ from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError, NoSuchUser, StoreUnavailable
 from mailhub.net.crowd import Room
 from mailhub.plugins import Component, load_catalogue
+from mailhub.reload import read_answer
 from mailhub.service import MailService, complain
+from mailhub.systemd import Supervisor
 
 
 @attrs.define
@@ -145,6 +148,64 @@ def test_a_failed_start_is_one_line_and_ends_the_process_with_status_1(
     for function in exits:
         function()
     assert statuses == [1]
+
+
+@attrs.define(eq=False)
+class Noting(Supervisor):
+    """Notes what systemd would be told."""
+
+    told: list[str] = attrs.field(factory=list)
+
+    def _tell(self, *lines: str) -> None:
+        self.told += lines
+
+
+def test_systemd_is_told_when_ports_are_served_and_when_they_are_closed(config: Config) -> None:
+    hub, clock = FakeHub(), Clock()
+    found: Any = hub
+    supervisor = Noting(clock, "@nobody", watchdog=15.0)
+    mail = MailService(config, found, Reactor(), supervisor)
+    mail.privilegedStartService()
+    mail.startService()
+    assert "READY=1" not in supervisor.told
+    hub.starting.callback(None)
+    assert supervisor.told[-3:] == ["READY=1", "STATUS=serving", "WATCHDOG=1"]
+    wait(mail.stopService())
+    assert "STOPPING=1" in supervisor.told
+    assert clock.getDelayedCalls() == []
+
+
+def test_what_is_asked_before_the_start_is_over_is_done_after_it(config: Config, monkeypatch: Any) -> None:
+    """By a hub of its own, whose start takes as long as it is let."""
+    config.file.write_text('hostname = "new.xx.example"\ndata = "data"\n')
+    with opened(config, "create"):
+        pass
+    hub = build_hub(config, environment(config), load_catalogue())
+    starting: Deferred[None] = Deferred()
+
+    async def start() -> None:
+        await starting
+
+    monkeypatch.setattr(type(hub), "start", lambda _: start())
+    reactor: Any = Reactor()
+    mail = MailService(config, hub, reactor)
+    mail.privilegedStartService()
+    mail.startService()
+    lock = config.data / "mailhub.lock"
+    os.utime(lock, (0, 0))
+    mail.reload()
+    assert hub.hostname == "mx.xx.example"
+    starting.callback(None)
+    assert hub.hostname == "new.xx.example"
+    outcome = read_answer(config.data)
+    assert outcome is not None
+    assert (outcome.fault, outcome.changed) == ("", ("hostname",))
+    assert abs(lock.stat().st_mtime - outcome.read_at) < 0.001
+    wait(mail.stopService())
+    mail.reload()
+    outcome = read_answer(config.data)
+    assert outcome is not None
+    assert outcome.fault == "the server is stopping"
 
 
 def test_a_stop_that_comes_while_it_starts_waits_for_the_start(config: Config) -> None:
