@@ -83,6 +83,13 @@ class OverQuota(PermanentError):
     default_text = "Mailbox is full"
 
 
+class TooManyKeywords(PermanentError):
+    """More keywords than a message or a mailbox may have; nothing was changed (RFC 3463 X.2.0)."""
+
+    default_status = "5.2.0"
+    default_text = "Too many keywords"
+
+
 class MessageTooLarge(PermanentError):
     """More octets than the limit allows (RFC 3463 X.3.4)."""
 

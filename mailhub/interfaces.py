@@ -210,17 +210,19 @@ class IMailbox(Interface):
     async def append(body: IBody, flags: Flags, internal_date: int, delivery_id: str = "") -> int:
         """Add a message; returns its UID, durable. Repeating a `delivery_id` adds nothing and returns the same UID.
         The body comes from this store's `new_body`. The case of keywords does not matter, here as in the other
-        methods: each has the spelling that the mailbox met first. Raises NoSuchMailbox, OverQuota."""
+        methods: each has the spelling that the mailbox met first. Raises NoSuchMailbox, OverQuota, TooManyKeywords (a
+        store bounds those of a message and of a mailbox; what IQueue delivers is not refused, but comes without)."""
 
     async def change_flags(uids: Sequence[int], change: FlagChange, unchanged_since: int | None = None) -> FlagResult:
-        """Change flags of the messages that exist, in one transaction. Raises NoSuchMailbox."""
+        """Change flags of the messages that exist, in one transaction. Flags of the system always find room. Raises
+        NoSuchMailbox; where keywords are added TooManyKeywords and OverQuota, and then nothing is changed."""
 
     async def copy(uids: Sequence[int], target: IMailbox) -> CopyResult:
         """Copy with flags and internal dates to another mailbox of the same store, all or nothing.
-        Raises NoSuchMailbox, OverQuota, StorageFull."""
+        Raises NoSuchMailbox, OverQuota, StorageFull, TooManyKeywords."""
 
     async def move(uids: Sequence[int], target: IMailbox) -> CopyResult:
-        """Copy and expunge as one step (RFC 6851), all or nothing. Raises NoSuchMailbox."""
+        """Copy and expunge as one step (RFC 6851), all or nothing. Raises NoSuchMailbox, TooManyKeywords."""
 
     async def expunge(uids: Sequence[int] | None = None, deleted_only: bool = True) -> Sequence[int]:
         """Remove messages for good: of the given UIDs or of all, those with \\\\Deleted, or regardless of flags.

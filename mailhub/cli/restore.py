@@ -18,8 +18,9 @@ from mailhub.cli.offline import Offline, as_caller, opened
 from mailhub.cli.progress import Bar
 from mailhub.config.settings import Config, load
 from mailhub.data_folder import DataFolder
-from mailhub.errors import ConfigurationError, MessageGone, NoSuchMailbox, NoSuchUser, OverQuota
+from mailhub.errors import ConfigurationError, MessageGone, NoSuchMailbox, NoSuchUser, OverQuota, TooManyKeywords
 from mailhub.interfaces import IMailAccount
+from mailhub.message.flags import SYSTEM_FLAGS
 from mailhub.store.sqlite import schema
 from mailhub.store.sqlite.backup import Progress
 from mailhub.store.sqlite.restore import connect_backup, occupied, restore
@@ -193,6 +194,9 @@ class _Mending:
         body = self.hub.wait(writer.finish())
         try:
             self.hub.wait(mailbox.append(body, message.flags, message.internal_date))
+        except TooManyKeywords:
+            # The mail matters more than its keywords.
+            self.hub.wait(mailbox.append(body, message.flags & SYSTEM_FLAGS, message.internal_date))
         finally:
             body.discard()
 

@@ -91,6 +91,8 @@ def store_settings(limits: Limits) -> StoreSettings:
     return StoreSettings(
         mailboxes_per_account=limits.mailboxes_per_account,
         subscriptions_per_account=limits.subscriptions_per_account,
+        keywords_per_message=limits.keywords_per_message,
+        keywords_per_mailbox=limits.keywords_per_mailbox,
         inline_body_octets=limits.inline_body_bytes,
         waiting_units=limits.store_changes_waiting,
         index_rows=limits.index_rows_cached,
@@ -181,4 +183,5 @@ def imap_options(config: Config, service: str) -> ImapOptions:
         failed_login_limit=limits.login_failures_per_session,
     )
     trusted = Networks.parse(*config.trust.cleartext_login)
-    return ImapOptions(service, settings, limits.login_seconds, limits.imap_idle_seconds, trusted)
+    times = limits.login_seconds, limits.imap_idle_seconds
+    return ImapOptions(service, settings, *times, trusted, limits.keywords_per_mailbox)

@@ -163,6 +163,8 @@ class Limits:
 
     mailboxes_per_account: int = bounded(2000, 10, 1_000_000)
     subscriptions_per_account: int = bounded(4000, 10, 1_000_000)
+    keywords_per_message: int = bounded(64, 10, 1000)
+    keywords_per_mailbox: int = bounded(200, 10, 10_000)
     inline_body_bytes: int = bounded(64 * _KIB, 0, _MIB)
     disk_reserve_percent: int = bounded(5, 0, 90)
     store_changes_waiting: int = bounded(1000, 1, 1_000_000)

@@ -19,6 +19,14 @@ NO_FLAGS: Flags = frozenset()
 
 KEYWORD_LIMIT = 128  # octets
 
+FREE_OCTETS = 256  # of a message's flags as `encode` writes them; what is beyond counts as its account's use
+_SHORT = 16  # flags; what larger sets look like is worked out again, lest a user with many fills memory for all
+
+
+class KeywordTooLong(ValueError):
+    """More than KEYWORD_LIMIT octets."""
+
+
 _CANONICAL = {flag.lower(): flag for flag in SYSTEM_FLAGS}
 # RFC 3501 9 ATOM-CHAR: any CHAR except atom-specials ( ) { SP CTL % * " \ ].
 _ATOM = re.compile(r"[!#-$&'+-\[^-z|}~]+")
@@ -35,7 +43,7 @@ def parse(text: str) -> str:
     if text.startswith("\\") and text.isascii() and (canonical := _CANONICAL.get(text.lower())):
         return canonical
     if len(text) > KEYWORD_LIMIT:
-        raise ValueError("keyword is too long")
+        raise KeywordTooLong("keyword is too long")
     if not _ATOM.fullmatch(text):
         raise ValueError("not a flag that can be set")
     return text
@@ -83,19 +91,50 @@ def ordered(flags: Flags) -> list[str]:
     return sorted(flags, key=lambda flag: (_ORDER.get(flag, len(_ORDER)), flag))
 
 
-@lru_cache(maxsize=4096)
 def render(flags: Flags) -> bytes:
     """The flag-list as IMAP writes it, with its parentheses: `(\\Seen $Forwarded)` (RFC 3501 9)."""
+    return _render(flags) if len(flags) <= _SHORT else _render.__wrapped__(flags)
+
+
+@lru_cache(maxsize=1024)
+def _render(flags: Flags) -> bytes:
     return b"(" + " ".join(ordered(flags)).encode() + b")"
 
 
-@lru_cache(maxsize=4096)
 def encode(flags: Flags) -> str:
     """The text of a database column for a set of flags; `decode` is its inverse."""
+    return _encode(flags) if len(flags) <= _SHORT else _encode.__wrapped__(flags)
+
+
+@lru_cache(maxsize=1024)
+def _encode(flags: Flags) -> str:
     return " ".join(ordered(flags))
 
 
-@lru_cache(maxsize=4096)
 def decode(text: str) -> Flags:
     """The set that `encode` wrote."""
+    return _decode(text) if len(text) <= FREE_OCTETS else _decode.__wrapped__(text)
+
+
+@lru_cache(maxsize=1024)
+def _decode(text: str) -> Flags:
     return frozenset(text.split())
+
+
+class Decoder:
+    """Decodes many texts; equal keywords and sets among the results are one object, however long they are."""
+
+    def __init__(self) -> None:
+        self._keywords: dict[str, str] = {}
+        self._sets: dict[Flags, Flags] = {}
+
+    def __call__(self, text: str) -> Flags:
+        if len(text) <= FREE_OCTETS:
+            return _decode(text)
+        flags = frozenset([self._keywords.setdefault(keyword, keyword) for keyword in text.split()])
+        return self._sets.setdefault(flags, flags)
+
+
+def excess(text: str) -> int:
+    """Octets beyond FREE_OCTETS of flags as `encode` writes them."""
+    return max(0, len(text) - FREE_OCTETS)

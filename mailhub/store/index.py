@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from mailhub.message.digest import DigestName
 from mailhub.message.record import Added, Change, Entry, Expunged, FlagsChanged, MailboxGone
 
+FLAGS_A_ROW = 8  # as much memory as a row
 FEW = 64  # changes that are put in place one by one; more rebuild the list once
 VALUE_OVERHEAD = 150  # bytes of Python objects around a value's octets, roughly
 
@@ -25,15 +26,23 @@ VALUE_OVERHEAD = 150  # bytes of Python objects around a value's octets, roughly
 class MailboxIndex:
     """The rows of one mailbox in UID order. `modseq` is the highest one known."""
 
-    __slots__ = ("_rows", "_snapshot_modseq", "_uids", "modseq")
+    __slots__ = ("_flags_weight", "_rows", "_snapshot_modseq", "_uids", "_weighed", "modseq")
 
     def __init__(self, rows: Iterable[Entry], modseq: int) -> None:
         self._rows = list(rows)
         self._uids = [row.uid for row in self._rows]
         self._snapshot_modseq = self.modseq = modseq
+        self._weighed = self._flags_weight = 0
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def weight(self) -> int:
+        """What it takes of memory, in rows; flags that no other message has count too, eight as a row."""
+        if self._weighed != self.modseq:
+            self._weighed = self.modseq
+            self._flags_weight = sum(map(len, {row.flags for row in self._rows})) // FLAGS_A_ROW
+        return len(self._rows) + self._flags_weight
 
     def select(self, uids: Sequence[int] | None = None, since_modseq: int = 0) -> list[Entry]:
         """Copies of the list are cheap: 10,000 rows cost some 20 us."""
@@ -169,11 +178,11 @@ class Indexes:
 
     def _evict(self, newest: int) -> None:
         unused = [number for number in self._ready if number != newest and not self._watched(number)]
-        rows = sum(len(self._ready[number]) for number in unused)
+        rows = sum(self._ready[number].weight() for number in unused)
         for number in unused:
             if rows <= self._rows_limit:
                 break
-            rows -= len(self._ready.pop(number))
+            rows -= self._ready.pop(number).weight()
 
     def apply(self, mailbox: int, change: Change) -> None:
         """Take in a committed change, before its watchers hear of it."""

@@ -16,6 +16,7 @@ from mailhub.errors import (
     NotPermitted,
     OverQuota,
     PermanentError,
+    TooManyKeywords,
 )
 from mailhub.interfaces import (
     Account,
@@ -30,7 +31,7 @@ from mailhub.interfaces import (
     IMailStore,
 )
 from mailhub.message.digest import DigestColumns, DigestName, columns, digest
-from mailhub.message.flags import DELETED, SEEN, SYSTEM_FLAGS, Flags, respelled
+from mailhub.message.flags import DELETED, SEEN, SYSTEM_FLAGS, Flags, encode, excess
 from mailhub.message.record import (
     Added,
     Change,
@@ -46,6 +47,7 @@ from mailhub.message.record import (
     Quota,
 )
 from mailhub.store.changes import Watchers
+from mailhub.store.memory_keywords import Keywords
 from mailhub.store.octets import OctetsReader
 from mailhub.store.settings import USUAL_FOLDERS, USUAL_USES, StoreSettings
 from mailhub.wire.imap.names import DELIMITER, INBOX, check, normalise
@@ -132,13 +134,13 @@ class Box:
     name: str
     number: int  # what watchers know it by
     uid_validity: int
+    keywords: Keywords
     special_use: str = ""
     uid_next: int = 1
     modseq: int = 1
     messages: dict[int, Message] = attrs.field(factory=dict)  # by UID, ascending
     vanished: list[tuple[int, int]] = attrs.field(factory=list)  # mod-sequence, UID
     deliveries: dict[str, int] = attrs.field(factory=dict)  # UID by delivery id
-    keywords: dict[str, str] = attrs.field(factory=dict)  # as first written, by the name in lower case
     holds: list[MemoryHold] = attrs.field(factory=list)
     exists: bool = True
 
@@ -148,17 +150,21 @@ class Box:
         return sum(message.entry.size for message in self.messages.values())
 
     def add(self, body: MemoryBody, flags: Flags, internal_date: int, modseq: int) -> Entry:
-        """A new message at the end."""
-        entry = Entry(self.uid_next, self.spelled(flags), modseq, body.size, internal_date)
+        """A new message at the end; its keywords were admitted."""
+        entry = Entry(self.uid_next, self.keywords.spelled(flags), modseq, body.size, internal_date)
         self.messages[entry.uid] = Message(entry, body)
         self.uid_next += 1
         return entry
 
-    def spelled(self, flags: Flags) -> Flags:
-        """The flags as this mailbox spells them."""
-        for keyword in sorted(flags - SYSTEM_FLAGS):
-            self.keywords.setdefault(keyword.lower(), keyword)
-        return respelled(flags, self.keywords)
+    @property
+    def flags(self) -> list[Flags]:
+        """Of all messages."""
+        return [message.entry.flags for message in self.messages.values()]
+
+    @property
+    def flag_octets(self) -> int:
+        """What the flags of all messages count in the account's use."""
+        return sum(excess(encode(flags)) for flags in self.flags)
 
     def next_modseq(self) -> int:
         """For one more change."""
@@ -177,8 +183,8 @@ class AccountData:
 
     @property
     def used(self) -> int:
-        """Octets of all messages."""
-        return sum(box.size for box in self.boxes.values())
+        """Octets of all messages, and of what flags they have beyond measure."""
+        return sum(box.size + box.flag_octets for box in self.boxes.values())
 
     def usual_use(self, name: str) -> str:
         """What a mailbox of this name is for, if there is none for that."""
@@ -222,7 +228,7 @@ class MemoryHouse:
         """A new mailbox with a UIDVALIDITY that nobody had before."""
         self._numbers += 1
         self._last_uid_validity = max(self._last_uid_validity + 1, self.environment.now())
-        box = Box(account, name, self._numbers, self._last_uid_validity, special_use)
+        box = Box(account, name, self._numbers, self._last_uid_validity, Keywords(self.settings), special_use)
         account.boxes[name] = box
         return box
 
@@ -233,11 +239,22 @@ class MemoryHouse:
         self.watchers.announce(box.number, MailboxGone())
 
     def deposit(self, box: Box, body: MemoryBody, flags: Flags, internal_date: int) -> int:
-        """Add one message and tell the watchers; returns its UID. Raises OverQuota."""
+        """Add one message and tell the watchers; returns its UID. Raises OverQuota.
+
+        Mail is not refused for its keywords: they are left out where there is no room."""
         box.owner.check_room(body.size)
+        try:
+            box.keywords.check_number(flags)
+            box.keywords.take_up((flags,), box.flags)
+        except TooManyKeywords:
+            flags = flags & SYSTEM_FLAGS
         entry = box.add(body, flags, internal_date, box.next_modseq())
         self.watchers.announce(box.number, Added((entry,)))
         return entry.uid
+
+
+def _octets(messages: Sequence[Message]) -> int:
+    return sum(message.entry.size + excess(encode(message.entry.flags)) for message in messages)
 
 
 @implementer(IMailbox)
@@ -299,6 +316,9 @@ class MemoryMailbox:
         box = self._there()
         if delivery_id in box.deliveries:
             return box.deliveries[delivery_id]
+        box.owner.check_room(body.size + excess(encode(flags)))
+        box.keywords.check_number(flags)
+        box.keywords.take_up((flags,), box.flags)
         uid = self._house.deposit(box, memory_body(body), flags, internal_date)
         if delivery_id:
             box.deliveries[delivery_id] = uid
@@ -310,15 +330,26 @@ class MemoryMailbox:
         """One mod-sequence for all that change."""
         box = self._there()
         if change.mode != "remove":
-            change = FlagChange(change.mode, box.spelled(change.flags))
+            change = FlagChange(change.mode, box.keywords.spelled(change.flags, box.flags))
         changed: list[Message] = []
         failed: list[int] = []
+        flag_octets = 0
         for message in self._chosen(uids):
             if unchanged_since is not None and message.entry.modseq > unchanged_since:
                 failed.append(message.entry.uid)
-            elif change.apply(message.entry.flags) != message.entry.flags:
-                changed.append(message)
+                continue
+            old, new = message.entry.flags, change.apply(message.entry.flags)
+            if new == old:
+                continue
+            if len(new) > len(old):
+                box.keywords.check_number(new)
+            flag_octets += excess(encode(new)) - excess(encode(old))
+            changed.append(message)
         if changed:
+            if flag_octets > 0 and not change.flags <= SYSTEM_FLAGS:
+                box.owner.check_room(flag_octets)
+            if change.mode != "remove":
+                box.keywords.take_up((change.flags,), box.flags)
             modseq = box.next_modseq()
             for message in changed:
                 message.entry = message.entry._replace(flags=change.apply(message.entry.flags), modseq=modseq)
@@ -332,7 +363,7 @@ class MemoryMailbox:
         self._there()
         other = self._sibling(target)
         messages = self._chosen(uids)
-        other.owner.check_room(sum(message.entry.size for message in messages))
+        other.owner.check_room(_octets(messages))
         return self._copy(messages, other)
 
     async def move(self, uids: Sequence[int], target: IMailbox) -> CopyResult:
@@ -340,7 +371,7 @@ class MemoryMailbox:
         box, other = self._there(), self._sibling(target)
         messages = self._chosen(uids)
         if box.owner is not other.owner:
-            other.owner.check_room(sum(message.entry.size for message in messages))
+            other.owner.check_room(_octets(messages))
         result = self._copy(messages, other)
         self._remove(messages)
         return result
@@ -353,6 +384,7 @@ class MemoryMailbox:
     def _copy(self, messages: Sequence[Message], other: Box) -> CopyResult:
         if not messages:
             return CopyResult(other.uid_validity, (), ())
+        other.keywords.take_up([message.entry.flags for message in messages], other.flags)
         modseq = other.next_modseq()
         entries = tuple(other.add(m.body, m.entry.flags, m.entry.internal_date, modseq) for m in messages)
         self._house.watchers.announce(other.number, Added(entries))

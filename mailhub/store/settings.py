@@ -24,6 +24,8 @@ class StoreSettings:
 
     mailboxes_per_account: int = 2000
     subscriptions_per_account: int = 4000
+    keywords_per_message: int = 64
+    keywords_per_mailbox: int = 200  # different ones
     inline_body_octets: int = 64 * 1024  # larger bodies are files
     waiting_units: int = 1000  # changes that wait for the writer; more get "try again later"
     grouped_units: int = 200  # changes in one transaction

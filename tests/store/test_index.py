@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from mailhub.errors import NoSuchMailbox
 from mailhub.message.flags import NO_FLAGS, SEEN
 from mailhub.message.record import Added, Change, Entry, Expunged, FlagsChanged, MailboxGone
-from mailhub.store.index import FEW, DigestCache, Indexes, MailboxIndex, weight
+from mailhub.store.index import FEW, FLAGS_A_ROW, DigestCache, Indexes, MailboxIndex, weight
 
 SEEN_ONLY = frozenset({SEEN})
 
@@ -232,3 +232,13 @@ def test_digests_of_messages_that_are_gone_are_forgotten() -> None:
     assert cache.get(1, [2], ["envelope"]) == ({"envelope": {}}, [2])
     assert cache.bytes == weight([b"c"])
     assert cache.removals == removals + 2
+
+
+def test_indexes_with_many_flags_weigh_more() -> None:
+    flags = [frozenset(f"{number}-{keyword}" for keyword in range(16)) for number in range(3)]
+    heavy = MailboxIndex([entry(uid, 1)._replace(flags=each) for uid, each in enumerate(flags, 1)], 1)
+    assert heavy.weight() == 3 + 3 * 16 // FLAGS_A_ROW
+    shared = MailboxIndex([entry(uid, 1)._replace(flags=flags[0]) for uid in (1, 2, 3)], 1)
+    assert shared.weight() == 3 + 16 // FLAGS_A_ROW
+    shared.apply(Added((entry(4, 2)._replace(flags=flags[1]),)))
+    assert shared.weight() == 4 + 2 * 16 // FLAGS_A_ROW

@@ -32,11 +32,15 @@ from mailhub.store.sqlite.database import Database
 from mailhub.store.sqlite.verify import leftovers, verify
 from tests.store.harness import FAST, NOW, environment
 
-SETTINGS = attrs.evolve(FAST, inline_body_octets=150, mailboxes_per_account=10)
+SETTINGS = attrs.evolve(
+    FAST, inline_body_octets=150, mailboxes_per_account=10, keywords_per_message=2, keywords_per_mailbox=3
+)
 USERS = st.sampled_from(["a@xx.example", "b@xx.example"])
 NAMES = st.sampled_from(["INBOX", "inbox/x", "Sent", "a", "a/b", "a/b/c", "b", "b/b"])
 UIDS = st.lists(st.integers(1, 12), unique=True, max_size=5).map(sorted)
-FLAGS = st.frozensets(st.sampled_from([SEEN, DELETED, FLAGGED, "$Work"]))
+FLAGS = st.frozensets(
+    st.sampled_from([SEEN, DELETED, FLAGGED, "$Work", "Home", "x" * 120, "y" * 120, "z" * 120]), max_size=4
+)
 SIZES = st.sampled_from([0, 0, 0, 300])
 AMOUNT = st.integers(0, 3)
 wait = Exam().wait_for

@@ -16,7 +16,7 @@ from mailhub.message.record import Entry
 from mailhub.net.link import Disconnected, Link
 from mailhub.net.networks import Networks
 from mailhub.protocols.damage import log_damage
-from mailhub.protocols.imap.selected import Selected
+from mailhub.protocols.imap.selected import KEYWORD_LIMIT, Selected
 from mailhub.wire.imap import commands, responses
 from mailhub.wire.imap.budget import Budget
 from mailhub.wire.imap.server import ImapServer
@@ -30,13 +30,14 @@ log = Logger(namespace="mailhub.imap")
 class ImapOptions:
     """`settings` are the machine's, TLS apart. Times in seconds: how long a client may be silent before it has logged
     in, and after that (RFC 3501 5.4 asks for 1800 at least). `service` is the `[listen]` name. From `cleartext_login` a
-    password is taken without TLS."""
+    password is taken without TLS. `keywords_per_mailbox` is what the store takes."""
 
     service: str = "imap"
     settings: ImapSettings = attrs.field(factory=lambda: ImapSettings("localhost"))
     login_seconds: float = 60.0
     idle_seconds: float = 1800.0
     cleartext_login: Networks = attrs.field(factory=Networks)
+    keywords_per_mailbox: int = KEYWORD_LIMIT
 
 
 @attrs.frozen
@@ -100,7 +101,13 @@ class Context:
         def claim(entries: Sequence[Entry]) -> set[int]:
             return self.parts.marks.claim(key, entries, keep=read_only)
 
-        selected = await Selected.open(mailbox, read_only=read_only, claim=claim, notify=self.wake)
+        selected = await Selected.open(
+            mailbox,
+            read_only=read_only,
+            claim=claim,
+            notify=self.wake,
+            keyword_limit=self.parts.options.keywords_per_mailbox,
+        )
         self.selected = selected
         return selected
 

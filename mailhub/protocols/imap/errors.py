@@ -12,6 +12,7 @@ _CODES: tuple[tuple[type[errors.MailError], bytes], ...] = (
     (errors.MailboxExists, responses.ALREADYEXISTS),
     (errors.InvalidMailboxName, responses.CANNOT),
     (errors.OverQuota, responses.OVERQUOTA),
+    (errors.TooManyKeywords, responses.LIMIT),
     (errors.MessageTooLarge, responses.TOOBIG),
     (errors.MessageGone, responses.EXPUNGEISSUED),
     (errors.MessageDamaged, responses.SERVERBUG),

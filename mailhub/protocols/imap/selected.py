@@ -12,7 +12,7 @@ from mailhub.message.record import Added, Change, Entry, FlagsChanged, MailboxGo
 from mailhub.wire.imap import responses
 from mailhub.wire.imap.view import View
 
-KEYWORD_LIMIT = 500  # keywords told in FLAGS; a mailbox may have more
+KEYWORD_LIMIT = 200  # different ones; an older mailbox may have more, but FLAGS tells no more, and none can be added
 
 
 @attrs.define(eq=False)
@@ -25,6 +25,7 @@ class Selected:
     mailbox: IMailbox
     read_only: bool
     _notify: Callable[[], None]
+    keyword_limit: int = KEYWORD_LIMIT
     gone: bool = False
     flags: Flags = SYSTEM_FLAGS
     uid_next: int = 1
@@ -42,9 +43,10 @@ class Selected:
         read_only: bool,
         claim: Callable[[Sequence[Entry]], set[int]],
         notify: Callable[[], None],
+        keyword_limit: int = KEYWORD_LIMIT,
     ) -> Selected:
         """Take up the mailbox. `notify` is called after each change. Raises NoSuchMailbox, StoreUnavailable."""
-        selected = cls(mailbox, read_only, notify)
+        selected = cls(mailbox, read_only, notify, keyword_limit)
         selected._stop = mailbox.watch(selected._changed)
         selected._hold = hold = mailbox.hold()
         try:
@@ -96,9 +98,13 @@ class Selected:
         """Take note of keywords not met before."""
         fresh = {entry.flags for entry in entries if not entry.flags <= self.flags}
         for flags in fresh:
-            if len(self.flags) < KEYWORD_LIMIT and not flags <= self.flags:
+            if not self._full() and not flags <= self.flags:
                 known, self.flags = self.flags, union(self.flags, flags)
                 self._flags_untold = self._flags_untold or self.flags != known
+
+    def _full(self) -> bool:
+        """Whether the mailbox takes no keyword that is not told."""
+        return len(self.flags - SYSTEM_FLAGS) >= self.keyword_limit
 
     def opening(self) -> bytes:
         """The untagged responses to SELECT (RFC 3501 6.3.1)."""
@@ -118,6 +124,8 @@ class Selected:
     def _flag_lines(self) -> bytes:
         if self.read_only:
             code, text = responses.permanentflags_code(frozenset(), keywords=False), "No flag can be changed"
+        elif self._full():
+            code, text = responses.permanentflags_code(self.flags, keywords=False), "Kept for good, but no new keyword"
         else:
             code, text = responses.permanentflags_code(self.flags), "Kept for good, as is any new keyword"
         return responses.flags(self.flags) + responses.ok(text, code)

@@ -75,6 +75,7 @@ class Database:
                 gather=gather,
                 when_told=watchers.when_told,
                 held=held,
+                settings=settings,
             ),
             readers=Readers(self.path, environment.threads, settings.busy_seconds, read_only=read_only),
             blobs=Blobs(

@@ -120,7 +120,7 @@ def set_quota(transaction: Transaction, user: str, octets: int) -> None:
 def quota(connection: sqlite3.Connection, account: int) -> Quota:
     """Use and limit. Raises NoSuchUser."""
     row = connection.execute(
-        "SELECT sum(m.size), a.quota, sum(m.messages) FROM account a JOIN mailbox m ON m.account = a.id"
+        "SELECT sum(m.size + m.flag_octets), a.quota, sum(m.messages) FROM account a JOIN mailbox m ON m.account = a.id"
         " WHERE a.id = ? GROUP BY a.id",
         (account,),
     ).fetchone()

@@ -1,51 +1,60 @@
-"""How each mailbox spells its keywords: as the first client wrote them, whatever the case of those who come later."""
+"""How many keywords a message and a mailbox may have."""
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable, Mapping
 
-from mailhub.message.flags import NO_FLAGS, SYSTEM_FLAGS, Flags, decode, encode, respelled
+import attrs
+
+from mailhub.errors import TooManyKeywords
+from mailhub.message.flags import SYSTEM_FLAGS, Flags
+from mailhub.store.sqlite.spelling import Spelling, look_up
+from mailhub.store.sqlite.writer import Transaction
 
 
-def spelled(connection: sqlite3.Connection, mailbox: int, flags: Flags) -> Flags:
-    """The flags as the mailbox spells them. Keywords that it has not met are remembered as they are."""
+def spelling(transaction: Transaction, mailbox: int, sets: Iterable[Flags]) -> Spelling:
+    """For all keywords in these sets. Nothing is written yet. Raises TooManyKeywords."""
+    found = look_up(transaction.connection, mailbox, sets)
+    if found.fresh:
+        limit = transaction.settings.keywords_per_mailbox
+        (count,) = transaction.row("SELECT count(*) FROM keyword WHERE mailbox = ?", (mailbox,))
+        if count + len(found.fresh) > limit:
+            unused = _unused(transaction.connection, mailbox, found.names)
+            if count - len(unused) + len(found.fresh) > limit:
+                raise TooManyKeywords(f"A mailbox has {limit} different keywords at most")
+            return attrs.evolve(found, unused=unused)
+    return found
+
+
+def admit(transaction: Transaction, mailbox: int, flags: Flags) -> Flags:
+    """The flags of a message that comes in, as the mailbox spells and now remembers them. Raises TooManyKeywords."""
     if flags <= SYSTEM_FLAGS:
         return flags
-    return respelled(flags, spelling(connection, mailbox, (flags,)))
+    check_number(transaction, flags)
+    found = spelling(transaction, mailbox, (flags,))
+    found.register(transaction.connection, mailbox)
+    return found.of(flags)
 
 
-def spelling(connection: sqlite3.Connection, mailbox: int, sets: Iterable[Flags]) -> Mapping[str, str]:
-    """The mailbox's spelling of every keyword in these sets, by the name in lower case."""
-    keywords = NO_FLAGS.union(*sets) - SYSTEM_FLAGS
-    if not keywords:
-        return {}
-    chosen = json.dumps(sorted(keywords))
-    known = _known(connection, mailbox, chosen)
-    if len(known) < len({keyword.lower() for keyword in keywords}):
-        connection.execute("INSERT OR IGNORE INTO keyword SELECT ?, value FROM json_each(?)", (mailbox, chosen))
-        known = _known(connection, mailbox, chosen)
-    return known
+def admit_delivered(transaction: Transaction, mailbox: int, flags: Flags) -> Flags:
+    """As `admit`, for mail that must not be refused for its keywords: they are left out where there is no room."""
+    try:
+        return admit(transaction, mailbox, flags)
+    except TooManyKeywords:
+        return flags & SYSTEM_FLAGS
 
 
-def _known(connection: sqlite3.Connection, mailbox: int, chosen: str) -> dict[str, str]:
-    rows = connection.execute(
-        "SELECT k.name FROM json_each(?) j JOIN keyword k ON k.mailbox = ? AND k.name = j.value", (chosen, mailbox)
-    )
-    return {row[0].lower(): row[0] for row in rows}
+def check_number(transaction: Transaction, flags: Flags) -> None:
+    """Raises TooManyKeywords. Flags of the system always find room."""
+    limit = transaction.settings.keywords_per_message
+    if len(flags) > limit and len(flags - SYSTEM_FLAGS) > limit:
+        raise TooManyKeywords(f"A message has {limit} keywords at most")
 
 
-def register_keywords(connection: sqlite3.Connection) -> None:
-    """For a database that has none registered: take up the keywords of all messages, and give those that differ in
-    case alone one spelling in each mailbox."""
-    rows = connection.execute(
-        "SELECT mailbox, flags FROM message WHERE flags <> '' GROUP BY mailbox, flags ORDER BY mailbox, min(uid)"
-    )
-    for mailbox, text in rows.fetchall():
-        flags = decode(text)
-        as_spelled = spelled(connection, mailbox, flags)
-        if as_spelled != flags:
-            connection.execute(
-                "UPDATE message SET flags = ? WHERE mailbox = ? AND flags = ?", (encode(as_spelled), mailbox, text)
-            )
+def _unused(connection: sqlite3.Connection, mailbox: int, wanted: Mapping[str, str]) -> list[str]:
+    """Keywords that no message of the mailbox has any more, and that are not wanted now."""
+    rows = connection.execute("SELECT DISTINCT flags FROM message WHERE mailbox = ? AND flags <> ''", (mailbox,))
+    used = {keyword.lower() for (text,) in rows for keyword in text.split()}
+    names = connection.execute("SELECT name FROM keyword WHERE mailbox = ?", (mailbox,))
+    return [name for (name,) in names if name.lower() not in used and name.lower() not in wanted]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from mailhub.errors import MessageDamaged, MessageGone, NoSuchMailbox, OverQuota, PermanentError
 from mailhub.interfaces import IBlobReader
 from mailhub.message import flags as flag_names
-from mailhub.message.flags import SEEN, Flags, decode, encode, respelled
+from mailhub.message.flags import SEEN, SYSTEM_FLAGS, Decoder, Flags, decode, encode, excess
 from mailhub.message.record import (
     Added,
     CopyResult,
@@ -26,7 +26,8 @@ from mailhub.store.octets import OctetsReader
 from mailhub.store.sqlite import content as contents
 from mailhub.store.sqlite.blobs import Blobs, open_blob
 from mailhub.store.sqlite.content import among, release
-from mailhub.store.sqlite.keywords import spelled, spelling
+from mailhub.store.sqlite.keywords import admit, admit_delivered, check_number, spelling
+from mailhub.store.sqlite.spelling import Spelling
 from mailhub.store.sqlite.writer import Transaction
 from mailhub.wire.imap.sets import MAXIMUM as LAST_UID
 
@@ -49,7 +50,7 @@ class Row(NamedTuple):
 
 _ROW = """
 SELECT m.id, m.account, m.uid_validity, m.uid_next, m.highest_modseq, a.quota,
-       CASE WHEN a.quota THEN (SELECT sum(size) FROM mailbox WHERE account = a.id) ELSE 0 END
+       CASE WHEN a.quota THEN (SELECT sum(size + flag_octets) FROM mailbox WHERE account = a.id) ELSE 0 END
 FROM mailbox m JOIN account a ON a.id = m.account
 """
 
@@ -80,12 +81,20 @@ def _allot(row: Row, count: int) -> None:
 
 
 def _count(
-    transaction: Transaction, row: Row, *, modseq: int, added: int = 0, messages: int, unseen: int, size: int
+    transaction: Transaction,
+    row: Row,
+    *,
+    modseq: int,
+    added: int = 0,
+    messages: int = 0,
+    unseen: int = 0,
+    size: int = 0,
+    flag_octets: int = 0,
 ) -> None:
     transaction.execute(
         "UPDATE mailbox SET uid_next = uid_next + ?, highest_modseq = ?, messages = messages + ?, unseen = unseen + ?,"
-        " size = size + ? WHERE id = ?",
-        (added, modseq, messages, unseen, size, row.mailbox),
+        " size = size + ?, flag_octets = flag_octets + ? WHERE id = ?",
+        (added, modseq, messages, unseen, size, flag_octets, row.mailbox),
     )
 
 
@@ -96,12 +105,22 @@ def deposit(transaction: Transaction, row: Row, content: int, size: int, flags: 
     """Add one message; the caller has seen to the quota. Returns its UID."""
     _allot(row, 1)
     uid, modseq = row.uid_next, row.modseq + 1
-    flags = spelled(transaction.connection, row.mailbox, flags)
+    flags = admit_delivered(transaction, row.mailbox, flags)
+    text = encode(flags)
     transaction.execute(
         "INSERT INTO message (mailbox, uid, content, flags, modseq, size, internal_date) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (row.mailbox, uid, content, encode(flags), modseq, size, internal_date),
+        (row.mailbox, uid, content, text, modseq, size, internal_date),
     )
-    _count(transaction, row, modseq=modseq, added=1, messages=1, unseen=SEEN not in flags, size=size)
+    _count(
+        transaction,
+        row,
+        modseq=modseq,
+        added=1,
+        messages=1,
+        unseen=SEEN not in flags,
+        size=size,
+        flag_octets=excess(text),
+    )
     transaction.announce(row.mailbox, Added((Entry(uid, flags, modseq, size, internal_date),)))
     return uid
 
@@ -122,7 +141,8 @@ def append(
         known = transaction.row("SELECT uid FROM delivery WHERE mailbox = ? AND id = ?", (mailbox, delivery_id))
         if known is not None:
             return int(known[0])
-    check_room(row, size)
+    check_room(row, size + excess(encode(flags)))
+    flags = admit(transaction, mailbox, flags)
     uid = deposit(transaction, row, insert(), size, flags, internal_date)
     if delivery_id:
         transaction.execute("DELETE FROM delivery WHERE at < ?", (now - DELIVERY_ID_SECONDS,))
@@ -165,13 +185,15 @@ def change_flags(
 ) -> FlagResult:
     """STORE for a set of messages: one mod-sequence for all that change."""
     row = row_of(transaction, mailbox)
+    spelt = Spelling()
     if change.mode != "remove":
-        change = FlagChange(change.mode, spelled(transaction.connection, mailbox, change.flags))
+        spelt = spelling(transaction, mailbox, (change.flags,))
+        change = FlagChange(change.mode, spelt.of(change.flags))
     modseq = row.modseq + 1
     failed: list[int] = []
     changed: list[Entry] = []
-    unseen = 0
-    after: dict[str, tuple[Flags, int] | None] = {}  # by the flags before; few in number
+    unseen = flag_octets = 0
+    after: dict[str, _After | None] = {}  # by the flags before; few in number
     condition, parameters = among(uids)
     for uid, text, old_modseq, size, date in transaction.execute(
         f"SELECT uid, flags, modseq, size, internal_date FROM message WHERE mailbox = ? AND {condition} ORDER BY uid",
@@ -181,14 +203,18 @@ def change_flags(
             failed.append(uid)
             continue
         if text not in after:
-            after[text] = _changed(decode(text), change)
+            after[text] = _changed(transaction, text, change)
         result = after[text]
         if result is not None:
-            changed.append(Entry(uid, result[0], modseq, size, date))
-            unseen += result[1]
+            changed.append(Entry(uid, result.flags, modseq, size, date))
+            unseen += result.unseen
+            flag_octets += result.octets
     if changed:
+        if flag_octets > 0 and not change.flags <= SYSTEM_FLAGS:  # those always find room
+            check_room(row, flag_octets)
+        spelt.register(transaction.connection, mailbox)
         _write_flags(transaction, mailbox, changed, modseq)
-        _count(transaction, row, modseq=modseq, messages=0, unseen=unseen, size=0)
+        _count(transaction, row, modseq=modseq, unseen=unseen, flag_octets=flag_octets)
         transaction.announce(mailbox, FlagsChanged(tuple(changed)))
     return FlagResult(tuple(changed), tuple(failed))
 
@@ -206,10 +232,23 @@ def _write_flags(transaction: Transaction, mailbox: int, changed: Sequence[Entry
         )
 
 
-def _changed(old: Flags, change: FlagChange) -> tuple[Flags, int] | None:
-    """The flags after a change that changes something, and by how much it changes the number of unseen messages."""
+class _After(NamedTuple):
+    """The flags after a change, and by how much it changes the mailbox's counters."""
+
+    flags: Flags
+    unseen: int
+    octets: int
+
+
+def _changed(transaction: Transaction, text: str, change: FlagChange) -> _After | None:
+    """None for a change that changes nothing. Raises TooManyKeywords."""
+    old = decode(text)
     new = change.apply(old)
-    return None if new == old else (new, (SEEN in old) - (SEEN in new))
+    if new == old:
+        return None
+    if len(new) > len(old):
+        check_number(transaction, new)
+    return _After(new, (SEEN in old) - (SEEN in new), excess(encode(new)) - excess(text))
 
 
 # --- copying, moving, removing ---------------------------------------------------------------------------------------
@@ -240,7 +279,7 @@ def copy(transaction: Transaction, mailbox: int, uids: Sequence[int], target: in
     row_of(transaction, mailbox)
     row = row_of(transaction, target)
     messages = _messages(transaction, mailbox, uids)
-    check_room(row, sum(message.size for message in messages))
+    check_room(row, sum(message.size for message in messages) + _flag_octets(messages))
     return _copy_rows(transaction, mailbox, messages, row)
 
 
@@ -256,7 +295,7 @@ def move(
     source, row = row_of(transaction, mailbox), row_of(transaction, target)
     messages = _messages(transaction, mailbox, uids)
     if source.account != row.account:
-        check_room(row, sum(message.size for message in messages))
+        check_room(row, sum(message.size for message in messages) + _flag_octets(messages))
     result = _copy_rows(transaction, mailbox, messages, row)
     # Read again: source and target may be the same mailbox.
     _remove_rows(transaction, row_of(transaction, mailbox), messages, hold)
@@ -293,6 +332,7 @@ def _copy_rows(transaction: Transaction, mailbox: int, messages: Sequence[Messag
         messages=len(messages),
         unseen=_unseen(messages),
         size=size,
+        flag_octets=_flag_octets(messages),
     )
     transaction.announce(row.mailbox, Added(entries))
     return CopyResult(
@@ -303,12 +343,17 @@ def _copy_rows(transaction: Transaction, mailbox: int, messages: Sequence[Messag
 def _as_spelled(transaction: Transaction, mailbox: int, texts: set[str]) -> dict[str, Flags]:
     """The flags of messages that come to a mailbox, by what they were: its keywords may have other spellings."""
     flags = {text: decode(text) for text in texts}
-    names = spelling(transaction.connection, mailbox, flags.values())
-    return {text: respelled(each, names) for text, each in flags.items()} if names else flags
+    found = spelling(transaction, mailbox, flags.values())
+    found.register(transaction.connection, mailbox)
+    return {text: found.of(each) for text, each in flags.items()}
 
 
 def _unseen(messages: Iterable[Message]) -> int:
     return sum(SEEN not in decode(message.flags) for message in messages)
+
+
+def _flag_octets(messages: Iterable[Message]) -> int:
+    return sum(excess(message.flags) for message in messages)
 
 
 def _remove_rows(transaction: Transaction, row: Row, messages: Sequence[Message], hold: Hold | None) -> None:
@@ -324,7 +369,15 @@ def _remove_rows(transaction: Transaction, row: Row, messages: Sequence[Message]
         [(row.mailbox, modseq, first, last) for first, last in runs(uids)],
     )
     size = sum(message.size for message in messages)
-    _count(transaction, row, modseq=modseq, messages=-len(messages), unseen=-_unseen(messages), size=-size)
+    _count(
+        transaction,
+        row,
+        modseq=modseq,
+        messages=-len(messages),
+        unseen=-_unseen(messages),
+        size=-size,
+        flag_octets=-_flag_octets(messages),
+    )
     transaction.announce(row.mailbox, Expunged(tuple(uids), modseq))
 
 
@@ -374,8 +427,9 @@ def load_index(connection: sqlite3.Connection, mailbox: int) -> MailboxIndex:
 
 def entries(connection: sqlite3.Connection, mailbox: int, since_modseq: int = 0) -> list[Entry]:
     """The rows changed after `since_modseq`, in UID order."""
+    flags_of = Decoder()
     return [
-        Entry(uid, decode(flags), modseq, size, date)
+        Entry(uid, flags_of(flags), modseq, size, date)
         for uid, flags, modseq, size, date in connection.execute(
             "SELECT uid, flags, modseq, size, internal_date FROM message WHERE mailbox = ? AND modseq > ? ORDER BY uid",
             (mailbox, since_modseq),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from mailhub.errors import ConfigurationError, StoreUnavailable
-from mailhub.store.sqlite.keywords import register_keywords
+from mailhub.store.sqlite.spelling import register_keywords
 
 FILE = "mailhub.sqlite"  # the database's name in the data folder
 OLDEST_SQLITE = (3, 37, 0)  # STRICT tables, RETURNING
@@ -132,6 +132,9 @@ ALTER TABLE queue_recipient ADD COLUMN via TEXT NOT NULL DEFAULT '';
 CREATE TABLE foreign_addition (
   mailbox INTEGER NOT NULL, uid INTEGER NOT NULL, PRIMARY KEY (mailbox, uid)
 ) STRICT, WITHOUT ROWID;
+ALTER TABLE mailbox ADD COLUMN flag_octets INTEGER NOT NULL DEFAULT 0;
+UPDATE mailbox SET flag_octets =
+  (SELECT coalesce(sum(max(0, length(message.flags) - 256)), 0) FROM message WHERE message.mailbox = mailbox.id);
 CREATE TABLE account_change (id INTEGER PRIMARY KEY AUTOINCREMENT, user TEXT NOT NULL) STRICT;
 """
 

@@ -15,8 +15,9 @@ LIMIT = 100  # problems told; one broken page can be the cause of thousands
 _INVARIANTS = (
     (
         "mailbox {0}: counters say {1}, its messages {2}",
-        """SELECT m.id, m.messages || '/' || m.unseen || '/' || m.size AS said,
+        """SELECT m.id, m.messages || '/' || m.unseen || '/' || m.size || '/' || m.flag_octets AS said,
            (SELECT count(*) || '/' || coalesce(sum(instr(flags, '\\Seen') = 0), 0) || '/' || coalesce(sum(size), 0)
+                   || '/' || coalesce(sum(max(0, length(flags) - 256)), 0)
             FROM message WHERE mailbox = m.id) AS found
            FROM mailbox m WHERE said != found""",
     ),

@@ -22,6 +22,7 @@ from mailhub.interfaces import IThreads
 from mailhub.log import Logger
 from mailhub.message.record import Change
 from mailhub.store.held import Held
+from mailhub.store.settings import StoreSettings
 from mailhub.store.space import is_full
 from mailhub.store.sqlite.schema import Unreadable, is_damage
 
@@ -52,6 +53,7 @@ class Transaction:
 
     connection: sqlite3.Connection
     held: Held = attrs.field(factory=lambda: Held(0, 0))
+    settings: StoreSettings = attrs.field(factory=StoreSettings)
     later: bool = False
     announcements: list[Announcement] = attrs.field(factory=list)
     after_commit: list[Callable[[], None]] = attrs.field(factory=list)
@@ -122,6 +124,7 @@ class Writer:
         gather: bool = False,
         when_told: WhenTold = lambda _, call: call(),
         held: Held | None = None,
+        settings: StoreSettings | None = None,
     ) -> None:
         """With inline threads a unit is committed at once or, with `gather`, together with all others of the same
         turn of the clock. `when_told` calls once all announced of some mailboxes (None: of any) has been told."""
@@ -133,6 +136,7 @@ class Writer:
         self._group_limit = group_limit
         self._gather = gather
         self._held = held or Held(0, 0)
+        self._settings = settings or StoreSettings()
         self._units: queue.SimpleQueue[Unit | None] = queue.SimpleQueue()
         self._connection: sqlite3.Connection | None = None
         self._data_version = 0
@@ -314,7 +318,7 @@ class Writer:
     def _run(self, connection: sqlite3.Connection, unit: Unit, careful: bool) -> None:
         """Run one unit. Savepoints cost as much as a row, and units refuse before they write: so the first try goes
         without, and is repeated with them in case that a unit fails half done."""
-        transaction = Transaction(connection, self._held, unit.later)
+        transaction = Transaction(connection, self._held, self._settings, unit.later)
         unit.error = None
         changes = connection.total_changes
         if careful:

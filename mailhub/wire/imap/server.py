@@ -13,7 +13,7 @@ from mailhub.wire.imap.commands import Command, Event
 from mailhub.wire.imap.grammar import Refused
 from mailhub.wire.imap.settings import ImapSettings
 from mailhub.wire.imap.state import ALLOWED, EXTENSION, State, after_no, after_ok
-from mailhub.wire.imap.tokens import BLANKS, BadSyntax, Tokens
+from mailhub.wire.imap.tokens import BLANKS, BadSyntax, OverLimit, Tokens
 from mailhub.wire.sasl import LINE_LIMIT, PlainCredentials, SaslError, ServerExchange
 from mailhub.wire.stream import ENDLESS, LineTooLong
 
@@ -248,6 +248,8 @@ class ImapServer:
             if isinstance(item, Announced):
                 return self._literal_announced(item, tag, name, tokens)
             return self._dispatch(grammar.read_arguments(tag, name, tokens))
+        except OverLimit as error:
+            self._reply(tag, "NO", error.text, responses.LIMIT)
         except BadSyntax as error:
             self._bad(tag, f"{error.text} at octet {error.position + 1}")
         except _Misplaced as error:

@@ -52,6 +52,10 @@ class Incomplete(BadSyntax):
     """The octets end where a literal has just been announced."""
 
 
+class OverLimit(BadSyntax):
+    """Well-formed, but more than we take: to be answered NO [LIMIT]."""
+
+
 class Tokens:
     """A reading position in a command. Every method takes what it is named for, or raises BadSyntax."""
 
@@ -229,7 +233,7 @@ class Tokens:
         found = [self.flag()]
         while self.more(close):
             if len(found) == FLAG_LIMIT:
-                raise self.bad("Too many flags")
+                raise OverLimit(self.position, "Too many flags")
             found.append(self.flag())
         return message_flags.each_once(found)
 
@@ -243,6 +247,8 @@ class Tokens:
             text = self._match(_FLAG, "Expected a flag").decode()
         try:
             return message_flags.parse(text)
+        except message_flags.KeywordTooLong:
+            raise OverLimit(start, "A keyword is too long") from None
         except ValueError as error:
             raise BadSyntax(start, f"Flag: {error}") from None
 

@@ -24,6 +24,7 @@ Slices = Sequence[tuple[int, int]]
 Mailbox = tuple[str, int]  # account and UIDVALIDITY: it stays the same one under whatever name
 
 UPDATE_LINES = 4096
+FORM_LIMIT = 1 << 18
 PORTION = 1 << 24  # octets of digests held at a time
 _DIGEST_LIMIT = 1 << 20  # octets; a digest is at most about as large as the header, of which so much is looked at
 MARK_LIMIT = 100_000
@@ -36,13 +37,20 @@ class NoSuchNumber(ValueError):
 
 
 class _Forms(dict[Flags, bytes]):
-    """Rendered flags; `extra` flags are added. There are as many as combinations of flags in the mailbox."""
+    """Rendered flags; `extra` flags are added. There may be as many as combinations of flags in the mailbox, but no
+    more than FORM_LIMIT octets of them are kept."""
 
     def __init__(self, extra: Flags = NO_FLAGS) -> None:
         self._extra = extra
+        self._octets = 0
 
     def __missing__(self, flags: Flags) -> bytes:
-        form = self[flags] = render(flags | self._extra)
+        form = render(flags | self._extra)
+        self._octets += len(form)
+        if self._octets > FORM_LIMIT:
+            self.clear()
+            self._octets = len(form)
+        self[flags] = form
         return form
 
 

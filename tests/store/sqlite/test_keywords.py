@@ -5,8 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from mailhub.store.sqlite.keywords import register_keywords, spelled, spelling
+from mailhub.store.sqlite.keywords import admit, spelling
 from mailhub.store.sqlite.schema import MIGRATIONS
+from mailhub.store.sqlite.spelling import Spelling, register_keywords
+from mailhub.store.sqlite.writer import Transaction
 
 
 @pytest.fixture
@@ -29,8 +31,20 @@ def test_an_older_database_gets_one_spelling_of_each_keyword_in_each_mailbox(old
     assert old.execute("SELECT count(*) FROM keyword").fetchone() == (3,)
 
 
+def test_an_older_database_gets_to_know_what_its_flags_take(old: sqlite3.Connection) -> None:
+    mailboxes = [(1, 1, "INBOX", "", 7), (2, 1, "Sent", "", 8)]
+    old.executemany(
+        "INSERT INTO mailbox (id, account, name, special_use, uid_validity) VALUES (?, ?, ?, ?, ?)", mailboxes
+    )
+    messages = [(1, 1, "x" * 300), (1, 2, "x" * 256), (1, 3, "x" * 257), (2, 1, "")]
+    old.executemany("INSERT INTO message VALUES (?, ?, 1, ?, 1, 1, 1)", messages)
+    MIGRATIONS[1](old)
+    assert old.execute("SELECT flag_octets FROM mailbox ORDER BY id").fetchall() == [(45,), (0,)]
+
+
 def test_system_flags_are_nobodys_keywords(old: sqlite3.Connection) -> None:
     MIGRATIONS[1](old)
-    assert spelled(old, 1, frozenset({"\\Seen"})) == {"\\Seen"}
-    assert spelling(old, 1, [frozenset({"\\Seen"}), frozenset()]) == {}
+    transaction = Transaction(old)
+    assert admit(transaction, 1, frozenset({"\\Seen"})) == {"\\Seen"}
+    assert spelling(transaction, 1, [frozenset({"\\Seen"}), frozenset()]) == Spelling()
     assert old.execute("SELECT * FROM keyword").fetchall() == []
