@@ -75,6 +75,19 @@ def _text(value: object) -> str:
         return f"unprintable-{type(value).__name__}"
 
 
+_UNUSUAL = re.compile(r"[^\t\n -~]")
+
+
+def clean(text: str) -> str:
+    """Whole lines of whatever origin without controls and characters that show nothing; line ends and tabs stay."""
+    return text if not _UNUSUAL.search(text) else _UNUSUAL.sub(_clean_one, text)
+
+
+def _clean_one(found: re.Match[str]) -> str:
+    char = found[0]
+    return char if _harmless(char) else _escape(char)
+
+
 class Field(str):
     """An escaped field: `{field}` is its word, `{field!r}` its sentence in quotes, `{field:text}` without."""
 

@@ -15,10 +15,12 @@ from random import SystemRandom
 from types import TracebackType
 from typing import Any, cast
 
-from twisted.application.service import Service
+from twisted.application.service import IProcess, Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IListeningPort, IReactorTime
+from twisted.logger import ILogObserver
+from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from mailhub import __version__
@@ -28,6 +30,7 @@ from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import Environment
 from mailhub.log import Logger
+from mailhub.logfile import User, find_user, log_file, log_observer, rotate_by_signal
 from mailhub.net.crowd import make_room
 from mailhub.net.dns import Resolver, machine_hosts, machine_servers
 from mailhub.net.driver import DriverFactory
@@ -91,9 +94,17 @@ class MailService(Service):
     name = "mailhub"
 
     def __init__(
-        self, config: Config, hub: Hub, reactor: Any, supervisor: Supervisor | None = None, read_at: float = 0.0
+        self,
+        config: Config,
+        hub: Hub,
+        reactor: Any,
+        supervisor: Supervisor | None = None,
+        read_at: float = 0.0,
+        user: User | None = None,
     ) -> None:
-        """`read_at`: when the configuration was read, in seconds since the epoch."""
+        """`read_at`: when the configuration was read, in seconds since the epoch. `user`: who to be when the ports are
+        open, where twistd is not told so itself."""
+        self._user = user
         self._config = config
         self._hub = hub
         self._reactor = reactor
@@ -106,6 +117,19 @@ class MailService(Service):
         self._reloader = Reloader(hub, load_catalogue, self._supervisor.reloading, self._reloaded)
         self._signals = Signals(reactor, self.reload, self._end)
         self._takes_signals = False
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Tell twistd's application what comes from the configuration: where to log, and who to be. Raises
+        ConfigurationError."""
+        if isinstance(parent, Componentized):
+            if self._user is not None:
+                process = IProcess(parent)
+                process.uid, process.gid = self._user.uid, self._user.gid
+            if self._config.log.file is not None:
+                file = log_file(self._config.log, self._user)
+                parent.setComponent(ILogObserver, log_observer(file))  # type: ignore[no-untyped-call]
+                rotate_by_signal(file, self._reactor)
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
     def take_signals(self) -> None:
         """SIGHUP reads the configuration again from now on, and nothing but what stops a server ends it."""
@@ -268,12 +292,16 @@ def _show_in_one_line(kind: type[BaseException], error: BaseException, trace: Tr
         sys.__excepthook__(kind, error, trace)
 
 
-def make_service(file: Path) -> MailService:
-    """The service that a configuration file describes. Ends the process with one line when it cannot be."""
+def make_service(file: Path, user: str = "", group: str = "") -> MailService:
+    """The service that a configuration file describes. Ends the process with one line when it cannot be.
+
+    `user` and `group`: names or numbers of who it is to be when its ports are open, "" to stay who it is.
+    """
     from twisted.internet import reactor
 
     read_at = time.time()
     try:
+        owner = find_user(user, group)
         config = load(file)
         hub = build_hub(config, environment(config, reactor), load_catalogue())
     except ConfigurationError as error:
@@ -281,6 +309,6 @@ def make_service(file: Path) -> MailService:
         raise SystemExit(1) from None
     # What keeps the ports from being opened passes through twistd, which removes its pid file on the way.
     sys.excepthook = _show_in_one_line
-    service = MailService(config, hub, reactor, Supervisor.of(os.environ, cast(IReactorTime, reactor)), read_at)
+    service = MailService(config, hub, reactor, Supervisor.of(os.environ, cast(IReactorTime, reactor)), read_at, owner)
     service.take_signals()
     return service

@@ -20,7 +20,7 @@ MAILHUB_CONFIG names, else mailhub.toml in the current folder.
 Options of twistd itself stand before the word mailhub:
   twistd -n mailhub --config F            in the foreground, log to the terminal
   twistd --logfile L --pidfile P mailhub  as a daemon
-  twistd --uid U --gid G mailhub          opens low ports, then gives up root
+  twistd mailhub --user U --config F      opens low ports, then gives up root
 
 SIGTERM and SIGINT stop it: sessions are told, deliveries under way finished.
 SIGHUP (or `mailhub reload`) has it read the configuration again.
@@ -31,9 +31,13 @@ A start that fails says why in one line and ends with status 1.
 class Options(TwistedOptions):
     """The command line after `twistd mailhub`."""
 
-    synopsis = "[--config FILE]"
+    synopsis = "[--config FILE] [--user USER [--group GROUP]]"
     longdesc = "Serves mail by SMTP, LMTP, submission, POP3 and IMAP4, as its configuration file says."
-    optParameters = [["config", "c", None, "Configuration file (TOML)."]]
+    optParameters = [
+        ["config", "c", None, "Configuration file (TOML)."],
+        ["user", "u", "", "Who to be when the ports are open (name or number)."],
+        ["group", "g", "", "Its group, if not the user's own."],
+    ]
 
     def getUsage(self, width: int | None = None) -> str:
         """The help, with what must not be wrapped at its end."""
@@ -48,4 +52,10 @@ class Options(TwistedOptions):
 
 def makeService(options: Options) -> IService:
     """See `IServiceMaker`. Ends the process with one line and status 1 when the configuration is wrong."""
-    return make_service(Path(options["config"]) if options["config"] else default_file())
+    file = Path(options["config"]) if options["config"] else default_file()
+    # twistd's own --uid and --gid, which it has turned into numbers, are as good.
+    twistd = getattr(options, "parent", None) or {}
+    user, group = options["user"], options["group"]
+    if not user and twistd.get("uid") is not None:
+        user, group = str(twistd["uid"]), "" if twistd.get("gid") is None else str(twistd["gid"])
+    return make_service(file, user, group)

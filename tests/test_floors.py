@@ -34,6 +34,7 @@ FLOORS = {
     "mailhub.data_folder": 5,
     "mailhub.reload": 5,
     "mailhub.service": 5,
+    "mailhub.logfile": 5,
     "mailhub.signals": 5,
     "mailhub.systemd": 5,
     "mailhub.tap": 5,

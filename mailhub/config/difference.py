@@ -11,7 +11,7 @@ from mailhub.config import bounds
 from mailhub.config.settings import LOGIN_SERVICES, Config, Limits
 
 # Whole tables and keys that a server has taken its ports, files and threads by.
-_LASTING = ("data", "listen", "store", "dns")
+_LASTING = ("data", "listen", "store", "dns", "log")
 # Of [limits] beside those of the store.
 _LASTING_LIMITS = frozenset({"threads", "password_threads", "logins_waiting", "logins_remembered"})
 

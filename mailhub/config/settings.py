@@ -73,6 +73,16 @@ class Auth:
 
 
 @attrs.frozen
+class Log:
+    """[log]: a file instead of where twistd logs to."""
+
+    file: Path | None = None
+    rotate_bytes: int = bounded(16 * _MIB, 4 * _KIB, 64 * _GIB)
+    rotate_days: int = bounded(1, 0, 366)
+    keep_files: int = bounded(14, 0, 10_000)
+
+
+@attrs.frozen
 class Trust:
     """[trust]: networks whose peers are spared a protection, because there is another one."""
 
@@ -221,6 +231,7 @@ class Config:
     listen: Listen
     auth: Auth
     trust: Trust
+    log: Log
     delivery: Delivery
     aliases: Mapping[str, tuple[str, ...]]
     routes: Mapping[str, StaticRoute]
@@ -252,6 +263,7 @@ class _Top:
     store: Mapping[str, Any] = attrs.field(factory=dict)
     auth: Auth = attrs.field(factory=Auth)
     trust: Trust = attrs.field(factory=Trust)
+    log: Log = attrs.field(factory=Log)
     delivery: Delivery = attrs.field(factory=Delivery)
     aliases: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     route: Mapping[str, StaticRoute] = attrs.field(factory=dict)
@@ -305,6 +317,7 @@ def parse(text: str, file: Path) -> Config:
         listen=_listen(top, place),
         auth=top.auth,
         trust=top.trust,
+        log=top.log,
         delivery=top.delivery,
         aliases=_aliases(top, place.inside("aliases")),
         routes=_routes(top, place.inside("route")),

@@ -24,6 +24,7 @@ TABLES: dict[str, type] = {
     "[router.x], [policy.x], [agent.x], [checker.x]": settings.Guard,
     "[queue]": settings.Queue,
     "[trust]": settings.Trust,
+    "[log]": settings.Log,
     "[dns]": settings.Dns,
     "[smtp]": settings.Smtp,
     "[limits]": settings.Limits,

@@ -227,7 +227,7 @@ def parsed(*words: str) -> Options:
 class TestOptions:
     def test_the_help_says_how_to_begin(self) -> None:
         shown = parsed().getUsage(80)
-        for words in ("--config", "MAILHUB_CONFIG", "mailhub init you@example.org", "--uid U --gid G", "SIGTERM"):
+        for words in ("--config", "MAILHUB_CONFIG", "mailhub init you@example.org", "--user U", "SIGTERM"):
             assert words in shown
         assert all(len(line) <= 80 for line in shown.splitlines())
 
@@ -241,7 +241,7 @@ class TestOptions:
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str]
     ) -> None:
         found: list[Path] = []
-        monkeypatch.setattr("mailhub.tap.make_service", found.append)
+        monkeypatch.setattr("mailhub.tap.make_service", lambda file, *_: found.append(file))
         monkeypatch.setenv("MAILHUB_CONFIG", str(tmp_path / "named.toml"))
         makeService(parsed(*words))
         assert found == [Path("given.toml") if words else tmp_path / "named.toml"]
