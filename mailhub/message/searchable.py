@@ -24,15 +24,17 @@ def words(bodies: Iterable[bytes]) -> str:
     return "\n".join(map(decode_words, bodies))
 
 
-def addresses(body: bytes) -> str:
-    """The addresses of an unfolded address field as ENVELOPE has them, each on a line: `Name <user@xx.example>`.
+def addresses(body: bytes) -> Iterator[str]:
+    """The addresses of an unfolded address field as ENVELOPE has them, each as a line: `Name <user@xx.example>`.
 
     Comments are not among them, nor is white space within an address. Where a name or a local part has to be quoted,
     it stands there both with its quotes and without. A group gives its name.
     """
     if _USUAL.fullmatch(body):
-        return decode(body)
-    return "\n".join([line for spec in parse(body, octets=VALUE_LIMIT) for line in _lines(spec)])
+        yield decode(body)
+        return
+    for spec in parse(body, octets=VALUE_LIMIT):
+        yield from _lines(spec)
 
 
 def _lines(spec: MailboxSpec) -> Iterator[str]:

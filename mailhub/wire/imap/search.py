@@ -29,7 +29,7 @@ from mailhub.wire.imap.sets import Ranges
 DAY = 86400  # seconds
 WORK = 1 << 23  # characters searched before others get their turn
 _SMALL = 1 << 16  # octets of a header that are decoded without a pause
-FIELDS = 4000  # fields of a header decoded before others get their turn
+FIELDS = 4000  # fields of a header, or addresses of a field, decoded before others get their turn
 
 
 class Source(IntEnum):
@@ -119,10 +119,27 @@ class Candidate:
 
     def _text(self, header: Header, place: Place) -> str | None:
         """What stands there, decoded and folded, None without such a field; kept, since a search may ask many times."""
-        name = place.name.encode()
-        if place not in self._folded and header.count(name):
-            self._folded[place] = fold(_shown(header, name) if place.envelope else searchable.words(header.all(name)))
+        for _ in self._read(header, place):
+            pass
         return self._folded.get(place)
+
+    def _read(self, header: Header, place: Place) -> Iterator[None]:
+        """Keep what stands there; a pause for every few addresses, of which there may be many."""
+        name = place.name.encode()
+        if place in self._folded or not header.count(name):
+            return
+        if not place.envelope:
+            text = searchable.words(header.all(name))
+        elif name == b"subject":
+            text = searchable.words([header.first(name) or b""])
+        else:
+            lines = []
+            for line in searchable.addresses(header.joined(name) or b""):
+                lines.append(line)
+                if len(lines) % FIELDS == 0:
+                    yield
+            text = "\n".join(lines)
+        self._folded[place] = fold(text)
 
     def header_has(self, text: str) -> bool | None:
         """Whether the header has this text anywhere, None before it has been read."""
@@ -152,8 +169,11 @@ class Candidate:
         known. There is a pause after every WORK characters; where there is little to do, nothing is done."""
         if self._octets() * sum(map(len, sought.values())) <= WORK and self._octets() <= _SMALL:
             return
-        if None in sought:
-            yield from self.read_header()
+        for place in sought:
+            if place is None:
+                yield from self.read_header()
+            elif header := self.known(place.name):
+                yield from self._read(header, place)
         texts = {place: text for place in sought if (text := self._unsurveyed(place)) is not None}
         work = sum(len(text) * len(sought[place]) for place, text in texts.items())
         if work <= WORK:
@@ -180,13 +200,6 @@ class Candidate:
             return self._header_text
         header = self.known(place.name)
         return None if header is None else self._text(header, place)
-
-
-def _shown(header: Header, name: bytes) -> str:
-    """What ENVELOPE has of a field."""
-    if name == b"subject":
-        return decode_words(header.first(name) or b"")
-    return searchable.addresses(header.joined(name) or b"")
 
 
 Test = Callable[[Candidate], bool | None]

@@ -310,6 +310,18 @@ def test_many_texts_in_a_large_header_are_found_with_pauses(
         assert asked.check(candidate) is answer
 
 
+def test_many_addresses_are_read_with_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "_SMALL", 0)
+    monkeypatch.setattr(search, "WORK", 0)
+    monkeypatch.setattr(search, "FIELDS", 2)
+    header = b"To: " + b", ".join(b"user%d@xx.example" % number for number in range(5)) + b"\r\n\r\n"
+    asked = query("TO user0@xx TO user4@xx NOT TO user5@xx")
+    candidate = Candidate(1, ENTRIES[1], False)
+    candidate.has_digest(columns({10: digest(header)}, asked.wanted))
+    assert len(list(candidate.survey(asked.sought))) == 2 + 3
+    assert asked.check(candidate)
+
+
 def test_a_finder_pauses_for_many_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "WORK", 20)
     finder = Finder({f"{number:03}" for number in range(9)})
