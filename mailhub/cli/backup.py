@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,12 @@ def _backup(arguments: argparse.Namespace) -> int:
         f"backup in {target}: {counted(report.messages, 'message')}, {octets(report.octets)}; of "
         f"{counted(report.bodies, 'large body')} {report.new_bodies} new, {report.removed_bodies} removed"
     )
-    for name in report.missing:
-        print(f"mailhub: body {name} is missing in {config.data}; `mailhub check` tells whose it is", file=sys.stderr)
-    return 1 if report.missing else 0
+    return tell_faults(report.missing, report.damaged, config.data)
+
+
+def tell_faults(missing: Sequence[str], damaged: Sequence[str], folder: Path) -> int:
+    """Say which bodies are not as they were, a line each. Returns the exit status."""
+    for names, what in ((missing, "missing"), (damaged, "damaged")):
+        for name in names:
+            print(f"mailhub: body {name} is {what} in {folder}; `mailhub check` tells whose it is", file=sys.stderr)
+    return 1 if missing or damaged else 0

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import attrs
 
 from mailhub.cli.account import user_of
-from mailhub.cli.backup import counted
+from mailhub.cli.backup import counted, tell_faults
 from mailhub.cli.confirm import confirmed, yes_option
 from mailhub.cli.offline import Offline, as_caller, opened
 from mailhub.cli.progress import Bar
@@ -87,9 +88,7 @@ def _whole(arguments: argparse.Namespace, config: Config, folder: Path) -> int:
             f"{waited} waited to be sent when the backup was made, and will be sent now, perhaps a second time: "
             "look at `mailhub queue list` before the start"
         )
-    for name in restored.missing:
-        print(f"mailhub: body {name} is not in the backup; `mailhub check` tells whose it is", file=sys.stderr)
-    return 1 if restored.missing else 0
+    return tell_faults(restored.missing, restored.damaged, folder)
 
 
 def _part(config: Config, folder: Path, user: str, name: str | None) -> int:
@@ -180,14 +179,16 @@ class _Mending:
     def _add(self, box: SavedMailbox, message: SavedMessage) -> None:
         mailbox = self.hub.wait(self.account.mailbox(box.name))
         writer = self.account.new_body(message.size)
-        size = 0
+        size = checksum = 0
         try:
             blocks = self.backup.octets(message)
             while block := self._next(blocks):
                 self.hub.wait(writer.write(block))
-                size += len(block)
+                size, checksum = size + len(block), crc32(block, checksum)
             if size != message.size:
                 raise MessageGone(f"{size} octets instead of {message.size}")
+            if message.checksum not in (checksum, None):
+                raise MessageGone("its octets are not those that arrived")
         except BaseException:
             writer.abort()
             raise

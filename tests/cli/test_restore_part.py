@@ -126,14 +126,15 @@ def test_a_quota_that_is_reached_is_told(mailhub: Command, config: Config, saved
     assert mail(config) == saved
 
 
+@pytest.mark.parametrize("octets", [b"cut", b"x" * 200_022])
 def test_a_body_that_the_backup_has_lost_keeps_no_other_from_coming_back(
-    mailhub: Command, config: Config, saved: Mail, tmp_path: Path
+    mailhub: Command, config: Config, saved: Mail, tmp_path: Path, octets: bytes
 ) -> None:
     with opened(config) as hub:
         hub.wait(box(hub, "INBOX").expunge(None, deleted_only=False))
     first, second = sorted((tmp_path / "copy" / "blobs").glob("*/*"))
     first.unlink()
-    second.write_bytes(b"cut")
+    second.write_bytes(octets)
     result = mailhub("restore", "copy", "--account", USER)
     assert (result.status, result.err.count("is damaged in the backup")) == (1, 2)
     assert result.out.startswith("restored 4 messages ")

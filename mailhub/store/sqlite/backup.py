@@ -16,6 +16,8 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
+from zlib import crc32
 
 import attrs
 
@@ -27,6 +29,7 @@ PINS = "backup-pins"  # in the data folder: bodies that a backup under way still
 _LOCK = "backup.lock"  # in the data folder
 _NEW = f"{schema.FILE}.new"
 _PAGES = 2048  # copied in a step: 8 MiB
+_BLOCK = 1 << 20  # octets copied at a time
 _BUSY_SECONDS = 30
 
 Progress = Callable[[str, int, int], None]
@@ -35,7 +38,8 @@ Progress = Callable[[str, int, int], None]
 
 @attrs.define
 class Report:
-    """What a backup holds now. `missing` are bodies that the data folder itself has not."""
+    """What a backup holds now. `missing` are bodies that the data folder itself has not, `damaged` those whose octets
+    are not what arrived; they are copied all the same."""
 
     messages: int = 0
     bodies: int = 0
@@ -43,6 +47,14 @@ class Report:
     new_bodies: int = 0
     removed_bodies: int = 0
     missing: list[str] = attrs.field(factory=list)
+    damaged: list[str] = attrs.field(factory=list)
+
+
+class Named(NamedTuple):
+    """What a row says of a body that is a file. Rows of the first schema have no checksum."""
+
+    size: int
+    checksum: int | None
 
 
 def nothing(what: str, done: int, whole: int) -> None:
@@ -56,17 +68,18 @@ def backup(data: Path, target: Path, progress: Progress = nothing) -> Report:
     with _alone(data), closing(schema.connect(data / schema.FILE, _BUSY_SECONDS)) as source:
         report = Report()
         try:
-            _copy_bodies(data / BLOBS, target / BLOBS, _named(source), report, progress, tolerant=True)
+            _copy_bodies(data / BLOBS, target / BLOBS, named_bodies(source), report, progress, tolerant=True)
             _take_snapshot(source, data, target, progress)
-            sizes = _sizes_in(target / _NEW)
-            _copy_bodies(data / PINS, target / BLOBS, sizes, report, progress)
+            with closing(schema.connect_reader(target / _NEW, _BUSY_SECONDS, read_only=True)) as copy:
+                named = named_bodies(copy)
+            _copy_bodies(data / PINS, target / BLOBS, named, report, progress)
             _synchronise(target / BLOBS)
-            _verify(target, sizes, report)
+            _verify(target, named, report)
         except sqlite3.Error as error:
             raise ConfigurationError(f"{data / schema.FILE}: cannot be backed up: {error}") from error
         os.replace(target / _NEW, target / schema.FILE)
         synchronise_folder(target)
-        _remove_others(target / BLOBS, sizes, report)
+        _remove_others(target / BLOBS, named, report)
         return report
 
 
@@ -112,14 +125,17 @@ def _like_folder(path: Path, folder: Path) -> None:
         os.chown(path, owner.st_uid, owner.st_gid)
 
 
-def _named(connection: sqlite3.Connection) -> dict[str, int]:
-    """Sizes by name of the bodies that are files."""
-    return dict(connection.execute("SELECT blob, size FROM content WHERE blob IS NOT NULL"))
+def checksum_column(connection: sqlite3.Connection) -> str:
+    """How to ask for a content's checksum, which the first schema does not have."""
+    columns = {row[1] for row in connection.execute("PRAGMA table_info(content)")}
+    return "checksum" if "checksum" in columns else "NULL"
 
 
-def _sizes_in(path: Path) -> dict[str, int]:
-    with closing(schema.connect_reader(path, _BUSY_SECONDS, read_only=True)) as connection:
-        return _named(connection)
+def named_bodies(connection: sqlite3.Connection) -> dict[str, Named]:
+    """The bodies that are files, by name."""
+    checksum = checksum_column(connection)
+    rows = connection.execute(f"SELECT blob, size, {checksum} FROM content WHERE blob IS NOT NULL")
+    return {name: Named(size, value) for name, size, value in rows}
 
 
 def _has(path: Path, size: int) -> bool:
@@ -131,19 +147,20 @@ def _has(path: Path, size: int) -> bool:
 def _copy_bodies(
     source: Path,
     target: Path,
-    wanted: Mapping[str, int],
+    wanted: Mapping[str, Named],
     report: Report,
     progress: Progress,
     *,
     tolerant: bool = False,
 ) -> None:
     """Copy what is not there in its full size. Where `tolerant`, a body may have gone meanwhile with its message."""
-    lacking = {name: size for name, size in wanted.items() if not _has(blob_path(target, name), size)}
-    whole, done = sum(lacking.values()), 0
-    for name, size in lacking.items():
+    lacking = {name: body for name, body in wanted.items() if not _has(blob_path(target, name), body.size)}
+    whole, done = sum(body.size for body in lacking.values()), 0
+    for name, (size, checksum) in lacking.items():
         origin = blob_path(source, name) if tolerant else source / name
         try:
-            copy_file(origin, blob_path(target, name))
+            if checksum not in (copy_file(origin, blob_path(target, name)), None):
+                report.damaged.append(name)
             report.new_bodies += 1
         except FileNotFoundError:
             if not tolerant:
@@ -152,15 +169,19 @@ def _copy_bodies(
         progress("bodies", done, whole)
 
 
-def copy_file(origin: Path, copy: Path) -> None:
-    """Whole or not at all."""
+def copy_file(origin: Path, copy: Path) -> int:
+    """Whole or not at all. Returns the CRC-32 of the octets."""
     copy.parent.mkdir(mode=0o700, exist_ok=True)
     new = copy.with_name(f".{copy.name}")
     with open(origin, "rb") as reader, open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as writer:
-        shutil.copyfileobj(reader, writer, 1 << 20)
+        checksum = 0
+        while block := reader.read(_BLOCK):
+            checksum = crc32(block, checksum)
+            writer.write(block)
         writer.flush()
         os.fsync(writer.fileno())
     os.replace(new, copy)
+    return checksum
 
 
 def _take_snapshot(source: sqlite3.Connection, data: Path, target: Path, progress: Progress) -> None:
@@ -172,8 +193,8 @@ def _take_snapshot(source: sqlite3.Connection, data: Path, target: Path, progres
         # While this is held, no row is removed, and so no body of a row that the snapshot has.
         lock.execute("BEGIN IMMEDIATE")
         source.execute("BEGIN")
-        named = _named(source)
-        _pin(data, (name for name, size in named.items() if not _has(blob_path(target / BLOBS, name), size)))
+        named = named_bodies(source)
+        _pin(data, (name for name, body in named.items() if not _has(blob_path(target / BLOBS, name), body.size)))
         lock.execute("ROLLBACK")
     os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with closing(sqlite3.connect(new, isolation_level=None)) as copy:
@@ -199,7 +220,7 @@ def _pin(data: Path, names: Iterable[str]) -> None:
                 shutil.copyfile(origin, folder / name)  # a file system without hard links
 
 
-def _verify(target: Path, sizes: Mapping[str, int], report: Report) -> None:
+def _verify(target: Path, named: Mapping[str, Named], report: Report) -> None:
     """Look over what was written. Raises ConfigurationError when it cannot be used."""
     with closing(schema.connect_reader(target / _NEW, _BUSY_SECONDS, read_only=True)) as copy:
         (verdict,) = copy.execute("PRAGMA quick_check(1)").fetchone()
@@ -207,13 +228,15 @@ def _verify(target: Path, sizes: Mapping[str, int], report: Report) -> None:
             raise ConfigurationError(f"{target / _NEW}: the copy is damaged, the earlier backup stays: {verdict}")
         (report.messages,) = copy.execute("SELECT count(*) FROM message").fetchone()
         (report.octets,) = copy.execute("SELECT coalesce(sum(size), 0) FROM content").fetchone()
-    for name, size in sizes.items():
-        if name not in report.missing and not _has(blob_path(target / BLOBS, name), size):
+    missing = set(report.missing)
+    for name, body in named.items():
+        if name not in missing and not _has(blob_path(target / BLOBS, name), body.size):
             report.missing.append(name)
-    report.bodies = len(sizes) - len(report.missing)
+    report.damaged = [name for name in report.damaged if name in named]
+    report.bodies = len(named) - len(report.missing)
 
 
-def _remove_others(folder: Path, wanted: Mapping[str, int], report: Report) -> None:
+def _remove_others(folder: Path, wanted: Mapping[str, Named], report: Report) -> None:
     """Bodies of earlier backups that nothing names now, and what an interrupted copy left."""
     for name in blob_names(folder) - wanted.keys():
         blob_path(folder, name).unlink(missing_ok=True)

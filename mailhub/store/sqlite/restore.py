@@ -19,7 +19,7 @@ import attrs
 
 from mailhub.errors import ConfigurationError
 from mailhub.store.sqlite import schema
-from mailhub.store.sqlite.backup import Progress, copy_file, nothing, synchronise_folder
+from mailhub.store.sqlite.backup import Named, Progress, copy_file, named_bodies, nothing, synchronise_folder
 from mailhub.store.sqlite.blobs import BLOBS, blob_path
 
 _STAGE = "restore-new"  # in the data folder, while the copy is made
@@ -29,13 +29,15 @@ _FILES = (schema.FILE, f"{schema.FILE}-wal", f"{schema.FILE}-shm", BLOBS)
 
 @attrs.define
 class Restored:
-    """What came back. `aside` is where the data is that was there before; `missing` bodies are not in the backup."""
+    """What came back. `aside` is where the data is that was there before; `missing` bodies are not in the backup,
+    `damaged` ones are not what arrived."""
 
     accounts: int
     messages: int
     queued: int
     aside: Path | None = None
     missing: list[str] = attrs.field(factory=list)
+    damaged: list[str] = attrs.field(factory=list)
 
 
 def occupied(data: Path) -> bool:
@@ -70,13 +72,13 @@ def restore(folder: Path, data: Path, progress: Progress = nothing) -> Restored:
     Raises ConfigurationError, OSError; until the last step the old data is where it was.
     """
     with closing(connect_backup(folder)) as backup:
-        sizes: dict[str, int] = dict(backup.execute("SELECT blob, size FROM content WHERE blob IS NOT NULL"))
+        named = named_bodies(backup)
         counts = (backup.execute(f"SELECT count(*) FROM {table}") for table in ("account", "message", "queue_message"))
         restored = Restored(*(cursor.fetchone()[0] for cursor in counts))
     stage = data / _STAGE
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir(mode=0o700)
-    _copy(folder, stage, sizes, restored, progress)
+    _copy(folder, stage, named, restored, progress)
     try:
         _renumber(stage / schema.FILE, _last_uid_validity(data))
     except sqlite3.Error as error:
@@ -90,16 +92,18 @@ def restore(folder: Path, data: Path, progress: Progress = nothing) -> Restored:
     return restored
 
 
-def _copy(folder: Path, stage: Path, sizes: Mapping[str, int], restored: Restored, progress: Progress) -> None:
+def _copy(folder: Path, stage: Path, named: Mapping[str, Named], restored: Restored, progress: Progress) -> None:
     copy_file(folder / schema.FILE, stage / schema.FILE)
     (stage / BLOBS).mkdir(mode=0o700)
-    whole, done = sum(sizes.values()), 0
-    for name, size in sizes.items():
+    whole, done = sum(body.size for body in named.values()), 0
+    for name, (size, checksum) in named.items():
         origin = blob_path(folder / BLOBS, name)
-        if origin.is_file() and origin.stat().st_size == size:
-            copy_file(origin, blob_path(stage / BLOBS, name))
-        else:
+        if not origin.is_file():
             restored.missing.append(name)
+        else:
+            found = copy_file(origin, blob_path(stage / BLOBS, name))
+            if origin.stat().st_size != size or checksum not in (found, None):
+                restored.damaged.append(name)
         done += size
         progress("bodies", done, whole)
     for part in (*(stage / BLOBS).iterdir(), stage / BLOBS):

@@ -11,6 +11,7 @@ import attrs
 
 from mailhub.errors import NoSuchUser
 from mailhub.message.flags import Flags, decode
+from mailhub.store.sqlite.backup import checksum_column
 from mailhub.store.sqlite.blobs import BLOBS, blob_path
 
 _BLOCK = 1 << 20  # octets compared or copied at a time
@@ -46,6 +47,7 @@ class SavedMessage:
     internal_date: int
     content: int
     blob: str | None
+    checksum: int | None
 
 
 @attrs.frozen
@@ -76,13 +78,11 @@ class Side:
     def messages(self, mailbox: int) -> list[SavedMessage]:
         """In UID order."""
         rows = self.connection.execute(
-            "SELECT m.uid, m.flags, m.size, m.internal_date, c.id, c.blob"
+            f"SELECT m.uid, m.flags, m.size, m.internal_date, c.id, c.blob, {checksum_column(self.connection)}"
             " FROM message m JOIN content c ON c.id = m.content WHERE m.mailbox = ? ORDER BY m.uid",
             (mailbox,),
         )
-        return [
-            SavedMessage(uid, decode(flags), size, date, number, blob) for uid, flags, size, date, number, blob in rows
-        ]
+        return [SavedMessage(uid, decode(flags), *others) for uid, flags, *others in rows]
 
     def octets(self, message: SavedMessage) -> Iterator[bytes]:
         """Block by block. Raises OSError."""

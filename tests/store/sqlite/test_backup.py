@@ -197,6 +197,19 @@ def test_a_body_that_the_server_has_lost_is_told_and_kept_where_the_backup_has_i
         assert backup(server.data, tmp_path / "copy").missing == []
 
 
+def test_octets_that_have_changed_on_the_disk_are_told_both_ways(tmp_path: Path) -> None:
+    with served(tmp_path / "data") as server:
+        server.deliver(LARGE)
+        (body,) = (server.data / "blobs").glob("*/*")
+        octets = body.read_bytes()
+        body.write_bytes(octets[:-1] + b"!")
+        report = backup(server.data, tmp_path / "copy")
+        assert (report.damaged, report.missing, report.bodies) == ([body.name], [], 1)
+    (tmp_path / "new").mkdir()
+    restored = restore(tmp_path / "copy", tmp_path / "new")
+    assert (restored.damaged, restored.missing, restored.messages) == ([body.name], [], 1)
+
+
 def test_what_is_there_already_is_moved_aside_whole(tmp_path: Path) -> None:
     with served(tmp_path / "data") as server:
         server.deliver(LARGE)
