@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from twisted.logger import ILogObserver, LogEvent, LogLevel
 from twisted.logger import Logger as TwistedLogger
-from twisted.logger import LogLevel
 from twisted.python.failure import Failure
+from zope.interface import provider
 
 # Characters; what is longer ends with "...".
 FIELD_LIMIT = 1000
@@ -116,6 +117,17 @@ class EscapedFailure(Failure):
         """See `Failure`."""
         text = super().getTraceback(elideFrameworkCode, detail)
         return escaped(text, keep=" \n\"'<>[]=", limit=TRACEBACK_LIMIT)
+
+
+@provider(ILogObserver)
+def escape_failures(event: LogEvent) -> None:
+    """Escapes the tracebacks of everybody else's events, such as Twisted's about a Deferred that nobody listens to.
+
+    Observers are handed the same event one after the other: this one must be added before those that write.
+    """
+    failure = event.get("log_failure")
+    if isinstance(failure, Failure) and not isinstance(failure, EscapedFailure):
+        event["log_failure"] = EscapedFailure(failure)
 
 
 class Logger(TwistedLogger):

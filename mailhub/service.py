@@ -19,7 +19,7 @@ from twisted.application.service import IProcess, Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IListeningPort, IReactorTime
-from twisted.logger import ILogObserver
+from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
@@ -29,7 +29,7 @@ from mailhub.config.settings import Config, load
 from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import Environment
-from mailhub.log import Logger
+from mailhub.log import Logger, escape_failures
 from mailhub.logfile import User, find_user, log_file, log_observer, rotate_by_signal
 from mailhub.net.crowd import make_room
 from mailhub.net.dns import Resolver, machine_hosts, machine_servers
@@ -299,6 +299,8 @@ def make_service(file: Path, user: str = "", group: str = "") -> MailService:
     """
     from twisted.internet import reactor
 
+    # Before twistd's own observer is there, which makes lines of events.
+    globalLogPublisher.addObserver(escape_failures)
     read_at = time.time()
     try:
         owner = find_user(user, group)

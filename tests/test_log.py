@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.logger import Logger as TwistedLogger
 from twisted.logger import LogPublisher, textFileLogObserver
 
-from mailhub.log import FIELD_LIMIT, Logger, escaped, sentence, word
+from mailhub.log import FIELD_LIMIT, Logger, escape_failures, escaped, sentence, word
 
 PACKAGE = Path(__file__).resolve().parent.parent / "mailhub"
 STRANGER = '"authentication failed: x peer=[203.0.113.9]"@example.test'
@@ -119,6 +120,18 @@ def test_a_traceback_is_safe_to_print() -> None:
     assert all(line.startswith("\t") for line in others), "nothing but a real event starts a line"
     assert not re.search("[\x1b\u202e]", log.text)
     assert r"\x1b[2J\u202e" in log.text
+
+
+def test_tracebacks_of_others_are_escaped_as_well() -> None:
+    file = io.StringIO()
+    publisher = LogPublisher(escape_failures, textFileLogObserver(file))
+    for _ in range(2):
+        try:
+            raise ValueError("\x1b[2J\u202e")
+        except ValueError:
+            TwistedLogger(namespace="twisted.x", observer=publisher).failure("Unhandled error in Deferred")
+    assert r"\x1b[2J\u202e" in file.getvalue()
+    assert not re.search("[\x1b\u202e]", file.getvalue())
 
 
 # --- The source ------------------------------------------------------------------------------------------------------
