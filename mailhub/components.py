@@ -18,6 +18,7 @@ from zope.interface import implementer
 from mailhub.answers import answer
 from mailhub.auth.authenticator import Authenticator
 from mailhub.auth.checkers import FirstMatch, VerifiedCache
+from mailhub.auth.harvest import Harvest
 from mailhub.auth.passwords import Passwords
 from mailhub.auth.realm import MailRealm
 from mailhub.auth.sessions import OpenSessions
@@ -25,6 +26,7 @@ from mailhub.auth.throttle import Throttle, Turns
 from mailhub.config import bounds
 from mailhub.config.settings import IMPLICIT_TLS, Config
 from mailhub.delivery.bounce import Bouncer
+from mailhub.delivery.intake import HEADERS_TOGETHER
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.pipeline import Pipeline
 from mailhub.delivery.policies import GuardedPolicy, PolicyChain
@@ -41,7 +43,7 @@ from mailhub.protocols.imap.session import ImapParts, ImapService
 from mailhub.protocols.pop3 import OpenMaildrops, Pop3Service
 from mailhub.protocols.smtp import SmtpService
 from mailhub.store.sqlite.database import Database
-from mailhub.wire.imap.budget import Budget
+from mailhub.wire.budget import Budget
 from mailhub.wire.imap.view import RecentMarks
 
 # What a client may say in its TLS hello (RFC 7301). SMTP has no registered id; those that name one say this.
@@ -88,6 +90,7 @@ class Hub:
     maildrops: OpenMaildrops = attrs.field(factory=OpenMaildrops)
     marks: RecentMarks = attrs.field(factory=RecentMarks)
     budget: Budget = attrs.field(factory=Budget)  # of IMAP before login
+    headers: Budget = attrs.field(factory=lambda: Budget(HEADERS_TOGETHER))  # of messages that are arriving
     turns: Turns = attrs.field(factory=Turns)
     sessions: OpenSessions
     room: Room = attrs.field(factory=Room)
@@ -96,6 +99,7 @@ class Hub:
     agents: Mapping[str, IDeliveryAgent] = attrs.field(init=False)
     bouncer: Bouncer = attrs.field(init=False)
     runner: QueueRunner = attrs.field(init=False)
+    harvest: Harvest = attrs.field(init=False)
     throttle: Throttle = attrs.field(init=False)
     tls: ServerTls | None = attrs.field(init=False, default=None)
     factories: dict[str, DriverFactory] = attrs.field(init=False, factory=dict)
@@ -178,6 +182,7 @@ def build_hub(config: Config, environment: Environment, catalogue: Catalogue) ->
             environment=environment,
             limits=bounds.runner_limits(limits),
         )
+        hub.harvest = Harvest(environment.clock, bounds.harvest_limits(limits))
         hub.throttle = bounds.throttle(config.auth)
         _make_doors(hub, catalogue)
     return hub
@@ -196,6 +201,9 @@ def successor(hub: Hub, config: Config, catalogue: Catalogue) -> Hub:
         new.store, new.runner = hub.store, hub.runner
         _make_ways(new, catalogue)
         # What is known of guessers stays, unless it is to be counted in another way.
+        harvest = bounds.harvest_limits(config.limits)
+        same = harvest == hub.harvest.limits
+        new.harvest = hub.harvest if same else Harvest(hub.environment.clock, harvest)
         same = bounds.throttle_settings(config.auth) == bounds.throttle_settings(hub.settings.auth)
         new.throttle = hub.throttle if same else bounds.throttle(config.auth)
         _make_doors(new, catalogue, hub)
@@ -250,6 +258,7 @@ def _make_doors(hub: Hub, catalogue: Catalogue, before: Hub | None = None) -> No
         policies=PolicyChain(_policies(hub, catalogue), environment.clock),
         wake=hub.runner.wake,
         hop_limit=config.limits.hops,
+        headers=hub.headers,
     )
     portal = Portal(
         MailRealm(hub.store, hub.routing.route, config.auth.default_domain),
@@ -362,5 +371,7 @@ def _sessions(hub: Hub, pipeline: Pipeline, authenticator: Authenticator) -> dic
             parts = ImapParts(authenticator, clock, hub.marks, options_, wall, budget=hub.budget)
             sessions[service] = ImapService(parts).session
         else:
-            sessions[service] = SmtpService(pipeline, authenticator, bounds.smtp_options(config, service)).session
+            sessions[service] = SmtpService(
+                pipeline, authenticator, bounds.smtp_options(config, service), hub.harvest
+            ).session
     return sessions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mailhub.auth.harvest import HarvestLimits
 from mailhub.auth.throttle import Throttle
 from mailhub.config.settings import Auth, Config, Limits, StaticRoute
 from mailhub.delivery.aliases import AliasTable
@@ -86,6 +87,17 @@ def throttle_settings(settings: Auth) -> dict[str, Any]:
     }
 
 
+def harvest_limits(limits: Limits) -> HarvestLimits:
+    """[limits], the part about recipients that are refused."""
+    return HarvestLimits(
+        per_session=limits.refused_recipients_per_session,
+        free=limits.refused_recipients_per_session // 2,
+        per_network=limits.refused_recipients_per_network,
+        window_seconds=limits.refused_recipients_window_seconds,
+        longest_seconds=limits.refused_recipient_delay_seconds,
+    )
+
+
 def store_settings(limits: Limits) -> StoreSettings:
     """Bounds of the database."""
     return StoreSettings(
@@ -148,6 +160,8 @@ def smtp_options(config: Config, service: str) -> SmtpOptions:
         idle_commands=limits.smtp_idle_commands,
         logins=limits.login_failures_per_session,
         idle_seconds=limits.smtp_idle_seconds,
+        pace_seconds=limits.smtp_data_window_seconds,
+        pace_octets=limits.smtp_data_window_bytes,
         bare_lines=BareLines(bare_lines),
         cleartext_login=Networks.parse(*config.trust.cleartext_login),
     )

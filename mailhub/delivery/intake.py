@@ -10,10 +10,11 @@ from collections.abc import Callable
 import attrs
 from zope.interface import implementer
 
-from mailhub.errors import MessageTooLarge
+from mailhub.errors import Busy, MessageTooLarge
 from mailhub.interfaces import IBlobReader, IBody, IBodyWriter
 from mailhub.message.header import fields_end, without_mailbox_line
 from mailhub.message.trace import count_received, delivered_to
+from mailhub.wire.budget import Budget
 
 # A header is held back up to this many octets. A larger one cannot be mended and is refused where it should be; else
 # it passes as it is, and hops beyond are not counted.
@@ -21,6 +22,10 @@ HEADER_LIMIT = 262144
 
 _EMPTY_LINE = b"\r\n"
 _ODD_STARTS = (b"\xef\xbb\xbf", b"From ", b">From ")
+
+# What each message's header may hold for itself, and all together beyond that, in octets.
+HEADER_SHARE = 16384
+HEADERS_TOGETHER = 64 << 20
 
 Mend = Callable[[bytes], bytes]
 
@@ -56,7 +61,7 @@ class Intake:
 @implementer(IBodyWriter)
 class IntakeWriter:
     """Writes `return_path`, `received` and then the message, whose header goes through `mend`. With `aliases`, its
-    Delivered-To fields are noted."""
+    Delivered-To fields are noted. What it holds beyond `HEADER_SHARE` is taken from `budget`."""
 
     def __init__(
         self,
@@ -66,12 +71,15 @@ class IntakeWriter:
         mend: Mend | None = None,
         *,
         aliases: bool = False,
+        budget: Budget | None = None,
     ) -> None:
         self._writer = writer
         self._relay_offset = len(return_path)
         self._top = return_path + received
         self._mend = mend
         self._aliases = aliases
+        self._budget = budget or Budget(HEADERS_TOGETHER)
+        self._taken = 0  # of the budget
         self._hops = 0
         self._delivered_to: frozenset[str] = frozenset()
         # The octets held back until the header is whole; None once it has been written.
@@ -79,7 +87,8 @@ class IntakeWriter:
         self._known = -1  # where in it the last line end stands up to which all lines are fields
 
     async def write(self, octets: bytes) -> None:
-        """See `IBodyWriter`. Raises MessageTooLarge for a header that is too large to be mended."""
+        """See `IBodyWriter`. Raises MessageTooLarge for a header that is too large to be mended, Busy when there are
+        too many large ones at the same time."""
         if self._held is None:
             await self._writer.write(octets)
             return
@@ -93,6 +102,8 @@ class IntakeWriter:
                 # A Bcc field that stays would tell the others (RFC 5322 3.6.3).
                 raise MessageTooLarge(f"Header is larger than {HEADER_LIMIT} octets")
             await self._release(-1)
+        else:
+            self._take_from_budget()
 
     async def finish(self) -> IBody:
         """See `IBodyWriter`. The result is an `Intake`."""
@@ -103,7 +114,18 @@ class IntakeWriter:
     def abort(self) -> None:
         """See `IBodyWriter`."""
         self._held = None
+        self._give_back()
         self._writer.abort()
+
+    def _take_from_budget(self) -> None:
+        beyond = max(0, len(self._held or b"") - HEADER_SHARE)
+        if not self._budget.take(beyond - self._taken):
+            raise Busy(status="4.3.1", detail="too many large headers at once")
+        self._taken = beyond
+
+    def _give_back(self) -> None:
+        self._budget.take(-self._taken)
+        self._taken = 0
 
     def _header_end(self, held: bytearray, lines: int) -> int:
         """After the last field, when among the whole lines (up to `lines`) there is one that is none; else -1."""
@@ -118,6 +140,7 @@ class IntakeWriter:
     async def _release(self, end: int) -> None:
         """Write what is held. Its first `end` octets are the whole header; -1 when it is larger than what is held."""
         held, self._held = bytes(self._held or b""), None
+        self._give_back()
         header, rest = (held[:end], held[end:]) if end >= 0 else (held, b"")
         self._hops = count_received(header)
         if self._aliases:

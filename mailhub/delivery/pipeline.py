@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import attrs
 from zope.interface import implementer
 
-from mailhub.delivery.intake import Intake, IntakeWriter
+from mailhub.delivery.intake import HEADERS_TOGETHER, Intake, IntakeWriter
 from mailhub.delivery.loops import break_loops
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.naming import message_id
@@ -41,6 +41,7 @@ from mailhub.message.dates import format_date
 from mailhub.message.envelope import Envelope, Outcome, State
 from mailhub.message.submission import mend_header
 from mailhub.message.trace import received, return_path
+from mailhub.wire.budget import Budget
 
 _log = Logger(namespace="mailhub.delivery")
 
@@ -53,7 +54,7 @@ class Pipeline:
     """The pipeline of one hub.
 
     `wake` tells the queue's runner that there is something for it. A message that has come through `hop_limit` hosts
-    goes round in a loop (RFC 5321 6.3).
+    goes round in a loop (RFC 5321 6.3). `headers` is what those that are not whole yet may hold together.
     """
 
     hostname: str
@@ -65,6 +66,7 @@ class Pipeline:
     policies: IPolicy
     wake: Callable[[], None]
     hop_limit: int = 50
+    headers: Budget = attrs.field(factory=lambda: Budget(HEADERS_TOGETHER))
 
     async def connected(self, origin: Origin) -> None:
         """See `IPipeline`."""
@@ -107,7 +109,7 @@ class Pipeline:
         # Who sends old mail again by hand means it.
         aliases = mend is None and any(route.via for accepted in recipients for route in accepted.routes)
         writer = self.queue.new_body(size and size + len(top) + len(hop))
-        return IntakeWriter(writer, top, hop, mend, aliases=aliases)
+        return IntakeWriter(writer, top, hop, mend, aliases=aliases, budget=self.headers)
 
     async def commit(
         self, origin: Origin, envelope: Envelope, recipients: Sequence[Accepted], body: IBody

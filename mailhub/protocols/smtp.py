@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import attrs
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
-from mailhub.errors import MailError, TemporaryError
+from mailhub.auth.harvest import Harvest
+from mailhub.errors import MailError, NotYetKnown, TemporaryError
 from mailhub.interfaces import (
     SUBMISSION,
     Accepted,
@@ -76,7 +78,8 @@ class SmtpOptions:
 
     `postmaster_domain` (the host name by default) completes `<postmaster>`. Submission demands a login, and TLS
     before it unless `plaintext_login` or the peer is in `cleartext_login`; the other services have no login. Bare line
-    endings and NUL are refused, on submission repaired.
+    endings and NUL are refused, on submission repaired. A message of which fewer than `pace_octets` come in
+    `pace_seconds` ends the session.
     """
 
     service: str = "smtp"
@@ -89,6 +92,8 @@ class SmtpOptions:
     idle_commands: int = 100
     logins: int = 5
     idle_seconds: float = 300.0
+    pace_seconds: float = 120.0
+    pace_octets: int = 12_000
     bare_lines: BareLines | None = None
     cleartext_login: Networks = attrs.field(factory=Networks)
 
@@ -118,11 +123,13 @@ class SmtpOptions:
 
 @attrs.frozen
 class SmtpService:
-    """What the sessions of a listener share. `authenticator` is asked on submission only."""
+    """What the sessions of a listener share. `authenticator` is asked on submission only; `harvest` of recipients that
+    are refused, except on LMTP."""
 
     pipeline: IPipeline
     authenticator: IAuthenticator
     options: SmtpOptions = attrs.field(factory=SmtpOptions)
+    harvest: Harvest | None = None
 
     def session(self, link: Link) -> SmtpSession:
         """A session for a new connection; what `DriverFactory` calls."""
@@ -146,6 +153,11 @@ class SmtpSession:
     _size: int = 0
     _accepted: list[Accepted] = attrs.field(factory=list)
     _writer: IBodyWriter | None = None
+    _refused: int = 0  # recipients since the last message
+    _messages: int = 0
+    _receiving: bool = False
+    _working: bool = False
+    _pace: IDelayedCall | None = None
 
     async def connected(self) -> None:
         """Greet, or say why not."""
@@ -159,6 +171,13 @@ class SmtpSession:
 
     async def handle(self, event: Event) -> None:
         """Answer one event."""
+        self._working = True
+        try:
+            await self._handle(event)
+        finally:
+            self._working = False
+
+    async def _handle(self, event: Event) -> None:
         match event:
             case BodyChunk(octets):
                 await self._write(octets)
@@ -196,6 +215,8 @@ class SmtpSession:
         """A message that was not complete is gone."""
         self._service.authenticator.logged_out(self.link.session_id)
         self._drop_transaction()
+        if self._pace is not None and self._pace.active():
+            self._pace.cancel()
 
     # --- Events that may be refused ----------------------------------------------------------------------------------
 
@@ -214,6 +235,9 @@ class SmtpSession:
                     await self._login(event)
         except MailError as error:
             self._log_refusal(_subject(event), error)
+            if isinstance(event, Recipient) and not await self._go_on_after(error):
+                self.machine.refuse(reply(421, "4.7.0", "Too many refused recipients"))
+                return
             self.machine.refuse(_refusal(event, error))
             if isinstance(event, BodyEnd):
                 self._drop_transaction()
@@ -236,10 +260,44 @@ class SmtpSession:
         self._accepted.append(accepted)
         self.machine.accept()
 
+    async def _go_on_after(self, error: MailError) -> bool:
+        """Whether a refused recipient may be answered, perhaps after a while. Full mailboxes and what is mended later
+        tell nothing about names."""
+        harvest = self._service.harvest
+        telling = isinstance(error, NotYetKnown) or not (error.temporary or error.status.startswith("5.2."))
+        if harvest is None or not telling or self._service.options.service == "lmtp":
+            return True
+        self._refused += 1
+        return await harvest.refused("" if self._origin.user else self.link.peer, self._refused)
+
     def _start_body(self) -> None:
         pipeline = self._service.pipeline
         self._writer = pipeline.open_body(self._origin, self._sender, tuple(self._accepted), self._size)
         self.machine.accept()
+        self._messages += 1
+        self._receiving = True
+        # A timer that is left from another message serves this one too.
+        if self._pace is None:
+            self._watch_pace()
+
+    def _watch_pace(self) -> None:
+        before = (self._messages, self.machine.data_octets)
+        self._pace = self.link.call_later(self._service.options.pace_seconds, lambda: self._look_at_pace(*before))
+
+    def _look_at_pace(self, message: int, before: int) -> None:
+        """Whether the message goes on, of which `before` octets were there a while ago."""
+        self._pace = None
+        if not self._receiving:
+            return
+        options = self._service.options
+        # While we are at work, it is not the client who is slow.
+        if self._working or message != self._messages or self.machine.data_octets - before >= options.pace_octets:
+            self._watch_pace()
+            return
+        self._log_refusal({"at": "message"}, TemporaryError("Message arrives too slowly", status="4.4.2"))
+        self._drop_body()
+        self.machine.close_with(reply(421, "4.4.2", f"{options.hostname} Message arrives too slowly"))
+        self.link.close()
 
     async def _commit(self) -> None:
         writer, self._writer = self._writer, None
@@ -251,6 +309,7 @@ class SmtpSession:
         pipeline = self._service.pipeline
         committed = await pipeline.commit(self._origin, self._sender, tuple(self._accepted), body)
         self._answer(committed)
+        self._refused = 0
         self._drop_transaction()
 
     def _answer(self, committed: Committed) -> None:
@@ -288,6 +347,7 @@ class SmtpSession:
 
     def _drop_transaction(self) -> None:
         self._drop_body()
+        self._receiving = False
         self._envelope = None
         self._size = 0
         self._accepted.clear()

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailhub.delivery.intake import HEADER_LIMIT, Intake, IntakeWriter
-from mailhub.errors import MessageTooLarge
+from mailhub.delivery.intake import HEADER_LIMIT, HEADER_SHARE, Intake, IntakeWriter
+from mailhub.errors import Busy, MessageTooLarge
 from mailhub.message.header import header_end
 from mailhub.testing.waiting import result_of
+from mailhub.wire.budget import Budget
 from tests.delivery.doubles import OctetsWriter
 
 MESSAGE = b"Received: one\r\nBcc: x\r\nSubject: s\r\nreceived : two\r\n\r\nReceived: not a field\r\n\r\nbody\r\n"
@@ -98,3 +99,28 @@ def test_giving_up_reaches_the_inner_writer() -> None:
     inner = OctetsWriter()
     IntakeWriter(inner, b"", b"").abort()
     assert inner.aborted
+
+
+def test_large_headers_share_what_there_is() -> None:
+    budget = Budget(HEADER_SHARE)
+    line = b"A: " + b"x" * (HEADER_SHARE - 5) + b"\r\n"
+
+    def begun() -> IntakeWriter:
+        return IntakeWriter(OctetsWriter(), b"", b"", budget=budget)
+
+    first, second, third = begun(), begun(), begun()
+    for writer in (first, second):
+        result_of(writer.write(line))
+    assert budget.left == HEADER_SHARE
+    result_of(first.write(line))
+    assert budget.left == 0
+    with pytest.raises(Busy, match=r"4\.3\.1"):
+        result_of(second.write(b"B"))
+    second.abort()
+    # Who holds no more than a usual header is not concerned.
+    result_of(third.write(line))
+    result_of(first.write(b"\r\n"))
+    assert budget.left == HEADER_SHARE
+    result_of(third.write(line))
+    third.abort()
+    assert budget.left == HEADER_SHARE

@@ -17,6 +17,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
+from mailhub.auth.harvest import Harvest, HarvestLimits
 from mailhub.errors import (
     AuthenticationFailed,
     Busy,
@@ -24,6 +25,7 @@ from mailhub.errors import (
     MessageTooLarge,
     NoSuchUser,
     NotPermitted,
+    NotYetKnown,
     OverQuota,
     StoreUnavailable,
     TemporaryError,
@@ -177,6 +179,14 @@ class FakeLink:
     session_id: str = "s1"
     idle_seconds: float = 0.0
     session: SmtpSession | None = None
+    clock: Clock = attrs.field(factory=Clock)
+    closed: bool = False
+
+    def call_later(self, seconds: float, function: Callable[[], None]) -> Any:
+        return self.clock.callLater(seconds, function)
+
+    def close(self) -> None:
+        self.closed = True
 
     def start_tls(self) -> None:
         assert self.session is not None
@@ -190,11 +200,19 @@ class FakeLink:
 class Peer:
     """A client whose octets are worked off at once."""
 
-    def __init__(self, service: str = "smtp", *, secure: bool = False, auth: MailError | None = None) -> None:
+    def __init__(
+        self,
+        service: str = "smtp",
+        *,
+        secure: bool = False,
+        auth: MailError | None = None,
+        harvest: HarvestLimits | None = None,
+    ) -> None:
         self.pipeline = Pipeline()
         self.link = FakeLink(secure=secure, can_start_tls=not secure)
         options = SmtpOptions(service, "mx.example", postmaster_domain="xx.example")
-        smtp = SmtpService(self.pipeline, Authenticator(auth), options)
+        guard = Harvest(self.link.clock, harvest) if harvest else None
+        smtp = SmtpService(self.pipeline, Authenticator(auth), options, guard)
         self.session = self.link.session = smtp.session(cast(Link, self.link))
 
     def greet(self) -> bytes:
@@ -501,3 +519,84 @@ def test_a_password_without_tls_from_trusted_networks_only(network: str, offered
     assert (b"AUTH PLAIN LOGIN" in machine.data_to_send()) is offered
     machine.receive_data(b"AUTH PLAIN AGEAYg==\r\n")
     assert (machine.next_event() is not None) is offered
+
+
+# --- Slow messages, and those who try names --------------------------------------------------------------------------
+
+
+def test_a_message_that_drips_ends_the_session() -> None:
+    peer = greeted()
+    peer.send(BEFORE + b"DATA\r\n")
+    peer.send(b"x" * 12_000)
+    peer.link.clock.advance(120)
+    assert peer.send(b"y" * 100) == []
+    peer.link.clock.advance(120)
+    assert peer.link.closed
+    assert peer.send(b"") == ["421 4.4.2"]
+    assert not peer.pipeline.writers[-1].open
+
+
+def test_a_refused_message_may_not_drip_either() -> None:
+    peer = greeted()
+    peer.pipeline.errors["write"] = OverQuota()
+    peer.send(BEFORE + b"DATA\r\nx\r\n")
+    peer.link.clock.advance(120)
+    assert peer.link.closed
+
+
+def test_pace_is_that_of_one_message_and_nothing_else() -> None:
+    peer = greeted()
+    peer.send(BEFORE + b"DATA\r\nx\r\n.\r\n")
+    peer.link.clock.advance(119)
+    peer.send(BEFORE + b"DATA\r\n")
+    peer.link.clock.advance(1)
+    assert not peer.link.closed
+    peer.send(b"x\r\n.\r\n")
+    peer.link.clock.advance(1000)
+    assert not peer.link.closed
+    assert peer.link.clock.getDelayedCalls() == []
+    peer.send(BEFORE + b"DATA\r\n")
+    peer.session.disconnected()
+    assert peer.link.clock.getDelayedCalls() == []
+
+
+QUICK = HarvestLimits(free=2, per_session=3)
+GHOST = b"RCPT TO:<ghost@xx.example>\r\n"
+
+
+@pytest.mark.parametrize(
+    ("service", "error", "ends"),
+    [
+        ("smtp", NoSuchUser(), True),
+        ("smtp", NotPermitted(), True),
+        ("smtp", NotYetKnown(), True),
+        ("smtp", OverQuota(), False),
+        ("smtp", Busy(), False),
+        ("lmtp", NoSuchUser(), False),
+    ],
+)
+def test_who_tries_names_is_sent_away(service: str, error: MailError, ends: bool) -> None:
+    peer = greeted(service, harvest=attrs.evolve(QUICK, free=3))
+    peer.pipeline.errors["recipient ghost@xx.example"] = error
+    peer.send(b"MAIL FROM:<ann@xx.example>\r\n")
+    codes = peer.send(GHOST * 5)
+    assert (codes[3:] == ["421 4.7.0"]) == ends
+    assert len(set(codes[:3])) == 1
+
+
+def test_a_message_begins_the_count_anew_and_answers_wait() -> None:
+    peer = greeted(harvest=QUICK)
+    peer.pipeline.errors["recipient ghost@xx.example"] = NoSuchUser()
+    for _ in range(2):
+        codes = peer.send(BEFORE + GHOST * 2 + b"DATA\r\nx\r\n.\r\n")
+        assert codes[-1] == "250 2.0.0"
+    peer.send(BEFORE + GHOST * 2)
+    machine = peer.session.machine
+    machine.receive_data(GHOST)
+    event = machine.next_event()
+    assert event is not None
+    waiting = Deferred.fromCoroutine(peer.session.handle(event))
+    assert machine.data_to_send() == b""
+    peer.link.clock.advance(1)
+    assert waiting.called
+    assert machine.data_to_send().startswith(b"550 5.1.1")

@@ -186,6 +186,7 @@ def test_every_limit_reaches_a_part(tmp_path: Path, name: str) -> None:
             bounds.transmit_limits(config.limits),
             bounds.driver_limits(config.limits),
             *(bounds.smtp_options(config, service) for service in ("smtp", "submission")),
+            bounds.harvest_limits(config.limits),
             bounds.pop3_options(config, "pop3"),
             bounds.imap_options(config, "imap"),
             config.limits.stop_seconds,

@@ -17,8 +17,8 @@ from mailhub.net.link import Disconnected, Link
 from mailhub.net.networks import Networks
 from mailhub.protocols.damage import log_damage
 from mailhub.protocols.imap.selected import KEYWORD_LIMIT, Selected
+from mailhub.wire.budget import Budget
 from mailhub.wire.imap import commands, responses
-from mailhub.wire.imap.budget import Budget
 from mailhub.wire.imap.server import ImapServer
 from mailhub.wire.imap.settings import ImapSettings
 from mailhub.wire.imap.view import NoSuchNumber, RecentMarks

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
+from mailhub.wire.budget import Budget
 from mailhub.wire.foreign import is_foreign, is_foreign_octet
 from mailhub.wire.imap import commands, grammar, responses
-from mailhub.wire.imap.budget import Budget
 from mailhub.wire.imap.collector import Announced, Collector, Complete, Flood
 from mailhub.wire.imap.commands import Command, Event
 from mailhub.wire.imap.grammar import Refused

@@ -53,7 +53,8 @@ class SmtpSettings:
     `mechanisms` are offered under TLS, in plaintext with `plaintext_login` only. `postmaster_domain` completes
     `<postmaster>` (RFC 5321 4.5.1). `secure`: TLS is on from the first octet. Sizes in octets. Limits a session:
     `bad_command_limit` of commands refused for syntax or order, `idle_command_limit` of commands since the last
-    message that brought no mail nearer, `login_failure_limit` of refused logins; each ends it with 421.
+    message that brought no mail nearer, `login_failure_limit` of refused logins, as many recipients above
+    `recipient_limit` as that allows; each ends it with 421.
     """
 
     hostname: str
@@ -130,9 +131,7 @@ class SmtpServer:
         self._transaction: _Transaction | None = None
         self._exchange: _Exchange | None = None
         self._body: _Body | None = None
-        self._bad_commands = 0
-        self._idle_commands = 0
-        self._login_failures = 0
+        self._bad_commands = self._idle_commands = self._excess_recipients = self._login_failures = 0
         self._eof = False
         self.authenticated = False
         self.secure = settings.secure
@@ -143,6 +142,11 @@ class SmtpServer:
     def recipients(self) -> Sequence[Address]:
         """The recipients accepted in this transaction, in order."""
         return () if self._transaction is None else tuple(self._transaction.accepted)
+
+    @property
+    def data_octets(self) -> int:
+        """Octets of the message under way that have come in, as they stand on the wire."""
+        return 0 if self._body is None else self._body.wire_size
 
     # --- Octets ----------------------------------------------------------------------------------------------------
 
@@ -403,7 +407,10 @@ class SmtpServer:
             postmaster_domain=self._settings.postmaster_domain,
         )
         if transaction.attempts >= self._settings.recipient_limit:
+            self._excess_recipients += 1
             self._send(reply(452, "4.5.3", "Too many recipients"))
+            if self._excess_recipients > self._settings.recipient_limit:
+                self.close_with(reply(421, "4.7.0", "Too many recipients"))
             return None
         transaction.attempts += 1
         return Recipient(address)
@@ -532,7 +539,7 @@ class SmtpServer:
         for answer in replies:
             self._send(answer)
         if any(answer.positive for answer in replies):
-            self._idle_commands = 0
+            self._idle_commands = self._excess_recipients = 0
         self._transaction = self._body = None
         self._phase = _Phase.COMMAND
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import attrs
 
+from mailhub.wire.budget import Budget
 from mailhub.wire.imap import commands
-from mailhub.wire.imap.budget import Budget
 from mailhub.wire.imap.commands import Event
 from mailhub.wire.imap.server import ImapServer
 from mailhub.wire.imap.settings import ImapSettings

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mailhub.wire.budget import Budget
 from mailhub.wire.imap import commands
-from mailhub.wire.imap.budget import Budget
 from mailhub.wire.imap.settings import ImapSettings
 from tests.wire.imap.talk import Talk, settings
 

@@ -321,6 +321,10 @@ def test_too_many_recipients() -> None:
     codes = peer.codes(BEFORE + b"RCPT TO:<bob@yy.example>\r\n" * 4)
     assert codes[2:] == ["250 2.1.5"] * 3 + ["452 4.5.3"] * 2
     assert len(peer.server.recipients) == 3
+    # As many above the limit as it allows, in a session and not for ever; a message begins anew.
+    assert peer.codes(b"DATA\r\n.\r\n")[-1] == "250 2.0.0"
+    again = peer.codes(BEFORE.partition(b"\r\n")[2] + b"RCPT TO:<bob@yy.example>\r\n" * 9)
+    assert again[-5:] == ["452 4.5.3"] * 4 + ["421 4.7.0"]
 
 
 @pytest.mark.parametrize("first_line", [b"GET / HTTP/1.1", b"CONNECT mx:25 HTTP/1.1", b"Host: mx", b"POST / HTTP/1.0"])

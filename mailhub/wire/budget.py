@@ -1,4 +1,4 @@
-"""Memory that all connections of a process have together for what clients send before they have logged in."""
+"""Memory that all connections of a process have together for what strangers make them hold."""
 
 from __future__ import annotations
 
