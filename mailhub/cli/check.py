@@ -14,7 +14,8 @@ from mailhub.cli.alias import everybody_of
 from mailhub.cli.alias_faults import faults
 from mailhub.cli.backup import counted
 from mailhub.cli.check_files import Finding, certificate, rights
-from mailhub.cli.offline import environment, opened, try_write
+from mailhub.cli.offline import environment, opened, owning, repaired, try_write
+from mailhub.cli.progress import Bar
 from mailhub.components import build_hub
 from mailhub.config.settings import Config, load
 from mailhub.data_folder import DataFolder
@@ -22,6 +23,7 @@ from mailhub.delivery.routing import POSTMASTER
 from mailhub.errors import ConfigurationError
 from mailhub.net.listen import both_families, obstacle
 from mailhub.plugins import load_catalogue
+from mailhub.store.sqlite.opening import require
 from mailhub.store.sqlite.verify import held, verify
 
 _CONFIGURED = Path()  # --store-only without a folder
@@ -33,8 +35,9 @@ def add_parser(commands: Any) -> None:
     action = commands.add_parser(
         "check",
         help="look over configuration, certificate, store and ports",
-        description="Looks over configuration, plugins, files, aliases, store and ports, and mends nothing. May be "
-        "used while the server runs. Exit status 1 when something has to be mended; warnings leave it 0.",
+        description="Looks over configuration, plugins, files, aliases, store and ports, and mends nothing without "
+        "--repair. May be used while the server runs. Exit status 1 when something has to be mended; warnings leave it "
+        "0.",
     )
     action.add_argument(
         "--store-only",
@@ -44,6 +47,14 @@ def add_parser(commands: Any) -> None:
         const=_CONFIGURED,
         help="look over database and bodies alone: those in DIR, such as a backup, or else the configuration's",
     )
+    action.add_argument(
+        "--deep", action="store_true", help="read every message and compare its checksum; takes its time"
+    )
+    action.add_argument(
+        "--repair",
+        action="store_true",
+        help="set aside in lost+found/ what is damaged, so that clients go on; the server must be stopped",
+    )
     action.set_defaults(run=_check)
 
 
@@ -51,11 +62,11 @@ def _check(arguments: argparse.Namespace) -> int:
     if arguments.store_only is not None:
         chosen: Path = arguments.store_only
         folder = load(arguments.config).data if chosen == _CONFIGURED else chosen.absolute()
-        return _tell([_store_alone(folder)])
+        return _tell([_repair(folder, arguments), _store_alone(folder, arguments)])
     config = load(arguments.config)
     print(f"ok       configuration {config.file}")
-    parts = (_components, rights, certificate, _aliases, _store, _server)
-    return _tell(part(config) for part in parts)
+    before = [_repair(config.data, arguments), _components(config), rights(config), certificate(config)]
+    return _tell([*before, _aliases(config), _store(config, arguments), _server(config)])
 
 
 def _tell(parts: Iterable[Iterator[Finding]]) -> int:
@@ -99,16 +110,30 @@ def _aliases(config: Config) -> Iterator[Finding]:
         yield None, f"nobody is named {POSTMASTER}, whom every mail domain must have (RFC 5321 4.5.1): add an alias"
 
 
-def _store(config: Config) -> Iterator[Finding]:
+def _repair(data: Path, arguments: argparse.Namespace) -> Iterator[Finding]:
+    if not arguments.repair:
+        return
+    require(data)
+    bar = Bar()
+    with owning(data):
+        for line in repaired(data, deep=arguments.deep, progress=bar):
+            bar.end()
+            yield None, f"store: {line}"
+    bar.end()
+
+
+def _store(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
     hindrance = try_write(config)
     if hindrance:
         yield False, f"store: {config.data} cannot be written at the moment: {hindrance}"
-    yield from _store_alone(config.data)
+    yield from _store_alone(config.data, arguments)
 
 
-def _store_alone(data: Path) -> Iterator[Finding]:
+def _store_alone(data: Path, arguments: argparse.Namespace) -> Iterator[Finding]:
     """A data folder, or the copy of one. Nothing is changed in it."""
-    problems = verify(data)
+    bar = Bar()
+    problems = verify(data, deep=arguments.deep, progress=bar)
+    bar.end()
     for line in problems:
         yield False, f"store: {line}"
     if not problems:

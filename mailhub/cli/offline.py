@@ -19,10 +19,14 @@ from zope.interface import implementer
 
 from mailhub.config.bounds import store_settings
 from mailhub.config.settings import Config
+from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError, TemporaryError
 from mailhub.interfaces import Environment, IAccounts, INetwork, IQueue, IResolver
 from mailhub.store.sqlite import opening, schema
+from mailhub.store.sqlite.blobs import BLOBS, Blobs
+from mailhub.store.sqlite.damage import Progress
 from mailhub.store.sqlite.database import Database
+from mailhub.store.sqlite.repair import repair
 from mailhub.threads import InlineThreads
 
 T = TypeVar("T")
@@ -161,3 +165,24 @@ def try_write(config: Config) -> str:
                 first.close()
         except sqlite3.Error as error:
             raise ConfigurationError(f"{path}: cannot be opened: {error}") from error
+
+
+@contextmanager
+def owning(data: Path) -> Iterator[None]:
+    """Be the folder's only server, as the owner of its files. Raises ConfigurationError when it is being served."""
+    folder = DataFolder(data)
+    with _as_owner(data):
+        folder.lock()
+        try:
+            yield
+        finally:
+            folder.unlock()
+
+
+def repaired(data: Path, *, deep: bool, progress: Progress) -> Iterator[str]:
+    """See `repair.repair`; the folder is ours. Raises ConfigurationError."""
+    blobs = Blobs(data / BLOBS, InlineThreads(), SystemRandom(), inline_limit=0, durable=True)
+    try:
+        yield from repair(data, blobs, int(time.time()), deep=deep, progress=progress)
+    except (sqlite3.Error, OSError) as error:
+        raise ConfigurationError(f"{data}: cannot be repaired: {error}") from error

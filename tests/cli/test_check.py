@@ -266,3 +266,48 @@ def test_an_account_in_a_new_folder_makes_the_database(mailhub: Command, config:
     assert not config.data.exists()
     assert mailhub("account", "add", "a@xx.example").status == 0
     assert mailhub("account", "list").out.startswith("a@xx.example ")
+
+
+def add_message(config: Config, octets: bytes) -> None:
+    with opened(config) as hub:
+
+        async def append() -> None:
+            account = await hub.queue.store.account("ann@xx.example")
+            writer = account.new_body()
+            await writer.write(octets)
+            await (await account.mailbox("INBOX")).append(await writer.finish(), frozenset(), 0)
+
+        hub.wait(append())
+
+
+def test_damage_is_named_and_repaired(mailhub: Command, good: Config) -> None:
+    add_message(good, b"Subject: small\r\n\r\n")
+    add_message(good, b"Subject: large\r\n\r\n" + b"x" * 100_000)
+    (body,) = (good.data / "blobs").glob("*/*")
+    octets = body.read_bytes()
+    body.write_bytes(octets[:-1] + b"y")
+    assert mailhub("check").status == 0
+    found = problems(mailhub("check", "--deep"))
+    assert found == ['store: message of ann@xx.example in INBOX, UID 2, "large": its octets are not those that arrived']
+    assert problems(mailhub("check", "--store-only", str(good.data), "--deep")) == found
+    server = DataFolder(good.data)
+    server.lock()
+    refused = mailhub("check", "--deep", "--repair")
+    assert refused.status == 1
+    assert any("another mailhub" in line for line in problems(refused))
+    server.unlock()
+    done = mailhub("check", "--deep", "--repair")
+    assert (done.status, problems(done)) == (0, [])
+    assert "store: set aside: message of ann@xx.example in INBOX, UID 2: " in done.out
+    assert ", 1 message, 0 in the queue" in done.out
+    assert mailhub("check", "--deep").status == 0
+    assert len(list((good.data / "lost+found").glob("*.eml"))) == 1
+
+
+def test_a_database_that_is_broken_keeps_the_rest_of_check_going(mailhub: Command, good: Config) -> None:
+    (good.data / "mailhub.sqlite").write_bytes(b"garbage" * 1000)
+    result = mailhub("check")
+    assert result.status == 1
+    assert "mailhub.sqlite" in "".join(problems(result))
+    assert "can be opened" in result.out
+    assert mailhub("check", "--repair").status == 1

@@ -61,7 +61,7 @@ def add_account(transaction: Transaction, user: str, password_hash: str, quota: 
     account = cursor.lastrowid
     assert account is not None
     for name, special_use in USUAL_FOLDERS:
-        _insert(transaction, account, name, special_use, now)
+        make_mailbox(transaction, account, name, special_use, now)
         transaction.execute("INSERT INTO subscription VALUES (?, ?)", (account, name))
     return account
 
@@ -173,7 +173,7 @@ def create(
     count = transaction.row("SELECT count(*) FROM mailbox WHERE account = ?", (account,))[0]
     if count >= settings.mailboxes_per_account:
         raise InvalidMailboxName("Too many mailboxes")
-    return _insert(transaction, account, name, special_use or _usual_use(transaction, account, name), now)
+    return make_mailbox(transaction, account, name, special_use or _usual_use(transaction, account, name), now)
 
 
 def _usual_use(transaction: Transaction, account: int, name: str) -> str:
@@ -242,7 +242,7 @@ def subscriptions(connection: sqlite3.Connection, account: int) -> list[str]:
     return [row[0] for row in rows]
 
 
-def _insert(transaction: Transaction, account: int, name: str, special_use: str, now: int) -> int:
+def make_mailbox(transaction: Transaction, account: int, name: str, special_use: str, now: int) -> int:
     # Seconds since the epoch, or one more than the last one given to anybody: a mailbox that is deleted and made again
     # within one second must not look the same to a client (RFC 9051 2.3.1.1).
     (uid_validity,) = transaction.row("UPDATE uid_validity SET last = max(last + 1, ?) RETURNING last", (now,))

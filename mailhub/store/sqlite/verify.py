@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from mailhub.errors import ConfigurationError
 from mailhub.store.sqlite import schema
-from mailhub.store.sqlite.blobs import BLOBS, blob_names, blob_path
+from mailhub.store.sqlite.blobs import BLOBS, blob_names
+from mailhub.store.sqlite.damage import Inspection, Progress, names
+from mailhub.store.sqlite.schema import is_damage
 
 LIMIT = 100  # problems told; one broken page can be the cause of thousands
 
@@ -48,10 +52,6 @@ _INVARIANTS = (
            AND NOT EXISTS (SELECT 1 FROM released WHERE content = content.id)""",
     ),
     (
-        "content {0}: {1} octets instead of {2}",
-        "SELECT id, length(octets), size FROM content WHERE blob IS NULL AND length(octets) IS NOT size",
-    ),
-    (
         "messages in mailbox {0}, which does not exist",
         "SELECT mailbox FROM message EXCEPT SELECT id FROM mailbox",
     ),
@@ -82,9 +82,10 @@ _INVARIANTS = (
 )
 
 
-def verify(data: Path) -> list[str]:
-    """What is wrong with the database in a data folder, in words; nothing when it is sound. Reads only, and may run
-    beside a server.
+def verify(data: Path, *, deep: bool = False, progress: Progress = lambda what, done, whole: None) -> list[str]:
+    """What is wrong with the database in a data folder, in words; nothing when it is sound. `deep` reads all octets and
+    compares their checksums. Reads only, and may run beside a server. What is damaged keeps nothing else from being
+    looked over.
 
     Raises ConfigurationError when there is no database or it cannot be read.
     """
@@ -92,19 +93,21 @@ def verify(data: Path) -> list[str]:
     if not path.exists():
         raise ConfigurationError(f"{path}: does not exist")
     try:
-        connection = schema.connect_reader(path, busy_seconds=10)
-        try:
+        with closing(schema.connect_reader(path, busy_seconds=10, read_only=True)) as connection:
             connection.execute("BEGIN")
-            return [*_damage(connection), *_contradictions(connection), *_blobs(connection, data / BLOBS)][:LIMIT]
-        finally:
-            connection.close()
+            connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+            lost = _lost(Inspection(connection, data, deep, progress))
+            problems = [*_guarded(_damage(connection)), *_contradictions(connection), *_guarded(lost)]
     except sqlite3.Error as error:
         raise ConfigurationError(f"{path}: cannot be read: {error}") from error
+    problems = list(dict.fromkeys(problems))
+    more = len(problems) - LIMIT
+    return [*problems[:LIMIT], f"and {more} more"] if more > 0 else problems
 
 
 def held(data: Path) -> tuple[int, int, int]:
     """How many accounts, messages and queued messages there are."""
-    connection = schema.connect_reader(data / schema.FILE, busy_seconds=10)
+    connection = schema.connect_reader(data / schema.FILE, busy_seconds=10, read_only=True)
     try:
         counts = [
             int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
@@ -115,32 +118,42 @@ def held(data: Path) -> tuple[int, int, int]:
     return counts[0], counts[1], counts[2]
 
 
-def _damage(connection: sqlite3.Connection) -> list[str]:
-    rows = connection.execute(f"PRAGMA quick_check({LIMIT})").fetchall()
-    return [f"SQLite: {row[0]}" for row in rows if row[0] != "ok"]
+def _damage(connection: sqlite3.Connection) -> Iterator[str]:
+    for (line,) in connection.execute(f"PRAGMA quick_check({LIMIT})"):
+        if line != "ok":
+            yield f"SQLite: {line}"
 
 
-def _contradictions(connection: sqlite3.Connection) -> list[str]:
-    problems = []
+def _contradictions(connection: sqlite3.Connection) -> Iterator[str]:
     for text, query in _INVARIANTS:
-        problems += [text.format(*row) for row in connection.execute(f"{query} LIMIT {LIMIT}")]
-    return problems
+        yield from _guarded(text.format(*row) for row in _rows(connection, f"{query} LIMIT {LIMIT}"))
 
 
-def _blobs(connection: sqlite3.Connection, folder: Path) -> list[str]:
-    """Files that are missing or cut. Files that nobody refers to are no damage: the next start removes them."""
-    problems = []
-    for name, size in connection.execute("SELECT blob, size FROM content WHERE blob IS NOT NULL"):
-        path = blob_path(folder, name)
-        found = path.stat().st_size if path.is_file() else None
-        if found != size:
-            problems.append(f"body {path}: {'missing' if found is None else f'{found} octets instead of {size}'}")
-    return problems
+def _rows(connection: sqlite3.Connection, query: str) -> Iterator[tuple[object, ...]]:
+    yield from connection.execute(query)
+
+
+def _lost(inspection: Inspection) -> Iterator[str]:
+    """Messages whose octets are missing, cut or changed. Bodies that nobody refers to are no damage: the next start
+    sets them aside."""
+    for damage in inspection.damages():
+        for name in names(inspection.connection, damage.content) or [f"content {damage.content}"]:
+            yield f"{name}: {damage.reason}"
+
+
+def _guarded(problems: Iterator[str]) -> Iterator[str]:
+    """As many as can be found: SQLite gives up a query at the first damaged page that it meets."""
+    try:
+        yield from problems
+    except sqlite3.Error as error:
+        if not is_damage(error):
+            raise
+        yield f"SQLite: {error}; not everything can be looked over (`mailhub check --repair` saves what can be read)"
 
 
 def leftovers(data: Path) -> list[str]:
     """Names of bodies that no message refers to. Right after a start there are none."""
-    connection = schema.connect_reader(data / schema.FILE, busy_seconds=10)
+    connection = schema.connect_reader(data / schema.FILE, busy_seconds=10, read_only=True)
     try:
         known = {row[0] for row in connection.execute("SELECT blob FROM content WHERE blob IS NOT NULL")}
     finally:
