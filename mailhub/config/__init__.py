@@ -1,1 +1,1 @@
-"""The configuration: one TOML file, read once, as frozen values. `settings.load` is the way in."""
+"""The configuration: one TOML file as frozen values. `settings.load` is the way in."""
