@@ -11,6 +11,7 @@ from mailhub.cli.offline import opened
 from mailhub.config.settings import load
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import QueuedMessage, QueuedRecipient
+from mailhub.log import clean
 
 _LIMIT = 100_000  # messages shown
 
@@ -47,9 +48,14 @@ def _list(arguments: argparse.Namespace) -> None:
     with opened(load(arguments.config), "read") as hub:
         messages = hub.wait(hub.queue.messages(_LIMIT))
     for message in messages:
-        print(_line(message, now))
+        _print(_line(message, now))
     if not messages:
         print("the queue is empty")
+
+
+def _print(line: str) -> None:
+    """Addresses and answers come from strangers: nothing for the terminal to obey, and no second line."""
+    print(clean(line).replace("\n", "\\x0a"))
 
 
 def _line(message: QueuedMessage, now: int) -> str:
@@ -83,23 +89,22 @@ def _show(arguments: argparse.Namespace) -> None:
     print(f"id:      {message.id}")
     print(f"queued:  {_moment(message.queued_at)}, {_span(now - message.queued_at)} ago")
     print(f"size:    {message.size} octets")
-    print(f"from:    <{message.envelope.reverse_path or ''}>")
+    _print(f"from:    <{message.envelope.reverse_path or ''}>")
     for recipient in message.recipients:
         _show_recipient(recipient, now)
     print()
-    # A header comes from strangers: no control characters for the terminal.
     for line in header.decode("utf-8", "replace").splitlines():
-        print("".join(char if char.isprintable() or char == "\t" else "?" for char in line))
+        _print(line)
 
 
 def _show_recipient(recipient: QueuedRecipient, now: int) -> None:
     route = recipient.route
     way = f"{route.agent} {route.target}".strip()
     due = f"next in {_span(recipient.due - now)}" if recipient.due > now else "due"
-    print(f"to:      <{route.recipient}> by {way}, {recipient.attempts} attempts, {due}")
+    _print(f"to:      <{route.recipient}> by {way}, {recipient.attempts} attempts, {due}")
     if recipient.last is not None:
         host = f"{recipient.last.remote}: " if recipient.last.remote else ""
-        print(f"         {host}{recipient.last.status} {recipient.last.reply}")
+        _print(f"         {host}{recipient.last.status} {recipient.last.reply}")
 
 
 def _moment(seconds: int) -> str:

@@ -55,7 +55,16 @@ def test_show_tells_all_but_the_body(mailhub: Command, ids: list[str]) -> None:
 
 def test_show_sends_no_control_characters_to_the_terminal(mailhub: Command, ids: list[str]) -> None:
     shown = mailhub("queue", "show", ids[0]).out
-    assert "Subject: a?[2Jb" in shown
+    assert r"Subject: a\x1b[2Jb" in shown
+
+
+def test_list_sends_none_either(mailhub: Command, ids: list[str], config: Config) -> None:
+    with opened(config, "write") as hub:
+        (first,) = [message for message in hub.wait(hub.queue.messages()) if message.id == ids[0]]
+        said = Outcome.delayed("451 \x1b]0;x\x07\u202e\nid=FAKE", status="4.7.1", remote="mx.yy.example")
+        hub.wait(hub.queue.settle(first.id, [Settlement(first.recipients[0].id, said, int(time.time()) + 3700)]))
+    for words in (("list",), ("show", ids[0])):
+        assert r"451 \x1b]0;x\x07\u202e\x0aid=FAKE" in mailhub("queue", *words).out
 
 
 def test_retry_makes_messages_due(mailhub: Command, ids: list[str]) -> None:
