@@ -195,7 +195,7 @@ BareLines = Literal["reject", "normalise"]
 class Smtp:
     """[smtp]: what happens to a message with a line end that is not CRLF, or a NUL (RFC 5321 2.3.8)."""
 
-    bare_lines: BareLines = "reject"
+    bare_lines: BareLines = "normalise"
     submission_bare_lines: BareLines = "normalise"
 
 

@@ -77,9 +77,8 @@ class SmtpOptions:
     """What a listener of `service` (its `[listen]` name) does; sizes in octets.
 
     `postmaster_domain` (the host name by default) completes `<postmaster>`. Submission demands a login, and TLS
-    before it unless `plaintext_login` or the peer is in `cleartext_login`; the other services have no login. Bare line
-    endings and NUL are refused, on submission repaired. A message of which fewer than `pace_octets` come in
-    `pace_seconds` ends the session.
+    before it unless `plaintext_login` or the peer is in `cleartext_login`; the other services have no login. A
+    message of which fewer than `pace_octets` come in `pace_seconds` ends the session.
     """
 
     service: str = "smtp"
@@ -94,14 +93,13 @@ class SmtpOptions:
     idle_seconds: float = 300.0
     pace_seconds: float = 120.0
     pace_octets: int = 12_000
-    bare_lines: BareLines | None = None
+    bare_lines: BareLines = BareLines.NORMALISE
     cleartext_login: Networks = attrs.field(factory=Networks)
 
     def settings(self, *, secure: bool, starttls: bool, peer: str = "") -> SmtpSettings:
         """The machine's settings for a connection."""
         plaintext = self.plaintext_login or peer in self.cleartext_login
         submission = self.service in SUBMISSION
-        usual = BareLines.NORMALISE if submission else BareLines.REJECT
         return SmtpSettings(
             hostname=self.hostname,
             postmaster_domain=self.postmaster_domain or self.hostname,
@@ -112,7 +110,7 @@ class SmtpOptions:
             mechanisms=("PLAIN", "LOGIN") if submission else (),
             plaintext_login=plaintext,
             require_login=submission,
-            bare_lines=self.bare_lines or usual,
+            bare_lines=self.bare_lines,
             message_size_limit=self.message_size_limit,
             recipient_limit=self.recipient_limit,
             bad_command_limit=self.bad_commands,

@@ -36,7 +36,7 @@ def test_nothing() -> None:
         ('[delivery]\npolicies = ["x"]\n', "[delivery] policies"),
         ("[limits]\nsmtp_idle_seconds = 99\n", "[limits] smtp_idle_seconds"),
         ("[queue]\nexpire_hours = 7\n", "[queue] expire_hours"),
-        ('[smtp]\nbare_lines = "normalise"\n', "[smtp] bare_lines"),
+        ('[smtp]\nbare_lines = "reject"\n', "[smtp] bare_lines"),
         ("[auth]\nfailures_free = 9\n", "[auth] failures_free"),
         (TLS, "[tls]"),
     ],
