@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
@@ -311,6 +311,21 @@ def test_a_foreign_store_lives_within_the_life_of_the_database(config: Config) -
     assert notes == ["store started", "store stopped"]
     with pytest.raises(StoreUnavailable):
         wait(hub.accounts.all())
+
+
+def test_a_foreign_store_need_not_wait(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+
+    def stop(_: object) -> Deferred[None]:
+        notes.append("stopped")
+        return succeed(None)
+
+    monkeypatch.setattr(RecordingStore, "start", lambda _: notes.append("started"))
+    monkeypatch.setattr(RecordingStore, "stop", stop)
+    hub = recording_hub(config, notes)
+    wait(hub.start())
+    wait(hub.stop())
+    assert notes == ["started", "stopped"]
 
 
 def test_what_has_started_is_stopped_when_a_later_part_cannot_start(config: Config) -> None:
