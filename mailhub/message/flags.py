@@ -113,24 +113,23 @@ def _encode(flags: Flags) -> str:
 
 def decode(text: str) -> Flags:
     """The set that `encode` wrote."""
-    return _decode(text) if len(text) <= FREE_OCTETS else _decode.__wrapped__(text)
+    return decode_short(text) if len(text) <= FREE_OCTETS else frozenset(text.split())
 
 
 @lru_cache(maxsize=1024)
-def _decode(text: str) -> Flags:
+def decode_short(text: str) -> Flags:
+    """As `decode`, for texts of up to FREE_OCTETS."""
     return frozenset(text.split())
 
 
 class Decoder:
-    """Decodes many texts; equal keywords and sets among the results are one object, however long they are."""
+    """As `decode`, for many long texts; equal keywords and sets among the results are one object."""
 
     def __init__(self) -> None:
         self._keywords: dict[str, str] = {}
         self._sets: dict[Flags, Flags] = {}
 
     def __call__(self, text: str) -> Flags:
-        if len(text) <= FREE_OCTETS:
-            return _decode(text)
         flags = frozenset([self._keywords.setdefault(keyword, keyword) for keyword in text.split()])
         return self._sets.setdefault(flags, flags)
 

@@ -74,11 +74,14 @@ async def _send_portion(
     found = positions
     missing = Missing.NOTHING
     if plan.wanted:
-        columns = await selected.mailbox.digests([view.uids[position] for position in positions], plan.wanted)
+        numbers = view.uids
+        uids = [numbers[position] for position in positions]
+        columns = await selected.mailbox.digests(uids, plan.wanted)
         there = _in_all(columns, plan.wanted)
-        found = [position for position in positions if view.uids[position] in there]
-        for uid in {view.uids[position] for position in positions} - there:
-            missing |= await _examine(context, selected, uid)
+        if not there >= (asked := set(uids)):
+            found = [position for position in positions if numbers[position] in there]
+            for uid in asked - there:
+                missing |= await _examine(context, selected, uid)
     if plan.sections or seen_now:
         return await _send_answers(context, selected, plan, found, columns, seen_now) | missing
     rows = view.rows(found)
@@ -142,10 +145,14 @@ async def _send_answers(
     for some in portions(positions, view.size, TOGETHER) if plan.sections else [positions]:
         bodies = await _bodies(selected, plan, some)
         for position in some:
-            uid = view.uids[position]
+            uid, _, _, size, _ = view.entries[position]
             response = _Response(selected, plan, position, columns, uid in seen_now)
+            octets = bodies.get(uid)
+            if octets is not None and len(octets) == size:
+                await context.link.send(response.whole(octets))
+                continue
             try:
-                await _send_response(context, response, bodies.get(uid))
+                await _send_response(context, response)
             except MessageGone:
                 missing |= Missing.GONE
             except MessageDamaged as error:
@@ -158,11 +165,15 @@ async def _send_answers(
 async def _bodies(selected: Selected, plan: Plan, positions: Sequence[int]) -> Mapping[int, bytes]:
     """The octets of the small messages among these."""
     view = selected.view
-    uids = [view.uids[p] for p in positions if view.size(p) * len(plan.sections) <= INLINE]
-    return await selected.mailbox.bodies(uids) if plan.sections and len(uids) > 1 else {}
+    if not plan.sections:
+        return {}
+    limit = INLINE // len(plan.sections)
+    entries = [view.entries[position] for position in positions]
+    uids = [entry.uid for entry in entries if entry.size <= limit]
+    return await selected.mailbox.bodies(uids) if len(uids) > 1 else {}
 
 
-@attrs.frozen
+@attrs.define
 class _Response:
     """One response under way. Its flags are those of the moment at which its first octets are sent, and count as told
     from then on: what changes while the message is read, or while a slow client takes it, is told afterwards."""
@@ -180,30 +191,24 @@ class _Response:
 
     def whole(self, octets: bytes) -> bytes:
         """All of it, from the octets of the message."""
-        return self._keywords() + self.plan.whole(self._row(), self.columns, octets, seen_now=self.seen_now)
+        row = self.selected.view.row(self.position)
+        told = self._tell(row) if self.plan.tells_flags or self.seen_now else b""
+        return told + self.plan.whole(row, self.columns, octets, seen_now=self.seen_now)
 
     def head(self) -> bytes:
         """Its beginning."""
-        return self._keywords() + self.plan.head(self._row(), self.columns, seen_now=self.seen_now)
-
-    def _tells_flags(self) -> bool:
-        return self.plan.tells_flags or self.seen_now
-
-    def _keywords(self) -> bytes:
-        return self.selected.new_keywords() if self._tells_flags() else b""
-
-    def _row(self) -> Row:
         row = self.selected.view.row(self.position)
-        if self._tells_flags():
-            self.selected.view.told((row[1].uid,))
-        return row
+        told = self._tell(row) if self.plan.tells_flags or self.seen_now else b""
+        return told + self.plan.head(row, self.columns, seen_now=self.seen_now)
+
+    def _tell(self, row: Row) -> bytes:
+        """The client hears of this row's flags now; before them, of keywords that are new."""
+        self.selected.view.told((row[1].uid,))
+        return self.selected.new_keywords()
 
 
-async def _send_response(context: Context, response: _Response, octets: bytes | None) -> None:
+async def _send_response(context: Context, response: _Response) -> None:
     entry = response.entry
-    if octets is not None and len(octets) == entry.size:
-        await context.link.send(response.whole(octets))
-        return
     answer = response.plan.answer(entry, response.columns)
     if not answer.reads:
         await context.link.send(response.head() + answer.octets())

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from mailhub.errors import MessageDamaged, MessageGone, NoSuchMailbox, OverQuota, PermanentError
 from mailhub.interfaces import IBlobReader
 from mailhub.message import flags as flag_names
-from mailhub.message.flags import SEEN, SYSTEM_FLAGS, Decoder, Flags, decode, encode, excess
+from mailhub.message.flags import FREE_OCTETS, SEEN, SYSTEM_FLAGS, Decoder, Flags, decode, decode_short, encode, excess
 from mailhub.message.record import (
     Added,
     CopyResult,
@@ -427,9 +427,9 @@ def load_index(connection: sqlite3.Connection, mailbox: int) -> MailboxIndex:
 
 def entries(connection: sqlite3.Connection, mailbox: int, since_modseq: int = 0) -> list[Entry]:
     """The rows changed after `since_modseq`, in UID order."""
-    flags_of = Decoder()
+    decode_long = Decoder()
     return [
-        Entry(uid, flags_of(flags), modseq, size, date)
+        Entry(uid, decode_short(flags) if len(flags) <= FREE_OCTETS else decode_long(flags), modseq, size, date)
         for uid, flags, modseq, size, date in connection.execute(
             "SELECT uid, flags, modseq, size, internal_date FROM message WHERE mailbox = ? AND modseq > ? ORDER BY uid",
             (mailbox, since_modseq),
