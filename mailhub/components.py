@@ -144,7 +144,8 @@ class Hub:
             schedule=bounds.schedule(new.settings),
             limits=bounds.runner_limits(new.settings.limits),
         )
-        for name in ("settings", "hostname", "names", "hops", "routing", "agents", "bouncer", "throttle"):
+        replaced = ("settings", "hostname", "names", "hops", "routing", "agents", "bouncer", "throttle", "harvest")
+        for name in replaced:
             setattr(self, name, getattr(new, name))
 
 

@@ -244,6 +244,16 @@ def test_guessers_are_remembered_unless_they_are_counted_in_another_way(stage: S
     assert stage.hub.throttle.limit == 3
 
 
+def test_what_is_counted_in_another_way_is_remembered_from_then_on(stage: Stage) -> None:
+    more = "[auth]\nfailures_limit = 3\n[limits]\nrefused_recipients_per_session = 3\n"
+    stage.reload(TOP + TLS + LISTEN + more)
+    throttle, harvest = stage.hub.throttle, stage.hub.harvest
+    assert harvest.limits.per_session == 3
+    stage.reload(TOP + TLS + LISTEN + more + "[queue]\nexpire_hours = 9\n")
+    assert (stage.hub.throttle, stage.hub.harvest) == (throttle, harvest)
+    assert session_parts(stage).harvest is harvest
+
+
 def test_the_database_lasts(stage: Stage) -> None:
     with opened(stage.hub.settings, "create"):
         pass
