@@ -20,7 +20,7 @@ from mailhub.components import build_hub
 from mailhub.config.settings import Config, load
 from mailhub.data_folder import DataFolder
 from mailhub.delivery.routing import POSTMASTER
-from mailhub.errors import ConfigurationError
+from mailhub.errors import ConfigurationError, MailError
 from mailhub.net.listen import both_families, obstacle
 from mailhub.plugins import load_catalogue
 from mailhub.store.sqlite.opening import require
@@ -71,18 +71,28 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _tell(parts: Iterable[Iterator[Finding]]) -> int:
     """Show what is found, a line each; one part that cannot go on keeps none of the others from it."""
-    problems = 0
+    problems: set[str] = set()
     for part in parts:
-        try:
-            for good, line in part:
+        for good, line in _to_its_end(part):
+            if line not in problems:  # what several parts stumble over is told once
                 print(f"{_WORDS[good]:8} {line}")
-                problems += good is False
-        except ConfigurationError as error:
-            print(f"problem  {error}")
-            problems += 1
+            if good is False:
+                problems.add(line)
     if problems:
-        print(f"{problems} to mend", file=sys.stderr)
+        print(f"{len(problems)} to mend", file=sys.stderr)
     return 1 if problems else 0
+
+
+def _to_its_end(part: Iterator[Finding]) -> Iterator[Finding]:
+    """What a part finds; what keeps it from going on is its last finding."""
+    try:
+        yield from part
+    except MailError as error:
+        yield False, error.text + (f" ({error.detail})" if error.detail else "")
+    except OSError as error:
+        yield False, f"{error.filename or 'cannot go on'}: {error.strerror or error}"
+    except ConfigurationError as error:
+        yield False, str(error)
 
 
 def _components(config: Config) -> Iterator[Finding]:
@@ -123,6 +133,7 @@ def _repair(data: Path, arguments: argparse.Namespace) -> Iterator[Finding]:
 
 
 def _store(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
+    require(config.data)
     hindrance = try_write(config)
     if hindrance:
         yield False, f"store: {config.data} cannot be written at the moment: {hindrance}"

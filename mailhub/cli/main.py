@@ -32,6 +32,7 @@ daily work, also while the server runs:
   mailhub domain add example.net
   mailhub queue list                        what has not been delivered yet
   mailhub queue retry --all                 try it again now
+  mailhub backup /var/backups/mailhub       a consistent copy
   mailhub reload                            take over a changed configuration
 
 The configuration is --config FILE, else $MAILHUB_CONFIG, else mailhub.toml in

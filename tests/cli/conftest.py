@@ -13,6 +13,8 @@ from mailhub.auth.passwords import CHEAP, hash_password
 from mailhub.cli.main import main
 from mailhub.config.settings import Config, load
 
+pytest.register_assert_rewrite("mailhub.store.exam")
+
 
 @attrs.frozen
 class Result:

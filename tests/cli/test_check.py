@@ -180,6 +180,21 @@ def test_aliases_to_nobody_and_loops_are_told(
     ]
 
 
+def test_a_part_that_cannot_go_on_keeps_no_other_from_it(mailhub: Command, good: Config) -> None:
+    """A table that cannot be read, and a data folder that is not there: each is told once, and the ports are tried."""
+    with sqlite3.connect(good.data / "mailhub.sqlite") as database:
+        database.execute("ALTER TABLE account RENAME TO other")
+    database.close()
+    result = mailhub("check")
+    assert result.status == 1
+    assert "no such table: account" in result.out
+    assert result.out.count("can be opened") == 7
+    good.data.rename(good.data.with_name("unmounted"))
+    result = mailhub("check")
+    assert len(problems(result)) == 1
+    assert result.out.count("can be opened") == 7
+
+
 def test_ports_in_use(mailhub: Command, good: Config) -> None:
     port = int(good.listen.imaps[0].split(":")[1])
     with socket.create_server(("127.0.0.1", port)):
