@@ -260,6 +260,7 @@ def _make_doors(hub: Hub, catalogue: Catalogue, before: Hub | None = None) -> No
         wake=hub.runner.wake,
         hop_limit=config.limits.hops,
         headers=hub.headers,
+        long_lines=config.smtp.submission_long_lines,
     )
     portal = Portal(
         MailRealm(hub.store, hub.routing.route, config.auth.default_domain),

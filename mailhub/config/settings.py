@@ -193,10 +193,12 @@ BareLines = Literal["reject", "normalise"]
 
 @attrs.frozen
 class Smtp:
-    """[smtp]: what happens to a message with a line end that is not CRLF, or a NUL (RFC 5321 2.3.8)."""
+    """[smtp]: what happens to a message with a line end that is not CRLF, or a NUL (RFC 5321 2.3.8), and to lines of a
+    submitted one that are longer than 998 octets (RFC 5322 2.1.1)."""
 
     bare_lines: BareLines = "normalise"
     submission_bare_lines: BareLines = "normalise"
+    submission_long_lines: Literal["wrap", "reject"] = "wrap"
 
 
 @attrs.frozen

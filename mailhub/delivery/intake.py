@@ -1,18 +1,21 @@
 """A message on its way in: trace header on top, the header mended where submission asks for it, hops counted.
 
-Where no empty line ends the header one is put in, as every reader after us looks for it.
+Where no empty line ends the header one is put in, as every reader after us looks for it. Return-Path fields of the
+client go: final delivery has put ours on top (RFC 5321 4.4).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import attrs
 from zope.interface import implementer
 
-from mailhub.errors import Busy, MessageTooLarge
+from mailhub.errors import Busy, MessageTooLarge, PermanentError
 from mailhub.interfaces import IBlobReader, IBody, IBodyWriter
-from mailhub.message.header import fields_end, without_mailbox_line
+from mailhub.message.header import fields_end, without_field, without_mailbox_line
+from mailhub.message.long_lines import LINE_LIMIT, LineWrapper
 from mailhub.message.trace import count_received, delivered_to
 from mailhub.wire.budget import Budget
 
@@ -28,6 +31,7 @@ HEADER_SHARE = 16384
 HEADERS_TOGETHER = 64 << 20
 
 Mend = Callable[[bytes], bytes]
+LongLines = Literal["wrap", "reject"]
 
 
 @implementer(IBody)
@@ -61,7 +65,9 @@ class Intake:
 @implementer(IBodyWriter)
 class IntakeWriter:
     """Writes `return_path`, `received` and then the message, whose header goes through `mend`. With `aliases`, its
-    Delivered-To fields are noted. What it holds beyond `HEADER_SHARE` is taken from `budget`."""
+    Delivered-To fields are noted. What it holds beyond `HEADER_SHARE` is taken from `budget`. `long_lines`: what
+    is done with lines over 998 octets, None for nothing.
+    """
 
     def __init__(
         self,
@@ -72,6 +78,7 @@ class IntakeWriter:
         *,
         aliases: bool = False,
         budget: Budget | None = None,
+        long_lines: LongLines | None = None,
     ) -> None:
         self._writer = writer
         self._relay_offset = len(return_path)
@@ -80,6 +87,8 @@ class IntakeWriter:
         self._aliases = aliases
         self._budget = budget or Budget(HEADERS_TOGETHER)
         self._taken = 0  # of the budget
+        self._wrapper = LineWrapper() if long_lines else None
+        self._may_wrap = long_lines == "wrap"
         self._hops = 0
         self._delivered_to: frozenset[str] = frozenset()
         # The octets held back until the header is whole; None once it has been written.
@@ -88,9 +97,9 @@ class IntakeWriter:
 
     async def write(self, octets: bytes) -> None:
         """See `IBodyWriter`. Raises MessageTooLarge for a header that is too large to be mended, Busy when there are
-        too many large ones at the same time."""
+        too many large ones at the same time, PermanentError 5.6.0 for a line that is too long and may not be broken."""
         if self._held is None:
-            await self._writer.write(octets)
+            await self._writer.write(self._in_lines(octets))
             return
         self._held += octets
         line_end = octets.rfind(b"\n")
@@ -109,6 +118,8 @@ class IntakeWriter:
         """See `IBodyWriter`. The result is an `Intake`."""
         if self._held is not None:
             await self._release(fields_end(self._held, 0, len(self._held)))
+        if self._wrapper is not None:
+            await self._writer.write(self._wrapper.finish())
         return Intake(await self._writer.finish(), self._relay_offset, self._hops, self._delivered_to)
 
     def abort(self) -> None:
@@ -145,9 +156,26 @@ class IntakeWriter:
         self._hops = count_received(header)
         if self._aliases:
             self._delivered_to = delivered_to(header)
-        header = without_mailbox_line(header)
+        header = without_field(without_mailbox_line(header), b"return-path")
         if self._mend is not None:
             header = self._mend(header)
         if end >= 0 and rest and not rest.startswith(_EMPTY_LINE):
             header += _EMPTY_LINE if not header or header.endswith(b"\n") else 2 * _EMPTY_LINE
-        await self._writer.write(b"".join((self._top, header, rest)))
+        # To break a line of a signed text would break the signature.
+        self._may_wrap = self._may_wrap and b"multipart/signed" not in header.lower()
+        header = self._in_lines(header)
+        if self._wrapper is not None and self._wrapper.torn:
+            raise _too_long()  # a header can only be folded at white space
+        await self._writer.write(b"".join((self._top, header, self._in_lines(rest))))
+
+    def _in_lines(self, octets: bytes) -> bytes:
+        if self._wrapper is None:
+            return octets
+        octets = self._wrapper.feed(octets)
+        if self._wrapper.wrapped and not self._may_wrap:
+            raise _too_long()
+        return octets
+
+
+def _too_long() -> PermanentError:
+    return PermanentError(f"A line is longer than {LINE_LIMIT} octets", status="5.6.0")

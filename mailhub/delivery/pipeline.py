@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import attrs
 from zope.interface import implementer
 
-from mailhub.delivery.intake import HEADERS_TOGETHER, Intake, IntakeWriter
+from mailhub.delivery.intake import HEADERS_TOGETHER, Intake, IntakeWriter, LongLines
 from mailhub.delivery.loops import break_loops
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.naming import message_id
@@ -54,7 +54,8 @@ class Pipeline:
     """The pipeline of one hub.
 
     `wake` tells the queue's runner that there is something for it. A message that has come through `hop_limit` hosts
-    goes round in a loop (RFC 5321 6.3). `headers` is what those that are not whole yet may hold together.
+    goes round in a loop (RFC 5321 6.3). `headers` is what those that are not whole yet may hold together. `long_lines`:
+    what happens to those of a submitted message.
     """
 
     hostname: str
@@ -67,6 +68,7 @@ class Pipeline:
     wake: Callable[[], None]
     hop_limit: int = 50
     headers: Budget = attrs.field(factory=lambda: Budget(HEADERS_TOGETHER))
+    long_lines: LongLines = "wrap"
 
     async def connected(self, origin: Origin) -> None:
         """See `IPipeline`."""
@@ -109,7 +111,8 @@ class Pipeline:
         # Who sends old mail again by hand means it.
         aliases = mend is None and any(route.via for accepted in recipients for route in accepted.routes)
         writer = self.queue.new_body(size and size + len(top) + len(hop))
-        return IntakeWriter(writer, top, hop, mend, aliases=aliases, budget=self.headers)
+        long_lines = None if mend is None else self.long_lines
+        return IntakeWriter(writer, top, hop, mend, aliases=aliases, budget=self.headers, long_lines=long_lines)
 
     async def commit(
         self, origin: Origin, envelope: Envelope, recipients: Sequence[Accepted], body: IBody

@@ -206,3 +206,10 @@ def without_mailbox_line(header: bytes) -> bytes:
     if match is None or not match[0]:
         return header
     return (b"X-Mailbox-Line: " + match[2] if match[2] else b"") + header[match.end() :]
+
+
+def without_field(header: bytes, name: bytes) -> bytes:
+    """The header without the fields of this name (in lower case)."""
+    if name not in header.lower():
+        return header
+    return b"".join([octets for each, octets in raw_fields(header) if each != name])

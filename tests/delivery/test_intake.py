@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailhub.delivery.intake import HEADER_LIMIT, HEADER_SHARE, Intake, IntakeWriter
-from mailhub.errors import Busy, MessageTooLarge
+from mailhub.errors import Busy, MessageTooLarge, PermanentError
 from mailhub.message.header import header_end
 from mailhub.testing.waiting import result_of
 from mailhub.wire.budget import Budget
@@ -19,9 +19,9 @@ from tests.delivery.doubles import OctetsWriter
 MESSAGE = b"Received: one\r\nBcc: x\r\nSubject: s\r\nreceived : two\r\n\r\nReceived: not a field\r\n\r\nbody\r\n"
 
 
-def taken_in(pieces: list[bytes], mend: Any = None) -> tuple[Any, OctetsWriter]:
+def taken_in(pieces: list[bytes], mend: Any = None, **options: Any) -> tuple[Any, OctetsWriter]:
     inner = OctetsWriter()
-    writer = IntakeWriter(inner, b"Return-Path: <>\r\n", b"Received: us\r\n", mend)
+    writer = IntakeWriter(inner, b"Return-Path: <>\r\n", b"Received: us\r\n", mend, **options)
     for piece in pieces:
         result_of(writer.write(piece))
     return result_of(writer.finish()), inner
@@ -124,3 +124,44 @@ def test_large_headers_share_what_there_is() -> None:
     result_of(third.write(line))
     third.abort()
     assert budget.left == HEADER_SHARE
+
+
+@pytest.mark.parametrize("mend", [None, without_bcc])
+def test_return_path_fields_of_the_client_go(mend: Any) -> None:
+    message = b"RETURN-PATH: <x@y>\r\nSubject: s\r\nReturn-Path :\r\n <forged@z>\r\n\r\nReturn-Path: <text>\r\n"
+    intake, _ = taken_in([message[:10], message[10:]], mend)
+    assert result_of(intake.open().read()) == (
+        b"Return-Path: <>\r\nReceived: us\r\nSubject: s\r\n\r\nReturn-Path: <text>\r\n"
+    )
+
+
+_LONG = b"word " * 400 + b"\r\n"
+
+
+def lines_of(intake: Any) -> list[bytes]:
+    octets: bytes = result_of(intake.open().read())
+    return octets.split(b"\r\n")
+
+
+def test_long_lines_are_wrapped_where_that_is_asked_for() -> None:
+    message = b"Subject: " + _LONG + b"\r\n" + b"x" * 3000 + b"\r\n" + _LONG
+    intake, _ = taken_in([message[:1500], message[1500:]], without_bcc, long_lines="wrap")
+    assert max(map(len, lines_of(intake))) <= 998
+    assert b"".join(lines_of(intake)).replace(b" ", b"").endswith(b"x" * 3000 + b"word" * 400)
+    intake, _ = taken_in([message])
+    assert result_of(intake.open().read()).endswith(message)
+
+
+@pytest.mark.parametrize(
+    ("message", "policy"),
+    [
+        (b"Subject: s\r\n\r\n" + _LONG, "reject"),
+        (b"Subject: " + _LONG + b"\r\n", "reject"),
+        (b"Subject: " + b"x" * 1000 + b"\r\n\r\n", "wrap"),
+        (b"Content-Type: Multipart/Signed; boundary=b\r\n\r\n" + _LONG, "wrap"),
+    ],
+)
+def test_long_lines_that_may_not_be_wrapped_are_refused(message: bytes, policy: str) -> None:
+    with pytest.raises(PermanentError) as caught:
+        taken_in([message], without_bcc, long_lines=policy)
+    assert caught.value.status == "5.6.0"

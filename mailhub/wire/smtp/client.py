@@ -16,6 +16,7 @@ import attrs
 
 from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope, Outcome, Source, State
+from mailhub.message.long_lines import LineWrapper
 from mailhub.wire.sasl import ClientExchange, PlainCredentials, SaslError, choose
 from mailhub.wire.smtp.replies import BadReply, Reply, ReplyReader
 from mailhub.wire.stream import ENDLESS, DotStuffer, LineBuffer, LineTooLong
@@ -112,6 +113,7 @@ class _Command:
 @attrs.define
 class _Transaction:
     recipients: tuple[Address, ...]
+    wrapper: LineWrapper | None
     outcomes: dict[Address, Outcome] = attrs.field(factory=dict)
     accepted: deque[Address] = attrs.field(factory=deque)
     stuffer: DotStuffer = attrs.field(factory=lambda: DotStuffer(normalise=True))
@@ -212,7 +214,8 @@ class SmtpClient:
         """Begin to send a message; Finished follows, SendBody perhaps before."""
         if self._state is not Phase.READY or self.closing:
             raise RuntimeError("not ready for a message")
-        self._transaction = transaction = _Transaction(tuple(dict.fromkeys(message.recipients)))
+        wrapper = None if self._settings.lmtp else LineWrapper()
+        self._transaction = transaction = _Transaction(tuple(dict.fromkeys(message.recipients)), wrapper)
         self._state = Phase.MAIL
         refusal = self._cannot_carry(message)
         reverse_path = self._path(message.envelope.reverse_path, message.envelope.smtputf8)
@@ -234,13 +237,17 @@ class SmtpClient:
         self._send_commands()
 
     def send_body(self, octets: bytes) -> None:
-        """After SendBody: octets of the message. Bare CR, bare LF and NUL are repaired on the way."""
+        """After SendBody: octets of the message. Bare CR, bare LF and NUL are repaired on the way, and lines that are
+        too long for SMTP are broken; a mail store behind LMTP gets them as they are."""
         if self._state is Phase.BODY and self._transaction is not None:
-            self._out.append(self._transaction.stuffer.feed(octets))
+            wrapper = self._transaction.wrapper
+            self._out.append(self._transaction.stuffer.feed(wrapper.feed(octets) if wrapper else octets))
 
     def end_body(self) -> None:
         """The message is complete."""
         if self._state is Phase.BODY and self._transaction is not None:
+            if self._transaction.wrapper:
+                self._out.append(self._transaction.stuffer.feed(self._transaction.wrapper.finish()))
             self._out.append(self._transaction.stuffer.finish())
             self._state = Phase.FINAL
             self._expect_final(len(self._transaction.accepted) if self._settings.lmtp else 1)

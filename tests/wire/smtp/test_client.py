@@ -496,3 +496,24 @@ def test_random_servers_never_get_a_message_lost_or_raise(pieces: list[bytes]) -
     for event in talk.events:
         if isinstance(event, Finished):
             assert set(event.outcomes) == {BOB, EVE}
+
+
+@pytest.mark.parametrize("lmtp", [False, True])
+def test_lines_too_long_for_smtp_are_broken_on_the_way_out(lmtp: bool) -> None:
+    talk = Talk(attrs.evolve(SETTINGS, lmtp=lmtp))
+    talk.hear(PLAIN)
+    message = attrs.evolve(MESSAGE, size=3000)
+    talk.send(message)
+    talk.events.clear()
+    machine = talk.machine
+    for answer in (b"250 ok\r\n", *[b"250 ok\r\n" for _ in message.recipients], b"354 go on\r\n"):
+        machine.receive_data(answer)
+        machine.data_to_send()
+        machine.next_event()
+        machine.data_to_send()
+    machine.send_body(b"word " * 150)
+    machine.send_body(b"word " * 150 + b"\r\nend\r\n")
+    machine.end_body()
+    lines = machine.data_to_send().split(b"\r\n")
+    assert b"".join(lines) == b"word " * 300 + b"end."
+    assert (max(map(len, lines)) <= 998) is not lmtp
