@@ -30,7 +30,7 @@ from mailhub.interfaces import (
     IMailbox,
     IMailStore,
 )
-from mailhub.message.digest import DigestColumns, DigestName, columns, digest
+from mailhub.message.digest import DigestColumns, DigestName, columns
 from mailhub.message.flags import DELETED, SEEN, SYSTEM_FLAGS, Flags, encode, excess
 from mailhub.message.record import (
     Added,
@@ -47,54 +47,11 @@ from mailhub.message.record import (
     Quota,
 )
 from mailhub.store.changes import Watchers
+from mailhub.store.memory_body import MemoryBody, MemoryBodyWriter, memory_body
 from mailhub.store.memory_keywords import Keywords
 from mailhub.store.octets import OctetsReader
 from mailhub.store.settings import USUAL_FOLDERS, USUAL_USES, StoreSettings
 from mailhub.wire.imap.names import DELIMITER, INBOX, check, normalise
-
-
-@implementer(IBody)
-class MemoryBody:
-    """Octets and their digest."""
-
-    def __init__(self, octets: bytes) -> None:
-        self.octets = octets
-        self.size = len(octets)
-        self.digest = digest(octets)
-
-    def open(self) -> IBlobReader:
-        """Read it back."""
-        return OctetsReader(self.octets)
-
-    def discard(self) -> None:
-        """Nothing to do: it goes when nobody refers to it."""
-
-
-@implementer(IBodyWriter)
-class MemoryBodyWriter:
-    """Gathers octets."""
-
-    def __init__(self) -> None:
-        self._chunks: list[bytes] = []
-
-    async def write(self, octets: bytes) -> None:
-        """Append octets."""
-        self._chunks.append(octets)
-
-    async def finish(self) -> IBody:
-        """The whole body."""
-        return MemoryBody(b"".join(self._chunks))
-
-    def abort(self) -> None:
-        """Throw away what was written."""
-        self._chunks.clear()
-
-
-def memory_body(body: IBody) -> MemoryBody:
-    """The body as what our new_body() made."""
-    if not isinstance(body, MemoryBody):
-        raise TypeError("the body comes from another store")
-    return body
 
 
 @attrs.define(eq=False)
