@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mailhub.delivery.bounce import Bouncer
-from mailhub.errors import MessageGone, NoSuchUser, TemporaryError
+from mailhub.errors import MessageGone, NoSuchUser, NotYetKnown, TemporaryError
 from mailhub.interfaces import QueuedMessage, QueuedRecipient, Route, Submission
 from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope, Outcome
@@ -107,6 +107,7 @@ def test_what_a_server_said_cannot_break_out_of_its_field() -> None:
 def test_no_report_without_anybody_to_tell() -> None:
     assert report(sender=None) is None
     assert report(routes=NoSuchUser()) is None
+    assert report(routes=NotYetKnown()) is None
     assert report(routes=None) is None
     with pytest.raises(TemporaryError):
         report(routes=TemporaryError())

@@ -52,6 +52,7 @@ from mailhub.protocols.smtp import SmtpOptions, SmtpService, SmtpSession, reply_
 from mailhub.testing.waiting import result_of
 from mailhub.wire.sasl import PlainCredentials
 from mailhub.wire.smtp.client import SmtpClientSettings
+from mailhub.wire.stream import BareLines
 
 ANN = Address("ann", "xx.example")
 BOB = Address("bob", "yy.example")
@@ -207,10 +208,11 @@ class Peer:
         secure: bool = False,
         auth: MailError | None = None,
         harvest: HarvestLimits | None = None,
+        bare_lines: BareLines = BareLines.NORMALISE,
     ) -> None:
         self.pipeline = Pipeline()
         self.link = FakeLink(secure=secure, can_start_tls=not secure)
-        options = SmtpOptions(service, "mx.example", postmaster_domain="xx.example")
+        options = SmtpOptions(service, "mx.example", postmaster_domain="xx.example", bare_lines=bare_lines)
         guard = Harvest(self.link.clock, harvest) if harvest else None
         smtp = SmtpService(self.pipeline, Authenticator(auth), options, guard)
         self.session = self.link.session = smtp.session(cast(Link, self.link))
@@ -324,7 +326,7 @@ def test_crashes_before_the_message(step: str) -> None:
 
 
 def test_a_message_refused_by_the_machine_is_aborted() -> None:
-    peer = greeted()
+    peer = greeted(bare_lines=BareLines.REJECT)
     assert peer.send(BEFORE + b"DATA\r\nx\r\ny\nz\r\n.\r\n")[-1] == "554 5.6.0"
     assert not peer.pipeline.writers[0].open
     assert peer.calls("commit") == []
