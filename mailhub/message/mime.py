@@ -184,7 +184,11 @@ class _Scanner:
     def _open_multipart(self, kind: Parameterised, body: int, end: int) -> None:
         default = _MESSAGE if kind.subvalue == "digest" else _TEXT_PLAIN
         boundary = (kind.raw("boundary") or b"").rstrip()
-        top = _Open(len(self.parts) - 1, b"\n--" + boundary, -1, end, default)
+        delimiter = b"\n--" + boundary
+        if boundary and self.open and self.open[-1].delimiter == delimiter:
+            end = self._share(self.open[-1], body)
+            self.parts[-1] = self.parts[-1]._replace(end=end)
+        top = _Open(len(self.parts) - 1, delimiter, -1, end, default)
         self.open.append(top)
         if len(self.open) > DEPTH_LIMIT:
             self._leaf(body, end, _OPAQUE)
@@ -195,6 +199,20 @@ class _Scanner:
             self._leaf(body, end, _TEXT_PLAIN)
         else:
             top.next = found[1]
+
+    def _share(self, outer: _Open, body: int) -> int:
+        """Where a multipart ends that has the boundary of the one around it, which RFC 2046 5.1.1 forbids.
+
+        Delimiters are the inner one's up to the one that closes it; what comes after it is the outer one's again, so
+        that every part can be reached.
+        """
+        found = self._delimiter(outer, body - 1)
+        while found is not None and not found[2]:
+            found = self._delimiter(outer, found[1] - 1)
+        if found is not None:
+            found = self._delimiter(outer, found[1] - 1)
+        outer.next = -1 if found is None or found[2] or found[1] >= outer.end else found[1]
+        return outer.end if found is None else max(body, self._before_line_end(found[0]))
 
     def _child(self, top: _Open) -> None:
         """Add the child that begins at `top.next`, and find where the following one does."""

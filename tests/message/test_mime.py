@@ -277,3 +277,15 @@ def test_a_mapped_file_has_the_same_tree(message: bytes) -> None:
 def test_decode_refuses(octets: bytes) -> None:
     with pytest.raises(ValueError):
         decode(octets)
+
+
+def test_an_inner_multipart_with_the_boundary_of_the_outer_one() -> None:
+    texts = b"--A\r\n\r\none\r\n--A\r\nContent-Type: text/html\r\n\r\n2"
+    inner = b"--A\r\nContent-Type: multipart/alternative; boundary=A\r\n\r\n" + texts
+    pdf = b"\r\n--A\r\nContent-Type: application/pdf\r\n\r\nPDF"
+    start = b"Content-Type: multipart/mixed; boundary=A\r\n\r\n"
+    kinds = ["multipart/mixed", "multipart/alternative", "text/plain", "text/html", "application/pdf"]
+    closed = mime.scan(start + inner + b"\r\n--A--" + pdf + b"\r\n--A--\r\n").tree
+    assert [(part.type, part.below) for part in closed] == list(zip(kinds, [4, 2, 0, 0, 0], strict=True))
+    open_end = mime.scan(start + inner + pdf + b"\r\n--A--\r\n").tree
+    assert [(part.type, part.below) for part in open_end] == list(zip(kinds, [4, 3, 0, 0, 0], strict=True))
