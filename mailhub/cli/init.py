@@ -21,6 +21,7 @@ from mailhub.config.settings import parse
 from mailhub.errors import ConfigurationError, MailboxExists
 from mailhub.net.certificates import write_self_signed
 from mailhub.net.tls import server_context
+from mailhub.store.sqlite.opening import require
 
 _CERTIFICATE_DAYS = 825
 
@@ -164,6 +165,7 @@ def _init(arguments: argparse.Namespace) -> None:
     setup.file.parent.mkdir(parents=True, exist_ok=True)
     password = passwords.from_stdin(setup.address) if arguments.password_stdin else passwords.generate()
     encoded = passwords.hashed(setup.address, password)
+    require(setup.data, create=True)  # before anything is made
     made = _certificate(arguments, setup)
     config = parse(setup.text(), setup.file)
     with opened(config, "create") as hub:

@@ -97,6 +97,12 @@ def test_init_goes_on_after_it_was_interrupted(mailhub: Command, tmp_path: Path)
     assert verify_password(account_hash(load(tmp_path / "mailhub.toml"), "you@example.org"), "second")
 
 
+def test_init_makes_nothing_where_a_database_is_missing(mailhub: Command, tmp_path: Path) -> None:
+    (tmp_path / "data" / "blobs").mkdir(parents=True)
+    assert "mailhub.sqlite: is not there, but blobs beside it" in mailhub("init", "you@example.org").err
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
 def test_a_certificate_of_ones_own(mailhub: Command, tmp_path: Path) -> None:
     mailhub("--config", "first/m.toml", "init", "you@example.org")
     own = [str(tmp_path / "first" / name) for name in ("certificate.pem", "key.pem")]

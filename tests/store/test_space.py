@@ -115,10 +115,9 @@ def test_new_mail_is_refused_and_deleting_works(tmp_path: Path) -> None:
         with pytest.raises(StorageFull):
             await inbox.append(small, NO_FLAGS, NOW)
         with pytest.raises(StorageFull):
-            await inbox.copy([1], trash)
-        with pytest.raises(StorageFull):
             await submit()
-        # What makes room is let through, the reports of the queue too.
+        # What makes room is let through, the reports of the queue too; and a copy, as part of deleting.
+        assert list((await inbox.copy([2], trash)).source) == [2]
         assert list((await inbox.move([1], trash)).source) == [1]
         assert list(await inbox.expunge(deleted_only=False)) == [2, 3]
         report = Submission(
@@ -130,6 +129,7 @@ def test_new_mail_is_refused_and_deleting_works(tmp_path: Path) -> None:
         rows = [Settlement(row.id, Outcome.failed("no")) for row in queued.recipients]
         await database.queue.settle(receipt.id, rows, [report])
         assert (await inbox.status()).messages == 1
+        assert (await trash.status()).messages == 2
         assert list(await database.queue.messages()) == []
         await database.stop()
 

@@ -21,6 +21,7 @@ from mailhub.errors import ConfigurationError
 from mailhub.store.sqlite import schema
 from mailhub.store.sqlite.backup import Named, Progress, copy_file, named_bodies, nothing, synchronise_folder
 from mailhub.store.sqlite.blobs import BLOBS, blob_path
+from mailhub.store.sqlite.opening import require
 
 _STAGE = "restore-new"  # in the data folder, while the copy is made
 _BUSY_SECONDS = 10
@@ -128,14 +129,12 @@ def _renumber(path: Path, last: int) -> None:
 
 def _last_uid_validity(data: Path) -> int:
     """The last one that the old database gave; 0 where it cannot be read: then the clock has to do."""
-    path = data / schema.FILE
     try:
-        if path.exists():
-            with closing(schema.connect_reader(path, _BUSY_SECONDS, read_only=True)) as connection:
-                return int(connection.execute("SELECT last FROM uid_validity").fetchone()[0])
-    except (sqlite3.Error, TypeError):
-        pass
-    return 0
+        require(data)  # SQLite would remove the log of an empty one, and that may be all there is
+        with closing(schema.connect_reader(data / schema.FILE, _BUSY_SECONDS, read_only=True)) as connection:
+            return int(connection.execute("SELECT last FROM uid_validity").fetchone()[0])
+    except (ConfigurationError, sqlite3.Error, TypeError):
+        return 0
 
 
 def _give_to_owner(stage: Path, data: Path) -> None:

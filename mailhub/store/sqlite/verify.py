@@ -11,6 +11,7 @@ from mailhub.errors import ConfigurationError
 from mailhub.store.sqlite import schema
 from mailhub.store.sqlite.blobs import BLOBS, blob_names
 from mailhub.store.sqlite.damage import Inspection, Progress, names
+from mailhub.store.sqlite.opening import require
 from mailhub.store.sqlite.schema import is_damage
 
 LIMIT = 100  # problems told; one broken page can be the cause of thousands
@@ -89,9 +90,8 @@ def verify(data: Path, *, deep: bool = False, progress: Progress = lambda what, 
 
     Raises ConfigurationError when there is no database or it cannot be read.
     """
+    require(data)  # SQLite removes the log that it finds beside an empty database, whoever opens it
     path = data / schema.FILE
-    if not path.exists():
-        raise ConfigurationError(f"{path}: does not exist")
     try:
         with closing(schema.connect_reader(path, busy_seconds=10, read_only=True)) as connection:
             connection.execute("BEGIN")

@@ -229,6 +229,18 @@ def test_what_is_there_already_is_moved_aside_whole(tmp_path: Path) -> None:
     assert verify(tmp_path / "data") == []
 
 
+def test_the_log_of_an_emptied_database_goes_aside_with_it(tmp_path: Path) -> None:
+    with served(tmp_path / "data") as server:
+        backup(server.data, tmp_path / "copy")
+        server.deliver()
+        log = (server.data / "mailhub.sqlite-wal").read_bytes()
+    os.truncate(tmp_path / "data" / "mailhub.sqlite", 0)
+    (tmp_path / "data" / "mailhub.sqlite-wal").write_bytes(log)
+    aside = restore(tmp_path / "copy", tmp_path / "data").aside
+    assert aside is not None
+    assert (aside / "mailhub.sqlite-wal").read_bytes() == log
+
+
 def test_a_restore_that_is_broken_off_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with served(tmp_path / "data") as server:
         server.deliver(LARGE)

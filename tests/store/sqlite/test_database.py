@@ -367,7 +367,7 @@ class TestVerify:
         assert problems == [f"10 octets instead of {len(message(1, LARGE))}", "missing"]
 
     def test_no_database_is_a_mistake_in_the_configuration(self, tmp_path: Path) -> None:
-        with pytest.raises(ConfigurationError, match="does not exist"):
+        with pytest.raises(ConfigurationError, match="is not there"):
             verify(tmp_path)
         (tmp_path / schema.FILE).write_bytes(b"garbage" * 1000)
         with pytest.raises(ConfigurationError, match="cannot be read"):

@@ -16,6 +16,7 @@ from mailhub.store.exam import Exam, make_body, message, read_message
 from mailhub.store.sqlite import opening, schema
 from mailhub.store.sqlite.blobs import BLOBS, LOST_AND_FOUND, blob_names, blob_path
 from mailhub.store.sqlite.database import Database
+from mailhub.store.sqlite.verify import verify
 from tests.store.harness import FAST, NOW, environment
 
 USER = "b@yy.example"
@@ -103,6 +104,15 @@ class TestNothingIsMadeInItsPlace:
         if folder == "empty":
             (data / BLOBS / "lost+found").mkdir(parents=True)
         self.refused(data, options, r"blobs: is (empty|not there), but the database names 1 bodies")
+
+
+def test_looking_over_leaves_the_log_of_an_emptied_database(data: Path) -> None:
+    killed(data)
+    os.truncate(data / schema.FILE, 0)
+    before = files(data)
+    with pytest.raises(ConfigurationError, match=r"is empty \(0 octets\), but mailhub\.sqlite-wal"):
+        verify(data)
+    assert files(data) == before
 
 
 @pytest.mark.parametrize("options", [{}, {"owner": False}, {"read_only": True}], ids=str)
