@@ -13,6 +13,7 @@ from mailhub.message.address_list import parse as parse_addresses
 from mailhub.message.dates import parse_date
 from mailhub.message.encoded_word import decode_words
 from mailhub.message.header import VALUE_LIMIT, Header, Octets
+from mailhub.message.line_ends import growth
 from mailhub.message.preview import preview
 from mailhub.message.structure import bodystructure, envelope
 
@@ -39,7 +40,7 @@ class Digest:
     IMAP octets (see structure.without_extensions for BODY). `parts` is the tree (mime.decode). `fields` are the raw
     USUAL_FIELDS in the order of the message. `sent` is the Date in seconds since the epoch, 0 when unknown.
     `subject` is decoded; `sender` is the first From address; `message_id` has its angle brackets. Of a longer subject
-    the beginning is kept, of the other two nothing.
+    the beginning is kept, of the other two nothing. `growth` is line_ends.growth.
     """
 
     size: int
@@ -53,6 +54,7 @@ class Digest:
     sender: str
     message_id: str
     preview: str
+    growth: int = 0
 
 
 DigestName = Literal[
@@ -101,6 +103,7 @@ def digest(octets: Octets) -> Digest:
         sender=_sender(header),
         message_id=_message_id(header),
         preview=preview(octets, scan.tree),
+        growth=growth(octets),
     )
 
 

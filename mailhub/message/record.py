@@ -10,13 +10,17 @@ from mailhub.message.flags import Flags, difference, union
 
 
 class Entry(NamedTuple):
-    """The index row of one message, kept in memory. `size` in octets; `internal_date` in seconds since the epoch."""
+    """The index row of one message, kept in memory. `size` in octets; `internal_date` in seconds since the epoch.
+
+    `growth`: octets that come to it where each line has to end in CRLF (`line_ends.growth`), 0 where it is not known.
+    """
 
     uid: int
     flags: Flags
     modseq: int
     size: int
     internal_date: int
+    growth: int = 0
 
 
 @attrs.frozen

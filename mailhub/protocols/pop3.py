@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
+from typing import Any
+
 import attrs
 from twisted.python.failure import Failure
 
@@ -123,10 +126,10 @@ class Pop3Session:
             case StartTls():
                 self.machine.starttls_accepted()
                 self.link.start_tls()
-            case Retrieve(uid):
-                await self._content(uid, None)
+            case Retrieve(uid, octets):
+                await self._content(uid, lambda reader: self._whole(reader, octets))
             case Top(uid, lines):
-                await self._content(uid, lines)
+                await self._content(uid, lambda reader: self._topmost(reader, uid, lines))
             case Update(uids):
                 await self._update(uids)
 
@@ -207,7 +210,7 @@ class Pop3Session:
                 raise
             self.machine.login_refused(error.text, _code(error))
             return
-        maildrop = Maildrop(self._mailbox.uid_validity, ((entry.uid, entry.size) for entry in entries))
+        maildrop = Maildrop(self._mailbox.uid_validity, ((each.uid, each.size + each.growth) for each in entries))
         self.machine.login_accepted(maildrop)
         link.idle_seconds = self._service.options.idle_seconds
 
@@ -216,7 +219,7 @@ class Pop3Session:
 
     # --- Messages --------------------------------------------------------------------------------------------------
 
-    async def _content(self, uid: int, lines: int | None) -> None:
+    async def _content(self, uid: int, send: Callable[[IBlobReader], Coroutine[Any, Any, None]]) -> None:
         try:
             reader = await self._inbox.open(uid)
         except MessageGone as error:
@@ -227,10 +230,7 @@ class Pop3Session:
             self.machine.refused(error.text, _code(error))
             return
         try:
-            if lines is None:
-                await self._whole(reader)
-            else:
-                await self._topmost(reader, Topmost(lines, await self._header_size(uid)))
+            await send(reader)
         except MailError as error:
             self._cannot_go_on(uid, error)
         finally:
@@ -242,16 +242,17 @@ class Pop3Session:
             raise MessageGone
         return known["header_size"][uid]
 
-    async def _whole(self, reader: IBlobReader) -> None:
+    async def _whole(self, reader: IBlobReader, size: int) -> None:
         # Read before the positive answer: a message that turns out to be gone can still be refused.
         octets = await reader.read(0, BLOCK)
-        self.machine.content_started(f"{reader.size} octets")
+        self.machine.content_started(f"{size} octets")
         await self._send(octets)
         await copy(reader, self._send, len(octets))
         self.machine.content_ended()
         self._retrieved += 1
 
-    async def _topmost(self, reader: IBlobReader, top: Topmost) -> None:
+    async def _topmost(self, reader: IBlobReader, uid: int, lines: int) -> None:
+        top = Topmost(lines, await self._header_size(uid))
         octets = await reader.read(0, _TOP_BLOCK)
         self.machine.content_started("Top of message follows")
         offset = 0

@@ -68,6 +68,23 @@ class StoreExam(NamesExam):
             assert {name: found[name] for name in DIGEST_NAMES} == expected
 
     @question
+    async def test_rows_tell_what_line_ends_add(self) -> None:
+        account = await self._account()
+        inbox, other = await account.mailbox("INBOX"), await account.mailbox("Sent")
+        told: list[Change] = []
+        inbox.watch(told.append)
+        large = b"a: b\n\n" + b"line\n" * 40_000
+        for octets, growth in ((b"a: b\n\nc", 4), (b"a: b\r\n\r\nc\r\n", 0), (large, 40_002)):
+            uid = await self._append(account, inbox, octets)
+            await inbox.change_flags([uid], FlagChange("add", SEEN_ONLY))
+            rows = [*await inbox.entries([uid]), *(row for each in told for row in getattr(each, "entries", ()))]
+            assert [(row.size, row.growth) for row in rows] == [(len(octets), growth)] * 3
+            copied = (await inbox.copy([uid], other)).target
+            moved = (await inbox.move([uid], other)).target
+            assert [row.growth for row in await other.entries([*copied, *moved])] == [growth] * 2
+            told.clear()
+
+    @question
     async def test_a_body_can_be_read_before_it_is_committed(self) -> None:
         account = await self._account()
         for octets in (message(1), message(2, 200_000)):

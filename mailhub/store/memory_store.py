@@ -108,7 +108,7 @@ class Box:
 
     def add(self, body: MemoryBody, flags: Flags, internal_date: int, modseq: int) -> Entry:
         """A new message at the end; its keywords were admitted."""
-        entry = Entry(self.uid_next, self.keywords.spelled(flags), modseq, body.size, internal_date)
+        entry = Entry(self.uid_next, self.keywords.spelled(flags), modseq, body.size, internal_date, body.digest.growth)
         self.messages[entry.uid] = Message(entry, body)
         self.uid_next += 1
         return entry

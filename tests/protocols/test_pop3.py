@@ -14,6 +14,7 @@ from zope.interface import Interface, implementer
 from mailhub.errors import AuthenticationFailed, Busy, MessageGone, NotPermitted, StoreUnavailable
 from mailhub.interfaces import IAuthenticator, IBlobReader, IMailAccount, Origin
 from mailhub.message.digest import DigestColumns, DigestName, columns, digest
+from mailhub.message.line_ends import growth
 from mailhub.message.record import Entry
 from mailhub.net.driver import DriverFactory
 from mailhub.net.networks import Networks
@@ -65,7 +66,7 @@ class Inbox:
     async def entries(self, uids: Sequence[int] | None = None, since_modseq: int = 0) -> list[Entry]:
         if self.trouble is not None:
             raise self.trouble
-        return [Entry(uid, frozenset(), 1, len(octets), 0) for uid, octets in self.messages.items()]
+        return [Entry(uid, frozenset(), 1, len(each), 0, growth(each)) for uid, each in self.messages.items()]
 
     async def digests(self, uids: Sequence[int], wanted: Collection[DigestName]) -> DigestColumns:
         return columns({uid: digest(self.messages[uid]) for uid in uids if uid in self.messages}, wanted)
@@ -344,6 +345,21 @@ class TestMessages:
         assert client.send(b"TOP 1 1\r\n") == b"+OK Top of message follows\r\nSubject: one\r\n\r\n..first\r\n.\r\n"
         assert client.send(b"TOP 3 5\r\n") == b"+OK Top of message follows\r\nSubject: three\r\n\r\n.\r\n"
         assert client.send(b"UIDL 1\r\n") == b"+OK 1 17.4\r\n"
+
+    @pytest.mark.parametrize(
+        ("octets", "size"),
+        [(b"a: b\n\n.c\n", 12), (b"a: b\r\n\r\nno end", 16), (b"a: b\r\rmac\r", 13), (b"a: b\n" * 20_000, 120_000)],
+    )
+    def test_sizes_are_those_of_what_is_sent(self, octets: bytes, size: int) -> None:
+        server = Server()
+        server.inbox.messages[4] = octets
+        client = server.connect().login()
+        assert client.send(b"LIST 1\r\n") == b"+OK 1 %d\r\n" % size
+        assert client.send(b"DELE 2\r\nDELE 3\r\nSTAT\r\n").endswith(b"+OK 1 %d\r\n" % size)
+        reply, _, sent = client.send(b"RETR 1\r\n").partition(b"\r\n")
+        assert reply == b"+OK %d octets" % size
+        assert sent.endswith(b"\r\n.\r\n")
+        assert len(sent.replace(b"\r\n..", b"\r\n.")) == size + 3
 
     def test_a_message_without_octets(self) -> None:
         server = Server()

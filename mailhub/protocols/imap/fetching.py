@@ -145,10 +145,10 @@ async def _send_answers(
     for some in portions(positions, view.size, TOGETHER) if plan.sections else [positions]:
         bodies = await _bodies(selected, plan, some)
         for position in some:
-            uid, _, _, size, _ = view.entries[position]
-            response = _Response(selected, plan, position, columns, uid in seen_now)
-            octets = bodies.get(uid)
-            if octets is not None and len(octets) == size:
+            entry = view.entries[position]
+            response = _Response(selected, plan, position, columns, entry.uid in seen_now)
+            octets = bodies.get(entry.uid)
+            if octets is not None and len(octets) == entry.size:
                 await context.link.send(response.whole(octets))
                 continue
             try:
@@ -156,7 +156,7 @@ async def _send_answers(
             except MessageGone:
                 missing |= Missing.GONE
             except MessageDamaged as error:
-                context.damaged(uid, error)
+                context.damaged(entry.uid, error)
                 missing |= Missing.DAMAGED
     await context.link.send()
     return missing

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from mailhub.errors import MessageDamaged, MessageGone, NoSuchMailbox, OverQuota, PermanentError
 from mailhub.interfaces import IBlobReader
 from mailhub.message import flags as flag_names
+from mailhub.message.digest import Digest
 from mailhub.message.flags import FREE_OCTETS, SEEN, SYSTEM_FLAGS, Decoder, Flags, decode, decode_short, encode, excess
 from mailhub.message.record import (
     Added,
@@ -101,15 +102,17 @@ def _count(
 # --- adding ----------------------------------------------------------------------------------------------------------
 
 
-def deposit(transaction: Transaction, row: Row, content: int, size: int, flags: Flags, internal_date: int) -> int:
+def deposit(transaction: Transaction, row: Row, content: int, digest: Digest, flags: Flags, internal_date: int) -> int:
     """Add one message; the caller has seen to the quota. Returns its UID."""
     _allot(row, 1)
     uid, modseq = row.uid_next, row.modseq + 1
+    size, growth = digest.size, digest.growth
     flags = admit_delivered(transaction, row.mailbox, flags)
     text = encode(flags)
     transaction.execute(
-        "INSERT INTO message (mailbox, uid, content, flags, modseq, size, internal_date) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (row.mailbox, uid, content, text, modseq, size, internal_date),
+        "INSERT INTO message (mailbox, uid, content, flags, modseq, size, internal_date, growth)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (row.mailbox, uid, content, text, modseq, size, internal_date, growth),
     )
     _count(
         transaction,
@@ -121,7 +124,7 @@ def deposit(transaction: Transaction, row: Row, content: int, size: int, flags: 
         size=size,
         flag_octets=excess(text),
     )
-    transaction.announce(row.mailbox, Added((Entry(uid, flags, modseq, size, internal_date),)))
+    transaction.announce(row.mailbox, Added((Entry(uid, flags, modseq, size, internal_date, growth),)))
     return uid
 
 
@@ -129,7 +132,7 @@ def append(
     transaction: Transaction,
     mailbox: int,
     insert: Callable[[], int],
-    size: int,
+    digest: Digest,
     flags: Flags,
     internal_date: int,
     delivery_id: str,
@@ -141,9 +144,9 @@ def append(
         known = transaction.row("SELECT uid FROM delivery WHERE mailbox = ? AND id = ?", (mailbox, delivery_id))
         if known is not None:
             return int(known[0])
-    check_room(row, size + excess(encode(flags)))
+    check_room(row, digest.size + excess(encode(flags)))
     flags = admit(transaction, mailbox, flags)
-    uid = deposit(transaction, row, insert(), size, flags, internal_date)
+    uid = deposit(transaction, row, insert(), digest, flags, internal_date)
     if delivery_id:
         transaction.execute("DELETE FROM delivery WHERE at < ?", (now - DELIVERY_ID_SECONDS,))
         transaction.execute("INSERT INTO delivery VALUES (?, ?, ?, ?)", (mailbox, delivery_id, uid, now))
@@ -167,11 +170,11 @@ def announce_additions(transaction: Transaction) -> None:
     if transaction.row("SELECT 1 FROM foreign_addition LIMIT 1") is None:
         return
     found: dict[int, list[Entry]] = {}
-    for mailbox, uid, flags, modseq, size, date in transaction.execute(
-        "SELECT m.mailbox, m.uid, m.flags, m.modseq, m.size, m.internal_date FROM foreign_addition f"
+    for mailbox, uid, flags, *others in transaction.execute(
+        "SELECT m.mailbox, m.uid, m.flags, m.modseq, m.size, m.internal_date, m.growth FROM foreign_addition f"
         " JOIN message m ON m.mailbox = f.mailbox AND m.uid = f.uid ORDER BY m.mailbox, m.uid"
     ):
-        found.setdefault(mailbox, []).append(Entry(uid, decode(flags), modseq, size, date))
+        found.setdefault(mailbox, []).append(Entry(uid, decode(flags), *others))
     for mailbox, entries_found in found.items():
         transaction.announce(mailbox, Added(tuple(entries_found)))
     transaction.execute("DELETE FROM foreign_addition")
@@ -195,8 +198,9 @@ def change_flags(
     unseen = flag_octets = 0
     after: dict[str, _After | None] = {}  # by the flags before; few in number
     condition, parameters = among(uids)
-    for uid, text, old_modseq, size, date in transaction.execute(
-        f"SELECT uid, flags, modseq, size, internal_date FROM message WHERE mailbox = ? AND {condition} ORDER BY uid",
+    for uid, text, old_modseq, *others in transaction.execute(
+        "SELECT uid, flags, modseq, size, internal_date, growth FROM message"
+        f" WHERE mailbox = ? AND {condition} ORDER BY uid",
         (mailbox, *parameters),
     ):
         if unchanged_since is not None and old_modseq > unchanged_since:
@@ -206,7 +210,7 @@ def change_flags(
             after[text] = _changed(transaction, text, change)
         result = after[text]
         if result is not None:
-            changed.append(Entry(uid, result.flags, modseq, size, date))
+            changed.append(Entry(uid, result.flags, modseq, *others))
             unseen += result.unseen
             flag_octets += result.octets
     if changed:
@@ -262,12 +266,13 @@ class Message(NamedTuple):
     flags: str
     size: int
     internal_date: int
+    growth: int
 
 
 def _messages(transaction: Transaction, mailbox: int, uids: Sequence[int] | None, also: str = "") -> list[Message]:
     condition, parameters = ("1", ()) if uids is None else among(uids)
     cursor = transaction.execute(
-        f"SELECT uid, content, flags, size, internal_date FROM message WHERE mailbox = ? AND {condition}{also}"
+        f"SELECT uid, content, flags, size, internal_date, growth FROM message WHERE mailbox = ? AND {condition}{also}"
         " ORDER BY uid",
         (mailbox, *parameters),
     )
@@ -310,13 +315,13 @@ def _copy_rows(transaction: Transaction, mailbox: int, messages: Sequence[Messag
     condition, parameters = among([message.uid for message in messages])
     flags = _as_spelled(transaction, row.mailbox, {message.flags for message in messages})
     transaction.execute(
-        "INSERT INTO message (mailbox, uid, content, flags, modseq, size, internal_date)"
-        " SELECT ?, ? + row_number() OVER (ORDER BY uid) - 1, content, flags, ?, size, internal_date"
+        "INSERT INTO message (mailbox, uid, content, flags, modseq, size, internal_date, growth)"
+        " SELECT ?, ? + row_number() OVER (ORDER BY uid) - 1, content, flags, ?, size, internal_date, growth"
         f" FROM message WHERE mailbox = ? AND {condition} ORDER BY uid",
         (row.mailbox, first, modseq, mailbox, *parameters),
     )
     entries = tuple(
-        Entry(uid, flags[message.flags], modseq, message.size, message.internal_date)
+        Entry(uid, flags[message.flags], modseq, message.size, message.internal_date, message.growth)
         for uid, message in enumerate(messages, first)
     )
     respelt = {text for text, spelt in flags.items() if encode(spelt) != text}
@@ -429,9 +434,10 @@ def entries(connection: sqlite3.Connection, mailbox: int, since_modseq: int = 0)
     """The rows changed after `since_modseq`, in UID order."""
     decode_long = Decoder()
     return [
-        Entry(uid, decode_short(flags) if len(flags) <= FREE_OCTETS else decode_long(flags), modseq, size, date)
-        for uid, flags, modseq, size, date in connection.execute(
-            "SELECT uid, flags, modseq, size, internal_date FROM message WHERE mailbox = ? AND modseq > ? ORDER BY uid",
+        Entry(uid, decode_short(flags) if len(flags) <= FREE_OCTETS else decode_long(flags), modseq, size, date, growth)
+        for uid, flags, modseq, size, date, growth in connection.execute(
+            "SELECT uid, flags, modseq, size, internal_date, growth FROM message"
+            " WHERE mailbox = ? AND modseq > ? ORDER BY uid",
             (mailbox, since_modseq),
         )
     ]

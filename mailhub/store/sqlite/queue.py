@@ -59,7 +59,7 @@ def submit(
             continue
         if number is None:
             number = content.insert(transaction, body)
-        deposit(transaction, row, number, body.size, item.flags, now)
+        deposit(transaction, row, number, body.digest, item.flags, now)
     if number is None and not plan.routes:
         return Receipt(message_id, refused)
     rows: list[tuple[Route, Outcome | None]] = [(route, None) for route in plan.routes]

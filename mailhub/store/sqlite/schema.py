@@ -135,6 +135,7 @@ CREATE TABLE foreign_addition (
 ALTER TABLE mailbox ADD COLUMN flag_octets INTEGER NOT NULL DEFAULT 0;
 UPDATE mailbox SET flag_octets =
   (SELECT coalesce(sum(max(0, length(message.flags) - 256)), 0) FROM message WHERE message.mailbox = mailbox.id);
+ALTER TABLE message ADD COLUMN growth INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE account_change (id INTEGER PRIMARY KEY AUTOINCREMENT, user TEXT NOT NULL) STRICT;
 """
 

@@ -127,7 +127,7 @@ class Mailbox:
                 transaction,
                 self.number,
                 lambda: content.insert(transaction, own),
-                own.size,
+                own.digest,
                 flags,
                 internal_date,
                 delivery_id,

@@ -179,12 +179,12 @@ class View:
     def _change(self, changed: Sequence[Entry]) -> None:
         entries, believed = self._entries, self._believed
         for position, entry in zip(self._positions([entry[0] for entry in changed]), changed, strict=True):
-            uid, flags, modseq, _, _ = entry
+            uid, flags, modseq, *_ = entry
             if position < 0:
                 if uid in self._added:
                     self._added[uid] = max(entry, self._added[uid], key=_modseq)
                 continue
-            _, old, old_modseq, _, _ = entries[position]
+            _, old, old_modseq, *_ = entries[position]
             if modseq > old_modseq:
                 entries[position] = entry
                 if (before := believed.get(uid, old)) == flags:

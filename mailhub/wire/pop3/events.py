@@ -21,9 +21,11 @@ class StartTls:
 
 @attrs.frozen
 class Retrieve:
-    """RETR. Answer with content_started(), content() ..., content_ended(), or refused()."""
+    """RETR of a message that takes so many octets. Answer with content_started(), content() ..., content_ended(), or
+    refused()."""
 
     uid: int
+    octets: int
 
 
 @attrs.frozen

@@ -342,7 +342,8 @@ class Pop3Server:
         self._say(b"".join(lines))
 
     def _retr(self, which: bytes) -> Event:
-        return Retrieve(self._drop.uid(number(which)))
+        wanted = number(which)
+        return Retrieve(self._drop.uid(wanted), self._drop.size(wanted))
 
     def _top(self, which: bytes, lines: bytes) -> Event:
         return Top(self._drop.uid(number(which)), number(lines))

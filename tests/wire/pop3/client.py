@@ -58,8 +58,8 @@ class Talk:
                 machine.starttls_accepted()
             case Retrieve(uid) | Top(uid) if uid not in self.messages:
                 machine.refused("Message is gone", "SYS/TEMP")
-            case Retrieve(uid):
-                machine.content_started(f"{len(self.messages[uid])} octets")
+            case Retrieve(uid, octets):
+                machine.content_started(f"{octets} octets")
                 machine.content(self.messages[uid])
                 machine.content_ended()
             case Top(uid, lines):
