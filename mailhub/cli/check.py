@@ -66,7 +66,8 @@ def _check(arguments: argparse.Namespace) -> int:
     config = load(arguments.config)
     print(f"ok       configuration {config.file}")
     before = [_repair(config.data, arguments), _components(config), rights(config), certificate(config)]
-    return _tell([*before, _aliases(config), _store(config, arguments), _server(config)])
+    store = [_written(config), _store_alone(config.data, arguments)]
+    return _tell([*before, _aliases(config), *store, _server(config)])
 
 
 def _tell(parts: Iterable[Iterator[Finding]]) -> int:
@@ -132,12 +133,11 @@ def _repair(data: Path, arguments: argparse.Namespace) -> Iterator[Finding]:
     bar.end()
 
 
-def _store(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
+def _written(config: Config) -> Iterator[Finding]:
     require(config.data)
     hindrance = try_write(config)
     if hindrance:
         yield False, f"store: {config.data} cannot be written at the moment: {hindrance}"
-    yield from _store_alone(config.data, arguments)
 
 
 def _store_alone(data: Path, arguments: argparse.Namespace) -> Iterator[Finding]:

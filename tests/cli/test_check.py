@@ -263,6 +263,22 @@ def test_damage_in_the_store_is_found(mailhub: Command, good: Config) -> None:
     assert [line for line in problems(result) if line.startswith("store: ")]
 
 
+def test_a_database_that_was_cut_is_looked_over_and_told_in_a_line_by_all_others(
+    mailhub: Command, good: Config, tmp_path: Path
+) -> None:
+    for number in range(40):
+        add_message(good, b"Subject: %d\r\n\r\n" % number + b"x" * 6000)
+    path = good.data / "mailhub.sqlite"
+    os.truncate(path, path.stat().st_size * 3 // 4 // 4096 * 4096)
+    assert any("in INBOX, UID 40" in line for line in problems(mailhub("check")))
+    for words in (("account", "list"), ("backup", str(tmp_path / "copy"))):
+        result = mailhub(*words)
+        assert result.status == 1
+        assert result.err.count("\n") == 1
+        assert "mailhub.sqlite: cannot be " in result.err
+    assert mailhub("check", "--repair").status == 0
+
+
 @pytest.mark.parametrize("words", [("check",), ("account", "list"), ("queue", "list"), ("queue", "retry", "--all")])
 def test_no_command_makes_a_database_where_one_is_gone(mailhub: Command, good: Config, words: tuple[str, ...]) -> None:
     (good.data / "mailhub.sqlite").unlink()

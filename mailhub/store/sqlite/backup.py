@@ -65,11 +65,12 @@ def backup(data: Path, target: Path, progress: Progress = nothing) -> Report:
     """Bring the backup in the folder `target` up to date. Raises ConfigurationError, OSError."""
     opening.require(data)
     _prepare(data, target)
-    with _alone(data), closing(schema.connect(data / schema.FILE, _BUSY_SECONDS)) as source:
+    with _alone(data):
         report = Report()
         try:
-            _copy_bodies(data / BLOBS, target / BLOBS, named_bodies(source), report, progress, tolerant=True)
-            _take_snapshot(source, data, target, progress)
+            with closing(schema.connect(data / schema.FILE, _BUSY_SECONDS)) as source:
+                _copy_bodies(data / BLOBS, target / BLOBS, named_bodies(source), report, progress, tolerant=True)
+                _take_snapshot(source, data, target, progress)
             with closing(schema.connect_reader(target / _NEW, _BUSY_SECONDS, read_only=True)) as copy:
                 named = named_bodies(copy)
             _copy_bodies(data / PINS, target / BLOBS, named, report, progress)

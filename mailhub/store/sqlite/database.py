@@ -158,7 +158,8 @@ class Database:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            raise ConfigurationError(f"{self.path}: cannot be opened: {error}") from error
+            advice = ": see `mailhub check`, and restore a backup" if schema.is_damage(error) else ""
+            raise ConfigurationError(f"{self.path}: cannot be opened: {error}{advice}") from error
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         blobs, data = self._engine.blobs, self.path.parent

@@ -14,15 +14,17 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+from mailhub.errors import ConfigurationError
 from mailhub.store.sqlite import schema
 from mailhub.store.sqlite.blobs import LOST_AND_FOUND, Blobs
 
 _NEW = f"{schema.FILE}.salvaged"
+_NEVER_EMPTY = ("account", "mailbox")  # a server without them would refuse all mail for good
 
 
 def is_sound(path: Path) -> bool:
     """Whether SQLite finds its own structures in order."""
-    with closing(schema.connect(path, busy_seconds=10)) as connection:
+    with closing(schema.connect(path, busy_seconds=10, cut=True)) as connection:
         try:
             return bool(connection.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",))
         except sqlite3.Error as error:
@@ -32,15 +34,20 @@ def is_sound(path: Path) -> bool:
 
 
 def salvage(data: Path, blobs: Blobs) -> Iterator[str]:
-    """Put a readable database in the place of a damaged one, which is kept in lost+found. Yields what was done."""
+    """Put a readable database in the place of a damaged one, which is kept in lost+found. Yields what was done.
+
+    Raises ConfigurationError when too little can be read; then nothing is changed.
+    """
     path, new, lost = data / schema.FILE, data / _NEW, data / LOST_AND_FOUND
     for leftover in (new, new.with_name(f"{_NEW}-journal")):
         leftover.unlink(missing_ok=True)
-    with closing(schema.connect(path, busy_seconds=10)) as old, closing(_create(new)) as target:
+    with closing(schema.connect(path, busy_seconds=10, cut=True)) as old, closing(_create(new)) as target:
         old.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         target.execute("BEGIN")
         for table in _tables(target):
             copied = _copy(old, target, table)
+            if not copied and table in _NEVER_EMPTY:
+                raise ConfigurationError(f"{path}: nothing can be read of table {table}: restore a backup")
             yield f"read again: {copied} rows of {table}"
         _missing_contents(old, target)
         lost_rows = _missing_messages(old, target)

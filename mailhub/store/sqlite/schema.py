@@ -165,10 +165,15 @@ MIGRATIONS: Sequence[Migration] = (_version_1, _version_2)
 OpenMode = Literal["ro", "rw", "rwc"]
 
 
-def connect(path: Path, busy_seconds: float, durable: bool = True, mode: OpenMode = "rw") -> sqlite3.Connection:
-    """A connection with our settings; transactions are begun and ended by hand. Only "rwc" makes a database."""
+def connect(
+    path: Path, busy_seconds: float, durable: bool = True, mode: OpenMode = "rw", *, cut: bool = False
+) -> sqlite3.Connection:
+    """A connection with our settings; transactions are begun and ended by hand. Only "rwc" makes a database. With `cut`
+    a file that is shorter than it says is read as far as it goes; else SQLite reads nothing of it."""
     address = f"{path.absolute().as_uri()}?mode={mode}"
     connection = sqlite3.connect(address, timeout=busy_seconds, isolation_level=None, check_same_thread=False, uri=True)
+    if cut:
+        connection.execute("PRAGMA writable_schema = ON")  # so named for something else
     connection.execute(f"PRAGMA cache_size = -{PAGE_CACHE_KIB}")
     connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
     connection.execute("PRAGMA temp_store = MEMORY")
@@ -190,10 +195,12 @@ def connect_writer(
     return connection
 
 
-def connect_reader(path: Path, busy_seconds: float, *, read_only: bool = False) -> sqlite3.Connection:
+def connect_reader(
+    path: Path, busy_seconds: float, *, read_only: bool = False, cut: bool = False
+) -> sqlite3.Connection:
     """A connection that cannot write. With `read_only` it does not even fold a log back that a killed server left; it
     sees what is in it all the same."""
-    connection = connect(path, busy_seconds, mode="ro" if read_only else "rw")
+    connection = connect(path, busy_seconds, mode="ro" if read_only else "rw", cut=cut)
     connection.execute("PRAGMA query_only = ON")
     return connection
 

@@ -93,7 +93,7 @@ def verify(data: Path, *, deep: bool = False, progress: Progress = lambda what, 
     require(data)  # SQLite removes the log that it finds beside an empty database, whoever opens it
     path = data / schema.FILE
     try:
-        with closing(schema.connect_reader(path, busy_seconds=10, read_only=True)) as connection:
+        with closing(schema.connect_reader(path, busy_seconds=10, read_only=True, cut=True)) as connection:
             connection.execute("BEGIN")
             connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
             lost = _lost(Inspection(connection, data, deep, progress))

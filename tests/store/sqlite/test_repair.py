@@ -138,6 +138,36 @@ def test_a_bad_page_takes_only_what_stood_on_it(tmp_path: Path) -> None:
     wait(database.stop())
 
 
+def test_a_file_that_is_cut_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    database = opened(tmp_path)
+    wait(fill(database, [3000] * 60))
+    wait(database.stop())
+    os.truncate(tmp_path / schema.FILE, (tmp_path / schema.FILE).stat().st_size * 3 // 4 // 4096 * 4096)
+    found = verify(tmp_path)
+    assert any(line.startswith(f"message of {USER} in INBOX, UID 60: ") for line in found), found
+    repaired(tmp_path)
+    assert verify(tmp_path, deep=True) == []
+
+    async def look() -> None:
+        inbox = await inbox_of(database)
+        there = [entry.uid for entry in await inbox.entries()]
+        assert 30 < len(there) < 60
+        assert await inbox.bodies(there) == {uid: message(uid - 1, 3000) for uid in there}
+
+    database = opened(tmp_path)
+    wait(look())
+    wait(database.stop())
+
+
+def test_what_has_no_accounts_left_is_not_put_in_its_place(tmp_path: Path) -> None:
+    store(tmp_path, *[3000] * 20)
+    os.truncate(tmp_path / schema.FILE, 4096)
+    before = (tmp_path / schema.FILE).read_bytes()
+    with pytest.raises(ConfigurationError, match=r"nothing can be read of table account: restore a backup"):
+        repaired(tmp_path)
+    assert (tmp_path / schema.FILE).read_bytes() == before
+
+
 def test_messages_whose_rows_are_lost_are_found_by_their_index(tmp_path: Path) -> None:
     """With other mailboxes around, so that their table has several pages."""
     store(tmp_path, *[0] * 400)
