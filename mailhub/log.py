@@ -20,7 +20,7 @@ FIELD_LIMIT = 1000
 TRACEBACK_LIMIT = 20_000
 
 # What most fields are made of: nothing here ends a field, opens a quote or a bracket. `=` is for VERP addresses.
-_PLAIN = re.compile(r"[A-Za-z0-9!#$%&*+,./:;?@^_`{|}~()=-]*")
+_PLAIN = re.compile(rf"[A-Za-z0-9!#$%&*+,./:;?@^_`{{|}}~()=-]{{0,{FIELD_LIMIT}}}")
 _DANGEROUS = frozenset("\\\"'<>[]=")
 # Letters, marks and symbols that show nothing; `str.isprintable` knows the controls, formats and separators.
 _SELECTORS = "".join(map(chr, range(0xFE00, 0xFE10)))
@@ -57,8 +57,8 @@ def _escape(char: str) -> str:
 
 def word(value: object) -> str:
     """A field's value without spaces, to stand for itself or in brackets."""
-    text = _text(value)
-    return text if len(text) <= FIELD_LIMIT and _PLAIN.fullmatch(text) else escaped(text)
+    text = value if type(value) is str else _text(value)
+    return text if _PLAIN.fullmatch(text) else escaped(text)
 
 
 def sentence(value: object) -> str:

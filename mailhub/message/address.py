@@ -118,6 +118,7 @@ def to_ascii(domain: str) -> str:
         raise ValueError("domain is not a valid internationalised name") from error
 
 
+@lru_cache(maxsize=1024)  # a peer's messages come in numbers
 def literal_of(host: str) -> str:
     """The address literal (RFC 5321 4.1.3) of an IP address, without its scope; "" for what is none."""
     try:

@@ -305,9 +305,6 @@ class SmtpServer:
         try:
             if in_exchange:
                 return True, self._exchange_step(line)
-            if is_foreign(line, NAMES):
-                self._end_foreign()
-                return False, None
             return True, self._command(line)
         except CommandRefused as error:
             self._bad_command(error.answer)
@@ -323,6 +320,9 @@ class SmtpServer:
     def _command(self, line: bytes) -> Event | None:
         name, argument = split_command(line)
         verb = VERBS.get(name)
+        if verb is None and is_foreign(line, NAMES):
+            self._end_foreign()
+            return None
         if verb is None or not self._speaks(verb):
             raise refused(500, "5.5.1", "Command not recognised")
         if len(line) + 2 > verb.limit:
