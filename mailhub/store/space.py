@@ -1,11 +1,14 @@
 """Room on the disk: new mail is refused while there is still enough left to delete some.
 
-A full disk refuses deletion too, since SQLite writes to its log before it removes anything.
+A full disk refuses deletion too, since SQLite writes to its log before it removes anything. Where others fill it, a
+file is given up that has been kept for that.
 """
 
 from __future__ import annotations
 
 import errno
+import os
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +21,8 @@ from mailhub.log import Logger
 log = Logger(namespace="mailhub.store")
 
 FRESH_SECONDS = 1.0  # how long a measurement counts
+KEPT = "mailhub.reserve"  # in the data folder: room for the changes that delete
+KEPT_OCTETS = 8 * 1024 * 1024  # and never more than the reserve
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -43,6 +48,31 @@ class Space:
         free = disk.free - self._reserve(disk)
         if free < 0 or size > free:
             raise StorageFull(detail=f"{self._folder}: {disk.free} of {disk.size} octets are free")
+
+    def keep(self) -> None:
+        """In the writer's thread: make the file that give_up() removes, where it is not there and there is room."""
+        path = self._folder / KEPT
+        try:
+            disk = self._measure(self._folder)
+            size = min(KEPT_OCTETS, int(self._reserve(disk)))
+            if not size or path.exists() or disk.free < self._reserve(disk) + size:
+                return
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                os.posix_fallocate(descriptor, 0, size)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            log.warn("no room is kept for deleting: {error:text}", error=str(error))
+
+    def give_up(self) -> bool:
+        """In a thread: make room on a disk that is wholly full. False when there is nothing left to give."""
+        try:
+            os.unlink(self._folder / KEPT)
+        except OSError:
+            return False
+        log.error("the disk is full: the room kept for deleting is given up: folder={folder}", folder=str(self._folder))
+        return True
 
     def _reserve(self, disk: Disk) -> float:
         return disk.size * self._reserve_percent / 100
@@ -71,6 +101,9 @@ class Space:
             log.info("the disk has room again: folder={folder} free={free} of={size}", **where)
 
 
-def is_full(error: OSError) -> bool:
+def is_full(error: BaseException | None) -> bool:
     """Whether it says that the disk, or the user's share of it, is full."""
-    return error.errno in _FULL
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", 0)
+        return code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE
+    return isinstance(error, OSError) and error.errno in _FULL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope, Outcome
 from mailhub.message.flags import NO_FLAGS
 from mailhub.store.exam import Exam, make_body, message
-from mailhub.store.space import FRESH_SECONDS, Space
+from mailhub.store.settings import StoreSettings
+from mailhub.store.space import FRESH_SECONDS, KEPT, KEPT_OCTETS, Space
 from mailhub.store.sqlite.database import Database
+from mailhub.store.sqlite.writer import Transaction
 from tests.store.harness import FAST, NOW, environment
 
 USER = "b@yy.example"
@@ -133,6 +136,53 @@ def test_new_mail_is_refused_and_deleting_works(tmp_path: Path) -> None:
         assert list(await database.queue.messages()) == []
         await database.stop()
 
+    wait(story())
+
+
+def kept(folder: Path, free: int, size: int, percent: int = 5) -> int:
+    space = Space(folder, FakeDisk(free, size), Clock(), percent)
+    space.keep()
+    space.keep()
+    found = (folder / KEPT).stat().st_size if (folder / KEPT).exists() else 0
+    assert space.give_up() == bool(found)
+    assert not space.give_up()
+    return found
+
+
+def test_room_is_kept_where_there_is_some_and_given_up_once(tmp_path: Path) -> None:
+    assert kept(tmp_path, 10**9, 10**9) == KEPT_OCTETS
+    assert kept(tmp_path, 10**6, 10**6) == 50_000
+    assert kept(tmp_path, 60_000, 10**6) == 0
+    assert kept(tmp_path, 10**9, 10**9, percent=0) == 0
+    assert kept(tmp_path / "gone", 10**9, 10**9) == 0
+
+
+def test_on_a_disk_that_is_wholly_full_what_is_kept_is_given_up_for_deleting(tmp_path: Path) -> None:
+    durable = Database(environment(tmp_path), StoreSettings(), create=True)
+
+    async def story() -> None:
+        await durable.start()
+        await durable.accounts.add(USER, "")
+        account = await durable.store.account(USER)
+        inbox = await account.mailbox("INBOX")
+        for number in range(3):
+            await inbox.append(await make_body(account.new_body, message(number)), NO_FLAGS, NOW)
+        assert (tmp_path / KEPT).exists()
+
+        def work(transaction: Transaction) -> int:
+            if (tmp_path / KEPT).exists():
+                # What SQLite does when its log cannot grow.
+                transaction.execute("ROLLBACK")
+                raise full_disk
+            return 7
+
+        assert await durable._engine.write(work) == 7
+        assert list(await inbox.expunge(deleted_only=False)) == [1, 2, 3]
+        assert (tmp_path / KEPT).exists()  # there is room again
+        await durable.stop()
+
+    full_disk = sqlite3.OperationalError("database or disk is full")
+    full_disk.sqlite_errorcode = sqlite3.SQLITE_FULL
     wait(story())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from mailhub.store.changes import Watchers
 from mailhub.store.held import Held
 from mailhub.store.index import DigestCache, Indexes, MailboxIndex
 from mailhub.store.settings import StoreSettings
-from mailhub.store.space import Space
+from mailhub.store.space import Space, is_full
 from mailhub.store.sqlite import content, mailboxes, opening, schema
 from mailhub.store.sqlite.blobs import BLOBS, LOST_AND_FOUND, Blobs
 from mailhub.store.sqlite.engine import Engine
@@ -112,8 +113,10 @@ class Database:
         connection, unfinished = await self._environment.threads.run(self._open)
         writer = self._engine.writer
         writer.on_foreign_change = self._look_for_removals
+        writer.make_room = self._engine.space.give_up
         if self._owner:
             writer.take_in = mailboxes.announce_additions
+            writer.keep_room = self._engine.space.keep
         else:
             writer.hand_out = mailboxes.note_additions
         if self._owner:
@@ -141,9 +144,20 @@ class Database:
 
     def _open(self) -> tuple[sqlite3.Connection, bool]:
         """In a thread: the writer's connection, and whether a sweep was interrupted."""
+        try:
+            return self._open_once()
+        except ConfigurationError as error:
+            if not is_full(error.__cause__) or not self._engine.space.give_up():
+                raise
+        return self._open_once()
+
+    def _open_once(self) -> tuple[sqlite3.Connection, bool]:
         settings = self._settings
         with self._telling_errors():
             opening.require(self.path.parent, create=self._create)
+            if self._create:
+                # SQLite would let others read it, where the data folder is a volume whose root does; its log is alike.
+                os.close(os.open(self.path, os.O_RDONLY | os.O_CREAT, 0o600))
             connection = schema.connect_writer(self.path, settings.busy_seconds, settings.durable, create=self._create)
             try:
                 self._prepare(connection)
@@ -158,7 +172,11 @@ class Database:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            advice = ": see `mailhub check`, and restore a backup" if schema.is_damage(error) else ""
+            advice = ""
+            if is_full(error):
+                advice = ": the disk is full, make some room"
+            elif schema.is_damage(error):
+                advice = ": see `mailhub check`, and restore a backup"
             raise ConfigurationError(f"{self.path}: cannot be opened: {error}{advice}") from error
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
@@ -168,13 +186,15 @@ class Database:
         schema.migrate(connection, self.path)
         opening.require_bodies(connection, data)
         # Last: that it is there says that there is, or was, a database.
-        blobs.folder.mkdir(exist_ok=True)
+        blobs.folder.mkdir(mode=0o700, exist_ok=True)
         blobs.sync_folder(data)
         if self._owner:
             if hindrance := opening.try_write(connection, data):
                 log.error("the database cannot be written at the moment: {reason}", reason=hindrance)
             else:
                 connection.execute("DELETE FROM foreign_addition")  # nobody has an index yet
+                if self._settings.durable:
+                    self._engine.space.keep()
             self._set_leftovers_aside(connection)
 
     def _set_leftovers_aside(self, connection: sqlite3.Connection) -> None:

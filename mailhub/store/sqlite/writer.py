@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -102,11 +103,7 @@ class _HalfDone(Exception):
 
 
 def _as_mail_error(error: sqlite3.Error | OSError) -> StoreUnavailable:
-    if isinstance(error, OSError):
-        full = is_full(error)
-    else:
-        full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
-    kind = StorageFull if full else Unreadable if is_damage(error) else StoreUnavailable
+    kind = StorageFull if is_full(error) else Unreadable if is_damage(error) else StoreUnavailable
     return kind(detail=f"write: {error}")
 
 
@@ -151,6 +148,9 @@ class Writer:
         self.take_in: Work[None] = lambda _: None  # announces what another process added
         self.hand_out: Callable[[Transaction], None] = lambda _: None  # notes what is added here, for another process
         self.on_released: Callable[[], object] = lambda: None
+        self.make_room: Callable[[], bool] = lambda: False  # when the disk is full; both in the writer's thread
+        self.keep_room: Callable[[], object] = lambda: None  # after commits, once room had to be made
+        self._made_room = False
 
     def start(self, connection: sqlite3.Connection) -> None:
         """Take over the connection and begin."""
@@ -238,6 +238,8 @@ class Writer:
         for unit in units:
             for action in unit.after_commit:
                 self._run_after_commit(action)
+        if self._made_room:
+            self.keep_room()
 
     def _run_after_commit(self, action: Callable[[], None]) -> None:
         try:
@@ -256,9 +258,11 @@ class Writer:
     def _read_data_version(connection: sqlite3.Connection) -> int:
         return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
-    def _commit(self, connection: sqlite3.Connection, units: Sequence[Unit], careful: bool = False) -> None:
+    def _commit(
+        self, connection: sqlite3.Connection, units: Sequence[Unit], careful: bool = False, again: bool = False
+    ) -> None:
         """One transaction for all. When it breaks as a whole, each unit gets one of its own, so that the one that
-        breaks it fails alone."""
+        breaks it fails alone. On a full disk it is tried `again` after room has been made."""
         if not self._begin(connection, units):
             return
         try:
@@ -270,16 +274,19 @@ class Writer:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             if isinstance(error, _HalfDone):
-                self._commit(connection, units, careful=True)
+                self._commit(connection, units, True, again)
+            elif is_full(error) and not again:
+                self._make_room(connection)
+                self._commit(connection, units, careful, again=True)
             elif len(units) == 1:
                 if is_damage(error) and not units[0].later:
                     units[0].later = True
-                    self._commit(connection, units)
+                    self._commit(connection, units, again=again)
                 else:
                     self._fail(units, error)
             else:
                 for index, unit in enumerate(units):
-                    self._commit(connection, [unit])
+                    self._commit(connection, [unit], again=again)
                     if self._locked_out:
                         self._fail(units[index + 1 :], sqlite3.OperationalError("database is locked"))
                         break
@@ -299,6 +306,12 @@ class Writer:
             self._locked_out = False
             connection.execute(f"PRAGMA busy_timeout = {self._busy_milliseconds}")
         return True
+
+    def _make_room(self, connection: sqlite3.Connection) -> None:
+        """The log's file is written from its beginning again once it is folded back, and takes no more of the disk."""
+        with suppress(sqlite3.Error):
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        self._made_room = self.make_room() or self._made_room
 
     def _look_around(self, connection: sqlite3.Connection) -> None:
         """Nobody else can write now: what another process has added is announced before all that is added here, so that
@@ -327,8 +340,8 @@ class Writer:
             unit.value = unit.work(transaction)
             self.hand_out(transaction)
         except Exception as error:
-            if not connection.in_transaction:
-                raise  # SQLite has rolled everything back: disk full, I/O error
+            if not connection.in_transaction or is_full(error):
+                raise  # SQLite has rolled everything back, or is about to: disk full, I/O error
             if careful:
                 connection.execute("ROLLBACK TO unit")
             elif connection.total_changes != changes:

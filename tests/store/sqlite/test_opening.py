@@ -131,6 +131,11 @@ def test_only_who_is_told_to_makes_a_database(tmp_path: Path, options: dict[str,
         started(tmp_path / "other", **options)
 
 
+def test_what_is_made_is_for_its_owner_alone(data: Path) -> None:
+    assert (data / schema.FILE).stat().st_mode & 0o777 == 0o600
+    assert (data / BLOBS).stat().st_mode & 0o777 == 0o700
+
+
 def test_what_an_older_database_does_not_know_is_kept(data: Path, tmp_path: Path) -> None:
     shutil.copy(data / schema.FILE, tmp_path / "old")
     database = started(data)
