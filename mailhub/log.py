@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from twisted.logger import ILogObserver, LogEvent, LogLevel
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from twisted.logger import Logger as TwistedLogger
 from twisted.python.failure import Failure
 from zope.interface import provider
@@ -120,14 +120,21 @@ class EscapedFailure(Failure):
 
 
 @provider(ILogObserver)
-def escape_failures(event: LogEvent) -> None:
-    """Escapes the tracebacks of everybody else's events, such as Twisted's about a Deferred that nobody listens to.
+def escape_others(event: LogEvent) -> None:
+    """Escapes everybody else's events: tracebacks, such as Twisted's about a Deferred that nobody listens to, and the
+    text of a plugin that logs what a peer has said with another logger. Its line ends stay, for Twisted's observers
+    indent what follows them.
 
     Observers are handed the same event one after the other: this one must be added before those that write.
     """
+    if "log_escaped" in event:
+        return
     failure = event.get("log_failure")
-    if isinstance(failure, Failure) and not isinstance(failure, EscapedFailure):
+    if isinstance(failure, Failure):
         event["log_failure"] = EscapedFailure(failure)
+    text = formatEvent(event)
+    if _UNUSUAL.search(text):
+        event.update(log_format="{log_text}", log_text=clean(text))
 
 
 class Logger(TwistedLogger):
@@ -136,6 +143,7 @@ class Logger(TwistedLogger):
     def emit(self, level: object, format: str | None = None, **kwargs: object) -> None:
         """See `twisted.logger.Logger`."""
         fields = {name: value if name.startswith("log_") else _field(value) for name, value in kwargs.items()}
+        fields["log_escaped"] = True
         failure = kwargs.get("log_failure")
         if isinstance(failure, Failure):
             fields["log_failure"] = EscapedFailure(failure)
@@ -144,7 +152,7 @@ class Logger(TwistedLogger):
     def event(self, what: str, fields: Mapping[str, object]) -> None:
         """A line `what: name=value name=value ...`, which costs a tenth of a format with as many fields."""
         pairs = " ".join(f"{name}={_STYLES.get(name, word)(value)}" for name, value in fields.items())
-        super().emit(LogLevel.info, "{log_line}", log_line=f"{what}: {pairs}", log_fields=fields)
+        super().emit(LogLevel.info, "{log_line}", log_line=f"{what}: {pairs}", log_fields=fields, log_escaped=True)
 
 
 def _field(value: object) -> object:

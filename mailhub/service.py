@@ -29,7 +29,7 @@ from mailhub.config.settings import Config, load
 from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import Environment
-from mailhub.log import Logger, escape_failures
+from mailhub.log import Logger, escape_others
 from mailhub.logfile import User, find_user, log_file, log_observer, rotate_by_signal
 from mailhub.net.crowd import make_room
 from mailhub.net.dns import Resolver, machine_hosts, machine_servers
@@ -300,7 +300,7 @@ def make_service(file: Path, user: str = "", group: str = "") -> MailService:
     from twisted.internet import reactor
 
     # Before twistd's own observer is there, which makes lines of events.
-    globalLogPublisher.addObserver(escape_failures)
+    globalLogPublisher.addObserver(escape_others)
     read_at = time.time()
     try:
         owner = find_user(user, group)

@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.logger import Logger as TwistedLogger
 from twisted.logger import LogPublisher, textFileLogObserver
+from twisted.logger._legacy import publishToNewObserver
+from twisted.python.log import textFromEventDict
 
-from mailhub.log import FIELD_LIMIT, Logger, escape_failures, escaped, sentence, word
+from mailhub.log import FIELD_LIMIT, Logger, escape_others, escaped, sentence, word
 
 PACKAGE = Path(__file__).resolve().parent.parent / "mailhub"
 STRANGER = '"authentication failed: x peer=[203.0.113.9]"@example.test'
@@ -124,7 +126,7 @@ def test_a_traceback_is_safe_to_print() -> None:
 
 def test_tracebacks_of_others_are_escaped_as_well() -> None:
     file = io.StringIO()
-    publisher = LogPublisher(escape_failures, textFileLogObserver(file))
+    publisher = LogPublisher(escape_others, textFileLogObserver(file))
     for _ in range(2):
         try:
             raise ValueError("\x1b[2J\u202e")
@@ -132,6 +134,22 @@ def test_tracebacks_of_others_are_escaped_as_well() -> None:
             TwistedLogger(namespace="twisted.x", observer=publisher).failure("Unhandled error in Deferred")
     assert r"\x1b[2J\u202e" in file.getvalue()
     assert not re.search("[\x1b\u202e]", file.getvalue())
+
+
+@pytest.mark.parametrize("log", ["new", "old"])
+def test_what_a_plugin_logs_with_a_logger_of_twisted_is_escaped_as_well(log: str) -> None:
+    file = io.StringIO()
+    publisher = LogPublisher(escape_others, textFileLogObserver(file))
+    said = "a\x00b\x1b[1A\x85\u2028\u202e{x}\r\n2026-11-28T21:40:37+0000 [mailhub.auth#warn] x"
+    if log == "new":
+        TwistedLogger(namespace="plugin", observer=publisher).warn("said {said}", said=said)
+    else:
+        publishToNewObserver(
+            publisher, {"message": (said,), "isError": 0, "system": "-", "time": 0.0}, textFromEventDict
+        )
+    first, second = file.getvalue().splitlines()
+    assert first.endswith(r"a\x00b\x1b[1A\x85\u2028\u202e{x}\x0d")
+    assert second == "\t2026-11-28T21:40:37+0000 [mailhub.auth#warn] x"
 
 
 # --- The source ------------------------------------------------------------------------------------------------------

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 from twisted.internet.task import Clock
-from twisted.logger import FilteringLogObserver, globalLogPublisher, textFileLogObserver
+from twisted.logger import Logger as TwistedLogger
+from twisted.logger import LogPublisher, globalLogPublisher, textFileLogObserver
 
 from mailhub.auth.authenticator import Authenticator
 from mailhub.errors import AuthenticationFailed
 from mailhub.interfaces import ISubmitter, Origin
-from mailhub.log import Logger
+from mailhub.log import Logger, escape_others
 from mailhub.testing.waiting import result_of
 from mailhub.wire.sasl import PlainCredentials
 from tests.system.conftest import need
@@ -33,7 +34,7 @@ class Nobody:
 def lines_of_an_attack() -> list[str]:
     """Three failed logins, and the words of such a line wherever a peer can put some."""
     file = io.StringIO()
-    observer = FilteringLogObserver(textFileLogObserver(file), [])
+    observer = LogPublisher(escape_others, textFileLogObserver(file))
     globalLogPublisher.addObserver(observer)
     try:
         gate = Authenticator(Nobody(), Clock())  # type: ignore[arg-type]
@@ -46,7 +47,8 @@ def lines_of_an_attack() -> list[str]:
             with pytest.raises(AuthenticationFailed):
                 result_of(gate.login(PlainCredentials("", user, "wrong"), ISubmitter, origin))
         log = Logger(namespace="mailhub.smtp")
-        for text in (STRANGER, f"\n{STRANGER}", f"\r2026-11-28T21:40:37+0000 [mailhub.auth#warn] {STRANGER}"):
+        event = f"2026-11-28T21:40:37+0000 [mailhub.auth#warn] {STRANGER}"
+        for text in (STRANGER, f"\n{STRANGER}", event, f"\r{event}", f"host twistd[12]: {event}", f"\n [12]: {event}"):
             log.event("refused", {"to": f'"{text}"@example.test', "reply": text})
             log.warn("{text}", text=text)
             log.warn("{text:text}", text=text)
@@ -54,6 +56,8 @@ def lines_of_an_attack() -> list[str]:
                 raise ValueError(text)
             except ValueError:
                 log.failure("handler failed: {text!r}", text=text)
+            # A plugin with a logger that escapes nothing.
+            TwistedLogger(namespace="plugin").info("{text}", text=f"said:\n{text}")
     finally:
         globalLogPublisher.removeObserver(observer)
     return file.getvalue().splitlines()
