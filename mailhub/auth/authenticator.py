@@ -52,16 +52,15 @@ class Authenticator:
     ) -> Any:
         """See `IAuthenticator`."""
         user = self._name(credentials.user)
-        if self.throttle.refused(origin.peer, user, credentials.password, self.clock.seconds()):
-            _log.info(
-                "login not tried, too many failures: service={service} peer=[{peer}] session={session}",
-                service=origin.service,
-                peer=origin.peer,
-                session=origin.session_id,
-            )
-            raise Busy("Too many failed logins, please try again later", status="4.7.0")
+
+        async def attempt() -> Any:
+            # Those before it in the line may have failed meanwhile.
+            self._refuse_guessers(credentials, user, origin)
+            return await self._avatar(credentials, avatar, origin, revoked)
+
+        self._refuse_guessers(credentials, user, origin)
         try:
-            found = await self.turns.take(origin.peer, lambda: self._avatar(credentials, avatar, origin, revoked))
+            found = await self.turns.take(origin.peer, attempt)
         except AuthenticationFailed as error:
             failed = self.throttle.failed(origin.peer, user, credentials.password, self.clock.seconds())
             _log.warn(
@@ -84,6 +83,18 @@ class Authenticator:
             session=origin.session_id,
         )
         return found
+
+    def _refuse_guessers(self, credentials: PlainCredentials, user: str, origin: Origin) -> None:
+        """Raises Busy."""
+        if not self.throttle.refused(origin.peer, user, credentials.password, self.clock.seconds()):
+            return
+        _log.info(
+            "login not tried, too many failures: service={service} peer=[{peer}] session={session}",
+            service=origin.service,
+            peer=origin.peer,
+            session=origin.session_id,
+        )
+        raise Busy("Too many failed logins, please try again later", status="4.7.0")
 
     def _name(self, name: str) -> str:
         """The account that a login name means, or the name itself: to count by."""

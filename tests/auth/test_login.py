@@ -22,7 +22,7 @@ from mailhub.auth.authenticator import Authenticator
 from mailhub.auth.checkers import AccountsChecker, FirstMatch, VerifiedCache
 from mailhub.auth.passwords import CHEAP, Passwords, hash_password
 from mailhub.auth.realm import MailRealm, Submitter
-from mailhub.auth.throttle import Throttle
+from mailhub.auth.throttle import Throttle, Turns
 from mailhub.errors import AuthenticationFailed, Busy, ConfigurationError, NoSuchUser, NotYetKnown, TemporaryError
 from mailhub.interfaces import Account, IAccounts, IMailAccount, IMailStore, ISubmitter, IThreads, Origin, Route
 from mailhub.message.address import Address
@@ -285,6 +285,27 @@ def test_failures_are_delayed_and_then_refused_without_a_check() -> None:
     with pytest.raises(Busy):
         here.login(USER, "sesam")
     assert here.threads.calls == calls
+
+
+def test_guesses_made_at_the_same_time_are_no_more_than_those_made_one_after_the_other() -> None:
+    asked: list[Deferred[Any]] = []
+
+    class Slow:
+        def login(self, *_: object) -> Deferred[Any]:
+            asked.append(Deferred())
+            return asked[-1]
+
+    gate = Authenticator(Slow(), Clock(), Throttle(free=1000, limit=3), turns=Turns(at_once=2))  # type: ignore[arg-type]
+    ends: list[Any] = []
+    for number in range(20):
+        guess = gate.login(PlainCredentials("", USER, f"guess {number}"), IMailAccount, ORIGIN)
+        Deferred.fromCoroutine(guess).addBoth(ends.append)
+    tried = 0
+    while tried < len(asked):
+        asked[tried].errback(UnauthorizedLogin())
+        tried += 1
+    assert tried == 3 + 2, "the limit, and those that were under way when it was reached"
+    assert [end.type for end in ends].count(Busy) == 15
 
 
 def test_the_log_line_is_stable_and_tells_no_password() -> None:
