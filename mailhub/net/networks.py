@@ -16,7 +16,7 @@ class Networks:
     @classmethod
     def parse(cls, *texts: str) -> Networks:
         """From texts such as `192.0.2.0/24`, `2001:db8::/32` or one address. Raises ValueError."""
-        return cls(tuple(ip_network(text) for text in texts))
+        return cls(tuple(_unmapped(ip_network(text)) for text in texts))
 
     def __contains__(self, peer: str) -> bool:
         if not self.parts:
@@ -28,3 +28,9 @@ class Networks:
         if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
         return any(address in part for part in self.parts)
+
+
+def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """`::ffff:192.0.2.0/120` as `192.0.2.0/24`: the peers in it are known by their IPv4 addresses."""
+    inside = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    return network if inside is None or network.prefixlen < 96 else IPv4Network((inside, network.prefixlen - 96))
