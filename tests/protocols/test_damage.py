@@ -15,6 +15,7 @@ from mailhub.store.sqlite.blobs import BLOBS, blob_names, blob_path
 from tests.protocols.imap_rig import USER, result
 from tests.protocols.imap_rig import Server as ImapServer
 from tests.protocols.test_pop3 import Server as PopServer
+from tests.store.sqlite.test_damage import spoil_page
 
 SMALL = b"Subject: small\r\n\r\nneedle\r\n"
 LARGE = b"Subject: large\r\n\r\nneedle" + b"y" * 100_000
@@ -94,3 +95,23 @@ def test_pop3_refuses_it_alone(command: bytes) -> None:
     assert b"+OK" in answer
     (told,) = [event for event in logs if event["log_level"].name == "error"]
     assert (told["mailbox"], told["uid"]) == ("INBOX", 4)
+
+
+def test_a_bad_page_keeps_no_other_message_from_being_found(tmp_path: Path) -> None:
+    messages = tuple(b"Subject: number %d\r\n\r\nneedle" % number + b"x" * 6000 for number in range(20))
+    made = ImapServer(messages=messages, folder=tmp_path)
+    with sqlite3.connect(made.database.path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    spoil_page(tmp_path, b"Subject: number 7\r\n")
+    client = made.login("INBOX")
+    # The second time the others are cached, and the one is asked for alone.
+    for command in (b"SEARCH SUBJECT number", b"SEARCH SUBJECT number", b"SEARCH BODY needle", b"SEARCH FROM x"):
+        with capturedLogs() as logs:
+            answer = client.send(b"a " + command + b"\r\n")
+        assert answer.endswith(b"a OK Completed\r\n")
+        assert b" 8 " not in answer
+        assert answer.count(b" ") > 15 or b"FROM" in command
+        assert 8 in [event["uid"] for event in logs if event["log_level"].name == "error"]
+    assert client.send(b"b FETCH 8 BODY.PEEK[HEADER.FIELDS (SUBJECT)]\r\n") == b"b " + DAMAGED
+    result(made.database.stop())

@@ -81,7 +81,7 @@ async def _send_portion(
         if not there >= (asked := set(uids)):
             found = [position for position in positions if numbers[position] in there]
             for uid in asked - there:
-                missing |= await _examine(context, selected, uid)
+                missing |= await examine(context, selected, uid)
     if plan.sections or seen_now:
         return await _send_answers(context, selected, plan, found, columns, seen_now) | missing
     rows = view.rows(found)
@@ -92,7 +92,7 @@ async def _send_portion(
     return missing
 
 
-async def _examine(context: Context, selected: Selected, uid: int) -> Missing:
+async def examine(context: Context, selected: Selected, uid: int) -> Missing:
     """Why the store has no digest of a message."""
     try:
         (await selected.mailbox.open(uid)).close()

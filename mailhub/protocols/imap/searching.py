@@ -9,6 +9,7 @@ from mailhub.interfaces import IBlobReader
 from mailhub.message.header import HEADER_LIMIT
 from mailhub.message.record import Entry
 from mailhub.protocols.imap.context import Context, Handlers
+from mailhub.protocols.imap.fetching import examine
 from mailhub.protocols.imap.selected import Selected
 from mailhub.wire.imap import commands, responses
 from mailhub.wire.imap.search import Candidate, Finder, Query, Source, Stretch, decoder, stretches
@@ -64,8 +65,11 @@ async def _matching(context: Context, selected: Selected, query: Query, candidat
     for portion in portions(unknown, lambda candidate: candidate.entry.size):
         columns = await selected.mailbox.digests([candidate.entry.uid for candidate in portion], query.wanted)
         for candidate in portion:
-            answers[candidate] = candidate.has_digest(columns) and await _check(context, selected, query, candidate)
-    return [candidate for candidate, answer in answers.items() if answer]
+            if candidate.has_digest(columns):
+                answers[candidate] = await _check(context, selected, query, candidate)
+            else:
+                await examine(context, selected, candidate.entry.uid)
+    return [candidate for candidate, answer in answers.items() if answer]  # None: gone, or damaged
 
 
 async def _check(context: Context, selected: Selected, query: Query, candidate: Candidate) -> bool:

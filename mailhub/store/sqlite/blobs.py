@@ -34,6 +34,7 @@ log = Logger(namespace="mailhub.store")
 T = TypeVar("T")
 
 WRITE_BLOCK = 128 * 1024  # octets gathered before a thread writes them
+BLOCK = 1 << 20  # octets of a file read at a time
 BLOBS = "blobs"  # the folder's name in the data folder
 LOST_AND_FOUND = "lost+found"  # beside it: what nothing refers to any more
 
@@ -224,8 +225,9 @@ class PendingReader:
             self._reader.close()
 
 
-def open_blob(blobs: Blobs, name: str, size: int, start: int = 0) -> FileReader:
-    """In a thread: open the file. Raises MessageDamaged when it is not there or not of this size."""
+def open_blob(blobs: Blobs, name: str, size: int, start: int = 0, checksum: int | None = None) -> FileReader:
+    """In a thread: open the file. Raises MessageDamaged when it is not there, not of this size or, where a checksum is
+    given, not what arrived."""
     path = blobs.path(name)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -237,7 +239,19 @@ def open_blob(blobs: Blobs, name: str, size: int, start: int = 0) -> FileReader:
     if found != size:
         os.close(descriptor)
         raise MessageDamaged(detail=f"{path} has {found} octets instead of {size}")
+    if checksum is not None and sum_of_file(descriptor) != checksum:
+        os.close(descriptor)
+        raise MessageDamaged(detail=f"{path} is not what arrived")
     return FileReader(blobs.threads, open(descriptor, "rb", buffering=0), size, start)
+
+
+def sum_of_file(descriptor: int) -> int:
+    """The CRC-32 of an open file's octets. Raises OSError."""
+    total = offset = 0
+    while block := os.pread(descriptor, BLOCK, offset):
+        total = crc32(block, total)
+        offset += len(block)
+    return total
 
 
 @implementer(IBody)

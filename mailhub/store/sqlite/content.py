@@ -110,15 +110,12 @@ def _rows(connection: sqlite3.Connection, query: str, mailbox: int, uids: Sequen
     try:
         return connection.execute(f"{query} {condition}", (mailbox, *parameters)).fetchall()
     except sqlite3.Error as error:
-        if not is_damage(error) or len(uids) == 1:
+        if not is_damage(error):
             raise
-        first = error
     rows: list[Any] = []
     for uid in uids:
         with suppress(sqlite3.Error):
             rows += connection.execute(f"{query} uid = ?", (mailbox, uid)).fetchall()
-    if not rows:
-        raise first
     return rows
 
 

@@ -10,12 +10,11 @@ from zlib import crc32
 
 import attrs
 
-from mailhub.store.sqlite.blobs import BLOBS, blob_path
+from mailhub.store.sqlite.blobs import BLOBS, blob_path, sum_of_file
 from mailhub.store.sqlite.content import numbers
 from mailhub.store.sqlite.schema import is_damage
 
 BATCH = 200  # contents looked at with one query
-BLOCK = 1 << 20  # octets of a file read at a time
 
 Progress = Callable[[str, int, int], object]
 """What is being done, how much of it is done, how much there is."""
@@ -130,11 +129,8 @@ class Inspection:
 
 
 def _sum_of_file(path: Path) -> int:
-    total = 0
     with open(path, "rb", buffering=0) as file:
-        while block := file.read(BLOCK):
-            total = crc32(block, total)
-    return total
+        return sum_of_file(file.fileno())
 
 
 def names(connection: sqlite3.Connection, content: int) -> list[str]:

@@ -471,14 +471,14 @@ def open_held(connection: sqlite3.Connection, blobs: Blobs, content: int) -> IBl
     return open_content(row, blobs)
 
 
-def open_content(row: Sequence[Any] | None, blobs: Blobs, start: int = 0) -> IBlobReader:
+def open_content(row: Sequence[Any] | None, blobs: Blobs, start: int = 0, *, thorough: bool = False) -> IBlobReader:
     """A reader for (size, blob, octets, checksum), which are None where the content is lost. Raises MessageGone for
-    None, MessageDamaged; a file's checksum is not looked at, for that takes as long as to read it."""
+    None, MessageDamaged; a file's checksum is looked at where `thorough`, for that takes as long as to read it."""
     if row is None:
         raise MessageGone
     size, blob, octets, checksum = row
     if blob is not None:
-        return open_blob(blobs, blob, size, start)
+        return open_blob(blobs, blob, size, start, checksum if thorough else None)
     if size is None or octets is None:
         raise MessageDamaged(detail="its content is lost")
     if len(octets) != size:

@@ -271,7 +271,8 @@ def open_message(connection: sqlite3.Connection, blobs: Blobs, message_id: str) 
         " FROM queue_message q LEFT JOIN content c ON c.id = q.content WHERE q.id = ?",
         (message_id,),
     ).fetchone()
-    return open_content(row and row[:4], blobs, row[4] if row else 0)
+    # What is sent on cannot be taken back, nor is it in anybody's way to be read twice.
+    return open_content(row and row[:4], blobs, row[4] if row else 0, thorough=True)
 
 
 def kept_header(connection: sqlite3.Connection, message_id: str) -> bytes:

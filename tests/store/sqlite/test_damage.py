@@ -125,6 +125,10 @@ def test_a_bad_page_spoils_the_messages_on_it_alone(tmp_path: Path) -> None:
     assert len(lost) <= 2
     bodies = wait(inbox.bodies(uids))
     assert bodies == {uid: message(uid - 1, 3000) for uid in uids if uid not in lost}
+    # The others are cached now, and it is asked for alone.
+    assert wait(inbox.digests(uids, ["envelope"]))["envelope"] == found
+    assert wait(inbox.digests([8], ["envelope"]))["envelope"] == {}
+    assert wait(inbox.bodies([8])) == {}
     with pytest.raises(MessageDamaged, match="malformed"):
         wait(inbox.open(8))
     # Neither copy nor expunge is kept up by it.
@@ -154,6 +158,26 @@ def test_the_queue_finds_a_message_on_a_bad_page(tmp_path: Path) -> None:
     assert wait(database.queue.kept_header(ids[7])) == b""
     assert b"Subject: number 3" in wait(database.queue.kept_header(ids[3]))
     assert wait(database.queue.remove(ids)) == 10
+    wait(database.stop())
+
+
+def test_the_queue_reads_a_file_before_it_is_sent_on(tmp_path: Path) -> None:
+    database = opened(tmp_path)
+
+    async def submit() -> str:
+        body = await make_body(database.queue.new_body, message(1, LARGE))
+        plan = Plan(routes=(Route("smtp", Address("q", "zz.example")),))
+        return str((await database.queue.submit(Submission(Envelope(None), plan, body))).id)
+
+    queued = wait(submit())
+    reader = wait(database.queue.open(queued))
+    assert wait(reader.read()) == message(1, LARGE)
+    reader.close()
+    (name,) = blob_names(tmp_path / BLOBS)
+    path = blob_path(tmp_path / BLOBS, name)
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(MessageDamaged, match="is not what arrived"):
+        wait(database.queue.open(queued))
     wait(database.stop())
 
 
