@@ -82,7 +82,7 @@ def _usual_fields(section: Section) -> Word:
 
     def word(row: Row, columns: DigestColumns) -> bytes:
         chosen = b"".join(pattern.findall(columns["fields"][row[1][0]])) + b"\r\n"
-        return section.label + b" " + _string(_part(chosen, section.partial))
+        return section.label + b" " + _literal(_part(chosen, section.partial))
 
     return word
 
@@ -210,14 +210,14 @@ class _Value:
         if self._span is None:
             return b"NIL"
         if self.source is not None:
-            return _string(_part(self._filtered(headers[self.source]), self.section.partial))
+            return _literal(_part(self._filtered(headers[self.source]), self.section.partial))
         span = self._span.part(*self.section.partial) if self.section.partial else self._span
-        return span if span.length else b'""'
+        return span if span.length else _literal(b"")
 
     def literal(self, octets: bytes) -> bytes:
         """As `content`, out of the octets of the whole message."""
         content = self.content({self.source: self.source.of(octets)} if self.source else {})
-        return _string(content.of(octets)) if isinstance(content, Span) else content
+        return _literal(content.of(octets)) if isinstance(content, Span) else content
 
     def _filtered(self, octets: bytes) -> bytes:
         choose = header.omit if self.section.text == "HEADER.FIELDS.NOT" else header.select
@@ -228,8 +228,9 @@ def _part(octets: bytes, partial: tuple[int, int] | None) -> bytes:
     return octets if partial is None else octets[partial[0] : partial[0] + partial[1]]
 
 
-def _string(octets: bytes) -> bytes:
-    return b"{%d}\r\n%b" % (len(octets), octets) if octets else b'""'
+def _literal(octets: bytes) -> bytes:
+    # Of nothing, too: there are clients that look for the brace (fetchmail stops at a quoted string).
+    return b"{%d}\r\n%b" % (len(octets), octets)
 
 
 def _in_digest(section: Section) -> bool:
