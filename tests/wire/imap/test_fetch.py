@@ -153,7 +153,9 @@ def test_partials(asked: bytes, answered: bytes) -> None:
     assert response(asked, PLAIN) == b"* 1 FETCH (" + answered + b")\r\n"
 
 
-@pytest.mark.parametrize(("label", "octets"), [(b"RFC822.HEADER", b"no field\r\n"), (b"BODY[TEXT]", b"Subject: x\r\n\r\n")])
+@pytest.mark.parametrize(
+    ("label", "octets"), [(b"RFC822.HEADER", b"no field\r\n"), (b"BODY[TEXT]", b"Subject: x\r\n\r\n")]
+)
 def test_an_empty_section_is_a_literal_as_all_others_are(label: bytes, octets: bytes) -> None:
     # fetchmail gives up at a quoted string, and Python's imaplib returns it in another form.
     assert response(label, octets) == b"* 1 FETCH (" + label + b" {0}\r\n)\r\n"
