@@ -58,8 +58,12 @@ class Routing:
             routes: Sequence[Route] | None = await answer(router.route(recipient))
             if routes and not _are_routes(routes):
                 raise TemporaryError(_MISTAKE, status="4.3.5", detail=f"{type(router).__name__} gave {routes!r:.100}")
-            if routes and not (ends_only and any(route.agent == ALIAS for route in routes)):
+            if not routes:
+                continue
+            if not ends_only or all(route.agent != ALIAS for route in routes):
                 return routes
+            if isinstance(router, CatchAllRouter):
+                raise NoSuchUser()  # next hops are for other domains, and would bring the message back
         raise PermanentError("No way to this domain is known", status="5.4.4")
 
     async def _follow(self, recipient: Address, first: Sequence[Route]) -> list[Route]:
@@ -91,18 +95,16 @@ class Routing:
                 )
                 refusal = refusal or error
                 continue
-            pending.extend((_through(step, path, key, found), (*path, key)) for step in found)
+            pending.extend((_through(step, route.via, key, found), (*path, key)) for step in found)
         if not ends:
             raise refusal or NoSuchUser()
         return ends
 
 
-def _through(step: Route, path: tuple[str, ...], key: str, found: Sequence[Route]) -> Route:
-    """A step of the way with the aliases on it; the last name is one only where it leads to others."""
-    if step.agent == ALIAS:
-        return step
-    names = (*path, key) if any(route.agent == ALIAS for route in found) else path
-    return attrs.evolve(step, via=tuple(dict.fromkeys(names)))
+def _through(step: Route, way: tuple[str, ...], key: str, found: Sequence[Route]) -> Route:
+    """A step with the aliases on its way; the name it was found by is one only where it leads to others."""
+    names = next(((route.via or (key,)) for route in found if route.agent == ALIAS), ())
+    return attrs.evolve(step, via=tuple(dict.fromkeys((*way, *names))))
 
 
 def _are_routes(given: object) -> bool:
@@ -137,8 +139,9 @@ def without_detail(address: Address) -> Address | None:
     return attrs.evolve(address, local=user) if plus and user else None
 
 
-def _renamed(targets: Iterable[Address]) -> tuple[Route, ...]:
-    return tuple(Route(ALIAS, target) for target in targets)
+def _renamed(targets: Iterable[Address], via: tuple[str, ...] = ()) -> tuple[Route, ...]:
+    """`via` is the alias where it has another name than the recipient: who comes back with another detail is known."""
+    return tuple(Route(ALIAS, target, via=via) for target in targets)
 
 
 @implementer(IRouter)
@@ -157,9 +160,9 @@ class AliasRouter:
             return _renamed(targets)
         plain = without_detail(recipient)
         targets = self._names.aliases.named(plain) if plain else ()
-        if not targets or await self._store.exists(recipient.key):
+        if plain is None or not targets or await self._store.exists(recipient.key):
             return None
-        return _renamed(targets)
+        return _renamed(targets, (plain.key,))
 
 
 @implementer(IRouter)

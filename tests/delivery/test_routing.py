@@ -125,6 +125,41 @@ def test_aliases_in_a_ring_end() -> None:
     assert ends(routing(ring, "b@xx.example"), "b@xx.example") == [stored("b@xx.example")]
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"a@xx.example": ["a@xx.example", "b@xx.example"]},
+        {"a@xx.example": ["l@xx.example"], "l@xx.example": ["a@xx.example", "b@xx.example"]},
+        {"@xx.example": ["ghost@xx.example", "b@xx.example"]},
+    ],
+)
+def test_a_ring_of_ours_never_leads_to_a_next_hop(table: dict[str, list[str]]) -> None:
+    chain = routing(
+        {"@xx.example": ["b@xx.example"]} | table, "b@xx.example", hops={"*": NextHop(host="smart.example")}
+    )
+    assert ends(chain, "a@xx.example") == [stored("b@xx.example")]
+
+
+@pytest.mark.parametrize(
+    ("table", "via"),
+    [
+        ({"a@xx.example": ["far@else.example"]}, ("a@xx.example",)),
+        ({"a@xx.example": ["b+y@xx.example"], "b@xx.example": ["far@else.example"]}, ("a@xx.example", "b@xx.example")),
+        (
+            {"a+x@xx.example": ["a@xx.example"], "a@xx.example": ["far@else.example"]},
+            ("a+x@xx.example", "a@xx.example"),
+        ),
+        ({"a+x@xx.example": ["far@else.example"], "a@xx.example": ["gone@else.example"]}, ("a+x@xx.example",)),
+        ({"@xx.example": ["far@else.example"]}, ("a+x@xx.example",)),
+    ],
+)
+def test_the_way_names_aliases_without_the_detail_that_they_ignore(
+    table: dict[str, list[str]], via: tuple[str, ...]
+) -> None:
+    [route] = result_of(routing(table).route(Address.parse("a+x@xx.example")))
+    assert (str(route.recipient), route.via) == ("far@else.example", via)
+
+
 def test_an_alias_reached_by_two_ways_is_not_taken_for_a_ring() -> None:
     table = {"all@xx.example": ["a@xx.example", "team@xx.example"], "team@xx.example": ["a@xx.example"]}
     table["a@xx.example"] = ["b@xx.example"]
@@ -229,9 +264,10 @@ def test_detail(local: str, plain: str | None) -> None:
 
 
 NAMES = st.sampled_from([f"{c}@xx.example" for c in "abcdef"])
+KEYS = st.sampled_from(["@xx.example", *[f"{c}@xx.example" for c in "abcde"]])
 
 
-@given(st.dictionaries(NAMES, st.lists(NAMES, min_size=1, max_size=4)), st.sets(NAMES), NAMES)
+@given(st.dictionaries(KEYS, st.lists(NAMES, min_size=1, max_size=4)), st.sets(NAMES), NAMES)
 @settings(deadline=None, max_examples=100)
 def test_any_table_of_aliases_ends_in_accounts_or_a_refusal(
     table: dict[str, list[str]], users: set[str], name: str

@@ -172,9 +172,9 @@ class SmtpClient:
         """Work off the replies received, as far as the next event; `phase` and `closing` may change."""
         while not self._events and not self.closing and self._state is not Phase.TLS:
             try:
-                line = self._buffer.next_line()
+                line = self._next_line()
                 answer = None if line is None else self._reader.line(line)
-            except (LineTooLong, BadReply) as error:
+            except BadReply as error:
                 self.fail("4.5.0", f"Server breaks the protocol: {error}")
                 break
             if line is None:
@@ -183,6 +183,13 @@ class SmtpClient:
                 break
             if answer is not None:
                 self._answered(answer)
+
+    def _next_line(self) -> bytes | None:
+        """A reply counts however long its text is: to take a 250 for a failure would send the message twice."""
+        try:
+            return self._buffer.next_line()
+        except LineTooLong as error:
+            return error.head
 
     def fail(self, status: str, text: str, source: Source | None = None) -> None:
         """The connection is lost, has timed out, or cannot go on: everything open is DELAYED for this reason."""

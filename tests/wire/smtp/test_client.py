@@ -498,6 +498,16 @@ def test_random_servers_never_get_a_message_lost_or_raise(pieces: list[bytes]) -
             assert set(event.outcomes) == {BOB, EVE}
 
 
+@pytest.mark.parametrize(("code", "state"), [(b"250", State.DELIVERED), (b"550", State.FAILED)])
+def test_a_reply_counts_however_long_its_text_is(code: bytes, state: State) -> None:
+    talk = ready()
+    talk.send()
+    talk.hear(b"250 ok\r\n250 ok\r\n250 ok\r\n354 go on\r\n")
+    talk.hear(code + b" " + b"x" * 3000 + b"\r\n")
+    assert talk.states() == [state, state]
+    assert not talk.machine.closing
+
+
 @pytest.mark.parametrize("lmtp", [False, True])
 def test_lines_too_long_for_smtp_are_broken_on_the_way_out(lmtp: bool) -> None:
     talk = Talk(attrs.evolve(SETTINGS, lmtp=lmtp))
