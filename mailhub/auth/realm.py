@@ -82,5 +82,8 @@ class MailRealm:
 
             return IMailAccount, account, logout
         if ISubmitter in interfaces:
+            if not await self.store.exists(user):
+                # Who is known to a foreign checker alone: answers to what is sent now must find a mailbox.
+                await (await self.store.account(user, create=True)).logout()
             return ISubmitter, Submitter(user, self.routes), _no_logout
         raise NotImplementedError(f"no avatar provides {interfaces}")

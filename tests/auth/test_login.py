@@ -91,19 +91,25 @@ class AccountStandIn:
 
 
 @implementer(IMailStore)
+@attrs.define
 class StoreStandIn:
-    """Only what the realm asks of a store."""
+    """Only what the realm asks of a store. `missing` have no account yet."""
+
+    missing: set[str] = attrs.field(factory=set)
+    made: list[str] = attrs.field(factory=list)
 
     async def start(self) -> None: ...
 
     async def stop(self) -> None: ...
 
     async def exists(self, user: str) -> bool:
-        return True
+        return user not in self.missing
 
     async def account(self, user: str, create: bool = False) -> Any:
         if user.startswith("gone"):
             raise NoSuchUser
+        if create and user in self.missing:
+            self.made.append(user)
         return AccountStandIn(user)
 
     async def check_quota(self, user: str, size: int) -> None: ...
@@ -135,6 +141,7 @@ class House:
     threads: CountingThreads
     accounts: Accounts
     authenticator: Authenticator
+    store: StoreStandIn
 
     def login(self, user: str, password: str, authorization_id: str = "", avatar: Any = IMailAccount) -> Any:
         return result_of(self.authenticator.login(PlainCredentials(authorization_id, user, password), avatar, ORIGIN))
@@ -152,10 +159,10 @@ def house(*more: ICredentialsChecker, default_domain: str = "", throttle: Thrott
     table = AccountsChecker(
         accounts, Passwords(threads, hash_password("of no account", CHEAP)), VerifiedCache(random.Random(1))
     )
-    realm = MailRealm(StoreStandIn(), no_routes, default_domain)
-    portal = Portal(realm, [FirstMatch([table, *more])])
+    store = StoreStandIn()
+    portal = Portal(MailRealm(store, no_routes, default_domain), [FirstMatch([table, *more])])
     gate = Authenticator(portal, clock, throttle or Throttle(free=1000, limit=10_000), default_domain)
-    return House(clock, threads, accounts, gate)
+    return House(clock, threads, accounts, gate, store)
 
 
 @pytest.mark.parametrize("name", [USER, "Ann@XX.example", "ANN@xx.EXAMPLE"])
@@ -173,6 +180,16 @@ def test_submission_gets_a_submitter() -> None:
     avatar = house().login(USER, "sesam", avatar=ISubmitter)
     assert ISubmitter.providedBy(avatar)
     assert avatar.user == USER
+
+
+def test_who_logs_in_to_send_gets_an_account_for_the_answers() -> None:
+    elsewhere = InMemoryUsernamePasswordDatabaseDontUse()
+    elsewhere.addUser(b"guest@xx.example", b"sesam")
+    inside = house(elsewhere)
+    inside.store.missing = {"guest@xx.example"}
+    for user in ("guest@xx.example", USER):
+        inside.login(user, "sesam", avatar=ISubmitter)
+    assert inside.store.made == ["guest@xx.example"]
 
 
 REFUSALS = [
