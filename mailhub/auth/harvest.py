@@ -28,6 +28,7 @@ class HarvestLimits:
     longest_seconds: float = 10.0
     waiting: int = 1000
     networks: int = 50_000
+    loopback: bool = False  # whether it is a network like others
 
 
 @attrs.define
@@ -39,7 +40,7 @@ class _Guesses:
 
 @attrs.define(eq=False)
 class Harvest:
-    """What is known of the networks. Loopback and local sockets are judged by session alone."""
+    """What is known of the networks. Local sockets are judged by session alone, and so is loopback by default."""
 
     clock: IReactorTime
     limits: HarvestLimits = attrs.field(factory=HarvestLimits)
@@ -67,7 +68,7 @@ class Harvest:
         return min(self.limits.longest_seconds, float(max(0, count - self.limits.free)))
 
     def _network_wait(self, peer: str) -> float:
-        network = network_of(peer)
+        network = network_of(peer) or (peer if self.limits.loopback else "")
         if not network:
             return 0.0
         now = self.clock.seconds()

@@ -95,6 +95,7 @@ def harvest_limits(limits: Limits) -> HarvestLimits:
         per_network=limits.refused_recipients_per_network,
         window_seconds=limits.refused_recipients_window_seconds,
         longest_seconds=limits.refused_recipient_delay_seconds,
+        loopback=limits.count_loopback,
     )
 
 

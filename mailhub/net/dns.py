@@ -34,8 +34,8 @@ _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_
 _PAYLOAD = 1232  # octets of a UDP answer, DNS flag day 2020
 _TCP_LIMIT = 16384  # octets of a TCP answer; no mail domain needs more
 _STRAYS = 100  # datagrams that are not the answer, before the exchange is given up
-# Answers of servers that do not know EDNS, or of what stands before them (RFC 6891 7; SERVFAIL is seen as well).
-_NO_EDNS = frozenset({dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.SERVFAIL, dns.rcode.BADVERS})
+# Answers of servers that do not know EDNS, or of what stands before them (RFC 6891 7; the last two are seen as well).
+_NO_EDNS = frozenset({dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS, dns.rcode.SERVFAIL, dns.rcode.REFUSED})
 
 
 class NoSuchDomain(PermanentError):

@@ -47,6 +47,13 @@ def test_the_sessions_of_a_network_take_turns() -> None:
     assert asked(harvest, "2001:db8::1", 1) == [True]
 
 
+def test_loopback_counts_where_the_operator_says_so() -> None:
+    clock = Clock()
+    harvest = Harvest(clock, HarvestLimits(per_network=1, loopback=True))
+    assert [asked(harvest, LOOPBACK, 1), asked(harvest, LOOPBACK, 1)] == [[True], []]
+    assert asked(harvest, "", 1) == [True]
+
+
 def test_2500_names_are_not_had_in_half_a_second() -> None:
     clock = Clock()
     harvest = Harvest(clock)

@@ -342,6 +342,7 @@ def header_only(query: dns.message.Message) -> bytes:
         lambda query: answer(query, rcode=dns.rcode.FORMERR).to_wire(),
         lambda query: answer(query, rcode=dns.rcode.NOTIMP).to_wire(),
         lambda query: answer(query, rcode=dns.rcode.SERVFAIL).to_wire(),
+        lambda query: answer(query, rcode=dns.rcode.REFUSED).to_wire(),
         lambda query: answer(query, rcode=dns.rcode.BADVERS).to_wire(),
         header_only,
     ],
