@@ -42,6 +42,14 @@ _FOLDER_NAME = re.compile("[0-9a-f]{2}")
 _FILE_NAME = re.compile("[0-9a-f]{32}")
 
 
+def lost_and_found(data: Path) -> Path:
+    """The folder in a data folder for what nothing refers to any more. Where the data folder is a volume's root, a
+    file system's own `lost+found` may stand there, which is root's alone."""
+    folder = data / LOST_AND_FOUND
+    ours = not folder.exists() or os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
+    return folder if ours else data / f"{LOST_AND_FOUND}.mailhub"
+
+
 def blob_path(folder: Path, name: str) -> Path:
     """Where the file of this name stands."""
     return folder / name[:2] / name

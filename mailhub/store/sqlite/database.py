@@ -20,7 +20,7 @@ from mailhub.store.index import DigestCache, Indexes, MailboxIndex
 from mailhub.store.settings import StoreSettings
 from mailhub.store.space import Space, is_full
 from mailhub.store.sqlite import content, mailboxes, opening, schema
-from mailhub.store.sqlite.blobs import BLOBS, LOST_AND_FOUND, Blobs
+from mailhub.store.sqlite.blobs import BLOBS, Blobs, lost_and_found
 from mailhub.store.sqlite.engine import Engine
 from mailhub.store.sqlite.known import KnownAccounts
 from mailhub.store.sqlite.names import Names
@@ -199,7 +199,7 @@ class Database:
 
     def _set_leftovers_aside(self, connection: sqlite3.Connection) -> None:
         known = {row[0] for row in connection.execute("SELECT blob FROM content WHERE blob IS NOT NULL")}
-        folder = self.path.parent / LOST_AND_FOUND
+        folder = lost_and_found(self.path.parent)
         count = self._engine.blobs.set_others_aside(known, folder)
         if count:
             log.warn(

@@ -30,6 +30,10 @@ def require(data: Path, *, create: bool = False) -> None:
             raise ConfigurationError(f"data folder {data}: is not there: {_ADVICE}; `mailhub init ADDRESS` makes one")
         size = path.stat().st_size if path.exists() else -1
         left = [name for name in (f"{schema.FILE}-wal", f"{schema.FILE}-shm", BLOBS) if (data / name).exists()]
+    except PermissionError as error:
+        who, owner = _name(os.geteuid()), _name(data.stat().st_uid)
+        text = f"{path}: cannot be opened by {who}: {error.strerror}: {data} belongs to {owner}"
+        raise ConfigurationError(text) from None
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be opened: {error.strerror}") from None
     if size > 0:

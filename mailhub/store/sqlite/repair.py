@@ -19,7 +19,7 @@ from typing import Any
 import attrs
 
 from mailhub.store.sqlite import folders, mailboxes, schema
-from mailhub.store.sqlite.blobs import BLOBS, LOST_AND_FOUND, Blobs, blob_path
+from mailhub.store.sqlite.blobs import BLOBS, Blobs, blob_path, lost_and_found
 from mailhub.store.sqlite.damage import Damage, Inspection, Progress
 from mailhub.store.sqlite.salvage import is_sound, salvage
 from mailhub.store.sqlite.writer import Transaction
@@ -98,7 +98,7 @@ class _Repair:
 
     @property
     def lost(self) -> Path:
-        return self.data / LOST_AND_FOUND
+        return lost_and_found(self.data)
 
     def set_aside(self, damage: Damage) -> Iterator[str]:
         """Take the messages of a damaged content out of their mailboxes."""

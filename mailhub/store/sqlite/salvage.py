@@ -16,7 +16,7 @@ from typing import Any
 
 from mailhub.errors import ConfigurationError
 from mailhub.store.sqlite import schema
-from mailhub.store.sqlite.blobs import LOST_AND_FOUND, Blobs
+from mailhub.store.sqlite.blobs import Blobs, lost_and_found
 
 _NEW = f"{schema.FILE}.salvaged"
 _NEVER_EMPTY = ("account", "mailbox")  # a server without them would refuse all mail for good
@@ -38,7 +38,7 @@ def salvage(data: Path, blobs: Blobs) -> Iterator[str]:
 
     Raises ConfigurationError when too little can be read; then nothing is changed.
     """
-    path, new, lost = data / schema.FILE, data / _NEW, data / LOST_AND_FOUND
+    path, new, lost = data / schema.FILE, data / _NEW, lost_and_found(data)
     for leftover in (new, new.with_name(f"{_NEW}-journal")):
         leftover.unlink(missing_ok=True)
     with closing(schema.connect(path, busy_seconds=10, cut=True)) as old, closing(_create(new)) as target:

@@ -279,10 +279,13 @@ class MailStore:
     async def account(self, user: str, create: bool = False) -> MailAccount:
         """Raises NoSuchUser."""
         now = self._engine.environment.now()
-        if create:
-            number = await self._engine.write(lambda transaction: folders.ensure_account(transaction, user, now))
-        else:
+        try:
+            # Who is known comes in to read where nothing can be written: a full disk, another process's lock.
             number = await self._engine.read(lambda connection: folders.account_id(connection, user))
+        except NoSuchUser:
+            if not create:
+                raise
+            number = await self._engine.write(lambda transaction: folders.ensure_account(transaction, user, now))
         return MailAccount(self._engine, number, user)
 
     async def check_quota(self, user: str, size: int) -> None:

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import attrs
 import pytest
 from twisted.internet.task import Clock
 
+from mailhub.errors import StoreUnavailable
 from mailhub.interfaces import IMailbox
 from mailhub.message.flags import NO_FLAGS
 from mailhub.message.record import Added, Change
@@ -113,3 +115,18 @@ def test_a_start_forgets_what_was_noted_while_nobody_served(tmp_path: Path) -> N
     assert noted(tmp_path) == 0
     assert again.uids() == [1]
     result_of(again.database.stop())
+
+
+def test_a_known_user_comes_in_while_another_process_keeps_the_lock(tmp_path: Path) -> None:
+    settings = attrs.evolve(FAST, busy_seconds=0.0)
+    database = Database(environment(tmp_path), settings, create=True)
+    result_of(database.start())
+    result_of(database.accounts.add(USER, ""))
+    with closing(sqlite3.connect(tmp_path / "mailhub.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        account = result_of(database.store.account(USER, create=True))
+        assert result_of(result_of(account.mailbox("INBOX")).status()).messages == 0
+        with pytest.raises(StoreUnavailable):
+            result_of(database.store.account("new@xx.example", create=True))
+    assert result_of(database.store.account("new@xx.example", create=True)).user == "new@xx.example"
+    result_of(database.stop())

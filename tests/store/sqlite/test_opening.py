@@ -14,7 +14,7 @@ from mailhub.errors import ConfigurationError, StoreUnavailable
 from mailhub.message.flags import NO_FLAGS
 from mailhub.store.exam import Exam, make_body, message, read_message
 from mailhub.store.sqlite import opening, schema
-from mailhub.store.sqlite.blobs import BLOBS, LOST_AND_FOUND, blob_names, blob_path
+from mailhub.store.sqlite.blobs import BLOBS, LOST_AND_FOUND, blob_names, blob_path, lost_and_found
 from mailhub.store.sqlite.database import Database
 from mailhub.store.sqlite.verify import verify
 from tests.store.harness import FAST, NOW, environment
@@ -149,6 +149,21 @@ def test_what_an_older_database_does_not_know_is_kept(data: Path, tmp_path: Path
     assert kept.read_bytes() == message(1, LARGE)
     assert {kept.name} == before - blob_names(data / BLOBS)
     assert (data / LOST_AND_FOUND).stat().st_mode & 0o777 == 0o700
+
+
+def test_a_file_systems_own_lost_and_found_does_not_keep_it_from_starting(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (data / LOST_AND_FOUND).mkdir(0o700)
+    assert lost_and_found(data) == data / LOST_AND_FOUND
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, *a, **k: path != data / LOST_AND_FOUND and allowed(path, *a, **k))
+    left = blob_path(data / BLOBS, "0" * 32)
+    left.parent.mkdir()
+    left.write_bytes(b"left")
+    wait(started(data).stop())
+    assert [file.read_bytes() for file in (data / "lost+found.mailhub").iterdir()] == [b"left"]
+    assert list((data / LOST_AND_FOUND).iterdir()) == []
 
 
 def test_a_command_that_reads_sees_the_log_and_leaves_it(data: Path) -> None:
