@@ -28,6 +28,11 @@ RECORD = "repaired.jsonl"  # in lost+found: a line for each message that was set
 
 _COLUMNS = ("content", "mailbox_number", "mailbox", "account", "uid", "flags", "internal_date", "subject", "sender")
 
+_COUNTED = (
+    "SELECT count(*), coalesce(sum(instr(flags, '\\Seen') = 0), 0), coalesce(sum(size), 0),"
+    " coalesce(sum(max(0, length(flags) - 256)), 0) FROM message WHERE mailbox = mailbox.id"
+)
+
 # What can be set right from other rows, each with what it says when it changed something.
 _CORRECTIONS = (
     (
@@ -49,10 +54,8 @@ _CORRECTIONS = (
     ),
     (
         "mailboxes counted again",
-        "UPDATE mailbox SET (messages, unseen, size) = (SELECT count(*), coalesce(sum(instr(flags, '\\Seen') = 0), 0),"
-        " coalesce(sum(size), 0) FROM message WHERE mailbox = mailbox.id) WHERE (messages, unseen, size) !="
-        " (SELECT count(*), coalesce(sum(instr(flags, '\\Seen') = 0), 0), coalesce(sum(size), 0) FROM message"
-        " WHERE mailbox = mailbox.id)",
+        f"UPDATE mailbox SET (messages, unseen, size, flag_octets) = ({_COUNTED})"
+        f" WHERE (messages, unseen, size, flag_octets) != ({_COUNTED})",
     ),
     ("subscriptions of nobody", "DELETE FROM subscription WHERE account NOT IN (SELECT id FROM account)"),
     ("queued messages of nobody", "DELETE FROM queue_message WHERE id NOT IN (SELECT message FROM queue_recipient)"),

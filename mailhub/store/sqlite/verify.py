@@ -20,9 +20,8 @@ LIMIT = 100  # problems told; one broken page can be the cause of thousands
 _INVARIANTS = (
     (
         "mailbox {0}: counters say {1}, its messages {2}",
-        """SELECT m.id, m.messages || '/' || m.unseen || '/' || m.size || '/' || m.flag_octets AS said,
+        """SELECT m.id, m.messages || '/' || m.unseen || '/' || m.size AS said,
            (SELECT count(*) || '/' || coalesce(sum(instr(flags, '\\Seen') = 0), 0) || '/' || coalesce(sum(size), 0)
-                   || '/' || coalesce(sum(max(0, length(flags) - 256)), 0)
             FROM message WHERE mailbox = m.id) AS found
            FROM mailbox m WHERE said != found""",
     ),
@@ -82,6 +81,16 @@ _INVARIANTS = (
     ),
 )
 
+# What holds since the second schema.
+_INVARIANTS_2 = (
+    (
+        "mailbox {0}: its flags are said to have {1} octets and have {2}",
+        """SELECT m.id, m.flag_octets AS said,
+           (SELECT coalesce(sum(max(0, length(flags) - 256)), 0) FROM message WHERE mailbox = m.id) AS found
+           FROM mailbox m WHERE said != found""",
+    ),
+)
+
 
 def verify(data: Path, *, deep: bool = False, progress: Progress = lambda what, done, whole: None) -> list[str]:
     """What is wrong with the database in a data folder, in words; nothing when it is sound. `deep` reads all octets and
@@ -125,7 +134,8 @@ def _damage(connection: sqlite3.Connection) -> Iterator[str]:
 
 
 def _contradictions(connection: sqlite3.Connection) -> Iterator[str]:
-    for text, query in _INVARIANTS:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    for text, query in _INVARIANTS + (_INVARIANTS_2 if version >= 2 else ()):
         yield from _guarded(text.format(*row) for row in _rows(connection, f"{query} LIMIT {LIMIT}"))
 
 

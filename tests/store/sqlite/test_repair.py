@@ -194,6 +194,7 @@ def test_messages_whose_rows_are_lost_are_found_by_their_index(tmp_path: Path) -
     "statement",
     [
         "UPDATE mailbox SET messages = 7 WHERE name = 'INBOX'",
+        "UPDATE mailbox SET flag_octets = 7 WHERE name = 'INBOX'",
         "UPDATE mailbox SET uid_next = 2 WHERE name = 'INBOX'",
         "UPDATE message SET flags = '\\Seen' WHERE uid = 1",
         "UPDATE message SET size = 1 WHERE uid = 1",
@@ -268,3 +269,14 @@ def test_a_queued_message_stays_for_the_server_to_return(tmp_path: Path) -> None
     database = opened(tmp_path)
     assert len(wait(database.queue.messages())) == 1
     wait(database.stop())
+
+
+def test_a_database_of_the_first_schema_is_looked_over_as_it_is(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / schema.FILE)
+    connection.executescript(Path(__file__).with_name("version_1.sql").read_text())
+    assert verify(tmp_path, deep=True) == []
+    connection.execute("UPDATE mailbox SET messages = 7 WHERE name = 'INBOX'")
+    connection.commit()
+    connection.close()
+    (line,) = verify(tmp_path)
+    assert "counters say 7/" in line
