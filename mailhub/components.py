@@ -15,6 +15,7 @@ from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, DeferredList
 from zope.interface import implementer
 
+from mailhub import plugin_faults
 from mailhub.answers import answer
 from mailhub.auth.authenticator import Authenticator
 from mailhub.auth.checkers import FirstMatch, VerifiedCache
@@ -117,7 +118,14 @@ class Hub:
         await self.names.look_again()
         if self.store is not self.database.store:
             self._started.push_async_callback(_call, self.store.stop)
-            await _call(self.store.start)
+            try:
+                await _call(self.store.start)
+            except ConfigurationError:
+                raise
+            except Exception as error:
+                part = self.settings.store
+                fault = plugin_faults.told(error, plugin_faults.source(self.store))
+                raise part.place.error(f"{part.type} cannot start: {fault}") from error
         self._started.push_async_callback(self.runner.stop)
         self.runner.start()
 

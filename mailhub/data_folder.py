@@ -30,7 +30,8 @@ class DataFolder:
         if not self.path.is_dir():
             what = "is not a folder" if self.path.exists() else "is not there"
             raise ConfigurationError(
-                f"data folder {self.path}: {what}: mount its volume or restore it; `mailhub init ADDRESS` makes one"
+                f"data folder {self.path}: {what}: mount its volume or restore it; "
+                "`mailhub account add ADDRESS` makes a new one"
             )
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
             raise ConfigurationError(f"data folder {self.path}: is not writable")

@@ -7,7 +7,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any
 
 import attrs
@@ -150,10 +150,11 @@ def source(thing: Any) -> str:
     return file or name
 
 
-def place_of(trace: TracebackType | None, file: str) -> str:
-    """` (FILE line N)`: where in its own file a plugin came to the call that raised."""
-    lines = [entry.lineno for entry in traceback.extract_tb(trace) if entry.filename == file]
-    return f" ({file} line {lines[-1]})" if lines else f" ({file})"
+def told(error: Exception, file: str) -> str:
+    """What a plugin raised and, ` (FILE line N)`, where in its own file it came to the call that raised."""
+    lines = [entry.lineno for entry in traceback.extract_tb(error.__traceback__) if entry.filename == file]
+    where = f" ({file} line {lines[-1]})" if lines else f" ({file})"
+    return " ".join(f"{type(error).__name__}: {error}".split()) + where
 
 
 def _name(thing: Any) -> str:

@@ -68,11 +68,20 @@ class Catalogue:
         if not found:
             broken = "".join(f"; not loaded: {line}" for line in self.broken)
             known = one_of(part.type, self.names(part.kind))
-            raise part.place.error(f"there is no {part.kind} plugin called {part.type!r}; {known}{broken}")
+            others = sorted({factory.kind for factory in self.factories if factory.name == part.type})
+            other = f" (it makes a {' and a '.join(others)})" if others else ""
+            raise part.place.error(f"there is no {part.kind} plugin called {part.type!r}{other}; {known}{broken}")
         if len(found) > 1:
             files = " and ".join(sorted(plugin_faults.source(factory) for factory in found))
             raise part.place.error(f"{len(found)} {part.kind} plugins are called {part.type!r}: {files}")
         return found[0]
+
+    def look_over(self, part: Part) -> None:
+        """Raises ConfigurationError where there is no such plugin, or it does not take these options."""
+        self._options(part, self.find(part))
+
+    def _options(self, part: Part, factory: IComponentFactory) -> Any:
+        return read(factory.options, part.options, part.place)
 
     def build(self, part: Part, hub: IHub) -> Any:
         """The component itself. Raises ConfigurationError, also for whatever the plugin raises, and for a component
@@ -80,17 +89,14 @@ class Catalogue:
         factory = self.find(part)
         file = plugin_faults.source(factory)
         try:
-            options: Any = read(factory.options, part.options, part.place)
-            component = factory.build(options, hub)
+            component = factory.build(self._options(part, factory), hub)
         except ConfigurationError as error:
             if str(error).startswith(part.place.file):
                 raise
             # Components do not know where their table stands.
             raise part.place.error(str(error)) from error
         except Exception as error:
-            where = plugin_faults.place_of(error.__traceback__, file)
-            what = " ".join(f"{type(error).__name__}: {error}".split())
-            raise part.place.error(f"{part.type} cannot be built: {what}{where}") from error
+            raise part.place.error(f"{part.type} cannot be built: {plugin_faults.told(error, file)}") from error
         fault = plugin_faults.component_fault(part.kind, component)
         if fault:
             raise part.place.error(f"{part.type} ({file}): {fault}")

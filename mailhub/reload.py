@@ -121,6 +121,8 @@ class Reloader:
         hub = self._hub
         found = compare(hub.settings, config)
         catalogue = self._catalogue()
+        # It lasts, but a mistake in it would keep the next start from succeeding.
+        catalogue.look_over(config.store)
         new = successor(hub, found.config, catalogue)
         changed = (*found.changed, *_changed_files(hub, new, found))
         warnings = [f"plugin not loaded: {line}" for line in catalogue.broken]

@@ -75,11 +75,11 @@ def _password_option(action: argparse.ArgumentParser) -> None:
 
 
 def _octets(text: str) -> int:
-    """A number of octets: `1000`, or with K, M, G or T for powers of 1024. Raises ValueError."""
+    """A number of octets: `1000`, or with K, M, G or T for powers of 1024. Raises ArgumentTypeError."""
     unit = _UNITS.get(text[-1:].upper(), 0)
-    number = int(text[:-1] if unit else text) << unit
+    number = int(digits) << unit if (digits := text[:-1] if unit else text).isdecimal() else -1
     if not 0 <= number < 1 << 63:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of octets, such as 500M or 2G; 0 is any")
     return number
 
 

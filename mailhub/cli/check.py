@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -175,4 +177,7 @@ def _can_be_opened(service: str, endpoint: str) -> Finding:
     reason = obstacle(endpoint)
     if reason is None:
         return True, f"{service} {endpoint}: not tried"
+    if reason == os.strerror(errno.EACCES) and os.geteuid() != 0:
+        # The server may have a right that whoever looks has not.
+        return None, f"{service} {endpoint}: not tried, ports below 1024 are for root, or for a unit with that right"
     return not reason, f"{service} {endpoint}: {reason or 'can be opened'}"

@@ -14,6 +14,7 @@ from cryptography import x509
 
 from mailhub.config.settings import Config
 from mailhub.net.tls import server_context
+from mailhub.store.sqlite import schema
 
 SOON_DAYS = 14
 
@@ -31,21 +32,31 @@ def rights(config: Config) -> Iterator[Finding]:
             + (", with the password in it" if secret else ", and passwords may come to stand in it")
             + f": chmod 640 {config.file}",
         )
-    files = {file for route in config.routes.values() if (file := route.password_file) is not None}
-    if config.tls is not None:
-        files.add(config.tls.key)
-    for file in sorted(files):
-        if _open_to_all(file):
+    for name, file in _named_files(config):
+        if name != "certificate" and _open_to_all(file):
             yield False, f"secret file {file} can be read by everybody: chmod o= {file}"
-    if config.tls is not None and config.data.is_dir():
-        user = config.data.stat().st_uid
-        for name, file in (("certificate", config.tls.certificate), ("key", config.tls.key)):
-            if file.exists() and not _readable_by(file, user):
-                yield (
-                    False,
-                    f"{name} {file} cannot be read by {_name(user)}, to whom the data folder belongs, nor then by a "
-                    "server that runs as that user: let its group read it",
-                )
+    if not config.data.is_dir():
+        return
+    database = config.data / schema.FILE
+    if _open_to_all(database) and config.data.stat().st_mode & stat.S_IXOTH:
+        yield False, f"database {database}, with all mail, can be read by everybody: chmod o= {config.data}"
+    user = config.data.stat().st_uid
+    for name, file in (("configuration", config.file), *_named_files(config)):
+        if file.exists() and not _readable_by(file, user):
+            yield (
+                False,
+                f"{name} {file} cannot be read by {_name(user)}, to whom the data folder belongs, nor then by a "
+                "server that runs as that user: let its group read it",
+            )
+
+
+def _named_files(config: Config) -> Iterator[tuple[str, Path]]:
+    """What a server reads beside the configuration, with what it is."""
+    if config.tls is not None:
+        yield "certificate", config.tls.certificate
+        yield "key", config.tls.key
+    for file in sorted({file for route in config.routes.values() if (file := route.password_file) is not None}):
+        yield "password file", file
 
 
 def _open_to_all(path: Path) -> bool:

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from mailhub.cli.confirm import confirmed, yes_option
-from mailhub.cli.offline import opened
+from mailhub.cli.offline import Offline, opened
 from mailhub.config.settings import load
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import QueuedMessage, QueuedRecipient
@@ -114,6 +114,7 @@ def _moment(seconds: int) -> str:
 def _retry(arguments: argparse.Namespace) -> None:
     ids = _chosen(arguments)
     with opened(load(arguments.config)) as hub:
+        _require(hub, ids)
         count = hub.wait(hub.queue.retry(ids))
     _report(count, ids, "due now")
 
@@ -122,6 +123,7 @@ def _remove(arguments: argparse.Namespace) -> int:
     """Messages that were named are meant; for the whole queue it asks."""
     ids = _chosen(arguments)
     with opened(load(arguments.config)) as hub:
+        _require(hub, ids)
         if arguments.all:
             ids = [message.id for message in hub.wait(hub.queue.messages(_LIMIT))]
             what = "the only message" if len(ids) == 1 else f"all {len(ids)} messages"
@@ -136,6 +138,13 @@ def _chosen(arguments: argparse.Namespace) -> list[str]:
     if bool(arguments.ids) == arguments.all:
         raise ConfigurationError("say which messages, by their ids or with --all")
     return list(arguments.ids)
+
+
+def _require(hub: Offline, ids: list[str]) -> None:
+    """Raises ConfigurationError unless all are in the queue: nothing is done by halves."""
+    known = {message.id for message in hub.wait(hub.queue.messages(_LIMIT))} if ids else set()
+    if missing := [name for name in ids if name not in known]:
+        raise _unknown(missing)
 
 
 def _report(count: int, ids: list[str], what: str) -> None:

@@ -38,7 +38,9 @@ def _reload(arguments: argparse.Namespace) -> int:
     folder = DataFolder(config.data)
     process = folder.server()
     if process is None:
-        raise ConfigurationError(f"no server serves {config.data}; it reads the configuration when it starts")
+        raise ConfigurationError(
+            f"no server serves {config.data}; it reads the configuration when it starts, and `data` only then"
+        )
     folder.check_server(process)
     asked = time.monotonic_ns()
     try:

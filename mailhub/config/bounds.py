@@ -24,7 +24,8 @@ from mailhub.wire.imap.settings import ImapSettings
 from mailhub.wire.stream import BareLines
 
 # Agents whose `host` is an SMTP or LMTP server; to others it may mean anything.
-_HOSTS = ("smtp", "lmtp")
+_LMTP = "lmtp"
+_HOSTS = ("smtp", _LMTP)
 
 
 def aliases(config: Config) -> AliasTable:
@@ -49,6 +50,8 @@ def _next_hop(config: Config, domain: str, route: StaticRoute) -> NextHop:
         except (OSError, UnicodeDecodeError) as error:
             raise place.at("password_file").error(f"cannot be read: {error}") from None
     hop = NextHop(route.agent, route.host, route.tls, route.user, password)
+    if hop.agent == _LMTP and not hop.host:
+        raise place.at("host").error("is missing: who takes the mail by LMTP, such as unix:/run/lmtp")
     if hop.host and hop.agent in _HOSTS:
         try:
             parse_target(hop.host, SMTP_PORT)

@@ -40,6 +40,12 @@ def each(low: int, high: int) -> Validator:
     return check
 
 
+def not_empty(instance: object, field: attrs.Attribute[Any], value: tuple[object, ...]) -> None:
+    """A list of at least one thing."""
+    if not value:
+        raise ValueError("must not be empty")
+
+
 def domain(text: str) -> str:
     """A domain name as A-labels, in lower case."""
     try:

@@ -93,7 +93,9 @@ class Trust:
 class Delivery:
     """[delivery]: how a recipient's way is found, and who has a say."""
 
-    routers: tuple[str, ...] = ("aliases", "accounts", "postmaster", "catch-all", "static", "exchangers")
+    routers: tuple[str, ...] = attrs.field(
+        default=("aliases", "accounts", "postmaster", "catch-all", "static", "exchangers"), validator=rules.not_empty
+    )
     policies: tuple[str, ...] = ()
 
 

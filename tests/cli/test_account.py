@@ -189,7 +189,9 @@ def test_mistakes_say_what_to_do(mailhub: Command, config: Config, words: tuple[
 
 @pytest.mark.parametrize("quota", ["-1", "many", "G", "1.5G", "9999999T"])
 def test_a_quota_is_a_number_of_octets(mailhub: Command, config: Config, quota: str) -> None:
-    assert mailhub("account", "add", "ann@xx.example", "--quota-bytes", quota).status == 2
+    result = mailhub("account", "add", "ann@xx.example", "--quota-bytes", quota)
+    assert result.status == 2
+    assert f"{quota!r} is not a whole number of octets, such as 500M or 2G; 0 is any" in result.err
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can work for another user")

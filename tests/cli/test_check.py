@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
@@ -21,6 +22,8 @@ from mailhub.message.flags import NO_FLAGS
 from mailhub.net.certificates import write_self_signed
 from mailhub.plugins import load_catalogue
 from mailhub.store.exam import DATE, make_body, message
+from mailhub.store.sqlite import schema
+from mailhub.store.sqlite.blobs import BLOBS
 from mailhub.testing.process import free_ports
 from tests.cli.conftest import Command, Result
 
@@ -143,6 +146,26 @@ def test_what_is_secret_is_not_for_everybody(mailhub: Command, good: Config) -> 
     ]
 
 
+def test_mail_is_not_for_everybody(mailhub: Command, good: Config) -> None:
+    database = good.data / schema.FILE
+    assert (database.stat().st_mode & 0o777, (good.data / BLOBS).stat().st_mode & 0o777) == (0o600, 0o700)
+    database.chmod(0o644)
+    assert problems(mailhub("check")) == []  # nobody else gets into the folder
+    good.data.chmod(0o755)
+    (told,) = problems(mailhub("check"))
+    assert told == f"database {database}, with all mail, can be read by everybody: chmod o= {good.data}"
+
+
+def test_a_low_port_is_not_tried_by_who_may_not(
+    mailhub: Command, good: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailhub.cli.check.obstacle", lambda endpoint: os.strerror(errno.EACCES))
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    result = mailhub("check")
+    assert (result.status, problems(result)) == (0, [])
+    assert result.out.count("not tried, ports below 1024 are for root, or for a unit with that right") == 7
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_a_key_that_the_servers_user_cannot_read_is_told(mailhub: Command, tmp_path: Path) -> None:
     nobody = 65534
@@ -155,9 +178,10 @@ def test_a_key_that_the_servers_user_cannot_read_is_told(mailhub: Command, tmp_p
             os.chown(path, nobody, nobody)
         key = folder / "key.pem"
         told = [line for line in problems(mailhub("check", "--config", str(file))) if "cannot be read by" in line]
-        assert [line.split(" cannot")[0] for line in told] == [f"key {key}"]
-        os.chown(key, 0, nobody)
-        key.chmod(0o640)
+        assert [line.split(" cannot")[0] for line in told] == [f"configuration {file}", f"key {key}"]
+        for path in (file, key):
+            os.chown(path, 0, nobody)
+            path.chmod(0o640)
         assert "cannot be read by" not in mailhub("check", "--config", str(file)).out
 
 

@@ -93,6 +93,15 @@ def test_the_whole_queue_is_dropped_only_by_who_says_yes(mailhub: Command, ids: 
     assert mailhub("queue", "remove", "--all", stdin="yes\n", terminal=True).out.endswith("2 messages removed\n")
 
 
+@pytest.mark.parametrize("action", ["retry", "remove"])
+def test_with_an_unknown_id_among_others_nothing_is_done(mailhub: Command, ids: list[str], action: str) -> None:
+    before = mailhub("queue", "list").out
+    result = mailhub("queue", action, ids[1], "x")
+    assert (result.status, result.out) == (1, "")
+    assert result.err == "mailhub: not in the queue: x; `mailhub queue list` shows what is\n"
+    assert mailhub("queue", "list").out == before
+
+
 @pytest.mark.parametrize("words", [("show", "x"), ("retry", "x", "y"), ("remove", "x")])
 def test_an_unknown_id_is_a_mistake(mailhub: Command, ids: list[str], words: tuple[str, ...]) -> None:
     result = mailhub("queue", *words)

@@ -16,7 +16,8 @@ from tests.cli.conftest import Command
 def test_nobody_is_asked_where_nobody_serves(mailhub: Command, config: Config) -> None:
     result = mailhub("reload")
     assert (result.status, result.out) == (1, "")
-    assert result.err == f"mailhub: no server serves {config.data}; it reads the configuration when it starts\n"
+    told = f"no server serves {config.data}; it reads the configuration when it starts, and `data` only then"
+    assert result.err == f"mailhub: {told}\n"
     assert not config.data.exists()
 
 

@@ -160,6 +160,7 @@ MISTAKES = [
     (TOP + "[route.x]\ntls = 'maybe'", '[route.x] tls: must be never or opportunistic or required, not "maybe"'),
     (TOP + "[route.x]\nuser = 'me'", "[route.x] user: user and password (or password_file) go together"),
     (TOP + "[route.x]\n[route.X]", '[route.X]: is the same as another table, [route."x"]'),
+    (TOP + "[delivery]\nrouters = []", "[delivery] routers: must not be empty"),
     (TOP + "[policy.x]\ntype = 'y'\nfailure = 'open'", '[policy.x] failure: must be tempfail or skip, not "open"'),
     (TOP + "[auth]\ndefault_domain = '@'", '[auth] default_domain: "@" is not a domain name'),
     (TOP + "[dns]\nservers = ['ns.example']", '[dns] servers: "ns.example" is not an IP address'),

@@ -16,8 +16,10 @@ import pytest
 from twisted.logger import capturedLogs, formatEvent
 from zope.interface.verify import verifyObject
 
+from mailhub.cli.offline import environment, opened, wait
+from mailhub.components import build_hub
 from mailhub.config.reader import Place
-from mailhub.config.settings import Part
+from mailhub.config.settings import Part, load
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import IComponentFactory
 from mailhub.plugins import Catalogue, Component, load_catalogue
@@ -98,6 +100,12 @@ def test_a_name_that_no_plugin_has_lists_those_there_are() -> None:
     assert refusal(catalogue, part("graylist")) == f"m.toml: [policy.x]: {said}"
 
 
+def test_a_name_of_another_kind_is_told_apart() -> None:
+    catalogue = Catalogue((Component("router", "grey", lambda options, hub: 1),))
+    said = "there is no policy plugin called 'grey' (it makes a router); known: none"
+    assert refusal(catalogue, part("grey")) == f"m.toml: [policy.x]: {said}"
+
+
 def test_two_plugins_of_one_name_are_not_chosen_between() -> None:
     one = Component("policy", "words", lambda options, hub: 1)
     assert "2 policy plugins are called 'words'" in refusal(Catalogue((one, one)), part("words"))
@@ -122,6 +130,31 @@ def test_a_plugin_that_cannot_be_built_is_one_line(error: Exception, line: str) 
 
     number = make.__code__.co_firstlineno + 1
     assert refusal(Catalogue((Component("policy", "words", make),)), part("words")) == line.replace("LINE", str(number))
+
+
+def test_a_store_that_cannot_start_is_one_line(tmp_path: Path) -> None:
+    class Store:
+        def __init__(self, options: object, hub: object) -> None: ...
+        async def start(self) -> None:
+            raise OSError("no\nroom")
+
+        async def stop(self) -> None: ...
+        async def exists(self, user: str) -> bool: ...  # type: ignore[empty-body]
+        async def account(self, user: str, create: bool = False) -> None: ...
+        async def check_quota(self, user: str, size: int) -> None: ...
+
+    number = Store.start.__code__.co_firstlineno + 1
+    file = tmp_path / "m.toml"
+    file.write_text('hostname = "mx.xx.example"\ndata = "data"\n[store]\ntype = "words"\n')
+    config = load(file)
+    with opened(config, "create"):
+        pass
+    known = load_catalogue()
+    hub = build_hub(config, environment(config), Catalogue((*known.factories, Component("store", "words", Store))))
+    with pytest.raises(ConfigurationError) as told:
+        wait(hub.start())
+    wait(hub.stop())
+    assert str(told.value) == f"{file}: [store]: words cannot start: OSError: no room ({__file__} line {number})"
 
 
 POLICY = """\

@@ -64,6 +64,11 @@ def blob_folders(folder: Path) -> Iterator[Path]:
                     yield Path(entry.path)
 
 
+def _private(path: str, flags: int) -> int:
+    """Opens for nobody but us, whatever the umask: these are people's letters."""
+    return os.open(path, flags, 0o600)
+
+
 def blob_names(folder: Path) -> set[str]:
     """Every body there is."""
     found: set[str] = set()
@@ -102,11 +107,11 @@ class Blobs:
             name = f"{self._random.getrandbits(128):032x}"
             path = self.path(name)
             if not path.parent.is_dir():
-                path.parent.mkdir(parents=True, exist_ok=True)
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self.sync_folder(self.folder)
             # A random generator that was seeded again gives the same names again.
             with contextlib.suppress(FileExistsError):
-                return name, open(path, "xb+", buffering=0)
+                return name, open(path, "xb+", buffering=0, opener=_private)
 
     def sync(self, name: str, file: BinaryIO) -> None:
         """Have the octets and the name on disk."""

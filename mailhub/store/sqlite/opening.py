@@ -27,7 +27,9 @@ def require(data: Path, *, create: bool = False) -> None:
     path = data / schema.FILE
     try:
         if not data.exists() and not create:
-            raise ConfigurationError(f"data folder {data}: is not there: {_ADVICE}; `mailhub init ADDRESS` makes one")
+            raise ConfigurationError(
+                f"data folder {data}: is not there: {_ADVICE}; `mailhub account add ADDRESS` makes one"
+            )
         size = path.stat().st_size if path.exists() else -1
         left = [name for name in (f"{schema.FILE}-wal", f"{schema.FILE}-shm", BLOBS) if (data / name).exists()]
     except PermissionError as error:
@@ -44,9 +46,7 @@ def require(data: Path, *, create: bool = False) -> None:
             f"{missing}, but {', '.join(left)} beside it: {_ADVICE}, or move the whole folder aside to begin anew"
         )
     if not create:
-        raise ConfigurationError(
-            f"{missing}: {_ADVICE}; in a new folder `mailhub init` or `mailhub account add ADDRESS` makes it"
-        )
+        raise ConfigurationError(f"{missing}: {_ADVICE}; in a new folder `mailhub account add ADDRESS` makes it")
 
 
 def require_tables(connection: sqlite3.Connection, path: Path) -> None:
