@@ -153,6 +153,7 @@ def try_write(config: Config) -> str:
     """See `opening.try_write`; by the owner of the data folder, who is taken for the server's user."""
     path = config.data / schema.FILE
     with _as_owner(config.data):
+        opening.require_own_rights(config.data)
         try:
             # Whoever closes last folds the log back; a connection that only reads leaves it as it is.
             first = schema.connect_reader(path, 1, read_only=True)

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import pwd
 import socket
 import sqlite3
 import tempfile
@@ -183,6 +184,23 @@ def test_a_key_that_the_servers_user_cannot_read_is_told(mailhub: Command, tmp_p
             os.chown(path, 0, nobody)
             path.chmod(0o640)
         assert "cannot be read by" not in mailhub("check", "--config", str(file)).out
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_database_that_root_has_brought_back_is_told_with_the_remedy(mailhub: Command) -> None:
+    nobody = 65534
+    with tempfile.TemporaryDirectory(prefix="mailhub-test-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # pytest's own folders are closed to other users
+        file, data = folder / "m.toml", folder / "data"
+        mailhub("--config", str(file), "init", "ann@xx.example", "--hostname", "mx.xx.example")
+        for path in (data, data / BLOBS):
+            os.chown(path, nobody, nobody)
+        user = pwd.getpwuid(nobody).pw_name
+        remedy = f"{data / schema.FILE}: cannot be written by {user}, for it belongs to root: chown -R {user} {data}"
+        assert remedy in problems(mailhub("check", "--config", str(file)))
+        for words in (("account", "list"), ("account", "add", "ben@xx.example"), ("queue", "list")):
+            assert mailhub("--config", str(file), *words).err == f"mailhub: {remedy}\n"
 
 
 @pytest.mark.parametrize(("checkers", "word", "status"), [("accounts", "problem", 1), ("accounts, file", "warning", 0)])

@@ -154,6 +154,8 @@ class Database:
     def _open_once(self) -> tuple[sqlite3.Connection, bool]:
         settings = self._settings
         with self._telling_errors():
+            if self._owner:
+                opening.require_rights(self.path.parent)
             opening.require(self.path.parent, create=self._create)
             if self._create:
                 # SQLite would let others read it, where the data folder is a volume whose root does; its log is alike.
@@ -172,6 +174,7 @@ class Database:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
+            opening.require_own_rights(self.path.parent)
             advice = ""
             if is_full(error):
                 advice = ": the disk is full, make some room"

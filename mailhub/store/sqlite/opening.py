@@ -69,15 +69,26 @@ def require_bodies(connection: sqlite3.Connection, data: Path) -> None:
         )
 
 
+def require_rights(data: Path) -> None:
+    """Raises ConfigurationError, naming the file and what to do, when this user, who is to serve the data folder,
+    cannot read or write one of its files, as after a restore by root."""
+    if os.path.isdir(data):
+        for path in _files(data):
+            if not _allowed(path):
+                raise ConfigurationError(_refusal(path, data))
+
+
+def require_own_rights(data: Path) -> None:
+    """The same of a user to whom the folder belongs; another one is not to be given it."""
+    if os.path.isdir(data) and data.stat().st_uid == os.geteuid():
+        require_rights(data)
+
+
 def try_write(connection: sqlite3.Connection, data: Path) -> str:
     """Write something that changes nothing. Returns what keeps it from being written just now (a full disk, another
-    process's lock), nothing when all is well.
-
-    Raises ConfigurationError, naming the file, when this user cannot write.
+    process's lock), nothing when all is well. Raises ConfigurationError, naming the file, when this user cannot write.
     """
-    for path in _files(data):
-        if not _allowed(path):
-            raise ConfigurationError(_refusal(path, data))
+    require_rights(data)
     try:
         for statement in _TRY:
             connection.execute(statement)
