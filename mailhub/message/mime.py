@@ -26,7 +26,7 @@ TOKEN_LIMIT = 127  # octets of a type, a subtype (RFC 6838 4.2), an encoding or 
 # Work that a message may cause, in octets searched: each level of nesting searches its octets once more.
 _WORK_PER_OCTET = 16
 _WORK_BASE = 8 << 20
-_WORK_PER_MISS = 256  # a line that only begins like a delimiter
+_WORK_PER_LINE = 256  # one that is a delimiter or begins like one
 
 _BLOCK = 1 << 20  # octets
 _AFTER_BOUNDARY = re.compile(rb"(--)?[ \t]*+(?:\r?\n|\Z)")
@@ -235,12 +235,11 @@ class _Scanner:
         """The next delimiter line: offsets of the line end before it and after its own, and whether it closes."""
         while self.work >= 0:
             found = self.octets.find(top.delimiter, position, top.end)
-            self.work -= (top.end if found < 0 else found) - position
+            self.work -= (top.end if found < 0 else found) - position + _WORK_PER_LINE
             if found < 0:
                 return None
             if after := _AFTER_BOUNDARY.match(self.octets, found + len(top.delimiter), top.end):
                 return found, after.end(), after[1] is not None
-            self.work -= _WORK_PER_MISS
             position = found + 1
         return None
 

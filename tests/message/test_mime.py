@@ -154,7 +154,7 @@ class _Counting(bytes):
         _, start, end = arguments
         assert isinstance(start, int)
         assert isinstance(end, int)
-        _Counting.searched += (end if found < 0 else found) - start
+        _Counting.searched += (end if found < 0 else found) - start + mime._WORK_PER_LINE
         return found
 
     def count(self, *arguments: object) -> int:
@@ -183,11 +183,12 @@ _DEEP = b"".join(
         _DEEP + b"\r\n--x" * 400_000,
         multipart("b", b"--b\r\n" + b"\n--bb" * 400_000),
         multipart("b", b"--b\r\n" * 400_000),
+        b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n" * 90 + b"--x\r\n" * 200_000,
         b"Content-Type: message/rfc822\r\n\r\n" * 60_000,
         b"\n" * 2_000_000,
         b"A: 1\r\n" * 300_000,
     ],
-    ids=["deep", "deep misses", "misses", "delimiters", "messages", "line ends", "header"],
+    ids=["deep", "deep misses", "misses", "delimiters", "one boundary", "messages", "line ends", "header"],
 )
 def test_work_is_linear(message: bytes) -> None:
     assert _searched(message) <= (mime._WORK_PER_OCTET + 5) * len(message) + mime._WORK_BASE
