@@ -29,7 +29,7 @@ _WORK_BASE = 8 << 20
 _WORK_PER_LINE = 256  # one that is a delimiter or begins like one
 
 _BLOCK = 1 << 20  # octets
-_AFTER_BOUNDARY = re.compile(rb"(--)?[ \t]*+(?:\r?\n|\Z)")
+_AFTER_BOUNDARY = re.compile(rb"(--)?[ \t\r]*+(?:\n|\Z)")  # some write CR CR LF
 _TOKEN = re.compile(r"[!-'*+\-.0-9A-Z^-~]+", re.IGNORECASE)
 _TEXT_PLAIN = Parameterised("text", "plain", (("charset", b"us-ascii"),))
 _MESSAGE = Parameterised("message", "rfc822")
@@ -186,8 +186,10 @@ class _Scanner:
         boundary = (kind.raw("boundary") or b"").rstrip()
         delimiter = b"\n--" + boundary
         if boundary and self.open and self.open[-1].delimiter == delimiter:
+            # Its own first delimiter was taken for the end.
+            body = header_end(self.octets, self.parts[-1].start, self.open[-1].end)
             end = self._share(self.open[-1], body)
-            self.parts[-1] = self.parts[-1]._replace(end=end)
+            self.parts[-1] = self.parts[-1]._replace(body=body, end=end)
         top = _Open(len(self.parts) - 1, delimiter, -1, end, default)
         self.open.append(top)
         if len(self.open) > DEPTH_LIMIT:
@@ -203,16 +205,23 @@ class _Scanner:
     def _share(self, outer: _Open, body: int) -> int:
         """Where a multipart ends that has the boundary of the one around it, which RFC 2046 5.1.1 forbids.
 
-        Delimiters are the inner one's up to the one that closes it; what comes after it is the outer one's again, so
-        that every part can be reached.
+        Delimiters are the inner one's up to the one that closes it, or to the last of several; what comes after it is
+        the outer one's again, so that every part can be reached. The last one of all closes the outer one.
         """
+        outer.next = -1
+        closing = 0
+        end = outer.end
         found = self._delimiter(outer, body - 1)
-        while found is not None and not found[2]:
+        while found is not None:
+            if found[2]:
+                closing += 1
+            if closing > found[2]:  # one before this one
+                end = max(body, self._before_line_end(found[0]))
+            if closing and not found[2]:
+                outer.next = -1 if found[1] >= outer.end else found[1]
+                break
             found = self._delimiter(outer, found[1] - 1)
-        if found is not None:
-            found = self._delimiter(outer, found[1] - 1)
-        outer.next = -1 if found is None or found[2] or found[1] >= outer.end else found[1]
-        return outer.end if found is None else max(body, self._before_line_end(found[0]))
+        return end
 
     def _child(self, top: _Open) -> None:
         """Add the child that begins at `top.next`, and find where the following one does."""

@@ -290,3 +290,21 @@ def test_an_inner_multipart_with_the_boundary_of_the_outer_one() -> None:
     assert [(part.type, part.below) for part in closed] == list(zip(kinds, [4, 2, 0, 0, 0], strict=True))
     open_end = mime.scan(start + inner + pdf + b"\r\n--A--\r\n").tree
     assert [(part.type, part.below) for part in open_end] == list(zip(kinds, [4, 3, 0, 0, 0], strict=True))
+
+
+def test_three_multiparts_with_one_boundary() -> None:
+    inner = b"--A\r\nContent-Type: multipart/related; boundary=A\r\n\r\n--A\r\n\r\none\r\n--A--\r\n"
+    middle = b"--A\r\nContent-Type: multipart/alternative; boundary=A\r\n\r\n" + inner + b"--A--"
+    message = b"Content-Type: multipart/mixed; boundary=A\r\n\r\n" + middle
+    message += b"\r\n--A\r\nContent-Type: application/pdf\r\n\r\nPDF\r\n--A--\r\n"
+    tree = mime.scan(message).tree
+    kinds = ["multipart/mixed", "multipart/alternative", "multipart/related", "text/plain", "application/pdf"]
+    assert [(part.type, part.below) for part in tree] == list(zip(kinds, [4, 2, 1, 0, 0], strict=True))
+    assert message[: tree[1].end].endswith(middle)
+    assert message[tree[2].body : tree[2].end] == b"--A\r\n\r\none\r\n--A--"
+
+
+def test_a_multipart_whose_lines_end_with_cr_cr_lf() -> None:
+    message = b"Content-Type: multipart/mixed; boundary=A\n\n--A\n\none\n--A\nContent-Type: text/html\n\ntwo\n--A--\n"
+    tree = mime.scan(message.replace(b"\n", b"\r\r\n")).tree
+    assert [part.type for part in tree] == ["multipart/mixed", "text/plain", "text/html"]
