@@ -11,7 +11,7 @@ from mailhub.message.charset import decode
 from mailhub.message.encoded_word import decode_words
 
 _SHORT = 80  # octets
-PARAMETER_LIMIT = 64  # parameters of one field that are read
+PARAMETER_LIMIT = 256  # parameters of one field that are read
 
 # RFC 2045 5.1 token, with octets above 127 let through.
 _TOKEN = rb"[!#-'*+\-.0-9A-Z^-~\x80-\xff]"
@@ -25,7 +25,9 @@ _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 _COMMENT_TOKEN = re.compile(rb"[^()\\\"]++|\"(?:[^\"\\]++|\\.)*\"?|\\.|.", re.DOTALL)
 _WORD = re.compile(rb"[ \t\r\n]*+(?:\(|([^ \t\r\n]++))")
 _IN_COMMENT = re.compile(rb"\\.|[()]", re.DOTALL)
-_SECTION = re.compile(r"(?a)([^*]+)\*(\d{1,3})(\*)?")
+_NO_WORD = b' \t\r\n;,/="\\'  # beside a parenthesis these make it one of a comment
+_SECTION = re.compile(r"(?a)([^*]+)\*(?:(\d{1,3})(\*)?)?")
+_WHOLE = -1  # the number of an extended value that is not cut in sections
 _EXTENDED = re.compile(rb"([^']*)'([^']*)'(.*)", re.DOTALL)
 _ATTRIBUTE = "!#$&+^`|"  # RFC 2231 7 attribute-char that is no letter, digit or mark which quote() leaves anyway
 
@@ -33,8 +35,8 @@ _ATTRIBUTE = "!#$&+^`|"  # RFC 2231 7 attribute-char that is no letter, digit or
 class Parameterised(NamedTuple):
     """A value with parameters. `value` and `subvalue` are in lower case (`subvalue` "" for a disposition).
 
-    `parameters` are the pairs in order, names in lower case, values unquoted. The sections of RFC 2231 3 are joined:
-    to the plain name where the value is ASCII, else to one extended value (`filename*`, `utf-8''%C3%BC`).
+    `parameters` are the pairs in order, names in lower case, values unquoted. Extended values (RFC 2231 4) and sections
+    (3) become a plain value where the text is ASCII, else one extended value (`filename*`, `utf-8''%C3%BC`).
     """
 
     value: str
@@ -70,8 +72,8 @@ def _parse(body: bytes) -> Parameterised | None:
     match = _VALUE.match(body)
     if match is None:
         return None
-    value = match[1].decode("latin-1").lower()
-    subvalue = (match[2] or b"").decode("latin-1").lower()
+    value = match[1].lower().decode("latin-1")
+    subvalue = (match[2] or b"").lower().decode("latin-1")
     position = match.end()
     if position == len(body):
         return Parameterised(value, subvalue)
@@ -83,15 +85,16 @@ _parse_short = lru_cache(maxsize=512)(_parse)
 
 
 def _parameters(body: bytes, position: int) -> tuple[tuple[str, bytes], ...]:
-    found = []
+    found: list[tuple[str, bytes]] = []
     for match in _PARAMETER.finditer(body, position):
         name, quoted, plain = match.groups()
         if name is None:
             continue
-        value = plain.strip() if quoted is None else _QUOTED_PAIR.sub(rb"\1", quoted)
-        found.append((name.decode("latin-1").lower(), value))
-        if len(found) == PARAMETER_LIMIT:
+        if len(found) == PARAMETER_LIMIT:  # of what is in sections, some may be among the rest
+            found = [each for each in found if not _SECTION.fullmatch(each[0])]
             break
+        value = plain.strip() if quoted is None else _QUOTED_PAIR.sub(rb"\1", quoted)
+        found.append((name.lower().decode("latin-1"), value))
     if any(_SECTION.fullmatch(name) for name, _ in found):
         found = _with_sections_joined(found)
     return tuple(found)
@@ -103,8 +106,12 @@ def _with_sections_joined(parameters: list[tuple[str, bytes]]) -> list[tuple[str
     sections: dict[str, dict[int, tuple[bool, bytes]]] = {}
     for name, value in parameters:
         if match := _SECTION.fullmatch(name):
-            sections.setdefault(match[1], {}).setdefault(int(match[2]), (bool(match[3]), value))
-    joined = {name: _one_value(name, [found[number] for number in sorted(found)]) for name, found in sections.items()}
+            number, encoded = (int(match[2]), bool(match[3])) if match[2] else (_WHOLE, True)
+            sections.setdefault(match[1], {}).setdefault(number, (encoded, value))
+    joined = {
+        name: _one_value(name, [found[_WHOLE]] if _WHOLE in found else [found[number] for number in sorted(found)])
+        for name, found in sections.items()
+    }
     kept: list[tuple[str, bytes]] = []
     for name, value in parameters:
         match = _SECTION.fullmatch(name)
@@ -134,19 +141,34 @@ def _one_value(name: str, sections: list[tuple[bool, bytes]]) -> tuple[str, byte
 
 
 def without_comments(body: bytes) -> bytes:
-    """The field body with each comment (RFC 5322 3.2.2, nested to any depth) replaced by a space."""
-    kept = []
-    depth = 0
+    """The field body with each comment (RFC 5322 3.2.2, nested to any depth) replaced by a space.
+
+    Parentheses within a word stay, as in names without quotes: `filename=a(1).txt`.
+    """
+    kept: list[bytes] = []
+    depth = start = opened = 0
+    in_word = False
     for match in _COMMENT_TOKEN.finditer(body):
         token = match[0]
         if token == b"(":
+            if not depth:
+                start, opened = match.start(), len(kept)
+                in_word = _is_word(body, start - 1)
+                kept.append(b" ")
             depth += 1
-            kept.append(b" ")
         elif token == b")" and depth:
             depth -= 1
+            if not depth and in_word and _is_word(body, match.end()):
+                kept[opened] = body[start : match.end()]
         elif not depth:
             kept.append(token)
+    if depth and in_word:
+        kept[opened] = body[start:]
     return b"".join(kept)
+
+
+def _is_word(body: bytes, position: int) -> bool:
+    return 0 <= position < len(body) and body[position] not in _NO_WORD
 
 
 def words(body: bytes) -> list[bytes]:

@@ -26,6 +26,15 @@ from mailhub.message.parameters import PARAMETER_LIMIT, parse, without_comments,
         (b"text", "text", "", []),
         (b"text/", "text", "", []),
         (b"text/plain x=1", "text", "plain", []),
+        (b"attachment; filename=a(1).txt (c); x=1", "attachment", "", [("filename", b"a(1).txt"), ("x", b"1")]),
+        (b"attachment; filename=%1B(B.txt", "attachment", "", [("filename", b"%1B(B.txt")]),
+        (b"a/b; charset=us-ascii(Plain text)", "a", "b", [("charset", b"us-ascii")]),
+        (b"a(c)/(d)b(e);(f)x(g)=(h)1(i)", "a", "b", [("x", b"1")]),
+        (b"a/b; boundary*=us-ascii'en'x", "a", "b", [("boundary", b"x")]),
+        (b"a; n=old; n*=utf-8''E%20rates", "a", "", [("n", b"E rates")]),
+        (b"a; n=old; n*=utf-8''%E2%82%AC", "a", "", [("n", b"old"), ("n*", b"utf-8''%E2%82%AC")]),
+        (b"a; n*0=x; n*1=y; n*=''z", "a", "", [("n", b"z")]),
+        (b"a; \xc3\x9c=1", "a", "", [("\xc3\x9c", b"1")]),
     ],
 )
 def test_parse(body: bytes, value: str, subvalue: str, parameters: list[tuple[str, bytes]]) -> None:
@@ -81,6 +90,12 @@ def test_without_comments(body: bytes, kept: bytes) -> None:
 def test_hostile_parameters_are_bounded(piece: bytes) -> None:
     found = parse(b"a/b" + piece * 20_000)
     assert found is None or len(found.parameters) <= PARAMETER_LIMIT
+
+
+def test_a_name_in_many_sections_is_whole_or_absent() -> None:
+    name = b"".join(b"; n*%d=abc" % number for number in range(200))
+    assert parse(b"a; x=1" + name).parameters == (("x", b"1"), ("n", b"abc" * 200))  # type: ignore[union-attr]
+    assert parse(b"a; x=1" + name + b"; y=2" * 60).parameters[:2] == (("x", b"1"), ("y", b"2"))  # type: ignore[union-attr]
 
 
 _NAMES = st.text(st.sampled_from("abcxyz-"), min_size=1, max_size=5)
