@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
+from mailhub.message.encoded_word import ENCODED_TEXT
+
 ADDRESS_LIMIT = 10_000  # addresses of one field that are read
 TOKEN_LIMIT = 50_000  # tokens of one field that are read where its addresses are not of the usual form
 
@@ -42,7 +44,7 @@ _USUAL = re.compile(
 _TOKEN = re.compile(
     rb"(?P<space>[ \t\r\n]++)|(?P<quoted>\"(?:[^\"\\]++|\\.)*\")|(?P<open>\")|(?P<comment>\()"
     rb"|(?P<literal>\[[^\[\]\\]*+\]?)|(?P<comma>,[, \t\r\n]*+)|(?P<special>[<>;:@])"
-    rb"|(?P<encoded>=\?[^?\s]{1,75}\?[bBqQ]\?[^?\r\n]*+\?=)|(?P<atom>(?:[^\"()<>\[,;:@\\ \t\r\n]++|\\.?)+|.)",
+    rb"|(?P<encoded>=\?[^?\s]{1,75}\?[bBqQ]\?%b\?=)|(?P<atom>(?:[^\"()<>\[,;:@\\ \t\r\n]++|\\.?)+|.)" % ENCODED_TEXT,
     re.DOTALL,
 )
 _IN_COMMENT = re.compile(rb"[^()\\]++|\\.?|[()]", re.DOTALL)
@@ -82,6 +84,7 @@ class _Reader:
 
     def _clear(self) -> None:
         self.words: list[_Word] = []  # before "<": the phrase, or addresses without brackets
+        self.has_at = False  # there is one among the words
         self.inside: list[_Word] = []  # the brackets
         self.route: bytes | None = None
         self.angle = False
@@ -134,6 +137,7 @@ class _Reader:
         if kind == "quoted":
             text = _unquoted(text)
         words.append(_Word(kind, text))
+        self.has_at = self.has_at or (kind == "at" and words is self.words)
 
     def _comma(self) -> bool:
         """Whether an element ends here."""
@@ -152,6 +156,7 @@ class _Reader:
                 following, self.after = self.after, []
                 self._finish()
                 self.words = following
+                self.has_at = _AT in following
             elif self.words and self.words[-1] == _COMMA:  # no name before the bracket: a comma between elements
                 self._finish()
             self.angle, self.inside = True, []
@@ -173,11 +178,13 @@ class _Reader:
             if self.inside[:1] == [_AT]:
                 self.route = b"".join([word.text for word in self.inside])
                 self.inside = []
-            elif [word.text.lower() for word in self.inside] == [b"mailto"]:
+            elif _is_mailto(self.inside):
                 self.inside = []
             else:
                 self.inside.append(_Word("atom", b":"))
-        elif not self.in_group and not self.angle and _AT not in self.words:
+        elif not self.angle and _is_mailto(self.words):
+            self.words = []
+        elif not self.in_group and not self.angle and not self.has_at:
             *before, words = _elements(self.words)
             self.found += [spec for each in before for spec in _without_brackets(each, None)]
             self.found.append(MailboxSpec(None, None, _phrase(words), None))
@@ -209,7 +216,13 @@ class _Word(NamedTuple):
 
 
 _AT = _Word("at", b"@")
+_FEW = 3  # words, for what would take too long if it were done with many again and again
 _COMMA = _Word("comma", b", ")
+
+
+def _is_mailto(words: list[_Word]) -> bool:
+    """Whether nothing but the scheme of a URI stands before a colon."""
+    return len(words) <= _FEW and b"".join([word.text for word in words]).strip().lower() == b"mailto"
 
 
 def _may_be_name(words: list[_Word]) -> bool:
@@ -240,11 +253,12 @@ def _in_brackets(name: bytes | None, route: bytes | None, words: list[_Word]) ->
     chunks = _chunks(words)
     if len(chunks) > 1 and all(_AT in chunk for chunk in chunks):
         return [_spec(name, route, chunk) for chunk in chunks]
-    while len(chunks) > 1 and _AT not in chunks[-1]:
-        chunks.pop()
-    joined = chunks[0]
+    if _AT in words:
+        while _AT not in chunks[-1]:
+            chunks.pop()
+    joined = list(chunks[0])
     for chunk in chunks[1:]:
-        joined = [*joined, _Word("space", b" "), *chunk]
+        joined += [_Word("space", b" "), *chunk]
     return [_spec(name, route, joined)]
 
 

@@ -53,6 +53,7 @@ _MORE = {
     "big5hkscs": "cnbig5 xbig5 big5eten big5hkscs2004",
     "euc_jp": "cseucpkdfmtjapanese eucjpms",
     "cp932": "windows31j cswindows31j shiftjisx xshiftjis",
+    "iso2022_jp_ext": "iso2022jpms xwindowsiso2022jp",
     "cp949": "cseuckr csksc56011987 isoir149 ksc56011989",
 }
 # Code pages of Windows that have a name of their own (the numbers of .NET and of HTML from Office).
@@ -67,6 +68,7 @@ _PAGES = {
     38598: "iso8859_8", 874: "cp874", 931: "cp932",
     28591: "cp1252", 28599: "cp1254", 28601: "cp874", **{28590 + n: f"iso8859_{n}" for n in (*range(2, 9), 13, 15)},
 }  # fmt: skip
+_JIS_SHIFT = b"\x1b$"  # old Japanese mail has it without saying so
 _NAME_LIMIT = 60  # characters that are looked at
 _NOT_IN_KEY = re.compile(r"[^a-z0-9]+")
 _PAGE = re.compile(
@@ -108,12 +110,15 @@ def _codec(charset: str) -> str | None:
 
 
 def decode(octets: bytes, charset: str = "") -> str:
-    """The text of `octets`. Never fails: without a usable charset they are UTF-8, or else Windows-1252."""
+    """The text of `octets`. Never fails: without a usable charset they are UTF-8, or ISO-2022-JP if they have its
+    shifts, or else Windows-1252."""
     codec = _declared(charset)
     if codec == "utf_8":
         return octets.decode("utf-8", "replace")
     if codec is not None:
         return incremental_decoder(charset).decode(octets, True)
+    if _JIS_SHIFT in octets and octets.isascii():
+        return incremental_decoder("iso-2022-jp").decode(octets, True)
     try:
         return octets.decode()
     except UnicodeDecodeError:
@@ -138,12 +143,18 @@ def incremental_decoder(charset: str) -> Decoder:
 
 
 class _Guess:
-    """UTF-8 up to the first mistake, Windows-1252 from the piece on in which that is."""
+    """UTF-8 up to the first mistake, Windows-1252 from the piece on in which that is; ISO-2022-JP from its first shift
+    on in a piece of ASCII."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf_8")()
+        self._other: Decoder | None = None
 
     def decode(self, octets: bytes, final: bool = False) -> str:
+        if self._other is None and _JIS_SHIFT in octets and octets.isascii():
+            self._other = incremental_decoder("iso-2022-jp")
+        if self._other is not None:
+            return self._other.decode(octets, final)
         held = self._decoder.getstate()[0]
         try:
             return self._decoder.decode(octets, final)

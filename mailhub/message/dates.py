@@ -74,7 +74,7 @@ def written_day(text: str) -> date | None:
 
 def _read(text: str) -> tuple[int, int] | None:
     """What the clock on the sender's wall said, in seconds, and the zone it hangs in."""
-    text = text[:_LONGEST]
+    text = text[:_LONGEST].lstrip(" \t,")
     if match := _WELL_FORMED.match(text):
         day, month, year, hour, minute, second, *zone = match.groups()
         return _wall(int(year), _month(month), day, (hour, minute, second, None), _zone(*zone))

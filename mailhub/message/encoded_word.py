@@ -7,8 +7,10 @@ import re
 
 from mailhub.message.charset import decode
 
-# RFC 2047 2: "=?" charset "?" encoding "?" encoded-text "?=". A space inside is a common mistake and is let through.
-_WORD = re.compile(rb"=\?([!-)+->@-~]{1,60})(?:\*[!->@-~]{0,60})?\?([bBqQ])\?([^?\r\n]*+)\?=")
+# RFC 2047 2: "=?" charset "?" encoding "?" encoded-text "?=". Spaces and question marks inside are common mistakes and
+# are let through, up to where another word begins.
+ENCODED_TEXT = rb"(?:[^?=\r\n]++|=(?!\?(?!=))|\?(?!=))*"
+_WORD = re.compile(rb"=\?([!-)+->@-~]{1,60})(?:\*[!->@-~]{0,60})?\?([bBqQ])\?(%b)\?=" % ENCODED_TEXT)
 
 
 def decode_words(value: bytes) -> str:

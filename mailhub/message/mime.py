@@ -37,6 +37,8 @@ _OPAQUE = Parameterised("application", "octet-stream")
 _SUBTYPE_MISSING = {"text": "plain", "multipart": "mixed"}
 _USUAL_ENCODINGS = frozenset({b"7bit", b"8bit", b"binary", b"base64", b"quoted-printable"})
 _IDENTITY = ("7bit", "8bit", "binary")  # what multipart and message may be encoded as (RFC 2045 6.4)
+# What octets are changed by. Everything else that is said (`8-bit`, `none`) is the identity.
+_ENCODINGS = ("base64", "quoted-printable", "x-uuencode", "uuencode", "x-uue", "uue", "x-yencode")
 
 
 class Part(NamedTuple):
@@ -156,7 +158,7 @@ class _Scanner:
             self._add(start, body, end, kind, "7bit" if encoding not in _IDENTITY else encoding, header)
             self._open_multipart(kind, body, end)
         elif family == "message" and kind.subvalue == "rfc822":
-            if encoding in _IDENTITY and len(self.open) < DEPTH_LIMIT and self.work >= 0:
+            if encoding not in _ENCODINGS and len(self.open) < DEPTH_LIMIT and self.work >= 0:
                 self.open.append(_Open(len(self.parts), b"", body, end, _TEXT_PLAIN))
             else:
                 kind = _OPAQUE._replace(parameters=kind.parameters)  # its name, under which it can be saved
@@ -279,7 +281,7 @@ def _encoding(header: Header) -> str:
     body = header.first(b"content-transfer-encoding")
     if body is None:
         return "7bit"
-    name = body.lower()
+    name = body.strip(b"\"'").lower()
     if name in _USUAL_ENCODINGS:
         return name.decode()
     kind = parse(body)

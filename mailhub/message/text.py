@@ -10,6 +10,8 @@ from mailhub.message.charset import incremental_decoder
 from mailhub.message.encoded_word import BASE64, NOT_BASE64, decode_base64
 
 _LONG_LINE = 4096  # octets without a line end that are held back
+_FOOTER = re.compile(rb"\n(?:--|__)")
+_FOOTER_STARTS = (b"\n", b"\n-", b"\n_")
 # White space before a line end or the end; a run of it is looked at only from its first octet.
 _BEFORE_LINE_END = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n|\Z)")
 
@@ -45,17 +47,24 @@ class _Identity:
 
 class _Base64:
     """Up to the first padding in groups. After it whole lines of base64 are another piece, which some senders put
-    there; anything else (a list's footer) is the end."""
+    there; anything else (a list's footer) is the end. Without padding a line of dashes is (`-- `, `____`)."""
 
     def __init__(self) -> None:
         self.rest = b""  # less than a group, or after padding a line that has not ended
+        self.held = b""  # what may become the beginning of a line of dashes; none of it is base64
         self.padded = False
         self.ended = False
 
     def feed(self, octets: bytes) -> bytes:
         if self.padded:
             return self._more(octets)
+        octets = self.held + octets
+        self.held = next((start for start in _FOOTER_STARTS if octets.endswith(start)), b"")
         padding = octets.find(b"=")
+        if footer := _FOOTER.search(octets, 0, padding if padding >= 0 else len(octets)):
+            self.padded = self.ended = True
+            first, self.rest = decode_base64(self.rest + octets[: footer.start()]), b""
+            return first
         if padding >= 0:
             self.padded = True
             first, self.rest = decode_base64(self.rest + octets[:padding]), b""

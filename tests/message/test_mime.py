@@ -110,6 +110,10 @@ def test_messages_inside() -> None:
     assert parts(message) == [("message/rfc822", inner), ("text/plain", b"hello\r\n")]
     encoded = b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\nU3Vi\r\n"
     assert parts(encoded) == [("application/octet-stream", b"U3Vi\r\n")]
+    assert parts(encoded.replace(b"base64", b'"Base64"')) == parts(encoded)
+    for said in (b"8-bit", b"none", b"US-ASCII", b"'8bit'"):
+        mistaken = b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: " + said + b"\r\n\r\n" + inner
+        assert parts(mistaken) == parts(message)
 
 
 def test_children_of_a_digest_are_messages() -> None:

@@ -33,6 +33,9 @@ def decoded(octets: bytes, encoding: str, charset: str = "utf-8", *cuts: int) ->
         (b"Z3LDvG4=", "base64", "utf-8", "grün"),
         (b"Z3\r\nLD!vG4", "base64", "utf-8", "grün"),
         (b"Z3LDvG4=\r\n-- \r\nfooter", "base64", "utf-8", "grün"),
+        (b"Z3LDvG5l\r\n-- \r\nfooter", "base64", "utf-8", "grüne"),
+        (b"Z3LDvG5l\r\n\r\n____________\r\nMailing list\r\nx=\r\n", "base64", "utf-8", "grüne"),
+        (b"\x1b$B%F%9%H\x1b(B", "7bit", "us-ascii", "テスト"),
         (b"SGFsbG8=!!garbage", "base64", "utf-8", "Hallo"),
         (b"a=ZZb=3", "quoted-printable", "none", "a=ZZb=3"),
         (b"Z", "base64", "utf-8", ""),
@@ -47,6 +50,11 @@ def decoded(octets: bytes, encoding: str, charset: str = "utf-8", *cuts: int) ->
 )
 def test_transfer_encodings(octets: bytes, encoding: str, charset: str, expected: str) -> None:
     assert decoded(octets, encoding, charset) == expected
+
+
+@pytest.mark.parametrize("cut", range(1, 16))
+def test_a_footer_is_found_wherever_it_is_cut(cut: int) -> None:
+    assert decoded(b"Z3LDvG5l\r\n-- \r\nlist", "base64", "utf-8", cut) == "grüne"
 
 
 _ENCODERS: dict[str, Callable[[bytes], bytes]] = {
