@@ -327,7 +327,7 @@ def parse(text: str, file: Path) -> Config:
         listen=_listen(top, place),
         auth=top.auth,
         trust=top.trust,
-        log=top.log,
+        log=_log(top, place),
         delivery=top.delivery,
         aliases=_aliases(top, place.inside("aliases")),
         routes=_routes(top, place.inside("route")),
@@ -353,6 +353,17 @@ def _listen(top: _Top, place: Place) -> Listen:
         except ValueError as error:
             raise here.error(str(error)) from None
     return Listen(**checked)
+
+
+def _log(top: _Top, place: Place) -> Log:
+    """Its file is added to and renamed, which no other file that is named here would survive."""
+    taken = [Path(place.file), *(top.data / f"mailhub.{end}" for end in ("sqlite", "sqlite-wal", "sqlite-shm", "lock"))]
+    if top.tls is not None:
+        taken += [top.tls.certificate, top.tls.key]
+    file = top.log.file
+    if file is not None and file.resolve() in {path.resolve() for path in taken}:
+        raise place.inside("log").at("file").error(f"{file} is no log file; the log would spoil it")
+    return top.log
 
 
 def _aliases(top: _Top, place: Place) -> dict[str, tuple[str, ...]]:
