@@ -32,6 +32,10 @@ FOREIGN_EVERYWHERE = [
     b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2",
     b"SSH-2.0-client",
     b"INVITE sip:x@example SIP/2.0",
+    b"PASV",
+    b"PORT 192,0,2,1,0,25",
+    b"cwd /pub",
+    b"STOR a1",
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     b"\x80\x2e\x01\x00\x02",
     b"\x00",
@@ -51,13 +55,15 @@ def test_smtp_is_foreign_to_the_others(line: bytes) -> None:
     assert is_foreign(line, IMAP, tagged=True)
 
 
-@pytest.mark.parametrize("line", [b"USER ann", b"CAPA", b"stls"])
+@pytest.mark.parametrize("line", [b"USER ann", b"CAPA", b"stls", b"LIST", b"list 1"])
 def test_pop3_is_foreign_to_the_others(line: bytes) -> None:
     assert is_foreign(line, SMTP)
     assert is_foreign(line, IMAP, tagged=True)
 
 
-@pytest.mark.parametrize("line", [b"a1 LOGIN ann x", b". capability", b"7 UID FETCH 1 FLAGS"])
+@pytest.mark.parametrize(
+    "line", [b"a1 LOGIN ann x", b". capability", b"7 UID FETCH 1 FLAGS", b"a2 STARTTLS", b"a noop"]
+)
 def test_imap_is_foreign_to_the_others(line: bytes) -> None:
     assert is_foreign(line, SMTP)
     assert is_foreign(line, POP3)
@@ -78,6 +84,12 @@ def test_imap_is_foreign_to_the_others(line: bytes) -> None:
         (b"DATA SELECT HTTP/1.1", IMAP, True),
         (b"a SELECT HTTP/1.1", IMAP, True),
         (b"NOOP", IMAP, True),
+        (b'LIST LIST "" *', IMAP, True),
+        (b"QUIT", IMAP, True),
+        (b"QUIT", POP3, False),
+        (b"NOOP id", SMTP, False),
+        (b"EXPN list", SMTP, False),
+        (b"LIST 1", POP3, False),
         (b"a XYZZY", IMAP, True),
         (b" a NOOP", IMAP, True),
     ],
