@@ -188,6 +188,8 @@ class MailService(Service):
         self._reactor.callWhenRunning(self._begin)
 
     def _begin(self) -> None:
+        if self._takes_signals:
+            self._signals.ending_once()
         if self.running:
             self._supervisor.starting()
             self._starting = Deferred.fromCoroutine(self._start())
@@ -243,6 +245,7 @@ class MailService(Service):
     def stopService(self) -> Deferred[None]:
         """No new connections, farewell to the sessions, deliveries under way finished; each within its time."""
         super().stopService()  # type: ignore[no-untyped-call]
+        self._signals.ending()
         self._supervisor.stopping()
         self._reloader.stop()
         return Deferred.fromCoroutine(self._stop())

@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable
 from functools import partial
+from types import FrameType
 from typing import Any
 
 from mailhub.log import Logger
@@ -25,6 +26,7 @@ class Signals:
         self._reload = reload
         self._stop = stop
         self._terminals: list[int] = []
+        self._ending = False
 
     def hang_up(self) -> None:
         """From now on SIGHUP does not end the process. May be called long before the reactor runs."""
@@ -36,6 +38,25 @@ class Signals:
         for number in (signal.SIGUSR1, signal.SIGUSR2):
             if signal.getsignal(number) is signal.SIG_DFL:
                 self._handle(number, partial(_log.info, "{name} has no meaning", name=number.name))
+
+    def ending_once(self) -> None:
+        """To be called when the reactor runs, which has taken SIGTERM and SIGINT then. The first of them ends it; to
+        another one, as of who presses Ctrl-C twice, it would answer with a traceback."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if callable(end := signal.getsignal(number)):
+                signal.signal(number, partial(self._end, end))
+
+    def ending(self) -> None:
+        """The server stops, for whatever reason."""
+        self._ending = True
+
+    def _end(self, end: Callable[[int, FrameType | None], object], number: int, frame: FrameType | None) -> None:
+        if self._ending:
+            name = signal.Signals(number).name
+            self._reactor.callFromThread(partial(_log.info, "{name}: it is stopping already", name=name))
+        else:
+            self._ending = True
+            end(number, frame)
 
     def _handle(self, number: signal.Signals, function: Callable[[], object]) -> None:
         # callFromThread wakes the reactor, and keeps calls until it runs.

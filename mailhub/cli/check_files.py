@@ -15,6 +15,7 @@ from cryptography import x509
 from mailhub.config.settings import Config
 from mailhub.net.tls import server_context
 from mailhub.store.sqlite import schema
+from mailhub.store.sqlite.opening import user_name
 
 SOON_DAYS = 14
 
@@ -45,7 +46,7 @@ def rights(config: Config) -> Iterator[Finding]:
         if file.exists() and not _readable_by(file, user):
             yield (
                 False,
-                f"{name} {file} cannot be read by {_name(user)}, to whom the data folder belongs, nor then by a "
+                f"{name} {file} cannot be read by {user_name(user)}, to whom the data folder belongs, nor then by a "
                 "server that runs as that user: let its group read it",
             )
 
@@ -92,13 +93,6 @@ def _groups(user: int) -> set[int]:
     except KeyError:
         return set()
     return {entry.pw_gid, *(group.gr_gid for group in grp.getgrall() if entry.pw_name in group.gr_mem)}
-
-
-def _name(user: int) -> str:
-    try:
-        return pwd.getpwuid(user).pw_name
-    except KeyError:
-        return f"user {user}"
 
 
 def certificate(config: Config) -> Iterator[Finding]:

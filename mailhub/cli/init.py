@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import attrs
@@ -21,7 +22,7 @@ from mailhub.config.settings import parse
 from mailhub.errors import ConfigurationError, MailboxExists
 from mailhub.net.certificates import write_self_signed
 from mailhub.net.tls import server_context
-from mailhub.store.sqlite.opening import require
+from mailhub.store.sqlite.opening import require, user_name
 
 _CERTIFICATE_DAYS = 825
 
@@ -257,11 +258,12 @@ def _tell(setup: Setup, password: str, made: bool) -> None:
             f"Get a real one for {host} and name it under [tls]; no restart is needed when it changes."
         )
     print("\nDNS records to publish:\n" + "\n".join(_records(domain, host)))
-    option = "" if setup.file == Path("mailhub.toml").absolute() else f" --config {setup.file}"
-    before = f"mailhub{option}"
-    print(f"\nNext:\n  {before} check\n  twistd -n mailhub{option}")
+    option = "" if setup.file == Path("mailhub.toml").absolute() else f" --config {quote(str(setup.file))}"
+    owner = setup.data.stat().st_uid
+    user = f" --user {user_name(owner)}" if os.geteuid() == 0 != owner else ""
+    print(f"\nNext:\n  mailhub{option} check\n  twistd -n mailhub{option}{user}")
     if os.geteuid() != 0:
         # sudo has a path of its own, where a virtual environment is not.
         twistd = Path(sys.executable).with_name("twistd")
-        start = f"sudo {twistd} -n --pidfile= --uid $(id -u) --gid $(id -g) mailhub --config {setup.file}"
+        start = f"sudo {twistd} -n --pidfile= --uid $(id -u) --gid $(id -g) mailhub --config {quote(str(setup.file))}"
         print(f"Ports below 1024 may need root, who is left behind at once:\n  {start}")

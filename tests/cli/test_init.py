@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import re
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -65,6 +68,17 @@ def test_who_is_not_root_is_told_how_to_open_low_ports(
     # The whole path: root's own has no virtual environment on it.
     assert Path(words[1]).is_file()
     assert words[-2:] == ["--config", str(tmp_path / "mailhub.toml")]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_root_is_told_to_serve_as_the_owner_of_the_data(mailhub: Command) -> None:
+    with tempfile.TemporaryDirectory(prefix="mailhub test-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # pytest's own folders are closed to other users
+        (folder / "data").mkdir(mode=0o700)
+        os.chown(folder / "data", 65534, 65534)
+        last = mailhub("--config", f"{folder}/m.toml", "init", "you@example.org").out.splitlines()[-1]
+        assert last == f"  twistd -n mailhub --config '{folder}/m.toml' --user {pwd.getpwuid(65534).pw_name}"
 
 
 def test_every_key_of_the_written_file_is_explained_by_its_comments(mailhub: Command, tmp_path: Path) -> None:

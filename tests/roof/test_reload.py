@@ -347,7 +347,7 @@ class Waking:
 class TestSignals:
     @pytest.fixture
     def _handlers(self) -> Iterator[None]:
-        numbers = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+        numbers = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
         before = [signal.getsignal(number) for number in numbers]
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
@@ -387,3 +387,22 @@ class TestSignals:
         reactor.calls[-1]()
         assert said == ["reload", "stop"]
         os.close(theirs)
+
+    @pytest.mark.usefixtures("_handlers")
+    @pytest.mark.parametrize("stopping", [False, True])
+    def test_only_one_signal_ends_the_reactor(self, stopping: bool) -> None:
+        reactor, said = Waking(), list[int]()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, _: said.append(number))
+        signals = Signals(reactor, lambda: None, lambda: None)
+        signals.ending_once()
+        if stopping:
+            signals.ending()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+            signal.raise_signal(number)
+        with capturedLogs() as events:
+            for call in reactor.calls:
+                call()
+        assert said == ([] if stopping else [signal.SIGTERM])
+        told = [f"{name}: it is stopping already" for name in ("SIGTERM", "SIGINT", "SIGTERM")]
+        assert [formatEvent(event) for event in events] == told[len(said) :]

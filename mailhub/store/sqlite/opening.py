@@ -33,7 +33,7 @@ def require(data: Path, *, create: bool = False) -> None:
         size = path.stat().st_size if path.exists() else -1
         left = [name for name in (f"{schema.FILE}-wal", f"{schema.FILE}-shm", BLOBS) if (data / name).exists()]
     except PermissionError as error:
-        who, owner = _name(os.geteuid()), _name(data.stat().st_uid)
+        who, owner = user_name(os.geteuid()), user_name(data.stat().st_uid)
         text = f"{path}: cannot be opened by {who}: {error.strerror}: {data} belongs to {owner}"
         raise ConfigurationError(text) from None
     except OSError as error:
@@ -119,11 +119,12 @@ def _allowed(path: Path) -> bool:
 
 
 def _refusal(path: Path, data: Path) -> str:
-    user, owner = _name(os.geteuid()), _name(path.stat().st_uid)
+    user, owner = user_name(os.geteuid()), user_name(path.stat().st_uid)
     return f"{path}: cannot be written by {user}, for it belongs to {owner}: chown -R {user} {data}"
 
 
-def _name(number: int) -> str:
+def user_name(number: int) -> str:
+    """As the system knows a user, else the number."""
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:
