@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 import attrs
 from twisted.cred.portal import IRealm
@@ -83,7 +84,9 @@ class MailRealm:
             return IMailAccount, account, logout
         if ISubmitter in interfaces:
             if not await self.store.exists(user):
-                # Who is known to a foreign checker alone: answers to what is sent now must find a mailbox.
-                await (await self.store.account(user, create=True)).logout()
+                # Who is known to a foreign checker alone: answers to what is sent now must find a mailbox. A store may
+                # have none for who only sends.
+                with suppress(NoSuchUser):
+                    await (await self.store.account(user, create=True)).logout()
             return ISubmitter, Submitter(user, self.routes), _no_logout
         raise NotImplementedError(f"no avatar provides {interfaces}")

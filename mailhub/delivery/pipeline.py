@@ -149,7 +149,7 @@ class Pipeline:
         return await self._permitted(origin, address)
 
     async def _permitted(self, origin: Origin, address: Address) -> tuple[Route, ...]:
-        if origin.local and address.domain == literal_of(origin.local):
+        if origin.local and address.domain in (literal_of(origin.local), literal_of(f"::ffff:{origin.local}")):
             # RFC 5321 4.1.3 and 4.5.1: who cannot use our name can still tell the postmaster so.
             if not is_postmaster(address):
                 raise NoSuchUser()

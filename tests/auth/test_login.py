@@ -184,11 +184,13 @@ def test_submission_gets_a_submitter() -> None:
 
 def test_who_logs_in_to_send_gets_an_account_for_the_answers() -> None:
     elsewhere = InMemoryUsernamePasswordDatabaseDontUse()
-    elsewhere.addUser(b"guest@xx.example", b"sesam")
+    users = ("guest@xx.example", "gone-guest@xx.example", USER)
+    for user in users:
+        elsewhere.addUser(user.encode(), b"sesam")
     inside = house(elsewhere)
-    inside.store.missing = {"guest@xx.example"}
-    for user in ("guest@xx.example", USER):
-        inside.login(user, "sesam", avatar=ISubmitter)
+    inside.store.missing = {"guest@xx.example", "gone-guest@xx.example"}
+    for user in users:
+        assert inside.login(user, "sesam", avatar=ISubmitter).user == user
     assert inside.store.made == ["guest@xx.example"]
 
 

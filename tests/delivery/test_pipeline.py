@@ -297,7 +297,13 @@ def test_every_recipient_has_one_line_with_message_and_session() -> None:
 
 
 @pytest.mark.parametrize(
-    ("local", "literal"), [("192.0.2.1", "[192.0.2.1]"), ("2001:db8::1%eth0", "[IPv6:2001:DB8:0::1]")]
+    ("local", "literal"),
+    [
+        ("192.0.2.1", "[192.0.2.1]"),
+        ("192.0.2.1", "[IPv6:::ffff:192.0.2.1]"),
+        ("192.0.2.1", "[IPv6:::FFFF:C000:201]"),
+        ("2001:db8::1%eth0", "[IPv6:2001:DB8:0::1]"),
+    ],
 )
 def test_the_postmaster_of_our_address_is_that_of_our_host(local: str, literal: str) -> None:
     stage = Stage(store=KnownAccounts("postmaster@xx.example"))
