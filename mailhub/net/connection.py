@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
+from OpenSSL import SSL
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import (
@@ -504,6 +505,10 @@ def _tls_of(transport: Any) -> str:
 
 
 def _one_line(reason: Failure) -> str:
+    errors = reason.value.args[0] if isinstance(reason.value, SSL.Error) and reason.value.args else ()
+    if isinstance(errors, list):
+        # OpenSSL's: library, function, and what is wrong.
+        return ", ".join(what for _, _, what in errors)[:200]
     return " ".join(reason.getErrorMessage().split())[:200]
 
 

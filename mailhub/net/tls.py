@@ -117,7 +117,7 @@ def _choose(connection: SSL.Connection, offered: list[bytes]) -> bytes:
     chosen = next((name for name in ours if name in offered), None)
     if chosen is None:
         # pyOpenSSL's NO_OVERLAPPING_PROTOCOLS would go on without.
-        raise SSL.Error([("SSL routines", "", f"client speaks only {b' '.join(offered)!r}")])
+        raise SSL.Error([("SSL routines", "", f"client speaks only {b' '.join(offered).decode('ascii', 'replace')}")])
     return chosen
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 
 from mailhub.errors import (
     AuthenticationFailed,
@@ -339,3 +339,11 @@ def test_the_end_of_a_session_is_logged_without_secrets() -> None:
     ended = [event for event in logs if "session ended" in event["log_format"]]
     assert [event["user"] for event in ended] == [USER]
     assert "secret" not in str(logs)
+
+
+def test_what_a_client_says_of_itself_is_a_readable_line() -> None:
+    client = Server().login("INBOX")
+    with capturedLogs() as logs:
+        client.send(b'a ID ("name" "Fine\\"Mail" "version" "1=2" "os" NIL)\r\n')
+    (line,) = [formatEvent(event) for event in logs]
+    assert line.endswith(r" fields='name: Fine\x22Mail, version: 1\x3d2, os'")

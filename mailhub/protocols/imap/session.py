@@ -140,7 +140,7 @@ async def _identified(context: Context, event: commands.Identified) -> None:
     log.debug(
         "client: session={session_id} fields={fields!r}",
         session_id=context.link.session_id,
-        fields=event.fields,
+        fields=", ".join(name if value is None else f"{name}: {value}" for name, value in event.fields),
     )
 
 
