@@ -68,7 +68,7 @@ async def measure(database: Database, group: int, count: int) -> float:
 
 def baseline(folder: Path, group: int, count: int) -> float:
     """The same octets into one table."""
-    connection = connect_writer(folder / "baseline.sqlite", 10)
+    connection = connect_writer(folder / "baseline.sqlite", 10, create=True)
     connection.execute("CREATE TABLE IF NOT EXISTS message (id INTEGER PRIMARY KEY, octets BLOB)")
     started = time.process_time()
     for first in range(0, count, group):
