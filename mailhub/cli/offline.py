@@ -157,7 +157,8 @@ def try_write(config: Config) -> str:
         try:
             # Whoever closes last folds the log back; a connection that only reads leaves it as it is.
             first = schema.connect_reader(path, 1, read_only=True)
-            first.execute("SELECT 1 FROM sqlite_schema").fetchone()
+            opening.require_tables(first, path)
+            schema.require_known(first, path)
             second = schema.connect(path, busy_seconds=1)
             try:
                 return opening.try_write(second, config.data)
@@ -165,7 +166,7 @@ def try_write(config: Config) -> str:
                 second.close()
                 first.close()
         except sqlite3.Error as error:
-            raise ConfigurationError(f"{path}: cannot be opened: {error}") from error
+            raise opening.refusal(path, error) from error
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import sqlite3
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -303,6 +304,43 @@ def test_damage_in_the_store_is_found(mailhub: Command, good: Config) -> None:
     result = mailhub("check")
     assert result.status == 1
     assert [line for line in problems(result) if line.startswith("store: ")]
+
+
+def another_programs(path: Path) -> str:
+    path.unlink()
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE x (y)")
+    database.close()
+    return "is an SQLite database, but not one of mailhub's"
+
+
+def no_database(path: Path) -> str:
+    path.write_bytes(b"no database\n" * 1000)
+    return "cannot be opened: file is not a database: restore a backup, or save what can be read with"
+
+
+def without_tables(path: Path) -> str:
+    path.unlink()
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+    database.close()
+    return "has no tables: mount its volume or restore it from a backup"
+
+
+def a_folder(path: Path) -> str:
+    path.unlink()
+    path.mkdir()
+    return "is not a file"
+
+
+@pytest.mark.parametrize("spoil", [another_programs, no_database, without_tables, a_folder])
+def test_a_database_that_is_none_is_told_once(mailhub: Command, good: Config, spoil: Any) -> None:
+    said = spoil(good.data / "mailhub.sqlite")
+    (line,) = problems(mailhub("check"))
+    assert said in line
+    (line,) = problems(mailhub("check", "--store-only"))
+    assert said in line
+    assert said in mailhub("account", "list").err
 
 
 def test_a_database_that_was_cut_is_looked_over_and_told_in_a_line_by_all_others(

@@ -64,12 +64,13 @@ def nothing(what: str, done: int, whole: int) -> None:
 def backup(data: Path, target: Path, progress: Progress = nothing) -> Report:
     """Bring the backup in the folder `target` up to date. Raises ConfigurationError, OSError."""
     opening.require(data)
-    _prepare(data, target)
     with _alone(data):
         report = Report()
         try:
             with closing(schema.connect(data / schema.FILE, _BUSY_SECONDS)) as source:
-                _copy_bodies(data / BLOBS, target / BLOBS, named_bodies(source), report, progress, tolerant=True)
+                named = named_bodies(source)
+                _prepare(data, target)
+                _copy_bodies(data / BLOBS, target / BLOBS, named, report, progress, tolerant=True)
                 _take_snapshot(source, data, target, progress)
             with closing(schema.connect_reader(target / _NEW, _BUSY_SECONDS, read_only=True)) as copy:
                 named = named_bodies(copy)

@@ -175,12 +175,7 @@ class Database:
             yield
         except (sqlite3.Error, OSError) as error:
             opening.require_own_rights(self.path.parent)
-            advice = ""
-            if is_full(error):
-                advice = ": the disk is full, make some room"
-            elif schema.is_damage(error):
-                advice = ": see `mailhub check`, and restore a backup"
-            raise ConfigurationError(f"{self.path}: cannot be opened: {error}{advice}") from error
+            raise opening.refusal(self.path, error) from error
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         blobs, data = self._engine.blobs, self.path.parent

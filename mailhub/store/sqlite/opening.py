@@ -12,11 +12,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mailhub.errors import ConfigurationError
+from mailhub.store.space import is_full
 from mailhub.store.sqlite import schema
 from mailhub.store.sqlite.blobs import BLOBS, blob_folders
 
 _ADVICE = "mount its volume or restore it from a backup"
 _TRY = ("BEGIN IMMEDIATE", "UPDATE uid_validity SET last = last", "COMMIT")
+
+
+def refusal(path: Path, error: Exception) -> ConfigurationError:
+    """What to say of a database that cannot be opened or read: all who stumble over it say the same."""
+    advice = ""
+    if is_full(error):
+        advice = ": the disk is full, make some room"
+    elif schema.is_damage(error):
+        advice = ": restore a backup, or save what can be read with `mailhub check --repair`"
+    return ConfigurationError(f"{path}: cannot be opened: {error}{advice}")
 
 
 def require(data: Path, *, create: bool = False) -> None:
@@ -31,6 +42,8 @@ def require(data: Path, *, create: bool = False) -> None:
                 f"data folder {data}: is not there: {_ADVICE}; `mailhub account add ADDRESS` makes one"
             )
         size = path.stat().st_size if path.exists() else -1
+        if size >= 0 and not path.is_file():
+            raise ConfigurationError(f"{path}: is not a file")
         left = [name for name in (f"{schema.FILE}-wal", f"{schema.FILE}-shm", BLOBS) if (data / name).exists()]
     except PermissionError as error:
         who, owner = user_name(os.geteuid()), user_name(data.stat().st_uid)

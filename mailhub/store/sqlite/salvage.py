@@ -47,6 +47,7 @@ def salvage(data: Path, blobs: Blobs) -> Iterator[str]:
         for table in _tables(target):
             copied = _copy(old, target, table)
             if not copied and table in _NEVER_EMPTY:
+                new.unlink()
                 raise ConfigurationError(f"{path}: nothing can be read of table {table}: restore a backup")
             yield f"read again: {copied} rows of {table}"
         _missing_contents(old, target)

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from mailhub.errors import ConfigurationError
 from mailhub.store.sqlite import schema
 from mailhub.store.sqlite.blobs import BLOBS, blob_names
 from mailhub.store.sqlite.damage import Inspection, Progress, names
-from mailhub.store.sqlite.opening import require
+from mailhub.store.sqlite.opening import refusal, require, require_tables
 from mailhub.store.sqlite.schema import is_damage
 
 LIMIT = 100  # problems told; one broken page can be the cause of thousands
@@ -104,11 +103,12 @@ def verify(data: Path, *, deep: bool = False, progress: Progress = lambda what, 
     try:
         with closing(schema.connect_reader(path, busy_seconds=10, read_only=True, cut=True)) as connection:
             connection.execute("BEGIN")
-            connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+            require_tables(connection, path)
+            schema.require_known(connection, path)
             lost = _lost(Inspection(connection, data, deep, progress))
             problems = [*_guarded(_damage(connection)), *_contradictions(connection), *_guarded(lost)]
     except sqlite3.Error as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error}") from error
+        raise refusal(path, error) from error
     problems = list(dict.fromkeys(problems))
     more = len(problems) - LIMIT
     return [*problems[:LIMIT], f"and {more} more"] if more > 0 else problems

@@ -370,5 +370,5 @@ class TestVerify:
         with pytest.raises(ConfigurationError, match="is not there"):
             verify(tmp_path)
         (tmp_path / schema.FILE).write_bytes(b"garbage" * 1000)
-        with pytest.raises(ConfigurationError, match="cannot be read"):
+        with pytest.raises(ConfigurationError, match="cannot be opened"):
             verify(tmp_path)

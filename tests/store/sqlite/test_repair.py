@@ -166,6 +166,7 @@ def test_what_has_no_accounts_left_is_not_put_in_its_place(tmp_path: Path) -> No
     with pytest.raises(ConfigurationError, match=r"nothing can be read of table account: restore a backup"):
         repaired(tmp_path)
     assert (tmp_path / schema.FILE).read_bytes() == before
+    assert not list(tmp_path.glob("*.salvaged*"))
 
 
 def test_messages_whose_rows_are_lost_are_found_by_their_index(tmp_path: Path) -> None:
