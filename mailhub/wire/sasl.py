@@ -51,7 +51,11 @@ def prepare(text: str) -> str:
 
 
 def plain_credentials(authorization_id: bytes, user: bytes, password: bytes) -> PlainCredentials:
-    """Credentials from octets (POP3 USER/PASS and IMAP LOGIN too). Raises SaslError."""
+    """Credentials from octets (POP3 USER/PASS and IMAP LOGIN too). Raises SaslError.
+
+    Blanks around a name are none of it: telephones put one behind a name that they have completed.
+    """
+    authorization_id, user = authorization_id.strip(b" "), user.strip(b" ")
     if not user or not password:
         raise SaslError("empty user name or password")
     if len(authorization_id) > _USER_LIMIT or len(user) > _USER_LIMIT or len(password) > _PASSWORD_LIMIT:

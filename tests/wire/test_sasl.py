@@ -143,5 +143,13 @@ def test_equal_passwords_have_one_form() -> None:
     assert decomposed.password == "\u00fc x"
 
 
+def test_blanks_around_a_name_are_none_of_it_but_of_a_password_they_are() -> None:
+    # Telephones put a blank behind a name that they have completed.
+    credentials = plain_credentials(b" ann ", b" ann ", b" secret ")
+    assert (credentials.authorization_id, credentials.user, credentials.password) == ("ann", "ann", " secret ")
+    with pytest.raises(SaslError, match="empty user name"):
+        plain_credentials(b"", b"  ", b"secret")
+
+
 def test_the_password_is_not_in_the_repr() -> None:
     assert "s3cret" not in repr(ANN)
