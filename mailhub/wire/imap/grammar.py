@@ -191,7 +191,7 @@ def _bare(make: Callable[[str], Command]) -> Callable[[str, Tokens], Command]:
 
 
 def _id(tag: str, tokens: Tokens) -> Command:
-    tokens.space()
+    tokens.gap()
     start = tokens.position
     if not tokens.looking_at(b"("):
         if tokens.nstring() is not None:
@@ -294,7 +294,7 @@ def _unsubscribe(tag: str, tokens: Tokens) -> Command:
 
 def _list(tag: str, tokens: Tokens) -> Command:
     """RFC 5258 6; RFC 3501's form is the one without any parenthesis."""
-    tokens.space()
+    tokens.gap()
     selection: list[ListSelection] = []
     extended = tokens.looking_at(b"(")
     if extended:

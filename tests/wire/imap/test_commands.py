@@ -128,6 +128,8 @@ _LOOSE: list[tuple[bytes, Command]] = [
     (b"DELETE a/", c.Delete("A1", "a")),
     (b"STATUS a(messages )", c.Status("A1", "a", ("MESSAGES",))),
     (b"STATUS a/ UNSEEN", c.Status("A1", "a", ("UNSEEN",))),
+    (b'ID("name" "x" )', read(b'ID ("name" "x")')),
+    (b'LIST(SUBSCRIBED) "" *', read(b'LIST (SUBSCRIBED) "" *')),
     (b'LIST  ""  * ', c.List("A1", "", ("*",))),
     (b'LIST "" R&D', c.List("A1", "", ())),
     (b'LIST "R&D" *', c.List("A1", "", ())),
