@@ -344,6 +344,6 @@ def test_the_end_of_a_session_is_logged_without_secrets() -> None:
 def test_what_a_client_says_of_itself_is_a_readable_line() -> None:
     client = Server().login("INBOX")
     with capturedLogs() as logs:
-        client.send(b'a ID ("name" "Fine\\"Mail" "version" "1=2" "os" NIL)\r\n')
+        client.send(b'a ID ("name" "A\'s Mail" "version" "1=2" "os" NIL)\r\n')
     (line,) = [formatEvent(event) for event in logs]
-    assert line.endswith(r" fields='name: Fine\x22Mail, version: 1\x3d2, os'")
+    assert line.endswith(r" fields='name: A\x27s Mail, version: 1\x3d2, os'")
