@@ -16,6 +16,7 @@ from mailhub.store.index import DigestCache, Indexes
 from mailhub.store.settings import StoreSettings
 from mailhub.store.space import Space
 from mailhub.store.sqlite.blobs import Blobs
+from mailhub.store.sqlite.content import Compared
 from mailhub.store.sqlite.known import KnownAccounts
 from mailhub.store.sqlite.readers import Query, Readers
 from mailhub.store.sqlite.schema import Unreadable
@@ -39,6 +40,7 @@ class Engine:
     known: KnownAccounts
     space: Space
     held: Held
+    compared: Compared = attrs.field(factory=Compared)
 
     async def read(self, query: Query[T]) -> T:
         """One hop: a query in a snapshot."""

@@ -90,7 +90,8 @@ class Mailbox:
 
     async def bodies(self, uids: Sequence[int]) -> Mapping[int, bytes]:
         """Those that stand in rows, with one query."""
-        found = await self._engine.read(lambda connection: content.bodies(connection, self.number, uids))
+        compared = self._engine.compared
+        found = await self._engine.read(lambda connection: content.bodies(connection, self.number, uids, compared))
         if held := self._held(uid for uid in uids if uid not in found):
             found |= await self._engine.read(lambda connection: content.held_bodies(connection, held))
         return found

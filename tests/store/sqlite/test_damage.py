@@ -19,6 +19,7 @@ from mailhub.message.flags import NO_FLAGS
 from mailhub.store.exam import Exam, make_body, message, read_message
 from mailhub.store.sqlite import mailboxes, schema
 from mailhub.store.sqlite.blobs import BLOBS, blob_names, blob_path
+from mailhub.store.sqlite.content import Compared
 from mailhub.store.sqlite.database import Database
 from tests.store.harness import FAST, NOW, environment
 
@@ -179,6 +180,19 @@ def test_the_queue_reads_a_file_before_it_is_sent_on(tmp_path: Path) -> None:
     with pytest.raises(MessageDamaged, match="is not what arrived"):
         wait(database.queue.open(queued))
     wait(database.stop())
+
+
+def test_octets_are_compared_once_and_again_for_another_content() -> None:
+    compared = Compared(limit=2)
+    good, other = b"a" * 100, b"b" * 100
+    assert compared.intact(1, good, crc32(good))
+    assert not compared.intact(1, good, crc32(other))
+    assert not compared.intact(2, good, crc32(other))
+    assert not compared.intact(2, good, crc32(other))
+    assert not compared.intact(1, None, crc32(good))
+    assert compared.intact(3, good, None)
+    assert not compared.intact(3, good, crc32(other))
+    assert all(compared.intact(number, good, crc32(good)) for number in range(10))
 
 
 def test_a_large_body_is_summed_as_it_is_written(tmp_path: Path) -> None:
