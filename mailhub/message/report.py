@@ -20,7 +20,8 @@ _NOT_PRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _NOT_7BIT = re.compile(rb"[^\r\n\t -~]|\r(?!\n)|(?<!\r)\n")
 _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 _LOCAL = "unix:"
-_PATH = re.compile(rf"{_LOCAL}\S+")
+# A socket's name, or an absolute path that is no part of a URL.
+_PATH = re.compile(rf"{_LOCAL}[^\s:]+:?|(?<![\w/.:])/[\w.+-]+/[^\s'\"<>:;,)]*")
 _LINE_END = re.compile(rb"\r?\n|\r")
 _SUBJECTS = {
     State.FAILED: "Undelivered mail: it could not be delivered to one or more recipients",
@@ -138,8 +139,8 @@ def _host(outcome: Outcome, report: Report) -> str:
 
 def _reply(outcome: Outcome, report: Report) -> str:
     """What is said of the failure; where our files and sockets are is nobody's business."""
-    said = outcome.reply if outcome.source is Source.REMOTE else _PATH.sub("a local service", outcome.reply)
-    return _text(said, report)
+    theirs = outcome.source is Source.REMOTE and _host(outcome, report)
+    return _text(outcome.reply if theirs else _PATH.sub("a local service", outcome.reply), report)
 
 
 def _status(report: Report) -> bytes:

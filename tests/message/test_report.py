@@ -111,11 +111,26 @@ def test_what_a_host_said_is_kept_apart_from_what_we_say(
     assert f"    {words}" in text
 
 
-def test_paths_of_this_machine_are_told_to_nobody() -> None:
-    outcome = Outcome.failed("Cannot connect to unix:/run/lmtp: no such file", remote="unix:/run/lmtp")
+@pytest.mark.parametrize("source", [Source.OURS, Source.REMOTE])
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("Cannot connect to unix:/run/lmtp: no such file", "Cannot connect to a local service no such file"),
+        ("[Errno 2] No such file: '/var/spool/box/a b'", "[Errno 2] No such file: 'a local service b'"),
+        ("open(/home/a/.forward): denied", "open(a local service): denied"),
+        ("see https://xx.example/why/not and 1/2/3, or text/plain", ""),
+    ],
+)
+def test_paths_of_this_machine_are_told_to_nobody(said: str, told: str, source: Source) -> None:
+    outcome = Outcome.failed(said, remote="unix:/run/lmtp", source=source)
     octets = delivery_status(attrs.evolve(_REPORT, recipients=[ReportedRecipient(_BOB, outcome)]))
-    assert b"/run" not in octets
-    assert b"Cannot connect to a local service no such file" in octets
+    assert f"Diagnostic-Code: x-mailhub; {told or said}\r\n".encode() in octets
+
+
+def test_paths_of_a_host_spoken_to_are_its_own() -> None:
+    outcome = Outcome.failed("550 /etc/mail/access says no", remote="mx.yy.example", source=Source.REMOTE)
+    octets = delivery_status(attrs.evolve(_REPORT, recipients=[ReportedRecipient(_BOB, outcome)]))
+    assert b"Diagnostic-Code: smtp; 550 /etc/mail/access says no\r\n" in octets
 
 
 @pytest.mark.parametrize("smtputf8", [False, True])
