@@ -89,6 +89,14 @@ class DataFolder:
         os.ftruncate(self._lock, 0)
         os.write(self._lock, b"%d\n" % os.getpid())
 
+    def was_served(self) -> bool:
+        """Whether it ever had a server, which a backup has not."""
+        return self._file.exists()
+
+    def forget(self) -> None:
+        """Remove the lock's file, which is ours at the moment: a backup that was repaired stays a backup."""
+        self._file.unlink(missing_ok=True)
+
     def unlock(self) -> None:
         """Let another server have it."""
         if self._lock >= 0:

@@ -70,5 +70,8 @@ def tell_faults(missing: Sequence[str], damaged: Sequence[str], folder: Path) ->
     """Say which bodies are not as they were, a line each. Returns the exit status."""
     for names, what in ((missing, "missing"), (damaged, "damaged")):
         for name in names:
-            print(f"mailhub: body {name} is {what} in {folder}; `mailhub check` tells whose it is", file=sys.stderr)
+            print(
+                f"mailhub: body {name} is {what} in {folder}; `mailhub check --deep --store-only {folder}` tells whose",
+                file=sys.stderr,
+            )
     return 1 if missing or damaged else 0

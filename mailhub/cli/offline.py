@@ -174,10 +174,13 @@ def owning(data: Path) -> Iterator[None]:
     """Be the folder's only server, as the owner of its files. Raises ConfigurationError when it is being served."""
     folder = DataFolder(data)
     with _as_owner(data):
+        served = folder.was_served()
         folder.lock()
         try:
             yield
         finally:
+            if not served:
+                folder.forget()
             folder.unlock()
 
 

@@ -13,6 +13,8 @@ from mailhub.config.settings import Config
 from mailhub.data_folder import DataFolder
 from mailhub.message.flags import NO_FLAGS
 from mailhub.store.exam import DATE, make_body, message
+from mailhub.store.sqlite import schema
+from mailhub.store.sqlite.blobs import BLOBS
 from tests.cli.conftest import Command
 
 
@@ -33,6 +35,29 @@ def test_a_backup_says_what_it_holds(mailhub: Command, config: Config, tmp_path:
     assert (result.status, result.err) == (0, "")
     assert result.out.startswith(f"backup in {tmp_path}/copy: 2 messages, 200.2 kB; of 1 large body 1 new, 0 removed")
     assert mailhub("backup", "copy").out.endswith("of 1 large body 0 new, 0 removed\n")
+
+
+def test_a_backup_that_was_repaired_stays_one(mailhub: Command, config: Config, tmp_path: Path) -> None:
+    mailhub("backup", "copy")
+    (body,) = (tmp_path / "copy" / BLOBS).glob("??/*")
+    body.unlink()
+    assert "set aside: message of ann@xx.example" in mailhub("check", "--repair", "--store-only", "copy").out
+    assert not (tmp_path / "copy" / "mailhub.lock").exists()
+    # As of a repair that was killed.
+    (tmp_path / "copy" / f"{schema.FILE}-wal").write_bytes(b"what belongs to the earlier one")
+    assert mailhub("backup", "copy").out.endswith("of 1 large body 1 new, 0 removed\n")
+    assert not (tmp_path / "copy" / f"{schema.FILE}-wal").exists()
+    assert mailhub("check", "--deep", "--store-only", "copy").status == 0
+
+
+def test_a_damaged_body_is_told_with_the_command_that_names_its_message(
+    mailhub: Command, config: Config, tmp_path: Path
+) -> None:
+    (body,) = (config.data / BLOBS).glob("??/*")
+    body.write_bytes(b"?" * body.stat().st_size)
+    result = mailhub("backup", "copy")
+    advice = f"`mailhub check --deep --store-only {config.data}` tells whose"
+    assert (result.status, result.err) == (1, f"mailhub: body {body.name} is damaged in {config.data}; {advice}\n")
 
 
 def test_a_restore_moves_aside_what_is_there(mailhub: Command, config: Config) -> None:

@@ -79,6 +79,9 @@ def backup(data: Path, target: Path, progress: Progress = nothing) -> Report:
             _verify(target, named, report)
         except sqlite3.Error as error:
             raise ConfigurationError(f"{data / schema.FILE}: cannot be backed up: {error}") from error
+        for left in ("-wal", "-shm"):
+            # Of the earlier one, when it was repaired: SQLite would take them for the new one's.
+            (target / f"{schema.FILE}{left}").unlink(missing_ok=True)
         os.replace(target / _NEW, target / schema.FILE)
         synchronise_folder(target)
         _remove_others(target / BLOBS, named, report)

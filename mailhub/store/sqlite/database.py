@@ -187,6 +187,12 @@ class Database:
         blobs.folder.mkdir(mode=0o700, exist_ok=True)
         blobs.sync_folder(data)
         if self._owner:
+            if owner := opening.owner_beside_root(data):
+                log.warn(
+                    "root serves {owner}'s data, and what is made now is root's: {owner} could not serve it later; "
+                    "start with --user {owner}",
+                    owner=owner,
+                )
             if hindrance := opening.try_write(connection, data):
                 log.error("the database cannot be written at the moment: {reason}", reason=hindrance)
             else:

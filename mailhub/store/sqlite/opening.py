@@ -136,6 +136,12 @@ def _refusal(path: Path, data: Path) -> str:
     return f"{path}: cannot be written by {user}, for it belongs to {owner}: chown -R {user} {data}"
 
 
+def owner_beside_root(data: Path) -> str:
+    """To whom the data belongs that root is about to serve; "" when this is not root, or the data is root's."""
+    owner = data.stat().st_uid
+    return user_name(owner) if os.geteuid() == 0 != owner else ""
+
+
 def user_name(number: int) -> str:
     """As the system knows a user, else the number."""
     try:

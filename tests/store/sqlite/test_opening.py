@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.logger import capturedLogs, formatEvent
 
 from mailhub.errors import ConfigurationError, StoreUnavailable
 from mailhub.message.flags import NO_FLAGS
@@ -231,3 +233,14 @@ class TestTryWrite:
         assert opening.try_write(second, data) == ""
         first.close()
         second.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_root_is_warned_who_serves_what_is_somebody_elses(data: Path) -> None:
+    with capturedLogs() as events:
+        wait(started(data).stop())
+        os.chown(data, 65534, 65534)
+        wait(started(data).stop())
+    (told,) = (formatEvent(event) for event in events if "root serves" in str(event["log_format"]))
+    user = pwd.getpwuid(65534).pw_name
+    assert told.endswith(f"{user} could not serve it later; start with --user {user}")
