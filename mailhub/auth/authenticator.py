@@ -59,8 +59,9 @@ class Authenticator:
             return await self._avatar(credentials, avatar, origin, revoked)
 
         self._refuse_guessers(credentials, user, origin)
+        known = self.throttle.knows(origin.peer, user, self.clock.seconds())
         try:
-            found = await self.turns.take(origin.peer, attempt)
+            found = await self.turns.take(origin.peer, attempt, user if known else "")
         except AuthenticationFailed as error:
             failed = self.throttle.failed(origin.peer, user, credentials.password, self.clock.seconds())
             _log.warn(

@@ -79,12 +79,11 @@ class Throttle:
 
     def refused(self, peer: str, user: str, password: str, now: float) -> bool:
         """Whether a login from there is not even tried."""
-        network = network_of(peer)
-        failures = self._failures.get(network)
+        failures = self._failures.get(network_of(peer))
         if failures is None or now >= failures.until:
             return False
         too_often = failures.passwords[self._digest(user, password)] >= self.limit
-        return too_often or self._count(failures, network, user, now) >= self.limit
+        return too_often or self._count(failures, peer, user, now) >= self.limit
 
     def failed(self, peer: str, user: str, password: str, now: float) -> Failed:
         """Count a failed login."""
@@ -105,7 +104,7 @@ class Throttle:
             failures.until = now + self.window
         if len(self._failures) > self.size:
             self._failures.popitem(last=False)
-        excess = self._count(failures, network, user, now) - self.free
+        excess = self._count(failures, peer, user, now) - self.free
         return Failed(min(self.longest, float(2 ** min(excess - 1, 10))) if excess > 0 else 0.0, repeated)
 
     def succeeded(self, peer: str, user: str, now: float) -> None:
@@ -121,12 +120,14 @@ class Throttle:
         if len(self._known) > self.size:
             self._known.popitem(last=False)
 
-    def _count(self, failures: _Failures, network: str, user: str, now: float) -> int:
+    def knows(self, peer: str, user: str, now: float) -> bool:
+        """Whether the user has logged in from there lately."""
+        since = self._known.get((network_of(peer), user))
+        return since is not None and now - since < self.known
+
+    def _count(self, failures: _Failures, peer: str, user: str, now: float) -> int:
         """What counts against this user: everybody's failures, or the own ones of one who is known there."""
-        since = self._known.get((network, user))
-        if since is not None and now - since < self.known:
-            return failures.users[user]
-        return failures.count
+        return failures.users[user] if self.knows(peer, user, now) else failures.count
 
     def _digest(self, user: str, password: str) -> bytes:
         name = user.encode("utf-8", "surrogateescape")
@@ -139,19 +140,19 @@ class Turns:
     """At most `at_once` logins from one network are under way; more stand in that network's own line of `waiting`.
 
     So a guesser with hundreds of connections does not stand before everybody else in the line for the few threads
-    that check passwords.
+    that check passwords. A user who is known there has a line of the own, with no guesser in it.
     """
 
     at_once: int = 8
     waiting: int = 200
-    _lines: dict[str, DeferredSemaphore] = attrs.field(init=False, factory=dict)
+    _lines: dict[tuple[str, str], DeferredSemaphore] = attrs.field(init=False, factory=dict)
 
-    async def take(self, peer: str, login: Callable[[], Awaitable[T]]) -> T:
+    async def take(self, peer: str, login: Callable[[], Awaitable[T]], known_user: str = "") -> T:
         """The result of `login` when its turn has come. Raises Busy when the line is full, and what it raises."""
         network = network_of(peer)
         if not network:
             return await login()
-        line = self._lines.setdefault(network, DeferredSemaphore(self.at_once))
+        line = self._lines.setdefault((network, known_user), DeferredSemaphore(self.at_once))
         if len(line.waiting) >= self.waiting:
             raise Busy(detail=f"too many logins at once from {network}")
         try:
@@ -162,4 +163,4 @@ class Turns:
                 line.release()
         finally:
             if line.tokens == line.limit:
-                self._lines.pop(network, None)
+                self._lines.pop((network, known_user), None)

@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from mailhub.auth import checkers as checkers_module
 from mailhub.auth.authenticator import Authenticator
-from mailhub.auth.checkers import AccountsChecker, FirstMatch, VerifiedCache
+from mailhub.auth.checkers import AccountsChecker, FirstMatch, Login, VerifiedCache
 from mailhub.auth.passwords import CHEAP, Passwords, hash_password
 from mailhub.auth.realm import MailRealm, Submitter
 from mailhub.auth.throttle import Throttle, Turns
@@ -325,6 +325,22 @@ def test_guesses_made_at_the_same_time_are_no_more_than_those_made_one_after_the
         tried += 1
     assert tried == 3 + 2, "the limit, and those that were under way when it was reached"
     assert [end.type for end in ends].count(Busy) == 15
+
+
+def test_who_is_known_does_not_stand_in_line_behind_guessers_of_the_same_network() -> None:
+    asked: list[bytes] = []
+
+    class Slow:
+        def login(self, login: Login, *_: object) -> Deferred[Any]:
+            asked.append(login.username)
+            return Deferred()
+
+    throttle = Throttle()
+    throttle.succeeded(ORIGIN.peer, USER, 0)
+    gate = Authenticator(Slow(), Clock(), throttle, turns=Turns(at_once=2))  # type: ignore[arg-type]
+    for name in ("a@xx.example", "b@xx.example", "c@xx.example", USER):
+        Deferred.fromCoroutine(gate.login(PlainCredentials("", name, "x"), IMailAccount, ORIGIN))
+    assert asked == [b"a@xx.example", b"b@xx.example", USER.encode()]
 
 
 def test_the_log_line_is_stable_and_tells_no_password() -> None:
