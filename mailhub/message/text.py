@@ -91,7 +91,7 @@ class _Base64:
             if self.ended:
                 self.rest = b""
                 break
-            found += [decode_base64(block) for block in (*padded, last)]
+            found += [decode_base64(block) for block in (*padded, last) if block]
         return b"".join(found)
 
 
