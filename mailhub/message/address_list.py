@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from mailhub.message.encoded_word import ENCODED_TEXT
 
-ADDRESS_LIMIT = 10_000  # addresses of one field that are read
-TOKEN_LIMIT = 50_000  # tokens of one field that are read where its addresses are not of the usual form
+ADDRESS_LIMIT = 1 << 16  # addresses of one field that are read: as many as a header has room for
+TOKEN_LIMIT = 200_000  # tokens of one field that are read where its addresses are not of the usual form
 
 MISSING_DOMAIN = b"MISSING_DOMAIN"
 MISSING_MAILBOX = b"MISSING_MAILBOX"

@@ -171,6 +171,12 @@ _HOSTILE = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("element", [b"a@b.cc, ", b"a@b.cc (c), ", b"g: a@b.cc;, ", b'"a"@b.cc, '])
+def test_all_that_a_large_header_has_room_for(element: bytes) -> None:
+    count = 80_000 // len(element)
+    assert sum(spec.domain == b"b.cc" for spec in parse(element * count)) == count
+
+
 # What is looked at again for each piece that follows takes minutes here.
 _HOSTILE_STARTS = [(b"<", b":"), (b"<@", b"a:"), (b"<", b"x "), (b"x " * 12_000 + b"@", b":"), (b"g:", b"mailto:x")]
 
