@@ -233,11 +233,11 @@ def _verify(target: Path, named: Mapping[str, Named], report: Report) -> None:
             raise ConfigurationError(f"{target / _NEW}: the copy is damaged, the earlier backup stays: {verdict}")
         (report.messages,) = copy.execute("SELECT count(*) FROM message").fetchone()
         (report.octets,) = copy.execute("SELECT coalesce(sum(size), 0) FROM content").fetchone()
-    missing = set(report.missing)
+    report.damaged = [name for name in dict.fromkeys(report.damaged) if name in named]
+    known = {*report.missing, *report.damaged}
     for name, body in named.items():
-        if name not in missing and not _has(blob_path(target / BLOBS, name), body.size):
+        if name not in known and not _has(blob_path(target / BLOBS, name), body.size):
             report.missing.append(name)
-    report.damaged = [name for name in report.damaged if name in named]
     report.bodies = len(named) - len(report.missing)
 
 

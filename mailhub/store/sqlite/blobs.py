@@ -8,9 +8,11 @@ older state: the next start sets them aside in `lost+found/`, since only a perso
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import re
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
@@ -48,6 +50,20 @@ def lost_and_found(data: Path) -> Path:
     folder = data / LOST_AND_FOUND
     ours = not folder.exists() or os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
     return folder if ours else data / f"{LOST_AND_FOUND}.mailhub"
+
+
+def link_or_copy(origin: Path, target: Path) -> None:
+    """Give a file a second name, or make a copy on disk where that is not possible: the bodies may be on a volume of
+    their own. Raises OSError."""
+    try:
+        os.link(origin, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        with open(origin, "rb") as reader, open(target, "xb") as writer:
+            shutil.copyfileobj(reader, writer)
+            writer.flush()
+            os.fsync(writer.fileno())
 
 
 def blob_path(folder: Path, name: str) -> Path:
@@ -140,7 +156,13 @@ class Blobs:
         while target.exists():
             number += 1
             target = folder / f"{name}.{number}"
-        os.rename(self.path(name), target)
+        try:
+            os.rename(self.path(name), target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            link_or_copy(self.path(name), target)
+            os.unlink(self.path(name))
 
     def set_others_aside(self, known: AbstractSet[str], folder: Path) -> int:
         """At start: move all files but the known ones to a folder. Returns how many. Raises OSError."""

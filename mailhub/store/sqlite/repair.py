@@ -19,7 +19,7 @@ from typing import Any
 import attrs
 
 from mailhub.store.sqlite import folders, mailboxes, schema
-from mailhub.store.sqlite.blobs import BLOBS, Blobs, blob_path, lost_and_found
+from mailhub.store.sqlite.blobs import BLOBS, Blobs, blob_path, link_or_copy, lost_and_found
 from mailhub.store.sqlite.damage import Damage, Inspection, Progress
 from mailhub.store.sqlite.salvage import is_sound, salvage
 from mailhub.store.sqlite.writer import Transaction
@@ -182,7 +182,7 @@ class _Repair:
             target = self.lost / name
             target.unlink(missing_ok=True)
             # A second name: the first goes with the row, or stays as long as the queue needs it.
-            os.link(blob_path(self.data / BLOBS, blob), target)
+            link_or_copy(blob_path(self.data / BLOBS, blob), target)
         else:
             _write(self.lost / name, octets or fields)
         self.blobs.sync_folder(self.lost)

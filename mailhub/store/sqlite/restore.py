@@ -72,6 +72,8 @@ def restore(folder: Path, data: Path, progress: Progress = nothing) -> Restored:
 
     Raises ConfigurationError, OSError; until the last step the old data is where it was.
     """
+    if (data / BLOBS).is_mount():
+        raise ConfigurationError(f"{data / BLOBS}: is a volume of its own and cannot be moved aside: unmount it before")
     with closing(connect_backup(folder)) as backup:
         named = named_bodies(backup)
         counts = (backup.execute(f"SELECT count(*) FROM {table}") for table in ("account", "message", "queue_message"))

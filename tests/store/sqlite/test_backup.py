@@ -197,12 +197,15 @@ def test_a_body_that_the_server_has_lost_is_told_and_kept_where_the_backup_has_i
         assert backup(server.data, tmp_path / "copy").missing == []
 
 
-def test_octets_that_have_changed_on_the_disk_are_told_both_ways(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [lambda octets: octets[:-1] + b"!", lambda octets: octets[:100]])
+def test_octets_that_have_changed_on_the_disk_are_told_both_ways(
+    tmp_path: Path, change: Callable[[bytes], bytes]
+) -> None:
     with served(tmp_path / "data") as server:
         server.deliver(LARGE)
         (body,) = (server.data / "blobs").glob("*/*")
         octets = body.read_bytes()
-        body.write_bytes(octets[:-1] + b"!")
+        body.write_bytes(change(octets))
         report = backup(server.data, tmp_path / "copy")
         assert (report.damaged, report.missing, report.bodies) == ([body.name], [], 1)
     (tmp_path / "new").mkdir()
@@ -290,3 +293,18 @@ def test_what_is_no_sound_backup_is_refused_before_anything_is_touched(tmp_path:
         restore(tmp_path / "copy", tmp_path / "data")
     with served(tmp_path / "data") as server:
         assert len(server.mail()) == 20
+
+
+def test_bodies_on_a_volume_of_their_own_keep_a_restore_from_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with served(tmp_path / "data") as server:
+        server.deliver(LARGE)
+        backup(server.data, tmp_path / "copy")
+        before = server.mail()
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "is_mount", lambda path: path == tmp_path / "data" / "blobs")
+        with pytest.raises(ConfigurationError, match="is a volume of its own and cannot be moved aside"):
+            restore(tmp_path / "copy", tmp_path / "data")
+    with served(tmp_path / "data") as server:
+        assert server.mail() == before

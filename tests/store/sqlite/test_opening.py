@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import shutil
@@ -166,6 +167,21 @@ def test_a_file_systems_own_lost_and_found_does_not_keep_it_from_starting(
     wait(started(data).stop())
     assert [file.read_bytes() for file in (data / "lost+found.mailhub").iterdir()] == [b"left"]
     assert list((data / LOST_AND_FOUND).iterdir()) == []
+
+
+def test_bodies_on_a_volume_of_their_own_are_set_aside_by_copying(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = blob_path(data / BLOBS, "0" * 32)
+    left.parent.mkdir()
+    left.write_bytes(b"left")
+
+    def elsewhere(*paths: Any) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "rename", elsewhere)
+    monkeypatch.setattr(os, "link", elsewhere)
+    wait(started(data).stop())
+    assert [file.read_bytes() for file in (data / LOST_AND_FOUND).iterdir()] == [b"left"]
+    assert not left.exists()
 
 
 def test_a_command_that_reads_sees_the_log_and_leaves_it(data: Path) -> None:
