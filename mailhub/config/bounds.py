@@ -33,7 +33,9 @@ def aliases(config: Config) -> AliasTable:
     try:
         return AliasTable.parse(config.aliases, config.domains)
     except ValueError as error:
-        raise config.place("aliases").error(str(error)) from None
+        # One that the database keeps may be removed at any time, and the file would be wrong then.
+        advice = "add it to domains, or make the alias by `mailhub alias add`"
+        raise config.place("aliases").error(f"{error}: {advice}") from None
 
 
 def next_hops(config: Config) -> dict[str, NextHop]:

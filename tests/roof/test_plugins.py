@@ -21,7 +21,9 @@ from mailhub.components import build_hub
 from mailhub.config.reader import Place
 from mailhub.config.settings import Part, load
 from mailhub.errors import ConfigurationError
-from mailhub.interfaces import IComponentFactory
+from mailhub.interfaces import ACCEPT, IComponentFactory, IPolicy, Origin
+from mailhub.message.address import Address
+from mailhub.message.envelope import Envelope
 from mailhub.plugins import Catalogue, Component, load_catalogue
 from mailhub.testing.process import ServerProcess, insecure_tls
 
@@ -268,15 +270,33 @@ def test_lists_of_factories_that_are_found_by_their_names_are_nobodys_mistake(pl
     assert catalogue.names("policy") == ["words"]
 
 
-def code_block(language: str) -> str:
-    """The first block of a language in the documentation."""
-    after = DOCUMENT.read_text().split(f".. code-block:: {language}\n\n", 1)[1]
+def code_block(language: str, number: int = 1) -> str:
+    """A block of a language in the documentation, counted from 1."""
+    after = DOCUMENT.read_text().split(f".. code-block:: {language}\n\n")[number]
     lines = []
     for line in after.splitlines(keepends=True):
         if line.strip() and not line.startswith("    "):
             break
         lines.append(line)
     return textwrap.dedent("".join(lines))
+
+
+def test_the_documented_policy_says_no_by_configuration_alone(plugin: Put, tmp_path: Path) -> None:
+    plugin("quiet_plugin.py", code_block("python", 2))
+    file = tmp_path / "m.toml"
+    file.write_text('hostname = "mx.xx.example"\ndata = "data"\n' + code_block("toml", 2))
+    config = load(file)
+    catalogue = load_catalogue()
+    assert catalogue.broken == ()
+    policy = catalogue.build(
+        config.part("policy", "neighbours", PLACE), build_hub(config, environment(config), catalogue)
+    )
+    verifyObject(IPolicy, policy)
+    said = {}
+    for domain in ("spam.example", "noisy.example", "yy.example"):
+        said[domain] = wait(policy.on_mail(Origin("smtp"), Envelope(Address("x", domain)))).action
+    assert said == {"spam.example": "reject", "noisy.example": "defer", "yy.example": "accept"}
+    assert wait(policy.on_mail(Origin("smtp"), Envelope(None))) is ACCEPT
 
 
 @pytest.mark.system

@@ -108,7 +108,7 @@ def test_sessions_under_way_keep_the_parts_they_began_with(stage: Stage) -> None
         ("hostname = ", "is not TOML"),
         (TOP.replace("domains", "domain"), "domain: unknown key"),
         (TOP + '[delivery]\npolicies = ["grey"]\n', "[delivery] policies: there is no policy plugin called 'grey'"),
-        (TOP + '[aliases]\n"x@other.example" = ["a@xx.example"]\n', "[aliases]"),
+        (TOP + '[aliases]\n"x@other.example" = ["a@xx.example"]\n', "add it to domains, or make the alias by"),
         (TOP + '[route."*"]\nhost = "h"\nuser = "u"\npassword_file = "gone"\n', '[route."*"] password_file'),
         (TOP + '[route."*"]\nagent = "lmtp"\n', '[route."*"] host: is missing'),
         (TOP + '[store]\ntype = "gone"\n', "[store]: there is no store plugin called 'gone'"),
