@@ -182,10 +182,8 @@ def find_user(user: str, group: str = "") -> User | None:
         found = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
         uid, gid = found.pw_uid, found.pw_gid
     except (KeyError, OverflowError):
-        # In a container a number need not have a name.
-        if not (user.isdecimal() and group):
-            raise ConfigurationError(f"--user {user}: there is no such user") from None
-        uid, gid = int(user), 0
+        # A number without a name neither: its groups are found by its name when rights are given up.
+        raise ConfigurationError(f"--user {user}: there is no such user") from None
     try:
         if group:
             gid = int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
