@@ -36,7 +36,18 @@ def test_lines(lines: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "message", [b"", b"\r\n", b"\r\nbody\r\n", b"A: b\r\n", b"A: b", b"\n\nx\n", b"A: b\n\nx\ny\n"]
+    "message",
+    [
+        b"",
+        b"\r\n",
+        b"\r\nbody\r\n",
+        b"A: b\r\n",
+        b"A: b",
+        b"\n\nx\n",
+        b"A: b\n\nx\ny\n",
+        b"A: b\n\nx\ry\r",
+        b"\n\r\r\n",
+    ],
 )
 def test_odd_messages(message: bytes) -> None:
     assert cut(message, 1, []) == expected(message, 1)
@@ -44,7 +55,7 @@ def test_odd_messages(message: bytes) -> None:
 
 @settings(deadline=None, max_examples=150)
 @given(
-    st.lists(st.sampled_from([b"\r\n", b"a: b\r\n", b"x", b"\n", b"line\r\n"]), max_size=12).map(b"".join),
+    st.lists(st.sampled_from([b"\r\n", b"a: b\r\n", b"x", b"\n", b"line\r\n", b"mac\r"]), max_size=12).map(b"".join),
     st.integers(0, 5),
     st.lists(st.integers(0, 60), max_size=6),
 )
