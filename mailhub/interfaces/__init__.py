@@ -1,0 +1,90 @@
+"""Every contract of mailhub, in one low place: a module a subject, and all of it here.
+
+Built-in parts and plugins meet here and nowhere else. Methods are `async def` where a backend may have to wait;
+they run on the reactor thread and must not block it. A plugin's may give a Deferred instead (`mailhub.answers`).
+Errors are those of `mailhub.errors`. Addresses, envelopes and records are the pure values of `mailhub.message`.
+"""
+
+from __future__ import annotations
+
+from mailhub.interfaces.accounts import (
+    SUBMISSION,
+    Account,
+    IAccounts,
+    IAuthenticator,
+    INames,
+    ISubmitter,
+    KeptNames,
+    Origin,
+)
+from mailhub.interfaces.environment import Disk, Environment, INetwork, IResolver, IThreads, MailExchanger
+from mailhub.interfaces.mailboxes import IHold, IMailAccount, IMailbox, IMailStore
+from mailhub.interfaces.octets import IBlobReader, IBody, IBodyWriter
+from mailhub.interfaces.pipeline import ACCEPT, Accepted, Committed, IPipeline, IPolicy, Verdict
+from mailhub.interfaces.plugins import IComponentFactory, IHub
+from mailhub.interfaces.transport import (
+    ALIAS,
+    AT_ONCE,
+    STORE,
+    Delivery,
+    Deposit,
+    IDeliveryAgent,
+    IQueue,
+    IRouter,
+    Plan,
+    QueuedMessage,
+    QueuedRecipient,
+    Receipt,
+    Refusals,
+    Route,
+    Settlement,
+    Submission,
+)
+
+__all__ = [
+    "ACCEPT",
+    "ALIAS",
+    "AT_ONCE",
+    "STORE",
+    "SUBMISSION",
+    "Accepted",
+    "Account",
+    "Committed",
+    "Delivery",
+    "Deposit",
+    "Disk",
+    "Environment",
+    "IAccounts",
+    "IAuthenticator",
+    "IBlobReader",
+    "IBody",
+    "IBodyWriter",
+    "IComponentFactory",
+    "IDeliveryAgent",
+    "IHold",
+    "IHub",
+    "IMailAccount",
+    "IMailStore",
+    "IMailbox",
+    "INames",
+    "INetwork",
+    "IPipeline",
+    "IPolicy",
+    "IQueue",
+    "IResolver",
+    "IRouter",
+    "ISubmitter",
+    "IThreads",
+    "KeptNames",
+    "MailExchanger",
+    "Origin",
+    "Plan",
+    "QueuedMessage",
+    "QueuedRecipient",
+    "Receipt",
+    "Refusals",
+    "Route",
+    "Settlement",
+    "Submission",
+    "Verdict",
+]

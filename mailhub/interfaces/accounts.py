@@ -1,0 +1,131 @@
+"""Accounts, names and logins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+from zope.interface import Attribute, Interface
+
+from mailhub.message.address import Address
+from mailhub.wire.sasl import PlainCredentials
+
+
+@attrs.frozen
+class Account:
+    """A row of mailhub's own account table. `quota` in octets, 0 for none."""
+
+    user: str
+    password_hash: str
+    quota: int
+    enabled: bool = True
+
+
+class IAccounts(Interface):
+    """mailhub's own account table."""
+
+    async def find(user: str) -> Account | None:
+        """The account of a canonical address."""
+
+    async def add(user: str, password_hash: str, quota: int = 0) -> None:
+        """With the usual folders. Raises MailboxExists (5.2.0 "Account exists already")."""
+
+    async def remove(user: str) -> None:
+        """With all its mail. Raises NoSuchUser."""
+
+    async def set_password(user: str, password_hash: str) -> None:
+        """Raises NoSuchUser."""
+
+    async def set_enabled(user: str, enabled: bool) -> None:
+        """Whether it may log in; mail for it is taken either way. Raises NoSuchUser."""
+
+    async def set_quota(user: str, quota: int) -> None:
+        """Octets, 0 for none. What it holds already stays. Raises NoSuchUser."""
+
+    async def all() -> Sequence[Account]:
+        """In address order."""
+
+    async def changed(after: int) -> tuple[int, Sequence[str]]:
+        """The number of the last change of a password, of whether an account may log in, or of its removal, and whose
+        they were after number `after`. The last 10,000 are remembered."""
+
+
+@attrs.frozen
+class KeptNames:
+    """Domains (A-labels) and aliases of the database, beside the configuration's. An alias is named by the key of an
+    address, `@domain` or a folded local part. `version` grows with every change."""
+
+    version: int = 0
+    domains: frozenset[str] = frozenset()
+    aliases: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+
+
+class INames(Interface):
+    """mailhub's own table of domains and aliases."""
+
+    async def kept(newer_than: int = -1) -> KeptNames | None:
+        """All of them; None when nothing has changed since that version."""
+
+    async def add_domain(domain: str) -> bool:
+        """Whether it is new."""
+
+    async def remove_domain(domain: str) -> bool:
+        """Whether it was there. Aliases in it stay, and stand for nothing until it is back."""
+
+    async def add_alias(name: str, targets: Sequence[str]) -> Sequence[str]:
+        """Give the name these targets too; returns those that it did not have."""
+
+    async def remove_alias(name: str, targets: Sequence[str] = ()) -> Sequence[str]:
+        """Take these targets from the name, or all; returns those that it had."""
+
+
+class ISubmitter(Interface):
+    """The cred avatar of authenticated SMTP."""
+
+    user: str = Attribute("The account's canonical address.")
+
+    async def may_send_as(address: Address | None) -> bool:
+        """Whether this login may use the reverse-path (RFC 6409 6.1). None is the null reverse-path."""
+
+
+# Services where our own users hand in mail, after a login (RFC 6409, RFC 8314 3.3).
+SUBMISSION = frozenset({"submission", "submissions"})
+
+
+@attrs.frozen
+class Origin:
+    """Where a session comes from; the `mind` of cred logins and the subject of policies.
+
+    `service` is the `[listen]` name; `peer` an IP address or "" for a local socket, as is `local`, the one of ours that
+    was called; `user` the login, or ""; `tls` the protocol and cipher, as `TLSv1.3/TLS_AES_256_GCM_SHA384`.
+    """
+
+    service: str
+    peer: str = ""
+    session_id: str = ""
+    secure: bool = False
+    helo: str = ""
+    extended: bool = True
+    user: str = ""
+    local: str = ""
+    tls: str = ""
+
+
+class IAuthenticator(Interface):
+    """The gate in front of the portal: throttling, equal time for unknown users, and the stable log line."""
+
+    async def login(
+        credentials: PlainCredentials,
+        avatar: type[Interface],
+        origin: Origin,
+        revoked: Callable[[], None] | None = None,
+    ) -> Any:
+        """The avatar. Raises AuthenticationFailed (one answer for every reason), Busy.
+
+        `revoked` is called when the login is no longer good (the password was changed, the account disabled or
+        removed), unless `logged_out` was called before.
+        """
+
+    def logged_out(session_id: str) -> None:
+        """The session of this `Origin.session_id` is over, whether it had logged in or not."""

@@ -1,0 +1,108 @@
+"""What is not deterministic is injected: clock, threads, network, resolver, randomness, data folder, disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IProtocolFactory, IReactorTime
+
+
+T = TypeVar("T")
+
+
+class IThreads(Interface):
+    """The one door to threads. The simulation's twin runs everything inline."""
+
+    def run(function: Callable[..., T], *args: object) -> Awaitable[T]:
+        """Run a blocking call in the shared pool; the result arrives on the reactor thread."""
+
+    def call_in_reactor(function: Callable[..., object], *args: object) -> None:
+        """From any thread: have `function` called on the reactor thread, in order of calling."""
+
+    def start_loop(name: str, loop: Callable[[], None]) -> None:
+        """Run `loop` in a thread of its own until it returns (a writer)."""
+
+    inline: bool = Attribute("True where everything runs on the thread of the caller; start_loop is not used then.")
+
+
+class INetwork(Interface):
+    """Outgoing connections."""
+
+    async def connect(host: str, port: int, factory: IProtocolFactory, timeout: float) -> Any:
+        """Connect to an IP address (or `unix:/path`, port ignored) within `timeout` seconds and return the protocol.
+
+        Raises TemporaryError when the peer cannot be reached.
+        """
+
+
+@attrs.frozen
+class MailExchanger:
+    """One MX record (RFC 5321 5.1)."""
+
+    preference: int
+    host: str
+
+
+class IResolver(Interface):
+    """DNS as mail needs it. Answers are bounded in number; names are A-labels without a trailing dot."""
+
+    async def mail_exchangers(domain: str) -> Sequence[MailExchanger]:
+        """MX records in no particular order; empty when there are none (the A/AAAA fall-back applies).
+
+        A null MX (RFC 7505) is returned as the single record `MailExchanger(0, "")`. Raises NoSuchDomain
+        (`PermanentError` 5.1.2) when the name does not exist, TemporaryError when no answer can be had.
+        """
+
+    async def addresses(host: str) -> Sequence[str]:
+        """IPv4 and IPv6 addresses as text; empty when there are none. Raises TemporaryError."""
+
+
+@attrs.frozen
+class Disk:
+    """A file system in octets: how large it is, and what is free for us."""
+
+    size: int
+    free: int
+
+    @classmethod
+    def of(cls, folder: Path) -> Disk:
+        """The one that a folder is on. Raises OSError."""
+        found = os.statvfs(folder)
+        return cls(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
+
+
+@attrs.frozen
+class Environment:
+    """Everything from outside that a hub touches. `random` is `random.SystemRandom` in production, seeded in tests.
+
+    There are two clocks. `clock` measures how long things take: waits, time-outs, how old a cache is. Nobody sets it,
+    and what it counts from means nothing. `wall` is the time of day, for dates and for what outlives the process; it
+    may be set forward and back at any moment. Without `wall`, `clock` is both.
+
+    `disk` measures the file system of a folder; it is called on the reactor thread too.
+    """
+
+    clock: IReactorTime
+    threads: IThreads
+    network: INetwork
+    resolver: IResolver
+    random: Random
+    data: Path
+    wall: Callable[[], float] | None = None
+    disk: Callable[[Path], Disk] = Disk.of
+
+    def now(self) -> int:
+        """The time of day, in seconds since the epoch."""
+        return int(self.clock.seconds() if self.wall is None else self.wall())
+
+    def monotonic(self) -> float:
+        """Seconds that only go forward, since any moment: for differences."""
+        return self.clock.seconds()

@@ -1,0 +1,155 @@
+"""Mailboxes: what IMAP and POP3 see of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from zope.interface import Attribute, Interface
+
+from mailhub.interfaces.octets import IBlobReader, IBody, IBodyWriter
+from mailhub.message.digest import DigestColumns, DigestName
+from mailhub.message.flags import Flags
+from mailhub.message.record import (
+    Change,
+    CopyResult,
+    Entry,
+    FlagChange,
+    FlagResult,
+    MailboxInfo,
+    MailboxStatus,
+    Quota,
+)
+
+
+class IMailbox(Interface):
+    """One mailbox. UIDs ascend and are never used twice; nothing is shown before it is durable.
+
+    Every change is announced to all watchers, on the reactor thread, before the call that made it returns; a change of
+    many messages perhaps in several parts, between which others are served.
+    """
+
+    name: str = Attribute("Full name, `/` between levels.")
+    uid_validity: int = Attribute(
+        "RFC 9051 2.3.1.1; the same under another name, and no other of the account's has it."
+    )
+
+    async def status() -> MailboxStatus:
+        """The counters now. Raises NoSuchMailbox."""
+
+    async def entries(uids: Sequence[int] | None = None, since_modseq: int = 0) -> Sequence[Entry]:
+        """Index rows in UID order: of the given UIDs (ascending) that exist, or of all; only those with a higher
+        mod-sequence than `since_modseq`. Raises NoSuchMailbox."""
+
+    async def digests(uids: Sequence[int], wanted: Collection[DigestName]) -> DigestColumns:
+        """What delivery worked out about the given messages (ENVELOPE, BODYSTRUCTURE, part offsets, usual header
+        fields): the wanted attributes of their `Digest`, each by UID. There may be more in the result than was asked
+        for; messages that are gone are in none of the wanted columns, nor are those whose digest cannot be read: open()
+        tells which it is. Ask for a few hundred at a time.
+
+        A backend that has whole digests at hand makes the result with `mailhub.message.digest.columns`."""
+
+    async def bodies(uids: Sequence[int]) -> Mapping[int, bytes]:
+        """The very octets of many small messages at once. Those left out are gone, damaged, large, or simply
+        dearer to have in this way than with open(). The caller bounds the octets in all by `Entry.size`."""
+
+    async def open(uid: int) -> IBlobReader:
+        """The very octets that arrived. Raises MessageGone, MessageDamaged when they are lost or not what arrived."""
+
+    async def append(body: IBody, flags: Flags, internal_date: int, delivery_id: str = "") -> int:
+        """Add a message; returns its UID, durable. Repeating a `delivery_id` adds nothing and returns the same UID.
+        The body comes from this store's `new_body`. The case of keywords does not matter, here as in the other
+        methods: each has the spelling that the mailbox met first. Raises NoSuchMailbox, OverQuota, TooManyKeywords (a
+        store bounds those of a message and of a mailbox; what IQueue delivers is not refused, but comes without)."""
+
+    async def change_flags(uids: Sequence[int], change: FlagChange, unchanged_since: int | None = None) -> FlagResult:
+        """Change flags of the messages that exist, in one transaction. Flags of the system always find room. Raises
+        NoSuchMailbox; where keywords are added TooManyKeywords and OverQuota, and then nothing is changed."""
+
+    async def copy(uids: Sequence[int], target: IMailbox) -> CopyResult:
+        """Copy with flags and internal dates to another mailbox of the same store, all or nothing.
+        Raises NoSuchMailbox, OverQuota, StorageFull, TooManyKeywords."""
+
+    async def move(uids: Sequence[int], target: IMailbox) -> CopyResult:
+        """Copy and expunge as one step (RFC 6851), all or nothing. Raises NoSuchMailbox, TooManyKeywords."""
+
+    async def expunge(uids: Sequence[int] | None = None, deleted_only: bool = True) -> Sequence[int]:
+        """Remove messages for good: of the given UIDs or of all, those with \\\\Deleted, or regardless of flags.
+        Returns the UIDs that are gone now."""
+
+    async def vanished(since_modseq: int) -> Sequence[int]:
+        """UIDs expunged with a higher mod-sequence (RFC 7162 3.2.6)."""
+
+    def watch(listener: Callable[[Change], None]) -> Callable[[], None]:
+        """Have every change from now on announced; the result stops it."""
+
+    def hold() -> IHold:
+        """Have messages that others expunge from now on stay readable through this very object (digests(), bodies(),
+        open(); nothing else), for a session that has not told its client yet (RFC 2180 4.1.1). To be asked for once.
+        A store may bound how much it holds; what is beyond is gone at once."""
+
+
+class IHold(Interface):
+    """See IMailbox.hold()."""
+
+    def let_go(uids: Sequence[int]) -> None:
+        """These messages are not asked for any more; UIDs that are not held are passed over."""
+
+    def end() -> None:
+        """Nothing is held any more, now and later. May be called again."""
+
+
+class IMailAccount(Interface):
+    """One account's mailboxes: the cred avatar of IMAP and POP3. INBOX always exists, its name in any case."""
+
+    user: str = Attribute("The account's canonical address.")
+
+    async def mailboxes() -> Sequence[MailboxInfo]:
+        """All that can be selected, in name order."""
+
+    async def mailbox(name: str) -> IMailbox:
+        """One of them. Raises NoSuchMailbox."""
+
+    async def create(name: str, special_use: str = "") -> None:
+        """Raises MailboxExists, InvalidMailboxName (bad name, or too many mailboxes)."""
+
+    async def delete(name: str) -> None:
+        """With its messages; inferiors stay. Raises NoSuchMailbox, NotPermitted for INBOX."""
+
+    async def rename(old: str, new: str) -> None:
+        """With its inferiors; renaming INBOX moves its messages to a new mailbox (RFC 9051 6.3.6).
+        Raises NoSuchMailbox, MailboxExists, InvalidMailboxName."""
+
+    async def subscribe(name: str, subscribed: bool) -> None:
+        """Put a name on the subscription list or take it off; the mailbox need not exist (RFC 9051 6.3.7)."""
+
+    async def subscriptions() -> Sequence[str]:
+        """The subscribed names, in name order."""
+
+    async def quota() -> Quota:
+        """Use and limit."""
+
+    def new_body(size: int = 0) -> IBodyWriter:
+        """For append(). `size` is the announced number of octets, 0 when unknown. Raises StorageFull."""
+
+    async def logout() -> None:
+        """The session is over."""
+
+
+class IMailStore(Interface):
+    """A mailbox backend."""
+
+    async def start() -> None:
+        """Open it. Raises ConfigurationError."""
+
+    async def stop() -> None:
+        """Finish what is under way and close."""
+
+    async def exists(user: str) -> bool:
+        """Whether mail for this canonical address (`Address.key`) has an account here."""
+
+    async def account(user: str, create: bool = False) -> IMailAccount:
+        """The account. With `create`, one that a checker has vouched for is made when missing (its usual folders
+        too). Raises NoSuchUser."""
+
+    async def check_quota(user: str, size: int) -> None:
+        """Raises OverQuota when `size` more octets would not fit now, NoSuchUser."""

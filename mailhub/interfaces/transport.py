@@ -1,0 +1,197 @@
+"""Where mail goes: routes, the queue, delivery agents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import attrs
+from zope.interface import Attribute, Interface
+
+from mailhub.interfaces.octets import IBlobReader, IBody, IBodyWriter
+from mailhub.message.address import Address
+from mailhub.message.envelope import Envelope, Outcome
+from mailhub.message.flags import NO_FLAGS, Flags
+
+# The agent whose targets are accounts of the hub's own store.
+STORE = "store"
+# Not a delivery agent: the recipient of such a route is an alias target, and the routers are asked again for it.
+ALIAS = "alias"
+
+
+@attrs.frozen
+class Route:
+    """Where mail for one recipient goes next.
+
+    `agent` names a delivery agent (`STORE`, "smtp", "lmtp", a plugin's) or is `ALIAS`; `target` is the account for
+    `STORE`, else `host[:port]`, or "" for "by MX". `recipient` is the address after aliasing. `via` are the names
+    (`Address.key`) of the aliases that led to it, the first one first; how one came there does not make it another
+    route.
+    """
+
+    agent: str
+    recipient: Address
+    target: str = ""
+    via: tuple[str, ...] = attrs.field(default=(), eq=False)
+
+
+class IRouter(Interface):
+    """Says where recipients go. Routers are asked in turn; the first that knows answers."""
+
+    async def route(recipient: Address) -> Sequence[Route] | None:
+        """None: not mine, ask the next. Several routes: a list, or aliases (agent `ALIAS`). Raises NoSuchUser for a
+        local domain without that user, TemporaryError."""
+
+
+@attrs.frozen
+class Deposit:
+    """A recipient whose mailbox is in the queue's own database: delivered in the very commit that accepts."""
+
+    recipient: Address
+    user: str
+    mailbox: str = "INBOX"
+    flags: Flags = NO_FLAGS
+
+
+@attrs.frozen
+class Plan:
+    """What is to be done with one message: `deposits` now, `routes` by the queue."""
+
+    deposits: tuple[Deposit, ...] = ()
+    routes: tuple[Route, ...] = ()
+
+
+@attrs.frozen
+class Submission:
+    """One message ready to be committed.
+
+    The body starts with `relay_offset` octets (Return-Path) that stand in mailboxes but are not relayed.
+    """
+
+    envelope: Envelope
+    plan: Plan
+    body: IBody
+    relay_offset: int = 0
+
+
+@attrs.frozen
+class Receipt:
+    """What a commit did. `refused`: deposits that could not be made (over quota, account gone meanwhile)."""
+
+    id: str
+    refused: Mapping[Address, Outcome] = attrs.field(factory=dict)
+
+
+# `due` of a row that the operator wants tried now, whatever is remembered of the way to it.
+AT_ONCE = 0
+
+
+@attrs.frozen
+class QueuedRecipient:
+    """One row of the queue. `due` in seconds since the epoch, or `AT_ONCE`.
+
+    A row whose `last` outcome is FAILED is not tried again: its DSN is due.
+    """
+
+    id: int
+    route: Route
+    attempts: int
+    due: int
+    last: Outcome | None = None
+
+
+@attrs.frozen
+class QueuedMessage:
+    """A message in the queue, with the recipients asked for. `size` is what is relayed, in octets."""
+
+    id: str
+    envelope: Envelope
+    queued_at: int
+    size: int
+    recipients: tuple[QueuedRecipient, ...]
+
+
+@attrs.frozen
+class Settlement:
+    """The result of an attempt for one row. `due` is the next attempt (seconds since the epoch) where it is DELAYED."""
+
+    id: int
+    outcome: Outcome
+    due: int = 0
+
+
+# What becomes of deposits that a commit refuses: the caller tells the client, or the queue sends a DSN.
+Refusals = Literal["reply", "bounce"]
+
+
+class IQueue(Interface):
+    """The durable queue. Everything it is told is on disk when the call returns."""
+
+    store: Any = Attribute("The IMailStore whose mailboxes share this queue's transactions, or None.")
+
+    def new_body(size: int = 0) -> IBodyWriter:
+        """For submit(). `size` is the announced number of octets, 0 when unknown."""
+
+    def check_space(size: int = 0) -> None:
+        """Raises StorageFull when there is no room on the disk for `size` more octets. Reports of settle() may use what
+        is kept in reserve; submit() may not."""
+
+    async def submit(submission: Submission, refusals: Refusals = "bounce") -> Receipt:
+        """Commit body, deposits and queue rows at once. If every recipient is refused nothing is kept. Otherwise, with
+        "bounce", refused deposits become FAILED rows in the same commit, so that their DSN survives a crash; with
+        "reply" the caller tells the client (LMTP). Raises StoreUnavailable."""
+
+    async def due(
+        now: int, limit: int, exclude: Iterable[str] = (), latest: int | None = None
+    ) -> Sequence[QueuedMessage]:
+        """Up to `limit` messages with recipients whose time has come, oldest first, without those under way. Rows due
+        after `latest` have come as well, behind the others: no pause is that long, so the clock has been set back."""
+
+    async def next_due() -> int | None:
+        """When the earliest row is due, None for an empty queue."""
+
+    async def open(message_id: str) -> IBlobReader:
+        """The octets to relay. Raises MessageGone when there is no such message, MessageDamaged when its octets are
+        lost or not what was accepted."""
+
+    async def kept_header(message_id: str) -> bytes:
+        """The usual header fields as they were worked out when the message came in: what is left to tell of a damaged
+        one. Empty when there is nothing."""
+
+    async def settle(message_id: str, settlements: Sequence[Settlement], reports: Sequence[Submission] = ()) -> None:
+        """Record outcomes: DELIVERED and FAILED rows go, DELAYED ones wait. `reports` (DSNs) are committed in the same
+        transaction. Rows that are gone (removed by the operator, or settled by a call whose answer was lost) are passed
+        over, and when all are, so are the reports. A report's refused deposit is dropped."""
+
+    async def messages(limit: int = 1000) -> Sequence[QueuedMessage]:
+        """The queue as it stands, oldest first, for the operator."""
+
+    async def retry(message_ids: Sequence[str]) -> int:
+        """Make rows due `AT_ONCE`; returns how many messages. An empty sequence means all."""
+
+    async def remove(message_ids: Sequence[str]) -> int:
+        """Drop messages without a DSN; returns how many."""
+
+
+@attrs.frozen
+class Delivery:
+    """What an agent is given: one message for recipients that share agent and target.
+
+    `id` names the message, the same on every attempt; with a `QueuedRecipient.id` it is a delivery id.
+    """
+
+    id: str
+    envelope: Envelope
+    target: str
+    recipients: tuple[QueuedRecipient, ...]
+    body: IBlobReader
+
+
+class IDeliveryAgent(Interface):
+    """Takes messages over to the next hop, a foreign store or a program."""
+
+    async def deliver(delivery: Delivery) -> Mapping[int, Outcome]:
+        """An outcome for every `QueuedRecipient.id`; what is left out, or all when it raises, counts as DELAYED."""
+
+    async def stop() -> None:
+        """Close kept connections."""
