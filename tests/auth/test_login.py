@@ -329,17 +329,19 @@ def test_guesses_made_at_the_same_time_are_no_more_than_those_made_one_after_the
 
 def test_who_is_known_does_not_stand_in_line_behind_guessers_of_the_same_network() -> None:
     asked: list[bytes] = []
+    kept: list[Deferred[Any]] = []  # a login that nobody waits for would be collected, and the next one's turn come
 
     class Slow:
         def login(self, login: Login, *_: object) -> Deferred[Any]:
             asked.append(login.username)
-            return Deferred()
+            kept.append(Deferred())
+            return kept[-1]
 
     throttle = Throttle()
     throttle.succeeded(ORIGIN.peer, USER, 0)
     gate = Authenticator(Slow(), Clock(), throttle, turns=Turns(at_once=2))  # type: ignore[arg-type]
     for name in ("a@xx.example", "b@xx.example", "c@xx.example", USER):
-        Deferred.fromCoroutine(gate.login(PlainCredentials("", name, "x"), IMailAccount, ORIGIN))
+        kept.append(Deferred.fromCoroutine(gate.login(PlainCredentials("", name, "x"), IMailAccount, ORIGIN)))
     assert asked == [b"a@xx.example", b"b@xx.example", USER.encode()]
 
 
