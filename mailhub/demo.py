@@ -55,6 +55,9 @@ imaps = ["tcp:1993:interface=127.0.0.1"]
 
 [route."*"]                     # demo mail never leaves this machine
 agent = "refuse"
+
+[limits]
+connections_per_service = 100   # any machine has files open for that many
 """
 
 WELCOME = """\
