@@ -286,14 +286,25 @@ def _repair_gbk(error: UnicodeError) -> tuple[str, int]:
     return ("\u20ac" if error.object[error.start] == 0x80 else "\ufffd"), error.start + 1
 
 
+def _repair_hebrew(error: UnicodeError) -> tuple[str, int]:
+    """A vowel point that windows-1255 has in the WHATWG's index."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return ("\u05ba" if error.object[error.start] == 0xCA else "\ufffd"), error.start + 1
+
+
 codecs.register_error("mailhub.jis", _repair_jis)
 codecs.register_error("mailhub.big5", _repair_big5)
 codecs.register_error("mailhub.gbk", _repair_gbk)
+codecs.register_error("mailhub.hebrew", _repair_hebrew)
 # JIS X 0208 has rows of NEC and IBM that Python lacks, and these signs as Windows-31J and the WHATWG's index have them.
 _SIGNS = str.maketrans("\u301c\u2016\u2212\xa2\xa3\xac", "\uff5e\u2225\uff0d\uffe0\uffe1\uffe2")
+_BELARUSIAN = str.maketrans("\u255d\u256c", "\u045e\u040e")  # letters that KOI8-U has in the WHATWG's index alone
 _SPECIAL: dict[str, Callable[[], Decoder]] = {
     "utf_16": _Utf16,
     "utf_7": _Utf7,
+    "koi8_u": partial(_Repaired, "koi8_u", "replace", _BELARUSIAN),
+    "cp1255": partial(_Repaired, "cp1255", "mailhub.hebrew"),
     "big5hkscs": partial(_Repaired, "big5hkscs", "mailhub.big5"),
     "gb18030": partial(_Repaired, "gb18030", "mailhub.gbk"),
     "euc_jp": partial(_Repaired, "euc_jp", "mailhub.jis", _SIGNS),
