@@ -192,7 +192,7 @@ def build_hub(config: Config, environment: Environment, catalogue: Catalogue) ->
             limits=bounds.runner_limits(limits),
         )
         hub.harvest = Harvest(environment.clock, bounds.harvest_limits(limits))
-        hub.throttle = bounds.throttle(config.auth)
+        hub.throttle = bounds.throttle(config)
         _make_doors(hub, catalogue)
     return hub
 
@@ -213,8 +213,8 @@ def successor(hub: Hub, config: Config, catalogue: Catalogue) -> Hub:
         harvest = bounds.harvest_limits(config.limits)
         same = harvest == hub.harvest.limits
         new.harvest = hub.harvest if same else Harvest(hub.environment.clock, harvest)
-        same = bounds.throttle_settings(config.auth) == bounds.throttle_settings(hub.settings.auth)
-        new.throttle = hub.throttle if same else bounds.throttle(config.auth)
+        same = bounds.throttle_settings(config) == bounds.throttle_settings(hub.settings)
+        new.throttle = hub.throttle if same else bounds.throttle(config)
         _make_doors(new, catalogue, hub)
     return new
 

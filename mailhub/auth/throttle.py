@@ -73,13 +73,14 @@ class Throttle:
     longest: float = 10.0
     known: float = 604_800.0
     size: int = 50_000
+    loopback: bool = False  # whether it is an address like others
     _failures: OrderedDict[str, _Failures] = attrs.field(init=False, factory=OrderedDict)
     _known: OrderedDict[tuple[str, str], float] = attrs.field(init=False, factory=OrderedDict)
     _key: bytes = attrs.field(init=False, factory=lambda: os.urandom(32), repr=False)
 
     def refused(self, peer: str, user: str, password: str, now: float) -> bool:
         """Whether a login from there is not even tried."""
-        failures = self._failures.get(network_of(peer))
+        failures = self._failures.get(self._network(peer))
         if failures is None or now >= failures.until:
             return False
         too_often = failures.passwords[self._digest(user, password)] >= self.limit
@@ -87,7 +88,7 @@ class Throttle:
 
     def failed(self, peer: str, user: str, password: str, now: float) -> Failed:
         """Count a failed login."""
-        network = network_of(peer)
+        network = self._network(peer)
         if not network:
             return Failed()
         failures = self._failures.setdefault(network, _Failures())
@@ -109,7 +110,7 @@ class Throttle:
 
     def succeeded(self, peer: str, user: str, now: float) -> None:
         """A login was right: forget this user's mistypings before it, and nobody else's."""
-        network = network_of(peer)
+        network = self._network(peer)
         if not network:
             return
         failures = self._failures.get(network)
@@ -122,8 +123,11 @@ class Throttle:
 
     def knows(self, peer: str, user: str, now: float) -> bool:
         """Whether the user has logged in from there lately."""
-        since = self._known.get((network_of(peer), user))
+        since = self._known.get((self._network(peer), user))
         return since is not None and now - since < self.known
+
+    def _network(self, peer: str) -> str:
+        return network_of(peer) or (peer if self.loopback else "")
 
     def _count(self, failures: _Failures, peer: str, user: str, now: float) -> int:
         """What counts against this user: everybody's failures, or the own ones of one who is known there."""

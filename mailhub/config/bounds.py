@@ -6,7 +6,7 @@ from typing import Any
 
 from mailhub.auth.harvest import HarvestLimits
 from mailhub.auth.throttle import Throttle
-from mailhub.config.settings import Auth, Config, Limits, StaticRoute
+from mailhub.config.settings import Config, Limits, StaticRoute
 from mailhub.delivery.aliases import AliasTable
 from mailhub.delivery.exchangers import parse_target
 from mailhub.delivery.queue import RunnerLimits
@@ -76,19 +76,21 @@ def known_elsewhere(config: Config) -> frozenset[str] | None:
     return None if foreign else frozenset()
 
 
-def throttle(settings: Auth) -> Throttle:
+def throttle(config: Config) -> Throttle:
     """[auth], the part about guessing."""
-    return Throttle(**throttle_settings(settings))
+    return Throttle(**throttle_settings(config))
 
 
-def throttle_settings(settings: Auth) -> dict[str, Any]:
-    """The numbers of a throttle."""
+def throttle_settings(config: Config) -> dict[str, Any]:
+    """What a throttle is made of."""
+    settings = config.auth
     return {
         "free": settings.failures_free,
         "limit": settings.failures_limit,
         "window": settings.failures_window_seconds,
         "longest": settings.failure_delay_seconds,
         "known": settings.known_user_seconds,
+        "loopback": config.limits.count_loopback,
     }
 
 

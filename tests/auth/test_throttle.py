@@ -55,6 +55,19 @@ def test_loopback_is_never_throttled() -> None:
     assert not throttle.refused("127.0.0.1", "user", "new", 0)
 
 
+def test_loopback_counts_as_others_do_where_that_is_said() -> None:
+    throttle = Throttle(free=0, limit=3, loopback=True)
+    throttle.succeeded("127.0.0.1", "ann", 0)
+    assert throttle.failed("127.0.0.1", "bob", "old", 0) == Failed(1)
+    assert throttle.failed("127.0.0.1", "bob", "old", 0).repeated
+    throttle.failed("127.0.0.1", "bob", "a", 0)
+    throttle.failed("127.0.0.1", "bob", "b", 0)
+    assert throttle.refused("127.0.0.1", "carol", "new", 1)
+    assert not throttle.refused("127.0.0.1", "ann", "new", 1)
+    assert not throttle.refused("::1", "carol", "new", 1)
+    assert throttle.failed("", "bob", "c", 0) == Failed(), "a local socket has no address"
+
+
 def test_the_same_wrong_password_counts_once() -> None:
     throttle = Throttle(free=0, limit=3, longest=1)
     assert throttle.failed("192.0.2.1", "ann", "old", 0) == Failed(1, repeated=False)
