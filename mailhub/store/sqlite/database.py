@@ -19,7 +19,7 @@ from mailhub.store.held import Held
 from mailhub.store.index import DigestCache, Indexes, MailboxIndex
 from mailhub.store.settings import StoreSettings
 from mailhub.store.space import Space, is_full
-from mailhub.store.sqlite import content, mailboxes, opening, schema
+from mailhub.store.sqlite import content, messages, opening, schema
 from mailhub.store.sqlite.blobs import BLOBS, Blobs, lost_and_found
 from mailhub.store.sqlite.engine import Engine
 from mailhub.store.sqlite.known import KnownAccounts
@@ -115,10 +115,10 @@ class Database:
         writer.on_foreign_change = self._look_for_removals
         writer.make_room = self._engine.space.give_up
         if self._owner:
-            writer.take_in = mailboxes.announce_additions
+            writer.take_in = messages.announce_additions
             writer.keep_room = self._engine.space.keep
         else:
-            writer.hand_out = mailboxes.note_additions
+            writer.hand_out = messages.note_additions
         if self._owner:
             # Only the process that serves knows what its sessions still read.
             writer.on_released = self._engine.held.on_let_go = self._sweep
@@ -241,7 +241,7 @@ class Database:
     async def _announce_removals(self) -> None:
         known = {*self._engine.indexes.known(), *self._engine.watchers.mailboxes()}
         try:
-            gone = await self._engine.read(partial(mailboxes.missing, numbers=sorted(known)))
+            gone = await self._engine.read(partial(messages.missing, numbers=sorted(known)))
         except MailError as error:
             log.info("not looked for removed mailboxes: {error:text}", error=str(error))
             return
@@ -252,4 +252,4 @@ class Database:
         self._engine.announce(mailbox, change)
 
     async def _load_index(self, mailbox: int) -> MailboxIndex:
-        return await self._engine.read(partial(mailboxes.load_index, mailbox=mailbox))
+        return await self._engine.read(partial(messages.load_index, mailbox=mailbox))

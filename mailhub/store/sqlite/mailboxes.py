@@ -1,506 +1,288 @@
-"""What is done to the messages of a mailbox, as units of work for the writer. Sets are worked on as sets."""
+"""Accounts and the names of their mailboxes, as units of work and queries."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
-from mailhub.errors import MessageDamaged, MessageGone, NoSuchMailbox, OverQuota, PermanentError
-from mailhub.interfaces import IBlobReader
-from mailhub.message import flags as flag_names
-from mailhub.message.digest import Digest
-from mailhub.message.flags import FREE_OCTETS, SEEN, SYSTEM_FLAGS, Decoder, Flags, decode, decode_short, encode, excess
-from mailhub.message.record import (
-    Added,
-    CopyResult,
-    Entry,
-    Expunged,
-    FlagChange,
-    FlagResult,
-    FlagsChanged,
-    MailboxStatus,
+from mailhub.errors import (
+    InvalidMailboxName,
+    MailboxExists,
+    NoSuchMailbox,
+    NoSuchUser,
+    NotPermitted,
+    PermanentError,
 )
-from mailhub.store.held import Hold
-from mailhub.store.index import MailboxIndex
-from mailhub.store.octets import OctetsReader
-from mailhub.store.sqlite import content as contents
-from mailhub.store.sqlite.blobs import Blobs, open_blob
-from mailhub.store.sqlite.content import among, release
-from mailhub.store.sqlite.keywords import admit, admit_delivered, check_number, spelling
-from mailhub.store.sqlite.spelling import Spelling
+from mailhub.interfaces import Account
+from mailhub.message.record import MailboxGone, MailboxInfo, Quota
+from mailhub.store.settings import USUAL_FOLDERS, USUAL_USES, StoreSettings
+from mailhub.store.sqlite.blobs import Blobs
+from mailhub.store.sqlite.content import numbers, release
+from mailhub.store.sqlite.messages import move
 from mailhub.store.sqlite.writer import Transaction
-from mailhub.wire.imap.sets import MAXIMUM as LAST_UID
+from mailhub.wire.imap.names import DELIMITER, INBOX, check, normalise
 
-# A delivery id outlives its message, which the user may expunge before the queue repeats the delivery. It is kept
-# longer than any queue tries, then it goes.
-DELIVERY_ID_SECONDS = 30 * 86400
+# --- accounts --------------------------------------------------------------------------------------------------------
 
 
-class Row(NamedTuple):
-    """The mailbox and its account, as a change finds them."""
-
-    mailbox: int
-    account: int
-    uid_validity: int
-    uid_next: int
-    modseq: int
-    quota: int
-    used: int  # octets; 0 where there is no quota
-
-
-_ROW = """
-SELECT m.id, m.account, m.uid_validity, m.uid_next, m.highest_modseq, a.quota,
-       CASE WHEN a.quota THEN (SELECT sum(size + flag_octets) FROM mailbox WHERE account = a.id) ELSE 0 END
-FROM mailbox m JOIN account a ON a.id = m.account
-"""
-
-
-def row_of(transaction: Transaction, mailbox: int) -> Row:
-    """Raises NoSuchMailbox."""
-    row = transaction.row(_ROW + "WHERE m.id = ?", (mailbox,))
+def account_id(source: Transaction | sqlite3.Connection, user: str) -> int:
+    """The account's number. Raises NoSuchUser."""
+    row = source.execute("SELECT id FROM account WHERE user = ?", (user,)).fetchone()
     if row is None:
-        raise NoSuchMailbox
-    return Row._make(row)
+        raise NoSuchUser
+    return int(row[0])
 
 
-def row_named(transaction: Transaction, user: str, name: str) -> Row | None:
-    """The mailbox of a user by its name."""
-    row = transaction.row(_ROW + "WHERE a.user = ? AND m.name = ?", (user, name))
-    return None if row is None else Row._make(row)
+def find_account(connection: sqlite3.Connection, user: str) -> Account | None:
+    """The row."""
+    row = connection.execute(
+        "SELECT user, password_hash, quota, enabled FROM account WHERE user = ?", (user,)
+    ).fetchone()
+    return None if row is None else Account(row[0], row[1], row[2], bool(row[3]))
 
 
-def check_room(row: Row, size: int) -> None:
-    """Raises OverQuota when `size` more octets do not fit."""
-    if row.quota and row.used + size > row.quota:
-        raise OverQuota
-
-
-def _allot(row: Row, count: int) -> None:
-    if row.uid_next + count > LAST_UID:
-        raise PermanentError("Mailbox has used up its UIDs")
-
-
-def _count(
-    transaction: Transaction,
-    row: Row,
-    *,
-    modseq: int,
-    added: int = 0,
-    messages: int = 0,
-    unseen: int = 0,
-    size: int = 0,
-    flag_octets: int = 0,
-) -> None:
-    transaction.execute(
-        "UPDATE mailbox SET uid_next = uid_next + ?, highest_modseq = ?, messages = messages + ?, unseen = unseen + ?,"
-        " size = size + ?, flag_octets = flag_octets + ? WHERE id = ?",
-        (added, modseq, messages, unseen, size, flag_octets, row.mailbox),
-    )
-
-
-# --- adding ----------------------------------------------------------------------------------------------------------
-
-
-def deposit(transaction: Transaction, row: Row, content: int, digest: Digest, flags: Flags, internal_date: int) -> int:
-    """Add one message; the caller has seen to the quota. Returns its UID."""
-    _allot(row, 1)
-    uid, modseq = row.uid_next, row.modseq + 1
-    size, growth = digest.size, digest.growth
-    flags = admit_delivered(transaction, row.mailbox, flags)
-    text = encode(flags)
-    transaction.execute(
-        "INSERT INTO message (mailbox, uid, content, flags, modseq, size, internal_date, growth)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (row.mailbox, uid, content, text, modseq, size, internal_date, growth),
-    )
-    _count(
-        transaction,
-        row,
-        modseq=modseq,
-        added=1,
-        messages=1,
-        unseen=SEEN not in flags,
-        size=size,
-        flag_octets=excess(text),
-    )
-    transaction.announce(row.mailbox, Added((Entry(uid, flags, modseq, size, internal_date, growth),)))
-    return uid
-
-
-def append(
-    transaction: Transaction,
-    mailbox: int,
-    insert: Callable[[], int],
-    digest: Digest,
-    flags: Flags,
-    internal_date: int,
-    delivery_id: str,
-    now: int,
-) -> int:
-    """Add a message unless `delivery_id` was seen before; `insert` writes its content."""
-    row = row_of(transaction, mailbox)
-    if delivery_id:
-        known = transaction.row("SELECT uid FROM delivery WHERE mailbox = ? AND id = ?", (mailbox, delivery_id))
-        if known is not None:
-            return int(known[0])
-    check_room(row, digest.size + excess(encode(flags)))
-    flags = admit(transaction, mailbox, flags)
-    uid = deposit(transaction, row, insert(), digest, flags, internal_date)
-    if delivery_id:
-        transaction.execute("DELETE FROM delivery WHERE at < ?", (now - DELIVERY_ID_SECONDS,))
-        transaction.execute("INSERT INTO delivery VALUES (?, ?, ?, ?)", (mailbox, delivery_id, uid, now))
-    return uid
-
-
-def note_additions(transaction: Transaction) -> None:
-    """For a server that is another process: what this one has added."""
-    rows = [
-        (mailbox, entry.uid)
-        for mailbox, change in transaction.announcements
-        if isinstance(change, Added)
-        for entry in change.entries
-    ]
-    if rows:
-        transaction.connection.executemany("INSERT OR IGNORE INTO foreign_addition VALUES (?, ?)", rows)
-
-
-def announce_additions(transaction: Transaction) -> None:
-    """In the server: what another process has added. Indexes and sessions pass over what they know already."""
-    if transaction.row("SELECT 1 FROM foreign_addition LIMIT 1") is None:
-        return
-    found: dict[int, list[Entry]] = {}
-    for mailbox, uid, flags, *others in transaction.execute(
-        "SELECT m.mailbox, m.uid, m.flags, m.modseq, m.size, m.internal_date, m.growth FROM foreign_addition f"
-        " JOIN message m ON m.mailbox = f.mailbox AND m.uid = f.uid ORDER BY m.mailbox, m.uid"
-    ):
-        found.setdefault(mailbox, []).append(Entry(uid, decode(flags), *others))
-    for mailbox, entries_found in found.items():
-        transaction.announce(mailbox, Added(tuple(entries_found)))
-    transaction.execute("DELETE FROM foreign_addition")
-
-
-# --- flags -----------------------------------------------------------------------------------------------------------
-
-
-def change_flags(
-    transaction: Transaction, mailbox: int, uids: Sequence[int], change: FlagChange, unchanged_since: int | None
-) -> FlagResult:
-    """STORE for a set of messages: one mod-sequence for all that change."""
-    row = row_of(transaction, mailbox)
-    spelt = Spelling()
-    if change.mode != "remove":
-        spelt = spelling(transaction, mailbox, (change.flags,))
-        change = FlagChange(change.mode, spelt.of(change.flags))
-    modseq = row.modseq + 1
-    failed: list[int] = []
-    changed: list[Entry] = []
-    unseen = flag_octets = 0
-    after: dict[str, _After | None] = {}  # by the flags before; few in number
-    condition, parameters = among(uids)
-    for uid, text, old_modseq, *others in transaction.execute(
-        "SELECT uid, flags, modseq, size, internal_date, growth FROM message"
-        f" WHERE mailbox = ? AND {condition} ORDER BY uid",
-        (mailbox, *parameters),
-    ):
-        if unchanged_since is not None and old_modseq > unchanged_since:
-            failed.append(uid)
-            continue
-        if text not in after:
-            after[text] = _changed(transaction, text, change)
-        result = after[text]
-        if result is not None:
-            changed.append(Entry(uid, result.flags, modseq, *others))
-            unseen += result.unseen
-            flag_octets += result.octets
-    if changed:
-        if flag_octets > 0 and not change.flags <= SYSTEM_FLAGS:  # those always find room
-            check_room(row, flag_octets)
-        spelt.register(transaction.connection, mailbox)
-        _write_flags(transaction, mailbox, changed, modseq)
-        _count(transaction, row, modseq=modseq, unseen=unseen, flag_octets=flag_octets)
-        transaction.announce(mailbox, FlagsChanged(tuple(changed)))
-    return FlagResult(tuple(changed), tuple(failed))
-
-
-def _write_flags(transaction: Transaction, mailbox: int, changed: Sequence[Entry], modseq: int) -> None:
-    """One statement for all messages that have the same flags now."""
-    uids: dict[Flags, list[int]] = {}
-    for entry in changed:
-        uids.setdefault(entry.flags, []).append(entry.uid)
-    for flags, group in uids.items():
-        condition, parameters = among(group)
-        transaction.execute(
-            f"UPDATE message SET flags = ?, modseq = ? WHERE mailbox = ? AND {condition}",
-            (encode(flags), modseq, mailbox, *parameters),
+def all_accounts(connection: sqlite3.Connection) -> list[Account]:
+    """In address order."""
+    return [
+        Account(user, password_hash, quota, bool(enabled))
+        for user, password_hash, quota, enabled in connection.execute(
+            "SELECT user, password_hash, quota, enabled FROM account ORDER BY user"
         )
+    ]
 
 
-class _After(NamedTuple):
-    """The flags after a change, and by how much it changes the mailbox's counters."""
-
-    flags: Flags
-    unseen: int
-    octets: int
-
-
-def _changed(transaction: Transaction, text: str, change: FlagChange) -> _After | None:
-    """None for a change that changes nothing. Raises TooManyKeywords."""
-    old = decode(text)
-    new = change.apply(old)
-    if new == old:
-        return None
-    if len(new) > len(old):
-        check_number(transaction, new)
-    return _After(new, (SEEN in old) - (SEEN in new), excess(encode(new)) - excess(text))
-
-
-# --- copying, moving, removing ---------------------------------------------------------------------------------------
-
-
-class Message(NamedTuple):
-    """A row of `message` that is copied or removed."""
-
-    uid: int
-    content: int
-    flags: str
-    size: int
-    internal_date: int
-    growth: int
-
-
-def _messages(transaction: Transaction, mailbox: int, uids: Sequence[int] | None, also: str = "") -> list[Message]:
-    condition, parameters = ("1", ()) if uids is None else among(uids)
+def add_account(transaction: Transaction, user: str, password_hash: str, quota: int, now: int) -> int:
+    """With the usual folders. Raises MailboxExists."""
+    if transaction.row("SELECT 1 FROM account WHERE user = ?", (user,)):
+        raise MailboxExists("Account exists already")
     cursor = transaction.execute(
-        f"SELECT uid, content, flags, size, internal_date, growth FROM message WHERE mailbox = ? AND {condition}{also}"
-        " ORDER BY uid",
-        (mailbox, *parameters),
+        "INSERT INTO account (user, password_hash, quota) VALUES (?, ?, ?)", (user, password_hash, quota)
     )
-    return list(map(Message._make, cursor))
+    account = cursor.lastrowid
+    assert account is not None
+    for name, special_use in USUAL_FOLDERS:
+        make_mailbox(transaction, account, name, special_use, now)
+        transaction.execute("INSERT INTO subscription VALUES (?, ?)", (account, name))
+    return account
 
 
-def copy(transaction: Transaction, mailbox: int, uids: Sequence[int], target: int) -> CopyResult:
-    """COPY: new rows for the same contents."""
-    row_of(transaction, mailbox)
-    row = row_of(transaction, target)
-    messages = _messages(transaction, mailbox, uids)
-    check_room(row, sum(message.size for message in messages) + _flag_octets(messages))
-    return _copy_rows(transaction, mailbox, messages, row)
+def ensure_account(transaction: Transaction, user: str, now: int) -> int:
+    """The account's number; it is made when missing."""
+    row = transaction.row("SELECT id FROM account WHERE user = ?", (user,))
+    return int(row[0]) if row else add_account(transaction, user, "", 0, now)
 
 
-def move(
-    transaction: Transaction,
-    blobs: Blobs,
-    mailbox: int,
-    uids: Sequence[int],
-    target: int,
-    hold: Hold | None = None,
-) -> CopyResult:
-    """MOVE: copy, then remove from the source. `hold` is the one of the session that does it."""
-    source, row = row_of(transaction, mailbox), row_of(transaction, target)
-    messages = _messages(transaction, mailbox, uids)
-    if source.account != row.account:
-        check_room(row, sum(message.size for message in messages) + _flag_octets(messages))
-    result = _copy_rows(transaction, mailbox, messages, row)
-    # Read again: source and target may be the same mailbox.
-    _remove_rows(transaction, row_of(transaction, mailbox), messages, hold)
-    return result
+def remove_account(transaction: Transaction, blobs: Blobs, user: str) -> None:
+    """With its mailboxes and messages. Raises NoSuchUser."""
+    account = account_id(transaction, user)
+    rows = transaction.execute("SELECT id FROM mailbox WHERE account = ? ORDER BY id", (account,)).fetchall()
+    _remove_mailboxes(transaction, blobs, [row[0] for row in rows])
+    transaction.execute("DELETE FROM subscription WHERE account = ?", (account,))
+    transaction.execute("DELETE FROM account WHERE id = ?", (account,))
+    _note_change(transaction, user)
 
 
-def _copy_rows(transaction: Transaction, mailbox: int, messages: Sequence[Message], row: Row) -> CopyResult:
-    if not messages:
-        return CopyResult(row.uid_validity, (), ())
-    _allot(row, len(messages))
-    first, modseq = row.uid_next, row.modseq + 1
-    condition, parameters = among([message.uid for message in messages])
-    flags = _as_spelled(transaction, row.mailbox, {message.flags for message in messages})
+def set_password(transaction: Transaction, user: str, password_hash: str) -> None:
+    """Raises NoSuchUser."""
     transaction.execute(
-        "INSERT INTO message (mailbox, uid, content, flags, modseq, size, internal_date, growth)"
-        " SELECT ?, ? + row_number() OVER (ORDER BY uid) - 1, content, flags, ?, size, internal_date, growth"
-        f" FROM message WHERE mailbox = ? AND {condition} ORDER BY uid",
-        (row.mailbox, first, modseq, mailbox, *parameters),
+        "UPDATE account SET password_hash = ? WHERE id = ?", (password_hash, account_id(transaction, user))
     )
-    entries = tuple(
-        Entry(uid, flags[message.flags], modseq, message.size, message.internal_date, message.growth)
-        for uid, message in enumerate(messages, first)
-    )
-    respelt = {text for text, spelt in flags.items() if encode(spelt) != text}
-    if respelt:
-        pairs = zip(entries, messages, strict=True)
-        _write_flags(transaction, row.mailbox, [entry for entry, message in pairs if message.flags in respelt], modseq)
-    size = sum(message.size for message in messages)
-    _count(
-        transaction,
-        row,
-        modseq=modseq,
-        added=len(messages),
-        messages=len(messages),
-        unseen=_unseen(messages),
-        size=size,
-        flag_octets=_flag_octets(messages),
-    )
-    transaction.announce(row.mailbox, Added(entries))
-    return CopyResult(
-        row.uid_validity, tuple(message.uid for message in messages), tuple(range(first, first + len(messages)))
-    )
+    _note_change(transaction, user)
 
 
-def _as_spelled(transaction: Transaction, mailbox: int, texts: set[str]) -> dict[str, Flags]:
-    """The flags of messages that come to a mailbox, by what they were: its keywords may have other spellings."""
-    flags = {text: decode(text) for text in texts}
-    found = spelling(transaction, mailbox, flags.values())
-    found.register(transaction.connection, mailbox)
-    return {text: found.of(each) for text, each in flags.items()}
+def set_enabled(transaction: Transaction, user: str, enabled: bool) -> None:
+    """Raises NoSuchUser."""
+    transaction.execute("UPDATE account SET enabled = ? WHERE id = ?", (int(enabled), account_id(transaction, user)))
+    _note_change(transaction, user)
 
 
-def _unseen(messages: Iterable[Message]) -> int:
-    return sum(SEEN not in decode(message.flags) for message in messages)
+# Of changes of accounts. A server asks every second.
+CHANGES_KEPT = 10_000
 
 
-def _flag_octets(messages: Iterable[Message]) -> int:
-    return sum(excess(message.flags) for message in messages)
+def _note_change(transaction: Transaction, user: str) -> None:
+    """For the server, which may be another process and has sessions of that user."""
+    last = transaction.execute("INSERT INTO account_change (user) VALUES (?)", (user,)).lastrowid or 0
+    transaction.execute("DELETE FROM account_change WHERE id <= ?", (last - CHANGES_KEPT,))
 
 
-def _remove_rows(transaction: Transaction, row: Row, messages: Sequence[Message], hold: Hold | None) -> None:
-    if not messages:
-        return
-    transaction.held.note(row.mailbox, ((message.uid, message.content, message.size) for message in messages), hold)
-    modseq = row.modseq + 1
-    uids = [message.uid for message in messages]
-    condition, parameters = among(uids)
-    transaction.execute(f"DELETE FROM message WHERE mailbox = ? AND {condition}", (row.mailbox, *parameters))
-    transaction.connection.executemany(
-        "INSERT INTO vanished (mailbox, modseq, first, last) VALUES (?, ?, ?, ?)",
-        [(row.mailbox, modseq, first, last) for first, last in runs(uids)],
-    )
-    size = sum(message.size for message in messages)
-    _count(
-        transaction,
-        row,
-        modseq=modseq,
-        messages=-len(messages),
-        unseen=-_unseen(messages),
-        size=-size,
-        flag_octets=-_flag_octets(messages),
-    )
-    transaction.announce(row.mailbox, Expunged(tuple(uids), modseq))
+def changed_accounts(connection: sqlite3.Connection, after: int) -> tuple[int, list[str]]:
+    """The number of the last change, and whose there were after number `after`."""
+    rows = connection.execute("SELECT id, user FROM account_change WHERE id > ? ORDER BY id", (after,)).fetchall()
+    return (rows[-1][0] if rows else after), [user for _, user in rows]
 
 
-def runs(uids: Sequence[int]) -> list[tuple[int, int]]:
-    """Ascending numbers as runs of successive ones."""
-    found: list[tuple[int, int]] = []
-    start = previous = -1
-    for uid in uids:
-        if uid != previous + 1:
-            if start >= 0:
-                found.append((start, previous))
-            start = uid
-        previous = uid
-    if start >= 0:
-        found.append((start, previous))
+def set_quota(transaction: Transaction, user: str, octets: int) -> None:
+    """Raises NoSuchUser."""
+    transaction.execute("UPDATE account SET quota = ? WHERE id = ?", (octets, account_id(transaction, user)))
+
+
+def quota(connection: sqlite3.Connection, account: int) -> Quota:
+    """Use and limit. Raises NoSuchUser."""
+    row = connection.execute(
+        "SELECT sum(m.size + m.flag_octets), a.quota, sum(m.messages) FROM account a JOIN mailbox m ON m.account = a.id"
+        " WHERE a.id = ? GROUP BY a.id",
+        (account,),
+    ).fetchone()
+    if row is None:
+        raise NoSuchUser
+    return Quota(*row)
+
+
+def free_octets(connection: sqlite3.Connection, user: str) -> int | None:
+    """What the quota leaves, None without one. Raises NoSuchUser."""
+    row = connection.execute("SELECT id, quota FROM account WHERE user = ?", (user,)).fetchone()
+    if row is None:
+        raise NoSuchUser
+    return int(row[1]) - quota(connection, row[0]).used if row[1] else None
+
+
+# --- mailboxes -------------------------------------------------------------------------------------------------------
+
+
+def list_mailboxes(connection: sqlite3.Connection, account: int) -> list[MailboxInfo]:
+    """In name order. Raises NoSuchUser: an account always has INBOX."""
+    rows = connection.execute("SELECT name, special_use FROM mailbox WHERE account = ? ORDER BY name", (account,))
+    found = [MailboxInfo(*row) for row in rows]
+    if not found:
+        raise NoSuchUser
     return found
 
 
-def expunge(
-    transaction: Transaction,
-    blobs: Blobs,
-    mailbox: int,
-    uids: Sequence[int] | None,
-    deleted_only: bool,
-    hold: Hold | None = None,
-) -> Sequence[int]:
-    """Remove messages for good; returns the UIDs that are gone. `hold` is the one of the session that does it."""
-    row = row_of(transaction, mailbox)
-    # A backslash begins system flags alone, so nothing else contains this text.
-    marked = f" AND instr(flags, '{flag_names.DELETED}') > 0" if deleted_only else ""
-    messages = _messages(transaction, mailbox, uids, marked)
-    _remove_rows(transaction, row, messages, hold)
-    release(transaction, blobs, [message.content for message in messages])
-    return [message.uid for message in messages]
-
-
-# --- reading ---------------------------------------------------------------------------------------------------------
-
-
-def load_index(connection: sqlite3.Connection, mailbox: int) -> MailboxIndex:
-    """All rows of a mailbox. Raises NoSuchMailbox."""
-    row = connection.execute("SELECT highest_modseq FROM mailbox WHERE id = ?", (mailbox,)).fetchone()
-    if row is None:
-        raise NoSuchMailbox
-    return MailboxIndex(entries(connection, mailbox), row[0])
-
-
-def entries(connection: sqlite3.Connection, mailbox: int, since_modseq: int = 0) -> list[Entry]:
-    """The rows changed after `since_modseq`, in UID order."""
-    decode_long = Decoder()
-    return [
-        Entry(uid, decode_short(flags) if len(flags) <= FREE_OCTETS else decode_long(flags), modseq, size, date, growth)
-        for uid, flags, modseq, size, date, growth in connection.execute(
-            "SELECT uid, flags, modseq, size, internal_date, growth FROM message"
-            " WHERE mailbox = ? AND modseq > ? ORDER BY uid",
-            (mailbox, since_modseq),
-        )
-    ]
-
-
-def status(connection: sqlite3.Connection, mailbox: int) -> MailboxStatus:
-    """The counters. Raises NoSuchMailbox."""
+def find_mailbox(connection: sqlite3.Connection, account: int, name: str) -> tuple[int, str, int, int]:
+    """Number, name, UIDVALIDITY and highest mod-sequence. Raises NoSuchMailbox."""
     row = connection.execute(
-        "SELECT messages, unseen, size, uid_next, uid_validity, highest_modseq FROM mailbox WHERE id = ?", (mailbox,)
+        "SELECT id, name, uid_validity, highest_modseq FROM mailbox WHERE account = ? AND name = ?",
+        (account, normalise(name)),
     ).fetchone()
     if row is None:
         raise NoSuchMailbox
-    return MailboxStatus(*row)
+    return row[0], row[1], row[2], row[3]
 
 
-def open_message(connection: sqlite3.Connection, blobs: Blobs, mailbox: int, uid: int) -> IBlobReader:
-    """The octets of a message: of a small one right here, of a large one its opened file.
-
-    Raises MessageGone, MessageDamaged."""
-    row = connection.execute(
-        "SELECT c.size, c.blob, c.octets, c.checksum FROM message m LEFT JOIN content c ON c.id = m.content"
-        " WHERE m.mailbox = ? AND m.uid = ?",
-        (mailbox, uid),
-    ).fetchone()
-    return open_content(row, blobs)
-
-
-def open_held(connection: sqlite3.Connection, blobs: Blobs, content: int) -> IBlobReader:
-    """The octets of a message without a row whose content is held. Raises MessageGone, MessageDamaged."""
-    row = connection.execute("SELECT size, blob, octets, checksum FROM content WHERE id = ?", (content,)).fetchone()
-    return open_content(row, blobs)
+def create(
+    transaction: Transaction, settings: StoreSettings, account: int, name: str, special_use: str, now: int
+) -> int:
+    """A new, empty mailbox. Raises MailboxExists, InvalidMailboxName, NoSuchUser."""
+    name = normalise(name)
+    check(name)
+    if transaction.row("SELECT 1 FROM account WHERE id = ?", (account,)) is None:
+        raise NoSuchUser
+    if _id(transaction, account, name) is not None:
+        raise MailboxExists
+    count = transaction.row("SELECT count(*) FROM mailbox WHERE account = ?", (account,))[0]
+    if count >= settings.mailboxes_per_account:
+        raise InvalidMailboxName("Too many mailboxes")
+    return make_mailbox(transaction, account, name, special_use or _usual_use(transaction, account, name), now)
 
 
-def open_content(row: Sequence[Any] | None, blobs: Blobs, start: int = 0, *, thorough: bool = False) -> IBlobReader:
-    """A reader for (size, blob, octets, checksum), which are None where the content is lost. Raises MessageGone for
-    None, MessageDamaged; a file's checksum is looked at where `thorough`, for that takes as long as to read it."""
-    if row is None:
-        raise MessageGone
-    size, blob, octets, checksum = row
-    if blob is not None:
-        return open_blob(blobs, blob, size, start, checksum if thorough else None)
-    if size is None or octets is None:
-        raise MessageDamaged(detail="its content is lost")
-    if len(octets) != size:
-        raise MessageDamaged(detail=f"{len(octets)} octets instead of {size}")
-    if not contents.intact(octets, checksum):
-        raise MessageDamaged(detail="its octets are not those that arrived")
-    return OctetsReader(octets, start)
+def _usual_use(transaction: Transaction, account: int, name: str) -> str:
+    """What a mailbox of this name is for, unless the account has another one for that: after DELETE Sent and CREATE
+    Sent, sent mail is to be found where it was."""
+    use = USUAL_USES.get(name, "")
+    taken = use and transaction.row("SELECT 1 FROM mailbox WHERE account = ? AND special_use = ?", (account, use))
+    return "" if taken else use
 
 
-def vanished(connection: sqlite3.Connection, mailbox: int, since_modseq: int) -> list[int]:
-    """UIDs expunged after `since_modseq`, ascending."""
-    uids: list[int] = []
-    for first, last in connection.execute(
-        "SELECT first, last FROM vanished WHERE mailbox = ? AND modseq > ? ORDER BY first", (mailbox, since_modseq)
-    ):
-        uids.extend(range(first, last + 1))
-    return uids
+def delete(transaction: Transaction, blobs: Blobs, account: int, name: str) -> None:
+    """With its messages. Raises NoSuchMailbox, NotPermitted."""
+    name = normalise(name)
+    if name == INBOX:
+        raise NotPermitted("INBOX cannot be deleted")
+    _remove_mailboxes(transaction, blobs, [_existing(transaction, account, name)])
 
 
-def missing(connection: sqlite3.Connection, numbers: Sequence[int]) -> list[int]:
-    """Those of the mailboxes that do not exist any more."""
-    rows = connection.execute(
-        "SELECT value FROM json_each(?) WHERE value NOT IN (SELECT id FROM mailbox)", (contents.numbers(numbers),)
-    )
+def rename(
+    transaction: Transaction, blobs: Blobs, settings: StoreSettings, account: int, old: str, new: str, now: int
+) -> None:
+    """With inferiors; for INBOX its messages move and its inferiors stay (RFC 9051 6.3.6)."""
+    old, new = normalise(old), normalise(new)
+    if old == INBOX:
+        target = create(transaction, settings, account, new, "", now)
+        source = _existing(transaction, account, INBOX)
+        rows = transaction.execute("SELECT uid FROM message WHERE mailbox = ?", (source,)).fetchall()
+        move(transaction, blobs, source, [row[0] for row in rows], target)
+        return
+    check(new)
+    if new.startswith(old + DELIMITER):
+        raise InvalidMailboxName("A mailbox cannot become its own inferior")
+    moving = _with_inferiors(transaction, account, old)
+    if not moving:
+        raise NoSuchMailbox
+    if old == new or _id(transaction, account, new) is not None:
+        raise MailboxExists
+    for mailbox, name in moving:
+        target_name = normalise(new + name[len(old) :])
+        check(target_name)
+        if _id(transaction, account, target_name) is not None:
+            raise MailboxExists(f"Mailbox {target_name} exists already")
+        transaction.execute("UPDATE mailbox SET name = ? WHERE id = ?", (target_name, mailbox))
+        if use := _usual_use(transaction, account, target_name):
+            transaction.execute("UPDATE mailbox SET special_use = ? WHERE id = ? AND special_use = ''", (use, mailbox))
+
+
+def subscribe(transaction: Transaction, settings: StoreSettings, account: int, name: str, subscribed: bool) -> None:
+    """Raises InvalidMailboxName, NoSuchUser."""
+    name = normalise(name)
+    if not subscribed:
+        transaction.execute("DELETE FROM subscription WHERE account = ? AND name = ?", (account, name))
+        return
+    check(name)
+    if transaction.row("SELECT 1 FROM account WHERE id = ?", (account,)) is None:
+        raise NoSuchUser
+    count = transaction.row("SELECT count(*) FROM subscription WHERE account = ?", (account,))[0]
+    if count >= settings.subscriptions_per_account:
+        raise PermanentError("Too many subscriptions", status="5.2.0")
+    transaction.execute("INSERT OR IGNORE INTO subscription VALUES (?, ?)", (account, name))
+
+
+def subscriptions(connection: sqlite3.Connection, account: int) -> list[str]:
+    """In name order."""
+    rows = connection.execute("SELECT name FROM subscription WHERE account = ? ORDER BY name", (account,))
     return [row[0] for row in rows]
+
+
+def make_mailbox(transaction: Transaction, account: int, name: str, special_use: str, now: int) -> int:
+    # Seconds since the epoch, or one more than the last one given to anybody: a mailbox that is deleted and made again
+    # within one second must not look the same to a client (RFC 9051 2.3.1.1).
+    (uid_validity,) = transaction.row("UPDATE uid_validity SET last = max(last + 1, ?) RETURNING last", (now,))
+    cursor = transaction.execute(
+        "INSERT INTO mailbox (account, name, special_use, uid_validity) VALUES (?, ?, ?, ?)",
+        (account, name, special_use, uid_validity),
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def _id(transaction: Transaction, account: int, name: str) -> int | None:
+    row = transaction.row("SELECT id FROM mailbox WHERE account = ? AND name = ?", (account, name))
+    return None if row is None else row[0]
+
+
+def _existing(transaction: Transaction, account: int, name: str) -> int:
+    mailbox = _id(transaction, account, name)
+    if mailbox is None:
+        raise NoSuchMailbox
+    return mailbox
+
+
+def _with_inferiors(transaction: Transaction, account: int, name: str) -> list[tuple[int, str]]:
+    """A name's mailbox, if there is one, and all below it. "0" is the character after "/"."""
+    return transaction.execute(
+        "SELECT id, name FROM mailbox WHERE account = ? AND (name = ? OR (name > ? AND name < ?)) ORDER BY name",
+        (account, name, name + DELIMITER, name + chr(ord(DELIMITER) + 1)),
+    ).fetchall()
+
+
+def _remove_mailboxes(transaction: Transaction, blobs: Blobs, mailboxes: Sequence[int]) -> None:
+    if not mailboxes:
+        return
+    chosen = (numbers(mailboxes),)
+    within = "mailbox IN (SELECT value FROM json_each(?))"
+    contents = [row[0] for row in transaction.execute(f"SELECT DISTINCT content FROM message WHERE {within}", chosen)]
+    for table in ("message", "vanished", "delivery", "keyword"):
+        transaction.execute(f"DELETE FROM {table} WHERE {within}", chosen)
+    transaction.execute("DELETE FROM mailbox WHERE id IN (SELECT value FROM json_each(?))", chosen)
+    release(transaction, blobs, contents)
+    for mailbox in mailboxes:
+        transaction.announce(mailbox, MailboxGone())

@@ -32,7 +32,7 @@ from mailhub.store.sqlite import content
 from mailhub.store.sqlite.blobs import Blobs, Body
 from mailhub.store.sqlite.content import numbers
 from mailhub.store.sqlite.engine import Engine
-from mailhub.store.sqlite.mailboxes import Row, check_room, deposit, open_content, row_named
+from mailhub.store.sqlite.messages import Row, check_room, deposit, open_content, row_named
 from mailhub.store.sqlite.schema import Unreadable, is_damage
 from mailhub.store.sqlite.store import own_body
 from mailhub.store.sqlite.writer import Transaction

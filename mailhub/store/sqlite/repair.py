@@ -18,7 +18,7 @@ from typing import Any
 
 import attrs
 
-from mailhub.store.sqlite import folders, mailboxes, schema
+from mailhub.store.sqlite import mailboxes, messages, schema
 from mailhub.store.sqlite.blobs import BLOBS, Blobs, blob_path, link_or_copy, lost_and_found
 from mailhub.store.sqlite.damage import Damage, Inspection, Progress
 from mailhub.store.sqlite.salvage import is_sound, salvage
@@ -117,7 +117,7 @@ class _Repair:
         with _transaction(self.connection) as transaction:
             for mailbox, uids in places.items():
                 if all(row["account"] for row in rows if row["mailbox_number"] == mailbox):
-                    mailboxes.expunge(transaction, self.blobs, mailbox, sorted(uids), deleted_only=False)
+                    messages.expunge(transaction, self.blobs, mailbox, sorted(uids), deleted_only=False)
         for row in rows:
             who = f"{row['account'] or 'nobody'} in {row['mailbox']}"
             yield f"set aside: message of {who}, UID {row['uid']}: {damage.reason}"
@@ -143,7 +143,7 @@ class _Repair:
             for (account,) in transaction.execute(
                 "SELECT id FROM account EXCEPT SELECT account FROM mailbox WHERE name = 'INBOX'"
             ).fetchall():
-                folders.make_mailbox(transaction, account, "INBOX", "", self.now)
+                mailboxes.make_mailbox(transaction, account, "INBOX", "", self.now)
                 yield f"account {account}: given an INBOX"
 
     def correct(self, sums: dict[int, int]) -> Iterator[str]:

@@ -33,7 +33,7 @@ from mailhub.message.record import (
     Quota,
 )
 from mailhub.store.held import Hold
-from mailhub.store.sqlite import content, folders, mailboxes
+from mailhub.store.sqlite import content, mailboxes, messages
 from mailhub.store.sqlite.blobs import Body
 from mailhub.store.sqlite.engine import Engine
 
@@ -59,7 +59,7 @@ class Mailbox:
     async def status(self) -> MailboxStatus:
         """The counters, from the database."""
         try:
-            return await self._engine.read(lambda connection: mailboxes.status(connection, self.number))
+            return await self._engine.read(lambda connection: messages.status(connection, self.number))
         except NoSuchMailbox:
             self._engine.announce(self.number, MailboxGone())  # news if another process removed the account
             raise
@@ -101,13 +101,13 @@ class Mailbox:
         blobs = self._engine.blobs
         try:
             return await self._engine.open(
-                lambda connection: mailboxes.open_message(connection, blobs, self.number, uid)
+                lambda connection: messages.open_message(connection, blobs, self.number, uid)
             )
         except MessageGone:
             held = self._held([uid])
             if not held:
                 raise
-        return await self._engine.open(lambda connection: mailboxes.open_held(connection, blobs, held[uid]))
+        return await self._engine.open(lambda connection: messages.open_held(connection, blobs, held[uid]))
 
     def _held(self, uids: Iterable[int]) -> Mapping[int, int]:
         """Contents of expunged messages that may still be read, by UID."""
@@ -124,7 +124,7 @@ class Mailbox:
         own = own_body(body)
         now = self._engine.environment.now()
         return await self._engine.write(
-            lambda transaction: mailboxes.append(
+            lambda transaction: messages.append(
                 transaction,
                 self.number,
                 lambda: content.insert(transaction, own),
@@ -142,23 +142,21 @@ class Mailbox:
     ) -> FlagResult:
         """One transaction for all."""
         return await self._engine.write(
-            lambda transaction: mailboxes.change_flags(transaction, self.number, uids, change, unchanged_since)
+            lambda transaction: messages.change_flags(transaction, self.number, uids, change, unchanged_since)
         )
 
     async def copy(self, uids: Sequence[int], target: IMailbox) -> CopyResult:
         """The contents are shared, not copied. So it is let through where the disk is short: many clients delete by a
         copy to Trash."""
         other = self._sibling(target)
-        return await self._engine.write(
-            lambda transaction: mailboxes.copy(transaction, self.number, uids, other.number)
-        )
+        return await self._engine.write(lambda transaction: messages.copy(transaction, self.number, uids, other.number))
 
     async def move(self, uids: Sequence[int], target: IMailbox) -> CopyResult:
         """Copy and expunge in one transaction."""
         other = self._sibling(target)
         blobs = self._engine.blobs
         return await self._engine.write(
-            lambda transaction: mailboxes.move(transaction, blobs, self.number, uids, other.number, self._hold)
+            lambda transaction: messages.move(transaction, blobs, self.number, uids, other.number, self._hold)
         )
 
     def _sibling(self, target: IMailbox) -> Mailbox:
@@ -170,12 +168,12 @@ class Mailbox:
         """One transaction for all."""
         blobs = self._engine.blobs
         return await self._engine.write(
-            lambda transaction: mailboxes.expunge(transaction, blobs, self.number, uids, deleted_only, self._hold)
+            lambda transaction: messages.expunge(transaction, blobs, self.number, uids, deleted_only, self._hold)
         )
 
     async def vanished(self, since_modseq: int) -> Sequence[int]:
         """Ascending."""
-        return await self._engine.read(lambda connection: mailboxes.vanished(connection, self.number, since_modseq))
+        return await self._engine.read(lambda connection: messages.vanished(connection, self.number, since_modseq))
 
     def watch(self, listener: Callable[[Change], None]) -> Callable[[], None]:
         """Have every change from now on announced."""
@@ -193,12 +191,12 @@ class MailAccount:
 
     async def mailboxes(self) -> Sequence[MailboxInfo]:
         """In name order."""
-        return await self._engine.read(lambda connection: folders.list_mailboxes(connection, self._number))
+        return await self._engine.read(lambda connection: mailboxes.list_mailboxes(connection, self._number))
 
     async def mailbox(self, name: str) -> Mailbox:
         """Raises NoSuchMailbox."""
         number, known, uid_validity, modseq = await self._engine.read(
-            lambda connection: folders.find_mailbox(connection, self._number, name)
+            lambda connection: mailboxes.find_mailbox(connection, self._number, name)
         )
         if self._engine.indexes.behind(number, modseq):
             # Another process may have added messages: they are announced with the next commit, also an empty one.
@@ -209,36 +207,38 @@ class MailAccount:
         """Raises MailboxExists, InvalidMailboxName."""
         settings, now = self._engine.settings, self._engine.environment.now()
         await self._engine.write(
-            lambda transaction: folders.create(transaction, settings, self._number, name, special_use, now)
+            lambda transaction: mailboxes.create(transaction, settings, self._number, name, special_use, now)
         )
 
     async def delete(self, name: str) -> None:
         """Raises NoSuchMailbox, NotPermitted for INBOX."""
         blobs = self._engine.blobs
-        await self._engine.write(lambda transaction: folders.delete(transaction, blobs, self._number, name))
+        await self._engine.write(lambda transaction: mailboxes.delete(transaction, blobs, self._number, name))
 
     async def rename(self, old: str, new: str) -> None:
         """Raises NoSuchMailbox, MailboxExists, InvalidMailboxName."""
         engine = self._engine
         now = engine.environment.now()
         await engine.write(
-            lambda transaction: folders.rename(transaction, engine.blobs, engine.settings, self._number, old, new, now)
+            lambda transaction: mailboxes.rename(
+                transaction, engine.blobs, engine.settings, self._number, old, new, now
+            )
         )
 
     async def subscribe(self, name: str, subscribed: bool) -> None:
         """Raises InvalidMailboxName."""
         settings = self._engine.settings
         await self._engine.write(
-            lambda transaction: folders.subscribe(transaction, settings, self._number, name, subscribed)
+            lambda transaction: mailboxes.subscribe(transaction, settings, self._number, name, subscribed)
         )
 
     async def subscriptions(self) -> Sequence[str]:
         """In name order."""
-        return await self._engine.read(lambda connection: folders.subscriptions(connection, self._number))
+        return await self._engine.read(lambda connection: mailboxes.subscriptions(connection, self._number))
 
     async def quota(self) -> Quota:
         """Raises NoSuchUser when the account was removed."""
-        return await self._engine.read(lambda connection: folders.quota(connection, self._number))
+        return await self._engine.read(lambda connection: mailboxes.quota(connection, self._number))
 
     def new_body(self, size: int = 0) -> IBodyWriter:
         """For append()."""
@@ -282,11 +282,11 @@ class MailStore:
         now = self._engine.environment.now()
         try:
             # Who is known comes in to read where nothing can be written: a full disk, another process's lock.
-            number = await self._engine.read(lambda connection: folders.account_id(connection, user))
+            number = await self._engine.read(lambda connection: mailboxes.account_id(connection, user))
         except NoSuchUser:
             if not create:
                 raise
-            number = await self._engine.write(lambda transaction: folders.ensure_account(transaction, user, now))
+            number = await self._engine.write(lambda transaction: mailboxes.ensure_account(transaction, user, now))
         return MailAccount(self._engine, number, user)
 
     async def check_quota(self, user: str, size: int) -> None:
@@ -299,7 +299,7 @@ class MailStore:
     async def _free_octets(self, user: str) -> int | None:
         known, now = self._engine.known, self._engine.environment.clock.seconds()
         drops = known.drops
-        free = await self._engine.read(lambda connection: folders.free_octets(connection, user))
+        free = await self._engine.read(lambda connection: mailboxes.free_octets(connection, user))
         if known.drops == drops:
             known.put(user, free, now)
         return free
@@ -314,40 +314,42 @@ class Accounts:
 
     async def find(self, user: str) -> Account | None:
         """The row."""
-        return await self._engine.read(lambda connection: folders.find_account(connection, user))
+        return await self._engine.read(lambda connection: mailboxes.find_account(connection, user))
 
     async def add(self, user: str, password_hash: str, quota: int = 0) -> None:
         """Raises MailboxExists."""
         now = self._engine.environment.now()
-        await self._engine.write(lambda transaction: folders.add_account(transaction, user, password_hash, quota, now))
+        await self._engine.write(
+            lambda transaction: mailboxes.add_account(transaction, user, password_hash, quota, now)
+        )
 
     async def remove(self, user: str) -> None:
         """Raises NoSuchUser."""
         blobs = self._engine.blobs
         try:
-            await self._engine.write(lambda transaction: folders.remove_account(transaction, blobs, user))
+            await self._engine.write(lambda transaction: mailboxes.remove_account(transaction, blobs, user))
         finally:
             self._engine.known.drop()
 
     async def set_password(self, user: str, password_hash: str) -> None:
         """Raises NoSuchUser."""
-        await self._engine.write(lambda transaction: folders.set_password(transaction, user, password_hash))
+        await self._engine.write(lambda transaction: mailboxes.set_password(transaction, user, password_hash))
 
     async def set_enabled(self, user: str, enabled: bool) -> None:
         """Raises NoSuchUser."""
-        await self._engine.write(lambda transaction: folders.set_enabled(transaction, user, enabled))
+        await self._engine.write(lambda transaction: mailboxes.set_enabled(transaction, user, enabled))
 
     async def set_quota(self, user: str, quota: int) -> None:
         """Raises NoSuchUser."""
         try:
-            await self._engine.write(lambda transaction: folders.set_quota(transaction, user, quota))
+            await self._engine.write(lambda transaction: mailboxes.set_quota(transaction, user, quota))
         finally:
             self._engine.known.drop()
 
     async def all(self) -> Sequence[Account]:
         """In address order."""
-        return await self._engine.read(folders.all_accounts)
+        return await self._engine.read(mailboxes.all_accounts)
 
     async def changed(self, after: int) -> tuple[int, Sequence[str]]:
         """Passwords, states and removals since then."""
-        return await self._engine.read(lambda connection: folders.changed_accounts(connection, after))
+        return await self._engine.read(lambda connection: mailboxes.changed_accounts(connection, after))

@@ -17,7 +17,7 @@ from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope
 from mailhub.message.flags import NO_FLAGS
 from mailhub.store.exam import Exam, make_body, message, read_message
-from mailhub.store.sqlite import mailboxes, schema
+from mailhub.store.sqlite import messages, schema
 from mailhub.store.sqlite.blobs import BLOBS, blob_names, blob_path
 from mailhub.store.sqlite.content import Compared
 from mailhub.store.sqlite.database import Database
@@ -96,7 +96,7 @@ def test_a_body_that_went_with_its_message_is_no_damage(tmp_path: Path, monkeypa
     """The file is unlinked while a reader that saw the row is about to open it."""
     database = opened(tmp_path)
     inbox = wait(fill(database, [LARGE]))
-    real = mailboxes.open_content
+    real = messages.open_content
     calls: list[object] = []
 
     def open_content(*arguments: Any) -> Any:
@@ -105,7 +105,7 @@ def test_a_body_that_went_with_its_message_is_no_damage(tmp_path: Path, monkeypa
             wait(inbox.expunge([1], deleted_only=False))
         return real(*arguments)
 
-    monkeypatch.setattr(mailboxes, "open_content", open_content)
+    monkeypatch.setattr(messages, "open_content", open_content)
     with pytest.raises(MessageGone):
         wait(inbox.open(1))
     assert len(calls) == 2
