@@ -5,9 +5,10 @@ from __future__ import annotations
 from mailhub.auth.checkers import AccountsChecker
 from mailhub.components import Hub
 from mailhub.config import bounds
-from mailhub.delivery.lmtp import LmtpAgent
 from mailhub.delivery.local import StoreAgent
-from mailhub.delivery.remote import SmtpAgent
+from mailhub.delivery.relay.lmtp import LmtpAgent
+from mailhub.delivery.relay.smtp import SmtpAgent
+from mailhub.delivery.relay.transmit import Transmitter
 from mailhub.delivery.routing import (
     AccountRouter,
     AliasRouter,
@@ -16,7 +17,6 @@ from mailhub.delivery.routing import (
     PostmasterRouter,
     StaticRouter,
 )
-from mailhub.delivery.transmit import Transmitter
 from mailhub.interfaces import IMailStore
 from mailhub.plugins import Component, NoOptions
 

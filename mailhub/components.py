@@ -31,8 +31,8 @@ from mailhub.delivery.intake import HEADERS_TOGETHER
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.pipeline import Pipeline
 from mailhub.delivery.policies import GuardedPolicy, PolicyChain
-from mailhub.delivery.queue import QueueRunner
 from mailhub.delivery.routing import REFUSE, SMTP, NextHop, Routing
+from mailhub.delivery.runner import QueueRunner
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import STORE, Environment, IAccounts, IDeliveryAgent, IHub, IMailStore, IQueue, IRouter
 from mailhub.net.crowd import Room

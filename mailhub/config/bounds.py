@@ -8,12 +8,12 @@ from mailhub.auth.harvest import HarvestLimits
 from mailhub.auth.throttle import Throttle
 from mailhub.config.settings import Config, Limits, StaticRoute
 from mailhub.delivery.aliases import AliasTable
-from mailhub.delivery.exchangers import parse_target
-from mailhub.delivery.queue import RunnerLimits
-from mailhub.delivery.remote import SMTP_PORT
+from mailhub.delivery.relay.exchangers import parse_target
+from mailhub.delivery.relay.smtp import SMTP_PORT
+from mailhub.delivery.relay.transmit import TransmitLimits
 from mailhub.delivery.routing import NextHop
+from mailhub.delivery.runner import RunnerLimits
 from mailhub.delivery.schedule import Schedule
-from mailhub.delivery.transmit import TransmitLimits
 from mailhub.net.link import DriverLimits
 from mailhub.net.networks import Networks
 from mailhub.protocols.imap.session import ImapOptions

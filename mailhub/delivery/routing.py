@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from mailhub.answers import answer
 from mailhub.delivery.names import LocalNames
-from mailhub.delivery.tls_policy import TlsPolicy
+from mailhub.delivery.relay.tls_policy import TlsPolicy
 from mailhub.errors import NoSuchUser, NotPermitted, NotYetKnown, PermanentError, TemporaryError
 from mailhub.interfaces import ALIAS, STORE, IMailStore, IRouter, Route
 from mailhub.log import Logger

@@ -27,11 +27,11 @@ from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.pipeline import Pipeline
 from mailhub.delivery.policies import GuardedPolicy, PolicyChain
-from mailhub.delivery.queue import QueueRunner, RunnerLimits
-from mailhub.delivery.remote import SmtpAgent
+from mailhub.delivery.relay.smtp import SmtpAgent
+from mailhub.delivery.relay.transmit import TransmitLimits, Transmitter
 from mailhub.delivery.routing import NextHop, standard_routing
+from mailhub.delivery.runner import QueueRunner, RunnerLimits
 from mailhub.delivery.schedule import Schedule
-from mailhub.delivery.transmit import TransmitLimits, Transmitter
 from mailhub.interfaces import Committed, Environment, IDeliveryAgent, IPolicy, Origin, QueuedMessage
 from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope

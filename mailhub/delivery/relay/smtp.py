@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from zope.interface import implementer
 
-from mailhub.delivery.exchangers import exchangers, parse_target
 from mailhub.delivery.local import outcome_of
+from mailhub.delivery.relay.exchangers import exchangers, parse_target
+from mailhub.delivery.relay.transmit import Server, Transmitter
 from mailhub.delivery.routing import NextHop
-from mailhub.delivery.transmit import Server, Transmitter
 from mailhub.errors import MailError, TemporaryError
 from mailhub.interfaces import Delivery, Environment, IDeliveryAgent
 from mailhub.message.envelope import Outcome

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from zope.interface import implementer
 
 from mailhub.delivery.local import outcome_of
-from mailhub.delivery.remote import hop_of, server_at
+from mailhub.delivery.relay.smtp import hop_of, server_at
+from mailhub.delivery.relay.transmit import Transmitter
 from mailhub.delivery.routing import NextHop
-from mailhub.delivery.transmit import Transmitter
 from mailhub.errors import MailError
 from mailhub.interfaces import Delivery, IDeliveryAgent
 from mailhub.message.envelope import Outcome

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from mailhub.delivery.exchangers import exchangers, may_be_exchanger, parse_target
+from mailhub.delivery.relay.exchangers import exchangers, may_be_exchanger, parse_target
 from mailhub.errors import PermanentError, TemporaryError
 from mailhub.interfaces import MailExchanger
 from mailhub.testing.resolver import FakeResolver

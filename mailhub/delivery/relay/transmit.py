@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import attrs
 from zope.interface import implementer
 
-from mailhub.delivery.exchangers import is_address, may_be_exchanger
-from mailhub.delivery.pool import IdleConnections, Unreachable
-from mailhub.delivery.tls_policy import SUBMISSIONS_PORT, TlsPolicy, context, effective
+from mailhub.delivery.relay.exchangers import is_address, may_be_exchanger
+from mailhub.delivery.relay.pool import IdleConnections, Unreachable
+from mailhub.delivery.relay.tls_policy import SUBMISSIONS_PORT, TlsPolicy, context, effective
 from mailhub.errors import TemporaryError
 from mailhub.interfaces import AT_ONCE, Delivery, Environment, IBlobReader
 from mailhub.log import Logger

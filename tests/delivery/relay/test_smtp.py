@@ -14,10 +14,10 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.protocols.basic import LineReceiver
 
-from mailhub.delivery.lmtp import LmtpAgent
-from mailhub.delivery.remote import SmtpAgent, hop_of
+from mailhub.delivery.relay.lmtp import LmtpAgent
+from mailhub.delivery.relay.smtp import SmtpAgent, hop_of
+from mailhub.delivery.relay.transmit import TransmitLimits, Transmitter
 from mailhub.delivery.routing import NextHop
-from mailhub.delivery.transmit import TransmitLimits, Transmitter
 from mailhub.interfaces import AT_ONCE, Delivery, Environment, MailExchanger, QueuedRecipient, Route
 from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope, Outcome, Source, State
