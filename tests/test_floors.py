@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,17 @@ FLOORS = {
 FORBIDDEN_BELOW_1 = {"twisted", "asyncio", "threading", "socket", "time", "random", "os", "sqlite3", "email"}
 
 
+# Rooms on one floor that do not know each other: what two of them need stands below them. Those of floor 1 are not
+# among them, for threads and log are made by its contracts.
+SIBLINGS = [
+    {"mailhub.wire.imap", "mailhub.wire.pop3", "mailhub.wire.smtp"},
+    {"mailhub.store", "mailhub.auth", "mailhub.net"},
+    {"mailhub.store.sqlite", "mailhub.store.memory"},
+    {"mailhub.delivery", "mailhub.checks", "mailhub.sieve"},
+    {"mailhub.protocols.imap", "mailhub.protocols.pop3", "mailhub.protocols.smtp", "mailhub.web"},
+]
+# The longest way from a module over its imports to one that imports nothing of mailhub, both ends counted.
+DEPTH = 23
 FILE_LINES = 600
 FUNCTION_LINES = 80
 
@@ -126,6 +138,39 @@ def test_there_are_no_import_cycles() -> None:
         for name in ready:
             del remaining[name]
     assert not remaining, f"cycles among {sorted(remaining)}"
+
+
+def within(module: str, room: str) -> bool:
+    return module == room or module.startswith(f"{room}.")
+
+
+@pytest.mark.parametrize("rooms", SIBLINGS, ids=lambda rooms: " ".join(sorted(rooms)))
+def test_siblings_do_not_know_each_other(rooms: set[str]) -> None:
+    met = [
+        (module, target)
+        for room in rooms
+        for module in MODULES
+        if within(module, room)
+        for target in INTERNAL[module]
+        if any(within(target, other) for other in rooms - {room})
+    ]
+    assert not met
+
+
+def test_messages_know_nothing_of_protocols() -> None:
+    met = [(m, t) for m in MODULES if within(m, "mailhub.message") for t in INTERNAL[m] if within(t, "mailhub.wire")]
+    assert not met
+
+
+@functools.cache
+def longest_way(module: str) -> tuple[str, ...]:
+    return (module, *max(map(longest_way, sorted(INTERNAL[module])), key=len, default=()))
+
+
+def test_nothing_stands_on_too_much() -> None:
+    """Who changes a module has this many others above it at most to think of, one upon the other."""
+    way = max(map(longest_way, MODULES), key=len)
+    assert len(way) <= DEPTH, " -> ".join(way)
 
 
 def test_the_reactor_is_named_at_the_roof_only() -> None:
