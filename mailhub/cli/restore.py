@@ -22,11 +22,11 @@ from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError, MessageGone, NoSuchMailbox, NoSuchUser, OverQuota, TooManyKeywords
 from mailhub.interfaces import IMailAccount
 from mailhub.message.flags import SYSTEM_FLAGS
+from mailhub.message.mailbox_names import normalise
 from mailhub.store.sqlite import schema
 from mailhub.store.sqlite.backup import Progress
 from mailhub.store.sqlite.restore import connect_backup, occupied, restore
 from mailhub.store.sqlite.restore_mail import SavedAccount, SavedMailbox, SavedMessage, Side, lacking
-from mailhub.wire.imap.names import normalise
 
 _DESCRIPTION = """\
 Brings back what `mailhub backup` wrote to DIR. Without options all of it takes the

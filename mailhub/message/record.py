@@ -8,6 +8,8 @@ import attrs
 
 from mailhub.message.flags import Flags, difference, union
 
+LAST_UID = 2**32 - 1  # a unique identifier has 32 bits (RFC 9051 2.3.1.1)
+
 
 class Entry(NamedTuple):
     """The index row of one message, kept in memory. `size` in octets; `internal_date` in seconds since the epoch.

@@ -32,6 +32,7 @@ from mailhub.interfaces import (
 )
 from mailhub.message.digest import DigestColumns, DigestName, columns
 from mailhub.message.flags import DELETED, SEEN, SYSTEM_FLAGS, Flags, encode, excess
+from mailhub.message.mailbox_names import DELIMITER, INBOX, check, normalise
 from mailhub.message.record import (
     Added,
     Change,
@@ -51,7 +52,6 @@ from mailhub.store.memory_body import MemoryBody, MemoryBodyWriter, memory_body
 from mailhub.store.memory_keywords import Keywords
 from mailhub.store.octets import OctetsReader
 from mailhub.store.settings import USUAL_FOLDERS, USUAL_USES, StoreSettings
-from mailhub.wire.imap.names import DELIMITER, INBOX, check, normalise
 
 
 @attrs.define(eq=False)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mailhub import errors
+from mailhub.message.mailbox_names import is_allowed
 from mailhub.wire.imap import responses
-from mailhub.wire.imap.names import is_allowed
 
 # The first class that fits counts, so the special ones stand before the general ones.
 _CODES: tuple[tuple[type[errors.MailError], bytes], ...] = (

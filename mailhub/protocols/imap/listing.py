@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 
+from mailhub.message.mailbox_names import INBOX, ancestors
 from mailhub.message.record import MailboxInfo
 from mailhub.wire.imap import responses
 from mailhub.wire.imap.commands import List, Lsub
-from mailhub.wire.imap.names import INBOX, Pattern, ancestors
+from mailhub.wire.imap.names import Pattern
 
 
 @attrs.frozen

@@ -14,13 +14,13 @@ from mailhub.errors import (
     PermanentError,
 )
 from mailhub.interfaces import Account
+from mailhub.message.mailbox_names import DELIMITER, INBOX, check, normalise
 from mailhub.message.record import MailboxGone, MailboxInfo, Quota
 from mailhub.store.settings import USUAL_FOLDERS, USUAL_USES, StoreSettings
 from mailhub.store.sqlite.blobs import Blobs
 from mailhub.store.sqlite.content import numbers, release
 from mailhub.store.sqlite.messages import move
 from mailhub.store.sqlite.writer import Transaction
-from mailhub.wire.imap.names import DELIMITER, INBOX, check, normalise
 
 # --- accounts --------------------------------------------------------------------------------------------------------
 

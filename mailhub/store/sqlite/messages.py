@@ -12,6 +12,7 @@ from mailhub.message import flags as flag_names
 from mailhub.message.digest import Digest
 from mailhub.message.flags import FREE_OCTETS, SEEN, SYSTEM_FLAGS, Decoder, Flags, decode, decode_short, encode, excess
 from mailhub.message.record import (
+    LAST_UID,
     Added,
     CopyResult,
     Entry,
@@ -30,7 +31,6 @@ from mailhub.store.sqlite.content import among, release
 from mailhub.store.sqlite.keywords import admit, admit_delivered, check_number, spelling
 from mailhub.store.sqlite.spelling import Spelling
 from mailhub.store.sqlite.writer import Transaction
-from mailhub.wire.imap.sets import MAXIMUM as LAST_UID
 
 # A delivery id outlives its message, which the user may expunge before the queue repeats the delivery. It is kept
 # longer than any queue tries, then it goes.

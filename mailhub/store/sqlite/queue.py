@@ -27,6 +27,7 @@ from mailhub.interfaces import (
 )
 from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope, Outcome, Source, State
+from mailhub.message.mailbox_names import normalise
 from mailhub.store.queue_ids import new_id
 from mailhub.store.sqlite import content
 from mailhub.store.sqlite.blobs import Blobs, Body
@@ -36,7 +37,6 @@ from mailhub.store.sqlite.messages import Row, check_room, deposit, open_content
 from mailhub.store.sqlite.schema import Unreadable, is_damage
 from mailhub.store.sqlite.store import own_body
 from mailhub.store.sqlite.writer import Transaction
-from mailhub.wire.imap.names import normalise
 
 # --- submit ----------------------------------------------------------------------------------------------------------
 

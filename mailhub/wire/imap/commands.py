@@ -78,7 +78,7 @@ class Select(Command):
 
 @attrs.frozen
 class Create(Command):
-    """CREATE (6.3.3); the name obeys `names.check`.
+    """CREATE (6.3.3); the name obeys `mailbox_names.check`.
 
     `special_use`: attributes of RFC 6154 2 such as `\\Sent`, written as in that RFC.
     """
@@ -96,7 +96,7 @@ class Delete(Command):
 
 @attrs.frozen
 class Rename(Command):
-    """RENAME (6.3.5); the new name obeys `names.check`. Renaming INBOX moves its messages and leaves it empty."""
+    """RENAME (6.3.5); the new name obeys `mailbox_names.check`. INBOX stays, empty: its messages move."""
 
     mailbox: str
     new_name: str
@@ -104,7 +104,7 @@ class Rename(Command):
 
 @attrs.frozen
 class Subscribe(Command):
-    """SUBSCRIBE (6.3.6); the name obeys `names.check`."""
+    """SUBSCRIBE (6.3.6); the name obeys `mailbox_names.check`."""
 
     mailbox: str
 

@@ -8,6 +8,7 @@ from typing import TypeVar, get_args
 import attrs
 
 from mailhub.errors import InvalidMailboxName
+from mailhub.message import mailbox_names
 from mailhub.message.flags import NO_FLAGS
 from mailhub.wire.imap import commands, names, responses, search_keys
 from mailhub.wire.imap.commands import Command, ListReturn, ListSelection, StatusItem, StoreMode
@@ -126,7 +127,7 @@ def _mailbox(tokens: Tokens) -> str:
     which no mailbox has."""
     octets = tokens.astring()
     try:
-        return names.without_last_separator(names.decode(octets))
+        return mailbox_names.without_last_separator(names.decode(octets))
     except InvalidMailboxName:
         return ""
 
@@ -135,8 +136,8 @@ def _new_mailbox(tokens: Tokens) -> str:
     """A name that a mailbox may get. The separator at its end announces inferiors, which need no announcement here."""
     octets = tokens.astring()
     try:
-        name = names.without_last_separator(names.decode(octets))
-        names.check(name)
+        name = mailbox_names.without_last_separator(names.decode(octets))
+        mailbox_names.check(name)
     except InvalidMailboxName as error:
         raise Refused(responses.CANNOT, error.text) from None
     return name

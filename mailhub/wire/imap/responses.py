@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from mailhub.message.flags import Flags, ordered
+from mailhub.message.mailbox_names import DELIMITER, INBOX
 from mailhub.message.structure import string
 from mailhub.wire.imap import names, sets
 
@@ -27,7 +28,7 @@ def astring(octets: bytes) -> bytes:
 
 def mailbox(name: str) -> bytes:
     """A mailbox name as the wire writes it. Always quoted (INBOX excepted): older clients want it so."""
-    return b"INBOX" if name == names.INBOX else string(names.encode(name))
+    return b"INBOX" if name == INBOX else string(names.encode(name))
 
 
 def text(words: str) -> bytes:
@@ -134,7 +135,7 @@ def enabled(names_: Iterable[str]) -> bytes:
     return _untagged(b"ENABLED", *(name.encode() for name in names_))
 
 
-_DELIMITER = string(names.DELIMITER.encode())
+_DELIMITER = string(DELIMITER.encode())
 
 
 def _attributes(attributes: Iterable[str]) -> bytes:
