@@ -162,6 +162,8 @@ def smtp_options(config: Config, service: str) -> SmtpOptions:
     return SmtpOptions(
         service=service,
         hostname=config.hostname,
+        submission=service.startswith("submission"),
+        each_recipient=service == _LMTP,
         message_size_limit=limits.message_size_bytes,
         recipient_limit=limits.recipients_per_message,
         bad_commands=limits.smtp_bad_commands,

@@ -17,7 +17,6 @@ from mailhub.delivery.routing import is_postmaster
 from mailhub.errors import MailError, NoSuchUser, NotPermitted, NotYetKnown, OverQuota, PermanentError, TemporaryError
 from mailhub.interfaces import (
     STORE,
-    SUBMISSION,
     Accepted,
     Committed,
     Environment,
@@ -44,8 +43,6 @@ from mailhub.message.trace import received, return_path
 from mailhub.wire.budget import Budget
 
 _log = Logger(namespace="mailhub.delivery")
-
-LMTP = "lmtp"
 
 
 @implementer(IPipeline)
@@ -76,7 +73,7 @@ class Pipeline:
 
     async def sender(self, origin: Origin, envelope: Envelope, submitter: ISubmitter | None, size: int = 0) -> None:
         """See `IPipeline`. Raises NotPermitted 5.7.0 for submission without login."""
-        if origin.service in SUBMISSION and submitter is None:
+        if origin.submission and submitter is None:
             raise NotPermitted("Authentication required", status="5.7.0")
         if submitter is not None and not await submitter.may_send_as(envelope.reverse_path):
             raise NotPermitted("Sender address does not belong to your login")
@@ -107,7 +104,7 @@ class Pipeline:
             smtputf8=envelope.smtputf8,
         )
         top = return_path(envelope.reverse_path)
-        mend = self._mend if origin.service in SUBMISSION else None
+        mend = self._mend if origin.submission else None
         # Who sends old mail again by hand means it.
         aliases = mend is None and any(route.via for accepted in recipients for route in accepted.routes)
         writer = self.queue.new_body(size and size + len(top) + len(hop))
@@ -201,11 +198,11 @@ class Pipeline:
         return make_plan(routes, deposits=self.queue.store is self.store)
 
     async def _submit(self, origin: Origin, recipients: Sequence[Accepted], message: Submission) -> Committed:
-        # Only LMTP has an answer for each recipient, and only a recipient that is one mailbox can be refused whole.
-        each = origin.service == LMTP and all(len(accepted.routes) <= 1 for accepted in recipients)
+        # Where each recipient is answered, only a recipient that is one mailbox can be refused whole.
+        each = origin.each_recipient and all(len(accepted.routes) <= 1 for accepted in recipients)
         receipt = await self.queue.submit(message, "reply" if each else "bounce")
         refused_all = len(receipt.refused) == len(message.plan.deposits) and not message.plan.routes
-        if refused_all and origin.service != LMTP:
+        if refused_all and not origin.each_recipient:
             raise _as_error(tuple(receipt.refused.values()))
         _log_states(origin, message, receipt)
         if message.plan.routes or (receipt.refused and not each):

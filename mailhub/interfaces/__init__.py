@@ -8,7 +8,6 @@ Errors are those of `mailhub.errors`. Addresses, envelopes and records are the p
 from __future__ import annotations
 
 from mailhub.interfaces.accounts import (
-    SUBMISSION,
     Account,
     IAccounts,
     IAuthenticator,
@@ -46,7 +45,6 @@ __all__ = [
     "ALIAS",
     "AT_ONCE",
     "STORE",
-    "SUBMISSION",
     "Accepted",
     "Account",
     "Committed",

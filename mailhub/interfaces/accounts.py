@@ -89,16 +89,14 @@ class ISubmitter(Interface):
         """Whether this login may use the reverse-path (RFC 6409 6.1). None is the null reverse-path."""
 
 
-# Services where our own users hand in mail, after a login (RFC 6409, RFC 8314 3.3).
-SUBMISSION = frozenset({"submission", "submissions"})
-
-
 @attrs.frozen
 class Origin:
     """Where a session comes from; the `mind` of cred logins and the subject of policies.
 
-    `service` is the `[listen]` name; `peer` an IP address or "" for a local socket, as is `local`, the one of ours that
-    was called; `user` the login, or ""; `tls` the protocol and cipher, as `TLSv1.3/TLS_AES_256_GCM_SHA384`.
+    `service` is the `[listen]` name, for the log: what is to be done differently there is said by `submission` (our own
+    users hand in mail, after a login: RFC 6409, RFC 8314 3.3) and `each_recipient` (each recipient of a message gets
+    its own answer at the end: LMTP, RFC 2033). `peer` is an IP address or "" for a local socket, as is `local`, the one
+    of ours that was called; `user` the login, or ""; `tls` protocol and cipher, as `TLSv1.3/TLS_AES_256_GCM_SHA384`.
     """
 
     service: str
@@ -110,6 +108,8 @@ class Origin:
     user: str = ""
     local: str = ""
     tls: str = ""
+    submission: bool = False
+    each_recipient: bool = False
 
 
 class IAuthenticator(Interface):

@@ -19,7 +19,7 @@ class Client(Protocol):
     """What is known of the peer that sent a message; `mailhub.interfaces.Origin` is one."""
 
     @property
-    def service(self) -> str: ...
+    def each_recipient(self) -> bool: ...
     @property
     def peer(self) -> str: ...
     @property
@@ -41,7 +41,7 @@ def received(*, hostname: str, origin: Client, date: str, recipient: Address | N
     (RFC 5321 7.6). What the client said of itself and is neither a domain nor an address literal stands in a comment.
     """
     keyword = protocol(
-        lmtp=origin.service == "lmtp",
+        lmtp=origin.each_recipient,
         extended=origin.extended,
         secure=origin.secure,
         authenticated=bool(origin.user),

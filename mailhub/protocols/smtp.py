@@ -11,7 +11,6 @@ from twisted.python.failure import Failure
 from mailhub.auth.harvest import Harvest
 from mailhub.errors import MailError, NotYetKnown, TemporaryError
 from mailhub.interfaces import (
-    SUBMISSION,
     Accepted,
     Committed,
     IAuthenticator,
@@ -76,13 +75,16 @@ def reply_for(outcome: Outcome, message_id: str) -> Reply:
 class SmtpOptions:
     """What a listener of `service` (its `[listen]` name) does; sizes in octets.
 
-    `postmaster_domain` (the host name by default) completes `<postmaster>`. Submission demands a login, and TLS
-    before it unless `plaintext_login` or the peer is in `cleartext_login`; the other services have no login. A
-    message of which fewer than `pace_octets` come in `pace_seconds` ends the session.
+    `submission` is for our own users and `each_recipient` for LMTP, see `Origin`. `postmaster_domain` (the host name by
+    default) completes `<postmaster>`. Submission demands a login, and TLS before it unless `plaintext_login` or the
+    peer is in `cleartext_login`; the other services have no login. A message of which fewer than `pace_octets` come in
+    `pace_seconds` ends the session.
     """
 
     service: str = "smtp"
     hostname: str = "localhost"
+    submission: bool = False
+    each_recipient: bool = False
     postmaster_domain: str = ""
     plaintext_login: bool = False
     message_size_limit: int = 52428800
@@ -99,17 +101,16 @@ class SmtpOptions:
     def settings(self, *, secure: bool, starttls: bool, peer: str = "") -> SmtpSettings:
         """The machine's settings for a connection."""
         plaintext = self.plaintext_login or peer in self.cleartext_login
-        submission = self.service in SUBMISSION
         return SmtpSettings(
             hostname=self.hostname,
             postmaster_domain=self.postmaster_domain or self.hostname,
-            lmtp=self.service == "lmtp",
+            lmtp=self.each_recipient,
             secure=secure,
             starttls=starttls,
-            require_tls=submission and not plaintext,
-            mechanisms=("PLAIN", "LOGIN") if submission else (),
+            require_tls=self.submission and not plaintext,
+            mechanisms=("PLAIN", "LOGIN") if self.submission else (),
             plaintext_login=plaintext,
-            require_login=submission,
+            require_login=self.submission,
             bare_lines=self.bare_lines,
             message_size_limit=self.message_size_limit,
             recipient_limit=self.recipient_limit,
@@ -134,7 +135,15 @@ class SmtpService:
         options = self.options
         link.idle_seconds = options.idle_seconds
         machine = SmtpServer(options.settings(secure=link.secure, starttls=link.can_start_tls, peer=link.peer))
-        origin = Origin(options.service, link.peer, link.session_id, link.secure, local=link.local)
+        origin = Origin(
+            options.service,
+            link.peer,
+            link.session_id,
+            link.secure,
+            local=link.local,
+            submission=options.submission,
+            each_recipient=options.each_recipient,
+        )
         return SmtpSession(self, link, machine, origin)
 
 
@@ -263,7 +272,7 @@ class SmtpSession:
         tell nothing about names."""
         harvest = self._service.harvest
         telling = isinstance(error, NotYetKnown) or not (error.temporary or error.status.startswith("5.2."))
-        if harvest is None or not telling or self._service.options.service == "lmtp":
+        if harvest is None or not telling or self._origin.each_recipient:
             return True
         self._refused += 1
         return await harvest.refused("" if self._origin.user else self.link.peer, self._refused)
@@ -311,7 +320,7 @@ class SmtpSession:
         self._drop_transaction()
 
     def _answer(self, committed: Committed) -> None:
-        if self._service.options.service != "lmtp":
+        if not self._origin.each_recipient:
             self.machine.accept(f"Queued as {committed.id}")
             return
         outcomes = (committed.outcomes[address] for address in self.machine.recipients)

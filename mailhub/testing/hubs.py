@@ -228,7 +228,7 @@ class Hub:
         return self._wait(self._submit(sender, recipients, message))
 
     async def _submit(self, sender: str, recipients: Sequence[str], message: bytes) -> Committed:
-        origin = Origin("submission", "10.1.1.1", "test", True, "client.example", True, sender)
+        origin = Origin("submission", "10.1.1.1", "test", True, "client.example", True, sender, submission=True)
         envelope = Envelope(Address.parse(sender) if sender else None, "8BITMIME")
         accepted = [
             await self.pipeline.recipient(origin, envelope, Address.parse(recipient), len(message))

@@ -23,8 +23,8 @@ from tests.delivery.doubles import Commits, KnownAccounts, Octets, environment
 
 DOMAINS = frozenset({"xx.example"})
 OUTSIDE = Origin("smtp", "192.0.2.9", "s1", helo="client.example")
-LOGGED_IN = Origin("submission", "192.0.2.9", "s2", secure=True, user="a@xx.example")
-LOCAL = Origin("lmtp", "", "s3")
+LOGGED_IN = Origin("submission", "192.0.2.9", "s2", secure=True, user="a@xx.example", submission=True)
+LOCAL = Origin("lmtp", "", "s3", each_recipient=True)
 CALLED = attrs.evolve(OUTSIDE, local="192.0.2.1")
 A, B, FAR = Address("a", "xx.example"), Address("b", "xx.example"), Address("c", "yy.example")
 FROM_A = Envelope(A)

@@ -17,7 +17,7 @@ _DATE = "Mon, 23 Nov 2026 06:30:00 +0000"
 
 @attrs.frozen
 class Origin:
-    service: str = "smtp"
+    each_recipient: bool = False
     peer: str = "192.0.2.1"
     session_id: str = "s1"
     secure: bool = False
@@ -97,7 +97,7 @@ def test_protocol(lmtp: bool, extended: bool, secure: bool, authenticated: bool,
 
 
 def test_protocol_of_a_session() -> None:
-    assert b" with LMTPSA " in trace(Origin(service="lmtp", secure=True, user="a"))
+    assert b" with LMTPSA " in trace(Origin(each_recipient=True, secure=True, user="a"))
     assert b" with SMTP " in trace(Origin(extended=False))
 
 

@@ -212,7 +212,14 @@ class Peer:
     ) -> None:
         self.pipeline = Pipeline()
         self.link = FakeLink(secure=secure, can_start_tls=not secure)
-        options = SmtpOptions(service, "mx.example", postmaster_domain="xx.example", bare_lines=bare_lines)
+        options = SmtpOptions(
+            service,
+            "mx.example",
+            submission=service.startswith("submission"),
+            each_recipient=service == "lmtp",
+            postmaster_domain="xx.example",
+            bare_lines=bare_lines,
+        )
         guard = Harvest(self.link.clock, harvest) if harvest else None
         smtp = SmtpService(self.pipeline, Authenticator(auth), options, guard)
         self.session = self.link.session = smtp.session(cast(Link, self.link))
@@ -364,7 +371,15 @@ def test_submission_over_starttls_with_login() -> None:
     assert peer.send(b"EHLO me\r\n" + BEFORE) == ["250", "530 5.7.0", "530 5.7.0"]
     assert peer.send(PLAIN + BEFORE) == ["235 2.7.0", "250 2.1.0", "250 2.1.5"]
     origin = Origin(
-        "submission", "192.0.2.1", "s1", secure=True, helo="me", user="ann", local="192.0.2.2", tls="TLSv1.3/AES"
+        "submission",
+        "192.0.2.1",
+        "s1",
+        secure=True,
+        helo="me",
+        user="ann",
+        local="192.0.2.2",
+        tls="TLSv1.3/AES",
+        submission=True,
     )
     assert peer.calls("sender") == [(origin, Envelope(ANN), "ann")]
     assert peer.send(b"DATA\r\nbare\nlf\r\n.\r\n") == ["354", "250 2.0.0"]
@@ -511,7 +526,7 @@ def test_a_login_that_is_no_longer_good_ends_the_session() -> None:
 
 @pytest.mark.parametrize(("network", "offered"), [("192.0.2.1", True), ("2001:db8::/32", False)])
 def test_a_password_without_tls_from_trusted_networks_only(network: str, offered: bool) -> None:
-    options = SmtpOptions("submission", "mx.example", cleartext_login=Networks.parse(network))
+    options = SmtpOptions("submission", "mx.example", submission=True, cleartext_login=Networks.parse(network))
     smtp = SmtpService(Pipeline(), Authenticator(), options)
     machine = smtp.session(cast(Link, FakeLink())).machine
     machine.greet()
