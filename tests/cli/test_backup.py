@@ -12,7 +12,7 @@ from mailhub.cli.progress import Bar
 from mailhub.config.settings import Config
 from mailhub.data_folder import DataFolder
 from mailhub.message.flags import NO_FLAGS
-from mailhub.store.exam import DATE, make_body, message
+from mailhub.store.exam.rig import DATE, make_body, message
 from mailhub.store.sqlite import schema
 from mailhub.store.sqlite.blobs import BLOBS
 from tests.cli.conftest import Command

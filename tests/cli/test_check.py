@@ -23,7 +23,7 @@ from mailhub.data_folder import DataFolder
 from mailhub.message.flags import NO_FLAGS
 from mailhub.net.certificates import write_self_signed
 from mailhub.plugins import load_catalogue
-from mailhub.store.exam import DATE, make_body, message
+from mailhub.store.exam.rig import DATE, make_body, message
 from mailhub.store.sqlite import schema
 from mailhub.store.sqlite.blobs import BLOBS
 from mailhub.testing.process import free_ports

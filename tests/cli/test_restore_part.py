@@ -13,7 +13,7 @@ from mailhub.cli.offline import Offline, opened
 from mailhub.config.settings import Config, load
 from mailhub.interfaces import IMailbox
 from mailhub.message.flags import Flags
-from mailhub.store.exam import DATE, make_body, message
+from mailhub.store.exam.rig import DATE, make_body, message
 from tests.cli.conftest import Command
 
 USER = "ann@xx.example"

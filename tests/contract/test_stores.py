@@ -14,9 +14,8 @@ from mailhub.interfaces import Environment, IAccounts, IMailAccount, IMailStore,
 from mailhub.message.flags import NO_FLAGS, SEEN
 from mailhub.message.record import FlagChange
 from mailhub.store import changes
-from mailhub.store.contract import StoreExam
-from mailhub.store.memory import MemoryDatabase
-from mailhub.store.queue_contract import AccountsExam, NamesExam, QueueExam
+from mailhub.store.exam import AccountsExam, NamesExam, QueueExam, StoreExam
+from mailhub.store.memory.database import MemoryDatabase
 from mailhub.store.sqlite.database import Database
 from mailhub.store.sqlite.verify import verify
 from mailhub.threads import ReactorThreads

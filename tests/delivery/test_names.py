@@ -17,7 +17,7 @@ from mailhub.errors import MailError, NoSuchUser, NotPermitted, StoreUnavailable
 from mailhub.interfaces import INames, KeptNames, Origin
 from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope
-from mailhub.store.memory import MemoryNames
+from mailhub.store.memory.database import MemoryNames
 from mailhub.testing.waiting import result_of
 from tests.delivery.doubles import KnownAccounts, environment
 from tests.delivery.test_pipeline import OneVerdict

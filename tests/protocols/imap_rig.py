@@ -18,7 +18,7 @@ from mailhub.message.flags import NO_FLAGS, Flags
 from mailhub.net.driver import DriverFactory
 from mailhub.net.networks import Networks
 from mailhub.protocols.imap.session import ImapOptions, ImapParts, ImapService
-from mailhub.store.memory import MemoryDatabase
+from mailhub.store.memory.database import MemoryDatabase
 from mailhub.store.settings import StoreSettings
 from mailhub.store.sqlite.database import Database
 from mailhub.threads import InlineThreads

@@ -9,7 +9,7 @@ import pytest
 
 from mailhub.errors import MailError, MessageDamaged, MessageGone
 from mailhub.protocols.imap import fetching, messages
-from mailhub.store.memory_store import MemoryMailbox
+from mailhub.store.memory.store import MemoryMailbox
 from tests.protocols.imap_rig import Server
 
 SMALL = b"Subject: small\r\nX-Odd: yes\r\n\r\n" + b"x" * 10_000

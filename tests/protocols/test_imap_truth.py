@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailhub.message.flags import DELETED, FLAGGED, RECENT, SEEN, Flags
-from mailhub.store.memory_store import MemoryMailbox
+from mailhub.store.memory.store import MemoryMailbox
 from mailhub.store.octets import OctetsReader
 from tests.protocols.imap_rig import Client, Server, result
 

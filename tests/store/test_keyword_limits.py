@@ -15,8 +15,8 @@ from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope
 from mailhub.message.flags import DELETED, FREE_OCTETS, NO_FLAGS, SEEN, SYSTEM_FLAGS, Flags
 from mailhub.message.record import FlagChange
-from mailhub.store.exam import USER, Exam, make_body, message
-from mailhub.store.memory import MemoryDatabase
+from mailhub.store.exam.rig import USER, Exam, make_body, message
+from mailhub.store.memory.database import MemoryDatabase
 from mailhub.store.sqlite.database import Database
 from mailhub.store.sqlite.verify import verify
 from tests.store.harness import FAST, NOW, environment

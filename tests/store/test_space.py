@@ -17,7 +17,7 @@ from mailhub.interfaces import Deposit, Disk, Plan, Route, Settlement, Submissio
 from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope, Outcome
 from mailhub.message.flags import NO_FLAGS
-from mailhub.store.exam import Exam, make_body, message
+from mailhub.store.exam.rig import Exam, make_body, message
 from mailhub.store.settings import StoreSettings
 from mailhub.store.space import FRESH_SECONDS, KEPT, KEPT_OCTETS, Space
 from mailhub.store.sqlite.database import Database

@@ -24,9 +24,9 @@ from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope, Outcome
 from mailhub.message.flags import DELETED, FLAGGED, SEEN
 from mailhub.message.record import Change, FlagChange
-from mailhub.store.contract import DIGEST_NAMES
-from mailhub.store.exam import Exam, make_body, message, read_message
-from mailhub.store.memory import MemoryDatabase
+from mailhub.store.exam.rig import Exam, make_body, message, read_message
+from mailhub.store.exam.stores import DIGEST_NAMES
+from mailhub.store.memory.database import MemoryDatabase
 from mailhub.store.sqlite import content
 from mailhub.store.sqlite.database import Database
 from mailhub.store.sqlite.verify import leftovers, verify

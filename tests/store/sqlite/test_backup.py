@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import IMailAccount, IMailbox
 from mailhub.message.flags import Flags
-from mailhub.store.exam import DATE, make_body, message
+from mailhub.store.exam.rig import DATE, make_body, message
 from mailhub.store.sqlite.backup import PINS, backup
 from mailhub.store.sqlite.blobs import blob_names
 from mailhub.store.sqlite.database import Database

@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 from mailhub.errors import Busy, MessageDamaged, MessageGone, StoreUnavailable
 from mailhub.interfaces import IBlobReader, IBody, IBodyWriter
 from mailhub.message.digest import digest
-from mailhub.store.exam import Exam
+from mailhub.store.exam.rig import Exam
 from mailhub.store.sqlite.blobs import LOST_AND_FOUND, WRITE_BLOCK, Blobs, blob_names, open_blob
 from mailhub.threads import InlineThreads
 

@@ -18,7 +18,7 @@ from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope, Outcome
 from mailhub.message.flags import NO_FLAGS, SEEN
 from mailhub.message.record import FlagChange
-from mailhub.store.exam import Exam, make_body, message, read_message, uids
+from mailhub.store.exam.rig import Exam, make_body, message, read_message, uids
 from mailhub.store.sqlite import content
 from mailhub.store.sqlite.database import Database
 from mailhub.store.sqlite.verify import leftovers, verify

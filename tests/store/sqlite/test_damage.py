@@ -16,7 +16,7 @@ from mailhub.interfaces import Plan, Route, Submission
 from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope
 from mailhub.message.flags import NO_FLAGS
-from mailhub.store.exam import Exam, make_body, message, read_message
+from mailhub.store.exam.rig import Exam, make_body, message, read_message
 from mailhub.store.sqlite import messages, schema
 from mailhub.store.sqlite.blobs import BLOBS, blob_names, blob_path
 from mailhub.store.sqlite.content import Compared

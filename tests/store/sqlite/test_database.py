@@ -21,7 +21,7 @@ from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope, Outcome
 from mailhub.message.flags import NO_FLAGS, SEEN
 from mailhub.message.record import Added, Change, FlagChange, MailboxGone
-from mailhub.store.exam import Exam, make_body, message, read_message, uids
+from mailhub.store.exam.rig import Exam, make_body, message, read_message, uids
 from mailhub.store.sqlite import content, schema
 from mailhub.store.sqlite.blobs import BLOBS, blob_names
 from mailhub.store.sqlite.database import Database

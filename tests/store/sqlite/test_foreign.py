@@ -15,7 +15,7 @@ from mailhub.errors import StoreUnavailable
 from mailhub.interfaces import IMailbox
 from mailhub.message.flags import NO_FLAGS
 from mailhub.message.record import Added, Change
-from mailhub.store.exam import DATE, make_body, message
+from mailhub.store.exam.rig import DATE, make_body, message
 from mailhub.store.sqlite.database import Database
 from mailhub.testing.waiting import result_of
 from tests.store.harness import FAST, environment

@@ -11,7 +11,7 @@ import pytest
 
 from mailhub.errors import MessageGone
 from mailhub.message.flags import NO_FLAGS
-from mailhub.store.exam import Exam, make_body, message, read_message, uids
+from mailhub.store.exam.rig import Exam, make_body, message, read_message, uids
 from mailhub.store.held import Held
 from mailhub.store.sqlite.blobs import BLOBS, blob_names
 from mailhub.store.sqlite.database import Database

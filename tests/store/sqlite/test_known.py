@@ -12,7 +12,7 @@ from mailhub.errors import NoSuchUser, OverQuota
 from mailhub.interfaces import Deposit, Plan, Submission
 from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope
-from mailhub.store.exam import Exam, make_body, message
+from mailhub.store.exam.rig import Exam, make_body, message
 from mailhub.store.sqlite.database import Database
 from mailhub.store.sqlite.known import FRESH_SECONDS, KnownAccounts
 from mailhub.threads import InlineThreads

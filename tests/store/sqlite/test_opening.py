@@ -15,7 +15,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from mailhub.errors import ConfigurationError, StoreUnavailable
 from mailhub.message.flags import NO_FLAGS
-from mailhub.store.exam import Exam, make_body, message, read_message
+from mailhub.store.exam.rig import Exam, make_body, message, read_message
 from mailhub.store.sqlite import opening, schema
 from mailhub.store.sqlite.blobs import BLOBS, LOST_AND_FOUND, blob_names, blob_path, lost_and_found
 from mailhub.store.sqlite.database import Database

@@ -16,7 +16,7 @@ from mailhub.errors import ConfigurationError
 from mailhub.interfaces import Plan, Route, Submission
 from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope
-from mailhub.store.exam import Exam, make_body, message, read_message
+from mailhub.store.exam.rig import Exam, make_body, message, read_message
 from mailhub.store.sqlite import schema
 from mailhub.store.sqlite.blobs import BLOBS, LOST_AND_FOUND, Blobs, blob_names, blob_path
 from mailhub.store.sqlite.repair import RECORD, repair

@@ -7,7 +7,7 @@ import pytest
 
 from mailhub.errors import ConfigurationError
 from mailhub.message.flags import NO_FLAGS
-from mailhub.store.exam import Exam, make_body, message, read_message
+from mailhub.store.exam.rig import Exam, make_body, message, read_message
 from mailhub.store.sqlite import schema
 from mailhub.store.sqlite.database import Database
 from mailhub.store.sqlite.schema import MIGRATIONS, connect_writer, migrate, run_script

@@ -12,8 +12,8 @@ import attrs
 from zope.interface import implementer
 
 from mailhub.interfaces import Environment, INames, KeptNames
-from mailhub.store.memory_queue import MemoryQueue
-from mailhub.store.memory_store import MemoryAccounts, MemoryHouse, MemoryStore
+from mailhub.store.memory.queue import MemoryQueue
+from mailhub.store.memory.store import MemoryAccounts, MemoryHouse, MemoryStore
 from mailhub.store.settings import StoreSettings
 
 

@@ -1,4 +1,4 @@
-"""How the exams of `contract` and `queue_contract` ask their questions, and the messages they use."""
+"""How the exams ask their questions, and the messages they use."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from mailhub.interfaces import (
 from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope, Outcome, Source, State
 from mailhub.message.record import Change, MailboxGone
-from mailhub.store.exam import OTHER, SEEN_ONLY, USER, Exam, make_body, message, question, read_message, uids
+from mailhub.store.exam.rig import OTHER, SEEN_ONLY, USER, Exam, make_body, message, question, read_message, uids
 
 NOW = 1_700_000_000  # seconds since the epoch
 LATER = NOW + 300

@@ -48,8 +48,8 @@ from mailhub.message.record import (
     Quota,
 )
 from mailhub.store.changes import Watchers
-from mailhub.store.memory_body import MemoryBody, MemoryBodyWriter, memory_body
-from mailhub.store.memory_keywords import Keywords
+from mailhub.store.memory.body import MemoryBody, MemoryBodyWriter, memory_body
+from mailhub.store.memory.keywords import Keywords
 from mailhub.store.octets import OctetsReader
 from mailhub.store.settings import USUAL_FOLDERS, USUAL_USES, StoreSettings
 

@@ -32,13 +32,13 @@ from mailhub.message.record import (
     MailboxGone,
     Quota,
 )
-from mailhub.store.exam import DATE, SEEN_ONLY, USER, make_body, message, question, read_message, uids
-from mailhub.store.name_contract import NamesExam
+from mailhub.store.exam.names import MailboxNamesExam
+from mailhub.store.exam.rig import DATE, SEEN_ONLY, USER, make_body, message, question, read_message, uids
 
 DIGEST_NAMES: Sequence[DigestName] = get_args(DigestName)
 
 
-class StoreExam(NamesExam):
+class StoreExam(MailboxNamesExam):
     """IMailStore, IMailAccount, IMailbox."""
 
     # --- messages

@@ -1,4 +1,4 @@
-"""What `contract` asks of accounts and of the names of their mailboxes."""
+"""What `StoreExam` asks of accounts and of the names of their mailboxes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from mailhub.errors import (
 from mailhub.interfaces import IMailAccount, IMailbox, IMailStore
 from mailhub.message.flags import NO_FLAGS, Flags
 from mailhub.message.record import MailboxInfo
-from mailhub.store.exam import DATE, OTHER, SEEN_ONLY, USER, Exam, make_body, message, question, uids
+from mailhub.store.exam.rig import DATE, OTHER, SEEN_ONLY, USER, Exam, make_body, message, question, uids
 
 
-class NamesExam(Exam):
+class MailboxNamesExam(Exam):
     """IMailStore and IMailAccount; what the questions about messages begin with."""
 
     has_quota: ClassVar[bool] = True  # whether add_account() can set a quota

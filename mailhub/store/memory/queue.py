@@ -26,8 +26,8 @@ from mailhub.interfaces import (
 from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope, Outcome, State
 from mailhub.message.mailbox_names import normalise
-from mailhub.store.memory_body import MemoryBody, MemoryBodyWriter, memory_body
-from mailhub.store.memory_store import MemoryHouse
+from mailhub.store.memory.body import MemoryBody, MemoryBodyWriter, memory_body
+from mailhub.store.memory.store import MemoryHouse
 from mailhub.store.octets import OctetsReader
 from mailhub.store.queue_ids import new_id
 
