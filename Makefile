@@ -2,7 +2,8 @@
 #
 #   make demo    install and run a demo on this machine: two domains, two accounts, every service
 #   make test    install and run everything: lint, types, unit tests, real processes and real mail clients
-#   make lint    ruff and mypy only
+#   make lint    ruff, mypy, and whether documentation and news can be built
+#   make docs    the documentation as HTML, in build/docs
 #   make bench   the benchmarks: CPU per unit of work
 #   make clean   remove what the above made (the demo's mail too)
 #
@@ -18,10 +19,10 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 BENCHMARKS := $(filter-out benchmarks/__init__.py,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean clients
+.PHONY: help demo test lint docs bench clean clients
 
 help:
-	@sed -n '3,10s/^# \{0,1\}//p' Makefile
+	@sed -n '3,11s/^# \{0,1\}//p' Makefile
 
 $(BIN)/python:
 	@PYTHON="$(PYTHON)" .ci/venv "$(VENV)"
@@ -46,6 +47,14 @@ lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff format --check .
 	@echo "== types (mypy --strict)"
 	@$(BIN)/mypy
+	@$(MAKE) --no-print-directory docs
+	@echo "== news (towncrier)"
+	@$(BIN)/towncrier build --draft > build/news.rst 2> build/news.log || { cat build/news.log; exit 1; }
+	@$(BIN)/python -m docutils --strict --writer=null build/news.rst
+
+docs: $(VENV)/.installed-dev
+	@echo "== documentation (sphinx -W)"
+	@$(BIN)/sphinx-build -W --keep-going -E -q -b html docs build/docs
 
 clients:
 	@echo "== real mail clients"
