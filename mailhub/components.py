@@ -373,11 +373,11 @@ def _sessions(hub: Hub, pipeline: Pipeline, authenticator: Authenticator) -> dic
     sessions: dict[str, Callable[[Link], Any]] = {}
     for service in config.listen.services():
         if service.startswith("pop3"):
-            options = bounds.pop3_options(config, service)
+            options = bounds.pop3_options(config)
             sessions[service] = Pop3Service(authenticator, hub.maildrops, options).session
         elif service.startswith("imap"):
             clock, wall = hub.environment.clock, hub.environment.wall
-            options_ = bounds.imap_options(config, service)
+            options_ = bounds.imap_options(config)
             parts = ImapParts(authenticator, clock, hub.marks, options_, wall, budget=hub.budget)
             sessions[service] = ImapService(parts).session
         else:

@@ -160,7 +160,6 @@ def smtp_options(config: Config, service: str) -> SmtpOptions:
     limits, smtp = config.limits, config.smtp
     bare_lines = smtp.submission_bare_lines if service.startswith("submission") else smtp.bare_lines
     return SmtpOptions(
-        service=service,
         hostname=config.hostname,
         submission=service.startswith("submission"),
         each_recipient=service == _LMTP,
@@ -177,11 +176,10 @@ def smtp_options(config: Config, service: str) -> SmtpOptions:
     )
 
 
-def pop3_options(config: Config, service: str) -> Pop3Options:
+def pop3_options(config: Config) -> Pop3Options:
     """For "pop3" and "pop3s"."""
     limits = config.limits
     return Pop3Options(
-        service=service,
         host=config.hostname,
         bad_commands=limits.pop3_bad_commands,
         logins=limits.login_failures_per_session,
@@ -192,7 +190,7 @@ def pop3_options(config: Config, service: str) -> Pop3Options:
     )
 
 
-def imap_options(config: Config, service: str) -> ImapOptions:
+def imap_options(config: Config) -> ImapOptions:
     """For "imap" and "imaps"."""
     limits = config.limits
     settings = ImapSettings(
@@ -208,4 +206,4 @@ def imap_options(config: Config, service: str) -> ImapOptions:
     )
     trusted = Networks.parse(*config.trust.cleartext_login)
     times = limits.login_seconds, limits.imap_idle_seconds
-    return ImapOptions(service, settings, *times, trusted, limits.keywords_per_mailbox)
+    return ImapOptions(settings, *times, trusted, limits.keywords_per_mailbox)

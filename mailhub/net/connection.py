@@ -45,6 +45,7 @@ class Host(Protocol):
     """What a connection needs of the factory that made it."""
 
     make_session: Callable[[Link], Session]
+    service: str
     clock: IReactorTime
     tls: Any
     implicit_tls: bool
@@ -95,6 +96,10 @@ class Connection:
     _over: bool = False
 
     # --- Link ------------------------------------------------------------------------------------------------------
+
+    @property
+    def service(self) -> str:
+        return self._factory.service
 
     @property
     def connected(self) -> bool:

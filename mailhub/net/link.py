@@ -84,6 +84,10 @@ class Link(Protocol):
     idle_seconds: float
 
     @property
+    def service(self) -> str:
+        """The `[listen]` name of the service that was called."""
+
+    @property
     def peer(self) -> str:
         """The peer's IP address as text (IPv4 where mapped into IPv6), "" for a local socket."""
 

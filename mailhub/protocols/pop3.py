@@ -66,7 +66,6 @@ class Pop3Options:
     asks for 600 at least); `takeover_seconds`: until another session may take its place.
     From `cleartext_login` a password is taken without TLS."""
 
-    service: str = "pop3"
     host: str = "localhost"
     plaintext_login: bool = False
     bad_commands: int = 20
@@ -185,7 +184,7 @@ class Pop3Session:
 
     async def _login(self, event: Login) -> None:
         link = self.link
-        origin = Origin(self._service.options.service, link.peer, link.session_id, link.secure)
+        origin = Origin(link.service, link.peer, link.session_id, link.secure)
         try:
             account = await self._service.authenticator.login(event.credentials, IMailAccount, origin, self._revoked)
         except MailError as error:

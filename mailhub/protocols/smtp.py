@@ -73,7 +73,7 @@ def reply_for(outcome: Outcome, message_id: str) -> Reply:
 
 @attrs.frozen
 class SmtpOptions:
-    """What a listener of `service` (its `[listen]` name) does; sizes in octets.
+    """What a listener does; sizes in octets.
 
     `submission` is for our own users and `each_recipient` for LMTP, see `Origin`. `postmaster_domain` (the host name by
     default) completes `<postmaster>`. Submission demands a login, and TLS before it unless `plaintext_login` or the
@@ -81,7 +81,6 @@ class SmtpOptions:
     `pace_seconds` ends the session.
     """
 
-    service: str = "smtp"
     hostname: str = "localhost"
     submission: bool = False
     each_recipient: bool = False
@@ -136,7 +135,7 @@ class SmtpService:
         link.idle_seconds = options.idle_seconds
         machine = SmtpServer(options.settings(secure=link.secure, starttls=link.can_start_tls, peer=link.peer))
         origin = Origin(
-            options.service,
+            link.service,
             link.peer,
             link.session_id,
             link.secure,

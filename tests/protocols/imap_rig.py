@@ -105,7 +105,7 @@ class Server:
         self.account: Any = result(self.database.store.account(USER))
         self.authenticator = Authenticator(self.database.store)
         self.marks = RecentMarks()
-        options = ImapOptions("imap", ImapSettings("mx", **{"plaintext_login": True} | settings))
+        options = ImapOptions(ImapSettings("mx", **{"plaintext_login": True} | settings))
         if trusted:
             options = attrs.evolve(options, cleartext_login=Networks.parse(trusted))
         service = ImapService(ImapParts(self.authenticator, self.clock, self.marks, options))

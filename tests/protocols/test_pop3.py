@@ -141,13 +141,13 @@ class Authenticator:
 class Server:
     """A listener with its connections, in memory."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, service: str = "pop3", **options: Any) -> None:
         self.clock = Clock()
         self.authenticator = Authenticator()
         self.service = Pop3Service(
             self.authenticator, OpenMaildrops(), Pop3Options(host="mx", **{"plaintext_login": True} | options)
         )
-        self.factory = DriverFactory(self.service.session, self.clock, Random(1), "pop3")
+        self.factory = DriverFactory(self.service.session, self.clock, Random(1), service)
 
     @property
     def inbox(self) -> Inbox:

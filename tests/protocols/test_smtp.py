@@ -172,6 +172,7 @@ class Authenticator:
 class FakeLink:
     """What the session uses of a Link; `start_tls` is done at once."""
 
+    service: str = "smtp"
     secure: bool = False
     can_start_tls: bool = True
     peer: str = "192.0.2.1"
@@ -211,9 +212,8 @@ class Peer:
         bare_lines: BareLines = BareLines.NORMALISE,
     ) -> None:
         self.pipeline = Pipeline()
-        self.link = FakeLink(secure=secure, can_start_tls=not secure)
+        self.link = FakeLink(service, secure=secure, can_start_tls=not secure)
         options = SmtpOptions(
-            service,
             "mx.example",
             submission=service.startswith("submission"),
             each_recipient=service == "lmtp",
@@ -494,7 +494,7 @@ class Network:
 @pytest.mark.parametrize("size", [1, 7, 65536])
 def test_our_client_delivers_to_our_server_whatever_the_split(size: int) -> None:
     pipeline = Pipeline({"recipient ann@xx.example": NoSuchUser()})
-    network = Network(SmtpService(pipeline, Authenticator(), SmtpOptions("smtp", "mx.example")))
+    network = Network(SmtpService(pipeline, Authenticator(), SmtpOptions("mx.example")))
     connecting = Deferred.fromCoroutine(
         connect(network, network.clock, "192.0.2.1", 25, SmtpClientSettings("hub.example"))
     )
@@ -526,7 +526,7 @@ def test_a_login_that_is_no_longer_good_ends_the_session() -> None:
 
 @pytest.mark.parametrize(("network", "offered"), [("192.0.2.1", True), ("2001:db8::/32", False)])
 def test_a_password_without_tls_from_trusted_networks_only(network: str, offered: bool) -> None:
-    options = SmtpOptions("submission", "mx.example", submission=True, cleartext_login=Networks.parse(network))
+    options = SmtpOptions("mx.example", submission=True, cleartext_login=Networks.parse(network))
     smtp = SmtpService(Pipeline(), Authenticator(), options)
     machine = smtp.session(cast(Link, FakeLink())).machine
     machine.greet()

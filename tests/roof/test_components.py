@@ -187,8 +187,8 @@ def test_every_limit_reaches_a_part(tmp_path: Path, name: str) -> None:
             bounds.driver_limits(config.limits),
             *(bounds.smtp_options(config, service) for service in ("smtp", "submission")),
             bounds.harvest_limits(config.limits),
-            bounds.pop3_options(config, "pop3"),
-            bounds.imap_options(config, "imap"),
+            bounds.pop3_options(config),
+            bounds.imap_options(config),
             config.limits.stop_seconds,
         ]
 

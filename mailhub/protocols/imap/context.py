@@ -29,10 +29,9 @@ log = Logger(namespace="mailhub.imap")
 @attrs.frozen
 class ImapOptions:
     """`settings` are the machine's, TLS apart. Times in seconds: how long a client may be silent before it has logged
-    in, and after that (RFC 3501 5.4 asks for 1800 at least). `service` is the `[listen]` name. From `cleartext_login` a
-    password is taken without TLS. `keywords_per_mailbox` is what the store takes."""
+    in, and after that (RFC 3501 5.4 asks for 1800 at least). From `cleartext_login` a password is taken without
+    TLS. `keywords_per_mailbox` is what the store takes."""
 
-    service: str = "imap"
     settings: ImapSettings = attrs.field(factory=lambda: ImapSettings("localhost"))
     login_seconds: float = 60.0
     idle_seconds: float = 1800.0

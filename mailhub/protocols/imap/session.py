@@ -115,7 +115,7 @@ class ImapSession:
 async def _login(context: Context, command: commands.Login) -> None:
     """LOGIN and AUTHENTICATE. The gate logs failures and says nothing of their reason."""
     link, parts = context.link, context.parts
-    origin = Origin(parts.options.service, link.peer, link.session_id, link.secure)
+    origin = Origin(link.service, link.peer, link.session_id, link.secure)
 
     def revoked() -> None:
         link.expel(lambda: context.machine.bye("Password or account has changed, please log in again"))
