@@ -23,7 +23,7 @@ from benchmarks.delivery import message
 from mailhub.interfaces import Environment
 from mailhub.message.flags import DELETED, NO_FLAGS, SEEN
 from mailhub.message.record import Added, Entry, FlagChange
-from mailhub.store.settings import StoreSettings
+from mailhub.store.limits import StoreLimits
 from mailhub.store.sqlite.database import Database
 from mailhub.store.sqlite.schema import connect_reader
 from mailhub.threads import InlineThreads
@@ -97,7 +97,7 @@ def main() -> None:
         clock = Clock()
         nothing = cast(Any, None)
         environment = Environment(clock, InlineThreads(), nothing, nothing, random.Random(1), Path(folder))
-        database = Database(environment, StoreSettings(durable=False), create=True)
+        database = Database(environment, StoreLimits(durable=False), create=True)
         wait(database.start())
         inbox = wait(fill(database, count))
         rows = list(timed("load the index", count, inbox.entries()))

@@ -28,10 +28,10 @@ from mailhub.interfaces import Environment, IAuthenticator, Origin
 from mailhub.message.flags import NO_FLAGS, SEEN
 from mailhub.net.driver import DriverFactory
 from mailhub.protocols.imap.session import ImapOptions, ImapParts, ImapService
-from mailhub.store.settings import StoreSettings
+from mailhub.store.limits import StoreLimits
 from mailhub.store.sqlite.database import Database
 from mailhub.threads import InlineThreads
-from mailhub.wire.imap.settings import ImapSettings
+from mailhub.wire.imap.server_settings import ImapSettings
 from mailhub.wire.sasl import PlainCredentials
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class Server:
         self.clock.advance(1_767_268_800)
         nothing: Any = None
         environment = Environment(self.clock, InlineThreads(), nothing, nothing, Random(1), folder)
-        self.database = Database(environment, StoreSettings(durable=False), create=True)
+        self.database = Database(environment, StoreLimits(durable=False), create=True)
         result(self.database.start())
         options = ImapOptions(settings=ImapSettings("mx", plaintext_login=True))
         service = ImapService(ImapParts(Gate(self.database), self.clock, options=options))

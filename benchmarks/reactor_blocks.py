@@ -34,9 +34,9 @@ from mailhub.message.flags import NO_FLAGS
 from mailhub.message.record import Entry
 from mailhub.net.driver import DriverFactory
 from mailhub.protocols.imap.session import ImapOptions, ImapParts, ImapService
-from mailhub.store.settings import StoreSettings
+from mailhub.store.limits import StoreLimits
 from mailhub.store.sqlite.database import Database
-from mailhub.wire.imap.settings import ImapSettings
+from mailhub.wire.imap.server_settings import ImapSettings
 
 COMMANDS = (
     b"STORE 1:* +FLAGS.SILENT (\\Seen)",
@@ -177,7 +177,7 @@ def main() -> None:
         turns = Turns()
         nothing: Any = None
         environment = Environment(turns.clock, turns, nothing, nothing, Random(1), Path(folder))
-        database = Database(environment, StoreSettings(durable=False), create=True)
+        database = Database(environment, StoreLimits(durable=False), create=True)
         turns.wait(database.start())
         turns.wait(fill(database, min(count, 1000)))
         turns.wait(multiply(database, count))

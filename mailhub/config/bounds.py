@@ -19,8 +19,8 @@ from mailhub.net.networks import Networks
 from mailhub.protocols.imap.session import ImapOptions
 from mailhub.protocols.pop3 import Pop3Options
 from mailhub.protocols.smtp import SmtpOptions
-from mailhub.store.settings import StoreSettings
-from mailhub.wire.imap.settings import ImapSettings
+from mailhub.store.limits import StoreLimits
+from mailhub.wire.imap.server_settings import ImapSettings
 from mailhub.wire.stream import BareLines
 
 # Agents whose `host` is an SMTP or LMTP server; to others it may mean anything.
@@ -106,9 +106,9 @@ def harvest_limits(limits: Limits) -> HarvestLimits:
     )
 
 
-def store_settings(limits: Limits) -> StoreSettings:
+def store_settings(limits: Limits) -> StoreLimits:
     """Bounds of the database."""
-    return StoreSettings(
+    return StoreLimits(
         mailboxes_per_account=limits.mailboxes_per_account,
         subscriptions_per_account=limits.subscriptions_per_account,
         keywords_per_message=limits.keywords_per_message,

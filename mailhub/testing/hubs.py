@@ -38,7 +38,7 @@ from mailhub.message.envelope import Envelope
 from mailhub.net.driver import DriverFactory
 from mailhub.net.tls import ClientTls
 from mailhub.protocols.smtp import SmtpOptions, SmtpService
-from mailhub.store.settings import StoreSettings
+from mailhub.store.limits import StoreLimits
 from mailhub.store.sqlite.database import Database
 from mailhub.testing.network import MemoryNetwork, Weather
 from mailhub.testing.resolver import FakeResolver
@@ -170,7 +170,7 @@ class Hub:
             data,
             wall=lambda: internet.clock.seconds() + internet.clock_error,
         )
-        self.database = Database(environment, StoreSettings(durable=False), gather=True, create=True)
+        self.database = Database(environment, StoreLimits(durable=False), gather=True, create=True)
         self.store, self.queue = self.database.store, self.database.queue
         domains = frozenset({domain})
         self._hops = dict(hops or {})

@@ -15,7 +15,7 @@ from mailhub.errors import StoreUnavailable
 from mailhub.interfaces import Delivery, Environment, QueuedRecipient, Route
 from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope, Outcome, State
-from mailhub.store.settings import StoreSettings
+from mailhub.store.limits import StoreLimits
 from mailhub.store.sqlite.database import Database
 from mailhub.testing.waiting import result_of
 from mailhub.threads import InlineThreads
@@ -30,7 +30,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
     nothing: Any = None
     made = Database(
         Environment(Clock(), InlineThreads(), nothing, nothing, Random(1), tmp_path),
-        StoreSettings(durable=False),
+        StoreLimits(durable=False),
         create=True,
     )
     result_of(made.start())

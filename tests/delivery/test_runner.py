@@ -36,7 +36,7 @@ from mailhub.interfaces import (
 )
 from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope, Outcome
-from mailhub.store.settings import StoreSettings
+from mailhub.store.limits import StoreLimits
 from mailhub.store.sqlite.database import Database
 from mailhub.testing.waiting import result_of
 from mailhub.threads import InlineThreads
@@ -110,7 +110,7 @@ class World:
         nothing: Any = None
         self.clock.advance(1_000_000)
         environment = Environment(self.clock, InlineThreads(), nothing, nothing, Random(7), self.data)
-        self.database = Database(environment, StoreSettings(durable=False), create=True)
+        self.database = Database(environment, StoreLimits(durable=False), create=True)
         result_of(self.database.start())
         if not result_of(self.database.accounts.all()):
             result_of(self.database.accounts.add("a@xx.example", "", 0))

@@ -1,4 +1,4 @@
-"""What of address fields is searched; how it is searched is tested with SEARCH (`tests/wire/imap/test_search.py`)."""
+"""What of address fields is searched; `tests/wire/imap/test_search_matching.py` tests how."""
 
 from __future__ import annotations
 

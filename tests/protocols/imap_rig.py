@@ -18,11 +18,11 @@ from mailhub.message.flags import NO_FLAGS, Flags
 from mailhub.net.driver import DriverFactory
 from mailhub.net.networks import Networks
 from mailhub.protocols.imap.session import ImapOptions, ImapParts, ImapService
+from mailhub.store.limits import StoreLimits
 from mailhub.store.memory.database import MemoryDatabase
-from mailhub.store.settings import StoreSettings
 from mailhub.store.sqlite.database import Database
 from mailhub.threads import InlineThreads
-from mailhub.wire.imap.settings import ImapSettings
+from mailhub.wire.imap.server_settings import ImapSettings
 from mailhub.wire.imap.view import RecentMarks
 from mailhub.wire.sasl import PlainCredentials
 from tests.net.line_session import PEER, Peer
@@ -99,7 +99,7 @@ class Server:
         environment = Environment(self.clock, InlineThreads(), nothing, nothing, Random(1), data)
         self.database: Any = MemoryDatabase(environment)
         if folder is not None:
-            self.database = Database(environment, StoreSettings(durable=False), create=True)
+            self.database = Database(environment, StoreLimits(durable=False), create=True)
         result(self.database.start())
         result(self.database.accounts.add(USER, "", quota))
         self.account: Any = result(self.database.store.account(USER))

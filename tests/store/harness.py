@@ -12,11 +12,11 @@ from twisted.internet.task import Clock
 from twisted.python.threadpool import ThreadPool
 
 from mailhub.interfaces import Environment, IThreads
-from mailhub.store.settings import StoreSettings
+from mailhub.store.limits import StoreLimits
 from mailhub.threads import InlineThreads
 
 NOW = 1_700_000_000
-FAST = StoreSettings(durable=False)
+FAST = StoreLimits(durable=False)
 
 
 def environment(

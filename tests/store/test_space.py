@@ -18,7 +18,7 @@ from mailhub.message.address import Address
 from mailhub.message.envelope import Envelope, Outcome
 from mailhub.message.flags import NO_FLAGS
 from mailhub.store.exam.rig import Exam, make_body, message
-from mailhub.store.settings import StoreSettings
+from mailhub.store.limits import StoreLimits
 from mailhub.store.space import FRESH_SECONDS, KEPT, KEPT_OCTETS, Space
 from mailhub.store.sqlite.database import Database
 from mailhub.store.sqlite.writer import Transaction
@@ -158,7 +158,7 @@ def test_room_is_kept_where_there_is_some_and_given_up_once(tmp_path: Path) -> N
 
 
 def test_on_a_disk_that_is_wholly_full_what_is_kept_is_given_up_for_deleting(tmp_path: Path) -> None:
-    durable = Database(environment(tmp_path), StoreSettings(), create=True)
+    durable = Database(environment(tmp_path), StoreLimits(), create=True)
 
     async def story() -> None:
         await durable.start()

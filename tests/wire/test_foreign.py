@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mailhub.wire.foreign import is_foreign, is_foreign_octet
 from mailhub.wire.imap.server import ImapServer
-from mailhub.wire.imap.settings import ImapSettings
+from mailhub.wire.imap.server_settings import ImapSettings
 from mailhub.wire.imap.state import ALLOWED
 from mailhub.wire.pop3.commands import NAMES as POP3
 from mailhub.wire.pop3.server import Pop3Server, Pop3Settings

@@ -20,7 +20,7 @@ from mailhub.protocols.imap.selected import KEYWORD_LIMIT, Selected
 from mailhub.wire.budget import Budget
 from mailhub.wire.imap import commands, responses
 from mailhub.wire.imap.server import ImapServer
-from mailhub.wire.imap.settings import ImapSettings
+from mailhub.wire.imap.server_settings import ImapSettings
 from mailhub.wire.imap.view import NoSuchNumber, RecentMarks
 
 log = Logger(namespace="mailhub.imap")

@@ -14,7 +14,7 @@ from mailhub.protocols.imap.errors import code_for
 from mailhub.protocols.imap.selected import Selected
 from mailhub.wire.imap import commands, responses
 from mailhub.wire.imap.commands import FetchAttribute, StoreMode
-from mailhub.wire.imap.fetch import Plan
+from mailhub.wire.imap.fetch_response import FetchPlan
 from mailhub.wire.imap.view import Slices, View, batches
 
 GONE = "Some of the messages are gone"
@@ -96,7 +96,7 @@ async def _assume(context: Context, view: View, uids: list[int], change: FlagCha
 
 async def _tell_flags(context: Context, selected: Selected, slices: Slices, *, with_uid: bool) -> None:
     attributes = [FetchAttribute.UID, FetchAttribute.FLAGS] if with_uid else [FetchAttribute.FLAGS]
-    plan = Plan(attributes)
+    plan = FetchPlan(attributes)
     context.machine.untagged(selected.new_keywords())
     for positions in batches(slices, STORE_LINES):
         rows = selected.view.rows(positions)

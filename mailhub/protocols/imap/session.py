@@ -8,7 +8,7 @@ from twisted.python.failure import Failure
 from mailhub.errors import MailError
 from mailhub.interfaces import IMailAccount, Origin
 from mailhub.net.link import Disconnected, Link
-from mailhub.protocols.imap import append, fetching, mailboxes, messages, searching
+from mailhub.protocols.imap import append, fetch, mailboxes, messages, search
 from mailhub.protocols.imap.context import Context, Handlers, ImapOptions, ImapParts, log
 from mailhub.protocols.imap.errors import code_for
 from mailhub.protocols.logout import log_out
@@ -163,16 +163,16 @@ _HANDLERS: Handlers = {
     commands.Idle: _idle,
     commands.IdleDone: _idle_done,
     **append.HANDLERS,
-    **fetching.HANDLERS,
+    **fetch.HANDLERS,
     **mailboxes.HANDLERS,
     **messages.HANDLERS,
-    **searching.HANDLERS,
+    **search.HANDLERS,
 }
 _NEEDS_MAILBOX = (
     commands.Noop,
     commands.Idle,
     commands.IdleDone,
-    *fetching.HANDLERS,
+    *fetch.HANDLERS,
     *messages.HANDLERS,
-    *searching.HANDLERS,
+    *search.HANDLERS,
 )

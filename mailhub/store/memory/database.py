@@ -12,9 +12,9 @@ import attrs
 from zope.interface import implementer
 
 from mailhub.interfaces import Environment, INames, KeptNames
+from mailhub.store.limits import StoreLimits
 from mailhub.store.memory.queue import MemoryQueue
 from mailhub.store.memory.store import MemoryAccounts, MemoryHouse, MemoryStore
-from mailhub.store.settings import StoreSettings
 
 
 @implementer(INames)
@@ -62,8 +62,8 @@ class MemoryNames:
 class MemoryDatabase:
     """Has the facets of `Database`: `store`, `queue`, `accounts` and `names`."""
 
-    def __init__(self, environment: Environment, settings: StoreSettings | None = None) -> None:
-        house = MemoryHouse(environment, settings or StoreSettings())
+    def __init__(self, environment: Environment, settings: StoreLimits | None = None) -> None:
+        house = MemoryHouse(environment, settings or StoreLimits())
         self.store = MemoryStore(house)
         self.accounts = MemoryAccounts(house)
         self.names = MemoryNames()

@@ -6,13 +6,13 @@ from collections.abc import Collection, Iterable
 
 from mailhub.errors import TooManyKeywords
 from mailhub.message.flags import NO_FLAGS, SYSTEM_FLAGS, Flags, respelled
-from mailhub.store.settings import StoreSettings
+from mailhub.store.limits import StoreLimits
 
 
 class Keywords:
     """How the mailbox spells what it has met, and how much it takes."""
 
-    def __init__(self, settings: StoreSettings) -> None:
+    def __init__(self, settings: StoreLimits) -> None:
         self._settings = settings
         self._names: dict[str, str] = {}  # as first written, by the name in lower case
 

@@ -48,10 +48,10 @@ from mailhub.message.record import (
     Quota,
 )
 from mailhub.store.changes import Watchers
+from mailhub.store.limits import USUAL_FOLDERS, USUAL_USES, StoreLimits
 from mailhub.store.memory.body import MemoryBody, MemoryBodyWriter, memory_body
 from mailhub.store.memory.keywords import Keywords
 from mailhub.store.octets import OctetsReader
-from mailhub.store.settings import USUAL_FOLDERS, USUAL_USES, StoreSettings
 
 
 @attrs.define(eq=False)
@@ -157,7 +157,7 @@ class AccountData:
 class MemoryHouse:
     """All that the facets share."""
 
-    def __init__(self, environment: Environment, settings: StoreSettings) -> None:
+    def __init__(self, environment: Environment, settings: StoreLimits) -> None:
         self.environment = environment
         self.settings = settings
         self.watchers = Watchers()

@@ -17,7 +17,7 @@ from mailhub.message.record import Change, MailboxGone
 from mailhub.store.changes import Watchers
 from mailhub.store.held import Held
 from mailhub.store.index import DigestCache, Indexes, MailboxIndex
-from mailhub.store.settings import StoreSettings
+from mailhub.store.limits import StoreLimits
 from mailhub.store.space import Space, is_full
 from mailhub.store.sqlite import content, messages, opening, schema
 from mailhub.store.sqlite.blobs import BLOBS, Blobs, lost_and_found
@@ -45,14 +45,14 @@ class Database:
     def __init__(
         self,
         environment: Environment,
-        settings: StoreSettings | None = None,
+        settings: StoreLimits | None = None,
         *,
         owner: bool = True,
         gather: bool = False,
         create: bool = False,
         read_only: bool = False,
     ) -> None:
-        self._settings = settings = settings or StoreSettings()
+        self._settings = settings = settings or StoreLimits()
         self._environment = environment
         self._owner = owner
         self._create = create

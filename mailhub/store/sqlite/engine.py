@@ -13,7 +13,7 @@ from mailhub.message.record import Change
 from mailhub.store.changes import Watchers
 from mailhub.store.held import Held
 from mailhub.store.index import DigestCache, Indexes
-from mailhub.store.settings import StoreSettings
+from mailhub.store.limits import StoreLimits
 from mailhub.store.space import Space
 from mailhub.store.sqlite.blobs import Blobs
 from mailhub.store.sqlite.content import Compared
@@ -30,7 +30,7 @@ class Engine:
     """Built by `Database`; its methods are called on the reactor thread."""
 
     environment: Environment
-    settings: StoreSettings
+    settings: StoreLimits
     writer: Writer
     readers: Readers
     blobs: Blobs

@@ -16,7 +16,7 @@ from mailhub.errors import (
 from mailhub.interfaces import Account
 from mailhub.message.mailbox_names import DELIMITER, INBOX, check, normalise
 from mailhub.message.record import MailboxGone, MailboxInfo, Quota
-from mailhub.store.settings import USUAL_FOLDERS, USUAL_USES, StoreSettings
+from mailhub.store.limits import USUAL_FOLDERS, USUAL_USES, StoreLimits
 from mailhub.store.sqlite.blobs import Blobs
 from mailhub.store.sqlite.content import numbers, release
 from mailhub.store.sqlite.messages import move
@@ -160,9 +160,7 @@ def find_mailbox(connection: sqlite3.Connection, account: int, name: str) -> tup
     return row[0], row[1], row[2], row[3]
 
 
-def create(
-    transaction: Transaction, settings: StoreSettings, account: int, name: str, special_use: str, now: int
-) -> int:
+def create(transaction: Transaction, settings: StoreLimits, account: int, name: str, special_use: str, now: int) -> int:
     """A new, empty mailbox. Raises MailboxExists, InvalidMailboxName, NoSuchUser."""
     name = normalise(name)
     check(name)
@@ -193,7 +191,7 @@ def delete(transaction: Transaction, blobs: Blobs, account: int, name: str) -> N
 
 
 def rename(
-    transaction: Transaction, blobs: Blobs, settings: StoreSettings, account: int, old: str, new: str, now: int
+    transaction: Transaction, blobs: Blobs, settings: StoreLimits, account: int, old: str, new: str, now: int
 ) -> None:
     """With inferiors; for INBOX its messages move and its inferiors stay (RFC 9051 6.3.6)."""
     old, new = normalise(old), normalise(new)
@@ -221,7 +219,7 @@ def rename(
             transaction.execute("UPDATE mailbox SET special_use = ? WHERE id = ? AND special_use = ''", (use, mailbox))
 
 
-def subscribe(transaction: Transaction, settings: StoreSettings, account: int, name: str, subscribed: bool) -> None:
+def subscribe(transaction: Transaction, settings: StoreLimits, account: int, name: str, subscribed: bool) -> None:
     """Raises InvalidMailboxName, NoSuchUser."""
     name = normalise(name)
     if not subscribed:

@@ -37,7 +37,7 @@ from mailhub.store.sqlite.writer import Transaction
 DELIVERY_ID_SECONDS = 30 * 86400
 
 
-class Row(NamedTuple):
+class MailboxRow(NamedTuple):
     """The mailbox and its account, as a change finds them."""
 
     mailbox: int
@@ -56,34 +56,34 @@ FROM mailbox m JOIN account a ON a.id = m.account
 """
 
 
-def row_of(transaction: Transaction, mailbox: int) -> Row:
+def row_of(transaction: Transaction, mailbox: int) -> MailboxRow:
     """Raises NoSuchMailbox."""
     row = transaction.row(_ROW + "WHERE m.id = ?", (mailbox,))
     if row is None:
         raise NoSuchMailbox
-    return Row._make(row)
+    return MailboxRow._make(row)
 
 
-def row_named(transaction: Transaction, user: str, name: str) -> Row | None:
+def row_named(transaction: Transaction, user: str, name: str) -> MailboxRow | None:
     """The mailbox of a user by its name."""
     row = transaction.row(_ROW + "WHERE a.user = ? AND m.name = ?", (user, name))
-    return None if row is None else Row._make(row)
+    return None if row is None else MailboxRow._make(row)
 
 
-def check_room(row: Row, size: int) -> None:
+def check_room(row: MailboxRow, size: int) -> None:
     """Raises OverQuota when `size` more octets do not fit."""
     if row.quota and row.used + size > row.quota:
         raise OverQuota
 
 
-def _allot(row: Row, count: int) -> None:
+def _allot(row: MailboxRow, count: int) -> None:
     if row.uid_next + count > LAST_UID:
         raise PermanentError("Mailbox has used up its UIDs")
 
 
 def _count(
     transaction: Transaction,
-    row: Row,
+    row: MailboxRow,
     *,
     modseq: int,
     added: int = 0,
@@ -102,7 +102,9 @@ def _count(
 # --- adding ----------------------------------------------------------------------------------------------------------
 
 
-def deposit(transaction: Transaction, row: Row, content: int, digest: Digest, flags: Flags, internal_date: int) -> int:
+def deposit(
+    transaction: Transaction, row: MailboxRow, content: int, digest: Digest, flags: Flags, internal_date: int
+) -> int:
     """Add one message; the caller has seen to the quota. Returns its UID."""
     _allot(row, 1)
     uid, modseq = row.uid_next, row.modseq + 1
@@ -307,7 +309,7 @@ def move(
     return result
 
 
-def _copy_rows(transaction: Transaction, mailbox: int, messages: Sequence[Message], row: Row) -> CopyResult:
+def _copy_rows(transaction: Transaction, mailbox: int, messages: Sequence[Message], row: MailboxRow) -> CopyResult:
     if not messages:
         return CopyResult(row.uid_validity, (), ())
     _allot(row, len(messages))
@@ -361,7 +363,7 @@ def _flag_octets(messages: Iterable[Message]) -> int:
     return sum(excess(message.flags) for message in messages)
 
 
-def _remove_rows(transaction: Transaction, row: Row, messages: Sequence[Message], hold: Hold | None) -> None:
+def _remove_rows(transaction: Transaction, row: MailboxRow, messages: Sequence[Message], hold: Hold | None) -> None:
     if not messages:
         return
     transaction.held.note(row.mailbox, ((message.uid, message.content, message.size) for message in messages), hold)

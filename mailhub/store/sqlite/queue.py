@@ -33,7 +33,7 @@ from mailhub.store.sqlite import content
 from mailhub.store.sqlite.blobs import Blobs, Body
 from mailhub.store.sqlite.content import numbers
 from mailhub.store.sqlite.engine import Engine
-from mailhub.store.sqlite.messages import Row, check_room, deposit, open_content, row_named
+from mailhub.store.sqlite.messages import MailboxRow, check_room, deposit, open_content, row_named
 from mailhub.store.sqlite.schema import Unreadable, is_damage
 from mailhub.store.sqlite.store import own_body
 from mailhub.store.sqlite.writer import Transaction
@@ -73,7 +73,7 @@ def submit(
     return Receipt(message_id, refused)
 
 
-def _room_for(transaction: Transaction, item: Deposit, size: int) -> Row:
+def _room_for(transaction: Transaction, item: Deposit, size: int) -> MailboxRow:
     """Raises NoSuchUser, NoSuchMailbox, OverQuota."""
     row = row_named(transaction, item.user, normalise(item.mailbox))
     if row is None:

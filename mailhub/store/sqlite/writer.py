@@ -23,7 +23,7 @@ from mailhub.interfaces import IThreads
 from mailhub.log import Logger
 from mailhub.message.record import Change
 from mailhub.store.held import Held
-from mailhub.store.settings import StoreSettings
+from mailhub.store.limits import StoreLimits
 from mailhub.store.space import is_full
 from mailhub.store.sqlite.schema import Unreadable, is_damage
 
@@ -54,7 +54,7 @@ class Transaction:
 
     connection: sqlite3.Connection
     held: Held = attrs.field(factory=lambda: Held(0, 0))
-    settings: StoreSettings = attrs.field(factory=StoreSettings)
+    settings: StoreLimits = attrs.field(factory=StoreLimits)
     later: bool = False
     announcements: list[Announcement] = attrs.field(factory=list)
     after_commit: list[Callable[[], None]] = attrs.field(factory=list)
@@ -121,7 +121,7 @@ class Writer:
         gather: bool = False,
         when_told: WhenTold = lambda _, call: call(),
         held: Held | None = None,
-        settings: StoreSettings | None = None,
+        settings: StoreLimits | None = None,
     ) -> None:
         """With inline threads a unit is committed at once or, with `gather`, together with all others of the same
         turn of the clock. `when_told` calls once all announced of some mailboxes (None: of any) has been told."""
@@ -133,7 +133,7 @@ class Writer:
         self._group_limit = group_limit
         self._gather = gather
         self._held = held or Held(0, 0)
-        self._settings = settings or StoreSettings()
+        self._settings = settings or StoreLimits()
         self._units: queue.SimpleQueue[Unit | None] = queue.SimpleQueue()
         self._connection: sqlite3.Connection | None = None
         self._data_version = 0

@@ -10,10 +10,10 @@ import attrs
 from mailhub.errors import InvalidMailboxName
 from mailhub.message import mailbox_names
 from mailhub.message.flags import NO_FLAGS
-from mailhub.wire.imap import commands, names, responses, search_keys
+from mailhub.wire.imap import commands, names, responses, search_grammar
 from mailhub.wire.imap.commands import Command, ListReturn, ListSelection, StatusItem, StoreMode
-from mailhub.wire.imap.fetch_items import fetch_items
-from mailhub.wire.imap.search_keys import sequence_set
+from mailhub.wire.imap.fetch_grammar import fetch_items
+from mailhub.wire.imap.search_grammar import sequence_set
 from mailhub.wire.imap.tokens import BLANKS, BadSyntax, Incomplete, Tokens
 from mailhub.wire.sasl import SaslError, plain_credentials
 
@@ -358,11 +358,11 @@ def _search(*, uid: bool) -> Callable[[str, Tokens], Command]:
         if tokens.accept_word(b"CHARSET"):
             tokens.space()
             charset = tokens.astring().decode("ascii", "replace").upper()
-            if charset not in search_keys.CHARSETS:
+            if charset not in search_grammar.CHARSETS:
                 raise Refused(responses.BADCHARSET, "Charset is not supported")
-            encoding = search_keys.CHARSETS[charset]
+            encoding = search_grammar.CHARSETS[charset]
             tokens.space()
-        return commands.Search(tag, uid, search_keys.search_program(tokens, encoding))
+        return commands.Search(tag, uid, search_grammar.search_program(tokens, encoding))
 
     return read
 

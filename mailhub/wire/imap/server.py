@@ -11,8 +11,8 @@ from mailhub.wire.imap import commands, grammar, responses
 from mailhub.wire.imap.collector import Announced, Collector, Complete, Flood
 from mailhub.wire.imap.commands import Command, Event
 from mailhub.wire.imap.grammar import Refused
-from mailhub.wire.imap.settings import ImapSettings
-from mailhub.wire.imap.state import ALLOWED, EXTENSION, State, after_no, after_ok
+from mailhub.wire.imap.server_settings import ImapSettings
+from mailhub.wire.imap.state import ALLOWED, EXTENSION, SessionState, after_no, after_ok
 from mailhub.wire.imap.tokens import BLANKS, BadSyntax, OverLimit, Tokens
 from mailhub.wire.sasl import LINE_LIMIT, PlainCredentials, SaslError, ServerExchange
 from mailhub.wire.stream import ENDLESS, LineTooLong
@@ -47,7 +47,7 @@ class ImapServer:
     def __init__(self, settings: ImapSettings, budget: Budget | None = None) -> None:
         """`budget` is what all connections share, see `ImapSettings.unauthenticated_share`."""
         self.settings = settings
-        self.state = State.NOT_AUTHENTICATED
+        self.state = SessionState.NOT_AUTHENTICATED
         self.secure = settings.secure
         self.closing = False
         self.enabled: frozenset[str] = frozenset()
@@ -174,8 +174,8 @@ class ImapServer:
     def unselected(self) -> None:
         """The selected mailbox is no more: back to the authenticated state. To be said before the answer to the
         command by which this very session has deleted it."""
-        if self.state is State.SELECTED:
-            self.state = State.AUTHENTICATED
+        if self.state is SessionState.SELECTED:
+            self.state = SessionState.AUTHENTICATED
 
     def accept_append(self) -> None:
         """Have the message of the APPEND just given sent: chunks and an end follow."""
@@ -212,7 +212,7 @@ class ImapServer:
     def capabilities(self) -> list[str]:
         """What is offered in this state (6.1.1)."""
         offered = ["IMAP4rev1", "LITERAL+", *self.settings.capabilities]
-        if self.state is not State.NOT_AUTHENTICATED:
+        if self.state is not SessionState.NOT_AUTHENTICATED:
             return offered
         offered.append("SASL-IR")
         if self._starttls_offered():
@@ -226,7 +226,7 @@ class ImapServer:
     def _read_command(self) -> _Outcome:
         # After a login nobody else speaks through the client, and what looks foreign may be a message: clients send the
         # literal of an APPEND without waiting for our word, which was NO.
-        stranger = self.state is State.NOT_AUTHENTICATED
+        stranger = self.state is SessionState.NOT_AUTHENTICATED
         first = self._input.first
         if stranger and first is not None and is_foreign_octet(first):
             return self._end_foreign()
@@ -266,7 +266,7 @@ class ImapServer:
         return _Step.AGAIN
 
     def _too_many_before_login(self) -> bool:
-        if self.state is State.NOT_AUTHENTICATED:
+        if self.state is SessionState.NOT_AUTHENTICATED:
             self._commands_before_login += 1
             if self._commands_before_login > self.settings.unauthenticated_count_limit:
                 self.bye("Too many commands before login")
@@ -286,7 +286,7 @@ class ImapServer:
         if name == "APPEND" and (append := grammar.read_append(tag, tokens)):
             return self._append_announced(append)
         limit, in_all = self.settings.literal_limit, self.settings.command_limit
-        if self.state is State.NOT_AUTHENTICATED:
+        if self.state is SessionState.NOT_AUTHENTICATED:
             limit, in_all = self.settings.unauthenticated_literal_limit, self.settings.unauthenticated_command_limit
         if item.size > limit or self._input.size + item.size > in_all:
             raise Refused(responses.TOOBIG, "Literal is too large")
@@ -458,7 +458,7 @@ class ImapServer:
 
     def _account(self) -> None:
         """Take from the budget what is held beyond this connection's own share, while nobody has logged in."""
-        if self.state is not State.NOT_AUTHENTICATED:
+        if self.state is not SessionState.NOT_AUTHENTICATED:
             return
         beyond = max(0, self.held() - self.settings.unauthenticated_share)
         if self._budget.take(beyond - self._taken):
@@ -499,14 +499,14 @@ class ImapServer:
     def _bad(self, tag: str, text: str, code: bytes = b"") -> None:
         self._reply(tag, "BAD", text, code)
         self._bad_commands += 1
-        before_login = self.state is State.NOT_AUTHENTICATED
+        before_login = self.state is SessionState.NOT_AUTHENTICATED
         limits = self.settings
         limit = limits.unauthenticated_bad_command_limit if before_login else limits.bad_command_limit
         if self._bad_commands >= limit:
             self.bye("Too many bad commands")
 
     def _reply(self, tag: str, condition: str, text: str, code: bytes = b"") -> None:
-        if condition == "OK" and self.state is not State.NOT_AUTHENTICATED:
+        if condition == "OK" and self.state is not SessionState.NOT_AUTHENTICATED:
             # A session may last for weeks: slips that are far apart are not a client out of control.
             self._bad_commands = max(0, self._bad_commands - 1)
         self._write(responses.status_response(tag, condition, text, code))
@@ -518,7 +518,7 @@ class ImapServer:
 
     def _close(self) -> None:
         self.closing = True
-        self.state = State.LOGOUT
+        self.state = SessionState.LOGOUT
         self._pending = None
         self._input.drop()
         self._give_back()

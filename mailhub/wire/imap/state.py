@@ -9,7 +9,7 @@ from mailhub.wire.imap import commands
 from mailhub.wire.imap.commands import Command
 
 
-class State(Enum):
+class SessionState(Enum):
     """RFC 3501 3.1 to 3.4."""
 
     NOT_AUTHENTICATED = "not authenticated"
@@ -18,12 +18,12 @@ class State(Enum):
     LOGOUT = "logout"
 
 
-_ANY = frozenset({State.NOT_AUTHENTICATED, State.AUTHENTICATED, State.SELECTED})
-_NOT_AUTHENTICATED = frozenset({State.NOT_AUTHENTICATED})
-_AUTHENTICATED = frozenset({State.AUTHENTICATED, State.SELECTED})
-_SELECTED = frozenset({State.SELECTED})
+_ANY = frozenset({SessionState.NOT_AUTHENTICATED, SessionState.AUTHENTICATED, SessionState.SELECTED})
+_NOT_AUTHENTICATED = frozenset({SessionState.NOT_AUTHENTICATED})
+_AUTHENTICATED = frozenset({SessionState.AUTHENTICATED, SessionState.SELECTED})
+_SELECTED = frozenset({SessionState.SELECTED})
 
-ALLOWED: Mapping[str, frozenset[State]] = {
+ALLOWED: Mapping[str, frozenset[SessionState]] = {
     **dict.fromkeys(("CAPABILITY", "NOOP", "LOGOUT", "ID"), _ANY),
     **dict.fromkeys(("STARTTLS", "AUTHENTICATE", "LOGIN"), _NOT_AUTHENTICATED),
     **dict.fromkeys(("SELECT", "EXAMINE", "CREATE", "DELETE", "RENAME", "SUBSCRIBE", "UNSUBSCRIBE"), _AUTHENTICATED),
@@ -47,20 +47,20 @@ EXTENSION: Mapping[str, str] = {
     "UID MOVE": "MOVE",
 }
 
-_AFTER_OK: Mapping[type[Command], State] = {
-    commands.Login: State.AUTHENTICATED,
-    commands.Select: State.SELECTED,
-    commands.Close: State.AUTHENTICATED,
-    commands.Unselect: State.AUTHENTICATED,
-    commands.Logout: State.LOGOUT,
+_AFTER_OK: Mapping[type[Command], SessionState] = {
+    commands.Login: SessionState.AUTHENTICATED,
+    commands.Select: SessionState.SELECTED,
+    commands.Close: SessionState.AUTHENTICATED,
+    commands.Unselect: SessionState.AUTHENTICATED,
+    commands.Logout: SessionState.LOGOUT,
 }
 
 
-def after_ok(state: State, command: object) -> State:
+def after_ok(state: SessionState, command: object) -> SessionState:
     """The state once this command or event is answered OK."""
     return _AFTER_OK.get(type(command), state) if isinstance(command, Command) else state
 
 
-def after_no(state: State, command: object) -> State:
+def after_no(state: SessionState, command: object) -> SessionState:
     """The state once it is answered NO: a SELECT that fails leaves no mailbox selected (6.3.1)."""
-    return State.AUTHENTICATED if isinstance(command, commands.Select) else state
+    return SessionState.AUTHENTICATED if isinstance(command, commands.Select) else state

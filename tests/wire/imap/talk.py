@@ -11,8 +11,8 @@ from mailhub.wire.budget import Budget
 from mailhub.wire.imap import commands
 from mailhub.wire.imap.commands import Event
 from mailhub.wire.imap.server import ImapServer
-from mailhub.wire.imap.settings import ImapSettings
-from mailhub.wire.imap.state import State
+from mailhub.wire.imap.server_settings import ImapSettings
+from mailhub.wire.imap.state import SessionState
 
 Answer = Callable[[ImapServer, Any], None]
 
@@ -47,7 +47,7 @@ class Talk:
         self.body = b""
         self.most_held = 0
 
-    def state(self) -> State:
+    def state(self) -> SessionState:
         return self.machine.state
 
     def send(self, octets: bytes) -> bytes:

@@ -6,7 +6,7 @@ import pytest
 
 from mailhub.wire.budget import Budget
 from mailhub.wire.imap import commands
-from mailhub.wire.imap.settings import ImapSettings
+from mailhub.wire.imap.server_settings import ImapSettings
 from tests.wire.imap.talk import Talk, settings
 
 LIMIT = ImapSettings("mx.example").bad_command_limit

@@ -9,8 +9,8 @@ import pytest
 
 from mailhub.wire.imap import commands, responses
 from mailhub.wire.imap.server import ImapServer
-from mailhub.wire.imap.settings import ImapSettings
-from mailhub.wire.imap.state import State
+from mailhub.wire.imap.server_settings import ImapSettings
+from mailhub.wire.imap.state import SessionState
 from mailhub.wire.sasl import PlainCredentials
 from tests.wire.imap.talk import Talk, settings
 
@@ -104,25 +104,25 @@ def test_not_after_select(command: str) -> None:
 def test_select_and_what_ends_it() -> None:
     talk = Talk().login()
     assert talk.line("a SELECT INBOX") == b"a OK [READ-WRITE] Completed\r\n"
-    assert talk.state() is State.SELECTED
+    assert talk.state() is SessionState.SELECTED
     assert talk.line("b EXAMINE INBOX") == b"b OK [READ-ONLY] Completed\r\n"
-    assert talk.state() is State.SELECTED
+    assert talk.state() is SessionState.SELECTED
     for command in ("CLOSE", "UNSELECT"):
         assert talk.line(f"c {command}") == b"c OK Completed\r\n"
-        assert talk.state() is State.AUTHENTICATED
+        assert talk.state() is SessionState.AUTHENTICATED
         talk.line("d SELECT INBOX")
     talk.answers[commands.Close] = refuse
     talk.line("e CLOSE")
-    assert talk.state() is State.SELECTED
+    assert talk.state() is SessionState.SELECTED
 
 
 def test_a_select_that_fails_leaves_none_selected_but_a_wrong_one_changes_nothing() -> None:
     talk = Talk().select()
     assert talk.line("a SELECT") == b"a BAD Expected a space at octet 9\r\n"
-    assert talk.state() is State.SELECTED
+    assert talk.state() is SessionState.SELECTED
     talk.answers[commands.Select] = refuse
     assert talk.line("b SELECT gone") == b"b NO Sorry\r\n"
-    assert talk.state() is State.AUTHENTICATED
+    assert talk.state() is SessionState.AUTHENTICATED
 
 
 def test_logout_closes_and_what_follows_is_not_read() -> None:
@@ -220,7 +220,7 @@ def test_login_by_command() -> None:
     talk = Talk()
     talk.line('a LOGIN joe "secret"')
     assert talk.seen() == [commands.Login("a", JOE)]
-    assert talk.state() is State.AUTHENTICATED
+    assert talk.state() is SessionState.AUTHENTICATED
 
 
 def test_authenticate_plain_with_and_without_initial_response() -> None:
@@ -263,7 +263,7 @@ def test_a_broken_exchange_is_over(line: bytes, text: bytes) -> None:
     talk.line("a AUTHENTICATE PLAIN")
     assert talk.send(line + b"\r\n") == b"a BAD AUTHENTICATE: " + text + b"\r\n"
     assert talk.line("c NOOP") == b"c OK Completed\r\n"
-    assert talk.state() is State.NOT_AUTHENTICATED
+    assert talk.state() is SessionState.NOT_AUTHENTICATED
 
 
 def test_an_unsolicited_literal_in_an_exchange_is_not_run() -> None:
@@ -573,7 +573,7 @@ def test_a_failed_handler_is_answered_no() -> None:
     machine.next_event()
     machine.internal_error()
     assert machine.data_to_send() == b"a NO [SERVERBUG] Internal error, please try again later\r\n"
-    assert talk.state() is State.AUTHENTICATED
+    assert talk.state() is SessionState.AUTHENTICATED
     assert machine.next_event() == commands.Noop("b")
 
 

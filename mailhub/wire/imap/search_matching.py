@@ -233,7 +233,7 @@ class Query:
         return self._test(candidate)
 
     def _compile(self, key: SearchKey) -> tuple[Source, Test]:
-        """The parser bounds the depth of keys (`search_keys.DEPTH_LIMIT`), and so the depth of calls here."""
+        """The parser bounds the depth of keys (`search_grammar.DEPTH_LIMIT`), and so the depth of calls here."""
         self.weight += 1
         match key:
             case commands.And(keys):

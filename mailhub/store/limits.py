@@ -1,4 +1,4 @@
-"""What can be set about the built-in stores, and the folders every account starts with."""
+"""The bounds of the built-in stores, and the folders every account starts with."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ USUAL_USES = {name: use for name, use in USUAL_FOLDERS if use}
 
 
 @attrs.frozen
-class StoreSettings:
+class StoreLimits:
     """Bounds of the store. The names carry the unit."""
 
     mailboxes_per_account: int = 2000

@@ -9,10 +9,10 @@ from mailhub.interfaces import IBlobReader
 from mailhub.message.header import HEADER_LIMIT
 from mailhub.message.record import Entry
 from mailhub.protocols.imap.context import Context, Handlers
-from mailhub.protocols.imap.fetching import examine
+from mailhub.protocols.imap.fetch import examine
 from mailhub.protocols.imap.selected import Selected
 from mailhub.wire.imap import commands, responses
-from mailhub.wire.imap.search import Candidate, Finder, Query, Source, Stretch, decoder, stretches
+from mailhub.wire.imap.search_matching import Candidate, Finder, Query, Source, Stretch, decoder, stretches
 from mailhub.wire.imap.view import portions
 
 ROUNDS = 5  # as often at most, messages that were changed meanwhile are looked at again

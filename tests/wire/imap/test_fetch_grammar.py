@@ -6,7 +6,7 @@ import pytest
 
 from mailhub.wire.imap.commands import FetchAttribute as A
 from mailhub.wire.imap.commands import FetchItem, Section
-from mailhub.wire.imap.fetch_items import fetch_items
+from mailhub.wire.imap.fetch_grammar import fetch_items
 from mailhub.wire.imap.tokens import BadSyntax, Tokens
 
 

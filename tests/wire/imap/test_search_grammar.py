@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mailhub.wire.imap import commands as c
 from mailhub.wire.imap.commands import DateRelation, SearchKey
-from mailhub.wire.imap.search_keys import DEPTH_LIMIT, KEY_LIMIT, search_program
+from mailhub.wire.imap.search_grammar import DEPTH_LIMIT, KEY_LIMIT, search_program
 from mailhub.wire.imap.sets import SequenceSet
 from mailhub.wire.imap.tokens import BadSyntax, Tokens
 

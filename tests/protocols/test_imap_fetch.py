@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mailhub.errors import MailError, MessageDamaged, MessageGone
-from mailhub.protocols.imap import fetching, messages
+from mailhub.protocols.imap import fetch, messages
 from mailhub.store.memory.store import MemoryMailbox
 from tests.protocols.imap_rig import Server
 
@@ -52,7 +52,7 @@ def test_small_messages_are_read_together_within_bounds(calls: Calls) -> None:
     assert answer == b"".join(BODY % (n, len(m), m) for n, m in enumerate(octets, 1)) + b"a OK Completed\r\n"
     assert calls.alone == [61]
     assert [uid for uids in calls.together for uid in uids] == [*range(1, 61), 62, 63]
-    assert max(map(len, calls.together)) * len(SMALL) <= fetching.TOGETHER
+    assert max(map(len, calls.together)) * len(SMALL) <= fetch.TOGETHER
     assert len(calls.together) < 5
 
 

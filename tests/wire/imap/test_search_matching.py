@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from mailhub.message.digest import columns, digest
 from mailhub.message.flags import DELETED, FLAGGED, SEEN
 from mailhub.message.record import Entry
-from mailhub.wire.imap import search
-from mailhub.wire.imap.search import Candidate, Finder, Query, Source, decoder, stretches
-from mailhub.wire.imap.search_keys import search_program
+from mailhub.wire.imap import search_matching
+from mailhub.wire.imap.search_grammar import search_program
+from mailhub.wire.imap.search_matching import Candidate, Finder, Query, Source, decoder, stretches
 from mailhub.wire.imap.tokens import Tokens
 
 NOON = 1_767_268_800  # 2026-01-01 12:00 UTC
@@ -260,7 +260,7 @@ def test_fields_of_parts_are_unfolded_wherever_they_are_cut(block: int) -> None:
 
 
 def test_of_a_field_without_end_not_all_is_held_back() -> None:
-    decode = search.HeaderDecoder()
+    decode = search_matching.HeaderDecoder()
     assert sum(len(decode.feed(b"\r\n " + b"x" * 1000)) for _ in range(1000)) > 900_000
 
 
@@ -286,14 +286,14 @@ def test_the_weight_counts_the_tests() -> None:
     assert query("OR SEEN (FLAGGED DRAFT)").weight == 5
 
 
-@pytest.mark.parametrize(("work", "small"), [(search.WORK, search._SMALL), (0, 0)])
+@pytest.mark.parametrize(("work", "small"), [(search_matching.WORK, search_matching._SMALL), (0, 0)])
 def test_many_texts_in_a_large_header_are_found_with_pauses(
     work: int, small: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether the texts are sought beforehand or one by one makes no difference to the answer."""
-    monkeypatch.setattr(search, "WORK", work)
-    monkeypatch.setattr(search, "_SMALL", small)
-    monkeypatch.setattr(search, "FIELDS", 2)
+    monkeypatch.setattr(search_matching, "WORK", work)
+    monkeypatch.setattr(search_matching, "_SMALL", small)
+    monkeypatch.setattr(search_matching, "FIELDS", 2)
     header = b"Subject: abc\r\nX-One: one\r\nX-Two: =?utf-8?q?zw=C3=B6lf?=\r\nX-Two: last\r\nX-Three:\r\n\r\n"
     for text, answer, pauses in [
         ("TEXT abc TEXT {6+}\r\nZWÖLF TEXT one", True, 5),
@@ -311,9 +311,9 @@ def test_many_texts_in_a_large_header_are_found_with_pauses(
 
 
 def test_many_addresses_are_read_with_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "_SMALL", 0)
-    monkeypatch.setattr(search, "WORK", 0)
-    monkeypatch.setattr(search, "FIELDS", 2)
+    monkeypatch.setattr(search_matching, "_SMALL", 0)
+    monkeypatch.setattr(search_matching, "WORK", 0)
+    monkeypatch.setattr(search_matching, "FIELDS", 2)
     header = b"To: " + b", ".join(b"user%d@xx.example" % number for number in range(5)) + b"\r\n\r\n"
     asked = query("TO user0@xx TO user4@xx NOT TO user5@xx")
     candidate = Candidate(1, ENTRIES[1], False)
@@ -323,7 +323,7 @@ def test_many_addresses_are_read_with_pauses(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_finder_pauses_for_many_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "WORK", 20)
+    monkeypatch.setattr(search_matching, "WORK", 20)
     finder = Finder({f"{number:03}" for number in range(9)})
     assert feed(finder, "000 001 00") == 3
     assert feed(finder, "2") == 1

@@ -14,7 +14,7 @@ from mailhub.message.header import select
 from mailhub.message.record import Entry
 from mailhub.wire.imap import grammar
 from mailhub.wire.imap.commands import Fetch, FetchAttribute, FetchItem, Section
-from mailhub.wire.imap.fetch import Plan, Span
+from mailhub.wire.imap.fetch_response import FetchPlan, Span
 from mailhub.wire.imap.tokens import Tokens
 from mailhub.wire.imap.view import Row
 
@@ -49,14 +49,14 @@ def row(octets: bytes, *flags: str, number: int = 1, uid: int = 7) -> Row:
     return number, entry, render(entry.flags)
 
 
-def wanted(plan: Plan, **messages: bytes) -> DigestColumns:
+def wanted(plan: FetchPlan, **messages: bytes) -> DigestColumns:
     """What the plan asks for, and nothing else."""
     return columns({int(uid[1:]): digest(octets) for uid, octets in messages.items()}, plan.wanted)
 
 
 def response(text: bytes, octets: bytes = MESSAGE, *flags: str, seen_now: bool = False) -> bytes:
     """The whole response as the session would send it, by every way it has."""
-    plan = Plan(items(text))
+    plan = FetchPlan(items(text))
     found = wanted(plan, u7=octets)
     whole = plan.whole(row(octets, *flags), found, octets, seen_now=seen_now)
     if not plan.sections:
@@ -188,7 +188,7 @@ def test_flags_are_told_with_the_section_that_set_them() -> None:
     ],
 )
 def test_what_a_plan_takes(asked: bytes, sets_seen: bool, columns_wanted: set[DigestName]) -> None:
-    plan = Plan(items(asked))
+    plan = FetchPlan(items(asked))
     assert plan.sets_seen == sets_seen
     assert plan.wanted == columns_wanted
 
@@ -198,10 +198,10 @@ def test_usual_fields_come_from_the_digest_alone() -> None:
     fields = (
         b"From To Cc Bcc Subject Date Message-ID Priority X-Priority References Newsgroups In-Reply-To Content-Type"
     )
-    plan = Plan(items(b"BODY.PEEK[HEADER.FIELDS (%b Reply-To)]" % fields))
+    plan = FetchPlan(items(b"BODY.PEEK[HEADER.FIELDS (%b Reply-To)]" % fields))
     assert not plan.sections
     assert not plan.answer(row(MESSAGE)[1], wanted(plan, u7=MESSAGE)).reads
-    plan = Plan(items(b"BODY.PEEK[HEADER.FIELDS (FROM X-MAILER)]"))
+    plan = FetchPlan(items(b"BODY.PEEK[HEADER.FIELDS (FROM X-MAILER)]"))
     assert plan.answer(row(MESSAGE)[1], wanted(plan, u7=MESSAGE)).reads
 
 
@@ -224,21 +224,21 @@ def test_usual_fields_are_the_same_as_from_the_header_itself(fields: list[bytes]
     section = Section((), "HEADER.FIELDS", b"L", tuple(names), peek=True)
     expected = select(octets[: found.header_size], names)
     assert (
-        Plan([section]).lines([row(octets)], {"fields": {7: found.fields}})
+        FetchPlan([section]).lines([row(octets)], {"fields": {7: found.fields}})
         == b"* 1 FETCH (L " + literal(expected) + b")\r\n"
     )
 
 
 def test_a_big_section_stays_a_span() -> None:
     octets = PLAIN + b"x" * 1_000_000
-    pieces = list(Plan(items(b"BODY.PEEK[TEXT]")).answer(row(octets)[1], {"header_size": {7: 18}}).pieces({}))
+    pieces = list(FetchPlan(items(b"BODY.PEEK[TEXT]")).answer(row(octets)[1], {"header_size": {7: 18}}).pieces({}))
     assert pieces[1] == Span(18, len(octets) - 18)
     assert sum(len(piece) for piece in pieces if isinstance(piece, bytes)) < 100
 
 
 def test_rows_of_many_messages_are_lines_in_order() -> None:
     rows = [row(PLAIN, number=number, uid=number + 10) for number in (1, 2)]
-    plan = Plan([FetchAttribute.UID, FetchAttribute.ENVELOPE])
+    plan = FetchPlan([FetchAttribute.UID, FetchAttribute.ENVELOPE])
     lines = plan.lines(rows, wanted(plan, u11=PLAIN, u12=MESSAGE)).split(b"\r\n")
     assert starts(lines) == [b"* 1 FETCH (UID 11 ENVELOPE (", b"* 2 FETCH (UID 12 ENVELOPE ("]
 

@@ -96,7 +96,7 @@ def _column(section: Section) -> DigestName | None:
     return "header_size" if section.text else None
 
 
-class Plan:
+class FetchPlan:
     """What one FETCH asks for, and what it takes to answer.
 
     `words` of a response need no octets of the message, `sections` do. `wanted` are the columns of digests.

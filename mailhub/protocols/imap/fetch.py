@@ -18,7 +18,7 @@ from mailhub.protocols.imap.context import Context, Handlers, log, positions_or_
 from mailhub.protocols.imap.messages import GONE
 from mailhub.protocols.imap.selected import Selected
 from mailhub.wire.imap import commands, responses
-from mailhub.wire.imap.fetch import Piece, Plan, Span
+from mailhub.wire.imap.fetch_response import FetchPlan, Piece, Span
 from mailhub.wire.imap.view import Row, batches, portions
 
 ROWS = 500  # messages whose responses are written at a time
@@ -49,7 +49,7 @@ async def fetch(context: Context, command: commands.Fetch) -> None:
     slices = positions_or_bad(context, command)
     if slices is None:
         return
-    plan = Plan(command.items)
+    plan = FetchPlan(command.items)
     sets_seen = plan.sets_seen and not selected.read_only
     missing = Missing.NOTHING
     for positions in batches(slices, BODIES if sets_seen else ROWS):
@@ -66,7 +66,7 @@ async def fetch(context: Context, command: commands.Fetch) -> None:
 
 
 async def _send_portion(
-    context: Context, selected: Selected, plan: Plan, positions: Sequence[int], seen_now: set[int]
+    context: Context, selected: Selected, plan: FetchPlan, positions: Sequence[int], seen_now: set[int]
 ) -> Missing:
     """Send the responses for some messages."""
     view = selected.view
@@ -134,7 +134,7 @@ async def _set_seen(context: Context, selected: Selected, positions: list[int]) 
 async def _send_answers(
     context: Context,
     selected: Selected,
-    plan: Plan,
+    plan: FetchPlan,
     positions: Sequence[int],
     columns: DigestColumns,
     seen_now: set[int],
@@ -162,7 +162,7 @@ async def _send_answers(
     return missing
 
 
-async def _bodies(selected: Selected, plan: Plan, positions: Sequence[int]) -> Mapping[int, bytes]:
+async def _bodies(selected: Selected, plan: FetchPlan, positions: Sequence[int]) -> Mapping[int, bytes]:
     """The octets of the small messages among these."""
     view = selected.view
     if not plan.sections:
@@ -179,7 +179,7 @@ class _Response:
     from then on: what changes while the message is read, or while a slow client takes it, is told afterwards."""
 
     selected: Selected
-    plan: Plan
+    plan: FetchPlan
     position: int
     columns: DigestColumns
     seen_now: bool
