@@ -55,7 +55,7 @@ class Bouncer:
         routes = await self._routes(message, sender)
         if not routes:
             return None
-        plan = make_plan(routes, deposits=self.queue.store is self.store)
+        plan = make_plan(routes, deposits=self.queue.deposits_into(self.store))
         utf8 = message.envelope.smtputf8
         envelope = Envelope(None, "8BITMIME" if utf8 else "7BIT", utf8)
         top = return_path(None)

@@ -195,7 +195,7 @@ class Pipeline:
 
     def _plan(self, recipients: Sequence[Accepted]) -> Plan:
         routes = (route for accepted in recipients for route in accepted.routes)
-        return make_plan(routes, deposits=self.queue.store is self.store)
+        return make_plan(routes, deposits=self.queue.deposits_into(self.store))
 
     async def _submit(self, origin: Origin, recipients: Sequence[Accepted], message: Submission) -> Committed:
         # Where each recipient is answered, only a recipient that is one mailbox can be refused whole.

@@ -16,6 +16,7 @@ from mailhub.interfaces.accounts import (
     KeptNames,
     Origin,
 )
+from mailhub.interfaces.database import IDatabase
 from mailhub.interfaces.environment import Disk, Environment, INetwork, IResolver, IThreads, MailExchanger
 from mailhub.interfaces.mailboxes import IHold, IMailAccount, IMailbox, IMailStore
 from mailhub.interfaces.octets import IBlobReader, IBody, IBodyWriter
@@ -58,6 +59,7 @@ __all__ = [
     "IBody",
     "IBodyWriter",
     "IComponentFactory",
+    "IDatabase",
     "IDeliveryAgent",
     "IHold",
     "IHub",

@@ -127,7 +127,8 @@ Refusals = Literal["reply", "bounce"]
 class IQueue(Interface):
     """The durable queue. Everything it is told is on disk when the call returns."""
 
-    store: Any = Attribute("The IMailStore whose mailboxes share this queue's transactions, or None.")
+    def deposits_into(store: Any) -> bool:
+        """Whether submit() can deliver into the mailboxes of this IMailStore in its very commit."""
 
     def new_body(size: int = 0) -> IBodyWriter:
         """For submit(). `size` is the announced number of octets, 0 when unknown."""
