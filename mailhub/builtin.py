@@ -17,8 +17,9 @@ from mailhub.delivery.routing import (
     PostmasterRouter,
     StaticRouter,
 )
-from mailhub.interfaces import IMailStore
+from mailhub.interfaces import IDatabase, IMailStore
 from mailhub.plugins import Component, NoOptions
+from mailhub.store.sqlite.database import Database
 
 
 def _sqlite(_: NoOptions, hub: Hub) -> IMailStore:
@@ -31,6 +32,12 @@ def _transmitter(hub: Hub) -> Transmitter:
     return Transmitter(hub.hostname, hub.environment, hub.client_tls, bounds.transmit_limits(hub.settings.limits))
 
 
+def _sqlite_database(_: NoOptions, hub: Hub) -> IDatabase:
+    """One file in the data folder, with the large bodies beside it."""
+    return Database(hub.environment, bounds.store_settings(hub.settings.limits))
+
+
+sqlite_database = Component("database", "sqlite", _sqlite_database)
 sqlite_store = Component("store", "sqlite", _sqlite)
 
 store_agent = Component("agent", "store", lambda _, hub: StoreAgent(hub.store, hub.environment))

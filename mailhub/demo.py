@@ -188,7 +188,7 @@ def _account(hub: Offline, user: str, password: str) -> None:
 
 async def _welcome(hub: Offline, user: str) -> None:
     """The first message of an INBOX that never had one."""
-    inbox = await (await hub.queue.store.account(user)).mailbox("INBOX")
+    inbox = await (await hub.database.store.account(user)).mailbox("INBOX")
     if (await inbox.status()).uid_next > 1:
         return
     address = Address.parse(user)

@@ -128,7 +128,7 @@ def _list(arguments: argparse.Namespace) -> None:
 
 def _line(hub: Offline, user: str, limit: int, enabled: bool) -> str:
     try:
-        held = hub.wait(hub.wait(hub.queue.store.account(user)).quota())
+        held = hub.wait(hub.wait(hub.database.store.account(user)).quota())
     except NoSuchUser:
         return f"{user}  removed just now"
     words = [f"{user:40}", f"{held.messages} messages", f"{held.used} octets"]
@@ -144,7 +144,7 @@ def _remove(arguments: argparse.Namespace) -> int:
     user = user_of(arguments.address)
     with opened(config) as hub:
         try:
-            held = hub.wait(hub.wait(hub.queue.store.account(user)).quota())
+            held = hub.wait(hub.wait(hub.database.store.account(user)).quota())
             count = f"{held.messages} message{'' if held.messages == 1 else 's'}"
             if not confirmed(arguments, f"Remove {user} and all its mail for good? It has {count}."):
                 return 1
@@ -176,7 +176,7 @@ def _quota(arguments: argparse.Namespace) -> None:
         try:
             if arguments.octets is not None:
                 hub.wait(hub.accounts.set_quota(user, arguments.octets))
-            held = hub.wait(hub.wait(hub.queue.store.account(user)).quota())
+            held = hub.wait(hub.wait(hub.database.store.account(user)).quota())
         except NoSuchUser:
             raise _no_account(user) from None
     limit = f"of {held.limit} octets" if held.limit else "octets, no quota"

@@ -137,7 +137,7 @@ class _Mending:
     account: IMailAccount = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.account = self.hub.wait(self.hub.queue.store.account(self.user))
+        self.account = self.hub.wait(self.hub.database.store.account(self.user))
 
     def mend(self, wanted: Sequence[SavedMailbox]) -> tuple[int, list[str]]:
         """How many messages were added, and what could not be."""

@@ -1,4 +1,4 @@
-"""The database behind mailhub's own mailboxes: one commit for mail that comes in, what the queue keeps, and accounts."""
+"""The database behind mailhub's own mailboxes: mail that comes in, the queue, and accounts."""
 
 from __future__ import annotations
 

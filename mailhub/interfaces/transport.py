@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import attrs
-from zope.interface import Attribute, Interface
+from zope.interface import Interface
 
 from mailhub.interfaces.octets import IBlobReader, IBody, IBodyWriter
 from mailhub.message.address import Address

@@ -33,7 +33,7 @@ def test_add_makes_an_account_that_the_shown_password_opens(mailhub: Command, co
     assert shown
     assert verify_password(stored_hash(config, "ann@xx.example"), shown[1])
     with opened(config, "create") as hub:
-        folders = hub.wait(hub.wait(hub.queue.store.account("ann@xx.example")).mailboxes())
+        folders = hub.wait(hub.wait(hub.database.store.account("ann@xx.example")).mailboxes())
     assert {folder.special_use for folder in folders} == {"", "\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash"}
 
 
@@ -109,7 +109,7 @@ def test_a_disabled_account_keeps_its_password_and_its_mail(mailhub: Command, co
     )
     assert mailhub("account", "list").out.split()[-1] == "disabled"
     with opened(config) as hub:
-        assert hub.wait(hub.queue.store.exists("ann@xx.example"))
+        assert hub.wait(hub.database.store.exists("ann@xx.example"))
         found = hub.wait(hub.accounts.find("ann@xx.example"))
     assert found is not None
     assert not found.enabled
@@ -150,14 +150,16 @@ def test_at_a_terminal_a_password_is_typed_twice_and_not_seen(
         assert mailhub("account", "list").out == ""
 
 
-def test_an_account_that_goes_while_the_list_is_made(mailhub: Command, config: Config) -> None:
+def test_an_account_that_goes_while_the_list_is_made(
+    mailhub: Command, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Gone:
         async def account(self, user: str) -> None:
             raise NoSuchUser
 
     mailhub("account", "add", "ann@xx.example")
     with opened(config, "create") as hub:
-        hub.queue.store = Gone()
+        monkeypatch.setattr(hub.database, "store", Gone())
         assert _line(hub, "ann@xx.example", 0, True) == "ann@xx.example  removed just now"
 
 

@@ -23,7 +23,7 @@ def two_messages(mailhub: Command, config: Config) -> None:
     """One small, one large, for ann."""
     mailhub("account", "add", "ann@xx.example")
     with opened(config) as hub:
-        account = hub.wait(hub.queue.store.account("ann@xx.example"))
+        account = hub.wait(hub.database.store.account("ann@xx.example"))
         inbox = hub.wait(account.mailbox("INBOX"))
         for number, size in enumerate((0, 200_000)):
             body = hub.wait(make_body(account.new_body, message(number, size)))

@@ -108,7 +108,7 @@ def test_only_a_server_is_called_running(mailhub: Command, good: Config, lock: s
 
 def test_a_copy_is_looked_over_without_configuration(mailhub: Command, good: Config, tmp_path: Path) -> None:
     with opened(good) as hub:
-        account = hub.wait(hub.queue.store.account("ann@xx.example"))
+        account = hub.wait(hub.database.store.account("ann@xx.example"))
         body = hub.wait(make_body(account.new_body, message(1, 200_000)))
         hub.wait(hub.wait(account.mailbox("INBOX")).append(body, NO_FLAGS, DATE))
     mailhub("backup", "copy")
@@ -383,7 +383,7 @@ def add_message(config: Config, octets: bytes) -> None:
     with opened(config) as hub:
 
         async def append() -> None:
-            account = await hub.queue.store.account("ann@xx.example")
+            account = await hub.database.store.account("ann@xx.example")
             writer = account.new_body()
             await writer.write(octets)
             await (await account.mailbox("INBOX")).append(await writer.finish(), frozenset(), 0)

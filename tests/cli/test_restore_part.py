@@ -22,12 +22,12 @@ Mail = dict[str, list[tuple[bytes, Flags, int]]]
 
 
 def box(hub: Offline, name: str) -> IMailbox:
-    mailbox: IMailbox = hub.wait(hub.wait(hub.queue.store.account(USER)).mailbox(name))
+    mailbox: IMailbox = hub.wait(hub.wait(hub.database.store.account(USER)).mailbox(name))
     return mailbox
 
 
 def deliver(hub: Offline, name: str, *numbers: int, size: int = 0) -> None:
-    account = hub.wait(hub.queue.store.account(USER))
+    account = hub.wait(hub.database.store.account(USER))
     for number in numbers:
         body = hub.wait(make_body(account.new_body, message(number, size)))
         hub.wait(box(hub, name).append(body, FLAGS, DATE + number))
@@ -36,7 +36,7 @@ def deliver(hub: Offline, name: str, *numbers: int, size: int = 0) -> None:
 def mail(config: Config) -> Mail:
     found: Mail = {}
     with opened(config, "read") as hub:
-        for info in hub.wait(hub.wait(hub.queue.store.account(USER)).mailboxes()):
+        for info in hub.wait(hub.wait(hub.database.store.account(USER)).mailboxes()):
             mailbox = box(hub, info.name)
             found[info.name] = sorted(
                 (hub.wait(hub.wait(mailbox.open(entry.uid)).read()), entry.flags, entry.internal_date)
@@ -50,7 +50,7 @@ def saved(mailhub: Command, config: Config) -> Mail:
     """Mail in three mailboxes, small and large, some of it twice; backed up to `copy`."""
     mailhub("account", "add", USER, "--password-stdin", stdin="geheim\n")
     with opened(config) as hub:
-        account = hub.wait(hub.queue.store.account(USER))
+        account = hub.wait(hub.database.store.account(USER))
         hub.wait(account.create("work/plans"))
         hub.wait(account.subscribe("work/plans", True))
         deliver(hub, "INBOX", 1, 2, 2, 3)
@@ -65,7 +65,7 @@ def test_what_was_removed_comes_back_once_with_flags_and_dates(mailhub: Command,
     with opened(config) as hub:
         hub.wait(box(hub, "INBOX").expunge([2, 4, 6], deleted_only=False))
         deliver(hub, "INBOX", 8)
-        hub.wait(hub.wait(hub.queue.store.account(USER)).delete("work/plans"))
+        hub.wait(hub.wait(hub.database.store.account(USER)).delete("work/plans"))
     result = mailhub("restore", "copy", "--account", "Ann@xx.example")
     assert (result.status, result.err) == (0, "")
     assert result.out == f"restored 4 messages to 7 mailboxes of {USER}; what was there has not been changed\n"
@@ -74,7 +74,7 @@ def test_what_was_removed_comes_back_once_with_flags_and_dates(mailhub: Command,
     now["INBOX"].remove(new)
     assert now == saved
     with opened(config, "read") as hub:
-        assert "work/plans" in hub.wait(hub.wait(hub.queue.store.account(USER)).subscriptions())
+        assert "work/plans" in hub.wait(hub.wait(hub.database.store.account(USER)).subscriptions())
     again = mailhub("restore", "copy", "--account", USER)
     assert again.out.startswith("restored 0 messages ")
 
@@ -107,7 +107,7 @@ def test_messages_alike_are_told_apart_by_their_octets(mailhub: Command, config:
     with opened(config) as hub:
         inbox = box(hub, "INBOX")
         hub.wait(inbox.expunge([4], deleted_only=False))
-        account = hub.wait(hub.queue.store.account(USER))
+        account = hub.wait(hub.database.store.account(USER))
         body = hub.wait(make_body(account.new_body, message(3).replace(b"Hello", b"Hallo")))
         hub.wait(inbox.append(body, FLAGS, DATE + 3))
     assert mailhub("restore", "copy", "--account", USER).out.startswith("restored 1 message ")

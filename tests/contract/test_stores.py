@@ -10,7 +10,7 @@ import attrs
 import pytest
 from twisted.internet.task import Clock
 
-from mailhub.interfaces import Environment, IAccounts, IMailAccount, IMailStore, INames, IQueue
+from mailhub.interfaces import Environment, IDatabase, IMailAccount, IMailStore
 from mailhub.message.flags import NO_FLAGS, SEEN
 from mailhub.message.record import FlagChange
 from mailhub.store import changes
@@ -35,7 +35,7 @@ class Backend(StoreExam, QueueExam, AccountsExam, NamesExam):
         self.wait_for(self.database.stop())
         self.folder.cleanup()
 
-    def make(self, environment: Environment) -> Any:
+    def make(self, environment: Environment) -> IDatabase:
         raise AssertionError
 
     async def open_store(self) -> IMailStore:
@@ -47,23 +47,18 @@ class Backend(StoreExam, QueueExam, AccountsExam, NamesExam):
         await self.database.accounts.add(user, "", quota)
         return await store.account(user)
 
-    async def open_queue(self) -> tuple[IQueue, IAccounts]:
+    async def open_database(self) -> IDatabase:
         await self.database.start()
-        return self.database.queue, self.database.accounts
-
-    async def open_names(self) -> INames:
-        await self.database.start()
-        names: INames = self.database.names
-        return names
+        return self.database
 
 
 class TestMemory(Backend):
-    def make(self, environment: Environment) -> Any:
+    def make(self, environment: Environment) -> IDatabase:
         return MemoryDatabase(environment)
 
 
 class TestSqlite(Backend):
-    def make(self, environment: Environment) -> Any:
+    def make(self, environment: Environment) -> IDatabase:
         return Database(environment, FAST, create=True)
 
     def teardown_method(self) -> None:
@@ -77,7 +72,7 @@ class TestSqlite(Backend):
 class TestSqliteInGroups(TestSqlite):
     """Units are committed in groups, one turn of the clock later."""
 
-    def make(self, environment: Environment) -> Any:
+    def make(self, environment: Environment) -> IDatabase:
         return Database(environment, FAST, gather=True, create=True)
 
     def pump(self) -> None:
@@ -91,7 +86,7 @@ class TestSqliteInThreads(TestSqlite):
         self.reactor = HandReactor()
         super().setup_method()
 
-    def make(self, environment: Environment) -> Any:
+    def make(self, environment: Environment) -> IDatabase:
         return Database(attrs.evolve(environment, threads=ReactorThreads(self.reactor)), FAST, create=True)
 
     def pump(self) -> None:

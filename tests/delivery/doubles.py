@@ -104,6 +104,9 @@ class Commits:
         self.submissions: list[tuple[Submission, str]] = []
         self.octets: list[bytes] = []
 
+    def deposits_into(self, store: object) -> bool:
+        return store is self.store
+
     def new_body(self, size: int = 0) -> OctetsWriter:
         return OctetsWriter()
 

@@ -28,6 +28,9 @@ class Originals:
         self.reader = Octets(message or b"")
         self.lost = message is None
 
+    def deposits_into(self, store: object) -> bool:
+        return store is self.store
+
     async def open(self, message_id: str) -> Octets:
         if self.lost:
             raise MessageGone

@@ -35,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def messages(folder: Path) -> dict[str, int]:
     """How many messages each account's INBOX has."""
     with opened(load(folder / "mailhub.toml")) as hub:
-        store = hub.queue.store
+        store = hub.database.store
         inboxes = {user: hub.wait(hub.wait(store.account(user)).mailbox("INBOX")) for user in demo.ACCOUNTS}
         return {user: hub.wait(inbox.status()).messages for user, inbox in inboxes.items()}
 

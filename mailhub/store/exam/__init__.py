@@ -1,6 +1,6 @@
 """The exams that stores, queues and tables of accounts sit: what a test of a plug-in imports."""
 
-from mailhub.store.exam.queues import AccountsExam, NamesExam, QueueExam
+from mailhub.store.exam.queues import AccountsExam, DatabaseExam, NamesExam, QueueExam
 from mailhub.store.exam.stores import StoreExam
 
-__all__ = ["AccountsExam", "NamesExam", "QueueExam", "StoreExam"]
+__all__ = ["AccountsExam", "DatabaseExam", "NamesExam", "QueueExam", "StoreExam"]

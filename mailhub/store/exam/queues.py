@@ -10,9 +10,9 @@ from mailhub.interfaces import (
     Account,
     Deposit,
     IAccounts,
+    IDatabase,
     IMailAccount,
     IMailbox,
-    INames,
     IQueue,
     KeptNames,
     Plan,
@@ -42,12 +42,29 @@ def to(user: str, mailbox: str = "INBOX", **more: Any) -> Deposit:
     return Deposit(Address.parse(user), user, mailbox, **more)
 
 
-class QueueExam(Exam):
-    """IQueue, with the store whose mailboxes share its transactions. Its clock stands at NOW."""
+class DatabaseExam(Exam):
+    """What the exams of an `IDatabase` begin with."""
 
-    async def open_queue(self) -> tuple[IQueue, IAccounts]:
-        """A new, empty queue that is started, and the accounts of its store."""
-        raise AssertionError("an exam needs open_queue()")
+    database: IDatabase
+
+    async def open_database(self) -> IDatabase:
+        """A new, empty database that is started."""
+        raise AssertionError("an exam needs open_database()")
+
+    async def _open(self) -> tuple[IQueue, IAccounts]:
+        self.database = await self.open_database()
+        return self.database.queue, self.database.accounts
+
+
+class QueueExam(DatabaseExam):
+    """`IDatabase.queue`, with the mailboxes that share its transactions. Its clock stands at NOW."""
+
+    @question
+    async def test_it_deposits_into_its_own_store_and_no_other(self) -> None:
+        queue, _ = await self._open()
+        assert queue.deposits_into(self.database.store)
+        assert not queue.deposits_into(None)
+        assert not queue.deposits_into(object())
 
     async def _submit(
         self,
@@ -61,12 +78,12 @@ class QueueExam(Exam):
         return await queue.submit(Submission(envelope or Envelope(FROM), plan, body, len(TRACE)), **more)
 
     async def _inbox_of(self, queue: IQueue, user: str) -> IMailbox:
-        account: IMailAccount = await queue.store.account(user)
+        account: IMailAccount = await self.database.store.account(user)
         return await account.mailbox("INBOX")
 
     @question
     async def test_a_route_waits_until_it_is_settled(self) -> None:
-        queue, _ = await self.open_queue()
+        queue, _ = await self._open()
         assert (await queue.next_due(), list(await queue.due(LATER, 10))) == (None, [])
         receipt = await self._submit(queue, Plan(routes=(smtp("q", "relay.example:587"), smtp("r"))))
         assert receipt.refused == {}
@@ -84,7 +101,7 @@ class QueueExam(Exam):
 
     @question
     async def test_the_envelope_is_kept(self) -> None:
-        queue, _ = await self.open_queue()
+        queue, _ = await self._open()
         envelopes = (
             Envelope(None),
             Envelope(Address("two words", "xx.example"), "8BITMIME", smtputf8=True),
@@ -98,14 +115,14 @@ class QueueExam(Exam):
 
     @question
     async def test_ids_are_words_for_a_log(self) -> None:
-        queue, _ = await self.open_queue()
+        queue, _ = await self._open()
         ids = {(await self._submit(queue, Plan(routes=(smtp("q"),)))).id for _ in range(20)}
         assert len(ids) == 20
         assert all(name.isascii() and name.isalnum() and 8 <= len(name) <= 32 for name in ids)
 
     @question
     async def test_a_large_body_is_shared_by_mailboxes_and_queue(self) -> None:
-        queue, accounts = await self.open_queue()
+        queue, accounts = await self._open()
         octets = TRACE + message(1, 200_000)
         for user in (USER, OTHER):
             await accounts.add(user, "")
@@ -120,7 +137,7 @@ class QueueExam(Exam):
 
     @question
     async def test_deposits_are_in_their_mailboxes_at_once(self) -> None:
-        queue, accounts = await self.open_queue()
+        queue, accounts = await self._open()
         await accounts.add(USER, "")
         inbox = await self._inbox_of(queue, USER)
         heard: list[Change] = []
@@ -129,13 +146,13 @@ class QueueExam(Exam):
         (entry,) = await inbox.entries()
         assert (entry.internal_date, len(heard)) == (NOW, 1)
         assert await read_message(inbox, entry.uid) == TRACE + message(1)
-        junk = await (await queue.store.account(USER)).mailbox("Junk")
+        junk = await (await self.database.store.account(USER)).mailbox("Junk")
         assert [entry.flags for entry in await junk.entries()] == [SEEN_ONLY]
         assert (list(await queue.messages()), await queue.next_due()) == ([], None)
 
     @question
     async def test_nothing_is_kept_when_everybody_is_refused(self) -> None:
-        queue, accounts = await self.open_queue()
+        queue, accounts = await self._open()
         await accounts.add(USER, "", quota=10)
         receipt = await self._submit(queue, Plan((to(USER), to(OTHER))))
         statuses = {str(address): outcome.status for address, outcome in receipt.refused.items()}
@@ -145,7 +162,7 @@ class QueueExam(Exam):
 
     @question
     async def test_a_refused_deposit_among_others_becomes_a_dsn_that_is_due(self) -> None:
-        queue, accounts = await self.open_queue()
+        queue, accounts = await self._open()
         await accounts.add(USER, "")
         receipt = await self._submit(queue, Plan((to(USER), to(OTHER), to(USER, "No/such"))))
         assert set(receipt.refused) == {Address.parse(OTHER), Address.parse(USER)}
@@ -159,7 +176,7 @@ class QueueExam(Exam):
 
     @question
     async def test_a_refused_deposit_is_only_told_when_the_client_hears_it(self) -> None:
-        queue, accounts = await self.open_queue()
+        queue, accounts = await self._open()
         await accounts.add(USER, "")
         receipt = await self._submit(queue, Plan((to(USER), to(OTHER))), refusals="reply")
         assert list(receipt.refused) == [Address.parse(OTHER)]
@@ -167,7 +184,7 @@ class QueueExam(Exam):
 
     @question
     async def test_outcomes_are_recorded_for_each_recipient(self) -> None:
-        queue, _ = await self.open_queue()
+        queue, _ = await self._open()
         receipt = await self._submit(queue, Plan(routes=(smtp("q"), smtp("r"), smtp("s"))))
         (queued,) = await queue.due(NOW, 10)
         first, second, third = (row.id for row in queued.recipients)
@@ -198,7 +215,7 @@ class QueueExam(Exam):
 
     @question
     async def test_reports_are_committed_with_the_outcomes(self) -> None:
-        queue, accounts = await self.open_queue()
+        queue, accounts = await self._open()
         await accounts.add(USER, "")
         receipt = await self._submit(queue, Plan(routes=(smtp("q"),)))
         ((row,),) = [queued.recipients for queued in await queue.due(NOW, 10)]
@@ -215,7 +232,7 @@ class QueueExam(Exam):
     @question
     async def test_nobody_is_told_twice(self) -> None:
         """A caller that has lost the answer settles again, with reports made anew."""
-        queue, accounts = await self.open_queue()
+        queue, accounts = await self._open()
         await accounts.add(USER, "")
         receipt = await self._submit(queue, Plan(routes=(smtp("q"),)))
         ((row,),) = [queued.recipients for queued in await queue.due(NOW, 10)]
@@ -228,7 +245,7 @@ class QueueExam(Exam):
 
     @question
     async def test_due_gives_the_oldest_first_and_only_what_is_due(self) -> None:
-        queue, _ = await self.open_queue()
+        queue, _ = await self._open()
         ids = [(await self._submit(queue, Plan(routes=(smtp("q"), smtp("r"))))).id for _ in range(4)]
         rows = {queued.id: queued.recipients for queued in await queue.messages()}
         for number, (message_id, wait) in enumerate(zip(ids, (50, 10, 30, 20), strict=True)):
@@ -251,7 +268,7 @@ class QueueExam(Exam):
 
     @question
     async def test_the_operator_retries_and_removes(self) -> None:
-        queue, _ = await self.open_queue()
+        queue, _ = await self._open()
         ids = [(await self._submit(queue, Plan(routes=(smtp("q"), smtp("r"))))).id for _ in range(3)]
         for queued in await queue.messages():
             delays = [Settlement(row.id, Outcome.delayed("busy"), LATER) for row in queued.recipients]
@@ -268,16 +285,12 @@ class QueueExam(Exam):
         await self.refuses(MessageGone, queue.open(ids[0]))
 
 
-class AccountsExam(Exam):
-    """IAccounts, with the store of the same backend."""
-
-    async def open_queue(self) -> tuple[IQueue, IAccounts]:
-        """A new, empty queue, which names its store, and the accounts."""
-        raise AssertionError("an exam needs open_queue()")
+class AccountsExam(DatabaseExam):
+    """`IDatabase.accounts`, with the store of the same database."""
 
     @question
     async def test_accounts_are_added_found_and_listed(self) -> None:
-        _, accounts = await self.open_queue()
+        _, accounts = await self._open()
         assert (await accounts.find(USER), list(await accounts.all())) == (None, [])
         await accounts.add(OTHER, "hash c", quota=1000)
         await accounts.add(USER, "hash b")
@@ -289,28 +302,28 @@ class AccountsExam(Exam):
 
     @question
     async def test_an_account_goes_with_all_its_mail(self) -> None:
-        queue, accounts = await self.open_queue()
+        _, accounts = await self._open()
         await accounts.add(USER, "")
-        account = await queue.store.account(USER)
+        account = await self.database.store.account(USER)
         inbox = await account.mailbox("INBOX")
         heard: list[Change] = []
         inbox.watch(heard.append)
         await inbox.append(await make_body(account.new_body, message(1, 200_000)), SEEN_ONLY, NOW)
         await accounts.remove(USER)
         assert heard[-1:] == [MailboxGone()]
-        assert (await accounts.find(USER), await queue.store.exists(USER)) == (None, False)
+        assert (await accounts.find(USER), await self.database.store.exists(USER)) == (None, False)
         for call in (account.mailboxes(), account.quota(), account.create("a"), account.subscribe("a", True)):
             await self.refuses(NoSuchUser, call)
         for other in (account.mailbox("INBOX"), inbox.status(), inbox.entries(), account.rename("Sent", "a")):
             await self.refuses(NoSuchMailbox, other)
         await accounts.add(USER, "again")
-        again = await (await queue.store.account(USER)).mailbox("INBOX")
+        again = await (await self.database.store.account(USER)).mailbox("INBOX")
         assert await uids(again) == []
         assert again.uid_validity > inbox.uid_validity
 
     @question
     async def test_unknown_accounts_are_told(self) -> None:
-        _, accounts = await self.open_queue()
+        _, accounts = await self._open()
         await self.refuses(NoSuchUser, accounts.remove(USER))
         await self.refuses(NoSuchUser, accounts.set_password(USER, "x"))
         await self.refuses(NoSuchUser, accounts.set_enabled(USER, False))
@@ -318,22 +331,22 @@ class AccountsExam(Exam):
 
     @question
     async def test_disabling_keeps_all_and_a_quota_counts_at_once(self) -> None:
-        queue, accounts = await self.open_queue()
+        _, accounts = await self._open()
         await accounts.add(USER, "hash")
-        await queue.store.check_quota(USER, 10)
+        await self.database.store.check_quota(USER, 10)
         await accounts.set_enabled(USER, False)
         await accounts.set_quota(USER, 9)
         assert await accounts.find(USER) == Account(USER, "hash", 9, enabled=False)
-        assert await queue.store.exists(USER)
-        await self.refuses(OverQuota, queue.store.check_quota(USER, 10))
+        assert await self.database.store.exists(USER)
+        await self.refuses(OverQuota, self.database.store.check_quota(USER, 10))
         await accounts.set_enabled(USER, True)
         await accounts.set_quota(USER, 0)
         assert await accounts.find(USER) == Account(USER, "hash", 0)
-        await queue.store.check_quota(USER, 10)
+        await self.database.store.check_quota(USER, 10)
 
     @question
     async def test_whose_login_has_changed_is_told(self) -> None:
-        _, accounts = await self.open_queue()
+        _, accounts = await self._open()
         for user in (USER, OTHER):
             await accounts.add(user, "hash")
         before, _ = await accounts.changed(0)
@@ -348,16 +361,13 @@ class AccountsExam(Exam):
         assert (last > first, list(whose)) == (True, [OTHER, USER])
 
 
-class NamesExam(Exam):
-    """INames."""
-
-    async def open_names(self) -> INames:
-        """A new, empty table."""
-        raise AssertionError("an exam needs open_names()")
+class NamesExam(DatabaseExam):
+    """`IDatabase.names`."""
 
     @question
     async def test_names_are_kept_until_they_are_taken_away(self) -> None:
-        names = await self.open_names()
+        await self._open()
+        names = self.database.names
         assert await names.kept() == KeptNames()
         assert [await names.add_domain(name) for name in ("xx.example", "xx.example", "yy.example")] == [
             True,
@@ -382,7 +392,8 @@ class NamesExam(Exam):
 
     @question
     async def test_only_news_is_told_to_who_knows_the_rest(self) -> None:
-        names = await self.open_names()
+        await self._open()
+        names = self.database.names
         await names.add_domain("xx.example")
         kept = await names.kept()
         assert kept is not None

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 from zope.interface import implementer
 
-from mailhub.interfaces import Environment, INames, KeptNames
+from mailhub.interfaces import Environment, IDatabase, INames, KeptNames
 from mailhub.store.limits import StoreLimits
 from mailhub.store.memory.queue import MemoryQueue
 from mailhub.store.memory.store import MemoryAccounts, MemoryHouse, MemoryStore
@@ -59,8 +59,9 @@ class MemoryNames:
         return True
 
 
+@implementer(IDatabase)
 class MemoryDatabase:
-    """Has the facets of `Database`: `store`, `queue`, `accounts` and `names`."""
+    """A database that is gone with the process: for tests and simulations."""
 
     def __init__(self, environment: Environment, settings: StoreLimits | None = None) -> None:
         house = MemoryHouse(environment, settings or StoreLimits())

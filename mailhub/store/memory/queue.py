@@ -57,7 +57,11 @@ class MemoryQueue:
         self._house = house
         self._messages: dict[str, Queued] = {}
         self._rows = 0
-        self.store = store
+        self._store = store
+
+    def deposits_into(self, store: object) -> bool:
+        """Into the mailboxes of the same database."""
+        return store is self._store
 
     def new_body(self, size: int = 0) -> IBodyWriter:
         """For submit()."""

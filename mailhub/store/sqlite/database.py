@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from functools import partial
 
 from twisted.internet.defer import Deferred
+from zope.interface import implementer
 
 from mailhub.errors import ConfigurationError, MailError
-from mailhub.interfaces import Environment
+from mailhub.interfaces import Environment, IDatabase
 from mailhub.log import Logger
 from mailhub.message.record import Change, MailboxGone
 from mailhub.store.changes import Watchers
@@ -32,10 +33,11 @@ from mailhub.store.sqlite.writer import Writer
 log = Logger(namespace="mailhub.store")
 
 
+@implementer(IDatabase)
 class Database:
     """`data/mailhub.sqlite` and `data/blobs/`.
 
-    `store`, `queue`, `accounts` and `names` are its facets. With `owner` this process is the one that serves the data:
+    With `owner` this process is the one that serves the data:
     start() then sets aside what a crash left behind. The command's process beside a running server is not the owner.
     Only with `create` a database is made, where there never was one; with `read_only` nothing on the disk is changed.
     With inline threads, `gather` commits all that one turn of the clock brings together, as the writer thread does;

@@ -292,7 +292,11 @@ class Queue:
 
     def __init__(self, engine: Engine, store: IMailStore) -> None:
         self._engine = engine
-        self.store = store
+        self._store = store
+
+    def deposits_into(self, store: object) -> bool:
+        """Into the mailboxes of the same database."""
+        return store is self._store
 
     def new_body(self, size: int = 0) -> IBodyWriter:
         """For submit()."""
