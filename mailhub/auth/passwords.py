@@ -11,8 +11,6 @@ from mailhub.interfaces import IThreads
 
 # RFC 9106 4, second recommended option, with one lane: a login must not take both cores.
 STRONG = argon2.PasswordHasher(time_cost=3, memory_cost=65536, parallelism=1)
-# For tests and simulations, where nobody is kept out.
-CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 # What an unknown user's password is held against: a hash of the STRONG kind whose password nobody knows.
 DECOY = "$argon2id$v=19$m=65536,t=3,p=1$F67micFIxiTdboRzYSJ2FA$Pic2ZwPQ4io5GBjC3EpRtceBue++qRIbmAs3o7yYaFs"
 

@@ -1,7 +1,7 @@
 """Runs the wire machine of one service on Twisted transports: makes connections, counts them, ends them.
 
 The contract for sessions and machines is in `mailhub.net.link`, what happens on one connection in
-`mailhub.net.connection`; both can be had from here.
+`mailhub.net.connection`.
 """
 
 from __future__ import annotations
@@ -19,18 +19,7 @@ from zope.interface import implementer
 from mailhub.log import Logger
 from mailhub.net.connection import Connection, address_text
 from mailhub.net.crowd import Crowd, Room
-from mailhub.net.link import Disconnected, DriverLimits, Job, Link, Machine, Session
-
-__all__ = [
-    "Connection",
-    "Disconnected",
-    "DriverFactory",
-    "DriverLimits",
-    "Job",
-    "Link",
-    "Machine",
-    "Session",
-]
+from mailhub.net.link import DriverLimits, Link, Session
 
 log = Logger(namespace="mailhub.net")
 

@@ -228,7 +228,6 @@ class ClientTls:
 
     def __init__(self, roots: Path | None = None) -> None:
         """`roots`: a PEM file of trusted certificates instead of the system's. Raises ConfigurationError."""
-        self._roots = roots
         self._opportunistic = _context(SSL.TLS_CLIENT_METHOD)
         self._verifying = _context(SSL.TLS_CLIENT_METHOD)
         if roots is None:

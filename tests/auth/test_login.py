@@ -20,7 +20,7 @@ from zope.interface import implementer
 from mailhub.auth import checkers as checkers_module
 from mailhub.auth.authenticator import Authenticator
 from mailhub.auth.checkers import AccountsChecker, FirstMatch, Login, VerifiedCache
-from mailhub.auth.passwords import CHEAP, Passwords, hash_password
+from mailhub.auth.passwords import Passwords, hash_password
 from mailhub.auth.realm import MailRealm, Submitter
 from mailhub.auth.throttle import Throttle, Turns
 from mailhub.errors import AuthenticationFailed, Busy, ConfigurationError, NoSuchUser, NotYetKnown, TemporaryError
@@ -28,6 +28,7 @@ from mailhub.interfaces import Account, IAccounts, IMailAccount, IMailStore, ISu
 from mailhub.message.address import Address
 from mailhub.testing.waiting import result_of
 from mailhub.wire.sasl import PlainCredentials
+from tests.hashing import CHEAP
 
 USER = "ann@xx.example"
 ORIGIN = Origin("imaps", peer="192.0.2.7", session_id="s1")

@@ -10,10 +10,11 @@ import pytest
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from mailhub.auth.passwords import CHEAP, DECOY, Passwords, hash_password, verify_password
+from mailhub.auth.passwords import DECOY, Passwords, hash_password, verify_password
 from mailhub.errors import Busy
 from mailhub.interfaces import IThreads
 from mailhub.testing.waiting import result_of
+from tests.hashing import CHEAP
 
 CHEAP_DECOY = hash_password("of no account", CHEAP)
 

@@ -15,7 +15,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from mailhub.auth.authenticator import Authenticator
 from mailhub.auth.checkers import AccountsChecker, FirstMatch, VerifiedCache
-from mailhub.auth.passwords import CHEAP, Passwords, hash_password
+from mailhub.auth.passwords import Passwords, hash_password
 from mailhub.auth.realm import MailRealm
 from mailhub.auth.sessions import OpenSessions
 from mailhub.errors import StoreUnavailable
@@ -24,6 +24,7 @@ from mailhub.store.sqlite.database import Database
 from mailhub.testing.waiting import result_of
 from mailhub.threads import InlineThreads
 from mailhub.wire.sasl import PlainCredentials
+from tests.hashing import CHEAP
 from tests.store.harness import FAST, environment
 
 ANN, BOB = "ann@xx.example", "bob@xx.example"

@@ -9,9 +9,10 @@ from pathlib import Path
 import attrs
 import pytest
 
-from mailhub.auth.passwords import CHEAP, hash_password
+from mailhub.auth.passwords import hash_password
 from mailhub.cli.main import main
 from mailhub.config.settings import Config, load
+from tests.hashing import CHEAP
 
 pytest.register_assert_rewrite("mailhub.store.exam")
 

@@ -15,7 +15,9 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from mailhub.net.driver import Connection, DriverFactory, DriverLimits, Link
+from mailhub.net.connection import Connection
+from mailhub.net.driver import DriverFactory
+from mailhub.net.link import DriverLimits, Link
 
 PEER = IPv4Address("TCP", "192.0.2.7", 4000)
 

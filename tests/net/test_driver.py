@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from mailhub.errors import StoreUnavailable
 from mailhub.interfaces import IBlobReader
-from mailhub.net.driver import Disconnected, DriverLimits, Link
+from mailhub.net.link import Disconnected, DriverLimits, Link
 from tests.net.line_session import PEER, LineSession, Peer, Rig
 
 

@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 
 from mailhub import demo
-from mailhub.auth.passwords import CHEAP, hash_password, verify_password
+from mailhub.auth.passwords import hash_password, verify_password
 from mailhub.cli.offline import environment, opened
 from mailhub.components import build_hub
 from mailhub.config.settings import Config, load
 from mailhub.data_folder import DataFolder
 from mailhub.plugins import load_catalogue
 from mailhub.testing.process import free_ports
+from tests.hashing import CHEAP
 
 CHECKOUT = Path(__file__).parents[2]
 

@@ -13,6 +13,8 @@ from twisted.python.threadpool import ThreadPool
 
 from mailhub.interfaces import Environment, IThreads
 from mailhub.store.limits import StoreLimits
+from mailhub.store.sqlite import schema
+from mailhub.store.sqlite.blobs import BLOBS, blob_names
 from mailhub.threads import InlineThreads
 
 NOW = 1_700_000_000
@@ -55,3 +57,13 @@ class HandReactor:
         for _ in range(calls):
             assert self.arrived.acquire(timeout=30)
             self.calls.pop(0)()
+
+
+def leftovers(data: Path) -> list[str]:
+    """Names of bodies that no message refers to. Right after a start there are none."""
+    connection = schema.connect_reader(data / schema.FILE, busy_seconds=10, read_only=True)
+    try:
+        known = {row[0] for row in connection.execute("SELECT blob FROM content WHERE blob IS NOT NULL")}
+    finally:
+        connection.close()
+    return sorted(blob_names(data / BLOBS) - known)

@@ -29,8 +29,8 @@ from mailhub.store.exam.stores import DIGEST_NAMES
 from mailhub.store.memory.database import MemoryDatabase
 from mailhub.store.sqlite import content
 from mailhub.store.sqlite.database import Database
-from mailhub.store.sqlite.verify import leftovers, verify
-from tests.store.harness import FAST, NOW, environment
+from mailhub.store.sqlite.verify import verify
+from tests.store.harness import FAST, NOW, environment, leftovers
 
 SETTINGS = attrs.evolve(
     FAST, inline_body_octets=150, mailboxes_per_account=10, keywords_per_message=2, keywords_per_mailbox=3

@@ -1,4 +1,4 @@
-"""Checking a database against itself: for `mailhub check` and for tests."""
+"""Checking a database against itself, for `mailhub check`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from contextlib import closing
 from pathlib import Path
 
 from mailhub.store.sqlite import schema
-from mailhub.store.sqlite.blobs import BLOBS, blob_names
 from mailhub.store.sqlite.damage import Inspection, Progress, names
 from mailhub.store.sqlite.opening import refusal, require, require_tables
 from mailhub.store.sqlite.schema import is_damage
@@ -159,13 +158,3 @@ def _guarded(problems: Iterator[str]) -> Iterator[str]:
         if not is_damage(error):
             raise
         yield f"SQLite: {error}; not everything can be looked over (`mailhub check --repair` saves what can be read)"
-
-
-def leftovers(data: Path) -> list[str]:
-    """Names of bodies that no message refers to. Right after a start there are none."""
-    connection = schema.connect_reader(data / schema.FILE, busy_seconds=10, read_only=True)
-    try:
-        known = {row[0] for row in connection.execute("SELECT blob FROM content WHERE blob IS NOT NULL")}
-    finally:
-        connection.close()
-    return sorted(blob_names(data / BLOBS) - known)

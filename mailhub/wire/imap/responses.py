@@ -111,11 +111,6 @@ def recent(count: int) -> bytes:
     return b"* %d RECENT\r\n" % count
 
 
-def expunge(number: int) -> bytes:
-    """EXPUNGE (7.4.1): the message with this sequence number is gone, the ones behind it move up."""
-    return b"* %d EXPUNGE\r\n" % number
-
-
 def namespace(personal: Sequence[str]) -> bytes:
     """NAMESPACE (RFC 2342 5): prefixes of personal namespaces; there are none of others and none shared."""
     spaces = b"".join(_parenthesised((string(names.encode(prefix)), _DELIMITER)) for prefix in personal)

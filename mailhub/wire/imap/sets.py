@@ -47,11 +47,6 @@ class SequenceSet:
                 fixed.append((low, high) if low <= high else (high, low))
         return cls(merge(fixed), star, tuple(sorted({min(ends), max(ends)})) if ends else ())
 
-    @classmethod
-    def of(cls, numbers: Iterable[int]) -> SequenceSet:
-        """The set of these numbers, in any order."""
-        return cls(merge([(number, number) for number in numbers]))
-
     def resolve(self, maximum: int) -> Ranges:
         """The normalised ranges when `*` is `maximum`. They may reach beyond it: `5:*` of 3 messages is 3:5.
 
@@ -69,14 +64,6 @@ class SequenceSet:
             if start < stop:
                 found.append((start, stop))
         return found
-
-    def render(self) -> bytes:
-        """The set as the wire writes it; empty for the empty set."""
-        parts = [_render_range(low, high) for low, high in self.ranges]
-        parts += [b"%d:*" % end for end in self.star_ends]
-        if self.star and not self.star_ends:
-            parts.append(b"*")
-        return b",".join(parts)
 
 
 def merge(ranges: Iterable[tuple[int, int]]) -> Ranges:
@@ -102,11 +89,7 @@ def compact(numbers: Iterable[int]) -> bytes:
             runs[-1][1] = number
         else:
             runs.append([number, number])
-    return b",".join(_render_range(low, high) for low, high in runs)
-
-
-def _render_range(low: int, high: int) -> bytes:
-    return b"%d" % low if low == high else b"%d:%d" % (low, high)
+    return b",".join(b"%d" % low if low == high else b"%d:%d" % (low, high) for low, high in runs)
 
 
 def _number(octets: bytes) -> int:

@@ -150,15 +150,6 @@ class View:
         """Whether the message is recent in this session."""
         return uid in self._recent
 
-    def pending(self) -> bool:
-        """Whether `updates(expunge=True)` has something to say."""
-        return bool(self._added or self._gone or self._believed or len(self._recent) != self._recent_told)
-
-    def position(self, uid: int) -> int | None:
-        """Where a UID stands, None if the client has not been told of it or not any more."""
-        position = bisect_left(self._uids, uid)
-        return position if position < len(self._uids) and self._uids[position] == uid else None
-
     # --- what others do ----------------------------------------------------------------------------------------------
 
     def apply(self, change: Change) -> None:

@@ -21,9 +21,9 @@ from mailhub.message.record import FlagChange
 from mailhub.store.exam.rig import Exam, make_body, message, read_message, uids
 from mailhub.store.sqlite import content
 from mailhub.store.sqlite.database import Database
-from mailhub.store.sqlite.verify import leftovers, verify
+from mailhub.store.sqlite.verify import verify
 from mailhub.store.sqlite.writer import Writer
-from tests.store.harness import FAST, NOW, environment
+from tests.store.harness import FAST, NOW, environment, leftovers
 
 ANNA, BERT = "a@xx.example", "b@xx.example"
 LARGE = 70_000  # octets: a file

@@ -25,8 +25,8 @@ from mailhub.store.exam.rig import Exam, make_body, message, read_message, uids
 from mailhub.store.sqlite import content, schema
 from mailhub.store.sqlite.blobs import BLOBS, blob_names
 from mailhub.store.sqlite.database import Database
-from mailhub.store.sqlite.verify import leftovers, verify
-from tests.store.harness import FAST, NOW, environment
+from mailhub.store.sqlite.verify import verify
+from tests.store.harness import FAST, NOW, environment, leftovers
 
 USER = "b@yy.example"
 LARGE = 70_000  # octets: a file

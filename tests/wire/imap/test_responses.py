@@ -51,7 +51,6 @@ _LINES = [
     (responses.flags(frozenset({"\\Seen", "x", "\\Answered"})), b"* FLAGS (\\Answered \\Seen x)\r\n"),
     (responses.exists(3), b"* 3 EXISTS\r\n"),
     (responses.recent(0), b"* 0 RECENT\r\n"),
-    (responses.expunge(7), b"* 7 EXPUNGE\r\n"),
     (responses.namespace([""]), b'* NAMESPACE (("" "/")) NIL NIL\r\n'),
     (responses.namespace([]), b"* NAMESPACE NIL NIL NIL\r\n"),
     (responses.identity({"name": "mailhub", "version": "1"}), b'* ID ("name" "mailhub" "version" "1")\r\n'),

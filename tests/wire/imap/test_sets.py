@@ -67,12 +67,6 @@ def test_bounds_the_number_of_elements() -> None:
         SequenceSet.parse(b",".join([b"1"] * (RANGE_LIMIT + 1)))
 
 
-@pytest.mark.parametrize("octets", [b"1", b"1:3,7", b"2:*", b"*", b"1,4:*", b"2:*,9:*"])
-def test_renders_what_it_reads(octets: bytes) -> None:
-    assert SequenceSet.parse(octets).render() == octets
-    assert SequenceSet.parse(SequenceSet.parse(octets).render()) == SequenceSet.parse(octets)
-
-
 _NUMBER = st.integers(1, 30)
 _END = st.one_of(_NUMBER, st.just(0))  # 0 stands for *
 
@@ -108,6 +102,5 @@ def test_compact_keeps_the_order(numbers: list[int]) -> None:
     assert read == numbers
 
 
-def test_a_set_of_numbers() -> None:
-    assert SequenceSet.of([5, 1, 2, 3, 2]).render() == b"1:3,5"
+def test_compact_joins_runs() -> None:
     assert compact([5, 1, 2, 3, 2]) == b"5,1:3,2"
