@@ -21,7 +21,7 @@ from twisted.internet.task import react
 from mailhub.interfaces import Deposit, Environment, Plan, Submission
 from mailhub.message.address import Address
 from mailhub.message.digest import digest
-from mailhub.message.envelope import Envelope
+from mailhub.message.envelope import Mail
 from mailhub.store.sqlite.database import Database
 from mailhub.store.sqlite.schema import connect_writer
 from mailhub.threads import ReactorThreads
@@ -50,7 +50,7 @@ async def deliver(database: Database, octets: bytes, user: str) -> None:
     await writer.write(octets)
     body = await writer.finish()
     plan = Plan((Deposit(Address("b", "yy.example"), user),))
-    receipt = await database.queue.submit(Submission(Envelope(None), plan, body, 29))
+    receipt = await database.queue.submit(Submission(Mail(None), plan, body, 29))
     assert not receipt.refused
 
 

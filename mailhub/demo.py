@@ -20,7 +20,7 @@ from mailhub.errors import ConfigurationError, MailError
 from mailhub.interfaces import Deposit, Plan, Submission
 from mailhub.message.address import Address
 from mailhub.message.dates import format_date
-from mailhub.message.envelope import Envelope
+from mailhub.message.envelope import Mail
 from mailhub.net.certificates import write_with_authority
 from mailhub.net.listen import both_families, obstacle
 
@@ -199,7 +199,7 @@ async def _welcome(hub: Offline, user: str) -> None:
     await writer.write(text.replace("\n", "\r\n").encode())
     body = await writer.finish()
     sender = Address("postmaster", address.domain)
-    await hub.queue.submit(Submission(Envelope(sender), Plan(deposits=(Deposit(address, user),)), body))
+    await hub.queue.submit(Submission(Mail(sender), Plan(deposits=(Deposit(address, user),)), body))
 
 
 def guide(folder: Path, known: dict[str, str]) -> str:

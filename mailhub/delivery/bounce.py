@@ -23,7 +23,7 @@ from mailhub.interfaces import (
 from mailhub.log import Logger
 from mailhub.message.address import Address
 from mailhub.message.dates import format_date
-from mailhub.message.envelope import Envelope, Outcome
+from mailhub.message.envelope import Mail, Outcome
 from mailhub.message.header import fields_end
 from mailhub.message.report import HEADER_LIMIT, Report, ReportedRecipient, delivery_status
 from mailhub.message.trace import return_path
@@ -57,7 +57,7 @@ class Bouncer:
             return None
         plan = make_plan(routes, deposits=self.queue.deposits_into(self.store))
         utf8 = message.envelope.smtputf8
-        envelope = Envelope(None, "8BITMIME" if utf8 else "7BIT", utf8)
+        envelope = Mail(None, "8BITMIME" if utf8 else "7BIT", utf8)
         top = return_path(None)
         header = await self._header(message.id)
         body = await self._body(top + delivery_status(self._describe(message, sender, failures, header)))

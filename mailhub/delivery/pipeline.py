@@ -37,7 +37,7 @@ from mailhub.interfaces import (
 from mailhub.log import Logger
 from mailhub.message.address import Address, literal_of
 from mailhub.message.dates import format_date
-from mailhub.message.envelope import Envelope, Outcome, State
+from mailhub.message.envelope import Mail, Outcome, State
 from mailhub.message.submission import mend_header
 from mailhub.message.trace import received, return_path
 from mailhub.wire.budget import Budget
@@ -71,7 +71,7 @@ class Pipeline:
         """See `IPipeline`."""
         _raise(refusal(await self.policies.on_connect(origin)))
 
-    async def sender(self, origin: Origin, envelope: Envelope, submitter: ISubmitter | None, size: int = 0) -> None:
+    async def sender(self, origin: Origin, envelope: Mail, submitter: ISubmitter | None, size: int = 0) -> None:
         """See `IPipeline`. Raises NotPermitted 5.7.0 for submission without login."""
         if origin.submission and submitter is None:
             raise NotPermitted("Authentication required", status="5.7.0")
@@ -80,7 +80,7 @@ class Pipeline:
         self.queue.check_space(size)
         _raise(refusal(await self.policies.on_mail(origin, envelope)))
 
-    async def recipient(self, origin: Origin, envelope: Envelope, address: Address, size: int = 0) -> Accepted:
+    async def recipient(self, origin: Origin, envelope: Mail, address: Address, size: int = 0) -> Accepted:
         """See `IPipeline`. A mailbox known to be full is refused with 5.2.2: the sender's own host tells the sender at
         once, and a full mailbox seldom empties within a queue's patience (RFC 5321 4.2.2 has 552 for it)."""
         routes = await self._ways(origin, address)
@@ -92,9 +92,7 @@ class Pipeline:
         _raise(refusal(verdict))
         return Accepted(address, routes)
 
-    def open_body(
-        self, origin: Origin, envelope: Envelope, recipients: Sequence[Accepted], size: int = 0
-    ) -> IBodyWriter:
+    def open_body(self, origin: Origin, envelope: Mail, recipients: Sequence[Accepted], size: int = 0) -> IBodyWriter:
         """See `IPipeline`."""
         hop = received(
             hostname=self.hostname,
@@ -111,9 +109,7 @@ class Pipeline:
         long_lines = None if mend is None else self.long_lines
         return IntakeWriter(writer, top, hop, mend, aliases=aliases, budget=self.headers, long_lines=long_lines)
 
-    async def commit(
-        self, origin: Origin, envelope: Envelope, recipients: Sequence[Accepted], body: IBody
-    ) -> Committed:
+    async def commit(self, origin: Origin, envelope: Mail, recipients: Sequence[Accepted], body: IBody) -> Committed:
         """See `IPipeline`. `body` comes from `open_body`; it is used up, whatever the result."""
         try:
             if not isinstance(body, Intake):
@@ -238,7 +234,7 @@ def _raise(error: MailError | None) -> None:
         raise error
 
 
-def _discarded(origin: Origin, envelope: Envelope, recipients: Sequence[Accepted]) -> Committed:
+def _discarded(origin: Origin, envelope: Mail, recipients: Sequence[Accepted]) -> Committed:
     _log.event("discarded", {"session": origin.session_id, "from": envelope.reverse_path or ""})
     return Committed("discarded", {accepted.address: Outcome.delivered() for accepted in recipients})
 

@@ -16,7 +16,7 @@ from mailhub.errors import MailError, NotPermitted, TemporaryError
 from mailhub.interfaces import ACCEPT, IBody, IPolicy, Origin, Verdict
 from mailhub.log import Logger
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope
+from mailhub.message.envelope import Mail
 
 _log = Logger(namespace="mailhub.delivery.policy")
 
@@ -50,17 +50,15 @@ class PolicyChain:
         """See `IPolicy`."""
         return await self._first(origin, lambda policy: policy.on_connect(origin))
 
-    async def on_mail(self, origin: Origin, envelope: Envelope) -> Verdict:
+    async def on_mail(self, origin: Origin, envelope: Mail) -> Verdict:
         """See `IPolicy`."""
         return await self._first(origin, lambda policy: policy.on_mail(origin, envelope))
 
-    async def on_recipient(self, origin: Origin, envelope: Envelope, recipient: Address) -> Verdict:
+    async def on_recipient(self, origin: Origin, envelope: Mail, recipient: Address) -> Verdict:
         """See `IPolicy`."""
         return await self._first(origin, lambda policy: policy.on_recipient(origin, envelope, recipient))
 
-    async def on_message(
-        self, origin: Origin, envelope: Envelope, recipients: Sequence[Address], body: IBody
-    ) -> Verdict:
+    async def on_message(self, origin: Origin, envelope: Mail, recipients: Sequence[Address], body: IBody) -> Verdict:
         """See `IPolicy`."""
         return await self._first(origin, lambda policy: policy.on_message(origin, envelope, recipients, body))
 

@@ -17,7 +17,7 @@ from mailhub.interfaces.transport import (
     Route,
 )
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope, Outcome
+from mailhub.message.envelope import Mail, Outcome
 
 
 @attrs.frozen
@@ -41,13 +41,13 @@ class IPolicy(Interface):
     async def on_connect(origin: Origin) -> Verdict:
         """Before the greeting."""
 
-    async def on_mail(origin: Origin, envelope: Envelope) -> Verdict:
+    async def on_mail(origin: Origin, envelope: Mail) -> Verdict:
         """MAIL FROM."""
 
-    async def on_recipient(origin: Origin, envelope: Envelope, recipient: Address) -> Verdict:
+    async def on_recipient(origin: Origin, envelope: Mail, recipient: Address) -> Verdict:
         """Each RCPT TO."""
 
-    async def on_message(origin: Origin, envelope: Envelope, recipients: Sequence[Address], body: IBody) -> Verdict:
+    async def on_message(origin: Origin, envelope: Mail, recipients: Sequence[Address], body: IBody) -> Verdict:
         """The end of the data, before the commit."""
 
 
@@ -73,16 +73,16 @@ class IPipeline(Interface):
     async def connected(origin: Origin) -> None:
         """Raises NotPermitted, TemporaryError: say so instead of the greeting."""
 
-    async def sender(origin: Origin, envelope: Envelope, submitter: ISubmitter | None, size: int = 0) -> None:
+    async def sender(origin: Origin, envelope: Mail, submitter: ISubmitter | None, size: int = 0) -> None:
         """MAIL FROM. `size` as announced, 0 when unknown. Raises NotPermitted (the login does not own the address, a
         policy rejects), StorageFull, TemporaryError."""
 
-    async def recipient(origin: Origin, envelope: Envelope, address: Address, size: int = 0) -> Accepted:
+    async def recipient(origin: Origin, envelope: Mail, address: Address, size: int = 0) -> Accepted:
         """RCPT TO. Raises NotPermitted (relaying denied), NoSuchUser, OverQuota, TemporaryError."""
 
-    def open_body(origin: Origin, envelope: Envelope, recipients: Sequence[Accepted], size: int = 0) -> IBodyWriter:
+    def open_body(origin: Origin, envelope: Mail, recipients: Sequence[Accepted], size: int = 0) -> IBodyWriter:
         """DATA: a writer that has the trace header on top and, for submission, mends the header."""
 
-    async def commit(origin: Origin, envelope: Envelope, recipients: Sequence[Accepted], body: IBody) -> Committed:
+    async def commit(origin: Origin, envelope: Mail, recipients: Sequence[Accepted], body: IBody) -> Committed:
         """The end of data; durable on return. For LMTP each recipient has its own outcome; for SMTP, refused
         recipients get a DSN unless all are refused. Raises MailError when nothing was taken."""

@@ -10,7 +10,7 @@ from zope.interface import Interface
 
 from mailhub.interfaces.octets import IBlobReader, IBody, IBodyWriter
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope, Outcome
+from mailhub.message.envelope import Mail, Outcome
 from mailhub.message.flags import NO_FLAGS, Flags
 
 # The agent whose targets are accounts of the hub's own store.
@@ -68,7 +68,7 @@ class Submission:
     The body starts with `relay_offset` octets (Return-Path) that stand in mailboxes but are not relayed.
     """
 
-    envelope: Envelope
+    envelope: Mail
     plan: Plan
     body: IBody
     relay_offset: int = 0
@@ -105,7 +105,7 @@ class QueuedMessage:
     """A message in the queue, with the recipients asked for. `size` is what is relayed, in octets."""
 
     id: str
-    envelope: Envelope
+    envelope: Mail
     queued_at: int
     size: int
     recipients: tuple[QueuedRecipient, ...]
@@ -182,7 +182,7 @@ class Delivery:
     """
 
     id: str
-    envelope: Envelope
+    envelope: Mail
     target: str
     recipients: tuple[QueuedRecipient, ...]
     body: IBlobReader

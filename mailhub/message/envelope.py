@@ -1,4 +1,7 @@
-"""Values of a message in transport: envelope, recipients, what became of each (RFC 5321 2.3.1, RFC 3461)."""
+"""Values of a message in transport: what MAIL and RCPT said, and what became of each recipient (RFC 5321 2.3.1).
+
+What stands for a parameter that was not given is its default; `esmtp.py` reads and writes the parameters.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,73 @@ import attrs
 from mailhub.message.address import Address
 
 BodyType = Literal["7BIT", "8BITMIME"]
+Notify = Literal["NEVER", "SUCCESS", "FAILURE", "DELAY"]
 
 
 @attrs.frozen
-class Envelope:
-    """What MAIL FROM said. `reverse_path` None is the null reverse-path `<>`."""
+class DeliverBy:
+    """BY (RFC 2852 4): `seconds` after MAIL at which a message not yet delivered is returned (mode R), or its sender
+    told (mode N, where it may be negative); `trace` asks for a note of each relay."""
+
+    seconds: int
+    mode: Literal["N", "R"]
+    trace: bool = False
+
+
+@attrs.frozen
+class Hold:
+    """HOLDFOR or HOLDUNTIL (RFC 4865 4): `seconds` after MAIL, or since the epoch, before which nothing is sent."""
+
+    seconds: int
+    kind: Literal["FOR", "UNTIL"]
+
+
+@attrs.frozen
+class ValidSince:
+    """RRVS (RFC 7293 3): the mailbox must have had this owner since `timestamp` (seconds since the epoch). `action`
+    where the hop does not know RRVS: C goes on without it, R rejects."""
+
+    timestamp: int
+    action: Literal["C", "R"] = "R"
+
+
+@attrs.frozen
+class OriginalRecipient:
+    """ORCPT (RFC 3461 4.2, RFC 6533 3): `address` as the sender wrote it, decoded; of which syntax says `type`."""
+
+    type: str
+    address: str
+
+
+@attrs.frozen
+class Mail:
+    """What MAIL said. `reverse_path` None is the null reverse-path `<>`.
+
+    `size` in octets as declared (RFC 1870), 0 when not. `ret` and `envid` of RFC 3461; `requiretls` of RFC 8689;
+    `priority` from -9 to 9 (RFC 6710). `auth` (RFC 4954 5) is the submitter that a trusted client names, "" for `<>`.
+    """
 
     reverse_path: Address | None
     body_type: BodyType = "7BIT"
     smtputf8: bool = False
+    size: int = 0
+    ret: Literal["", "FULL", "HDRS"] = ""
+    envid: str = ""
+    requiretls: bool = False
+    by: DeliverBy | None = None
+    hold: Hold | None = None
+    priority: int | None = None
+    auth: str | None = None
+
+
+@attrs.frozen
+class Recipient:
+    """What RCPT said. `notify` is empty where NOTIFY was not given (RFC 3461 4.1)."""
+
+    address: Address
+    notify: frozenset[Notify] = frozenset()
+    orcpt: OriginalRecipient | None = None
+    rrvs: ValidSince | None = None
 
 
 class State(Enum):

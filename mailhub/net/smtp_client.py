@@ -22,7 +22,7 @@ from zope.interface import implementer
 from mailhub.errors import MailError, TemporaryError
 from mailhub.log import Logger
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope, Outcome
+from mailhub.message.envelope import Mail, Outcome
 from mailhub.net.body import copy
 from mailhub.wire.smtp.client import (
     ClientEvent,
@@ -135,7 +135,7 @@ class SmtpConnection:
             raise TemporaryError("Connection closed", status="4.4.2")
 
     async def send(
-        self, envelope: Envelope, recipients: Sequence[Address], body: IBlobReader, offset: int = 0
+        self, envelope: Mail, recipients: Sequence[Address], body: IBlobReader, offset: int = 0
     ) -> Mapping[Address, Outcome]:
         """Send the octets of `body` from `offset`. An outcome for every recipient, whatever happens.
 

@@ -20,7 +20,7 @@ from mailhub.interfaces import (
     Origin,
 )
 from mailhub.log import Logger
-from mailhub.message.envelope import Envelope, Outcome, State
+from mailhub.message.envelope import Mail, Outcome, State
 from mailhub.net.link import Link
 from mailhub.net.networks import Networks
 from mailhub.wire.smtp.events import (
@@ -31,8 +31,8 @@ from mailhub.wire.smtp.events import (
     Event,
     Hello,
     Login,
-    Mail,
-    Recipient,
+    MailFrom,
+    RcptTo,
     Reset,
     StartTls,
 )
@@ -155,7 +155,7 @@ class SmtpSession:
     machine: SmtpServer
     _origin: Origin
     _submitter: ISubmitter | None = None
-    _envelope: Envelope | None = None
+    _envelope: Mail | None = None
     _size: int = 0
     _accepted: list[Accepted] = attrs.field(factory=list)
     _writer: IBodyWriter | None = None
@@ -187,7 +187,7 @@ class SmtpSession:
         match event:
             case BodyChunk(octets):
                 await self._write(octets)
-            case Recipient() | Mail() | Login() | DataStart() | BodyEnd():
+            case RcptTo() | MailFrom() | Login() | DataStart() | BodyEnd():
                 await self._decide(event)
             case Hello(domain, extended):
                 self._drop_transaction()
@@ -226,12 +226,12 @@ class SmtpSession:
 
     # --- Events that may be refused ----------------------------------------------------------------------------------
 
-    async def _decide(self, event: Recipient | Mail | Login | DataStart | BodyEnd) -> None:
+    async def _decide(self, event: RcptTo | MailFrom | Login | DataStart | BodyEnd) -> None:
         try:
             match event:
-                case Recipient():
+                case RcptTo():
                     await self._recipient(event)
-                case Mail():
+                case MailFrom():
                     await self._mail(event)
                 case DataStart():
                     self._start_body()
@@ -241,7 +241,7 @@ class SmtpSession:
                     await self._login(event)
         except MailError as error:
             self._log_refusal(_subject(event), error)
-            if isinstance(event, Recipient) and not await self._go_on_after(error):
+            if isinstance(event, RcptTo) and not await self._go_on_after(error):
                 self.machine.refuse(reply(421, "4.7.0", "Too many refused recipients"))
                 return
             self.machine.refuse(_refusal(event, error))
@@ -254,15 +254,15 @@ class SmtpSession:
         self._origin = attrs.evolve(self._origin, user=self._submitter.user)
         self.machine.accept()
 
-    async def _mail(self, event: Mail) -> None:
-        await self._service.pipeline.sender(self._origin, event.envelope, self._submitter, event.size)
+    async def _mail(self, event: MailFrom) -> None:
+        await self._service.pipeline.sender(self._origin, event.mail, self._submitter, event.mail.size)
         self._drop_transaction()
-        self._envelope, self._size = event.envelope, event.size
+        self._envelope, self._size = event.mail, event.mail.size
         self.machine.accept()
 
-    async def _recipient(self, event: Recipient) -> None:
+    async def _recipient(self, event: RcptTo) -> None:
         pipeline = self._service.pipeline
-        accepted = await pipeline.recipient(self._origin, self._sender, event.address, self._size)
+        accepted = await pipeline.recipient(self._origin, self._sender, event.recipient.address, self._size)
         self._accepted.append(accepted)
         self.machine.accept()
 
@@ -322,7 +322,7 @@ class SmtpSession:
         if not self._origin.each_recipient:
             self.machine.accept(f"Queued as {committed.id}")
             return
-        outcomes = (committed.outcomes[address] for address in self.machine.recipients)
+        outcomes = (committed.outcomes[each.address] for each in self.machine.recipients)
         self.machine.finish([reply_for(outcome, committed.id) for outcome in outcomes])
 
     # --- Events that may not -----------------------------------------------------------------------------------------
@@ -347,7 +347,7 @@ class SmtpSession:
     # --- Small parts -------------------------------------------------------------------------------------------------
 
     @property
-    def _sender(self) -> Envelope:
+    def _sender(self) -> Mail:
         assert self._envelope is not None, "the machine keeps the order of commands"
         return self._envelope
 
@@ -372,11 +372,11 @@ def _detail(error: MailError) -> dict[str, object]:
     return {"reason": error.detail} if error.detail else {}
 
 
-def _refusal(event: Recipient | Mail | Login | DataStart | BodyEnd, error: MailError) -> Reply:
+def _refusal(event: RcptTo | MailFrom | Login | DataStart | BodyEnd, error: MailError) -> Reply:
     match event:
         case Login():
             return reply(454 if error.temporary else 535, error.status, error.text)
-        case Mail() if error.status == "5.7.0":
+        case MailFrom() if error.status == "5.7.0":
             return reply(530, error.status, error.text)
         case BodyEnd():
             return reply_to(error, 554)
@@ -384,12 +384,12 @@ def _refusal(event: Recipient | Mail | Login | DataStart | BodyEnd, error: MailE
             return reply_to(error)
 
 
-def _subject(event: Recipient | Mail | Login | DataStart | BodyEnd) -> dict[str, object]:
+def _subject(event: RcptTo | MailFrom | Login | DataStart | BodyEnd) -> dict[str, object]:
     match event:
-        case Recipient(address):
-            return {"to": address}
-        case Mail(envelope):
-            return {"from": envelope.reverse_path or ""}
+        case RcptTo(recipient):
+            return {"to": recipient.address}
+        case MailFrom(mail):
+            return {"from": mail.reverse_path or ""}
         case Login():
             return {"at": "login"}
         case _:

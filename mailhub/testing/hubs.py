@@ -34,7 +34,7 @@ from mailhub.delivery.runner import QueueRunner, RunnerLimits
 from mailhub.delivery.schedule import Schedule
 from mailhub.interfaces import Committed, Environment, IDeliveryAgent, IPolicy, Origin, QueuedMessage
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope
+from mailhub.message.envelope import Mail
 from mailhub.net.driver import DriverFactory
 from mailhub.net.tls import ClientTls
 from mailhub.protocols.smtp import SmtpOptions, SmtpService
@@ -229,7 +229,7 @@ class Hub:
 
     async def _submit(self, sender: str, recipients: Sequence[str], message: bytes) -> Committed:
         origin = Origin("submission", "10.1.1.1", "test", True, "client.example", True, sender, submission=True)
-        envelope = Envelope(Address.parse(sender) if sender else None, "8BITMIME")
+        envelope = Mail(Address.parse(sender) if sender else None, "8BITMIME")
         accepted = [
             await self.pipeline.recipient(origin, envelope, Address.parse(recipient), len(message))
             for recipient in recipients

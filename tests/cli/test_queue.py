@@ -10,7 +10,7 @@ from mailhub.cli.offline import opened
 from mailhub.config.settings import Config
 from mailhub.interfaces import Plan, Route, Settlement, Submission
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope, Outcome
+from mailhub.message.envelope import Mail, Outcome
 from tests.cli.conftest import Command
 
 SENDER = Address.parse("ann@xx.example")
@@ -30,7 +30,7 @@ def ids(config: Config) -> list[str]:
             writer = hub.queue.new_body()
             hub.wait(writer.write(b"Subject: a\x1b[2Jb\r\nFrom: ann\r\n\r\nsecret body\r\n"))
             body = hub.wait(writer.finish())
-            made.append(hub.wait(hub.queue.submit(Submission(Envelope(SENDER), plan, body))).id)
+            made.append(hub.wait(hub.queue.submit(Submission(Mail(SENDER), plan, body))).id)
         (first,) = [message for message in hub.wait(hub.queue.messages()) if message.id == made[0]]
         later = Outcome.delayed("451 not now", status="4.7.1", remote="mx.yy.example")
         hub.wait(hub.queue.settle(first.id, [Settlement(first.recipients[0].id, later, int(time.time()) + 3700)]))

@@ -11,7 +11,7 @@ from mailhub.delivery.bounce import Bouncer
 from mailhub.errors import MessageGone, NoSuchUser, NotYetKnown, TemporaryError
 from mailhub.interfaces import QueuedMessage, QueuedRecipient, Route, Submission
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope, Outcome
+from mailhub.message.envelope import Mail, Outcome
 from mailhub.testing.waiting import result_of
 from tests.delivery.doubles import Octets, OctetsWriter, Table, environment
 
@@ -59,7 +59,7 @@ def report(
         routing=Table({sender.key: routes} if sender else {}),
     )
     row = QueuedRecipient(1, Route("smtp", recipient or Address("b", "yy.example")), 1, 0)
-    message = QueuedMessage("m1", Envelope(sender, smtputf8=utf8), 0, 10, (row,))
+    message = QueuedMessage("m1", Mail(sender, smtputf8=utf8), 0, 10, (row,))
     return result_of(bouncer.report(message, [(row, Outcome.failed(reply, status="5.1.1", remote="mx.yy.example"))]))
 
 
@@ -72,7 +72,7 @@ def octets(submission: Submission | None) -> bytes:
 def test_a_report_for_a_sender_of_ours_is_a_deposit_with_the_null_reverse_path() -> None:
     made = report()
     assert made is not None
-    assert made.envelope == Envelope(None)
+    assert made.envelope == Mail(None)
     assert [(deposit.user, deposit.mailbox) for deposit in made.plan.deposits] == [("a@xx.example", "INBOX")]
     assert octets(made)[: made.relay_offset] == b"Return-Path: <>\r\n"
     assert b"\r\n\r\nbody" not in octets(made), "the header goes back, not the body"
@@ -87,7 +87,7 @@ def test_with_a_foreign_store_it_goes_through_the_queue() -> None:
 def test_a_message_with_smtputf8_gets_a_report_with_smtputf8() -> None:
     made = report(utf8=True, recipient=Address("bücher", "bücher.example"))
     assert made is not None
-    assert made.envelope == Envelope(None, "8BITMIME", True)
+    assert made.envelope == Mail(None, "8BITMIME", True)
     assert "utf-8; bücher@bücher.example".encode() in octets(made)
 
 

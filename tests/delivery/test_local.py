@@ -14,7 +14,7 @@ from mailhub.delivery.local import StoreAgent
 from mailhub.errors import StoreUnavailable
 from mailhub.interfaces import Delivery, Environment, QueuedRecipient, Route
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope, Outcome, State
+from mailhub.message.envelope import Mail, Outcome, State
 from mailhub.store.limits import StoreLimits
 from mailhub.store.sqlite.database import Database
 from mailhub.testing.waiting import result_of
@@ -41,7 +41,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 def deliver(store: Any, *, attempt_of: str = "m1", row: int = 1, body: Any = None) -> Outcome:
     agent = StoreAgent(store, environment())
     rows = (QueuedRecipient(row, Route("store", Address("a", "xx.example"), USER), 0, 0),)
-    delivery = Delivery(attempt_of, Envelope(Address("s", "yy.example")), USER, rows, body or Octets(MESSAGE))
+    delivery = Delivery(attempt_of, Mail(Address("s", "yy.example")), USER, rows, body or Octets(MESSAGE))
     outcomes = result_of(agent.deliver(delivery))
     result_of(agent.stop())
     return outcomes[row]

@@ -16,7 +16,7 @@ from mailhub.delivery.routing import standard_routing
 from mailhub.errors import MailError, NoSuchUser, NotPermitted, StoreUnavailable, TemporaryError
 from mailhub.interfaces import INames, KeptNames, Origin
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope
+from mailhub.message.envelope import Mail
 from mailhub.store.memory.database import MemoryNames
 from mailhub.testing.waiting import result_of
 from tests.delivery.doubles import KnownAccounts, environment
@@ -63,7 +63,7 @@ class Stage:
         )
 
     def targets(self, recipient: str) -> list[str]:
-        envelope = Envelope(Address("s", "zz.example"))
+        envelope = Mail(Address("s", "zz.example"))
         accepted = result_of(self.pipeline.recipient(OUTSIDE, envelope, Address.parse(recipient)))
         return [route.target for route in accepted.routes]
 

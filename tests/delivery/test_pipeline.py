@@ -17,7 +17,7 @@ from mailhub.delivery.routing import standard_routing
 from mailhub.errors import MailError, NoSuchUser, NotPermitted, OverQuota, PermanentError, TemporaryError
 from mailhub.interfaces import ACCEPT, Accepted, Committed, Deposit, Origin, Verdict
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope, Outcome, State
+from mailhub.message.envelope import Mail, Outcome, State
 from mailhub.testing.waiting import result_of
 from tests.delivery.doubles import Commits, KnownAccounts, Octets, environment
 
@@ -27,7 +27,7 @@ LOGGED_IN = Origin("submission", "192.0.2.9", "s2", secure=True, user="a@xx.exam
 LOCAL = Origin("lmtp", "", "s3", each_recipient=True)
 CALLED = attrs.evolve(OUTSIDE, local="192.0.2.1")
 A, B, FAR = Address("a", "xx.example"), Address("b", "xx.example"), Address("c", "yy.example")
-FROM_A = Envelope(A)
+FROM_A = Mail(A)
 ALIASES = {"both@xx.example": ["a@xx.example", "b@xx.example"], "out@xx.example": ["c@yy.example"]}
 FULL = Outcome.failed("Mailbox is full", status="5.2.2")
 
@@ -133,9 +133,9 @@ def test_submission_needs_a_login_that_owns_the_sender() -> None:
     pipeline = Stage().pipeline
     login: Any = Login()
     assert error_of(pipeline.sender(attrs.evolve(LOGGED_IN, user=""), FROM_A, None)).status == "5.7.0"
-    assert error_of(pipeline.sender(LOGGED_IN, Envelope(B), login)).status == "5.7.1"
+    assert error_of(pipeline.sender(LOGGED_IN, Mail(B), login)).status == "5.7.1"
     result_of(pipeline.sender(LOGGED_IN, FROM_A, login))
-    result_of(pipeline.sender(OUTSIDE, Envelope(None), None))
+    result_of(pipeline.sender(OUTSIDE, Mail(None), None))
 
 
 def test_a_full_mailbox_is_refused_unless_the_message_has_somewhere_else_to_go() -> None:

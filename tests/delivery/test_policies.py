@@ -15,11 +15,11 @@ from mailhub.delivery.policies import FailMode, GuardedPolicy, PolicyChain, refu
 from mailhub.errors import NotPermitted, TemporaryError
 from mailhub.interfaces import ACCEPT, IBody, IPolicy, Origin, Verdict
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope
+from mailhub.message.envelope import Mail
 from mailhub.testing.waiting import result_of
 
 ORIGIN = Origin("smtp", "192.0.2.1", "s1")
-ENVELOPE = Envelope(Address("a", "xx.example"))
+ENVELOPE = Mail(Address("a", "xx.example"))
 Answer = Callable[[], Awaitable[Verdict]]
 
 
@@ -38,13 +38,13 @@ class Scripted:
     async def on_connect(self, origin: Origin) -> Verdict:
         return await self._say("connect")
 
-    async def on_mail(self, origin: Origin, envelope: Envelope) -> Verdict:
+    async def on_mail(self, origin: Origin, envelope: Mail) -> Verdict:
         return await self._say("mail")
 
-    async def on_recipient(self, origin: Origin, envelope: Envelope, recipient: Address) -> Verdict:
+    async def on_recipient(self, origin: Origin, envelope: Mail, recipient: Address) -> Verdict:
         return await self._say(f"recipient {recipient}")
 
-    async def on_message(self, origin: Origin, envelope: Envelope, to: Sequence[Address], body: IBody) -> Verdict:
+    async def on_message(self, origin: Origin, envelope: Mail, to: Sequence[Address], body: IBody) -> Verdict:
         return await self._say("message")
 
 

@@ -35,7 +35,7 @@ from mailhub.interfaces import (
     Submission,
 )
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope, Outcome
+from mailhub.message.envelope import Mail, Outcome
 from mailhub.store.limits import StoreLimits
 from mailhub.store.sqlite.database import Database
 from mailhub.testing.waiting import result_of
@@ -138,7 +138,7 @@ class World:
         result_of(writer.write(MESSAGE))
         body = result_of(writer.finish())
         routes = tuple(Route("smtp", Address(name, "yy.example"), target) for name in to)
-        submission = Submission(Envelope(sender), Plan(tuple(deposits), routes), body, MESSAGE.index(b"Subject"))
+        submission = Submission(Mail(sender), Plan(tuple(deposits), routes), body, MESSAGE.index(b"Subject"))
         return result_of(queue.submit(submission)).id
 
     def run(self, seconds: float = 0) -> None:
@@ -233,7 +233,7 @@ def test_recipients_travel_together_by_agent_and_next_hop(world: World) -> None:
     result_of(writer.write(MESSAGE))
     routes = [("b", "yy.example", ""), ("c", "zz.example", ""), ("d", "YY.example", ""), ("e", "yy.example", "hub")]
     plan = Plan(routes=tuple(Route("smtp", Address(n, d.lower()), t) for n, d, t in routes))
-    result_of(queue.submit(Submission(Envelope(SENDER), plan, result_of(writer.finish()))))
+    result_of(queue.submit(Submission(Mail(SENDER), plan, result_of(writer.finish()))))
     world.runner.start()
     world.run()
     assert sorted(world.agent.calls) == [("", ["b", "d"]), ("", ["c"]), ("hub", ["e"])]
@@ -392,7 +392,7 @@ def test_an_unknown_agent_delays(world: World) -> None:
     writer = queue.new_body()
     result_of(writer.write(MESSAGE))
     plan = Plan(routes=(Route("carrier-pigeon", Address("b", "yy.example")),))
-    result_of(queue.submit(Submission(Envelope(SENDER), plan, result_of(writer.finish()))))
+    result_of(queue.submit(Submission(Mail(SENDER), plan, result_of(writer.finish()))))
     world.runner.start()
     world.run()
     last = world.queued()[0].recipients[0].last

@@ -18,7 +18,7 @@ from zope.interface import implementer
 from mailhub.errors import MessageGone, TemporaryError
 from mailhub.interfaces import IBlobReader, INetwork
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope, Outcome, Source, State
+from mailhub.message.envelope import Mail, Outcome, Source, State
 from mailhub.net.smtp_client import SessionFailed, SmtpConnection, SmtpTimeouts, connect
 from mailhub.testing.waiting import result_of
 from mailhub.wire.smtp.client import SmtpClientSettings
@@ -127,7 +127,7 @@ def now(deferred: Deferred[T]) -> T:
 def sending(
     connection: SmtpConnection, body: Reader | None = None, offset: int = 0
 ) -> Deferred[Mapping[Address, Outcome]]:
-    return started(connection.send(Envelope(ANN), (BOB, EVE), body or Reader(b"Hi\r\n"), offset))
+    return started(connection.send(Mail(ANN), (BOB, EVE), body or Reader(b"Hi\r\n"), offset))
 
 
 def states(outcomes: Mapping[Address, Outcome]) -> list[State]:

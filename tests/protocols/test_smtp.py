@@ -43,7 +43,7 @@ from mailhub.interfaces import (
     Origin,
 )
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope, Outcome
+from mailhub.message.envelope import Mail, Outcome
 from mailhub.net.driver import DriverFactory
 from mailhub.net.link import Link
 from mailhub.net.networks import Networks
@@ -110,25 +110,21 @@ class Pipeline:
     async def connected(self, origin: Origin) -> None:
         self.fail("connected")
 
-    async def sender(self, origin: Origin, envelope: Envelope, submitter: ISubmitter | None, size: int = 0) -> None:
+    async def sender(self, origin: Origin, envelope: Mail, submitter: ISubmitter | None, size: int = 0) -> None:
         self.calls.append(("sender", origin, envelope, submitter and submitter.user))
         self.fail("sender")
 
-    async def recipient(self, origin: Origin, envelope: Envelope, address: Address, size: int = 0) -> Accepted:
+    async def recipient(self, origin: Origin, envelope: Mail, address: Address, size: int = 0) -> Accepted:
         self.calls.append(("recipient", address, size))
         self.fail(f"recipient {address}")
         return Accepted(address, ())
 
-    def open_body(
-        self, origin: Origin, envelope: Envelope, recipients: Sequence[Accepted], size: int = 0
-    ) -> IBodyWriter:
+    def open_body(self, origin: Origin, envelope: Mail, recipients: Sequence[Accepted], size: int = 0) -> IBodyWriter:
         self.fail("open")
         self.writers.append(Writer(self.fail))
         return self.writers[-1]
 
-    async def commit(
-        self, origin: Origin, envelope: Envelope, recipients: Sequence[Accepted], body: IBody
-    ) -> Committed:
+    async def commit(self, origin: Origin, envelope: Mail, recipients: Sequence[Accepted], body: IBody) -> Committed:
         octets = cast(Body, body).octets
         self.calls.append(("commit", envelope, [accepted.address for accepted in recipients], octets))
         self.fail("commit")
@@ -259,9 +255,9 @@ def test_a_message_goes_through_the_pipeline() -> None:
     assert peer.send(BEFORE + b"DATA\r\nx\r\n.\r\n") == ["250 2.1.0", "250 2.1.5", "354", "250 2.0.0"]
     origin = Origin("smtp", "192.0.2.1", "s1", secure=False, helo="client.example", local="192.0.2.2")
     assert peer.pipeline.calls == [
-        ("sender", origin, Envelope(ANN), None),
+        ("sender", origin, Mail(ANN, size=9), None),
         ("recipient", BOB, 9),
-        ("commit", Envelope(ANN), [BOB], b"x\r\n"),
+        ("commit", Mail(ANN, size=9), [BOB], b"x\r\n"),
     ]
 
 
@@ -269,7 +265,7 @@ def test_two_messages_share_nothing() -> None:
     peer = greeted()
     for _ in range(2):
         assert peer.send(BEFORE + b"DATA\r\nx\r\n.\r\n")[-1] == "250 2.0.0"
-    assert peer.calls("commit") == [(Envelope(ANN), [BOB], b"x\r\n")] * 2
+    assert peer.calls("commit") == [(Mail(ANN, size=9), [BOB], b"x\r\n")] * 2
 
 
 @pytest.mark.parametrize(
@@ -352,7 +348,7 @@ def test_rset_and_hello_forget_recipients() -> None:
     for forget in (b"RSET\r\n", b"EHLO again\r\n"):
         peer.send(b"MAIL FROM:<>\r\nRCPT TO:<x@yy.example>\r\n" + forget)
         peer.send(BEFORE + b"DATA\r\n.\r\n")
-        assert peer.calls("commit")[-1] == (Envelope(ANN), [BOB], b"")
+        assert peer.calls("commit")[-1] == (Mail(ANN, size=9), [BOB], b"")
 
 
 def test_postmaster_without_a_domain_is_ours() -> None:
@@ -381,7 +377,7 @@ def test_submission_over_starttls_with_login() -> None:
         tls="TLSv1.3/AES",
         submission=True,
     )
-    assert peer.calls("sender") == [(origin, Envelope(ANN), "ann")]
+    assert peer.calls("sender") == [(origin, Mail(ANN, size=9), "ann")]
     assert peer.send(b"DATA\r\nbare\nlf\r\n.\r\n") == ["354", "250 2.0.0"]
     assert peer.calls("commit")[0][2] == b"bare\r\nlf\r\n"
 
@@ -503,13 +499,13 @@ def test_our_client_delivers_to_our_server_whatever_the_split(size: int) -> None
     connecting.addCallback(connections.append)
     body = b".\r\n..\r\nx" * 300 + b"\r\n"
     for _ in range(2):
-        sending = Deferred.fromCoroutine(connections[0].send(Envelope(None), (ANN, BOB), Reader(body)))
+        sending = Deferred.fromCoroutine(connections[0].send(Mail(None), (ANN, BOB), Reader(body)))
         network.pump(size)
         outcomes: list[Any] = []
         sending.addCallback(outcomes.append)
         assert [outcomes[0][address].status for address in (ANN, BOB)] == ["5.1.1", "2.0.0"]
     commits = [call[1:] for call in pipeline.calls if call[0] == "commit"]
-    assert commits == [(Envelope(None), [BOB], body)] * 2
+    assert commits == [(Mail(None, size=len(body)), [BOB], body)] * 2
 
 
 def test_a_login_that_is_no_longer_good_ends_the_session() -> None:

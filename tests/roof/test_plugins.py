@@ -23,7 +23,7 @@ from mailhub.config.settings import Part, load
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import ACCEPT, IComponentFactory, IPolicy, Origin
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope
+from mailhub.message.envelope import Mail
 from mailhub.plugins import Catalogue, Component, load_catalogue
 from mailhub.testing.process import ServerProcess, insecure_tls
 
@@ -294,9 +294,9 @@ def test_the_documented_policy_says_no_by_configuration_alone(plugin: Put, tmp_p
     verifyObject(IPolicy, policy)
     said = {}
     for domain in ("spam.example", "noisy.example", "yy.example"):
-        said[domain] = wait(policy.on_mail(Origin("smtp"), Envelope(Address("x", domain)))).action
+        said[domain] = wait(policy.on_mail(Origin("smtp"), Mail(Address("x", domain)))).action
     assert said == {"spam.example": "reject", "noisy.example": "defer", "yy.example": "accept"}
-    assert wait(policy.on_mail(Origin("smtp"), Envelope(None))) is ACCEPT
+    assert wait(policy.on_mail(Origin("smtp"), Mail(None))) is ACCEPT
 
 
 @pytest.mark.system

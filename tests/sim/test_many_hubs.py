@@ -15,7 +15,7 @@ from mailhub.delivery.runner import RunnerLimits
 from mailhub.delivery.schedule import Schedule
 from mailhub.interfaces import ACCEPT, IBody, IPolicy, Origin, Verdict
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope
+from mailhub.message.envelope import Mail
 from mailhub.testing.hubs import Hub, Internet
 from mailhub.testing.network import Weather
 
@@ -44,15 +44,13 @@ class Moody:
     async def on_connect(self, origin: Origin) -> Verdict:
         return self._say(origin)
 
-    async def on_mail(self, origin: Origin, envelope: Envelope) -> Verdict:
+    async def on_mail(self, origin: Origin, envelope: Mail) -> Verdict:
         return self._say(origin)
 
-    async def on_recipient(self, origin: Origin, envelope: Envelope, recipient: Address) -> Verdict:
+    async def on_recipient(self, origin: Origin, envelope: Mail, recipient: Address) -> Verdict:
         return self._say(origin)
 
-    async def on_message(
-        self, origin: Origin, envelope: Envelope, recipients: Sequence[Address], body: IBody
-    ) -> Verdict:
+    async def on_message(self, origin: Origin, envelope: Mail, recipients: Sequence[Address], body: IBody) -> Verdict:
         return self._say(origin)
 
 

@@ -12,7 +12,7 @@ import pytest
 from mailhub.errors import OverQuota, TooManyKeywords
 from mailhub.interfaces import Deposit, Plan, Submission
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope
+from mailhub.message.envelope import Mail
 from mailhub.message.flags import DELETED, FREE_OCTETS, NO_FLAGS, SEEN, SYSTEM_FLAGS, Flags
 from mailhub.message.record import FlagChange
 from mailhub.store.exam.rig import USER, Exam, make_body, message
@@ -100,7 +100,7 @@ def test_mail_is_delivered_without_keywords_that_do_not_fit(database: Any) -> No
     async def deliver(flags: Flags) -> None:
         body = await make_body(database.queue.new_body, message())
         plan = Plan((Deposit(Address.parse(USER), USER, "INBOX", flags=flags),))
-        await database.queue.submit(Submission(Envelope(Address.parse("a@xx.example")), plan, body, 0))
+        await database.queue.submit(Submission(Mail(Address.parse("a@xx.example")), plan, body, 0))
 
     for flags in (words(1, 2) | {SEEN}, words(8, 9) | {SEEN}, words(0, PER_MESSAGE + 1) | {SEEN}):
         wait(deliver(flags))

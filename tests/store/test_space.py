@@ -15,7 +15,7 @@ from twisted.logger import capturedLogs
 from mailhub.errors import StorageFull, StoreUnavailable
 from mailhub.interfaces import Deposit, Disk, Plan, Route, Settlement, Submission
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope, Outcome
+from mailhub.message.envelope import Mail, Outcome
 from mailhub.message.flags import NO_FLAGS
 from mailhub.store.exam.rig import Exam, make_body, message
 from mailhub.store.limits import StoreLimits
@@ -93,7 +93,7 @@ def test_new_mail_is_refused_and_deleting_works(tmp_path: Path) -> None:
     async def submit(size: int = 0) -> Any:
         body = await make_body(database.queue.new_body, message(1, size))
         return await database.queue.submit(
-            Submission(Envelope(None), Plan(routes=(Route("smtp", Address("q", "zz.example")),)), body)
+            Submission(Mail(None), Plan(routes=(Route("smtp", Address("q", "zz.example")),)), body)
         )
 
     async def story() -> None:
@@ -124,7 +124,7 @@ def test_new_mail_is_refused_and_deleting_works(tmp_path: Path) -> None:
         assert list((await inbox.move([1], trash)).source) == [1]
         assert list(await inbox.expunge(deleted_only=False)) == [2, 3]
         report = Submission(
-            Envelope(None),
+            Mail(None),
             Plan((Deposit(Address.parse(USER), USER),)),
             await make_body(database.queue.new_body, message(5)),
         )

@@ -21,7 +21,7 @@ from twisted.internet.task import Clock
 from mailhub.errors import MailError
 from mailhub.interfaces import Deposit, Plan, Route, Settlement, Submission
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope, Outcome
+from mailhub.message.envelope import Mail, Outcome
 from mailhub.message.flags import DELETED, FLAGGED, SEEN
 from mailhub.message.record import Change, FlagChange
 from mailhub.store.exam.rig import Exam, make_body, message, read_message
@@ -243,7 +243,7 @@ class Twins(RuleBasedStateMachine):
 
         async def action(side: Side) -> object:
             body = await make_body(side.database.queue.new_body, octets)
-            receipt = await side.database.queue.submit(Submission(Envelope(None), plan, body, 5), refusals)
+            receipt = await side.database.queue.submit(Submission(Mail(None), plan, body, 5), refusals)
             side.ids.append(receipt.id)
             body.discard()
             return receipt.refused

@@ -22,7 +22,7 @@ from mailhub.interfaces import (
     Submission,
 )
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope, Outcome, Source, State
+from mailhub.message.envelope import Mail, Outcome, Source, State
 from mailhub.message.record import Change, MailboxGone
 from mailhub.store.exam.rig import OTHER, SEEN_ONLY, USER, Exam, make_body, message, question, read_message, uids
 
@@ -71,11 +71,11 @@ class QueueExam(DatabaseExam):
         queue: IQueue,
         plan: Plan,
         octets: bytes = TRACE + message(1),
-        envelope: Envelope | None = None,
+        envelope: Mail | None = None,
         **more: Any,
     ) -> Receipt:
         body = await make_body(queue.new_body, octets)
-        return await queue.submit(Submission(envelope or Envelope(FROM), plan, body, len(TRACE)), **more)
+        return await queue.submit(Submission(envelope or Mail(FROM), plan, body, len(TRACE)), **more)
 
     async def _inbox_of(self, queue: IQueue, user: str) -> IMailbox:
         account: IMailAccount = await self.database.store.account(user)
@@ -103,9 +103,9 @@ class QueueExam(DatabaseExam):
     async def test_the_envelope_is_kept(self) -> None:
         queue, _ = await self._open()
         envelopes = (
-            Envelope(None),
-            Envelope(Address("two words", "xx.example"), "8BITMIME", smtputf8=True),
-            Envelope(Address("jürgen", "bücher.example"), smtputf8=True),
+            Mail(None),
+            Mail(Address("two words", "xx.example"), "8BITMIME", smtputf8=True),
+            Mail(Address("jürgen", "bücher.example"), smtputf8=True),
         )
         for envelope in envelopes:
             receipt = await self._submit(queue, Plan(routes=(smtp("o'q\u00fc"),)), envelope=envelope)
@@ -222,12 +222,12 @@ class QueueExam(DatabaseExam):
         reports = []
         for plan in (Plan((to(USER),)), Plan((to(OTHER),)), Plan(routes=(smtp("sender"),))):
             body = await make_body(queue.new_body, TRACE + message(7))
-            reports.append(Submission(Envelope(None), plan, body, len(TRACE)))
+            reports.append(Submission(Mail(None), plan, body, len(TRACE)))
         await queue.settle(receipt.id, [Settlement(row.id, Outcome.failed("no"))], reports)
         inbox = await self._inbox_of(queue, USER)
         assert await read_message(inbox, (await uids(inbox))[0]) == TRACE + message(7)
         (queued,) = await queue.messages()  # the report for OTHER, who is not there, is dropped
-        assert (queued.envelope, queued.recipients[0].route) == (Envelope(None), smtp("sender"))
+        assert (queued.envelope, queued.recipients[0].route) == (Mail(None), smtp("sender"))
 
     @question
     async def test_nobody_is_told_twice(self) -> None:
@@ -238,7 +238,7 @@ class QueueExam(DatabaseExam):
         ((row,),) = [queued.recipients for queued in await queue.due(NOW, 10)]
         for _ in range(2):
             body = await make_body(queue.new_body, TRACE + message(7))
-            report = Submission(Envelope(None), Plan((to(USER),)), body, len(TRACE))
+            report = Submission(Mail(None), Plan((to(USER),)), body, len(TRACE))
             await queue.settle(receipt.id, [Settlement(row.id, Outcome.failed("no"))], [report])
             body.discard()
         assert len(await uids(await self._inbox_of(queue, USER))) == 1

@@ -24,7 +24,7 @@ from mailhub.interfaces import (
     Submission,
 )
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope, Outcome, State
+from mailhub.message.envelope import Mail, Outcome, State
 from mailhub.message.mailbox_names import normalise
 from mailhub.store.memory.body import MemoryBody, MemoryBodyWriter, memory_body
 from mailhub.store.memory.store import MemoryHouse
@@ -37,7 +37,7 @@ class Queued:
     """A message in the queue; `rows` by their number."""
 
     id: str
-    envelope: Envelope
+    envelope: Mail
     body: MemoryBody
     relay_offset: int
     queued_at: int

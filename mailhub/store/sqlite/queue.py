@@ -26,7 +26,7 @@ from mailhub.interfaces import (
     Submission,
 )
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope, Outcome, Source, State
+from mailhub.message.envelope import Mail, Outcome, Source, State
 from mailhub.message.mailbox_names import normalise
 from mailhub.store.queue_ids import new_id
 from mailhub.store.sqlite import content
@@ -219,7 +219,7 @@ def load(connection: sqlite3.Connection, message_ids: Sequence[str], due: Due | 
         if row is not None:
             reverse_path, body_type, smtputf8, queued_at, size = row
             sender = None if reverse_path is None else Address.parse(reverse_path)
-            envelope = Envelope(sender, body_type, bool(smtputf8))
+            envelope = Mail(sender, body_type, bool(smtputf8))
             recipients = tuple(_recipients(connection, message_id, due))
             messages.append(QueuedMessage(message_id, envelope, queued_at, size, recipients))
     return messages

@@ -15,7 +15,7 @@ from typing import Literal
 import attrs
 
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope, Outcome, Source, State
+from mailhub.message.envelope import Mail, Outcome, Source, State
 from mailhub.message.long_lines import LineWrapper
 from mailhub.wire.sasl import ClientExchange, PlainCredentials, SaslError, choose
 from mailhub.wire.smtp.replies import BadReply, Reply, ReplyReader
@@ -63,7 +63,7 @@ class SmtpClientSettings:
 class OutgoingMessage:
     """What to send to whom. `size` in octets, before dot stuffing."""
 
-    envelope: Envelope
+    envelope: Mail
     recipients: tuple[Address, ...]
     size: int
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope
+from mailhub.message.envelope import Mail, Recipient
 from mailhub.wire.sasl import PlainCredentials
 
 
@@ -31,19 +30,17 @@ class Login:
 
 
 @attrs.frozen
-class Mail:
-    """MAIL FROM. Needs an answer. `size` in octets, 0 when not declared; `auth` is the AUTH= parameter."""
+class MailFrom:
+    """MAIL. Needs an answer."""
 
-    envelope: Envelope
-    size: int = 0
-    auth: str = ""
+    mail: Mail
 
 
 @attrs.frozen
-class Recipient:
-    """RCPT TO. Needs an answer."""
+class RcptTo:
+    """RCPT. Needs an answer."""
 
-    address: Address
+    recipient: Recipient
 
 
 @attrs.frozen
@@ -78,4 +75,4 @@ class Quit:
     """QUIT. The client has been told; the machine is closing."""
 
 
-Event = Hello | StartTls | Login | Mail | Recipient | DataStart | BodyChunk | BodyEnd | BodyAborted | Reset | Quit
+Event = Hello | StartTls | Login | MailFrom | RcptTo | DataStart | BodyChunk | BodyEnd | BodyAborted | Reset | Quit

@@ -1,14 +1,14 @@
-"""The grammar of SMTP commands (RFC 5321 4.1.1-4.1.3, RFC 6531 3.3, RFC 4954 5)."""
+"""The grammar of SMTP commands (RFC 5321 4.1.1-4.1.3, RFC 6531 3.3); that of parameters is in message/esmtp.py."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-
-import attrs
+from typing import Any
 
 from mailhub.message.address import Address, parse_domain
-from mailhub.message.envelope import BodyType, Envelope
+from mailhub.message.envelope import Mail, Recipient
+from mailhub.message.esmtp import Parameter, ParameterError, UnknownParameter, parse_parameters
 from mailhub.wire.smtp.replies import Reply, reply
 
 
@@ -68,38 +68,25 @@ _BARE_PATH = re.compile(rf"({_MAILBOX}+)(?: +(.*))?")
 _AT_DOMAIN = r"@(\[[^\]]*+\]|[^]@,:\[\"]++)"
 _SOURCE_ROUTE = re.compile(rf"{_AT_DOMAIN}(?:,{_AT_DOMAIN})*:")
 _ROUTE_DOMAIN = re.compile(_AT_DOMAIN)
-# esmtp-param = esmtp-keyword ["=" esmtp-value]
-_PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\u0080-\U0010ffff]+))?")
-_SIZE = re.compile(r"[0-9]{1,20}")
-# RFC 3461 4: xtext = *( xchar / hexchar )
-_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
-_HEXCHAR = re.compile(r"\+([0-9A-F]{2})")
-
-_Parameters = Mapping[str, str | None]
 
 
-def _split_path(argument: str, keyword: str, status: str) -> tuple[str, _Parameters]:
+def _split_path(argument: str, keyword: str, status: str) -> tuple[str, str]:
     if argument[: len(keyword)].upper() != keyword:
         raise refused(501, "5.5.4", f"Syntax: {keyword}<address>")
     path = argument[len(keyword) :].strip(" ")
     match = _PATH.fullmatch(path) or _BARE_PATH.fullmatch(path)
     if match is None:
         raise refused(501, status, f"Syntax: {keyword}<address>")
-    return match[1], _parameters(match[2] or "")
+    return match[1], match[2] or ""
 
 
-def _parameters(text: str) -> _Parameters:
-    parameters: dict[str, str | None] = {}
-    # At spaces alone: str.split() would take U+3000 and its kin for one, which RFC 6531 has within a value.
-    for word in filter(None, text.split(" ")):
-        match = _PARAMETER.fullmatch(word)
-        if match is None:
-            raise refused(501, "5.5.4", "Malformed parameter")
-        keyword = match[1].upper()
-        if keyword in parameters:
-            raise refused(501, "5.5.4", f"Parameter {keyword} given twice")
-        parameters[keyword] = match[2]
-    return parameters
+def _parameters(text: str, rows: Mapping[str, Parameter]) -> dict[str, Any]:
+    try:
+        return parse_parameters(text, rows)
+    except UnknownParameter as error:
+        raise refused(555, "5.5.4", str(error)) from None
+    except ParameterError as error:
+        raise refused(501, "5.5.4", str(error)) from None
 
 
 def _drop_source_route(path: str) -> str:
@@ -119,32 +106,14 @@ def _parse_mailbox(path: str, status: str) -> Address:
         raise refused(501, status, f"Bad address syntax: {error}") from None
 
 
-@attrs.frozen
-class MailCommand:
-    """MAIL FROM. `size` in octets, 0 when not declared; `auth` is the AUTH= parameter, "" for `<>` or none."""
-
-    envelope: Envelope
-    size: int = 0
-    auth: str = ""
-
-
-def parse_mail(argument: str, *, auth_offered: bool) -> MailCommand:
-    """The argument of MAIL (RFC 5321 4.1.1.2, RFC 1870, RFC 6152, RFC 6531 3.4, RFC 4954 5)."""
-    path, parameters = _split_path(argument, "FROM:", "5.1.7")
-    known = _MAIL_PARAMETERS | {"AUTH"} if auth_offered else _MAIL_PARAMETERS
-    if unknown := parameters.keys() - known:
-        raise refused(555, "5.5.4", f"Unsupported parameter {min(unknown)}")
-    smtputf8 = "SMTPUTF8" in parameters
-    if parameters.get("SMTPUTF8") is not None:
-        raise refused(501, "5.5.4", "SMTPUTF8 takes no value")
+def parse_mail(argument: str, rows: Mapping[str, Parameter]) -> Mail:
+    """The argument of MAIL (RFC 5321 4.1.1.2), with the parameters that are offered."""
+    path, text = _split_path(argument, "FROM:", "5.1.7")
+    fields = _parameters(text, rows) if text else {}
     reverse_path = _parse_mailbox(path, "5.1.7") if path else None
-    if reverse_path and not smtputf8:
+    if reverse_path and not fields.get("smtputf8"):
         _require_ascii(reverse_path)
-    envelope = Envelope(reverse_path, _body_type(parameters), smtputf8)
-    return MailCommand(envelope, _size(parameters), _auth(parameters))
-
-
-_MAIL_PARAMETERS = frozenset({"SIZE", "BODY", "SMTPUTF8"})
+    return Mail(reverse_path, **fields)
 
 
 def _require_ascii(address: Address) -> None:
@@ -152,44 +121,17 @@ def _require_ascii(address: Address) -> None:
         raise refused(553, "5.6.7", "This address needs SMTPUTF8")
 
 
-def _body_type(parameters: _Parameters) -> BodyType:
-    body = parameters.get("BODY", "7BIT") or ""
-    match body.upper() if body.isascii() else body:
-        case "7BIT":
-            return "7BIT"
-        case "8BITMIME":
-            return "8BITMIME"
-        case _:
-            raise refused(501, "5.5.4", "BODY is 7BIT or 8BITMIME")
-
-
-def _size(parameters: _Parameters) -> int:
-    size = parameters.get("SIZE", "0") or ""
-    if not _SIZE.fullmatch(size):
-        raise refused(501, "5.5.4", "SIZE is a number of octets")
-    return int(size)
-
-
-def _auth(parameters: _Parameters) -> str:
-    text = parameters.get("AUTH", "<>") or ""
-    if text == "<>":
-        return ""
-    if not text or not _XTEXT.fullmatch(text):
-        raise refused(501, "5.5.4", "AUTH is <> or an address in xtext")
-    return _HEXCHAR.sub(lambda hexchar: chr(int(hexchar[1], 16)), text)
-
-
-def parse_rcpt(argument: str, *, smtputf8: bool, postmaster_domain: str) -> Address:
-    """The argument of RCPT (RFC 5321 4.1.1.3); `<Postmaster>` alone gets `postmaster_domain`."""
-    path, parameters = _split_path(argument, "TO:", "5.1.3")
-    if parameters:
-        raise refused(555, "5.5.4", f"Unsupported parameter {min(parameters)}")
+def parse_rcpt(argument: str, rows: Mapping[str, Parameter], *, smtputf8: bool, postmaster_domain: str) -> Recipient:
+    """The argument of RCPT (RFC 5321 4.1.1.3), with the parameters that are offered; `<Postmaster>` alone gets
+    `postmaster_domain`."""
+    path, text = _split_path(argument, "TO:", "5.1.3")
+    fields = _parameters(text, rows) if text else {}
     if path.lower() == "postmaster":
-        return Address("postmaster", postmaster_domain)
+        return Recipient(Address("postmaster", postmaster_domain), **fields)
     address = _parse_mailbox(path, "5.1.3")
     if not smtputf8:
         _require_ascii(address)
-    return address
+    return Recipient(address, **fields)
 
 
 # RFC 4954 8: auth-command = "AUTH" SP sasl-mech [SP initial-response]; what is no base64 has an answer of its own (4).

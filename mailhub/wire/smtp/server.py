@@ -12,8 +12,7 @@ from typing import Any
 
 import attrs
 
-from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope
+from mailhub.message.envelope import Mail, Recipient
 from mailhub.wire.foreign import is_foreign, is_foreign_octet
 from mailhub.wire.sasl import LINE_LIMIT, SERVER_MECHANISMS, PlainCredentials, SaslCancelled, SaslError, ServerExchange
 from mailhub.wire.smtp.events import (
@@ -24,9 +23,9 @@ from mailhub.wire.smtp.events import (
     Event,
     Hello,
     Login,
-    Mail,
+    MailFrom,
     Quit,
-    Recipient,
+    RcptTo,
     Reset,
     StartTls,
 )
@@ -40,7 +39,7 @@ from mailhub.wire.smtp.grammar import (
     split_command,
 )
 from mailhub.wire.smtp.replies import Reply, render, reply
-from mailhub.wire.smtp.verbs import NAMES, PATH_LINE, VERBS, Argument, Verb
+from mailhub.wire.smtp.verbs import MAIL, MAIL_AND_AUTH, NAMES, PATH_LINE, VERBS, Argument, Verb
 from mailhub.wire.stream import ENDLESS, BareLines, DataDecoder, LineBuffer, LineTooLong
 
 _WIRE_SLACK = 1 << 16  # octets
@@ -85,9 +84,9 @@ class _Phase(Enum):
 
 @attrs.define
 class _Transaction:
-    envelope: Envelope
+    mail: Mail
     attempts: int = 0
-    accepted: list[Address] = attrs.field(factory=list)
+    accepted: list[Recipient] = attrs.field(factory=list)
 
 
 @attrs.define
@@ -104,7 +103,7 @@ class _Exchange:
     steps: ServerExchange
 
 
-_NEEDS_ANSWER = (Mail, Recipient, DataStart, BodyEnd, Hello, StartTls, Login)
+_NEEDS_ANSWER = (MailFrom, RcptTo, DataStart, BodyEnd, Hello, StartTls, Login)
 
 _Lines = tuple[str, ...]
 
@@ -139,7 +138,7 @@ class SmtpServer:
         self._fit_line_limit()
 
     @property
-    def recipients(self) -> Sequence[Address]:
+    def recipients(self) -> Sequence[Recipient]:
         """The recipients accepted in this transaction, in order."""
         return () if self._transaction is None else tuple(self._transaction.accepted)
 
@@ -267,13 +266,13 @@ class SmtpServer:
         self.authenticated = True
         self._fit_line_limit()
 
-    def _accept_mail(self, event: Mail, lines: _Lines) -> None:
-        self._transaction = _Transaction(event.envelope)
+    def _accept_mail(self, event: MailFrom, lines: _Lines) -> None:
+        self._transaction = _Transaction(event.mail)
         self._out.append(self._render(Reply(250, "2.1.0", lines)) if lines else _SENDER_OK)
 
-    def _accept_recipient(self, event: Recipient, lines: _Lines) -> None:
+    def _accept_recipient(self, event: RcptTo, lines: _Lines) -> None:
         if self._transaction is not None:
-            self._transaction.accepted.append(event.address)
+            self._transaction.accepted.append(event.recipient)
         self._out.append(self._render(Reply(250, "2.1.5", lines)) if lines else _RECIPIENT_OK)
 
     def _accept_data(self, _event: DataStart, lines: _Lines) -> None:
@@ -392,18 +391,19 @@ class SmtpServer:
     def _mail(self, argument: str) -> Event:
         if self._transaction is not None:
             raise refused(503, "5.5.1", "A sender is given already")
-        command = parse_mail(argument, auth_offered=bool(self._offered()))
-        if command.size > self._settings.message_size_limit:
+        mail = parse_mail(argument, MAIL_AND_AUTH if self._offered() else MAIL)
+        if mail.size > self._settings.message_size_limit:
             raise CommandRefused(_TOO_LARGE)
-        return Mail(command.envelope, command.size, command.auth)
+        return MailFrom(mail)
 
     def _rcpt(self, argument: str) -> Event | None:
         transaction = self._transaction
         if transaction is None:
             raise refused(503, "5.5.1", "Give a sender first")
-        address = parse_rcpt(
+        recipient = parse_rcpt(
             argument,
-            smtputf8=transaction.envelope.smtputf8,
+            {},
+            smtputf8=transaction.mail.smtputf8,
             postmaster_domain=self._settings.postmaster_domain,
         )
         if transaction.attempts >= self._settings.recipient_limit:
@@ -413,7 +413,7 @@ class SmtpServer:
                 self.close_with(reply(421, "4.7.0", "Too many recipients"))
             return None
         transaction.attempts += 1
-        return Recipient(address)
+        return RcptTo(recipient)
 
     def _data(self, _argument: str) -> Event:
         transaction = self._transaction
@@ -555,7 +555,7 @@ class SmtpServer:
         self._out.append(self._render(answer))
 
     def _render(self, answer: Reply) -> bytes:
-        return render(answer, utf8=self._transaction is not None and self._transaction.envelope.smtputf8)
+        return render(answer, utf8=self._transaction is not None and self._transaction.mail.smtputf8)
 
     def _fit_line_limit(self) -> None:
         login_possible = self._offered() and not self.authenticated
@@ -591,8 +591,8 @@ _ACCEPTED: Mapping[type, Callable[[SmtpServer, Any, _Lines], None]] = {
     Hello: SmtpServer._accept_hello,
     StartTls: SmtpServer._accept_tls,
     Login: SmtpServer._accept_login,
-    Mail: SmtpServer._accept_mail,
-    Recipient: SmtpServer._accept_recipient,
+    MailFrom: SmtpServer._accept_mail,
+    RcptTo: SmtpServer._accept_recipient,
     DataStart: SmtpServer._accept_data,
     BodyEnd: SmtpServer._accept_body,
 }

@@ -7,6 +7,7 @@ from enum import Enum
 
 import attrs
 
+from mailhub.message.esmtp import AUTH, BODY, SIZE, SMTPUTF8
 from mailhub.wire.sasl import LINE_LIMIT
 
 
@@ -55,5 +56,9 @@ VERBS: Mapping[str, Verb] = {
     "VRFY": Verb(Argument.REQUIRED, before_hello=True, idle=True, limit=PATH_LINE),
     "EXPN": Verb(Argument.REQUIRED, before_hello=True, idle=True, limit=PATH_LINE),
 }
+
+# The parameters of MAIL.
+MAIL = {row.keyword: row for row in (SIZE, BODY, SMTPUTF8)}
+MAIL_AND_AUTH = {**MAIL, "AUTH": AUTH}
 
 NAMES = frozenset(name.encode() for name in VERBS)

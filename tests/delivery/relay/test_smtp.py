@@ -20,7 +20,7 @@ from mailhub.delivery.relay.transmit import TransmitLimits, Transmitter
 from mailhub.delivery.routing import NextHop
 from mailhub.interfaces import AT_ONCE, Delivery, Environment, MailExchanger, QueuedRecipient, Route
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope, Outcome, Source, State
+from mailhub.message.envelope import Mail, Outcome, Source, State
 from mailhub.net.smtp_client import SmtpTimeouts
 from mailhub.net.tls import ClientTls
 from mailhub.testing.network import MemoryNetwork, Weather
@@ -152,7 +152,7 @@ class World:
             for number, name in enumerate(to)
         )
         body: Any = Octets(BODY)
-        delivery = Delivery("m1", Envelope(Address("a", "xx.example")), target, rows, body)
+        delivery = Delivery("m1", Mail(Address("a", "xx.example")), target, rows, body)
         results: list[Any] = []
         Deferred.fromCoroutine(self.agent(kind).deliver(delivery)).addBoth(results.append)
         return results
@@ -429,7 +429,7 @@ def test_lmtp_over_a_socket_has_an_answer_for_each_recipient(world: World) -> No
 def test_what_is_said_of_a_next_hop_holds_for_mail_queued_before_the_route_changed() -> None:
     def delivery(domain: str, target: str) -> Delivery:
         rows = (QueuedRecipient(1, Route("smtp", Address("b", domain), target), 0, 0),)
-        return Delivery("m", Envelope(None), target, rows, Octets(b""))
+        return Delivery("m", Mail(None), target, rows, Octets(b""))
 
     relay, other = NextHop(host="relay:587", user="x", password="y"), NextHop(host="other")
     hops = {"yy.example": other, "*": relay, "zz.example": NextHop(host="relay:587", tls="never")}

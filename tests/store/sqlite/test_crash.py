@@ -15,7 +15,7 @@ import pytest
 
 from mailhub.interfaces import Deposit, Plan, Route, Settlement, Submission
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope, Outcome
+from mailhub.message.envelope import Mail, Outcome
 from mailhub.message.flags import NO_FLAGS, SEEN
 from mailhub.message.record import FlagChange
 from mailhub.store.exam.rig import Exam, make_body, message, read_message, uids
@@ -92,7 +92,7 @@ class Story:
         body = await make_body(self.database.queue.new_body, message(3, LARGE), 30_000)
         deposits = tuple(Deposit(Address.parse(user), user) for user in (ANNA, BERT, "nobody@xx.example"))
         routes = tuple(Route("smtp", Address(local, "zz.example")) for local in ("q", "r"))
-        await self.database.queue.submit(Submission(Envelope(None), Plan(deposits, routes), body))
+        await self.database.queue.submit(Submission(Mail(None), Plan(deposits, routes), body))
 
     async def flag(self) -> None:
         inbox = await self.inbox(ANNA)
@@ -111,7 +111,7 @@ class Story:
     async def bounce(self) -> None:
         (queued,) = await self.database.queue.messages()
         body = await make_body(self.database.queue.new_body, message(4, LARGE))
-        report = Submission(Envelope(None), Plan((Deposit(Address.parse(ANNA), ANNA),)), body)
+        report = Submission(Mail(None), Plan((Deposit(Address.parse(ANNA), ANNA),)), body)
         settled = [Settlement(row.id, Outcome.failed("no")) for row in queued.recipients]
         await self.database.queue.settle(queued.id, settled, [report])
 

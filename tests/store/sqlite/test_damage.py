@@ -14,7 +14,7 @@ import pytest
 from mailhub.errors import MessageDamaged, MessageGone
 from mailhub.interfaces import Plan, Route, Submission
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope
+from mailhub.message.envelope import Mail
 from mailhub.message.flags import NO_FLAGS
 from mailhub.store.exam.rig import Exam, make_body, message, read_message
 from mailhub.store.sqlite import messages, schema
@@ -145,7 +145,7 @@ def test_the_queue_finds_a_message_on_a_bad_page(tmp_path: Path) -> None:
     async def submit(number: int) -> str:
         body = await make_body(database.queue.new_body, message(number, 3000))
         plan = Plan(routes=(Route("smtp", Address("q", "zz.example")),))
-        receipt: Any = await database.queue.submit(Submission(Envelope(None), plan, body))
+        receipt: Any = await database.queue.submit(Submission(Mail(None), plan, body))
         return str(receipt.id)
 
     ids = [wait(submit(number)) for number in range(10)]
@@ -168,7 +168,7 @@ def test_the_queue_reads_a_file_before_it_is_sent_on(tmp_path: Path) -> None:
     async def submit() -> str:
         body = await make_body(database.queue.new_body, message(1, LARGE))
         plan = Plan(routes=(Route("smtp", Address("q", "zz.example")),))
-        return str((await database.queue.submit(Submission(Envelope(None), plan, body))).id)
+        return str((await database.queue.submit(Submission(Mail(None), plan, body))).id)
 
     queued = wait(submit())
     reader = wait(database.queue.open(queued))

@@ -18,7 +18,7 @@ from mailhub.errors import (
 )
 from mailhub.interfaces import Plan, Route, Settlement, Submission
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope, Outcome
+from mailhub.message.envelope import Mail, Outcome
 from mailhub.message.flags import NO_FLAGS, SEEN
 from mailhub.message.record import Added, Change, FlagChange, MailboxGone
 from mailhub.store.exam.rig import Exam, make_body, message, read_message, uids
@@ -62,7 +62,7 @@ def test_everything_is_there_after_a_restart(database: Database, tmp_path: Path)
         await inbox.change_flags([1], FlagChange("add", frozenset({SEEN, "$Work"})))
         body = await make_body(database.queue.new_body, message(9, LARGE))
         plan = Plan(routes=(Route("smtp", Address("q", "zz.example")),))
-        receipt = await database.queue.submit(Submission(Envelope(None), plan, body))
+        receipt = await database.queue.submit(Submission(Mail(None), plan, body))
         seen = (await inbox.status(), list(await inbox.entries()), list(await database.queue.messages()))
         await database.stop()
         return receipt.id, seen
@@ -110,7 +110,7 @@ class TestAnotherProcess:
             await (await database.store.account("new@yy.example")).mailbox("INBOX")
             body = await make_body(database.queue.new_body, message(1, LARGE))
             plan = Plan(routes=(Route("smtp", Address("q", "zz.example")),))
-            receipt = await database.queue.submit(Submission(Envelope(None), plan, body))
+            receipt = await database.queue.submit(Submission(Mail(None), plan, body))
             (row,) = (await database.queue.due(NOW, 1))[0].recipients
             assert await other.queue.remove([receipt.id]) == 1
             await database.queue.settle(receipt.id, [Settlement(row.id, Outcome.delayed("busy"), NOW + 1)])

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from mailhub.errors import NoSuchUser, OverQuota
 from mailhub.interfaces import Deposit, Plan, Submission
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope
+from mailhub.message.envelope import Mail
 from mailhub.store.exam.rig import Exam, make_body, message
 from mailhub.store.sqlite.database import Database
 from mailhub.store.sqlite.known import FRESH_SECONDS, KnownAccounts
@@ -65,7 +65,7 @@ class Server:
     async def deliver(self, size: int) -> Any:
         body = await make_body(self.database.queue.new_body, message(1, size))
         plan = Plan((Deposit(Address("b", "yy.example"), USER),))
-        return await self.database.queue.submit(Submission(Envelope(None), plan, body))
+        return await self.database.queue.submit(Submission(Mail(None), plan, body))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import Plan, Route, Submission
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope
+from mailhub.message.envelope import Mail
 from mailhub.store.exam.rig import Exam, make_body, message, read_message
 from mailhub.store.sqlite import schema
 from mailhub.store.sqlite.blobs import BLOBS, LOST_AND_FOUND, Blobs, blob_names, blob_path
@@ -108,7 +108,7 @@ def test_a_bad_page_takes_only_what_stood_on_it(tmp_path: Path) -> None:
     async def submit(number: int) -> None:
         body = await make_body(database.queue.new_body, message(number))
         plan = Plan(routes=(Route("smtp", Address("q", "zz.example")),))
-        await database.queue.submit(Submission(Envelope(None), plan, body))
+        await database.queue.submit(Submission(Mail(None), plan, body))
 
     wait(submit(30))
     wait(database.stop())
@@ -241,7 +241,7 @@ def test_a_folder_without_its_bodies_can_be_started_again(tmp_path: Path) -> Non
     async def submit() -> None:
         body = await make_body(database.queue.new_body, message(1, LARGE))
         plan = Plan(routes=(Route("smtp", Address("q", "zz.example")),))
-        await database.queue.submit(Submission(Envelope(None), plan, body))
+        await database.queue.submit(Submission(Mail(None), plan, body))
 
     wait(submit())
     wait(fill(database, [LARGE]))
@@ -259,7 +259,7 @@ def test_a_queued_message_stays_for_the_server_to_return(tmp_path: Path) -> None
     async def submit() -> Any:
         body = await make_body(database.queue.new_body, message(1, LARGE))
         plan = Plan(routes=(Route("smtp", Address("q", "zz.example")),))
-        return await database.queue.submit(Submission(Envelope(None), plan, body))
+        return await database.queue.submit(Submission(Mail(None), plan, body))
 
     receipt = wait(submit())
     wait(database.stop())

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope, Outcome, Source, State
+from mailhub.message.envelope import Mail, Outcome, Recipient, Source, State
 from mailhub.wire.sasl import PlainCredentials
 from mailhub.wire.smtp import events as server_events
 from mailhub.wire.smtp.client import (
@@ -35,7 +35,7 @@ BOB = Address("bob", "yy.example")
 EVE = Address("eve", "yy.example")
 UTF8 = Address("\u00fc", "yy.example")
 SETTINGS = SmtpClientSettings("hub.example", remote="mx.example")
-MESSAGE = OutgoingMessage(Envelope(ANN), (BOB, EVE), 9)
+MESSAGE = OutgoingMessage(Mail(ANN), (BOB, EVE), 9)
 BODY = b".Hi\r\nfolks"
 FULL = b"220 mx\r\n250-mx\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n"
 PLAIN = b"220 mx\r\n250 mx\r\n"
@@ -309,9 +309,9 @@ def test_a_refused_rset_ends_the_session() -> None:
     ("message", "extensions", "status"),
     [
         (attrs.evolve(MESSAGE, size=1001), FULL, "5.3.4"),
-        (attrs.evolve(MESSAGE, envelope=Envelope(ANN, "8BITMIME")), PLAIN, "5.6.3"),
-        (attrs.evolve(MESSAGE, envelope=Envelope(ANN, smtputf8=True)), PLAIN, "5.6.7"),
-        (attrs.evolve(MESSAGE, envelope=Envelope(UTF8)), FULL, "5.6.7"),
+        (attrs.evolve(MESSAGE, envelope=Mail(ANN, "8BITMIME")), PLAIN, "5.6.3"),
+        (attrs.evolve(MESSAGE, envelope=Mail(ANN, smtputf8=True)), PLAIN, "5.6.7"),
+        (attrs.evolve(MESSAGE, envelope=Mail(UTF8)), FULL, "5.6.7"),
         (attrs.evolve(MESSAGE, recipients=(UTF8, UTF8)), FULL, "5.6.7"),
         (attrs.evolve(MESSAGE, recipients=(Address("a\r\nDATA", "yy.example"),)), FULL, "5.6.7"),
     ],
@@ -327,7 +327,7 @@ def test_what_a_server_cannot_take_is_failed_not_mangled(
 
 def test_parameters_and_addresses() -> None:
     talk = ready()
-    utf8 = OutgoingMessage(Envelope(None, "8BITMIME", smtputf8=True), (UTF8, Address("a b", "yy.example")), 5)
+    utf8 = OutgoingMessage(Mail(None, "8BITMIME", smtputf8=True), (UTF8, Address("a b", "yy.example")), 5)
     octets = talk.send(utf8)
     assert octets == (
         b"MAIL FROM:<> SIZE=5 BODY=8BITMIME SMTPUTF8\r\n"
@@ -453,7 +453,7 @@ def exchange(client: SmtpClientSettings, server: SmtpSettings, message: Outgoing
         peer.receive_data(upward[:size])
         upward = upward[size:]
         while (event := peer.next_event()) is not None:
-            if event == server_events.Recipient(EVE):
+            if event == server_events.RcptTo(Recipient(EVE)):
                 peer.refuse(reply(550, "5.1.1", "No such user here"))
             elif not isinstance(event, server_events.BodyChunk):
                 peer.accept()
@@ -470,7 +470,7 @@ def test_client_and_server_agree(lmtp: bool, recipients: list[Address], sizes: l
     talk = exchange(
         attrs.evolve(SETTINGS, lmtp=lmtp),
         SmtpSettings("mx.example", "mx.example", lmtp=lmtp),
-        OutgoingMessage(Envelope(ANN), tuple(recipients), len(BODY)),
+        OutgoingMessage(Mail(ANN), tuple(recipients), len(BODY)),
         sizes,
     )
     assert set(talk.outcomes) == set(recipients)

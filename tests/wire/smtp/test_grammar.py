@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope
+from mailhub.message.envelope import Mail, Recipient
+from mailhub.message.esmtp import AUTH, BODY, SIZE, SMTPUTF8
 from mailhub.wire.smtp.grammar import (
     CommandRefused,
-    MailCommand,
     parse_auth,
     parse_hello,
     parse_mail,
@@ -23,12 +23,12 @@ from mailhub.wire.smtp.grammar import (
 ANN = Address("ann", "xx.example")
 
 
-def mail(argument: str) -> MailCommand:
-    return parse_mail(argument, auth_offered=True)
+def mail(argument: str) -> Mail:
+    return parse_mail(argument, {row.keyword: row for row in (SIZE, BODY, SMTPUTF8, AUTH)})
 
 
-def rcpt(argument: str, *, smtputf8: bool = False) -> Address:
-    return parse_rcpt(argument, smtputf8=smtputf8, postmaster_domain="mx.example")
+def rcpt(argument: str, *, smtputf8: bool = False) -> Recipient:
+    return parse_rcpt(argument, {}, smtputf8=smtputf8, postmaster_domain="mx.example")
 
 
 def answer(error: pytest.ExceptionInfo[CommandRefused]) -> tuple[int, str]:
@@ -58,24 +58,24 @@ def test_control_characters_and_broken_utf8_are_no_command(line: bytes) -> None:
 @pytest.mark.parametrize(
     ("argument", "command"),
     [
-        ("FROM:<ann@xx.example>", MailCommand(Envelope(ANN))),
-        ("from: <ann@XX.example>", MailCommand(Envelope(ANN))),
-        ("FROM:<>", MailCommand(Envelope(None))),
-        ("FROM:<@a.example,@[192.0.2.1]:ann@xx.example>", MailCommand(Envelope(ANN))),
-        ("FROM:<@[IPv6:2001:db8::1]:ann@xx.example>", MailCommand(Envelope(ANN))),
-        ("FROM:<ann@[IPv6:2001:db8::1]>", MailCommand(Envelope(Address("ann", "[IPv6:2001:db8::1]")))),
-        ('FROM:<"a > b"@xx.example> SIZE=7', MailCommand(Envelope(Address("a > b", "xx.example")), 7)),
-        ("FROM:<ann@xx.example> SIZE=10 BODY=8bitmime", MailCommand(Envelope(ANN, "8BITMIME"), 10)),
-        ("FROM:<ann@xx.example>  body=7BIT  size=0 ", MailCommand(Envelope(ANN))),
+        ("FROM:<ann@xx.example>", Mail(ANN)),
+        ("from: <ann@XX.example>", Mail(ANN)),
+        ("FROM:<>", Mail(None)),
+        ("FROM:<@a.example,@[192.0.2.1]:ann@xx.example>", Mail(ANN)),
+        ("FROM:<@[IPv6:2001:db8::1]:ann@xx.example>", Mail(ANN)),
+        ("FROM:<ann@[IPv6:2001:db8::1]>", Mail(Address("ann", "[IPv6:2001:db8::1]"))),
+        ('FROM:<"a > b"@xx.example> SIZE=7', Mail(Address("a > b", "xx.example"), size=7)),
+        ("FROM:<ann@xx.example> SIZE=10 BODY=8bitmime", Mail(ANN, "8BITMIME", size=10)),
+        ("FROM:<ann@xx.example>  body=7BIT  size=0 ", Mail(ANN)),
         (
             "FROM:<\u00e4@xx.example> SMTPUTF8 BODY=8BITMIME",
-            MailCommand(Envelope(Address("\u00e4", "xx.example"), "8BITMIME", smtputf8=True)),
+            Mail(Address("\u00e4", "xx.example"), "8BITMIME", smtputf8=True),
         ),
-        ("FROM:<ann@xx.example> AUTH=<>", MailCommand(Envelope(ANN))),
-        ("FROM:<ann@xx.example> AUTH=e+3Dmc2@example.com", MailCommand(Envelope(ANN), auth="e=mc2@example.com")),
+        ("FROM:<ann@xx.example> AUTH=<>", Mail(ANN, auth="")),
+        ("FROM:<ann@xx.example> AUTH=e+3Dmc2@example.com", Mail(ANN, auth="e=mc2@example.com")),
     ],
 )
-def test_mail(argument: str, command: MailCommand) -> None:
+def test_mail(argument: str, command: Mail) -> None:
     assert mail(argument) == command
 
 
@@ -121,7 +121,7 @@ def test_malformed_mail(argument: str, code: int, status: str) -> None:
 
 def test_the_auth_parameter_exists_only_where_auth_does() -> None:
     with pytest.raises(CommandRefused) as caught:
-        parse_mail("FROM:<ann@xx.example> AUTH=<>", auth_offered=False)
+        parse_mail("FROM:<ann@xx.example> AUTH=<>", {row.keyword: row for row in (SIZE, BODY, SMTPUTF8)})
     assert answer(caught) == (555, "5.5.4")
 
 
@@ -137,7 +137,7 @@ def test_the_auth_parameter_exists_only_where_auth_does() -> None:
     ],
 )
 def test_rcpt(argument: str, address: Address) -> None:
-    assert rcpt(argument) == address
+    assert rcpt(argument) == Recipient(address)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_malformed_rcpt(argument: str, code: int, status: str) -> None:
 
 
 def test_rcpt_in_a_utf8_transaction() -> None:
-    assert rcpt("TO:<\u00e4@xx.example>", smtputf8=True) == Address("\u00e4", "xx.example")
+    assert rcpt("TO:<\u00e4@xx.example>", smtputf8=True) == Recipient(Address("\u00e4", "xx.example"))
 
 
 @pytest.mark.parametrize(
@@ -180,9 +180,9 @@ def test_a_greeting_in_any_charset() -> None:
     "argument", ["a@xx_1.example", " a@xx_1.example", "  <a@xx_1.example>", "< a@xx_1.example >", "a@xx_1.example. "]
 )
 def test_paths_of_printers(argument: str) -> None:
-    assert mail("FROM:" + argument).envelope.reverse_path == Address("a", "xx_1.example")
+    assert mail("FROM:" + argument).reverse_path == Address("a", "xx_1.example")
     assert mail("FROM:" + argument + " SIZE=7").size == 7
-    assert rcpt("TO:" + argument) == Address("a", "xx_1.example")
+    assert rcpt("TO:" + argument).address == Address("a", "xx_1.example")
 
 
 @pytest.mark.parametrize(

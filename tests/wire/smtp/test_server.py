@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailhub.message.address import Address
-from mailhub.message.envelope import Envelope
+from mailhub.message.envelope import Mail, Recipient
 from mailhub.wire.sasl import PlainCredentials
 from mailhub.wire.smtp.events import (
     BodyAborted,
@@ -21,9 +21,9 @@ from mailhub.wire.smtp.events import (
     Event,
     Hello,
     Login,
-    Mail,
+    MailFrom,
     Quit,
-    Recipient,
+    RcptTo,
     StartTls,
 )
 from mailhub.wire.smtp.replies import Reply, reply
@@ -43,7 +43,7 @@ SUBMISSION = attrs.evolve(
     bare_lines=BareLines.NORMALISE,
 )
 BEFORE = b"EHLO client.example\r\nMAIL FROM:<ann@xx.example>\r\nRCPT TO:<bob@yy.example>\r\n"
-NEEDS_ANSWER = (Hello, StartTls, Login, Mail, Recipient, DataStart, BodyEnd)
+NEEDS_ANSWER = (Hello, StartTls, Login, MailFrom, RcptTo, DataStart, BodyEnd)
 
 Answer = Callable[[SmtpServer, Event], None]
 
@@ -123,8 +123,8 @@ def test_a_session() -> None:
     assert peer.server.closing
     assert joined(peer.events) == [
         Hello("client.example", extended=True),
-        Mail(Envelope(ANN), 20),
-        Recipient(BOB),
+        MailFrom(Mail(ANN, size=20)),
+        RcptTo(Recipient(BOB)),
         DataStart(),
         BodyChunk(b"Subject: x\r\n\r\n.\r\n"),
         BodyEnd(),
@@ -182,7 +182,7 @@ SESSION_PARTS = st.lists(
 @given(SESSION_PARTS, st.lists(st.integers(1, 40), max_size=40))
 def test_a_session_does_not_depend_on_the_split(parts: list[bytes], sizes: list[int]) -> None:
     def answer(server: SmtpServer, event: Event) -> None:
-        if event == Recipient(Address("refuse", "yy.example")):
+        if event == RcptTo(Recipient(Address("refuse", "yy.example"))):
             server.refuse(reply(550, "5.1.1", "No"))
         elif isinstance(event, StartTls):
             server.refuse(reply(454, "4.7.0", "No"))  # What follows is dropped otherwise, and so depends on the split.
@@ -269,7 +269,7 @@ def test_a_refused_hello_changes_nothing() -> None:
 
 
 def test_data_when_all_recipients_were_refused() -> None:
-    peer = Peer(answer=refusing(Recipient, reply(550, "5.1.1", "No such user here")))
+    peer = Peer(answer=refusing(RcptTo, reply(550, "5.1.1", "No such user here")))
     assert peer.codes(BEFORE + b"DATA\r\n") == ["250", "250 2.1.0", "550 5.1.1", "554 5.5.1"]
     assert DataStart() not in peer.events
 
@@ -370,7 +370,7 @@ def test_bare_line_endings_are_refused_at_the_end_of_data(bare: bytes, name: str
         f"554 5.6.0 Message has a {name}; its lines must end with CRLF and have no NUL",
         "250 2.0.0 OK",
     ]
-    assert sum(isinstance(event, Mail) for event in peer.events) == 1
+    assert sum(isinstance(event, MailFrom) for event in peer.events) == 1
     assert peer.events[-1] == BodyAborted()
 
 
@@ -404,7 +404,7 @@ def test_the_final_refusal_ends_the_transaction() -> None:
 
 
 def test_utf8_replies_only_in_a_utf8_transaction() -> None:
-    peer = Peer(answer=refusing(Recipient, reply(550, "5.1.1", "No \u00fc")))
+    peer = Peer(answer=refusing(RcptTo, reply(550, "5.1.1", "No \u00fc")))
     peer.send(b"EHLO a\r\nMAIL FROM:<ann@xx.example>\r\n")
     assert peer.send(b"RCPT TO:<u@yy.example>\r\n") == b"550 5.1.1 No ?\r\n"
     peer.send(b"RSET\r\nMAIL FROM:<ann@xx.example> SMTPUTF8\r\n")
@@ -414,7 +414,7 @@ def test_utf8_replies_only_in_a_utf8_transaction() -> None:
 # --- Failure of the session -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [Hello, Mail, Recipient, DataStart, BodyChunk, BodyEnd])
+@pytest.mark.parametrize("kind", [Hello, MailFrom, RcptTo, DataStart, BodyChunk, BodyEnd])
 def test_a_crash_is_answered_451_and_the_session_goes_on(kind: type) -> None:
     def crash(server: SmtpServer, event: Event) -> None:
         if isinstance(event, kind):
@@ -444,7 +444,7 @@ def test_a_crash_before_the_greeting_closes() -> None:
 
 
 def test_421_from_the_session_closes() -> None:
-    peer = Peer(answer=refusing(Mail, reply(421, "4.3.2", "Going down")))
+    peer = Peer(answer=refusing(MailFrom, reply(421, "4.3.2", "Going down")))
     assert peer.codes(BEFORE) == ["250", "421 4.3.2"]
     assert peer.server.closing
 
@@ -563,7 +563,7 @@ LMTP_BEFORE = (
 def test_lmtp_gives_a_reply_for_each_recipient_in_order() -> None:
     def answer(server: SmtpServer, event: Event) -> None:
         if isinstance(event, BodyEnd):
-            assert server.recipients == (BOB, BOB, ANN)
+            assert server.recipients == (Recipient(BOB), Recipient(BOB), Recipient(ANN))
             server.finish([reply(250, "2.0.0", "1"), reply(452, "4.2.2", "2"), reply(550, "5.2.1", "3")])
         else:
             accept_all(server, event)
@@ -586,7 +586,7 @@ def test_lmtp_gives_one_answer_to_all_recipients(message: bytes, answer: Answer,
 
 
 def test_lmtp_has_no_helo_and_503_without_recipients() -> None:
-    peer = Peer(LMTP, refusing(Recipient, reply(550, "5.1.1", "No")))
+    peer = Peer(LMTP, refusing(RcptTo, reply(550, "5.1.1", "No")))
     assert peer.codes(b"EHLO a\r\nHELO a\r\n") == ["500 5.5.1"] * 2
     assert peer.codes(LMTP_BEFORE + b"DATA\r\n")[-1] == "503 5.5.1"
 
