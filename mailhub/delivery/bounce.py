@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import attrs
 
 from mailhub.delivery.naming import message_id, token
-from mailhub.delivery.plan import make_plan
+from mailhub.delivery.plan import Accepted, make_plan
 from mailhub.errors import MessageDamaged, MessageGone, NotYetKnown, PermanentError
 from mailhub.interfaces import (
     Environment,
@@ -15,6 +15,7 @@ from mailhub.interfaces import (
     IMailStore,
     IQueue,
     IRouter,
+    OwnTransaction,
     QueuedMessage,
     QueuedRecipient,
     Route,
@@ -23,7 +24,7 @@ from mailhub.interfaces import (
 from mailhub.log import Logger
 from mailhub.message.address import Address
 from mailhub.message.dates import format_date
-from mailhub.message.envelope import Mail, Outcome
+from mailhub.message.envelope import Mail, Outcome, Recipient
 from mailhub.message.header import fields_end
 from mailhub.message.report import HEADER_LIMIT, Report, ReportedRecipient, delivery_status
 from mailhub.message.trace import return_path
@@ -55,7 +56,7 @@ class Bouncer:
         routes = await self._routes(message, sender)
         if not routes:
             return None
-        plan = make_plan(routes, deposits=self.queue.deposits_into(self.store))
+        plan = make_plan([Accepted(Recipient(sender), tuple(routes))], deposits=self.queue.deposits_into(self.store))
         utf8 = message.envelope.smtputf8
         envelope = Mail(None, "8BITMIME" if utf8 else "7BIT", utf8)
         top = return_path(None)
@@ -65,7 +66,7 @@ class Bouncer:
 
     async def _routes(self, message: QueuedMessage, sender: Address) -> Sequence[Route]:
         try:
-            return await self.routing.route(sender) or ()
+            return await self.routing.route(sender, OwnTransaction()) or ()
         except (PermanentError, NotYetKnown) as error:
             _log.warn("no DSN: id={id} to=<{to}> reason={error!r}", id=message.id, to=sender, error=error)
             return ()

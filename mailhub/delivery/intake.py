@@ -114,8 +114,8 @@ class IntakeWriter:
         else:
             self._take_from_budget()
 
-    async def finish(self) -> IBody:
-        """See `IBodyWriter`. The result is an `Intake`."""
+    async def finish(self) -> Intake:
+        """See `IBodyWriter`."""
         if self._held is not None:
             await self._release(fields_end(self._held, 0, len(self._held)))
         if self._wrapper is not None:

@@ -12,8 +12,9 @@ from collections.abc import Collection, Sequence
 import attrs
 from zope.interface import implementer
 
+from mailhub.delivery.plan import Accepted
 from mailhub.errors import PermanentError
-from mailhub.interfaces import STORE, Accepted, IBlobReader, Route
+from mailhub.interfaces import STORE, IBlobReader, Route
 
 # Not a delivery agent: the queue returns mail for recipients of such a route.
 LOOP = "loop"

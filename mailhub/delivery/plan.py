@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
+
+import attrs
 
 from mailhub.delivery.routing import distinct, final_target
-from mailhub.interfaces import STORE, Accepted, Deposit, Plan, Receipt, Route
+from mailhub.interfaces import STORE, Deposit, Plan, Receipt, Route
 from mailhub.message.address import Address
-from mailhub.message.envelope import Outcome
+from mailhub.message.envelope import Outcome, Recipient
+
+_TAKEN = Outcome.delivered()
 
 
-def make_plan(routes: Iterable[Route], *, deposits: bool) -> Plan:
+@attrs.frozen
+class Accepted:
+    """A recipient that was accepted at RCPT, and where its mail goes."""
+
+    recipient: Recipient
+    routes: tuple[Route, ...]
+
+    @property
+    def address(self) -> Address:
+        """As it was named."""
+        return self.recipient.address
+
+
+def make_plan(accepted: Iterable[Accepted], *, deposits: bool) -> Plan:
     """Each final target once. With `deposits`, the store's accounts are in the queue's own database."""
-    wanted = distinct(routes)
+    wanted = distinct([route for each in accepted for route in each.routes])
     if not deposits:
         return Plan(routes=wanted)
     return Plan(
-        tuple(Deposit(route.recipient, route.target) for route in wanted if route.agent == STORE),
-        tuple(route for route in wanted if route.agent != STORE),
+        tuple([Deposit(route.recipient, route.target) for route in wanted if route.agent == STORE]),
+        tuple([route for route in wanted if route.agent != STORE]),
     )
 
 
-def outcomes(recipients: Iterable[Accepted], plan: Plan, receipt: Receipt) -> Mapping[Address, Outcome]:
+def outcomes(accepted: Sequence[Accepted], plan: Plan, receipt: Receipt) -> tuple[Outcome, ...]:
     """What the client is told for each recipient as it named it: a failure when nothing of it was taken."""
     refused: dict[tuple[str, ...], Outcome | None] = {
         (STORE, deposit.user): receipt.refused.get(deposit.recipient) for deposit in plan.deposits
     }
-    told = {}
-    for accepted in recipients:
-        failures = [refused.get(final_target(route)) for route in accepted.routes]
+    told = []
+    for each in accepted:
+        failures = [refused.get(final_target(route)) for route in each.routes]
         failed = next((failure for failure in failures if failure is not None), None)
-        told[accepted.address] = failed if failed is not None and all(failures) else Outcome.delivered()
-    return told
+        told.append(failed if failed is not None and all(failures) else _TAKEN)
+    return tuple(told)

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from mailhub.answers import answer
-from mailhub.errors import MailError, NotPermitted, TemporaryError
+from mailhub.errors import NotPermitted, TemporaryError
 from mailhub.interfaces import ACCEPT, IBody, IPolicy, Origin, Verdict
 from mailhub.log import Logger
 from mailhub.message.address import Address
@@ -88,13 +88,13 @@ async def _asked(ask: Callable[[IPolicy], Any], policy: IPolicy) -> Any:
     return await answer(ask(policy))
 
 
-def refusal(verdict: Verdict) -> MailError | None:
-    """The error a verdict means before there is a message; None to go on."""
+def obey(verdict: Verdict) -> None:
+    """Go on, or raise NotPermitted or TemporaryError: what a verdict means where nothing can be discarded."""
     if verdict.action == "accept":
-        return None
+        return
     if verdict.action == "defer":
-        return TemporaryError(verdict.text, status=_in_class(verdict.status, "4", "4.7.1"))
-    return NotPermitted(verdict.text, status=_in_class(verdict.status, "5", "5.7.1"))
+        raise TemporaryError(verdict.text, status=_in_class(verdict.status, "4", "4.7.1"))
+    raise NotPermitted(verdict.text, status=_in_class(verdict.status, "5", "5.7.1"))
 
 
 def _in_class(status: str, digit: str, default: str) -> str:

@@ -16,7 +16,7 @@ from mailhub.answers import answer
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.relay.tls_policy import TlsPolicy
 from mailhub.errors import NoSuchUser, NotPermitted, NotYetKnown, PermanentError, TemporaryError
-from mailhub.interfaces import ALIAS, STORE, IMailStore, IRouter, Route
+from mailhub.interfaces import ALIAS, STORE, IMailStore, IRouter, ITransactionView, OwnTransaction, Route
 from mailhub.log import Logger
 from mailhub.message.address import Address
 
@@ -30,6 +30,8 @@ POSTMASTER = "postmaster"
 DEPTH_LIMIT = 10  # aliases of aliases
 TARGET_LIMIT = 1000  # addresses one recipient may become
 
+_OURS = OwnTransaction()
+
 
 @implementer(IRouter)
 class Routing:
@@ -40,22 +42,24 @@ class Routing:
         self._routers = tuple(routers)
         self._names = names
 
-    async def route(self, recipient: Address) -> tuple[Route, ...]:
-        """Every place mail for `recipient` goes to, at least one.
+    async def route(self, recipient: Address, transaction: ITransactionView = _OURS) -> tuple[Route, ...]:
+        """Every place mail of `transaction` for `recipient` goes to, at least one.
 
         Raises NoSuchUser, PermanentError (no router knows a way), TemporaryError (also for aliases that are nested
         more than 10 deep or become more than 1000 addresses).
         """
         if self._names is not None:
             await self._names.refresh()
-        first = await self._ask(recipient)
+        first = await self._ask(recipient, transaction)
         if all(route.agent != ALIAS for route in first):
             return distinct(first)
-        return distinct(await self._follow(recipient, first))
+        return distinct(await self._follow(recipient, transaction, first))
 
-    async def _ask(self, recipient: Address, *, ends_only: bool = False) -> Sequence[Route]:
+    async def _ask(
+        self, recipient: Address, transaction: ITransactionView, *, ends_only: bool = False
+    ) -> Sequence[Route]:
         for router in self._routers:
-            routes: Sequence[Route] | None = await answer(router.route(recipient))
+            routes: Sequence[Route] | None = await answer(router.route(recipient, transaction))
             if routes and not _are_routes(routes):
                 raise TemporaryError(_MISTAKE, status="4.3.5", detail=f"{type(router).__name__} gave {routes!r:.100}")
             if not routes:
@@ -66,7 +70,7 @@ class Routing:
                 raise NoSuchUser()  # next hops are for other domains, and would bring the message back
         raise PermanentError("No way to this domain is known", status="5.4.4")
 
-    async def _follow(self, recipient: Address, first: Sequence[Route]) -> list[Route]:
+    async def _follow(self, recipient: Address, transaction: ITransactionView, first: Sequence[Route]) -> list[Route]:
         ends: list[Route] = []
         refusal: PermanentError | None = None
         expanded = {recipient.key}
@@ -85,7 +89,7 @@ class Routing:
             expanded.add(key)
             try:
                 # An alias that names itself, directly or through others, means the account of that name.
-                found = await self._ask(route.recipient, ends_only=key in path)
+                found = await self._ask(route.recipient, transaction, ends_only=key in path)
             except PermanentError as error:
                 _log.warn(
                     "alias target refused: alias=<{alias}> to=<{to}> ({error:text})",
@@ -152,7 +156,7 @@ class AliasRouter:
         self._names = names
         self._store = store
 
-    async def route(self, recipient: Address) -> Sequence[Route] | None:
+    async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """The targets, to be routed themselves."""
         if recipient.ascii_domain not in self._names.domains:
             return None
@@ -173,7 +177,7 @@ class AccountRouter:
         self._names = names
         self._store = store
 
-    async def route(self, recipient: Address) -> Sequence[Route] | None:
+    async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """The account's mailbox."""
         if recipient.ascii_domain not in self._names.domains:
             return None
@@ -195,7 +199,7 @@ class CatchAllRouter:
         self._names = names
         self._elsewhere = elsewhere
 
-    async def route(self, recipient: Address) -> Sequence[Route] | None:
+    async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """The targets, to be routed themselves. Raises NoSuchUser or NotYetKnown for any other name of a local
         domain."""
         domain = recipient.ascii_domain
@@ -219,7 +223,7 @@ class PostmasterRouter:
         self._names = names
         self._store = store
 
-    async def route(self, recipient: Address) -> Sequence[Route] | None:
+    async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """The first postmaster there is. Raises NoSuchUser where the host has none: its name is nobody else's."""
         if not is_postmaster(recipient):
             return None
@@ -261,7 +265,7 @@ class StaticRouter:
     def __init__(self, hops: Mapping[str, NextHop]) -> None:
         self._hops = dict(hops)
 
-    async def route(self, recipient: Address) -> Sequence[Route] | None:
+    async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """The configured next hop. Raises NotPermitted where the configuration refuses the domain."""
         hop = self._hops.get(recipient.ascii_domain) or self._hops.get("*")
         if hop is None:
@@ -275,7 +279,7 @@ class StaticRouter:
 class ExchangerRouter:
     """Every domain by its mail exchangers, which are looked up when the mail is sent."""
 
-    async def route(self, recipient: Address) -> Sequence[Route] | None:
+    async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """By MX."""
         return (Route(SMTP, recipient),)
 

@@ -20,7 +20,17 @@ from mailhub.interfaces.database import IDatabase
 from mailhub.interfaces.environment import Disk, Environment, INetwork, IResolver, IThreads, MailExchanger
 from mailhub.interfaces.mailboxes import IHold, IMailAccount, IMailbox, IMailStore
 from mailhub.interfaces.octets import IBlobReader, IBody, IBodyWriter
-from mailhub.interfaces.pipeline import ACCEPT, Accepted, Committed, IPipeline, IPolicy, Verdict
+from mailhub.interfaces.pipeline import (
+    ACCEPT,
+    Committed,
+    IConversation,
+    IPipeline,
+    IPolicy,
+    ITransaction,
+    ITransactionView,
+    OwnTransaction,
+    Verdict,
+)
 from mailhub.interfaces.plugins import IComponentFactory, IHub
 from mailhub.interfaces.transport import (
     ALIAS,
@@ -46,7 +56,6 @@ __all__ = [
     "ALIAS",
     "AT_ONCE",
     "STORE",
-    "Accepted",
     "Account",
     "Committed",
     "Delivery",
@@ -59,6 +68,7 @@ __all__ = [
     "IBody",
     "IBodyWriter",
     "IComponentFactory",
+    "IConversation",
     "IDatabase",
     "IDeliveryAgent",
     "IHold",
@@ -75,9 +85,12 @@ __all__ = [
     "IRouter",
     "ISubmitter",
     "IThreads",
+    "ITransaction",
+    "ITransactionView",
     "KeptNames",
     "MailExchanger",
     "Origin",
+    "OwnTransaction",
     "Plan",
     "QueuedMessage",
     "QueuedRecipient",

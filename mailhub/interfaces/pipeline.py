@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import attrs
-from zope.interface import Interface
+from zope.interface import Attribute, Interface, implementer
 
 from mailhub.interfaces.accounts import (
     ISubmitter,
     Origin,
 )
 from mailhub.interfaces.octets import IBody, IBodyWriter
-from mailhub.interfaces.transport import (
-    Route,
-)
 from mailhub.message.address import Address
-from mailhub.message.envelope import Mail, Outcome
+from mailhub.message.envelope import Mail, Outcome, Recipient
 
 
 @attrs.frozen
@@ -52,37 +49,91 @@ class IPolicy(Interface):
 
 
 @attrs.frozen
-class Accepted:
-    """A recipient that was accepted at RCPT, and where its mail goes."""
-
-    address: Address
-    routes: tuple[Route, ...]
-
-
-@attrs.frozen
 class Committed:
-    """The answer to the end of data: the id to tell, and one outcome a recipient (as the client named it)."""
+    """The answer to the end of data: the id to tell, and what became of each of `ITransaction.recipients`, in order."""
 
     id: str
-    outcomes: Mapping[Address, Outcome]
+    outcomes: tuple[Outcome, ...]
+
+
+class ITransactionView(Interface):
+    """A transaction to look at, as routers see it."""
+
+    origin: Origin = Attribute("Who sends, and by which service; `origin.user` is the login.")
+    mail: Mail = Attribute("What MAIL said: the reverse-path, and the parameters.")
+    recipients: Sequence[Recipient] = Attribute("Those accepted so far, in order, as they were named.")
+
+
+@implementer(ITransactionView)
+@attrs.frozen
+class OwnTransaction:
+    """One of mailhub's own, by which nothing is committed: for a DSN, or to ask where an address leads."""
+
+    origin: Origin = attrs.field(factory=lambda: Origin(""))
+    mail: Mail = attrs.field(factory=lambda: Mail(None))
+    recipients: tuple[Recipient, ...] = ()
+
+
+class ITransaction(ITransactionView):
+    """One message on its way in, from MAIL to the commit.
+
+    Calls are made one after the other in this order: recipient() as often as there are recipients, body() once and its
+    writer's write(), commit(). abort() may come at any time, also while another call waits. Out of this order a call is
+    a mistake of the caller and raises RuntimeError.
+    """
+
+    async def recipient(recipient: Recipient) -> None:
+        """RCPT: adds it to `recipients`. Raises NotPermitted (relaying denied, a policy rejects), NoSuchUser,
+        OverQuota, TemporaryError; the transaction then goes on without it."""
+
+    def body(size: int = 0) -> IBodyWriter:
+        """DATA, with at least one recipient: where the octets go. It puts the trace header on top and, for submission,
+        mends the header. `size` is the number of octets, 0 for what MAIL declared. Raises MailError; it may then be
+        called again. Finishing the writer is the business of commit()."""
+
+    async def commit() -> Committed:
+        """The end of the data; durable on return, and the transaction is over whatever the result.
+
+        Services that answer for each recipient (LMTP) get what became of each. For others refused recipients get a DSN
+        unless all are refused. Raises MailError when nothing was taken.
+        """
+
+    def abort() -> None:
+        """Nothing of it is kept. What commit() has begun goes on; after the end this does nothing."""
+
+
+class IConversation(Interface):
+    """One connection's way in: what its transactions have in common. Built by `IPipeline.connected`."""
+
+    origin: Origin = Attribute("Who is there, as far as is known by now.")
+
+    async def hello(origin: Origin) -> None:
+        """EHLO, HELO or LHLO; `origin.helo` is what it said. Raises NotPermitted, TemporaryError."""
+
+    async def login(origin: Origin, submitter: ISubmitter) -> None:
+        """AUTH has succeeded. Raises NotPermitted, TemporaryError: then nobody is logged in."""
+
+    def secured(origin: Origin) -> None:
+        """TLS has been started: whatever was said before, a login too, was not said (RFC 3207 4.2)."""
+
+    async def begin(mail: Mail) -> ITransaction:
+        """MAIL. Raises NotPermitted (no login where one is needed, 5.7.0; the login does not own the address; a policy
+        rejects), StorageFull, TemporaryError."""
+
+    def closed() -> None:
+        """The connection is gone. Transactions are aborted by who began them."""
 
 
 class IPipeline(Interface):
-    """The way in for every message from outside: SMTP, submission and LMTP. Built in delivery/."""
+    """The way in for every message from outside: SMTP, submission, LMTP, and Python code. Built in delivery/."""
 
-    async def connected(origin: Origin) -> None:
-        """Raises NotPermitted, TemporaryError: say so instead of the greeting."""
+    async def connected(origin: Origin) -> IConversation:
+        """For a new connection. Raises NotPermitted, TemporaryError: say so instead of the greeting."""
 
-    async def sender(origin: Origin, envelope: Mail, submitter: ISubmitter | None, size: int = 0) -> None:
-        """MAIL FROM. `size` as announced, 0 when unknown. Raises NotPermitted (the login does not own the address, a
-        policy rejects), StorageFull, TemporaryError."""
+    async def begin(origin: Origin, mail: Mail, submitter: ISubmitter | None = None) -> ITransaction:
+        """A transaction without a connection of its own, for a web service or a program: a conversation of one message.
 
-    async def recipient(origin: Origin, envelope: Mail, address: Address, size: int = 0) -> Accepted:
-        """RCPT TO. Raises NotPermitted (relaying denied), NoSuchUser, OverQuota, TemporaryError."""
-
-    def open_body(origin: Origin, envelope: Mail, recipients: Sequence[Accepted], size: int = 0) -> IBodyWriter:
-        """DATA: a writer that has the trace header on top and, for submission, mends the header."""
-
-    async def commit(origin: Origin, envelope: Mail, recipients: Sequence[Accepted], body: IBody) -> Committed:
-        """The end of data; durable on return. For LMTP each recipient has its own outcome; for SMTP, refused
-        recipients get a DSN unless all are refused. Raises MailError when nothing was taken."""
+        The caller vouches for `origin`. Who has `origin.user` may send to anybody; whether the reverse-path is that
+        user's is asked of the `submitter`, if there is one. Raises what `connected`, `hello` and
+        `IConversation.begin` raise.
+        """

@@ -9,6 +9,7 @@ import attrs
 from zope.interface import Interface
 
 from mailhub.interfaces.octets import IBlobReader, IBody, IBodyWriter
+from mailhub.interfaces.pipeline import ITransactionView
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Outcome
 from mailhub.message.flags import NO_FLAGS, Flags
@@ -38,8 +39,9 @@ class Route:
 class IRouter(Interface):
     """Says where recipients go. Routers are asked in turn; the first that knows answers."""
 
-    async def route(recipient: Address) -> Sequence[Route] | None:
-        """None: not mine, ask the next. Several routes: a list, or aliases (agent `ALIAS`). Raises NoSuchUser for a
+    async def route(recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
+        """None: not mine, ask the next. Several routes: a list, or aliases (agent `ALIAS`). `transaction` says who
+        sends it (mailhub itself: `OwnTransaction`); its recipients are those before this one. Raises NoSuchUser for a
         local domain without that user, TemporaryError."""
 
 

@@ -11,16 +11,17 @@ from twisted.python.failure import Failure
 from mailhub.auth.harvest import Harvest
 from mailhub.errors import MailError, NotYetKnown, TemporaryError
 from mailhub.interfaces import (
-    Accepted,
     Committed,
     IAuthenticator,
     IBodyWriter,
+    IConversation,
     IPipeline,
     ISubmitter,
+    ITransaction,
     Origin,
 )
 from mailhub.log import Logger
-from mailhub.message.envelope import Mail, Outcome, State
+from mailhub.message.envelope import Outcome, State
 from mailhub.net.link import Link
 from mailhub.net.networks import Networks
 from mailhub.wire.smtp.events import (
@@ -41,6 +42,8 @@ from mailhub.wire.smtp.server import SmtpServer, SmtpSettings
 from mailhub.wire.stream import BareLines
 
 log = Logger(namespace="mailhub.smtp")
+
+_Decided = RcptTo | MailFrom | Login | DataStart | BodyEnd | Hello
 
 # Codes of errors that say more than "550" and "451"; the first digit is that of the status.
 _CODES = {
@@ -134,16 +137,7 @@ class SmtpService:
         options = self.options
         link.idle_seconds = options.idle_seconds
         machine = SmtpServer(options.settings(secure=link.secure, starttls=link.can_start_tls, peer=link.peer))
-        origin = Origin(
-            link.service,
-            link.peer,
-            link.session_id,
-            link.secure,
-            local=link.local,
-            submission=options.submission,
-            each_recipient=options.each_recipient,
-        )
-        return SmtpSession(self, link, machine, origin)
+        return SmtpSession(self, link, machine)
 
 
 @attrs.define(eq=False, repr=False)
@@ -153,12 +147,9 @@ class SmtpSession:
     _service: SmtpService
     link: Link
     machine: SmtpServer
-    _origin: Origin
-    _submitter: ISubmitter | None = None
-    _envelope: Mail | None = None
-    _size: int = 0
-    _accepted: list[Accepted] = attrs.field(factory=list)
-    _writer: IBodyWriter | None = None
+    _conversation: IConversation | None = None
+    _transaction: ITransaction | None = None
+    _writer: IBodyWriter | None = None  # the transaction's
     _refused: int = 0  # recipients since the last message
     _messages: int = 0
     _receiving: bool = False
@@ -167,8 +158,18 @@ class SmtpSession:
 
     async def connected(self) -> None:
         """Greet, or say why not."""
+        options, link = self._service.options, self.link
+        origin = Origin(
+            link.service,
+            link.peer,
+            link.session_id,
+            link.secure,
+            local=link.local,
+            submission=options.submission,
+            each_recipient=options.each_recipient,
+        )
         try:
-            await self._service.pipeline.connected(self._origin)
+            self._conversation = await self._service.pipeline.connected(origin)
         except MailError as error:
             self._log_refusal({"at": "connect"}, error)
             self.machine.greet(reply(421 if error.temporary else 554, error.status, error.text))
@@ -187,12 +188,8 @@ class SmtpSession:
         match event:
             case BodyChunk(octets):
                 await self._write(octets)
-            case RcptTo() | MailFrom() | Login() | DataStart() | BodyEnd():
+            case RcptTo() | MailFrom() | Login() | DataStart() | BodyEnd() | Hello():
                 await self._decide(event)
-            case Hello(domain, extended):
-                self._drop_transaction()
-                self._origin = attrs.evolve(self._origin, helo=domain, extended=extended, tls=self.link.tls)
-                self.machine.accept()
             case Reset() | BodyAborted():
                 self._drop_transaction()
             case StartTls():
@@ -201,8 +198,9 @@ class SmtpSession:
                 pass
 
     def crashed(self, failure: Failure) -> None:
-        """451 for what is under way."""
-        self._drop_body()
+        """451 for what is under way. A message of which a part is missing is given up."""
+        if self._writer is not None:
+            self._abort()
         self.machine.internal_error()
 
     def timed_out(self) -> None:
@@ -221,16 +219,19 @@ class SmtpSession:
         """A message that was not complete is gone."""
         self._service.authenticator.logged_out(self.link.session_id)
         self._drop_transaction()
+        if self._conversation is not None:
+            self._conversation.closed()
         if self._pace is not None and self._pace.active():
             self._pace.cancel()
 
     # --- Events that may be refused ----------------------------------------------------------------------------------
 
-    async def _decide(self, event: RcptTo | MailFrom | Login | DataStart | BodyEnd) -> None:
+    async def _decide(self, event: _Decided) -> None:
         try:
             match event:
-                case RcptTo():
-                    await self._recipient(event)
+                case RcptTo(recipient):
+                    await self._in_transaction.recipient(recipient)
+                    self.machine.accept()
                 case MailFrom():
                     await self._mail(event)
                 case DataStart():
@@ -239,31 +240,30 @@ class SmtpSession:
                     await self._commit()
                 case Login():
                     await self._login(event)
+                case Hello():
+                    await self._hello(event)
         except MailError as error:
             self._log_refusal(_subject(event), error)
             if isinstance(event, RcptTo) and not await self._go_on_after(error):
                 self.machine.refuse(reply(421, "4.7.0", "Too many refused recipients"))
                 return
             self.machine.refuse(_refusal(event, error))
-            if isinstance(event, BodyEnd):
-                self._drop_transaction()
+
+    async def _hello(self, event: Hello) -> None:
+        talk = self._at_work
+        await talk.hello(attrs.evolve(talk.origin, helo=event.domain, extended=event.extended, tls=self.link.tls))
+        # RFC 5321 4.1.1.1: one that is refused changes nothing.
+        self._drop_transaction()
+        self.machine.accept()
 
     async def _login(self, event: Login) -> None:
-        authenticator = self._service.authenticator
-        self._submitter = await authenticator.login(event.credentials, ISubmitter, self._origin, self._revoked)
-        self._origin = attrs.evolve(self._origin, user=self._submitter.user)
+        talk, authenticator = self._at_work, self._service.authenticator
+        submitter = await authenticator.login(event.credentials, ISubmitter, talk.origin, self._revoked)
+        await talk.login(attrs.evolve(talk.origin, user=submitter.user), submitter)
         self.machine.accept()
 
     async def _mail(self, event: MailFrom) -> None:
-        await self._service.pipeline.sender(self._origin, event.mail, self._submitter, event.mail.size)
-        self._drop_transaction()
-        self._envelope, self._size = event.mail, event.mail.size
-        self.machine.accept()
-
-    async def _recipient(self, event: RcptTo) -> None:
-        pipeline = self._service.pipeline
-        accepted = await pipeline.recipient(self._origin, self._sender, event.recipient.address, self._size)
-        self._accepted.append(accepted)
+        self._transaction = await self._at_work.begin(event.mail)
         self.machine.accept()
 
     async def _go_on_after(self, error: MailError) -> bool:
@@ -271,14 +271,13 @@ class SmtpSession:
         tell nothing about names."""
         harvest = self._service.harvest
         telling = isinstance(error, NotYetKnown) or not (error.temporary or error.status.startswith("5.2."))
-        if harvest is None or not telling or self._origin.each_recipient:
+        if harvest is None or not telling or self._service.options.each_recipient:
             return True
         self._refused += 1
-        return await harvest.refused("" if self._origin.user else self.link.peer, self._refused)
+        return await harvest.refused("" if self._at_work.origin.user else self.link.peer, self._refused)
 
     def _start_body(self) -> None:
-        pipeline = self._service.pipeline
-        self._writer = pipeline.open_body(self._origin, self._sender, tuple(self._accepted), self._size)
+        self._writer = self._in_transaction.body()
         self.machine.accept()
         self._messages += 1
         self._receiving = True
@@ -301,29 +300,23 @@ class SmtpSession:
             self._watch_pace()
             return
         self._log_refusal({"at": "message"}, TemporaryError("Message arrives too slowly", status="4.4.2"))
-        self._drop_body()
+        self._abort()
         self.machine.close_with(reply(421, "4.4.2", f"{options.hostname} Message arrives too slowly"))
         self.link.close()
 
     async def _commit(self) -> None:
-        writer, self._writer = self._writer, None
-        assert writer is not None, "the machine gives BodyEnd after DataStart only"
-        try:
-            body = await writer.finish()
-        finally:
-            writer.abort()
-        pipeline = self._service.pipeline
-        committed = await pipeline.commit(self._origin, self._sender, tuple(self._accepted), body)
-        self._answer(committed)
+        transaction = self._in_transaction
+        # Whatever comes of it, it is over.
+        self._transaction = self._writer = None
+        self._receiving = False
+        self._answer(await transaction.commit())
         self._refused = 0
-        self._drop_transaction()
 
     def _answer(self, committed: Committed) -> None:
-        if not self._origin.each_recipient:
+        if not self._service.options.each_recipient:
             self.machine.accept(f"Queued as {committed.id}")
             return
-        outcomes = (committed.outcomes[each.address] for each in self.machine.recipients)
-        self.machine.finish([reply_for(outcome, committed.id) for outcome in outcomes])
+        self.machine.finish([reply_for(outcome, committed.id) for outcome in committed.outcomes])
 
     # --- Events that may not -----------------------------------------------------------------------------------------
 
@@ -334,34 +327,36 @@ class SmtpSession:
             await self._writer.write(octets)
         except MailError as error:
             self._log_refusal({"at": "message"}, error)
-            self._drop_body()
+            self._abort()
             self.machine.refuse_body(reply_to(error, 554))
 
     def _start_tls(self) -> None:
         self._drop_transaction()
-        self._submitter = None
-        self._origin = attrs.evolve(self._origin, secure=True, helo="", extended=True, user="")
+        talk = self._at_work
+        talk.secured(attrs.evolve(talk.origin, secure=True, helo="", extended=True, user=""))
         self.machine.accept()
         self.link.start_tls()
 
     # --- Small parts -------------------------------------------------------------------------------------------------
 
     @property
-    def _sender(self) -> Mail:
-        assert self._envelope is not None, "the machine keeps the order of commands"
-        return self._envelope
+    def _at_work(self) -> IConversation:
+        assert self._conversation is not None, "the machine gives events after the greeting only"
+        return self._conversation
+
+    @property
+    def _in_transaction(self) -> ITransaction:
+        assert self._transaction is not None, "the machine keeps the order of commands"
+        return self._transaction
 
     def _drop_transaction(self) -> None:
-        self._drop_body()
+        self._abort()
         self._receiving = False
-        self._envelope = None
-        self._size = 0
-        self._accepted.clear()
 
-    def _drop_body(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.abort()
+    def _abort(self) -> None:
+        transaction, self._transaction, self._writer = self._transaction, None, None
+        if transaction is not None:
+            transaction.abort()
 
     def _log_refusal(self, subject: Mapping[str, object], error: MailError) -> None:
         known = {"session": self.link.session_id, "peer": self.link.peer}
@@ -372,7 +367,7 @@ def _detail(error: MailError) -> dict[str, object]:
     return {"reason": error.detail} if error.detail else {}
 
 
-def _refusal(event: RcptTo | MailFrom | Login | DataStart | BodyEnd, error: MailError) -> Reply:
+def _refusal(event: _Decided, error: MailError) -> Reply:
     match event:
         case Login():
             return reply(454 if error.temporary else 535, error.status, error.text)
@@ -384,7 +379,7 @@ def _refusal(event: RcptTo | MailFrom | Login | DataStart | BodyEnd, error: Mail
             return reply_to(error)
 
 
-def _subject(event: RcptTo | MailFrom | Login | DataStart | BodyEnd) -> dict[str, object]:
+def _subject(event: _Decided) -> dict[str, object]:
     match event:
         case RcptTo(recipient):
             return {"to": recipient.address}
@@ -392,5 +387,7 @@ def _subject(event: RcptTo | MailFrom | Login | DataStart | BodyEnd) -> dict[str
             return {"from": mail.reverse_path or ""}
         case Login():
             return {"at": "login"}
+        case Hello():
+            return {"at": "hello"}
         case _:
             return {"at": "message"}

@@ -34,7 +34,7 @@ from mailhub.delivery.runner import QueueRunner, RunnerLimits
 from mailhub.delivery.schedule import Schedule
 from mailhub.interfaces import Committed, Environment, IDeliveryAgent, IPolicy, Origin, QueuedMessage
 from mailhub.message.address import Address
-from mailhub.message.envelope import Mail
+from mailhub.message.envelope import Mail, Recipient
 from mailhub.net.driver import DriverFactory
 from mailhub.net.tls import ClientTls
 from mailhub.protocols.smtp import SmtpOptions, SmtpService
@@ -228,15 +228,17 @@ class Hub:
         return self._wait(self._submit(sender, recipients, message))
 
     async def _submit(self, sender: str, recipients: Sequence[str], message: bytes) -> Committed:
-        origin = Origin("submission", "10.1.1.1", "test", True, "client.example", True, sender, submission=True)
-        envelope = Mail(Address.parse(sender) if sender else None, "8BITMIME")
-        accepted = [
-            await self.pipeline.recipient(origin, envelope, Address.parse(recipient), len(message))
-            for recipient in recipients
-        ]
-        writer = self.pipeline.open_body(origin, envelope, accepted, len(message))
-        await writer.write(message)
-        return await self.pipeline.commit(origin, envelope, accepted, await writer.finish())
+        user = sender or f"postmaster@{self.domain}"
+        origin = Origin("submission", "10.1.1.1", "test", True, "client.example", True, user, submission=True)
+        mail = Mail(Address.parse(sender) if sender else None, "8BITMIME", size=len(message))
+        transaction = await self.pipeline.begin(origin, mail)
+        try:
+            for recipient in recipients:
+                await transaction.recipient(Recipient(Address.parse(recipient)))
+            await transaction.body().write(message)
+            return await transaction.commit()
+        finally:
+            transaction.abort()
 
     def inbox(self, user: str) -> list[bytes]:
         """The messages in an account's INBOX, in order of arrival, as they would be fetched."""

@@ -7,11 +7,21 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from mailhub.errors import NoSuchUser, OverQuota, StorageFull
-from mailhub.interfaces import Environment, IBlobReader, IBodyWriter, IRouter, Receipt, Route, Submission
+from mailhub.interfaces import (
+    Environment,
+    IBlobReader,
+    IBodyWriter,
+    IRouter,
+    ITransactionView,
+    Receipt,
+    Route,
+    Submission,
+)
 from mailhub.message.address import Address
 from mailhub.message.envelope import Outcome
 
@@ -40,7 +50,7 @@ class Table:
     def __init__(self, answers: dict[str, Any]) -> None:
         self.answers = answers
 
-    async def route(self, recipient: Address) -> Sequence[Route] | None:
+    async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         answer = self.answers.get(recipient.key)
         if isinstance(answer, Exception):
             raise answer
@@ -83,12 +93,14 @@ class OctetsWriter:
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
         self.aborted = False
+        self.body: Octets | None = None
 
     async def write(self, octets: bytes) -> None:
         self.pieces.append(octets)
 
     async def finish(self) -> Any:
-        return Octets(b"".join(self.pieces))
+        self.body = Octets(b"".join(self.pieces))
+        return self.body
 
     def abort(self) -> None:
         self.aborted = True
@@ -103,18 +115,26 @@ class Commits:
         self.free = 10**9
         self.submissions: list[tuple[Submission, str]] = []
         self.octets: list[bytes] = []
+        self.writers: list[OctetsWriter] = []
+        self.waiting: Deferred[None] | None = None
+        self.errors: list[Exception] = []
 
     def deposits_into(self, store: object) -> bool:
         return store is self.store
 
     def new_body(self, size: int = 0) -> OctetsWriter:
-        return OctetsWriter()
+        if self.errors:
+            raise self.errors.pop()
+        self.writers.append(OctetsWriter())
+        return self.writers[-1]
 
     def check_space(self, size: int = 0) -> None:
         if size > self.free:
             raise StorageFull
 
     async def submit(self, submission: Submission, refusals: str = "bounce") -> Receipt:
+        if self.waiting is not None:
+            await self.waiting
         self.submissions.append((submission, refusals))
         body: Any = submission.body
         self.octets.append(body.octets)

@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailhub.delivery.loops import LOOP, Prefixed, break_loops
+from mailhub.delivery.plan import Accepted
 from mailhub.errors import PermanentError
-from mailhub.interfaces import STORE, Accepted, Route
+from mailhub.interfaces import STORE, Route
 from mailhub.message.address import Address
+from mailhub.message.envelope import Recipient
 from mailhub.testing.waiting import result_of
 from tests.delivery.doubles import Octets
 
@@ -31,14 +33,17 @@ STRAIGHT = Route(STORE, PLAIN, "a@xx.example")
     ],
 )
 def test_what_is_left_of_a_recipient(routes: tuple[Route, ...], seen: set[str], left: tuple[Route, ...]) -> None:
-    assert break_loops([Accepted(LIST, routes)], seen) == [Accepted(LIST, left)]
+    assert break_loops([Accepted(Recipient(LIST), routes)], seen) == [Accepted(Recipient(LIST), left)]
 
 
 def test_who_only_sends_on_has_delivered_to_nobody() -> None:
-    going, staying = Accepted(LIST, (SENT,)), Accepted(PLAIN, (STRAIGHT,))
+    going, staying = Accepted(Recipient(LIST), (SENT,)), Accepted(Recipient(PLAIN), (STRAIGHT,))
     with pytest.raises(PermanentError, match=r"5\.4\.6"):
         break_loops([going], {"list@xx.example"})
-    assert break_loops([going, staying], {"list@xx.example"}) == [Accepted(LIST, (Route(LOOP, LIST),)), staying]
+    assert break_loops([going, staying], {"list@xx.example"}) == [
+        Accepted(Recipient(LIST), (Route(LOOP, LIST),)),
+        staying,
+    ]
 
 
 @given(st.binary(max_size=9), st.binary(max_size=9), st.integers(0, 20), st.integers(-1, 20))

@@ -16,10 +16,10 @@ from mailhub.delivery.routing import standard_routing
 from mailhub.errors import MailError, NoSuchUser, NotPermitted, StoreUnavailable, TemporaryError
 from mailhub.interfaces import INames, KeptNames, Origin
 from mailhub.message.address import Address
-from mailhub.message.envelope import Mail
+from mailhub.message.envelope import Mail, Recipient
 from mailhub.store.memory.database import MemoryNames
 from mailhub.testing.waiting import result_of
-from tests.delivery.doubles import KnownAccounts, environment
+from tests.delivery.doubles import Commits, KnownAccounts, environment
 from tests.delivery.test_pipeline import OneVerdict
 
 OUTSIDE = Origin("smtp", "192.0.2.9", "s1", helo="client.example")
@@ -49,23 +49,23 @@ class Stage:
         aliases = AliasTable.parse({"both@xx.example": ["a@xx.example"]}, domains)
         self.names = LocalNames(domains, aliases, self.table, self.clock)
         store: Any = KnownAccounts("a@xx.example", "b@xx.example", "a@new.example")
-        nothing: Any = None
+        queue: Any = Commits(store)
         policies: Any = OneVerdict()
         self.pipeline = Pipeline(
             hostname="mx.xx.example",
             names=self.names,
             environment=environment(self.clock),
             store=store,
-            queue=nothing,
+            queue=queue,
             routing=standard_routing("mx.xx.example", self.names, store, {}),
             policies=policies,
             wake=lambda: None,
         )
 
     def targets(self, recipient: str) -> list[str]:
-        envelope = Mail(Address("s", "zz.example"))
-        accepted = result_of(self.pipeline.recipient(OUTSIDE, envelope, Address.parse(recipient)))
-        return [route.target for route in accepted.routes]
+        transaction = result_of(self.pipeline.begin(OUTSIDE, Mail(Address("s", "zz.example"))))
+        result_of(transaction.recipient(Recipient(Address.parse(recipient))))
+        return [route.target for route in transaction._accepted[0].routes]
 
     def refused(self, recipient: str) -> type[MailError]:
         with pytest.raises(MailError) as caught:

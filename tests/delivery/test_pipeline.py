@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from email import message_from_bytes
 from typing import Any
 
 import attrs
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
 from mailhub.delivery.aliases import AliasTable
@@ -14,12 +16,21 @@ from mailhub.delivery.names import LocalNames
 from mailhub.delivery.pipeline import Pipeline
 from mailhub.delivery.policies import PolicyChain
 from mailhub.delivery.routing import standard_routing
-from mailhub.errors import MailError, NoSuchUser, NotPermitted, OverQuota, PermanentError, TemporaryError
-from mailhub.interfaces import ACCEPT, Accepted, Committed, Deposit, Origin, Verdict
+from mailhub.delivery.transaction import Transaction
+from mailhub.errors import (
+    MailError,
+    NoSuchUser,
+    NotPermitted,
+    OverQuota,
+    PermanentError,
+    StoreUnavailable,
+    TemporaryError,
+)
+from mailhub.interfaces import ACCEPT, Committed, Deposit, ITransactionView, Origin, Route, Verdict
 from mailhub.message.address import Address
-from mailhub.message.envelope import Mail, Outcome, State
+from mailhub.message.envelope import Mail, Outcome, Recipient
 from mailhub.testing.waiting import result_of
-from tests.delivery.doubles import Commits, KnownAccounts, Octets, environment
+from tests.delivery.doubles import Commits, KnownAccounts, environment
 
 DOMAINS = frozenset({"xx.example"})
 OUTSIDE = Origin("smtp", "192.0.2.9", "s1", helo="client.example")
@@ -61,6 +72,7 @@ class Stage:
     store: Any = attrs.field(factory=lambda: KnownAccounts("a@xx.example", "b@xx.example"))
     queue: Any = None
     policies: Any = attrs.field(factory=OneVerdict)
+    routers: Any = ()
     wakes: list[int] = attrs.field(factory=list)
     pipeline: Pipeline = attrs.field(init=False)
 
@@ -73,20 +85,24 @@ class Stage:
             environment=environment(),
             store=self.store,
             queue=self.queue,
-            routing=standard_routing("mx.xx.example", names, self.store, {}),
+            routing=standard_routing("mx.xx.example", names, self.store, {}, self.routers),
             policies=self.policies,
             wake=lambda: self.wakes.append(1),
         )
 
-    def accept(self, origin: Origin, *to: Address) -> list[Accepted]:
-        return [result_of(self.pipeline.recipient(origin, FROM_A, address)) for address in to]
+    def begin(self, origin: Origin, *to: Address, size: int = 0) -> Transaction:
+        transaction = result_of(self.pipeline.begin(origin, attrs.evolve(FROM_A, size=size)))
+        for address in to:
+            result_of(transaction.recipient(Recipient(address)))
+        return transaction
+
+    def ways(self, origin: Origin, to: Address) -> tuple[Route, ...]:
+        return self.begin(origin, to)._accepted[0].routes
 
     def send(self, origin: Origin, *to: Address, message: bytes = b"Subject: s\r\n\r\nbody\r\n") -> Committed:
-        accepted = self.accept(origin, *to)
-        writer = self.pipeline.open_body(origin, FROM_A, accepted)
-        result_of(writer.write(message))
-        body = result_of(writer.finish())
-        return result_of(self.pipeline.commit(origin, FROM_A, accepted, body))
+        transaction = self.begin(origin, *to)
+        result_of(transaction.body().write(message))
+        return result_of(transaction.commit())
 
 
 def error_of(coroutine: Any) -> MailError:
@@ -118,51 +134,45 @@ def error_of(coroutine: Any) -> MailError:
     ],
 )
 def test_nobody_is_a_relay_for_strangers(origin: Origin, recipient: str, kind: type[Exception], status: str) -> None:
-    error = error_of(Stage().pipeline.recipient(origin, FROM_A, Address.parse(recipient)))
+    error = error_of(Stage().begin(origin).recipient(Recipient(Address.parse(recipient))))
     assert (type(error), error.status) == (kind, status)
 
 
 def test_local_mail_is_taken_from_anyone_and_a_login_may_write_to_anyone() -> None:
     stage = Stage()
-    assert [r.agent for r in stage.accept(OUTSIDE, A)[0].routes] == ["store"]
-    assert [r.agent for r in stage.accept(OUTSIDE, Address("out", "xx.example"))[0].routes] == ["smtp"]
-    assert [r.agent for r in stage.accept(LOGGED_IN, FAR)[0].routes] == ["smtp"]
+    assert [r.agent for r in stage.ways(OUTSIDE, A)] == ["store"]
+    assert [r.agent for r in stage.ways(OUTSIDE, Address("out", "xx.example"))] == ["smtp"]
+    assert [r.agent for r in stage.ways(LOGGED_IN, FAR)] == ["smtp"]
 
 
 def test_submission_needs_a_login_that_owns_the_sender() -> None:
     pipeline = Stage().pipeline
     login: Any = Login()
-    assert error_of(pipeline.sender(attrs.evolve(LOGGED_IN, user=""), FROM_A, None)).status == "5.7.0"
-    assert error_of(pipeline.sender(LOGGED_IN, Mail(B), login)).status == "5.7.1"
-    result_of(pipeline.sender(LOGGED_IN, FROM_A, login))
-    result_of(pipeline.sender(OUTSIDE, Mail(None), None))
+    assert error_of(pipeline.begin(attrs.evolve(LOGGED_IN, user=""), FROM_A)).status == "5.7.0"
+    assert error_of(pipeline.begin(LOGGED_IN, Mail(B), login)).status == "5.7.1"
+    result_of(pipeline.begin(LOGGED_IN, FROM_A, login))
+    result_of(pipeline.begin(OUTSIDE, Mail(None)))
 
 
 def test_a_full_mailbox_is_refused_unless_the_message_has_somewhere_else_to_go() -> None:
     stage = Stage(KnownAccounts("a@xx.example", "b@xx.example", full=["a@xx.example"]))
-    assert isinstance(error_of(stage.pipeline.recipient(OUTSIDE, FROM_A, A, 10)), OverQuota)
-    assert len(stage.accept(OUTSIDE, Address("both", "xx.example"))[0].routes) == 2
+    assert isinstance(error_of(stage.begin(OUTSIDE, size=10).recipient(Recipient(A))), OverQuota)
+    assert len(stage.ways(OUTSIDE, Address("both", "xx.example"))) == 2
 
 
 @pytest.mark.parametrize("step", ["on_connect", "on_mail", "on_recipient", "on_message"])
 @pytest.mark.parametrize(("action", "kind"), [("reject", NotPermitted), ("defer", TemporaryError)])
 def test_policies_are_obeyed_at_each_step(step: str, action: Any, kind: type[MailError]) -> None:
     stage = Stage(policies=OneVerdict(step, Verdict(action, text="said the policy")))
-
-    def session() -> None:
-        result_of(stage.pipeline.connected(OUTSIDE))
-        result_of(stage.pipeline.sender(OUTSIDE, FROM_A, None))
-        stage.send(OUTSIDE, A)
-
     with pytest.raises(kind, match="said the policy"):
-        session()
+        stage.send(OUTSIDE, A)
     assert stage.queue.submissions == []
 
 
 def test_discarded_recipients_and_messages_are_accepted_and_gone() -> None:
     for step in ("on_recipient", "on_message"):
         stage = Stage(policies=OneVerdict(step, Verdict("discard")))
-        assert stage.send(OUTSIDE, A).outcomes[A].state is State.DELIVERED
+        assert stage.send(OUTSIDE, A).outcomes == (Outcome.delivered(),)
         assert stage.queue.submissions == []
 
 
@@ -230,12 +240,91 @@ def test_a_message_that_goes_round_is_refused() -> None:
 
 def test_the_body_is_given_up_when_nothing_is_committed() -> None:
     stage = Stage(policies=OneVerdict("on_message", Verdict("reject")))
-    accepted = stage.accept(OUTSIDE, A)
-    body: Any = result_of(stage.pipeline.open_body(OUTSIDE, FROM_A, accepted).finish())
-    error_of(stage.pipeline.commit(OUTSIDE, FROM_A, accepted, body))
-    assert body.body.discarded
-    with pytest.raises(TypeError):
-        result_of(stage.pipeline.commit(OUTSIDE, FROM_A, accepted, Octets(b"")))  # type: ignore[arg-type]
+    transaction = stage.begin(OUTSIDE, A)
+    transaction.body()
+    error_of(transaction.commit())
+    (writer,) = stage.queue.writers
+    assert writer.body.discarded
+
+
+# --- Transactions ---------------------------------------------------------------------------------------------------
+
+
+def test_calls_out_of_order_are_the_callers_mistake() -> None:
+    transaction = Stage().begin(OUTSIDE)
+    with pytest.raises(RuntimeError, match="without recipients"):
+        transaction.body()
+    with pytest.raises(RuntimeError, match=r"commit\(\) out of order: recipients are named"):
+        result_of(transaction.commit())
+    result_of(transaction.recipient(Recipient(A)))
+    transaction.body()
+    for call in (transaction.body, lambda: result_of(transaction.recipient(Recipient(B)))):
+        with pytest.raises(RuntimeError, match="out of order: octets come in"):
+            call()
+    result_of(transaction.commit())
+    with pytest.raises(RuntimeError, match="out of order: it is over"):
+        result_of(transaction.commit())
+    assert transaction.recipients == (Recipient(A),)
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_an_aborted_transaction_leaves_nothing(opened: bool) -> None:
+    stage = Stage()
+    transaction = stage.begin(OUTSIDE, A)
+    if opened:
+        transaction.body()
+    transaction.abort()
+    transaction.abort()
+    assert [writer.aborted for writer in stage.queue.writers] == [True] * opened
+    with pytest.raises(RuntimeError, match="it is over"):
+        result_of(transaction.commit())
+    assert stage.queue.submissions == []
+
+
+def test_what_a_commit_has_begun_goes_on_when_the_client_is_gone() -> None:
+    stage = Stage()
+    stage.queue.waiting = Deferred()
+    transaction = stage.begin(OUTSIDE, A)
+    transaction.body()
+    committing = Deferred.fromCoroutine(transaction.commit())
+    done: list[Any] = []
+    committing.addCallback(done.append)
+    transaction.abort()
+    stage.queue.waiting.callback(None)
+    assert done[0].id == "id1"
+    assert len(stage.queue.submissions) == 1
+
+
+def test_a_body_that_cannot_be_opened_may_be_asked_for_again() -> None:
+    stage = Stage()
+    transaction = stage.begin(OUTSIDE, A)
+    stage.queue.errors = [StoreUnavailable()]
+    with pytest.raises(StoreUnavailable):
+        transaction.body()
+    transaction.body()
+    assert result_of(transaction.commit()).id == "id1"
+
+
+def test_a_refused_recipient_is_none() -> None:
+    transaction = Stage().begin(OUTSIDE, A)
+    error_of(transaction.recipient(Recipient(FAR)))
+    assert transaction.recipients == (Recipient(A),)
+
+
+def test_a_router_sees_who_sends_and_what_was_said() -> None:
+    seen: list[Any] = []
+
+    class Curious:
+        async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
+            seen.append((transaction.origin.user, transaction.mail, tuple(transaction.recipients)))
+            return None
+
+    stage = Stage(routers=[Curious()])
+    transaction = result_of(stage.pipeline.begin(LOGGED_IN, Mail(A, priority=3)))
+    for address in (A, FAR):
+        result_of(transaction.recipient(Recipient(address)))
+    mail = Mail(A, priority=3)
+    assert seen == [("a@xx.example", mail, ()), ("a@xx.example", mail, (Recipient(A),))]
 
 
 # --- Deposits that the store refuses --------------------------------------------------------------------------------
@@ -257,7 +346,7 @@ def test_smtp_refuses_when_no_recipient_was_taken() -> None:
 def test_smtp_accepts_when_one_was_taken_and_the_runner_tells_of_the_other() -> None:
     stage = refusing("a@xx.example")
     committed = stage.send(OUTSIDE, A, B)
-    assert {outcome.state for outcome in committed.outcomes.values()} == {State.DELIVERED}
+    assert committed.outcomes == (Outcome.delivered(),) * 2
     assert stage.queue.submissions[0][1] == "bounce"
     assert stage.wakes == [1]
 
@@ -265,19 +354,19 @@ def test_smtp_accepts_when_one_was_taken_and_the_runner_tells_of_the_other() -> 
 def test_lmtp_tells_of_each_recipient() -> None:
     stage = refusing("a@xx.example")
     committed = stage.send(LOCAL, A, B)
-    assert committed.outcomes == {A: FULL, B: Outcome.delivered()}
+    assert committed.outcomes == (FULL, Outcome.delivered())
     assert stage.queue.submissions[0][1] == "reply"
     assert stage.wakes == []
-    assert refusing("a@xx.example").send(LOCAL, A).outcomes == {A: FULL}
+    assert refusing("a@xx.example").send(LOCAL, A).outcomes == (FULL,)
 
 
 def test_lmtp_with_a_list_leaves_the_refusals_to_dsns() -> None:
     both = Address("both", "xx.example")
     stage = refusing("a@xx.example")
-    assert stage.send(LOCAL, both).outcomes == {both: Outcome.delivered()}
+    assert stage.send(LOCAL, both).outcomes == (Outcome.delivered(),)
     assert stage.queue.submissions[0][1] == "bounce"
     stage = refusing("a@xx.example", "b@xx.example")
-    assert stage.send(LOCAL, both).outcomes == {both: FULL}
+    assert stage.send(LOCAL, both).outcomes == (FULL,)
 
 
 def test_the_real_chain_of_policies_fits() -> None:
@@ -309,9 +398,9 @@ def test_the_postmaster_of_our_address_is_that_of_our_host(local: str, literal: 
     stage = Stage(store=KnownAccounts("postmaster@xx.example"))
     origin = attrs.evolve(OUTSIDE, local=local)
     named, hosts = Address.parse(f"Postmaster@{literal}"), Address("postmaster", "mx.xx.example")
-    (accepted,), (expected,) = stage.accept(origin, named), stage.accept(origin, hosts)
-    assert accepted.address == named
-    assert accepted.routes == expected.routes
+    transaction = stage.begin(origin, named)
+    assert transaction.recipients == (Recipient(named),)
+    assert transaction._accepted[0].routes == stage.ways(origin, hosts)
 
 
 def test_the_line_of_a_message_says_who_brought_it() -> None:
@@ -325,5 +414,5 @@ def test_the_line_of_a_message_says_who_brought_it() -> None:
 def test_a_message_for_which_the_disk_has_no_room_is_refused_at_mail() -> None:
     stage = Stage()
     stage.queue.free = 1000
-    assert error_of(stage.pipeline.sender(OUTSIDE, FROM_A, None, 1001)).status == "4.3.1"
-    result_of(stage.pipeline.sender(OUTSIDE, FROM_A, None, 1000))
+    assert error_of(stage.pipeline.begin(OUTSIDE, attrs.evolve(FROM_A, size=1001))).status == "4.3.1"
+    stage.begin(OUTSIDE, size=1000)

@@ -11,8 +11,8 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
-from mailhub.delivery.policies import FailMode, GuardedPolicy, PolicyChain, refusal
-from mailhub.errors import NotPermitted, TemporaryError
+from mailhub.delivery.policies import FailMode, GuardedPolicy, PolicyChain, obey
+from mailhub.errors import MailError, NotPermitted, TemporaryError
 from mailhub.interfaces import ACCEPT, IBody, IPolicy, Origin, Verdict
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail
@@ -169,8 +169,8 @@ def test_what_is_no_verdict_is_a_failure_told_by_name(wrong: object) -> None:
         (Verdict("discard"), NotPermitted, "5.7.1"),
     ],
 )
-def test_verdicts_as_errors(verdict: Verdict, error: type[Exception], status: str) -> None:
-    found = refusal(verdict)
-    assert isinstance(found, error)
-    assert found.status == status
-    assert refusal(ACCEPT) is None
+def test_verdicts_as_errors(verdict: Verdict, error: type[MailError], status: str) -> None:
+    with pytest.raises(error) as caught:
+        obey(verdict)
+    assert caught.value.status == status
+    obey(ACCEPT)

@@ -20,7 +20,7 @@ from mailhub.delivery.routing import (
     without_detail,
 )
 from mailhub.errors import MailError, NoSuchUser, NotPermitted, NotYetKnown, PermanentError, TemporaryError
-from mailhub.interfaces import ALIAS, Route
+from mailhub.interfaces import ALIAS, ITransactionView, OwnTransaction, Route
 from mailhub.message.address import Address
 from mailhub.protocols.smtp import reply_to
 from mailhub.testing.waiting import result_of
@@ -107,9 +107,9 @@ def test_who_may_be_known_elsewhere_is_not_refused_for_good(elsewhere: Any, expe
     names = LocalNames(DOMAINS, AliasTable.parse({"@xn--bcher-kva.example": ["a@xx.example"]}, DOMAINS))
     router = CatchAllRouter(names, elsewhere)
     with pytest.raises(expected):
-        result_of(router.route(Address("ghost", "xx.example")))
-    assert result_of(router.route(Address("ghost", "yy.example"))) is None
-    assert result_of(router.route(Address("ghost", "xn--bcher-kva.example")))
+        result_of(router.route(Address("ghost", "xx.example"), OwnTransaction()))
+    assert result_of(router.route(Address("ghost", "yy.example"), OwnTransaction())) is None
+    assert result_of(router.route(Address("ghost", "xn--bcher-kva.example"), OwnTransaction()))
     assert reply_to(NotYetKnown()).text.startswith("451 4.3.0")
 
 
@@ -289,7 +289,7 @@ async def _coroutine(value: object) -> object:
 @pytest.mark.parametrize("way", [lambda routes: routes, succeed, _coroutine], ids=["plain", "Deferred", "coroutine"])
 def test_a_router_may_give_its_routes_in_any_way(way: Any) -> None:
     class Plugin:
-        def route(self, recipient: Address) -> Any:
+        def route(self, recipient: Address, transaction: ITransactionView) -> Any:
             return way([Route("smtp", recipient, "list.example")] if recipient.local == "list" else None)
 
     chain = routing(None, "a@xx.example", before=(Plugin(),))
@@ -300,7 +300,7 @@ def test_a_router_may_give_its_routes_in_any_way(way: Any) -> None:
 @pytest.mark.parametrize("wrong", [Route("smtp", Address("a", "xx.example")), "smtp", ["smtp"], 7])
 def test_what_is_no_list_of_routes_is_a_mistake_of_ours_not_of_the_sender(wrong: Any) -> None:
     class Plugin:
-        async def route(self, recipient: Address) -> Any:
+        async def route(self, recipient: Address, transaction: ITransactionView) -> Any:
             return wrong
 
     with pytest.raises(TemporaryError, match=r"4\.3\.5 Server configuration error \(Plugin gave "):

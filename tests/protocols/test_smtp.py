@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 from typing import Any, cast
 
@@ -31,19 +31,20 @@ from mailhub.errors import (
     TemporaryError,
 )
 from mailhub.interfaces import (
-    Accepted,
     Committed,
     IAuthenticator,
     IBlobReader,
     IBody,
     IBodyWriter,
+    IConversation,
     INetwork,
     IPipeline,
     ISubmitter,
+    ITransaction,
     Origin,
 )
 from mailhub.message.address import Address
-from mailhub.message.envelope import Mail, Outcome
+from mailhub.message.envelope import Mail, Outcome, Recipient
 from mailhub.net.driver import DriverFactory
 from mailhub.net.link import Link
 from mailhub.net.networks import Networks
@@ -93,6 +94,77 @@ class Writer:
         self.open = False
 
 
+@implementer(ITransaction)
+@attrs.define
+class Transaction:
+    """Remembers its calls with the pipeline, and how it ended."""
+
+    pipeline: Pipeline
+    origin: Origin
+    mail: Mail
+    recipients: list[Recipient] = attrs.field(factory=list)
+    writer: Writer | None = None
+    aborted: int = 0
+
+    async def recipient(self, recipient: Recipient) -> None:
+        self.pipeline.calls.append(("recipient", recipient))
+        self.pipeline.fail(f"recipient {recipient.address}")
+        self.recipients.append(recipient)
+
+    def body(self, size: int = 0) -> IBodyWriter:
+        self.pipeline.fail("open")
+        self.writer = Writer(self.pipeline.fail)
+        self.pipeline.writers.append(self.writer)
+        return self.writer
+
+    async def commit(self) -> Committed:
+        assert self.writer is not None
+        assert not self.aborted
+        try:
+            body = cast(Body, await self.writer.finish())
+        finally:
+            self.writer.abort()
+        recipients = [recipient.address for recipient in self.recipients]
+        self.pipeline.calls.append(("commit", self.mail, recipients, body.octets))
+        self.pipeline.fail("commit")
+        taken = Outcome.delivered()
+        return Committed("id1", tuple(self.pipeline.outcomes.get(address, taken) for address in recipients))
+
+    def abort(self) -> None:
+        self.aborted += 1
+        if self.writer is not None:
+            self.writer.abort()
+
+
+@implementer(IConversation)
+@attrs.define
+class Conversation:
+    pipeline: Pipeline
+    origin: Origin
+    submitter: ISubmitter | None = None
+
+    async def hello(self, origin: Origin) -> None:
+        self.pipeline.fail("hello")
+        self.origin = origin
+
+    async def login(self, origin: Origin, submitter: ISubmitter) -> None:
+        self.pipeline.fail("login")
+        self.origin, self.submitter = origin, submitter
+
+    def secured(self, origin: Origin) -> None:
+        self.origin, self.submitter = origin, None
+
+    async def begin(self, mail: Mail) -> ITransaction:
+        pipeline = self.pipeline
+        pipeline.calls.append(("begin", self.origin, mail, self.submitter and self.submitter.user))
+        pipeline.fail("begin")
+        pipeline.transactions.append(Transaction(pipeline, self.origin, mail))
+        return pipeline.transactions[-1]
+
+    def closed(self) -> None:
+        self.pipeline.calls.append(("closed",))
+
+
 @implementer(IPipeline)
 @attrs.define
 class Pipeline:
@@ -102,33 +174,18 @@ class Pipeline:
     outcomes: dict[Address, Outcome] = attrs.field(factory=dict)
     calls: list[tuple[Any, ...]] = attrs.field(factory=list)
     writers: list[Writer] = attrs.field(factory=list)
+    transactions: list[Transaction] = attrs.field(factory=list)
 
     def fail(self, step: str) -> None:
         if step in self.errors:
             raise self.errors[step]
 
-    async def connected(self, origin: Origin) -> None:
+    async def connected(self, origin: Origin) -> IConversation:
         self.fail("connected")
+        return Conversation(self, origin)
 
-    async def sender(self, origin: Origin, envelope: Mail, submitter: ISubmitter | None, size: int = 0) -> None:
-        self.calls.append(("sender", origin, envelope, submitter and submitter.user))
-        self.fail("sender")
-
-    async def recipient(self, origin: Origin, envelope: Mail, address: Address, size: int = 0) -> Accepted:
-        self.calls.append(("recipient", address, size))
-        self.fail(f"recipient {address}")
-        return Accepted(address, ())
-
-    def open_body(self, origin: Origin, envelope: Mail, recipients: Sequence[Accepted], size: int = 0) -> IBodyWriter:
-        self.fail("open")
-        self.writers.append(Writer(self.fail))
-        return self.writers[-1]
-
-    async def commit(self, origin: Origin, envelope: Mail, recipients: Sequence[Accepted], body: IBody) -> Committed:
-        octets = cast(Body, body).octets
-        self.calls.append(("commit", envelope, [accepted.address for accepted in recipients], octets))
-        self.fail("commit")
-        return Committed("id1", self.outcomes)
+    async def begin(self, origin: Origin, mail: Mail, submitter: ISubmitter | None = None) -> ITransaction:
+        raise AssertionError("a session has a conversation")
 
 
 @implementer(ISubmitter)
@@ -206,6 +263,7 @@ class Peer:
         auth: MailError | None = None,
         harvest: HarvestLimits | None = None,
         bare_lines: BareLines = BareLines.NORMALISE,
+        plaintext_login: bool = False,
     ) -> None:
         self.pipeline = Pipeline()
         self.link = FakeLink(service, secure=secure, can_start_tls=not secure)
@@ -215,6 +273,7 @@ class Peer:
             each_recipient=service == "lmtp",
             postmaster_domain="xx.example",
             bare_lines=bare_lines,
+            plaintext_login=plaintext_login,
         )
         guard = Harvest(self.link.clock, harvest) if harvest else None
         smtp = SmtpService(self.pipeline, Authenticator(auth), options, guard)
@@ -255,8 +314,8 @@ def test_a_message_goes_through_the_pipeline() -> None:
     assert peer.send(BEFORE + b"DATA\r\nx\r\n.\r\n") == ["250 2.1.0", "250 2.1.5", "354", "250 2.0.0"]
     origin = Origin("smtp", "192.0.2.1", "s1", secure=False, helo="client.example", local="192.0.2.2")
     assert peer.pipeline.calls == [
-        ("sender", origin, Mail(ANN, size=9), None),
-        ("recipient", BOB, 9),
+        ("begin", origin, Mail(ANN, size=9), None),
+        ("recipient", Recipient(BOB)),
         ("commit", Mail(ANN, size=9), [BOB], b"x\r\n"),
     ]
 
@@ -282,8 +341,8 @@ def test_refused_at_connect(error: MailError, greeting: bytes) -> None:
 @pytest.mark.parametrize(
     ("step", "error", "codes"),
     [
-        ("sender", NotPermitted(), ["550 5.7.1", "503 5.5.1", "503 5.5.1"]),
-        ("sender", NotPermitted("Login", status="5.7.0"), ["530 5.7.0", "503 5.5.1", "503 5.5.1"]),
+        ("begin", NotPermitted(), ["550 5.7.1", "503 5.5.1", "503 5.5.1"]),
+        ("begin", NotPermitted("Login", status="5.7.0"), ["530 5.7.0", "503 5.5.1", "503 5.5.1"]),
         ("recipient bob@yy.example", NoSuchUser(), ["250 2.1.0", "550 5.1.1", "554 5.5.1"]),
         ("recipient bob@yy.example", OverQuota(), ["250 2.1.0", "552 5.2.2", "554 5.5.1"]),
         ("recipient bob@yy.example", TemporaryError(), ["250 2.1.0", "451 4.3.0", "554 5.5.1"]),
@@ -319,7 +378,7 @@ def test_refusals_and_crashes_at_the_message(step: str, error: Exception, code: 
     assert peer.send(BEFORE + b"DATA\r\nx\r\n.\r\n")[-1] == "250 2.0.0"
 
 
-@pytest.mark.parametrize("step", ["sender", "recipient bob@yy.example", "open"])
+@pytest.mark.parametrize("step", ["begin", "recipient bob@yy.example", "open"])
 def test_crashes_before_the_message(step: str) -> None:
     peer = greeted()
     peer.pipeline.errors[step] = ZeroDivisionError()
@@ -351,10 +410,44 @@ def test_rset_and_hello_forget_recipients() -> None:
         assert peer.calls("commit")[-1] == (Mail(ANN, size=9), [BOB], b"")
 
 
+@pytest.mark.parametrize("data", [b"", b"DATA\r\nx\r\n"])
+def test_a_lost_connection_aborts_the_transaction(data: bytes) -> None:
+    peer = greeted()
+    peer.send(BEFORE + data)
+    peer.session.disconnected()
+    assert [transaction.aborted for transaction in peer.pipeline.transactions] == [1]
+    assert peer.calls("closed") == [()]
+
+
+@pytest.mark.parametrize("end", [b"RSET\r\n", b"EHLO again\r\n", b"STARTTLS\r\n"])
+def test_what_ends_a_transaction_aborts_it(end: bytes) -> None:
+    peer = greeted()
+    peer.send(BEFORE + end)
+    assert [transaction.aborted for transaction in peer.pipeline.transactions] == [1]
+
+
+def test_a_crash_in_the_message_aborts_the_transaction_and_its_rest_is_swallowed() -> None:
+    peer = greeted()
+    peer.pipeline.errors["write"] = ZeroDivisionError()
+    peer.send(BEFORE + b"DATA\r\nx\r\n")
+    assert [transaction.aborted for transaction in peer.pipeline.transactions] == [1]
+    assert peer.send(b"y\r\n.\r\n") == ["451 4.3.0"]
+    assert peer.pipeline.writers[0].octets == b""
+
+
+def test_a_refused_hello_changes_nothing() -> None:
+    peer = greeted()
+    peer.send(BEFORE)
+    peer.pipeline.errors["hello"] = NotPermitted("Not with that name")
+    assert peer.send(b"EHLO again\r\n") == ["550 5.7.1"]
+    assert peer.send(b"DATA\r\nx\r\n.\r\n")[-1] == "250 2.0.0"
+    assert peer.pipeline.transactions[0].origin.helo == "client.example"
+
+
 def test_postmaster_without_a_domain_is_ours() -> None:
     peer = greeted()
     peer.send(b"MAIL FROM:<>\r\nRCPT TO:<Postmaster>\r\n")
-    assert peer.calls("recipient") == [(Address("postmaster", "xx.example"), 0)]
+    assert peer.calls("recipient") == [(Recipient(Address("postmaster", "xx.example")),)]
 
 
 # --- Submission -----------------------------------------------------------------------------------------------------
@@ -377,7 +470,7 @@ def test_submission_over_starttls_with_login() -> None:
         tls="TLSv1.3/AES",
         submission=True,
     )
-    assert peer.calls("sender") == [(origin, Mail(ANN, size=9), "ann")]
+    assert peer.calls("begin") == [(origin, Mail(ANN, size=9), "ann")]
     assert peer.send(b"DATA\r\nbare\nlf\r\n.\r\n") == ["354", "250 2.0.0"]
     assert peer.calls("commit")[0][2] == b"bare\r\nlf\r\n"
 
@@ -389,6 +482,14 @@ def test_submission_over_starttls_with_login() -> None:
 def test_refused_logins(error: MailError, code: str) -> None:
     peer = greeted("submissions", secure=True, auth=error)
     assert peer.send(PLAIN + BEFORE) == [code, "530 5.7.0", "530 5.7.0"]
+
+
+def test_a_login_is_forgotten_when_tls_starts() -> None:
+    peer = greeted("submission", plaintext_login=True)
+    assert peer.send(PLAIN + b"STARTTLS\r\n") == ["235 2.7.0", "220 2.0.0"]
+    peer.send(b"EHLO me\r\n" + PLAIN + BEFORE)
+    ((origin, _, user),) = peer.calls("begin")
+    assert (origin.user, user, origin.secure) == ("ann", "ann", True)
 
 
 def test_port_25_has_no_login() -> None:

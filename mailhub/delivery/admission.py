@@ -1,0 +1,76 @@
+"""Who may send to whom: whether a recipient is taken, and where its mail goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from mailhub.delivery.names import LocalNames
+from mailhub.delivery.routing import is_postmaster
+from mailhub.errors import NoSuchUser, NotPermitted, NotYetKnown, OverQuota, PermanentError, TemporaryError
+from mailhub.interfaces import STORE, IMailStore, IRouter, ITransactionView, Route
+from mailhub.message.address import Address, literal_of
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Admission:
+    """The rules of one hub."""
+
+    hostname: str
+    names: LocalNames
+    store: IMailStore
+    routing: IRouter
+
+    async def ways(self, transaction: ITransactionView, address: Address) -> tuple[Route, ...]:
+        """Where the mail of this transaction for `address` goes, at least one way.
+
+        A domain or alias may have been added a moment ago: before a refusal all is asked again, unless nothing has
+        changed. A mailbox known to be full is refused with 5.2.2: the sender's own host tells the sender at once, and a
+        full mailbox seldom empties within a queue's patience (RFC 5321 4.2.2 has 552 for it). Raises NotPermitted,
+        NoSuchUser, OverQuota, PermanentError, TemporaryError.
+        """
+        await self.names.refresh()
+        asked = self.names.generation
+        try:
+            routes = await self._permitted(transaction, address)
+        except (PermanentError, NotYetKnown):
+            await self.names.look_again()
+            if self.names.generation == asked:
+                raise
+            routes = await self._permitted(transaction, address)
+        await self._check_quota(routes, transaction.mail.size)
+        return routes
+
+    async def _permitted(self, transaction: ITransactionView, address: Address) -> tuple[Route, ...]:
+        origin = transaction.origin
+        if origin.local and address.domain in (literal_of(origin.local), literal_of(f"::ffff:{origin.local}")):
+            # RFC 5321 4.1.3 and 4.5.1: who cannot use our name can still tell the postmaster so.
+            if not is_postmaster(address):
+                raise NoSuchUser()
+            address = Address(address.local, self.hostname)
+        if not (origin.user or self._is_local(address)):
+            raise NotPermitted("Relaying denied")
+        routes = await self.routing.route(address, transaction)
+        if not routes:
+            raise TemporaryError("Server configuration error", status="4.3.5", detail=f"no router knows {address}")
+        return tuple(routes)
+
+    def _is_local(self, address: Address) -> bool:
+        domain = address.ascii_domain
+        return domain in self.names.domains or (domain == self.hostname and is_postmaster(address))
+
+    async def _check_quota(self, routes: Sequence[Route], size: int) -> None:
+        """Raises OverQuota when no route has room; a list with one full mailbox is accepted, and the DSN tells."""
+        full: OverQuota | None = None
+        for route in routes:
+            if route.agent != STORE:
+                return
+            try:
+                await self.store.check_quota(route.target, size)
+            except OverQuota as error:
+                full = error
+            else:
+                return
+        if full is not None:
+            raise full

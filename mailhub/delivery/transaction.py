@@ -1,0 +1,240 @@
+"""One message on its way in: who it is for, where its octets go, and the commit that makes it durable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+
+import attrs
+from zope.interface import implementer
+
+from mailhub.delivery.admission import Admission
+from mailhub.delivery.intake import HEADERS_TOGETHER, Intake, IntakeWriter, LongLines
+from mailhub.delivery.loops import break_loops
+from mailhub.delivery.naming import message_id
+from mailhub.delivery.plan import Accepted, make_plan, outcomes
+from mailhub.delivery.policies import obey
+from mailhub.errors import MailError, PermanentError, TemporaryError
+from mailhub.interfaces import (
+    STORE,
+    Committed,
+    Environment,
+    IBodyWriter,
+    IMailStore,
+    IPolicy,
+    IQueue,
+    ITransaction,
+    Origin,
+    Plan,
+    Receipt,
+    Submission,
+)
+from mailhub.log import Logger
+from mailhub.message.dates import format_date
+from mailhub.message.envelope import Mail, Outcome, Recipient, State
+from mailhub.message.submission import mend_header
+from mailhub.message.trace import received, return_path
+from mailhub.wire.budget import Budget
+
+_log = Logger(namespace="mailhub.delivery")
+
+_DELIVERED = Outcome.delivered()
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class House:
+    """What all transactions of a hub share.
+
+    `wake` tells the queue's runner that there is something for it. A message that has come through `hop_limit` hosts
+    goes round in a loop (RFC 5321 6.3). `headers` is what those that are not whole yet may hold together. `long_lines`:
+    what happens to those of a submitted message.
+    """
+
+    hostname: str
+    environment: Environment
+    admission: Admission
+    queue: IQueue
+    store: IMailStore
+    wake: Callable[[], None]
+    hop_limit: int = 50
+    headers: Budget = attrs.field(factory=lambda: Budget(HEADERS_TOGETHER))
+    long_lines: LongLines = "wrap"
+
+    def mend(self, header: bytes) -> bytes:
+        """What a submitted message's header lacks, or has too much of."""
+        date = format_date(self.environment.now())
+        return mend_header(header, date, message_id(self.environment, self.hostname))
+
+
+class _Phase(Enum):
+    RECIPIENTS = "recipients are named"
+    BODY = "octets come in"
+    OVER = "it is over"
+
+
+def nothing() -> None:
+    """Nobody waits for the end."""
+
+
+@implementer(ITransaction)
+@attrs.define(eq=False, repr=False)
+class Transaction:
+    """See `ITransaction`. `ended` is called once, when it is over."""
+
+    _house: House
+    _screens: IPolicy
+    origin: Origin
+    mail: Mail
+    _ended: Callable[[], None] = nothing
+    _phase: _Phase = _Phase.RECIPIENTS
+    _accepted: list[Accepted] = attrs.field(factory=list)
+    _writer: IntakeWriter | None = None
+
+    @property
+    def recipients(self) -> tuple[Recipient, ...]:
+        """See `ITransactionView`."""
+        return tuple([accepted.recipient for accepted in self._accepted])
+
+    async def recipient(self, recipient: Recipient) -> None:
+        """See `ITransaction`."""
+        self._expect(_Phase.RECIPIENTS, "recipient")
+        routes = await self._house.admission.ways(self, recipient.address)
+        verdict = await self._screens.on_recipient(self.origin, self.mail, recipient.address)
+        if verdict.action == "discard":
+            _log.event("discarded", {"session": self.origin.session_id, "to": recipient.address})
+            routes = ()
+        else:
+            obey(verdict)
+        self._accepted.append(Accepted(recipient, routes))
+
+    def body(self, size: int = 0) -> IBodyWriter:
+        """See `ITransaction`."""
+        self._expect(_Phase.RECIPIENTS, "body")
+        accepted, house, mail = self._accepted, self._house, self.mail
+        if not accepted:
+            raise RuntimeError("body() of a transaction without recipients")
+        hop = received(
+            hostname=house.hostname,
+            origin=self.origin,
+            date=format_date(house.environment.now()),
+            recipient=accepted[0].address if len(accepted) == 1 else None,
+            smtputf8=mail.smtputf8,
+        )
+        top = return_path(mail.reverse_path)
+        mend = house.mend if self.origin.submission else None
+        # Who sends old mail again by hand means it.
+        aliases = mend is None and any(route.via for each in accepted for route in each.routes)
+        size = size or mail.size
+        self._writer = writer = IntakeWriter(
+            house.queue.new_body(size and size + len(top) + len(hop)),
+            top,
+            hop,
+            mend,
+            aliases=aliases,
+            budget=house.headers,
+            long_lines=None if mend is None else house.long_lines,
+        )
+        self._phase = _Phase.BODY
+        return writer
+
+    async def commit(self) -> Committed:
+        """See `ITransaction`."""
+        self._expect(_Phase.BODY, "commit")
+        self._phase = _Phase.OVER
+        writer, self._writer = self._writer, None
+        assert writer is not None, "there is one from body() on"
+        try:
+            try:
+                body = await writer.finish()
+            finally:
+                writer.abort()
+            try:
+                return await self._commit(body)
+            finally:
+                body.discard()
+        finally:
+            self._ended()
+
+    def abort(self) -> None:
+        """See `ITransaction`."""
+        if self._phase is _Phase.OVER:
+            return
+        self._phase = _Phase.OVER
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.abort()
+        self._ended()
+
+    def _expect(self, phase: _Phase, call: str) -> None:
+        if self._phase is not phase:
+            raise RuntimeError(f"{call}() out of order: {self._phase.value}")
+
+    async def _commit(self, body: Intake) -> Committed:
+        if body.hops >= self._house.hop_limit:
+            raise PermanentError("Too many hops, this message goes round in a loop", status="5.4.6")
+        addresses = tuple([accepted.address for accepted in self._accepted])
+        verdict = await self._screens.on_message(self.origin, self.mail, addresses, body.body)
+        if verdict.action == "discard":
+            return self._discarded()
+        obey(verdict)
+        accepted = self._without_loops(body.delivered_to)
+        plan = make_plan(accepted, deposits=self._house.queue.deposits_into(self._house.store))
+        if plan == Plan():
+            return self._discarded()
+        return await self._submit(accepted, Submission(self.mail, plan, body.body, body.relay_offset))
+
+    def _without_loops(self, delivered_to: frozenset[str]) -> Sequence[Accepted]:
+        if not delivered_to:
+            return self._accepted
+        left = break_loops(self._accepted, delivered_to)
+        for before, after in zip(self._accepted, left, strict=True):
+            if before.routes and not after.routes:
+                _log.event("looped", {"session": self.origin.session_id, "to": before.address})
+        return left
+
+    def _discarded(self) -> Committed:
+        _log.event("discarded", {"session": self.origin.session_id, "from": self.mail.reverse_path or ""})
+        return Committed("discarded", (_DELIVERED,) * len(self._accepted))
+
+    async def _submit(self, accepted: Sequence[Accepted], message: Submission) -> Committed:
+        plan, answers = message.plan, self.origin.each_recipient
+        # Where each recipient is answered, only a recipient that is one mailbox can be refused whole.
+        each = answers and all(len(recipient.routes) <= 1 for recipient in accepted)
+        receipt = await self._house.queue.submit(message, "reply" if each else "bounce")
+        refused_all = len(receipt.refused) == len(plan.deposits) and not plan.routes
+        if refused_all and not answers:
+            raise _as_error(tuple(receipt.refused.values()))
+        self._log_states(message, receipt)
+        if plan.routes or (receipt.refused and not each):
+            self._house.wake()
+        if each or refused_all:
+            return Committed(receipt.id, outcomes(accepted, plan, receipt))
+        return Committed(receipt.id, (_DELIVERED,) * len(accepted))
+
+    def _log_states(self, message: Submission, receipt: Receipt) -> None:
+        """A line for each place the message goes to, with what there is to say of the message."""
+        origin = self.origin
+        known: dict[str, object] = {
+            "id": receipt.id,
+            "session": origin.session_id,
+            "from": self.mail.reverse_path or "",
+            "size": message.body.size,
+        }
+        client = {"peer": origin.peer, "helo": origin.helo, "tls": origin.tls, "user": origin.user}
+        for deposit in message.plan.deposits:
+            fields = {**known, "to": deposit.recipient, "agent": STORE, "target": deposit.user, **client}
+            refused = receipt.refused.get(deposit.recipient)
+            if refused is None:
+                _log.event("delivered", fields)
+            else:
+                _log.event("refused", {**fields, "status": refused.status, "reply": refused.reply})
+        for route in message.plan.routes:
+            way = {"to": route.recipient, "agent": route.agent, "target": route.target}
+            _log.event("queued", {**known, **way, **client})
+
+
+def _as_error(refused: Sequence[Outcome]) -> MailError:
+    """What SMTP says when no recipient could be delivered to: temporary when any of them may succeed later."""
+    worst = next((outcome for outcome in refused if outcome.state is State.DELAYED), refused[0])
+    kind = TemporaryError if worst.state is State.DELAYED else PermanentError
+    return kind(worst.reply, status=worst.status)
