@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mailhub.auth.checkers import AccountsChecker
 from mailhub.components import Hub
 from mailhub.config import bounds
@@ -17,9 +19,15 @@ from mailhub.delivery.routing import (
     PostmasterRouter,
     StaticRouter,
 )
-from mailhub.interfaces import IDatabase, IMailStore
+from mailhub.interfaces import IDatabase, IHub, IMailStore, IService, Service
 from mailhub.plugins import Component, NoOptions
+from mailhub.protocols.imap.session import ImapParts, ImapService
+from mailhub.protocols.pop3 import OpenMaildrops, Pop3Service
+from mailhub.protocols.smtp import SmtpService
+from mailhub.services import SERVICES
 from mailhub.store.sqlite.database import Database
+from mailhub.wire.budget import Budget
+from mailhub.wire.imap.view import RecentMarks
 
 
 def _sqlite(_: NoOptions, hub: Hub) -> IMailStore:
@@ -60,3 +68,37 @@ catch_all_router = Component(
 )
 static_router = Component("router", "static", lambda _, hub: StaticRouter(hub.hops))
 exchangers_router = Component("router", "exchangers", lambda _, hub: ExchangerRouter())
+
+
+# --- Services: how the sessions of each row of the table are made -----------------------------------------------------
+
+
+def _smtp(service: Service, hub: IHub) -> IService:
+    options = bounds.smtp_options(hub.settings, service)
+    return SmtpService(hub.pipeline, hub.authenticator, options, hub.harvest)
+
+
+def _imap(service: Service, hub: IHub) -> IService:
+    environment, options = hub.environment, bounds.imap_options(hub.settings)
+    marks, budget = hub.shared("imap marks", RecentMarks), hub.shared("imap before login", Budget)
+    return ImapService(ImapParts(hub.authenticator, environment.clock, marks, options, environment.wall, budget=budget))
+
+
+def _pop3(service: Service, hub: IHub) -> IService:
+    maildrops = hub.shared("pop3 maildrops", OpenMaildrops)
+    return Pop3Service(hub.authenticator, maildrops, bounds.pop3_options(hub.settings))
+
+
+def _service(name: str, make: Callable[[Service, IHub], IService]) -> Component:
+    service = SERVICES[name]
+    return Component("service", name, lambda _, hub: make(service, hub), service=service)
+
+
+smtp_service = _service("smtp", _smtp)
+lmtp_service = _service("lmtp", _smtp)
+submission_service = _service("submission", _smtp)
+submissions_service = _service("submissions", _smtp)
+imap_service = _service("imap", _imap)
+imaps_service = _service("imaps", _imap)
+pop3_service = _service("pop3", _pop3)
+pop3s_service = _service("pop3s", _pop3)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 from twisted.cred import strcred
@@ -25,7 +25,7 @@ from mailhub.auth.realm import MailRealm
 from mailhub.auth.sessions import OpenSessions
 from mailhub.auth.throttle import Throttle, Turns
 from mailhub.config import bounds
-from mailhub.config.settings import IMPLICIT_TLS, Config
+from mailhub.config.settings import Config, require_login
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.intake import HEADERS_TOGETHER
 from mailhub.delivery.names import LocalNames
@@ -34,38 +34,33 @@ from mailhub.delivery.policies import GuardedPolicy, PolicyChain
 from mailhub.delivery.routing import REFUSE, SMTP, NextHop, Routing
 from mailhub.delivery.runner import QueueRunner
 from mailhub.errors import ConfigurationError
-from mailhub.interfaces import STORE, Environment, IAccounts, IDeliveryAgent, IHub, IMailStore, IQueue, IRouter
+from mailhub.interfaces import (
+    STORE,
+    Environment,
+    IAccounts,
+    IAuthenticator,
+    IDeliveryAgent,
+    IHub,
+    IMailStore,
+    IPipeline,
+    IQueue,
+    IRouter,
+    Service,
+)
 from mailhub.net.crowd import Room
 from mailhub.net.driver import DriverFactory
 from mailhub.net.link import Link, Session
 from mailhub.net.tls import CertificateUnreadable, ClientTls, ServerTls, ServiceTls
 from mailhub.plugins import Catalogue
-from mailhub.protocols.imap.session import ImapParts, ImapService
-from mailhub.protocols.pop3 import OpenMaildrops, Pop3Service
-from mailhub.protocols.smtp import SmtpService
 from mailhub.store.sqlite.database import Database
 from mailhub.wire.budget import Budget
-from mailhub.wire.imap.view import RecentMarks
 
-# What a client may say in its TLS hello (RFC 7301). SMTP has no registered id; those that name one say this.
-_ALPN = {
-    "smtp": (b"smtp",),
-    "lmtp": (b"lmtp",),
-    "submission": (b"smtp",),
-    "submissions": (b"smtp",),
-    "pop3": (b"pop3",),
-    "pop3s": (b"pop3",),
-    "imap": (b"imap",),
-    "imaps": (b"imap",),
-}
-# What a connection too many is told, where nothing has to be encrypted first.
-_REFUSALS = {
-    "smtp": b"421 4.3.2 Too many connections, try again later\r\n",
-    "lmtp": b"421 4.3.2 Too many connections, try again later\r\n",
-    "submission": b"421 4.3.2 Too many connections, try again later\r\n",
-    "pop3": b"-ERR [SYS/TEMP] Too many connections, try again later\r\n",
-    "imap": b"* BYE Too many connections, try again later\r\n",
-}
+# What a hub takes over from its successor, beside the TLS and the factories that ports hold on to.
+_MADE_ANEW = (
+    *("settings", "hostname", "names", "hops", "routing", "agents", "bouncer", "throttle", "harvest"),
+    *("pipeline", "authenticator", "services"),
+)
+T = TypeVar("T")
 
 
 @implementer(IHub)
@@ -88,9 +83,6 @@ class Hub:
     database: Database
     accounts: IAccounts
     queue: IQueue
-    maildrops: OpenMaildrops = attrs.field(factory=OpenMaildrops)
-    marks: RecentMarks = attrs.field(factory=RecentMarks)
-    budget: Budget = attrs.field(factory=Budget)  # of IMAP before login
     headers: Budget = attrs.field(factory=lambda: Budget(HEADERS_TOGETHER))  # of messages that are arriving
     turns: Turns = attrs.field(factory=Turns)
     sessions: OpenSessions
@@ -102,14 +94,25 @@ class Hub:
     runner: QueueRunner = attrs.field(init=False)
     harvest: Harvest = attrs.field(init=False)
     throttle: Throttle = attrs.field(init=False)
+    pipeline: IPipeline = attrs.field(init=False)
+    authenticator: IAuthenticator = attrs.field(init=False)
     tls: ServerTls | None = attrs.field(init=False, default=None)
+    services: dict[str, Service] = attrs.field(init=False, factory=dict)
     factories: dict[str, DriverFactory] = attrs.field(init=False, factory=dict)
+    _shared: dict[str, Any] = attrs.field(factory=dict)
     _started: AsyncExitStack = attrs.field(init=False, factory=AsyncExitStack)
 
     @property
     def domains(self) -> frozenset[str]:
         """Local domains as they are now."""
         return self.names.domains
+
+    def shared(self, name: str, make: Callable[[], T]) -> T:
+        """See `IHub`."""
+        if name not in self._shared:
+            self._shared[name] = make()
+        found: T = self._shared[name]
+        return found
 
     async def start(self) -> None:
         """Open database and store, run the queue. Raises ConfigurationError."""
@@ -152,8 +155,7 @@ class Hub:
             schedule=bounds.schedule(new.settings),
             limits=bounds.runner_limits(new.settings.limits),
         )
-        replaced = ("settings", "hostname", "names", "hops", "routing", "agents", "bouncer", "throttle", "harvest")
-        for name in replaced:
+        for name in _MADE_ANEW:
             setattr(self, name, getattr(new, name))
 
 
@@ -162,8 +164,9 @@ async def _call(function: Callable[[], Any]) -> None:
     await answer(function())
 
 
-def build_hub(config: Config, environment: Environment, catalogue: Catalogue) -> Hub:
-    """Put a hub together; only files that the configuration names are read. Raises ConfigurationError."""
+def build_hub(config: Config, environment: Environment, catalogue: Catalogue, *, certificate: bool = True) -> Hub:
+    """Put a hub together; only files that the configuration names are read, the certificate only if it is asked for.
+    Raises ConfigurationError."""
     limits = config.limits
     with _named(config):
         database = Database(environment, bounds.store_settings(limits))
@@ -193,6 +196,7 @@ def build_hub(config: Config, environment: Environment, catalogue: Catalogue) ->
         )
         hub.harvest = Harvest(environment.clock, bounds.harvest_limits(limits))
         hub.throttle = bounds.throttle(config)
+        hub.tls = _server_tls(hub, None) if certificate else None
         _make_doors(hub, catalogue)
     return hub
 
@@ -215,7 +219,12 @@ def successor(hub: Hub, config: Config, catalogue: Catalogue) -> Hub:
         new.harvest = hub.harvest if same else Harvest(hub.environment.clock, harvest)
         same = bounds.throttle_settings(config) == bounds.throttle_settings(hub.settings)
         new.throttle = hub.throttle if same else bounds.throttle(config)
-        _make_doors(new, catalogue, hub)
+        new.tls = _server_tls(new, hub)
+        _make_doors(new, catalogue)
+        for name, factory in new.factories.items():
+            if factory.implicit_tls != hub.factories[name].implicit_tls:
+                place = config.place("listen", name)
+                raise place.error("TLS from the first octet cannot come or go while the port is open: restart")
     return new
 
 
@@ -254,10 +263,10 @@ def _make_ways(hub: Hub, catalogue: Catalogue) -> None:
     )
 
 
-def _make_doors(hub: Hub, catalogue: Catalogue, before: Hub | None = None) -> None:
-    """What serves connections. `before` is the hub that is to become this one."""
+def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
+    """What serves connections."""
     config, environment = hub.settings, hub.environment
-    pipeline = Pipeline(
+    hub.pipeline = Pipeline(
         hostname=hub.hostname,
         names=hub.names,
         environment=environment,
@@ -274,7 +283,7 @@ def _make_doors(hub: Hub, catalogue: Catalogue, before: Hub | None = None) -> No
         MailRealm(hub.store, hub.routing.route, config.auth.default_domain),
         [FirstMatch(checkers(hub, catalogue))],
     )
-    authenticator = Authenticator(
+    hub.authenticator = Authenticator(
         portal,
         environment.clock,
         hub.throttle,
@@ -282,19 +291,34 @@ def _make_doors(hub: Hub, catalogue: Catalogue, before: Hub | None = None) -> No
         hub.turns,
         hub.sessions,
     )
-    hub.tls = _server_tls(hub, before)
-    for service, make_session in _sessions(hub, pipeline, authenticator).items():
-        hub.factories[service] = DriverFactory(
-            make_session,
-            environment.clock,
-            environment.random,
-            service=service,
-            tls=hub.tls and ServiceTls(hub.tls, _ALPN[service]),
-            implicit_tls=service in IMPLICIT_TLS,
-            limits=bounds.driver_limits(config.limits),
-            room=hub.room,
-            refusal=_REFUSALS.get(service, b""),
-        )
+    for name, endpoints in config.listen.items():
+        part = config.part("service", name, config.place("listen", name))
+        service = catalogue.service(part)
+        require_login(service, config.tls, config.trust, config.place("listen", name))
+        if endpoints:
+            hub.services[name] = service
+            hub.factories[name] = _door(hub, name, service, catalogue.build(part, hub))
+
+
+def _door(hub: Hub, name: str, service: Service, made: Any) -> DriverFactory:
+    """What makes the connections of one service: sessions of ours, or the protocols of a Twisted factory."""
+    guests = not hasattr(made, "session")
+    return DriverFactory(
+        _no_session if guests else made.session,
+        hub.environment.clock,
+        hub.environment.random,
+        service=name,
+        tls=hub.tls and ServiceTls(hub.tls, service.alpn),
+        implicit_tls=service.implicit_tls,
+        limits=bounds.driver_limits(hub.settings.limits),
+        room=hub.room,
+        refusal=b"" if service.implicit_tls else service.refusal,
+        guests=made if guests else None,
+    )
+
+
+def _no_session(link: Link) -> Session:
+    raise TypeError("the connections of this service are those of a Twisted factory")
 
 
 def _routers(hub: Hub, catalogue: Catalogue) -> list[IRouter]:
@@ -365,23 +389,3 @@ def _octets(text: str | bytes) -> bytes:
 def _strcred_types() -> str:
     factories: Any = strcred.findCheckerFactories()  # type: ignore[no-untyped-call]
     return ", ".join(sorted({factory.authType for factory in factories}))
-
-
-def _sessions(hub: Hub, pipeline: Pipeline, authenticator: Authenticator) -> dict[str, Callable[[Link], Session]]:
-    """What makes the sessions of each service that is listened for."""
-    config = hub.settings
-    sessions: dict[str, Callable[[Link], Any]] = {}
-    for service in config.listen.services():
-        if service.startswith("pop3"):
-            options = bounds.pop3_options(config)
-            sessions[service] = Pop3Service(authenticator, hub.maildrops, options).session
-        elif service.startswith("imap"):
-            clock, wall = hub.environment.clock, hub.environment.wall
-            options_ = bounds.imap_options(config)
-            parts = ImapParts(authenticator, clock, hub.marks, options_, wall, budget=hub.budget)
-            sessions[service] = ImapService(parts).session
-        else:
-            sessions[service] = SmtpService(
-                pipeline, authenticator, bounds.smtp_options(config, service), hub.harvest
-            ).session
-    return sessions

@@ -220,7 +220,7 @@ def guide(folder: Path, known: dict[str, str]) -> str:
 
 def hindrance(config: Config) -> str:
     """What keeps the demo from being started now, in one line; "" for nothing."""
-    for service, endpoints in config.listen.services().items():
+    for service, endpoints in config.listen.items():
         for endpoint in both_families(endpoints):
             if reason := obstacle(endpoint):
                 return (

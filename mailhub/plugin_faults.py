@@ -12,19 +12,21 @@ from typing import Any
 
 import attrs
 from twisted.cred.checkers import ICredentialsChecker
+from twisted.internet.interfaces import IProtocolFactory
 from zope.interface import Interface
 from zope.interface.interface import Method
 
 from mailhub.config.reader import one_of
-from mailhub.config.settings import KINDS
-from mailhub.interfaces import IComponentFactory, IDeliveryAgent, IMailStore, IPolicy, IRouter
+from mailhub.interfaces import IComponentFactory, IDeliveryAgent, IMailStore, IPolicy, IRouter, IService, Service
 
-_MADE: Mapping[str, type[Interface]] = {
-    "store": IMailStore,
-    "checker": ICredentialsChecker,
-    "router": IRouter,
-    "policy": IPolicy,
-    "agent": IDeliveryAgent,
+# What a component of each kind must provide: one of these.
+PROMISES: Mapping[str, tuple[type[Interface], ...]] = {
+    "store": (IMailStore,),
+    "checker": (ICredentialsChecker,),
+    "router": (IRouter,),
+    "policy": (IPolicy,),
+    "agent": (IDeliveryAgent,),
+    "service": (IService, IProtocolFactory),
 }
 
 
@@ -35,10 +37,13 @@ def factory_fault(factory: Any) -> str:
         return ", ".join(faults)
     if not isinstance(factory.name, str) or not factory.name:
         return f"name must be a string, not {factory.name!r}"
-    if factory.kind not in KINDS:
-        return f"kind must not be {factory.kind!r}; {one_of(str(factory.kind), KINDS)}"
+    if factory.kind not in PROMISES:
+        return f"kind must not be {factory.kind!r}; {one_of(str(factory.kind), PROMISES)}"
     if not (isinstance(factory.options, type) and attrs.has(factory.options)):
         return f"options must be an attrs class, not {_shown(factory.options)}"
+    service = getattr(factory, "service", None)
+    if factory.kind == "service" and service is not None and not isinstance(service, Service):
+        return f"service must be a mailhub.interfaces.Service, not {_shown(service)}"
     make = getattr(factory, "make", None)
     if make is not None and not callable(make):
         return f"make must be a function or a class, not {_shown(make)}"
@@ -55,8 +60,10 @@ def component_fault(kind: str, component: Any) -> str:
         return "building must not wait: it gave a coroutine or a Deferred"
     if component is None or isinstance(component, type):
         return f"building gave {_shown(component)}, no {kind}"
-    faults = list(_violations(_MADE[kind], component))
-    return f"{type(component).__name__} is no {kind}: {', '.join(faults)}" if faults else ""
+    faults = [list(_violations(promise, component)) for promise in PROMISES[kind]]
+    # The nearest to it is the one that was meant.
+    fewest = min(faults, key=len)
+    return f"{type(component).__name__} is no {kind}: {', '.join(fewest)}" if fewest else ""
 
 
 def _violations(interface: type[Interface], thing: Any) -> Iterator[str]:

@@ -22,7 +22,7 @@ from mailhub import plugin_faults
 from mailhub.config.reader import one_of, read
 from mailhub.config.settings import Part
 from mailhub.errors import ConfigurationError
-from mailhub.interfaces import IComponentFactory, IHub
+from mailhub.interfaces import IComponentFactory, IHub, Service
 from mailhub.log import Logger
 
 _log = Logger(namespace="mailhub.components")
@@ -39,12 +39,14 @@ class Component:
     """A component factory in one line, for built-in parts and for plugins.
 
     `make(options, hub)` gives the component; `options` is an attrs class whose fields are the keys of its table.
+    `service` says of a service how it is offered.
     """
 
     kind: str
     name: str
     make: Callable[[Any, Any], Any]
     options: type = NoOptions
+    service: Service = attrs.field(factory=Service)
 
     def build(self, options: Any, hub: IHub) -> Any:
         """See `IComponentFactory`."""
@@ -75,6 +77,10 @@ class Catalogue:
             files = " and ".join(sorted(plugin_faults.source(factory) for factory in found))
             raise part.place.error(f"{len(found)} {part.kind} plugins are called {part.type!r}: {files}")
         return found[0]
+
+    def service(self, part: Part) -> Service:
+        """How the service that `part` makes is offered. Raises ConfigurationError where there is no such plugin."""
+        return getattr(self.find(part), "service", None) or Service()
 
     def look_over(self, part: Part) -> None:
         """Raises ConfigurationError where there is no such plugin, or it does not take these options."""

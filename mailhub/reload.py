@@ -119,7 +119,7 @@ class Reloader:
     def _take(self, config: Config, begun: Outcome) -> Outcome:
         """Build all, then swap. Raises ConfigurationError."""
         hub = self._hub
-        found = compare(hub.settings, config)
+        found = compare(hub.settings, config, [name for name, service in hub.services.items() if service.login])
         catalogue = self._catalogue()
         # It lasts, but a mistake in it would keep the next start from succeeding.
         catalogue.look_over(config.store)

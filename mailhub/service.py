@@ -149,7 +149,7 @@ class MailService(Service):
             self._folder.lock()
             self._folder.note_reading(self._read_at or time.time())
             for service, factory in self._hub.factories.items():
-                for endpoint in both_families(getattr(self._config.listen, service)):
+                for endpoint in both_families(self._config.listen[service]):
                     self._ports.append(self._open(service, endpoint, factory))
         except ConfigurationError as error:
             for port in self._ports:
@@ -205,8 +205,8 @@ class MailService(Service):
         else:
             for port in self._ports:
                 port.startReading()
-            services = self._config.listen.services().items()
-            ports = {service: ",".join(endpoints) for service, endpoints in services}
+            listen = self._config.listen
+            ports = {service: ",".join(listen[service]) for service in self._hub.factories}
             _log.event("mailhub is ready", {"version": __version__, "hostname": self._hub.hostname, **ports})
             if self.running:
                 self._supervisor.ready("serving")

@@ -35,6 +35,7 @@ FLOORS = {
     "mailhub.data_folder": 5,
     "mailhub.reload": 5,
     "mailhub.service": 5,
+    "mailhub.services": 5,
     "mailhub.logfile": 5,
     "mailhub.signals": 5,
     "mailhub.systemd": 5,

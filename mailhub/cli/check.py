@@ -10,8 +10,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import attrs
-
 from mailhub.cli.alias import everybody_of
 from mailhub.cli.alias_faults import faults
 from mailhub.cli.backup import counted
@@ -103,7 +101,7 @@ def _components(config: Config) -> Iterator[Finding]:
     for line in catalogue.broken:
         yield False, f"plugin not loaded: {line}"
     # The certificate is looked over by itself: without it all other mistakes shall be found too.
-    build_hub(attrs.evolve(config, tls=None), environment(config), catalogue)
+    build_hub(config, environment(config), catalogue, certificate=False)
     checkers = ", ".join(config.auth.checkers)
     yield True, f"components: store {config.store.type}; checkers {checkers}"
 
@@ -168,7 +166,7 @@ def _server(config: Config) -> Iterator[Finding]:
         if changed > folder.read_at():
             yield None, f"{config.file} is newer than what the running server has read: `mailhub reload`"
         return
-    for service, endpoints in config.listen.services().items():
+    for service, endpoints in config.listen.items():
         for endpoint in both_families(endpoints):
             yield _can_be_opened(service, endpoint)
 

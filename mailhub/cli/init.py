@@ -22,6 +22,7 @@ from mailhub.config.settings import parse
 from mailhub.errors import ConfigurationError, MailboxExists
 from mailhub.net.certificates import write_self_signed
 from mailhub.net.tls import server_context
+from mailhub.services import SERVICES
 from mailhub.store.sqlite.opening import require, user_name
 
 _CERTIFICATE_DAYS = 825
@@ -74,19 +75,6 @@ key = {key}
 [limits]
 message_size_bytes = 52428800   # 50 MiB
 """
-
-# What is listened for: the usual port, and what for.
-SERVICES = {
-    "smtp": (25, "mail from other servers"),
-    "submission": (587, "mail from our users, TLS by STARTTLS"),
-    "submissions": (465, "the same with TLS from the start: the better choice for clients"),
-    "imap": (143, "mail read on the server"),
-    "imaps": (993, "the same with TLS from the start"),
-    "pop3": (110, "mail fetched from the server"),
-    "pop3s": (995, "the same with TLS from the start"),
-}
-# RFC 6186 and RFC 8314 5.1: IMAP before POP3, TLS from the start before STARTTLS.
-_ANNOUNCED = {"submissions": 0, "submission": 10, "imaps": 0, "imap": 10, "pop3s": 20, "pop3": 30}
 
 
 def add_parser(commands: Any) -> None:
@@ -147,8 +135,9 @@ class Setup:
 
 
 def _listen_lines() -> Iterator[str]:
-    for service, (port, purpose) in SERVICES.items():
-        yield f'{service} = ["tcp:{port}"]'.ljust(31) + f" # {purpose}"
+    for name, service in SERVICES.items():
+        if service.port:
+            yield f'{name} = ["tcp:{service.port}"]'.ljust(31) + f" # {service.purpose}"
 
 
 def _quoted(text: str) -> str:
@@ -242,8 +231,9 @@ def _records(domain: str, host: str) -> Iterator[str]:
     yield "  ; and say p=quarantine or p=reject when the reports show that all your own mail passes"
     yield f'  _dmarc.{domain}.  TXT  "v=DMARC1; p=none; rua=mailto:postmaster@{domain}"'
     yield "  ; where mail programs find their servers by themselves (RFC 6186, RFC 8314)"
-    for service, priority in _ANNOUNCED.items():
-        yield f"  _{service}._tcp.{domain}.  SRV  {priority} 1 {SERVICES[service][0]} {host}."
+    for name, service in SERVICES.items():
+        if service.srv_priority is not None:
+            yield f"  _{name}._tcp.{domain}.  SRV  {service.srv_priority} 1 {service.port} {host}."
 
 
 def _tell(setup: Setup, password: str, made: bool) -> None:

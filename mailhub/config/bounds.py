@@ -14,6 +14,7 @@ from mailhub.delivery.relay.transmit import TransmitLimits
 from mailhub.delivery.routing import NextHop
 from mailhub.delivery.runner import RunnerLimits
 from mailhub.delivery.schedule import Schedule
+from mailhub.interfaces import Service
 from mailhub.net.link import DriverLimits
 from mailhub.net.networks import Networks
 from mailhub.protocols.imap.session import ImapOptions
@@ -155,14 +156,14 @@ def driver_limits(limits: Limits) -> DriverLimits:
     )
 
 
-def smtp_options(config: Config, service: str) -> SmtpOptions:
-    """For "smtp", "lmtp", "submission" and "submissions"."""
+def smtp_options(config: Config, service: Service) -> SmtpOptions:
+    """Of SMTP, LMTP and submission."""
     limits, smtp = config.limits, config.smtp
-    bare_lines = smtp.submission_bare_lines if service.startswith("submission") else smtp.bare_lines
+    bare_lines = smtp.submission_bare_lines if service.submission else smtp.bare_lines
     return SmtpOptions(
         hostname=config.hostname,
-        submission=service.startswith("submission"),
-        each_recipient=service == _LMTP,
+        submission=service.submission,
+        each_recipient=service.each_recipient,
         message_size_limit=limits.message_size_bytes,
         recipient_limit=limits.recipients_per_message,
         bad_commands=limits.smtp_bad_commands,
@@ -177,7 +178,7 @@ def smtp_options(config: Config, service: str) -> SmtpOptions:
 
 
 def pop3_options(config: Config) -> Pop3Options:
-    """For "pop3" and "pop3s"."""
+    """Of POP3."""
     limits = config.limits
     return Pop3Options(
         host=config.hostname,
@@ -191,7 +192,7 @@ def pop3_options(config: Config) -> Pop3Options:
 
 
 def imap_options(config: Config) -> ImapOptions:
-    """For "imap" and "imaps"."""
+    """Of IMAP."""
     limits = config.limits
     settings = ImapSettings(
         hostname=config.hostname,

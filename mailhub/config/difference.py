@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import attrs
 
 from mailhub.config import bounds
-from mailhub.config.settings import LOGIN_SERVICES, Config, Limits
+from mailhub.config.settings import Config, Limits
+from mailhub.services import SERVICES
 
 # Whole tables and keys that a server has taken its ports, files and threads by.
 _LASTING = ("data", "listen", "store", "dns", "log")
 # Of [limits] beside those of the store.
 _LASTING_LIMITS = frozenset({"threads", "password_threads", "logins_waiting", "logins_remembered"})
+
+
+_LOGINS = frozenset(name for name, service in SERVICES.items() if service.login)
 
 
 @attrs.frozen
@@ -28,8 +32,8 @@ class Difference:
     lasting: tuple[str, ...]
 
 
-def compare(running: Config, new: Config) -> Difference:
-    """What is different in `new`. Pure."""
+def compare(running: Config, new: Config, logins: Collection[str] = _LOGINS) -> Difference:
+    """What is different in `new`. `logins` are the services that cannot be without TLS. Pure."""
     changed: list[str] = []
     lasting: list[str] = []
     kept: dict[str, Any] = {}
@@ -38,7 +42,7 @@ def compare(running: Config, new: Config) -> Difference:
         if before == after:
             continue
         names = list(_names(field.name, before, after))
-        if field.name in _LASTING or (field.name == "tls" and not _may_be_without_tls(running, new)):
+        if field.name in _LASTING or (field.name == "tls" and not _may_be_without_tls(running, new, logins)):
             kept[field.name] = before
             lasting += names
         elif field.name == "limits":
@@ -50,8 +54,8 @@ def compare(running: Config, new: Config) -> Difference:
     return Difference(attrs.evolve(new, **kept), tuple(changed), tuple(lasting))
 
 
-def _may_be_without_tls(running: Config, new: Config) -> bool:
-    return new.tls is not None or not any(service in LOGIN_SERVICES for service in running.listen.services())
+def _may_be_without_tls(running: Config, new: Config, logins: Collection[str]) -> bool:
+    return new.tls is not None or not any(running.listen.get(name) for name in logins)
 
 
 def _limits(before: Limits, after: Limits) -> tuple[Limits, set[str]]:
@@ -72,6 +76,8 @@ def _names(name: str, before: Any, after: Any) -> Iterator[str]:
         yield from (f'[route."{domain}"]' for domain in _unequal(before, after))
     elif name == "parts":
         yield from (f"[{kind}.{part}]" for kind, part in _unequal(before, after))
+    elif name == "listen":
+        yield from (f"[listen] {name}" for name in {**before, **after} if before.get(name) != after.get(name))
     elif name in ("aliases", "store") or before is None or after is None:
         yield f"[{name}]"
     elif attrs.has(type(before)):

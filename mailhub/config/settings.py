@@ -17,9 +17,11 @@ from mailhub.config import rules
 from mailhub.config.reader import Place, convert, read
 from mailhub.config.rules import bounded
 from mailhub.errors import ConfigurationError
+from mailhub.interfaces import Service
+from mailhub.services import SERVICES
 
 FILE_LIMIT = 4 * 1024 * 1024  # octets
-KINDS = ("store", "checker", "router", "policy", "agent")
+KINDS = ("store", "checker", "router", "policy", "agent", "service")
 _DAY = 86400
 _KIB = 1 << 10
 _MIB = 1 << 20
@@ -32,30 +34,6 @@ class Tls:
 
     certificate: Path
     key: Path
-
-
-@attrs.frozen
-class Listen:
-    """[listen]: Twisted endpoint strings by service."""
-
-    smtp: tuple[str, ...] = ()
-    lmtp: tuple[str, ...] = ()
-    submission: tuple[str, ...] = ()
-    submissions: tuple[str, ...] = ()
-    pop3: tuple[str, ...] = ()
-    pop3s: tuple[str, ...] = ()
-    imap: tuple[str, ...] = ()
-    imaps: tuple[str, ...] = ()
-
-    def services(self) -> dict[str, tuple[str, ...]]:
-        """The services that are to be offered."""
-        return {name: endpoints for name, endpoints in attrs.asdict(self).items() if endpoints}
-
-
-# Services whose whole purpose is a login; without TLS none would be possible.
-LOGIN_SERVICES = ("submission", "submissions", "pop3", "pop3s", "imap", "imaps")
-# Services that speak TLS from the first octet (RFC 8314 3).
-IMPLICIT_TLS = frozenset({"submissions", "pop3s", "imaps"})
 
 
 @attrs.frozen
@@ -238,7 +216,7 @@ class Config:
     data: Path
     domains: tuple[str, ...]
     tls: Tls | None
-    listen: Listen
+    listen: Mapping[str, tuple[str, ...]]
     auth: Auth
     trust: Trust
     log: Log
@@ -269,7 +247,7 @@ class _Top:
     data: Path
     domains: tuple[str, ...] = attrs.field(default=(), converter=rules.domains)
     tls: Tls | None = None
-    listen: Listen = attrs.field(factory=Listen)
+    listen: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     store: Mapping[str, Any] = attrs.field(factory=dict)
     auth: Auth = attrs.field(factory=Auth)
     trust: Trust = attrs.field(factory=Trust)
@@ -285,6 +263,7 @@ class _Top:
     router: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     policy: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     agent: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    service: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
 
 
 def default_file() -> Path:
@@ -318,13 +297,14 @@ def parse(text: str, file: Path) -> Config:
         raise ConfigurationError(f"{file}: is not TOML: {error}") from None
     place = Place(str(file), file.parent)
     top = read(_Top, values, place)
+    parts = _parts(top, place)
     return Config(
         file=file,
         hostname=top.hostname,
         data=top.data,
         domains=top.domains,
         tls=top.tls,
-        listen=_listen(top, place),
+        listen=_listen(top, parts, place),
         auth=top.auth,
         trust=top.trust,
         log=_log(top, place),
@@ -336,23 +316,33 @@ def parse(text: str, file: Path) -> Config:
         queue=top.queue,
         limits=top.limits,
         store=_part("store", "store", {"type": "sqlite", **top.store}, place.inside("store")),
-        parts=_parts(top, place),
+        parts=parts,
     )
 
 
-def _listen(top: _Top, place: Place) -> Listen:
+def _listen(top: _Top, parts: Mapping[tuple[str, str], Part], place: Place) -> dict[str, tuple[str, ...]]:
+    """In the order of our own table of services, with others behind them. What those are shows when they are built."""
     inside = place.inside("listen")
     checked: dict[str, tuple[str, ...]] = {}
-    for service, endpoints in top.listen.services().items():
-        here = inside.at(service)
-        spared = top.trust.cleartext_login and service not in IMPLICIT_TLS
-        if service in LOGIN_SERVICES and top.tls is None and not spared:
-            raise here.error("nobody could log in without TLS: add a [tls] table with certificate and key")
+    for name in [*(name for name in SERVICES if name in top.listen), *sorted(set(top.listen) - set(SERVICES))]:
+        here = inside.at(name)
+        part = parts.get(("service", name))
+        service = SERVICES.get(part.type if part else name)
+        if top.listen[name] and service is not None:
+            require_login(service, top.tls, top.trust, here)
         try:
-            checked[service] = tuple(rules.endpoint(rules.endpoint_in(str(place.folder), text)) for text in endpoints)
+            checked[name] = tuple(
+                rules.endpoint(rules.endpoint_in(str(place.folder), text)) for text in top.listen[name]
+            )
         except ValueError as error:
             raise here.error(str(error)) from None
-    return Listen(**checked)
+    return checked
+
+
+def require_login(service: Service, tls: Tls | None, trust: Trust, place: Place) -> None:
+    """Raises ConfigurationError for a service whose whole purpose is a login, where none is possible."""
+    if service.login and tls is None and (service.implicit_tls or not trust.cleartext_login):
+        raise place.error("nobody could log in without TLS: add a [tls] table with certificate and key")
 
 
 def _log(top: _Top, place: Place) -> Log:
@@ -411,6 +401,8 @@ def _parts(top: _Top, place: Place) -> dict[tuple[str, str], Part]:
 
 def _part(kind: str, name: str, table: Mapping[str, Any], place: Place) -> Part:
     options = dict(table)
+    if "type" not in options and kind == "service":
+        options["type"] = name
     if "type" not in options:
         raise place.at("type").error(f"is missing: the name of the plugin that makes this {kind}")
     plugin = convert(str, options.pop("type"), place.at("type"))

@@ -32,6 +32,7 @@ from mailhub.interfaces.pipeline import (
     Verdict,
 )
 from mailhub.interfaces.plugins import IComponentFactory, IHub
+from mailhub.interfaces.services import IService, Service
 from mailhub.interfaces.transport import (
     ALIAS,
     AT_ONCE,
@@ -83,6 +84,7 @@ __all__ = [
     "IQueue",
     "IResolver",
     "IRouter",
+    "IService",
     "ISubmitter",
     "IThreads",
     "ITransaction",
@@ -97,6 +99,7 @@ __all__ = [
     "Receipt",
     "Refusals",
     "Route",
+    "Service",
     "Settlement",
     "Submission",
     "Verdict",

@@ -13,12 +13,14 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, ILoggingContext, IProtocol, IProtocolFactory, IReactorTime
+from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailhub.log import Logger
 from mailhub.net.connection import Connection, address_text
 from mailhub.net.crowd import Crowd, Room
+from mailhub.net.guest import Guest
 from mailhub.net.link import DriverLimits, Link, Session
 
 log = Logger(namespace="mailhub.net")
@@ -57,7 +59,8 @@ class DriverFactory:
 
     `tls` is what `transport.startTLS` takes; with `implicit_tls` the transport speaks TLS already (see
     `mailhub.net.listen`). `refusal` is what a connection too many is told (a whole line) before it is closed.
-    `room` is shared by all services.
+    `room` is shared by all services. With `guests` it is that factory's protocols that serve the connections, and no
+    sessions are made.
     """
 
     make_session: Callable[[Link], Session]
@@ -69,16 +72,21 @@ class DriverFactory:
     limits: DriverLimits = attrs.field(factory=DriverLimits)
     refusal: bytes = b""
     room: Room = attrs.field(factory=Room)
-    sessions: set[Connection] = attrs.field(init=False, factory=set)
+    guests: IProtocolFactory | None = None
+    sessions: set[Connection | Guest] = attrs.field(init=False, factory=set)
     _crowd: Crowd = attrs.field(init=False)
     _connections: int = attrs.field(init=False, default=0)
     _prefix: str = attrs.field(init=False, default="")
     _made: int = attrs.field(init=False, default=0)
+    _ports: int = attrs.field(init=False, default=0)
+    _wrapping: WrappingFactory = attrs.field(init=False)
     _stopping: bool = attrs.field(init=False, default=False)
     _empty: Deferred[None] | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         self._crowd = Crowd(self.limits)
+        self._wrapping = WrappingFactory(self)  # type: ignore[no-untyped-call]
+        self._wrapping.noisy = False
         self._prefix = "".join(self.random.choices("bcdfghjkmnpqrstvwxyz", k=5))
 
     def adopt(self, new: DriverFactory) -> None:
@@ -86,6 +94,12 @@ class DriverFactory:
         certificate already, its owner has it replaced: ports with TLS from the first octet hold on to `tls`."""
         self.make_session, self.limits, self.refusal = new.make_session, new.limits, new.refusal
         self._crowd.bound(new.limits)
+        ports, self._ports = self._ports, 0
+        before, self.guests = self.guests, new.guests
+        for _ in range(ports):
+            self.doStart()
+            if before is not None:
+                before.doStop()
         if self.tls is None or new.tls is None:
             self.tls = new.tls
 
@@ -95,9 +109,15 @@ class DriverFactory:
 
     def doStart(self) -> None:
         """A port listens."""
+        self._ports += 1
+        if self.guests is not None:
+            self.guests.doStart()
 
     def doStop(self) -> None:
         """A port does not listen any more."""
+        self._ports -= 1
+        if self.guests is not None:
+            self.guests.doStop()
 
     def buildProtocol(self, addr: IAddress | None) -> IProtocol:
         """A connection, or a refusal when there are too many."""
@@ -106,25 +126,29 @@ class DriverFactory:
             log.info("connection refused: service={service} peer=[{peer}]", service=self.service, peer=peer)
             return Refusal(b"" if self.implicit_tls else self.refusal)
         self._made += 1
-        return Connection(self, peer, f"{self._prefix}{self._made}")
+        session_id = f"{self._prefix}{self._made}"
+        if self.guests is None:
+            return Connection(self, peer, session_id)
+        protocol = self.guests.buildProtocol(addr)  # type: ignore[arg-type]
+        return Refusal(b"") if protocol is None else Guest(self, self._wrapping, protocol, peer, session_id)
 
     def _full(self, peer: str) -> bool:
         return self.room.full or self._connections >= self.limits.connections or not self._crowd.has_room(peer)
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: Connection | Guest) -> None:
         """Count it."""
         self.sessions.add(connection)
         self._connections += 1
         self.room.taken += 1
         self._crowd.enter(connection.peer)
 
-    def gone(self, connection: Connection) -> None:
+    def gone(self, connection: Connection | Guest) -> None:
         """Its network has room for another."""
         self._connections -= 1
         self.room.taken -= 1
         self._crowd.leave(connection.peer)
 
-    def ended(self, connection: Connection) -> None:
+    def ended(self, connection: Connection | Guest) -> None:
         """Its session is over; stop() may be waiting for that."""
         self.sessions.discard(connection)
         if not self.sessions and self._empty is not None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import attrs
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from mailhub.errors import AuthenticationFailed, MailError, MessageGone
-from mailhub.interfaces import IAuthenticator, IBlobReader, IHold, IMailAccount, IMailbox, Origin
+from mailhub.interfaces import IAuthenticator, IBlobReader, IHold, IMailAccount, IMailbox, IService, Origin
 from mailhub.log import Logger
 from mailhub.net.body import BLOCK, copy
 from mailhub.net.link import Link
@@ -76,6 +77,7 @@ class Pop3Options:
     cleartext_login: Networks = attrs.field(factory=Networks)
 
 
+@implementer(IService)
 @attrs.frozen
 class Pop3Service:
     """What the sessions of a listener share. `maildrops` is one object for all POP3 listeners of a process."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import attrs
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from mailhub.auth.harvest import Harvest
 from mailhub.errors import MailError, NotYetKnown, TemporaryError
@@ -16,6 +17,7 @@ from mailhub.interfaces import (
     IBodyWriter,
     IConversation,
     IPipeline,
+    IService,
     ISubmitter,
     ITransaction,
     Origin,
@@ -122,6 +124,7 @@ class SmtpOptions:
         )
 
 
+@implementer(IService)
 @attrs.frozen
 class SmtpService:
     """What the sessions of a listener share. `authenticator` is asked on submission only; `harvest` of recipients that

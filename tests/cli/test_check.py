@@ -239,9 +239,9 @@ def test_a_part_that_cannot_go_on_keeps_no_other_from_it(mailhub: Command, good:
 
 
 def test_ports_in_use(mailhub: Command, good: Config) -> None:
-    port = int(good.listen.imaps[0].split(":")[1])
+    port = int(good.listen["imaps"][0].split(":")[1])
     with socket.create_server(("127.0.0.1", port)):
-        assert problems(mailhub("check")) == [f"imaps {good.listen.imaps[0]}: Address already in use"]
+        assert problems(mailhub("check")) == [f"imaps {good.listen['imaps'][0]}: Address already in use"]
 
 
 @pytest.mark.parametrize(

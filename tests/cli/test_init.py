@@ -34,7 +34,7 @@ def test_init_leaves_all_that_a_server_needs(mailhub: Command, tmp_path: Path) -
     assert config.domains == ("example.org",)
     assert config.aliases == {"postmaster@example.org": ("You@example.org",)}
     assert config.data == tmp_path / "data"
-    assert len(config.listen.services()) == 7
+    assert len(config.listen) == 7
     assert config.tls is not None
     server_context(config.tls.certificate, config.tls.key)
     assert stat.S_IMODE(config.tls.key.stat().st_mode) == 0o600

@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from mailhub.config import settings
+from mailhub.services import SERVICES
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.rst"
 _KEY = re.compile(r"^``([a-z0-9_]+)(?: = (.*))?``$", re.MULTILINE)
@@ -17,11 +18,10 @@ _TITLE = re.compile(r"^(.+)\n-{3,}$", re.MULTILINE)
 
 TABLES: dict[str, type] = {
     "[tls]": settings.Tls,
-    "[listen]": settings.Listen,
     "[auth]": settings.Auth,
     '[route."domain"]': settings.StaticRoute,
     "[delivery]": settings.Delivery,
-    "[router.x], [policy.x], [agent.x], [checker.x]": settings.Guard,
+    "[router.x], [policy.x], [agent.x], [checker.x], [service.x]": settings.Guard,
     "[queue]": settings.Queue,
     "[trust]": settings.Trust,
     "[log]": settings.Log,
@@ -49,6 +49,10 @@ def toml(value: Any) -> str | None:
     if isinstance(value, tuple):
         return "[" + ", ".join(str(toml(item)) for item in value) + "]"
     return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def test_every_service_is_documented() -> None:
+    assert documented()["[listen]"] == dict.fromkeys(SERVICES, "[]")
 
 
 @pytest.mark.parametrize("table", sorted(TABLES))

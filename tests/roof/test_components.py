@@ -17,7 +17,7 @@ from mailhub.auth.checkers import FirstMatch
 from mailhub.cli.offline import environment, opened, wait
 from mailhub.components import Hub, build_hub, checkers
 from mailhub.config import bounds
-from mailhub.config.settings import IMPLICIT_TLS, Limits, parse
+from mailhub.config.settings import Limits, parse
 from mailhub.delivery.policies import PolicyChain
 from mailhub.delivery.routing import CatchAllRouter
 from mailhub.errors import ConfigurationError, NotPermitted
@@ -25,6 +25,7 @@ from mailhub.interfaces import IHub
 from mailhub.message.address import Address
 from mailhub.net.certificates import write_self_signed
 from mailhub.plugins import Catalogue, Component, load_catalogue
+from mailhub.services import SERVICES
 
 TOP = 'hostname = "mx.xx.example"\ndata = "data"\ndomains = ["xx.example"]\n'
 EVERYTHING = (
@@ -66,7 +67,11 @@ def test_every_service_that_is_listed_is_offered_and_no_other(tmp_path: Path) ->
     assert set(hub.factories) == {
         *("smtp", "lmtp", "submission", "submissions", "pop3", "pop3s", "imap", "imaps"),
     }
-    assert {name for name, factory in hub.factories.items() if factory.implicit_tls} == IMPLICIT_TLS
+    assert {name for name, factory in hub.factories.items() if factory.implicit_tls} == {
+        "submissions",
+        "pop3s",
+        "imaps",
+    }
     # A connection too many is told so in its protocol's words, but in clear text only where that is expected.
     starts = {"smtp": b"421 4.3.2 ", "lmtp": b"421 4.3.2 ", "submission": b"421 4.3.2 ", "pop3": b"-ERR [SYS/TEMP] "}
     for name, factory in hub.factories.items():
@@ -139,6 +144,7 @@ def test_the_password_of_a_next_hop_may_stand_in_a_file_of_its_own(tmp_path: Pat
             '[store]\ntype = "sqlight"',
             "[store]: there is no store plugin called 'sqlight'; did you mean sqlite?",
         ),
+        ("[listen]\nsmpt = []", "[listen] smpt: there is no service plugin called 'smpt'; did you mean smtp? known: "),
         ("[store]\nsize = 1", "[store] size: unknown key; known: none"),
         (
             '[auth]\ncheckers = ["acounts"]',
@@ -185,7 +191,7 @@ def test_every_limit_reaches_a_part(tmp_path: Path, name: str) -> None:
             bounds.runner_limits(config.limits),
             bounds.transmit_limits(config.limits),
             bounds.driver_limits(config.limits),
-            *(bounds.smtp_options(config, service) for service in ("smtp", "submission")),
+            *(bounds.smtp_options(config, SERVICES[service]) for service in ("smtp", "submission")),
             bounds.harvest_limits(config.limits),
             bounds.pop3_options(config),
             bounds.imap_options(config),

@@ -82,7 +82,7 @@ def test_its_configuration_is_one_that_serves_on_loopback_only(folder: Path) -> 
     config = load(folder / "mailhub.toml")
     hub = build_hub(config, environment(config), load_catalogue())
     assert len(hub.factories) == 7
-    endpoints = [endpoint for listed in config.listen.services().values() for endpoint in listed]
+    endpoints = [endpoint for listed in config.listen.values() for endpoint in listed]
     assert all(endpoint.endswith(":interface=127.0.0.1") for endpoint in endpoints)
     assert config.routes["*"].agent == "refuse"
 
@@ -151,7 +151,7 @@ def test_a_demo_that_runs_already_says_so_and_how_to_reach_it(
 def test_a_port_in_use_is_told_instead_of_the_welcome(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    endpoint = on_free_ports(folder).listen.imaps[0]
+    endpoint = on_free_ports(folder).listen["imaps"][0]
     with socket.create_server(("127.0.0.1", int(endpoint.split(":")[1]))), pytest.raises(SystemExit) as ended:
         start(folder, monkeypatch)
     assert str(ended.value) == (

@@ -141,9 +141,9 @@ def test_what_cannot_change_is_named_in_one_line_and_the_rest_is_taken_over(stag
             TOP.replace('"data"', '"elsewhere"') + TLS + '[listen]\npop3s = ["tcp:0"]\n[queue]\nexpire_hours = 9\n'
         )
     assert outcome.changed == ("[queue] expire_hours",)
-    assert outcome.lasting == ("data", "[listen] smtp", "[listen] pop3s", "[listen] imaps")
+    assert outcome.lasting == ("data", "[listen] smtp", "[listen] imaps", "[listen] pop3s")
     (warning,) = [event for event in events if event["log_level"] is LogLevel.warn]
-    assert formatEvent(warning).endswith(": data, [listen] smtp, [listen] pop3s, [listen] imaps")
+    assert formatEvent(warning).endswith(": data, [listen] smtp, [listen] imaps, [listen] pop3s")
     # The services that listen are served still.
     assert set(stage.hub.factories) == {"smtp", "imaps"}
     assert stage.hub.settings.queue.expire_hours == 9

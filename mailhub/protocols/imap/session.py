@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import attrs
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from mailhub.errors import MailError
-from mailhub.interfaces import IMailAccount, Origin
+from mailhub.interfaces import IMailAccount, IService, Origin
 from mailhub.net.link import Disconnected, Link
 from mailhub.protocols.imap import append, fetch, mailboxes, messages, search
 from mailhub.protocols.imap.context import Context, Handlers, ImapOptions, ImapParts, log
@@ -19,6 +20,7 @@ from mailhub.wire.imap.server import ImapServer
 __all__ = ["ImapOptions", "ImapParts", "ImapService", "ImapSession"]
 
 
+@implementer(IService)
 @attrs.frozen
 class ImapService:
     """Makes the sessions of one listener."""

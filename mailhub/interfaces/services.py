@@ -1,0 +1,39 @@
+"""What is offered on a port."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from zope.interface import Interface
+
+
+@attrs.frozen
+class Service:
+    """How a service is offered, whoever makes its sessions: one row of the table of services.
+
+    `port` is the usual one, 0 where there is none, and `purpose` says in a few words what for. `implicit_tls`: TLS is
+    spoken from the first octet (RFC 8314 3). `login`: the whole purpose is a login, so that without TLS the service is
+    not offered. `submission` and `each_recipient` are told to sessions and policies (see `Origin`). `alpn` are the ids
+    of which a client that names application protocols must name one (RFC 7301). `refusal` is the line that a connection
+    too many is told, in clear text: none where that would have to be encrypted first. `srv_priority`: of the DNS record
+    by which mail programs find it (RFC 6186 and RFC 8314 5.1: TLS from the start first, IMAP before POP3).
+    """
+
+    port: int = 0
+    purpose: str = ""
+    implicit_tls: bool = False
+    login: bool = False
+    submission: bool = False
+    each_recipient: bool = False
+    alpn: tuple[bytes, ...] = ()
+    refusal: bytes = b""
+    srv_priority: int | None = None
+
+
+class IService(Interface):
+    """What a component of kind "service" may be: sessions that mailhub's driver runs. Or else it provides Twisted's
+    `IProtocolFactory`, whose protocols have the transport to themselves."""
+
+    def session(link: Any) -> Any:
+        """The session of a new connection: a `mailhub.net.link.Session` for this `Link`."""
