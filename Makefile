@@ -14,12 +14,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+PURE := tests/interfaces tests/message tests/wire $(addprefix tests/test_,answers.py errors.py log.py threads.py)
 # Errors alone: what is left of the rest is about the machine's own settings.
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 BENCHMARKS := $(filter-out benchmarks/__init__.py,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench clean clients
+.PHONY: help demo test lint docs coverage bench clean clients
 
 help:
 	@sed -n '3,11s/^# \{0,1\}//p' Makefile
@@ -60,9 +62,20 @@ clients:
 	@echo "== real mail clients"
 	@.ci/clients
 
+# Floors 0 and 1 are run with coverage, which costs as much again, and so apart from the rest.
 test: lint clients
+ifeq ($(strip $(ARGS)),)
+	@$(MAKE) --no-print-directory coverage
+	@echo "== tests of all else (pytest, $(WORKERS) at a time)"
+	@$(PYTEST) $(PURE:%=--ignore=%)
+else
 	@echo "== tests (pytest, $(WORKERS) at a time)"
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(PYTEST) $(ARGS)
+endif
+
+coverage: $(VENV)/.installed-dev
+	@echo "== tests of floors 0 and 1, with their coverage (pytest, $(WORKERS) at a time)"
+	@$(PYTEST) --cov --cov-report=term $(PURE)
 
 bench: $(VENV)/.installed-dev
 	@for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script || exit 1; done

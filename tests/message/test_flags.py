@@ -103,3 +103,22 @@ def test_every_accepted_flag_is_one_word_on_the_wire(text: str) -> None:
         return
     assert flags.decode(flags.encode(frozenset({flag}))) == {flag}
     assert flags.parse(flag) == flag
+
+
+def test_many_sets_share_their_words_and_themselves() -> None:
+    decode = flags.Decoder()
+    first, again, other = decode("\\Seen work"), decode("work \\Seen"), decode("work")
+    assert first == {flags.SEEN, "work"}
+    assert again is first
+    assert next(iter(other)) is next(word for word in first if word == "work")
+
+
+@given(st.frozensets(_FLAG, max_size=8))
+@settings(deadline=None, max_examples=50)
+def test_a_short_text_is_read_like_any(some: flags.Flags) -> None:
+    assert flags.decode_short(flags.encode(some)) == flags.decode(flags.encode(some))
+
+
+def test_flags_are_free_up_to_a_size() -> None:
+    assert flags.excess("") == flags.excess("x" * flags.FREE_OCTETS) == 0
+    assert flags.excess("x" * (flags.FREE_OCTETS + 3)) == 3

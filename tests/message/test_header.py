@@ -155,3 +155,26 @@ def test_the_first_field_after_a_byte_order_mark_is_read() -> None:
     assert Header(raw).first(b"a") == b"1"
     assert select(raw, {b"a"}) == b"A: 1\r\n\r\n"
     assert b"".join(octets for _, octets in raw_fields(raw)) == raw
+
+
+@pytest.mark.parametrize(
+    ("raw", "fields"),
+    [
+        (b"A: 1\r\n\r\n", b"A: 1\r\n\r\n"),
+        (
+            b"From joe Mon Jan  1 00:00:00 2024\r\nA: 1\r\n",
+            b"X-Mailbox-Line: From joe Mon Jan  1 00:00:00 2024\r\nA: 1\r\n",
+        ),
+        (b"\xef\xbb\xbfA: 1\r\n", b"A: 1\r\n"),
+        (b"", b""),
+    ],
+)
+def test_a_header_below_others_begins_with_a_field(raw: bytes, fields: bytes) -> None:
+    assert header.without_mailbox_line(raw) == fields
+
+
+def test_fields_of_a_name_are_taken_out_whole() -> None:
+    raw = b"Bcc: a,\r\n b\r\nTo: bcc: x\r\nBCC:c\r\n\r\n"
+    assert header.without_field(raw, b"bcc") == b"To: bcc: x\r\n\r\n"
+    assert header.without_field(raw, b"cc") == raw
+    assert header.without_field(raw, b"sender") == raw

@@ -66,3 +66,14 @@ def test_any_cut_gives_the_same(octets: bytes, cuts: list[int]) -> None:
     assert max(len(line.rstrip(b"\r")) for line in once.split(b"\n")) <= LINE_LIMIT + 1
     assert once.translate(None, b" \r\n") == octets.translate(None, b" \r\n")
     assert wrapped(once) == once
+
+
+@pytest.mark.parametrize("space", [b" ", b"x"])
+def test_a_last_line_without_an_end_is_broken_too(space: bytes) -> None:
+    octets = b"y" * 900 + space + b"z" * 98
+    once = wrapped(octets)
+    assert max(map(len, once.split(b"\r\n"))) <= LINE_LIMIT
+    assert once.translate(None, b" \r\n") == octets.translate(None, b" ")
+    wrapper = LineWrapper()
+    assert wrapper.feed(octets) + wrapper.finish() == once
+    assert (wrapper.wrapped, wrapper.torn) == (True, space != b" ")

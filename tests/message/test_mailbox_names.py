@@ -55,3 +55,14 @@ def test_bad_names(name: str) -> None:
 def test_ancestors() -> None:
     assert list(mailbox_names.ancestors("a/b/c")) == ["a", "a/b"]
     assert list(mailbox_names.ancestors("a")) == []
+
+
+@pytest.mark.parametrize(("name", "allowed"), [("a/b", True), ("a*b", True), ("#a", False), ("a//b", False)])
+def test_asking_before_a_name_is_used(name: str, allowed: bool) -> None:
+    assert mailbox_names.is_allowed(name) is allowed
+
+
+def test_one_separator_too_many_at_the_end() -> None:
+    assert mailbox_names.without_last_separator("a/b/") == "a/b"
+    assert mailbox_names.without_last_separator("a/b") == "a/b"
+    assert mailbox_names.without_last_separator("a//") == "a/"

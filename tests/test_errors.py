@@ -1,0 +1,32 @@
+"""Errors: each has a status of its kind, and what is for the log alone is not for the peer."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from mailhub import errors
+from mailhub.errors import MailError, PermanentError, TemporaryError
+
+KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, MailError)]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_the_status_is_of_the_kind(kind: type[MailError]) -> None:
+    error = kind()
+    assert error.status[0] in "45"
+    assert all(part.isdigit() for part in error.status.split("."))
+    assert error.text
+    assert error.temporary == error.status.startswith("4")
+    if issubclass(kind, TemporaryError):
+        assert error.temporary
+    if issubclass(kind, PermanentError):
+        assert not error.temporary
+
+
+def test_what_is_said_and_what_is_logged() -> None:
+    error = TemporaryError("Come again", status="4.7.1", detail="greylist of 192.0.2.1")
+    assert (error.text, error.status) == ("Come again", "4.7.1")
+    assert str(error) == "4.7.1 Come again (greylist of 192.0.2.1)"
+    assert str(PermanentError("No")) == f"{PermanentError.default_status} No"
