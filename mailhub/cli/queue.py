@@ -63,7 +63,7 @@ def _line(message: QueuedMessage, now: int) -> str:
     more = f" and {len(others)} more" if others else ""
     answer = f"  {first.last.reply}" if first.last else ""
     age = _span(now - message.queued_at)
-    sender = message.envelope.reverse_path or ""
+    sender = message.mail.reverse_path or ""
     return f"{message.id}  {age:>7}  {message.size:>9}  <{sender}> -> <{first.route.recipient}>{more}{answer}"
 
 
@@ -89,7 +89,7 @@ def _show(arguments: argparse.Namespace) -> None:
     print(f"id:      {message.id}")
     print(f"queued:  {_moment(message.queued_at)}, {_span(now - message.queued_at)} ago")
     print(f"size:    {message.size} octets")
-    _print(f"from:    <{message.envelope.reverse_path or ''}>")
+    _print(f"from:    <{message.mail.reverse_path or ''}>")
     for recipient in message.recipients:
         _show_recipient(recipient, now)
     print()

@@ -34,6 +34,12 @@ _log = Logger(namespace="mailhub.queue")
 Failures = Sequence[tuple[QueuedRecipient, Outcome]]
 
 
+def mail_of(message: QueuedMessage, route: Route) -> Mail:
+    """What MAIL says on a route, which may have a reverse-path of its own."""
+    own = route.reverse_path
+    return message.mail if own is None else attrs.evolve(message.mail, reverse_path=own.address)
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class Bouncer:
     """Makes the DSNs of one hub. A DSN has the null reverse-path, and there is none about a message that has it."""
@@ -45,11 +51,12 @@ class Bouncer:
     routing: IRouter
 
     async def report(self, message: QueuedMessage, failures: Failures) -> Submission | None:
-        """A DSN about these recipients, ready for `IQueue.settle`; None when nobody can be told.
+        """A DSN about these recipients, whose routes have one reverse-path, ready for `IQueue.settle`; None when nobody
+        can be told.
 
         Raises TemporaryError when the way to the sender cannot be found now, StoreUnavailable.
         """
-        sender = message.envelope.reverse_path
+        sender = mail_of(message, failures[0][0].route).reverse_path
         if sender is None:
             _log.info("no DSN: id={id} reason='null reverse-path'", id=message.id)
             return None
@@ -57,12 +64,12 @@ class Bouncer:
         if not routes:
             return None
         plan = make_plan([Accepted(Recipient(sender), tuple(routes))], deposits=self.queue.deposits_into(self.store))
-        utf8 = message.envelope.smtputf8
-        envelope = Mail(None, "8BITMIME" if utf8 else "7BIT", utf8)
+        utf8 = message.mail.smtputf8
+        mail = Mail(None, "8BITMIME" if utf8 else "7BIT", utf8)
         top = return_path(None)
         header = await self._header(message.id)
         body = await self._body(top + delivery_status(self._describe(message, sender, failures, header)))
-        return Submission(envelope, plan, body, len(top))
+        return Submission(mail, plan, body, len(top))
 
     async def _routes(self, message: QueuedMessage, sender: Address) -> Sequence[Route]:
         try:
@@ -102,5 +109,5 @@ class Bouncer:
             boundary=f"=_{token(self.environment.random, 24)}",
             header=header,
             arrival_date=format_date(message.queued_at),
-            smtputf8=message.envelope.smtputf8,
+            smtputf8=message.mail.smtputf8,
         )

@@ -27,7 +27,7 @@ class StoreAgent:
         return {row.id: await self._append(delivery, row) for row in delivery.recipients}
 
     async def _append(self, delivery: Delivery, row: QueuedRecipient) -> Outcome:
-        top = return_path(delivery.envelope.reverse_path)
+        top = return_path(delivery.mail.reverse_path)
         try:
             account = await self._store.account(delivery.target)
             try:

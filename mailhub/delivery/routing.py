@@ -19,6 +19,7 @@ from mailhub.errors import NoSuchUser, NotPermitted, NotYetKnown, PermanentError
 from mailhub.interfaces import ALIAS, STORE, IMailStore, IRouter, ITransactionView, OwnTransaction, Route
 from mailhub.log import Logger
 from mailhub.message.address import Address
+from mailhub.message.mailbox_names import INBOX
 
 _log = Logger(namespace="mailhub.delivery.routing")
 
@@ -124,16 +125,19 @@ def _check_bounds(recipient: Address, depth: int, count: int) -> None:
 
 def distinct(routes: Iterable[Route]) -> tuple[Route, ...]:
     """The routes without those that lead to the same final target as an earlier one, in order."""
-    found: dict[tuple[str, ...], Route] = {}
+    found: dict[FinalTarget, Route] = {}
     for route in routes:
         found.setdefault(final_target(route), route)
     return tuple(found.values())
 
 
-def final_target(route: Route) -> tuple[str, ...]:
+FinalTarget = tuple[object, ...]
+
+
+def final_target(route: Route) -> FinalTarget:
     """Equal for routes that must not both be taken. Local parts of other hosts are compared letter for letter."""
     if route.agent == STORE:
-        return (STORE, route.target)
+        return (STORE, route.target, route.mailbox or INBOX)
     return (route.agent, route.target, route.recipient.local, route.recipient.ascii_domain)
 
 

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 
 from mailhub.delivery.agents import Agents
-from mailhub.delivery.bounce import Bouncer
+from mailhub.delivery.bounce import Bouncer, mail_of
 from mailhub.delivery.lanes import Lanes
 from mailhub.delivery.loops import LOOP, LOOP_STATUS, LOOP_TEXT, Prefixed
 from mailhub.delivery.schedule import Schedule
@@ -28,6 +28,7 @@ from mailhub.interfaces import (
     IQueue,
     QueuedMessage,
     QueuedRecipient,
+    ReversePath,
     Settlement,
     Submission,
 )
@@ -204,12 +205,13 @@ class QueueRunner:
     # --- Who is next -----------------------------------------------------------------------------------------------
 
     def _take(self, message: QueuedMessage) -> None:
-        groups: dict[tuple[Lane, tuple[str, ...]], list[QueuedRecipient]] = {}
+        groups: dict[tuple[Lane, tuple[str, ...], ReversePath | None], list[QueuedRecipient]] = {}
         for row in message.recipients:
-            # What came through other aliases is another message to the next hop, though one lane bounds both.
-            groups.setdefault((_lane(row), row.route.via), []).append(row)
+            # What came through other aliases, or has another reverse-path, is another message to the next hop, though
+            # one lane bounds both.
+            groups.setdefault((_lane(row), row.route.via, row.route.reverse_path), []).append(row)
         self._held[message.id] = len(groups)
-        for (lane, _), rows in groups.items():
+        for (lane, _, _), rows in groups.items():
             self._lanes.add(lane, _Attempt(message, tuple(rows)))
         self._dispatch()
 
@@ -268,7 +270,7 @@ class QueueRunner:
         if via := attempt.rows[0].route.via:
             body = Prefixed(delivered_to_fields(via), body)
         try:
-            delivery = Delivery(message.id, message.envelope, lane[1], attempt.rows, body)
+            delivery = Delivery(message.id, mail_of(message, attempt.rows[0].route), lane[1], attempt.rows, body)
             answer = maybeDeferred(agent.deliver, delivery)
             outcomes = await answer.addTimeout(self._limits.attempt_seconds, self._clock)
             return _checked(outcomes)

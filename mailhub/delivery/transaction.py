@@ -221,9 +221,9 @@ class Transaction:
             "size": message.body.size,
         }
         client = {"peer": origin.peer, "helo": origin.helo, "tls": origin.tls, "user": origin.user}
-        for deposit in message.plan.deposits:
+        for index, deposit in enumerate(message.plan.deposits):
             fields = {**known, "to": deposit.recipient, "agent": STORE, "target": deposit.user, **client}
-            refused = receipt.refused.get(deposit.recipient)
+            refused = receipt.refused.get(index)
             if refused is None:
                 _log.event("delivered", fields)
             else:

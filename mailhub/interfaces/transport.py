@@ -11,7 +11,7 @@ from zope.interface import Interface
 from mailhub.interfaces.octets import IBlobReader, IBody, IBodyWriter
 from mailhub.interfaces.pipeline import ITransactionView
 from mailhub.message.address import Address
-from mailhub.message.envelope import Mail, Outcome
+from mailhub.message.envelope import Mail, Outcome, Recipient
 from mailhub.message.flags import NO_FLAGS, Flags
 
 # The agent whose targets are accounts of the hub's own store.
@@ -21,19 +21,40 @@ ALIAS = "alias"
 
 
 @attrs.frozen
+class ReversePath:
+    """Where failures of a route are told, where that is not the sender; None is the null reverse-path `<>`."""
+
+    address: Address | None
+
+
+@attrs.frozen
 class Route:
     """Where mail for one recipient goes next.
 
     `agent` names a delivery agent (`STORE`, "smtp", "lmtp", a plugin's) or is `ALIAS`; `target` is the account for
-    `STORE`, else `host[:port]`, or "" for "by MX". `recipient` is the address after aliasing. `via` are the names
-    (`Address.key`) of the aliases that led to it, the first one first; how one came there does not make it another
-    route.
+    `STORE`, else `host[:port]`, or "" for "by MX". `recipient` is the address after aliasing.
+
+    `reverse_path` is the route's own (a list, forwarding), None for that of the message. `mailbox` and `flags` are for
+    accounts: "" is INBOX, and so is a mailbox that is gone when the message comes, unless it is one of the usual ones.
+
+    How one came there makes no other route: `via` are the names (`Address.key`) of the aliases that led to it, the
+    first one first, and `originals` the recipients as the client named them.
     """
 
     agent: str
     recipient: Address
     target: str = ""
     via: tuple[str, ...] = attrs.field(default=(), eq=False)
+    reverse_path: ReversePath | None = None
+    mailbox: str = ""
+    flags: Flags = NO_FLAGS
+    originals: tuple[Recipient, ...] = attrs.field(default=(), eq=False)
+
+    @property
+    def destination(self) -> str:
+        """Whose turn it is to take mail: agent, and target or, where that is found by MX, domain. Equal for what may
+        share connections, and what a slow or strict host may hold up."""
+        return f"{self.agent} {self.target or self.recipient.ascii_domain}"
 
 
 class IRouter(Interface):
@@ -47,12 +68,17 @@ class IRouter(Interface):
 
 @attrs.frozen
 class Deposit:
-    """A recipient whose mailbox is in the queue's own database: delivered in the very commit that accepts."""
+    """A mailbox in the queue's own database: delivered to in the very commit that accepts.
+
+    A mailbox that is not there is made when it is one of the usual ones (Junk); else INBOX takes its mail. `recipient`
+    is the address after aliasing, `originals` are those that led to it, as the client named them.
+    """
 
     recipient: Address
     user: str
     mailbox: str = "INBOX"
     flags: Flags = NO_FLAGS
+    originals: tuple[Recipient, ...] = attrs.field(default=(), eq=False)
 
 
 @attrs.frozen
@@ -67,21 +93,27 @@ class Plan:
 class Submission:
     """One message ready to be committed.
 
-    The body starts with `relay_offset` octets (Return-Path) that stand in mailboxes but are not relayed.
+    The body starts with `relay_offset` octets (Return-Path) that stand in mailboxes but are not relayed. `needs` is
+    what it asks of a next hop (`mailhub.message.needs`), None where nobody has looked. The queue tries nothing before
+    `not_before` (seconds since the epoch).
     """
 
-    envelope: Mail
+    mail: Mail
     plan: Plan
     body: IBody
     relay_offset: int = 0
+    needs: int | None = None
+    not_before: int = 0
 
 
 @attrs.frozen
 class Receipt:
-    """What a commit did. `refused`: deposits that could not be made (over quota, account gone meanwhile)."""
+    """What a commit did. `refused`: deposits that could not be made (over quota, account gone meanwhile), by their
+    number in `Plan.deposits`. `also`: of the messages that were committed with it."""
 
     id: str
-    refused: Mapping[Address, Outcome] = attrs.field(factory=dict)
+    refused: Mapping[int, Outcome] = attrs.field(factory=dict)
+    also: tuple[Receipt, ...] = ()
 
 
 # `due` of a row that the operator wants tried now, whatever is remembered of the way to it.
@@ -104,13 +136,15 @@ class QueuedRecipient:
 
 @attrs.frozen
 class QueuedMessage:
-    """A message in the queue, with the recipients asked for. `size` is what is relayed, in octets."""
+    """A message in the queue, with the recipients asked for. `size` is what is relayed, in octets. `needs` as in
+    `Submission`."""
 
     id: str
-    envelope: Mail
+    mail: Mail
     queued_at: int
     size: int
     recipients: tuple[QueuedRecipient, ...]
+    needs: int | None = None
 
 
 @attrs.frozen
@@ -139,8 +173,9 @@ class IQueue(Interface):
         """Raises StorageFull when there is no room on the disk for `size` more octets. Reports of settle() may use what
         is kept in reserve; submit() may not."""
 
-    async def submit(submission: Submission, refusals: Refusals = "bounce") -> Receipt:
-        """Commit body, deposits and queue rows at once. If every recipient is refused nothing is kept. Otherwise, with
+    async def submit(submission: Submission, refusals: Refusals = "bounce", also: Sequence[Submission] = ()) -> Receipt:
+        """Commit body, deposits and queue rows at once, and those of other messages (`also`: copies with another
+        header, replies), all or nothing. Of a message whose every recipient is refused nothing is kept. Otherwise, with
         "bounce", refused deposits become FAILED rows in the same commit, so that their DSN survives a crash; with
         "reply" the caller tells the client (LMTP). Raises StoreUnavailable."""
 
@@ -180,11 +215,12 @@ class IQueue(Interface):
 class Delivery:
     """What an agent is given: one message for recipients that share agent and target.
 
-    `id` names the message, the same on every attempt; with a `QueuedRecipient.id` it is a delivery id.
+    `id` names the message, the same on every attempt; with a `QueuedRecipient.id` it is a delivery id. `mail` has the
+    reverse-path of their route.
     """
 
     id: str
-    envelope: Mail
+    mail: Mail
     target: str
     recipients: tuple[QueuedRecipient, ...]
     body: IBlobReader

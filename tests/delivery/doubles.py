@@ -139,5 +139,5 @@ class Commits:
         body: Any = submission.body
         self.octets.append(body.octets)
         deposits = submission.plan.deposits
-        refused = {d.recipient: self.refused[d.user] for d in deposits if d.user in self.refused}
+        refused = {n: self.refused[d.user] for n, d in enumerate(deposits) if d.user in self.refused}
         return Receipt(f"id{len(self.submissions)}", refused)

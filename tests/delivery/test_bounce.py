@@ -72,7 +72,7 @@ def octets(submission: Submission | None) -> bytes:
 def test_a_report_for_a_sender_of_ours_is_a_deposit_with_the_null_reverse_path() -> None:
     made = report()
     assert made is not None
-    assert made.envelope == Mail(None)
+    assert made.mail == Mail(None)
     assert [(deposit.user, deposit.mailbox) for deposit in made.plan.deposits] == [("a@xx.example", "INBOX")]
     assert octets(made)[: made.relay_offset] == b"Return-Path: <>\r\n"
     assert b"\r\n\r\nbody" not in octets(made), "the header goes back, not the body"
@@ -87,7 +87,7 @@ def test_with_a_foreign_store_it_goes_through_the_queue() -> None:
 def test_a_message_with_smtputf8_gets_a_report_with_smtputf8() -> None:
     made = report(utf8=True, recipient=Address("bücher", "bücher.example"))
     assert made is not None
-    assert made.envelope == Mail(None, "8BITMIME", True)
+    assert made.mail == Mail(None, "8BITMIME", True)
     assert "utf-8; bücher@bücher.example".encode() in octets(made)
 
 

@@ -182,7 +182,7 @@ class Transmitter:
     ) -> tuple[Mapping[Address, Outcome], bool]:
         """Outcomes, and whether the server was not given any of the message."""
         body = _Watched(delivery.body)
-        told = await connection.send(delivery.envelope, recipients, body)
+        told = await connection.send(delivery.mail, recipients, body)
         if not connection.usable:
             connection.abort()
         elif used + 1 < self._limits.messages:

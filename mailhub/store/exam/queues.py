@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
+
 from mailhub.errors import MailboxExists, MessageGone, NoSuchMailbox, NoSuchUser, OverQuota
 from mailhub.interfaces import (
     AT_ONCE,
+    STORE,
     Account,
     Deposit,
     IAccounts,
@@ -17,12 +20,24 @@ from mailhub.interfaces import (
     KeptNames,
     Plan,
     Receipt,
+    Refusals,
+    ReversePath,
     Route,
     Settlement,
     Submission,
 )
 from mailhub.message.address import Address
-from mailhub.message.envelope import Mail, Outcome, Source, State
+from mailhub.message.envelope import (
+    DeliverBy,
+    Hold,
+    Mail,
+    OriginalRecipient,
+    Outcome,
+    Recipient,
+    Source,
+    State,
+    ValidSince,
+)
 from mailhub.message.record import Change, MailboxGone
 from mailhub.store.exam.rig import OTHER, SEEN_ONLY, USER, Exam, make_body, message, question, read_message, uids
 
@@ -71,11 +86,12 @@ class QueueExam(DatabaseExam):
         queue: IQueue,
         plan: Plan,
         octets: bytes = TRACE + message(1),
-        envelope: Mail | None = None,
+        mail: Mail | None = None,
+        refusals: Refusals = "bounce",
         **more: Any,
     ) -> Receipt:
         body = await make_body(queue.new_body, octets)
-        return await queue.submit(Submission(envelope or Mail(FROM), plan, body, len(TRACE)), **more)
+        return await queue.submit(Submission(mail or Mail(FROM), plan, body, len(TRACE), **more), refusals)
 
     async def _inbox_of(self, queue: IQueue, user: str) -> IMailbox:
         account: IMailAccount = await self.database.store.account(user)
@@ -102,16 +118,90 @@ class QueueExam(DatabaseExam):
     @question
     async def test_the_envelope_is_kept(self) -> None:
         queue, _ = await self._open()
-        envelopes = (
+        mails = (
             Mail(None),
             Mail(Address("two words", "xx.example"), "8BITMIME", smtputf8=True),
             Mail(Address("jürgen", "bücher.example"), smtputf8=True),
         )
-        for envelope in envelopes:
-            receipt = await self._submit(queue, Plan(routes=(smtp("o'q\u00fc"),)), envelope=envelope)
+        for mail in mails:
+            receipt = await self._submit(queue, Plan(routes=(smtp("o'q\u00fc"),)), mail=mail)
             (queued,) = [queued for queued in await queue.messages() if queued.id == receipt.id]
-            assert queued.envelope == envelope
+            assert queued.mail == mail
             assert queued.recipients[0].route == smtp("o'q\u00fc")
+
+    @question
+    async def test_what_mail_and_rcpt_said_is_kept(self) -> None:
+        queue, _ = await self._open()
+        mail = Mail(
+            FROM,
+            ret="HDRS",
+            envid="a b",
+            requiretls=True,
+            by=DeliverBy(-5, "N"),
+            hold=Hold(9, "FOR"),
+            priority=-3,
+            auth="",
+        )
+        originals = (
+            Recipient(Address("a list", "xx.example"), frozenset({"NEVER"}), OriginalRecipient("rfc822", "x y@zz")),
+            Recipient(Address("jürgen", "xx.example"), frozenset({"SUCCESS", "DELAY"}), None, ValidSince(1, "C")),
+        )
+        plain = Route("smtp", Address("q", "zz.example"), originals=(Recipient(Address("q", "zz.example")),))
+        routes = (attrs.evolve(smtp("r"), originals=originals), plain, smtp("s"))
+        await self._submit(queue, Plan(routes=routes), mail=mail, needs=5)
+        (queued,) = await queue.messages()
+        assert (queued.mail, queued.needs) == (mail, 5)
+        assert [row.route.originals for row in queued.recipients] == [route.originals for route in routes]
+
+    @question
+    async def test_a_route_keeps_what_is_its_own(self) -> None:
+        queue, _ = await self._open()
+        route = Route(STORE, Address("u", "xx.example"), "u@xx.example")
+        routes = (
+            route,
+            attrs.evolve(route, reverse_path=ReversePath(None)),
+            attrs.evolve(route, reverse_path=ReversePath(Address("two words", "bücher.example"))),
+            attrs.evolve(route, mailbox="Größe/x", flags=SEEN_ONLY),
+        )
+        await self._submit(queue, Plan(routes=routes))
+        (queued,) = await queue.messages()
+        assert tuple(row.route for row in queued.recipients) == routes
+
+    @question
+    async def test_nothing_is_tried_before_its_time(self) -> None:
+        queue, _ = await self._open()
+        await self._submit(queue, Plan(routes=(smtp("q"),)), not_before=LATER)
+        await self._submit(queue, Plan(routes=(smtp("r"),)), not_before=NOW - 1)
+        assert [queued.recipients[0].due for queued in await queue.messages()] == [LATER, NOW]
+
+    @question
+    async def test_a_mailbox_that_is_gone_leaves_its_mail_to_the_inbox_unless_it_is_a_usual_one(self) -> None:
+        queue, accounts = await self._open()
+        await accounts.add(USER, "")
+        account: IMailAccount = await self.database.store.account(USER)
+        await account.delete("Junk")
+        receipt = await self._submit(queue, Plan((to(USER, "Junk"), to(USER, "Lists/gone"))))
+        assert receipt.refused == {}
+        for name in ("INBOX", "Junk"):
+            assert await uids(await account.mailbox(name)) == [1]
+        assert [info.special_use for info in await account.mailboxes() if info.name == "Junk"] == ["\\Junk"]
+
+    @question
+    async def test_messages_that_belong_together_are_committed_together(self) -> None:
+        queue, accounts = await self._open()
+        await accounts.add(USER, "")
+        await accounts.add(OTHER, "", quota=1)
+        bodies = [await make_body(queue.new_body, TRACE + message(number)) for number in (1, 2, 3)]
+        plans = (Plan((to(USER),)), Plan((to(OTHER), to(USER, "Junk"))), Plan(routes=(smtp("reply"),)))
+        first, *also = [
+            Submission(Mail(FROM), plan, body, len(TRACE)) for plan, body in zip(plans, bodies, strict=True)
+        ]
+        receipt = await queue.submit(first, "reply", also)
+        assert [sorted(each.refused) for each in (receipt, *receipt.also)] == [[], [0], []]
+        assert await read_message(await self._inbox_of(queue, USER), 1) == TRACE + message(1)
+        junk = await (await self.database.store.account(USER)).mailbox("Junk")
+        assert await read_message(junk, 1) == TRACE + message(2)
+        assert [queued.id for queued in await queue.messages()] == [receipt.also[1].id]
 
     @question
     async def test_ids_are_words_for_a_log(self) -> None:
@@ -155,8 +245,7 @@ class QueueExam(DatabaseExam):
         queue, accounts = await self._open()
         await accounts.add(USER, "", quota=10)
         receipt = await self._submit(queue, Plan((to(USER), to(OTHER))))
-        statuses = {str(address): outcome.status for address, outcome in receipt.refused.items()}
-        assert statuses == {USER: "5.2.2", OTHER: "5.1.1"}
+        assert {index: outcome.status for index, outcome in receipt.refused.items()} == {0: "5.2.2", 1: "5.1.1"}
         assert all(outcome.state is State.FAILED and outcome.reply for outcome in receipt.refused.values())
         assert (list(await queue.messages()), await uids(await self._inbox_of(queue, USER))) == ([], [])
 
@@ -164,14 +253,12 @@ class QueueExam(DatabaseExam):
     async def test_a_refused_deposit_among_others_becomes_a_dsn_that_is_due(self) -> None:
         queue, accounts = await self._open()
         await accounts.add(USER, "")
-        receipt = await self._submit(queue, Plan((to(USER), to(OTHER), to(USER, "No/such"))))
-        assert set(receipt.refused) == {Address.parse(OTHER), Address.parse(USER)}
+        receipt = await self._submit(queue, Plan((to(USER), to(OTHER), to(OTHER, "Junk"))))
+        assert set(receipt.refused) == {1, 2}
         (queued,) = await queue.due(NOW, 10)
-        assert [(row.route.agent, str(row.route.recipient)) for row in queued.recipients] == [
-            ("store", OTHER),
-            ("store", USER),
-        ]
-        assert queued.recipients[0].last == receipt.refused[Address.parse(OTHER)]
+        route = Route("store", Address.parse(OTHER), OTHER, mailbox="INBOX")
+        assert [row.route for row in queued.recipients] == [route, attrs.evolve(route, mailbox="Junk")]
+        assert [row.last for row in queued.recipients] == [receipt.refused[1], receipt.refused[2]]
         assert len(await uids(await self._inbox_of(queue, USER))) == 1
 
     @question
@@ -179,7 +266,7 @@ class QueueExam(DatabaseExam):
         queue, accounts = await self._open()
         await accounts.add(USER, "")
         receipt = await self._submit(queue, Plan((to(USER), to(OTHER))), refusals="reply")
-        assert list(receipt.refused) == [Address.parse(OTHER)]
+        assert list(receipt.refused) == [1]
         assert list(await queue.messages()) == []
 
     @question
@@ -227,7 +314,7 @@ class QueueExam(DatabaseExam):
         inbox = await self._inbox_of(queue, USER)
         assert await read_message(inbox, (await uids(inbox))[0]) == TRACE + message(7)
         (queued,) = await queue.messages()  # the report for OTHER, who is not there, is dropped
-        assert (queued.envelope, queued.recipients[0].route) == (Mail(None), smtp("sender"))
+        assert (queued.mail, queued.recipients[0].route) == (Mail(None), smtp("sender"))
 
     @question
     async def test_nobody_is_told_twice(self) -> None:

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 import attrs
 from zope.interface import implementer
 
-from mailhub.errors import MailError, MessageGone, NoSuchMailbox
+from mailhub.errors import MailError, MessageGone
 from mailhub.interfaces import (
     AT_ONCE,
-    STORE,
     IBlobReader,
     IBodyWriter,
     IMailStore,
@@ -23,13 +22,13 @@ from mailhub.interfaces import (
     Settlement,
     Submission,
 )
-from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Outcome, State
 from mailhub.message.mailbox_names import normalise
 from mailhub.store.memory.body import MemoryBody, MemoryBodyWriter, memory_body
 from mailhub.store.memory.store import MemoryHouse
 from mailhub.store.octets import OctetsReader
 from mailhub.store.queue_ids import new_id
+from mailhub.store.queue_rows import route_of
 
 
 @attrs.define(eq=False)
@@ -37,16 +36,18 @@ class Queued:
     """A message in the queue; `rows` by their number."""
 
     id: str
-    envelope: Mail
+    mail: Mail
     body: MemoryBody
     relay_offset: int
     queued_at: int
     rows: dict[int, QueuedRecipient]
+    needs: int | None = None
 
     def value(self, wanted: Callable[[QueuedRecipient], bool] = lambda _: True) -> QueuedMessage:
         """What the queue tells of it, with the rows wanted."""
         rows = tuple(filter(wanted, self.rows.values()))
-        return QueuedMessage(self.id, self.envelope, self.queued_at, self.body.size - self.relay_offset, rows)
+        size = self.body.size - self.relay_offset
+        return QueuedMessage(self.id, self.mail, self.queued_at, size, rows, self.needs)
 
 
 @implementer(IQueue)
@@ -67,37 +68,46 @@ class MemoryQueue:
         """For submit()."""
         return MemoryBodyWriter()
 
-    async def submit(self, submission: Submission, refusals: Refusals = "bounce") -> Receipt:
+    async def submit(
+        self, submission: Submission, refusals: Refusals = "bounce", also: Sequence[Submission] = ()
+    ) -> Receipt:
         """Deposits, then rows."""
+        receipt = self._submit(submission, refusals)
+        return attrs.evolve(receipt, also=tuple([self._submit(each, refusals) for each in also]))
+
+    def _submit(self, submission: Submission, refusals: Refusals) -> Receipt:
         body = memory_body(submission.body)
         now = self._house.environment.now()
         message_id = new_id(now, self._house.environment.random)
-        refused: dict[Address, Outcome] = {}
+        refused: dict[int, Outcome] = {}
         rows: list[tuple[Route, Outcome | None]] = [(route, None) for route in submission.plan.routes]
         taken = len(rows)
-        for deposit in submission.plan.deposits:
+        for index, deposit in enumerate(submission.plan.deposits):
             try:
-                account = self._house.account(deposit.user)
-                box = account.boxes.get(normalise(deposit.mailbox))
-                if box is None:
-                    raise NoSuchMailbox
+                box = self._house.mailbox_for(deposit.user, normalise(deposit.mailbox), body.size)
                 self._house.deposit(box, body, deposit.flags, now)
                 taken += 1
             except MailError as error:
-                outcome = refused[deposit.recipient] = Outcome.failed(error.text, status=error.status)
+                outcome = refused[index] = Outcome.failed(error.text, status=error.status)
                 if refusals == "bounce":
-                    rows.append((Route(STORE, deposit.recipient, deposit.user), outcome))
+                    rows.append((route_of(deposit), outcome))
         if rows and taken:
             self._messages[message_id] = Queued(
-                message_id, submission.envelope, body, submission.relay_offset, now, self._numbered(rows, now)
+                message_id,
+                submission.mail,
+                body,
+                submission.relay_offset,
+                now,
+                self._numbered(rows, max(now, submission.not_before)),
+                submission.needs,
             )
         return Receipt(message_id, refused)
 
-    def _numbered(self, rows: Iterable[tuple[Route, Outcome | None]], now: int) -> dict[int, QueuedRecipient]:
+    def _numbered(self, rows: Iterable[tuple[Route, Outcome | None]], due: int) -> dict[int, QueuedRecipient]:
         numbered = {}
         for route, last in rows:
             self._rows += 1
-            numbered[self._rows] = QueuedRecipient(self._rows, route, 0, now, last)
+            numbered[self._rows] = QueuedRecipient(self._rows, route, 0, due, last)
         return numbered
 
     async def due(
@@ -146,7 +156,7 @@ class MemoryQueue:
         if message is None or not any(item.id in message.rows for item in settlements):
             return
         for report in reports:
-            await self.submit(report, "reply")
+            self._submit(report, "reply")
         for item in settlements:
             row = message.rows.pop(item.id, None)
             if row is not None and item.outcome.state is State.DELAYED:

@@ -189,6 +189,15 @@ class MemoryHouse:
         account.boxes[name] = box
         return box
 
+    def mailbox_for(self, user: str, name: str, size: int) -> Box:
+        """Where a message for this mailbox goes: there, or, unless it is one of the usual ones, to INBOX when it is not
+        there. Raises NoSuchUser, OverQuota."""
+        account = self.account(user)
+        account.check_room(size)
+        if name not in account.boxes and name in USUAL_USES:
+            self.add_box(account, name, account.usual_use(name))
+        return account.boxes.get(name) or account.boxes[INBOX]
+
     def drop_box(self, box: Box) -> None:
         """Remove a mailbox and tell its watchers."""
         del box.owner.boxes[box.name]

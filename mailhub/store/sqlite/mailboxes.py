@@ -171,10 +171,10 @@ def create(transaction: Transaction, settings: StoreLimits, account: int, name: 
     count = transaction.row("SELECT count(*) FROM mailbox WHERE account = ?", (account,))[0]
     if count >= settings.mailboxes_per_account:
         raise InvalidMailboxName("Too many mailboxes")
-    return make_mailbox(transaction, account, name, special_use or _usual_use(transaction, account, name), now)
+    return make_mailbox(transaction, account, name, special_use or usual_use(transaction, account, name), now)
 
 
-def _usual_use(transaction: Transaction, account: int, name: str) -> str:
+def usual_use(transaction: Transaction, account: int, name: str) -> str:
     """What a mailbox of this name is for, unless the account has another one for that: after DELETE Sent and CREATE
     Sent, sent mail is to be found where it was."""
     use = USUAL_USES.get(name, "")
@@ -215,7 +215,7 @@ def rename(
         if _id(transaction, account, target_name) is not None:
             raise MailboxExists(f"Mailbox {target_name} exists already")
         transaction.execute("UPDATE mailbox SET name = ? WHERE id = ?", (target_name, mailbox))
-        if use := _usual_use(transaction, account, target_name):
+        if use := usual_use(transaction, account, target_name):
             transaction.execute("UPDATE mailbox SET special_use = ? WHERE id = ? AND special_use = ''", (use, mailbox))
 
 

@@ -6,12 +6,12 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import attrs
 from zope.interface import implementer
 
-from mailhub.errors import MailError, NoSuchMailbox, NoSuchUser
+from mailhub.errors import MailError, NoSuchMailbox
 from mailhub.interfaces import (
     AT_ONCE,
-    STORE,
     Deposit,
     IBlobReader,
     IBodyWriter,
@@ -27,12 +27,16 @@ from mailhub.interfaces import (
 )
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Outcome, Source, State
-from mailhub.message.mailbox_names import normalise
+from mailhub.message.esmtp import mail_parameters, with_mail_parameters
+from mailhub.message.mailbox_names import INBOX, normalise
+from mailhub.store.limits import USUAL_USES
 from mailhub.store.queue_ids import new_id
+from mailhub.store.queue_rows import ROUTE_COLUMNS, destination_of, route_columns, route_in, route_of
 from mailhub.store.sqlite import content
 from mailhub.store.sqlite.blobs import Blobs, Body
 from mailhub.store.sqlite.content import numbers
 from mailhub.store.sqlite.engine import Engine
+from mailhub.store.sqlite.mailboxes import account_id, make_mailbox, usual_use
 from mailhub.store.sqlite.messages import MailboxRow, check_room, deposit, open_content, row_named
 from mailhub.store.sqlite.schema import Unreadable, is_damage
 from mailhub.store.sqlite.store import own_body
@@ -46,16 +50,13 @@ def submit(
 ) -> Receipt:
     """Commit what can be; nothing at all when every recipient is refused."""
     plan = submission.plan
-    refused: dict[Address, Outcome] = {}
-    returned: list[tuple[Deposit, Outcome]] = []
+    refused: dict[int, Outcome] = {}
     number: int | None = None
-    for item in plan.deposits:
+    for index, item in enumerate(plan.deposits):
         try:
-            row = _room_for(transaction, item, body.size)
+            row = _mailbox_for(transaction, item, body.size, now)
         except MailError as error:
-            outcome = Outcome.failed(error.text, status=error.status)
-            refused[item.recipient] = outcome
-            returned.append((item, outcome))
+            refused[index] = Outcome.failed(error.text, status=error.status)
             continue
         if number is None:
             number = content.insert(transaction, body)
@@ -64,57 +65,56 @@ def submit(
         return Receipt(message_id, refused)
     rows: list[tuple[Route, Outcome | None]] = [(route, None) for route in plan.routes]
     if refusals == "bounce":
-        rows += [(Route(STORE, item.recipient, item.user), outcome) for item, outcome in returned]
+        rows += [(route_of(plan.deposits[index]), outcome) for index, outcome in refused.items()]
     if rows:
         number = content.insert(transaction, body) if number is None else number
         _insert_message(transaction, message_id, submission, number, now)
         for route, last in rows:
-            _insert_recipient(transaction, message_id, route, last, now)
+            _insert_recipient(transaction, message_id, route, last, max(now, submission.not_before))
     return Receipt(message_id, refused)
 
 
-def _room_for(transaction: Transaction, item: Deposit, size: int) -> MailboxRow:
+def _mailbox_for(transaction: Transaction, item: Deposit, size: int, now: int) -> MailboxRow:
     """Raises NoSuchUser, NoSuchMailbox, OverQuota."""
-    row = row_named(transaction, item.user, normalise(item.mailbox))
+    name = normalise(item.mailbox)
+    row = row_named(transaction, item.user, name)
     if row is None:
-        user_is_known = transaction.row("SELECT 1 FROM account WHERE user = ?", (item.user,))
-        raise NoSuchMailbox if user_is_known else NoSuchUser
+        account = account_id(transaction, item.user)
+        if name in USUAL_USES:
+            make_mailbox(transaction, account, name, usual_use(transaction, account, name), now)
+        row = row_named(transaction, item.user, name) or row_named(transaction, item.user, INBOX)
+    if row is None:
+        raise NoSuchMailbox
     check_room(row, size)
     return row
 
 
 def _insert_message(transaction: Transaction, message_id: str, submission: Submission, number: int, now: int) -> None:
-    envelope = submission.envelope
+    mail = submission.mail
     transaction.execute(
-        "INSERT INTO queue_message (id, content, relay_offset, reverse_path, body_type, smtputf8, queued_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO queue_message"
+        " (id, content, relay_offset, reverse_path, body_type, smtputf8, parameters, needs, queued_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             message_id,
             number,
             submission.relay_offset,
-            None if envelope.reverse_path is None else str(envelope.reverse_path),
-            envelope.body_type,
-            envelope.smtputf8,
+            None if mail.reverse_path is None else str(mail.reverse_path),
+            mail.body_type,
+            mail.smtputf8,
+            mail_parameters(mail),
+            submission.needs,
             now,
         ),
     )
 
 
-def _insert_recipient(transaction: Transaction, message_id: str, route: Route, last: Outcome | None, now: int) -> None:
+def _insert_recipient(transaction: Transaction, message_id: str, route: Route, last: Outcome | None, due: int) -> None:
     transaction.execute(
         "INSERT INTO queue_recipient"
-        " (message, agent, local, domain, target, via, attempts, due, state, status, reply, remote, source)"
-        " VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?)",
-        (
-            message_id,
-            route.agent,
-            route.recipient.local,
-            route.recipient.domain,
-            route.target,
-            "\n".join(route.via),
-            now,
-            *_outcome_columns(last),
-        ),
+        f" (message, {ROUTE_COLUMNS}, destination, attempts, due, state, status, reply, remote,"
+        " source) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?)",
+        (message_id, *route_columns(route), destination_of(route, last), due, *_outcome_columns(last)),
     )
 
 
@@ -217,15 +217,18 @@ def load(connection: sqlite3.Connection, message_ids: Sequence[str], due: Due | 
     for message_id in message_ids:
         row = _row(connection, message_id)
         if row is not None:
-            reverse_path, body_type, smtputf8, queued_at, size = row
+            reverse_path, body_type, smtputf8, parameters, needs, queued_at, size = row
             sender = None if reverse_path is None else Address.parse(reverse_path)
-            envelope = Mail(sender, body_type, bool(smtputf8))
+            mail = with_mail_parameters(Mail(sender, body_type, bool(smtputf8)), parameters)
             recipients = tuple(_recipients(connection, message_id, due))
-            messages.append(QueuedMessage(message_id, envelope, queued_at, size, recipients))
+            messages.append(QueuedMessage(message_id, mail, queued_at, size, recipients, needs))
     return messages
 
 
-_ROW = "SELECT q.reverse_path, q.body_type, q.smtputf8, q.queued_at, {size} FROM queue_message q {join}WHERE q.id = ?"
+_ROW = (
+    "SELECT q.reverse_path, q.body_type, q.smtputf8, q.parameters, q.needs, q.queued_at, {size}"
+    " FROM queue_message q {join}WHERE q.id = ?"
+)
 _WITH_SIZE = _ROW.format(size="coalesce(c.size - q.relay_offset, 0)", join="LEFT JOIN content c ON c.id = q.content ")
 
 
@@ -240,16 +243,14 @@ def _row(connection: sqlite3.Connection, message_id: str) -> Any:
 
 
 def _recipients(connection: sqlite3.Connection, message_id: str, wanted: Due | None) -> Iterable[QueuedRecipient]:
-    for row in connection.execute(
-        "SELECT id, agent, local, domain, target, via, attempts, due, state, status, reply, remote, source"
+    for number, attempts, due, state, status, reply, remote, source, *columns in connection.execute(
+        f"SELECT id, attempts, due, state, status, reply, remote, source, {ROUTE_COLUMNS}"
         " FROM queue_recipient WHERE message = ? ORDER BY id",
         (message_id,),
     ):
-        number, agent, local, domain, target, via, attempts, due, state, status, reply, remote, source = row
         if wanted is None or due <= wanted[0] or due > wanted[1]:
             last = None if state is None else Outcome(State(state), status, reply, remote, Source(source))
-            route = Route(agent, Address(local, domain), target, tuple(via.split("\n")) if via else ())
-            yield QueuedRecipient(number, route, attempts, due, last)
+            yield QueuedRecipient(number, route_in(columns), attempts, due, last)
 
 
 def oldest_ids(connection: sqlite3.Connection, limit: int) -> list[str]:
@@ -306,11 +307,21 @@ class Queue:
         """Of the data folder's disk."""
         self._engine.space.check(size)
 
-    async def submit(self, submission: Submission, refusals: Refusals = "bounce") -> Receipt:
+    async def submit(
+        self, submission: Submission, refusals: Refusals = "bounce", also: Sequence[Submission] = ()
+    ) -> Receipt:
         """Durable on return."""
         self.check_space()
         work, body = self._submit(submission, refusals)
-        return await self._engine.write(work, (body,))
+        if not also:
+            return await self._engine.write(work, (body,))
+        others = [self._submit(each, refusals) for each in also]
+
+        def all_of_them(transaction: Transaction) -> Receipt:
+            receipt = work(transaction)
+            return attrs.evolve(receipt, also=tuple(other(transaction) for other, _ in others))
+
+        return await self._engine.write(all_of_them, (body, *(body for _, body in others)))
 
     def _submit(self, submission: Submission, refusals: Refusals) -> tuple[Callable[[Transaction], Receipt], Body]:
         environment = self._engine.environment

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from mailhub.errors import ConfigurationError, StoreUnavailable
+from mailhub.interfaces import Route
+from mailhub.message.address import Address
+from mailhub.message.envelope import State
 from mailhub.store.sqlite.spelling import register_keywords
 
 FILE = "mailhub.sqlite"  # the database's name in the data folder
@@ -139,6 +142,18 @@ ALTER TABLE message ADD COLUMN growth INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE account_change (id INTEGER PRIMARY KEY AUTOINCREMENT, user TEXT NOT NULL) STRICT;
 """
 
+# One step for all that the third schema brings. A row's own reverse-path is NULL where it is the message's.
+VERSION_3 = """
+ALTER TABLE queue_message ADD COLUMN parameters TEXT NOT NULL DEFAULT '';
+ALTER TABLE queue_message ADD COLUMN needs INTEGER;
+ALTER TABLE queue_recipient ADD COLUMN reverse_path TEXT;
+ALTER TABLE queue_recipient ADD COLUMN mailbox TEXT NOT NULL DEFAULT '';
+ALTER TABLE queue_recipient ADD COLUMN flags TEXT NOT NULL DEFAULT '';
+ALTER TABLE queue_recipient ADD COLUMN originals TEXT NOT NULL DEFAULT '';
+ALTER TABLE queue_recipient ADD COLUMN destination TEXT NOT NULL DEFAULT '';
+CREATE INDEX queue_recipient_destination ON queue_recipient (destination, due);
+"""
+
 Migration = Callable[[sqlite3.Connection], None]
 
 
@@ -158,7 +173,20 @@ def _version_2(connection: sqlite3.Connection) -> None:
     register_keywords(connection)
 
 
-MIGRATIONS: Sequence[Migration] = (_version_1, _version_2)
+def _version_3(connection: sqlite3.Connection) -> None:
+    run_script(connection, VERSION_3)
+    rows = connection.execute("SELECT agent, local, domain, target, state, id FROM queue_recipient").fetchall()
+    connection.executemany(
+        "UPDATE queue_recipient SET destination = ? WHERE id = ?",
+        [
+            (Route(agent, Address(local, domain), target).destination, number)
+            for agent, local, domain, target, state, number in rows
+            if state != State.FAILED.value
+        ],
+    )
+
+
+MIGRATIONS: Sequence[Migration] = (_version_1, _version_2, _version_3)
 """Step n brings a database of version n to version n + 1. Each is one transaction together with the new version."""
 
 

@@ -53,9 +53,13 @@ class StartTls(Command):
 
 @attrs.frozen
 class Login(Command):
-    """LOGIN (6.2.3), or a finished AUTHENTICATE (6.2.2). `ok` enters the authenticated state and carries CAPABILITY."""
+    """LOGIN (6.2.3), or a finished AUTHENTICATE (6.2.2). `ok` enters the authenticated state, with a CAPABILITY code.
+
+    `mechanism` is "LOGIN" for the command, else "SASL " and the mechanism's name.
+    """
 
     credentials: PlainCredentials
+    mechanism: str = "LOGIN"
 
 
 # --- authenticated (6.3) ---------------------------------------------------------------------------------------------
@@ -121,14 +125,15 @@ class List(Command):
     """LIST (6.3.8; selection and return options of RFC 5258 and RFC 6154).
 
     Patterns that no name can match, since they are in no modified UTF-7, are left out: there may be none.
-    `reference` and `patterns` are decoded; match with `names.Pattern(reference, patterns)`. One empty pattern
-    asks for the delimiter and the root of `reference`.
+    `reference` and `patterns` are decoded; match with `names.Pattern(reference, patterns)`. `extended` is true if the
+    command used the syntax of RFC 5258. One empty pattern asks for the delimiter and the root of `reference`.
     """
 
     reference: str
     patterns: tuple[str, ...]
     selection: frozenset[ListSelection] = frozenset()
     returns: frozenset[ListReturn] = frozenset()
+    extended: bool = False
 
 
 @attrs.frozen
@@ -470,6 +475,8 @@ class AppendEnd:
 @attrs.frozen
 class AppendAborted:
     """The command broke off or went on wrongly after its message; the machine has answered. Drop what was received."""
+
+    tag: str
 
 
 @attrs.frozen

@@ -297,23 +297,29 @@ def _list(tag: str, tokens: Tokens) -> Command:
     """RFC 5258 6; RFC 3501's form is the one without any parenthesis."""
     tokens.gap()
     selection: list[ListSelection] = []
-    if tokens.looking_at(b"("):
+    extended = tokens.looking_at(b"(")
+    if extended:
         selection = _parenthesised(tokens, _list_selection, 10)
         tokens.space()
     if "RECURSIVEMATCH" in selection and not {"SUBSCRIBED", "SPECIAL-USE"} & set(selection):
         raise tokens.bad("RECURSIVEMATCH needs another selection option")
     reference = _pattern(tokens)
     tokens.space()
-    patterns = _parenthesised(tokens, _pattern, PATTERN_LIMIT) if tokens.looking_at(b"(") else [_pattern(tokens)]
+    if tokens.looking_at(b"("):
+        extended = True
+        patterns = _parenthesised(tokens, _pattern, PATTERN_LIMIT)
+    else:
+        patterns = [_pattern(tokens)]
     returns: list[ListReturn] = []
     if tokens.more():
+        extended = True
         _one_of(("RETURN",))(tokens)
         tokens.blanks()
         returns = _parenthesised(tokens, _list_return, 10)
     if not patterns:
         raise tokens.bad("Expected a pattern")
     sought = () if reference is None else tuple(pattern for pattern in patterns if pattern is not None)
-    return commands.List(tag, reference or "", sought, frozenset(selection), frozenset(returns))
+    return commands.List(tag, reference or "", sought, frozenset(selection), frozenset(returns), extended)
 
 
 def _lsub(tag: str, tokens: Tokens) -> Command:

@@ -371,7 +371,7 @@ class ImapServer:
             # RFC 3501 9: a literal has no NUL (that would take RFC 3516's literal8).
             self._give_up_append()
             self._reply(tag, "NO", "A message must not have NUL octets", responses.CANNOT)
-            return commands.AppendAborted()
+            return commands.AppendAborted(tag)
         if chunk:
             return commands.BodyChunk(chunk)
         item = None if self._input.streaming else self._input.next()
@@ -384,7 +384,7 @@ class ImapServer:
             return self._pending
         self._give_up_append()
         self._bad(tag, "Unexpected octets after the message")
-        return commands.AppendAborted()
+        return commands.AppendAborted(tag)
 
     def _give_up_append(self) -> None:
         if self._append is not None:
@@ -431,7 +431,7 @@ class ImapServer:
             self._write(b"+ " + step + b"\r\n")
             return _Step.AGAIN
         self._end_sasl()
-        self._pending = commands.Login(command.tag, step)
+        self._pending = commands.Login(command.tag, step, f"SASL {command.mechanism}")
         return self._pending
 
     def _end_sasl(self) -> None:

@@ -341,7 +341,11 @@ class TestVerify:
             ("UPDATE content SET blob = NULL, octets = x'00' WHERE id = 1", "octets instead"),
             ("INSERT INTO queue_recipient (message, agent, local, domain, target, attempts, due)"
              " VALUES ('x', '', '', '', '', 0, 0)", "not there"),
-            ("INSERT INTO queue_message VALUES (1, 'x', 99, 0, NULL, '', 0, 0)", "content 99"),
+            (
+                "INSERT INTO queue_message (id, content, relay_offset, body_type, smtputf8, queued_at)"
+                " VALUES ('x', 99, 0, '', 0, 0)",
+                "content 99",
+            ),
             ("DELETE FROM account", "which does not exist"),
             ("DELETE FROM mailbox WHERE name = 'INBOX'", "no INBOX"),
             ("UPDATE uid_validity SET last = 0", "UIDVALIDITY"),

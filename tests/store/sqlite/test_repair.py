@@ -202,7 +202,8 @@ def test_messages_whose_rows_are_lost_are_found_by_their_index(tmp_path: Path) -
         "INSERT INTO vanished SELECT mailbox, 9, 2, 3 FROM message WHERE uid = 1",
         "INSERT INTO queue_recipient (message, agent, local, domain, target, attempts, due)"
         " VALUES ('x', '', '', '', '', 0, 0)",
-        "INSERT INTO queue_message VALUES (1, 'x', 1, 0, NULL, '', 0, 0)",
+        "INSERT INTO queue_message (id, content, relay_offset, body_type, smtputf8, queued_at)"
+        " VALUES ('x', 1, 0, '', 0, 0)",
         "DELETE FROM account",
         "DELETE FROM mailbox WHERE name = 'INBOX'",
         "UPDATE uid_validity SET last = 0",

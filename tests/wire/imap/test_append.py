@@ -94,7 +94,7 @@ def test_what_follows_the_message_spoils_it(end: bytes) -> None:
     talk = Talk().login()
     answer = talk.send(b"a APPEND x {5+}\r\nhello" + end + b"b NOOP\r\n")
     assert answer == b"a BAD Unexpected octets after the message\r\nb OK Completed\r\n"
-    assert talk.seen() == [BEGUN, commands.AppendAborted(), commands.Noop("b")]
+    assert talk.seen() == [BEGUN, commands.AppendAborted("a"), commands.Noop("b")]
 
 
 def test_blanks_after_the_message_do_not() -> None:
@@ -106,7 +106,7 @@ def test_a_message_with_nul_is_refused() -> None:
     talk = Talk().login()
     answer = talk.send(b"a APPEND x {5+}\r\nhe\0lo\r\nb NOOP\r\n")
     assert answer == b"a NO [CANNOT] A message must not have NUL octets\r\nb OK Completed\r\n"
-    assert talk.seen() == [BEGUN, commands.AppendAborted(), commands.Noop("b")]
+    assert talk.seen() == [BEGUN, commands.AppendAborted("a"), commands.Noop("b")]
 
 
 def test_size_limits() -> None:

@@ -60,7 +60,7 @@ _COMMANDS: list[tuple[bytes, Command]] = [
     (b'LIST "" ""', c.List("A1", "", ("",))),
     (b'LIST "" %', c.List("A1", "", ("%",))),
     (b'LIST a/ "*"', c.List("A1", "a/", ("*",))),
-    (b'LIST () "" *', c.List("A1", "", ("*",))),
+    (b'LIST () "" *', c.List("A1", "", ("*",), extended=True)),
     (
         b'LIST (SUBSCRIBED recursivematch) "" (a "b/%") RETURN (CHILDREN SPECIAL-USE)',
         c.List(
@@ -69,9 +69,10 @@ _COMMANDS: list[tuple[bytes, Command]] = [
             ("a", "b/%"),
             frozenset({"SUBSCRIBED", "RECURSIVEMATCH"}),
             frozenset({"CHILDREN", "SPECIAL-USE"}),
+            extended=True,
         ),
     ),
-    (b'LIST "" * RETURN ()', c.List("A1", "", ("*",))),
+    (b'LIST "" * RETURN ()', c.List("A1", "", ("*",), extended=True)),
     (b'LSUB "" a%', c.Lsub("A1", "", "a%")),
     (b"STATUS a (UNSEEN messages UNSEEN)", c.Status("A1", "a", ("UNSEEN", "MESSAGES"))),
     (b"FETCH 1 FLAGS", c.Fetch("A1", False, numbers(b"1"), (FetchAttribute.FLAGS,))),
@@ -134,7 +135,7 @@ _LOOSE: list[tuple[bytes, Command]] = [
     (b'LIST "R&D" *', c.List("A1", "", ())),
     (
         b'LIST "" ( a "&" ) RETURN ( CHILDREN )',
-        c.List("A1", "", ("a",), returns=frozenset({"CHILDREN"})),
+        c.List("A1", "", ("a",), returns=frozenset({"CHILDREN"}), extended=True),
     ),
     (b'LSUB "" &', c.Lsub("A1", "", None)),
     (b"LSUB & *", c.Lsub("A1", "", None)),

@@ -227,17 +227,17 @@ def test_authenticate_plain_with_and_without_initial_response() -> None:
     message = plain(b"\0joe\0secret")
     talk = Talk()
     talk.line(f"a AUTHENTICATE plain {message}")
-    assert talk.seen() == [commands.Login("a", JOE)]
+    assert talk.seen() == [commands.Login("a", JOE, "SASL PLAIN")]
     talk = Talk()
     assert talk.line("a AUTHENTICATE PLAIN") == b"+ \r\n"
     assert talk.line(message).startswith(b"a OK [CAPABILITY ")
-    assert talk.seen() == [commands.Login("a", JOE)]
+    assert talk.seen() == [commands.Login("a", JOE, "SASL PLAIN")]
 
 
 def test_authenticate_plain_as_another_user() -> None:
     talk = Talk()
     talk.line(f"a AUTHENTICATE PLAIN {plain(b'ann' + bytes(1) + b'joe' + bytes(1) + b'secret')}")
-    assert talk.seen() == [commands.Login("a", PlainCredentials("ann", "joe", "secret"))]
+    assert talk.seen() == [commands.Login("a", PlainCredentials("ann", "joe", "secret"), "SASL PLAIN")]
 
 
 def test_authenticate_login_in_two_steps() -> None:
@@ -245,7 +245,7 @@ def test_authenticate_login_in_two_steps() -> None:
     assert talk.line("a AUTHENTICATE LOGIN") == b"+ VXNlcm5hbWU6\r\n"
     assert talk.line(plain(b"joe")) == b"+ UGFzc3dvcmQ6\r\n"
     talk.line(plain(b"secret"))
-    assert talk.seen() == [commands.Login("a", JOE)]
+    assert talk.seen() == [commands.Login("a", JOE, "SASL LOGIN")]
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_a_response_may_be_longer_than_other_lines() -> None:
     message = plain(b"\0joe\0" + b"x" * 1000)
     talk.line("a AUTHENTICATE PLAIN")
     talk.line(message)
-    assert talk.seen() == [commands.Login("a", PlainCredentials("", "joe", "x" * 1000))]
+    assert talk.seen() == [commands.Login("a", PlainCredentials("", "joe", "x" * 1000), "SASL PLAIN")]
 
 
 def test_without_tls_no_password_is_taken_nor_asked_for() -> None:

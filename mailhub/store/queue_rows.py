@@ -1,0 +1,84 @@
+"""How the queue's values stand in columns: what RCPT said of each recipient, and a route with what is its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from mailhub.interfaces import STORE, Deposit, ReversePath, Route
+from mailhub.message.address import Address
+from mailhub.message.envelope import Outcome, Recipient, State
+from mailhub.message.esmtp import recipient_parameters, with_recipient_parameters
+from mailhub.message.flags import decode, encode
+
+RouteColumns = Sequence[Any]
+ROUTE_COLUMNS = "agent, local, domain, target, via, reverse_path, mailbox, flags, originals"
+
+
+def route_columns(route: Route) -> RouteColumns:
+    """See `route_in`."""
+    own = route.reverse_path
+    return (
+        route.agent,
+        route.recipient.local,
+        route.recipient.domain,
+        route.target,
+        "\n".join(route.via),
+        None if own is None else "" if own.address is None else str(own.address),
+        route.mailbox,
+        encode(route.flags),
+        originals_text(route),
+    )
+
+
+def route_in(columns: RouteColumns) -> Route:
+    """The route that `route_columns` has put there. Its own reverse-path is NULL for none, "" for `<>`."""
+    agent, local, domain, target, via, own, mailbox, flags, originals = columns
+    recipient = Address(local, domain)
+    return Route(
+        agent,
+        recipient,
+        target,
+        tuple(via.split("\n")) if via else (),
+        None if own is None else ReversePath(Address.parse(own) if own else None),
+        mailbox,
+        decode(flags),
+        originals_in(originals, recipient),
+    )
+
+
+def originals_text(route: Route) -> str:
+    """Empty in the usual case, that of a recipient who goes by the name and without parameters."""
+    if route.originals == (Recipient(route.recipient),):
+        return ""
+    return json.dumps(
+        [[each.address.local, each.address.domain, recipient_parameters(each)] for each in route.originals]
+    )
+
+
+def originals_in(text: str, recipient: Address) -> tuple[Recipient, ...]:
+    """The recipients of `originals_text`."""
+    if not text:
+        return (Recipient(recipient),)
+    listed: Sequence[tuple[str, str, str]] = json.loads(text)
+    return tuple(
+        with_recipient_parameters(Recipient(Address(local, domain)), parameters) for local, domain, parameters in listed
+    )
+
+
+def route_of(deposit: Deposit) -> Route:
+    """The row of a deposit that could not be made, for its DSN."""
+    return Route(
+        STORE,
+        deposit.recipient,
+        deposit.user,
+        mailbox=deposit.mailbox,
+        flags=deposit.flags,
+        originals=deposit.originals,
+    )
+
+
+def destination_of(route: Route, last: Outcome | None) -> str:
+    """Where a row waits. One that has FAILED waits for its DSN alone, which no host can hold up."""
+    return "" if last is not None and last.state is State.FAILED else route.destination
