@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import poplib
 import smtplib
+import socket
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -21,11 +22,11 @@ from mailhub.components import build_hub
 from mailhub.config.reader import Place
 from mailhub.config.settings import Part, load
 from mailhub.errors import ConfigurationError
-from mailhub.interfaces import ACCEPT, IComponentFactory, IPolicy, Origin
+from mailhub.interfaces import ACCEPT, IComponentFactory, IPolicy, Origin, Service
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail
 from mailhub.plugins import Catalogue, Component, load_catalogue
-from mailhub.testing.process import ServerProcess, insecure_tls
+from mailhub.testing.process import BIN, ServerProcess, free_ports, insecure_tls, run
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "plugins.rst"
 PLACE = Place("m.toml", Path("/etc"), "policy.x")
@@ -297,6 +298,65 @@ def test_the_documented_policy_says_no_by_configuration_alone(plugin: Put, tmp_p
         said[domain] = wait(policy.on_mail(Origin("smtp"), Mail(Address("x", domain)))).action
     assert said == {"spam.example": "reject", "noisy.example": "defer", "yy.example": "accept"}
     assert wait(policy.on_mail(Origin("smtp"), Mail(None))) is ACCEPT
+
+
+def finger(endpoint: str, user: str) -> bytes:
+    """Ask a finger service over TCP."""
+    with socket.create_connection(("127.0.0.1", int(endpoint)), timeout=30) as client:
+        client.sendall(user.encode() + b"\r\n")
+        return client.makefile("rb").read()
+
+
+@pytest.mark.system
+def test_the_documented_service_is_served_on_a_port_and_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "elsewhere" / "twisted" / "plugins"
+    folder.mkdir(parents=True)
+    (folder / "finger_plugin.py").write_text(code_block("python", 3))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "elsewhere"))
+    extra = code_block("toml", 3)
+    server = ServerProcess(tmp_path / "xx", "xx.example", {"ann@xx.example": "secret"}, extra)
+    server.ports["finger"] = port = free_ports(1)[0]
+    with server:
+        assert finger(str(port), "ann@xx.example") == b"ann@xx.example reads mail here\r\n"
+        assert finger(str(port), "ben@xx.example") == b"Nobody of that name\r\n"
+        server.config.write_text(server.config.read_text().replace("reads mail", "was seen"))
+        run(BIN / "mailhub", "--config", server.config, "reload")
+        assert finger(str(port), "ann@xx.example") == b"ann@xx.example was seen here\r\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("made = 3", "[listen] echo: echo (FILE): int is no service: session() is missing"),
+        (
+            "class made:\n    def session(self): ...\nmade = made()",
+            "[listen] echo: echo (FILE): made is no service: session() must take (link)",
+        ),
+    ],
+)
+def test_a_service_that_serves_nobody_is_named(plugin: Put, tmp_path: Path, text: str, line: str) -> None:
+    named = plugin(
+        "echo_plugin.py",
+        f"from mailhub.plugins import Component\n{text}\n"
+        "def make(options, hub):\n    return made\necho = Component('service', 'echo', make)\n",
+    )
+    file = tmp_path / "m.toml"
+    file.write_text('hostname = "mx.xx.example"\ndata = "data"\n[listen]\necho = ["tcp:0"]\n')
+    config = load(file)
+    with pytest.raises(ConfigurationError) as told:
+        build_hub(config, environment(config), load_catalogue())
+    assert str(told.value) == f"{file}: {line.replace('FILE', str(named))}"
+
+
+def test_a_plugins_login_service_is_not_offered_without_tls(tmp_path: Path) -> None:
+    file = tmp_path / "m.toml"
+    file.write_text('hostname = "mx.xx.example"\ndata = "data"\n[listen]\nsieve = ["tcp:0"]\n')
+    config = load(file)
+    factory = Component("service", "sieve", lambda options, hub: None, service=Service(login=True))
+    with pytest.raises(ConfigurationError, match=r"\[listen\] sieve: nobody could log in without TLS"):
+        build_hub(config, environment(config), Catalogue((*load_catalogue().factories, factory)))
 
 
 @pytest.mark.system
