@@ -1,4 +1,4 @@
-"""Encoded words in header fields, to text (RFC 2047, with RFC 2231 5's language)."""
+"""Encoded words in header fields, to text and from it (RFC 2047, with RFC 2231 5's language)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,43 @@ from mailhub.message.charset import decode
 # are let through, up to where another word begins.
 ENCODED_TEXT = rb"(?:[^?=\r\n]++|=(?!\?(?!=))|\?(?!=))*"
 _WORD = re.compile(rb"=\?([!-)+->@-~]{1,60})(?:\*[!->@-~]{0,60})?\?([bBqQ])\?(%b)\?=" % ENCODED_TEXT)
+
+_WORD_LIMIT = 75  # octets of an encoded word, RFC 2047 2
+# What stands for itself in a phrase (RFC 2047 5), which is right everywhere else, too.
+_Q_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
+
+
+def is_encoded_word(word: bytes) -> bool:
+    """Whether this is an encoded word and nothing else."""
+    return _WORD.fullmatch(word) is not None
+
+
+def encode_words(octets: bytes, charset: str) -> list[bytes]:
+    """The encoded words that together are `octets`, none of which cuts a character of UTF-8."""
+    safe = sum(map(_Q_SAFE.__contains__, octets)) + octets.count(b" ")
+    base64 = len(octets) - safe > safe  # else "q" can be read as it is
+    room = _WORD_LIMIT - len(charset) - len("=??b??=")
+    room = room // 4 * 3 if base64 else room
+    start = b"=?%b?%b?" % (charset.encode("ascii"), b"b" if base64 else b"q")
+    characters = [each.encode() for each in octets.decode()] if charset == "utf-8" else [bytes((o,)) for o in octets]
+    words: list[bytes] = []
+    word: list[bytes] = []
+    size = 0
+    for character in characters:
+        piece = character if base64 else _quoted(character)
+        if size + len(piece) > room:
+            words.append(b"".join(word))
+            word, size = [], 0
+        word.append(piece)
+        size += len(piece)
+    words.append(b"".join(word))
+    return [start + (binascii.b2a_base64(each, newline=False) if base64 else each) + b"?=" for each in words]
+
+
+def _quoted(character: bytes) -> bytes:
+    if character == b" ":
+        return b"_"
+    return character if character[0] in _Q_SAFE else b"".join([b"=%02X" % octet for octet in character])
 
 
 def decode_words(value: bytes) -> str:

@@ -26,6 +26,14 @@ _LONGEST = LINE_LIMIT + 2  # octets with the line end
 
 
 @attrs.frozen
+class Offer:
+    """What a hop has: 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531)."""
+
+    eight_bit: bool = False
+    smtputf8: bool = False
+
+
+@attrs.frozen
 class Needs:
     """A message's needs; `bits` is all of it, for a column of a database. None (0) means that every server takes it.
 
@@ -54,6 +62,10 @@ class Needs:
         """A line has more than 998 octets, or there is a NUL: only BINARYMIME carries that as it is (RFC 3030 3)."""
         return bool(self.bits & (LONG_LINE | NUL))
 
+    def met_by(self, offer: Offer) -> bool:
+        """Whether the hop takes all that is 8-bit as it is."""
+        return (offer.eight_bit or not self.eight_bit) and (offer.smtputf8 or not self.smtputf8)
+
 
 class NeedsScanner:
     """A message in pieces -> its needs, the same however it is cut.
@@ -63,9 +75,10 @@ class NeedsScanner:
 
     __slots__ = ("_bits", "_column", "_held", "_last")
 
-    def __init__(self) -> None:
+    def __init__(self, *, header: bool = True) -> None:
+        """Without `header` all is body."""
         self._bits = 0
-        self._held: bytes | bytearray | None = b""  # None once the end of the header has come
+        self._held: bytes | bytearray | None = b"" if header else None  # None once the end of the header has come
         self._column = 0  # octets of the line that has not ended yet
         self._last = b""  # the last octet
 

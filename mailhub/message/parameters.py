@@ -29,7 +29,7 @@ _NO_WORD = b' \t\r\n;,/="\\'  # beside a parenthesis these make it one of a comm
 _SECTION = re.compile(r"(?a)([^*]+)\*(?:(\d{1,3})(\*)?)?")
 _WHOLE = -1  # the number of an extended value that is not cut in sections
 _EXTENDED = re.compile(rb"([^']*)'([^']*)'(.*)", re.DOTALL)
-_ATTRIBUTE = "!#$&+^`|"  # RFC 2231 7 attribute-char that is no letter, digit or mark which quote() leaves anyway
+EXTENDED_SAFE = "!#$&+^`|"  # RFC 2231 7 attribute-char that is no letter, digit or mark which quote() leaves anyway
 
 
 class Parameterised(NamedTuple):
@@ -136,7 +136,7 @@ def _one_value(name: str, sections: list[tuple[bool, bytes]]) -> tuple[str, byte
     text = decode(octets, charset.decode("latin-1"))
     if text.isascii() and text.isprintable():
         return name, text.encode()
-    value = b"".join([value if encoded else quote(value, safe=_ATTRIBUTE).encode() for encoded, value in sections])
+    value = b"".join([value if encoded else quote(value, safe=EXTENDED_SAFE).encode() for encoded, value in sections])
     return f"{name}*", b"%b'%b'%b" % (charset or b"utf-8", language, value)
 
 
