@@ -39,8 +39,9 @@ from mailhub.wire.smtp.events import (
     Reset,
     StartTls,
 )
+from mailhub.wire.smtp.extensions import SmtpSettings
 from mailhub.wire.smtp.replies import Reply, reply
-from mailhub.wire.smtp.server import SmtpServer, SmtpSettings
+from mailhub.wire.smtp.server import SmtpServer
 from mailhub.wire.stream import BareLines
 
 log = Logger(namespace="mailhub.smtp")

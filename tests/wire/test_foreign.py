@@ -12,7 +12,8 @@ from mailhub.wire.imap.server_settings import ImapSettings
 from mailhub.wire.imap.state import ALLOWED
 from mailhub.wire.pop3.commands import NAMES as POP3
 from mailhub.wire.pop3.server import Pop3Server, Pop3Settings
-from mailhub.wire.smtp.server import SmtpServer, SmtpSettings
+from mailhub.wire.smtp.extensions import SmtpSettings
+from mailhub.wire.smtp.server import SmtpServer
 from mailhub.wire.smtp.verbs import NAMES as SMTP
 from tests.wire.imap.talk import Talk
 

@@ -1,14 +1,25 @@
-"""The commands of SMTP and LMTP as a table: what each needs before it may be given (RFC 5321 4.1.4, RFC 2033 4)."""
+"""The commands of SMTP and LMTP as a table: a row each in `VERBS`, with what is to be done (RFC 5321 4.1, RFC 2033 4).
+
+An action is given the conversation and the argument. It answers by itself, or gives an event for the session to decide,
+or raises CommandRefused.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import lru_cache
 
 import attrs
 
-from mailhub.message.esmtp import AUTH, BODY, SIZE, SMTPUTF8
 from mailhub.wire.sasl import LINE_LIMIT
+from mailhub.wire.smtp.conversation import Conversation, State
+from mailhub.wire.smtp.events import DataStart, Event, Hello, MailFrom, Quit, RcptTo, Reset, StartTls
+from mailhub.wire.smtp.extensions import Offer
+from mailhub.wire.smtp.grammar import CommandRefused, parse_hello, parse_mail, parse_rcpt, refused
+from mailhub.wire.smtp.login import authenticate
+from mailhub.wire.smtp.reception import TOO_LARGE
+from mailhub.wire.smtp.replies import reply
 
 
 class Argument(Enum):
@@ -19,46 +30,161 @@ class Argument(Enum):
     OPTIONAL = "optional"
 
 
+class Since(Enum):
+    """From when on a command may be given, where the settings demand TLS or a login."""
+
+    START = "the greeting"
+    TLS = "TLS is on"
+    LOGIN = "a login"
+
+
+Action = Callable[[Conversation, str], Event | None]
+
+
 @attrs.frozen
 class Verb:
-    """One command. `limit` is the longest line in octets, CRLF included.
+    """One command. `limit` is the longest line in octets, CRLF included, without what extensions add.
 
-    `before_hello`, `before_tls`, `before_login`: allowed earlier than that where the settings demand it.
-    `idle`: counts as a command that brings no mail nearer.
+    `states` in which it may be given; `order` says so in others. `idle`: counts as a command that brings no mail
+    nearer. `extension`: the keyword that must be offered. `told` in the answer to HELP.
     """
 
+    action: Action
     argument: Argument
-    before_hello: bool = False
-    before_tls: bool = False
-    before_login: bool = False
+    states: tuple[State, ...]
+    since: Since
+    order: str = ""
     idle: bool = False
     smtp: bool = True
     lmtp: bool = True
     limit: int = 512
+    extension: str = ""
+    told: bool = True
 
 
-PATH_LINE = 2048  # RFC 5321 4.5.3.1.4 and what SIZE, BODY, SMTPUTF8 (RFC 6531 3.4) and AUTH (RFC 4954 3) add
+def _ehlo(_conversation: Conversation, argument: str) -> Event:
+    return Hello(parse_hello(argument), extended=True)
 
+
+def _helo(_conversation: Conversation, argument: str) -> Event:
+    return Hello(parse_hello(argument), extended=False)
+
+
+def _starttls(_conversation: Conversation, _argument: str) -> Event:
+    return StartTls()
+
+
+def _mail(conversation: Conversation, argument: str) -> Event:
+    mail = parse_mail(argument, conversation.offer.mail)
+    if mail.size > conversation.settings.message_size_limit:
+        raise CommandRefused(TOO_LARGE)
+    return MailFrom(mail)
+
+
+def _rcpt(conversation: Conversation, argument: str) -> Event | None:
+    settings, transaction = conversation.settings, conversation.transaction
+    assert transaction is not None, "the table says so"
+    recipient = parse_rcpt(
+        argument,
+        conversation.offer.rcpt,
+        smtputf8=transaction.mail.smtputf8,
+        postmaster_domain=settings.postmaster_domain,
+    )
+    if transaction.attempts >= settings.recipient_limit:
+        conversation.excess_recipients += 1
+        conversation.send(reply(452, "4.5.3", "Too many recipients"))
+        if conversation.excess_recipients > settings.recipient_limit:
+            conversation.close_with(reply(421, "4.7.0", "Too many recipients"))
+        return None
+    transaction.attempts += 1
+    return RcptTo(recipient)
+
+
+def _data(conversation: Conversation, _argument: str) -> Event:
+    transaction = conversation.transaction
+    assert transaction is not None, "the table says so"
+    if not transaction.accepted:
+        # RFC 2033 4.2 wants 503 here; RFC 5321 4.1.1.4 gives the choice.
+        attempted = transaction.attempts and not conversation.settings.lmtp
+        raise refused(554 if attempted else 503, "5.5.1", "No valid recipients")
+    return DataStart()
+
+
+def _rset(conversation: Conversation, _argument: str) -> Event:
+    conversation.transaction = None
+    conversation.send(reply(250, "2.0.0", "Reset"))
+    return Reset()
+
+
+def _noop(conversation: Conversation, _argument: str) -> None:
+    conversation.send(reply(250, "2.0.0", "OK"))
+
+
+def _help(conversation: Conversation, _argument: str) -> None:
+    verbs = spoken(conversation.settings.lmtp).items()
+    offered = {"", *conversation.offer.extensions}
+    names = [name for name, verb in verbs if verb.told and verb.extension in offered]
+    conversation.send(reply(214, "2.0.0", "Commands:", " ".join(names)))
+
+
+def _vrfy(conversation: Conversation, _argument: str) -> None:
+    # RFC 5321 3.5.3: who will not tell says 252, never something that could be taken for an answer.
+    conversation.send(reply(252, "2.1.5", "Cannot verify the user, but will take mail for it and try"))
+
+
+def _expn(conversation: Conversation, _argument: str) -> None:
+    conversation.send(reply(502, "5.5.1", "Lists are not expanded here"))
+
+
+def _quit(conversation: Conversation, _argument: str) -> Event:
+    conversation.close_with(reply(221, "2.0.0", "Bye"))
+    return Quit()
+
+
+# RFC 5321 4.1.4: the states in which a command may be given.
+_ANY = (State.CONNECTED, State.READY, State.SENDER, State.RECIPIENTS)
+_GREETED = (State.READY, State.SENDER, State.RECIPIENTS)
+_IDLE = (State.READY,)
+_OPEN = (State.SENDER, State.RECIPIENTS)
+
+_PATH = 2048  # octets; RFC 5321 4.5.3.1.4 wants 512, which is little for UTF-8 and quoted local parts
+_NO, _YES, _MAY = Argument.NONE, Argument.REQUIRED, Argument.OPTIONAL
+_START, _TLS, _LOGIN = Since.START, Since.TLS, Since.LOGIN
+
+# fmt: off
 VERBS: Mapping[str, Verb] = {
-    # before:     argument           hello             TLS              login
-    "EHLO": Verb(Argument.REQUIRED, before_hello=True, before_tls=True, before_login=True, idle=True, lmtp=False),
-    "HELO": Verb(Argument.REQUIRED, before_hello=True, before_tls=True, before_login=True, idle=True, lmtp=False),
-    "LHLO": Verb(Argument.REQUIRED, before_hello=True, before_tls=True, before_login=True, idle=True, smtp=False),
-    "STARTTLS": Verb(Argument.NONE, before_tls=True, before_login=True, idle=True),
-    "AUTH": Verb(Argument.REQUIRED, before_login=True, idle=True, limit=LINE_LIMIT),
-    "MAIL": Verb(Argument.REQUIRED, idle=True, limit=PATH_LINE),
-    "RCPT": Verb(Argument.REQUIRED, limit=PATH_LINE),
-    "DATA": Verb(Argument.NONE),
-    "RSET": Verb(Argument.NONE, before_hello=True, before_login=True, idle=True),
-    "NOOP": Verb(Argument.OPTIONAL, before_hello=True, before_tls=True, before_login=True, idle=True),
-    "QUIT": Verb(Argument.NONE, before_hello=True, before_tls=True, before_login=True),
-    "HELP": Verb(Argument.OPTIONAL, before_hello=True, before_login=True, idle=True),
-    "VRFY": Verb(Argument.REQUIRED, before_hello=True, idle=True, limit=PATH_LINE),
-    "EXPN": Verb(Argument.REQUIRED, before_hello=True, idle=True, limit=PATH_LINE),
+    # verb             action        argument states   since
+    "EHLO": Verb(      _ehlo,         _YES, _ANY,     _START, idle=True, lmtp=False),
+    "HELO": Verb(      _helo,         _YES, _ANY,     _START, idle=True, lmtp=False),
+    "LHLO": Verb(      _ehlo,         _YES, _ANY,     _START, idle=True, smtp=False),
+    "STARTTLS": Verb(  _starttls,     _NO,  _GREETED, _START, idle=True, extension="STARTTLS"),
+    "AUTH": Verb(      authenticate,  _YES, _IDLE,    _TLS,   "Not during a mail transaction", idle=True,
+                                                              limit=LINE_LIMIT, extension="AUTH"),
+    "MAIL": Verb(      _mail,         _YES, _IDLE,    _LOGIN, "A sender is given already", idle=True, limit=_PATH),
+    "RCPT": Verb(      _rcpt,         _YES, _OPEN,    _LOGIN, "Give a sender first", limit=_PATH),
+    "DATA": Verb(      _data,         _NO,  _OPEN,    _LOGIN, "Give a sender first"),
+    "RSET": Verb(      _rset,         _NO,  _ANY,     _TLS,   idle=True),
+    "NOOP": Verb(      _noop,         _MAY, _ANY,     _START, idle=True),
+    "QUIT": Verb(      _quit,         _NO,  _ANY,     _START),
+    "HELP": Verb(      _help,         _MAY, _ANY,     _TLS,   idle=True),
+    "VRFY": Verb(      _vrfy,         _YES, _ANY,     _LOGIN, idle=True, limit=_PATH),
+    "EXPN": Verb(      _expn,         _YES, _ANY,     _LOGIN, idle=True, limit=_PATH, told=False),
 }
-
-# The parameters of MAIL.
-MAIL = {row.keyword: row for row in (SIZE, BODY, SMTPUTF8)}
-MAIL_AND_AUTH = {**MAIL, "AUTH": AUTH}
+# fmt: on
 
 NAMES = frozenset(name.encode() for name in VERBS)
+
+_SMTP = {name: verb for name, verb in VERBS.items() if verb.smtp}
+_LMTP = {name: verb for name, verb in VERBS.items() if verb.lmtp}
+
+
+def spoken(lmtp: bool) -> Mapping[str, Verb]:
+    """The verbs of SMTP, or of LMTP."""
+    return _LMTP if lmtp else _SMTP
+
+
+@lru_cache(maxsize=128)
+def longest_line(offer: Offer, authenticated: bool) -> int:
+    """The longest line that can be a command now, in octets. A login is made once."""
+    names = [name for name in VERBS if name != "AUTH" or ("AUTH" in offer.extensions and not authenticated)]
+    return max(VERBS[name].limit + offer.octets.get(name, 0) for name in names)

@@ -27,8 +27,9 @@ from mailhub.wire.smtp.client import (
     StartTls,
     Unusable,
 )
+from mailhub.wire.smtp.extensions import SmtpSettings
 from mailhub.wire.smtp.replies import reply
-from mailhub.wire.smtp.server import SmtpServer, SmtpSettings
+from mailhub.wire.smtp.server import SmtpServer
 
 ANN = Address("ann", "xx.example")
 BOB = Address("bob", "yy.example")

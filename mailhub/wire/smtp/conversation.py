@@ -1,0 +1,87 @@
+"""What has been said so far on a connection to the SMTP server (RFC 5321 3.1 to 3.3), and small things said back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+
+import attrs
+
+from mailhub.message.envelope import Mail, Recipient
+from mailhub.wire.sasl import ServerExchange
+from mailhub.wire.smtp.events import Hello
+from mailhub.wire.smtp.extensions import Offer, SmtpSettings, offer
+from mailhub.wire.smtp.replies import Reply, render
+
+
+class State(Enum):
+    """How far the client has come (RFC 5321 4.1.4)."""
+
+    CONNECTED = "no EHLO, LHLO or HELO since the greeting, or since STARTTLS"
+    READY = "no mail transaction is open"
+    SENDER = "MAIL was accepted, no recipient yet"
+    RECIPIENTS = "at least one recipient was accepted"
+
+
+@attrs.define
+class Transaction:
+    """One mail transaction. `attempts` counts RCPT, taken or not."""
+
+    mail: Mail
+    attempts: int = 0
+    accepted: list[Recipient] = attrs.field(factory=list)
+
+
+@attrs.define
+class Exchange:
+    """AUTH under way."""
+
+    mechanism: str
+    steps: ServerExchange
+
+
+class Conversation:
+    """The state of one connection. `closing`: close once what is in `out` is sent. `secure`: TLS is on."""
+
+    def __init__(self, settings: SmtpSettings) -> None:
+        self.settings = settings
+        self.out: list[bytes] = []
+        self.hello: Hello | None = None
+        self.transaction: Transaction | None = None
+        self.exchange: Exchange | None = None
+        self.excess_recipients = 0
+        self.authenticated = False
+        self.secure = settings.secure
+        self.closing = False
+        self.offer: Offer = offer(settings, settings.secure)
+
+    @property
+    def state(self) -> State:
+        """How far the client has come."""
+        if self.transaction is None:
+            return State.CONNECTED if self.hello is None else State.READY
+        return State.RECIPIENTS if self.transaction.accepted else State.SENDER
+
+    @property
+    def recipients(self) -> Sequence[Recipient]:
+        """The recipients accepted in this transaction, in order."""
+        return () if self.transaction is None else tuple(self.transaction.accepted)
+
+    def keywords(self) -> list[str]:
+        """The lines of the answer to EHLO. After a login there is no other (RFC 4954 4)."""
+        rows = [row for row in self.offer.extensions.values() if not (self.authenticated and row.keyword == "AUTH")]
+        return [f"{row.keyword} {row.value(self.settings)}".rstrip() for row in rows]
+
+    def send(self, answer: Reply) -> None:
+        """Say something."""
+        self.out.append(self.render(answer))
+
+    def render(self, answer: Reply) -> bytes:
+        """A reply as this client can read it."""
+        return render(answer, utf8=self.transaction is not None and self.transaction.mail.smtputf8)
+
+    def close_with(self, farewell: Reply) -> None:
+        """Say a last word (421) and close: time-out, shutdown, too many errors."""
+        if not self.closing:
+            self.send(farewell)
+            self.closing = True

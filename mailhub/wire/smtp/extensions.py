@@ -1,0 +1,165 @@
+"""SMTP's extensions as a table, for both sides (RFC 5321 2.2 and 4.1.1.1): a row each in `EXTENSIONS`.
+
+The server offers a row where its condition holds and its settings name the keyword; by default those that mailhub
+carries out to the end, so that nothing is promised in half. The client sends the parameters of rows that a hop offers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import attrs
+
+from mailhub.message.esmtp import (
+    AUTH,
+    BODY,
+    BY,
+    ENVID,
+    HOLDFOR,
+    HOLDUNTIL,
+    MT_PRIORITY,
+    NOTIFY,
+    ORCPT,
+    REQUIRETLS,
+    RET,
+    RRVS,
+    SIZE,
+    SMTPUTF8,
+    Parameter,
+)
+from mailhub.wire.smtp.replies import Reply, reply
+from mailhub.wire.stream import BareLines
+
+COMPLETE = frozenset({"PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "STARTTLS", "AUTH", "HELP"})
+
+
+@attrs.frozen
+class SmtpSettings:
+    """What one service offers, and its limits. Text lines of a message have no limit of their own: they are data.
+
+    `extensions`: keywords that may be offered. `mechanisms` are offered under TLS, in plaintext with `plaintext_login`
+    only. `postmaster_domain` completes `<postmaster>` (RFC 5321 4.5.1). `secure`: TLS is on from the first octet. Sizes
+    in octets. Limits a session: `bad_command_limit` of commands refused for syntax or order, `idle_command_limit` of
+    commands since the last message that brought no mail nearer, `login_failure_limit` of refused logins, as many
+    recipients above `recipient_limit` as that allows; each ends it with 421.
+    """
+
+    hostname: str
+    postmaster_domain: str
+    lmtp: bool = False
+    secure: bool = False
+    starttls: bool = False
+    require_tls: bool = False
+    mechanisms: tuple[str, ...] = ()
+    plaintext_login: bool = False
+    require_login: bool = False
+    bare_lines: BareLines = BareLines.REJECT
+    message_size_limit: int = 52428800
+    recipient_limit: int = 1000
+    bad_command_limit: int = 20
+    idle_command_limit: int = 100
+    login_failure_limit: int = 5
+    extensions: frozenset[str] = COMPLETE
+
+
+def _always(_settings: SmtpSettings, _secure: bool) -> bool:
+    return True
+
+
+def _not_here(_settings: SmtpSettings, _secure: bool) -> Reply:
+    return reply(502, "5.5.1", "Command is not available")
+
+
+@attrs.frozen
+class Extension:
+    """One extension: its keyword, the parameters it adds to MAIL and RCPT, and the octets to the lines of other verbs.
+
+    `offered` says whether it can be under these settings, with TLS on or not. `value` is what stands behind the
+    keyword in the answer to EHLO. `refusal` answers a verb of the extension where it is not offered.
+    """
+
+    keyword: str
+    mail: tuple[Parameter, ...] = ()
+    rcpt: tuple[Parameter, ...] = ()
+    lines: Mapping[str, int] = attrs.field(factory=dict)
+    offered: Callable[[SmtpSettings, bool], bool] = _always
+    value: Callable[[SmtpSettings], str] = lambda _settings: ""
+    refusal: Callable[[SmtpSettings, bool], Reply] = _not_here
+
+
+def _starttls_refusal(_settings: SmtpSettings, secure: bool) -> Reply:
+    return reply(503, "5.5.1", "TLS is on already") if secure else reply(502, "5.5.1", "TLS is not available")
+
+
+def _auth_refusal(settings: SmtpSettings, secure: bool) -> Reply:
+    if settings.mechanisms and not secure:
+        return reply(538, "5.7.11", "Encryption required for authentication")
+    return reply(502, "5.5.1", "Authentication is not available")
+
+
+# In the order of the answer to EHLO.
+EXTENSIONS = (
+    Extension("PIPELINING"),  # RFC 2920
+    Extension("SIZE", mail=(SIZE,), value=lambda settings: str(settings.message_size_limit)),  # RFC 1870
+    Extension("8BITMIME", mail=(BODY,)),  # RFC 6152
+    Extension("SMTPUTF8", mail=(SMTPUTF8,), lines={"VRFY": 10, "EXPN": 10}),  # RFC 6531
+    Extension("ENHANCEDSTATUSCODES"),  # RFC 2034
+    Extension("DSN", mail=(RET, ENVID), rcpt=(NOTIFY, ORCPT)),  # RFC 3461
+    Extension("REQUIRETLS", mail=(REQUIRETLS,), offered=lambda _settings, secure: secure),  # RFC 8689 2
+    Extension("DELIVERBY", mail=(BY,)),  # RFC 2852
+    # RFC 4865 3: the furthest that can be asked for, which is what the grammar takes.
+    Extension("FUTURERELEASE", mail=(HOLDFOR, HOLDUNTIL), value=lambda _settings: "999999999 9999-12-31T23:59:59Z"),
+    Extension("MT-PRIORITY", mail=(MT_PRIORITY,)),  # RFC 6710
+    Extension("RRVS", rcpt=(RRVS,)),  # RFC 7293
+    Extension(  # RFC 3207
+        "STARTTLS",
+        offered=lambda settings, secure: settings.starttls and not secure,
+        refusal=_starttls_refusal,
+    ),
+    Extension(  # RFC 4954
+        "AUTH",
+        mail=(AUTH,),
+        offered=lambda settings, secure: bool(settings.mechanisms) and (secure or settings.plaintext_login),
+        value=lambda settings: " ".join(settings.mechanisms),
+        refusal=_auth_refusal,
+    ),
+    Extension("HELP"),  # RFC 5321 4.1.1.8
+)
+
+
+@attrs.frozen(eq=False)
+class Offer:
+    """What a server offers for now: the rows by keyword, the parameters by theirs, and the octets that they may add to
+    the line of a verb."""
+
+    extensions: Mapping[str, Extension]
+    mail: Mapping[str, Parameter]
+    rcpt: Mapping[str, Parameter]
+    octets: Mapping[str, int]
+
+
+@lru_cache(maxsize=64)
+def offer(settings: SmtpSettings, secure: bool) -> Offer:
+    """What is offered under these settings, with TLS on or not."""
+    rows = [row for row in EXTENSIONS if row.keyword in settings.extensions and row.offered(settings, secure)]
+    mail = {parameter.keyword: parameter for row in rows for parameter in row.mail}
+    rcpt = {parameter.keyword: parameter for row in rows for parameter in row.rcpt}
+    octets = {
+        "MAIL": sum(parameter.octets for parameter in mail.values()),
+        "RCPT": sum(parameter.octets for parameter in rcpt.values()),
+    }
+    for row in rows:
+        for verb, more in row.lines.items():
+            octets[verb] = octets.get(verb, 0) + more
+    return Offer({row.keyword: row for row in rows}, mail, rcpt, octets)
+
+
+def parameters_for(keywords: Mapping[str, Any]) -> tuple[tuple[Parameter, ...], tuple[Parameter, ...]]:
+    """What may be said in MAIL and in RCPT to a hop that offers these keywords."""
+    rows = [row for row in EXTENSIONS if row.keyword in keywords]
+    return (
+        tuple(parameter for row in rows for parameter in row.mail),
+        tuple(parameter for row in rows for parameter in row.rcpt),
+    )
