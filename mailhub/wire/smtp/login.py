@@ -5,36 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mailhub.wire.sasl import SERVER_MECHANISMS, PlainCredentials, SaslCancelled, SaslError, ServerExchange
-from mailhub.wire.smtp.conversation import Conversation, Exchange
+from mailhub.wire.smtp.dialogue import Dialogue, Exchange
 from mailhub.wire.smtp.events import Login
 from mailhub.wire.smtp.grammar import parse_auth, refused
 
 
-def authenticate(conversation: Conversation, argument: str) -> Login | None:
-    """The action of AUTH. What comes next while `conversation.exchange` is there goes to `respond`."""
-    if conversation.authenticated:
+def authenticate(dialogue: Dialogue, argument: str) -> Login | None:
+    """The action of AUTH. What comes next while `dialogue.exchange` is there goes to `respond`."""
+    if dialogue.authenticated:
         raise refused(503, "5.5.1", "Already authenticated")
     mechanism, initial = parse_auth(argument)
-    if mechanism not in conversation.settings.mechanisms or mechanism not in SERVER_MECHANISMS:
+    if mechanism not in dialogue.settings.mechanisms or mechanism not in SERVER_MECHANISMS:
         raise refused(504, "5.5.4", "Mechanism not supported")
-    exchange = conversation.exchange = Exchange(mechanism, ServerExchange(mechanism))
-    return _step(conversation, exchange, lambda: exchange.steps.start(initial))
+    exchange = dialogue.exchange = Exchange(mechanism, ServerExchange(mechanism))
+    return _step(dialogue, exchange, lambda: exchange.steps.start(initial))
 
 
-def respond(conversation: Conversation, exchange: Exchange, line: bytes) -> Login | None:
+def respond(dialogue: Dialogue, exchange: Exchange, line: bytes) -> Login | None:
     """The client's next line of an exchange."""
-    return _step(conversation, exchange, lambda: exchange.steps.receive(line))
+    return _step(dialogue, exchange, lambda: exchange.steps.receive(line))
 
 
-def _step(conversation: Conversation, exchange: Exchange, step: Callable[[], bytes | PlainCredentials]) -> Login | None:
+def _step(dialogue: Dialogue, exchange: Exchange, step: Callable[[], bytes | PlainCredentials]) -> Login | None:
     try:
         result = step()
     except SaslError as error:
-        conversation.exchange = None
+        dialogue.exchange = None
         status = "5.7.0" if isinstance(error, SaslCancelled) else "5.5.2"
         raise refused(501, status, str(error).capitalize()) from None
     if isinstance(result, bytes):
-        conversation.out.append(b"334 " + result + b"\r\n")
+        dialogue.out.append(b"334 " + result + b"\r\n")
         return None
-    conversation.exchange = None
+    dialogue.exchange = None
     return Login(exchange.mechanism, result)

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any
 
 from mailhub.wire.foreign import is_foreign, is_foreign_octet
-from mailhub.wire.smtp.conversation import Conversation, State, Transaction
+from mailhub.wire.smtp.dialogue import Dialogue, MailTransaction, State
 from mailhub.wire.smtp.events import (
     BodyAborted,
     BodyChunk,
@@ -54,7 +54,7 @@ _INTERNAL_ERROR = reply(451, "4.3.0", "Internal error, please try again later")
 _REFUSALS = {row.keyword: row.refusal for row in EXTENSIONS}
 
 
-class SmtpServer(Conversation):
+class SmtpServer(Dialogue):
     """One connection. `closing`: close once data_to_send() is out. `secure`: TLS is on."""
 
     def __init__(self, settings: SmtpSettings) -> None:
@@ -146,8 +146,8 @@ class SmtpServer(Conversation):
                 self.close_with(reply(421, "4.7.0", "Too many failed logins"))
 
     def finish(self, replies: Sequence[Reply]) -> None:
-        """Answer BodyEnd in LMTP: one reply for each of `recipients`, in order (RFC 2033 4.2)."""
-        if not self.settings.lmtp or len(replies) != len(self.recipients):
+        """Answer BodyEnd in LMTP: one reply for each recipient that was accepted, in order (RFC 2033 4.2)."""
+        if not self.settings.lmtp or len(replies) != self._final_replies():
             raise RuntimeError("one reply a recipient, in LMTP only")
         if not isinstance(self._take_pending(), BodyEnd):
             raise RuntimeError("the message has not ended")
@@ -202,12 +202,12 @@ class SmtpServer(Conversation):
         self._buffer.limit = longest_line(self.offer, True)
 
     def _accept_mail(self, event: MailFrom, lines: _Lines) -> None:
-        self.transaction = Transaction(event.mail)
+        self.transaction = MailTransaction(event.mail.smtputf8)
         self.out.append(self.render(Reply(250, "2.1.0", lines)) if lines else _SENDER_OK)
 
-    def _accept_recipient(self, event: RcptTo, lines: _Lines) -> None:
+    def _accept_recipient(self, _event: RcptTo, lines: _Lines) -> None:
         if self.transaction is not None:
-            self.transaction.accepted.append(event.recipient)
+            self.transaction.recipients += 1
         self.out.append(self.render(Reply(250, "2.1.5", lines)) if lines else _RECIPIENT_OK)
 
     def _accept_data(self, _event: DataStart, lines: _Lines) -> None:
@@ -321,7 +321,7 @@ class SmtpServer(Conversation):
         return True, BodyAborted()
 
     def _final_replies(self) -> int:
-        return len(self.recipients) if self.settings.lmtp else 1
+        return self.transaction.recipients if self.settings.lmtp and self.transaction else 1
 
     def _finish_body(self, replies: Sequence[Reply]) -> None:
         for answer in replies:

@@ -1,6 +1,6 @@
 """The commands of SMTP and LMTP as a table: a row each in `VERBS`, with what is to be done (RFC 5321 4.1, RFC 2033 4).
 
-An action is given the conversation and the argument. It answers by itself, or gives an event for the session to decide,
+An action is given the dialogue and the argument. It answers by itself, or gives an event for the session to decide,
 or raises CommandRefused.
 """
 
@@ -13,7 +13,7 @@ from functools import lru_cache
 import attrs
 
 from mailhub.wire.sasl import LINE_LIMIT
-from mailhub.wire.smtp.conversation import Conversation, State
+from mailhub.wire.smtp.dialogue import Dialogue, State
 from mailhub.wire.smtp.events import DataStart, Event, Hello, MailFrom, Quit, RcptTo, Reset, StartTls
 from mailhub.wire.smtp.extensions import Offer
 from mailhub.wire.smtp.grammar import CommandRefused, parse_hello, parse_mail, parse_rcpt, refused
@@ -38,7 +38,7 @@ class Since(Enum):
     LOGIN = "a login"
 
 
-Action = Callable[[Conversation, str], Event | None]
+Action = Callable[[Dialogue, str], Event | None]
 
 
 @attrs.frozen
@@ -62,82 +62,82 @@ class Verb:
     told: bool = True
 
 
-def _ehlo(_conversation: Conversation, argument: str) -> Event:
+def _ehlo(_dialogue: Dialogue, argument: str) -> Event:
     return Hello(parse_hello(argument), extended=True)
 
 
-def _helo(_conversation: Conversation, argument: str) -> Event:
+def _helo(_dialogue: Dialogue, argument: str) -> Event:
     return Hello(parse_hello(argument), extended=False)
 
 
-def _starttls(_conversation: Conversation, _argument: str) -> Event:
+def _starttls(_dialogue: Dialogue, _argument: str) -> Event:
     return StartTls()
 
 
-def _mail(conversation: Conversation, argument: str) -> Event:
-    mail = parse_mail(argument, conversation.offer.mail)
-    if mail.size > conversation.settings.message_size_limit:
+def _mail(dialogue: Dialogue, argument: str) -> Event:
+    mail = parse_mail(argument, dialogue.offer.mail)
+    if mail.size > dialogue.settings.message_size_limit:
         raise CommandRefused(TOO_LARGE)
     return MailFrom(mail)
 
 
-def _rcpt(conversation: Conversation, argument: str) -> Event | None:
-    settings, transaction = conversation.settings, conversation.transaction
+def _rcpt(dialogue: Dialogue, argument: str) -> Event | None:
+    settings, transaction = dialogue.settings, dialogue.transaction
     assert transaction is not None, "the table says so"
     recipient = parse_rcpt(
         argument,
-        conversation.offer.rcpt,
-        smtputf8=transaction.mail.smtputf8,
+        dialogue.offer.rcpt,
+        smtputf8=transaction.smtputf8,
         postmaster_domain=settings.postmaster_domain,
     )
     if transaction.attempts >= settings.recipient_limit:
-        conversation.excess_recipients += 1
-        conversation.send(reply(452, "4.5.3", "Too many recipients"))
-        if conversation.excess_recipients > settings.recipient_limit:
-            conversation.close_with(reply(421, "4.7.0", "Too many recipients"))
+        dialogue.excess_recipients += 1
+        dialogue.send(reply(452, "4.5.3", "Too many recipients"))
+        if dialogue.excess_recipients > settings.recipient_limit:
+            dialogue.close_with(reply(421, "4.7.0", "Too many recipients"))
         return None
     transaction.attempts += 1
     return RcptTo(recipient)
 
 
-def _data(conversation: Conversation, _argument: str) -> Event:
-    transaction = conversation.transaction
+def _data(dialogue: Dialogue, _argument: str) -> Event:
+    transaction = dialogue.transaction
     assert transaction is not None, "the table says so"
-    if not transaction.accepted:
+    if not transaction.recipients:
         # RFC 2033 4.2 wants 503 here; RFC 5321 4.1.1.4 gives the choice.
-        attempted = transaction.attempts and not conversation.settings.lmtp
+        attempted = transaction.attempts and not dialogue.settings.lmtp
         raise refused(554 if attempted else 503, "5.5.1", "No valid recipients")
     return DataStart()
 
 
-def _rset(conversation: Conversation, _argument: str) -> Event:
-    conversation.transaction = None
-    conversation.send(reply(250, "2.0.0", "Reset"))
+def _rset(dialogue: Dialogue, _argument: str) -> Event:
+    dialogue.transaction = None
+    dialogue.send(reply(250, "2.0.0", "Reset"))
     return Reset()
 
 
-def _noop(conversation: Conversation, _argument: str) -> None:
-    conversation.send(reply(250, "2.0.0", "OK"))
+def _noop(dialogue: Dialogue, _argument: str) -> None:
+    dialogue.send(reply(250, "2.0.0", "OK"))
 
 
-def _help(conversation: Conversation, _argument: str) -> None:
-    verbs = spoken(conversation.settings.lmtp).items()
-    offered = {"", *conversation.offer.extensions}
+def _help(dialogue: Dialogue, _argument: str) -> None:
+    verbs = spoken(dialogue.settings.lmtp).items()
+    offered = {"", *dialogue.offer.extensions}
     names = [name for name, verb in verbs if verb.told and verb.extension in offered]
-    conversation.send(reply(214, "2.0.0", "Commands:", " ".join(names)))
+    dialogue.send(reply(214, "2.0.0", "Commands:", " ".join(names)))
 
 
-def _vrfy(conversation: Conversation, _argument: str) -> None:
+def _vrfy(dialogue: Dialogue, _argument: str) -> None:
     # RFC 5321 3.5.3: who will not tell says 252, never something that could be taken for an answer.
-    conversation.send(reply(252, "2.1.5", "Cannot verify the user, but will take mail for it and try"))
+    dialogue.send(reply(252, "2.1.5", "Cannot verify the user, but will take mail for it and try"))
 
 
-def _expn(conversation: Conversation, _argument: str) -> None:
-    conversation.send(reply(502, "5.5.1", "Lists are not expanded here"))
+def _expn(dialogue: Dialogue, _argument: str) -> None:
+    dialogue.send(reply(502, "5.5.1", "Lists are not expanded here"))
 
 
-def _quit(conversation: Conversation, _argument: str) -> Event:
-    conversation.close_with(reply(221, "2.0.0", "Bye"))
+def _quit(dialogue: Dialogue, _argument: str) -> Event:
+    dialogue.close_with(reply(221, "2.0.0", "Bye"))
     return Quit()
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import Enum
 
 import attrs
 
-from mailhub.message.envelope import Mail, Recipient
 from mailhub.wire.sasl import ServerExchange
 from mailhub.wire.smtp.events import Hello
 from mailhub.wire.smtp.extensions import Offer, SmtpSettings, offer
@@ -24,12 +22,12 @@ class State(Enum):
 
 
 @attrs.define
-class Transaction:
-    """One mail transaction. `attempts` counts RCPT, taken or not."""
+class MailTransaction:
+    """One mail transaction. `attempts` counts RCPT, taken or not; `recipients` those that were accepted."""
 
-    mail: Mail
+    smtputf8: bool
     attempts: int = 0
-    accepted: list[Recipient] = attrs.field(factory=list)
+    recipients: int = 0
 
 
 @attrs.define
@@ -40,14 +38,14 @@ class Exchange:
     steps: ServerExchange
 
 
-class Conversation:
+class Dialogue:
     """The state of one connection. `closing`: close once what is in `out` is sent. `secure`: TLS is on."""
 
     def __init__(self, settings: SmtpSettings) -> None:
         self.settings = settings
         self.out: list[bytes] = []
         self.hello: Hello | None = None
-        self.transaction: Transaction | None = None
+        self.transaction: MailTransaction | None = None
         self.exchange: Exchange | None = None
         self.excess_recipients = 0
         self.authenticated = False
@@ -60,12 +58,7 @@ class Conversation:
         """How far the client has come."""
         if self.transaction is None:
             return State.CONNECTED if self.hello is None else State.READY
-        return State.RECIPIENTS if self.transaction.accepted else State.SENDER
-
-    @property
-    def recipients(self) -> Sequence[Recipient]:
-        """The recipients accepted in this transaction, in order."""
-        return () if self.transaction is None else tuple(self.transaction.accepted)
+        return State.RECIPIENTS if self.transaction.recipients else State.SENDER
 
     def keywords(self) -> list[str]:
         """The lines of the answer to EHLO. After a login there is no other (RFC 4954 4)."""
@@ -78,7 +71,7 @@ class Conversation:
 
     def render(self, answer: Reply) -> bytes:
         """A reply as this client can read it."""
-        return render(answer, utf8=self.transaction is not None and self.transaction.mail.smtputf8)
+        return render(answer, utf8=self.transaction is not None and self.transaction.smtputf8)
 
     def close_with(self, farewell: Reply) -> None:
         """Say a last word (421) and close: time-out, shutdown, too many errors."""

@@ -1,0 +1,217 @@
+"""The tables of verbs and extensions: order by state, what each extension adds, and what is offered when."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from mailhub.message.envelope import DeliverBy, Hold, Mail, OriginalRecipient, ValidSince
+from mailhub.wire.smtp.events import Event, MailFrom, RcptTo, StartTls
+from mailhub.wire.smtp.extensions import COMPLETE, EXTENSIONS, SmtpSettings, offer, parameters_for
+from mailhub.wire.smtp.server import SmtpServer
+from mailhub.wire.smtp.verbs import VERBS
+from mailhub.wire.stream import BareLines
+from tests.wire.smtp.test_server import ANN, BOB, PLAIN, SETTINGS, SUBMISSION, Peer, accept_all
+
+ALL = frozenset(row.keyword for row in EXTENSIONS)
+WITH_ALL = attrs.evolve(SETTINGS, extensions=ALL, secure=True, starttls=True, mechanisms=("PLAIN",))
+
+# RFC 5321 4.1.4 and the extensions' own documents: the code of an answer to each command in each state.
+STATES = {
+    "CONNECTED": b"",
+    "READY": b"EHLO a\r\n",
+    "SENDER": b"EHLO a\r\nMAIL FROM:<ann@xx.example>\r\n",
+    "RECIPIENTS": b"EHLO a\r\nMAIL FROM:<ann@xx.example>\r\nRCPT TO:<bob@yy.example>\r\n",
+}
+ORDER = {
+    "EHLO a": (250, 250, 250, 250),
+    "HELO a": (250, 250, 250, 250),
+    "LHLO a": (500, 500, 500, 500),
+    "STARTTLS": (503, 220, 220, 220),
+    "AUTH PLAIN " + PLAIN.decode(): (503, 235, 503, 503),
+    "MAIL FROM:<>": (503, 250, 503, 503),
+    "RCPT TO:<bob@yy.example>": (503, 503, 250, 250),
+    "DATA": (503, 503, 503, 354),
+    "RSET": (250, 250, 250, 250),
+    "NOOP": (250, 250, 250, 250),
+    "QUIT": (221, 221, 221, 221),
+    "HELP": (214, 214, 214, 214),
+    "VRFY ann": (252, 252, 252, 252),
+    "EXPN list": (502, 502, 502, 502),
+}
+
+
+@pytest.mark.parametrize("command", ORDER)
+@pytest.mark.parametrize("state", STATES)
+def test_the_order_of_commands(state: str, command: str) -> None:
+    peer = Peer(attrs.evolve(SETTINGS, starttls=True, mechanisms=("PLAIN",), plaintext_login=True))
+    peer.send(STATES[state])
+    assert int(peer.codes(command.encode() + b"\r\n")[-1][:3]) == ORDER[command][list(STATES).index(state)]
+
+
+def test_the_order_names_every_verb() -> None:
+    assert [command.partition(" ")[0].partition(":")[0] for command in ORDER] == list(VERBS)
+
+
+def ehlo(settings: SmtpSettings) -> list[str]:
+    return [line[4:] for line in Peer(settings).send(b"EHLO a\r\n").decode().splitlines()[1:]]
+
+
+def test_nothing_is_offered_that_is_not_carried_out_to_the_end() -> None:
+    assert ehlo(SETTINGS) == ["PIPELINING", "SIZE 52428800", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "HELP"]
+    assert {"DSN", "REQUIRETLS", "DELIVERBY", "FUTURERELEASE", "MT-PRIORITY", "RRVS"} == ALL - COMPLETE
+
+
+def test_all_that_can_be_offered() -> None:
+    assert ehlo(WITH_ALL) == [
+        "PIPELINING",
+        "SIZE 52428800",
+        "8BITMIME",
+        "SMTPUTF8",
+        "ENHANCEDSTATUSCODES",
+        "DSN",
+        "REQUIRETLS",
+        "DELIVERBY",
+        "FUTURERELEASE 999999999 9999-12-31T23:59:59Z",
+        "MT-PRIORITY",
+        "RRVS",
+        "AUTH PLAIN",
+        "HELP",
+    ]
+
+
+def test_requiretls_exists_under_tls_only() -> None:
+    peer = Peer(attrs.evolve(WITH_ALL, secure=False))
+    plain = peer.send(b"EHLO a\r\n")
+    assert b"REQUIRETLS" not in plain
+    assert b"STARTTLS" in plain
+    assert peer.codes(b"MAIL FROM:<> REQUIRETLS\r\n") == ["555 5.5.4"]
+    assert peer.codes(b"STARTTLS\r\n") == ["220 2.0.0"]
+    assert peer.codes(b"EHLO a\r\nMAIL FROM:<> REQUIRETLS\r\n")[-1] == "250 2.1.0"
+    assert peer.events[-1] == MailFrom(Mail(None, requiretls=True))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "parameters", "mail"),
+    [
+        ("SIZE", "SIZE=7", Mail(ANN, size=7)),
+        ("8BITMIME", "BODY=8BITMIME", Mail(ANN, "8BITMIME")),
+        ("SMTPUTF8", "SMTPUTF8", Mail(ANN, smtputf8=True)),
+        ("DSN", "RET=HDRS ENVID=a+2Bb", Mail(ANN, ret="HDRS", envid="a+b")),
+        ("REQUIRETLS", "REQUIRETLS", Mail(ANN, requiretls=True)),
+        ("DELIVERBY", "BY=120;R", Mail(ANN, by=DeliverBy(120, "R"))),
+        ("FUTURERELEASE", "HOLDFOR=60", Mail(ANN, hold=Hold(60, "FOR"))),
+        ("FUTURERELEASE", "HOLDUNTIL=1970-01-01T00:01:00Z", Mail(ANN, hold=Hold(60, "UNTIL"))),
+        ("MT-PRIORITY", "MT-PRIORITY=-3", Mail(ANN, priority=-3)),
+        ("AUTH", "AUTH=<>", Mail(ANN, auth="")),
+    ],
+)
+def test_a_parameter_of_mail_exists_where_its_extension_does(keyword: str, parameters: str, mail: Mail) -> None:
+    line = f"MAIL FROM:<ann@xx.example> {parameters}\r\n".encode()
+    peer = Peer(WITH_ALL)
+    assert peer.codes(b"EHLO a\r\n" + line)[-1] == "250 2.1.0"
+    assert peer.events[-1] == MailFrom(mail)
+    assert Peer(attrs.evolve(WITH_ALL, extensions=ALL - {keyword})).codes(b"EHLO a\r\n" + line)[-1] == "555 5.5.4"
+
+
+@pytest.mark.parametrize(
+    ("keyword", "parameters", "fields"),
+    [
+        (
+            "DSN",
+            "NOTIFY=DELAY,FAILURE ORCPT=rfc822;Bob@yy.example",
+            {"notify": frozenset({"DELAY", "FAILURE"}), "orcpt": OriginalRecipient("rfc822", "Bob@yy.example")},
+        ),
+        ("RRVS", "RRVS=1970-01-01T00:01:00Z;C", {"rrvs": ValidSince(60, "C")}),
+    ],
+)
+def test_a_parameter_of_rcpt_exists_where_its_extension_does(
+    keyword: str, parameters: str, fields: dict[str, object]
+) -> None:
+    lines = f"EHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<bob@yy.example> {parameters}\r\n".encode()
+    peer = Peer(WITH_ALL)
+    assert peer.codes(lines)[-1] == "250 2.1.5"
+    (event,) = [event for event in peer.events if isinstance(event, RcptTo)]
+    assert event.recipient.address == BOB
+    assert {name: getattr(event.recipient, name) for name in fields} == fields
+    assert Peer(attrs.evolve(WITH_ALL, extensions=ALL - {keyword})).codes(lines)[-1] == "555 5.5.4"
+
+
+@pytest.mark.parametrize("parameter", ["BY=0;R", "MT-PRIORITY=10", "HOLDFOR=0", "ENVID=a+0A", "RET=BODY"])
+def test_a_malformed_parameter_is_501(parameter: str) -> None:
+    peer = Peer(WITH_ALL)
+    assert peer.codes(b"EHLO a\r\nMAIL FROM:<> " + parameter.encode() + b"\r\n")[-1] == "501 5.5.4"
+
+
+@pytest.mark.parametrize("keyword", sorted(ALL))
+def test_an_extension_adds_its_octets_to_the_line_limits(keyword: str) -> None:
+    with_it, without = (offer(attrs.evolve(WITH_ALL, extensions=each), True).octets for each in (ALL, ALL - {keyword}))
+    (row,) = [row for row in EXTENSIONS if row.keyword == keyword]
+    assert with_it["MAIL"] - without["MAIL"] == sum(each.octets for each in row.mail)
+    assert with_it["RCPT"] - without["RCPT"] == sum(each.octets for each in row.rcpt)
+    assert with_it.get("VRFY", 0) - without.get("VRFY", 0) == row.lines.get("VRFY", 0)
+
+
+def test_the_limits_of_standards() -> None:
+    # RFC 1870 3, RFC 6152 2, RFC 6531 3.1, RFC 8689 2, RFC 2852 3, RFC 6710 3; RFC 4954 3 and RFC 4865 3 want less.
+    octets = {row.keyword: sum(each.octets for each in row.mail) for row in EXTENSIONS}
+    exactly = {"SIZE": 26, "8BITMIME": 17, "SMTPUTF8": 10, "REQUIRETLS": 11, "DELIVERBY": 17, "MT-PRIORITY": 15}
+    assert exactly.items() <= octets.items()
+    assert octets["AUTH"] >= 500
+    assert octets["FUTURERELEASE"] >= 34
+
+
+def padded(start: bytes, size: int) -> bytes:
+    return start + b" " * (size - len(start) - 2) + b"\r\n"
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, WITH_ALL])
+def test_lines_at_the_limit_and_one_over_it(settings: SmtpSettings) -> None:
+    for before, verb, start, status in (
+        (b"EHLO a\r\n", "MAIL", b"MAIL FROM:<ann@xx.example>", "250 2.1.0"),
+        (STATES["SENDER"], "RCPT", b"RCPT TO:<bob@yy.example>", "250 2.1.5"),
+        (b"EHLO a\r\n", "VRFY", b"VRFY ann", "252 2.1.5"),
+        (b"EHLO a\r\n", "NOOP", b"NOOP", "250 2.0.0"),
+    ):
+        limit = VERBS[verb].limit + offer(settings, settings.secure).octets.get(verb, 0)
+        assert Peer(settings).codes(before + padded(start, limit))[-1] == status
+        assert Peer(settings).codes(before + padded(start, limit + 1))[-1] == "500 5.5.2"
+
+
+def test_all_parameters_at_their_longest_are_taken() -> None:
+    line = (
+        f"MAIL FROM:<ann@xx.example> SIZE={'1' * 7:0>20} BODY=8BITMIME SMTPUTF8 RET=FULL ENVID={'a' * 100} REQUIRETLS "
+        f"BY=+999999999;NT HOLDUNTIL=9998-12-31T23:59:59.123456789+00:00 MT-PRIORITY=-9 AUTH={'b' * 500}\r\n"
+    )
+    assert Peer(WITH_ALL).codes(b"EHLO a\r\n" + line.encode())[-1] == "250 2.1.0"
+
+
+def test_a_verb_of_an_extension_that_is_not_named() -> None:
+    peer = Peer(attrs.evolve(SUBMISSION, extensions=COMPLETE - {"STARTTLS", "AUTH"}, require_tls=False))
+    replies = peer.codes(b"EHLO a\r\nSTARTTLS\r\nAUTH PLAIN\r\nHELP\r\n")
+    assert replies == ["250", "502 5.5.1", "538 5.7.11", "214 2.0.0"]
+    assert b"STARTTLS" not in peer.send(b"HELP\r\n")
+
+
+def test_what_was_offered_before_tls_is_offered_anew_after_it() -> None:
+    def answer(server: SmtpServer, event: Event) -> None:
+        accept_all(server, event)
+        if isinstance(event, StartTls):
+            assert "AUTH" in server.offer.extensions
+
+    peer = Peer(SUBMISSION, answer)
+    assert "AUTH" not in peer.server.offer.extensions
+    assert peer.codes(b"EHLO a\r\nSTARTTLS\r\n")[-1] == "220 2.0.0"
+
+
+def test_what_is_repaired_away_counts_on_the_wire() -> None:
+    peer = Peer(attrs.evolve(SETTINGS, bare_lines=BareLines.NORMALISE, message_size_limit=1000))
+    peer.send(STATES["RECIPIENTS"] + b"DATA\r\n")
+    replies = b"".join(peer.send(b"\0" * 10000) for _ in range(10))
+    assert replies == b"552 5.3.4 Message is too large\r\n"
+    assert peer.server.closing
+
+
+def test_parameters_for_a_hop() -> None:
+    mail, rcpt = parameters_for({"DSN": "", "SIZE": "10", "XFOO": ""})
+    assert [each.keyword for each in (*mail, *rcpt)] == ["SIZE", "RET", "ENVID", "NOTIFY", "ORCPT"]
