@@ -1,7 +1,7 @@
 """Runs the wire machine of one service on Twisted transports: makes connections, counts them, ends them.
 
 The contract for sessions and machines is in `mailhub.net.link`, what happens on one connection in
-`mailhub.net.connection`.
+`mailhub.net.connection` and `mailhub.net.channel`.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class DriverFactory:
         self._made += 1
         session_id = f"{self._prefix}{self._made}"
         if self.guests is None:
-            return Connection(self, peer, session_id)
+            return Connection(self, peer, session_id).channel
         protocol = self.guests.buildProtocol(addr)  # type: ignore[arg-type]
         return Refusal(b"") if protocol is None else Guest(self, self._wrapping, protocol, peer, session_id)
 

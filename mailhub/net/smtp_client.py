@@ -1,4 +1,4 @@
-"""One outgoing SMTP or LMTP connection as an async object: the wire machine of `wire/smtp/client.py` on a transport."""
+"""One outgoing SMTP or LMTP connection as an async object: the wire machine of `wire/smtp/client.py` on a channel."""
 
 from __future__ import annotations
 
@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import (
-    IAddress,
-    IDelayedCall,
-    IHandshakeListener,
-    IProtocol,
-    IProtocolFactory,
-    IPushProducer,
-    IReactorTime,
-)
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -24,6 +17,7 @@ from mailhub.log import Logger
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Outcome
 from mailhub.net.body import copy
+from mailhub.net.channel import Channel
 from mailhub.wire.smtp.client import (
     ClientEvent,
     Finished,
@@ -41,8 +35,6 @@ if TYPE_CHECKING:
     from mailhub.interfaces import IBlobReader, INetwork
 
 log = Logger(namespace="mailhub.net.smtp")
-
-_READ = 65536  # octets held of a server that talks while nobody listens
 
 
 @attrs.frozen
@@ -93,9 +85,11 @@ class _Interrupted(Exception):
     """The machine has come to an end of its own while the message was being written."""
 
 
-@implementer(IProtocol, IHandshakeListener, IPushProducer)
 class SmtpConnection:
-    """One connection. Made by `connect()`; messages are sent one at a time, as many as one likes."""
+    """One connection. Made by `connect()`; messages are sent one at a time, as many as one likes.
+
+    The owner of its channel: whatever the channel tells wakes the one who waits for the server.
+    """
 
     def __init__(self, settings: SmtpClientSettings, clock: IReactorTime, tls: Any, timeouts: SmtpTimeouts) -> None:
         self._machine = SmtpClient(settings)
@@ -103,14 +97,8 @@ class SmtpConnection:
         self._tls = tls
         self._timeouts = timeouts
         self._implicit_tls = settings.secure
-        self._handshaking = False
-        self._transport: Any = None
         self._waiter: Deferred[None] | None = None
-        self._blocked = False
-        self._deaf = False
-        self._unread = 0
-        self._lost = False
-        self._closer: IDelayedCall | None = None
+        self.channel = Channel(self, clock)
 
     @property
     def usable(self) -> bool:
@@ -151,7 +139,7 @@ class SmtpConnection:
             self.abort()
             raise
         if self._machine.closing:
-            self._cut()
+            self.channel.abort()
         assert isinstance(event, Finished), f"a message ends with Finished, not {event}"
         return event.outcomes
 
@@ -162,17 +150,12 @@ class SmtpConnection:
             return
         self._machine.quit()
         await self._next_event()
-        if not self._lost and self._closer is None:
-            # A registered producer would keep the transport open; a server that never closes its side may not either.
-            self._closer = self._clock.callLater(self._timeouts.quit, self._cut)
-            self._transport.unregisterProducer()
-            self._transport.loseConnection()
+        # A server that never closes its side may not keep the transport open.
+        self.channel.close(self._timeouts.quit)
 
     def abort(self) -> None:
         """Cut the connection."""
-        self._machine.fail("4.4.2", "Connection given up")
-        self._cut()
-        self._wake()
+        self._give_up("4.4.2", "Connection given up")
 
     async def _send_body(self, body: IBlobReader, offset: int) -> ClientEvent | None:
         try:
@@ -182,8 +165,7 @@ class SmtpConnection:
         except MailError as error:
             # Without the final dot the server takes nothing (RFC 5321 4.1.1.4).
             log.error("message could not be read: {error:text}", error=str(error))
-            self._machine.fail("4.3.0", "Message could not be read")
-            self._cut()
+            self._give_up("4.3.0", "Message could not be read")
         else:
             self._machine.end_body()
         return await self._next_event()
@@ -193,7 +175,7 @@ class SmtpConnection:
         self._machine.send_body(octets)
         self._flush()
         deadline = self._clock.seconds() + self._timeouts.block
-        while self._blocked and not self._over_early():
+        while self.channel.blocked and not self._over_early():
             await self._wait(deadline)
         if self._over_early():
             raise _Interrupted
@@ -214,7 +196,7 @@ class SmtpConnection:
             self._flush()
             if event is not None or self._machine.closing:
                 return event
-            self._listen()
+            self.channel.caught_up()
             if replies != self._machine.replies:
                 # A server that dribbles octets without ever completing a reply gets no more time.
                 replies = self._machine.replies
@@ -223,107 +205,83 @@ class SmtpConnection:
 
     async def _wait(self, deadline: float) -> None:
         """Until something happens, or the deadline (clock seconds) fails the machine."""
-        timer = self._clock.callLater(max(0.0, deadline - self._clock.seconds()), self._timed_out)
+        self.channel.arm(max(0.0, deadline - self._clock.seconds()))
         self._waiter = Deferred()
         try:
             await self._waiter
         finally:
             self._waiter = None
-            if timer.active():
-                timer.cancel()
+            self.channel.disarm()
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
         if waiter is not None:
             waiter.callback(None)
 
-    def _timed_out(self) -> None:
-        self._machine.fail("4.4.2", f"Timed out waiting for {self._machine.phase.value}")
-        self._cut()
+    def _give_up(self, status: str, text: str) -> None:
+        """What is open is delayed for this reason, and the connection is cut."""
+        self._machine.fail(status, text)
+        self.channel.abort()
         self._wake()
 
     async def _start_tls(self) -> None:
-        self._handshaking = True
-        # The transport registers its producer anew with the TLS layer, which starts out unpaused.
-        self._blocked = False
-        self._transport.startTLS(self._tls)
+        self.channel.start_tls(self._tls)
         deadline = self._clock.seconds() + self._timeouts.tls
-        while self._handshaking and not self._machine.closing:
+        while self.channel.handshaking and not self._machine.closing:
             await self._wait(deadline)
         if not self._machine.closing:
             self._machine.tls_started()
 
-    # --- Twisted's side --------------------------------------------------------------------------------------------
+    def _flush(self) -> None:
+        octets = self._machine.data_to_send()
+        if octets:
+            self.channel.write(octets)
+            self.channel.flush()
 
-    def makeConnection(self, transport: Any) -> None:
-        self._transport = transport
-        setter = getattr(transport, "setTcpNoDelay", None)
-        if setter is not None:
-            setter(True)
-        transport.registerProducer(self, True)
+    # --- Owner of the channel --------------------------------------------------------------------------------------
+
+    def made(self) -> None:
+        """With TLS from the first octet, the handshake begins."""
         if self._implicit_tls:
-            transport.startTLS(self._tls)
+            self.channel.start_tls(self._tls)
 
-    def connectionMade(self) -> None:
-        """Part of IProtocol; makeConnection() has done it."""
-
-    def handshakeCompleted(self) -> None:
-        self._handshaking = False
+    def agreed(self) -> None:
+        """The handshake is done."""
         self._wake()
 
-    def dataReceived(self, data: bytes) -> None:
+    def received(self, data: bytes) -> None:
+        """Replies, or a part of one."""
         if self._machine.closing:
             return
-        self._unread += len(data)
         self._machine.receive_data(data)
         if self._waiter is not None:
             self._wake()
         elif self._machine.phase is Phase.READY:
             # Nobody waits: all that can come now is the end (421, or nonsense).
             self._machine.look_ahead()
-            self._unread = 0
+            self.channel.caught_up()
             if self._machine.closing:
-                self._cut()
-        if self._unread > _READ and not self._deaf and not self._lost:
-            self._deaf = True
-            self._transport.pauseProducing()
+                self.channel.abort()
 
-    def connectionLost(self, reason: Failure) -> None:
-        self._lost = True
-        if self._closer is not None and self._closer.active():
-            self._closer.cancel()
+    def ended(self) -> None:
+        """A server that says no more takes no more either: there are no half-closed connections in SMTP."""
+        self.lost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
+        self.channel.close(self._timeouts.quit)
+
+    def drained(self) -> None:
+        """There is room for the next block."""
+        self._wake()
+
+    def rang(self) -> None:
+        """The server has had its time."""
+        self._give_up("4.4.2", f"Timed out waiting for {self._machine.phase.value}")
+
+    def lost(self, reason: Failure) -> None:
+        """What is open is delayed."""
         what = self._machine.phase.value
         text = " ".join(reason.getErrorMessage().split())[:200]
         self._machine.fail("4.4.2", f"Connection lost while waiting for {what}: {text}")
         self._wake()
-
-    def pauseProducing(self) -> None:
-        """The transport holds as much as it likes to."""
-        self._blocked = True
-
-    def resumeProducing(self) -> None:
-        """The transport has written everything out."""
-        self._blocked = False
-        self._wake()
-
-    def stopProducing(self) -> None:
-        """connectionLost() follows."""
-
-    def _flush(self) -> None:
-        octets = self._machine.data_to_send()
-        if octets and not self._lost:
-            self._transport.write(octets)
-
-    def _listen(self) -> None:
-        """Everything received has been dealt with."""
-        self._unread = 0
-        if self._deaf and not self._lost:
-            self._deaf = False
-            self._transport.resumeProducing()
-
-    def _cut(self) -> None:
-        if not self._lost:
-            self._transport.abortConnection()
 
 
 @implementer(IProtocolFactory)
@@ -332,7 +290,7 @@ class _Factory:
     connection: SmtpConnection
 
     def buildProtocol(self, addr: IAddress | None) -> IProtocol:
-        return self.connection
+        return self.connection.channel
 
     def doStart(self) -> None:
         """Part of IProtocolFactory."""

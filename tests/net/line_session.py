@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import attrs
 from twisted.internet.address import IPv4Address
@@ -15,6 +15,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from mailhub.net.channel import Channel
 from mailhub.net.connection import Connection
 from mailhub.net.driver import DriverFactory
 from mailhub.net.link import DriverLimits, Link
@@ -144,24 +145,30 @@ class Rig:
     clock: Clock = attrs.field(factory=Clock)
     sessions: list[LineSession] = attrs.field(factory=list)
     factory: DriverFactory = attrs.field(init=False)
-    connection: Connection = attrs.field(init=False)
+    channel: Channel = attrs.field(init=False)
     peer: Peer = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.factory = DriverFactory(
             self.make, self.clock, Random(1), "test", self.tls, self.implicit_tls, self.limits, b"too many\n"
         )
-        self.connection, self.peer = self.connect()
+        self.channel, self.peer = self.connect()
 
     def make(self, link: Link) -> LineSession:
         self.sessions.append(LineSession(link))
         return self.sessions[-1]
 
-    def connect(self, peer: IAddress = PEER) -> tuple[Connection, Peer]:
-        connection: Any = self.factory.buildProtocol(peer)
+    def connect(self, peer: IAddress = PEER) -> tuple[Channel, Peer]:
+        """Twisted's side of another connection. What is one too many has a protocol that is no channel."""
+        channel: Any = self.factory.buildProtocol(peer)
         transport = Peer(peer)
-        connection.makeConnection(transport)
-        return connection, transport
+        channel.makeConnection(transport)
+        return channel, transport
+
+    @property
+    def connection(self) -> Connection:
+        """The first connection that has a session."""
+        return cast(Connection, self.session.link)
 
     @property
     def session(self) -> LineSession:
@@ -174,9 +181,9 @@ class Rig:
         return gate
 
     def send(self, data: bytes) -> bytes:
-        self.connection.dataReceived(data)
+        self.channel.dataReceived(data)
         return self.peer.taken()
 
     def lose(self) -> None:
         self.peer.connected = False
-        self.connection.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
+        self.channel.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]

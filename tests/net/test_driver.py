@@ -48,7 +48,7 @@ class TestOrder:
     def test_replies_to_one_read_leave_in_one_write(self) -> None:
         rig = Rig()
         rig.peer.taken()
-        rig.connection.dataReceived(b"a\n#b\nc\nd")
+        rig.channel.dataReceived(b"a\n#b\nc\nd")
         assert rig.peer.writes == [b"a!\n#b\nc!\n"]
         rig.peer.taken()
         assert rig.send(b"\n") == b"d!\n"
@@ -72,14 +72,14 @@ class TestOrder:
 
         rig.session.does[b"sum"] = work
         rig.peer.taken()
-        rig.connection.dataReceived(b"sum\n")
+        rig.channel.dataReceived(b"sum\n")
         gates[1].callback(2)
         gates[0].callback(40)
         assert rig.peer.taken() == b"42\nsum!\n"
 
     def test_many_commands_of_one_read_leave_others_their_turn(self) -> None:
         rig = Rig()
-        rig.connection.dataReceived(b"x\n" * 1000)
+        rig.channel.dataReceived(b"x\n" * 1000)
         assert len(rig.session.seen) == 200
         for _ in range(4):
             rig.clock.advance(0)
@@ -117,10 +117,10 @@ class TestInput:
     def test_at_most_two_reads_are_held(self) -> None:
         rig = Rig()
         gate = rig.gate(b"slow")
-        rig.connection.dataReceived(b"slow\n")
-        rig.connection.dataReceived(b"y" * 60_000)
+        rig.channel.dataReceived(b"slow\n")
+        rig.channel.dataReceived(b"y" * 60_000)
         assert rig.peer.producerState == "producing"
-        rig.connection.dataReceived(b"y" * 60_000 + b"\n")
+        rig.channel.dataReceived(b"y" * 60_000 + b"\n")
         assert rig.peer.producerState == "paused"
         gate.callback(None)
         assert rig.peer.producerState == "producing"
@@ -129,15 +129,15 @@ class TestInput:
     def test_a_peer_that_only_sends_is_heard_on(self) -> None:
         rig = Rig()
         for _ in range(10):
-            rig.connection.dataReceived(b"y" * 65536)
+            rig.channel.dataReceived(b"y" * 65536)
         assert rig.peer.producerState == "producing"
 
     def test_what_was_asked_before_the_end_is_answered(self) -> None:
         rig = Rig()
         rig.peer.taken()
         gate = rig.gate(b"slow")
-        rig.connection.dataReceived(b"slow\nlast\nhalf a li")
-        rig.connection.readConnectionLost()
+        rig.channel.dataReceived(b"slow\nlast\nhalf a li")
+        rig.channel.readConnectionLost()
         assert not rig.peer.disconnecting
         gate.callback(None)
         assert rig.peer.taken() == b"slow!\nlast!\n"
@@ -205,11 +205,11 @@ class TestFailure:
         rig = Rig()
         rig.factory.make_session = lambda link: LineSession(1 / 0)  # type: ignore[arg-type]
         with capturedLogs() as logs:
-            connection, peer = rig.connect()
+            channel, peer = rig.connect()
         assert failures(logs) == ["ZeroDivisionError"]
         assert peer.disconnected
-        connection.dataReceived(b"a\n")
-        connection.connectionLost(None)  # type: ignore[arg-type]
+        channel.dataReceived(b"a\n")
+        channel.connectionLost(None)  # type: ignore[arg-type]
         assert len(rig.factory.sessions) == 1
 
 
@@ -217,7 +217,7 @@ class TestLoss:
     def test_idle(self) -> None:
         rig = Rig()
         rig.lose()
-        rig.connection.connectionLost(None)  # type: ignore[arg-type]
+        rig.channel.connectionLost(None)  # type: ignore[arg-type]
         assert rig.session.trace == ["disconnected"]
         assert rig.clock.getDelayedCalls() == []
         assert rig.factory.sessions == set()
@@ -315,8 +315,8 @@ class TestBackPressure:
         rig = Rig()
         rig.peer.taken()
         rig.peer.slow = True
-        rig.connection.dataReceived(b"#" + b"f" * 500 + b"\n")
-        rig.connection.dataReceived((b"#" + b"f" * 500 + b"\n") * 1000)
+        rig.channel.dataReceived(b"#" + b"f" * 500 + b"\n")
+        rig.channel.dataReceived((b"#" + b"f" * 500 + b"\n") * 1000)
         assert 65536 < len(b"".join(rig.peer.writes)) < 140_000
         for _ in range(10):
             rig.peer.drain()
@@ -328,7 +328,7 @@ class TestBackPressure:
         rig.peer.slow = True
         reader = Reader(bytes(range(256)) * 4096)
         rig.session.does[b"get"] = lambda: rig.connection.write_all(reader)
-        rig.connection.dataReceived(b"get\n")
+        rig.channel.dataReceived(b"get\n")
         asked = []
         while rig.peer.full:
             asked.append(len(reader.asked))
@@ -383,7 +383,7 @@ class TestTime:
         rig = Rig(DriverLimits(idle_seconds=10))
         for _ in range(9):
             rig.clock.advance(1)
-            rig.connection.dataReceived(b"x")
+            rig.channel.dataReceived(b"x")
         assert not rig.peer.disconnecting
         rig.clock.advance(1)
         assert rig.peer.disconnecting
@@ -392,7 +392,7 @@ class TestTime:
         rig = Rig(DriverLimits(idle_seconds=10))
         for _ in range(9):
             rig.clock.advance(9)
-            rig.connection.dataReceived(b"#noop\n")
+            rig.channel.dataReceived(b"#noop\n")
         assert not rig.peer.disconnecting
 
     def test_our_own_work_is_not_the_peers_silence(self) -> None:
@@ -431,7 +431,7 @@ class TestTime:
         rig = Rig()
         for _ in range(100):
             rig.clock.advance(1)
-            rig.connection.dataReceived(b"a\n")
+            rig.channel.dataReceived(b"a\n")
         assert len(rig.clock.getDelayedCalls()) == 1
 
     def test_a_peer_that_does_not_take_the_last_word_is_cut(self) -> None:
@@ -453,10 +453,11 @@ class TlsPeer(Peer):
 class TestTls:
     def test_starttls(self) -> None:
         rig = Rig(tls="creator")
-        connection: Any = rig.factory.buildProtocol(PEER)
+        channel: Any = rig.factory.buildProtocol(PEER)
         peer = TlsPeer()
-        connection.makeConnection(peer)
+        channel.makeConnection(peer)
         session = rig.sessions[-1]
+        connection = session.link
         assert connection.can_start_tls
 
         def accept() -> None:
@@ -464,7 +465,7 @@ class TestTls:
             connection.start_tls()
 
         session.does[b"starttls"] = accept
-        connection.dataReceived(b"a\nstarttls\nsmuggled\n")
+        channel.dataReceived(b"a\nstarttls\nsmuggled\n")
         assert peer.taken() == b"hello\na!\ngo ahead\n<TLS creator>starttls!\n"
         assert session.seen == [b"a", b"starttls"]
         assert (session.machine.tls, connection.secure, connection.can_start_tls) == (True, True, False)
@@ -483,7 +484,7 @@ class TestTls:
         rig = Rig(tls="creator", implicit_tls=True)
         assert (rig.connection.secure, rig.connection.can_start_tls) == (True, False)
         assert rig.peer.taken() == b""
-        rig.connection.handshakeCompleted()
+        rig.channel.handshakeCompleted()
         assert rig.peer.taken() == b"hello\n"
         assert rig.send(b"a\n") == b"a!\n"
 
@@ -502,11 +503,16 @@ class TestFactory:
             IPv6Address("TCP", "::ffff:192.0.2.1", 1): "192.0.2.1",
             UNIXAddress("/run/x"): "",
         }
-        assert [rig.connect(address)[0].peer for address in seen] == list(seen.values())
+        for address, peer in seen.items():
+            rig.connect(address)
+            assert rig.sessions[-1].link.peer == peer
         assert rig.connection.local == "10.0.0.1"
 
     def test_ids_are_unique_and_repeatable(self) -> None:
-        one, two = ([rig.connection.session_id, rig.connect()[0].session_id] for rig in (Rig(), Rig()))
+        rigs = (Rig(), Rig())
+        for rig in rigs:
+            rig.connect()
+        one, two = ([session.link.session_id for session in rig.sessions] for rig in rigs)
         assert one == two
         assert len(set(one)) == 2
         assert all(len(name) < 10 for name in one)

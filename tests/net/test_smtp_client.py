@@ -19,6 +19,7 @@ from mailhub.errors import MessageGone, TemporaryError
 from mailhub.interfaces import IBlobReader, INetwork
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Outcome, Source, State
+from mailhub.net.channel import Channel
 from mailhub.net.smtp_client import SessionFailed, SmtpConnection, SmtpTimeouts, connect
 from mailhub.testing.waiting import result_of
 from mailhub.wire.smtp.client import SmtpClientSettings
@@ -75,13 +76,13 @@ class Network:
 
     clock: Clock = attrs.field(factory=Clock)
     transport: Transport = attrs.field(factory=Transport)
-    protocol: SmtpConnection | None = None
+    protocol: Channel | None = None
     refuse: bool = False
 
     async def connect(self, host: str, port: int, factory: IProtocolFactory, timeout: float) -> Any:
         if self.refuse:
             raise TemporaryError("Connection refused", status="4.4.1")
-        self.protocol = cast(SmtpConnection, factory.buildProtocol(None))  # type: ignore[arg-type]
+        self.protocol = cast(Channel, factory.buildProtocol(None))  # type: ignore[arg-type]
         self.protocol.makeConnection(self.transport)
         return self.protocol
 
@@ -278,11 +279,11 @@ def test_a_slow_server_gets_the_message_block_by_block() -> None:
     connection = network.connected()
     result = sending(connection, Reader((b"x" * 98 + b"\r\n") * 2000))
     network.said()
-    connection.pauseProducing()
+    connection.channel.pauseProducing()
     first = network.hear(BEFORE_BODY)
     assert 65536 - 100 < len(first) <= 65536  # whole lines
     network.clock.advance(179)
-    connection.resumeProducing()
+    connection.channel.resumeProducing()
     rest = network.said()
     assert len(first + rest) == 200_000 + len(b".\r\n")
     network.hear(b"250 ok\r\n")
@@ -295,7 +296,7 @@ def test_time_outs_in_and_after_the_message(blocked: bool, seconds: float) -> No
     connection = network.connected()
     result = sending(connection)
     if blocked:
-        connection.pauseProducing()
+        connection.channel.pauseProducing()
     network.hear(BEFORE_BODY)
     network.clock.advance(seconds - 1)
     assert not result.called
@@ -323,7 +324,7 @@ def test_a_verdict_in_the_middle_of_the_message(answer: bytes, state: State) -> 
     connection = network.connected()
     result = sending(connection, Reader((b"x" * 98 + b"\r\n") * 2000))
     network.said()
-    connection.pauseProducing()
+    connection.channel.pauseProducing()
     network.hear(BEFORE_BODY)
     assert network.hear(answer) == b""
     assert now(result)[BOB].state is state

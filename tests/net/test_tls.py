@@ -306,9 +306,10 @@ class TestDriver:
         # startTLS() has no way to be given a clock; it batches small writes with the reactor's.
         monkeypatch.setattr(twisted_tls, "_get_default_clock", lambda: clock)
         rig = Rig(tls=server, clock=clock)
-        connection: Any = rig.factory.buildProtocol(rig.peer.getPeer())  # type: ignore[no-untyped-call]
-        peer = StartTlsPeer(connection)
+        channel: Any = rig.factory.buildProtocol(rig.peer.getPeer())  # type: ignore[no-untyped-call]
+        peer = StartTlsPeer(channel)
         session = rig.sessions[-1]
+        connection = session.link
 
         def accept() -> None:
             session.machine.out += b"go\n"

@@ -143,11 +143,12 @@ class Client:
         self.connection: Any = server.factory.buildProtocol(PEER)
         self.peer = Peer()
         self.connection.makeConnection(self.peer)
+        self.link: Any = next(link for link in server.factory.sessions if link.channel is self.connection)
         self.greeting = self.peer.taken()
 
     @property
     def session(self) -> Any:
-        return self.connection._session
+        return self.link._session
 
     def send(self, octets: bytes) -> bytes:
         """What comes back, once everything that can go on has gone on."""

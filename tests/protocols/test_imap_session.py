@@ -79,8 +79,8 @@ class TestLogin:
         server = Server()
         client = server.connect()
         assert client.send(b"a LOGIN b@yy.example secret\r\n").startswith(b"a OK [CAPABILITY IMAP4rev1 ")
-        assert server.authenticator.origins == [Origin("imap", "192.0.2.7", client.connection.session_id, secure=False)]
-        assert client.connection.idle_seconds == 1800
+        assert server.authenticator.origins == [Origin("imap", "192.0.2.7", client.link.session_id, secure=False)]
+        assert client.link.idle_seconds == 1800
 
     def test_authenticate_plain_with_an_initial_response(self) -> None:
         client = Server().connect()
@@ -217,7 +217,7 @@ class TestTrouble:
         with capturedLogs() as logs:
             answer = client.send(b"a STORE 1 FLAGS (\\Seen)\r\n")
         assert answer == b"a NO [SERVERBUG] Internal error, please try again later\r\n"
-        assert client.connection.session_id in [event.get("session_id") for event in logs]
+        assert client.link.session_id in [event.get("session_id") for event in logs]
         assert client.send(b"b NOOP\r\n") == b"b OK Completed\r\n"
 
     def test_a_literal_that_breaks_off_ends_the_connection(self, monkeypatch: pytest.MonkeyPatch) -> None:

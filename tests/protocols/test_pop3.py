@@ -162,6 +162,7 @@ class Client:
         self.connection: Any = server.factory.buildProtocol(PEER)
         self.peer = Peer()
         self.connection.makeConnection(self.peer)
+        self.link: Any = next(link for link in server.factory.sessions if link.channel is self.connection)
         assert self.peer.taken() == b"+OK mx POP3 ready\r\n"
 
     def send(self, commands: bytes) -> bytes:
@@ -186,9 +187,7 @@ class TestLogin:
     def test_the_origin_is_told(self) -> None:
         server = Server(service="pop3s")
         client = server.connect().login()
-        assert server.authenticator.origins == [
-            Origin("pop3s", "192.0.2.7", client.connection.session_id, secure=False)
-        ]
+        assert server.authenticator.origins == [Origin("pop3s", "192.0.2.7", client.link.session_id, secure=False)]
 
     @pytest.mark.parametrize(
         ("trouble", "reply"),
@@ -569,6 +568,7 @@ def test_stls_is_offered_with_a_certificate_only() -> None:
     client.peer.startTLS = started.append  # type: ignore[attr-defined]
     assert client.send(b"STLS\r\nCAPA\r\n") == b"+OK Begin TLS negotiation\r\n"
     assert started == ["creator"]
+    client.connection.handshakeCompleted()
     capabilities = client.send(b"CAPA\r\n")
     assert b"\r\nUSER\r\nSASL PLAIN LOGIN\r\n" in capabilities
     assert b"STLS" not in capabilities
