@@ -9,15 +9,17 @@ from collections.abc import Sequence
 import attrs
 
 from mailhub.message.address import Address, literal_of
-from mailhub.message.envelope import Outcome, Source, State
+from mailhub.message.envelope import OriginalRecipient, Outcome, Source, State
 from mailhub.message.header import whole_fields
 
 HEADER_LIMIT = 1 << 16  # octets of the original header that go back
+MESSAGE_LIMIT = 1 << 18  # octets of the original, where the whole of it is to go back; of a larger one the header does
 _REPLY_LIMIT = 900  # characters
 _LINE_LIMIT = 998  # octets without the line end (RFC 5322 2.1.1)
 
 _NOT_PRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _NOT_7BIT = re.compile(rb"[^\r\n\t -~]|\r(?!\n)|(?<!\r)\n")
+_NO_TEXT = re.compile(rb"\0|\r(?!\n)|(?<!\r)\n")
 _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 _LOCAL = "unix:"
 # A socket's name, or an absolute path that is no part of a URL.
@@ -40,11 +42,13 @@ _SEVERITY = (State.FAILED, State.DELAYED, State.DELIVERED)
 
 @attrs.frozen
 class ReportedRecipient:
-    """One recipient's fate. `original` is the address that the sender wrote, where it is known and another one."""
+    """One recipient's fate. `original` is the address that the sender wrote, where it is known and another one;
+    `orcpt` what the sender's program gave to know the recipient by."""
 
     recipient: Address
     outcome: Outcome
     original: Address | None = None
+    orcpt: OriginalRecipient | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -52,7 +56,8 @@ class Report:
     """All that goes into a DSN. `to` is the reverse-path of the message; the DSN itself goes out with the null one.
 
     Dates are RFC 5322 date-times, "" for an unknown `arrival_date`; `message_id` has its angle brackets; `boundary`
-    must not occur in the rest; `header` is the original's. `smtputf8`: the DSN may be sent with SMTPUTF8.
+    must not occur in the rest; `header` is the original's. `message` is the whole original, where the sender asked for
+    it (RET=FULL) and it is not over `MESSAGE_LIMIT`. `smtputf8`: the DSN may be sent with SMTPUTF8.
     """
 
     hostname: str
@@ -65,23 +70,25 @@ class Report:
     arrival_date: str = ""
     envelope_id: str = ""
     smtputf8: bool = False
+    message: bytes = b""
 
 
 def delivery_status(report: Report) -> bytes:
-    """The whole message, header and body, with CRLF line ends; 7bit unless `smtputf8`."""
+    """The whole message, header and body, with CRLF line ends; 7bit unless `smtputf8`, or 8bit goes back in it."""
     mark = b"--" + report.boundary.encode("ascii")
+    returned = _whole(report) or _header_alone(report)
     encoding = "8bit" if report.smtputf8 else "7bit"
     status_type = "message/global-delivery-status" if report.smtputf8 else "message/delivery-status"
     return b"".join(
         [
-            _header(report, encoding),
+            _header(report, encoding if returned.isascii() else "8bit"),
             b"This is a delivery status notification in MIME format.\r\n\r\n",
             mark,
             _part(f"text/plain; charset={'utf-8' if report.smtputf8 else 'us-ascii'}", encoding, _words(report)),
             mark,
             _part(status_type, encoding, _status(report)),
             mark,
-            _returned(report),
+            returned,
             mark,
             b"--\r\n",
         ]
@@ -152,8 +159,8 @@ def _status(report: Report) -> bytes:
         lines.append(f"Arrival-Date: {report.arrival_date}")
     for each in report.recipients:
         lines.append("")
-        if each.original is not None:
-            lines.append(f"Original-Recipient: {_typed(each.original, report)}")
+        if each.orcpt is not None:  # and only then, RFC 3461 6.3
+            lines.append(f"Original-Recipient: {_original(each.orcpt, report)}")
         lines.append(f"Final-Recipient: {_typed(each.recipient, report)}")
         lines.append(f"Action: {each.outcome.state.value}")
         lines.append(f"Status: {_status_code(each.outcome)}")
@@ -171,7 +178,19 @@ def _status_code(outcome: Outcome) -> str:
     return outcome.status if _STATUS.fullmatch(outcome.status) else _STATUS_OF[outcome.state]
 
 
-def _returned(report: Report) -> bytes:
+def _whole(report: Report) -> bytes:
+    """The original as it came. Nothing where it has what no message/rfc822 may have (RFC 2046 5.2.1: it can be given no
+    other form), or what the sender's own host may be unable to take."""
+    message = report.message
+    if not message or len(message) > MESSAGE_LIMIT or _NO_TEXT.search(message) is not None:
+        return b""
+    if max(map(len, message.split(b"\r\n"))) > _LINE_LIMIT:
+        return b""
+    kind = "message/global" if report.smtputf8 else "message/rfc822"
+    return _part(kind, "7bit" if message.isascii() else "8bit", message)
+
+
+def _header_alone(report: Report) -> bytes:
     """The original's header (RFC 6522 4); in quoted-printable where it is no 7bit text."""
     header = report.header.rstrip(b"\r\n")
     header = whole_fields(header, HEADER_LIMIT).rstrip(b"\r\n")
@@ -199,6 +218,12 @@ def _typed(address: Address, report: Report) -> str:
     if report.smtputf8:
         return f"utf-8; {address}"
     return f"utf-8; {_escaped(str(address))}"
+
+
+def _original(orcpt: OriginalRecipient, report: Report) -> str:
+    """RFC 3464 2.3.1; what the sender gave may be anything."""
+    address = orcpt.address
+    return f"{orcpt.type}; {_text(address if report.smtputf8 or address.isascii() else _escaped(address), report)}"
 
 
 def _escaped(text: str) -> str:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailhub.message.address import Address
-from mailhub.message.envelope import Outcome, Source
+from mailhub.message.envelope import OriginalRecipient, Outcome, Source
 from mailhub.message.mime import scan
 from mailhub.message.report import HEADER_LIMIT, Report, ReportedRecipient, delivery_status
 
@@ -20,6 +20,7 @@ _FAILED = ReportedRecipient(
     _BOB,
     Outcome.failed("550 5.1.1 No such user", status="5.1.1", remote="mx.yy.example", source=Source.REMOTE),
     Address.parse("list@xx.example"),
+    OriginalRecipient("rfc822", "list@xx.example"),
 )
 _DELAYED = ReportedRecipient(Address.parse("c@yy.example"), Outcome.delayed("connection refused", status="4.4.1"))
 _REPORT = Report(
@@ -215,3 +216,41 @@ def test_nothing_that_was_said_leaves_its_line(
     assert b"\0" not in octets
     assert b"\r" not in octets.replace(b"\r\n", b"")
     assert b"\n" not in octets.replace(b"\r\n", b"")
+
+
+@pytest.mark.parametrize(
+    ("orcpt", "written"),
+    [
+        (OriginalRecipient("rfc822", "List+x@xx.example"), b"rfc822; List+x@xx.example"),
+        (OriginalRecipient("x400", "/S=a b/\r\nAction: delivered"), b"x400; /S=a b/ Action: delivered"),
+        (OriginalRecipient("utf-8", "jörg@xx.example"), rb"utf-8; j\x{F6}rg@xx.example"),
+    ],
+)
+def test_the_original_recipient_is_the_one_that_orcpt_gave(orcpt: OriginalRecipient, written: bytes) -> None:
+    recipient = attrs.evolve(_FAILED, orcpt=orcpt)
+    octets = delivery_status(attrs.evolve(_REPORT, recipients=[recipient, _DELAYED]))
+    assert b"\r\n\r\nOriginal-Recipient: " + written + b"\r\nFinal-Recipient: " in octets
+    assert octets.count(b"Original-Recipient") == 1
+
+
+def test_the_whole_message_goes_back_where_it_is_asked_for() -> None:
+    original = "Subject: s\r\n\r\n.\r\nGrüße\r\n".encode()
+    octets = delivery_status(attrs.evolve(_REPORT, message=original))
+    tree = scan(octets).tree
+    assert [part.type for part in tree][:4] == [
+        "multipart/report",
+        "text/plain",
+        "message/delivery-status",
+        "message/rfc822",
+    ]
+    assert b"\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" + original + b"\r\n--=_boundary--\r\n" in octets
+    assert email.message_from_bytes(octets)["Content-Transfer-Encoding"] == "8bit"
+    assert delivery_status(attrs.evolve(_REPORT, message=b"A: b\r\n\r\nc\r\n")).isascii()
+
+
+@pytest.mark.parametrize(
+    "original",
+    [b"A: b\r\n\r\n\0", b"A: b\n\nc\n", b"A: b\r\n\r\n\r", b"A: b\r\n\r\n" + b"x" * 999, b"A: b\r\n" * (1 << 16)],
+)
+def test_what_no_message_part_may_have_leaves_the_header_alone(original: bytes) -> None:
+    assert delivery_status(attrs.evolve(_REPORT, message=original)) == delivery_status(_REPORT)
