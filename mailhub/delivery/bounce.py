@@ -26,18 +26,12 @@ from mailhub.message.address import Address
 from mailhub.message.dates import format_date
 from mailhub.message.envelope import Mail, Outcome, Recipient
 from mailhub.message.header import fields_end
-from mailhub.message.report import HEADER_LIMIT, Report, ReportedRecipient, delivery_status
+from mailhub.message.report import HEADER_LIMIT, MESSAGE_LIMIT, Report, ReportedRecipient, delivery_status
 from mailhub.message.trace import return_path
 
 _log = Logger(namespace="mailhub.queue")
 
 Failures = Sequence[tuple[QueuedRecipient, Outcome]]
-
-
-def mail_of(message: QueuedMessage, route: Route) -> Mail:
-    """What MAIL says on a route, which may have a reverse-path of its own."""
-    own = route.reverse_path
-    return message.mail if own is None else attrs.evolve(message.mail, reverse_path=own.address)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -52,24 +46,34 @@ class Bouncer:
 
     async def report(self, message: QueuedMessage, failures: Failures) -> Submission | None:
         """A DSN about these recipients, whose routes have one reverse-path, ready for `IQueue.settle`; None when nobody
-        can be told.
+        can be told, or wants to be (RFC 3461 4.1 NOTIFY).
 
         Raises TemporaryError when the way to the sender cannot be found now, StoreUnavailable.
         """
-        sender = mail_of(message, failures[0][0].route).reverse_path
+        own = failures[0][0].route.reverse_path
+        sender = message.mail.reverse_path if own is None else own.address
+        # The parameters are those of who sent it to us, and not of who sends it on in another name.
+        mail = message.mail if own is None else attrs.evolve(message.mail, envid="", ret="")
+        told = _to_be_told(failures)
+        if not told:
+            _log.info("no DSN: id={id} reason='not asked for'", id=message.id)
+            return None
         if sender is None:
             _log.info("no DSN: id={id} reason='null reverse-path'", id=message.id)
             return None
         routes = await self._routes(message, sender)
         if not routes:
             return None
-        plan = make_plan([Accepted(Recipient(sender), tuple(routes))], deposits=self.queue.deposits_into(self.store))
-        utf8 = message.mail.smtputf8
-        mail = Mail(None, "8BITMIME" if utf8 else "7BIT", utf8)
+        # Wherever it goes, nobody is told of its own failure (RFC 3464 2).
+        accepted = Accepted(Recipient(sender), tuple([attrs.evolve(route, reverse_path=None) for route in routes]))
+        header, whole = await self._original(message.id, mail)
+        octets = delivery_status(self._describe(message, mail, sender, told, header, whole))
+        # What it declares is what it has, whatever its message had.
+        ascii_only, utf8 = octets.isascii(), mail.smtputf8
+        declared = Mail(None) if ascii_only else Mail(None, "8BITMIME", utf8)
+        plan = make_plan([accepted], declared, deposits=self.queue.deposits_into(self.store))
         top = return_path(None)
-        header = await self._header(message.id)
-        body = await self._body(top + delivery_status(self._describe(message, sender, failures, header)))
-        return Submission(mail, plan, body, len(top))
+        return Submission(declared, plan, await self._body(top + octets), len(top))
 
     async def _routes(self, message: QueuedMessage, sender: Address) -> Sequence[Route]:
         try:
@@ -78,18 +82,20 @@ class Bouncer:
             _log.warn("no DSN: id={id} to=<{to}> reason={error!r}", id=message.id, to=sender, error=error)
             return ()
 
-    async def _header(self, queue_id: str) -> bytes:
+    async def _original(self, queue_id: str, mail: Mail) -> tuple[bytes, bytes]:
+        """The message's header, and all of it where that goes back."""
         try:
             reader = await self.queue.open(queue_id)
         except MessageGone:
-            return b""
+            return b"", b""
         except MessageDamaged:
-            return await self.queue.kept_header(queue_id)
+            return await self.queue.kept_header(queue_id), b""
+        whole = mail.ret == "FULL" and reader.size <= MESSAGE_LIMIT
         try:
-            octets = await reader.read(0, HEADER_LIMIT + 1)
+            octets = await reader.read(0, reader.size if whole else HEADER_LIMIT + 1)
         finally:
             reader.close()
-        return octets[: fields_end(octets, 0, len(octets))]
+        return octets[: fields_end(octets, 0, min(len(octets), HEADER_LIMIT + 1))], octets if whole else b""
 
     async def _body(self, octets: bytes) -> IBody:
         writer = self.queue.new_body(len(octets))
@@ -99,15 +105,42 @@ class Bouncer:
         finally:
             writer.abort()
 
-    def _describe(self, message: QueuedMessage, sender: Address, failures: Failures, header: bytes) -> Report:
+    def _describe(
+        self,
+        message: QueuedMessage,
+        mail: Mail,
+        sender: Address,
+        told: Sequence[ReportedRecipient],
+        header: bytes,
+        whole: bytes,
+    ) -> Report:
         return Report(
             hostname=self.hostname,
             to=sender,
-            recipients=[ReportedRecipient(row.route.recipient, outcome) for row, outcome in failures],
+            recipients=told,
             date=format_date(self.environment.now()),
             message_id=message_id(self.environment, self.hostname),
             boundary=f"=_{token(self.environment.random, 24)}",
             header=header,
             arrival_date=format_date(message.queued_at),
-            smtputf8=message.mail.smtputf8,
+            envelope_id=mail.envid,
+            smtputf8=mail.smtputf8,
+            message=whole,
         )
+
+
+def _to_be_told(failures: Failures) -> list[ReportedRecipient]:
+    """Each recipient as it was named to us, where its failure is to be told (RFC 3461 4.1); what a route sends on in a
+    name of its own is told to that name, whatever the sender wanted to know."""
+    told = []
+    for row, outcome in failures:
+        final = row.route.recipient
+        originals = row.route.originals
+        if row.route.reverse_path is not None or not originals:
+            told.append(ReportedRecipient(final, outcome))
+            continue
+        for original in originals:
+            if not original.notify or "FAILURE" in original.notify:
+                named = None if original.address == final else original.address
+                told.append(ReportedRecipient(final, outcome, named, original.orcpt))
+    return told

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from zope.interface import implementer
 
-from mailhub.errors import MailError
-from mailhub.interfaces import Delivery, Environment, IDeliveryAgent, IMailStore, QueuedRecipient
+from mailhub.errors import MailboxExists, MailError, NoSuchMailbox, TooManyKeywords
+from mailhub.interfaces import (
+    Delivery,
+    Environment,
+    IDeliveryAgent,
+    IMailAccount,
+    IMailbox,
+    IMailStore,
+    QueuedRecipient,
+)
 from mailhub.message.envelope import Outcome
-from mailhub.message.flags import NO_FLAGS
+from mailhub.message.flags import SYSTEM_FLAGS
+from mailhub.message.mailbox_names import INBOX
 from mailhub.message.trace import return_path
 from mailhub.net.body import copy
+from mailhub.store.limits import USUAL_USES
 
 
 @implementer(IDeliveryAgent)
 class StoreAgent:
-    """Appends to INBOX, with the Return-Path on top (RFC 5321 4.4) and a delivery id, so that repeating is harmless."""
+    """Appends to the route's mailbox, with the Return-Path on top (RFC 5321 4.4) and a delivery id, so that repeating
+    is harmless. See `Route` for a mailbox that is not there."""
 
     def __init__(self, store: IMailStore, environment: Environment) -> None:
         self._store = store
@@ -28,10 +40,11 @@ class StoreAgent:
 
     async def _append(self, delivery: Delivery, row: QueuedRecipient) -> Outcome:
         top = return_path(delivery.mail.reverse_path)
+        flags, name = row.route.flags, row.route.mailbox or INBOX
         try:
             account = await self._store.account(delivery.target)
             try:
-                mailbox = await account.mailbox("INBOX")
+                name, mailbox = await _mailbox(account, name)
                 writer = account.new_body(len(top) + delivery.body.size)
                 try:
                     await writer.write(top)
@@ -40,17 +53,33 @@ class StoreAgent:
                 finally:
                     writer.abort()
                 try:
-                    uid = await mailbox.append(body, NO_FLAGS, self._environment.now(), f"{delivery.id}.{row.id}")
+                    now, once = self._environment.now(), f"{delivery.id}.{row.id}"
+                    try:
+                        uid = await mailbox.append(body, flags, now, once)
+                    except TooManyKeywords:
+                        uid = await mailbox.append(body, flags & SYSTEM_FLAGS, now, once)
                 finally:
                     body.discard()
             finally:
                 await account.logout()
         except MailError as error:
             return outcome_of(error)
-        return Outcome.delivered(f"INBOX {uid}", status="2.1.5")
+        return Outcome.delivered(f"{name} {uid}", status="2.1.5")
 
     async def stop(self) -> None:
         """Nothing is kept."""
+
+
+async def _mailbox(account: IMailAccount, name: str) -> tuple[str, IMailbox]:
+    """The mailbox of that name. One of the usual ones is made when it is missing; for others INBOX stands in."""
+    try:
+        return name, await account.mailbox(name)
+    except NoSuchMailbox:
+        if name not in USUAL_USES:
+            return INBOX, await account.mailbox(INBOX)
+    with suppress(MailboxExists):
+        await account.create(name)
+    return name, await account.mailbox(name)
 
 
 def outcome_of(error: MailError) -> Outcome:

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 import attrs
 
 from mailhub.delivery.routing import FinalTarget, final_target
-from mailhub.interfaces import STORE, Deposit, Plan, Receipt, Route
+from mailhub.interfaces import STORE, Deposit, Plan, QueuedMessage, Receipt, Route
 from mailhub.message.address import Address
-from mailhub.message.envelope import Outcome, Recipient
+from mailhub.message.envelope import Mail, Notify, Outcome, Recipient
 from mailhub.message.mailbox_names import INBOX
 
+_USUAL: frozenset[Notify] = frozenset({"FAILURE", "DELAY"})  # what who says nothing means (RFC 3461 4.1)
 _TAKEN = Outcome.delivered()
 
 
@@ -28,17 +29,23 @@ class Accepted:
         return self.recipient.address
 
 
-def make_plan(accepted: Iterable[Accepted], *, deposits: bool) -> Plan:
+def make_plan(accepted: Iterable[Accepted], mail: Mail, *, deposits: bool) -> Plan:
     """Each final target once, with all the recipients that lead to it. With `deposits`, the store's accounts are in the
-    queue's own database."""
+    queue's own database.
+
+    The commit fills a mailbox there, unless its copy is to begin with another Return-Path than the message, or the
+    message is held for a while (RFC 4865): that is left to the queue.
+    """
     wanted: dict[FinalTarget, tuple[Route, list[Recipient]]] = {}
     for each in accepted:
         for route in each.routes:
             wanted.setdefault(final_target(route), (route, []))[1].append(each.recipient)
     now, later = [], []
+    deposits = deposits and mail.hold is None
     for route, named in wanted.values():
         originals = tuple(dict.fromkeys(named)) if len(named) > 1 else tuple(named)
-        if deposits and route.agent == STORE:
+        own = route.reverse_path
+        if deposits and route.agent == STORE and (own is None or own.address == mail.reverse_path):
             now.append(Deposit(route.recipient, route.target, route.mailbox or INBOX, route.flags, originals))
         else:
             later.append(attrs.evolve(route, originals=originals))
@@ -57,3 +64,36 @@ def outcomes(accepted: Sequence[Accepted], plan: Plan, receipt: Receipt) -> tupl
         failed = next((failure for failure in failures if failure is not None), None)
         told.append(failed if failed is not None and all(failures) else _TAKEN)
     return tuple(told)
+
+
+def mail_of(message: QueuedMessage, route: Route, now: int) -> Mail:
+    """What MAIL is to say when a message goes on by a route at `now` (seconds since the epoch).
+
+    By a reverse-path of its own the route has a message of its own: what the sender wanted to be told stays behind (RFC
+    3461 5.2.7). The time that BY gave runs (RFC 2852 4), and a hold is over (RFC 4865).
+    """
+    mail, own = message.mail, route.reverse_path
+    if own is None and mail.by is None and mail.hold is None:
+        return mail
+    if own is not None:
+        mail = attrs.evolve(mail, reverse_path=own.address, envid="", ret="")
+    by = mail.by
+    if by is not None:
+        left = by.seconds - max(0, now - message.queued_at)
+        by = attrs.evolve(by, seconds=left if by.mode == "N" else max(1, left))
+    return attrs.evolve(mail, by=by, hold=None)
+
+
+def recipient_of(route: Route) -> Recipient:
+    """What RCPT is to say where a message goes on by a route.
+
+    Of several recipients that have become one, any who wants to be told is served, by the name of the first such one.
+    """
+    if route.reverse_path is not None or not route.originals:
+        return Recipient(route.recipient)
+    told = [each for each in route.originals if "NEVER" not in each.notify]
+    first = told[0] if told else route.originals[0]
+    notify = first.notify
+    if len(told) > 1 and any(each.notify != notify for each in told):
+        notify = frozenset[Notify]().union(*[each.notify or _USUAL for each in told])
+    return Recipient(route.recipient, notify, first.orcpt, first.rrvs)

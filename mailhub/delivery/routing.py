@@ -135,10 +135,11 @@ FinalTarget = tuple[object, ...]
 
 
 def final_target(route: Route) -> FinalTarget:
-    """Equal for routes that must not both be taken. Local parts of other hosts are compared letter for letter."""
+    """Equal for routes that must not both be taken. Local parts of other hosts are compared letter for letter. To
+    others, what goes in another name is another message, and its failure another's concern."""
     if route.agent == STORE:
         return (STORE, route.target, route.mailbox or INBOX)
-    return (route.agent, route.target, route.recipient.local, route.recipient.ascii_domain)
+    return (route.agent, route.target, route.recipient.local, route.recipient.ascii_domain, route.reverse_path)
 
 
 def without_detail(address: Address) -> Address | None:

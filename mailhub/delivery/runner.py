@@ -16,9 +16,10 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 
 from mailhub.delivery.agents import Agents
-from mailhub.delivery.bounce import Bouncer, mail_of
+from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.lanes import Lanes
 from mailhub.delivery.loops import LOOP, LOOP_STATUS, LOOP_TEXT, Prefixed
+from mailhub.delivery.plan import mail_of
 from mailhub.delivery.schedule import Schedule
 from mailhub.errors import MailError, MessageDamaged, MessageGone
 from mailhub.interfaces import (
@@ -270,7 +271,8 @@ class QueueRunner:
         if via := attempt.rows[0].route.via:
             body = Prefixed(delivered_to_fields(via), body)
         try:
-            delivery = Delivery(message.id, mail_of(message, attempt.rows[0].route), lane[1], attempt.rows, body)
+            mail = mail_of(message, attempt.rows[0].route, self._environment.now())
+            delivery = Delivery(message.id, mail, lane[1], attempt.rows, body)
             answer = maybeDeferred(agent.deliver, delivery)
             outcomes = await answer.addTimeout(self._limits.attempt_seconds, self._clock)
             return _checked(outcomes)

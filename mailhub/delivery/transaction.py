@@ -178,10 +178,18 @@ class Transaction:
             return self._discarded()
         obey(verdict)
         accepted = self._without_loops(body.delivered_to)
-        plan = make_plan(accepted, deposits=self._house.queue.deposits_into(self._house.store))
+        plan = make_plan(accepted, self.mail, deposits=self._house.queue.deposits_into(self._house.store))
         if plan == Plan():
             return self._discarded()
-        return await self._submit(accepted, Submission(self.mail, plan, body.body, body.relay_offset))
+        message = Submission(self.mail, plan, body.body, body.relay_offset, not_before=self._held_until())
+        return await self._submit(accepted, message)
+
+    def _held_until(self) -> int:
+        """Before when nothing may be delivered (RFC 4865), in seconds since the epoch."""
+        hold = self.mail.hold
+        if hold is None:
+            return 0
+        return hold.seconds if hold.kind == "UNTIL" else self._house.environment.now() + hold.seconds
 
     def _without_loops(self, delivered_to: frozenset[str]) -> Sequence[Accepted]:
         if not delivered_to:
