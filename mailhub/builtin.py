@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mailhub.auth.checkers import AccountsChecker
-from mailhub.components import Hub
 from mailhub.config import bounds
 from mailhub.delivery.local import StoreAgent
 from mailhub.delivery.relay.lmtp import LmtpAgent
@@ -30,23 +29,25 @@ from mailhub.wire.budget import Budget
 from mailhub.wire.imap.view import RecentMarks
 
 
-def _sqlite(_: NoOptions, hub: Hub) -> IMailStore:
+def _mailboxes(_: NoOptions, hub: IHub) -> IMailStore:
     """The mailboxes in the very database of the queue: what is accepted is delivered by one commit."""
-    return hub.database.store
+    mailboxes: IMailStore = hub.database.store
+    return mailboxes
 
 
-def _transmitter(hub: Hub) -> Transmitter:
+def _transmitter(hub: IHub) -> Transmitter:
     """Each agent keeps its own connections."""
     return Transmitter(hub.hostname, hub.environment, hub.client_tls, bounds.transmit_limits(hub.settings.limits))
 
 
-def _sqlite_database(_: NoOptions, hub: Hub) -> IDatabase:
+def _sqlite_database(_: NoOptions, hub: IHub) -> IDatabase:
     """One file in the data folder, with the large bodies beside it."""
     return Database(hub.environment, bounds.store_settings(hub.settings.limits))
 
 
 sqlite_database = Component("database", "sqlite", _sqlite_database)
-sqlite_store = Component("store", "sqlite", _sqlite)
+database_store = Component("store", "database", _mailboxes)
+sqlite_store = Component("store", "sqlite", _mailboxes)  # what it was called when there was no other database
 
 store_agent = Component("agent", "store", lambda _, hub: StoreAgent(hub.store, hub.environment))
 smtp_agent = Component(

@@ -25,7 +25,7 @@ from mailhub.auth.realm import MailRealm
 from mailhub.auth.sessions import OpenSessions
 from mailhub.auth.throttle import Throttle, Turns
 from mailhub.config import bounds
-from mailhub.config.settings import Config, require_login
+from mailhub.config.settings import Config, Part, require_login
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.intake import HEADERS_TOGETHER
 from mailhub.delivery.names import LocalNames
@@ -39,6 +39,7 @@ from mailhub.interfaces import (
     Environment,
     IAccounts,
     IAuthenticator,
+    IDatabase,
     IDeliveryAgent,
     IHub,
     IMailStore,
@@ -52,7 +53,6 @@ from mailhub.net.driver import DriverFactory
 from mailhub.net.link import Link, Session
 from mailhub.net.tls import CertificateUnreadable, ClientTls, ServerTls, ServiceTls
 from mailhub.plugins import Catalogue
-from mailhub.store.sqlite.database import Database
 from mailhub.wire.budget import Budget
 
 # What a hub takes over from its successor, beside the TLS and the factories that ports hold on to.
@@ -66,7 +66,7 @@ T = TypeVar("T")
 @implementer(IHub)
 @attrs.define(eq=False, kw_only=True)
 class Hub:
-    """One mail server without its ports. `store` and what follows it are set as the graph is built.
+    """One mail server without its ports. What stands from `database` on is set as the graph is built.
 
     What is made of the configuration can be made anew: `successor` builds it beside, and `adopt` takes it over. The
     rest lasts as long as the process: database and store, the queue's runner, and what is known of sessions and logins.
@@ -75,18 +75,16 @@ class Hub:
     environment: Environment
     settings: Config
     hostname: str
-    names: LocalNames
     hops: Mapping[str, NextHop]
     passwords: Passwords
     verified: VerifiedCache
     client_tls: ClientTls
-    database: Database
-    accounts: IAccounts
-    queue: IQueue
     headers: Budget = attrs.field(factory=lambda: Budget(HEADERS_TOGETHER))  # of messages that are arriving
     turns: Turns = attrs.field(factory=Turns)
-    sessions: OpenSessions
     room: Room = attrs.field(factory=Room)
+    database: IDatabase = attrs.field(init=False)
+    names: LocalNames = attrs.field(init=False)
+    sessions: OpenSessions = attrs.field(init=False)
     store: IMailStore = attrs.field(init=False)
     routing: Routing = attrs.field(init=False)
     agents: Mapping[str, IDeliveryAgent] = attrs.field(init=False)
@@ -99,8 +97,18 @@ class Hub:
     tls: ServerTls | None = attrs.field(init=False, default=None)
     services: dict[str, Service] = attrs.field(init=False, factory=dict)
     factories: dict[str, DriverFactory] = attrs.field(init=False, factory=dict)
-    _shared: dict[str, Any] = attrs.field(factory=dict)
+    _shared: dict[str, Any] = attrs.field(init=False, factory=dict)
     _started: AsyncExitStack = attrs.field(init=False, factory=AsyncExitStack)
+
+    @property
+    def accounts(self) -> IAccounts:
+        """The account table."""
+        return self.database.accounts
+
+    @property
+    def queue(self) -> IQueue:
+        """The durable queue."""
+        return self.database.queue
 
     @property
     def domains(self) -> frozenset[str]:
@@ -116,21 +124,21 @@ class Hub:
 
     async def start(self) -> None:
         """Open database and store, run the queue. Raises ConfigurationError."""
-        self._started.push_async_callback(self.database.stop)
-        await self.database.start()
+        await self._start(self.settings.database, self.database)
         await self.names.look_again()
-        if self.store is not self.database.store:
-            self._started.push_async_callback(_call, self.store.stop)
-            try:
-                await _call(self.store.start)
-            except ConfigurationError:
-                raise
-            except Exception as error:
-                part = self.settings.store
-                fault = plugin_faults.told(error, plugin_faults.source(self.store))
-                raise part.place.error(f"{part.type} cannot start: {fault}") from error
+        await self._start(self.settings.store, self.store)
         self._started.push_async_callback(self.runner.stop)
         self.runner.start()
+
+    async def _start(self, part: Part, component: IDatabase | IMailStore) -> None:
+        self._started.push_async_callback(_call, component.stop)
+        try:
+            await _call(component.start)
+        except ConfigurationError:
+            raise
+        except Exception as error:
+            fault = plugin_faults.told(error, plugin_faults.source(component))
+            raise part.place.error(f"{part.type} cannot start: {fault}") from error
 
     async def stop(self) -> None:
         """Say farewell to the sessions, finish what is under way, then stop what was started, the last first."""
@@ -169,21 +177,19 @@ def build_hub(config: Config, environment: Environment, catalogue: Catalogue, *,
     Raises ConfigurationError."""
     limits = config.limits
     with _named(config):
-        database = Database(environment, bounds.store_settings(limits))
         hub = Hub(
             environment=environment,
             settings=config,
             hostname=config.hostname,
-            names=LocalNames(frozenset(config.domains), bounds.aliases(config), database.names, environment.clock),
             hops=bounds.next_hops(config),
             passwords=Passwords(environment.threads, running=limits.password_threads, waiting=limits.logins_waiting),
             verified=VerifiedCache(environment.random, limits.logins_remembered),
             client_tls=ClientTls(),
-            database=database,
-            accounts=database.accounts,
-            sessions=OpenSessions(database.accounts, environment.clock),
-            queue=database.queue,
         )
+        hub.database = catalogue.build(config.database, hub)
+        aliases = bounds.aliases(config)
+        hub.names = LocalNames(frozenset(config.domains), aliases, hub.database.names, environment.clock)
+        hub.sessions = OpenSessions(hub.accounts, environment.clock)
         hub.store = catalogue.build(config.store, hub)
         _make_ways(hub, catalogue)
         hub.runner = QueueRunner(
@@ -207,11 +213,11 @@ def successor(hub: Hub, config: Config, catalogue: Catalogue) -> Hub:
     `config` must agree with the hub's in what lasts (`mailhub.config.difference`). Raises ConfigurationError.
     """
     with _named(config):
-        names = copy(hub.names)
-        names.replace(frozenset(config.domains), bounds.aliases(config))
-        hops = bounds.next_hops(config)
-        new = attrs.evolve(hub, settings=config, hostname=config.hostname, names=names, hops=hops)
-        new.store, new.runner = hub.store, hub.runner
+        new = copy(hub)
+        new.settings, new.hostname, new.hops = config, config.hostname, bounds.next_hops(config)
+        new.names = copy(hub.names)
+        new.names.replace(frozenset(config.domains), bounds.aliases(config))
+        new.services, new.factories = {}, {}
         _make_ways(new, catalogue)
         # What is known of guessers stays, unless it is to be counted in another way.
         harvest = bounds.harvest_limits(config.limits)

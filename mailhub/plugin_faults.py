@@ -17,10 +17,20 @@ from zope.interface import Interface
 from zope.interface.interface import Method
 
 from mailhub.config.reader import one_of
-from mailhub.interfaces import IComponentFactory, IDeliveryAgent, IMailStore, IPolicy, IRouter, IService, Service
+from mailhub.interfaces import (
+    IComponentFactory,
+    IDatabase,
+    IDeliveryAgent,
+    IMailStore,
+    IPolicy,
+    IRouter,
+    IService,
+    Service,
+)
 
 # What a component of each kind must provide: one of these.
 PROMISES: Mapping[str, tuple[type[Interface], ...]] = {
+    "database": (IDatabase,),
     "store": (IMailStore,),
     "checker": (ICredentialsChecker,),
     "router": (IRouter,),

@@ -121,7 +121,8 @@ class Reloader:
         hub = self._hub
         found = compare(hub.settings, config, [name for name, service in hub.services.items() if service.login])
         catalogue = self._catalogue()
-        # It lasts, but a mistake in it would keep the next start from succeeding.
+        # They last, but a mistake in them would keep the next start from succeeding.
+        catalogue.look_over(config.database)
         catalogue.look_over(config.store)
         new = successor(hub, found.config, catalogue)
         changed = (*found.changed, *_changed_files(hub, new, found))

@@ -12,7 +12,7 @@ from mailhub.config.settings import Config, Limits
 from mailhub.services import SERVICES
 
 # Whole tables and keys that a server has taken its ports, files and threads by.
-_LASTING = ("data", "listen", "store", "dns", "log")
+_LASTING = ("data", "listen", "database", "store", "dns", "log")
 # Of [limits] beside those of the store.
 _LASTING_LIMITS = frozenset({"threads", "password_threads", "logins_waiting", "logins_remembered"})
 
@@ -78,7 +78,7 @@ def _names(name: str, before: Any, after: Any) -> Iterator[str]:
         yield from (f"[{kind}.{part}]" for kind, part in _unequal(before, after))
     elif name == "listen":
         yield from (f"[listen] {name}" for name in {**before, **after} if before.get(name) != after.get(name))
-    elif name in ("aliases", "store") or before is None or after is None:
+    elif name in ("aliases", "database", "store") or before is None or after is None:
         yield f"[{name}]"
     elif attrs.has(type(before)):
         for field in attrs.fields(type(before)):

@@ -21,7 +21,7 @@ from mailhub.interfaces import Service
 from mailhub.services import SERVICES
 
 FILE_LIMIT = 4 * 1024 * 1024  # octets
-KINDS = ("store", "checker", "router", "policy", "agent", "service")
+KINDS = ("database", "store", "checker", "router", "policy", "agent", "service")
 _DAY = 86400
 _KIB = 1 << 10
 _MIB = 1 << 20
@@ -227,6 +227,7 @@ class Config:
     smtp: Smtp
     queue: Queue
     limits: Limits
+    database: Part
     store: Part
     parts: Mapping[tuple[str, str], Part]
 
@@ -248,6 +249,7 @@ class _Top:
     domains: tuple[str, ...] = attrs.field(default=(), converter=rules.domains)
     tls: Tls | None = None
     listen: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    database: Mapping[str, Any] = attrs.field(factory=dict)
     store: Mapping[str, Any] = attrs.field(factory=dict)
     auth: Auth = attrs.field(factory=Auth)
     trust: Trust = attrs.field(factory=Trust)
@@ -315,7 +317,8 @@ def parse(text: str, file: Path) -> Config:
         smtp=top.smtp,
         queue=top.queue,
         limits=top.limits,
-        store=_part("store", "store", {"type": "sqlite", **top.store}, place.inside("store")),
+        database=_part("database", "database", {"type": "sqlite", **top.database}, place.inside("database")),
+        store=_part("store", "store", {"type": "database", **top.store}, place.inside("store")),
         parts=parts,
     )
 
@@ -392,7 +395,7 @@ def _routes(top: _Top, place: Place) -> dict[str, StaticRoute]:
 
 def _parts(top: _Top, place: Place) -> dict[tuple[str, str], Part]:
     parts: dict[tuple[str, str], Part] = {}
-    for kind in KINDS[1:]:
+    for kind in KINDS[2:]:
         tables: Mapping[str, Mapping[str, Any]] = getattr(top, kind)
         for name, table in tables.items():
             parts[kind, name] = _part(kind, name, table, place.inside(kind).inside(name))

@@ -31,8 +31,9 @@ class IHub(Interface):
     passwords: Any = Attribute("Verifies passwords off the reactor thread, a `mailhub.auth.passwords.Passwords`.")
     verified: Any = Attribute("Credentials that were verified lately, a `mailhub.auth.checkers.VerifiedCache`.")
     hops: Any = Attribute('The tables [route."domain"], a `mailhub.delivery.routing.NextHop` by domain.')
-    accounts: IAccounts = Attribute("mailhub's own account table.")
-    queue: IQueue = Attribute("The durable queue.")
+    database: Any = Attribute("mailhub's own database, an `IDatabase`. There, with what is in it, from the store on.")
+    accounts: IAccounts = Attribute("Its account table.")
+    queue: IQueue = Attribute("Its queue.")
     names: Any = Attribute("Local domains and aliases, a `mailhub.delivery.names.LocalNames`.")
     store: IMailStore = Attribute("The mailbox store. There from the routers on.")
     routing: IRouter = Attribute("All routers as one. There from the agents on.")
@@ -52,9 +53,10 @@ class IComponentFactory(Interface):
     fields are the allowed keys (a missing default makes a key required), their types are checked.
     """
 
-    kind: str = Attribute("store, checker, router, agent, policy or service.")
+    kind: str = Attribute("database, store, checker, router, agent, policy or service.")
     name: str = Attribute("What the configuration calls it.")
     options: type = Attribute("attrs class of the keys its table may have.")
 
     def build(options: Any, hub: IHub) -> Any:
-        """The component: IMailStore, ICredentialsChecker, IRouter, IDeliveryAgent, IPolicy, or what `IService` says."""
+        """The component: what its kind promises (IDatabase, IMailStore, ICredentialsChecker, IRouter, IDeliveryAgent,
+        IPolicy; for a service see `IService`)."""

@@ -99,7 +99,7 @@ def test_a_full_file_gives_canonical_values(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_smallest_file() -> None:
     config = read(TOP)
     assert config.data == Path("/etc/mailhub/data")
-    assert config.store.type == "sqlite"
+    assert (config.database.type, config.store.type) == ("sqlite", "database")
     assert config.store.options == {}
     assert config.auth.checkers == ("accounts",)
     assert config.listen == {}

@@ -26,6 +26,8 @@ from mailhub.message.address import Address
 from mailhub.net.certificates import write_self_signed
 from mailhub.plugins import Catalogue, Component, load_catalogue
 from mailhub.services import SERVICES
+from mailhub.store.memory.database import MemoryDatabase
+from mailhub.testing.databases import memory_database
 
 TOP = 'hostname = "mx.xx.example"\ndata = "data"\ndomains = ["xx.example"]\n'
 EVERYTHING = (
@@ -222,3 +224,37 @@ def test_users_of_other_checkers_are_known_elsewhere(tmp_path: Path, auth: str, 
 def known_elsewhere_of(hub: Hub) -> object:
     routers: list[Any] = list(hub.routing._routers)
     return next(router._elsewhere for router in routers if isinstance(router, CatchAllRouter))
+
+
+def test_the_database_is_a_component_and_serves_without_a_file(tmp_path: Path) -> None:
+    catalogue = attrs.evolve(CATALOGUE, factories=(*CATALOGUE.factories, memory_database))
+    hub = build(tmp_path, TOP + '[database]\ntype = "memory"\n', catalogue)
+    wait(hub.start())
+    wait(hub.accounts.add("a@xx.example", ""))
+    assert wait(hub.store.exists("a@xx.example"))
+    assert hub.queue.deposits_into(hub.store)
+    wait(hub.stop())
+    assert list(tmp_path.iterdir()) == []
+    with (
+        pytest.raises(ConfigurationError, match=r"\[database\] type: commands open databases of SQLite alone"),
+        opened(hub.settings, "create"),
+    ):
+        pass
+
+
+def test_older_files_call_the_databases_mailboxes_sqlite(tmp_path: Path) -> None:
+    hub = build(tmp_path, TOP + '[store]\ntype = "sqlite"\n')
+    assert hub.store is hub.database.store
+
+
+def test_a_database_that_cannot_start_is_named(tmp_path: Path) -> None:
+    class Database(MemoryDatabase):
+        async def start(self) -> None:
+            raise OSError("no\nroom")
+
+    made = Component("database", "odd", lambda _, hub: Database(hub.environment))
+    catalogue = attrs.evolve(CATALOGUE, factories=(*CATALOGUE.factories, made))
+    hub = build(tmp_path, TOP + '[database]\ntype = "odd"\n', catalogue)
+    with pytest.raises(ConfigurationError, match=r"m.toml: \[database\]: odd cannot start: OSError: no room \(.*line"):
+        wait(hub.start())
+    wait(hub.stop())
