@@ -20,8 +20,8 @@ from mailhub.message.flags import NO_FLAGS
 from mailhub.store.exam.rig import Exam, make_body, message
 from mailhub.store.limits import StoreLimits
 from mailhub.store.space import FRESH_SECONDS, KEPT, KEPT_OCTETS, Space
+from mailhub.store.sql.transaction import Transaction
 from mailhub.store.sqlite.database import Database
-from mailhub.store.sqlite.writer import Transaction
 from tests.store.harness import FAST, NOW, environment
 
 USER = "b@yy.example"
@@ -194,7 +194,7 @@ def test_a_disk_that_fills_up_while_a_body_is_written(tmp_path: Path, monkeypatc
         def create(number: int = number) -> Any:
             raise OSError(number, "no")
 
-        monkeypatch.setattr(database._engine.blobs, "create", create)
+        monkeypatch.setattr(database._engine.files, "create", create)
         with pytest.raises(StoreUnavailable) as caught:
             wait(make_body(database.queue.new_body, message(1, 70_000)))
         assert type(caught.value) is kind

@@ -27,7 +27,7 @@ from mailhub.message.record import Change, FlagChange
 from mailhub.store.exam.rig import Exam, make_body, message, read_message
 from mailhub.store.exam.stores import DIGEST_NAMES
 from mailhub.store.memory.database import MemoryDatabase
-from mailhub.store.sqlite import content
+from mailhub.store.sql import content
 from mailhub.store.sqlite.database import Database
 from mailhub.store.sqlite.verify import verify
 from tests.store.harness import FAST, NOW, environment, leftovers

@@ -181,6 +181,16 @@ class Blobs:
         """A writer for a new body."""
         return BodyWriter(self)
 
+    def own(self, body: IBody) -> Body:
+        """The body as what a writer of ours made. Raises TypeError."""
+        if not isinstance(body, Body):
+            raise TypeError("the body comes from another store")
+        return body
+
+    def open(self, name: str, size: int, start: int = 0, checksum: int | None = None) -> IBlobReader:
+        """See `open_blob`."""
+        return open_blob(self, name, size, start, checksum)
+
 
 @implementer(IBlobReader)
 class FileReader:

@@ -11,8 +11,8 @@ from zlib import crc32
 import attrs
 
 from mailhub.store.sqlite.blobs import BLOBS, blob_path, sum_of_file
-from mailhub.store.sqlite.content import numbers
-from mailhub.store.sqlite.schema import is_damage
+from mailhub.store.sqlite.dialect import SQLITE, is_damage
+from mailhub.store.sqlite.schema import address_column
 
 BATCH = 200  # contents looked at with one query
 
@@ -91,7 +91,7 @@ class Inspection:
         rows = self.connection.execute(
             f"SELECT id, size, blob, length(octets), {octets}, {checksum} FROM content"
             " WHERE id IN (SELECT value FROM json_each(?))",
-            (numbers(contents),),
+            (SQLITE.many(contents),),
         )
         return {row[0]: row[1:] for row in rows}
 
@@ -144,8 +144,8 @@ def names(connection: sqlite3.Connection, content: int) -> list[str]:
     found = [
         f"message of {user or 'nobody'} in {mailbox or 'no mailbox'}, UID {uid}{subject}"
         for user, mailbox, uid in connection.execute(
-            "SELECT a.user, b.name, m.uid FROM message m LEFT JOIN mailbox b ON b.id = m.mailbox"
-            " LEFT JOIN account a ON a.id = b.account WHERE m.content = ?",
+            f"SELECT a.{address_column(connection)}, b.name, m.uid"
+            " FROM message m LEFT JOIN mailbox b ON b.id = m.mailbox LEFT JOIN account a ON a.id = b.account WHERE m.content = ?",
             (content,),
         )
     ]

@@ -18,16 +18,18 @@ from mailhub.message.record import Change, MailboxGone
 from mailhub.store.changes import Watchers
 from mailhub.store.held import Held
 from mailhub.store.index import DigestCache, Indexes, MailboxIndex
+from mailhub.store.known import KnownAccounts
 from mailhub.store.limits import StoreLimits
 from mailhub.store.space import Space, is_full
-from mailhub.store.sqlite import content, messages, opening, schema
+from mailhub.store.sql import content, messages
+from mailhub.store.sql.account_table import Accounts
+from mailhub.store.sql.engine import Engine
+from mailhub.store.sql.names import Names
+from mailhub.store.sql.queue import Queue
+from mailhub.store.sql.store import MailStore
+from mailhub.store.sqlite import foreign, opening, schema
 from mailhub.store.sqlite.blobs import BLOBS, Blobs, lost_and_found
-from mailhub.store.sqlite.engine import Engine
-from mailhub.store.sqlite.known import KnownAccounts
-from mailhub.store.sqlite.names import Names
-from mailhub.store.sqlite.queue import Queue
 from mailhub.store.sqlite.readers import Readers
-from mailhub.store.sqlite.store import Accounts, MailStore
 from mailhub.store.sqlite.writer import Writer
 
 log = Logger(namespace="mailhub.store")
@@ -66,29 +68,33 @@ class Database:
         held = Held(settings.held_octets, settings.held_messages)
         watchers = Watchers(None if environment.threads.inline else environment.clock)
         space = Space(environment.data, environment.disk, environment.clock, settings.disk_reserve_percent)
+        self._blobs = blobs = Blobs(
+            environment.data / BLOBS,
+            environment.threads,
+            environment.random,
+            inline_limit=settings.inline_body_octets,
+            durable=settings.durable,
+            check_space=space.check,
+        )
+        self._writer = Writer(
+            environment.threads,
+            environment.clock,
+            self._announce,
+            waiting_limit=settings.waiting_units,
+            group_limit=settings.grouped_units,
+            gather=gather,
+            when_told=watchers.when_told,
+            files=blobs,
+            held=held,
+            limits=settings,
+        )
+        self._readers = Readers(self.path, environment.threads, blobs, settings.busy_seconds, read_only=read_only)
         self._engine = Engine(
             environment=environment,
-            settings=settings,
-            writer=Writer(
-                environment.threads,
-                environment.clock,
-                self._announce,
-                waiting_limit=settings.waiting_units,
-                group_limit=settings.grouped_units,
-                gather=gather,
-                when_told=watchers.when_told,
-                held=held,
-                settings=settings,
-            ),
-            readers=Readers(self.path, environment.threads, settings.busy_seconds, read_only=read_only),
-            blobs=Blobs(
-                environment.data / BLOBS,
-                environment.threads,
-                environment.random,
-                inline_limit=settings.inline_body_octets,
-                durable=settings.durable,
-                check_space=space.check,
-            ),
+            limits=settings,
+            writer=self._writer,
+            readers=self._readers,
+            files=blobs,
             indexes=Indexes(self._load_index, watchers.watched, settings.index_rows),
             digests=DigestCache(settings.digest_cache_bytes),
             watchers=watchers,
@@ -113,14 +119,14 @@ class Database:
             await self._environment.threads.run(self._look)
             return
         connection, unfinished = await self._environment.threads.run(self._open)
-        writer = self._engine.writer
+        writer = self._writer
         writer.on_foreign_change = self._look_for_removals
         writer.make_room = self._engine.space.give_up
         if self._owner:
-            writer.take_in = messages.announce_additions
+            writer.take_in = foreign.announce_additions
             writer.keep_room = self._engine.space.keep
         else:
-            writer.hand_out = messages.note_additions
+            writer.hand_out = foreign.note_additions
         if self._owner:
             # Only the process that serves knows what its sessions still read.
             writer.on_released = self._engine.held.on_let_go = self._sweep
@@ -130,8 +136,8 @@ class Database:
 
     async def stop(self) -> None:
         """Commit what waits and close. It cannot be started again."""
-        await self._engine.writer.stop()
-        self._engine.readers.close()
+        await self._writer.stop()
+        self._readers.close()
 
     def _look(self) -> None:
         """In a thread: whether it can be read."""
@@ -180,7 +186,7 @@ class Database:
             raise opening.refusal(self.path, error) from error
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        blobs, data = self._engine.blobs, self.path.parent
+        blobs, data = self._blobs, self.path.parent
         if not self._create:
             opening.require_tables(connection, self.path)
         schema.migrate(connection, self.path)
@@ -206,7 +212,7 @@ class Database:
     def _set_leftovers_aside(self, connection: sqlite3.Connection) -> None:
         known = {row[0] for row in connection.execute("SELECT blob FROM content WHERE blob IS NOT NULL")}
         folder = lost_and_found(self.path.parent)
-        count = self._engine.blobs.set_others_aside(known, folder)
+        count = self._blobs.set_others_aside(known, folder)
         if count:
             log.warn(
                 "moved bodies that no message refers to: files={files} to={folder}", files=count, folder=str(folder)
@@ -220,13 +226,12 @@ class Database:
 
     async def _sweep_all(self) -> None:
         """Step by step, so that mail is not held up. What an error or the end leaves is swept after the next start."""
-        blobs = self._engine.blobs
         try:
             while self._sweep_again:
                 self._sweep_again = False
                 limit = content.SWEEP
                 while limit:
-                    limit = await self._engine.write(partial(content.sweep, blobs=blobs, limit=limit))
+                    limit = await self._engine.write(partial(content.sweep, limit=limit))
         except MailError as error:
             log.info("sweep interrupted: {error:text}", error=str(error))
         finally:

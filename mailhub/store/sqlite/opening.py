@@ -15,6 +15,7 @@ from mailhub.errors import ConfigurationError
 from mailhub.store.space import is_full
 from mailhub.store.sqlite import schema
 from mailhub.store.sqlite.blobs import BLOBS, blob_folders
+from mailhub.store.sqlite.dialect import is_damage
 
 _ADVICE = "mount its volume or restore it from a backup"
 _TRY = ("BEGIN IMMEDIATE", "UPDATE uid_validity SET last = last", "COMMIT")
@@ -25,7 +26,7 @@ def refusal(path: Path, error: Exception) -> ConfigurationError:
     advice = ""
     if is_full(error):
         advice = ": the disk is full, make some room"
-    elif schema.is_damage(error):
+    elif is_damage(error):
         advice = ": restore a backup, or save what can be read with `mailhub check --repair`"
     return ConfigurationError(f"{path}: cannot be opened: {error}{advice}")
 

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from mailhub.errors import StoreUnavailable
 from mailhub.interfaces import IThreads
-from mailhub.store.sqlite.schema import Unreadable, connect_reader, is_damage
+from mailhub.store.sql.transaction import Files, Query, Snapshot, Unreadable
+from mailhub.store.sqlite.dialect import SQLITE, is_damage
+from mailhub.store.sqlite.schema import connect_reader
 
 T = TypeVar("T")
-
-Query = Callable[[sqlite3.Connection], T]
 
 
 class Readers:
     """Connections are opened as needed, never more than threads that read at once, and used again."""
 
-    def __init__(self, path: Path, threads: IThreads, busy_seconds: float, *, read_only: bool = False) -> None:
+    def __init__(
+        self, path: Path, threads: IThreads, files: Files, busy_seconds: float, *, read_only: bool = False
+    ) -> None:
         self._path = path
         self._threads = threads
+        self._files = files
         self._busy_seconds = busy_seconds
         self._read_only = read_only
         self._lock = threading.Lock()
@@ -38,7 +40,7 @@ class Readers:
             connection = self._take()
             try:
                 connection.execute("BEGIN")
-                result = query(connection)
+                result = query(Snapshot(connection, SQLITE, self._files))
             except BaseException as error:
                 self._give_back(connection, broken=isinstance(error, sqlite3.Error))
                 raise

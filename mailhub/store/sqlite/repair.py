@@ -18,11 +18,13 @@ from typing import Any
 
 import attrs
 
-from mailhub.store.sqlite import mailboxes, messages, schema
+from mailhub.store.sql import mailboxes, messages
+from mailhub.store.sql.transaction import Transaction
+from mailhub.store.sqlite import schema
 from mailhub.store.sqlite.blobs import BLOBS, Blobs, blob_path, link_or_copy, lost_and_found
 from mailhub.store.sqlite.damage import Damage, Inspection, Progress
+from mailhub.store.sqlite.dialect import SQLITE
 from mailhub.store.sqlite.salvage import is_sound, salvage
-from mailhub.store.sqlite.writer import Transaction
 
 RECORD = "repaired.jsonl"  # in lost+found: a line for each message that was set aside
 
@@ -114,10 +116,10 @@ class _Repair:
         places: dict[int, list[int]] = {}
         for row in rows:
             places.setdefault(row["mailbox_number"], []).append(row["uid"])
-        with _transaction(self.connection) as transaction:
+        with _transaction(self.connection, self.blobs) as transaction:
             for mailbox, uids in places.items():
                 if all(row["account"] for row in rows if row["mailbox_number"] == mailbox):
-                    messages.expunge(transaction, self.blobs, mailbox, sorted(uids), deleted_only=False)
+                    messages.expunge(transaction, mailbox, sorted(uids), deleted_only=False)
         for row in rows:
             who = f"{row['account'] or 'nobody'} in {row['mailbox']}"
             yield f"set aside: message of {who}, UID {row['uid']}: {damage.reason}"
@@ -135,35 +137,36 @@ class _Repair:
             file = self._keep(content, {"uid": number})
             self._record({"queued": number, "reason": "its recipients are lost", "file": file})
             yield f"set aside: queued message {number}, its recipients are lost: {file}"
-        with _transaction(self.connection) as transaction:
+        with _transaction(self.connection, self.blobs) as transaction:
             nobodys = "SELECT id FROM mailbox WHERE account IN (SELECT id FROM account)"
             for table in ("message", "vanished", "delivery", "keyword"):
                 transaction.execute(f"DELETE FROM {table} WHERE mailbox NOT IN ({nobodys})")
             transaction.execute("DELETE FROM mailbox WHERE account NOT IN (SELECT id FROM account)")
-            for (account,) in transaction.execute(
+            for (account,) in transaction.rows(
                 "SELECT id FROM account EXCEPT SELECT account FROM mailbox WHERE name = 'INBOX'"
-            ).fetchall():
+            ):
                 mailboxes.make_mailbox(transaction, account, "INBOX", "", self.now)
                 yield f"account {account}: given an INBOX"
 
     def correct(self, sums: dict[int, int]) -> Iterator[str]:
         """Rows that say what other rows know better; and checksums for what has none."""
-        with _transaction(self.connection) as transaction:
+        with _transaction(self.connection, self.blobs) as transaction:
             if transaction.row("SELECT 1 FROM uid_validity") is None:
                 transaction.execute("INSERT INTO uid_validity VALUES (?)", (self.now,))
             for words, statement in _CORRECTIONS:
                 count = transaction.execute(statement).rowcount
                 if count > 0:
                     yield f"corrected: {words}: {count}"
-            transaction.connection.executemany(
+            transaction.execute_many(
                 "UPDATE content SET checksum = ? WHERE id = ?", [(total, content) for content, total in sums.items()]
             )
         if sums:
             yield f"given a checksum: {len(sums)} contents"
 
     def _messages(self, condition: str, *parameters: object) -> list[dict[str, Any]]:
+        address = schema.address_column(self.connection)
         rows = self.connection.execute(
-            "SELECT m.content, m.mailbox, b.name, a.user, m.uid, m.flags, m.internal_date, c.subject, c.sender"
+            f"SELECT m.content, m.mailbox, b.name, a.{address}, m.uid, m.flags, m.internal_date, c.subject, c.sender"
             " FROM message m LEFT JOIN mailbox b ON b.id = m.mailbox LEFT JOIN account a ON a.id = b.account"
             f" LEFT JOIN content c ON c.id = m.content WHERE {condition}",
             parameters,
@@ -199,9 +202,9 @@ class _Repair:
 
 
 @contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[Transaction]:
+def _transaction(connection: sqlite3.Connection, blobs: Blobs) -> Iterator[Transaction]:
     """One transaction; its unlinking follows the commit."""
-    transaction = Transaction(connection)
+    transaction = Transaction(connection, SQLITE, blobs)
     transaction.execute("BEGIN IMMEDIATE")
     try:
         yield transaction

@@ -13,6 +13,7 @@ from mailhub.errors import NoSuchUser
 from mailhub.message.flags import Flags, decode
 from mailhub.store.sqlite.backup import checksum_column
 from mailhub.store.sqlite.blobs import BLOBS, blob_path
+from mailhub.store.sqlite.schema import address_column
 
 _BLOCK = 1 << 20  # octets compared or copied at a time
 
@@ -60,7 +61,8 @@ class Side:
     def account(self, user: str) -> SavedAccount:
         """Raises NoSuchUser."""
         row = self.connection.execute(
-            "SELECT id, password_hash, quota, enabled FROM account WHERE user = ?", (user,)
+            f"SELECT id, password_hash, quota, enabled FROM account WHERE {address_column(self.connection)} = ?",
+            (user,),
         ).fetchone()
         if row is None:
             raise NoSuchUser

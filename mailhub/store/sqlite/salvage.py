@@ -17,9 +17,14 @@ from typing import Any
 from mailhub.errors import ConfigurationError
 from mailhub.store.sqlite import schema
 from mailhub.store.sqlite.blobs import Blobs, lost_and_found
+from mailhub.store.sqlite.dialect import is_damage
 
 _NEW = f"{schema.FILE}.salvaged"
 _NEVER_EMPTY = ("account", "mailbox")  # a server without them would refuse all mail for good
+
+
+# Columns that older schemas called otherwise.
+_RENAMED = {("account", "user"): "address", ("account_change", "user"): "address"}
 
 
 def is_sound(path: Path) -> bool:
@@ -28,7 +33,7 @@ def is_sound(path: Path) -> bool:
         try:
             return bool(connection.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",))
         except sqlite3.Error as error:
-            if not schema.is_damage(error):
+            if not is_damage(error):
                 raise
             return False
 
@@ -82,9 +87,16 @@ def _tables(connection: sqlite3.Connection) -> list[str]:
 
 
 def _columns(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> list[str]:
-    """Those that both have: the old one may be of an older schema."""
-    there = {row[1] for row in old.execute(f"PRAGMA table_info({table})")}
+    """Those that both have, if not under the same name: the old one may be of an older schema."""
+    there = {_RENAMED.get((table, row[1]), row[1]) for row in old.execute(f"PRAGMA table_info({table})")}
     return [row[1] for row in new.execute(f"PRAGMA table_info({table})") if row[1] in there]
+
+
+def _asked(old: sqlite3.Connection, table: str, columns: Sequence[str]) -> list[str]:
+    """The same columns as the old database calls them."""
+    there = {row[1] for row in old.execute(f"PRAGMA table_info({table})")}
+    before = {new: name for (where, name), new in _RENAMED.items() if where == table and name in there}
+    return [before.get(name, name) for name in columns]
 
 
 def _key(connection: sqlite3.Connection, table: str) -> list[str]:
@@ -96,12 +108,13 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> int:
     columns = _columns(old, new, table)
     if not columns:
         return 0
+    asked = ", ".join(_asked(old, table, columns))
     usual = new.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall()
     new.execute(f"DELETE FROM {table}")
     key = _key(new, table)
     for direction in ("ASC", "DESC"):
         order = ", ".join(f"{name} {direction}" for name in key)
-        _insert(new, table, columns, _readable(old, f"SELECT {', '.join(columns)} FROM {table} ORDER BY {order}"))
+        _insert(new, table, columns, _readable(old, f"SELECT {asked} FROM {table} ORDER BY {order}"))
         if _count(new, table) == _count(old, table):
             break
     if not _count(new, table):

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from mailhub.errors import ConfigurationError, StoreUnavailable
+from mailhub.errors import ConfigurationError
 from mailhub.interfaces import Route
 from mailhub.message.address import Address
 from mailhub.message.envelope import State
-from mailhub.store.sqlite.spelling import register_keywords
+from mailhub.store.sql.keywords import register_keywords
+from mailhub.store.sqlite.dialect import on
 
 FILE = "mailhub.sqlite"  # the database's name in the data folder
 OLDEST_SQLITE = (3, 37, 0)  # STRICT tables, RETURNING
@@ -142,8 +143,11 @@ ALTER TABLE message ADD COLUMN growth INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE account_change (id INTEGER PRIMARY KEY AUTOINCREMENT, user TEXT NOT NULL) STRICT;
 """
 
-# One step for all that the third schema brings. A row's own reverse-path is NULL where it is the message's.
+# One step for all that the third schema brings. A row's own reverse-path is NULL where it is the message's. No column is
+# called user any more: not every engine takes that for a column.
 VERSION_3 = """
+ALTER TABLE account RENAME COLUMN user TO address;
+ALTER TABLE account_change RENAME COLUMN user TO address;
 ALTER TABLE queue_message ADD COLUMN parameters TEXT NOT NULL DEFAULT '';
 ALTER TABLE queue_message ADD COLUMN needs INTEGER;
 ALTER TABLE queue_recipient ADD COLUMN reverse_path TEXT;
@@ -170,7 +174,7 @@ def _version_1(connection: sqlite3.Connection) -> None:
 
 def _version_2(connection: sqlite3.Connection) -> None:
     run_script(connection, VERSION_2)
-    register_keywords(connection)
+    register_keywords(on(connection))
 
 
 def _version_3(connection: sqlite3.Connection) -> None:
@@ -233,6 +237,12 @@ def connect_reader(
     return connection
 
 
+def address_column(connection: sqlite3.Connection) -> str:
+    """What a database that may be of an older schema calls the address of an account."""
+    columns = {row[1] for row in connection.execute("PRAGMA table_info(account)")}
+    return "address" if "address" in columns else "user"
+
+
 def require_known(connection: sqlite3.Connection, path: Path) -> None:
     """Raises ConfigurationError for a database of a newer mailhub, or not one of ours."""
     if not _version(connection, path, len(MIGRATIONS)):
@@ -245,20 +255,6 @@ def require_current(connection: sqlite3.Connection, path: Path) -> None:
         raise ConfigurationError(
             f"{path}: was written by an older mailhub; the server's next start brings it up to date"
         )
-
-
-class Unreadable(StoreUnavailable):
-    """What was asked for stands in a part of the database that is damaged."""
-
-
-def is_damage(error: BaseException) -> bool:
-    """Whether SQLite says that what it reads is broken: a page, or a text that is not UTF-8 (which has no code)."""
-    if not isinstance(error, sqlite3.DatabaseError):
-        return False
-    code = getattr(error, "sqlite_errorcode", None)
-    if code is None:
-        return isinstance(error, sqlite3.OperationalError)
-    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR)
 
 
 def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from mailhub.store.sqlite import schema
 from mailhub.store.sqlite.damage import Inspection, Progress, names
+from mailhub.store.sqlite.dialect import is_damage
 from mailhub.store.sqlite.opening import refusal, require, require_tables
-from mailhub.store.sqlite.schema import is_damage
 
 LIMIT = 100  # problems told; one broken page can be the cause of thousands
 

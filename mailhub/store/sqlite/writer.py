@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -25,7 +25,8 @@ from mailhub.message.record import Change
 from mailhub.store.held import Held
 from mailhub.store.limits import StoreLimits
 from mailhub.store.space import is_full
-from mailhub.store.sqlite.schema import Unreadable, is_damage
+from mailhub.store.sql.transaction import Announcement, Claimable, Files, Transaction, Unreadable, Work
+from mailhub.store.sqlite.dialect import SQLITE, is_damage
 
 log = Logger(namespace="mailhub.store")
 
@@ -33,48 +34,7 @@ T = TypeVar("T")
 
 LOCKED_OUT_MILLISECONDS = 100  # waited for a lock that was waited for in vain just before
 
-Announcement = tuple[int, Change]
 WhenTold = Callable[[Iterable[int] | None, Callable[[], object]], object]
-
-
-class Claimable(Protocol):
-    """A body that a unit is about to commit: while it is claimed, discarding it waits for the outcome."""
-
-    def claim(self) -> None: ...
-    def settle(self, committed: bool) -> None: ...
-
-
-@attrs.define(eq=False)
-class Transaction:
-    """What a unit of work is given. The unit may run a second time, after all that it did was rolled back.
-
-    `later`: it has failed because a page of the database is damaged, after which SQLite commits nothing any more. What
-    is only tidying up is to be left for later, so that a user can be rid of a message that is on such a page.
-    """
-
-    connection: sqlite3.Connection
-    held: Held = attrs.field(factory=lambda: Held(0, 0))
-    settings: StoreLimits = attrs.field(factory=StoreLimits)
-    later: bool = False
-    announcements: list[Announcement] = attrs.field(factory=list)
-    after_commit: list[Callable[[], None]] = attrs.field(factory=list)
-    released: bool = False  # left something to the sweep
-    kept: list[Claimable] = attrs.field(factory=list)  # bodies that have a row now
-
-    def execute(self, statement: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
-        """Run one statement."""
-        return self.connection.execute(statement, parameters)
-
-    def row(self, statement: str, parameters: Sequence[object] = ()) -> Any:
-        """The first row, or None."""
-        return self.connection.execute(statement, parameters).fetchone()
-
-    def announce(self, mailbox: int, change: Change) -> None:
-        """Tell indexes and watchers once it is durable."""
-        self.announcements.append((mailbox, change))
-
-
-Work = Callable[[Transaction], T]
 
 
 @attrs.define(eq=False)
@@ -120,8 +80,9 @@ class Writer:
         group_limit: int,
         gather: bool = False,
         when_told: WhenTold = lambda _, call: call(),
+        files: Files,
         held: Held | None = None,
-        settings: StoreLimits | None = None,
+        limits: StoreLimits | None = None,
     ) -> None:
         """With inline threads a unit is committed at once or, with `gather`, together with all others of the same
         turn of the clock. `when_told` calls once all announced of some mailboxes (None: of any) has been told."""
@@ -133,7 +94,8 @@ class Writer:
         self._group_limit = group_limit
         self._gather = gather
         self._held = held or Held(0, 0)
-        self._settings = settings or StoreLimits()
+        self._limits = limits or StoreLimits()
+        self._files = files
         self._units: queue.SimpleQueue[Unit | None] = queue.SimpleQueue()
         self._connection: sqlite3.Connection | None = None
         self._data_version = 0
@@ -319,7 +281,7 @@ class Writer:
         if not self._has_foreign_change(connection):
             return
         self._foreign = True
-        transaction = Transaction(connection, self._held)
+        transaction = Transaction(connection, SQLITE, self._files, self._held)
         try:
             self.take_in(transaction)
             self._news += transaction.announcements
@@ -331,7 +293,7 @@ class Writer:
     def _run(self, connection: sqlite3.Connection, unit: Unit, careful: bool) -> None:
         """Run one unit. Savepoints cost as much as a row, and units refuse before they write: so the first try goes
         without, and is repeated with them in case that a unit fails half done."""
-        transaction = Transaction(connection, self._held, self._settings, unit.later)
+        transaction = Transaction(connection, SQLITE, self._files, self._held, self._limits, unit.later)
         unit.error = None
         changes = connection.total_changes
         if careful:

@@ -19,7 +19,7 @@ from mailhub.message.envelope import Mail, Outcome
 from mailhub.message.flags import NO_FLAGS, SEEN
 from mailhub.message.record import FlagChange
 from mailhub.store.exam.rig import Exam, make_body, message, read_message, uids
-from mailhub.store.sqlite import content
+from mailhub.store.sql import content
 from mailhub.store.sqlite.database import Database
 from mailhub.store.sqlite.verify import verify
 from mailhub.store.sqlite.writer import Writer
@@ -177,7 +177,7 @@ def test_a_kill_anywhere_loses_nothing_acknowledged_and_doubles_nothing(
         for module, name in ((os, "fsync"), (os, "unlink"), (Writer, "_finish")):
             camera.watch(patches, module, name)
         wait(database.start())
-        connection = database._engine.writer._connection
+        connection = database._writer._connection
         assert connection is not None
         connection.execute("PRAGMA synchronous = OFF")
         connection.set_trace_callback(camera.copy)

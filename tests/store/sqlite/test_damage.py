@@ -17,9 +17,10 @@ from mailhub.message.address import Address
 from mailhub.message.envelope import Mail
 from mailhub.message.flags import NO_FLAGS
 from mailhub.store.exam.rig import Exam, make_body, message, read_message
-from mailhub.store.sqlite import messages, schema
+from mailhub.store.sql import messages
+from mailhub.store.sql.content import Compared
+from mailhub.store.sqlite import schema
 from mailhub.store.sqlite.blobs import BLOBS, blob_names, blob_path
-from mailhub.store.sqlite.content import Compared
 from mailhub.store.sqlite.database import Database
 from tests.store.harness import FAST, NOW, environment
 

@@ -22,7 +22,8 @@ from mailhub.message.envelope import Mail, Outcome
 from mailhub.message.flags import NO_FLAGS, SEEN
 from mailhub.message.record import Added, Change, FlagChange, MailboxGone
 from mailhub.store.exam.rig import Exam, make_body, message, read_message, uids
-from mailhub.store.sqlite import content, schema
+from mailhub.store.sql import content
+from mailhub.store.sqlite import schema
 from mailhub.store.sqlite.blobs import BLOBS, blob_names
 from mailhub.store.sqlite.database import Database
 from mailhub.store.sqlite.verify import verify
@@ -220,7 +221,7 @@ def test_a_large_expunge_frees_bodies_behind_itself(tmp_path: Path, monkeypatch:
         await database.start()
         await database.accounts.add(USER, "")
         inbox = await fill(database, content.AT_ONCE + 1, LARGE)
-        connection = database._engine.writer._connection
+        connection = database._writer._connection
         assert connection is not None
         connection.set_trace_callback(look)
         assert len(await inbox.expunge(deleted_only=False)) == content.AT_ONCE + 1
@@ -247,7 +248,7 @@ def test_a_sweep_that_was_interrupted_goes_on_after_the_next_start(
         inbox = await fill(database, 3, LARGE)
         with monkeypatch.context() as patches:
             patches.setattr(database, "_sweep", lambda: None)
-            database._engine.writer.on_released = lambda: None
+            database._writer.on_released = lambda: None
             await inbox.expunge(deleted_only=False)
         await database.stop()
         assert len(blob_names(tmp_path / BLOBS)) == 3

@@ -89,7 +89,7 @@ def test_a_session_is_told_with_the_next_commit_and_before_what_that_adds(server
 def test_what_was_added_between_looking_and_committing_is_not_passed_over(server: Process, command: Process) -> None:
     """The last moment at which another process can write is before the lock is taken."""
     result_of(server.inbox.entries())
-    connection = server.database._engine.writer._connection
+    connection = server.database._writer._connection
     assert connection is not None
     pending = [1]
 

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from mailhub.store.sqlite.keywords import admit, spelling
+from mailhub.store.sql.keywords import Spelling, admit, register_keywords, spelling
+from mailhub.store.sqlite.dialect import on
 from mailhub.store.sqlite.schema import MIGRATIONS
-from mailhub.store.sqlite.spelling import Spelling, register_keywords
-from mailhub.store.sqlite.writer import Transaction
 
 
 @pytest.fixture
@@ -27,7 +26,7 @@ def test_an_older_database_gets_one_spelling_of_each_keyword_in_each_mailbox(old
     flags = [row[0] for row in old.execute("SELECT flags FROM message ORDER BY mailbox, uid")]
     assert flags == ["\\Seen Foo bar", "Foo", "\\Seen Foo bar", "FOO", ""]
     assert old.execute("SELECT * FROM keyword ORDER BY 1, 2").fetchall() == [(1, "bar"), (1, "Foo"), (2, "FOO")]
-    register_keywords(old)
+    register_keywords(on(old))
     assert old.execute("SELECT count(*) FROM keyword").fetchone() == (3,)
 
 
@@ -44,7 +43,7 @@ def test_an_older_database_gets_to_know_what_its_flags_take(old: sqlite3.Connect
 
 def test_system_flags_are_nobodys_keywords(old: sqlite3.Connection) -> None:
     MIGRATIONS[1](old)
-    transaction = Transaction(old)
+    transaction = on(old)
     assert admit(transaction, 1, frozenset({"\\Seen"})) == {"\\Seen"}
     assert spelling(transaction, 1, [frozenset({"\\Seen"}), frozenset()]) == Spelling()
     assert old.execute("SELECT * FROM keyword").fetchall() == []

@@ -13,8 +13,8 @@ from mailhub.interfaces import Deposit, Plan, Submission
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail
 from mailhub.store.exam.rig import Exam, make_body, message
+from mailhub.store.known import FRESH_SECONDS, KnownAccounts
 from mailhub.store.sqlite.database import Database
-from mailhub.store.sqlite.known import FRESH_SECONDS, KnownAccounts
 from mailhub.threads import InlineThreads
 from tests.store.harness import FAST, NOW, environment
 

@@ -33,7 +33,7 @@ def path(tmp_path: Path) -> Path:
 def test_an_older_database_is_brought_up_to_date_once(path: Path) -> None:
     connection = connect_writer(path, 1, durable=False, create=True)
     migrate(connection, path)
-    connection.execute("INSERT INTO account (user, password_hash, quota) VALUES ('a', 'b', 0)")
+    connection.execute("INSERT INTO account (address, password_hash, quota) VALUES ('a', 'b', 0)")
     for _ in range(2):
         migrate(connection, path, [*MIGRATIONS, add_table])
         assert version(connection) == len(MIGRATIONS) + 1

@@ -11,8 +11,9 @@ from twisted.python.failure import Failure
 
 from mailhub.errors import Busy, OverQuota, StorageFull, StoreUnavailable
 from mailhub.message.record import Change, MailboxGone
+from mailhub.store.sql.transaction import Transaction
 from mailhub.store.sqlite.schema import connect_writer
-from mailhub.store.sqlite.writer import LOCKED_OUT_MILLISECONDS, Transaction, Writer
+from mailhub.store.sqlite.writer import LOCKED_OUT_MILLISECONDS, Writer
 from mailhub.threads import InlineThreads
 
 
@@ -25,7 +26,8 @@ class Desk:
         self.heard: list[tuple[int, Change]] = []
         self.commits: list[str] = []
         bounds: dict[str, Any] = {"waiting_limit": 100, "group_limit": 50, **limits}
-        self.writer = Writer(InlineThreads(), self.clock, self.announce, gather=True, **bounds)
+        nothing: Any = None
+        self.writer = Writer(InlineThreads(), self.clock, self.announce, gather=True, files=nothing, **bounds)
         self.connection = connect_writer(self.path, 0.0, durable=False, create=True)
         self.connection.execute("CREATE TABLE number (value INTEGER PRIMARY KEY, octets BLOB)")
         self.connection.set_trace_callback(lambda text: self.commits.append(text) if text == "COMMIT" else None)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -32,21 +31,18 @@ from mailhub.message.mailbox_names import INBOX, normalise
 from mailhub.store.limits import USUAL_USES
 from mailhub.store.queue_ids import new_id
 from mailhub.store.queue_rows import ROUTE_COLUMNS, destination_of, route_columns, route_in, route_of
-from mailhub.store.sqlite import content
-from mailhub.store.sqlite.blobs import Blobs, Body
-from mailhub.store.sqlite.content import numbers
-from mailhub.store.sqlite.engine import Engine
-from mailhub.store.sqlite.mailboxes import account_id, make_mailbox, usual_use
-from mailhub.store.sqlite.messages import MailboxRow, check_room, deposit, open_content, row_named
-from mailhub.store.sqlite.schema import Unreadable, is_damage
-from mailhub.store.sqlite.store import own_body
-from mailhub.store.sqlite.writer import Transaction
+from mailhub.store.sql import content
+from mailhub.store.sql.accounts import account_id
+from mailhub.store.sql.engine import Engine
+from mailhub.store.sql.mailboxes import make_mailbox, usual_use
+from mailhub.store.sql.messages import MailboxRow, check_room, deposit, open_content, row_named
+from mailhub.store.sql.transaction import Snapshot, StoredBody, Transaction, Unreadable, Work
 
 # --- submit ----------------------------------------------------------------------------------------------------------
 
 
 def submit(
-    transaction: Transaction, message_id: str, submission: Submission, body: Body, refusals: Refusals, now: int
+    transaction: Transaction, message_id: str, submission: Submission, body: StoredBody, refusals: Refusals, now: int
 ) -> Receipt:
     """Commit what can be; nothing at all when every recipient is refused."""
     plan = submission.plan
@@ -131,20 +127,20 @@ def _outcome_columns(outcome: Outcome | None) -> tuple[str | None, str, str, str
 def waits(transaction: Transaction, message_id: str, settlements: Sequence[Settlement]) -> bool:
     """Whether any of these rows is still there. If none is, their outcome is known, and their DSN sent or unwanted."""
     row = transaction.row(
-        "SELECT 1 FROM queue_recipient WHERE message = ? AND id IN (SELECT value FROM json_each(?)) LIMIT 1",
-        (message_id, numbers([item.id for item in settlements])),
+        f"SELECT 1 FROM queue_recipient WHERE message = ? AND id IN {transaction.dialect.numbers} LIMIT 1",
+        (message_id, transaction.many([item.id for item in settlements])),
     )
     return row is not None
 
 
-def settle(transaction: Transaction, blobs: Blobs, message_id: str, settlements: Sequence[Settlement]) -> None:
+def settle(transaction: Transaction, message_id: str, settlements: Sequence[Settlement]) -> None:
     """Record outcomes; rows that are gone are passed over."""
     done = [item.id for item in settlements if item.outcome.state is not State.DELAYED]
     transaction.execute(
-        "DELETE FROM queue_recipient WHERE message = ? AND id IN (SELECT value FROM json_each(?))",
-        (message_id, numbers(done)),
+        f"DELETE FROM queue_recipient WHERE message = ? AND id IN {transaction.dialect.numbers}",
+        (message_id, transaction.many(done)),
     )
-    transaction.connection.executemany(
+    transaction.execute_many(
         "UPDATE queue_recipient"
         " SET attempts = attempts + 1, due = ?, state = ?, status = ?, reply = ?, remote = ?, source = ?"
         " WHERE id = ? AND message = ?",
@@ -155,25 +151,25 @@ def settle(transaction: Transaction, blobs: Blobs, message_id: str, settlements:
         ],
     )
     if transaction.row("SELECT 1 FROM queue_recipient WHERE message = ? LIMIT 1", (message_id,)) is None:
-        _remove_messages(transaction, blobs, [message_id])
+        _remove_messages(transaction, [message_id])
 
 
-def _remove_messages(transaction: Transaction, blobs: Blobs, message_ids: Sequence[str]) -> int:
+def _remove_messages(transaction: Transaction, message_ids: Sequence[str]) -> int:
     """The messages, whose recipient rows are gone; returns how many there were."""
     contents: list[int] = []
     for message_id in message_ids:
         cursor = transaction.execute("DELETE FROM queue_message WHERE id = ? RETURNING content", (message_id,))
         contents += [row[0] for row in cursor.fetchall()]
-    content.release(transaction, blobs, contents)
+    content.release(transaction, contents)
     return len(contents)
 
 
-def remove(transaction: Transaction, blobs: Blobs, message_ids: Sequence[str]) -> int:
+def remove(transaction: Transaction, message_ids: Sequence[str]) -> int:
     """Drop messages."""
-    transaction.connection.executemany(
+    transaction.execute_many(
         "DELETE FROM queue_recipient WHERE message = ?", [(message_id,) for message_id in message_ids]
     )
-    return _remove_messages(transaction, blobs, message_ids)
+    return _remove_messages(transaction, message_ids)
 
 
 def retry(transaction: Transaction, message_ids: Sequence[str]) -> int:
@@ -196,12 +192,12 @@ Due = tuple[int, int]
 _NEVER = (1 << 63) - 1
 
 
-def due_ids(connection: sqlite3.Connection, due: Due, limit: int, exclude: Iterable[str]) -> list[str]:
+def due_ids(snapshot: Snapshot, due: Due, limit: int, exclude: Iterable[str]) -> list[str]:
     """Messages with due rows in the order of their earliest one. Reads no further than it must."""
     excluded = set(exclude)
     found: dict[str, None] = {}
     for condition, moment in zip(("due <= ?", "due > ?"), due, strict=True):
-        for (message_id,) in connection.execute(
+        for (message_id,) in snapshot.execute(
             f"SELECT message FROM queue_recipient WHERE {condition} ORDER BY due, id", (moment,)
         ):
             if len(found) >= limit:
@@ -211,16 +207,16 @@ def due_ids(connection: sqlite3.Connection, due: Due, limit: int, exclude: Itera
     return list(found)
 
 
-def load(connection: sqlite3.Connection, message_ids: Sequence[str], due: Due | None = None) -> list[QueuedMessage]:
+def load(snapshot: Snapshot, message_ids: Sequence[str], due: Due | None = None) -> list[QueuedMessage]:
     """The messages in the given order, with all their recipients or those due."""
     messages = []
     for message_id in message_ids:
-        row = _row(connection, message_id)
+        row = _row(snapshot, message_id)
         if row is not None:
             reverse_path, body_type, smtputf8, parameters, needs, queued_at, size = row
             sender = None if reverse_path is None else Address.parse(reverse_path)
             mail = with_mail_parameters(Mail(sender, body_type, bool(smtputf8)), parameters)
-            recipients = tuple(_recipients(connection, message_id, due))
+            recipients = tuple(_recipients(snapshot, message_id, due))
             messages.append(QueuedMessage(message_id, mail, queued_at, size, recipients, needs))
     return messages
 
@@ -232,18 +228,18 @@ _ROW = (
 _WITH_SIZE = _ROW.format(size="coalesce(c.size - q.relay_offset, 0)", join="LEFT JOIN content c ON c.id = q.content ")
 
 
-def _row(connection: sqlite3.Connection, message_id: str) -> Any:
+def _row(snapshot: Snapshot, message_id: str) -> Any:
     """With the size 0 where the content is lost: such a message has to be found, so that its sender is told."""
     try:
-        return connection.execute(_WITH_SIZE, (message_id,)).fetchone()
-    except sqlite3.Error as error:
-        if not is_damage(error):
+        return snapshot.execute(_WITH_SIZE, (message_id,)).fetchone()
+    except snapshot.dialect.errors as error:
+        if not snapshot.dialect.is_damage(error):
             raise
-    return connection.execute(_ROW.format(size=0, join=""), (message_id,)).fetchone()
+    return snapshot.execute(_ROW.format(size=0, join=""), (message_id,)).fetchone()
 
 
-def _recipients(connection: sqlite3.Connection, message_id: str, wanted: Due | None) -> Iterable[QueuedRecipient]:
-    for number, attempts, due, state, status, reply, remote, source, *columns in connection.execute(
+def _recipients(snapshot: Snapshot, message_id: str, wanted: Due | None) -> Iterable[QueuedRecipient]:
+    for number, attempts, due, state, status, reply, remote, source, *columns in snapshot.execute(
         f"SELECT id, attempts, due, state, status, reply, remote, source, {ROUTE_COLUMNS}"
         " FROM queue_recipient WHERE message = ? ORDER BY id",
         (message_id,),
@@ -253,32 +249,32 @@ def _recipients(connection: sqlite3.Connection, message_id: str, wanted: Due | N
             yield QueuedRecipient(number, route_in(columns), attempts, due, last)
 
 
-def oldest_ids(connection: sqlite3.Connection, limit: int) -> list[str]:
+def oldest_ids(snapshot: Snapshot, limit: int) -> list[str]:
     """In the order of arrival."""
-    rows = connection.execute("SELECT id FROM queue_message ORDER BY number LIMIT ?", (limit,))
+    rows = snapshot.execute("SELECT id FROM queue_message ORDER BY number LIMIT ?", (limit,))
     return [row[0] for row in rows]
 
 
-def next_due(connection: sqlite3.Connection) -> int | None:
+def next_due(snapshot: Snapshot) -> int | None:
     """When the earliest row is due."""
-    due: int | None = connection.execute("SELECT min(due) FROM queue_recipient").fetchone()[0]
+    due: int | None = snapshot.execute("SELECT min(due) FROM queue_recipient").fetchone()[0]
     return due
 
 
-def open_message(connection: sqlite3.Connection, blobs: Blobs, message_id: str) -> IBlobReader:
+def open_message(snapshot: Snapshot, message_id: str) -> IBlobReader:
     """The octets to relay. Raises MessageGone, MessageDamaged."""
-    row = connection.execute(
+    row = snapshot.execute(
         "SELECT c.size, c.blob, c.octets, c.checksum, q.relay_offset"
         " FROM queue_message q LEFT JOIN content c ON c.id = q.content WHERE q.id = ?",
         (message_id,),
     ).fetchone()
     # What is sent on cannot be taken back, nor is it in anybody's way to be read twice.
-    return open_content(row and row[:4], blobs, row[4] if row else 0, thorough=True)
+    return open_content(row and row[:4], snapshot.files, row[4] if row else 0, thorough=True)
 
 
-def kept_header(connection: sqlite3.Connection, message_id: str) -> bytes:
+def kept_header(snapshot: Snapshot, message_id: str) -> bytes:
     """The usual fields of the header, nothing when they are lost too."""
-    row = connection.execute(
+    row = snapshot.execute(
         "SELECT c.fields FROM queue_message q JOIN content c ON c.id = q.content WHERE q.id = ?", (message_id,)
     ).fetchone()
     return row[0] if row else b""
@@ -301,7 +297,7 @@ class Queue:
 
     def new_body(self, size: int = 0) -> IBodyWriter:
         """For submit()."""
-        return self._engine.blobs.new_body()
+        return self._engine.files.new_body()
 
     def check_space(self, size: int = 0) -> None:
         """Of the data folder's disk."""
@@ -323,9 +319,9 @@ class Queue:
 
         return await self._engine.write(all_of_them, (body, *(body for _, body in others)))
 
-    def _submit(self, submission: Submission, refusals: Refusals) -> tuple[Callable[[Transaction], Receipt], Body]:
+    def _submit(self, submission: Submission, refusals: Refusals) -> tuple[Work[Receipt], StoredBody]:
         environment = self._engine.environment
-        body, now = own_body(submission.body), environment.now()
+        body, now = self._engine.files.own(submission.body), environment.now()
         message_id = new_id(now, environment.random)
         return lambda transaction: submit(transaction, message_id, submission, body, refusals, now), body
 
@@ -335,9 +331,7 @@ class Queue:
         """In the order of their earliest due row."""
         without = frozenset(exclude)
         due = (now, _NEVER if latest is None else latest)
-        return await self._engine.read(
-            lambda connection: load(connection, due_ids(connection, due, limit, without), due)
-        )
+        return await self._engine.read(lambda snapshot: load(snapshot, due_ids(snapshot, due, limit, without), due))
 
     async def next_due(self) -> int | None:
         """None for an empty queue."""
@@ -345,13 +339,12 @@ class Queue:
 
     async def open(self, message_id: str) -> IBlobReader:
         """Raises MessageGone, MessageDamaged."""
-        blobs = self._engine.blobs
-        return await self._engine.open(lambda connection: open_message(connection, blobs, message_id))
+        return await self._engine.open(lambda snapshot: open_message(snapshot, message_id))
 
     async def kept_header(self, message_id: str) -> bytes:
         """From the digest."""
         try:
-            return await self._engine.read(lambda connection: kept_header(connection, message_id))
+            return await self._engine.read(lambda snapshot: kept_header(snapshot, message_id))
         except Unreadable:
             return b""
 
@@ -360,20 +353,19 @@ class Queue:
     ) -> None:
         """Outcomes and reports in one transaction."""
         prepared = [self._submit(report, "reply") for report in reports]
-        blobs = self._engine.blobs
 
         def work(transaction: Transaction) -> None:
             if not waits(transaction, message_id, settlements):
                 return
             for report, _ in prepared:
                 report(transaction)
-            settle(transaction, blobs, message_id, settlements)
+            settle(transaction, message_id, settlements)
 
         await self._engine.write(work, tuple(body for _, body in prepared))
 
     async def messages(self, limit: int = 1000) -> Sequence[QueuedMessage]:
         """Oldest first."""
-        return await self._engine.read(lambda connection: load(connection, oldest_ids(connection, limit)))
+        return await self._engine.read(lambda snapshot: load(snapshot, oldest_ids(snapshot, limit)))
 
     async def retry(self, message_ids: Sequence[str]) -> int:
         """Make rows due now."""
@@ -381,5 +373,4 @@ class Queue:
 
     async def remove(self, message_ids: Sequence[str]) -> int:
         """Drop messages without a DSN."""
-        blobs = self._engine.blobs
-        return await self._engine.write(lambda transaction: remove(transaction, blobs, message_ids))
+        return await self._engine.write(lambda transaction: remove(transaction, message_ids))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import attrs
+from twisted.internet.defer import Deferred
 
 from mailhub.errors import MessageDamaged
 from mailhub.interfaces import Environment, IBlobReader
@@ -13,27 +14,38 @@ from mailhub.message.record import Change
 from mailhub.store.changes import Watchers
 from mailhub.store.held import Held
 from mailhub.store.index import DigestCache, Indexes
+from mailhub.store.known import KnownAccounts
 from mailhub.store.limits import StoreLimits
 from mailhub.store.space import Space
-from mailhub.store.sqlite.blobs import Blobs
-from mailhub.store.sqlite.content import Compared
-from mailhub.store.sqlite.known import KnownAccounts
-from mailhub.store.sqlite.readers import Query, Readers
-from mailhub.store.sqlite.schema import Unreadable
-from mailhub.store.sqlite.writer import Claimable, Work, Writer
+from mailhub.store.sql.content import Compared
+from mailhub.store.sql.transaction import Claimable, Files, Query, Unreadable, Work
 
 T = TypeVar("T")
 
 
+class Writer(Protocol):
+    """Commits units of work."""
+
+    def submit(self, work: Work[T], bodies: Sequence[Claimable] = ()) -> Deferred[T]:
+        """Durable when it answers. Fails with what the unit raises, Busy, StoreUnavailable."""
+
+
+class Readers(Protocol):
+    """Run queries."""
+
+    async def read(self, query: Query[T]) -> T:
+        """Each in a snapshot of its own. Raises StoreUnavailable, and what the query raises."""
+
+
 @attrs.define(eq=False)
 class Engine:
-    """Built by `Database`; its methods are called on the reactor thread."""
+    """Built by a database; its methods are called on the reactor thread."""
 
     environment: Environment
-    settings: StoreLimits
+    limits: StoreLimits
     writer: Writer
     readers: Readers
-    blobs: Blobs
+    files: Files
     indexes: Indexes
     digests: DigestCache
     watchers: Watchers

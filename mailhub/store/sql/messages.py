@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -25,16 +24,17 @@ from mailhub.message.record import (
 from mailhub.store.held import Hold
 from mailhub.store.index import MailboxIndex
 from mailhub.store.octets import OctetsReader
-from mailhub.store.sqlite import content as contents
-from mailhub.store.sqlite.blobs import Blobs, open_blob
-from mailhub.store.sqlite.content import among, release
-from mailhub.store.sqlite.keywords import admit, admit_delivered, check_number, spelling
-from mailhub.store.sqlite.spelling import Spelling
-from mailhub.store.sqlite.writer import Transaction
+from mailhub.store.sql import content as contents
+from mailhub.store.sql.content import among, release
+from mailhub.store.sql.keywords import Spelling, admit, admit_delivered, check_number, spelling
+from mailhub.store.sql.transaction import Files, Snapshot, Transaction
 
 # A delivery id outlives its message, which the user may expunge before the queue repeats the delivery. It is kept
 # longer than any queue tries, then it goes.
 DELIVERY_ID_SECONDS = 30 * 86400
+
+
+_DELETED = f"'{flag_names.DELETED}'"
 
 
 class MailboxRow(NamedTuple):
@@ -51,7 +51,7 @@ class MailboxRow(NamedTuple):
 
 _ROW = """
 SELECT m.id, m.account, m.uid_validity, m.uid_next, m.highest_modseq, a.quota,
-       CASE WHEN a.quota THEN (SELECT sum(size + flag_octets) FROM mailbox WHERE account = a.id) ELSE 0 END
+       CASE WHEN a.quota <> 0 THEN (SELECT sum(size + flag_octets) FROM mailbox WHERE account = a.id) ELSE 0 END
 FROM mailbox m JOIN account a ON a.id = m.account
 """
 
@@ -66,7 +66,7 @@ def row_of(transaction: Transaction, mailbox: int) -> MailboxRow:
 
 def row_named(transaction: Transaction, user: str, name: str) -> MailboxRow | None:
     """The mailbox of a user by its name."""
-    row = transaction.row(_ROW + "WHERE a.user = ? AND m.name = ?", (user, name))
+    row = transaction.row(_ROW + "WHERE a.address = ? AND m.name = ?", (user, name))
     return None if row is None else MailboxRow._make(row)
 
 
@@ -155,33 +155,6 @@ def append(
     return uid
 
 
-def note_additions(transaction: Transaction) -> None:
-    """For a server that is another process: what this one has added."""
-    rows = [
-        (mailbox, entry.uid)
-        for mailbox, change in transaction.announcements
-        if isinstance(change, Added)
-        for entry in change.entries
-    ]
-    if rows:
-        transaction.connection.executemany("INSERT OR IGNORE INTO foreign_addition VALUES (?, ?)", rows)
-
-
-def announce_additions(transaction: Transaction) -> None:
-    """In the server: what another process has added. Indexes and sessions pass over what they know already."""
-    if transaction.row("SELECT 1 FROM foreign_addition LIMIT 1") is None:
-        return
-    found: dict[int, list[Entry]] = {}
-    for mailbox, uid, flags, *others in transaction.execute(
-        "SELECT m.mailbox, m.uid, m.flags, m.modseq, m.size, m.internal_date, m.growth FROM foreign_addition f"
-        " JOIN message m ON m.mailbox = f.mailbox AND m.uid = f.uid ORDER BY m.mailbox, m.uid"
-    ):
-        found.setdefault(mailbox, []).append(Entry(uid, decode(flags), *others))
-    for mailbox, entries_found in found.items():
-        transaction.announce(mailbox, Added(tuple(entries_found)))
-    transaction.execute("DELETE FROM foreign_addition")
-
-
 # --- flags -----------------------------------------------------------------------------------------------------------
 
 
@@ -199,7 +172,7 @@ def change_flags(
     changed: list[Entry] = []
     unseen = flag_octets = 0
     after: dict[str, _After | None] = {}  # by the flags before; few in number
-    condition, parameters = among(uids)
+    condition, parameters = among(transaction, uids)
     for uid, text, old_modseq, *others in transaction.execute(
         "SELECT uid, flags, modseq, size, internal_date, growth FROM message"
         f" WHERE mailbox = ? AND {condition} ORDER BY uid",
@@ -218,7 +191,7 @@ def change_flags(
     if changed:
         if flag_octets > 0 and not change.flags <= SYSTEM_FLAGS:  # those always find room
             check_room(row, flag_octets)
-        spelt.register(transaction.connection, mailbox)
+        spelt.register(transaction, mailbox)
         _write_flags(transaction, mailbox, changed, modseq)
         _count(transaction, row, modseq=modseq, unseen=unseen, flag_octets=flag_octets)
         transaction.announce(mailbox, FlagsChanged(tuple(changed)))
@@ -231,7 +204,7 @@ def _write_flags(transaction: Transaction, mailbox: int, changed: Sequence[Entry
     for entry in changed:
         uids.setdefault(entry.flags, []).append(entry.uid)
     for flags, group in uids.items():
-        condition, parameters = among(group)
+        condition, parameters = among(transaction, group)
         transaction.execute(
             f"UPDATE message SET flags = ?, modseq = ? WHERE mailbox = ? AND {condition}",
             (encode(flags), modseq, mailbox, *parameters),
@@ -272,7 +245,7 @@ class Message(NamedTuple):
 
 
 def _messages(transaction: Transaction, mailbox: int, uids: Sequence[int] | None, also: str = "") -> list[Message]:
-    condition, parameters = ("1", ()) if uids is None else among(uids)
+    condition, parameters = ("TRUE", ()) if uids is None else among(transaction, uids)
     cursor = transaction.execute(
         f"SELECT uid, content, flags, size, internal_date, growth FROM message WHERE mailbox = ? AND {condition}{also}"
         " ORDER BY uid",
@@ -292,7 +265,6 @@ def copy(transaction: Transaction, mailbox: int, uids: Sequence[int], target: in
 
 def move(
     transaction: Transaction,
-    blobs: Blobs,
     mailbox: int,
     uids: Sequence[int],
     target: int,
@@ -314,7 +286,7 @@ def _copy_rows(transaction: Transaction, mailbox: int, messages: Sequence[Messag
         return CopyResult(row.uid_validity, (), ())
     _allot(row, len(messages))
     first, modseq = row.uid_next, row.modseq + 1
-    condition, parameters = among([message.uid for message in messages])
+    condition, parameters = among(transaction, [message.uid for message in messages])
     flags = _as_spelled(transaction, row.mailbox, {message.flags for message in messages})
     transaction.execute(
         "INSERT INTO message (mailbox, uid, content, flags, modseq, size, internal_date, growth)"
@@ -351,7 +323,7 @@ def _as_spelled(transaction: Transaction, mailbox: int, texts: set[str]) -> dict
     """The flags of messages that come to a mailbox, by what they were: its keywords may have other spellings."""
     flags = {text: decode(text) for text in texts}
     found = spelling(transaction, mailbox, flags.values())
-    found.register(transaction.connection, mailbox)
+    found.register(transaction, mailbox)
     return {text: found.of(each) for text, each in flags.items()}
 
 
@@ -369,9 +341,9 @@ def _remove_rows(transaction: Transaction, row: MailboxRow, messages: Sequence[M
     transaction.held.note(row.mailbox, ((message.uid, message.content, message.size) for message in messages), hold)
     modseq = row.modseq + 1
     uids = [message.uid for message in messages]
-    condition, parameters = among(uids)
+    condition, parameters = among(transaction, uids)
     transaction.execute(f"DELETE FROM message WHERE mailbox = ? AND {condition}", (row.mailbox, *parameters))
-    transaction.connection.executemany(
+    transaction.execute_many(
         "INSERT INTO vanished (mailbox, modseq, first, last) VALUES (?, ?, ?, ?)",
         [(row.mailbox, modseq, first, last) for first, last in runs(uids)],
     )
@@ -405,7 +377,6 @@ def runs(uids: Sequence[int]) -> list[tuple[int, int]]:
 
 def expunge(
     transaction: Transaction,
-    blobs: Blobs,
     mailbox: int,
     uids: Sequence[int] | None,
     deleted_only: bool,
@@ -414,30 +385,30 @@ def expunge(
     """Remove messages for good; returns the UIDs that are gone. `hold` is the one of the session that does it."""
     row = row_of(transaction, mailbox)
     # A backslash begins system flags alone, so nothing else contains this text.
-    marked = f" AND instr(flags, '{flag_names.DELETED}') > 0" if deleted_only else ""
+    marked = f" AND {transaction.dialect.contains('flags', _DELETED)}" if deleted_only else ""
     messages = _messages(transaction, mailbox, uids, marked)
     _remove_rows(transaction, row, messages, hold)
-    release(transaction, blobs, [message.content for message in messages])
+    release(transaction, [message.content for message in messages])
     return [message.uid for message in messages]
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def load_index(connection: sqlite3.Connection, mailbox: int) -> MailboxIndex:
+def load_index(snapshot: Snapshot, mailbox: int) -> MailboxIndex:
     """All rows of a mailbox. Raises NoSuchMailbox."""
-    row = connection.execute("SELECT highest_modseq FROM mailbox WHERE id = ?", (mailbox,)).fetchone()
+    row = snapshot.execute("SELECT highest_modseq FROM mailbox WHERE id = ?", (mailbox,)).fetchone()
     if row is None:
         raise NoSuchMailbox
-    return MailboxIndex(entries(connection, mailbox), row[0])
+    return MailboxIndex(entries(snapshot, mailbox), row[0])
 
 
-def entries(connection: sqlite3.Connection, mailbox: int, since_modseq: int = 0) -> list[Entry]:
+def entries(snapshot: Snapshot, mailbox: int, since_modseq: int = 0) -> list[Entry]:
     """The rows changed after `since_modseq`, in UID order."""
     decode_long = Decoder()
     return [
         Entry(uid, decode_short(flags) if len(flags) <= FREE_OCTETS else decode_long(flags), modseq, size, date, growth)
-        for uid, flags, modseq, size, date, growth in connection.execute(
+        for uid, flags, modseq, size, date, growth in snapshot.execute(
             "SELECT uid, flags, modseq, size, internal_date, growth FROM message"
             " WHERE mailbox = ? AND modseq > ? ORDER BY uid",
             (mailbox, since_modseq),
@@ -445,9 +416,9 @@ def entries(connection: sqlite3.Connection, mailbox: int, since_modseq: int = 0)
     ]
 
 
-def status(connection: sqlite3.Connection, mailbox: int) -> MailboxStatus:
+def status(snapshot: Snapshot, mailbox: int) -> MailboxStatus:
     """The counters. Raises NoSuchMailbox."""
-    row = connection.execute(
+    row = snapshot.execute(
         "SELECT messages, unseen, size, uid_next, uid_validity, highest_modseq FROM mailbox WHERE id = ?", (mailbox,)
     ).fetchone()
     if row is None:
@@ -455,32 +426,32 @@ def status(connection: sqlite3.Connection, mailbox: int) -> MailboxStatus:
     return MailboxStatus(*row)
 
 
-def open_message(connection: sqlite3.Connection, blobs: Blobs, mailbox: int, uid: int) -> IBlobReader:
+def open_message(snapshot: Snapshot, mailbox: int, uid: int) -> IBlobReader:
     """The octets of a message: of a small one right here, of a large one its opened file.
 
     Raises MessageGone, MessageDamaged."""
-    row = connection.execute(
+    row = snapshot.execute(
         "SELECT c.size, c.blob, c.octets, c.checksum FROM message m LEFT JOIN content c ON c.id = m.content"
         " WHERE m.mailbox = ? AND m.uid = ?",
         (mailbox, uid),
     ).fetchone()
-    return open_content(row, blobs)
+    return open_content(row, snapshot.files)
 
 
-def open_held(connection: sqlite3.Connection, blobs: Blobs, content: int) -> IBlobReader:
+def open_held(snapshot: Snapshot, content: int) -> IBlobReader:
     """The octets of a message without a row whose content is held. Raises MessageGone, MessageDamaged."""
-    row = connection.execute("SELECT size, blob, octets, checksum FROM content WHERE id = ?", (content,)).fetchone()
-    return open_content(row, blobs)
+    row = snapshot.execute("SELECT size, blob, octets, checksum FROM content WHERE id = ?", (content,)).fetchone()
+    return open_content(row, snapshot.files)
 
 
-def open_content(row: Sequence[Any] | None, blobs: Blobs, start: int = 0, *, thorough: bool = False) -> IBlobReader:
+def open_content(row: Sequence[Any] | None, files: Files, start: int = 0, *, thorough: bool = False) -> IBlobReader:
     """A reader for (size, blob, octets, checksum), which are None where the content is lost. Raises MessageGone for
     None, MessageDamaged; a file's checksum is looked at where `thorough`, for that takes as long as to read it."""
     if row is None:
         raise MessageGone
     size, blob, octets, checksum = row
     if blob is not None:
-        return open_blob(blobs, blob, size, start, checksum if thorough else None)
+        return files.open(blob, size, start, checksum if thorough else None)
     if size is None or octets is None:
         raise MessageDamaged(detail="its content is lost")
     if len(octets) != size:
@@ -490,19 +461,20 @@ def open_content(row: Sequence[Any] | None, blobs: Blobs, start: int = 0, *, tho
     return OctetsReader(octets, start)
 
 
-def vanished(connection: sqlite3.Connection, mailbox: int, since_modseq: int) -> list[int]:
+def vanished(snapshot: Snapshot, mailbox: int, since_modseq: int) -> list[int]:
     """UIDs expunged after `since_modseq`, ascending."""
     uids: list[int] = []
-    for first, last in connection.execute(
+    for first, last in snapshot.execute(
         "SELECT first, last FROM vanished WHERE mailbox = ? AND modseq > ? ORDER BY first", (mailbox, since_modseq)
     ):
         uids.extend(range(first, last + 1))
     return uids
 
 
-def missing(connection: sqlite3.Connection, numbers: Sequence[int]) -> list[int]:
+def missing(snapshot: Snapshot, numbers: Sequence[int]) -> list[int]:
     """Those of the mailboxes that do not exist any more."""
-    rows = connection.execute(
-        "SELECT value FROM json_each(?) WHERE value NOT IN (SELECT id FROM mailbox)", (contents.numbers(numbers),)
+    rows = snapshot.execute(
+        f"SELECT value FROM {snapshot.dialect.numbers} AS given WHERE value NOT IN (SELECT id FROM mailbox)",
+        (snapshot.many(numbers),),
     )
     return [row[0] for row in rows]

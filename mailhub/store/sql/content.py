@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, get_args
 from zlib import crc32
 
 from mailhub.message.digest import DigestName
-from mailhub.store.sqlite.blobs import Blobs, Body
-from mailhub.store.sqlite.schema import is_damage
-from mailhub.store.sqlite.writer import Transaction
+from mailhub.store.sql.transaction import Snapshot, StoredBody, Transaction
 
 AT_ONCE = 100  # contents removed in the transaction that released them; more are left to the sweep
 SWEEP = 500  # contents removed in one transaction of the sweep
@@ -21,42 +18,40 @@ _INSERT = """
 INSERT INTO content (size, header_size, sent, envelope, bodystructure, parts, fields, subject, sender, message_id,
                      preview, blob, octets, checksum)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+RETURNING id
 """
 
 _OF_MESSAGES = "FROM message m JOIN content c ON c.id = m.content WHERE m.mailbox = ? AND"
 _COLUMNS = frozenset(get_args(DigestName))
 
 # What is noted in `released` is the sweep's: a session may still read it.
-_NOT_RELEASED = "SELECT value FROM json_each(?) WHERE value NOT IN (SELECT content FROM released)"
+_NOT_RELEASED = "SELECT value FROM {numbers} AS given WHERE value NOT IN (SELECT content FROM released)"
 _UNUSED = """
-DELETE FROM content WHERE id IN (SELECT value FROM json_each(?))
+DELETE FROM content WHERE id IN {numbers}
   AND NOT EXISTS (SELECT 1 FROM message WHERE message.content = content.id)
   AND NOT EXISTS (SELECT 1 FROM queue_message WHERE queue_message.content = content.id)
 RETURNING blob
 """
 
 
-def numbers(values: Iterable[int]) -> str:
-    """The parameter of json_each()."""
-    return json.dumps(values if isinstance(values, list) else list(values))
-
-
-def among(uids: Sequence[int]) -> tuple[str, tuple[object, ...]]:
+def among(snapshot: Snapshot, uids: Sequence[int]) -> tuple[str, tuple[object, ...]]:
     """The condition for ascending UIDs. A run of them is a range, which costs a third."""
     if uids and uids[-1] - uids[0] == len(uids) - 1:
         return "uid BETWEEN ? AND ?", (uids[0], uids[-1])
-    return "uid IN (SELECT value FROM json_each(?))", (numbers(uids),)
+    return f"uid IN {snapshot.dialect.numbers}", (snapshot.many(uids),)
 
 
 def text(value: str) -> str:
-    """What a TEXT column can hold: a lone surrogate cannot be written as UTF-8."""
+    """What a text column can hold: a lone surrogate cannot be written as UTF-8, and not every engine takes NUL."""
+    if "\0" in value:
+        value = value.replace("\0", "\ufffd")
     return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
-def insert(transaction: Transaction, body: Body) -> int:
+def insert(transaction: Transaction, body: StoredBody) -> int:
     """Add the row; returns its number. The caller adds a reference in the same transaction."""
     d = body.digest
-    cursor = transaction.execute(
+    (number,) = transaction.row(
         _INSERT,
         (
             d.size,
@@ -76,17 +71,16 @@ def insert(transaction: Transaction, body: Body) -> int:
         ),
     )
     transaction.kept.append(body)
-    assert cursor.lastrowid is not None
-    return cursor.lastrowid
+    return int(number)
 
 
 def digests(
-    connection: sqlite3.Connection, mailbox: int, uids: Sequence[int], wanted: Iterable[DigestName]
+    snapshot: Snapshot, mailbox: int, uids: Sequence[int], wanted: Iterable[DigestName]
 ) -> dict[str, dict[int, Any]]:
     """The wanted columns for the messages that exist, with one query. The values are not touched one by one."""
     names = [name for name in wanted if name in _COLUMNS]
     selected = ", ".join(f"c.{name}" for name in names)
-    rows = _rows(connection, f"SELECT uid, {selected} {_OF_MESSAGES}", mailbox, uids)
+    rows = _rows(snapshot, f"SELECT uid, {selected} {_OF_MESSAGES}", mailbox, uids)
     if len(names) == 1:
         return {names[0]: dict(rows)}
     found, *columns = zip(*rows, strict=True) if rows else ((), *[()] * len(names))
@@ -114,9 +108,9 @@ class Compared:
         return True
 
 
-def bodies(connection: sqlite3.Connection, mailbox: int, uids: Sequence[int], compared: Compared) -> dict[int, bytes]:
+def bodies(snapshot: Snapshot, mailbox: int, uids: Sequence[int], compared: Compared) -> dict[int, bytes]:
     """The octets of the messages that exist and are no files; those that are damaged are left to open()."""
-    rows = _rows(connection, f"SELECT uid, c.id, c.octets, c.checksum, c.blob {_OF_MESSAGES}", mailbox, uids)
+    rows = _rows(snapshot, f"SELECT uid, c.id, c.octets, c.checksum, c.blob {_OF_MESSAGES}", mailbox, uids)
     whole = compared.intact
     return {uid: octets for uid, number, octets, checksum, blob in rows if not blob and whole(number, octets, checksum)}
 
@@ -126,48 +120,48 @@ def intact(octets: bytes | None, checksum: int | None) -> bool:
     return octets is not None and (checksum is None or crc32(octets) == checksum)
 
 
-def _rows(connection: sqlite3.Connection, query: str, mailbox: int, uids: Sequence[int]) -> list[Any]:
+def _rows(snapshot: Snapshot, query: str, mailbox: int, uids: Sequence[int]) -> list[Any]:
     """What a query finds of some messages. Where a page of the database is damaged, all that is not on that page."""
-    condition, parameters = among(uids)
+    condition, parameters = among(snapshot, uids)
     try:
-        return connection.execute(f"{query} {condition}", (mailbox, *parameters)).fetchall()
-    except sqlite3.Error as error:
-        if not is_damage(error):
+        return snapshot.rows(f"{query} {condition}", (mailbox, *parameters))
+    except snapshot.dialect.errors as error:
+        if not snapshot.dialect.is_damage(error):
             raise
     rows: list[Any] = []
     for uid in uids:
-        with suppress(sqlite3.Error):
-            rows += connection.execute(f"{query} uid = ?", (mailbox, uid)).fetchall()
+        with suppress(*snapshot.dialect.errors):
+            rows += snapshot.rows(f"{query} uid = ?", (mailbox, uid))
     return rows
 
 
 def held_digests(
-    connection: sqlite3.Connection, contents: Mapping[int, int], wanted: Iterable[DigestName]
+    snapshot: Snapshot, contents: Mapping[int, int], wanted: Iterable[DigestName]
 ) -> dict[str, dict[int, Any]]:
     """As `digests`, of messages without a row whose contents (by UID) are held."""
     names = [name for name in wanted if name in _COLUMNS]
-    found = _by_number(connection, contents, ", ".join(names))
+    found = _by_number(snapshot, contents, ", ".join(names))
     return {
         name: {uid: found[content][index] for uid, content in contents.items() if content in found}
         for index, name in enumerate(names)
     }
 
 
-def held_bodies(connection: sqlite3.Connection, contents: Mapping[int, int]) -> dict[int, bytes]:
+def held_bodies(snapshot: Snapshot, contents: Mapping[int, int]) -> dict[int, bytes]:
     """As `bodies`, of messages without a row whose contents (by UID) are held."""
-    found = _by_number(connection, contents, "octets, checksum")
+    found = _by_number(snapshot, contents, "octets, checksum")
     rows = [(uid, *found[content]) for uid, content in contents.items() if content in found]
     return {uid: octets for uid, octets, checksum in rows if intact(octets, checksum)}
 
 
-def _by_number(connection: sqlite3.Connection, contents: Mapping[int, int], columns: str) -> dict[int, Any]:
-    rows = connection.execute(
-        f"SELECT id, {columns} FROM content WHERE id IN (SELECT value FROM json_each(?))", (numbers(contents.values()),)
+def _by_number(snapshot: Snapshot, contents: Mapping[int, int], columns: str) -> dict[int, Any]:
+    rows = snapshot.execute(
+        f"SELECT id, {columns} FROM content WHERE id IN {snapshot.dialect.numbers}", (snapshot.many(contents.values()),)
     )
     return {row[0]: row[1:] for row in rows}
 
 
-def release(transaction: Transaction, blobs: Blobs, contents: Sequence[int]) -> None:
+def release(transaction: Transaction, contents: Sequence[int]) -> None:
     """References to these contents were removed. Those that nothing refers to any more go: a few now, many later, so
     that an expunge of 100,000 messages does not hold up everybody's mail while their pages are freed. What sessions
     hold goes when they let go of it."""
@@ -179,35 +173,42 @@ def release(transaction: Transaction, blobs: Blobs, contents: Sequence[int]) -> 
         _note_released(transaction, held)
     # As a rule `released` is empty, and this asks nothing but that.
     if transaction.row("SELECT 1 FROM released LIMIT 1"):
-        contents = [row[0] for row in transaction.execute(_NOT_RELEASED, (numbers(contents),))]
-    _remove_unused(transaction, blobs, contents)
+        unreleased = _NOT_RELEASED.format(numbers=transaction.dialect.numbers)
+        contents = [row[0] for row in transaction.execute(unreleased, (transaction.many(contents),))]
+    _remove_unused(transaction, contents)
 
 
 def _note_released(transaction: Transaction, contents: Sequence[int]) -> None:
-    transaction.execute("INSERT OR IGNORE INTO released (content) SELECT value FROM json_each(?)", (numbers(contents),))
+    transaction.execute(
+        f"INSERT INTO released (content) SELECT value FROM {transaction.dialect.numbers} AS given WHERE TRUE"
+        " ON CONFLICT DO NOTHING",
+        (transaction.many(contents),),
+    )
 
 
-def sweep(transaction: Transaction, blobs: Blobs, limit: int) -> int:
+def sweep(transaction: Transaction, limit: int) -> int:
     """Remove some of the released contents that nothing refers to and nobody holds. Returns how many to take next, 0 at
     the end. Where a page is damaged they are taken one by one, and the one on that page is left to
     `mailhub check --repair`."""
-    rows = transaction.execute(
-        "SELECT content FROM released WHERE content NOT IN (SELECT value FROM json_each(?)) LIMIT ?",
-        (numbers(transaction.held.contents()), limit),
-    ).fetchall()
+    numbers = transaction.dialect.numbers
+    rows = transaction.rows(
+        f"SELECT content FROM released WHERE content NOT IN {numbers} LIMIT ?",
+        (transaction.many(transaction.held.contents()), limit),
+    )
     contents = [row[0] for row in rows]
     if not transaction.later:
-        _remove_unused(transaction, blobs, contents)
+        _remove_unused(transaction, contents)
     elif len(contents) > 1:
         return 1
-    transaction.execute("DELETE FROM released WHERE content IN (SELECT value FROM json_each(?))", (numbers(contents),))
+    transaction.execute(f"DELETE FROM released WHERE content IN {numbers}", (transaction.many(contents),))
     return limit if len(contents) == limit else 0
 
 
-def _remove_unused(transaction: Transaction, blobs: Blobs, contents: Sequence[int]) -> None:
+def _remove_unused(transaction: Transaction, contents: Sequence[int]) -> None:
     if not contents:
         return
-    rows = transaction.execute(_UNUSED, (numbers(contents),)).fetchall()
+    remove = transaction.files.remove
+    rows = transaction.rows(_UNUSED.format(numbers=transaction.dialect.numbers), (transaction.many(contents),))
     for (blob,) in rows:
         if blob is not None:
-            transaction.after_commit.append(lambda name=blob: blobs.remove(name))  # type: ignore[misc]
+            transaction.after_commit.append(partial(remove, blob))

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 
 from zope.interface import implementer
 
 from mailhub.interfaces import INames, KeptNames
-from mailhub.store.sqlite.engine import Engine
-from mailhub.store.sqlite.writer import Transaction
+from mailhub.store.sql.engine import Engine
+from mailhub.store.sql.transaction import Snapshot, Transaction
 
 
-def kept(connection: sqlite3.Connection, newer_than: int) -> KeptNames | None:
+def kept(snapshot: Snapshot, newer_than: int) -> KeptNames | None:
     """All, unless nothing has changed since that version: then one row is read."""
-    version = int(connection.execute("SELECT number FROM local_names_version").fetchone()[0])
+    version = int(snapshot.execute("SELECT number FROM local_names_version").fetchone()[0])
     if version <= newer_than:
         return None
     aliases: dict[str, tuple[str, ...]] = {}
-    for name, target in connection.execute("SELECT name, target FROM local_alias ORDER BY id"):
+    for name, target in snapshot.execute("SELECT name, target FROM local_alias ORDER BY id"):
         aliases[name] = (*aliases.get(name, ()), target)
-    return KeptNames(version, frozenset(row[0] for row in connection.execute("SELECT name FROM local_domain")), aliases)
+    return KeptNames(version, frozenset(row[0] for row in snapshot.execute("SELECT name FROM local_domain")), aliases)
 
 
 def _change(transaction: Transaction, statement: str, parameters: Sequence[object]) -> bool:
@@ -32,7 +31,7 @@ def _change(transaction: Transaction, statement: str, parameters: Sequence[objec
 
 
 def _add_alias(transaction: Transaction, name: str, targets: Sequence[str]) -> list[str]:
-    statement = "INSERT OR IGNORE INTO local_alias (name, target) VALUES (?, ?)"
+    statement = "INSERT INTO local_alias (name, target) VALUES (?, ?) ON CONFLICT DO NOTHING"
     return [target for target in targets if _change(transaction, statement, (name, target))]
 
 
@@ -52,11 +51,11 @@ class Names:
 
     async def kept(self, newer_than: int = -1) -> KeptNames | None:
         """All, or None when nothing has changed since that version."""
-        return await self._engine.read(lambda connection: kept(connection, newer_than))
+        return await self._engine.read(lambda snapshot: kept(snapshot, newer_than))
 
     async def add_domain(self, domain: str) -> bool:
         """Whether it is new."""
-        statement = "INSERT OR IGNORE INTO local_domain VALUES (?)"
+        statement = "INSERT INTO local_domain VALUES (?) ON CONFLICT DO NOTHING"
         return await self._engine.write(lambda transaction: _change(transaction, statement, (domain,)))
 
     async def remove_domain(self, domain: str) -> bool:

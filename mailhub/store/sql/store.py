@@ -9,8 +9,6 @@ from zope.interface import implementer
 
 from mailhub.errors import MessageGone, NoSuchMailbox, NoSuchUser, OverQuota
 from mailhub.interfaces import (
-    Account,
-    IAccounts,
     IBlobReader,
     IBody,
     IBodyWriter,
@@ -33,16 +31,8 @@ from mailhub.message.record import (
     Quota,
 )
 from mailhub.store.held import Hold
-from mailhub.store.sqlite import content, mailboxes, messages
-from mailhub.store.sqlite.blobs import Body
-from mailhub.store.sqlite.engine import Engine
-
-
-def own_body(body: IBody) -> Body:
-    """The body as what our new_body() made."""
-    if not isinstance(body, Body):
-        raise TypeError("the body comes from another store")
-    return body
+from mailhub.store.sql import accounts, content, mailboxes, messages
+from mailhub.store.sql.engine import Engine
 
 
 @implementer(IMailbox)
@@ -59,7 +49,7 @@ class Mailbox:
     async def status(self) -> MailboxStatus:
         """The counters, from the database."""
         try:
-            return await self._engine.read(lambda connection: messages.status(connection, self.number))
+            return await self._engine.read(lambda snapshot: messages.status(snapshot, self.number))
         except NoSuchMailbox:
             self._engine.announce(self.number, MailboxGone())  # news if another process removed the account
             raise
@@ -75,15 +65,13 @@ class Mailbox:
         found, missing = cache.get(self.number, uids, wanted)
         if missing:
             removals = cache.removals
-            fetched = await self._engine.read(
-                lambda connection: content.digests(connection, self.number, missing, wanted)
-            )
+            fetched = await self._engine.read(lambda snapshot: content.digests(snapshot, self.number, missing, wanted))
             if cache.removals == removals:
                 cache.put(self.number, fetched)
             for name, column in found.items():
                 column.update(fetched[name])
             if held := self._held(uid for uid in missing if any(uid not in column for column in found.values())):
-                kept = await self._engine.read(lambda connection: content.held_digests(connection, held, wanted))
+                kept = await self._engine.read(lambda snapshot: content.held_digests(snapshot, held, wanted))
                 for name, column in found.items():
                     column.update(kept[name])
         return cast(DigestColumns, found)
@@ -91,23 +79,20 @@ class Mailbox:
     async def bodies(self, uids: Sequence[int]) -> Mapping[int, bytes]:
         """Those that stand in rows, with one query."""
         compared = self._engine.compared
-        found = await self._engine.read(lambda connection: content.bodies(connection, self.number, uids, compared))
+        found = await self._engine.read(lambda snapshot: content.bodies(snapshot, self.number, uids, compared))
         if held := self._held(uid for uid in uids if uid not in found):
-            found |= await self._engine.read(lambda connection: content.held_bodies(connection, held))
+            found |= await self._engine.read(lambda snapshot: content.held_bodies(snapshot, held))
         return found
 
     async def open(self, uid: int) -> IBlobReader:
         """The very octets that arrived."""
-        blobs = self._engine.blobs
         try:
-            return await self._engine.open(
-                lambda connection: messages.open_message(connection, blobs, self.number, uid)
-            )
+            return await self._engine.open(lambda snapshot: messages.open_message(snapshot, self.number, uid))
         except MessageGone:
             held = self._held([uid])
             if not held:
                 raise
-        return await self._engine.open(lambda connection: messages.open_held(connection, blobs, held[uid]))
+        return await self._engine.open(lambda snapshot: messages.open_held(snapshot, held[uid]))
 
     def _held(self, uids: Iterable[int]) -> Mapping[int, int]:
         """Contents of expunged messages that may still be read, by UID."""
@@ -121,7 +106,7 @@ class Mailbox:
     async def append(self, body: IBody, flags: Flags, internal_date: int, delivery_id: str = "") -> int:
         """Add a message; durable on return."""
         self._engine.space.check()
-        own = own_body(body)
+        own = self._engine.files.own(body)
         now = self._engine.environment.now()
         return await self._engine.write(
             lambda transaction: messages.append(
@@ -154,9 +139,8 @@ class Mailbox:
     async def move(self, uids: Sequence[int], target: IMailbox) -> CopyResult:
         """Copy and expunge in one transaction."""
         other = self._sibling(target)
-        blobs = self._engine.blobs
         return await self._engine.write(
-            lambda transaction: messages.move(transaction, blobs, self.number, uids, other.number, self._hold)
+            lambda transaction: messages.move(transaction, self.number, uids, other.number, self._hold)
         )
 
     def _sibling(self, target: IMailbox) -> Mailbox:
@@ -166,14 +150,13 @@ class Mailbox:
 
     async def expunge(self, uids: Sequence[int] | None = None, deleted_only: bool = True) -> Sequence[int]:
         """One transaction for all."""
-        blobs = self._engine.blobs
         return await self._engine.write(
-            lambda transaction: messages.expunge(transaction, blobs, self.number, uids, deleted_only, self._hold)
+            lambda transaction: messages.expunge(transaction, self.number, uids, deleted_only, self._hold)
         )
 
     async def vanished(self, since_modseq: int) -> Sequence[int]:
         """Ascending."""
-        return await self._engine.read(lambda connection: messages.vanished(connection, self.number, since_modseq))
+        return await self._engine.read(lambda snapshot: messages.vanished(snapshot, self.number, since_modseq))
 
     def watch(self, listener: Callable[[Change], None]) -> Callable[[], None]:
         """Have every change from now on announced."""
@@ -191,12 +174,12 @@ class MailAccount:
 
     async def mailboxes(self) -> Sequence[MailboxInfo]:
         """In name order."""
-        return await self._engine.read(lambda connection: mailboxes.list_mailboxes(connection, self._number))
+        return await self._engine.read(lambda snapshot: mailboxes.list_mailboxes(snapshot, self._number))
 
     async def mailbox(self, name: str) -> Mailbox:
         """Raises NoSuchMailbox."""
         number, known, uid_validity, modseq = await self._engine.read(
-            lambda connection: mailboxes.find_mailbox(connection, self._number, name)
+            lambda snapshot: mailboxes.find_mailbox(snapshot, self._number, name)
         )
         if self._engine.indexes.behind(number, modseq):
             # Another process may have added messages: they are announced with the next commit, also an empty one.
@@ -205,45 +188,36 @@ class MailAccount:
 
     async def create(self, name: str, special_use: str = "") -> None:
         """Raises MailboxExists, InvalidMailboxName."""
-        settings, now = self._engine.settings, self._engine.environment.now()
+        now = self._engine.environment.now()
         await self._engine.write(
-            lambda transaction: mailboxes.create(transaction, settings, self._number, name, special_use, now)
+            lambda transaction: mailboxes.create(transaction, self._number, name, special_use, now)
         )
 
     async def delete(self, name: str) -> None:
         """Raises NoSuchMailbox, NotPermitted for INBOX."""
-        blobs = self._engine.blobs
-        await self._engine.write(lambda transaction: mailboxes.delete(transaction, blobs, self._number, name))
+        await self._engine.write(lambda transaction: mailboxes.delete(transaction, self._number, name))
 
     async def rename(self, old: str, new: str) -> None:
         """Raises NoSuchMailbox, MailboxExists, InvalidMailboxName."""
-        engine = self._engine
-        now = engine.environment.now()
-        await engine.write(
-            lambda transaction: mailboxes.rename(
-                transaction, engine.blobs, engine.settings, self._number, old, new, now
-            )
-        )
+        now = self._engine.environment.now()
+        await self._engine.write(lambda transaction: mailboxes.rename(transaction, self._number, old, new, now))
 
     async def subscribe(self, name: str, subscribed: bool) -> None:
         """Raises InvalidMailboxName."""
-        settings = self._engine.settings
-        await self._engine.write(
-            lambda transaction: mailboxes.subscribe(transaction, settings, self._number, name, subscribed)
-        )
+        await self._engine.write(lambda transaction: mailboxes.subscribe(transaction, self._number, name, subscribed))
 
     async def subscriptions(self) -> Sequence[str]:
         """In name order."""
-        return await self._engine.read(lambda connection: mailboxes.subscriptions(connection, self._number))
+        return await self._engine.read(lambda snapshot: mailboxes.subscriptions(snapshot, self._number))
 
     async def quota(self) -> Quota:
         """Raises NoSuchUser when the account was removed."""
-        return await self._engine.read(lambda connection: mailboxes.quota(connection, self._number))
+        return await self._engine.read(lambda snapshot: accounts.quota(snapshot, self._number))
 
     def new_body(self, size: int = 0) -> IBodyWriter:
         """For append()."""
         self._engine.space.check(size)
-        return self._engine.blobs.new_body()
+        return self._engine.files.new_body()
 
     async def logout(self) -> None:
         """Nothing is held for a session."""
@@ -282,11 +256,11 @@ class MailStore:
         now = self._engine.environment.now()
         try:
             # Who is known comes in to read where nothing can be written: a full disk, another process's lock.
-            number = await self._engine.read(lambda connection: mailboxes.account_id(connection, user))
+            number = await self._engine.read(lambda snapshot: accounts.account_id(snapshot, user))
         except NoSuchUser:
             if not create:
                 raise
-            number = await self._engine.write(lambda transaction: mailboxes.ensure_account(transaction, user, now))
+            number = await self._engine.write(lambda transaction: accounts.ensure_account(transaction, user, now))
         return MailAccount(self._engine, number, user)
 
     async def check_quota(self, user: str, size: int) -> None:
@@ -299,57 +273,7 @@ class MailStore:
     async def _free_octets(self, user: str) -> int | None:
         known, now = self._engine.known, self._engine.environment.clock.seconds()
         drops = known.drops
-        free = await self._engine.read(lambda connection: mailboxes.free_octets(connection, user))
+        free = await self._engine.read(lambda snapshot: accounts.free_octets(snapshot, user))
         if known.drops == drops:
             known.put(user, free, now)
         return free
-
-
-@implementer(IAccounts)
-class Accounts:
-    """The account table."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    async def find(self, user: str) -> Account | None:
-        """The row."""
-        return await self._engine.read(lambda connection: mailboxes.find_account(connection, user))
-
-    async def add(self, user: str, password_hash: str, quota: int = 0) -> None:
-        """Raises MailboxExists."""
-        now = self._engine.environment.now()
-        await self._engine.write(
-            lambda transaction: mailboxes.add_account(transaction, user, password_hash, quota, now)
-        )
-
-    async def remove(self, user: str) -> None:
-        """Raises NoSuchUser."""
-        blobs = self._engine.blobs
-        try:
-            await self._engine.write(lambda transaction: mailboxes.remove_account(transaction, blobs, user))
-        finally:
-            self._engine.known.drop()
-
-    async def set_password(self, user: str, password_hash: str) -> None:
-        """Raises NoSuchUser."""
-        await self._engine.write(lambda transaction: mailboxes.set_password(transaction, user, password_hash))
-
-    async def set_enabled(self, user: str, enabled: bool) -> None:
-        """Raises NoSuchUser."""
-        await self._engine.write(lambda transaction: mailboxes.set_enabled(transaction, user, enabled))
-
-    async def set_quota(self, user: str, quota: int) -> None:
-        """Raises NoSuchUser."""
-        try:
-            await self._engine.write(lambda transaction: mailboxes.set_quota(transaction, user, quota))
-        finally:
-            self._engine.known.drop()
-
-    async def all(self) -> Sequence[Account]:
-        """In address order."""
-        return await self._engine.read(mailboxes.all_accounts)
-
-    async def changed(self, after: int) -> tuple[int, Sequence[str]]:
-        """Passwords, states and removals since then."""
-        return await self._engine.read(lambda connection: mailboxes.changed_accounts(connection, after))

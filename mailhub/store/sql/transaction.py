@@ -1,0 +1,129 @@
+"""What units of work and queries are given: the database as it stands in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
+
+import attrs
+
+from mailhub.errors import StoreUnavailable
+from mailhub.interfaces import IBlobReader, IBody, IBodyWriter
+from mailhub.message.digest import Digest
+from mailhub.message.record import Change
+from mailhub.store.held import Held
+from mailhub.store.limits import StoreLimits
+from mailhub.store.sql.dialect import Dialect
+
+T = TypeVar("T")
+
+Announcement = tuple[int, Change]
+
+
+class Cursor(Protocol):
+    """What a statement found."""
+
+    @property
+    def rowcount(self) -> int: ...
+    def fetchone(self) -> Any: ...
+    def fetchall(self) -> list[Any]: ...
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Connection(Protocol):
+    """As much of a driver's connection as units use."""
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ..., /) -> Cursor: ...
+    def executemany(self, statement: str, parameters: Iterable[Sequence[Any]], /) -> object: ...
+
+
+class Claimable(Protocol):
+    """A body that a unit is about to commit: while it is claimed, discarding it waits for the outcome."""
+
+    def claim(self) -> None: ...
+    def settle(self, committed: bool) -> None: ...
+
+
+class StoredBody(Claimable, Protocol):
+    """A finished body: its octets, or the name of its file."""
+
+    digest: Digest
+    octets: bytes | None
+    blob: str | None
+    checksum: int
+    size: int
+
+
+class Files(Protocol):
+    """Where large bodies are."""
+
+    def new_body(self) -> IBodyWriter:
+        """A writer for a new body."""
+
+    def own(self, body: IBody) -> StoredBody:
+        """The body as what a writer of ours made. Raises TypeError."""
+
+    def open(self, name: str, size: int, start: int = 0, checksum: int | None = None) -> IBlobReader:
+        """In a thread. Raises MessageDamaged when it is not there, not of this size or, where a checksum is given, not
+        what arrived."""
+
+    def remove(self, name: str) -> None:
+        """Fine when it is gone already."""
+
+
+class Unreadable(StoreUnavailable):
+    """What was asked for stands in a part of the database that is damaged."""
+
+
+@attrs.define(eq=False)
+class Snapshot:
+    """What a query is given: all that it reads is of one moment."""
+
+    connection: Connection
+    dialect: Dialect
+    files: Files
+
+    def execute(self, statement: str, parameters: Sequence[object] = ()) -> Cursor:
+        """Run one statement."""
+        return self.connection.execute(statement, parameters)
+
+    def row(self, statement: str, parameters: Sequence[object] = ()) -> Any:
+        """The first row, or None."""
+        return self.connection.execute(statement, parameters).fetchone()
+
+    def rows(self, statement: str, parameters: Sequence[object] = ()) -> list[Any]:
+        """All rows."""
+        return self.connection.execute(statement, parameters).fetchall()
+
+    def many(self, values: Iterable[int | str]) -> object:
+        """See `Dialect.many`."""
+        return self.dialect.many(values)
+
+
+@attrs.define(eq=False)
+class Transaction(Snapshot):
+    """What a unit of work is given. The unit may run a second time, after all that it did was rolled back.
+
+    `later`: it has failed because a page of the database is damaged, after which SQLite commits nothing any more. What
+    is only tidying up is to be left for later, so that a user can be rid of a message that is on such a page.
+    """
+
+    held: Held = attrs.field(factory=lambda: Held(0, 0))
+    limits: StoreLimits = attrs.field(factory=StoreLimits)
+    later: bool = False
+    announcements: list[Announcement] = attrs.field(factory=list)
+    after_commit: list[Callable[[], None]] = attrs.field(factory=list)
+    released: bool = False  # left something to the sweep
+    kept: list[Claimable] = attrs.field(factory=list)  # bodies that have a row now
+
+    def execute_many(self, statement: str, parameters: Iterable[Sequence[object]]) -> None:
+        """Run one statement with each of the parameters."""
+        self.connection.executemany(statement, parameters)
+
+    def announce(self, mailbox: int, change: Change) -> None:
+        """Tell indexes and watchers once it is durable."""
+        self.announcements.append((mailbox, change))
+
+
+Query = Callable[[Snapshot], T]
+Work = Callable[[Transaction], T]
