@@ -145,7 +145,8 @@ def names(connection: sqlite3.Connection, content: int) -> list[str]:
         f"message of {user or 'nobody'} in {mailbox or 'no mailbox'}, UID {uid}{subject}"
         for user, mailbox, uid in connection.execute(
             f"SELECT a.{address_column(connection)}, b.name, m.uid"
-            " FROM message m LEFT JOIN mailbox b ON b.id = m.mailbox LEFT JOIN account a ON a.id = b.account WHERE m.content = ?",
+            " FROM message m LEFT JOIN mailbox b ON b.id = m.mailbox LEFT JOIN account a ON a.id = b.account"
+            " WHERE m.content = ?",
             (content,),
         )
     ]

@@ -143,8 +143,8 @@ ALTER TABLE message ADD COLUMN growth INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE account_change (id INTEGER PRIMARY KEY AUTOINCREMENT, user TEXT NOT NULL) STRICT;
 """
 
-# One step for all that the third schema brings. A row's own reverse-path is NULL where it is the message's. No column is
-# called user any more: not every engine takes that for a column.
+# One step for all that the third schema brings. A row's own reverse-path is NULL where it is the message's.
+# No column is called user any more: not every engine takes that for a column.
 VERSION_3 = """
 ALTER TABLE account RENAME COLUMN user TO address;
 ALTER TABLE account_change RENAME COLUMN user TO address;
