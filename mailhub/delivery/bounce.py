@@ -67,10 +67,12 @@ class Bouncer:
         # Wherever it goes, nobody is told of its own failure (RFC 3464 2).
         accepted = Accepted(Recipient(sender), tuple([attrs.evolve(route, reverse_path=None) for route in routes]))
         header, whole = await self._original(message.id, mail)
-        octets = delivery_status(self._describe(message, mail, sender, told, header, whole))
-        # What it declares is what it has, whatever its message had.
-        ascii_only, utf8 = octets.isascii(), mail.smtputf8
-        declared = Mail(None) if ascii_only else Mail(None, "8BITMIME", utf8)
+        report = self._describe(message, mail, sender, told, header, whole)
+        octets = delivery_status(report)
+        declared = Mail(None, "8BITMIME", mail.smtputf8)
+        if octets.isascii():
+            # It declares what it has itself, whatever its message had.
+            octets, declared = delivery_status(attrs.evolve(report, smtputf8=False)), Mail(None)
         plan = make_plan([accepted], declared, deposits=self.queue.deposits_into(self.store))
         top = return_path(None)
         return Submission(declared, plan, await self._body(top + octets), len(top))

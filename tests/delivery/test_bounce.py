@@ -9,15 +9,17 @@ import pytest
 
 from mailhub.delivery.bounce import Bouncer
 from mailhub.errors import MessageGone, NoSuchUser, NotYetKnown, TemporaryError
-from mailhub.interfaces import QueuedMessage, QueuedRecipient, Route, Submission
+from mailhub.interfaces import QueuedMessage, QueuedRecipient, ReversePath, Route, Submission
 from mailhub.message.address import Address
-from mailhub.message.envelope import Mail, Outcome
+from mailhub.message.envelope import Mail, OriginalRecipient, Outcome, Recipient
 from mailhub.testing.waiting import result_of
 from tests.delivery.doubles import Octets, OctetsWriter, Table, environment
 
 SENDER = Address("a", "xx.example")
 STORE: Any = object()
 HOME = (Route("store", SENDER, "a@xx.example"),)
+OWNER, LIST = Address("owner", "xx.example"), Address("list", "xx.example")
+OWNERS = (Route("store", OWNER, "owner@xx.example", reverse_path=ReversePath(SENDER)),)
 
 
 class Originals:
@@ -48,18 +50,21 @@ def report(
     utf8: bool = False,
     recipient: Address | None = None,
     reply: str = "550 no",
+    mail: Mail | None = None,
+    **route: Any,
 ) -> Submission | None:
     queue = queue or Originals(b"Subject: hello\r\n\r\nbody\r\n")
+    mail = mail or Mail(sender, smtputf8=utf8)
     real: Any = queue
     bouncer = Bouncer(
         hostname="mx.xx.example",
         environment=environment(),
         store=STORE,
         queue=real,
-        routing=Table({sender.key: routes} if sender else {}),
+        routing=Table({sender.key: routes, OWNER.key: OWNERS} if sender else {}),
     )
-    row = QueuedRecipient(1, Route("smtp", recipient or Address("b", "yy.example")), 1, 0)
-    message = QueuedMessage("m1", Mail(sender, smtputf8=utf8), 0, 10, (row,))
+    row = QueuedRecipient(1, Route("smtp", recipient or Address("b", "yy.example"), **route), 1, 0)
+    message = QueuedMessage("m1", mail, 0, 10, (row,))
     return result_of(bouncer.report(message, [(row, Outcome.failed(reply, status="5.1.1", remote="mx.yy.example"))]))
 
 
@@ -105,6 +110,74 @@ def test_any_original_will_do(original: bytes | None) -> None:
 def test_what_a_server_said_cannot_break_out_of_its_field() -> None:
     made = octets(report(reply="550 no\r\nX-Evil: 1\r\n\r\n--boundary\r\n"))
     assert b"\r\nX-Evil" not in made
+
+
+def groups(submission: Submission | None) -> list[dict[str, str]]:
+    """The fields for each recipient, as programs read them."""
+    status: Any = message_from_bytes(octets(submission)).get_payload(1)
+    return [dict(group.items()) for group in status.get_payload()[1:]]
+
+
+@pytest.mark.parametrize(
+    ("notify", "told"), [((), 1), (("NEVER",), 0), (("SUCCESS", "DELAY"), 0), (("SUCCESS", "FAILURE"), 1)]
+)
+def test_who_does_not_want_to_be_told_is_not(notify: tuple[Any, ...], told: int) -> None:
+    """RFC 3461 4.1."""
+    made = report(originals=(Recipient(LIST, frozenset(notify)),))
+    assert (made is not None) == bool(told)
+
+
+def test_recipients_that_have_become_one_are_told_of_by_their_own_names() -> None:
+    """RFC 3461 6.3: Original-Recipient for who gave ORCPT alone."""
+    originals = (
+        Recipient(LIST, frozenset({"FAILURE"}), OriginalRecipient("rfc822", "Everybody@zz.example")),
+        Recipient(OWNER, frozenset({"NEVER"}), OriginalRecipient("rfc822", "hidden@zz.example")),
+        Recipient(Address("b", "yy.example")),
+    )
+    made = report(originals=originals)
+    assert [group.get("Original-Recipient") for group in groups(made)] == ["rfc822; Everybody@zz.example", None]
+    assert {group["Final-Recipient"] for group in groups(made)} == {"rfc822; b@yy.example"}
+    assert octets(made).count(b"(you wrote to <list@xx.example>)") == 1
+    assert b"hidden" not in octets(made)
+
+
+def test_the_envelope_id_goes_back() -> None:
+    assert b"\r\nOriginal-Envelope-Id: QQ 1\r\n" in octets(report(mail=Mail(SENDER, envid="QQ 1")))
+
+
+@pytest.mark.parametrize(
+    ("ret", "size", "whole"), [("FULL", 10, True), ("HDRS", 10, False), ("", 10, False), ("FULL", 1 << 18, False)]
+)
+def test_the_message_goes_back_as_ret_wants_it(ret: Any, size: int, whole: bool) -> None:
+    original = b"Subject: hello\r\n\r\n" + b"x\r\n" * (size // 3) + b"end\r\n"
+    made = octets(report(queue=Originals(original), mail=Mail(SENDER, ret=ret)))
+    assert (original in made) == whole
+    assert b"Subject: hello" in made
+
+
+def test_a_report_declares_what_it_has_itself() -> None:
+    full = Originals("Subject: hello\r\n\r\nGrüße\r\n".encode())
+    made = [
+        report(utf8=True),
+        report(mail=Mail(SENDER, "8BITMIME")),
+        report(queue=full, mail=Mail(SENDER, "8BITMIME", ret="FULL")),
+    ]
+    assert [each and each.mail for each in made] == [Mail(None), Mail(None), Mail(None, "8BITMIME")]
+    assert b"global" not in octets(made[0])
+
+
+def test_a_route_with_a_reverse_path_of_its_own_has_its_own_report() -> None:
+    """What the sender wanted to know is not what its owner has asked for."""
+    made = report(
+        mail=Mail(SENDER, envid="secret", ret="FULL"),
+        originals=(Recipient(LIST, frozenset({"NEVER"}), OriginalRecipient("rfc822", "l@zz.example")),),
+        reverse_path=ReversePath(OWNER),
+    )
+    assert made is not None
+    assert [deposit.user for deposit in made.plan.deposits] == ["owner@xx.example"]
+    assert b"To: <owner@xx.example>" in octets(made)
+    assert not any(word in octets(made) for word in (b"secret", b"Original-Recipient", b"list@", b"message/rfc822"))
+    assert report(reverse_path=ReversePath(None)) is None
 
 
 def test_no_report_without_anybody_to_tell() -> None:

@@ -38,9 +38,9 @@ def database(tmp_path: Path) -> Iterator[Database]:
     result_of(made.stop())
 
 
-def deliver(store: Any, *, attempt_of: str = "m1", row: int = 1, body: Any = None) -> Outcome:
+def deliver(store: Any, *, attempt_of: str = "m1", row: int = 1, body: Any = None, **route: Any) -> Outcome:
     agent = StoreAgent(store, environment())
-    rows = (QueuedRecipient(row, Route("store", Address("a", "xx.example"), USER), 0, 0),)
+    rows = (QueuedRecipient(row, Route("store", Address("a", "xx.example"), USER, **route), 0, 0),)
     delivery = Delivery(attempt_of, Mail(Address("s", "yy.example")), USER, rows, body or Octets(MESSAGE))
     outcomes = result_of(agent.deliver(delivery))
     result_of(agent.stop())
@@ -59,6 +59,26 @@ def test_the_message_arrives_once_with_its_return_path_however_often_it_is_tried
     assert stored(database) == [b"Return-Path: <s@yy.example>\r\n" + MESSAGE]
     assert deliver(database.store, attempt_of="m2").state is State.DELIVERED
     assert len(stored(database)) == 2
+
+
+@pytest.mark.parametrize(("named", "found"), [("", "INBOX"), ("Junk", "Junk"), ("Lists", "INBOX"), ("inbox", "INBOX")])
+def test_the_route_says_the_mailbox(database: Database, named: str, found: str) -> None:
+    """A usual one is made where it is missing; for others INBOX stands in."""
+    result_of(database.accounts.add(USER, "", 0))
+    account = result_of(database.store.account(USER))
+    result_of(account.delete("Junk"))
+    outcome = deliver(database.store, mailbox=named, flags=frozenset({"\\Seen", "$Junk"}))
+    (entry,) = result_of(result_of(account.mailbox(found)).entries())
+    assert entry.flags == {"\\Seen", "$Junk"}
+    assert (outcome.state, outcome.reply.lower()) == (State.DELIVERED, f"{found} 1".lower())
+
+
+def test_keywords_for_which_there_is_no_room_keep_no_mail_out(database: Database) -> None:
+    result_of(database.accounts.add(USER, "", 0))
+    flags = frozenset({"\\Flagged", *(f"k{number}" for number in range(500))})
+    assert deliver(database.store, flags=flags).state is State.DELIVERED
+    (entry,) = result_of(result_of(result_of(database.store.account(USER)).mailbox("INBOX")).entries())
+    assert entry.flags == {"\\Flagged"}
 
 
 def test_what_the_store_says_becomes_the_outcome(database: Database) -> None:

@@ -1,0 +1,105 @@
+"""From recipients and their routes to what is done: one copy a target, and who is to be told of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+
+from mailhub.delivery.plan import Accepted, mail_of, make_plan, outcomes, recipient_of
+from mailhub.interfaces import STORE, QueuedMessage, Receipt, ReversePath, Route
+from mailhub.message.address import Address
+from mailhub.message.envelope import DeliverBy, Hold, Mail, Notify, OriginalRecipient, Outcome, Recipient, ValidSince
+
+A, B, LIST, FAR = (Address.parse(text) for text in ("a@xx.example", "b@xx.example", "list@xx.example", "c@yy.example"))
+SENDER, OWNER = Address.parse("s@zz.example"), Address.parse("owner@xx.example")
+MAIL = Mail(SENDER, envid="id", ret="HDRS")
+TO_A, TO_FAR = Route(STORE, A, "a@xx.example"), Route("smtp", FAR)
+NEVER: frozenset[Notify] = frozenset({"NEVER"})
+
+
+def test_two_recipients_that_end_in_one_mailbox_give_one_copy_and_keep_their_notify() -> None:
+    quiet, loud = Recipient(A, frozenset({"NEVER"})), Recipient(LIST, frozenset({"FAILURE"}))
+    plan = make_plan([Accepted(quiet, (TO_A,)), Accepted(loud, (TO_A, TO_FAR))], MAIL, deposits=True)
+    assert [(deposit.user, deposit.originals) for deposit in plan.deposits] == [("a@xx.example", (quiet, loud))]
+    assert [(route.recipient, route.originals) for route in plan.routes] == [(FAR, (loud,))]
+
+
+def test_mailboxes_of_one_account_are_different_targets() -> None:
+    junk = attrs.evolve(TO_A, mailbox="Junk", flags=frozenset({"$Junk"}))
+    plan = make_plan([Accepted(Recipient(A), (TO_A, junk))], MAIL, deposits=True)
+    assert [(each.mailbox, each.flags) for each in plan.deposits] == [("INBOX", frozenset()), ("Junk", junk.flags)]
+    assert outcomes(
+        [Accepted(Recipient(A), (junk,)), Accepted(Recipient(B), (TO_A,))],
+        plan,
+        Receipt("id", {1: Outcome.failed("full")}),
+    ) == (Outcome.failed("full"), Outcome.delivered())
+
+
+@pytest.mark.parametrize(
+    ("mail", "own", "now"),
+    [
+        (MAIL, None, True),
+        (MAIL, ReversePath(SENDER), True),
+        (MAIL, ReversePath(OWNER), False),
+        (MAIL, ReversePath(None), False),
+        (Mail(None), ReversePath(None), True),
+        (attrs.evolve(MAIL, hold=Hold(60, "FOR")), None, False),
+    ],
+)
+def test_the_commit_fills_mailboxes_with_what_is_as_it_stands_and_now(mail: Mail, own: Any, now: bool) -> None:
+    plan = make_plan([Accepted(Recipient(A), (attrs.evolve(TO_A, reverse_path=own),))], mail, deposits=True)
+    assert (len(plan.deposits), len(plan.routes)) == (now, not now)
+
+
+def test_to_other_hosts_another_reverse_path_is_another_message() -> None:
+    listed = attrs.evolve(TO_FAR, reverse_path=ReversePath(OWNER))
+    plan = make_plan([Accepted(Recipient(LIST), (listed,)), Accepted(Recipient(FAR), (TO_FAR,))], MAIL, deposits=True)
+    assert [(route.reverse_path, len(route.originals)) for route in plan.routes] == [
+        (listed.reverse_path, 1),
+        (None, 1),
+    ]
+
+
+def queued(mail: Mail) -> QueuedMessage:
+    return QueuedMessage("id", mail, 1000, 0, ())
+
+
+@pytest.mark.parametrize(
+    ("mail", "own", "said"),
+    [
+        (MAIL, None, MAIL),
+        (MAIL, ReversePath(OWNER), Mail(OWNER)),
+        (attrs.evolve(MAIL, hold=Hold(9, "FOR"), priority=4), None, attrs.evolve(MAIL, priority=4)),
+        (Mail(SENDER, by=DeliverBy(100, "R")), None, Mail(SENDER, by=DeliverBy(70, "R"))),
+        (Mail(SENDER, by=DeliverBy(10, "R")), None, Mail(SENDER, by=DeliverBy(1, "R"))),
+        (Mail(SENDER, by=DeliverBy(10, "N", trace=True)), None, Mail(SENDER, by=DeliverBy(-20, "N", trace=True))),
+    ],
+)
+def test_what_mail_says_when_a_message_goes_on(mail: Mail, own: Any, said: Mail) -> None:
+    assert mail_of(queued(mail), attrs.evolve(TO_FAR, reverse_path=own), 1030) == said
+
+
+ORCPT = OriginalRecipient("rfc822", "List@xx.example")
+SINCE = ValidSince(5)
+
+
+@pytest.mark.parametrize(
+    ("originals", "said"),
+    [
+        ((), Recipient(FAR)),
+        ((Recipient(FAR),), Recipient(FAR)),
+        ((Recipient(LIST, NEVER, ORCPT, SINCE),), Recipient(FAR, NEVER, ORCPT, SINCE)),
+        ((Recipient(A, NEVER), Recipient(LIST, frozenset(), ORCPT)), Recipient(FAR, frozenset(), ORCPT)),
+        ((Recipient(A, NEVER), Recipient(LIST, NEVER, ORCPT)), Recipient(FAR, NEVER)),
+        (
+            (Recipient(A, frozenset({"SUCCESS"}), ORCPT), Recipient(LIST)),
+            Recipient(FAR, frozenset({"SUCCESS", "FAILURE", "DELAY"}), ORCPT),
+        ),
+    ],
+)
+def test_what_rcpt_says_when_a_message_goes_on(originals: tuple[Recipient, ...], said: Recipient) -> None:
+    route = attrs.evolve(TO_FAR, originals=originals)
+    assert recipient_of(route) == said
+    assert recipient_of(attrs.evolve(route, reverse_path=ReversePath(OWNER))) == Recipient(FAR)
