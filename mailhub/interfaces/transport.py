@@ -183,7 +183,8 @@ class IQueue(Interface):
         now: int, limit: int, exclude: Iterable[str] = (), latest: int | None = None
     ) -> Sequence[QueuedMessage]:
         """Up to `limit` messages with recipients whose time has come, oldest first, without those under way. Rows due
-        after `latest` have come as well, behind the others: no pause is that long, so the clock has been set back."""
+        after `latest` have come as well, behind the others, unless they are held (`Submission.not_before`): no pause is
+        that long, so the clock has been set back."""
 
     async def next_due() -> int | None:
         """When the earliest row is due, None for an empty queue."""

@@ -173,6 +173,10 @@ class QueueExam(DatabaseExam):
         await self._submit(queue, Plan(routes=(smtp("q"),)), not_before=LATER)
         await self._submit(queue, Plan(routes=(smtp("r"),)), not_before=NOW - 1)
         assert [queued.recipients[0].due for queued in await queue.messages()] == [LATER, NOW]
+        # Nor is it taken for what a clock that was set back has left in the future.
+        (now,) = await queue.due(NOW, 10, latest=NOW + 1)
+        assert str(now.recipients[0].route.recipient).startswith("r@")
+        assert len(await queue.due(LATER, 10)) == 2
 
     @question
     async def test_a_mailbox_that_is_gone_leaves_its_mail_to_the_inbox_unless_it_is_a_usual_one(self) -> None:

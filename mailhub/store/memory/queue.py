@@ -116,8 +116,14 @@ class MemoryQueue:
         """In the order of their earliest due row."""
 
         def is_due(row: QueuedRecipient) -> bool:
-            return row.due <= now or (latest is not None and row.due > latest)
+            return row.due <= now or (latest is not None and row.due > latest and row.id not in held)
 
+        held = {
+            row.id
+            for message in self._messages.values()
+            for row in message.rows.values()
+            if not row.attempts and row.due > message.queued_at
+        }
         excluded = set(exclude)
         rows = [
             (row.due, row.id, message)

@@ -191,12 +191,22 @@ def retry(transaction: Transaction, message_ids: Sequence[str]) -> int:
 Due = tuple[int, int]
 _NEVER = (1 << 63) - 1
 
+# The conditions of `Due`. What has not been tried and is to be held (`Submission.not_before`) may have any date.
+_HAS_COME = "due <= ?"
+_QUEUED_AT = "(SELECT m.queued_at FROM queue_message m WHERE m.id = queue_recipient.message)"
+_CLOCK_WAS_SET = f"due > ? AND (attempts > 0 OR due <= {_QUEUED_AT})"
+
+
+def _is_due(row_due: int, attempts: int, queued_at: int, wanted: Due) -> bool:
+    """The same of a row that has been read."""
+    return row_due <= wanted[0] or (row_due > wanted[1] and (attempts > 0 or row_due <= queued_at))
+
 
 def due_ids(snapshot: Snapshot, due: Due, limit: int, exclude: Iterable[str]) -> list[str]:
     """Messages with due rows in the order of their earliest one. Reads no further than it must."""
     excluded = set(exclude)
     found: dict[str, None] = {}
-    for condition, moment in zip(("due <= ?", "due > ?"), due, strict=True):
+    for condition, moment in zip((_HAS_COME, _CLOCK_WAS_SET), due, strict=True):
         for (message_id,) in snapshot.execute(
             f"SELECT message FROM queue_recipient WHERE {condition} ORDER BY due, id", (moment,)
         ):
@@ -216,7 +226,7 @@ def load(snapshot: Snapshot, message_ids: Sequence[str], due: Due | None = None)
             reverse_path, body_type, smtputf8, parameters, needs, queued_at, size = row
             sender = None if reverse_path is None else Address.parse(reverse_path)
             mail = with_mail_parameters(Mail(sender, body_type, bool(smtputf8)), parameters)
-            recipients = tuple(_recipients(snapshot, message_id, due))
+            recipients = tuple(_recipients(snapshot, message_id, queued_at, due))
             messages.append(QueuedMessage(message_id, mail, queued_at, size, recipients, needs))
     return messages
 
@@ -238,13 +248,13 @@ def _row(snapshot: Snapshot, message_id: str) -> Any:
     return snapshot.execute(_ROW.format(size=0, join=""), (message_id,)).fetchone()
 
 
-def _recipients(snapshot: Snapshot, message_id: str, wanted: Due | None) -> Iterable[QueuedRecipient]:
+def _recipients(snapshot: Snapshot, message_id: str, queued_at: int, wanted: Due | None) -> Iterable[QueuedRecipient]:
     for number, attempts, due, state, status, reply, remote, source, *columns in snapshot.execute(
         f"SELECT id, attempts, due, state, status, reply, remote, source, {ROUTE_COLUMNS}"
         " FROM queue_recipient WHERE message = ? ORDER BY id",
         (message_id,),
     ):
-        if wanted is None or due <= wanted[0] or due > wanted[1]:
+        if wanted is None or _is_due(due, attempts, queued_at, wanted):
             last = None if state is None else Outcome(State(state), status, reply, remote, Source(source))
             yield QueuedRecipient(number, route_in(columns), attempts, due, last)
 
