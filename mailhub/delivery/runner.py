@@ -268,11 +268,14 @@ class QueueRunner:
             )
             outcome = Outcome.failed(error.text, status=error.status)
             return {row.id: outcome for row in attempt.rows}
+        needs = message.needs
         if via := attempt.rows[0].route.via:
-            body = Prefixed(delivered_to_fields(via), body)
+            fields = delivered_to_fields(via)
+            body = Prefixed(fields, body)
+            needs = needs if fields.isascii() else None  # another header: look again
         try:
             mail = mail_of(message, attempt.rows[0].route, self._environment.now())
-            delivery = Delivery(message.id, mail, lane[1], attempt.rows, body)
+            delivery = Delivery(message.id, mail, lane[1], attempt.rows, body, needs)
             answer = maybeDeferred(agent.deliver, delivery)
             outcomes = await answer.addTimeout(self._limits.attempt_seconds, self._clock)
             return _checked(outcomes)

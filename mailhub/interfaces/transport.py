@@ -217,7 +217,7 @@ class Delivery:
     """What an agent is given: one message for recipients that share agent and target.
 
     `id` names the message, the same on every attempt; with a `QueuedRecipient.id` it is a delivery id. `mail` has the
-    reverse-path of their route.
+    reverse-path of their route. `needs` as in `Submission`, but of this very body.
     """
 
     id: str
@@ -225,6 +225,7 @@ class Delivery:
     target: str
     recipients: tuple[QueuedRecipient, ...]
     body: IBlobReader
+    needs: int | None = None
 
 
 class IDeliveryAgent(Interface):

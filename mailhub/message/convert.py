@@ -203,9 +203,7 @@ class _Converter:
         yield _in_lines(header + ending)
 
     def _must_be_ascii(self, raw: bytes, *, own: bool) -> bool:
-        if own and self.offer.smtputf8 and _is_utf8(raw):
-            return False
-        return not self.offer.eight_bit or (own and _is_utf8(raw))
+        return not self.offer.eight_bit or (own and not self.offer.smtputf8 and _is_utf8(raw))
 
     def _describe(self, fields: list[tuple[bytes, bytes]], index: int, content: _Content) -> None:
         """What makes MIME of a body that was none before (RFC 1428 4)."""

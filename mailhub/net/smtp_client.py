@@ -16,6 +16,7 @@ from mailhub.errors import MailError, TemporaryError
 from mailhub.log import Logger
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Outcome
+from mailhub.message.needs import Needs, Offer
 from mailhub.net.body import copy
 from mailhub.net.channel import Channel
 from mailhub.wire.smtp.client import (
@@ -110,6 +111,11 @@ class SmtpConnection:
         """Whether TLS is on."""
         return self._machine.secure
 
+    @property
+    def offer(self) -> Offer:
+        """What the server has of what a message may need."""
+        return self._machine.offer
+
     async def set_up(self) -> None:
         """Greeting, EHLO, STARTTLS and AUTH as the settings want them. Raises SessionFailed."""
         event = await self._next_event()
@@ -123,14 +129,20 @@ class SmtpConnection:
             raise TemporaryError("Connection closed", status="4.4.2")
 
     async def send(
-        self, envelope: Mail, recipients: Sequence[Address], body: IBlobReader, offset: int = 0
+        self,
+        envelope: Mail,
+        recipients: Sequence[Address],
+        body: IBlobReader,
+        offset: int = 0,
+        *,
+        needs: Needs,
     ) -> Mapping[Address, Outcome]:
         """Send the octets of `body` from `offset`. An outcome for every recipient, whatever happens.
 
         Cancelling aborts the connection; what the server then does with the message is unknown, so that it counts
         as not delivered.
         """
-        self._machine.send(OutgoingMessage(envelope, tuple(recipients), body.size - offset))
+        self._machine.send(OutgoingMessage(envelope, tuple(recipients), body.size - offset, needs))
         try:
             event = await self._next_event()
             if isinstance(event, SendBody):

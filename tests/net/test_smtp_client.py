@@ -19,6 +19,7 @@ from mailhub.errors import MessageGone, TemporaryError
 from mailhub.interfaces import IBlobReader, INetwork
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Outcome, Source, State
+from mailhub.message.needs import Needs
 from mailhub.net.channel import Channel
 from mailhub.net.smtp_client import SessionFailed, SmtpConnection, SmtpTimeouts, connect
 from mailhub.testing.waiting import result_of
@@ -128,7 +129,7 @@ def now(deferred: Deferred[T]) -> T:
 def sending(
     connection: SmtpConnection, body: Reader | None = None, offset: int = 0
 ) -> Deferred[Mapping[Address, Outcome]]:
-    return started(connection.send(Mail(ANN), (BOB, EVE), body or Reader(b"Hi\r\n"), offset))
+    return started(connection.send(Mail(ANN), (BOB, EVE), body or Reader(b"Hi\r\n"), offset, needs=Needs()))
 
 
 def states(outcomes: Mapping[Address, Outcome]) -> list[State]:

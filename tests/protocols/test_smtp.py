@@ -45,6 +45,7 @@ from mailhub.interfaces import (
 )
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Outcome, Recipient
+from mailhub.message.needs import Needs
 from mailhub.net.driver import DriverFactory
 from mailhub.net.link import Link
 from mailhub.net.networks import Networks
@@ -600,7 +601,7 @@ def test_our_client_delivers_to_our_server_whatever_the_split(size: int) -> None
     connecting.addCallback(connections.append)
     body = b".\r\n..\r\nx" * 300 + b"\r\n"
     for _ in range(2):
-        sending = Deferred.fromCoroutine(connections[0].send(Mail(None), (ANN, BOB), Reader(body)))
+        sending = Deferred.fromCoroutine(connections[0].send(Mail(None), (ANN, BOB), Reader(body), needs=Needs()))
         network.pump(size)
         outcomes: list[Any] = []
         sending.addCallback(outcomes.append)

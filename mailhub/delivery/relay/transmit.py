@@ -8,13 +8,16 @@ import attrs
 from zope.interface import implementer
 
 from mailhub.delivery.relay.exchangers import is_address, may_be_exchanger
+from mailhub.delivery.relay.forms import Form, Forms
 from mailhub.delivery.relay.pool import IdleConnections, Unreachable
 from mailhub.delivery.relay.tls_policy import SUBMISSIONS_PORT, TlsPolicy, context, effective
-from mailhub.errors import TemporaryError
+from mailhub.errors import MailError, TemporaryError
 from mailhub.interfaces import AT_ONCE, Delivery, Environment, IBlobReader
 from mailhub.log import Logger
 from mailhub.message.address import Address
-from mailhub.message.envelope import Outcome, State
+from mailhub.message.convert import CannotConvert
+from mailhub.message.envelope import Outcome, Source, State
+from mailhub.message.needs import Needs, Offer
 from mailhub.net.smtp_client import SessionFailed, SmtpConnection, SmtpTimeouts, connect
 from mailhub.net.tls import ClientTls
 from mailhub.wire.sasl import PlainCredentials
@@ -79,6 +82,49 @@ class _Watched:
         """The owner closes the body."""
 
 
+@attrs.define
+class _Way:
+    """One transaction's way from server to server: who is left, and what was said of each recipient so far.
+
+    `lacking` are servers that were reached and have less than the message needs.
+    """
+
+    delivery: Delivery
+    forms: Forms
+    left: list[Address]
+    answers: dict[Address, Outcome] = attrs.field(factory=dict)
+    lacking: list[_Place] = attrs.field(factory=list)
+
+    def tell(self, told: Mapping[Address, Outcome], *, final: bool) -> None:
+        """What a server said of the recipients that it was asked for. `final`: it may have the message, so that another
+        could double it."""
+        self.answers.update(told)
+        self.left = [
+            each for each in self.left if each not in told or (told[each].state is State.DELAYED and not final)
+        ]
+
+    def note(self, told: Mapping[Address, Outcome]) -> None:
+        """Why a server cannot be asked, which is not the last word where another said "later"."""
+        for each, outcome in told.items():
+            if each not in self.answers or self.answers[each].state is State.FAILED:
+                self.answers[each] = outcome
+
+    def sayable(self, place: _Place, offer: Offer) -> list[Address]:
+        """Those who are left and whom this server can be asked for; a local part has no form without SMTPUTF8."""
+        sender = self.delivery.mail.reverse_path
+        if offer.smtputf8 or all(each.local.isascii() for each in [*self.left, *([sender] if sender else [])]):
+            return list(self.left)
+        lacks = Outcome.failed(
+            "Address needs SMTPUTF8, which the server does not take",
+            status="5.6.7",
+            remote=place.server.host,
+            source=Source.SESSION,
+        )
+        found = [each for each in self.left if each.local.isascii() and (sender is None or sender.local.isascii())]
+        self.note(dict.fromkeys([each for each in self.left if each not in found], lacks))
+        return found
+
+
 class Transmitter:
     """The SMTP and LMTP client of a hub; keeps connections for the next message."""
 
@@ -103,10 +149,14 @@ class Transmitter:
         """Try the servers in order. Every recipient gets an outcome."""
         outcomes: dict[int, Outcome] = {}
         rows = delivery.recipients
-        for start in range(0, len(rows), self._limits.recipients):
-            group = rows[start : start + self._limits.recipients]
-            answers = await self._carry(delivery, servers, [row.route.recipient for row in group])
-            outcomes.update((row.id, answers[row.route.recipient]) for row in group)
+        forms = Forms(delivery, self._environment.threads)
+        try:
+            for start in range(0, len(rows), self._limits.recipients):
+                group = rows[start : start + self._limits.recipients]
+                answers = await self._carry(delivery, forms, servers, [row.route.recipient for row in group])
+                outcomes.update((row.id, answers[row.route.recipient]) for row in group)
+        finally:
+            forms.close()
         return outcomes
 
     async def stop(self) -> None:
@@ -116,28 +166,27 @@ class Transmitter:
     # --- One transaction, on as many servers as it takes -----------------------------------------------------------
 
     async def _carry(
-        self, delivery: Delivery, servers: Sequence[Server], recipients: Sequence[Address]
+        self, delivery: Delivery, forms: Forms, servers: Sequence[Server], recipients: Sequence[Address]
     ) -> Mapping[Address, Outcome]:
-        answers: dict[Address, Outcome] = {}
-        left, tries = list(recipients), self._limits.addresses
+        way = _Way(delivery, forms, list(recipients))
+        tries = self._limits.addresses
         for server in servers:
             found = await self._addresses(server)
             if isinstance(found, Outcome):
-                for each in left:
-                    # That this one has no address is not the last word where another said "later".
-                    if each not in answers or answers[each].state is State.FAILED:
-                        answers[each] = found
+                way.note(dict.fromkeys(way.left, found))
                 continue
             for address in found[:tries]:
-                told, final = await self._try(_Place(server, address), delivery, left)
-                answers.update(told)
-                left = [] if final else [each for each in left if told[each].state is State.DELAYED]
+                await self._try(_Place(server, address), way)
                 tries -= 1
-                if not left:
-                    return answers
+                if not way.left:
+                    return way.answers
             if not tries:
                 break
-        return answers
+        # Nobody takes it as it is, or not now: those who were reached get what they can take.
+        for place in way.lacking:
+            if way.left:
+                await self._try(place, way, convert=True)
+        return way.answers
 
     async def _addresses(self, server: Server) -> Sequence[str] | Outcome:
         """Where a server is, or why it cannot be tried."""
@@ -159,37 +208,73 @@ class Transmitter:
             return Outcome.failed("Mail exchanger has no address on the network", status="5.4.6", remote=server.host)
         return Outcome.failed("Host has no address", status="5.4.4", remote=server.host)
 
-    async def _try(
-        self, place: _Place, delivery: Delivery, recipients: Sequence[Address]
-    ) -> tuple[Mapping[Address, Outcome], bool]:
-        """Outcomes, and whether they are the last word: false where trying another server cannot double the message."""
+    async def _try(self, place: _Place, way: _Way, *, convert: bool = False) -> None:
+        """Have a server take what is left, in another form if need be."""
         while (kept := self._idle.take(place)) is not None:
             connection, used = kept
-            told, untouched = await self._send(place, connection, used, delivery, recipients)
+            told, untouched = await self._send(place, connection, used, way, convert=convert)
             # The server may have closed a kept connection just as we used it again.
             if connection.usable or not untouched or not _all_delayed(told):
-                return told, not (connection.usable or untouched)
-        if any(row.due == AT_ONCE for row in delivery.recipients):
+                way.tell(told, final=not (connection.usable or untouched))
+                return
+        if any(row.due == AT_ONCE for row in way.delivery.recipients):
             self._unreachable.forget(place)
         opened = self._unreachable.why(place) or await self._open(place)
         if isinstance(opened, Outcome):
-            return dict.fromkeys(recipients, opened), False
-        told, untouched = await self._send(place, opened, 0, delivery, recipients)
-        return told, not (opened.usable or untouched)
+            way.tell(dict.fromkeys(way.left, opened), final=False)
+            return
+        told, untouched = await self._send(place, opened, 0, way, convert=convert)
+        way.tell(told, final=not (opened.usable or untouched))
 
     async def _send(
-        self, place: _Place, connection: SmtpConnection, used: int, delivery: Delivery, recipients: Sequence[Address]
+        self, place: _Place, connection: SmtpConnection, used: int, way: _Way, *, convert: bool
     ) -> tuple[Mapping[Address, Outcome], bool]:
-        """Outcomes, and whether the server was not given any of the message."""
-        body = _Watched(delivery.body)
-        told = await connection.send(delivery.mail, recipients, body)
+        """What the server said, and whether it was not given any of the message."""
+        told: Mapping[Address, Outcome] = {}
+        untouched = True
+        recipients = way.sayable(place, connection.offer)
+        form = await self._form(place, way, connection.offer, convert=convert) if recipients else None
+        if form is not None:
+            body = _Watched(form.body)
+            told = await connection.send(way.delivery.mail, recipients, body, needs=form.needs)
+            untouched = not body.touched
         if not connection.usable:
             connection.abort()
         elif used + 1 < self._limits.messages:
             self._idle.keep(place, connection, used + 1)
         else:
             self._idle.leave(connection)
-        return told, not body.touched
+        return told, untouched
+
+    async def _form(self, place: _Place, way: _Way, offer: Offer, *, convert: bool) -> Form | None:
+        """What to send to a server; None, with the outcomes noted, where it takes it in no form, or not before others
+        were asked."""
+        server = place.server
+        form = None
+        try:
+            form = await way.forms.as_it_is()
+            fits = form.needs.met_by(offer)
+            # No server has BINARYMIME for us; a mail store behind LMTP takes more than it says.
+            if fits and (server.lmtp or not form.needs.binary):
+                return form
+            if not fits and not convert:
+                if place not in way.lacking:
+                    way.lacking.append(place)
+                way.note(dict.fromkeys(way.left, _lacks(form.needs, offer, server.host)))
+                return None
+            made = await way.forms.for_hop(offer)
+        except CannotConvert as error:
+            if form is not None and form.needs.met_by(offer):
+                return form
+            failed = Outcome.failed(error.text, status=error.status, remote=server.host, source=Source.SESSION)
+            way.note(dict.fromkeys(way.left, failed))
+            return None
+        except MailError as error:
+            way.tell(dict.fromkeys(way.left, Outcome.delayed(error.text, status=error.status)), final=False)
+            return None
+        if not fits:
+            _log.info("message is converted: id={id} host={host}", id=way.delivery.id, host=server.host)
+        return made
 
     # --- Connections -----------------------------------------------------------------------------------------------
 
@@ -234,6 +319,13 @@ class Transmitter:
         return await connect(
             environment.network, environment.clock, place.address, server.port, settings, tls, self._timeouts
         )
+
+
+def _lacks(needs: Needs, offer: Offer, host: str) -> Outcome:
+    status, what = "5.6.3", "Message has 8-bit content"
+    if needs.smtputf8 and not offer.smtputf8:
+        status, what = "5.6.9", "Message has a header in UTF-8"
+    return Outcome.failed(f"{what}, which the server does not take", status=status, remote=host, source=Source.SESSION)
 
 
 def _all_delayed(outcomes: Mapping[Address, Outcome]) -> bool:

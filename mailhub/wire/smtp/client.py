@@ -17,6 +17,7 @@ import attrs
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Outcome, Source, State
 from mailhub.message.long_lines import LineWrapper
+from mailhub.message.needs import Needs, Offer
 from mailhub.wire.sasl import ClientExchange, PlainCredentials, SaslError, choose
 from mailhub.wire.smtp.replies import BadReply, Reply, ReplyReader
 from mailhub.wire.stream import ENDLESS, DotStuffer, LineBuffer, LineTooLong
@@ -61,11 +62,27 @@ class SmtpClientSettings:
 
 @attrs.frozen
 class OutgoingMessage:
-    """What to send to whom. `size` in octets, before dot stuffing."""
+    """What to send to whom. `size` in octets, before dot stuffing. What `needs` says counts, not what was declared."""
 
     envelope: Mail
     recipients: tuple[Address, ...]
     size: int
+    needs: Needs = attrs.field(factory=Needs)
+
+    @property
+    def sender_needs_smtputf8(self) -> bool:
+        """Whether MAIL could not be said without SMTPUTF8: a domain has another form, a local part has none."""
+        sender = self.envelope.reverse_path
+        return sender is not None and not sender.local.isascii()
+
+    @property
+    def needs_smtputf8(self) -> bool:
+        """Whether SMTPUTF8 is asked for where the server has it: for the header, or for an address (RFC 6531 3.4)."""
+        return (
+            self.needs.smtputf8
+            or self.sender_needs_smtputf8
+            or not all(recipient.local.isascii() for recipient in self.recipients)
+        )
 
 
 @attrs.frozen
@@ -150,6 +167,11 @@ class SmtpClient:
         """What the server offers: keyword in upper case -> parameters."""
         return self._extensions
 
+    @property
+    def offer(self) -> Offer:
+        """What of it a message may need."""
+        return Offer("8BITMIME" in self._extensions, "SMTPUTF8" in self._extensions)
+
     # --- Octets ----------------------------------------------------------------------------------------------------
 
     def receive_data(self, data: bytes) -> None:
@@ -225,13 +247,14 @@ class SmtpClient:
         self._transaction = transaction = _Transaction(tuple(dict.fromkeys(message.recipients)), wrapper)
         self._state = Phase.MAIL
         refusal = self._cannot_carry(message)
-        reverse_path = self._path(message.envelope.reverse_path, message.envelope.smtputf8)
+        smtputf8 = message.needs_smtputf8 and self.offer.smtputf8
+        reverse_path = self._path(message.envelope.reverse_path, smtputf8)
         if refusal is not None or reverse_path is None:
             self._finish(refusal or self._needs_smtputf8())
             return
-        commands = [self._mail(message, reverse_path)]
+        commands = [self._mail(message, reverse_path, smtputf8)]
         for recipient in transaction.recipients:
-            path = self._path(recipient, message.envelope.smtputf8)
+            path = self._path(recipient, smtputf8)
             if path is None:
                 transaction.outcomes[recipient] = self._needs_smtputf8()
             else:
@@ -445,25 +468,25 @@ class SmtpClient:
     def _expect_final(self, replies: int) -> None:
         self._sent.extend([_Command(Phase.FINAL)] * replies)
 
-    def _mail(self, message: OutgoingMessage, reverse_path: bytes) -> _Command:
+    def _mail(self, message: OutgoingMessage, reverse_path: bytes, smtputf8: bool) -> _Command:
         line = b"MAIL FROM:<" + reverse_path + b">"
         if "SIZE" in self._extensions:
             line += b" SIZE=%d" % message.size
-        if message.envelope.body_type == "8BITMIME":
+        if message.needs.eight_bit:
             line += b" BODY=8BITMIME"
-        if message.envelope.smtputf8:
+        if smtputf8:
             line += b" SMTPUTF8"
         return _Command(Phase.MAIL, line)
 
     def _cannot_carry(self, message: OutgoingMessage) -> Outcome | None:
-        """Why this server cannot take the message; it is never mangled to fit."""
+        """Why this server cannot take the message as it is; another form is for others to make."""
         limit = self._extensions.get("SIZE", "")
         if limit.isascii() and limit.isdigit() and len(limit) <= 20 and 0 < int(limit) < message.size:
             return self._failed("5.3.4", f"Message of {message.size} octets is larger than the server takes: {limit}")
-        if message.envelope.body_type == "8BITMIME" and "8BITMIME" not in self._extensions:
+        if message.needs.smtputf8 and not self.offer.smtputf8:
+            return self._failed("5.6.9", "Message has a header in UTF-8, which the server does not take")
+        if message.needs.eight_bit and not self.offer.eight_bit:
             return self._failed("5.6.3", "Message has 8-bit content, which the server does not take")
-        if message.envelope.smtputf8 and "SMTPUTF8" not in self._extensions:
-            return self._needs_smtputf8()
         return None
 
     @staticmethod
@@ -499,7 +522,7 @@ class SmtpClient:
         return Source.SESSION if self.replies else Source.OURS
 
     def _needs_smtputf8(self) -> Outcome:
-        return self._failed("5.6.7", "Address or message needs SMTPUTF8, which the server does not take")
+        return self._failed("5.6.7", "Address needs SMTPUTF8, which the server does not take")
 
     def _unusable(self, answer: Reply) -> None:
         """Whatever keeps us from being served may be mended before the message expires, so it is never final."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Outcome, Recipient, Source, State
+from mailhub.message.needs import BODY_8BIT, HEADER_8BIT, HEADER_UTF8, LONG_LINE, NUL, Needs
 from mailhub.wire.sasl import PlainCredentials
 from mailhub.wire.smtp import events as server_events
 from mailhub.wire.smtp.client import (
@@ -310,10 +311,13 @@ def test_a_refused_rset_ends_the_session() -> None:
     ("message", "extensions", "status"),
     [
         (attrs.evolve(MESSAGE, size=1001), FULL, "5.3.4"),
-        (attrs.evolve(MESSAGE, envelope=Mail(ANN, "8BITMIME")), PLAIN, "5.6.3"),
-        (attrs.evolve(MESSAGE, envelope=Mail(ANN, smtputf8=True)), PLAIN, "5.6.7"),
-        (attrs.evolve(MESSAGE, envelope=Mail(UTF8)), FULL, "5.6.7"),
-        (attrs.evolve(MESSAGE, recipients=(UTF8, UTF8)), FULL, "5.6.7"),
+        (attrs.evolve(MESSAGE, needs=Needs(BODY_8BIT)), PLAIN, "5.6.3"),
+        (attrs.evolve(MESSAGE, needs=Needs(HEADER_8BIT)), PLAIN, "5.6.3"),
+        (attrs.evolve(MESSAGE, needs=Needs(HEADER_UTF8)), PLAIN, "5.6.9"),
+        (attrs.evolve(MESSAGE, needs=Needs(HEADER_UTF8)), PLAIN.replace(b"250 mx", b"250-mx\r\n250 8BITMIME"), "5.6.9"),
+        (attrs.evolve(MESSAGE, needs=Needs(HEADER_UTF8)), PLAIN.replace(b"250 mx", b"250-mx\r\n250 SMTPUTF8"), "5.6.3"),
+        (attrs.evolve(MESSAGE, envelope=Mail(UTF8)), PLAIN, "5.6.7"),
+        (attrs.evolve(MESSAGE, recipients=(UTF8, UTF8)), PLAIN, "5.6.7"),
         (attrs.evolve(MESSAGE, recipients=(Address("a\r\nDATA", "yy.example"),)), FULL, "5.6.7"),
     ],
 )
@@ -328,7 +332,7 @@ def test_what_a_server_cannot_take_is_failed_not_mangled(
 
 def test_parameters_and_addresses() -> None:
     talk = ready()
-    utf8 = OutgoingMessage(Mail(None, "8BITMIME", smtputf8=True), (UTF8, Address("a b", "yy.example")), 5)
+    utf8 = OutgoingMessage(Mail(None), (UTF8, Address("a b", "yy.example")), 5, Needs(BODY_8BIT))
     octets = talk.send(utf8)
     assert octets == (
         b"MAIL FROM:<> SIZE=5 BODY=8BITMIME SMTPUTF8\r\n"
@@ -336,8 +340,32 @@ def test_parameters_and_addresses() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("mail", "needs", "parameters"),
+    [
+        (Mail(ANN, "8BITMIME", smtputf8=True), Needs(), b""),
+        (Mail(ANN), Needs(BODY_8BIT), b" BODY=8BITMIME"),
+        (Mail(ANN), Needs(HEADER_8BIT), b" BODY=8BITMIME"),
+        (Mail(ANN), Needs(HEADER_UTF8), b" BODY=8BITMIME SMTPUTF8"),
+        (Mail(ANN, "8BITMIME", smtputf8=True), Needs(LONG_LINE | NUL), b""),
+        (Mail(Address("ann", "b\u00fccher.example"), smtputf8=True), Needs(), b""),
+        (Mail(UTF8), Needs(), b" SMTPUTF8"),
+    ],
+)
+def test_what_a_message_needs_is_declared_and_not_what_its_client_declared(
+    mail: Mail, needs: Needs, parameters: bytes
+) -> None:
+    line, _, _ = ready().send(attrs.evolve(MESSAGE, envelope=mail, needs=needs)).partition(b"\r\n")
+    assert line.partition(b" SIZE=9")[2] == parameters
+    if not needs.eight_bit and mail.reverse_path != UTF8:
+        assert (
+            ready(PLAIN).send(attrs.evolve(MESSAGE, envelope=mail, needs=needs))
+            == line.replace(b" SIZE=9", b"") + b"\r\n"
+        )
+
+
 def test_a_domain_with_u_labels_is_sent_with_a_labels() -> None:
-    talk = ready()
+    talk = ready(PLAIN.replace(b"250 mx", b"250-mx\r\n250 PIPELINING"))
     octets = talk.send(attrs.evolve(MESSAGE, recipients=(Address("bob", "b\u00fccher.example"), UTF8)))
     assert b"RCPT TO:<bob@xn--bcher-kva.example>\r\nDATA\r\n" in octets
 

@@ -1,0 +1,154 @@
+"""The forms that one message is sent in: as it is, and as hops take it that have less than it needs."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from tempfile import TemporaryFile
+from typing import BinaryIO
+
+import attrs
+from zope.interface import implementer
+
+from mailhub.errors import StoreUnavailable, TemporaryError
+from mailhub.interfaces import Delivery, IBlobReader, IThreads
+from mailhub.message.convert import convert
+from mailhub.message.needs import Needs, NeedsScanner, Offer
+
+# Octets up to which a message is converted in memory; a larger one is in files meanwhile.
+IN_MEMORY = 1 << 20
+_BLOCK = 1 << 18  # octets read or written at a time
+
+
+@attrs.frozen
+class Form:
+    """The octets to send, and what they need."""
+
+    body: IBlobReader
+    needs: Needs
+
+
+class Forms:
+    """Made for one delivery, and closed after it. What a hop asks for is made once."""
+
+    def __init__(self, delivery: Delivery, threads: IThreads) -> None:
+        self._body = delivery.body
+        self._threads = threads
+        self._needs = None if delivery.needs is None else Needs(delivery.needs)
+        self._made: dict[Offer, Form] = {}
+
+    async def as_it_is(self) -> Form:
+        """The message as it came. Its octets are looked at where nobody has done so. Raises MailError."""
+        if self._needs is None:
+            scanner = NeedsScanner()
+            await self._each_block(scanner.feed)
+            self._needs = scanner.finish()
+        return Form(self._body, self._needs)
+
+    async def for_hop(self, offer: Offer) -> Form:
+        """The form for a hop that has no more than this. Raises CannotConvert, MailError."""
+        if offer not in self._made:
+            small = self._body.size <= IN_MEMORY
+            self._made[offer] = await (self._in_memory(offer) if small else self._in_files(offer))
+        return self._made[offer]
+
+    def close(self) -> None:
+        """Throw away what was made. The message itself is its owner's."""
+        for form in self._made.values():
+            form.body.close()
+        self._made.clear()
+
+    async def _each_block(self, take: Callable[[bytes], object]) -> None:
+        offset = 0
+        while offset < self._body.size:
+            octets = await self._body.read(offset, _BLOCK)
+            if not octets:
+                raise StoreUnavailable(detail=f"a body of {self._body.size} octets ended at {offset}")
+            take(octets)
+            offset += len(octets)
+
+    async def _in_memory(self, offer: Offer) -> Form:
+        pieces: list[bytes] = []
+        await self._each_block(pieces.append)
+        octets, needs = await self._threads.run(_converted, b"".join(pieces), offer)
+        return Form(_Memory(octets), needs)
+
+    async def _in_files(self, offer: Offer) -> Form:
+        try:
+            with await self._threads.run(TemporaryFile) as origin:
+                offset = 0
+                while offset < self._body.size:
+                    octets = await self._body.read(offset, _BLOCK)
+                    if not octets:
+                        raise StoreUnavailable(detail=f"a body of {self._body.size} octets ended at {offset}")
+                    await self._threads.run(origin.write, octets)
+                    offset += len(octets)
+                file, needs = await self._threads.run(_converted_file, origin, offer)
+        except OSError as error:
+            raise TemporaryError("Message could not be converted now", status="4.3.1", detail=str(error)) from error
+        return Form(_File(self._threads, file), needs)
+
+
+def _converted(octets: bytes, offer: Offer) -> tuple[bytes, Needs]:
+    scanner = NeedsScanner()
+    pieces = []
+    for piece in convert(octets, offer):
+        scanner.feed(piece)
+        pieces.append(piece)
+    return b"".join(pieces), scanner.finish()
+
+
+def _converted_file(origin: BinaryIO, offer: Offer) -> tuple[BinaryIO, Needs]:
+    """Raises OSError."""
+    origin.flush()
+    scanner = NeedsScanner()
+    with ExitStack() as on_failure, mmap.mmap(origin.fileno(), 0, access=mmap.ACCESS_READ) as octets:
+        file = on_failure.enter_context(TemporaryFile())
+        for piece in convert(octets, offer):
+            scanner.feed(piece)
+            file.write(piece)
+        file.flush()
+        on_failure.pop_all()
+    return file, scanner.finish()
+
+
+@implementer(IBlobReader)
+class _Memory:
+    def __init__(self, octets: bytes) -> None:
+        self._octets = octets
+        self.size = len(octets)
+
+    async def read(self, offset: int = 0, length: int = -1) -> bytes:
+        """See `IBlobReader`."""
+        return self._octets[offset : None if length < 0 else offset + length]
+
+    def close(self) -> None:
+        """See `IBlobReader`."""
+
+
+@implementer(IBlobReader)
+class _File:
+    """A file without a name, which is gone when it is closed."""
+
+    def __init__(self, threads: IThreads, file: BinaryIO) -> None:
+        self._threads = threads
+        self._file = file
+        self.size = os.fstat(file.fileno()).st_size
+
+    async def read(self, offset: int = 0, length: int = -1) -> bytes:
+        """See `IBlobReader`."""
+        available = max(self.size - offset, 0)
+        wanted = available if length < 0 else min(length, available)
+        return await self._threads.run(self._read, offset, wanted)
+
+    def _read(self, offset: int, length: int) -> bytes:
+        try:
+            return os.pread(self._file.fileno(), length, offset)
+        except (OSError, ValueError) as error:  # ValueError: it has been closed
+            raise StoreUnavailable(detail=f"converted message: {error}") from error
+
+    def close(self) -> None:
+        """See `IBlobReader`."""
+        self._file.close()
