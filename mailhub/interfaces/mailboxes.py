@@ -7,11 +7,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from zope.interface import Attribute, Interface
 
 from mailhub.interfaces.octets import IBlobReader, IBody, IBodyWriter
-from mailhub.message.digest import DigestColumns, DigestName
 from mailhub.message.flags import Flags
 from mailhub.message.record import (
     Change,
     CopyResult,
+    DigestColumns,
+    DigestName,
     Entry,
     FlagChange,
     FlagResult,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, cast
 
 import attrs
 
@@ -15,6 +15,7 @@ from mailhub.message.encoded_word import decode_words
 from mailhub.message.header import VALUE_LIMIT, Header, Octets
 from mailhub.message.line_ends import growth
 from mailhub.message.preview import preview
+from mailhub.message.record import DigestColumns, DigestName
 from mailhub.message.structure import bodystructure, envelope
 
 # The fields that clients ask for in lists of messages, in lower case.
@@ -55,28 +56,6 @@ class Digest:
     message_id: str
     preview: str
     growth: int = 0
-
-
-DigestName = Literal[
-    "size", "header_size", "envelope", "bodystructure", "parts", "fields", "sent", "subject", "sender", "message_id",
-    "preview",
-]  # fmt: skip
-
-
-class DigestColumns(TypedDict, total=False):
-    """Some attributes of the digests of several messages, each of them by UID."""
-
-    size: Mapping[int, int]
-    header_size: Mapping[int, int]
-    envelope: Mapping[int, bytes]
-    bodystructure: Mapping[int, bytes]
-    parts: Mapping[int, bytes]
-    fields: Mapping[int, bytes]
-    sent: Mapping[int, int]
-    subject: Mapping[int, str]
-    sender: Mapping[int, str]
-    message_id: Mapping[int, str]
-    preview: Mapping[int, str]
 
 
 def columns(digests: Mapping[int, Digest], wanted: Iterable[DigestName]) -> DigestColumns:

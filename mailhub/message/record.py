@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, TypedDict
 
 import attrs
 
@@ -121,3 +122,25 @@ class MailboxGone:
 
 
 Change = Added | FlagsChanged | Expunged | MailboxGone
+
+
+DigestName = Literal[
+    "size", "header_size", "envelope", "bodystructure", "parts", "fields", "sent", "subject", "sender", "message_id",
+    "preview",
+]  # fmt: skip
+
+
+class DigestColumns(TypedDict, total=False):
+    """Some attributes of the digests (message/digest.py) of several messages, each of them by UID."""
+
+    size: Mapping[int, int]
+    header_size: Mapping[int, int]
+    envelope: Mapping[int, bytes]
+    bodystructure: Mapping[int, bytes]
+    parts: Mapping[int, bytes]
+    fields: Mapping[int, bytes]
+    sent: Mapping[int, int]
+    subject: Mapping[int, str]
+    sender: Mapping[int, str]
+    message_id: Mapping[int, str]
+    preview: Mapping[int, str]

@@ -15,8 +15,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from mailhub.message.digest import DigestName
-from mailhub.message.record import Added, Change, Entry, Expunged, FlagsChanged, MailboxGone
+from mailhub.message.record import Added, Change, DigestName, Entry, Expunged, FlagsChanged, MailboxGone
 
 FLAGS_A_ROW = 8  # as much memory as a row
 FEW = 64  # changes that are put in place one by one; more rebuild the list once

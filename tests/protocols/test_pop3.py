@@ -13,9 +13,9 @@ from zope.interface import Interface, implementer
 
 from mailhub.errors import AuthenticationFailed, Busy, MessageGone, NotPermitted, StoreUnavailable
 from mailhub.interfaces import IAuthenticator, IBlobReader, IMailAccount, Origin
-from mailhub.message.digest import DigestColumns, DigestName, columns, digest
+from mailhub.message.digest import columns, digest
 from mailhub.message.line_ends import growth
-from mailhub.message.record import Entry
+from mailhub.message.record import DigestColumns, DigestName, Entry
 from mailhub.net.driver import DriverFactory
 from mailhub.net.networks import Networks
 from mailhub.protocols.pop3 import OpenMaildrops, Pop3Options, Pop3Service

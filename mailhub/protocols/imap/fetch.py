@@ -10,9 +10,8 @@ import attrs
 
 from mailhub.errors import MailError, MessageDamaged, MessageGone, StoreUnavailable
 from mailhub.interfaces import IBlobReader
-from mailhub.message.digest import DigestColumns, DigestName
 from mailhub.message.flags import SEEN
-from mailhub.message.record import Entry, FlagChange
+from mailhub.message.record import DigestColumns, DigestName, Entry, FlagChange
 from mailhub.net.link import Disconnected
 from mailhub.protocols.imap.context import Context, Handlers, log, positions_or_bad
 from mailhub.protocols.imap.messages import GONE

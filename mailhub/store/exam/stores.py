@@ -20,12 +20,13 @@ from mailhub.errors import (
     OverQuota,
 )
 from mailhub.interfaces import IMailbox
-from mailhub.message.digest import DigestName, columns, digest
+from mailhub.message.digest import columns, digest
 from mailhub.message.flags import DELETED, FLAGGED, NO_FLAGS, SEEN, Flags
 from mailhub.message.record import (
     Added,
     Change,
     CopyResult,
+    DigestName,
     Expunged,
     FlagChange,
     FlagsChanged,

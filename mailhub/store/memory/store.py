@@ -30,13 +30,15 @@ from mailhub.interfaces import (
     IMailbox,
     IMailStore,
 )
-from mailhub.message.digest import DigestColumns, DigestName, columns
+from mailhub.message.digest import columns
 from mailhub.message.flags import DELETED, SEEN, SYSTEM_FLAGS, Flags, encode, excess
 from mailhub.message.mailbox_names import DELIMITER, INBOX, check, normalise
 from mailhub.message.record import (
     Added,
     Change,
     CopyResult,
+    DigestColumns,
+    DigestName,
     Entry,
     Expunged,
     FlagChange,

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, get_args
 from zlib import crc32
 
-from mailhub.message.digest import DigestName
+from mailhub.message.record import DigestName
 from mailhub.store.sql.transaction import Snapshot, StoredBody, Transaction
 
 AT_ONCE = 100  # contents removed in the transaction that released them; more are left to the sweep

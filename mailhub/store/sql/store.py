@@ -17,11 +17,12 @@ from mailhub.interfaces import (
     IMailbox,
     IMailStore,
 )
-from mailhub.message.digest import DigestColumns, DigestName
 from mailhub.message.flags import Flags
 from mailhub.message.record import (
     Change,
     CopyResult,
+    DigestColumns,
+    DigestName,
     Entry,
     FlagChange,
     FlagResult,

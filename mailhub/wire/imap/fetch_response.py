@@ -13,8 +13,8 @@ from functools import lru_cache
 import attrs
 
 from mailhub.message import dates, header, mime
-from mailhub.message.digest import USUAL_FIELDS, DigestColumns, DigestName
-from mailhub.message.record import Entry
+from mailhub.message.digest import USUAL_FIELDS
+from mailhub.message.record import DigestColumns, DigestName, Entry
 from mailhub.message.section import locate
 from mailhub.message.structure import without_extensions
 from mailhub.wire.imap.commands import FetchAttribute, FetchItem, Section

@@ -16,11 +16,11 @@ from typing import NamedTuple
 import attrs
 
 from mailhub.message import dates, mime, searchable
-from mailhub.message.digest import USUAL_FIELDS, DigestColumns, DigestName
+from mailhub.message.digest import USUAL_FIELDS
 from mailhub.message.encoded_word import decode_words
 from mailhub.message.flags import SYSTEM_FLAGS, Flags
 from mailhub.message.header import Header, raw_fields, unfold
-from mailhub.message.record import Entry
+from mailhub.message.record import DigestColumns, DigestName, Entry
 from mailhub.message.text import TextDecoder, fold
 from mailhub.wire.imap import commands
 from mailhub.wire.imap.commands import DateRelation, SearchKey

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailhub.message.digest import DigestColumns, DigestName, columns, digest
+from mailhub.message.digest import columns, digest
 from mailhub.message.flags import render
 from mailhub.message.header import select
-from mailhub.message.record import Entry
+from mailhub.message.record import DigestColumns, DigestName, Entry
 from mailhub.wire.imap import grammar
 from mailhub.wire.imap.commands import Fetch, FetchAttribute, FetchItem, Section
 from mailhub.wire.imap.fetch_response import FetchPlan, Span
