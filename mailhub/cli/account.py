@@ -6,12 +6,11 @@ import argparse
 from typing import Any
 
 from mailhub.cli import passwords
-from mailhub.cli.alias import names_now
 from mailhub.cli.confirm import confirmed, yes_option
+from mailhub.cli.names import names_now, user_of
 from mailhub.cli.offline import Offline, opened
 from mailhub.config.settings import load
 from mailhub.errors import ConfigurationError, MailboxExists, NoSuchUser
-from mailhub.message.address import Address
 
 _UNITS = {"K": 10, "M": 20, "G": 30, "T": 40}  # powers of two
 
@@ -81,14 +80,6 @@ def _octets(text: str) -> int:
     if not 0 <= number < 1 << 63:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of octets, such as 500M or 2G; 0 is any")
     return number
-
-
-def user_of(text: str) -> str:
-    """The canonical address. Raises ConfigurationError."""
-    try:
-        return Address.parse(text).key
-    except ValueError as error:
-        raise ConfigurationError(f"{text!r} is not a mail address: {error}") from None
 
 
 def _chosen_password(arguments: argparse.Namespace, user: str) -> tuple[str, str]:

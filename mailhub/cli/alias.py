@@ -6,13 +6,12 @@ import argparse
 import sys
 from typing import Any
 
-from mailhub.cli.alias_faults import Everybody, faults
+from mailhub.cli.alias_faults import faults
 from mailhub.cli.confirm import confirmed, yes_option
-from mailhub.cli.domain import await_server, kept_names
+from mailhub.cli.names import await_server, everybody_of, kept_names, names_now
 from mailhub.cli.offline import Offline, opened
-from mailhub.config import bounds, rules
+from mailhub.config import rules
 from mailhub.config.settings import Config, load
-from mailhub.delivery.names import LocalNames
 from mailhub.errors import ConfigurationError
 from mailhub.message.address import Address, fold_local, parse_local
 
@@ -67,18 +66,6 @@ def _targets(texts: list[str]) -> list[str]:
 def _only_in_database(config: Config, name: str) -> None:
     if name in map(canonical, config.aliases):
         raise ConfigurationError(f"{name} stands in [aliases] of {config.file}; change it there")
-
-
-def names_now(config: Config, hub: Offline) -> LocalNames:
-    """Domains and aliases of configuration and database together."""
-    names = LocalNames(frozenset(config.domains), bounds.aliases(config), hub.database.names)
-    hub.wait(names.look_again())
-    return names
-
-
-def everybody_of(config: Config, hub: Offline) -> Everybody:
-    users = frozenset(account.user for account in hub.wait(hub.accounts.all()))
-    return Everybody(config.hostname, names_now(config, hub), users)
 
 
 def _add(arguments: argparse.Namespace) -> None:

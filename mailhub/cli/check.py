@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mailhub.cli.alias import everybody_of
 from mailhub.cli.alias_faults import faults
 from mailhub.cli.backup import counted
 from mailhub.cli.check_files import Finding, certificate, rights
+from mailhub.cli.names import everybody_of
 from mailhub.cli.offline import environment, opened, owning, repaired, try_write
 from mailhub.cli.progress import Bar
 from mailhub.components import build_hub

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import time
 from typing import Any
 
 from mailhub.cli.confirm import confirmed, yes_option
+from mailhub.cli.names import await_server, kept_names
 from mailhub.cli.offline import Offline, opened
 from mailhub.config import rules
 from mailhub.config.settings import Config, load
-from mailhub.data_folder import DataFolder
-from mailhub.delivery.names import FRESH_SECONDS
 from mailhub.errors import ConfigurationError
-from mailhub.interfaces import KeptNames
 
 
 def add_parser(commands: Any) -> None:
@@ -37,17 +34,6 @@ def add_parser(commands: Any) -> None:
     remove.add_argument("domain", metavar="DOMAIN")
     yes_option(remove)
     remove.set_defaults(run=_remove)
-
-
-def kept_names(hub: Offline) -> KeptNames:
-    """What the database has."""
-    return hub.wait(hub.database.names.kept()) or KeptNames()
-
-
-def await_server(config: Config) -> None:
-    """Return when a running server has no older names in memory any more: then the change counts."""
-    if DataFolder(config.data).server() is not None:
-        time.sleep(FRESH_SECONDS)
 
 
 def domain_of(text: str) -> str:

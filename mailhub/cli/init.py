@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 
 from mailhub.cli import passwords
-from mailhub.cli.account import user_of
+from mailhub.cli.names import user_of
 from mailhub.cli.offline import opened
 from mailhub.config import rules
 from mailhub.config.settings import parse

@@ -12,9 +12,9 @@ from zlib import crc32
 
 import attrs
 
-from mailhub.cli.account import user_of
 from mailhub.cli.backup import counted, tell_faults
 from mailhub.cli.confirm import confirmed, yes_option
+from mailhub.cli.names import user_of
 from mailhub.cli.offline import Offline, as_caller, opened
 from mailhub.cli.progress import Bar
 from mailhub.config.settings import Config, load

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mailhub.cli.alias import canonical, everybody_of
+from mailhub.cli.alias import canonical
 from mailhub.cli.alias_faults import faults
+from mailhub.cli.names import everybody_of
 from mailhub.cli.offline import opened
 from mailhub.config.settings import Config, load
 from tests.cli.conftest import Command

@@ -1,0 +1,50 @@
+"""Addresses and names as commands read them, and who gets mail here by configuration and database together."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from mailhub.cli.alias_faults import Everybody
+from mailhub.config import bounds
+from mailhub.config.settings import Config
+from mailhub.data_folder import DataFolder
+from mailhub.delivery.names import FRESH_SECONDS, LocalNames
+from mailhub.errors import ConfigurationError
+from mailhub.interfaces import KeptNames
+from mailhub.message.address import Address
+
+if TYPE_CHECKING:
+    from mailhub.cli.offline import Offline
+
+
+def user_of(text: str) -> str:
+    """The canonical address. Raises ConfigurationError."""
+    try:
+        return Address.parse(text).key
+    except ValueError as error:
+        raise ConfigurationError(f"{text!r} is not a mail address: {error}") from None
+
+
+def kept_names(hub: Offline) -> KeptNames:
+    """What the database has."""
+    return hub.wait(hub.database.names.kept()) or KeptNames()
+
+
+def await_server(config: Config) -> None:
+    """Return when a running server has no older names in memory any more: then the change counts."""
+    if DataFolder(config.data).server() is not None:
+        time.sleep(FRESH_SECONDS)
+
+
+def names_now(config: Config, hub: Offline) -> LocalNames:
+    """Domains and aliases of configuration and database together."""
+    names = LocalNames(frozenset(config.domains), bounds.aliases(config), hub.database.names)
+    hub.wait(names.look_again())
+    return names
+
+
+def everybody_of(config: Config, hub: Offline) -> Everybody:
+    """All who get mail here now."""
+    users = frozenset(account.user for account in hub.wait(hub.accounts.all()))
+    return Everybody(config.hostname, names_now(config, hub), users)
