@@ -19,7 +19,7 @@ from mailhub.interfaces.accounts import (
 from mailhub.interfaces.database import IDatabase
 from mailhub.interfaces.environment import Disk, Environment, INetwork, IResolver, IThreads, MailExchanger
 from mailhub.interfaces.mailboxes import IHold, IMailAccount, IMailbox, IMailStore
-from mailhub.interfaces.octets import IBlobReader, IBody, IBodyWriter
+from mailhub.interfaces.octets import IBlobReader, IBody, IBodyWriter, IHeadedBodyWriter
 from mailhub.interfaces.pipeline import (
     ACCEPT,
     Committed,
@@ -73,6 +73,7 @@ __all__ = [
     "IConversation",
     "IDatabase",
     "IDeliveryAgent",
+    "IHeadedBodyWriter",
     "IHold",
     "IHub",
     "IMailAccount",

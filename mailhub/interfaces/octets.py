@@ -40,3 +40,14 @@ class IBodyWriter(Interface):
 
     def abort() -> None:
         """Throw away what was written. Harmless after finish()."""
+
+
+class IHeadedBodyWriter(IBodyWriter):
+    """A writer with room for a head: octets that come first in the message and are given last, when all others have
+    been looked at. What was written before is not moved."""
+
+    async def written() -> IBlobReader:
+        """What was written up to now, to be read while nothing more is written. Raises StoreUnavailable."""
+
+    async def finish(head: bytes = b"") -> IBody:
+        """As `IBodyWriter.finish`, of the head and what was written. Raises ValueError for a head above the limit."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import attrs
 from zope.interface import Interface
 
-from mailhub.interfaces.octets import IBlobReader, IBody, IBodyWriter
+from mailhub.interfaces.octets import IBlobReader, IBody, IHeadedBodyWriter
 from mailhub.interfaces.pipeline import ITransactionView
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Outcome, Recipient
@@ -166,8 +166,9 @@ class IQueue(Interface):
     def deposits_into(store: Any) -> bool:
         """Whether submit() can deliver into the mailboxes of this IMailStore in its very commit."""
 
-    def new_body(size: int = 0) -> IBodyWriter:
-        """For submit(). `size` is the announced number of octets, 0 when unknown."""
+    def new_body(size: int = 0, head_limit: int = 0) -> IHeadedBodyWriter:
+        """For submit(). `size` is the announced number of octets, 0 when unknown; `head_limit` the most that the head
+        may have."""
 
     def check_space(size: int = 0) -> None:
         """Raises StorageFull when there is no room on the disk for `size` more octets. Reports of settle() may use what

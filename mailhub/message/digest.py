@@ -66,23 +66,25 @@ def columns(digests: Mapping[int, Digest], wanted: Iterable[DigestName]) -> Dige
     return cast(DigestColumns, found)
 
 
-def digest(octets: Octets) -> Digest:
-    """Read a message once. Never fails; the cost is linear in its octets."""
-    scan = mime.scan(octets)
+def digest(octets: Octets, start: int = 0) -> Digest:
+    """Read a message once, which begins at `start`, with nothing but NULs before it. Never fails; the cost is linear in
+    its octets."""
+    scan = mime.scan(octets, start)
     header = scan.headers[0]
+    tree = mime.shifted(scan.tree, -start) if start else scan.tree
     return Digest(
-        size=len(octets),
-        header_size=scan.tree[0].body,
+        size=len(octets) - start,
+        header_size=tree[0].body,
         envelope=envelope(header),
         bodystructure=bodystructure(scan),
-        parts=mime.encode(scan.tree),
+        parts=mime.encode(tree),
         fields=header.octets(USUAL_FIELDS),
         sent=parse_date((header.first(b"date") or b"").decode("utf-8", "replace")) or 0,
         subject=_clean(decode_words(header.first(b"subject") or b"")),
         sender=_sender(header),
         message_id=_message_id(header),
         preview=preview(octets, scan.tree),
-        growth=growth(octets),
+        growth=growth(octets) + start,
     )
 
 

@@ -80,9 +80,15 @@ class Scan:
     types: list[Parameterised]
 
 
-def scan(octets: Octets) -> Scan:
-    """Find the parts of a message. Never fails; the cost is linear in its octets."""
-    return _Scanner(octets).run()
+def scan(octets: Octets, start: int = 0) -> Scan:
+    """Find the parts of a message that begins at `start`; offsets are those in `octets`. Never fails; the cost is
+    linear in its octets."""
+    return _Scanner(octets).run(start)
+
+
+def shifted(tree: Tree, by: int) -> Tree:
+    """The tree with other offsets."""
+    return tuple([part._replace(start=part.start + by, body=part.body + by, end=part.end + by) for part in tree])
 
 
 def children(tree: Tree, index: int) -> Iterator[int]:
@@ -132,15 +138,15 @@ class _Scanner:
         self.types: list[Parameterised] = []
         self.open: list[_Open] = []
 
-    def run(self) -> Scan:
-        self._entity(0, len(self.octets), _TEXT_PLAIN)
+    def run(self, start: int) -> Scan:
+        self._entity(start, len(self.octets), _TEXT_PLAIN)
         while self.open:
             top = self.open[-1]
             if top.next < 0:
                 self._close(top)
             elif not top.delimiter:
-                start, top.next = top.next, -1
-                self._entity(start, top.end, _TEXT_PLAIN)
+                child, top.next = top.next, -1
+                self._entity(child, top.end, _TEXT_PLAIN)
             else:
                 self._child(top)
         return Scan(tuple(self.parts), self.headers, self.types)

@@ -15,7 +15,7 @@ from mailhub.errors import NoSuchUser, OverQuota, StorageFull
 from mailhub.interfaces import (
     Environment,
     IBlobReader,
-    IBodyWriter,
+    IHeadedBodyWriter,
     IRouter,
     ITransactionView,
     Receipt,
@@ -86,7 +86,7 @@ class Octets:
         self.closed = True
 
 
-@implementer(IBodyWriter)
+@implementer(IHeadedBodyWriter)
 class OctetsWriter:
     """Keeps the pieces as they were written."""
 
@@ -98,8 +98,11 @@ class OctetsWriter:
     async def write(self, octets: bytes) -> None:
         self.pieces.append(octets)
 
-    async def finish(self) -> Any:
-        self.body = Octets(b"".join(self.pieces))
+    async def written(self) -> Octets:
+        return Octets(b"".join(self.pieces))
+
+    async def finish(self, head: bytes = b"") -> Any:
+        self.body = Octets(head + b"".join(self.pieces))
         return self.body
 
     def abort(self) -> None:
@@ -122,7 +125,7 @@ class Commits:
     def deposits_into(self, store: object) -> bool:
         return store is self.store
 
-    def new_body(self, size: int = 0) -> OctetsWriter:
+    def new_body(self, size: int = 0, head_limit: int = 0) -> OctetsWriter:
         if self.errors:
             raise self.errors.pop()
         self.writers.append(OctetsWriter())

@@ -27,6 +27,7 @@ from mailhub.interfaces import (
     Submission,
 )
 from mailhub.message.address import Address
+from mailhub.message.digest import digest
 from mailhub.message.envelope import (
     DeliverBy,
     Hold,
@@ -228,6 +229,39 @@ class QueueExam(DatabaseExam):
         reader = await queue.open(receipt.id)
         assert await reader.read() == octets[len(TRACE) :]
         reader.close()
+
+    @question
+    async def test_a_head_that_is_given_last_comes_first(self) -> None:
+        queue, accounts = await self._open()
+        await accounts.add(USER, "")
+        bodies = (message(1)[20:], message(2, 200_000)[20:], message(3, 200_000)[20:])
+        heads = (b"X-Late: 1\r\n" + message(1)[:20], b"X-Late: 2\r\n" + message(2, 200_000)[:20], b"")
+        for head, octets in zip(heads, bodies, strict=True):
+            writer = queue.new_body(len(octets), 5000)
+            for start in range(0, len(octets), 50_000):
+                await writer.write(octets[start : start + 50_000])
+                reader = await writer.written()
+                assert await reader.read() == octets[: start + 50_000]
+                assert await reader.read(7, 9) == octets[7:16]
+                reader.close()
+            body = await writer.finish(head)
+            assert body.size == len(head + octets)
+            reader = body.open()
+            assert await reader.read() == head + octets
+            reader.close()
+            await queue.submit(Submission(Mail(FROM), Plan((to(USER),), (smtp("q"),)), body, 3))
+        inbox = await self._inbox_of(queue, USER)
+        found = await inbox.digests([1, 2, 3], ("header_size", "subject", "parts"))
+        for uid, head, octets in zip((1, 2, 3), heads, bodies, strict=True):
+            assert await read_message(inbox, uid) == head + octets
+            expected = digest(head + octets)
+            assert found["header_size"][uid] == expected.header_size
+            assert (found["subject"][uid], found["parts"][uid]) == (expected.subject, expected.parts)
+        for queued, head, octets in zip(await queue.messages(), heads, bodies, strict=True):
+            reader = await queue.open(queued.id)
+            assert (reader.size, await reader.read()) == (queued.size, (head + octets)[3:])
+            assert await reader.read(5, 9) == (head + octets)[8:17]
+            reader.close()
 
     @question
     async def test_deposits_are_in_their_mailboxes_at_once(self) -> None:

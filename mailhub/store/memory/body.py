@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zope.interface import implementer
 
-from mailhub.interfaces import IBlobReader, IBody, IBodyWriter
+from mailhub.interfaces import IBlobReader, IBody, IHeadedBodyWriter
 from mailhub.message.digest import digest
 from mailhub.store.octets import OctetsReader
 
@@ -26,7 +26,7 @@ class MemoryBody:
         """Nothing to do: it goes when nobody refers to it."""
 
 
-@implementer(IBodyWriter)
+@implementer(IHeadedBodyWriter)
 class MemoryBodyWriter:
     """Gathers octets."""
 
@@ -37,9 +37,13 @@ class MemoryBodyWriter:
         """Append octets."""
         self._chunks.append(octets)
 
-    async def finish(self) -> IBody:
+    async def written(self) -> IBlobReader:
+        """What there is."""
+        return OctetsReader(b"".join(self._chunks))
+
+    async def finish(self, head: bytes = b"") -> IBody:
         """The whole body."""
-        return MemoryBody(b"".join(self._chunks))
+        return MemoryBody(b"".join((head, *self._chunks)))
 
     def abort(self) -> None:
         """Throw away what was written."""

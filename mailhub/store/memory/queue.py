@@ -11,7 +11,7 @@ from mailhub.errors import MailError, MessageGone
 from mailhub.interfaces import (
     AT_ONCE,
     IBlobReader,
-    IBodyWriter,
+    IHeadedBodyWriter,
     IMailStore,
     IQueue,
     QueuedMessage,
@@ -64,7 +64,7 @@ class MemoryQueue:
         """Into the mailboxes of the same database."""
         return store is self._store
 
-    def new_body(self, size: int = 0) -> IBodyWriter:
+    def new_body(self, size: int = 0, head_limit: int = 0) -> IHeadedBodyWriter:
         """For submit()."""
         return MemoryBodyWriter()
 

@@ -16,8 +16,8 @@ SWEEP = 500  # contents removed in one transaction of the sweep
 
 _INSERT = """
 INSERT INTO content (size, header_size, sent, envelope, bodystructure, parts, fields, subject, sender, message_id,
-                     preview, blob, octets, checksum)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                     preview, blob, start, octets, checksum)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 RETURNING id
 """
 
@@ -66,6 +66,7 @@ def insert(transaction: Transaction, body: StoredBody) -> int:
             text(d.message_id),
             text(d.preview),
             body.blob,
+            body.start,
             body.octets,
             body.checksum,
         ),

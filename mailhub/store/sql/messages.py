@@ -431,7 +431,7 @@ def open_message(snapshot: Snapshot, mailbox: int, uid: int) -> IBlobReader:
 
     Raises MessageGone, MessageDamaged."""
     row = snapshot.execute(
-        "SELECT c.size, c.blob, c.octets, c.checksum FROM message m LEFT JOIN content c ON c.id = m.content"
+        "SELECT c.size, c.blob, c.start, c.octets, c.checksum FROM message m LEFT JOIN content c ON c.id = m.content"
         " WHERE m.mailbox = ? AND m.uid = ?",
         (mailbox, uid),
     ).fetchone()
@@ -440,25 +440,27 @@ def open_message(snapshot: Snapshot, mailbox: int, uid: int) -> IBlobReader:
 
 def open_held(snapshot: Snapshot, content: int) -> IBlobReader:
     """The octets of a message without a row whose content is held. Raises MessageGone, MessageDamaged."""
-    row = snapshot.execute("SELECT size, blob, octets, checksum FROM content WHERE id = ?", (content,)).fetchone()
+    row = snapshot.execute(
+        "SELECT size, blob, start, octets, checksum FROM content WHERE id = ?", (content,)
+    ).fetchone()
     return open_content(row, snapshot.files)
 
 
-def open_content(row: Sequence[Any] | None, files: Files, start: int = 0, *, thorough: bool = False) -> IBlobReader:
-    """A reader for (size, blob, octets, checksum), which are None where the content is lost. Raises MessageGone for
-    None, MessageDamaged; a file's checksum is looked at where `thorough`, for that takes as long as to read it."""
+def open_content(row: Sequence[Any] | None, files: Files, offset: int = 0, *, thorough: bool = False) -> IBlobReader:
+    """A reader for (size, blob, start, octets, checksum), which are None where the content is lost. Raises MessageGone
+    for None, MessageDamaged; a file's checksum is looked at where `thorough`, for that takes as long as to read it."""
     if row is None:
         raise MessageGone
-    size, blob, octets, checksum = row
+    size, blob, start, octets, checksum = row
     if blob is not None:
-        return files.open(blob, size, start, checksum if thorough else None)
+        return files.open(blob, size, start, offset, checksum if thorough else None)
     if size is None or octets is None:
         raise MessageDamaged(detail="its content is lost")
     if len(octets) != size:
         raise MessageDamaged(detail=f"{len(octets)} octets instead of {size}")
     if not contents.intact(octets, checksum):
         raise MessageDamaged(detail="its octets are not those that arrived")
-    return OctetsReader(octets, start)
+    return OctetsReader(octets, offset)
 
 
 def vanished(snapshot: Snapshot, mailbox: int, since_modseq: int) -> list[int]:

@@ -13,7 +13,7 @@ from mailhub.interfaces import (
     AT_ONCE,
     Deposit,
     IBlobReader,
-    IBodyWriter,
+    IHeadedBodyWriter,
     IMailStore,
     IQueue,
     QueuedMessage,
@@ -274,12 +274,12 @@ def next_due(snapshot: Snapshot) -> int | None:
 def open_message(snapshot: Snapshot, message_id: str) -> IBlobReader:
     """The octets to relay. Raises MessageGone, MessageDamaged."""
     row = snapshot.execute(
-        "SELECT c.size, c.blob, c.octets, c.checksum, q.relay_offset"
+        "SELECT c.size, c.blob, c.start, c.octets, c.checksum, q.relay_offset"
         " FROM queue_message q LEFT JOIN content c ON c.id = q.content WHERE q.id = ?",
         (message_id,),
     ).fetchone()
     # What is sent on cannot be taken back, nor is it in anybody's way to be read twice.
-    return open_content(row and row[:4], snapshot.files, row[4] if row else 0, thorough=True)
+    return open_content(row and row[:5], snapshot.files, row[5] if row else 0, thorough=True)
 
 
 def kept_header(snapshot: Snapshot, message_id: str) -> bytes:
@@ -305,9 +305,9 @@ class Queue:
         """Into the mailboxes of the same database."""
         return store is self._store
 
-    def new_body(self, size: int = 0) -> IBodyWriter:
+    def new_body(self, size: int = 0, head_limit: int = 0) -> IHeadedBodyWriter:
         """For submit()."""
-        return self._engine.files.new_body()
+        return self._engine.files.new_body(head_limit)
 
     def check_space(self, size: int = 0) -> None:
         """Of the data folder's disk."""

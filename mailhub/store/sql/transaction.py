@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 import attrs
 
 from mailhub.errors import StoreUnavailable
-from mailhub.interfaces import IBlobReader, IBody, IBodyWriter
+from mailhub.interfaces import IBlobReader, IBody, IHeadedBodyWriter
 from mailhub.message.digest import Digest
 from mailhub.message.record import Change
 from mailhub.store.held import Held
@@ -45,11 +45,12 @@ class Claimable(Protocol):
 
 
 class StoredBody(Claimable, Protocol):
-    """A finished body: its octets, or the name of its file."""
+    """A finished body: its octets, or the name of its file and where it starts in that."""
 
     digest: Digest
     octets: bytes | None
     blob: str | None
+    start: int
     checksum: int
     size: int
 
@@ -57,15 +58,15 @@ class StoredBody(Claimable, Protocol):
 class Files(Protocol):
     """Where large bodies are."""
 
-    def new_body(self) -> IBodyWriter:
-        """A writer for a new body."""
+    def new_body(self, head_limit: int = 0) -> IHeadedBodyWriter:
+        """A writer for a new body, with room for a head of up to so many octets."""
 
     def own(self, body: IBody) -> StoredBody:
         """The body as what a writer of ours made. Raises TypeError."""
 
-    def open(self, name: str, size: int, start: int = 0, checksum: int | None = None) -> IBlobReader:
-        """In a thread. Raises MessageDamaged when it is not there, not of this size or, where a checksum is given, not
-        what arrived."""
+    def open(self, name: str, size: int, start: int = 0, offset: int = 0, checksum: int | None = None) -> IBlobReader:
+        """In a thread: a message of `size` octets that starts at `start`, to be read from its octet `offset`. Raises
+        MessageDamaged when it is not there, not of this size or, where a checksum is given, not what arrived."""
 
     def remove(self, name: str) -> None:
         """Fine when it is gone already."""

@@ -51,10 +51,12 @@ class Report:
 
 
 class Named(NamedTuple):
-    """What a row says of a body that is a file. Rows of the first schema have no checksum."""
+    """What a row says of a body that is a file of `size` octets. The message in it begins at `start`; rows of the first
+    schema have no checksum of it."""
 
     size: int
     checksum: int | None
+    start: int
 
 
 def nothing(what: str, done: int, whole: int) -> None:
@@ -130,17 +132,18 @@ def _like_folder(path: Path, folder: Path) -> None:
         os.chown(path, owner.st_uid, owner.st_gid)
 
 
-def checksum_column(connection: sqlite3.Connection) -> str:
-    """How to ask for a content's checksum, which the first schema does not have."""
+def content_column(connection: sqlite3.Connection, name: str, otherwise: str) -> str:
+    """How to ask for a content's column, which the first schemas do not have."""
     columns = {row[1] for row in connection.execute("PRAGMA table_info(content)")}
-    return "checksum" if "checksum" in columns else "NULL"
+    return name if name in columns else otherwise
 
 
 def named_bodies(connection: sqlite3.Connection) -> dict[str, Named]:
     """The bodies that are files, by name."""
-    checksum = checksum_column(connection)
-    rows = connection.execute(f"SELECT blob, size, {checksum} FROM content WHERE blob IS NOT NULL")
-    return {name: Named(size, value) for name, size, value in rows}
+    checksum = content_column(connection, "checksum", "NULL")
+    start = content_column(connection, "start", "0")
+    rows = connection.execute(f"SELECT blob, {start} + size, {checksum}, {start} FROM content WHERE blob IS NOT NULL")
+    return {name: Named(*values) for name, *values in rows}
 
 
 def _has(path: Path, size: int) -> bool:
@@ -161,10 +164,10 @@ def _copy_bodies(
     """Copy what is not there in its full size. Where `tolerant`, a body may have gone meanwhile with its message."""
     lacking = {name: body for name, body in wanted.items() if not _has(blob_path(target, name), body.size)}
     whole, done = sum(body.size for body in lacking.values()), 0
-    for name, (size, checksum) in lacking.items():
+    for name, (size, checksum, start) in lacking.items():
         origin = blob_path(source, name) if tolerant else source / name
         try:
-            if checksum not in (copy_file(origin, blob_path(target, name)), None):
+            if checksum not in (copy_file(origin, blob_path(target, name), start), None):
                 report.damaged.append(name)
             report.new_bodies += 1
         except FileNotFoundError:
@@ -174,12 +177,14 @@ def _copy_bodies(
         progress("bodies", done, whole)
 
 
-def copy_file(origin: Path, copy: Path) -> int:
-    """Whole or not at all. Returns the CRC-32 of the octets."""
+def copy_file(origin: Path, copy: Path, start: int = 0) -> int:
+    """Whole or not at all. Returns the CRC-32 of the octets from `start` on."""
     copy.parent.mkdir(mode=0o700, exist_ok=True)
     new = copy.with_name(f".{copy.name}")
     with open(origin, "rb") as reader, open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as writer:
         checksum = 0
+        reader.seek(start)
+        writer.seek(start)
         while block := reader.read(_BLOCK):
             checksum = crc32(block, checksum)
             writer.write(block)

@@ -1,5 +1,8 @@
 """Bodies: small ones stay in memory until their row is written, large ones go to a file while they arrive.
 
+A message whose head is given at its end leaves room for it in front: the file's octets before the message are a hole,
+and mean nothing.
+
 A file is complete and on disk, with the entry in its folder, before a row names it; it is unlinked after the commit
 that removed the row. A crash in between leaves files that no row names, and so does a database that was restored to an
 older state: the next start sets them aside in `lost+found/`, since only a person can tell the two apart.
@@ -25,7 +28,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from mailhub.errors import MessageDamaged, MessageGone, StorageFull, StoreUnavailable
-from mailhub.interfaces import IBlobReader, IBody, IBodyWriter, IThreads
+from mailhub.interfaces import IBlobReader, IBody, IHeadedBodyWriter, IThreads
 from mailhub.log import Logger
 from mailhub.message.digest import Digest, digest
 from mailhub.store.octets import OctetsReader
@@ -52,18 +55,22 @@ def lost_and_found(data: Path) -> Path:
     return folder if ours else data / f"{LOST_AND_FOUND}.mailhub"
 
 
-def link_or_copy(origin: Path, target: Path) -> None:
+def link_or_copy(origin: Path, target: Path, start: int = 0) -> None:
     """Give a file a second name, or make a copy on disk where that is not possible: the bodies may be on a volume of
-    their own. Raises OSError."""
+    their own, or `start` in the file. Raises OSError."""
     try:
-        os.link(origin, target)
+        if not start:
+            os.link(origin, target)
+            return
     except FileNotFoundError:
         raise
     except OSError:
-        with open(origin, "rb") as reader, open(target, "xb") as writer:
-            shutil.copyfileobj(reader, writer)
-            writer.flush()
-            os.fsync(writer.fileno())
+        pass
+    with open(origin, "rb") as reader, open(target, "xb") as writer:
+        reader.seek(start)
+        shutil.copyfileobj(reader, writer)
+        writer.flush()
+        os.fsync(writer.fileno())
 
 
 def blob_path(folder: Path, name: str) -> Path:
@@ -177,9 +184,9 @@ class Blobs:
                 self.sync_folder(part)
         return len(others)
 
-    def new_body(self) -> BodyWriter:
-        """A writer for a new body."""
-        return BodyWriter(self)
+    def new_body(self, head_limit: int = 0) -> BodyWriter:
+        """A writer for a new body, with room for a head of up to so many octets."""
+        return BodyWriter(self, head_limit)
 
     def own(self, body: IBody) -> Body:
         """The body as what a writer of ours made. Raises TypeError."""
@@ -187,9 +194,9 @@ class Blobs:
             raise TypeError("the body comes from another store")
         return body
 
-    def open(self, name: str, size: int, start: int = 0, checksum: int | None = None) -> IBlobReader:
+    def open(self, name: str, size: int, start: int = 0, offset: int = 0, checksum: int | None = None) -> IBlobReader:
         """See `open_blob`."""
-        return open_blob(self, name, size, start, checksum)
+        return open_blob(self, name, size, start, offset, checksum)
 
 
 @implementer(IBlobReader)
@@ -239,9 +246,10 @@ class FileReader:
 class PendingReader:
     """Reads the file of a body that is not committed yet; opens it at the first read."""
 
-    def __init__(self, blobs: Blobs, name: str, size: int) -> None:
+    def __init__(self, blobs: Blobs, name: str, size: int, start: int) -> None:
         self._blobs = blobs
         self._name = name
+        self._start = start
         self._reader: FileReader | None = None
         self._closed = False
         self.size = size
@@ -252,7 +260,7 @@ class PendingReader:
             raise MessageGone(detail="read after close")
         if self._reader is None:
             try:
-                reader = await self._blobs.threads.run(open_blob, self._blobs, self._name, self.size)
+                reader = await self._blobs.threads.run(open_blob, self._blobs, self._name, self.size, self._start)
             except MessageDamaged:
                 raise MessageGone(detail="the body was discarded") from None
             if self._reader is not None or self._closed:
@@ -270,9 +278,12 @@ class PendingReader:
             self._reader.close()
 
 
-def open_blob(blobs: Blobs, name: str, size: int, start: int = 0, checksum: int | None = None) -> FileReader:
-    """In a thread: open the file. Raises MessageDamaged when it is not there, not of this size or, where a checksum is
-    given, not what arrived."""
+def open_blob(
+    blobs: Blobs, name: str, size: int, start: int = 0, offset: int = 0, checksum: int | None = None
+) -> FileReader:
+    """In a thread: open the file of a message of `size` octets that starts at `start`, to be read from its octet
+    `offset`. Raises MessageDamaged when it is not there, not of this size or, where a checksum is given, not what
+    arrived."""
     path = blobs.path(name)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -281,38 +292,47 @@ def open_blob(blobs: Blobs, name: str, size: int, start: int = 0, checksum: int 
     except OSError as error:
         raise StoreUnavailable(detail=f"blob: {error}") from error
     found = os.fstat(descriptor).st_size
-    if found != size:
+    if found != start + size:
         os.close(descriptor)
-        raise MessageDamaged(detail=f"{path} has {found} octets instead of {size}")
-    if checksum is not None and sum_of_file(descriptor) != checksum:
+        raise MessageDamaged(detail=f"{path} has {found} octets instead of {start + size}")
+    if checksum is not None and sum_of_file(descriptor, start) != checksum:
         os.close(descriptor)
         raise MessageDamaged(detail=f"{path} is not what arrived")
-    return FileReader(blobs.threads, open(descriptor, "rb", buffering=0), size, start)
+    return FileReader(blobs.threads, open(descriptor, "rb", buffering=0), start + size, start + offset)
 
 
-def sum_of_file(descriptor: int) -> int:
-    """The CRC-32 of an open file's octets. Raises OSError."""
-    total = offset = 0
+def sum_of_file(descriptor: int, start: int = 0) -> int:
+    """The CRC-32 of an open file's octets from `start` on. Raises OSError."""
+    total, offset = 0, start
     while block := os.pread(descriptor, BLOCK, offset):
         total = crc32(block, total)
         offset += len(block)
     return total
 
 
+def _write_all(file: BinaryIO, octets: bytes) -> None:
+    left = memoryview(octets)
+    while left:
+        left = left[file.write(left) :]
+
+
 @implementer(IBody)
 class Body:
-    """A finished body: its octets, or the name of its file. It is for one commit.
+    """A finished body: its octets, or the name of its file and where it starts in it. It is for one commit.
 
     While a commit is under way discard() only takes note: the file goes if the commit fails.
     """
 
-    def __init__(self, blobs: Blobs, digest: Digest, octets: bytes | None, blob: str | None, checksum: int) -> None:
+    def __init__(
+        self, blobs: Blobs, digest: Digest, octets: bytes | None, blob: str | None, checksum: int, start: int = 0
+    ) -> None:
         self._blobs = blobs
         self.digest = digest
         self.checksum = checksum
         self.size = digest.size
         self.octets = octets
         self.blob = blob
+        self.start = start
         self._claimed = False
         self._committed = False
         self._discarded = False
@@ -321,7 +341,7 @@ class Body:
         """Read it back."""
         if self.blob is None:
             return OctetsReader(self.octets or b"")
-        return PendingReader(self._blobs, self.blob, self.size)
+        return PendingReader(self._blobs, self.blob, self.size, self.start)
 
     def claim(self) -> None:
         """A commit begins."""
@@ -361,12 +381,13 @@ def unattended(threads: IThreads, call: Callable[..., object], *args: object) ->
     Deferred.fromCoroutine(attend())
 
 
-@implementer(IBodyWriter)
+@implementer(IHeadedBodyWriter)
 class BodyWriter:
     """Takes octets as they arrive. At most `inline_limit` or WRITE_BLOCK octets are held, plus what one call brings."""
 
-    def __init__(self, blobs: Blobs) -> None:
+    def __init__(self, blobs: Blobs, head_limit: int = 0) -> None:
         self._blobs = blobs
+        self._head_limit = head_limit
         self._chunks: list[bytes] = []
         self._held = 0
         self._checksum = 0  # of what is in the file
@@ -388,15 +409,28 @@ class BodyWriter:
             chunks, self._chunks, self._held = self._chunks, [], 0
             await self._in_thread(self._write, chunks)
 
-    async def finish(self) -> Body:
-        """The whole body with its digest. Raises StoreUnavailable, Busy."""
+    async def written(self) -> IBlobReader:
+        """See `IHeadedBodyWriter`."""
         self._check()
+        if not self._name:
+            return OctetsReader(b"".join(self._chunks))
+        if self._chunks:
+            chunks, self._chunks, self._held = self._chunks, [], 0
+            await self._in_thread(self._write, chunks)
+        return PendingReader(self._blobs, self._name, self.size, self._head_limit)
+
+    async def finish(self, head: bytes = b"") -> Body:
+        """The whole body with its digest. Raises StoreUnavailable, Busy; ValueError for a head above the limit."""
+        self._check()
+        if len(head) > self._head_limit:
+            raise ValueError(f"the head has {len(head)} octets, there is room for {self._head_limit}")
         chunks, self._chunks = self._chunks, []
         if self._name:
-            found = await self._in_thread(self._complete, chunks)
+            found = await self._in_thread(self._complete, chunks, head)
             self._ended = True
-            return Body(self._blobs, found, None, self._name, self._checksum)
-        octets = b"".join(chunks)
+            start = self._head_limit - len(head)
+            return Body(self._blobs, found, None, self._name, self._checksum, start)
+        octets = head + b"".join(chunks) if head else b"".join(chunks)
         self._ended = True
         return Body(self._blobs, digest(octets), octets, None, crc32(octets))
 
@@ -438,17 +472,25 @@ class BodyWriter:
         self._blobs.check_space()
         if self._file is None:
             self._name, self._file = self._blobs.create()
-        octets = memoryview(b"".join(chunks))
+            self._file.seek(self._head_limit)
+        octets = b"".join(chunks)
         self._checksum = crc32(octets, self._checksum)
-        while octets:
-            octets = octets[self._file.write(octets) :]
+        _write_all(self._file, octets)
         return self._file
 
-    def _complete(self, chunks: list[bytes]) -> Digest:
+    def _complete(self, chunks: list[bytes], head: bytes) -> Digest:
         file = self._write(chunks)
+        start = self._head_limit - len(head)
+        if head:
+            file.seek(start)
+            _write_all(file, head)
         self._blobs.sync(self._name, file)
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as octets:
-            found = digest(octets)
+        if self._head_limit:
+            # The sum of the octets after the head is known, but sums cannot be put together.
+            self._checksum = sum_of_file(file.fileno(), start)
+        page = start - start % mmap.ALLOCATIONGRANULARITY
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ, offset=page) as octets:
+            found = digest(octets, start - page)
         file.close()
         self._file = None
         return found

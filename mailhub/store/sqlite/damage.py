@@ -87,32 +87,41 @@ class Inspection:
 
     def _query(self, contents: Sequence[int]) -> dict[int, Any]:
         octets = "octets" if self.deep else "NULL"
-        checksum = "checksum" if self._has_checksums() else "NULL"
+        checksum = "checksum" if self._version >= 2 else "NULL"
+        start = "start" if self._version >= 3 else "0"
         rows = self.connection.execute(
-            f"SELECT id, size, blob, length(octets), {octets}, {checksum} FROM content"
+            f"SELECT id, size, blob, {start}, length(octets), {octets}, {checksum} FROM content"
             " WHERE id IN (SELECT value FROM json_each(?))",
             (SQLITE.many(contents),),
         )
         return {row[0]: row[1:] for row in rows}
 
-    def _has_checksums(self) -> bool:
-        return int(self.connection.execute("PRAGMA user_version").fetchone()[0]) >= 2
+    @property
+    def _version(self) -> int:
+        return int(self.connection.execute("PRAGMA user_version").fetchone()[0])
 
     def _fault(
-        self, content: int, size: int, blob: str | None, length: int | None, octets: bytes | None, checksum: int | None
+        self,
+        content: int,
+        size: int,
+        blob: str | None,
+        start: int,
+        length: int | None,
+        octets: bytes | None,
+        checksum: int | None,
     ) -> str:
         if blob is not None:
-            return self._fault_of_file(content, blob_path(self.data / BLOBS, blob), size, checksum)
+            return self._fault_of_file(content, blob_path(self.data / BLOBS, blob), start, size, checksum)
         if length != size:
             return "its octets are lost" if length is None else f"{length} octets instead of {size}"
         return self._compare(content, crc32(octets or b""), size, checksum) if self.deep else ""
 
-    def _fault_of_file(self, content: int, path: Path, size: int, checksum: int | None) -> str:
+    def _fault_of_file(self, content: int, path: Path, start: int, size: int, checksum: int | None) -> str:
         try:
             found = path.stat().st_size
-            if found != size:
-                return f"body {path}: {found} octets instead of {size}"
-            return self._compare(content, _sum_of_file(path), size, checksum) if self.deep else ""
+            if found != start + size:
+                return f"body {path}: {found} octets instead of {start + size}"
+            return self._compare(content, _sum_of_file(path, start), size, checksum) if self.deep else ""
         except FileNotFoundError:
             return f"body {path}: missing"
         except OSError as error:
@@ -128,9 +137,9 @@ class Inspection:
         return ""
 
 
-def _sum_of_file(path: Path) -> int:
+def _sum_of_file(path: Path, start: int) -> int:
     with open(path, "rb", buffering=0) as file:
-        return sum_of_file(file.fileno())
+        return sum_of_file(file.fileno(), start)
 
 
 def names(connection: sqlite3.Connection, content: int) -> list[str]:

@@ -177,15 +177,17 @@ class _Repair:
         """What is left of the octets, or of the header, as a file. Returns its name, empty when nothing is left."""
         self.lost.mkdir(mode=0o700, exist_ok=True)
         name = f"content-{content}-{row['uid']}.eml"
-        found = self.connection.execute("SELECT blob, octets, fields FROM content WHERE id = ?", (content,)).fetchone()
+        found = self.connection.execute(
+            "SELECT blob, start, octets, fields FROM content WHERE id = ?", (content,)
+        ).fetchone()
         if found is None:
             return ""
-        blob, octets, fields = found
+        blob, start, octets, fields = found
         if blob is not None and blob_path(self.data / BLOBS, blob).exists():
             target = self.lost / name
             target.unlink(missing_ok=True)
             # A second name: the first goes with the row, or stays as long as the queue needs it.
-            link_or_copy(blob_path(self.data / BLOBS, blob), target)
+            link_or_copy(blob_path(self.data / BLOBS, blob), target, start)
         else:
             _write(self.lost / name, octets or fields)
         self.blobs.sync_folder(self.lost)

@@ -99,12 +99,12 @@ def _copy(folder: Path, stage: Path, named: Mapping[str, Named], restored: Resto
     copy_file(folder / schema.FILE, stage / schema.FILE)
     (stage / BLOBS).mkdir(mode=0o700)
     whole, done = sum(body.size for body in named.values()), 0
-    for name, (size, checksum) in named.items():
+    for name, (size, checksum, start) in named.items():
         origin = blob_path(folder / BLOBS, name)
         if not origin.is_file():
             restored.missing.append(name)
         else:
-            found = copy_file(origin, blob_path(stage / BLOBS, name))
+            found = copy_file(origin, blob_path(stage / BLOBS, name), start)
             if origin.stat().st_size != size or checksum not in (found, None):
                 restored.damaged.append(name)
         done += size

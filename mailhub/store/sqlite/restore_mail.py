@@ -11,7 +11,7 @@ import attrs
 
 from mailhub.errors import NoSuchUser
 from mailhub.message.flags import Flags, decode
-from mailhub.store.sqlite.backup import checksum_column
+from mailhub.store.sqlite.backup import content_column
 from mailhub.store.sqlite.blobs import BLOBS, blob_path
 from mailhub.store.sqlite.schema import address_column
 
@@ -49,6 +49,7 @@ class SavedMessage:
     content: int
     blob: str | None
     checksum: int | None
+    start: int
 
 
 @attrs.frozen
@@ -79,8 +80,10 @@ class Side:
 
     def messages(self, mailbox: int) -> list[SavedMessage]:
         """In UID order."""
+        checksum = content_column(self.connection, "checksum", "NULL")
+        start = content_column(self.connection, "start", "0")
         rows = self.connection.execute(
-            f"SELECT m.uid, m.flags, m.size, m.internal_date, c.id, c.blob, {checksum_column(self.connection)}"
+            f"SELECT m.uid, m.flags, m.size, m.internal_date, c.id, c.blob, {checksum}, {start}"
             " FROM message m JOIN content c ON c.id = m.content WHERE m.mailbox = ? ORDER BY m.uid",
             (mailbox,),
         )
@@ -92,6 +95,7 @@ class Side:
             yield self.connection.execute("SELECT octets FROM content WHERE id = ?", (message.content,)).fetchone()[0]
             return
         with self.open(message.blob) as file:
+            file.seek(message.start)
             while block := file.read(_BLOCK):
                 yield block
 

@@ -144,8 +144,10 @@ CREATE TABLE account_change (id INTEGER PRIMARY KEY AUTOINCREMENT, user TEXT NOT
 """
 
 # One step for all that the third schema brings. A row's own reverse-path is NULL where it is the message's.
+# A message that is a file starts somewhere in it: what is before, where its head may have gone, is a hole.
 # No column is called user any more: not every engine takes that for a column.
 VERSION_3 = """
+ALTER TABLE content ADD COLUMN start INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE account RENAME COLUMN user TO address;
 ALTER TABLE account_change RENAME COLUMN user TO address;
 ALTER TABLE queue_message ADD COLUMN parameters TEXT NOT NULL DEFAULT '';

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
+from zlib import crc32
 
 import pytest
 from twisted.internet.defer import Deferred, fail
@@ -196,7 +197,7 @@ class TestDiscard:
 
 def test_a_reader_holds_its_file_open(blobs: Blobs) -> None:
     body = wait(written(blobs, LARGE))
-    reader = open_blob(blobs, body.blob, body.size, start=9)
+    reader = open_blob(blobs, body.blob, body.size, offset=9)
     blobs.remove(body.blob)
     assert wait(reader.read()) == LARGE[9:]
     reader.close()
@@ -250,3 +251,26 @@ def test_a_start_sets_aside_what_is_not_known_and_keeps_what_is_there_already(bl
     assert blob_names(blobs.folder) == {known.blob}
     assert sorted(file.read_bytes() for file in lost.iterdir()) == sorted([b"from before", LARGE])
     assert (foreign / "#123").exists()
+
+
+@pytest.mark.parametrize("head", [b"", b"X", b"Subject: late\r\n", b"A: " + 5000 * b"a" + b"\r\n"])
+def test_a_head_is_put_in_front_of_a_file_without_moving_it(blobs: Blobs, head: bytes) -> None:
+    writer = blobs.new_body(head_limit=8192)
+    wait(writer.write(LARGE))
+    body = wait(writer.finish(head))
+    assert body.blob is not None
+    path = blobs.path(body.blob)
+    assert (body.start, path.stat().st_size) == (8192 - len(head), 8192 + len(LARGE))
+    assert path.read_bytes() == bytes(body.start) + head + LARGE
+    assert (body.digest, body.checksum) == (digest(head + LARGE), crc32(head + LARGE))
+    wait(open_blob(blobs, body.blob, body.size, body.start, 0, body.checksum).read())
+    with pytest.raises(MessageDamaged):
+        open_blob(blobs, body.blob, body.size, body.start, 0, body.checksum ^ 1)
+
+
+def test_a_head_above_its_limit_is_a_mistake_and_spoils_nothing(blobs: Blobs) -> None:
+    writer = blobs.new_body(head_limit=3)
+    wait(writer.write(LARGE))
+    with pytest.raises(ValueError, match="4 octets"):
+        wait(writer.finish(b"four"))
+    assert wait(writer.finish(b"ok\n")).size == len(LARGE) + 3
