@@ -119,6 +119,9 @@ class World:
     hops: dict[str, NextHop] = attrs.field(factory=dict)
     limits: TransmitLimits = attrs.field(factory=TransmitLimits)
     due: int = 1
+    body: bytes = BODY
+    mail: Mail = attrs.field(factory=lambda: Mail(Address("a", "xx.example")))
+    needs: int | None = None
     network: MemoryNetwork = attrs.field(init=False)
     _agents: dict[str, Any] = attrs.field(factory=dict)
 
@@ -151,8 +154,8 @@ class World:
             )
             for number, name in enumerate(to)
         )
-        body: Any = Octets(BODY)
-        delivery = Delivery("m1", Mail(Address("a", "xx.example")), target, rows, body)
+        body: Any = Octets(self.body)
+        delivery = Delivery("m1", self.mail, target, rows, body, self.needs)
         results: list[Any] = []
         Deferred.fromCoroutine(self.agent(kind).deliver(delivery)).addBoth(results.append)
         return results
