@@ -26,6 +26,7 @@ from mailhub.message.address import Address
 from mailhub.message.dates import format_date
 from mailhub.message.envelope import Mail, Outcome, Recipient
 from mailhub.message.header import fields_end
+from mailhub.message.needs import needs_of
 from mailhub.message.report import HEADER_LIMIT, MESSAGE_LIMIT, Report, ReportedRecipient, delivery_status
 from mailhub.message.trace import return_path
 
@@ -75,7 +76,7 @@ class Bouncer:
             octets, declared = delivery_status(attrs.evolve(report, smtputf8=False)), Mail(None)
         plan = make_plan([accepted], declared, deposits=self.queue.deposits_into(self.store))
         top = return_path(None)
-        return Submission(declared, plan, await self._body(top + octets), len(top))
+        return Submission(declared, plan, await self._body(top + octets), len(top), needs_of(octets).bits)
 
     async def _routes(self, message: QueuedMessage, sender: Address) -> Sequence[Route]:
         try:

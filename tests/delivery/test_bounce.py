@@ -12,6 +12,7 @@ from mailhub.errors import MessageGone, NoSuchUser, NotYetKnown, TemporaryError
 from mailhub.interfaces import QueuedMessage, QueuedRecipient, ReversePath, Route, Submission
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, OriginalRecipient, Outcome, Recipient
+from mailhub.message.needs import BODY_8BIT
 from mailhub.testing.waiting import result_of
 from tests.delivery.doubles import Octets, OctetsWriter, Table, environment
 
@@ -163,6 +164,7 @@ def test_a_report_declares_what_it_has_itself() -> None:
         report(queue=full, mail=Mail(SENDER, "8BITMIME", ret="FULL")),
     ]
     assert [each and each.mail for each in made] == [Mail(None), Mail(None), Mail(None, "8BITMIME")]
+    assert [each and each.needs for each in made] == [0, 0, BODY_8BIT]
     assert b"global" not in octets(made[0])
 
 

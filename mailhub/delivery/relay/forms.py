@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from tempfile import TemporaryFile
 from typing import BinaryIO
@@ -43,7 +43,8 @@ class Forms:
         """The message as it came. Its octets are looked at where nobody has done so. Raises MailError."""
         if self._needs is None:
             scanner = NeedsScanner()
-            await self._each_block(scanner.feed)
+            async for block in self._blocks():
+                scanner.feed(block)
             self._needs = scanner.finish()
         return Form(self._body, self._needs)
 
@@ -60,31 +61,25 @@ class Forms:
             form.body.close()
         self._made.clear()
 
-    async def _each_block(self, take: Callable[[bytes], object]) -> None:
+    async def _blocks(self) -> AsyncIterator[bytes]:
         offset = 0
         while offset < self._body.size:
             octets = await self._body.read(offset, _BLOCK)
             if not octets:
                 raise StoreUnavailable(detail=f"a body of {self._body.size} octets ended at {offset}")
-            take(octets)
+            yield octets
             offset += len(octets)
 
     async def _in_memory(self, offer: Offer) -> Form:
-        pieces: list[bytes] = []
-        await self._each_block(pieces.append)
-        octets, needs = await self._threads.run(_converted, b"".join(pieces), offer)
+        whole = b"".join([block async for block in self._blocks()])
+        octets, needs = await self._threads.run(_converted, whole, offer)
         return Form(_Memory(octets), needs)
 
     async def _in_files(self, offer: Offer) -> Form:
         try:
             with await self._threads.run(TemporaryFile) as origin:
-                offset = 0
-                while offset < self._body.size:
-                    octets = await self._body.read(offset, _BLOCK)
-                    if not octets:
-                        raise StoreUnavailable(detail=f"a body of {self._body.size} octets ended at {offset}")
-                    await self._threads.run(origin.write, octets)
-                    offset += len(octets)
+                async for block in self._blocks():
+                    await self._threads.run(origin.write, block)
                 file, needs = await self._threads.run(_converted_file, origin, offer)
         except OSError as error:
             raise TemporaryError("Message could not be converted now", status="4.3.1", detail=str(error)) from error
