@@ -13,6 +13,7 @@ from twisted.cred import strcred
 from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from mailhub import plugin_faults
@@ -79,6 +80,7 @@ class Hub:
     passwords: Passwords
     verified: VerifiedCache
     client_tls: ClientTls
+    server_tls: ServerTlsMaker | None
     headers: Budget = attrs.field(factory=lambda: Budget(HEADERS_TOGETHER))  # of messages that are arriving
     turns: Turns = attrs.field(factory=Turns)
     room: Room = attrs.field(factory=Room)
@@ -172,9 +174,15 @@ async def _call(function: Callable[[], Any]) -> None:
     await answer(function())
 
 
-def build_hub(config: Config, environment: Environment, catalogue: Catalogue, *, certificate: bool = True) -> Hub:
-    """Put a hub together; only files that the configuration names are read, the certificate only if it is asked for.
-    Raises ConfigurationError."""
+# Makes the TLS of a server from certificate, key, and clock.
+ServerTlsMaker = Callable[[Path, Path, IReactorTime], ServerTls]
+
+
+def build_hub(
+    config: Config, environment: Environment, catalogue: Catalogue, *, server_tls: ServerTlsMaker | None = ServerTls
+) -> Hub:
+    """Put a hub together; only files that the configuration names are read. Without `server_tls` the certificate is
+    left alone, and nobody can be served. Raises ConfigurationError."""
     limits = config.limits
     with _named(config):
         hub = Hub(
@@ -185,6 +193,7 @@ def build_hub(config: Config, environment: Environment, catalogue: Catalogue, *,
             passwords=Passwords(environment.threads, running=limits.password_threads, waiting=limits.logins_waiting),
             verified=VerifiedCache(environment.random, limits.logins_remembered),
             client_tls=ClientTls(),
+            server_tls=server_tls,
         )
         hub.database = catalogue.build(config.database, hub)
         aliases = bounds.aliases(config)
@@ -202,7 +211,7 @@ def build_hub(config: Config, environment: Environment, catalogue: Catalogue, *,
         )
         hub.harvest = Harvest(environment.clock, bounds.harvest_limits(limits))
         hub.throttle = bounds.throttle(config)
-        hub.tls = _server_tls(hub, None) if certificate else None
+        hub.tls = _server_tls(hub, None)
         _make_doors(hub, catalogue)
     return hub
 
@@ -249,10 +258,10 @@ def _server_tls(hub: Hub, before: Hub | None) -> ServerTls | None:
     """A certificate that has become unreadable to us (root's own folder) is no mistake of the configuration: the one
     in use stays, as it does when it is renewed."""
     tls, old = hub.settings.tls, before.tls if before else None
-    if tls is None:
+    if tls is None or hub.server_tls is None:
         return None
     try:
-        return ServerTls(tls.certificate, tls.key, hub.environment.clock)
+        return hub.server_tls(tls.certificate, tls.key, hub.environment.clock)
     except CertificateUnreadable as error:
         if old is None or not old.follows(tls.certificate, tls.key):
             raise

@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import attrs
-from cryptography.hazmat.primitives.hashes import SHA256
 from twisted.internet.defer import Deferred
 
 from mailhub.components import Hub, successor
@@ -22,7 +21,6 @@ from mailhub.config.difference import Difference, compare
 from mailhub.config.settings import Config, load
 from mailhub.errors import ConfigurationError
 from mailhub.log import Logger
-from mailhub.net.tls import ServerTls
 from mailhub.plugins import Catalogue
 
 _log = Logger(namespace="mailhub")
@@ -48,7 +46,8 @@ class Outcome:
 class Reloader:
     """Reads `file` again when it is asked to: one reading at a time, none before the server is ready.
 
-    `begin` is called before each reading, and `tell` is given its outcome when that has been logged.
+    `begin` is called before each reading, and `tell` is given its outcome when that has been logged. `read` is what
+    reads the file.
     """
 
     def __init__(
@@ -57,11 +56,13 @@ class Reloader:
         catalogue: Callable[[], Catalogue],
         begin: Callable[[], object],
         tell: Callable[[Outcome], object],
+        read: Callable[[Path], Config] = load,
     ) -> None:
         self._hub = hub
         self._catalogue = catalogue
         self._begin = begin
         self._tell = tell
+        self._load = read
         self._ready = False
         self._stopped = False
         self._asked = False
@@ -105,7 +106,7 @@ class Reloader:
         begun = self._begun()
         try:
             # A large file takes a while to read and check.
-            config: Config = await self._hub.environment.threads.run(load, file)
+            config: Config = await self._hub.environment.threads.run(self._load, file)
             if self._stopped:
                 raise ConfigurationError("the server is stopping")
             outcome = self._take(config, begun)
@@ -146,17 +147,13 @@ class Reloader:
 def _changed_files(hub: Hub, new: Hub, found: Difference) -> list[str]:
     """What files hold that the configuration only names."""
     names = []
-    if hub.tls is not None and new.tls is not None and _shown(hub.tls) != _shown(new.tls):
+    if hub.tls is not None and new.tls is not None and hub.tls.fingerprint != new.tls.fingerprint:
         names.append("the certificate")
     for domain in sorted({*hub.hops, *new.hops}):
         table = f'[route."{domain}"]'
         if hub.hops.get(domain) != new.hops.get(domain) and table not in found.changed:
             names.append(f"{table} password_file")
     return names
-
-
-def _shown(tls: ServerTls) -> bytes:
-    return tls.certificate.fingerprint(SHA256())
 
 
 # --- The answer, for the command that asks ------------------------------------------------------------------------

@@ -101,7 +101,7 @@ def _components(config: Config) -> Iterator[Finding]:
     for line in catalogue.broken:
         yield False, f"plugin not loaded: {line}"
     # The certificate is looked over by itself: without it all other mistakes shall be found too.
-    build_hub(config, environment(config), catalogue, certificate=False)
+    build_hub(config, environment(config), catalogue, server_tls=None)
     checkers = ", ".join(config.auth.checkers)
     yield True, f"components: store {config.store.type}; checkers {checkers}"
 

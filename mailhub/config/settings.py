@@ -297,6 +297,11 @@ def parse(text: str, file: Path) -> Config:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigurationError(f"{file}: is not TOML: {error}") from None
+    return from_values(values, file)
+
+
+def from_values(values: Mapping[str, Any], file: Path) -> Config:
+    """The configuration whose keys and tables have been read already. Raises ConfigurationError."""
     place = Place(str(file), file.parent)
     top = read(_Top, values, place)
     parts = _parts(top, place)

@@ -14,6 +14,7 @@ import attrs
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.hashes import SHA256
 from OpenSSL import SSL, crypto
 from service_identity import VerificationError
 from service_identity.hazmat import DNS_ID, IPAddress_ID, ServiceID, verify_service_identity
@@ -167,6 +168,11 @@ class ServerTls:
         shown = SSL.Connection(self._context, None).get_certificate()
         assert shown is not None
         return shown.to_cryptography()
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Of the certificate that is shown (SHA-256)."""
+        return self.certificate.fingerprint(SHA256())
 
     def _refresh(self) -> None:
         now = self._clock.seconds()

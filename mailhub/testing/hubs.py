@@ -1,46 +1,44 @@
-"""Whole hubs in one process, on one clock and one network in memory: what happens is repeatable by seed.
+"""Whole servers in one process, on one clock and one network in memory: what happens is repeatable by seed.
 
 internet = Internet(seed=1)
 xx = internet.hub("xx.example", users=["a"])
-yy = internet.hub("yy.example", users=["b"])
+yy = internet.hub("yy.example", users=["b"], config={"limits": {"hops": 10}})
 xx.submit("a@xx.example", ["b@yy.example"], b"Subject: hello\\r\\n\\r\\nHow are you?\\r\\n")
 internet.run(60)
 assert len(yy.inbox("b@yy.example")) == 1
 internet.close()
+
+Each is what `mailhub.components.build_hub` makes of a configuration, with all services, plugins and logins. What is
+played is its surroundings: clock, threads, network, DNS, chance, TLS, and a database in memory.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import Any, TypeVar
 
+import argon2
+import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from mailhub.delivery.aliases import AliasTable
-from mailhub.delivery.bounce import Bouncer
-from mailhub.delivery.names import LocalNames
-from mailhub.delivery.pipeline import Pipeline
-from mailhub.delivery.policies import GuardedPolicy, PolicyChain
-from mailhub.delivery.relay.smtp import SmtpAgent
-from mailhub.delivery.relay.transmit import TransmitLimits, Transmitter
-from mailhub.delivery.routing import NextHop, standard_routing
-from mailhub.delivery.runner import QueueRunner, RunnerLimits
-from mailhub.delivery.schedule import Schedule
-from mailhub.interfaces import Committed, Environment, IDeliveryAgent, IPolicy, Origin, QueuedMessage
+from mailhub.auth.passwords import hash_password
+from mailhub.components import Hub, build_hub
+from mailhub.config.settings import Config, from_values
+from mailhub.interfaces import Committed, Disk, Environment, IComponentFactory, Origin, QueuedMessage
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Recipient
-from mailhub.net.driver import DriverFactory
-from mailhub.net.tls import ClientTls
-from mailhub.protocols.smtp import SmtpOptions, SmtpService
-from mailhub.store.limits import StoreLimits
-from mailhub.store.sqlite.database import Database
-from mailhub.testing.network import MemoryNetwork, Weather
+from mailhub.plugins import Catalogue, load_catalogue
+from mailhub.reload import Outcome, Reloader
+from mailhub.services import SERVICES
+from mailhub.testing.caller import Caller
+from mailhub.testing.databases import inline_database, memory_database
+from mailhub.testing.network import MemoryNetwork, PlayedTls, Weather
 from mailhub.testing.resolver import FakeResolver
 from mailhub.threads import InlineThreads
 
@@ -48,14 +46,17 @@ T = TypeVar("T")
 
 # Monday, 1 January 2024: dates in simulations look like dates.
 EPOCH = 1_704_067_200
+_LMTP_PORT = 24
+_CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+_TEBIBYTE = 1 << 40
 
 
 class Internet:
-    """A clock, a network, a name service, and the hubs that were put on it.
+    """A clock, a network, a name service, and the servers that were put on it.
 
-    `seed` decides everything that is left to chance. `folder` is where the hubs' data go; a temporary one by default,
-    removed by `close`. `clock_error` is by how many seconds the hubs' wall clocks are wrong: change it, and they were
-    set.
+    `seed` decides everything that is left to chance. `folder` is for databases on disk, which a configuration may ask
+    for (`[database] type = "inline"`). `clock_error` is by how many seconds the servers' wall clocks are wrong: change
+    it, and they were set.
     """
 
     def __init__(self, seed: int = 1, weather: Weather | None = None, folder: Path | None = None) -> None:
@@ -65,26 +66,41 @@ class Internet:
         self.clock_error = 0.0
         self.network = MemoryNetwork(self.clock, Random(f"{seed} network"), weather)
         self.resolver = FakeResolver()
-        self.tls = ClientTls()
-        self.hubs: list[Hub] = []
-        self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="mailhub-")
-        self._folder = folder or Path(self._temporary.name if self._temporary else "")
+        self.hubs: list[Host] = []
+        self._folder = folder or Path("/nonexistent")
+        found = load_catalogue()
+        self._catalogue = attrs.evolve(found, factories=(*found.factories, memory_database, inline_database))
 
-    def hub(self, domain: str, users: Sequence[str] = (), **options: Any) -> Hub:
-        """A running hub for `domain`, found by its MX, with accounts for the local parts in `users`.
+    def hub(
+        self,
+        domain: str,
+        users: Sequence[str] = (),
+        config: Mapping[str, Any] | None = None,
+        plugins: Sequence[IComponentFactory] = (),
+    ) -> Host:
+        """A running server for `domain`, found by its MX, with accounts for the local parts in `users`.
 
-        `options` are those of `Hub`.
+        `config` are tables and keys as `tomllib` would read them from a file, beside those that any server has here;
+        None takes one away. `plugins` are component factories beside those that are installed.
         """
         number = len(self.hubs) + 1
-        data = self._folder / f"{number}-{domain}"
-        data.mkdir(parents=True, exist_ok=True)
-        hub = Hub(self, domain, f"10.0.{number // 250}.{number % 250 + 1}", data, **options)
-        self.hubs.append(hub)
-        self.resolver.add(domain, hub.hostname, hub.address)
-        hub.start()
+        catalogue = attrs.evolve(self._catalogue, factories=(*self._catalogue.factories, *plugins))
+        address = f"10.0.{number // 250}.{number % 250 + 1}"
+        host = Host(self, domain, address, self._folder / f"{number}-{domain}", config or {}, catalogue)
+        self.hubs.append(host)
+        self.resolver.add(domain, host.hostname, host.address)
+        host.start()
         for user in users:
-            hub.add_account(f"{user}@{domain}")
-        return hub
+            host.add_account(f"{user}@{domain}")
+        return host
+
+    def call(self, host: Host, service: str, source: str = "10.9.9.9") -> Caller:
+        """A client at the address `source`, connected to a service and greeted by it, if it greets."""
+        caller = Caller(self.run_until, secure=host.hub.services[service].implicit_tls)
+        (endpoint, *_) = host.hub.settings.listen[service]
+        called = Factory.forProtocol(lambda: caller)
+        self.wait(self.network.dial(source, *_place(host.address, endpoint), called, 30))
+        return caller
 
     def run(self, seconds: float = 0) -> None:
         """Let everything happen that happens within `seconds`, each at its own time."""
@@ -117,11 +133,9 @@ class Internet:
         return result
 
     def close(self) -> None:
-        """Stop all hubs and remove what is temporary."""
-        for hub in self.hubs:
-            hub.stop()
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        """Stop all servers."""
+        for host in self.hubs:
+            host.stop()
 
     def __enter__(self) -> Internet:
         return self
@@ -132,13 +146,8 @@ class Internet:
         self.close()
 
 
-class Hub:
-    """One mail server: database, pipeline, queue runner, and an SMTP listener on port 25 of its address.
-
-    `aliases` as in the configuration; `hops` are static next hops by domain; `policies` have a say on port 25 and on
-    what `submit` takes; `agents` are delivery agents beside "smtp"; `tls` offers STARTTLS (played, see
-    `mailhub.testing.network`).
-    """
+class Host:
+    """One machine of the internet: its hub, the ports that its configuration lists, and hands to try it with."""
 
     def __init__(
         self,
@@ -146,82 +155,90 @@ class Hub:
         domain: str,
         address: str,
         data: Path,
-        *,
-        aliases: Mapping[str, Sequence[str]] | None = None,
-        hops: Mapping[str, NextHop] | None = None,
-        policies: Sequence[IPolicy] = (),
-        agents: Mapping[str, IDeliveryAgent] | None = None,
-        schedule: Schedule | None = None,
-        limits: RunnerLimits | None = None,
-        transmit_limits: TransmitLimits | None = None,
-        tls: bool = True,
+        config: Mapping[str, Any],
+        catalogue: Catalogue,
     ) -> None:
         self.internet = internet
         self.domain = domain
-        self.hostname = hostname = f"mx.{domain}"
+        self.hostname = f"mx.{domain}"
         self.address = address
-        network = internet.network
-        self.environment = environment = Environment(
+        self._data = data
+        self._values = self._with_usual(config)
+        self._ports: list[tuple[str, int]] = []
+        environment = Environment(
             internet.clock,
             InlineThreads(),
-            network.at(address),
+            internet.network.at(address),
             internet.resolver,
             Random(f"{internet.seed} {domain}"),
             data,
             wall=lambda: internet.clock.seconds() + internet.clock_error,
+            disk=lambda folder: Disk(_TEBIBYTE, _TEBIBYTE // 2),
         )
-        self.database = Database(environment, StoreLimits(durable=False), gather=True, create=True)
-        self.store, self.queue = self.database.store, self.database.queue
-        domains = frozenset({domain})
-        self._hops = dict(hops or {})
-        table = AliasTable.parse(aliases or {}, domains)
-        names = LocalNames(domains, table, self.database.names, internet.clock)
-        self.routing = standard_routing(hostname, names, self.store, self._hops)
-        transmitter = Transmitter(hostname, environment, internet.tls, transmit_limits)
-        smtp = SmtpAgent(hostname, environment, self._hops, transmitter)
-        self.runner = QueueRunner(
-            queue=self.queue,
-            agents={"smtp": smtp, **(agents or {})},
-            bouncer=Bouncer(
-                hostname=hostname, environment=environment, store=self.store, queue=self.queue, routing=self.routing
-            ),
-            schedule=schedule or Schedule(),
-            environment=environment,
-            limits=limits,
-        )
-        guarded = [GuardedPolicy(f"policy {number}", policy) for number, policy in enumerate(policies)]
-        self.pipeline = Pipeline(
-            hostname=hostname,
-            names=names,
-            environment=environment,
-            store=self.store,
-            queue=self.queue,
-            routing=self.routing,
-            policies=PolicyChain(guarded, internet.clock),
-            wake=self.runner.wake,
-        )
-        nobody: Any = None
-        service = SmtpService(self.pipeline, nobody, SmtpOptions(hostname=hostname))
-        self.smtp = DriverFactory(
-            service.session, internet.clock, environment.random, service="smtp", tls=internet.tls if tls else None
+        self.hub: Hub = build_hub(self._read(), environment, catalogue, server_tls=PlayedTls)
+        self._outcomes: list[Outcome] = []
+        self._reloader = Reloader(
+            self.hub, lambda: catalogue, lambda: None, self._outcomes.append, lambda _: self._read()
         )
 
+    def _with_usual(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A configuration with what any server has here."""
+        usual: dict[str, Any] = {
+            "hostname": self.hostname,
+            "data": str(self._data),
+            "domains": [self.domain],
+            "database": {"type": "memory"},
+            "tls": {"certificate": "certificate.pem", "key": "key.pem"},
+            "listen": {name: [f"tcp:{service.port or _LMTP_PORT}"] for name, service in SERVICES.items()},
+        }
+        for key, value in config.items():
+            before = usual.get(key)
+            usual[key] = {**before, **value} if isinstance(before, dict) and isinstance(value, Mapping) else value
+        return {key: value for key, value in usual.items() if value is not None}
+
+    def _read(self) -> Config:
+        return from_values(self._values, Path(f"/{self.domain}.toml"))
+
     def start(self) -> None:
-        """Open the database, run the queue, listen."""
-        self._wait(self.database.start())
-        self.runner.start()
-        self.internet.network.listen(self.address, 25, self.smtp)
+        """Open the database, run the queue, serve the ports."""
+        self._wait(self.hub.start())
+        self.listen()
+        self._reloader.ready()
 
     def stop(self) -> None:
         """Stop in good order."""
-        self.internet.network.unlisten(self.address, 25)
-        self._wait(self.smtp.stop(5))
-        self._wait(self.runner.stop())
-        self._wait(self.database.stop())
+        self._reloader.stop()
+        self.unlisten()
+        self._wait(self.hub.stop())
 
-    def add_account(self, user: str, quota: int = 0) -> None:
-        """An account without a usable password; `quota` in octets."""
-        self._wait(self.database.accounts.add(user, "", quota))
+    def listen(self) -> None:
+        """Serve the ports, again after `unlisten`."""
+        for service, factory in self.hub.factories.items():
+            for endpoint in self.hub.settings.listen[service]:
+                host, port = _place(self.address, endpoint)
+                self.internet.network.listen(host, port, factory, implicit_tls=factory.implicit_tls)
+                factory.doStart()
+                self._ports.append((host, port))
+
+    def unlisten(self) -> None:
+        """Refuse connections; those that are open go on."""
+        while self._ports:
+            self.internet.network.unlisten(*self._ports.pop())
+        for factory in self.hub.factories.values():
+            factory.doStop()
+
+    def reload(self, config: Mapping[str, Any]) -> Outcome:
+        """Read the configuration again, which has become this one, as SIGHUP makes a server do."""
+        self._values = self._with_usual(config)
+        count = len(self._outcomes)
+        self._reloader.ask()
+        self.internet.run_until(lambda: len(self._outcomes) > count, 60, step=0.5)
+        return self._outcomes[-1]
+
+    def add_account(self, user: str, password: str = "", quota: int = 0) -> None:
+        """An account; without a password nobody can log in. `quota` in octets."""
+        encoded = hash_password(password, _CHEAP) if password else ""
+        self._wait(self.hub.accounts.add(user, encoded, quota))
 
     def submit(self, sender: str, recipients: Sequence[str], message: bytes) -> Committed:
         """Put a message in as its logged-in sender would by submission. Raises MailError."""
@@ -231,7 +248,7 @@ class Hub:
         user = sender or f"postmaster@{self.domain}"
         origin = Origin("submission", "10.1.1.1", "test", True, "client.example", True, user, submission=True)
         mail = Mail(Address.parse(sender) if sender else None, "8BITMIME", size=len(message))
-        transaction = await self.pipeline.begin(origin, mail)
+        transaction = await self.hub.pipeline.begin(origin, mail)
         try:
             for recipient in recipients:
                 await transaction.recipient(Recipient(Address.parse(recipient)))
@@ -245,12 +262,22 @@ class Hub:
         return self._wait(self._inbox(user))
 
     async def _inbox(self, user: str) -> list[bytes]:
-        mailbox = await (await self.store.account(user)).mailbox("INBOX")
+        mailbox = await (await self.hub.store.account(user)).mailbox("INBOX")
         return [await (await mailbox.open(entry.uid)).read() for entry in await mailbox.entries()]
 
     def queued(self) -> Sequence[QueuedMessage]:
         """What waits in the queue."""
-        return self._wait(self.queue.messages())
+        return self._wait(self.hub.queue.messages())
 
     def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self.internet.wait(coroutine)
+
+
+def _place(address: str, endpoint: str) -> tuple[str, int]:
+    """Where an endpoint of the configuration is in the network."""
+    kind, _, rest = endpoint.partition(":")
+    if kind == "unix":
+        return f"unix:{rest}", 0
+    if kind != "tcp":
+        raise ValueError(f"{endpoint}: no such endpoint in simulations")
+    return address, int(rest.partition(":")[0])

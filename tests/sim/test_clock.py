@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from twisted.logger import capturedLogs, formatEvent
 
-from mailhub.delivery.schedule import Schedule
-from mailhub.testing.hubs import Hub, Internet
+from mailhub.testing.hubs import Host, Internet
 from mailhub.testing.network import Weather
 
 MESSAGE = b"From: a@xx.example\r\nSubject: hello\r\n\r\nHow are you?\r\n"
@@ -14,9 +15,9 @@ HOUR, DAY = 3600, 86400
 AWAY, HERE = Weather(lost=1.0), Weather()
 
 
-def waiting(internet: Internet, schedule: Schedule | None = None) -> tuple[Hub, Hub]:
+def waiting(internet: Internet, queue: Mapping[str, object] | None = None) -> tuple[Host, Host]:
     """A message that could not be sent for an hour."""
-    xx = internet.hub("xx.example", users=["a"], schedule=schedule)
+    xx = internet.hub("xx.example", users=["a"], config={"queue": queue or {}})
     yy = internet.hub("yy.example", users=["b"])
     internet.network.weather_at[yy.address] = AWAY
     xx.submit("a@xx.example", ["b@yy.example"], MESSAGE)
@@ -55,7 +56,7 @@ def test_a_clock_set_forward_returns_no_mail() -> None:
 @pytest.mark.parametrize("error", [10 * DAY, -10 * DAY])
 def test_in_the_end_mail_is_returned_whatever_the_clock_says(error: int) -> None:
     with Internet() as internet:
-        xx, _ = waiting(internet, Schedule((60, 600), 5 * HOUR))
+        xx, _ = waiting(internet, {"retry_seconds": [60, 600], "expire_hours": 5})
         internet.clock_error = error
         assert internet.run_until(lambda: not xx.queued(), 5 * HOUR)
         assert b"5.4.7" in xx.inbox("a@xx.example")[0]

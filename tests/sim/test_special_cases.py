@@ -6,23 +6,22 @@ from email import message_from_bytes
 
 import pytest
 
-from mailhub.delivery.routing import NextHop
-from mailhub.delivery.schedule import Schedule
 from mailhub.errors import MailError
 from mailhub.interfaces import MailExchanger
-from mailhub.testing.hubs import Hub, Internet
+from mailhub.testing.hubs import Host, Internet
 from mailhub.testing.network import Weather
 
 MESSAGE = b"From: a@xx.example\r\nSubject: hello\r\n\r\nHow are you?\r\n"
 HOUR = 3600
 
 
-def pair(internet: Internet, **options: object) -> tuple[Hub, Hub]:
-    xx = internet.hub("xx.example", users=["a"], **options)
+def pair(internet: Internet, **tables: object) -> tuple[Host, Host]:
+    """Two servers; the tables are in the configuration of the first."""
+    xx = internet.hub("xx.example", users=["a"], config=tables)
     return xx, internet.hub("yy.example", users=["b"])
 
 
-def reports(hub: Hub, user: str) -> list[str]:
+def reports(hub: Host, user: str) -> list[str]:
     """The DSNs in an INBOX, as text."""
     return [octets.decode() for octets in hub.inbox(user) if b"multipart/report" in octets]
 
@@ -34,8 +33,8 @@ def hop(message: bytes) -> str:
 
 def test_two_hosts_that_forward_to_each_other_stop_and_the_sender_is_told() -> None:
     with Internet() as internet:
-        xx = internet.hub("xx.example", users=["a"], aliases={"loop@xx.example": ["loop@yy.example"]})
-        yy = internet.hub("yy.example", aliases={"loop@yy.example": ["loop@xx.example"]})
+        xx = internet.hub("xx.example", users=["a"], config={"aliases": {"loop@xx.example": ["loop@yy.example"]}})
+        yy = internet.hub("yy.example", config={"aliases": {"loop@yy.example": ["loop@xx.example"]}})
         xx.submit("a@xx.example", ["loop@yy.example"], MESSAGE)
         internet.run(HOUR)
         (dsn,) = reports(xx, "a@xx.example")
@@ -45,8 +44,8 @@ def test_two_hosts_that_forward_to_each_other_stop_and_the_sender_is_told() -> N
 
 def test_forwards_that_keep_a_copy_end_after_one_round() -> None:
     with Internet() as internet:
-        xx = internet.hub("xx.example", ["a"], aliases={"a@xx.example": ["a@xx.example", "b@yy.example"]})
-        yy = internet.hub("yy.example", ["b"], aliases={"b@yy.example": ["b@yy.example", "a@xx.example"]})
+        xx = internet.hub("xx.example", ["a"], config={"aliases": {"a@xx.example": ["a@xx.example", "b@yy.example"]}})
+        yy = internet.hub("yy.example", ["b"], config={"aliases": {"b@yy.example": ["b@yy.example", "a@xx.example"]}})
         zz = internet.hub("zz.example", ["c"])
         zz.submit("c@zz.example", ["a@xx.example"], MESSAGE)
         internet.run(HOUR)
@@ -67,8 +66,8 @@ def test_a_list_whose_member_leads_back_to_it_tells_everyone_once() -> None:
             "all@xx.example": ["list@xx.example", "c@xx.example"],
             "list@xx.example": ["a@xx.example", "b@yy.example"],
         }
-        xx = internet.hub("xx.example", ["a", "c"], aliases=aliases)
-        yy = internet.hub("yy.example", aliases={"b@yy.example": ["list@xx.example", "d@zz.example"]})
+        xx = internet.hub("xx.example", ["a", "c"], config={"aliases": aliases})
+        yy = internet.hub("yy.example", config={"aliases": {"b@yy.example": ["list@xx.example", "d@zz.example"]}})
         zz = internet.hub("zz.example", ["d"])
         zz.submit("d@zz.example", ["all@xx.example"], MESSAGE)
         internet.run(HOUR)
@@ -81,7 +80,7 @@ def test_a_list_whose_member_leads_back_to_it_tells_everyone_once() -> None:
 def test_no_recipient_learns_of_another_by_the_alias() -> None:
     with Internet() as internet:
         aliases = {"one@xx.example": ["b@yy.example"], "two@xx.example": ["c@yy.example"]}
-        xx = internet.hub("xx.example", ["a"], aliases=aliases)
+        xx = internet.hub("xx.example", ["a"], config={"aliases": aliases})
         yy = internet.hub("yy.example", ["b", "c"])
         xx.submit("a@xx.example", ["one@xx.example", "two@xx.example"], MESSAGE)
         internet.run(HOUR)
@@ -92,7 +91,7 @@ def test_no_recipient_learns_of_another_by_the_alias() -> None:
 
 def test_a_loop_beside_good_recipients_is_returned_alone() -> None:
     with Internet() as internet:
-        xx = internet.hub("xx.example", ["a"], aliases={"loop@xx.example": ["loop@yy.example"]})
+        xx = internet.hub("xx.example", ["a"], config={"aliases": {"loop@xx.example": ["loop@yy.example"]}})
         yy = internet.hub("yy.example", ["b"])
         looping = b"Delivered-To: <LOOP@xx.example>\r\n" + MESSAGE
         yy.submit("b@yy.example", ["a@xx.example", "loop@xx.example"], looping)
@@ -116,7 +115,7 @@ def test_a_bounce_for_a_bounce_is_never_sent() -> None:
 def test_a_remote_sender_is_told_by_the_host_that_gave_up() -> None:
     with Internet() as internet:
         xx, yy = pair(internet)
-        zz = internet.hub("zz.example", aliases={"out@zz.example": ["gone@yy.example"]})
+        zz = internet.hub("zz.example", config={"aliases": {"out@zz.example": ["gone@yy.example"]}})
         xx.submit("a@xx.example", ["out@zz.example"], MESSAGE)
         internet.run(HOUR)
         (dsn,) = reports(xx, "a@xx.example")
@@ -129,7 +128,7 @@ def test_a_remote_sender_is_told_by_the_host_that_gave_up() -> None:
 
 def test_a_host_that_never_answers_is_tried_until_the_time_is_up() -> None:
     with Internet() as internet:
-        xx, _ = pair(internet, schedule=Schedule((60, 600), 2 * HOUR))
+        xx, _ = pair(internet, queue={"retry_seconds": [60, 600], "expire_hours": 2})
         internet.network.weather_at["10.0.0.3"] = Weather(lost=1.0)
         xx.submit("a@xx.example", ["b@yy.example"], MESSAGE)
         internet.run(2 * HOUR - 60)
@@ -183,18 +182,18 @@ def test_without_dns_mail_waits(failing: str) -> None:
 def test_a_hub_that_was_away_gets_its_mail_when_it_is_back(seconds: int) -> None:
     with Internet() as internet:
         xx, yy = pair(internet)
-        internet.network.unlisten(yy.address, 25)
+        yy.unlisten()
         xx.submit("a@xx.example", ["b@yy.example"], MESSAGE)
         internet.run(seconds)
-        internet.network.listen(yy.address, 25, yy.smtp)
+        yy.listen()
         internet.run(2 * HOUR)
         assert len(yy.inbox("b@yy.example")) == 1
 
 
 def test_a_static_next_hop_and_a_local_alias_in_one_message() -> None:
     with Internet() as internet:
-        hops = {"yy.example": NextHop(host="10.0.0.3"), "*": NextHop("refuse")}
-        xx, yy = pair(internet, hops=hops, aliases={"all@xx.example": ["a@xx.example", "b@yy.example"]})
+        hops = {"yy.example": {"host": "10.0.0.3"}, "*": {"agent": "refuse"}}
+        xx, yy = pair(internet, route=hops, aliases={"all@xx.example": ["a@xx.example", "b@yy.example"]})
         internet.resolver.failing.add("yy.example")
         xx.submit("a@xx.example", ["all@xx.example"], MESSAGE)
         internet.run(30)
@@ -227,7 +226,7 @@ def test_when_tls_breaks_opportunistic_mail_goes_without() -> None:
 
 def test_mail_with_required_tls_waits_rather_than_going_in_the_clear() -> None:
     with Internet(weather=Weather(tls_broken=1.0)) as internet:
-        xx, yy = pair(internet, hops={"yy.example": NextHop(host="10.0.0.3", tls="required")})
+        xx, yy = pair(internet, route={"yy.example": {"host": "10.0.0.3", "tls": "required"}})
         xx.submit("a@xx.example", ["b@yy.example"], MESSAGE)
         internet.run(HOUR)
         assert yy.inbox("b@yy.example") == []
