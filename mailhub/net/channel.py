@@ -179,8 +179,9 @@ class Channel:
         Octets received before are plain text: the owner must forget those that it has not dealt with (RFC 3207 4.2).
         Raises Disconnected when the channel is not open (any more).
         """
-        if not self._enter(_HANDSHAKE):
+        if self.phase is not _OPEN:
             raise Disconnected
+        self._enter(_HANDSHAKE)
         self.flush()
         self.secure = True
         # The transport registers its producer anew with the TLS layer, which starts out unpaused.
@@ -251,7 +252,7 @@ class Channel:
 
     def handshakeCompleted(self) -> None:
         """See `IHandshakeListener`."""
-        if self._enter(_OPEN):
+        if self.handshaking and self._enter(_OPEN):
             self._owner.agreed()
 
     def dataReceived(self, data: bytes) -> None:

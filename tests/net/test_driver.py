@@ -282,6 +282,22 @@ class TestLoss:
         rig.lose()
         assert rig.session.trace == ["Disconnected", "disconnected"]
 
+    def test_after_close_the_handler_is_told_too_and_nothing_follows_the_farewell(self) -> None:
+        rig = Rig()
+        rig.peer.taken()
+
+        async def work() -> None:
+            rig.session.machine.out += b"farewell\n"
+            rig.connection.close()
+            rig.session.machine.out += b"not any more\n"
+            await rig.connection.send(b"nor this")
+
+        rig.session.does[b"end"] = work
+        with capturedLogs() as logs:
+            assert rig.send(b"end\n") == b"farewell\n"
+        assert rig.session.trace == ["Disconnected"]
+        assert (failures(logs), rig.peer.disconnected, rig.peer.disconnecting) == ([], False, True)
+
     def test_a_session_that_fails_to_let_go_is_logged(self) -> None:
         rig = Rig()
         rig.session.disconnected = lambda: 1 / 0  # type: ignore[assignment,method-assign]
@@ -471,6 +487,39 @@ class TestTls:
         assert (session.machine.tls, connection.secure, connection.can_start_tls) == (True, True, False)
         with pytest.raises(RuntimeError):
             connection.start_tls()
+
+    def test_nothing_is_done_before_tls_is_agreed_on(self) -> None:
+        rig = Rig(tls="creator")
+        peer = TlsPeer()
+        channel: Any = rig.factory.buildProtocol(PEER)
+        channel.makeConnection(peer)
+        session = rig.sessions[-1]
+        session.does[b"starttls"] = session.link.start_tls
+
+        async def news() -> None:
+            session.machine.out += b"news\n"
+
+        channel.dataReceived(b"starttls\n")
+        session.link.run(news)
+        peer.taken()
+        channel.handshakeCompleted()
+        assert peer.taken() == b"news\n"
+
+    def test_a_peer_that_is_lost_before_tls_starts_is_no_crash(self) -> None:
+        rig = Rig(tls="creator")
+        gate = rig.gate(b"starttls")
+        rig.session.does[b"starttls"] = rig.connection.start_tls
+        rig.send(b"starttls\n")
+        rig.lose()
+        with capturedLogs() as logs:
+            gate.callback(None)
+        assert rig.session.trace == ["Disconnected", "disconnected"]
+        assert failures(logs) == []
+
+    def test_who_stops_does_not_wait_for_a_handshake(self) -> None:
+        rig = Rig(tls="creator", implicit_tls=True)
+        Deferred.fromCoroutine(rig.factory.stop(5.0))
+        assert (rig.peer.taken(), rig.peer.disconnected) == (b"", True)
 
     def test_a_failed_handshake_is_one_line(self) -> None:
         rig = Rig(tls="creator", implicit_tls=True)

@@ -360,6 +360,32 @@ def test_cancelling_cuts_the_connection() -> None:
     assert network.transport.cut
 
 
+@pytest.mark.parametrize(("heard", "when"), [(b"", "reply to MAIL"), (BEFORE_BODY, "reply to the message")])
+def test_a_server_that_says_no_more_is_not_waited_for(heard: bytes, when: str) -> None:
+    network = Network()
+    connection = network.connected()
+    result = sending(connection)
+    network.hear(heard)
+    assert network.protocol is not None
+    network.protocol.readConnectionLost()
+    outcome = now(result)[BOB]
+    assert (outcome.state, when in outcome.reply, "closed cleanly" in outcome.reply) == (State.DELAYED, True, True)
+    assert network.transport.cut
+    network.lose()
+    assert network.clock.getDelayedCalls() == []
+
+
+def test_an_idle_connection_whose_server_says_no_more_is_closed() -> None:
+    network = Network()
+    connection = network.connected()
+    assert network.protocol is not None
+    network.protocol.readConnectionLost()
+    assert not connection.usable
+    assert (network.transport.disconnecting, network.transport.cut) == (True, False)
+    network.clock.advance(10)
+    assert network.transport.cut
+
+
 # --- Nobody waits ---------------------------------------------------------------------------------------------------
 
 
