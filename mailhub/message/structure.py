@@ -12,9 +12,9 @@ from mailhub.message.address_list import MailboxSpec
 from mailhub.message.address_list import parse as parse_addresses
 from mailhub.message.header import Header
 from mailhub.message.mime import Part, Scan
+from mailhub.message.nstring import nstring, string
 from mailhub.message.parameters import Parameterised, parse, without_comments, words
 
-QUOTED_LIMIT = 1000  # octets; longer strings are literals
 ADDRESS_OCTET_LIMIT = (
     1 << 18
 )  # octets of all address fields of one message, nested ones included; what is cut is left out
@@ -22,28 +22,8 @@ ADDRESS_OCTET_LIMIT = (
 _SHORT = 40  # characters
 _EXTENSION_FIELDS = (b"content-disposition", b"content-language", b"content-location")
 
-# RFC 3501 9 quoted: any CHAR (1-127) but CR and LF; " and \ escaped.
-_NOT_PLAIN = re.compile(rb"[^\x01-\x09\x0b\x0c\x0e-!#-\[\]-\x7f]")
-_NOT_QUOTABLE = re.compile(rb"[^\x01-\x09\x0b\x0c\x0e-\x7f]")
-_TO_ESCAPE = re.compile(rb'(["\\])')
 _ELEMENT = re.compile(rb" ?(?:\"(?:[^\"\\]++|\\.)*\"|\{([0-9]+)\}\r\n|([()])|[A-Z0-9]++)")
 _LANGUAGE = re.compile(rb"[A-Za-z0-9-]+")
-
-
-def string(octets: bytes) -> bytes:
-    """A quoted string where that is possible, else a literal. NUL, which IMAP cannot say, becomes "?"."""
-    if len(octets) <= QUOTED_LIMIT:
-        if _NOT_PLAIN.search(octets) is None:
-            return b'"%b"' % octets
-        if _NOT_QUOTABLE.search(octets) is None:
-            return b'"%b"' % _TO_ESCAPE.sub(rb"\\\1", octets)
-    octets = octets.replace(b"\0", b"?")
-    return b"{%d}\r\n%b" % (len(octets), octets)
-
-
-def nstring(octets: bytes | None) -> bytes:
-    """The string, or NIL."""
-    return b"NIL" if octets is None else string(octets)
 
 
 def envelope(header: Header) -> bytes:

@@ -11,7 +11,8 @@ from mailhub.message.charset import codec_name
 from mailhub.message.digest import digest
 from mailhub.message.header import Header
 from mailhub.message.mime import scan
-from mailhub.message.structure import bodystructure, envelope, nstring, string, without_extensions
+from mailhub.message.nstring import nstring, string
+from mailhub.message.structure import bodystructure, envelope, without_extensions
 from mailhub.testing.corpus import corpus
 from tests.message.imap_grammar import check_body, check_envelope, read
 from tests.message.test_mime import MESSAGES

@@ -14,8 +14,7 @@ from mailhub.message.flags import SEEN
 from mailhub.message.record import DigestColumns, DigestName, Entry, FlagChange
 from mailhub.net.link import Disconnected
 from mailhub.protocols.imap.context import Context, Handlers, log, positions_or_bad
-from mailhub.protocols.imap.messages import GONE
-from mailhub.protocols.imap.selected import Selected
+from mailhub.protocols.imap.selected import GONE, Selected
 from mailhub.wire.imap import commands, responses
 from mailhub.wire.imap.fetch_response import FetchPlan, Piece, Span
 from mailhub.wire.imap.view import Row, batches, portions

@@ -11,13 +11,12 @@ from mailhub.errors import MailError
 from mailhub.message.record import CopyResult, FlagChange, FlagMode
 from mailhub.protocols.imap.context import Context, Handlers, positions_or_bad
 from mailhub.protocols.imap.errors import code_for
-from mailhub.protocols.imap.selected import Selected
+from mailhub.protocols.imap.selected import GONE, Selected
 from mailhub.wire.imap import commands, responses
 from mailhub.wire.imap.commands import FetchAttribute, StoreMode
 from mailhub.wire.imap.fetch_response import FetchPlan
 from mailhub.wire.imap.view import Slices, View, batches
 
-GONE = "Some of the messages are gone"
 ASSUMED = 20_000  # messages of a silent STORE that are looked at in one turn of the reactor
 STORE_LINES = 1000  # untagged responses to STORE that are written at a time
 

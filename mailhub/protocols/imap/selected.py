@@ -12,6 +12,7 @@ from mailhub.message.record import Added, Change, Entry, FlagsChanged, MailboxGo
 from mailhub.wire.imap import responses
 from mailhub.wire.imap.view import View
 
+GONE = "Some of the messages are gone"
 KEYWORD_LIMIT = 200  # different ones; an older mailbox may have more, but FLAGS tells no more, and none can be added
 
 

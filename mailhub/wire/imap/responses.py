@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from mailhub.message.flags import Flags, ordered
 from mailhub.message.mailbox_names import DELIMITER, INBOX
-from mailhub.message.structure import string
+from mailhub.message.nstring import string
 from mailhub.wire.imap import names, sets
 
 # --- strings (4.3) ---------------------------------------------------------------------------------------------------

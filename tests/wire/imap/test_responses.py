@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailhub.message.structure import nstring, string
+from mailhub.message.nstring import nstring, string
 from mailhub.wire.imap import responses
 from mailhub.wire.imap.tokens import Tokens
 
