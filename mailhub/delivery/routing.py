@@ -76,7 +76,7 @@ class Routing:
         refusal: PermanentError | None = None
         expanded = {recipient.key}
         pending: deque[tuple[Route, tuple[str, ...]]] = deque(
-            (_through(route, (), recipient.key, first), (recipient.key,)) for route in first
+            (_through(route, None, recipient.key, first), (recipient.key,)) for route in first
         )
         while pending:
             route, path = pending.popleft()
@@ -100,16 +100,25 @@ class Routing:
                 )
                 refusal = refusal or error
                 continue
-            pending.extend((_through(step, route.via, key, found), (*path, key)) for step in found)
+            pending.extend((_through(step, route, key, found), (*path, key)) for step in found)
         if not ends:
             raise refusal or NoSuchUser()
         return ends
 
 
-def _through(step: Route, way: tuple[str, ...], key: str, found: Sequence[Route]) -> Route:
-    """A step with the aliases on its way; the name it was found by is one only where it leads to others."""
+def _through(step: Route, alias: Route | None, key: str, found: Sequence[Route]) -> Route:
+    """A step with what the alias before it has of its own, and with the aliases on its way; the name it was found by is
+    one only where it leads to others."""
     names = next(((route.via or (key,)) for route in found if route.agent == ALIAS), ())
-    return attrs.evolve(step, via=tuple(dict.fromkeys((*way, *names))))
+    if alias is None:
+        return attrs.evolve(step, via=tuple(dict.fromkeys(names)))
+    return attrs.evolve(
+        step,
+        via=tuple(dict.fromkeys((*alias.via, *names))),
+        reverse_path=step.reverse_path or alias.reverse_path,
+        mailbox=step.mailbox or alias.mailbox,
+        flags=step.flags | alias.flags,
+    )
 
 
 def _are_routes(given: object) -> bool:

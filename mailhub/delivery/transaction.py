@@ -25,7 +25,6 @@ from mailhub.interfaces import (
     IQueue,
     ITransaction,
     Origin,
-    Plan,
     Receipt,
     Submission,
 )
@@ -179,7 +178,7 @@ class Transaction:
         obey(verdict)
         accepted = self._without_loops(body.delivered_to)
         plan = make_plan(accepted, self.mail, deposits=self._house.queue.deposits_into(self._house.store))
-        if plan == Plan():
+        if not (plan.deposits or plan.routes):
             return self._discarded()
         message = Submission(self.mail, plan, body.body, body.relay_offset, not_before=self._held_until())
         return await self._submit(accepted, message)

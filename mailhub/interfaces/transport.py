@@ -36,6 +36,7 @@ class Route:
 
     `reverse_path` is the route's own (a list, forwarding), None for that of the message. `mailbox` and `flags` are for
     accounts: "" is INBOX, and so is a mailbox that is gone when the message comes, unless it is one of the usual ones.
+    What an alias has of these goes on to the routes that it leads to, where they have none.
 
     How one came there makes no other route: `via` are the names (`Address.key`) of the aliases that led to it, the
     first one first, and `originals` the recipients as the client named them.

@@ -20,7 +20,7 @@ from mailhub.delivery.routing import (
     without_detail,
 )
 from mailhub.errors import MailError, NoSuchUser, NotPermitted, NotYetKnown, PermanentError, TemporaryError
-from mailhub.interfaces import ALIAS, ITransactionView, OwnTransaction, Route
+from mailhub.interfaces import ALIAS, ITransactionView, OwnTransaction, ReversePath, Route
 from mailhub.message.address import Address
 from mailhub.protocols.smtp import reply_to
 from mailhub.testing.waiting import result_of
@@ -158,6 +158,30 @@ def test_the_way_names_aliases_without_the_detail_that_they_ignore(
 ) -> None:
     [route] = result_of(routing(table).route(Address.parse("a+x@xx.example")))
     assert (str(route.recipient), route.via) == ("far@else.example", via)
+
+
+def test_what_an_alias_has_of_its_own_goes_on_to_its_ends() -> None:
+    """A list of a plugin: its members get its mail in its own name, into a mailbox for it."""
+    owner = ReversePath(Address.parse("owner@xx.example"))
+    table = Table(
+        {
+            "list@xx.example": [
+                Route(ALIAS, Address.parse("both@xx.example"), reverse_path=owner, flags=frozenset({"$List"})),
+                Route(ALIAS, Address.parse("b@xx.example"), mailbox="Lists"),
+            ],
+        }
+    )
+    aliases = {"both@xx.example": ["a@xx.example", "far@else.example"]}
+    chain = routing(aliases, "a@xx.example", "b@xx.example", before=(table,))
+    kept = [
+        (route.target, route.reverse_path, route.mailbox, route.flags)
+        for route in result_of(chain.route(Address.parse("list@xx.example")))
+    ]
+    assert kept == [
+        ("b@xx.example", None, "Lists", frozenset()),
+        ("a@xx.example", owner, "", {"$List"}),
+        ("", owner, "", {"$List"}),
+    ]
 
 
 def test_an_alias_reached_by_two_ways_is_not_taken_for_a_ring() -> None:
