@@ -33,13 +33,15 @@ class UnknownParameter(ParameterError):
     """A parameter of no row that was asked for (RFC 5321 4.1.1.11: 555)."""
 
 
+_DEFAULTS = {field.name: field.default for kind in (Mail, Recipient) for field in attrs.fields(kind)}
+
+
 @attrs.frozen
 class Parameter:
     """One parameter. `field` of Mail or Recipient is where its value stands, the field's default where it is not given.
 
-    `parse` takes what follows the `=`, None where there is none, and raises ParameterError; `render` gives it back,
-    None for a field that stands for no parameter of this keyword. `octets`: the longest form, the space before it
-    included.
+    `parse` takes what follows the `=`, None where there is none, and raises ParameterError. `render` gives it back (""
+    for None), or None where what was given is not of this keyword. `octets`: the longest form, its space too.
     """
 
     keyword: str
@@ -47,6 +49,11 @@ class Parameter:
     octets: int
     parse: Callable[[str | None], Any]
     render: Callable[[Any], str | None]
+    default: Any = attrs.field(init=False)
+
+    @default.default
+    def _default(self) -> Any:
+        return _DEFAULTS[self.field]
 
 
 # esmtp-param = esmtp-keyword ["=" esmtp-value]; RFC 6531 3.3 adds what is beyond ASCII.
@@ -77,8 +84,9 @@ def render_parameters(value: Mail | Recipient, rows: Iterable[Parameter]) -> str
     """The parameters among `rows` that were given, each with a space before it; nothing where none was."""
     text = ""
     for row in rows:
-        rendered = row.render(getattr(value, row.field))
-        if rendered is not None:
+        given = getattr(value, row.field)
+        # Most mail says nothing: no call for what was not given.
+        if given != row.default and (rendered := row.render(given)) is not None:
             text += f" {row.keyword}={rendered}" if rendered else f" {row.keyword}"
     return text
 
@@ -159,8 +167,8 @@ def _flag(keyword: str) -> Callable[[str | None], bool]:
     return parse
 
 
-def _render_flag(value: bool) -> str | None:
-    return "" if value else None
+def _render_flag(_value: bool) -> str:
+    return ""
 
 
 _AUTH_LIMIT = 500  # characters; RFC 4954 3 lets MAIL be longer by as many for all of the parameter
@@ -175,8 +183,8 @@ def _parse_auth(text: str | None) -> str:
     return _decode_xtext(text, says)
 
 
-def _render_auth(auth: str | None) -> str | None:
-    return None if auth is None else _encode_xtext(auth) or "<>"
+def _render_auth(auth: str) -> str:
+    return _encode_xtext(auth) or "<>"
 
 
 def _parse_ret(text: str | None) -> Literal["FULL", "HDRS"]:
@@ -202,10 +210,6 @@ def _parse_envid(text: str | None) -> str:
     return envid
 
 
-def _render_envid(envid: str) -> str | None:
-    return _encode_xtext(envid) or None
-
-
 _NOTIFY: tuple[Notify, ...] = ("NEVER", "SUCCESS", "FAILURE", "DELAY")
 
 
@@ -217,8 +221,8 @@ def _parse_notify(text: str | None) -> frozenset[Notify]:
     return cast("frozenset[Notify]", words)
 
 
-def _render_notify(notify: frozenset[Notify]) -> str | None:
-    return ",".join(word for word in _NOTIFY if word in notify) or None
+def _render_notify(notify: frozenset[Notify]) -> str:
+    return ",".join(word for word in _NOTIFY if word in notify)
 
 
 _ORCPT_LIMIT = 500  # characters, RFC 3461 4.2
@@ -243,7 +247,7 @@ def _parse_orcpt(text: str | None) -> OriginalRecipient:
             raise ParameterError(says)
     orcpt = OriginalRecipient(kind, address)
     # The form in which it is kept and sent on may be the longer one.
-    if len(_render_orcpt(orcpt) or "") > _ORCPT_LIMIT:
+    if len(_render_orcpt(orcpt)) > _ORCPT_LIMIT:
         raise ParameterError(says)
     return orcpt
 
@@ -260,9 +264,7 @@ def _decode_utf8_address(text: str, says: str) -> str:
     return address
 
 
-def _render_orcpt(orcpt: OriginalRecipient | None) -> str | None:
-    if orcpt is None:
-        return None
+def _render_orcpt(orcpt: OriginalRecipient) -> str:
     if orcpt.type.lower() != "utf-8":
         return f"{orcpt.type};{_encode_xtext(orcpt.address)}"
     # In ASCII, so that any hop may have it.
@@ -281,8 +283,8 @@ def _parse_by(text: str | None) -> DeliverBy:
     return DeliverBy(int(match[1]), "R" if match[2] == "R" else "N", bool(match[3]))
 
 
-def _render_by(by: DeliverBy | None) -> str | None:
-    return None if by is None else f"{by.seconds};{by.mode}{'T' if by.trace else ''}"
+def _render_by(by: DeliverBy) -> str:
+    return f"{by.seconds};{by.mode}{'T' if by.trace else ''}"
 
 
 # RFC 4865 4: future-release-integer
@@ -299,12 +301,12 @@ def _parse_holduntil(text: str | None) -> Hold:
     return Hold(_parse_instant(text or "", "HOLDUNTIL is a date and time of RFC 3339"), "UNTIL")
 
 
-def _render_holdfor(hold: Hold | None) -> str | None:
-    return str(hold.seconds) if hold is not None and hold.kind == "FOR" else None
+def _render_holdfor(hold: Hold) -> str | None:
+    return str(hold.seconds) if hold.kind == "FOR" else None
 
 
-def _render_holduntil(hold: Hold | None) -> str | None:
-    return _render_instant(hold.seconds) if hold is not None and hold.kind == "UNTIL" else None
+def _render_holduntil(hold: Hold) -> str | None:
+    return _render_instant(hold.seconds) if hold.kind == "UNTIL" else None
 
 
 # RFC 6710 3: priority-value = (["-"] NZDIGIT) / "0"
@@ -317,10 +319,6 @@ def _parse_priority(text: str | None) -> int:
     return int(text)
 
 
-def _render_priority(priority: int | None) -> str | None:
-    return None if priority is None else str(priority)
-
-
 def _parse_rrvs(text: str | None) -> ValidSince:
     instant, semicolon, action = (text or "").partition(";")
     says = "RRVS is a date and time of RFC 3339, and ;C or ;R behind it"
@@ -329,25 +327,25 @@ def _parse_rrvs(text: str | None) -> ValidSince:
     return ValidSince(_parse_instant(instant, says), "C" if action in ("C", "c") else "R")
 
 
-def _render_rrvs(since: ValidSince | None) -> str | None:
-    return None if since is None else f"{_render_instant(since.timestamp)};{since.action}"
+def _render_rrvs(since: ValidSince) -> str:
+    return f"{_render_instant(since.timestamp)};{since.action}"
 
 
 # --- The rows ------------------------------------------------------------------------------------------------------
 
-SIZE = Parameter("SIZE", "size", 26, _parse_size, lambda size: str(size) if size else None)
-BODY = Parameter("BODY", "body_type", 17, _parse_body, lambda body: None if body == "7BIT" else body)
+SIZE = Parameter("SIZE", "size", 26, _parse_size, str)
+BODY = Parameter("BODY", "body_type", 17, _parse_body, str)
 SMTPUTF8 = Parameter("SMTPUTF8", "smtputf8", 10, _flag("SMTPUTF8"), _render_flag)
 AUTH = Parameter("AUTH", "auth", 6 + _AUTH_LIMIT, _parse_auth, _render_auth)
-RET = Parameter("RET", "ret", 9, _parse_ret, lambda ret: ret or None)
-ENVID = Parameter("ENVID", "envid", 7 + _ENVID_LIMIT, _parse_envid, _render_envid)
+RET = Parameter("RET", "ret", 9, _parse_ret, str)
+ENVID = Parameter("ENVID", "envid", 7 + _ENVID_LIMIT, _parse_envid, _encode_xtext)
 NOTIFY = Parameter("NOTIFY", "notify", 29, _parse_notify, _render_notify)
 ORCPT = Parameter("ORCPT", "orcpt", 7 + _ORCPT_LIMIT, _parse_orcpt, _render_orcpt)
 REQUIRETLS = Parameter("REQUIRETLS", "requiretls", 11, _flag("REQUIRETLS"), _render_flag)
 BY = Parameter("BY", "by", 17, _parse_by, _render_by)
 HOLDFOR = Parameter("HOLDFOR", "hold", 18, _parse_holdfor, _render_holdfor)
 HOLDUNTIL = Parameter("HOLDUNTIL", "hold", 46, _parse_holduntil, _render_holduntil)
-MT_PRIORITY = Parameter("MT-PRIORITY", "priority", 15, _parse_priority, _render_priority)
+MT_PRIORITY = Parameter("MT-PRIORITY", "priority", 15, _parse_priority, str)
 RRVS = Parameter("RRVS", "rrvs", 43, _parse_rrvs, _render_rrvs)
 
 # --- In the queue --------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -14,15 +14,13 @@ from zope.interface import implementer
 
 from mailhub.errors import MailError, TemporaryError
 from mailhub.log import Logger
-from mailhub.message.address import Address
-from mailhub.message.envelope import Mail, Outcome
+from mailhub.message.envelope import Mail, Outcome, Recipient
 from mailhub.message.needs import Needs, Offer
 from mailhub.net.body import copy
 from mailhub.net.channel import Channel
 from mailhub.wire.smtp.client import (
     ClientEvent,
     Finished,
-    OutgoingMessage,
     Phase,
     Ready,
     SendBody,
@@ -31,6 +29,7 @@ from mailhub.wire.smtp.client import (
     StartTls,
     Unusable,
 )
+from mailhub.wire.smtp.hop import OutgoingMessage
 
 if TYPE_CHECKING:
     from mailhub.interfaces import IBlobReader, INetwork
@@ -130,19 +129,19 @@ class SmtpConnection:
 
     async def send(
         self,
-        envelope: Mail,
-        recipients: Sequence[Address],
+        mail: Mail,
+        recipients: Sequence[Recipient],
         body: IBlobReader,
         offset: int = 0,
         *,
         needs: Needs,
-    ) -> Mapping[Address, Outcome]:
-        """Send the octets of `body` from `offset`. An outcome for every recipient, whatever happens.
+    ) -> Sequence[Outcome]:
+        """Send the octets of `body` from `offset`. The recipients' outcomes in order, whatever happens.
 
         Cancelling aborts the connection; what the server then does with the message is unknown, so that it counts
         as not delivered.
         """
-        self._machine.send(OutgoingMessage(envelope, tuple(recipients), body.size - offset, needs))
+        self._machine.send(OutgoingMessage(mail, tuple(recipients), body.size - offset, needs))
         try:
             event = await self._next_event()
             if isinstance(event, SendBody):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
 import attrs
@@ -18,7 +18,7 @@ from zope.interface import implementer
 from mailhub.errors import MessageGone, TemporaryError
 from mailhub.interfaces import IBlobReader, INetwork
 from mailhub.message.address import Address
-from mailhub.message.envelope import Mail, Outcome, Source, State
+from mailhub.message.envelope import Mail, Outcome, Recipient, Source, State
 from mailhub.message.needs import Needs
 from mailhub.net.channel import Channel
 from mailhub.net.smtp_client import SessionFailed, SmtpConnection, SmtpTimeouts, connect
@@ -126,14 +126,13 @@ def now(deferred: Deferred[T]) -> T:
     return result_of(wait())
 
 
-def sending(
-    connection: SmtpConnection, body: Reader | None = None, offset: int = 0
-) -> Deferred[Mapping[Address, Outcome]]:
-    return started(connection.send(Mail(ANN), (BOB, EVE), body or Reader(b"Hi\r\n"), offset, needs=Needs()))
+def sending(connection: SmtpConnection, body: Reader | None = None, offset: int = 0) -> Deferred[Sequence[Outcome]]:
+    recipients = (Recipient(BOB), Recipient(EVE))
+    return started(connection.send(Mail(ANN), recipients, body or Reader(b"Hi\r\n"), offset, needs=Needs()))
 
 
-def states(outcomes: Mapping[Address, Outcome]) -> list[State]:
-    return [outcomes[BOB].state, outcomes[EVE].state]
+def states(outcomes: Sequence[Outcome]) -> list[State]:
+    return [outcome.state for outcome in outcomes]
 
 
 # --- Setting up -----------------------------------------------------------------------------------------------------
@@ -314,7 +313,7 @@ def test_a_lost_connection_delays(octets: bytes) -> None:
     result = sending(connection)
     network.hear(octets)
     network.lose()
-    assert now(result)[BOB].state is State.DELAYED
+    assert now(result)[0].state is State.DELAYED
     assert not connection.usable
     assert network.clock.getDelayedCalls() == []
 
@@ -328,7 +327,7 @@ def test_a_verdict_in_the_middle_of_the_message(answer: bytes, state: State) -> 
     connection.channel.pauseProducing()
     network.hear(BEFORE_BODY)
     assert network.hear(answer) == b""
-    assert now(result)[BOB].state is state
+    assert now(result)[0].state is state
     assert network.transport.cut
 
 
@@ -336,7 +335,7 @@ def test_a_message_that_cannot_be_read_is_never_ended() -> None:
     network = Network()
     result = sending(network.connected(), Reader(b"Hi\r\n", error=MessageGone()))
     assert network.hear(BEFORE_BODY).endswith(b"DATA\r\n")
-    assert now(result)[BOB].state is State.DELAYED
+    assert now(result)[0].state is State.DELAYED
     assert network.said() == b""
     assert network.transport.cut
 
@@ -409,7 +408,7 @@ def test_a_server_that_talks_while_the_store_reads_is_not_listened_to() -> None:
     waiting, reader.waiting = reader.waiting, None
     assert waiting is not None
     waiting.callback(None)
-    assert now(result)[BOB].state is State.DELAYED
+    assert now(result)[0].state is State.DELAYED
 
 
 def test_time_outs_are_those_of_the_rfc() -> None:

@@ -601,11 +601,12 @@ def test_our_client_delivers_to_our_server_whatever_the_split(size: int) -> None
     connecting.addCallback(connections.append)
     body = b".\r\n..\r\nx" * 300 + b"\r\n"
     for _ in range(2):
-        sending = Deferred.fromCoroutine(connections[0].send(Mail(None), (ANN, BOB), Reader(body), needs=Needs()))
+        recipients = (Recipient(ANN), Recipient(BOB))
+        sending = Deferred.fromCoroutine(connections[0].send(Mail(None), recipients, Reader(body), needs=Needs()))
         network.pump(size)
         outcomes: list[Any] = []
         sending.addCallback(outcomes.append)
-        assert [outcomes[0][address].status for address in (ANN, BOB)] == ["5.1.1", "2.0.0"]
+        assert [outcome.status for outcome in outcomes[0]] == ["5.1.1", "2.0.0"]
     commits = [call[1:] for call in pipeline.calls if call[0] == "commit"]
     assert commits == [(Mail(None, size=len(body)), [BOB], body)] * 2
 

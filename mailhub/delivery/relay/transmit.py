@@ -16,7 +16,7 @@ from mailhub.interfaces import AT_ONCE, Delivery, Environment, IBlobReader
 from mailhub.log import Logger
 from mailhub.message.address import Address
 from mailhub.message.convert import CannotConvert
-from mailhub.message.envelope import Outcome, Source, State
+from mailhub.message.envelope import Outcome, Recipient, Source, State
 from mailhub.message.needs import Needs, Offer
 from mailhub.net.smtp_client import SessionFailed, SmtpConnection, SmtpTimeouts, connect
 from mailhub.net.tls import ClientTls
@@ -236,7 +236,9 @@ class Transmitter:
         form = await self._form(place, way, connection.offer, convert=convert) if recipients else None
         if form is not None:
             body = _Watched(form.body)
-            told = await connection.send(way.delivery.mail, recipients, body, needs=form.needs)
+            asked = [Recipient(each) for each in recipients]
+            said = await connection.send(way.delivery.mail, asked, body, needs=form.needs)
+            told = dict(zip(recipients, said, strict=True))
             untouched = not body.touched
         if not connection.usable:
             connection.abort()

@@ -14,11 +14,11 @@ from typing import Literal
 
 import attrs
 
-from mailhub.message.address import Address
-from mailhub.message.envelope import Mail, Outcome, Source, State
+from mailhub.message.envelope import Outcome, Source, State
 from mailhub.message.long_lines import LineWrapper
-from mailhub.message.needs import Needs, Offer
+from mailhub.message.needs import Offer
 from mailhub.wire.sasl import ClientExchange, PlainCredentials, SaslError, choose
+from mailhub.wire.smtp.hop import CannotSay, Hop, OutgoingMessage
 from mailhub.wire.smtp.replies import BadReply, Reply, ReplyReader
 from mailhub.wire.stream import ENDLESS, DotStuffer, LineBuffer, LineTooLong
 
@@ -44,6 +44,9 @@ class Phase(Enum):
     QUIT = "the reply to QUIT"
     CLOSED = "nothing"
 
+    # Enum's own hashes the name anew for every reply.
+    __hash__ = object.__hash__
+
 
 @attrs.frozen
 class SmtpClientSettings:
@@ -58,31 +61,6 @@ class SmtpClientSettings:
     secure: bool = False
     credentials: PlainCredentials | None = None
     lmtp: bool = False
-
-
-@attrs.frozen
-class OutgoingMessage:
-    """What to send to whom. `size` in octets, before dot stuffing. What `needs` says counts, not what was declared."""
-
-    envelope: Mail
-    recipients: tuple[Address, ...]
-    size: int
-    needs: Needs = attrs.field(factory=Needs)
-
-    @property
-    def sender_needs_smtputf8(self) -> bool:
-        """Whether MAIL could not be said without SMTPUTF8: a domain has another form, a local part has none."""
-        sender = self.envelope.reverse_path
-        return sender is not None and not sender.local.isascii()
-
-    @property
-    def needs_smtputf8(self) -> bool:
-        """Whether SMTPUTF8 is asked for where the server has it: for the header, or for an address (RFC 6531 3.4)."""
-        return (
-            self.needs.smtputf8
-            or self.sender_needs_smtputf8
-            or not all(recipient.local.isascii() for recipient in self.recipients)
-        )
 
 
 @attrs.frozen
@@ -102,9 +80,9 @@ class SendBody:
 
 @attrs.frozen
 class Finished:
-    """The outcome for every recipient of the message. Unless the machine is closing, it is ready for another."""
+    """The outcomes of the message's recipients, in order. Unless the machine is closing, it is ready for another."""
 
-    outcomes: Mapping[Address, Outcome]
+    outcomes: tuple[Outcome, ...]
 
 
 @attrs.frozen
@@ -120,19 +98,21 @@ ClientEvent = StartTls | Ready | SendBody | Finished | Unusable
 
 @attrs.frozen
 class _Command:
-    """A command to send or sent, with the recipient it is about."""
+    """A command to send or sent, with the number of the recipient it is about."""
 
     phase: Phase
     line: bytes = b""
-    recipient: Address | None = None
+    recipient: int = -1
 
 
 @attrs.define
 class _Transaction:
-    recipients: tuple[Address, ...]
+    """Recipients are told by their number. `same`: who is spared a RCPT, as that of another says the very same."""
+
+    outcomes: list[Outcome | None]
     wrapper: LineWrapper | None
-    outcomes: dict[Address, Outcome] = attrs.field(factory=dict)
-    accepted: deque[Address] = attrs.field(factory=deque)
+    same: dict[int, int] = attrs.field(factory=dict)
+    accepted: deque[int] = attrs.field(factory=deque)
     stuffer: DotStuffer = attrs.field(factory=lambda: DotStuffer(normalise=True))
 
 
@@ -147,7 +127,7 @@ class SmtpClient:
         self._events: deque[ClientEvent] = deque()
         self._todo: deque[_Command] = deque()
         self._sent: deque[_Command] = deque([_Command(Phase.GREETING)])
-        self._extensions: dict[str, str] = {}
+        self._hop = Hop()
         self._exchange: ClientExchange | None = None
         self._transaction: _Transaction | None = None
         self._reset_first = False
@@ -163,14 +143,9 @@ class SmtpClient:
         return self._sent[0].phase if self._sent else self._state
 
     @property
-    def extensions(self) -> Mapping[str, str]:
-        """What the server offers: keyword in upper case -> parameters."""
-        return self._extensions
-
-    @property
     def offer(self) -> Offer:
-        """What of it a message may need."""
-        return Offer("8BITMIME" in self._extensions, "SMTPUTF8" in self._extensions)
+        """What the server has of what a message may need."""
+        return self._hop.offer
 
     # --- Octets ----------------------------------------------------------------------------------------------------
 
@@ -235,7 +210,7 @@ class SmtpClient:
         if self._state is not Phase.TLS:
             raise RuntimeError("the server did not agree to STARTTLS")
         self._buffer.drop()
-        self._extensions = {}
+        self._hop = Hop()
         self.secure = True
         self._say_hello()
 
@@ -244,21 +219,25 @@ class SmtpClient:
         if self._state is not Phase.READY or self.closing:
             raise RuntimeError("not ready for a message")
         wrapper = None if self._settings.lmtp else LineWrapper()
-        self._transaction = transaction = _Transaction(tuple(dict.fromkeys(message.recipients)), wrapper)
+        self._transaction = transaction = _Transaction([None] * len(message.recipients), wrapper)
         self._state = Phase.MAIL
-        refusal = self._cannot_carry(message)
-        smtputf8 = message.needs_smtputf8 and self.offer.smtputf8
-        reverse_path = self._path(message.envelope.reverse_path, smtputf8)
-        if refusal is not None or reverse_path is None:
-            self._finish(refusal or self._needs_smtputf8())
+        smtputf8 = message.needs_smtputf8 and self._hop.offer.smtputf8
+        try:
+            commands = [_Command(Phase.MAIL, self._hop.mail(message, smtputf8=smtputf8))]
+        except CannotSay as error:
+            self._finish(self._failed(error.status, error.text))
             return
-        commands = [self._mail(message, reverse_path, smtputf8)]
-        for recipient in transaction.recipients:
-            path = self._path(recipient, smtputf8)
-            if path is None:
-                transaction.outcomes[recipient] = self._needs_smtputf8()
+        said: dict[bytes, int] = {}
+        for number, recipient in enumerate(message.recipients):
+            try:
+                line = self._hop.rcpt(recipient, smtputf8=smtputf8)
+            except CannotSay as error:
+                transaction.outcomes[number] = self._failed(error.status, error.text)
+                continue
+            if (first := said.setdefault(line, number)) != number:
+                transaction.same[number] = first
             else:
-                commands.append(_Command(Phase.RECIPIENT, b"RCPT TO:<" + path + b">", recipient))
+                commands.append(_Command(Phase.RECIPIENT, line, number))
         if len(commands) == 1:
             self._finish(None)
             return
@@ -327,7 +306,7 @@ class SmtpClient:
 
     def _helloed(self, command: _Command, answer: Reply) -> None:
         if answer.code == 250:
-            self._extensions = _extensions(answer) if not command.line.startswith(b"HELO") else {}
+            self._hop = Hop(() if command.line.startswith(b"HELO") else answer.lines, secure=self.secure)
             self._set_up()
         elif answer.code >= 500 and command.line.startswith(b"EHLO"):
             # RFC 5321 3.2: a server may know HELO only.
@@ -338,7 +317,7 @@ class SmtpClient:
     def _set_up(self) -> None:
         """The next step towards READY."""
         settings = self._settings
-        if not self.secure and settings.tls != "never" and "STARTTLS" in self._extensions and not self._tls_refused:
+        if not self.secure and settings.tls != "never" and "STARTTLS" in self._hop.keywords and not self._tls_refused:
             self._state = Phase.STARTTLS
             self._command(Phase.STARTTLS, b"STARTTLS")
         elif not self.secure and settings.tls == "required":
@@ -364,7 +343,7 @@ class SmtpClient:
 
     def _log_in(self, credentials: PlainCredentials) -> None:
         self._state = Phase.LOGIN
-        mechanism = choose(self._extensions.get("AUTH", "").split())
+        mechanism = choose(self._hop.keywords.get("AUTH", "").split())
         if not self.secure:
             self.fail("4.7.11", "The password is not sent without TLS")
         elif mechanism is None:
@@ -406,7 +385,7 @@ class SmtpClient:
     def _rcpt_answered(self, command: _Command, answer: Reply) -> None:
         transaction = self._transaction
         recipient = command.recipient
-        if transaction is None or recipient is None or recipient in transaction.outcomes:
+        if transaction is None or transaction.outcomes[recipient] is not None:
             return
         if answer.code // 100 == 2:
             transaction.accepted.append(recipient)
@@ -456,7 +435,7 @@ class SmtpClient:
 
     def _send_commands(self) -> None:
         """RFC 2920 3.1: everything up to DATA at once where the server can; otherwise one after the other."""
-        while self._todo and (not self._sent or "PIPELINING" in self._extensions):
+        while self._todo and (not self._sent or "PIPELINING" in self._hop.keywords):
             command = self._todo.popleft()
             nobody = self._transaction is None or not self._transaction.accepted
             if command.phase is Phase.DATA and nobody and not self._sent:
@@ -468,47 +447,11 @@ class SmtpClient:
     def _expect_final(self, replies: int) -> None:
         self._sent.extend([_Command(Phase.FINAL)] * replies)
 
-    def _mail(self, message: OutgoingMessage, reverse_path: bytes, smtputf8: bool) -> _Command:
-        line = b"MAIL FROM:<" + reverse_path + b">"
-        if "SIZE" in self._extensions:
-            line += b" SIZE=%d" % message.size
-        if message.needs.eight_bit:
-            line += b" BODY=8BITMIME"
-        if smtputf8:
-            line += b" SMTPUTF8"
-        return _Command(Phase.MAIL, line)
-
-    def _cannot_carry(self, message: OutgoingMessage) -> Outcome | None:
-        """Why this server cannot take the message as it is; another form is for others to make."""
-        limit = self._extensions.get("SIZE", "")
-        if limit.isascii() and limit.isdigit() and len(limit) <= 20 and 0 < int(limit) < message.size:
-            return self._failed("5.3.4", f"Message of {message.size} octets is larger than the server takes: {limit}")
-        if message.needs.smtputf8 and not self.offer.smtputf8:
-            return self._failed("5.6.9", "Message has a header in UTF-8, which the server does not take")
-        if message.needs.eight_bit and not self.offer.eight_bit:
-            return self._failed("5.6.3", "Message has 8-bit content, which the server does not take")
-        return None
-
-    @staticmethod
-    def _path(address: Address | None, smtputf8: bool) -> bytes | None:
-        """What stands between the angle brackets; None when that cannot be said to this server."""
-        if address is None:
-            return b""
-        try:
-            text = str(address if smtputf8 else Address(address.local, address.ascii_domain))
-        except ValueError:
-            return None
-        if not text.isprintable() or not (smtputf8 or text.isascii()):
-            return None
-        return text.encode()
-
     # --- Outcomes --------------------------------------------------------------------------------------------------
 
     def _outcome(self, answer: Reply) -> Outcome:
-        kinds = {2: State.DELIVERED, 4: State.DELAYED, 5: State.FAILED}
-        state = kinds.get(answer.code // 100, State.DELAYED)
-        digit = {State.DELIVERED: 2, State.DELAYED: 4, State.FAILED: 5}[state]
-        status = answer.status if answer.status.startswith(str(digit)) else f"{digit}.0.0"
+        state, digit = _STATES.get(answer.code // 100, _STATES[4])
+        status = answer.status if answer.status.startswith(digit) else f"{digit}.0.0"
         return Outcome(state, status, answer.text, self._settings.remote, Source.REMOTE)
 
     def _delayed(self, status: str, text: str, source: Source | None = None) -> Outcome:
@@ -521,9 +464,6 @@ class SmtpClient:
         """Of what we say ourselves."""
         return Source.SESSION if self.replies else Source.OURS
 
-    def _needs_smtputf8(self) -> Outcome:
-        return self._failed("5.6.7", "Address needs SMTPUTF8, which the server does not take")
-
     def _unusable(self, answer: Reply) -> None:
         """Whatever keeps us from being served may be mended before the message expires, so it is never final."""
         self.fail(f"4.{answer.status[2:]}" if answer.status else "4.0.0", answer.text, Source.REMOTE)
@@ -532,7 +472,8 @@ class SmtpClient:
         """The same for all accepted recipients."""
         transaction = self._transaction
         if transaction is not None:
-            transaction.outcomes.update(dict.fromkeys(transaction.accepted, outcome))
+            for recipient in transaction.accepted:
+                transaction.outcomes[recipient] = outcome
             transaction.accepted.clear()
 
     def _settle_open(self, answer: Reply) -> None:
@@ -542,25 +483,25 @@ class SmtpClient:
             outcome = self._delayed("4.5.0", f"Unexpected reply: {answer.text}")
         transaction = self._transaction
         if transaction is not None:
-            for recipient in transaction.recipients:
-                transaction.outcomes.setdefault(recipient, outcome)
+            transaction.outcomes = [told or outcome for told in transaction.outcomes]
             transaction.accepted.clear()
 
     def _finish(self, rest: Outcome | None) -> None:
         """The message is done with; `rest` is the outcome of recipients that have none."""
         transaction, self._transaction = self._transaction, None
         if transaction is not None:
-            rest = rest or self._delayed("4.5.0", "No reply for this recipient")
-            outcomes = {recipient: transaction.outcomes.get(recipient, rest) for recipient in transaction.recipients}
-            self._events.append(Finished(outcomes))
+            outcomes = [told for told in transaction.outcomes if told is not None]
+            if len(outcomes) < len(transaction.outcomes):
+                rest = rest or self._delayed("4.5.0", "No reply for this recipient")
+                outcomes = [told or rest for told in transaction.outcomes]
+            for recipient, first in transaction.same.items():
+                outcomes[recipient] = outcomes[first]
+            self._events.append(Finished(tuple(outcomes)))
         self._state = Phase.READY
 
 
-def _extensions(answer: Reply) -> dict[str, str]:
-    """RFC 5321 4.1.1.1: ehlo-line = ehlo-keyword *( SP ehlo-param )."""
-    lines = (line.partition(" ") for line in answer.lines[1:])
-    return {keyword.upper(): parameters.strip() for keyword, _, parameters in lines}
-
+# By the first digit of a reply: what it is to a recipient, and the class of its enhanced status code.
+_STATES = {2: (State.DELIVERED, "2"), 4: (State.DELAYED, "4"), 5: (State.FAILED, "5")}
 
 _SET_UP = frozenset({Phase.GREETING, Phase.HELLO, Phase.STARTTLS, Phase.TLS, Phase.LOGIN})
 

@@ -8,7 +8,7 @@ import attrs
 
 from mailhub.wire.sasl import ServerExchange
 from mailhub.wire.smtp.events import Hello
-from mailhub.wire.smtp.extensions import Offer, SmtpSettings, offer
+from mailhub.wire.smtp.extensions import Offering, SmtpSettings, offer
 from mailhub.wire.smtp.replies import Reply, render
 
 
@@ -30,14 +30,6 @@ class MailTransaction:
     recipients: int = 0
 
 
-@attrs.define
-class Exchange:
-    """AUTH under way."""
-
-    mechanism: str
-    steps: ServerExchange
-
-
 class Dialogue:
     """The state of one connection. `closing`: close once what is in `out` is sent. `secure`: TLS is on."""
 
@@ -46,12 +38,12 @@ class Dialogue:
         self.out: list[bytes] = []
         self.hello: Hello | None = None
         self.transaction: MailTransaction | None = None
-        self.exchange: Exchange | None = None
+        self.exchange: ServerExchange | None = None
         self.excess_recipients = 0
         self.authenticated = False
         self.secure = settings.secure
         self.closing = False
-        self.offer: Offer = offer(settings, settings.secure)
+        self.offer: Offering = offer(settings, settings.secure)
 
     @property
     def state(self) -> State:

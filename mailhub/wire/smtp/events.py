@@ -25,7 +25,6 @@ class StartTls:
 class Login:
     """AUTH is complete. Needs an answer."""
 
-    mechanism: str
     credentials: PlainCredentials
 
 

@@ -6,7 +6,7 @@ carries out to the end, so that nothing is promised in half. The client sends th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -73,20 +73,34 @@ def _not_here(_settings: SmtpSettings, _secure: bool) -> Reply:
 
 
 @attrs.frozen
+class Demand:
+    """A parameter that is not just left out where a hop does not offer its extension: where `made` says so of its
+    value, the hop cannot have the message (MAIL) or the recipient (RCPT), for the reason `status` and `text`."""
+
+    parameter: Parameter
+    made: Callable[[Any], bool]
+    status: str
+    text: str
+
+
+@attrs.frozen
 class Extension:
     """One extension: its keyword, the parameters it adds to MAIL and RCPT, and the octets to the lines of other verbs.
 
-    `offered` says whether it can be under these settings, with TLS on or not. `value` is what stands behind the
-    keyword in the answer to EHLO. `refusal` answers a verb of the extension where it is not offered.
+    `tls`: it exists under TLS only. `offered` says whether it can be under these settings, with TLS on or not. `value`
+    is what stands behind the keyword in the answer to EHLO. `refusal` answers a verb of the extension where it is not
+    offered. `demand` is what a message may ask of hops by it.
     """
 
     keyword: str
     mail: tuple[Parameter, ...] = ()
     rcpt: tuple[Parameter, ...] = ()
     lines: Mapping[str, int] = attrs.field(factory=dict)
+    tls: bool = False
     offered: Callable[[SmtpSettings, bool], bool] = _always
     value: Callable[[SmtpSettings], str] = lambda _settings: ""
     refusal: Callable[[SmtpSettings, bool], Reply] = _not_here
+    demand: Demand | None = None
 
 
 def _starttls_refusal(_settings: SmtpSettings, secure: bool) -> Reply:
@@ -107,12 +121,25 @@ EXTENSIONS = (
     Extension("SMTPUTF8", mail=(SMTPUTF8,), lines={"VRFY": 10, "EXPN": 10}),  # RFC 6531
     Extension("ENHANCEDSTATUSCODES"),  # RFC 2034
     Extension("DSN", mail=(RET, ENVID), rcpt=(NOTIFY, ORCPT)),  # RFC 3461
-    Extension("REQUIRETLS", mail=(REQUIRETLS,), offered=lambda _settings, secure: secure),  # RFC 8689 2
-    Extension("DELIVERBY", mail=(BY,)),  # RFC 2852
+    Extension(  # RFC 8689 2 and 4.2.1
+        "REQUIRETLS",
+        mail=(REQUIRETLS,),
+        tls=True,
+        demand=Demand(REQUIRETLS, bool, "5.7.30", "REQUIRETLS support required, which the server does not offer"),
+    ),
+    Extension(  # RFC 2852 4.3: what must be returned in time goes to those alone who will do so
+        "DELIVERBY",
+        mail=(BY,),
+        demand=Demand(BY, lambda by: by.mode == "R", "5.3.3", "DELIVERBY required, which the server does not offer"),
+    ),
     # RFC 4865 3: the furthest that can be asked for, which is what the grammar takes.
     Extension("FUTURERELEASE", mail=(HOLDFOR, HOLDUNTIL), value=lambda _settings: "999999999 9999-12-31T23:59:59Z"),
     Extension("MT-PRIORITY", mail=(MT_PRIORITY,)),  # RFC 6710
-    Extension("RRVS", rcpt=(RRVS,)),  # RFC 7293
+    Extension(  # RFC 7293
+        "RRVS",
+        rcpt=(RRVS,),
+        demand=Demand(RRVS, lambda rrvs: rrvs.action == "R", "5.7.19", "RRVS needed, which the server does not offer"),
+    ),
     Extension(  # RFC 3207
         "STARTTLS",
         offered=lambda settings, secure: settings.starttls and not secure,
@@ -129,8 +156,12 @@ EXTENSIONS = (
 )
 
 
+_KEYWORDS = frozenset(row.keyword for row in EXTENSIONS)
+_MAIL = frozenset(each.keyword for row in EXTENSIONS for each in row.mail)
+
+
 @attrs.frozen(eq=False)
-class Offer:
+class Offering:
     """What a server offers for now: the rows by keyword, the parameters by theirs, and the octets that they may add to
     the line of a verb."""
 
@@ -141,9 +172,10 @@ class Offer:
 
 
 @lru_cache(maxsize=64)
-def offer(settings: SmtpSettings, secure: bool) -> Offer:
+def offer(settings: SmtpSettings, secure: bool) -> Offering:
     """What is offered under these settings, with TLS on or not."""
-    rows = [row for row in EXTENSIONS if row.keyword in settings.extensions and row.offered(settings, secure)]
+    named = [row for row in EXTENSIONS if row.keyword in settings.extensions]
+    rows = [row for row in named if (secure or not row.tls) and row.offered(settings, secure)]
     mail = {parameter.keyword: parameter for row in rows for parameter in row.mail}
     rcpt = {parameter.keyword: parameter for row in rows for parameter in row.rcpt}
     octets = {
@@ -153,13 +185,35 @@ def offer(settings: SmtpSettings, secure: bool) -> Offer:
     for row in rows:
         for verb, more in row.lines.items():
             octets[verb] = octets.get(verb, 0) + more
-    return Offer({row.keyword: row for row in rows}, mail, rcpt, octets)
+    return Offering({row.keyword: row for row in rows}, mail, rcpt, octets)
 
 
-def parameters_for(keywords: Mapping[str, Any]) -> tuple[tuple[Parameter, ...], tuple[Parameter, ...]]:
-    """What may be said in MAIL and in RCPT to a hop that offers these keywords."""
-    rows = [row for row in EXTENSIONS if row.keyword in keywords]
-    return (
-        tuple(parameter for row in rows for parameter in row.mail),
-        tuple(parameter for row in rows for parameter in row.rcpt),
+@attrs.frozen
+class HopTerms:
+    """What may be said to a hop in MAIL and in RCPT, and what it cannot be asked for."""
+
+    mail: tuple[Parameter, ...]
+    rcpt: tuple[Parameter, ...]
+    mail_demands: tuple[Demand, ...]
+    rcpt_demands: tuple[Demand, ...]
+
+
+# By these the client says what the message is, not what was said of it.
+_OF_CONTENT = (SIZE, BODY, SMTPUTF8)
+
+
+def terms(keywords: Iterable[str], secure: bool) -> HopTerms:
+    """The terms of a hop that offers these keywords, with TLS on or not."""
+    return _terms(_KEYWORDS.intersection(keywords), secure)
+
+
+@lru_cache(maxsize=256)
+def _terms(keywords: frozenset[str], secure: bool) -> HopTerms:
+    offered = [row for row in EXTENSIONS if row.keyword in keywords and (secure or not row.tls)]
+    demands = [row.demand for row in EXTENSIONS if row.demand is not None and row not in offered]
+    return HopTerms(
+        tuple(each for row in offered for each in row.mail if each not in _OF_CONTENT),
+        tuple(each for row in offered for each in row.rcpt),
+        tuple(each for each in demands if each.parameter.keyword in _MAIL),
+        tuple(each for each in demands if each.parameter.keyword not in _MAIL),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mailhub.wire.sasl import SERVER_MECHANISMS, PlainCredentials, SaslCancelled, SaslError, ServerExchange
-from mailhub.wire.smtp.dialogue import Dialogue, Exchange
+from mailhub.wire.smtp.dialogue import Dialogue
 from mailhub.wire.smtp.events import Login
 from mailhub.wire.smtp.grammar import parse_auth, refused
 
@@ -17,16 +17,16 @@ def authenticate(dialogue: Dialogue, argument: str) -> Login | None:
     mechanism, initial = parse_auth(argument)
     if mechanism not in dialogue.settings.mechanisms or mechanism not in SERVER_MECHANISMS:
         raise refused(504, "5.5.4", "Mechanism not supported")
-    exchange = dialogue.exchange = Exchange(mechanism, ServerExchange(mechanism))
-    return _step(dialogue, exchange, lambda: exchange.steps.start(initial))
+    exchange = dialogue.exchange = ServerExchange(mechanism)
+    return _step(dialogue, lambda: exchange.start(initial))
 
 
-def respond(dialogue: Dialogue, exchange: Exchange, line: bytes) -> Login | None:
+def respond(dialogue: Dialogue, exchange: ServerExchange, line: bytes) -> Login | None:
     """The client's next line of an exchange."""
-    return _step(dialogue, exchange, lambda: exchange.steps.receive(line))
+    return _step(dialogue, lambda: exchange.receive(line))
 
 
-def _step(dialogue: Dialogue, exchange: Exchange, step: Callable[[], bytes | PlainCredentials]) -> Login | None:
+def _step(dialogue: Dialogue, step: Callable[[], bytes | PlainCredentials]) -> Login | None:
     try:
         result = step()
     except SaslError as error:
@@ -37,4 +37,4 @@ def _step(dialogue: Dialogue, exchange: Exchange, step: Callable[[], bytes | Pla
         dialogue.out.append(b"334 " + result + b"\r\n")
         return None
     dialogue.exchange = None
-    return Login(exchange.mechanism, result)
+    return Login(result)

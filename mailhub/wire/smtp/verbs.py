@@ -15,7 +15,7 @@ import attrs
 from mailhub.wire.sasl import LINE_LIMIT
 from mailhub.wire.smtp.dialogue import Dialogue, State
 from mailhub.wire.smtp.events import DataStart, Event, Hello, MailFrom, Quit, RcptTo, Reset, StartTls
-from mailhub.wire.smtp.extensions import Offer
+from mailhub.wire.smtp.extensions import Offering
 from mailhub.wire.smtp.grammar import CommandRefused, parse_hello, parse_mail, parse_rcpt, refused
 from mailhub.wire.smtp.login import authenticate
 from mailhub.wire.smtp.reception import TOO_LARGE
@@ -184,7 +184,7 @@ def spoken(lmtp: bool) -> Mapping[str, Verb]:
 
 
 @lru_cache(maxsize=128)
-def longest_line(offer: Offer, authenticated: bool) -> int:
+def longest_line(offer: Offering, authenticated: bool) -> int:
     """The longest line that can be a command now, in octets. A login is made once."""
     names = [name for name in VERBS if name != "AUTH" or ("AUTH" in offer.extensions and not authenticated)]
     return max(VERBS[name].limit + offer.octets.get(name, 0) for name in names)

@@ -500,7 +500,7 @@ def test_submission_wants_tls_and_then_a_login() -> None:
     assert "AUTH PLAIN LOGIN" in keywords(peer.send(b"EHLO a\r\n"))
     assert peer.codes(b"MAIL FROM:<>\r\nVRFY a\r\nRSET\r\n") == ["530 5.7.0"] * 2 + ["250 2.0.0"]
     assert peer.codes(b"AUTH PLAIN " + PLAIN + b"\r\n") == ["235 2.7.0"]
-    assert peer.events[-1] == Login("PLAIN", PlainCredentials("", "ann", "s3cret"))
+    assert peer.events[-1] == Login(PlainCredentials("", "ann", "s3cret"))
     assert not any(word.startswith("AUTH") for word in keywords(peer.send(b"EHLO a\r\n")))
     assert peer.codes(b"AUTH PLAIN\r\nMAIL FROM:<ann@xx.example> AUTH=<>\r\n") == ["503 5.5.1", "250 2.1.0"]
 

@@ -7,7 +7,7 @@ import pytest
 
 from mailhub.message.envelope import DeliverBy, Hold, Mail, OriginalRecipient, ValidSince
 from mailhub.wire.smtp.events import Event, MailFrom, RcptTo, StartTls
-from mailhub.wire.smtp.extensions import COMPLETE, EXTENSIONS, SmtpSettings, offer, parameters_for
+from mailhub.wire.smtp.extensions import COMPLETE, EXTENSIONS, SmtpSettings, offer, terms
 from mailhub.wire.smtp.server import SmtpServer
 from mailhub.wire.smtp.verbs import VERBS
 from mailhub.wire.stream import BareLines
@@ -213,5 +213,7 @@ def test_what_is_repaired_away_counts_on_the_wire() -> None:
 
 
 def test_parameters_for_a_hop() -> None:
-    mail, rcpt = parameters_for({"DSN": "", "SIZE": "10", "XFOO": ""})
-    assert [each.keyword for each in (*mail, *rcpt)] == ["SIZE", "RET", "ENVID", "NOTIFY", "ORCPT"]
+    hop = terms(["DSN", "SIZE", "XFOO", "REQUIRETLS"], False)
+    assert [each.keyword for each in (*hop.mail, *hop.rcpt)] == ["RET", "ENVID", "NOTIFY", "ORCPT"]
+    assert [each.parameter.keyword for each in (*hop.mail_demands, *hop.rcpt_demands)] == ["REQUIRETLS", "BY", "RRVS"]
+    assert [each.keyword for each in terms(["REQUIRETLS"], True).mail] == ["REQUIRETLS"]
