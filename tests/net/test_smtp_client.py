@@ -367,7 +367,7 @@ def test_a_server_that_says_no_more_is_not_waited_for(heard: bytes, when: str) -
     network.hear(heard)
     assert network.protocol is not None
     network.protocol.readConnectionLost()
-    outcome = now(result)[BOB]
+    outcome = now(result)[0]
     assert (outcome.state, when in outcome.reply, "closed cleanly" in outcome.reply) == (State.DELAYED, True, True)
     assert network.transport.cut
     network.lose()
