@@ -8,7 +8,7 @@ else stays octet for octet, so that what needs no conversion comes out as it was
 change again.
 
 What stands in multipart/signed or multipart/encrypted is not to be changed (RFC 1847 2.1). A DKIM signature of the
-sender's domain does not survive a conversion (RFC 6376 5.3): better an exchanger that takes the message as it is.
+sender's domain does not survive a conversion: better an exchanger that takes the message as it is.
 """
 
 from __future__ import annotations
