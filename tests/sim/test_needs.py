@@ -7,7 +7,7 @@ from email.policy import default
 
 import pytest
 
-from mailhub.testing.hubs import Hub, Internet
+from mailhub.testing.hubs import Host, Internet
 from tests.delivery.relay.test_smtp import Server
 
 PLAIN = ("PIPELINING",)
@@ -34,7 +34,7 @@ def exchanger(internet: Internet, number: int, *extensions: str, preference: int
     return server
 
 
-def reports(hub: Hub) -> list[str]:
+def reports(hub: Host) -> list[str]:
     return [octets.decode() for octets in hub.inbox("a@xx.example") if b"multipart/report" in octets]
 
 
@@ -92,7 +92,7 @@ def test_what_must_not_change_waits_for_an_exchanger_and_is_returned_where_there
 def test_a_report_needs_no_more_than_it_has() -> None:
     """What was declared 8BITMIME and SMTPUTF8 comes back to a host that has neither."""
     with Internet() as internet:
-        xx = internet.hub("xx.example", aliases={"all@xx.example": ["nobody@zz.example"]})
+        xx = internet.hub("xx.example", config={"aliases": {"all@xx.example": ["nobody@zz.example"]}})
         internet.hub("zz.example")
         hop = exchanger(internet, 1, *PLAIN)
         xx.submit("b@yy.example", ["all@xx.example"], MESSAGE.replace(b"a@xx.example", b"b@yy.example"))
