@@ -39,7 +39,7 @@ from mailhub.wire.smtp.events import (
     Reset,
     StartTls,
 )
-from mailhub.wire.smtp.extensions import SmtpSettings
+from mailhub.wire.smtp.extensions import COMPLETE, SmtpSettings
 from mailhub.wire.smtp.replies import Reply, reply
 from mailhub.wire.smtp.server import SmtpServer
 from mailhub.wire.stream import BareLines
@@ -84,7 +84,7 @@ class SmtpOptions:
     `submission` is for our own users and `each_recipient` for LMTP, see `Origin`. `postmaster_domain` (the host name by
     default) completes `<postmaster>`. Submission demands a login, and TLS before it unless `plaintext_login` or the
     peer is in `cleartext_login`; the other services have no login. A message of which fewer than `pace_octets` come in
-    `pace_seconds` ends the session.
+    `pace_seconds` ends the session. `extensions` are the keywords that may be offered.
     """
 
     hostname: str = "localhost"
@@ -102,6 +102,7 @@ class SmtpOptions:
     pace_octets: int = 12_000
     bare_lines: BareLines = BareLines.NORMALISE
     cleartext_login: Networks = attrs.field(factory=Networks)
+    extensions: frozenset[str] = COMPLETE
 
     def settings(self, *, secure: bool, starttls: bool, peer: str = "") -> SmtpSettings:
         """The machine's settings for a connection."""
@@ -122,6 +123,7 @@ class SmtpOptions:
             bad_command_limit=self.bad_commands,
             idle_command_limit=self.idle_commands,
             login_failure_limit=self.logins,
+            extensions=self.extensions,
         )
 
 

@@ -165,7 +165,8 @@ class Host:
         self._data = data
         self._values = self._with_usual(config)
         self._ports: list[tuple[str, int]] = []
-        environment = Environment(
+        self._catalogue = catalogue
+        self._environment = Environment(
             internet.clock,
             InlineThreads(),
             internet.network.at(address),
@@ -175,10 +176,13 @@ class Host:
             wall=lambda: internet.clock.seconds() + internet.clock_error,
             disk=lambda folder: Disk(_TEBIBYTE, _TEBIBYTE // 2),
         )
-        self.hub: Hub = build_hub(self._read(), environment, catalogue, server_tls=PlayedTls)
         self._outcomes: list[Outcome] = []
+        self._build()
+
+    def _build(self) -> None:
+        self.hub: Hub = build_hub(self._read(), self._environment, self._catalogue, server_tls=PlayedTls)
         self._reloader = Reloader(
-            self.hub, lambda: catalogue, lambda: None, self._outcomes.append, lambda _: self._read()
+            self.hub, lambda: self._catalogue, lambda: None, self._outcomes.append, lambda _: self._read()
         )
 
     def _with_usual(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -210,6 +214,12 @@ class Host:
         self._reloader.stop()
         self.unlisten()
         self._wait(self.hub.stop())
+
+    def restart(self) -> None:
+        """Stop, and start a new server on the same data: on those that a database on disk keeps (see `Internet`)."""
+        self.stop()
+        self._build()
+        self.start()
 
     def listen(self) -> None:
         """Serve the ports, again after `unlisten`."""

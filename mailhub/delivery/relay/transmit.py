@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 from zope.interface import implementer
 
+from mailhub.delivery.plan import recipient_of
 from mailhub.delivery.relay.exchangers import is_address, may_be_exchanger
 from mailhub.delivery.relay.forms import Form, Forms
 from mailhub.delivery.relay.pool import IdleConnections, Unreachable
@@ -86,11 +87,13 @@ class _Watched:
 class _Way:
     """One transaction's way from server to server: who is left, and what was said of each recipient so far.
 
-    `lacking` are servers that were reached and have less than the message needs.
+    `named` is what is said of each in RCPT. `lacking` are servers that were reached and have less than the message
+    needs.
     """
 
     delivery: Delivery
     forms: Forms
+    named: Mapping[Address, Recipient]
     left: list[Address]
     answers: dict[Address, Outcome] = attrs.field(factory=dict)
     lacking: list[_Place] = attrs.field(factory=list)
@@ -153,7 +156,8 @@ class Transmitter:
         try:
             for start in range(0, len(rows), self._limits.recipients):
                 group = rows[start : start + self._limits.recipients]
-                answers = await self._carry(delivery, forms, servers, [row.route.recipient for row in group])
+                named = {row.route.recipient: recipient_of(row.route) for row in group}
+                answers = await self._carry(delivery, forms, servers, named)
                 outcomes.update((row.id, answers[row.route.recipient]) for row in group)
         finally:
             forms.close()
@@ -166,9 +170,9 @@ class Transmitter:
     # --- One transaction, on as many servers as it takes -----------------------------------------------------------
 
     async def _carry(
-        self, delivery: Delivery, forms: Forms, servers: Sequence[Server], recipients: Sequence[Address]
+        self, delivery: Delivery, forms: Forms, servers: Sequence[Server], named: Mapping[Address, Recipient]
     ) -> Mapping[Address, Outcome]:
-        way = _Way(delivery, forms, list(recipients))
+        way = _Way(delivery, forms, named, list(named))
         tries = self._limits.addresses
         for server in servers:
             found = await self._addresses(server)
@@ -236,7 +240,7 @@ class Transmitter:
         form = await self._form(place, way, connection.offer, convert=convert) if recipients else None
         if form is not None:
             body = _Watched(form.body)
-            asked = [Recipient(each) for each in recipients]
+            asked = [way.named[each] for each in recipients]
             said = await connection.send(way.delivery.mail, asked, body, needs=form.needs)
             told = dict(zip(recipients, said, strict=True))
             untouched = not body.touched
