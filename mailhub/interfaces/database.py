@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from zope.interface import Attribute, Interface
 
-from mailhub.interfaces.accounts import IAccounts, INames
-from mailhub.interfaces.mailboxes import IMailStore
-from mailhub.interfaces.transport import IQueue
+if TYPE_CHECKING:
+    from mailhub.interfaces.accounts import IAccounts, INames
+    from mailhub.interfaces.mailboxes import IMailStore
+    from mailhub.interfaces.transport import IQueue
 
 
 class IDatabase(Interface):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zope.interface import Attribute, Interface
 
-from mailhub.interfaces.accounts import IAccounts, IAuthenticator
-from mailhub.interfaces.environment import Environment
-from mailhub.interfaces.mailboxes import IMailStore
-from mailhub.interfaces.pipeline import IPipeline
-from mailhub.interfaces.transport import IQueue, IRouter
+if TYPE_CHECKING:
+    from mailhub.interfaces.accounts import IAccounts, IAuthenticator
+    from mailhub.interfaces.environment import Environment
+    from mailhub.interfaces.mailboxes import IMailStore
+    from mailhub.interfaces.pipeline import IPipeline
+    from mailhub.interfaces.transport import IQueue, IRouter
 
 T = TypeVar("T")
 

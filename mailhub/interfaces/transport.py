@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 from zope.interface import Interface
 
 from mailhub.interfaces.octets import IBlobReader, IBody, IHeadedBodyWriter
-from mailhub.interfaces.pipeline import ITransactionView
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Outcome, Recipient
 from mailhub.message.flags import NO_FLAGS, Flags
+
+if TYPE_CHECKING:
+    from mailhub.interfaces.pipeline import ITransactionView
 
 # The agent whose targets are accounts of the hub's own store.
 STORE = "store"
