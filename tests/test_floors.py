@@ -59,7 +59,7 @@ SIBLINGS = [
     {"mailhub.protocols.imap", "mailhub.protocols.pop3", "mailhub.protocols.smtp", "mailhub.web"},
 ]
 # The longest way from a module over its imports to one that imports nothing of mailhub, both ends counted.
-DEPTH = 16
+DEPTH = 14
 FILE_LINES = 600
 FUNCTION_LINES = 80
 

@@ -17,7 +17,7 @@ from mailhub.delivery.schedule import Schedule
 from mailhub.interfaces import Service
 from mailhub.net.link import DriverLimits
 from mailhub.net.networks import Networks
-from mailhub.protocols.imap.session import ImapOptions
+from mailhub.protocols.imap.context import ImapOptions
 from mailhub.protocols.pop3 import Pop3Options
 from mailhub.protocols.smtp import SmtpOptions
 from mailhub.store.limits import StoreLimits

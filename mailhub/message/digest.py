@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-import attrs
-
 from mailhub.message import mime
 from mailhub.message.address_list import parse as parse_addresses
 from mailhub.message.dates import parse_date
@@ -15,7 +13,7 @@ from mailhub.message.encoded_word import decode_words
 from mailhub.message.header import VALUE_LIMIT, Header, Octets
 from mailhub.message.line_ends import growth
 from mailhub.message.preview import preview
-from mailhub.message.record import DigestColumns, DigestName
+from mailhub.message.record import Digest, DigestColumns, DigestName
 from mailhub.message.structure import bodystructure, envelope
 
 # The fields that clients ask for in lists of messages, in lower case.
@@ -31,31 +29,6 @@ USUAL_FIELDS = frozenset(
 TEXT_LIMIT = 1000  # characters of subject, sender and message_id
 _SENDERS = 3  # elements of From that are looked at: one after a group's name, at least
 _MESSAGE_ID = re.compile(rb"<[^<>]*+>")
-
-
-@attrs.frozen
-class Digest:
-    """What the store keeps with a message.
-
-    `size` and `header_size` in octets (the empty line is part of the header). `envelope` and `bodystructure` are
-    IMAP octets (see structure.without_extensions for BODY). `parts` is the tree (mime.decode). `fields` are the raw
-    USUAL_FIELDS in the order of the message. `sent` is the Date in seconds since the epoch, 0 when unknown.
-    `subject` is decoded; `sender` is the first From address; `message_id` has its angle brackets. Of a longer subject
-    the beginning is kept, of the other two nothing. `growth` is line_ends.growth.
-    """
-
-    size: int
-    header_size: int
-    envelope: bytes
-    bodystructure: bytes
-    parts: bytes
-    fields: bytes
-    sent: int
-    subject: str
-    sender: str
-    message_id: str
-    preview: str
-    growth: int = 0
 
 
 def columns(digests: Mapping[int, Digest], wanted: Iterable[DigestName]) -> DigestColumns:

@@ -124,6 +124,31 @@ class MailboxGone:
 Change = Added | FlagsChanged | Expunged | MailboxGone
 
 
+@attrs.frozen
+class Digest:
+    """What the store keeps with a message.
+
+    `size` and `header_size` in octets (the empty line is part of the header). `envelope` and `bodystructure` are
+    IMAP octets (see structure.without_extensions for BODY). `parts` is the tree (mime.decode). `fields` are the raw
+    digest.USUAL_FIELDS in the order of the message. `sent` is the Date in seconds since the epoch, 0 when unknown.
+    `subject` is decoded; `sender` is the first From address; `message_id` has its angle brackets. Of a longer subject
+    the beginning is kept, of the other two nothing. `growth` is line_ends.growth.
+    """
+
+    size: int
+    header_size: int
+    envelope: bytes
+    bodystructure: bytes
+    parts: bytes
+    fields: bytes
+    sent: int
+    subject: str
+    sender: str
+    message_id: str
+    preview: str
+    growth: int = 0
+
+
 DigestName = Literal[
     "size", "header_size", "envelope", "bodystructure", "parts", "fields", "sent", "subject", "sender", "message_id",
     "preview",
@@ -131,7 +156,7 @@ DigestName = Literal[
 
 
 class DigestColumns(TypedDict, total=False):
-    """Some attributes of the digests (message/digest.py) of several messages, each of them by UID."""
+    """Some attributes of the digests of several messages, each of them by UID."""
 
     size: Mapping[int, int]
     header_size: Mapping[int, int]

@@ -6,7 +6,7 @@ from mailhub.errors import MailboxExists, NoSuchUser
 from mailhub.interfaces import Account
 from mailhub.message.record import Quota
 from mailhub.store.limits import USUAL_FOLDERS
-from mailhub.store.sql.mailboxes import make_mailbox, remove_mailboxes
+from mailhub.store.sql.mailbox_rows import make_mailbox, remove_mailboxes
 from mailhub.store.sql.transaction import Snapshot, Transaction
 
 

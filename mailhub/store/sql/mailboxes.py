@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from mailhub.errors import (
     InvalidMailboxName,
     MailboxExists,
@@ -13,9 +11,9 @@ from mailhub.errors import (
     PermanentError,
 )
 from mailhub.message.mailbox_names import DELIMITER, INBOX, check, normalise
-from mailhub.message.record import MailboxGone, MailboxInfo
+from mailhub.message.record import MailboxInfo
 from mailhub.store.limits import USUAL_USES
-from mailhub.store.sql.content import release
+from mailhub.store.sql.mailbox_rows import make_mailbox, remove_mailboxes
 from mailhub.store.sql.messages import move
 from mailhub.store.sql.transaction import Snapshot, Transaction
 
@@ -118,18 +116,6 @@ def subscriptions(snapshot: Snapshot, account: int) -> list[str]:
     return [row[0] for row in rows]
 
 
-def make_mailbox(transaction: Transaction, account: int, name: str, special_use: str, now: int) -> int:
-    # Seconds since the epoch, or one more than the last one given to anybody: a mailbox that is deleted and made again
-    # within one second must not look the same to a client (RFC 9051 2.3.1.1).
-    later = transaction.dialect.greatest("last + 1", "?")
-    (uid_validity,) = transaction.row(f"UPDATE uid_validity SET last = {later} RETURNING last", (now,))
-    (mailbox,) = transaction.row(
-        "INSERT INTO mailbox (account, name, special_use, uid_validity) VALUES (?, ?, ?, ?) RETURNING id",
-        (account, name, special_use, uid_validity),
-    )
-    return int(mailbox)
-
-
 def _id(transaction: Transaction, account: int, name: str) -> int | None:
     row = transaction.row("SELECT id FROM mailbox WHERE account = ? AND name = ?", (account, name))
     return None if row is None else row[0]
@@ -148,17 +134,3 @@ def _with_inferiors(transaction: Transaction, account: int, name: str) -> list[t
         "SELECT id, name FROM mailbox WHERE account = ? AND (name = ? OR (name > ? AND name < ?)) ORDER BY name",
         (account, name, name + DELIMITER, name + chr(ord(DELIMITER) + 1)),
     ).fetchall()
-
-
-def remove_mailboxes(transaction: Transaction, mailboxes: Sequence[int]) -> None:
-    if not mailboxes:
-        return
-    chosen = (transaction.many(mailboxes),)
-    within = f"mailbox IN {transaction.dialect.numbers}"
-    contents = [row[0] for row in transaction.execute(f"SELECT DISTINCT content FROM message WHERE {within}", chosen)]
-    for table in ("message", "vanished", "delivery", "keyword"):
-        transaction.execute(f"DELETE FROM {table} WHERE {within}", chosen)
-    transaction.execute(f"DELETE FROM mailbox WHERE id IN {transaction.dialect.numbers}", chosen)
-    release(transaction, contents)
-    for mailbox in mailboxes:
-        transaction.announce(mailbox, MailboxGone())

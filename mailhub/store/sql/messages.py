@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 from mailhub.errors import MessageDamaged, MessageGone, NoSuchMailbox, OverQuota, PermanentError
 from mailhub.interfaces import IBlobReader
 from mailhub.message import flags as flag_names
-from mailhub.message.digest import Digest
 from mailhub.message.flags import FREE_OCTETS, SEEN, SYSTEM_FLAGS, Decoder, Flags, decode, decode_short, encode, excess
 from mailhub.message.record import (
     LAST_UID,
     Added,
     CopyResult,
+    Digest,
     Entry,
     Expunged,
     FlagChange,

@@ -34,7 +34,8 @@ from mailhub.store.queue_rows import ROUTE_COLUMNS, destination_of, route_column
 from mailhub.store.sql import content
 from mailhub.store.sql.accounts import account_id
 from mailhub.store.sql.engine import Engine
-from mailhub.store.sql.mailboxes import make_mailbox, usual_use
+from mailhub.store.sql.mailbox_rows import make_mailbox
+from mailhub.store.sql.mailboxes import usual_use
 from mailhub.store.sql.messages import MailboxRow, check_room, deposit, open_content, row_named
 from mailhub.store.sql.transaction import Snapshot, StoredBody, Transaction, Unreadable, Work
 

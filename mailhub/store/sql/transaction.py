@@ -9,8 +9,7 @@ import attrs
 
 from mailhub.errors import StoreUnavailable
 from mailhub.interfaces import IBlobReader, IBody, IHeadedBodyWriter
-from mailhub.message.digest import Digest
-from mailhub.message.record import Change
+from mailhub.message.record import Change, Digest
 from mailhub.store.held import Held
 from mailhub.store.limits import StoreLimits
 from mailhub.store.sql.dialect import Dialect

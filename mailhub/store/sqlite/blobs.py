@@ -30,7 +30,8 @@ from zope.interface import implementer
 from mailhub.errors import MessageDamaged, MessageGone, StorageFull, StoreUnavailable
 from mailhub.interfaces import IBlobReader, IBody, IHeadedBodyWriter, IThreads
 from mailhub.log import Logger
-from mailhub.message.digest import Digest, digest
+from mailhub.message.digest import digest
+from mailhub.message.record import Digest
 from mailhub.store.octets import OctetsReader
 from mailhub.store.space import is_full
 

@@ -18,7 +18,8 @@ from typing import Any
 
 import attrs
 
-from mailhub.store.sql import mailboxes, messages
+from mailhub.store.sql import messages
+from mailhub.store.sql.mailbox_rows import make_mailbox
 from mailhub.store.sql.transaction import Transaction
 from mailhub.store.sqlite import schema
 from mailhub.store.sqlite.blobs import BLOBS, Blobs, blob_path, link_or_copy, lost_and_found
@@ -145,7 +146,7 @@ class _Repair:
             for (account,) in transaction.rows(
                 "SELECT id FROM account EXCEPT SELECT account FROM mailbox WHERE name = 'INBOX'"
             ):
-                mailboxes.make_mailbox(transaction, account, "INBOX", "", self.now)
+                make_mailbox(transaction, account, "INBOX", "", self.now)
                 yield f"account {account}: given an INBOX"
 
     def correct(self, sums: dict[int, int]) -> Iterator[str]:

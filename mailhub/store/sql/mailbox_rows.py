@@ -1,0 +1,37 @@
+"""Rows of mailboxes come and go: for a user who asks, and with an account."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mailhub.message.record import MailboxGone
+from mailhub.store.sql.content import release
+from mailhub.store.sql.transaction import Transaction
+
+
+def make_mailbox(transaction: Transaction, account: int, name: str, special_use: str, now: int) -> int:
+    """The number of the new one, which is empty."""
+    # Seconds since the epoch, or one more than the last one given to anybody: a mailbox that is deleted and made again
+    # within one second must not look the same to a client (RFC 9051 2.3.1.1).
+    later = transaction.dialect.greatest("last + 1", "?")
+    (uid_validity,) = transaction.row(f"UPDATE uid_validity SET last = {later} RETURNING last", (now,))
+    (mailbox,) = transaction.row(
+        "INSERT INTO mailbox (account, name, special_use, uid_validity) VALUES (?, ?, ?, ?) RETURNING id",
+        (account, name, special_use, uid_validity),
+    )
+    return int(mailbox)
+
+
+def remove_mailboxes(transaction: Transaction, mailboxes: Sequence[int]) -> None:
+    """With their messages."""
+    if not mailboxes:
+        return
+    chosen = (transaction.many(mailboxes),)
+    within = f"mailbox IN {transaction.dialect.numbers}"
+    contents = [row[0] for row in transaction.execute(f"SELECT DISTINCT content FROM message WHERE {within}", chosen)]
+    for table in ("message", "vanished", "delivery", "keyword"):
+        transaction.execute(f"DELETE FROM {table} WHERE {within}", chosen)
+    transaction.execute(f"DELETE FROM mailbox WHERE id IN {transaction.dialect.numbers}", chosen)
+    release(transaction, contents)
+    for mailbox in mailboxes:
+        transaction.announce(mailbox, MailboxGone())
