@@ -8,8 +8,7 @@ from mailhub.auth.harvest import HarvestLimits
 from mailhub.auth.throttle import Throttle
 from mailhub.config.settings import Config, Limits, StaticRoute
 from mailhub.delivery.aliases import AliasTable
-from mailhub.delivery.relay.exchangers import parse_target
-from mailhub.delivery.relay.smtp import SMTP_PORT
+from mailhub.delivery.relay.exchangers import SMTP_PORT, parse_target
 from mailhub.delivery.relay.transmit import TransmitLimits
 from mailhub.delivery.routing import NextHop
 from mailhub.delivery.runner import RunnerLimits

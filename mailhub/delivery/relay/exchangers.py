@@ -9,6 +9,8 @@ from random import Random
 from mailhub.errors import PermanentError
 from mailhub.interfaces import IResolver, MailExchanger
 
+SMTP_PORT = 25
+
 
 async def exchangers(domain: str, hostname: str, resolver: IResolver, random: Random) -> list[str]:
     """Hosts to try for a domain (A-labels) or an address literal, at least one; those of equal preference shuffled.

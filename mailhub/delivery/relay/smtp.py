@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from zope.interface import implementer
 
 from mailhub.delivery.local import outcome_of
-from mailhub.delivery.relay.exchangers import exchangers, parse_target
+from mailhub.delivery.relay.exchangers import SMTP_PORT, exchangers, parse_target
 from mailhub.delivery.relay.transmit import Server, Transmitter
 from mailhub.delivery.routing import NextHop
 from mailhub.errors import MailError, TemporaryError
 from mailhub.interfaces import Delivery, Environment, IDeliveryAgent
 from mailhub.message.envelope import Outcome
 from mailhub.wire.sasl import PlainCredentials
-
-SMTP_PORT = 25
 
 
 def hop_of(delivery: Delivery, hops: Mapping[str, NextHop]) -> NextHop:
