@@ -16,6 +16,7 @@ from mailhub.errors import Busy, MessageTooLarge, PermanentError
 from mailhub.interfaces import IBlobReader, IBody, IBodyWriter
 from mailhub.message.header import fields_end, without_field, without_mailbox_line
 from mailhub.message.long_lines import LINE_LIMIT, LineWrapper
+from mailhub.message.needs import NeedsScanner
 from mailhub.message.trace import count_received, delivered_to
 from mailhub.wire.budget import Budget
 
@@ -40,13 +41,15 @@ class Intake:
     """A finished body and what was noticed while it came in.
 
     `relay_offset`: octets on top that are not relayed (Return-Path). `hops`: Received fields it came with.
-    `delivered_to`: the names in its Delivered-To fields, where they were asked for.
+    `delivered_to`: the names in its Delivered-To fields, where they were asked for. `needs`: what it asks of a next hop
+    (`Submission.needs`), where that was.
     """
 
     body: IBody
     relay_offset: int
     hops: int
     delivered_to: frozenset[str] = frozenset()
+    needs: int | None = None
 
     @property
     def size(self) -> int:
@@ -66,7 +69,7 @@ class Intake:
 class IntakeWriter:
     """Writes `return_path`, `received` and then the message, whose header goes through `mend`. With `aliases`, its
     Delivered-To fields are noted. What it holds beyond `HEADER_SHARE` is taken from `budget`. `long_lines`: what
-    is done with lines over 998 octets, None for nothing.
+    is done with lines over 998 octets, None for nothing. `needs`: note what it asks of a next hop.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class IntakeWriter:
         aliases: bool = False,
         budget: Budget | None = None,
         long_lines: LongLines | None = None,
+        needs: bool = False,
     ) -> None:
         self._writer = writer
         self._relay_offset = len(return_path)
@@ -89,6 +93,7 @@ class IntakeWriter:
         self._taken = 0  # of the budget
         self._wrapper = LineWrapper() if long_lines else None
         self._may_wrap = long_lines == "wrap"
+        self._scanner = NeedsScanner() if needs else None
         self._hops = 0
         self._delivered_to: frozenset[str] = frozenset()
         # The octets held back until the header is whole; None once it has been written.
@@ -99,7 +104,7 @@ class IntakeWriter:
         """See `IBodyWriter`. Raises MessageTooLarge for a header that is too large to be mended, Busy when there are
         too many large ones at the same time, PermanentError 5.6.0 for a line that is too long and may not be broken."""
         if self._held is None:
-            await self._writer.write(self._in_lines(octets))
+            await self._pass_on(self._in_lines(octets))
             return
         self._held += octets
         line_end = octets.rfind(b"\n")
@@ -119,8 +124,9 @@ class IntakeWriter:
         if self._held is not None:
             await self._release(fields_end(self._held, 0, len(self._held)))
         if self._wrapper is not None:
-            await self._writer.write(self._wrapper.finish())
-        return Intake(await self._writer.finish(), self._relay_offset, self._hops, self._delivered_to)
+            await self._pass_on(self._wrapper.finish())
+        needs = None if self._scanner is None else self._scanner.finish().bits
+        return Intake(await self._writer.finish(), self._relay_offset, self._hops, self._delivered_to, needs)
 
     def abort(self) -> None:
         """See `IBodyWriter`."""
@@ -166,7 +172,13 @@ class IntakeWriter:
         header = self._in_lines(header)
         if self._wrapper is not None and self._wrapper.torn:
             raise _too_long()  # a header can only be folded at white space
-        await self._writer.write(b"".join((self._top, header, self._in_lines(rest))))
+        await self._pass_on(b"".join((self._top, header, self._in_lines(rest))), self._relay_offset)
+
+    async def _pass_on(self, octets: bytes, own: int = 0) -> None:
+        """To the body. Its first octets, `own` of them, no next hop will see."""
+        if self._scanner is not None:
+            self._scanner.feed(octets[own:])
+        await self._writer.write(octets)
 
     def _in_lines(self, octets: bytes) -> bytes:
         if self._wrapper is None:

@@ -132,6 +132,7 @@ class Transaction:
             aliases=aliases,
             budget=house.headers,
             long_lines=None if mend is None else house.long_lines,
+            needs=any(route.agent != STORE for each in accepted for route in each.routes),
         )
         self._phase = _Phase.BODY
         return writer
@@ -180,7 +181,7 @@ class Transaction:
         plan = make_plan(accepted, self.mail, deposits=self._house.queue.deposits_into(self._house.store))
         if not (plan.deposits or plan.routes):
             return self._discarded()
-        message = Submission(self.mail, plan, body.body, body.relay_offset, not_before=self._held_until())
+        message = Submission(self.mail, plan, body.body, body.relay_offset, body.needs, self._held_until())
         return await self._submit(accepted, message)
 
     def _held_until(self) -> int:

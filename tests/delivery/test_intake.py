@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mailhub.delivery.intake import HEADER_LIMIT, HEADER_SHARE, Intake, IntakeWriter
 from mailhub.errors import Busy, MessageTooLarge, PermanentError
 from mailhub.message.header import header_end
+from mailhub.message.needs import BODY_8BIT, HEADER_UTF8, LONG_LINE
 from mailhub.testing.waiting import result_of
 from mailhub.wire.budget import Budget
 from tests.delivery.doubles import OctetsWriter
@@ -165,3 +166,30 @@ def test_long_lines_that_may_not_be_wrapped_are_refused(message: bytes, policy: 
     with pytest.raises(PermanentError) as caught:
         taken_in([message], without_bcc, long_lines=policy)
     assert caught.value.status == "5.6.0"
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize(
+    ("message", "needs"),
+    [
+        (b"Subject: x\r\n\r\ny\r\n", 0),
+        (b"Subject: \xc3\xbc\r\n\r\ny\r\n", HEADER_UTF8),
+        (b"Subject: x\r\nno field \xc3\xbc\r\n", BODY_8BIT),
+        (b"Return-Path: <\xc3\xbc@xx.example>\r\nSubject: x\r\n\r\ny\r\n", 0),
+    ],
+)
+def test_what_a_next_hop_gets_is_looked_at(message: bytes, needs: int, size: int) -> None:
+    pieces = [message[start : start + size] for start in range(0, len(message), size)]
+    inner = OctetsWriter()
+    writer = IntakeWriter(inner, "Return-Path: <ü@xx.example>\r\n".encode(), b"Received: us\r\n", needs=True)
+    for piece in pieces:
+        result_of(writer.write(piece))
+    intake = result_of(writer.finish())
+    assert intake.needs == needs
+    assert taken_in(pieces)[0].needs is None
+
+
+def test_what_was_broken_needs_no_long_lines() -> None:
+    message = b"Subject: x\r\n\r\n" + b"word " * 300
+    assert taken_in([message], needs=True, long_lines="wrap")[0].needs == 0
+    assert taken_in([message], needs=True)[0].needs == LONG_LINE

@@ -189,6 +189,13 @@ def test_mailboxes_of_the_queues_own_store_are_filled_by_the_commit_and_the_rest
     assert stage.wakes == [1]
 
 
+def test_what_leaves_is_looked_at_for_what_it_needs() -> None:
+    stage = Stage()
+    stage.send(LOGGED_IN, A, FAR)
+    stage.send(LOGGED_IN, A)
+    assert [submission.needs for submission, _ in stage.queue.submissions] == [0, None]
+
+
 def test_mailboxes_of_a_foreign_store_are_filled_by_the_queue() -> None:
     stage = Stage(queue=Commits(store=object()))
     stage.send(OUTSIDE, A)
