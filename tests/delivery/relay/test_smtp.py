@@ -20,7 +20,16 @@ from mailhub.delivery.relay.transmit import TransmitLimits, Transmitter
 from mailhub.delivery.routing import NextHop
 from mailhub.interfaces import AT_ONCE, Delivery, Environment, MailExchanger, QueuedRecipient, Route
 from mailhub.message.address import Address
-from mailhub.message.envelope import Mail, Outcome, Source, State
+from mailhub.message.envelope import (
+    DeliverBy,
+    Mail,
+    OriginalRecipient,
+    Outcome,
+    Recipient,
+    Source,
+    State,
+    ValidSince,
+)
 from mailhub.net.smtp_client import SmtpTimeouts
 from mailhub.net.tls import ClientTls
 from mailhub.testing.network import MemoryNetwork, Weather
@@ -146,10 +155,12 @@ class World:
             self._agents["lmtp"] = LmtpAgent(self.hops, transmitter)
         return self._agents[kind]
 
-    def start(self, *to: str, target: str = "", kind: str = "smtp") -> list[Any]:
+    def start(self, *to: str | QueuedRecipient, target: str = "", kind: str = "smtp") -> list[Any]:
         """Begin a delivery; the result will be in the list."""
         rows = tuple(
-            QueuedRecipient(
+            name
+            if isinstance(name, QueuedRecipient)
+            else QueuedRecipient(
                 number, Route(kind, Address.parse(name if "@" in name else f"{name}@yy.example"), target), 0, self.due
             )
             for number, name in enumerate(to)
@@ -160,7 +171,9 @@ class World:
         Deferred.fromCoroutine(self.agent(kind).deliver(delivery)).addBoth(results.append)
         return results
 
-    def deliver(self, *to: str, target: str = "", kind: str = "smtp", steps: int = 1000) -> list[Outcome]:
+    def deliver(
+        self, *to: str | QueuedRecipient, target: str = "", kind: str = "smtp", steps: int = 1000
+    ) -> list[Outcome]:
         results = self.start(*to, target=target, kind=kind)
         while not results and steps > 0:
             self.clock.advance(0.01 if self.clock.seconds() % 1 < 0.5 else 0.5)
@@ -185,6 +198,32 @@ def states(outcomes: list[Outcome]) -> list[str]:
 
 
 # --- By mail exchanger -----------------------------------------------------------------------------------------------
+
+
+def test_what_the_sender_asked_for_goes_on_to_who_knows_it(world: World) -> None:
+    """NOTIFY, ORCPT and RRVS of the recipient as the client named it, RET and the rest of MAIL."""
+    world.mail = Mail(Address("a", "xx.example"), ret="HDRS", envid="q1", priority=2, by=DeliverBy(60, "N"))
+    knowing = world.server("10.0.0.1", Server(extensions=["PIPELINING", "DSN", "MT-PRIORITY", "RRVS"]), host="mx1")
+    named = Recipient(
+        Address("list", "xx.example"),
+        frozenset({"FAILURE"}),
+        OriginalRecipient("rfc822", "list@xx.example"),
+        ValidSince(60),
+    )
+    row = QueuedRecipient(0, Route("smtp", Address("b", "yy.example"), originals=(named,)), 0, 1)
+    assert states(world.deliver(row)) == ["delivered"]
+    assert knowing.commands[1:3] == [
+        "MAIL FROM:<a@xx.example> RET=HDRS ENVID=q1 MT-PRIORITY=2",
+        "RCPT TO:<b@yy.example> NOTIFY=FAILURE ORCPT=rfc822;list@xx.example RRVS=1970-01-01T00:01:00Z;R",
+    ]
+
+
+def test_requiretls_is_not_left_out(world: World) -> None:
+    world.mail = Mail(Address("a", "xx.example"), requiretls=True)
+    server = world.server("10.0.0.1", Server(extensions=["PIPELINING", "STARTTLS"]), host="mx1")
+    (outcome,) = world.deliver("b")
+    assert (outcome.state, outcome.status) == (State.FAILED, "5.7.30")
+    assert server.messages == []
 
 
 def test_the_message_reaches_the_best_exchanger(world: World) -> None:
