@@ -28,6 +28,7 @@ from mailhub.auth.throttle import Throttle, Turns
 from mailhub.config import bounds
 from mailhub.config.settings import Config, Part, require_login
 from mailhub.delivery.bounce import Bouncer
+from mailhub.delivery.foreign_router import watched
 from mailhub.delivery.intake import HEADERS_TOGETHER
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.pipeline import Pipeline
@@ -339,7 +340,11 @@ def _no_session(link: Link) -> Session:
 def _routers(hub: Hub, catalogue: Catalogue) -> list[IRouter]:
     config = hub.settings
     place = config.place("delivery", "routers")
-    return [catalogue.build(config.part("router", name, place), hub) for name in config.delivery.routers]
+    clock = hub.environment.clock
+    return [
+        watched(name, catalogue.build(config.part("router", name, place), hub), clock)
+        for name in config.delivery.routers
+    ]
 
 
 def _policies(hub: Hub, catalogue: Catalogue) -> list[GuardedPolicy]:

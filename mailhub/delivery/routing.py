@@ -23,7 +23,7 @@ from mailhub.message.mailbox_names import INBOX
 
 _log = Logger(namespace="mailhub.delivery.routing")
 
-_MISTAKE = "Server configuration error"
+MISTAKE = "Server configuration error"
 
 SMTP = "smtp"
 REFUSE = "refuse"
@@ -61,8 +61,8 @@ class Routing:
     ) -> Sequence[Route]:
         for router in self._routers:
             routes: Sequence[Route] | None = await answer(router.route(recipient, transaction))
-            if routes and not _are_routes(routes):
-                raise TemporaryError(_MISTAKE, status="4.3.5", detail=f"{type(router).__name__} gave {routes!r:.100}")
+            if routes and not are_routes(routes):
+                raise TemporaryError(MISTAKE, status="4.3.5", detail=f"{type(router).__name__} gave {routes!r:.100}")
             if not routes:
                 continue
             if not ends_only or all(route.agent != ALIAS for route in routes):
@@ -121,7 +121,7 @@ def _through(step: Route, alias: Route | None, key: str, found: Sequence[Route])
     )
 
 
-def _are_routes(given: object) -> bool:
+def are_routes(given: object) -> bool:
     """A router may be anybody's."""
     return isinstance(given, tuple | list) and all(isinstance(route, Route) for route in given)
 
@@ -129,7 +129,7 @@ def _are_routes(given: object) -> bool:
 def _check_bounds(recipient: Address, depth: int, count: int) -> None:
     if depth > DEPTH_LIMIT or count >= TARGET_LIMIT:
         detail = f"aliases of {recipient} are nested too deeply, or too many"
-        raise TemporaryError(_MISTAKE, status="4.3.5", detail=detail)
+        raise TemporaryError(MISTAKE, status="4.3.5", detail=detail)
 
 
 def distinct(routes: Iterable[Route]) -> tuple[Route, ...]:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import succeed
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 
 from mailhub.delivery.aliases import AliasTable
+from mailhub.delivery.foreign_router import watched
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.routing import (
     CatchAllRouter,
+    ExchangerRouter,
     NextHop,
     Routing,
     distinct,
@@ -20,7 +25,7 @@ from mailhub.delivery.routing import (
     without_detail,
 )
 from mailhub.errors import MailError, NoSuchUser, NotPermitted, NotYetKnown, PermanentError, TemporaryError
-from mailhub.interfaces import ALIAS, ITransactionView, OwnTransaction, ReversePath, Route
+from mailhub.interfaces import ALIAS, ITransactionView, Origin, OwnTransaction, ReversePath, Route
 from mailhub.message.address import Address
 from mailhub.protocols.smtp import reply_to
 from mailhub.testing.waiting import result_of
@@ -319,6 +324,47 @@ def test_a_router_may_give_its_routes_in_any_way(way: Any) -> None:
     chain = routing(None, "a@xx.example", before=(Plugin(),))
     assert ends(chain, "list@xx.example") == [("smtp", "list@xx.example", "list.example")]
     assert ends(chain, "a@xx.example") == [("store", "a@xx.example", "a@xx.example")]
+
+
+@attrs.define
+class Stranger:
+    """A plugin's router, which does what it is told."""
+
+    given: Any
+
+    def route(self, recipient: Address, transaction: ITransactionView) -> Any:
+        if isinstance(self.given, Exception):
+            raise self.given
+        return self.given
+
+
+@pytest.mark.parametrize(
+    ("does", "said"), [(ZeroDivisionError(), "router failed"), (7, "router failed"), (None, ""), (Deferred(), "timed")]
+)
+def test_a_router_that_fails_is_named_and_the_sender_comes_again(does: Any, said: str) -> None:
+    clock = Clock()
+    odd: Any = Stranger(does)
+    chain = routing(None, "a@xx.example", before=(watched("odd", odd, clock),))
+    transaction = OwnTransaction(Origin("smtp", session_id="s1"))
+    results: list[Any] = []
+    with capturedLogs() as events:
+        asking = Deferred.fromCoroutine(chain.route(Address.parse("a@xx.example"), transaction))
+        asking.addBoth(results.append)
+        clock.advance(30)
+    if not said:
+        assert [route.target for route in results[0]] == ["a@xx.example"]
+        return
+    assert results[0].check(TemporaryError)
+    assert said in formatEvent(events[0])
+    assert "router=odd session=s1 to=<a@xx.example>" in formatEvent(events[0])
+
+
+def test_what_a_router_refuses_is_refused_and_ours_need_no_watch() -> None:
+    odd: Any = Stranger(NotPermitted("No"))
+    chain = routing(None, before=(watched("odd", odd, Clock()),))
+    with pytest.raises(NotPermitted):
+        ends(chain, "a@xx.example")
+    assert watched("exchangers", ours := ExchangerRouter(), Clock()) is ours
 
 
 @pytest.mark.parametrize("wrong", [Route("smtp", Address("a", "xx.example")), "smtp", ["smtp"], 7])
