@@ -12,14 +12,16 @@ import pytest
 from zope.interface import implementer
 
 from mailhub.config import bounds
-from mailhub.interfaces import ALIAS, IHub, IRouter, ITransactionView, ReversePath, Route, Service
+from mailhub.interfaces import ALIAS, STORE, IHub, IRouter, ITransactionView, ReversePath, Route, Service
 from mailhub.message.address import Address
 from mailhub.message.envelope import DeliverBy, Mail, OriginalRecipient, Recipient, ValidSince
 from mailhub.plugins import Component
 from mailhub.protocols.smtp import SmtpService
 from mailhub.services import SERVICES
+from mailhub.store.memory.database import MemoryDatabase
 from mailhub.testing.caller import Caller
 from mailhub.testing.hubs import Host, Internet
+from mailhub.testing.waiting import result_of
 from mailhub.wire.smtp.extensions import EXTENSIONS
 
 PASSWORD = "correct horse"
@@ -197,3 +199,41 @@ def test_lmtp_answers_for_each_of_two_recipients_that_share_a_mailbox(world: Wor
     answers = caller.ask(MESSAGE + b"NOOP\r\n", b"250 2.0.0 OK")
     assert [line[:9] for line in answers.splitlines()[:2]] == [answer] * 2
     assert len(world.xx.inbox("ann@xx.example")) == (quota == 0)
+
+
+@implementer(IRouter)
+@attrs.frozen
+class Sorted:
+    """A router that knows better than the account where its mail belongs."""
+
+    reverse_path: ReversePath | None
+
+    async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
+        if recipient.local.startswith("ann+"):
+            mailbox = recipient.local.removeprefix("ann+")
+            return [Route(STORE, recipient, str(ANN), (), self.reverse_path, mailbox, frozenset({"$Sorted"}))]
+        return None
+
+
+@pytest.mark.parametrize("store", ["database", "elsewhere"])
+@pytest.mark.parametrize("own", [None, ReversePath(BEN)])
+def test_a_route_says_mailbox_flags_and_return_path_for_any_store(store: str, own: ReversePath | None) -> None:
+    def elsewhere(_: Any, hub: IHub) -> Any:
+        store = MemoryDatabase(hub.environment).store
+        result_of(store.account(str(ANN), create=True))
+        return store
+
+    plugins = [Component("store", "elsewhere", elsewhere), Component("router", "sorted", lambda _, hub: Sorted(own))]
+    with Internet(seed=6) as internet:
+        config = {"store": {"type": store}, "delivery": {"routers": ["sorted", "accounts"]}}
+        host = internet.hub("xx.example", users=["ann"], config=config, plugins=plugins)
+        host.submit("ann@xx.example", ["ann+Junk@xx.example", "ann+gone@xx.example"], b"Subject: s\r\n\r\nx\r\n")
+        internet.run(60)
+        account = internet.wait(host.hub.store.account(str(ANN)))
+        for name in ("Junk", "INBOX"):
+            mailbox = internet.wait(account.mailbox(name))
+            (entry,) = internet.wait(mailbox.entries())
+            octets = internet.wait(internet.wait(mailbox.open(entry.uid)).read())
+            assert entry.flags == {"$Sorted"}
+            assert octets.startswith(f"Return-Path: <{own.address if own else ANN}>\r\nReceived: ".encode())
+        assert host.queued() == []
