@@ -98,7 +98,8 @@ class Submission:
 
     The body starts with `relay_offset` octets (Return-Path) that stand in mailboxes but are not relayed. `needs` is
     what it asks of a next hop (`mailhub.message.needs`), None where nobody has looked. The queue tries nothing before
-    `not_before` (seconds since the epoch).
+    `not_before` (seconds since the epoch). A submission that may have to be repeated, because the answer to the first
+    may be lost, has a `delivery_id` of `IQueue.new_delivery_id`.
     """
 
     mail: Mail
@@ -107,6 +108,7 @@ class Submission:
     relay_offset: int = 0
     needs: int | None = None
     not_before: int = 0
+    delivery_id: str = ""
 
 
 @attrs.frozen
@@ -177,11 +179,15 @@ class IQueue(Interface):
         """Raises StorageFull when there is no room on the disk for `size` more octets. Reports of settle() may use what
         is kept in reserve; submit() may not."""
 
+    def new_delivery_id() -> str:
+        """For `Submission.delivery_id`: one that no other submission has."""
+
     async def submit(submission: Submission, refusals: Refusals = "bounce", also: Sequence[Submission] = ()) -> Receipt:
         """Commit body, deposits and queue rows at once, and those of other messages (`also`: copies with another
         header, replies), all or nothing. Of a message whose every recipient is refused nothing is kept. Otherwise, with
         "bounce", refused deposits become FAILED rows in the same commit, so that their DSN survives a crash; with
-        "reply" the caller tells the client (LMTP). Raises StoreUnavailable."""
+        "reply" the caller tells the client (LMTP). Repeated within a day with the same delivery id and body, it adds
+        nothing and gives the same receipt. Raises StoreUnavailable, ValueError for what is no delivery id."""
 
     async def due(
         now: int, limit: int, exclude: Iterable[str] = (), latest: int | None = None

@@ -1,18 +1,71 @@
-"""Names of messages in the queue."""
+"""Names of submissions, which are delivery ids: 16 characters made of time and randomness."""
 
 from __future__ import annotations
 
 from random import Random
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # without i, l, o, u: nothing is misread from a log
-_TIME_DIGITS = 7
-_RANDOM_DIGITS = 9
+_DIGITS = 16
+_USUAL = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")  # as int() knows digits
+_RANDOM_BITS = 45
+_STEP = 1 << 16  # the least that two ids of one process differ by: what numbers leave out is less
+
+# A number has 33 bits of seconds (until 2242), 29 that are random, and one that says whether it may come again.
+_NUMBER_SECONDS = (1 << 33) - 1
+_NUMBER_BITS = 30
 
 
-def new_id(now: int, random: Random) -> str:
-    """16 characters that sort by time (seconds since the epoch); 45 random bits tell those of one second apart."""
-    return _digits(now, _TIME_DIGITS) + _digits(random.getrandbits(5 * _RANDOM_DIGITS), _RANDOM_DIGITS)
+class DeliveryIds:
+    """Sort by time (seconds since the epoch), and those of one process and second in the order they were made: so that
+    the numbers made of them come to the end of their table. 45 random bits tell those of several processes apart."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._last = 0
+
+    def next(self, now: int) -> tuple[str, int]:
+        """One that this process has not made yet, with its number."""
+        value = self._next(now)
+        return _text(value), _number(value)
+
+    def number(self, now: int) -> int:
+        """The number of the next one."""
+        return _number(self._next(now))
+
+    def _next(self, now: int) -> int:
+        if now == self._last >> _RANDOM_BITS:
+            self._last += _STEP * (1 + self._random.getrandbits(9))
+        else:
+            self._last = now << _RANDOM_BITS | self._random.getrandbits(_RANDOM_BITS - 1)
+        return self._last
 
 
-def _digits(number: int, count: int) -> str:
-    return "".join([_ALPHABET[number >> 5 * place & 31] for place in reversed(range(count))])
+def number_of(delivery_id: str, *, again: bool = False) -> int:
+    """The 63 bits that stand for it; with `again`, of one that may come again. Raises ValueError."""
+    if len(delivery_id) != _DIGITS or not set(delivery_id) <= set(_ALPHABET):
+        raise ValueError(f"not a delivery id: {delivery_id!r}")
+    return _number(int(delivery_id.translate(_USUAL), 32)) | again
+
+
+def first_number(now: int) -> int:
+    """No number of an id that was made at this time, or later, is less."""
+    return _number(now << _RANDOM_BITS)
+
+
+def first_id(now: int) -> str:
+    """No id that was made at this time, or later, comes before it."""
+    return _text(now << _RANDOM_BITS)
+
+
+def comes_again(number: int) -> bool:
+    """Whether it stands for an id that may come again."""
+    return number > _NUMBER_SECONDS and bool(number & 1)
+
+
+def _text(value: int) -> str:
+    return "".join([_ALPHABET[value >> 5 * place & 31] for place in reversed(range(_DIGITS))])
+
+
+def _number(value: int) -> int:
+    random = value >> _RANDOM_BITS - _NUMBER_BITS & (1 << _NUMBER_BITS) - 2
+    return (value >> _RANDOM_BITS & _NUMBER_SECONDS) << _NUMBER_BITS | random

@@ -99,6 +99,57 @@ class QueueExam(DatabaseExam):
         return await account.mailbox("INBOX")
 
     @question
+    async def test_a_submission_that_comes_again_adds_nothing(self) -> None:
+        queue, accounts = await self._open()
+        await accounts.add(USER, "")
+        plan = Plan((to(USER), to(OTHER)), (smtp("q"),))
+        name = queue.new_delivery_id()
+        assert name != queue.new_delivery_id()
+        first = await self._submit(queue, plan, delivery_id=name)
+        assert (first.id, sorted(first.refused)) == (name, [1])
+        waiting = list(await queue.messages())
+        await accounts.add(OTHER, "")  # whatever has changed since then
+        assert await self._submit(queue, plan, delivery_id=name) == first
+        assert (list(await queue.messages()), len(await uids(await self._inbox_of(queue, USER)))) == (waiting, 1)
+        assert await uids(await self._inbox_of(queue, OTHER)) == []
+        assert (await self._submit(queue, plan)).id != name
+        assert len(await uids(await self._inbox_of(queue, USER))) == 2
+
+    @question
+    async def test_a_submission_comes_again_after_all_of_it_is_gone(self) -> None:
+        queue, accounts = await self._open()
+        await accounts.add(USER, "")
+        inbox = await self._inbox_of(queue, USER)
+        for plan in (Plan((to(USER),)), Plan(routes=(smtp("q"),))):
+            name = queue.new_delivery_id()
+            first = await self._submit(queue, plan, delivery_id=name)
+            await inbox.expunge(deleted_only=False)
+            for queued in await queue.messages():
+                done = [Settlement(row.id, Outcome(State.DELIVERED, "2.0.0")) for row in queued.recipients]
+                await queue.settle(queued.id, done)
+            assert await self._submit(queue, plan, delivery_id=name) == first
+            assert (list(await queue.messages()), await uids(inbox)) == ([], [])
+
+    @question
+    async def test_a_submission_of_which_nothing_was_kept_is_decided_anew(self) -> None:
+        queue, accounts = await self._open()
+        name = queue.new_delivery_id()
+        assert sorted((await self._submit(queue, Plan((to(USER),)), delivery_id=name)).refused) == [0]
+        await accounts.add(USER, "")
+        assert (await self._submit(queue, Plan((to(USER),)), delivery_id=name)).refused == {}
+        assert len(await uids(await self._inbox_of(queue, USER))) == 1
+
+    @question
+    async def test_only_delivery_ids_are_delivery_ids(self) -> None:
+        queue, _ = await self._open()
+        try:
+            await self._submit(queue, Plan(routes=(smtp("q"),)), delivery_id="mine")
+        except ValueError:
+            assert list(await queue.messages()) == []
+            return
+        raise AssertionError("ValueError was not raised")
+
+    @question
     async def test_a_route_waits_until_it_is_settled(self) -> None:
         queue, _ = await self._open()
         assert (await queue.next_due(), list(await queue.due(LATER, 10))) == (None, [])

@@ -27,7 +27,7 @@ from mailhub.message.mailbox_names import normalise
 from mailhub.store.memory.body import MemoryBody, MemoryBodyWriter, memory_body
 from mailhub.store.memory.store import MemoryHouse
 from mailhub.store.octets import OctetsReader
-from mailhub.store.queue_ids import new_id
+from mailhub.store.queue_ids import DeliveryIds, number_of
 from mailhub.store.queue_rows import route_of
 
 
@@ -58,6 +58,8 @@ class MemoryQueue:
         self._house = house
         self._messages: dict[str, Queued] = {}
         self._rows = 0
+        self._ids = DeliveryIds(house.environment.random)
+        self._receipts: dict[str, Receipt] = {}
         self._store = store
 
     def deposits_into(self, store: object) -> bool:
@@ -67,6 +69,10 @@ class MemoryQueue:
     def new_body(self, size: int = 0, head_limit: int = 0) -> IHeadedBodyWriter:
         """For submit()."""
         return MemoryBodyWriter()
+
+    def new_delivery_id(self) -> str:
+        """Of time and randomness."""
+        return self._ids.next(self._house.environment.now())[0]
 
     async def submit(
         self, submission: Submission, refusals: Refusals = "bounce", also: Sequence[Submission] = ()
@@ -78,7 +84,10 @@ class MemoryQueue:
     def _submit(self, submission: Submission, refusals: Refusals) -> Receipt:
         body = memory_body(submission.body)
         now = self._house.environment.now()
-        message_id = new_id(now, self._house.environment.random)
+        message_id = submission.delivery_id or self.new_delivery_id()
+        number_of(message_id)
+        if message_id in self._receipts:
+            return self._receipts[message_id]
         refused: dict[int, Outcome] = {}
         rows: list[tuple[Route, Outcome | None]] = [(route, None) for route in submission.plan.routes]
         taken = len(rows)
@@ -101,7 +110,10 @@ class MemoryQueue:
                 self._numbered(rows, max(now, submission.not_before)),
                 submission.needs,
             )
-        return Receipt(message_id, refused)
+        receipt = Receipt(message_id, refused)
+        if taken:
+            self._receipts[message_id] = receipt
+        return receipt
 
     def _numbered(self, rows: Iterable[tuple[Route, Outcome | None]], due: int) -> dict[int, QueuedRecipient]:
         numbered = {}

@@ -6,16 +6,8 @@ from mailhub.errors import MailboxExists, NoSuchUser
 from mailhub.interfaces import Account
 from mailhub.message.record import Quota
 from mailhub.store.limits import USUAL_FOLDERS
-from mailhub.store.sql.mailbox_rows import make_mailbox, remove_mailboxes
+from mailhub.store.sql.mailbox_rows import account_id, make_mailbox, remove_mailboxes
 from mailhub.store.sql.transaction import Snapshot, Transaction
-
-
-def account_id(snapshot: Snapshot, user: str) -> int:
-    """The account's number. Raises NoSuchUser."""
-    row = snapshot.execute("SELECT id FROM account WHERE address = ?", (user,)).fetchone()
-    if row is None:
-        raise NoSuchUser
-    return int(row[0])
 
 
 def find_account(snapshot: Snapshot, user: str) -> Account | None:

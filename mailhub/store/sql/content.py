@@ -8,18 +8,23 @@ from functools import partial
 from typing import Any, get_args
 from zlib import crc32
 
+from mailhub.message.envelope import Outcome
 from mailhub.message.record import DigestName
+from mailhub.store.queue_ids import comes_again, first_id, first_number
 from mailhub.store.sql.transaction import Snapshot, StoredBody, Transaction
 
 AT_ONCE = 100  # contents removed in the transaction that released them; more are left to the sweep
+AGAIN_SECONDS = 86400  # for which a submission may come again
 SWEEP = 500  # contents removed in one transaction of the sweep
 
-_INSERT = """
-INSERT INTO content (size, header_size, sent, envelope, bodystructure, parts, fields, subject, sender, message_id,
-                     preview, blob, start, octets, checksum)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-RETURNING id
-"""
+_INSERT = (
+    "INSERT INTO content (id, size, header_size, sent, envelope, bodystructure, parts, fields, subject, sender,"
+    " message_id, preview, blob, start, octets, checksum) VALUES ",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    " ON CONFLICT (id) DO NOTHING RETURNING id",
+)
+
+_INSERT_DEPARTED = ("INSERT INTO departed (content, size, checksum) VALUES ", "(?, ?, ?)", " ON CONFLICT DO NOTHING")
 
 _OF_MESSAGES = "FROM message m JOIN content c ON c.id = m.content WHERE m.mailbox = ? AND"
 _COLUMNS = frozenset(get_args(DigestName))
@@ -30,7 +35,7 @@ _UNUSED = """
 DELETE FROM content WHERE id IN {numbers}
   AND NOT EXISTS (SELECT 1 FROM message WHERE message.content = content.id)
   AND NOT EXISTS (SELECT 1 FROM queue_message WHERE queue_message.content = content.id)
-RETURNING blob
+RETURNING id, blob, size, checksum
 """
 
 
@@ -43,36 +48,62 @@ def among(snapshot: Snapshot, uids: Sequence[int]) -> tuple[str, tuple[object, .
 
 def text(value: str) -> str:
     """What a text column can hold: a lone surrogate cannot be written as UTF-8, and not every engine takes NUL."""
-    if "\0" in value:
-        value = value.replace("\0", "\ufffd")
-    return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if value.isascii() and "\0" not in value:
+        return value
+    return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
-def insert(transaction: Transaction, body: StoredBody) -> int:
-    """Add the row; returns its number. The caller adds a reference in the same transaction."""
+def outcome_columns(outcome: Outcome | None) -> tuple[str | None, str, str, str, str]:
+    """An outcome as the queue's rows keep it."""
+    if outcome is None:
+        return None, "", "", "", ""
+    return outcome.state.value, outcome.status, text(outcome.reply), text(outcome.remote), outcome.source.value
+
+
+def insert(transaction: Transaction, numbered: Sequence[tuple[int, StoredBody]]) -> list[int]:
+    """Add rows of these numbers; returns them, with the next free one in the place of one that was another's already.
+    The caller adds references in the same transaction."""
+    rows = [_row(number, body) for number, body in numbered]
+    found = transaction.execute_values(*_INSERT, rows, returning=True)
+    numbers = [number for number, _ in numbered]
+    if len(found) < len(rows):
+        new = {number for (number,) in found}
+        for index, row in enumerate(rows):
+            if numbers[index] not in new:
+                numbers[index] = _insert_elsewhere(transaction, row)
+    return numbers
+
+
+def _insert_elsewhere(transaction: Transaction, row: Sequence[object]) -> int:
+    """Under the next free number."""
+    number, *values = row
+    assert isinstance(number, int)
+    while True:
+        number += 2  # the least bit has a meaning of its own
+        if transaction.execute_values(*_INSERT, [(number, *values)], returning=True):
+            return number
+
+
+def _row(number: int, body: StoredBody) -> tuple[object, ...]:
     d = body.digest
-    (number,) = transaction.row(
-        _INSERT,
-        (
-            d.size,
-            d.header_size,
-            d.sent,
-            d.envelope,
-            d.bodystructure,
-            d.parts,
-            d.fields,
-            text(d.subject),
-            text(d.sender),
-            text(d.message_id),
-            text(d.preview),
-            body.blob,
-            body.start,
-            body.octets,
-            body.checksum,
-        ),
+    return (
+        number,
+        d.size,
+        d.header_size,
+        d.sent,
+        d.envelope,
+        d.bodystructure,
+        d.parts,
+        d.fields,
+        text(d.subject),
+        text(d.sender),
+        text(d.message_id),
+        text(d.preview),
+        body.blob,
+        body.start,
+        body.octets,
+        body.checksum,
     )
-    transaction.kept.append(body)
-    return int(number)
 
 
 def digests(
@@ -210,6 +241,14 @@ def _remove_unused(transaction: Transaction, contents: Sequence[int]) -> None:
         return
     remove = transaction.files.remove
     rows = transaction.rows(_UNUSED.format(numbers=transaction.dialect.numbers), (transaction.many(contents),))
-    for (blob,) in rows:
+    for _, blob, _, _ in rows:
         if blob is not None:
             transaction.after_commit.append(partial(remove, blob))
+    departed = [(number, size, checksum) for number, _, size, checksum in rows if comes_again(number)]
+    transaction.execute_values(*_INSERT_DEPARTED, departed)
+
+
+def forget(transaction: Transaction, now: int) -> None:
+    """What is kept of submissions so that they can come again need not be kept any more."""
+    transaction.execute("DELETE FROM departed WHERE content < ?", (first_number(now - AGAIN_SECONDS),))
+    transaction.execute("DELETE FROM refusal WHERE submission < ?", (first_id(now - AGAIN_SECONDS),))

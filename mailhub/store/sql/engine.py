@@ -16,6 +16,7 @@ from mailhub.store.held import Held
 from mailhub.store.index import DigestCache, Indexes
 from mailhub.store.known import KnownAccounts
 from mailhub.store.limits import StoreLimits
+from mailhub.store.queue_ids import DeliveryIds
 from mailhub.store.space import Space
 from mailhub.store.sql.content import Compared
 from mailhub.store.sql.transaction import Claimable, Files, Query, Unreadable, Work
@@ -46,6 +47,7 @@ class Engine:
     writer: Writer
     readers: Readers
     files: Files
+    ids: DeliveryIds
     indexes: Indexes
     digests: DigestCache
     watchers: Watchers

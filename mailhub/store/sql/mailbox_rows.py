@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mailhub.errors import NoSuchUser
 from mailhub.message.record import MailboxGone
+from mailhub.store.limits import USUAL_USES
 from mailhub.store.sql.content import release
-from mailhub.store.sql.transaction import Transaction
+from mailhub.store.sql.transaction import Snapshot, Transaction
+
+
+def account_id(snapshot: Snapshot, user: str) -> int:
+    """The account's number. Raises NoSuchUser."""
+    row = snapshot.execute("SELECT id FROM account WHERE address = ?", (user,)).fetchone()
+    if row is None:
+        raise NoSuchUser
+    return int(row[0])
 
 
 def make_mailbox(transaction: Transaction, account: int, name: str, special_use: str, now: int) -> int:
@@ -20,6 +30,14 @@ def make_mailbox(transaction: Transaction, account: int, name: str, special_use:
         (account, name, special_use, uid_validity),
     )
     return int(mailbox)
+
+
+def usual_use(transaction: Transaction, account: int, name: str) -> str:
+    """What a mailbox of this name is for, unless the account has another one for that: after DELETE Sent and CREATE
+    Sent, sent mail is to be found where it was."""
+    use = USUAL_USES.get(name, "")
+    taken = use and transaction.row("SELECT 1 FROM mailbox WHERE account = ? AND special_use = ?", (account, use))
+    return "" if taken else use
 
 
 def remove_mailboxes(transaction: Transaction, mailboxes: Sequence[int]) -> None:

@@ -12,8 +12,7 @@ from mailhub.errors import (
 )
 from mailhub.message.mailbox_names import DELIMITER, INBOX, check, normalise
 from mailhub.message.record import MailboxInfo
-from mailhub.store.limits import USUAL_USES
-from mailhub.store.sql.mailbox_rows import make_mailbox, remove_mailboxes
+from mailhub.store.sql.mailbox_rows import make_mailbox, remove_mailboxes, usual_use
 from mailhub.store.sql.messages import move
 from mailhub.store.sql.transaction import Snapshot, Transaction
 
@@ -50,14 +49,6 @@ def create(transaction: Transaction, account: int, name: str, special_use: str, 
     if count >= transaction.limits.mailboxes_per_account:
         raise InvalidMailboxName("Too many mailboxes")
     return make_mailbox(transaction, account, name, special_use or usual_use(transaction, account, name), now)
-
-
-def usual_use(transaction: Transaction, account: int, name: str) -> str:
-    """What a mailbox of this name is for, unless the account has another one for that: after DELETE Sent and CREATE
-    Sent, sent mail is to be found where it was."""
-    use = USUAL_USES.get(name, "")
-    taken = use and transaction.row("SELECT 1 FROM mailbox WHERE account = ? AND special_use = ?", (account, use))
-    return "" if taken else use
 
 
 def delete(transaction: Transaction, account: int, name: str) -> None:

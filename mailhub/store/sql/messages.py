@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from mailhub.errors import MessageDamaged, MessageGone, NoSuchMailbox, OverQuota, PermanentError
@@ -13,7 +13,6 @@ from mailhub.message.record import (
     LAST_UID,
     Added,
     CopyResult,
-    Digest,
     Entry,
     Expunged,
     FlagChange,
@@ -26,8 +25,8 @@ from mailhub.store.index import MailboxIndex
 from mailhub.store.octets import OctetsReader
 from mailhub.store.sql import content as contents
 from mailhub.store.sql.content import among, release
-from mailhub.store.sql.keywords import Spelling, admit, admit_delivered, check_number, spelling
-from mailhub.store.sql.transaction import Files, Snapshot, Transaction
+from mailhub.store.sql.keywords import Spelling, admit, check_number, spelling
+from mailhub.store.sql.transaction import Files, Snapshot, StoredBody, Transaction
 
 # A delivery id outlives its message, which the user may expunge before the queue repeats the delivery. It is kept
 # longer than any queue tries, then it goes.
@@ -49,11 +48,14 @@ class MailboxRow(NamedTuple):
     used: int  # octets; 0 where there is no quota
 
 
-_ROW = """
-SELECT m.id, m.account, m.uid_validity, m.uid_next, m.highest_modseq, a.quota,
+_COLUMNS = """
+m.id, m.account, m.uid_validity, m.uid_next, m.highest_modseq, a.quota,
        CASE WHEN a.quota <> 0 THEN (SELECT sum(size + flag_octets) FROM mailbox WHERE account = a.id) ELSE 0 END
 FROM mailbox m JOIN account a ON a.id = m.account
 """
+_ROW = f"SELECT {_COLUMNS}"
+MAILBOX_ROWS = f"SELECT a.address, m.name, {_COLUMNS}"
+"""Mailboxes by who has them: address, name and the columns of `MailboxRow`."""
 
 
 def row_of(transaction: Transaction, mailbox: int) -> MailboxRow:
@@ -62,12 +64,6 @@ def row_of(transaction: Transaction, mailbox: int) -> MailboxRow:
     if row is None:
         raise NoSuchMailbox
     return MailboxRow._make(row)
-
-
-def row_named(transaction: Transaction, user: str, name: str) -> MailboxRow | None:
-    """The mailbox of a user by its name."""
-    row = transaction.row(_ROW + "WHERE a.address = ? AND m.name = ?", (user, name))
-    return None if row is None else MailboxRow._make(row)
 
 
 def check_room(row: MailboxRow, size: int) -> None:
@@ -102,19 +98,33 @@ def _count(
 # --- adding ----------------------------------------------------------------------------------------------------------
 
 
-def deposit(
-    transaction: Transaction, row: MailboxRow, content: int, digest: Digest, flags: Flags, internal_date: int
+def append(
+    transaction: Transaction,
+    mailbox: int,
+    number: int,
+    body: StoredBody,
+    flags: Flags,
+    internal_date: int,
+    delivery_id: str,
+    now: int,
 ) -> int:
-    """Add one message; the caller has seen to the quota. Returns its UID."""
+    """Add a message unless `delivery_id` was seen before; its content is to have this number. Returns its UID."""
+    row = row_of(transaction, mailbox)
+    if delivery_id:
+        known = transaction.row("SELECT uid FROM delivery WHERE mailbox = ? AND id = ?", (mailbox, delivery_id))
+        if known is not None:
+            return int(known[0])
+    size, growth = body.digest.size, body.digest.growth
+    check_room(row, size + excess(encode(flags)))
     _allot(row, 1)
-    uid, modseq = row.uid_next, row.modseq + 1
-    size, growth = digest.size, digest.growth
-    flags = admit_delivered(transaction, row.mailbox, flags)
-    text = encode(flags)
+    flags = admit(transaction, mailbox, flags)
+    uid, modseq, text = row.uid_next, row.modseq + 1, encode(flags)
+    (number,) = contents.insert(transaction, [(number, body)])
+    transaction.kept.append(body)
     transaction.execute(
         "INSERT INTO message (mailbox, uid, content, flags, modseq, size, internal_date, growth)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (row.mailbox, uid, content, text, modseq, size, internal_date, growth),
+        (mailbox, uid, number, text, modseq, size, internal_date, growth),
     )
     _count(
         transaction,
@@ -122,37 +132,19 @@ def deposit(
         modseq=modseq,
         added=1,
         messages=1,
-        unseen=SEEN not in flags,
+        unseen=int(SEEN not in flags),
         size=size,
         flag_octets=excess(text),
     )
-    transaction.announce(row.mailbox, Added((Entry(uid, flags, modseq, size, internal_date, growth),)))
-    return uid
-
-
-def append(
-    transaction: Transaction,
-    mailbox: int,
-    insert: Callable[[], int],
-    digest: Digest,
-    flags: Flags,
-    internal_date: int,
-    delivery_id: str,
-    now: int,
-) -> int:
-    """Add a message unless `delivery_id` was seen before; `insert` writes its content."""
-    row = row_of(transaction, mailbox)
+    transaction.announce(mailbox, Added((Entry(uid, flags, modseq, size, internal_date, growth),)))
     if delivery_id:
-        known = transaction.row("SELECT uid FROM delivery WHERE mailbox = ? AND id = ?", (mailbox, delivery_id))
-        if known is not None:
-            return int(known[0])
-    check_room(row, digest.size + excess(encode(flags)))
-    flags = admit(transaction, mailbox, flags)
-    uid = deposit(transaction, row, insert(), digest, flags, internal_date)
-    if delivery_id:
-        transaction.execute("DELETE FROM delivery WHERE at < ?", (now - DELIVERY_ID_SECONDS,))
         transaction.execute("INSERT INTO delivery VALUES (?, ?, ?, ?)", (mailbox, delivery_id, uid, now))
     return uid
+
+
+def forget(transaction: Transaction, now: int) -> None:
+    """Delivery ids that nobody repeats any more."""
+    transaction.execute("DELETE FROM delivery WHERE at < ?", (now - DELIVERY_ID_SECONDS,))
 
 
 # --- flags -----------------------------------------------------------------------------------------------------------

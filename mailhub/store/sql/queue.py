@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import attrs
 from zope.interface import implementer
 
-from mailhub.errors import MailError, NoSuchMailbox
 from mailhub.interfaces import (
     AT_ONCE,
-    Deposit,
     IBlobReader,
     IHeadedBodyWriter,
     IMailStore,
@@ -20,107 +17,19 @@ from mailhub.interfaces import (
     QueuedRecipient,
     Receipt,
     Refusals,
-    Route,
     Settlement,
     Submission,
 )
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Outcome, Source, State
-from mailhub.message.esmtp import mail_parameters, with_mail_parameters
-from mailhub.message.mailbox_names import INBOX, normalise
-from mailhub.store.limits import USUAL_USES
-from mailhub.store.queue_ids import new_id
-from mailhub.store.queue_rows import ROUTE_COLUMNS, destination_of, route_columns, route_in, route_of
+from mailhub.message.esmtp import with_mail_parameters
+from mailhub.store.queue_ids import number_of
+from mailhub.store.queue_rows import ROUTE_COLUMNS, route_in
 from mailhub.store.sql import content
-from mailhub.store.sql.accounts import account_id
+from mailhub.store.sql.deposits import Posting, post
 from mailhub.store.sql.engine import Engine
-from mailhub.store.sql.mailbox_rows import make_mailbox
-from mailhub.store.sql.mailboxes import usual_use
-from mailhub.store.sql.messages import MailboxRow, check_room, deposit, open_content, row_named
-from mailhub.store.sql.transaction import Snapshot, StoredBody, Transaction, Unreadable, Work
-
-# --- submit ----------------------------------------------------------------------------------------------------------
-
-
-def submit(
-    transaction: Transaction, message_id: str, submission: Submission, body: StoredBody, refusals: Refusals, now: int
-) -> Receipt:
-    """Commit what can be; nothing at all when every recipient is refused."""
-    plan = submission.plan
-    refused: dict[int, Outcome] = {}
-    number: int | None = None
-    for index, item in enumerate(plan.deposits):
-        try:
-            row = _mailbox_for(transaction, item, body.size, now)
-        except MailError as error:
-            refused[index] = Outcome.failed(error.text, status=error.status)
-            continue
-        if number is None:
-            number = content.insert(transaction, body)
-        deposit(transaction, row, number, body.digest, item.flags, now)
-    if number is None and not plan.routes:
-        return Receipt(message_id, refused)
-    rows: list[tuple[Route, Outcome | None]] = [(route, None) for route in plan.routes]
-    if refusals == "bounce":
-        rows += [(route_of(plan.deposits[index]), outcome) for index, outcome in refused.items()]
-    if rows:
-        number = content.insert(transaction, body) if number is None else number
-        _insert_message(transaction, message_id, submission, number, now)
-        for route, last in rows:
-            _insert_recipient(transaction, message_id, route, last, max(now, submission.not_before))
-    return Receipt(message_id, refused)
-
-
-def _mailbox_for(transaction: Transaction, item: Deposit, size: int, now: int) -> MailboxRow:
-    """Raises NoSuchUser, NoSuchMailbox, OverQuota."""
-    name = normalise(item.mailbox)
-    row = row_named(transaction, item.user, name)
-    if row is None:
-        account = account_id(transaction, item.user)
-        if name in USUAL_USES:
-            make_mailbox(transaction, account, name, usual_use(transaction, account, name), now)
-        row = row_named(transaction, item.user, name) or row_named(transaction, item.user, INBOX)
-    if row is None:
-        raise NoSuchMailbox
-    check_room(row, size)
-    return row
-
-
-def _insert_message(transaction: Transaction, message_id: str, submission: Submission, number: int, now: int) -> None:
-    mail = submission.mail
-    transaction.execute(
-        "INSERT INTO queue_message"
-        " (id, content, relay_offset, reverse_path, body_type, smtputf8, parameters, needs, queued_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            message_id,
-            number,
-            submission.relay_offset,
-            None if mail.reverse_path is None else str(mail.reverse_path),
-            mail.body_type,
-            mail.smtputf8,
-            mail_parameters(mail),
-            submission.needs,
-            now,
-        ),
-    )
-
-
-def _insert_recipient(transaction: Transaction, message_id: str, route: Route, last: Outcome | None, due: int) -> None:
-    transaction.execute(
-        "INSERT INTO queue_recipient"
-        f" (message, {ROUTE_COLUMNS}, destination, attempts, due, state, status, reply, remote,"
-        " source) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?)",
-        (message_id, *route_columns(route), destination_of(route, last), due, *_outcome_columns(last)),
-    )
-
-
-def _outcome_columns(outcome: Outcome | None) -> tuple[str | None, str, str, str, str]:
-    if outcome is None:
-        return None, "", "", "", ""
-    reply, remote = content.text(outcome.reply), content.text(outcome.remote)
-    return outcome.state.value, outcome.status, reply, remote, outcome.source.value
-
+from mailhub.store.sql.messages import open_content
+from mailhub.store.sql.transaction import Joint, Snapshot, Transaction, Unreadable
 
 # --- settle and the operator's commands ------------------------------------------------------------------------------
 
@@ -146,7 +55,7 @@ def settle(transaction: Transaction, message_id: str, settlements: Sequence[Sett
         " SET attempts = attempts + 1, due = ?, state = ?, status = ?, reply = ?, remote = ?, source = ?"
         " WHERE id = ? AND message = ?",
         [
-            (item.due, *_outcome_columns(item.outcome), item.id, message_id)
+            (item.due, *content.outcome_columns(item.outcome), item.id, message_id)
             for item in settlements
             if item.outcome.state is State.DELAYED
         ],
@@ -314,27 +223,25 @@ class Queue:
         """Of the data folder's disk."""
         self._engine.space.check(size)
 
+    def new_delivery_id(self) -> str:
+        """Of time and randomness."""
+        return self._engine.ids.next(self._engine.environment.now())[0]
+
     async def submit(
         self, submission: Submission, refusals: Refusals = "bounce", also: Sequence[Submission] = ()
     ) -> Receipt:
         """Durable on return."""
         self.check_space()
-        work, body = self._submit(submission, refusals)
-        if not also:
-            return await self._engine.write(work, (body,))
-        others = [self._submit(each, refusals) for each in also]
+        postings = [self._posting(each, refusals) for each in (submission, *also)]
+        return await self._engine.write(Joint(post, postings), [posting.body for posting in postings])
 
-        def all_of_them(transaction: Transaction) -> Receipt:
-            receipt = work(transaction)
-            return attrs.evolve(receipt, also=tuple(other(transaction) for other, _ in others))
-
-        return await self._engine.write(all_of_them, (body, *(body for _, body in others)))
-
-    def _submit(self, submission: Submission, refusals: Refusals) -> tuple[Work[Receipt], StoredBody]:
-        environment = self._engine.environment
-        body, now = self._engine.files.own(submission.body), environment.now()
-        message_id = new_id(now, environment.random)
-        return lambda transaction: submit(transaction, message_id, submission, body, refusals, now), body
+    def _posting(self, submission: Submission, refusals: Refusals) -> Posting:
+        now, name = self._engine.environment.now(), submission.delivery_id
+        if name:
+            number = number_of(name, again=True)
+        else:
+            name, number = self._engine.ids.next(now)
+        return Posting(name, number, submission, self._engine.files.own(submission.body), refusals, now)
 
     async def due(
         self, now: int, limit: int, exclude: Iterable[str] = (), latest: int | None = None
@@ -363,16 +270,16 @@ class Queue:
         self, message_id: str, settlements: Sequence[Settlement], reports: Sequence[Submission] = ()
     ) -> None:
         """Outcomes and reports in one transaction."""
-        prepared = [self._submit(report, "reply") for report in reports]
+        postings = [self._posting(report, "reply") for report in reports]
 
         def work(transaction: Transaction) -> None:
             if not waits(transaction, message_id, settlements):
                 return
-            for report, _ in prepared:
-                report(transaction)
+            if postings:
+                post([(transaction, postings)])
             settle(transaction, message_id, settlements)
 
-        await self._engine.write(work, tuple(body for _, body in prepared))
+        await self._engine.write(work, [posting.body for posting in postings])
 
     async def messages(self, limit: int = 1000) -> Sequence[QueuedMessage]:
         """Oldest first."""

@@ -32,7 +32,7 @@ from mailhub.message.record import (
     Quota,
 )
 from mailhub.store.held import Hold
-from mailhub.store.sql import accounts, content, mailboxes, messages
+from mailhub.store.sql import accounts, content, mailbox_rows, mailboxes, messages
 from mailhub.store.sql.engine import Engine
 
 
@@ -109,12 +109,13 @@ class Mailbox:
         self._engine.space.check()
         own = self._engine.files.own(body)
         now = self._engine.environment.now()
+        number = self._engine.ids.number(now)
         return await self._engine.write(
             lambda transaction: messages.append(
                 transaction,
                 self.number,
-                lambda: content.insert(transaction, own),
-                own.digest,
+                number,
+                own,
                 flags,
                 internal_date,
                 delivery_id,
@@ -257,7 +258,7 @@ class MailStore:
         now = self._engine.environment.now()
         try:
             # Who is known comes in to read where nothing can be written: a full disk, another process's lock.
-            number = await self._engine.read(lambda snapshot: accounts.account_id(snapshot, user))
+            number = await self._engine.read(lambda snapshot: mailbox_rows.account_id(snapshot, user))
         except NoSuchUser:
             if not create:
                 raise

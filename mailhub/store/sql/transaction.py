@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from functools import lru_cache
+from itertools import chain
+from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 
@@ -15,6 +17,9 @@ from mailhub.store.limits import StoreLimits
 from mailhub.store.sql.dialect import Dialect
 
 T = TypeVar("T")
+P = TypeVar("P")
+
+_LARGEST_CHUNK = 64  # rows of one statement
 
 Announcement = tuple[int, Change]
 
@@ -120,6 +125,21 @@ class Transaction(Snapshot):
         """Run one statement with each of the parameters."""
         self.connection.executemany(statement, parameters)
 
+    def execute_values(
+        self, beginning: str, row: str, end: str, rows: Sequence[Sequence[object]], *, returning: bool = False
+    ) -> list[Any]:
+        """Run a statement over any number of rows of parameters; what it returns, if it does."""
+        if len(rows) == 1:
+            cursor = self.connection.execute(_statement(beginning, row, end, 1), rows[0])
+            return cursor.fetchall() if returning else []
+        found: list[Any] = []
+        for start, count in _chunks(len(rows)):
+            parameters = list(chain.from_iterable(rows[start : start + count]))
+            cursor = self.connection.execute(_statement(beginning, row, end, count), parameters)
+            if returning:
+                found += cursor.fetchall()
+        return found
+
     def announce(self, mailbox: int, change: Change) -> None:
         """Tell indexes and watchers once it is durable."""
         self.announcements.append((mailbox, change))
@@ -127,3 +147,29 @@ class Transaction(Snapshot):
 
 Query = Callable[[Snapshot], T]
 Work = Callable[[Transaction], T]
+
+
+@attrs.frozen(eq=False)
+class Joint(Generic[P, T]):
+    """A unit of work that can be done together with others of its kind: `run` takes a transaction and an item of each,
+    and gives a result for each. When it raises, nothing of them is kept, and each is run alone."""
+
+    run: Callable[[Sequence[tuple[Transaction, P]]], Sequence[T]]
+    item: P
+
+    def __call__(self, transaction: Transaction) -> T:
+        return self.run([(transaction, self.item)])[0]
+
+
+def _chunks(count: int) -> Iterator[tuple[int, int]]:
+    """Runs whose lengths are powers of two, so that few different statements are ever made."""
+    start = 0
+    while start < count:
+        length = min(_LARGEST_CHUNK, 1 << (count - start).bit_length() - 1)
+        yield start, length
+        start += length
+
+
+@lru_cache(maxsize=256)
+def _statement(beginning: str, row: str, end: str, count: int) -> str:
+    return beginning + ", ".join([row] * count) + end

@@ -5,7 +5,8 @@ and mean nothing.
 
 A file is complete and on disk, with the entry in its folder, before a row names it; it is unlinked after the commit
 that removed the row. A crash in between leaves files that no row names, and so does a database that was restored to an
-older state: the next start sets them aside in `lost+found/`, since only a person can tell the two apart.
+older state: the next start sets them aside in `lost+found/`, since only a person can tell the two apart; so does a
+server with those that it finds unnamed for a day.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from random import Random
@@ -119,6 +120,7 @@ class Blobs:
         self.inline_limit = inline_limit
         self.check_space = check_space  # raises StorageFull; called in threads
         self._random = random
+        self._pending: set[str] = set()  # of bodies that no commit has decided on
         self._durable = durable
 
     def path(self, name: str) -> Path:
@@ -135,6 +137,7 @@ class Blobs:
                 self.sync_folder(self.folder)
             # A random generator that was seeded again gives the same names again.
             with contextlib.suppress(FileExistsError):
+                self._pending.add(name)
                 return name, open(path, "xb+", buffering=0, opener=_private)
 
     def sync(self, name: str, file: BinaryIO) -> None:
@@ -155,6 +158,7 @@ class Blobs:
 
     def remove(self, name: str) -> None:
         """Unlink it; fine when it is gone already."""
+        self._pending.discard(name)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path(name))
 
@@ -172,9 +176,28 @@ class Blobs:
             link_or_copy(self.path(name), target)
             os.unlink(self.path(name))
 
+    def committed(self, name: str) -> None:
+        """A row names it now."""
+        self._pending.discard(name)
+
+    def older_than(self, moment: float) -> list[str]:
+        """Files that nothing was written to since (seconds since the epoch), without those that still wait for a commit
+        of this process. Raises OSError."""
+        found = []
+        for name in blob_names(self.folder) - self._pending.copy():
+            with contextlib.suppress(FileNotFoundError):
+                if self.path(name).stat().st_mtime < moment:
+                    found.append(name)
+        return found
+
     def set_others_aside(self, known: AbstractSet[str], folder: Path) -> int:
         """At start: move all files but the known ones to a folder. Returns how many. Raises OSError."""
         others = blob_names(self.folder) - known
+        self.set_all_aside(others, folder)
+        return len(others)
+
+    def set_all_aside(self, others: Collection[str], folder: Path) -> None:
+        """Move files to a folder beside ours. Raises OSError."""
         if others:
             folder.mkdir(mode=0o700, exist_ok=True)
             for name in others:
@@ -183,7 +206,6 @@ class Blobs:
             self.sync_folder(folder.parent)
             for part in {self.path(name).parent for name in others}:
                 self.sync_folder(part)
-        return len(others)
 
     def new_body(self, head_limit: int = 0) -> BodyWriter:
         """A writer for a new body, with room for a head of up to so many octets."""
@@ -354,6 +376,8 @@ class Body:
         """The commit has ended. Unless it kept the body, that can be committed again, and should be discarded."""
         self._claimed = False
         self._committed = committed
+        if committed and self.blob is not None:
+            self._blobs.committed(self.blob)
         if self._discarded and not committed:
             self._remove()
 

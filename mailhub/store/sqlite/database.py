@@ -20,6 +20,7 @@ from mailhub.store.held import Held
 from mailhub.store.index import DigestCache, Indexes, MailboxIndex
 from mailhub.store.known import KnownAccounts
 from mailhub.store.limits import StoreLimits
+from mailhub.store.queue_ids import DeliveryIds
 from mailhub.store.space import Space, is_full
 from mailhub.store.sql import content, messages
 from mailhub.store.sql.account_table import Accounts
@@ -30,6 +31,7 @@ from mailhub.store.sql.store import MailStore
 from mailhub.store.sqlite import foreign, opening, schema
 from mailhub.store.sqlite.blobs import BLOBS, Blobs, lost_and_found
 from mailhub.store.sqlite.readers import Readers
+from mailhub.store.sqlite.upkeep import Upkeep
 from mailhub.store.sqlite.writer import Writer
 
 log = Logger(namespace="mailhub.store")
@@ -95,6 +97,7 @@ class Database:
             writer=self._writer,
             readers=self._readers,
             files=blobs,
+            ids=DeliveryIds(environment.random),
             indexes=Indexes(self._load_index, watchers.watched, settings.index_rows),
             digests=DigestCache(settings.digest_cache_bytes),
             watchers=watchers,
@@ -102,6 +105,7 @@ class Database:
             space=space,
             held=held,
         )
+        self._upkeep = Upkeep(self._engine, blobs)
         self.store = MailStore(self._engine, self.start, self.stop)
         self.accounts = Accounts(self._engine)
         self.names = Names(self._engine)
@@ -131,11 +135,14 @@ class Database:
             # Only the process that serves knows what its sessions still read.
             writer.on_released = self._engine.held.on_let_go = self._sweep
         writer.start(connection)
+        if self._owner:
+            self._upkeep.start()
         if unfinished:
             self._sweep()
 
     async def stop(self) -> None:
         """Commit what waits and close. It cannot be started again."""
+        self._upkeep.stop()
         await self._writer.stop()
         self._readers.close()
 

@@ -148,6 +148,11 @@ CREATE TABLE account_change (id INTEGER PRIMARY KEY AUTOINCREMENT, user TEXT NOT
 # No column is called user any more: not every engine takes that for a column.
 VERSION_3 = """
 ALTER TABLE content ADD COLUMN start INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE departed (content INTEGER PRIMARY KEY, size INTEGER NOT NULL, checksum INTEGER) STRICT;
+CREATE TABLE refusal (
+  submission TEXT NOT NULL, deposit INTEGER NOT NULL, status TEXT NOT NULL, reply TEXT NOT NULL,
+  PRIMARY KEY (submission, deposit)
+) STRICT, WITHOUT ROWID;
 ALTER TABLE account RENAME COLUMN user TO address;
 ALTER TABLE account_change RENAME COLUMN user TO address;
 ALTER TABLE queue_message ADD COLUMN parameters TEXT NOT NULL DEFAULT '';

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -25,7 +25,7 @@ from mailhub.message.record import Change
 from mailhub.store.held import Held
 from mailhub.store.limits import StoreLimits
 from mailhub.store.space import is_full
-from mailhub.store.sql.transaction import Announcement, Claimable, Files, Transaction, Unreadable, Work
+from mailhub.store.sql.transaction import Announcement, Claimable, Files, Joint, Transaction, Unreadable, Work
 from mailhub.store.sqlite.dialect import SQLITE, is_damage
 
 log = Logger(namespace="mailhub.store")
@@ -229,8 +229,8 @@ class Writer:
             return
         try:
             self._look_around(connection)
-            for unit in units:
-                self._run(connection, unit, careful)
+            for together in self._kinds(units, careful):
+                self._run(connection, together, careful)
             connection.execute("COMMIT")
         except Exception as error:
             if connection.in_transaction:
@@ -290,30 +290,55 @@ class Writer:
             if not connection.in_transaction:
                 raise
 
-    def _run(self, connection: sqlite3.Connection, unit: Unit, careful: bool) -> None:
-        """Run one unit. Savepoints cost as much as a row, and units refuse before they write: so the first try goes
-        without, and is repeated with them in case that a unit fails half done."""
-        transaction = Transaction(connection, SQLITE, self._files, self._held, self._limits, unit.later)
-        unit.error = None
+    @staticmethod
+    def _kinds(units: Sequence[Unit], careful: bool) -> Iterator[Sequence[Unit]]:
+        """The units in their order; those of one kind that follow each other are run together."""
+        start = 0
+        while start < len(units):
+            work, end = units[start].work, start + 1
+            if isinstance(work, Joint) and not careful:
+                while end < len(units) and isinstance(other := units[end].work, Joint) and other.run is work.run:
+                    end += 1
+            yield units[start:end]
+            start = end
+
+    def _run(self, connection: sqlite3.Connection, units: Sequence[Unit], careful: bool) -> None:
+        """Run a unit, or several together. Savepoints cost as much as a row, and units refuse before they write: so the
+        first try goes without, and is repeated with them in case that a unit fails half done."""
+        transactions = [
+            Transaction(connection, SQLITE, self._files, self._held, self._limits, unit.later) for unit in units
+        ]
         changes = connection.total_changes
         if careful:
             connection.execute("SAVEPOINT unit")
         try:
-            unit.value = unit.work(transaction)
-            self.hand_out(transaction)
+            values = self._values(units, transactions)
+            for transaction in transactions:
+                self.hand_out(transaction)
         except Exception as error:
             if not connection.in_transaction or is_full(error):
                 raise  # SQLite has rolled everything back, or is about to: disk full, I/O error
             if careful:
                 connection.execute("ROLLBACK TO unit")
-            elif connection.total_changes != changes:
+            elif len(units) > 1 or connection.total_changes != changes:
                 raise _HalfDone from error
-            self._fail([unit], error)
+            self._fail(units, error)
         else:
-            unit.announcements, unit.after_commit = transaction.announcements, transaction.after_commit
-            unit.released, unit.kept = transaction.released, transaction.kept
+            for unit, value, transaction in zip(units, values, transactions, strict=True):
+                unit.value, unit.error = value, None
+                unit.announcements, unit.after_commit = transaction.announcements, transaction.after_commit
+                unit.released, unit.kept = transaction.released, transaction.kept
         if careful:
             connection.execute("RELEASE unit")
+
+    @staticmethod
+    def _values(units: Sequence[Unit], transactions: Sequence[Transaction]) -> Sequence[Any]:
+        works = [unit.work for unit in units]
+        joint = [work for work in works if isinstance(work, Joint)]
+        if len(joint) < len(units):
+            (work,), (transaction,) = works, transactions
+            return [work(transaction)]
+        return joint[0].run([(transaction, work.item) for transaction, work in zip(transactions, joint, strict=True)])
 
     @staticmethod
     def _fail(units: Sequence[Unit], error: BaseException) -> None:

@@ -33,6 +33,8 @@ USER = "b@yy.example"
 LARGE = 70_000  # octets: a file
 wait = Exam().wait_for
 
+FIRST = "(SELECT min(id) FROM content)"
+
 
 @pytest.fixture
 def database(tmp_path: Path) -> Any:
@@ -336,10 +338,10 @@ class TestVerify:
             ("UPDATE mailbox SET messages = 7 WHERE name = 'INBOX'", "counters"),
             ("UPDATE mailbox SET uid_next = 2 WHERE name = 'INBOX'", "promised"),
             ("UPDATE message SET flags = '\\Seen' WHERE uid = 1", "counters"),
-            ("DELETE FROM content WHERE id = 1", "missing"),
+            (f"DELETE FROM content WHERE id = {FIRST}", "missing"),
             ("INSERT INTO vanished SELECT mailbox, 9, 2, 3 FROM message WHERE uid = 1", "vanished"),
-            ("UPDATE content SET blob = 'ab' WHERE id = 1", "missing"),
-            ("UPDATE content SET blob = NULL, octets = x'00' WHERE id = 1", "octets instead"),
+            (f"UPDATE content SET blob = 'ab' WHERE id = {FIRST}", "missing"),
+            (f"UPDATE content SET blob = NULL, octets = x'00' WHERE id = {FIRST}", "octets instead"),
             ("INSERT INTO queue_recipient (message, agent, local, domain, target, attempts, due)"
              " VALUES ('x', '', '', '', '', 0, 0)", "not there"),
             (

@@ -27,6 +27,8 @@ from tests.store.sqlite.test_damage import LARGE, USER, change, fill, inbox_of, 
 
 wait = Exam().wait_for
 
+SECOND = "(SELECT content FROM message WHERE uid = 2)"
+
 
 def repaired(data: Path, deep: bool = False) -> list[str]:
     blobs = Blobs(data / BLOBS, InlineThreads(), random.Random(1), inline_limit=0, durable=True)
@@ -47,10 +49,10 @@ def path_of(data: Path) -> Path:
 def damage(data: Path, kind: str) -> str:
     """Damage UID 2; returns what has to be said."""
     if kind == "changed":
-        change(data, "UPDATE content SET octets = CAST(x'00' || substr(octets, 2) AS BLOB) WHERE id = 2")
+        change(data, f"UPDATE content SET octets = CAST(x'00' || substr(octets, 2) AS BLOB) WHERE id = {SECOND}")
         return "its octets are not those that arrived"
     if kind == "no content":
-        change(data, "DELETE FROM content WHERE id = 2")
+        change(data, f"DELETE FROM content WHERE id = {SECOND}")
         return "its content is lost"
     if kind == "gone":
         path_of(data).unlink()

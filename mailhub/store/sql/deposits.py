@@ -1,0 +1,311 @@
+"""Messages that come in: all that wait for the writer at once, with one statement a table.
+
+Each is numbered by its delivery id, which is made of time and randomness. One that comes again, because the answer to
+its commit was lost, is known by the number of its content; when that has gone already (relayed, or expunged), by what
+`departed` keeps of it for a day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import attrs
+
+from mailhub.errors import MailError, NoSuchMailbox, OverQuota, PermanentError
+from mailhub.interfaces import Deposit, Receipt, Refusals, Route, Submission
+from mailhub.message.envelope import Outcome
+from mailhub.message.esmtp import mail_parameters
+from mailhub.message.flags import SEEN, SYSTEM_FLAGS, Flags, encode, excess
+from mailhub.message.mailbox_names import INBOX, normalise
+from mailhub.message.record import LAST_UID, Added, Entry
+from mailhub.store.limits import USUAL_USES
+from mailhub.store.queue_ids import comes_again
+from mailhub.store.queue_rows import ROUTE_COLUMNS, destination_of, route_columns, route_of
+from mailhub.store.sql import content
+from mailhub.store.sql.keywords import admit_delivered
+from mailhub.store.sql.mailbox_rows import account_id, make_mailbox, usual_use
+from mailhub.store.sql.messages import MAILBOX_ROWS, MailboxRow
+from mailhub.store.sql.transaction import StoredBody, Transaction
+
+# Beginning, what stands for one row, and end of a statement for any number of rows.
+_INSERT_MESSAGE = (
+    "INSERT INTO message (mailbox, uid, content, flags, modseq, size, internal_date, growth) VALUES ",
+    "(?, ?, ?, ?, ?, ?, ?, ?)",
+    "",
+)
+_COUNT_ONE = (
+    "UPDATE mailbox SET uid_next = uid_next + ?, highest_modseq = highest_modseq + ?, messages = messages + ?,"
+    " unseen = unseen + ?, size = size + ?, flag_octets = flag_octets + ? WHERE id = ",
+    "?",
+    "",
+)
+_COUNT_MANY = (
+    "UPDATE mailbox SET uid_next = uid_next + more.column1, highest_modseq = highest_modseq + more.column2,"
+    " messages = messages + more.column3, unseen = unseen + more.column4, size = size + more.column5,"
+    " flag_octets = flag_octets + more.column6 FROM (VALUES ",
+    "(?, ?, ?, ?, ?, ?, ?)",
+    ") AS more WHERE id = more.column7",
+)
+_INSERT_QUEUED = (
+    "INSERT INTO queue_message"
+    " (id, content, relay_offset, reverse_path, body_type, smtputf8, parameters, needs, queued_at) VALUES ",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "",
+)
+_INSERT_RECIPIENT = (
+    f"INSERT INTO queue_recipient (message, {ROUTE_COLUMNS},"
+    " destination, due, state, status, reply, remote, source, attempts) VALUES ",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+    "",
+)
+_INSERT_REFUSAL = ("INSERT INTO refusal (submission, deposit, status, reply) VALUES ", "(?, ?, ?, ?)", "")
+
+
+@attrs.frozen(eq=False)
+class Posting:
+    """A submission with the number of its content, ready to be committed at `now`."""
+
+    id: str
+    number: int
+    submission: Submission
+    body: StoredBody
+    refusals: Refusals
+    now: int
+
+
+Unit = tuple[Transaction, Sequence[Posting]]
+
+
+def post(units: Sequence[Unit]) -> list[Receipt]:
+    """Commit of each posting what can be; nothing of it when every recipient is refused. Each unit has a transaction
+    of its own to announce with; their statements are common. What a unit has beside its first are `Receipt.also`."""
+    group = _Group(units[0][0])
+    group.look_up(units)
+    made = [[group.take(transaction, posting) for posting in postings] for transaction, postings in units]
+    group.write()
+    return [attrs.evolve(first, also=tuple(others)) if others else first for first, *others in made]
+
+
+@attrs.define(eq=False)
+class _Owner:
+    """An account; `used` counts what the group has added."""
+
+    quota: int
+    used: int
+
+
+@attrs.define(eq=False)
+class _Place:
+    """A mailbox and what the group adds to it."""
+
+    row: MailboxRow
+    owner: _Owner
+    messages: int = 0
+    unseen: int = 0
+    size: int = 0
+    flag_octets: int = 0
+
+    def check_room(self, size: int) -> None:
+        """Raises OverQuota."""
+        if self.owner.quota and self.owner.used + size > self.owner.quota:
+            raise OverQuota
+
+
+@attrs.define(eq=False)
+class _Group:
+    """What is written when all of it is known."""
+
+    transaction: Transaction
+    places: dict[tuple[str, str], _Place] = attrs.field(factory=dict)
+    owners: dict[int, _Owner] = attrs.field(factory=dict)
+    known: dict[int, tuple[int, int]] = attrs.field(factory=dict)
+    contents: list[Posting] = attrs.field(factory=list)
+    numbers: dict[int, int] = attrs.field(factory=dict)  # of contents whose own number was another's already
+    messages: list[tuple[Any, ...]] = attrs.field(factory=list)
+    queued: list[tuple[Any, ...]] = attrs.field(factory=list)
+    recipients: list[tuple[Any, ...]] = attrs.field(factory=list)
+    refusals: list[tuple[Any, ...]] = attrs.field(factory=list)
+    done: dict[str, Receipt] = attrs.field(factory=dict)  # of postings that came twice in this very group
+
+    # --- reading
+
+    def look_up(self, units: Sequence[Unit]) -> None:
+        """The mailboxes that will be asked for, and the postings that may have come before."""
+        wanted: set[tuple[str, str]] = set()
+        again: list[int] = []
+        for _, postings in units:
+            for posting in postings:
+                if comes_again(posting.number):
+                    again.append(posting.number)
+                for item in posting.submission.plan.deposits:
+                    wanted.add((item.user, item.mailbox if item.mailbox == INBOX else normalise(item.mailbox)))
+        self._look_up(wanted)
+        if again:
+            numbers, chosen = self.transaction.dialect.numbers, self.transaction.many(again)
+            for number, size, checksum in self.transaction.execute(
+                f"SELECT id, size, checksum FROM content WHERE id IN {numbers}"
+                f" UNION ALL SELECT content, size, checksum FROM departed WHERE content IN {numbers}",
+                (chosen, chosen),
+            ):
+                self.known[number] = size, checksum
+
+    def _look_up(self, wanted: Iterable[tuple[str, str]]) -> None:
+        transaction, pairs = self.transaction, sorted(wanted)
+        if len(pairs) == 1:
+            rows = transaction.rows(f"{MAILBOX_ROWS} WHERE a.address = ? AND m.name = ?", pairs[0])
+        elif pairs:
+            texts = transaction.dialect.texts
+            rows = transaction.rows(
+                f"{MAILBOX_ROWS} WHERE a.address IN {texts} AND m.name IN {texts}",
+                (transaction.many({user for user, _ in pairs}), transaction.many({name for _, name in pairs})),
+            )
+        else:
+            return
+        for user, name, *columns in rows:
+            row = MailboxRow._make(columns)
+            owner = self.owners.get(row.account) or self.owners.setdefault(row.account, _Owner(row.quota, row.used))
+            self.places[user, name] = _Place(row, owner)
+
+    def _place(self, item: Deposit, now: int) -> _Place:
+        """Raises NoSuchUser, NoSuchMailbox."""
+        name = item.mailbox if item.mailbox == INBOX else normalise(item.mailbox)
+        place = self.places.get((item.user, name))
+        if place is None:
+            account = account_id(self.transaction, item.user)
+            if name in USUAL_USES:
+                make_mailbox(self.transaction, account, name, usual_use(self.transaction, account, name), now)
+                self._look_up([(item.user, name)])
+            elif (item.user, INBOX) not in self.places:
+                self._look_up([(item.user, INBOX)])
+            place = self.places.get((item.user, name)) or self.places.get((item.user, INBOX))
+            if place is None:
+                raise NoSuchMailbox
+            self.places[item.user, name] = place
+        return place
+
+    # --- deciding
+
+    def take(self, transaction: Transaction, posting: Posting) -> Receipt:
+        """Decide what becomes of a posting."""
+        body, plan = posting.body, posting.submission.plan
+        if posting.id in self.done:
+            return self.done[posting.id]
+        if self.known.get(posting.number) == (body.size, body.checksum):
+            return Receipt(posting.id, dict(self._refusals_of(posting)))
+        refused: dict[int, Outcome] = {}
+        kept = bool(plan.routes)
+        if kept:
+            self.contents.append(posting)
+        for index, item in enumerate(plan.deposits):
+            try:
+                place = self._place(item, posting.now)
+                place.check_room(body.size)
+            except MailError as error:
+                refused[index] = Outcome.failed(error.text, status=error.status)
+                continue
+            if not kept:
+                kept = True
+                self.contents.append(posting)
+            self._deposit(transaction, place, posting, item.flags)
+        receipt = Receipt(posting.id, refused)
+        if kept:
+            transaction.kept.append(body)
+            self._queue(posting, refused)
+            if comes_again(posting.number):
+                self.done[posting.id] = receipt
+                self.refusals += [(posting.id, index, each.status, each.reply) for index, each in refused.items()]
+        return receipt
+
+    def _refusals_of(self, posting: Posting) -> Iterator[tuple[int, Outcome]]:
+        """What was refused when it came before."""
+        rows = self.transaction.execute(
+            "SELECT deposit, reply, status FROM refusal WHERE submission = ? ORDER BY deposit", (posting.id,)
+        )
+        for index, reply, status in rows:
+            yield index, Outcome.failed(reply, status=status)
+
+    def _deposit(self, transaction: Transaction, place: _Place, posting: Posting, flags: Flags) -> None:
+        row, digest = place.row, posting.body.digest
+        if row.uid_next + place.messages + 1 > LAST_UID:
+            raise PermanentError("Mailbox has used up its UIDs")
+        if not flags <= SYSTEM_FLAGS:
+            self._write_contents()
+            self._write_messages()  # among them may be those that alone have a keyword
+            flags = admit_delivered(self.transaction, row.mailbox, flags)
+        uid, modseq = row.uid_next + place.messages, row.modseq + place.messages + 1
+        text = encode(flags)
+        size, growth = digest.size, digest.growth
+        self.messages.append((row.mailbox, uid, posting.number, text, modseq, size, posting.now, growth))
+        place.messages += 1
+        place.unseen += SEEN not in flags
+        place.size += size
+        place.flag_octets += excess(text)
+        place.owner.used += size + excess(text)
+        transaction.announce(row.mailbox, Added((Entry(uid, flags, modseq, size, posting.now, growth),)))
+
+    def _queue(self, posting: Posting, refused: dict[int, Outcome]) -> None:
+        submission, mail = posting.submission, posting.submission.mail
+        rows: list[tuple[Route, Outcome | None]] = [(route, None) for route in submission.plan.routes]
+        if posting.refusals == "bounce":
+            rows += [(route_of(submission.plan.deposits[index]), outcome) for index, outcome in refused.items()]
+        if not rows:
+            return
+        self.queued.append(
+            (
+                posting.id,
+                posting.number,
+                submission.relay_offset,
+                None if mail.reverse_path is None else str(mail.reverse_path),
+                mail.body_type,
+                int(mail.smtputf8),
+                mail_parameters(mail),
+                submission.needs,
+                posting.now,
+            )
+        )
+        due = max(posting.now, submission.not_before)
+        self.recipients += [
+            (posting.id, *route_columns(route), destination_of(route, last), due, *content.outcome_columns(last))
+            for route, last in rows
+        ]
+
+    # --- writing
+
+    def write(self) -> None:
+        """All of it."""
+        if self.contents:
+            self._write_contents()
+        if self.messages:
+            self._write_messages()
+        counted = [place for place in dict.fromkeys(self.places.values()) if place.messages]
+        if counted:
+            self.transaction.execute_values(
+                *(_COUNT_ONE if len(counted) == 1 else _COUNT_MANY),
+                [
+                    (*(each.messages,) * 3, each.unseen, each.size, each.flag_octets, each.row.mailbox)
+                    for each in counted
+                ],
+            )
+        if self.queued:
+            self.transaction.execute_values(*_INSERT_QUEUED, [self._numbered(row, 1) for row in self.queued])
+            self.transaction.execute_values(*_INSERT_RECIPIENT, self.recipients)
+        if self.refusals:
+            self.transaction.execute_values(*_INSERT_REFUSAL, self.refusals)
+
+    def _write_contents(self) -> None:
+        contents, self.contents = self.contents, []
+        numbered = [(posting.number, posting.body) for posting in contents]
+        for (wanted, _), number in zip(numbered, content.insert(self.transaction, numbered), strict=True):
+            if wanted != number:
+                self.numbers[wanted] = number
+
+    def _write_messages(self) -> None:
+        messages, self.messages = self.messages, []
+        if self.numbers:
+            messages = [self._numbered(row, 2) for row in messages]
+        self.transaction.execute_values(*_INSERT_MESSAGE, messages)
+
+    def _numbered(self, row: tuple[Any, ...], column: int) -> tuple[Any, ...]:
+        number = self.numbers.get(row[column]) if self.numbers else None
+        return row if number is None else (*row[:column], number, *row[column + 1 :])
