@@ -9,6 +9,7 @@ import attrs
 from mailhub.wire.sasl import ServerExchange
 from mailhub.wire.smtp.events import Hello
 from mailhub.wire.smtp.extensions import Offering, SmtpSettings, offer
+from mailhub.wire.smtp.reception import Reception
 from mailhub.wire.smtp.replies import Reply, render
 
 
@@ -31,7 +32,10 @@ class MailTransaction:
 
 
 class Dialogue:
-    """The state of one connection. `closing`: close once what is in `out` is sent. `secure`: TLS is on."""
+    """The state of one connection. `closing`: close once what is in `out` is sent. `secure`: TLS is on.
+
+    While there is an `exchange`, lines are its; while there is a `reception`, octets are.
+    """
 
     def __init__(self, settings: SmtpSettings) -> None:
         self.settings = settings
@@ -39,6 +43,7 @@ class Dialogue:
         self.hello: Hello | None = None
         self.transaction: MailTransaction | None = None
         self.exchange: ServerExchange | None = None
+        self.reception: Reception | None = None
         self.excess_recipients = 0
         self.authenticated = False
         self.secure = settings.secure

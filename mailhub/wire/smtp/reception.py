@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mailhub.wire.smtp.extensions import SmtpSettings
 from mailhub.wire.smtp.replies import Reply, reply
 from mailhub.wire.stream import BareLines, DataDecoder
 
@@ -12,13 +11,13 @@ _WIRE_SLACK = 1 << 16  # octets
 
 
 class Reception:
-    """One message. `refusal` is what its end will be answered with, None while nothing is against it. Once `ended`,
-    `rest` is what followed it. `wire_size` in octets as they came in."""
+    """One message of at most `size_limit` octets. `refusal`: what its end will be answered with, None while nothing is
+    against it. Once `ended`, `rest` is what followed it. `wire_size` in octets as they came in."""
 
-    def __init__(self, settings: SmtpSettings) -> None:
-        self._decoder = DataDecoder(settings.bare_lines)
-        self._limit = settings.message_size_limit
-        self._rejecting = settings.bare_lines is BareLines.REJECT
+    def __init__(self, bare_lines: BareLines, size_limit: int) -> None:
+        self._decoder = DataDecoder(bare_lines)
+        self._limit = size_limit
+        self._rejecting = bare_lines is BareLines.REJECT
         self._size = 0
         self.wire_size = 0
         self.refusal: Reply | None = None

@@ -36,9 +36,7 @@ from mailhub.wire.stream import ENDLESS, LineBuffer, LineTooLong
 
 class _Phase(Enum):
     GREETING = "the session has not greeted yet"
-    LINE = "a line is next, of a command or of a SASL exchange"
-    DATA = "octets of a message are next"
-    DATA_ENDED = "the final reply is due"
+    OPEN = "the client speaks"
     TLS = "TLS is being started"
 
 
@@ -63,14 +61,13 @@ class SmtpServer(Dialogue):
         self._buffer = LineBuffer(longest_line(self.offer, False))
         self._phase = _Phase.GREETING
         self._pending: Event | None = None
-        self._body: Reception | None = None
         self._bad_commands = self._idle_commands = self._login_failures = 0
         self._eof = False
 
     @property
     def data_octets(self) -> int:
         """Octets of the message under way that have come in, as they stand on the wire."""
-        return 0 if self._body is None else self._body.wire_size
+        return 0 if self.reception is None else self.reception.wire_size
 
     # --- Octets ----------------------------------------------------------------------------------------------------
 
@@ -106,13 +103,11 @@ class SmtpServer(Dialogue):
 
     def _step(self) -> tuple[bool, Event | None]:
         """Whether it went on, and with what."""
-        if self._phase is _Phase.LINE:
+        if self._phase is not _Phase.OPEN:
+            return False, None
+        if self.reception is None:
             return self._read_line()
-        if self._phase is _Phase.DATA:
-            return self._read_body()
-        if self._phase is _Phase.DATA_ENDED:
-            return self._end_body()
-        return False, None
+        return self._end_body(self.reception) if self.reception.ended else self._read_body(self.reception)
 
     # --- The session's side ----------------------------------------------------------------------------------------
 
@@ -125,7 +120,7 @@ class SmtpServer(Dialogue):
             return
         protocol = "LMTP" if self.settings.lmtp else "ESMTP"
         self.send(Reply(220, "", (f"{self.settings.hostname} {protocol} mailhub",)))
-        self._phase = _Phase.LINE
+        self._phase = _Phase.OPEN
 
     def accept(self, *lines: str) -> None:
         """Answer the event positively, with a text of one's own or the usual one."""
@@ -138,6 +133,7 @@ class SmtpServer(Dialogue):
         if isinstance(event, BodyEnd):
             self._finish_body([refusal] * self._final_replies())
         else:
+            self.reception = None
             self.send(refusal)
         self.closing = self.closing or refusal.code == 421
         if isinstance(event, Login) and refusal.code >= 500:
@@ -155,9 +151,9 @@ class SmtpServer(Dialogue):
 
     def refuse_body(self, refusal: Reply) -> None:
         """While a message arrives: give out no more of it; the client is told at its end."""
-        if self._body is None:
+        if self.reception is None:
             raise RuntimeError("no message is arriving")
-        self._body.refusal = self._body.refusal or refusal
+        self.reception.refusal = self.reception.refusal or refusal
 
     def tls_started(self) -> None:
         """TLS is on: forget everything the peer said before (RFC 3207 4.2)."""
@@ -169,7 +165,7 @@ class SmtpServer(Dialogue):
         self.secure = True
         self.offer = offer(self.settings, True)
         self._buffer.limit = longest_line(self.offer, False)
-        self._phase = _Phase.LINE
+        self._phase = _Phase.OPEN
 
     def internal_error(self) -> None:
         """The session failed: give a 451 for whatever is open, now or at the end of the message."""
@@ -177,7 +173,7 @@ class SmtpServer(Dialogue):
             self.close_with(reply(421, "4.3.0", "Internal error, please try again later"))
         elif self._pending is not None:
             self.refuse(_INTERNAL_ERROR)
-        elif self._body is not None:
+        elif self.reception is not None:
             self.refuse_body(_INTERNAL_ERROR)
 
     def _take_pending(self) -> Event:
@@ -212,8 +208,6 @@ class SmtpServer(Dialogue):
 
     def _accept_data(self, _event: DataStart, lines: _Lines) -> None:
         self.out.append(self.render(Reply(354, "", lines)) if lines else _GO_ON)
-        self._body = Reception(self.settings)
-        self._phase = _Phase.DATA
 
     def _accept_body(self, _event: BodyEnd, lines: _Lines) -> None:
         answer = Reply(250, "2.0.0", lines or ("Message accepted",))
@@ -300,24 +294,21 @@ class SmtpServer(Dialogue):
 
     # --- The message -----------------------------------------------------------------------------------------------
 
-    def _read_body(self) -> tuple[bool, Event | None]:
-        body = self._body
+    def _read_body(self, body: Reception) -> tuple[bool, Event | None]:
         octets = self._buffer.take_all()
-        if body is None or not octets:
+        if not octets:
             return False, None
         chunk = body.take(octets)
         if body.ended:
             self._buffer.feed(body.rest)
-            self._phase = _Phase.DATA_ENDED
         elif body.endless:
             self.close_with(body.refusal or TOO_LARGE)
         return True, BodyChunk(chunk) if chunk else None
 
-    def _end_body(self) -> tuple[bool, Event | None]:
-        refusal = self._body.refusal if self._body else None
-        if refusal is None:
+    def _end_body(self, body: Reception) -> tuple[bool, Event | None]:
+        if body.refusal is None:
             return True, BodyEnd()
-        self._finish_body([refusal] * self._final_replies())
+        self._finish_body([body.refusal] * self._final_replies())
         return True, BodyAborted()
 
     def _final_replies(self) -> int:
@@ -328,8 +319,7 @@ class SmtpServer(Dialogue):
             self.send(answer)
         if any(answer.positive for answer in replies):
             self._idle_commands = self.excess_recipients = 0
-        self.transaction = self._body = None
-        self._phase = _Phase.LINE
+        self.transaction = self.reception = None
 
 
 # The events that need an answer, and what a positive one does; each takes the event that is its key.

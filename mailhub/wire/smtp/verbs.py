@@ -18,7 +18,7 @@ from mailhub.wire.smtp.events import DataStart, Event, Hello, MailFrom, Quit, Rc
 from mailhub.wire.smtp.extensions import Offering
 from mailhub.wire.smtp.grammar import CommandRefused, parse_hello, parse_mail, parse_rcpt, refused
 from mailhub.wire.smtp.login import authenticate
-from mailhub.wire.smtp.reception import TOO_LARGE
+from mailhub.wire.smtp.reception import TOO_LARGE, Reception
 from mailhub.wire.smtp.replies import reply
 
 
@@ -107,6 +107,7 @@ def _data(dialogue: Dialogue, _argument: str) -> Event:
         # RFC 2033 4.2 wants 503 here; RFC 5321 4.1.1.4 gives the choice.
         attempted = transaction.attempts and not dialogue.settings.lmtp
         raise refused(554 if attempted else 503, "5.5.1", "No valid recipients")
+    dialogue.reception = Reception(dialogue.settings.bare_lines, dialogue.settings.message_size_limit)
     return DataStart()
 
 

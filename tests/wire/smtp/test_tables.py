@@ -5,13 +5,21 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from mailhub.message.envelope import DeliverBy, Hold, Mail, OriginalRecipient, ValidSince
-from mailhub.wire.smtp.events import Event, MailFrom, RcptTo, StartTls
+from mailhub.message.envelope import DeliverBy, Hold, Mail, OriginalRecipient, Recipient, ValidSince
+from mailhub.message.esmtp import (
+    mail_parameters,
+    recipient_parameters,
+    with_mail_parameters,
+    with_recipient_parameters,
+)
+from mailhub.wire.smtp.events import DataStart, Event, MailFrom, RcptTo, StartTls
 from mailhub.wire.smtp.extensions import COMPLETE, EXTENSIONS, SmtpSettings, offer, terms
+from mailhub.wire.smtp.grammar import parse_mail, parse_rcpt
+from mailhub.wire.smtp.replies import reply
 from mailhub.wire.smtp.server import SmtpServer
 from mailhub.wire.smtp.verbs import VERBS
 from mailhub.wire.stream import BareLines
-from tests.wire.smtp.test_server import ANN, BOB, PLAIN, SETTINGS, SUBMISSION, Peer, accept_all
+from tests.wire.smtp.test_server import ANN, BOB, PLAIN, SETTINGS, SUBMISSION, Peer, accept_all, refusing
 
 ALL = frozenset(row.keyword for row in EXTENSIONS)
 WITH_ALL = attrs.evolve(SETTINGS, extensions=ALL, secure=True, starttls=True, mechanisms=("PLAIN",))
@@ -217,3 +225,43 @@ def test_parameters_for_a_hop() -> None:
     assert [each.keyword for each in (*hop.mail, *hop.rcpt)] == ["RET", "ENVID", "NOTIFY", "ORCPT"]
     assert [each.parameter.keyword for each in (*hop.mail_demands, *hop.rcpt_demands)] == ["REQUIRETLS", "BY", "RRVS"]
     assert [each.keyword for each in terms(["REQUIRETLS"], True).mail] == ["REQUIRETLS"]
+
+
+SAMPLES = {
+    "SIZE": "SIZE=7",
+    "BODY": "BODY=8BITMIME",
+    "SMTPUTF8": "SMTPUTF8",
+    "RET": "RET=FULL",
+    "ENVID": "ENVID=x",
+    "REQUIRETLS": "REQUIRETLS",
+    "BY": "BY=60;R",
+    "HOLDFOR": "HOLDFOR=60",
+    "HOLDUNTIL": "HOLDUNTIL=2026-11-29T01:50:00Z",
+    "MT-PRIORITY": "MT-PRIORITY=1",
+    "AUTH": "AUTH=<>",
+    "NOTIFY": "NOTIFY=DELAY",
+    "ORCPT": "ORCPT=rfc822;b@yy.example",
+    "RRVS": "RRVS=2026-11-29T01:50:00Z;C",
+}
+
+
+def test_every_parameter_of_an_extension_is_kept_in_the_queue() -> None:
+    everything = offer(WITH_ALL, True)
+    assert SAMPLES.keys() == everything.mail.keys() | everything.rcpt.keys()
+    for keyword in everything.mail.keys() - {"BODY", "SMTPUTF8"}:
+        mail = parse_mail(f"FROM:<ann@xx.example> {SAMPLES[keyword]}", everything.mail)
+        assert mail != Mail(ANN)
+        assert with_mail_parameters(Mail(ANN), mail_parameters(mail)) == mail
+    for keyword in everything.rcpt:
+        argument = f"TO:<bob@yy.example> {SAMPLES[keyword]}"
+        recipient = parse_rcpt(argument, everything.rcpt, smtputf8=False, postmaster_domain="")
+        assert recipient != Recipient(BOB)
+        assert with_recipient_parameters(Recipient(BOB), recipient_parameters(recipient)) == recipient
+
+
+def test_a_refused_data_is_followed_by_commands() -> None:
+    peer = Peer(answer=refusing(DataStart, reply(451, "4.3.1", "No room")))
+    assert peer.codes(STATES["RECIPIENTS"] + b"DATA\r\nNOOP\r\n")[-2:] == ["451 4.3.1", "250 2.0.0"]
+    assert peer.server.data_octets == 0
+    with pytest.raises(RuntimeError):
+        peer.server.refuse_body(reply(451, "4.3.1", "No room"))
