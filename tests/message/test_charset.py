@@ -159,3 +159,20 @@ def test_many_mistakes_are_not_repaired_one_by_one() -> None:
     few, many = b"\x80" * charset._Repaired._FEW, b"\x80" * (charset._Repaired._FEW + 1)
     assert decode(few, "gbk") == "€" * len(few)
     assert decode(many, "gbk") == "\ufffd" * len(many)
+
+
+@pytest.mark.parametrize(
+    ("octets", "name"),
+    [
+        (b"a\xffb", "euc-jp"),
+        (b"a\xff\xffb", "big5"),
+        (b"a\xffb", "gb18030"),
+        (b"a\xd9b", "windows-1255"),
+        (b"a\xf0b", "iso-2022-jp"),
+    ],
+)
+def test_what_no_table_has_costs_one_mark_and_nothing_beside_it(octets: bytes, name: str) -> None:
+    text = decode(octets, name)
+    assert text[0] == "a"
+    assert text[-1] == "b"
+    assert set(text[1:-1]) == {"\ufffd"}

@@ -95,3 +95,11 @@ def test_lines_without_end_are_not_held_back() -> None:
 def test_fold(one: str, other: str) -> None:
     assert fold(one) == fold(other)
     assert fold(fold(one)) == fold(one)
+
+
+def test_base64_in_blocks_without_a_line_end_is_not_held_back() -> None:
+    block = base64.b64encode(b"x" * 10)  # it ends with padding
+    octets = block * 5000
+    decoder = TextDecoder("base64", "utf-8")
+    assert decoder.feed(octets) + decoder.feed(octets) + decoder.finish() == "x" * 100_000
+    assert decoded(octets, "base64", "utf-8", 1, 7001, 40_003) == "x" * 50_000

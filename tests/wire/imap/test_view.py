@@ -318,3 +318,21 @@ def test_bulk_changes_are_linear() -> None:
     assert client.count(b"EXPUNGE") == 50_000 - UPDATE_LINES
     assert client.count(b"EXISTS") == 1
     assert len(view) == 100_000
+
+
+def test_a_message_that_is_gone_can_be_flagged_for_this_session_alone() -> None:
+    view = View(entries(1, 2, 3))
+    view.apply(Expunged((2,), 5))
+    assert view.gone == {2}
+    view.change_gone([(0, 3)], FlagChange("add", frozenset({SEEN})))
+    assert [row.flags for row in view.entries] == [NO_FLAGS, {SEEN}, NO_FLAGS]
+    assert [view.size(position) for position in range(3)] == [100, 100, 100]
+
+
+def test_rendered_flags_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mailhub.wire.imap.view.FORM_LIMIT", 100)
+    flagged = [entry(uid, f"keyword-number-{uid}") for uid in range(1, 50)]
+    view = View(flagged)
+    for _ in range(2):
+        assert [form for _, _, form in view.rows(range(49))] == [b"(keyword-number-%d)" % uid for uid in range(1, 50)]
+    assert sum(map(len, view._forms.values())) <= 100

@@ -70,3 +70,10 @@ def test_says_when_no_more_need_be_read() -> None:
     top.feed(b"\r\n")
     assert top.done
     assert top.feed(b"two\r\n") == b""
+
+
+@pytest.mark.parametrize(("after", "given"), [(b"b\r\nc", b"a\r"), (b"\nb\r\nc", b"a\r\n")])
+def test_what_comes_after_a_cr_says_whether_it_has_ended_a_line(after: bytes, given: bytes) -> None:
+    top = Topmost(1, 0)
+    assert top.feed(b"a\r") + top.feed(after) == given
+    assert top.done
