@@ -31,6 +31,7 @@ __all__ = ["CannotConvert", "convert"]
 
 _BLOCK = 65536  # octets
 _HIGH = re.compile(rb"[\x80-\xff]")
+_NAME = re.compile(rb"(?m)^([!-9;-~]{900})[!-9;-~]+(?=[ \t]*:)")
 _MARK = b"\xef\xbb\xbf"
 _UNTOUCHABLE = frozenset({"multipart/signed", "multipart/encrypted"})
 _ANY_ENCODING = "message/global"  # what begins so
@@ -197,10 +198,18 @@ class _Converter:
         if content is not None:
             self._describe(fields, index, content)
             ending = ending or b"\r\n"
-        header = b"".join([field for _, field in fields]).replace(b"\0", b"")
+        header = b"".join([field for _, field in fields]).replace(b"\0", b"?")
         if header and not header.endswith(b"\n") and part.body < part.end:
             header += b"\r\n"
-        yield _in_lines(header + ending)
+        yield (b"" if raw else self._end_of_outer(index)) + _in_lines(header + ending)
+
+    def _end_of_outer(self, index: int) -> bytes:
+        """What keeps the first header of a message inside from being that of the part that it stands in."""
+        outer = self.tree[index - 1] if index else None
+        if outer is None or not outer.is_message:
+            return b""
+        header = self.octets[outer.start : outer.body]
+        return b"" if header.endswith((b"\n\r\n", b"\n\n")) or header in (b"\r\n", b"\n") else b"\r\n"
 
     def _must_be_ascii(self, raw: bytes, *, own: bool) -> bool:
         return not self.offer.eight_bit or (own and not self.offer.smtputf8 and _is_utf8(raw))
@@ -280,9 +289,10 @@ def _ascii(name: bytes, field: bytes, *, own: bool) -> bytes:
 
 
 def _in_lines(octets: bytes) -> bytes:
-    """Folded where a line is too long."""
+    """Folded where a line is too long. A name that fills one alone is cut: folded, it would end the header."""
     wrapper = LineWrapper()
-    return wrapper.feed(octets) + wrapper.finish()
+    lines = wrapper.feed(octets) + wrapper.finish()
+    return _in_lines(_NAME.sub(rb"\1", octets)) if wrapper.torn and _NAME.search(octets) else lines
 
 
 def _is_utf8(octets: bytes) -> bool:

@@ -19,7 +19,7 @@ _Q_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345
 
 def is_encoded_word(word: bytes) -> bool:
     """Whether this is an encoded word and nothing else."""
-    return _WORD.fullmatch(word) is not None
+    return word.isascii() and _WORD.fullmatch(word) is not None
 
 
 def encode_words(octets: bytes, charset: str) -> list[bytes]:

@@ -6,15 +6,15 @@ import binascii
 import re
 from collections.abc import Iterable, Iterator
 
-from mailhub.message.encoded_word import NOT_BASE64
-
 _LINE = 57  # octets that one line of base64 holds
 _ENCODED_LINE = 76
 
 _LINE_END = re.compile(rb"\r?\n")
-_HIGH = re.compile(rb"[\x00\x80-\xff]")
+_FOREIGN = bytes([0, *range(128, 256)])
+_ENDLESS = re.compile(rb"[^\r\n]{900,}")  # with what blocks before it left of its line, no more than a line may have
+_HIGH = re.compile(rb"=?[\x00\x80-\xff]")  # an "=" before one begins no escape
 # As much of a line of quoted-printable as stands before a soft line break, and no escape cut in two.
-_LONG = re.compile(rb"[^\r\n]{70,72}(?<!=)(?<!=.)(?=[^\r\n]{4})")
+_LONG = re.compile(rb"[^\r\n]{70,72}(?<!=)(?<!=.)(?=[^\r\n]{7})")
 
 
 def quoted_printable(blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -59,16 +59,8 @@ def base64(blocks: Iterable[bytes]) -> Iterator[bytes]:
 def base64_again(blocks: Iterable[bytes]) -> Iterator[bytes]:
     """What is in base64 already, but with lines that are too long or octets that it must not have (which readers pass
     over, RFC 2045 6.8)."""
-    held = b""
-    first = True
     for block in blocks:
-        held += block.translate(None, NOT_BASE64)
-        whole = max(len(held) - 1, 0) // _ENCODED_LINE * _ENCODED_LINE
-        if whole:
-            yield (b"" if first else b"\r\n") + _in_lines(held[:whole])
-            held, first = held[whole:], False
-    if held:
-        yield (b"" if first else b"\r\n") + held
+        yield _ENDLESS.sub(lambda match: _in_lines(match[0]), block.translate(None, _FOREIGN))
 
 
 def _in_lines(encoded: bytes) -> bytes:
@@ -77,4 +69,4 @@ def _in_lines(encoded: bytes) -> bytes:
 
 
 def _escaped(match: re.Match[bytes]) -> bytes:
-    return b"=%02X" % match[0][0]
+    return b"=3D" * (len(match[0]) - 1) + b"=%02X" % match[0][-1]

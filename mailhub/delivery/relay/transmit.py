@@ -244,10 +244,11 @@ class Transmitter:
             said = await connection.send(way.delivery.mail, asked, body, needs=form.needs)
             told = dict(zip(recipients, said, strict=True))
             untouched = not body.touched
+            used += 1
         if not connection.usable:
             connection.abort()
-        elif used + 1 < self._limits.messages:
-            self._idle.keep(place, connection, used + 1)
+        elif used < self._limits.messages:
+            self._idle.keep(place, connection, used)
         else:
             self._idle.leave(connection)
         return told, untouched
