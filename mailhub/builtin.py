@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mailhub.auth.checkers import AccountsChecker
-from mailhub.config import bounds
+from mailhub.config import routes
+from mailhub.delivery.limits import TransmitLimits
 from mailhub.delivery.local import StoreAgent
 from mailhub.delivery.relay.lmtp import LmtpAgent
 from mailhub.delivery.relay.smtp import SmtpAgent
@@ -20,12 +21,14 @@ from mailhub.delivery.routing import (
 )
 from mailhub.interfaces import IDatabase, IHub, IMailStore, IService, Service
 from mailhub.plugins import Component, NoOptions
-from mailhub.protocols.imap.session import ImapParts, ImapService
-from mailhub.protocols.pop3 import OpenMaildrops, Pop3Service
-from mailhub.protocols.smtp import SmtpService
+from mailhub.protocols.imap.session import ImapOptions, ImapParts, ImapService
+from mailhub.protocols.pop3 import OpenMaildrops, Pop3Options, Pop3Service
+from mailhub.protocols.smtp import SmtpOptions, SmtpService
 from mailhub.services import SERVICES
+from mailhub.store.limits import StoreLimits
 from mailhub.store.sqlite.database import Database
 from mailhub.wire.budget import Budget
+from mailhub.wire.imap.server_settings import ImapSettings
 from mailhub.wire.imap.view import RecentMarks
 
 
@@ -37,12 +40,12 @@ def _mailboxes(_: NoOptions, hub: IHub) -> IMailStore:
 
 def _transmitter(hub: IHub) -> Transmitter:
     """Each agent keeps its own connections."""
-    return Transmitter(hub.hostname, hub.environment, hub.client_tls, bounds.transmit_limits(hub.settings.limits))
+    return Transmitter(hub.hostname, hub.environment, hub.client_tls, hub.settings.of(TransmitLimits))
 
 
 def _sqlite_database(_: NoOptions, hub: IHub) -> IDatabase:
     """One file in the data folder, with the large bodies beside it."""
-    return Database(hub.environment, bounds.store_settings(hub.settings.limits))
+    return Database(hub.environment, hub.settings.of(StoreLimits))
 
 
 sqlite_database = Component("database", "sqlite", _sqlite_database)
@@ -65,7 +68,7 @@ postmaster_router = Component(
     "router", "postmaster", lambda _, hub: PostmasterRouter(hub.hostname, hub.names, hub.store)
 )
 catch_all_router = Component(
-    "router", "catch-all", lambda _, hub: CatchAllRouter(hub.names, bounds.known_elsewhere(hub.settings))
+    "router", "catch-all", lambda _, hub: CatchAllRouter(hub.names, routes.known_elsewhere(hub.settings))
 )
 static_router = Component("router", "static", lambda _, hub: StaticRouter(hub.hops))
 exchangers_router = Component("router", "exchangers", lambda _, hub: ExchangerRouter())
@@ -75,19 +78,25 @@ exchangers_router = Component("router", "exchangers", lambda _, hub: ExchangerRo
 
 
 def _smtp(service: Service, hub: IHub) -> IService:
-    options = bounds.smtp_options(hub.settings, service)
+    options = hub.settings.of(
+        SmtpOptions,
+        hostname=hub.hostname,
+        submission=service.submission,
+        each_recipient=service.each_recipient,
+    )
     return SmtpService(hub.pipeline, hub.authenticator, options, hub.harvest)
 
 
 def _imap(service: Service, hub: IHub) -> IService:
-    environment, options = hub.environment, bounds.imap_options(hub.settings)
+    environment = hub.environment
+    options = hub.settings.of(ImapOptions, settings=hub.settings.of(ImapSettings, hostname=hub.hostname))
     marks, budget = hub.shared("imap marks", RecentMarks), hub.shared("imap before login", Budget)
     return ImapService(ImapParts(hub.authenticator, environment.clock, marks, options, environment.wall, budget=budget))
 
 
 def _pop3(service: Service, hub: IHub) -> IService:
     maildrops = hub.shared("pop3 maildrops", OpenMaildrops)
-    return Pop3Service(hub.authenticator, maildrops, bounds.pop3_options(hub.settings))
+    return Pop3Service(hub.authenticator, maildrops, hub.settings.of(Pop3Options, host=hub.hostname))
 
 
 def _service(name: str, make: Callable[[Service, IHub], IService]) -> Component:

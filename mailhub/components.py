@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from copy import copy
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 from twisted.cred import strcred
@@ -19,22 +19,23 @@ from zope.interface import implementer
 from mailhub import plugin_faults
 from mailhub.answers import answer
 from mailhub.auth.authenticator import Authenticator
-from mailhub.auth.checkers import FirstMatch, VerifiedCache
-from mailhub.auth.harvest import Harvest
+from mailhub.auth.checkers import LOGINS_REMEMBERED, FirstMatch, VerifiedCache
+from mailhub.auth.harvest import Harvest, HarvestLimits
 from mailhub.auth.passwords import Passwords
 from mailhub.auth.realm import MailRealm
 from mailhub.auth.sessions import OpenSessions
 from mailhub.auth.throttle import Throttle, Turns
-from mailhub.config import bounds
-from mailhub.config.settings import Config, Part, require_login
+from mailhub.config import routes, rules
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.foreign_router import watched
 from mailhub.delivery.intake import HEADERS_TOGETHER
+from mailhub.delivery.limits import HOPS, LONG_LINES, RunnerLimits
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.pipeline import Pipeline
 from mailhub.delivery.policies import GuardedPolicy, PolicyChain
 from mailhub.delivery.routing import REFUSE, SMTP, NextHop, Routing
 from mailhub.delivery.runner import QueueRunner
+from mailhub.delivery.schedule import Schedule
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import (
     STORE,
@@ -50,12 +51,16 @@ from mailhub.interfaces import (
     IRouter,
     Service,
 )
+from mailhub.keys import STOP_SECONDS
 from mailhub.net.crowd import Room
 from mailhub.net.driver import DriverFactory
-from mailhub.net.link import Link, Session
+from mailhub.net.link import DriverLimits, Link, Session
 from mailhub.net.tls import CertificateUnreadable, ClientTls, ServerTls, ServiceTls
 from mailhub.plugins import Catalogue
 from mailhub.wire.budget import Budget
+
+if TYPE_CHECKING:
+    from mailhub.config.settings import ComponentTable, Config
 
 # What a hub takes over from its successor, beside the TLS and the factories that ports hold on to.
 _MADE_ANEW = (
@@ -133,7 +138,7 @@ class Hub:
         self._started.push_async_callback(self.runner.stop)
         self.runner.start()
 
-    async def _start(self, part: Part, component: IDatabase | IMailStore) -> None:
+    async def _start(self, part: ComponentTable, component: IDatabase | IMailStore) -> None:
         self._started.push_async_callback(_call, component.stop)
         try:
             await _call(component.start)
@@ -145,7 +150,7 @@ class Hub:
 
     async def stop(self) -> None:
         """Say farewell to the sessions, finish what is under way, then stop what was started, the last first."""
-        grace = self.settings.limits.stop_seconds
+        grace = self.settings.value(STOP_SECONDS)
         stopping = [Deferred.fromCoroutine(factory.stop(grace)) for factory in self.factories.values()]
         await DeferredList(stopping, consumeErrors=True)
         await self._started.aclose()
@@ -163,8 +168,8 @@ class Hub:
         self.runner.reform(
             agents=new.agents,
             bouncer=new.bouncer,
-            schedule=bounds.schedule(new.settings),
-            limits=bounds.runner_limits(new.settings.limits),
+            schedule=new.settings.of(Schedule),
+            limits=new.settings.of(RunnerLimits),
         )
         for name in _MADE_ANEW:
             setattr(self, name, getattr(new, name))
@@ -184,20 +189,19 @@ def build_hub(
 ) -> Hub:
     """Put a hub together; only files that the configuration names are read. Without `server_tls` the certificate is
     left alone, and nobody can be served. Raises ConfigurationError."""
-    limits = config.limits
     with _named(config):
         hub = Hub(
             environment=environment,
             settings=config,
             hostname=config.hostname,
-            hops=bounds.next_hops(config),
-            passwords=Passwords(environment.threads, running=limits.password_threads, waiting=limits.logins_waiting),
-            verified=VerifiedCache(environment.random, limits.logins_remembered),
+            hops=routes.next_hops(config),
+            passwords=config.of(Passwords, threads=environment.threads),
+            verified=VerifiedCache(environment.random, config.value(LOGINS_REMEMBERED)),
             client_tls=ClientTls(),
             server_tls=server_tls,
         )
         hub.database = catalogue.build(config.database, hub)
-        aliases = bounds.aliases(config)
+        aliases = routes.aliases(config)
         hub.names = LocalNames(frozenset(config.domains), aliases, hub.database.names, environment.clock)
         hub.sessions = OpenSessions(hub.accounts, environment.clock)
         hub.store = catalogue.build(config.store, hub)
@@ -206,12 +210,12 @@ def build_hub(
             queue=hub.queue,
             agents=hub.agents,
             bouncer=hub.bouncer,
-            schedule=bounds.schedule(config),
+            schedule=config.of(Schedule),
             environment=environment,
-            limits=bounds.runner_limits(limits),
+            limits=config.of(RunnerLimits),
         )
-        hub.harvest = Harvest(environment.clock, bounds.harvest_limits(limits))
-        hub.throttle = bounds.throttle(config)
+        hub.harvest = Harvest(environment.clock, config.of(HarvestLimits))
+        hub.throttle = config.of(Throttle)
         hub.tls = _server_tls(hub, None)
         _make_doors(hub, catalogue)
     return hub
@@ -224,17 +228,17 @@ def successor(hub: Hub, config: Config, catalogue: Catalogue) -> Hub:
     """
     with _named(config):
         new = copy(hub)
-        new.settings, new.hostname, new.hops = config, config.hostname, bounds.next_hops(config)
+        new.settings, new.hostname, new.hops = config, config.hostname, routes.next_hops(config)
         new.names = copy(hub.names)
-        new.names.replace(frozenset(config.domains), bounds.aliases(config))
+        new.names.replace(frozenset(config.domains), routes.aliases(config))
         new.services, new.factories = {}, {}
         _make_ways(new, catalogue)
         # What is known of guessers stays, unless it is to be counted in another way.
-        harvest = bounds.harvest_limits(config.limits)
+        harvest = config.of(HarvestLimits)
         same = harvest == hub.harvest.limits
         new.harvest = hub.harvest if same else Harvest(hub.environment.clock, harvest)
-        same = bounds.throttle_settings(config) == bounds.throttle_settings(hub.settings)
-        new.throttle = hub.throttle if same else bounds.throttle(config)
+        same = config.told(Throttle) == hub.settings.told(Throttle)
+        new.throttle = hub.throttle if same else config.of(Throttle)
         new.tls = _server_tls(new, hub)
         _make_doors(new, catalogue)
         for name, factory in new.factories.items():
@@ -291,9 +295,9 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
         routing=hub.routing,
         policies=PolicyChain(_policies(hub, catalogue), environment.clock),
         wake=hub.runner.wake,
-        hop_limit=config.limits.hops,
+        hop_limit=config.value(HOPS),
         headers=hub.headers,
-        long_lines=config.smtp.submission_long_lines,
+        long_lines=config.value(LONG_LINES),
     )
     portal = Portal(
         MailRealm(hub.store, hub.routing.route, config.auth.default_domain),
@@ -310,8 +314,9 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
     for name, endpoints in config.listen.items():
         part = config.part("service", name, config.place("listen", name))
         service = catalogue.service(part)
-        require_login(service, config.tls, config.trust, config.place("listen", name))
         if endpoints:
+            place, trusted = config.place("listen", name), bool(config.trust.cleartext_login)
+            rules.require_login(service, place, tls=config.tls is not None, trusted=trusted)
             hub.services[name] = service
             hub.factories[name] = _door(hub, name, service, catalogue.build(part, hub))
 
@@ -326,7 +331,7 @@ def _door(hub: Hub, name: str, service: Service, made: Any) -> DriverFactory:
         service=name,
         tls=hub.tls and ServiceTls(hub.tls, service.alpn),
         implicit_tls=service.implicit_tls,
-        limits=bounds.driver_limits(hub.settings.limits),
+        limits=hub.settings.of(DriverLimits),
         room=hub.room,
         refusal=b"" if service.implicit_tls else service.refusal,
         guests=made if guests else None,

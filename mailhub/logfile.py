@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 from twisted.logger import FileLogObserver, ILogObserver, formatEventAsClassicLogText
 
-from mailhub.config.settings import Log
+from mailhub.config.settings import LogTable
 from mailhub.errors import ConfigurationError
 from mailhub.log import Logger, clean
 
@@ -192,7 +192,7 @@ def find_user(user: str, group: str = "") -> User | None:
     return User(uid, gid)
 
 
-def log_file(settings: Log, user: User | None) -> LogFile:
+def log_file(settings: LogTable, user: User | None) -> LogFile:
     """`[log]`, of which `file` is given."""
     assert settings.file is not None
     return LogFile(

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.logger import ILogObserver, globalLogPublisher
@@ -20,10 +20,12 @@ from zope.interface import implementer, provider
 import twisted.plugins
 from mailhub import plugin_faults
 from mailhub.config.reader import one_of, read
-from mailhub.config.settings import Part
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import IComponentFactory, IHub, Service
 from mailhub.log import Logger
+
+if TYPE_CHECKING:
+    from mailhub.config.settings import ComponentTable
 
 _log = Logger(namespace="mailhub.components")
 
@@ -64,7 +66,7 @@ class Catalogue:
         """What can be named where a component of this kind is wanted."""
         return sorted({factory.name for factory in self.factories if factory.kind == kind})
 
-    def find(self, part: Part) -> IComponentFactory:
+    def find(self, part: ComponentTable) -> IComponentFactory:
         """The factory of one configured component. Raises ConfigurationError that lists the names there are."""
         found = [factory for factory in self.factories if (factory.kind, factory.name) == (part.kind, part.type)]
         if not found:
@@ -78,18 +80,18 @@ class Catalogue:
             raise part.place.error(f"{len(found)} {part.kind} plugins are called {part.type!r}: {files}")
         return found[0]
 
-    def service(self, part: Part) -> Service:
+    def service(self, part: ComponentTable) -> Service:
         """How the service that `part` makes is offered. Raises ConfigurationError where there is no such plugin."""
         return getattr(self.find(part), "service", None) or Service()
 
-    def look_over(self, part: Part) -> None:
+    def look_over(self, part: ComponentTable) -> None:
         """Raises ConfigurationError where there is no such plugin, or it does not take these options."""
         self._options(part, self.find(part))
 
-    def _options(self, part: Part, factory: IComponentFactory) -> Any:
+    def _options(self, part: ComponentTable, factory: IComponentFactory) -> Any:
         return read(factory.options, part.options, part.place)
 
-    def build(self, part: Part, hub: IHub) -> Any:
+    def build(self, part: ComponentTable, hub: IHub) -> Any:
         """The component itself. Raises ConfigurationError, also for whatever the plugin raises, and for a component
         that has not all that its kind must have."""
         factory = self.find(part)

@@ -41,7 +41,7 @@ from mailhub.plugins import load_catalogue
 from mailhub.reload import Outcome, Reloader, write_answer
 from mailhub.signals import Signals
 from mailhub.systemd import Supervisor
-from mailhub.threads import ReactorThreads
+from mailhub.threads import THREADS, ReactorThreads
 
 _log = Logger(namespace="mailhub")
 
@@ -76,7 +76,7 @@ def environment(config: Config, reactor: Any) -> Environment:
     )
     return Environment(
         clock=reactor,
-        threads=ReactorThreads(reactor, config.limits.threads),
+        threads=ReactorThreads(reactor, config.value(THREADS)),
         network=network,
         resolver=resolver,
         random=random,

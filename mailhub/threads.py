@@ -13,11 +13,12 @@ from zope.interface import implementer
 
 from mailhub.errors import Busy
 from mailhub.interfaces import IThreads
+from mailhub.keys import Key
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
-THREADS = 10  # in the shared pool
+THREADS = Key("limits", "threads", 10, 1, 1000)  # in the shared pool
 BACKLOG = 1000  # calls that wait for a thread or run in one
 
 
@@ -35,7 +36,7 @@ class ReactorThreads:
 
     inline = False
 
-    def __init__(self, reactor: ThreadedReactor, size: int = THREADS, backlog: int = BACKLOG) -> None:
+    def __init__(self, reactor: ThreadedReactor, size: int = THREADS.default, backlog: int = BACKLOG) -> None:
         """`size` is the number of threads, `backlog` the number of calls under way or waiting."""
         self._reactor = reactor
         self._backlog = backlog

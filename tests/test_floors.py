@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "mailhub"
 FLOORS = {
     "mailhub": -2,
     "mailhub.errors": -1,
+    "mailhub.keys": -1,
     "mailhub.message": 0,
     "mailhub.wire": 0,
     "mailhub.answers": 1,

@@ -19,9 +19,13 @@ from zope.interface import implementer
 from mailhub.auth.passwords import Passwords
 from mailhub.errors import ConfigurationError, MailError, TemporaryError
 from mailhub.interfaces import IAccounts
+from mailhub.keys import Key
 from mailhub.log import Logger
 
 _log = Logger(namespace="mailhub.auth")
+
+
+LOGINS_REMEMBERED = Key("limits", "logins_remembered", 10_000, 0, 10_000_000)
 
 
 class VerifiedCache:
@@ -31,7 +35,7 @@ class VerifiedCache:
     a password change makes the entry worthless by itself.
     """
 
-    def __init__(self, random: Random, size: int = 10_000) -> None:
+    def __init__(self, random: Random, size: int = LOGINS_REMEMBERED.default) -> None:
         self._key = random.randbytes(32)
         self._size = size
         self._verified: OrderedDict[bytes, str] = OrderedDict()

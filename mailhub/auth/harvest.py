@@ -9,6 +9,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from mailhub.auth.throttle import network_of
+from mailhub.keys import COUNT_LOOPBACK, DAY, Key, limit, setting
+
+_PER_SESSION = Key("limits", "refused_recipients_per_session", 20, 1, 100_000)
 
 
 @attrs.frozen
@@ -21,14 +24,14 @@ class HarvestLimits:
     `longest_seconds`: who would wait longer is sent away, as is everyone while `waiting` sessions wait.
     """
 
-    free: int = 10
-    per_session: int = 20
-    per_network: int = 100
-    window_seconds: float = 900.0
-    longest_seconds: float = 10.0
+    free: int = setting(_PER_SESSION, lambda count: count // 2)
+    per_session: int = setting(_PER_SESSION)
+    per_network: int = limit("refused_recipients_per_network", 100, 1, 1_000_000)
+    window_seconds: float = limit("refused_recipients_window_seconds", 900, 1, 30 * DAY)
+    longest_seconds: float = limit("refused_recipient_delay_seconds", 10, 0, 600)
     waiting: int = 1000
     networks: int = 50_000
-    loopback: bool = False  # whether it is a network like others
+    loopback: bool = setting(COUNT_LOOPBACK)  # whether it is a network like others
 
 
 @attrs.define

@@ -8,6 +8,7 @@ from twisted.internet.defer import DeferredSemaphore
 
 from mailhub.errors import Busy
 from mailhub.interfaces import IThreads
+from mailhub.keys import limit
 
 # RFC 9106 4, second recommended option, with one lane: a login must not take both cores.
 STRONG = argon2.PasswordHasher(time_cost=3, memory_cost=65536, parallelism=1)
@@ -34,8 +35,8 @@ class Passwords:
 
     threads: IThreads
     decoy: str = DECOY
-    running: int = 2
-    waiting: int = 200
+    running: int = limit("password_threads", 2, 1, 100)
+    waiting: int = limit("logins_waiting", 200, 1, 100_000)
     _slots: DeferredSemaphore = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:

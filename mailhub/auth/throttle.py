@@ -13,6 +13,7 @@ import attrs
 from twisted.internet.defer import DeferredSemaphore
 
 from mailhub.errors import Busy
+from mailhub.keys import COUNT_LOOPBACK, DAY, Key, setting
 
 T = TypeVar("T")
 
@@ -67,13 +68,13 @@ class Throttle:
     Passwords are kept as digests under a key of the process alone.
     """
 
-    free: int = 2
-    limit: int = 20
-    window: float = 900.0
-    longest: float = 10.0
-    known: float = 604_800.0
+    free: int = setting(Key("auth", "failures_free", 2, 0, 1000))
+    limit: int = setting(Key("auth", "failures_limit", 20, 1, 100_000))
+    window: float = setting(Key("auth", "failures_window_seconds", 900, 1, 30 * DAY))
+    longest: float = setting(Key("auth", "failure_delay_seconds", 10, 0, 600))
+    known: float = setting(Key("auth", "known_user_seconds", 7 * DAY, 0, 365 * DAY))
     size: int = 50_000
-    loopback: bool = False  # whether it is an address like others
+    loopback: bool = setting(COUNT_LOOPBACK)  # whether it is an address like others
     _failures: OrderedDict[str, _Failures] = attrs.field(init=False, factory=OrderedDict)
     _known: OrderedDict[tuple[str, str], float] = attrs.field(init=False, factory=OrderedDict)
     _key: bytes = attrs.field(init=False, factory=lambda: os.urandom(32), repr=False)

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from mailhub.cli.alias_faults import Everybody
-from mailhub.config import bounds
+from mailhub.config import routes
 from mailhub.config.settings import Config
 from mailhub.data_folder import DataFolder
 from mailhub.delivery.names import FRESH_SECONDS, LocalNames
@@ -39,7 +39,7 @@ def await_server(config: Config) -> None:
 
 def names_now(config: Config, hub: Offline) -> LocalNames:
     """Domains and aliases of configuration and database together."""
-    names = LocalNames(frozenset(config.domains), bounds.aliases(config), hub.database.names)
+    names = LocalNames(frozenset(config.domains), routes.aliases(config), hub.database.names)
     hub.wait(names.look_again())
     return names
 

@@ -17,11 +17,11 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailhub.config.bounds import store_settings
 from mailhub.config.settings import Config
 from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError, TemporaryError
 from mailhub.interfaces import Environment, IAccounts, INetwork, IQueue, IResolver
+from mailhub.store.limits import StoreLimits
 from mailhub.store.sqlite import opening, schema
 from mailhub.store.sqlite.blobs import BLOBS, Blobs
 from mailhub.store.sqlite.damage import Progress
@@ -146,7 +146,7 @@ def opened(config: Config, how: Opening = "write") -> Iterator[Offline]:
     with _as_owner(config.data):
         database = Database(
             environment(config),
-            store_settings(config.limits),
+            config.of(StoreLimits),
             owner=False,
             create=how == "create",
             read_only=how == "read",

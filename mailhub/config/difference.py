@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mailhub.config import bounds
-from mailhub.config.settings import Config, Limits
+from mailhub.config.tables import LASTING, declared
 from mailhub.services import SERVICES
+
+if TYPE_CHECKING:
+    from mailhub.config.settings import Config, LimitsTable
 
 # Whole tables and keys that a server has taken its ports, files and threads by.
 _LASTING = ("data", "listen", "database", "store", "dns", "log")
-# Of [limits] beside those of the store.
-_LASTING_LIMITS = frozenset({"threads", "password_threads", "logins_waiting", "logins_remembered"})
+_LASTING_LIMITS = frozenset(key.name for key in declared(LASTING))
 
 
 _LOGINS = frozenset(name for name, service in SERVICES.items() if service.login)
@@ -37,7 +38,7 @@ def compare(running: Config, new: Config, logins: Collection[str] = _LOGINS) -> 
     changed: list[str] = []
     lasting: list[str] = []
     kept: dict[str, Any] = {}
-    for field in attrs.fields(Config):
+    for field in attrs.fields(type(running)):
         before, after = getattr(running, field.name), getattr(new, field.name)
         if before == after:
             continue
@@ -58,15 +59,12 @@ def _may_be_without_tls(running: Config, new: Config, logins: Collection[str]) -
     return new.tls is not None or not any(running.listen.get(name) for name in logins)
 
 
-def _limits(before: Limits, after: Limits) -> tuple[Limits, set[str]]:
+def _limits(before: LimitsTable, after: LimitsTable) -> tuple[LimitsTable, set[str]]:
     """Those that can be, and the names of those that cannot."""
     kept = {}
-    for field in attrs.fields(Limits):
-        value = getattr(after, field.name)
-        if value != getattr(before, field.name):
-            alone = attrs.evolve(before, **{field.name: value})
-            if field.name in _LASTING_LIMITS or bounds.store_settings(alone) != bounds.store_settings(before):
-                kept[field.name] = getattr(before, field.name)
+    for name in _LASTING_LIMITS:
+        if getattr(after, name) != getattr(before, name):
+            kept[name] = getattr(before, name)
     return attrs.evolve(after, **kept), {f"[limits] {name}" for name in kept}
 
 

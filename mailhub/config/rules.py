@@ -9,8 +9,9 @@ from typing import Any
 import attrs
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 
+from mailhub.config.reader import Place
+from mailhub.interfaces import Service
 from mailhub.message.address import Address, parse_domain, parse_local, to_ascii
-from mailhub.net.networks import Networks
 
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
@@ -28,16 +29,6 @@ def between(low: int, high: int) -> Validator:
 def bounded(default: int, low: int, high: int) -> Any:
     """A field for a whole number with a default and bounds."""
     return attrs.field(default=default, validator=between(low, high))
-
-
-def each(low: int, high: int) -> Validator:
-    """A list of at least one whole number, all within both bounds."""
-
-    def check(instance: object, field: attrs.Attribute[Any], value: tuple[int, ...]) -> None:
-        if not value or not all(low <= number <= high for number in value):
-            raise ValueError(f"must be a list of whole numbers from {low} to {high}")
-
-    return check
 
 
 def not_empty(instance: object, field: attrs.Attribute[Any], value: tuple[object, ...]) -> None:
@@ -85,16 +76,6 @@ def name_servers(texts: tuple[str, ...]) -> tuple[str, ...]:
     return texts
 
 
-def networks(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """IP networks, or single addresses."""
-    for text in texts:
-        try:
-            Networks.parse(text)
-        except ValueError as error:
-            raise ValueError(f'"{text}" is not a network such as "192.0.2.0/24" or "::1": {error}') from None
-    return texts
-
-
 def address(text: str) -> str:
     """A whole mail address, in its canonical text."""
     try:
@@ -134,3 +115,10 @@ def endpoint_in(folder: str, text: str) -> str:
         quoted: str = quoteStringArgument(folder)  # type: ignore[no-untyped-call]
         return f"unix:{quoted}/{text[5:]}"
     return text
+
+
+def require_login(service: Service, place: Place, *, tls: bool, trusted: bool) -> None:
+    """Raises ConfigurationError for a service whose whole purpose is a login, where none is possible: without TLS only
+    from `trusted` networks, and not where it is spoken from the first octet."""
+    if service.login and not tls and (service.implicit_tls or not trusted):
+        raise place.error("nobody could log in without TLS: add a [tls] table with certificate and key")

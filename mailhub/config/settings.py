@@ -9,27 +9,25 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import attrs
 
 from mailhub.config import rules
 from mailhub.config.reader import Place, convert, read
 from mailhub.config.rules import bounded
+from mailhub.config.tables import table, told_to
 from mailhub.errors import ConfigurationError
-from mailhub.interfaces import Service
+from mailhub.keys import GIB, KIB, MIB, Key
 from mailhub.services import SERVICES
 
 FILE_LIMIT = 4 * 1024 * 1024  # octets
 KINDS = ("database", "store", "checker", "router", "policy", "agent", "service")
-_DAY = 86400
-_KIB = 1 << 10
-_MIB = 1 << 20
-_GIB = 1 << 30
+T = TypeVar("T")
 
 
 @attrs.frozen
-class Tls:
+class TlsTable:
     """[tls]: certificate chain and key in PEM; both are read again when they change."""
 
     certificate: Path
@@ -37,38 +35,26 @@ class Tls:
 
 
 @attrs.frozen
-class Auth:
+class _OwnAuth:
     """[auth]: who may log in."""
 
     checkers: tuple[str, ...] = ("accounts",)
     default_domain: str = attrs.field(default="", converter=rules.domain_or_none)
     users_known_elsewhere: tuple[str, ...] | None = attrs.field(default=None, converter=rules.domains_or_none)
-    failures_free: int = bounded(2, 0, 1000)
-    failures_limit: int = bounded(20, 1, 100_000)
-    failures_window_seconds: int = bounded(900, 1, 30 * _DAY)
-    failure_delay_seconds: int = bounded(10, 0, 600)
-    known_user_seconds: int = bounded(7 * _DAY, 0, 365 * _DAY)
 
 
 @attrs.frozen
-class Log:
+class LogTable:
     """[log]: a file instead of where twistd logs to."""
 
     file: Path | None = None
-    rotate_bytes: int = bounded(16 * _MIB, 4 * _KIB, 64 * _GIB)
+    rotate_bytes: int = bounded(16 * MIB, 4 * KIB, 64 * GIB)
     rotate_days: int = bounded(1, 0, 366)
     keep_files: int = bounded(14, 0, 10_000)
 
 
 @attrs.frozen
-class Trust:
-    """[trust]: networks whose peers are spared a protection, because there is another one."""
-
-    cleartext_login: tuple[str, ...] = attrs.field(default=(), converter=rules.networks)
-
-
-@attrs.frozen
-class Delivery:
+class DeliveryTable:
     """[delivery]: how a recipient's way is found, and who has a say."""
 
     routers: tuple[str, ...] = attrs.field(
@@ -78,7 +64,7 @@ class Delivery:
 
 
 @attrs.frozen
-class StaticRoute:
+class RouteTable:
     """[route."domain"]: where mail for a recipient domain goes instead of asking DNS; "*" is every other domain."""
 
     agent: str = "smtp"
@@ -90,99 +76,29 @@ class StaticRoute:
 
 
 @attrs.frozen
-class Dns:
+class DnsTable:
     """[dns]: recursive name servers, `address` or `address#port`; by default those of /etc/resolv.conf."""
 
     servers: tuple[str, ...] = attrs.field(default=(), converter=rules.name_servers)
 
 
-@attrs.frozen
-class Queue:
-    """[queue]: when mail that could not be delivered is tried again. The last pause repeats."""
-
-    retry_seconds: tuple[int, ...] = attrs.field(default=(60, 300, 900, 3600), validator=rules.each(1, 7 * _DAY))
-    expire_hours: int = bounded(120, 1, 24 * 30)
-
-
-@attrs.frozen
-class Limits:
-    """[limits]: every bound, with its unit in its name; what has no unit is a number of things."""
-
-    message_size_bytes: int = bounded(50 * _MIB, 1024, 2 * _GIB - 1)
-    recipients_per_message: int = bounded(1000, 100, 100_000)
-    hops: int = bounded(50, 5, 1000)
-
-    connections_per_service: int = bounded(10_000, 1, 1_000_000)
-    connections_per_address: int = bounded(100, 1, 1_000_000)
-    connections_per_ipv4_24: int = bounded(1000, 1, 1_000_000)
-    connections_per_ipv6_56: int = bounded(200, 1, 1_000_000)
-    connections_per_ipv6_48: int = bounded(500, 1, 1_000_000)
-    count_loopback: bool = False
-
-    login_seconds: int = bounded(60, 5, _DAY)
-    smtp_idle_seconds: int = bounded(300, 5, _DAY)
-    pop3_idle_seconds: int = bounded(600, 5, _DAY)
-    pop3_takeover_seconds: int = bounded(30, 1, _DAY)
-    imap_idle_seconds: int = bounded(1800, 5, _DAY)
-    stop_seconds: int = bounded(10, 0, 600)
-
-    login_failures_per_session: int = bounded(5, 1, 1000)
-    smtp_bad_commands: int = bounded(20, 1, 100_000)
-    smtp_idle_commands: int = bounded(100, 1, 1_000_000)
-    smtp_data_window_seconds: int = bounded(120, 1, _DAY)
-    smtp_data_window_bytes: int = bounded(12_000, 0, _MIB)
-    refused_recipients_per_session: int = bounded(20, 1, 100_000)
-    refused_recipients_per_network: int = bounded(100, 1, 1_000_000)
-    refused_recipients_window_seconds: int = bounded(900, 1, 30 * _DAY)
-    refused_recipient_delay_seconds: int = bounded(10, 0, 600)
-    pop3_bad_commands: int = bounded(20, 1, 100_000)
-    imap_bad_commands: int = bounded(100, 1, 100_000)
-    imap_line_bytes: int = bounded(64 * _KIB, 8 * _KIB, 16 * _MIB)
-    imap_literal_bytes: int = bounded(64 * _KIB, 8 * _KIB, 16 * _MIB)
-    imap_command_bytes: int = bounded(256 * _KIB, 8 * _KIB, 64 * _MIB)
-    imap_literals_per_command: int = bounded(100, 1, 10_000)
-
-    threads: int = bounded(10, 1, 1000)
-    password_threads: int = bounded(2, 1, 100)
-    logins_waiting: int = bounded(200, 1, 100_000)
-    logins_remembered: int = bounded(10_000, 0, 10_000_000)
-
-    delivery_attempts: int = bounded(50, 1, 10_000)
-    delivery_attempts_per_target: int = bounded(5, 1, 1000)
-    delivery_attempt_seconds: int = bounded(3600, 60, _DAY)
-    relay_addresses_per_message: int = bounded(10, 1, 1000)
-    relay_recipients_per_transaction: int = bounded(100, 1, 10_000)
-    relay_messages_per_connection: int = bounded(100, 1, 10_000)
-    relay_idle_connections: int = bounded(50, 0, 10_000)
-    relay_idle_seconds: int = bounded(30, 1, _DAY)
-    relay_unreachable_seconds: int = bounded(30, 1, _DAY)
-
-    mailboxes_per_account: int = bounded(2000, 10, 1_000_000)
-    subscriptions_per_account: int = bounded(4000, 10, 1_000_000)
-    keywords_per_message: int = bounded(64, 10, 1000)
-    keywords_per_mailbox: int = bounded(200, 10, 10_000)
-    inline_body_bytes: int = bounded(64 * _KIB, 0, _MIB)
-    disk_reserve_percent: int = bounded(5, 0, 90)
-    store_changes_waiting: int = bounded(1000, 1, 1_000_000)
-    index_rows_cached: int = bounded(500_000, 0, 1_000_000_000)
-    digest_cache_bytes: int = bounded(64 * _MIB, 0, 64 * _GIB)
-
-
-BareLines = Literal["reject", "normalise"]
+# Tables of which each part declares its own keys (`mailhub.keys`). Which class that makes is known at run time alone.
+if TYPE_CHECKING:
+    AuthTable: TypeAlias = Any
+    TrustTable: TypeAlias = Any
+    SmtpTable: TypeAlias = Any
+    QueueTable: TypeAlias = Any
+    LimitsTable: TypeAlias = Any
+else:
+    AuthTable = table("auth", _OwnAuth)
+    TrustTable = table("trust")
+    SmtpTable = table("smtp")
+    QueueTable = table("queue")
+    LimitsTable = table("limits")
 
 
 @attrs.frozen
-class Smtp:
-    """[smtp]: what happens to a message with a line end that is not CRLF, or a NUL (RFC 5321 2.3.8), and to lines of a
-    submitted one that are longer than 998 octets (RFC 5322 2.1.1)."""
-
-    bare_lines: BareLines = "normalise"
-    submission_bare_lines: BareLines = "normalise"
-    submission_long_lines: Literal["wrap", "reject"] = "wrap"
-
-
-@attrs.frozen
-class Guard:
+class GuardTable:
     """The keys of every [policy.x] beside the plugin's own: the time it may take, and what happens without an answer.
 
     "tempfail" asks the client to come again, "skip" goes on as if the policy were not there.
@@ -193,7 +109,7 @@ class Guard:
 
 
 @attrs.frozen
-class Part:
+class ComponentTable:
     """A component to be built: the plugin `type`, and the keys of its table that the plugin's options class reads.
 
     `guard` is for policies alone.
@@ -204,7 +120,7 @@ class Part:
     type: str
     options: Mapping[str, Any]
     place: Place
-    guard: Guard = Guard()
+    guard: GuardTable = GuardTable()
 
 
 @attrs.frozen
@@ -215,29 +131,41 @@ class Config:
     hostname: str
     data: Path
     domains: tuple[str, ...]
-    tls: Tls | None
+    tls: TlsTable | None
     listen: Mapping[str, tuple[str, ...]]
-    auth: Auth
-    trust: Trust
-    log: Log
-    delivery: Delivery
+    auth: AuthTable
+    trust: TrustTable
+    log: LogTable
+    delivery: DeliveryTable
     aliases: Mapping[str, tuple[str, ...]]
-    routes: Mapping[str, StaticRoute]
-    dns: Dns
-    smtp: Smtp
-    queue: Queue
-    limits: Limits
-    database: Part
-    store: Part
-    parts: Mapping[tuple[str, str], Part]
+    routes: Mapping[str, RouteTable]
+    dns: DnsTable
+    smtp: SmtpTable
+    queue: QueueTable
+    limits: LimitsTable
+    database: ComponentTable
+    store: ComponentTable
+    parts: Mapping[tuple[str, str], ComponentTable]
+
+    def told(self, part: type) -> dict[str, Any]:
+        """The arguments for a part that come from this file."""
+        return told_to(part, {field.name: getattr(self, field.name) for field in attrs.fields(Config)})
+
+    def of(self, part: type[T], **more: Any) -> T:
+        """A part by what it declares, and what else it takes."""
+        return part(**self.told(part), **more)
+
+    def value(self, key: Key) -> Any:
+        """What this file says of a key."""
+        return getattr(getattr(self, key.table), key.name)
 
     def place(self, table: str = "", key: str = "") -> Place:
         """Where something stands in this file, for messages."""
         return Place(str(self.file), self.file.parent, table, key)
 
-    def part(self, kind: str, name: str, place: Place) -> Part:
+    def part(self, kind: str, name: str, place: Place) -> ComponentTable:
         """The component that `place` calls `name`: its own table, or the plugin of that name with its defaults."""
-        return self.parts.get((kind, name)) or Part(kind, name, name, {}, place)
+        return self.parts.get((kind, name)) or ComponentTable(kind, name, name, {}, place)
 
 
 @attrs.frozen
@@ -247,20 +175,20 @@ class _Top:
     hostname: str = attrs.field(converter=rules.domain)
     data: Path
     domains: tuple[str, ...] = attrs.field(default=(), converter=rules.domains)
-    tls: Tls | None = None
+    tls: TlsTable | None = None
     listen: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     database: Mapping[str, Any] = attrs.field(factory=dict)
     store: Mapping[str, Any] = attrs.field(factory=dict)
-    auth: Auth = attrs.field(factory=Auth)
-    trust: Trust = attrs.field(factory=Trust)
-    log: Log = attrs.field(factory=Log)
-    delivery: Delivery = attrs.field(factory=Delivery)
+    auth: AuthTable = attrs.field(factory=AuthTable)
+    trust: TrustTable = attrs.field(factory=TrustTable)
+    log: LogTable = attrs.field(factory=LogTable)
+    delivery: DeliveryTable = attrs.field(factory=DeliveryTable)
     aliases: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
-    route: Mapping[str, StaticRoute] = attrs.field(factory=dict)
-    dns: Dns = attrs.field(factory=Dns)
-    smtp: Smtp = attrs.field(factory=Smtp)
-    queue: Queue = attrs.field(factory=Queue)
-    limits: Limits = attrs.field(factory=Limits)
+    route: Mapping[str, RouteTable] = attrs.field(factory=dict)
+    dns: DnsTable = attrs.field(factory=DnsTable)
+    smtp: SmtpTable = attrs.field(factory=SmtpTable)
+    queue: QueueTable = attrs.field(factory=QueueTable)
+    limits: LimitsTable = attrs.field(factory=LimitsTable)
     checker: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     router: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     policy: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
@@ -328,7 +256,7 @@ def from_values(values: Mapping[str, Any], file: Path) -> Config:
     )
 
 
-def _listen(top: _Top, parts: Mapping[tuple[str, str], Part], place: Place) -> dict[str, tuple[str, ...]]:
+def _listen(top: _Top, parts: Mapping[tuple[str, str], ComponentTable], place: Place) -> dict[str, tuple[str, ...]]:
     """In the order of our own table of services, with others behind them. What those are shows when they are built."""
     inside = place.inside("listen")
     checked: dict[str, tuple[str, ...]] = {}
@@ -337,7 +265,7 @@ def _listen(top: _Top, parts: Mapping[tuple[str, str], Part], place: Place) -> d
         part = parts.get(("service", name))
         service = SERVICES.get(part.type if part else name)
         if top.listen[name] and service is not None:
-            require_login(service, top.tls, top.trust, here)
+            rules.require_login(service, here, tls=top.tls is not None, trusted=bool(top.trust.cleartext_login))
         try:
             checked[name] = tuple(
                 rules.endpoint(rules.endpoint_in(str(place.folder), text)) for text in top.listen[name]
@@ -347,13 +275,7 @@ def _listen(top: _Top, parts: Mapping[tuple[str, str], Part], place: Place) -> d
     return checked
 
 
-def require_login(service: Service, tls: Tls | None, trust: Trust, place: Place) -> None:
-    """Raises ConfigurationError for a service whose whole purpose is a login, where none is possible."""
-    if service.login and tls is None and (service.implicit_tls or not trust.cleartext_login):
-        raise place.error("nobody could log in without TLS: add a [tls] table with certificate and key")
-
-
-def _log(top: _Top, place: Place) -> Log:
+def _log(top: _Top, place: Place) -> LogTable:
     """Its file is added to and renamed, which no other file that is named here would survive."""
     taken = [Path(place.file), *(top.data / f"mailhub.{end}" for end in ("sqlite", "sqlite-wal", "sqlite-shm", "lock"))]
     if top.tls is not None:
@@ -380,8 +302,8 @@ def _aliases(top: _Top, place: Place) -> dict[str, tuple[str, ...]]:
     return aliases
 
 
-def _routes(top: _Top, place: Place) -> dict[str, StaticRoute]:
-    routes: dict[str, StaticRoute] = {}
+def _routes(top: _Top, place: Place) -> dict[str, RouteTable]:
+    routes: dict[str, RouteTable] = {}
     for written, route in top.route.items():
         here = place.inside(written)
         try:
@@ -398,24 +320,24 @@ def _routes(top: _Top, place: Place) -> dict[str, StaticRoute]:
     return routes
 
 
-def _parts(top: _Top, place: Place) -> dict[tuple[str, str], Part]:
-    parts: dict[tuple[str, str], Part] = {}
+def _parts(top: _Top, place: Place) -> dict[tuple[str, str], ComponentTable]:
+    parts: dict[tuple[str, str], ComponentTable] = {}
     for kind in KINDS[2:]:
         tables: Mapping[str, Mapping[str, Any]] = getattr(top, kind)
-        for name, table in tables.items():
-            parts[kind, name] = _part(kind, name, table, place.inside(kind).inside(name))
+        for name, options in tables.items():
+            parts[kind, name] = _part(kind, name, options, place.inside(kind).inside(name))
     return parts
 
 
-def _part(kind: str, name: str, table: Mapping[str, Any], place: Place) -> Part:
+def _part(kind: str, name: str, table: Mapping[str, Any], place: Place) -> ComponentTable:
     options = dict(table)
     if "type" not in options and kind == "service":
         options["type"] = name
     if "type" not in options:
         raise place.at("type").error(f"is missing: the name of the plugin that makes this {kind}")
     plugin = convert(str, options.pop("type"), place.at("type"))
-    guard = Guard()
+    guard = GuardTable()
     if kind == "policy":
-        words = [field.name for field in attrs.fields(Guard)]
-        guard = read(Guard, {word: options.pop(word) for word in words if word in options}, place)
-    return Part(kind, name, plugin, options, place, guard)
+        words = [field.name for field in attrs.fields(GuardTable)]
+        guard = read(GuardTable, {word: options.pop(word) for word in words if word in options}, place)
+    return ComponentTable(kind, name, plugin, options, place, guard)

@@ -7,11 +7,11 @@ client go: final delivery has put ours on top (RFC 5321 4.4).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import attrs
 from zope.interface import implementer
 
+from mailhub.delivery.limits import LongLines
 from mailhub.errors import Busy, MessageTooLarge, PermanentError
 from mailhub.interfaces import IBlobReader, IBody, IBodyWriter
 from mailhub.message.header import fields_end, without_field, without_mailbox_line
@@ -32,7 +32,6 @@ HEADER_SHARE = 16384
 HEADERS_TOGETHER = 64 << 20
 
 Mend = Callable[[bytes], bytes]
-LongLines = Literal["wrap", "reject"]
 
 
 @implementer(IBody)

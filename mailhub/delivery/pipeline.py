@@ -8,7 +8,8 @@ import attrs
 from zope.interface import implementer
 
 from mailhub.delivery.admission import Admission
-from mailhub.delivery.intake import HEADERS_TOGETHER, LongLines
+from mailhub.delivery.intake import HEADERS_TOGETHER
+from mailhub.delivery.limits import HOPS, LONG_LINES, LongLines
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.policies import obey
 from mailhub.delivery.transaction import House, Transaction, nothing
@@ -43,9 +44,9 @@ class Pipeline:
         routing: IRouter,
         policies: IPolicy,
         wake: Callable[[], None],
-        hop_limit: int = 50,
+        hop_limit: int = HOPS.default,
         headers: Budget | None = None,
-        long_lines: LongLines = "wrap",
+        long_lines: LongLines = LONG_LINES.default,
     ) -> None:
         self.policies = policies
         self._house = House(

@@ -18,6 +18,7 @@ from twisted.internet.task import deferLater
 from mailhub.delivery.agents import Agents
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.lanes import Lanes
+from mailhub.delivery.limits import RunnerLimits
 from mailhub.delivery.loops import LOOP, LOOP_STATUS, LOOP_TEXT, Prefixed
 from mailhub.delivery.plan import mail_of
 from mailhub.delivery.schedule import Schedule
@@ -45,25 +46,6 @@ _FAILED: Lane = ("", "", "")
 
 # Seconds by which wall clock and monotonic clock may drift apart between two looks at the queue.
 CLOCK_SLACK = 60
-
-
-@attrs.frozen
-class RunnerLimits:
-    """Bounds of the runner. Times in seconds.
-
-    `attempts` run at the same time, of which `attempts_per_target` to one target; `held` messages wait in memory for
-    their turn. The queue is looked at every `poll_seconds` at least, because the operator's command may change rows.
-    `attempt_seconds` is how long an agent may take before it is cut off. `stop_seconds` is how long stop() waits for
-    attempts under way. `retry_seconds` is the wait after the queue itself failed.
-    """
-
-    attempts: int = 50
-    attempts_per_target: int = 5
-    held: int = 1000
-    poll_seconds: float = 5.0
-    attempt_seconds: float = 3600.0
-    stop_seconds: float = 30.0
-    retry_seconds: float = 5.0
 
 
 @attrs.frozen

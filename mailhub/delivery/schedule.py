@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import attrs
 
+from mailhub.keys import DAY, Key, setting
+
 _SLOWNESS = 1.25  # what attempts themselves add to the waits, as a factor
+
+
+def _check(retry_seconds: tuple[int, ...]) -> None:
+    longest = 7 * DAY
+    if not retry_seconds or not all(1 <= seconds <= longest for seconds in retry_seconds):
+        raise ValueError(f"must be a list of whole numbers from 1 to {longest}")
 
 
 @attrs.frozen
@@ -19,8 +27,10 @@ class Schedule:
     off. As many attempts must have been made as fit in the time (`enough`).
     """
 
-    retry_seconds: tuple[int, ...] = (60, 300, 900, 3600)
-    expire_seconds: int = 120 * 3600
+    retry_seconds: tuple[int, ...] = setting(
+        Key("queue", "retry_seconds", (60, 300, 900, 3600), hint=tuple[int, ...], check=_check)
+    )
+    expire_seconds: int = setting(Key("queue", "expire_hours", 120, 1, 24 * 30), lambda hours: hours * 3600)
     jitter: float = 0.2
 
     def wait(self, attempts: int, chance: float) -> int:

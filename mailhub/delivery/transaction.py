@@ -9,7 +9,8 @@ import attrs
 from zope.interface import implementer
 
 from mailhub.delivery.admission import Admission
-from mailhub.delivery.intake import HEADERS_TOGETHER, Intake, IntakeWriter, LongLines
+from mailhub.delivery.intake import HEADERS_TOGETHER, Intake, IntakeWriter
+from mailhub.delivery.limits import HOPS, LONG_LINES, LongLines
 from mailhub.delivery.loops import break_loops
 from mailhub.delivery.naming import message_id
 from mailhub.delivery.plan import Accepted, make_plan, outcomes
@@ -28,6 +29,7 @@ from mailhub.interfaces import (
     Receipt,
     Submission,
 )
+from mailhub.keys import setting
 from mailhub.log import Logger
 from mailhub.message.dates import format_date
 from mailhub.message.envelope import Mail, Outcome, Recipient, State
@@ -55,9 +57,9 @@ class House:
     queue: IQueue
     store: IMailStore
     wake: Callable[[], None]
-    hop_limit: int = 50
+    hop_limit: int = setting(HOPS)
     headers: Budget = attrs.field(factory=lambda: Budget(HEADERS_TOGETHER))
-    long_lines: LongLines = "wrap"
+    long_lines: LongLines = setting(LONG_LINES)
 
     def mend(self, header: bytes) -> bytes:
         """What a submitted message's header lacks, or has too much of."""

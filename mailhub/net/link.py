@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import attrs
 
+from mailhub.keys import COUNT_LOOPBACK, limit, setting
+
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
     from twisted.python.failure import Failure
@@ -163,12 +165,12 @@ class DriverLimits:
     may go on after the connection is lost before it is cancelled.
     """
 
-    connections: int = 10_000
-    connections_per_address: int = 100
-    connections_per_ipv4_24: int = 1000
-    connections_per_ipv6_56: int = 200
-    connections_per_ipv6_48: int = 500
-    count_loopback: bool = False
+    connections: int = limit("connections_per_service", 10_000, 1, 1_000_000)
+    connections_per_address: int = limit("connections_per_address", 100, 1, 1_000_000)
+    connections_per_ipv4_24: int = limit("connections_per_ipv4_24", 1000, 1, 1_000_000)
+    connections_per_ipv6_56: int = limit("connections_per_ipv6_56", 200, 1, 1_000_000)
+    connections_per_ipv6_48: int = limit("connections_per_ipv6_48", 500, 1, 1_000_000)
+    count_loopback: bool = setting(COUNT_LOOPBACK)
     idle_seconds: float = 600.0
     linger_seconds: float = 30.0
     abandon_seconds: float = 60.0

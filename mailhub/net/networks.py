@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 import attrs
+
+from mailhub.keys import Key
 
 
 @attrs.frozen
@@ -18,6 +21,11 @@ class Networks:
         """From texts such as `192.0.2.0/24`, `2001:db8::/32` or one address. Raises ValueError."""
         return cls(tuple(_unmapped(ip_network(text)) for text in texts))
 
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Networks:
+        """The same from a list."""
+        return cls.parse(*texts)
+
     def __contains__(self, peer: str) -> bool:
         if not self.parts:
             return False
@@ -28,6 +36,18 @@ class Networks:
         if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
         return any(address in part for part in self.parts)
+
+
+def _check(texts: tuple[str, ...]) -> None:
+    for text in texts:
+        try:
+            Networks.parse(text)
+        except ValueError as error:
+            raise ValueError(f'"{text}" is not a network such as "192.0.2.0/24" or "::1": {error}') from None
+
+
+# Networks from which a password is taken without TLS.
+CLEARTEXT_LOGIN = Key("trust", "cleartext_login", (), hint=tuple[str, ...], check=_check)
 
 
 def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:

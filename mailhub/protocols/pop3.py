@@ -11,10 +11,11 @@ from zope.interface import implementer
 
 from mailhub.errors import AuthenticationFailed, MailError, MessageGone
 from mailhub.interfaces import IAuthenticator, IBlobReader, IHold, IMailAccount, IMailbox, IService, Origin
+from mailhub.keys import DAY, LOGIN_FAILURES, LOGIN_SECONDS, limit, setting
 from mailhub.log import Logger
 from mailhub.net.body import BLOCK, copy
 from mailhub.net.link import Link
-from mailhub.net.networks import Networks
+from mailhub.net.networks import CLEARTEXT_LOGIN, Networks
 from mailhub.protocols.damage import log_damage
 from mailhub.protocols.logout import log_out
 from mailhub.wire.pop3.events import Event, Login, Retrieve, StartTls, Top, Update
@@ -69,12 +70,12 @@ class Pop3Options:
 
     host: str = "localhost"
     plaintext_login: bool = False
-    bad_commands: int = 20
-    logins: int = 5
-    login_seconds: float = 60.0
-    idle_seconds: float = 600.0
-    takeover_seconds: float = 30.0
-    cleartext_login: Networks = attrs.field(factory=Networks)
+    bad_commands: int = limit("pop3_bad_commands", 20, 1, 100_000)
+    logins: int = setting(LOGIN_FAILURES)
+    login_seconds: float = setting(LOGIN_SECONDS)
+    idle_seconds: float = limit("pop3_idle_seconds", 600, 5, DAY)
+    takeover_seconds: float = limit("pop3_takeover_seconds", 30, 1, DAY)
+    cleartext_login: Networks = setting(CLEARTEXT_LOGIN, Networks.of)
 
 
 @implementer(IService)

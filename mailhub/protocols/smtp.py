@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import attrs
 from twisted.internet.interfaces import IDelayedCall
@@ -22,10 +23,11 @@ from mailhub.interfaces import (
     ITransaction,
     Origin,
 )
+from mailhub.keys import DAY, LOGIN_FAILURES, MESSAGE_SIZE, MIB, Key, limit, setting
 from mailhub.log import Logger
 from mailhub.message.envelope import Outcome, State
 from mailhub.net.link import Link
-from mailhub.net.networks import Networks
+from mailhub.net.networks import CLEARTEXT_LOGIN, Networks
 from mailhub.wire.smtp.events import (
     BodyAborted,
     BodyChunk,
@@ -77,6 +79,13 @@ def reply_for(outcome: Outcome, message_id: str) -> Reply:
     return reply_to(kind(outcome.reply, status=outcome.status))
 
 
+_Lines = Literal["reject", "normalise"]
+_BARE_LINES = Key("smtp", "bare_lines", "normalise", hint=_Lines)
+_SUBMISSION_BARE_LINES = Key("smtp", "submission_bare_lines", "normalise", hint=_Lines)
+_BARE_LINES = Key("smtp", "bare_lines", "normalise", hint=_Lines)
+_SUBMISSION_BARE_LINES = Key("smtp", "submission_bare_lines", "normalise", hint=_Lines)
+
+
 @attrs.frozen
 class SmtpOptions:
     """What a listener does; sizes in octets.
@@ -92,16 +101,17 @@ class SmtpOptions:
     each_recipient: bool = False
     postmaster_domain: str = ""
     plaintext_login: bool = False
-    message_size_limit: int = 52428800
-    recipient_limit: int = 1000
-    bad_commands: int = 20
-    idle_commands: int = 100
-    logins: int = 5
-    idle_seconds: float = 300.0
-    pace_seconds: float = 120.0
-    pace_octets: int = 12_000
-    bare_lines: BareLines = BareLines.NORMALISE
-    cleartext_login: Networks = attrs.field(factory=Networks)
+    message_size_limit: int = setting(MESSAGE_SIZE)
+    recipient_limit: int = limit("recipients_per_message", 1000, 100, 100_000)
+    bad_commands: int = limit("smtp_bad_commands", 20, 1, 100_000)
+    idle_commands: int = limit("smtp_idle_commands", 100, 1, 1_000_000)
+    logins: int = setting(LOGIN_FAILURES)
+    idle_seconds: float = limit("smtp_idle_seconds", 300, 5, DAY)
+    pace_seconds: float = limit("smtp_data_window_seconds", 120, 1, DAY)
+    pace_octets: int = limit("smtp_data_window_bytes", 12_000, 0, MIB)
+    bare_lines: BareLines = setting(_BARE_LINES, BareLines)
+    submission_bare_lines: BareLines = setting(_SUBMISSION_BARE_LINES, BareLines)
+    cleartext_login: Networks = setting(CLEARTEXT_LOGIN, Networks.of)
     extensions: frozenset[str] = COMPLETE
 
     def settings(self, *, secure: bool, starttls: bool, peer: str = "") -> SmtpSettings:
@@ -117,7 +127,7 @@ class SmtpOptions:
             mechanisms=("PLAIN", "LOGIN") if self.submission else (),
             plaintext_login=plaintext,
             require_login=self.submission,
-            bare_lines=self.bare_lines,
+            bare_lines=self.submission_bare_lines if self.submission else self.bare_lines,
             message_size_limit=self.message_size_limit,
             recipient_limit=self.recipient_limit,
             bad_command_limit=self.bad_commands,

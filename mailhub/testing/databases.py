@@ -13,7 +13,7 @@ memory_database = Component("database", "memory", lambda _, hub: MemoryDatabase(
 
 def _inline(_: NoOptions, hub: IHub) -> Database:
     hub.environment.data.mkdir(parents=True, exist_ok=True)
-    return Database(hub.environment, StoreLimits(durable=False), gather=True, create=True)
+    return Database(hub.environment, hub.settings.of(StoreLimits, durable=False), gather=True, create=True)
 
 
 # SQLite on the thread of the caller, without waiting for the disk: on a simulated clock it does the same every time.

@@ -17,17 +17,17 @@ _KEY = re.compile(r"^``([a-z0-9_]+)(?: = (.*))?``$", re.MULTILINE)
 _TITLE = re.compile(r"^(.+)\n-{3,}$", re.MULTILINE)
 
 TABLES: dict[str, type] = {
-    "[tls]": settings.Tls,
-    "[auth]": settings.Auth,
-    '[route."domain"]': settings.StaticRoute,
-    "[delivery]": settings.Delivery,
-    "[router.x], [policy.x], [agent.x], [checker.x], [service.x]": settings.Guard,
-    "[queue]": settings.Queue,
-    "[trust]": settings.Trust,
-    "[log]": settings.Log,
-    "[dns]": settings.Dns,
-    "[smtp]": settings.Smtp,
-    "[limits]": settings.Limits,
+    "[tls]": settings.TlsTable,
+    "[auth]": settings.AuthTable,
+    '[route."domain"]': settings.RouteTable,
+    "[delivery]": settings.DeliveryTable,
+    "[router.x], [policy.x], [agent.x], [checker.x], [service.x]": settings.GuardTable,
+    "[queue]": settings.QueueTable,
+    "[trust]": settings.TrustTable,
+    "[log]": settings.LogTable,
+    "[dns]": settings.DnsTable,
+    "[smtp]": settings.SmtpTable,
+    "[limits]": settings.LimitsTable,
 }
 
 

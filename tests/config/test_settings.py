@@ -10,16 +10,16 @@ import pytest
 
 from mailhub.config.settings import (
     FILE_LIMIT,
-    Auth,
+    AuthTable,
     Config,
-    Delivery,
-    Dns,
-    Guard,
-    Limits,
-    Queue,
-    Smtp,
-    StaticRoute,
-    Tls,
+    DeliveryTable,
+    DnsTable,
+    GuardTable,
+    LimitsTable,
+    QueueTable,
+    RouteTable,
+    SmtpTable,
+    TlsTable,
     load,
     parse,
 )
@@ -185,8 +185,8 @@ def test_a_mistake_is_one_line_with_file_table_and_key(text: str, expected: str)
 
 # A table's header by the class that says its keys.
 TABLES = {
-    "tls": Tls, "auth": Auth, "delivery": Delivery, "dns": Dns, "smtp": Smtp, "queue": Queue,
-    "limits": Limits, "route.x": StaticRoute, "policy.x": Guard,
+    "tls": TlsTable, "auth": AuthTable, "delivery": DeliveryTable, "dns": DnsTable, "smtp": SmtpTable,
+    "queue": QueueTable, "limits": LimitsTable, "route.x": RouteTable, "policy.x": GuardTable,
 }  # fmt: skip
 
 

@@ -19,9 +19,10 @@ from zope.interface import implementer
 
 from mailhub.delivery.aliases import AliasTable
 from mailhub.delivery.bounce import Bouncer
+from mailhub.delivery.limits import RunnerLimits
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.routing import standard_routing
-from mailhub.delivery.runner import QueueRunner, RunnerLimits
+from mailhub.delivery.runner import QueueRunner
 from mailhub.delivery.schedule import Schedule
 from mailhub.errors import StoreUnavailable, TemporaryError
 from mailhub.interfaces import (

@@ -16,18 +16,19 @@ from zope.interface.verify import verifyObject
 from mailhub.auth.checkers import FirstMatch
 from mailhub.cli.offline import environment, opened, wait
 from mailhub.components import Hub, build_hub, checkers
-from mailhub.config import bounds
-from mailhub.config.settings import Limits, parse
+from mailhub.config import routes, tables
+from mailhub.config.settings import LimitsTable, parse
 from mailhub.delivery.policies import PolicyChain
 from mailhub.delivery.routing import CatchAllRouter
 from mailhub.errors import ConfigurationError, NotPermitted
 from mailhub.interfaces import IHub
+from mailhub.keys import STOP_SECONDS, limit
 from mailhub.message.address import Address
 from mailhub.net.certificates import write_self_signed
 from mailhub.plugins import Catalogue, Component, load_catalogue
-from mailhub.services import SERVICES
 from mailhub.store.memory.database import MemoryDatabase
 from mailhub.testing.databases import memory_database
+from mailhub.testing.network import PlayedTls
 
 TOP = 'hostname = "mx.xx.example"\ndata = "data"\ndomains = ["xx.example"]\n'
 EVERYTHING = (
@@ -176,32 +177,53 @@ def test_mistakes_that_show_when_parts_are_put_together(tmp_path: Path, text: st
     assert mistake(tmp_path, TOP + text).startswith(line)
 
 
-# Read where the graph is built, not handed on in a table of options.
-_DIRECT = {"hops", "password_threads", "logins_waiting", "logins_remembered", "threads"}
+def told(hub: Hub) -> list[Any]:
+    """What the parts of a hub have been told of limits."""
+    options: list[Any] = []
+    for factory in hub.factories.values():
+        made: Any = factory.make_session
+        service = made.__self__
+        options += [factory.limits, service.parts.options if hasattr(service, "parts") else service.options]
+    seen: Any = hub
+    return [
+        *options,
+        seen.pipeline._house.hop_limit,
+        seen.harvest.limits,
+        attrs.asdict(hub.throttle, filter=lambda field, _: not field.name.startswith("_")),
+        seen.runner._limits,
+        seen.agents["smtp"]._transmitter._limits,
+        seen.database._settings,
+        (hub.passwords.running, hub.passwords.waiting),
+        seen.verified._size,
+        hub.settings.value(STOP_SECONDS),
+    ]
 
 
-@pytest.mark.parametrize("name", [field.name for field in attrs.fields(Limits) if field.name not in _DIRECT])
+# Told to the real environment (`mailhub.service`), where a hub has a played one.
+_OUTSIDE = {"threads"}
+
+
+@pytest.mark.parametrize("name", [field.name for field in attrs.fields(LimitsTable) if field.name not in _OUTSIDE])
 def test_every_limit_reaches_a_part(tmp_path: Path, name: str) -> None:
-    field = next(field for field in attrs.fields(Limits) if field.name == name)
+    field = next(field for field in attrs.fields(LimitsTable) if field.name == name)
     default: Any = field.default
     changed = not default if isinstance(default, bool) else default + 1
 
-    def told(text: str) -> list[Any]:
-        config = parse(TOP + text, tmp_path / "m.toml")
-        return [
-            bounds.store_settings(config.limits),
-            bounds.runner_limits(config.limits),
-            bounds.transmit_limits(config.limits),
-            bounds.driver_limits(config.limits),
-            *(bounds.smtp_options(config, SERVICES[service]) for service in ("smtp", "submission")),
-            bounds.harvest_limits(config.limits),
-            bounds.pop3_options(config),
-            bounds.imap_options(config),
-            config.limits.stop_seconds,
-        ]
+    def built(text: str) -> Hub:
+        config = parse(EVERYTHING + text, tmp_path / "m.toml")
+        return build_hub(config, environment(config), CATALOGUE, server_tls=PlayedTls)
 
-    value = str(changed).lower()
-    assert told(f"[limits]\n{name} = {value}\n") != told("")
+    assert told(built(f"[limits]\n{name} = {str(changed).lower()}\n")) != told(built(""))
+
+
+def test_a_key_is_declared_in_one_way_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    @attrs.frozen
+    class One:
+        number: int = limit("hops", 49, 5, 1000)
+
+    monkeypatch.setattr(tables, "DECLARING", (*tables.DECLARING, One))
+    with pytest.raises(TypeError, match=r"\[limits\] hops is declared in two ways"):
+        tables.table("limits")
 
 
 @pytest.mark.parametrize(
@@ -217,7 +239,7 @@ def test_every_limit_reaches_a_part(tmp_path: Path, name: str) -> None:
 )
 def test_users_of_other_checkers_are_known_elsewhere(tmp_path: Path, auth: str, known: frozenset[str] | None) -> None:
     config = parse(f'{TOP}[auth]\n{auth}\n[checker.own]\ntype = "accounts"\n', tmp_path / "m.toml")
-    assert bounds.known_elsewhere(config) == known
+    assert routes.known_elsewhere(config) == known
     assert known_elsewhere_of(build_hub(config, environment(config), CATALOGUE)) == known
 
 

@@ -20,7 +20,7 @@ from zope.interface.verify import verifyObject
 from mailhub.cli.offline import environment, opened, wait
 from mailhub.components import build_hub
 from mailhub.config.reader import Place
-from mailhub.config.settings import Part, load
+from mailhub.config.settings import ComponentTable, load
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import ACCEPT, IComponentFactory, IPolicy, Origin, Service
 from mailhub.message.address import Address
@@ -38,11 +38,11 @@ class Words:
     word: str
 
 
-def part(name: str, options: dict[str, Any] | None = None) -> Part:
-    return Part("policy", "x", name, options or {}, PLACE)
+def part(name: str, options: dict[str, Any] | None = None) -> ComponentTable:
+    return ComponentTable("policy", "x", name, options or {}, PLACE)
 
 
-def refusal(catalogue: Catalogue, wanted: Part) -> str:
+def refusal(catalogue: Catalogue, wanted: ComponentTable) -> str:
     with pytest.raises(ConfigurationError) as caught:
         catalogue.build(wanted, None)  # type: ignore[arg-type]
     return str(caught.value)

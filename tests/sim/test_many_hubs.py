@@ -13,7 +13,7 @@ import attrs
 import pytest
 from zope.interface import implementer
 
-from mailhub.delivery.runner import RunnerLimits
+from mailhub.delivery.limits import RunnerLimits
 from mailhub.delivery.schedule import Schedule
 from mailhub.interfaces import ACCEPT, IBody, IPolicy, Origin, Verdict
 from mailhub.message.address import Address

@@ -11,12 +11,11 @@ import attrs
 import pytest
 from zope.interface import implementer
 
-from mailhub.config import bounds
 from mailhub.interfaces import ALIAS, STORE, IHub, IRouter, ITransactionView, ReversePath, Route, Service
 from mailhub.message.address import Address
 from mailhub.message.envelope import DeliverBy, Mail, OriginalRecipient, Recipient, ValidSince
 from mailhub.plugins import Component
-from mailhub.protocols.smtp import SmtpService
+from mailhub.protocols.smtp import SmtpOptions, SmtpService
 from mailhub.services import SERVICES
 from mailhub.store.memory.database import MemoryDatabase
 from mailhub.testing.caller import Caller
@@ -42,7 +41,13 @@ def wide(name: str) -> Component:
 
     def make(_: Any, hub: IHub) -> SmtpService:
         offered = frozenset(row.keyword for row in EXTENSIONS)
-        options = attrs.evolve(bounds.smtp_options(hub.settings, service), extensions=offered)
+        options = hub.settings.of(
+            SmtpOptions,
+            hostname=hub.hostname,
+            submission=service.submission,
+            each_recipient=service.each_recipient,
+            extensions=offered,
+        )
         return SmtpService(hub.pipeline, hub.authenticator, options, hub.harvest)
 
     return Component("service", f"wide-{name}", make, service=service)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 from zope.interface import implementer
 
+from mailhub.delivery.limits import TransmitLimits
 from mailhub.delivery.plan import recipient_of
 from mailhub.delivery.relay.exchangers import is_address, may_be_exchanger
 from mailhub.delivery.relay.forms import Form, Forms
@@ -25,24 +26,6 @@ from mailhub.wire.sasl import PlainCredentials
 from mailhub.wire.smtp.client import SmtpClientSettings
 
 _log = Logger(namespace="mailhub.delivery.smtp")
-
-
-@attrs.frozen
-class TransmitLimits:
-    """Bounds of outgoing connections. Times in seconds.
-
-    `addresses` are tried for a message at most. A transaction has at most `recipients`. A connection is kept for
-    `idle_seconds` after a message and carries at most `messages`; at most `idle_connections` are kept. A server that
-    could not be reached is left alone for `unreachable_seconds`.
-    """
-
-    addresses: int = 10
-    recipients: int = 100
-    messages: int = 100
-    idle_seconds: float = 30.0
-    idle_connections: int = 50
-    unreachable_seconds: float = 30.0
-    unreachable_known: int = 1000
 
 
 @attrs.frozen

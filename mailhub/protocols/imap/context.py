@@ -11,12 +11,13 @@ from twisted.internet.interfaces import IReactorTime
 
 from mailhub.errors import MailError
 from mailhub.interfaces import IAuthenticator, IBodyWriter, IMailAccount, IMailbox
+from mailhub.keys import DAY, KEYWORDS_PER_MAILBOX, LOGIN_SECONDS, limit, setting
 from mailhub.log import Logger
 from mailhub.message.record import Entry
 from mailhub.net.link import Disconnected, Link
-from mailhub.net.networks import Networks
+from mailhub.net.networks import CLEARTEXT_LOGIN, Networks
 from mailhub.protocols.damage import log_damage
-from mailhub.protocols.imap.selected import KEYWORD_LIMIT, Selected
+from mailhub.protocols.imap.selected import Selected
 from mailhub.wire.budget import Budget
 from mailhub.wire.imap import commands, responses
 from mailhub.wire.imap.server import ImapServer
@@ -33,10 +34,10 @@ class ImapOptions:
     TLS. `keywords_per_mailbox` is what the store takes."""
 
     settings: ImapSettings = attrs.field(factory=lambda: ImapSettings("localhost"))
-    login_seconds: float = 60.0
-    idle_seconds: float = 1800.0
-    cleartext_login: Networks = attrs.field(factory=Networks)
-    keywords_per_mailbox: int = KEYWORD_LIMIT
+    login_seconds: float = setting(LOGIN_SECONDS)
+    idle_seconds: float = limit("imap_idle_seconds", 1800, 5, DAY)
+    cleartext_login: Networks = setting(CLEARTEXT_LOGIN, Networks.of)
+    keywords_per_mailbox: int = setting(KEYWORDS_PER_MAILBOX)
 
 
 @attrs.frozen

@@ -7,13 +7,15 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from mailhub.interfaces import IHold, IMailbox
+from mailhub.keys import KEYWORDS_PER_MAILBOX
 from mailhub.message.flags import SEEN, SYSTEM_FLAGS, Flags, union
 from mailhub.message.record import Added, Change, Entry, FlagsChanged, MailboxGone
 from mailhub.wire.imap import responses
 from mailhub.wire.imap.view import View
 
 GONE = "Some of the messages are gone"
-KEYWORD_LIMIT = 200  # different ones; an older mailbox may have more, but FLAGS tells no more, and none can be added
+# Different ones: an older mailbox may have more, but FLAGS tells no more, and none can be added.
+KEYWORD_LIMIT = KEYWORDS_PER_MAILBOX.default
 
 
 @attrs.define(eq=False)

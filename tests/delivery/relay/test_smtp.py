@@ -14,9 +14,10 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.protocols.basic import LineReceiver
 
+from mailhub.delivery.limits import TransmitLimits
 from mailhub.delivery.relay.lmtp import LmtpAgent
 from mailhub.delivery.relay.smtp import SmtpAgent, hop_of
-from mailhub.delivery.relay.transmit import TransmitLimits, Transmitter
+from mailhub.delivery.relay.transmit import Transmitter
 from mailhub.delivery.routing import NextHop
 from mailhub.interfaces import AT_ONCE, Delivery, Environment, MailExchanger, QueuedRecipient, Route
 from mailhub.message.address import Address

@@ -1,0 +1,71 @@
+"""The tables of the file that are made of what parts declare (`mailhub.keys`), and what each part is told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from mailhub.auth.checkers import LOGINS_REMEMBERED
+from mailhub.auth.harvest import HarvestLimits
+from mailhub.auth.passwords import Passwords
+from mailhub.auth.throttle import Throttle
+from mailhub.delivery.limits import HOPS, LONG_LINES, RunnerLimits, TransmitLimits
+from mailhub.delivery.schedule import Schedule
+from mailhub.keys import STOP_SECONDS, Key, keys_of
+from mailhub.net.link import DriverLimits
+from mailhub.protocols.imap.context import ImapOptions
+from mailhub.protocols.pop3 import Pop3Options
+from mailhub.protocols.smtp import SmtpOptions
+from mailhub.store.limits import StoreLimits
+from mailhub.threads import THREADS
+from mailhub.wire.imap.server_settings import ImapSettings
+
+# Who declares keys. What a server has taken its threads and its database by cannot be changed while it runs.
+LASTING: tuple[type | Key, ...] = (StoreLimits, Passwords, LOGINS_REMEMBERED, THREADS)
+DECLARING: tuple[type | Key, ...] = (
+    HOPS,
+    LONG_LINES,
+    DriverLimits,
+    SmtpOptions,
+    Pop3Options,
+    ImapOptions,
+    ImapSettings,
+    HarvestLimits,
+    Throttle,
+    Schedule,
+    RunnerLimits,
+    TransmitLimits,
+    STOP_SECONDS,
+    *LASTING,
+)
+
+
+def declared(parts: Iterable[type | Key]) -> Iterator[Key]:
+    """The keys that these declare."""
+    for part in parts:
+        if isinstance(part, Key):
+            yield part
+        else:
+            yield from (told.key for _, told in keys_of(part))
+
+
+def table(name: str, own: type | None = None) -> type:
+    """The attrs class of a table: the keys that parts declare in it, beside those of `own`. Raises TypeError for a key
+    that two declare in different ways."""
+    keys: dict[str, Key] = {}
+    for key in declared(DECLARING):
+        if key.table == name and keys.setdefault(key.name, key) != key:
+            raise TypeError(f"[{name}] {key.name} is declared in two ways")
+    fields = {
+        key.name: attrs.field(default=key.default, validator=key.validate, type=key.hint) for key in keys.values()
+    }
+    made = attrs.make_class(f"{name.capitalize()}Table", fields, bases=(own or object,), frozen=True, slots=False)
+    made.__doc__ = own.__doc__ if own is not None else f"[{name}]: what parts declare."
+    return made
+
+
+def told_to(part: type, tables: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments for a part that come from the configuration."""
+    return {name: told.value(getattr(tables[told.key.table], told.key.name)) for name, told in keys_of(part)}

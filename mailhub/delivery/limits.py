@@ -1,0 +1,53 @@
+"""What can be set about mail on its way in, the queue's runner, and outgoing connections. Apart from them, so that the
+configuration, which reads it, need not stand on them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+from mailhub.keys import DAY, STOP_SECONDS, Key, limit, setting
+
+# What happens to lines of a submitted message that are longer than 998 octets (RFC 5322 2.1.1).
+LongLines = Literal["wrap", "reject"]
+LONG_LINES = Key("smtp", "submission_long_lines", "wrap", hint=LongLines)
+# A message that has come through so many hosts goes round in a loop (RFC 5321 6.3).
+HOPS = Key("limits", "hops", 50, 5, 1000)
+
+
+@attrs.frozen
+class RunnerLimits:
+    """Bounds of the runner. Times in seconds.
+
+    `attempts` run at the same time, of which `attempts_per_target` to one target; `held` messages wait in memory for
+    their turn. The queue is looked at every `poll_seconds` at least, because the operator's command may change rows.
+    `attempt_seconds` is how long an agent may take before it is cut off. `stop_seconds` is how long stop() waits for
+    attempts under way. `retry_seconds` is the wait after the queue itself failed.
+    """
+
+    attempts: int = limit("delivery_attempts", 50, 1, 10_000)
+    attempts_per_target: int = limit("delivery_attempts_per_target", 5, 1, 1000)
+    held: int = 1000
+    poll_seconds: float = 5.0
+    attempt_seconds: float = limit("delivery_attempt_seconds", 3600, 60, DAY)
+    stop_seconds: float = setting(STOP_SECONDS)
+    retry_seconds: float = 5.0
+
+
+@attrs.frozen
+class TransmitLimits:
+    """Bounds of outgoing connections. Times in seconds.
+
+    `addresses` are tried for a message at most. A transaction has at most `recipients`. A connection is kept for
+    `idle_seconds` after a message and carries at most `messages`; at most `idle_connections` are kept. A server that
+    could not be reached is left alone for `unreachable_seconds`.
+    """
+
+    addresses: int = limit("relay_addresses_per_message", 10, 1, 1000)
+    recipients: int = limit("relay_recipients_per_transaction", 100, 1, 10_000)
+    messages: int = limit("relay_messages_per_connection", 100, 1, 10_000)
+    idle_seconds: float = limit("relay_idle_seconds", 30, 1, DAY)
+    idle_connections: int = limit("relay_idle_connections", 50, 0, 10_000)
+    unreachable_seconds: float = limit("relay_unreachable_seconds", 30, 1, DAY)
+    unreachable_known: int = 1000
