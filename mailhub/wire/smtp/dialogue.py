@@ -59,8 +59,7 @@ class Dialogue:
 
     def keywords(self) -> list[str]:
         """The lines of the answer to EHLO. After a login there is no other (RFC 4954 4)."""
-        rows = [row for row in self.offer.extensions.values() if not (self.authenticated and row.keyword == "AUTH")]
-        return [f"{row.keyword} {row.value(self.settings)}".rstrip() for row in rows]
+        return [line for keyword, line in self.offer.lines.items() if keyword != "AUTH" or not self.authenticated]
 
     def send(self, answer: Reply) -> None:
         """Say something."""

@@ -162,10 +162,10 @@ _MAIL = frozenset(each.keyword for row in EXTENSIONS for each in row.mail)
 
 @attrs.frozen(eq=False)
 class Offering:
-    """What a server offers for now: the rows by keyword, the parameters by theirs, and the octets that they may add to
-    the line of a verb."""
+    """What a server offers for now: by keyword the lines of the answer to EHLO and the parameters, and the octets that
+    they may add to the line of a verb."""
 
-    extensions: Mapping[str, Extension]
+    lines: Mapping[str, str]
     mail: Mapping[str, Parameter]
     rcpt: Mapping[str, Parameter]
     octets: Mapping[str, int]
@@ -185,7 +185,8 @@ def offer(settings: SmtpSettings, secure: bool) -> Offering:
     for row in rows:
         for verb, more in row.lines.items():
             octets[verb] = octets.get(verb, 0) + more
-    return Offering({row.keyword: row for row in rows}, mail, rcpt, octets)
+    lines = {row.keyword: f"{row.keyword} {row.value(settings)}".rstrip() for row in rows}
+    return Offering(lines, mail, rcpt, octets)
 
 
 @attrs.frozen

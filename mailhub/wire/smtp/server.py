@@ -261,7 +261,7 @@ class SmtpServer(Dialogue):
             raise refused(501, "5.5.4", f"{name} takes no argument")
         if not argument and verb.argument is Argument.REQUIRED:
             raise refused(501, "5.5.4", f"{name} needs an argument")
-        if verb.extension and verb.extension not in self.offer.extensions:
+        if verb.extension and verb.extension not in self.offer.lines:
             raise CommandRefused(_REFUSALS[verb.extension](self.settings, self.secure))
         if state not in verb.states:
             raise refused(503, "5.5.1", verb.order)

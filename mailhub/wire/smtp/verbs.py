@@ -123,7 +123,7 @@ def _noop(dialogue: Dialogue, _argument: str) -> None:
 
 def _help(dialogue: Dialogue, _argument: str) -> None:
     verbs = spoken(dialogue.settings.lmtp).items()
-    offered = {"", *dialogue.offer.extensions}
+    offered = {"", *dialogue.offer.lines}
     names = [name for name, verb in verbs if verb.told and verb.extension in offered]
     dialogue.send(reply(214, "2.0.0", "Commands:", " ".join(names)))
 
@@ -187,5 +187,5 @@ def spoken(lmtp: bool) -> Mapping[str, Verb]:
 @lru_cache(maxsize=128)
 def longest_line(offer: Offering, authenticated: bool) -> int:
     """The longest line that can be a command now, in octets. A login is made once."""
-    names = [name for name in VERBS if name != "AUTH" or ("AUTH" in offer.extensions and not authenticated)]
+    names = [name for name in VERBS if name != "AUTH" or ("AUTH" in offer.lines and not authenticated)]
     return max(VERBS[name].limit + offer.octets.get(name, 0) for name in names)

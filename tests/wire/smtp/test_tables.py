@@ -205,10 +205,10 @@ def test_what_was_offered_before_tls_is_offered_anew_after_it() -> None:
     def answer(server: SmtpServer, event: Event) -> None:
         accept_all(server, event)
         if isinstance(event, StartTls):
-            assert "AUTH" in server.offer.extensions
+            assert "AUTH" in server.offer.lines
 
     peer = Peer(SUBMISSION, answer)
-    assert "AUTH" not in peer.server.offer.extensions
+    assert "AUTH" not in peer.server.offer.lines
     assert peer.codes(b"EHLO a\r\nSTARTTLS\r\n")[-1] == "220 2.0.0"
 
 
