@@ -25,6 +25,7 @@ from mailhub.interfaces import (
     ISubmitter,
     Origin,
 )
+from mailhub.message.address import Address
 from mailhub.message.envelope import Mail
 from mailhub.wire.budget import Budget
 
@@ -107,9 +108,21 @@ class Conversation:
             raise NotPermitted("Authentication required", status="5.7.0")
         if submitter is not None and not await submitter.may_send_as(mail.reverse_path):
             raise NotPermitted("Sender address does not belong to your login")
+        if mail.auth:
+            mail = await _vouched(mail, submitter)
         self._house.queue.check_space(mail.size)
         obey(await self._screens.on_mail(origin, mail))
         return Transaction(self._house, self._screens, origin, mail, ended)
 
     def closed(self) -> None:
         """See `IConversation`."""
+
+
+async def _vouched(mail: Mail, submitter: ISubmitter | None) -> Mail:
+    """RFC 4954 5: AUTH= goes on where the login may speak for that address; else it is as if `<>` had been said."""
+    try:
+        named = Address.parse(mail.auth or "")
+    except ValueError:
+        return attrs.evolve(mail, auth="")
+    trusted = submitter is not None and await submitter.may_send_as(named)
+    return mail if trusted else attrs.evolve(mail, auth="")

@@ -154,6 +154,26 @@ def test_submission_needs_a_login_that_owns_the_sender() -> None:
     result_of(pipeline.begin(OUTSIDE, Mail(None)))
 
 
+@pytest.mark.parametrize(
+    ("said", "goes_on"),
+    [
+        (None, None),
+        ("", ""),
+        ("a@xx.example", "a@xx.example"),
+        ("b@xx.example", ""),
+        ("nobody", ""),
+        ("a@xx.example\x80", ""),
+    ],
+)
+def test_a_submitter_is_vouched_for_only_where_the_login_may_speak_for_it(
+    said: str | None, goes_on: str | None
+) -> None:
+    pipeline = Stage().pipeline
+    login: Any = Login()
+    assert result_of(pipeline.begin(LOGGED_IN, attrs.evolve(FROM_A, auth=said), login)).mail.auth == goes_on
+    assert not result_of(pipeline.begin(OUTSIDE, attrs.evolve(FROM_A, auth=said))).mail.auth
+
+
 def test_a_full_mailbox_is_refused_unless_the_message_has_somewhere_else_to_go() -> None:
     stage = Stage(KnownAccounts("a@xx.example", "b@xx.example", full=["a@xx.example"]))
     assert isinstance(error_of(stage.begin(OUTSIDE, size=10).recipient(Recipient(A))), OverQuota)
