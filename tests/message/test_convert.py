@@ -320,6 +320,7 @@ def test_an_address_that_is_not_ascii_has_no_other_form(name: bytes) -> None:
 _TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp", "Zs"]) | st.just(" "), max_size=200)
 
 
+@settings(deadline=None)
 @given(_TEXTS)
 def test_text_is_read_as_it_was_written(text: str) -> None:
     text = " ".join(text.replace("=?", "").split())
@@ -331,6 +332,7 @@ def test_text_is_read_as_it_was_written(text: str) -> None:
     assert converted(made, EIGHT) == made
 
 
+@settings(deadline=None)
 @given(_TEXTS)
 def test_parameters_are_read_as_they_were_written(text: str) -> None:
     text = " ".join(text.replace("=?", "").split())
@@ -359,6 +361,7 @@ _ADDRESS_WORDS = [
 _ADDRESS_WORDS += ["zoë@xx.example", "<ü", ">", '"', "(", "@", "\\", "[", "=?utf-8?q?=C3=BC?=", "\xff"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(_ADDRESS_WORDS), max_size=12))
 def test_no_address_field_is_too_odd(words: list[str]) -> None:
     octets = b"To: " + "".join(words).encode() + b"x\r\n\r\n"
@@ -455,6 +458,7 @@ def _decoded(octets: bytes) -> list[bytes]:
     return found
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from([*_LINES, b"Content-Type: multipart/mixed; boundary=b", b"--b--", b"\xfc: x", b"\xef\xbb\xbf"])
