@@ -75,8 +75,6 @@ class _Converter:
         position = index = 0
         while index < len(self.tree):
             part = self.tree[index]
-            if part.start < position:
-                raise _not_clear()
             yield from self._between(position, part.start)
             if part.type in _UNTOUCHABLE:
                 yield from self._signed(index)
@@ -199,8 +197,6 @@ class _Converter:
             self._describe(fields, index, content)
             ending = ending or b"\r\n"
         header = b"".join([field for _, field in fields]).replace(b"\0", b"?")
-        if header and not header.endswith(b"\n") and part.body < part.end:
-            header += b"\r\n"
         yield (b"" if raw else self._end_of_outer(index)) + _in_lines(header + ending)
 
     def _end_of_outer(self, index: int) -> bytes:
@@ -269,15 +265,11 @@ def _with_encoding(fields: list[tuple[bytes, bytes]], encoding: str, *, add: boo
         elif field not in changed:
             changed.append(field)
     if add and field not in changed:
-        if changed and not changed[-1][1].endswith(b"\n"):
-            changed[-1] = (changed[-1][0], changed[-1][1] + b"\r\n")
         changed.append(field)
     return changed
 
 
 def _ascii(name: bytes, field: bytes, *, own: bool) -> bytes:
-    if field.isascii():
-        return field
     if name:
         return ascii_field(field, own=own)
     field = field.removeprefix(_MARK)

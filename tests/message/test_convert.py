@@ -123,6 +123,15 @@ def test_a_message_inside_is_converted_inside() -> None:
     assert decode_words(only(made, 0, 0)["From"].encode()) == "ü@xx.example"
 
 
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b"From Zo\xc3\xab\r\n", b"\xef\xbb\xbfFrom a@xx.example\r\n"])
+def test_what_stands_before_the_fields_of_a_message_inside(mark: bytes) -> None:
+    octets = b"Content-Type: message/rfc822\r\n\r\n" + mark + b"Subject: x\r\n\r\nhello\r\n"
+    made = converted(octets)
+    assert made.isascii()
+    assert shape(made) == shape(octets)
+    assert made.endswith(b"Subject: x\r\n\r\nhello\r\n")
+
+
 @pytest.mark.parametrize("header", [b"", b"Content-Type: message/rfc822\r\n", b"\r\n"])
 def test_a_message_inside_that_has_no_header_gets_one_of_its_own(header: bytes) -> None:
     octets = b"Content-Type: multipart/digest; boundary=b\r\n\r\n--b\r\n" + header + TEXT_LINE + b"--b--\r\n"
@@ -143,6 +152,7 @@ def test_what_is_signed_stays_or_there_is_no_way(kind: bytes) -> None:
     with pytest.raises(CannotConvert) as caught:
         converted(plain.replace(b"signed\r\n", UTF8))
     assert caught.value.status == "5.6.3"
+    # What no server takes is left to whoever sends it.
     long = plain.replace(b"signed\r\n", b"x" * 2000 + b"\r\n")
     assert converted(long).partition(b"--b")[2] == long.partition(b"--b")[2]
     assert converted(plain.replace(b"signed\r\n", UTF8), EIGHT) == plain.replace(b"signed\r\n", UTF8)
@@ -184,12 +194,20 @@ def test_a_message_of_utf8_inside_is_encoded_whole() -> None:
         b"Content-Type: application/x\r\nContent-Transfer-Encoding: x-uuencode\r\n\r\n" + UTF8,
         b"Content-Type: message/rfc822\r\n\r\n" * 120 + b"\r\n" + UTF8,
         b"X: y\r\n" * 60_000 + b"\r\n" + UTF8,
+        b"X: " + b"y\r\n " * 300_000 + b"z\r\n\r\n" + UTF8,
+        b"Content-Type: message/disposition-notification\r\n\r\n" + b"X: y\r\n" * 200_000 + b"X: " + UTF8,
     ],
 )
 def test_where_nothing_could_say_how_it_is_encoded_there_is_no_way(octets: bytes) -> None:
     with pytest.raises(CannotConvert):
         converted(octets)
     assert converted(octets, ALL).endswith(octets[-5:])
+
+
+@pytest.mark.parametrize("kind", [b"multipart/mixed", b"message/partial"])
+def test_long_lines_that_could_be_encoded_in_no_part_stay(kind: bytes) -> None:
+    octets = b"Content-Type: " + kind + b"\r\n\r\n" + b"x" * 2000 + b"\r\n"
+    assert converted(octets) == octets
 
 
 def test_a_multipart_that_is_never_closed() -> None:
@@ -287,6 +305,11 @@ def test_no_soft_line_break_makes_a_delimiter() -> None:
         ("List-Post: <mailto:zoë@xx.example> (Zoë)", "List-Post: <mailto:zo%C3%AB@xx.example> (=?utf-8?q?Zo=C3=AB?=)"),
         ("Keywords:\r\n Zoë,\r\n a", "Keywords: =?utf-8?q?Zo=C3=AB?=, a"),
         ("Subject: =?utf-8?q?ë?=", "Subject: =?utf-8?b?PT91dGYtOD9xP8OrPz0=?="),
+        ("Content-Type: ;Zoë", "Content-Type: =?utf-8?b?O1pvw6s=?="),
+        (
+            "Content-Disposition: attachment; filename=Zoë; filename*=utf-8''Zo%C3%AB; x",
+            "Content-Disposition: attachment; filename*=utf-8''Zo%C3%AB",
+        ),
         ("Subject: plain", "Subject: plain"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailhub.message.header import fields_end
@@ -98,6 +98,7 @@ _WORDS = [b"\r\n", b"\n", b"\r", b"a", b"Subject: x", b"\r\n\r\n", b" ", "ü".en
 _WORDS += [b"x" * each for each in (400, 997, 998, 999, 1000, 1001, 2500)]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(_WORDS), max_size=20).map(b"".join), st.randoms(use_true_random=False))
 def test_it_finds_what_a_plain_look_finds_however_the_octets_are_cut(octets: bytes, random: Random) -> None:
     scanner = NeedsScanner()
