@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -10,10 +10,8 @@ from typing import Any, TypeVar
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from zope.interface import Interface, implementer
 
-from mailhub.errors import AuthenticationFailed
-from mailhub.interfaces import Environment, IAuthenticator, IMailAccount, IMailbox, Origin
+from mailhub.interfaces import Environment, IMailAccount, IMailbox
 from mailhub.message.flags import NO_FLAGS, Flags
 from mailhub.net.driver import DriverFactory
 from mailhub.net.networks import Networks
@@ -24,8 +22,8 @@ from mailhub.store.sqlite.database import Database
 from mailhub.threads import InlineThreads
 from mailhub.wire.imap.server_settings import ImapSettings
 from mailhub.wire.imap.view import RecentMarks
-from mailhub.wire.sasl import PlainCredentials
 from tests.net.line_session import PEER, Peer
+from tests.protocols.gate import FakeAuthenticator
 
 T = TypeVar("T")
 
@@ -44,37 +42,6 @@ def result(work: Coroutine[Any, Any, T]) -> T:
     Deferred.fromCoroutine(work).addCallback(outcome.append)
     assert outcome, "the coroutine waits or failed"
     return outcome[0]
-
-
-@implementer(IAuthenticator)
-class Authenticator:
-    """Everybody's password is `secret`."""
-
-    def __init__(self, store: Any) -> None:
-        self.store = store
-        self.origins: list[Origin] = []
-        self.trouble: Exception | None = None
-        self.revoked: dict[str, Callable[[], None]] = {}
-
-    def logged_out(self, session_id: str) -> None:
-        self.revoked.pop(session_id, None)
-
-    async def login(
-        self,
-        credentials: PlainCredentials,
-        avatar: type[Interface],
-        origin: Origin,
-        revoked: Callable[[], None] | None = None,
-    ) -> Any:
-        if revoked is not None:
-            self.revoked[origin.session_id] = revoked
-        assert avatar is IMailAccount
-        self.origins.append(origin)
-        if self.trouble is not None:
-            raise self.trouble
-        if credentials.password != "secret":
-            raise AuthenticationFailed
-        return await self.store.account(credentials.user)
 
 
 class Server:
@@ -103,7 +70,7 @@ class Server:
         result(self.database.start())
         result(self.database.accounts.add(USER, "", quota))
         self.account: Any = result(self.database.store.account(USER))
-        self.authenticator = Authenticator(self.database.store)
+        self.authenticator = FakeAuthenticator(IMailAccount, self.database.store.account)
         self.marks = RecentMarks()
         options = ImapOptions(ImapSettings("mx", **{"plaintext_login": True} | settings))
         if trusted:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from random import Random
 from typing import Any
 
@@ -9,18 +9,18 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
-from zope.interface import Interface, implementer
+from zope.interface import implementer
 
 from mailhub.errors import AuthenticationFailed, Busy, MessageGone, NotPermitted, StoreUnavailable
-from mailhub.interfaces import IAuthenticator, IBlobReader, IMailAccount, Origin
+from mailhub.interfaces import IBlobReader, IMailAccount, Origin
 from mailhub.message.digest import columns, digest
 from mailhub.message.line_ends import growth
 from mailhub.message.record import DigestColumns, DigestName, Entry
 from mailhub.net.driver import DriverFactory
 from mailhub.net.networks import Networks
 from mailhub.protocols.pop3 import OpenMaildrops, Pop3Options, Pop3Service
-from mailhub.wire.sasl import PlainCredentials
 from tests.net.line_session import PEER, Peer
+from tests.protocols.gate import FakeAuthenticator
 
 ONE = b"Subject: one\r\n\r\n.first\r\nsecond\r\n"
 BIG = b"Subject: big\r\n\r\n" + b"".join(b".%06d\r\n" % n for n in range(100_000))
@@ -105,53 +105,24 @@ class Account:
         self.logouts += 1
 
 
-@implementer(IAuthenticator)
-class Authenticator:
-    def __init__(self) -> None:
-        self.inbox = Inbox()
-        self.accounts: list[Account] = []
-        self.origins: list[Origin] = []
-        self.revoked: dict[str, Callable[[], None]] = {}
-        self.trouble: Exception | None = None
-        self.gate: Deferred[None] | None = None
-
-    def logged_out(self, session_id: str) -> None:
-        self.revoked.pop(session_id, None)
-
-    async def login(
-        self,
-        credentials: PlainCredentials,
-        avatar: type[Interface],
-        origin: Origin,
-        revoked: Callable[[], None] | None = None,
-    ) -> Any:
-        if revoked is not None:
-            self.revoked[origin.session_id] = revoked
-        assert avatar is IMailAccount
-        self.origins.append(origin)
-        if self.trouble is not None:
-            raise self.trouble
-        if credentials.password != "secret":
-            raise AuthenticationFailed
-        self.accounts.append(Account(credentials.user, self.inbox))
-        self.accounts[-1].gate = self.gate
-        return self.accounts[-1]
-
-
 class Server:
     """A listener with its connections, in memory."""
 
     def __init__(self, service: str = "pop3", **options: Any) -> None:
         self.clock = Clock()
-        self.authenticator = Authenticator()
+        self.inbox = Inbox()
+        self.accounts: list[Account] = []
+        self.gate: Deferred[None] | None = None
+        self.authenticator = FakeAuthenticator(IMailAccount, self._account)
         self.service = Pop3Service(
             self.authenticator, OpenMaildrops(), Pop3Options(host="mx", **{"plaintext_login": True} | options)
         )
         self.factory = DriverFactory(self.service.session, self.clock, Random(1), service)
 
-    @property
-    def inbox(self) -> Inbox:
-        return self.authenticator.inbox
+    def _account(self, user: str) -> Account:
+        self.accounts.append(Account(user, self.inbox))
+        self.accounts[-1].gate = self.gate
+        return self.accounts[-1]
 
     def connect(self) -> Client:
         return Client(self)
@@ -212,7 +183,7 @@ class TestLogin:
         assert client.send(b"USER b\r\nPASS secret\r\n").endswith(
             b"-ERR [SYS/TEMP] Storage is not available, please try again later\r\n"
         )
-        assert server.authenticator.accounts[0].logouts == 1
+        assert server.accounts[0].logouts == 1
         server.inbox.trouble = None
         client.login(b"b")
 
@@ -243,10 +214,10 @@ class TestOneSession:
         second = server.connect()
         login = b"USER b@yy.example\r\nPASS secret\r\n"
         assert b"-ERR [IN-USE] " in second.send(login)
-        assert server.authenticator.accounts[1].logouts == 1
+        assert server.accounts[1].logouts == 1
         server.connect().login(b"c@yy.example")
         first.drop()
-        assert server.authenticator.accounts[0].logouts == 1
+        assert server.accounts[0].logouts == 1
         assert b"+OK 3 messages" in second.send(login)
 
     def test_quit_lets_the_next_one_in(self) -> None:
@@ -328,12 +299,12 @@ class TestOneSession:
 
     def test_a_line_cut_during_login_leaves_no_lock(self) -> None:
         server = Server()
-        server.authenticator.gate = gate = Deferred[None]()
+        server.gate = gate = Deferred[None]()
         client = server.connect()
         client.send(b"USER b@yy.example\r\nPASS secret\r\n")
         client.drop()
         gate.callback(None)
-        server.authenticator.gate = None
+        server.gate = None
         server.connect().login()
 
 

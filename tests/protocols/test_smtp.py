@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
-from zope.interface import Interface, implementer
+from zope.interface import implementer
 
 from mailhub.auth.harvest import Harvest, HarvestLimits
 from mailhub.errors import (
@@ -32,7 +32,6 @@ from mailhub.errors import (
 )
 from mailhub.interfaces import (
     Committed,
-    IAuthenticator,
     IBlobReader,
     IBody,
     IBodyWriter,
@@ -52,14 +51,14 @@ from mailhub.net.networks import Networks
 from mailhub.net.smtp_client import SmtpConnection, connect
 from mailhub.protocols.smtp import SmtpOptions, SmtpService, SmtpSession, reply_to
 from mailhub.testing.waiting import result_of
-from mailhub.wire.sasl import PlainCredentials
 from mailhub.wire.smtp.client import SmtpClientSettings
 from mailhub.wire.stream import BareLines
+from tests.protocols.gate import PASSWORD, FakeAuthenticator
 
 ANN = Address("ann", "xx.example")
 BOB = Address("bob", "yy.example")
 BEFORE = b"MAIL FROM:<ann@xx.example> SIZE=9\r\nRCPT TO:<bob@yy.example>\r\n"
-PLAIN = b"AUTH PLAIN " + b64encode(b"\0ann\0s3cret") + b"\r\n"
+PLAIN = b"AUTH PLAIN " + b64encode(b"\0ann\0" + PASSWORD.encode()) + b"\r\n"
 
 
 @implementer(IBody)
@@ -198,30 +197,6 @@ class Submitter:
         raise AssertionError("the pipeline asks, not the session")
 
 
-@implementer(IAuthenticator)
-@attrs.define
-class Authenticator:
-    error: MailError | None = None
-    revoked: dict[str, Callable[[], None]] = attrs.field(factory=dict)
-
-    def logged_out(self, session_id: str) -> None:
-        self.revoked.pop(session_id, None)
-
-    async def login(
-        self,
-        credentials: PlainCredentials,
-        avatar: type[Interface],
-        origin: Origin,
-        revoked: Callable[[], None] | None = None,
-    ) -> Any:
-        if revoked is not None:
-            self.revoked[origin.session_id] = revoked
-        assert avatar is ISubmitter
-        if self.error:
-            raise self.error
-        return Submitter(credentials.user)
-
-
 @attrs.define
 class FakeLink:
     """What the session uses of a Link; `start_tls` is done at once."""
@@ -277,7 +252,7 @@ class Peer:
             plaintext_login=plaintext_login,
         )
         guard = Harvest(self.link.clock, harvest) if harvest else None
-        smtp = SmtpService(self.pipeline, Authenticator(auth), options, guard)
+        smtp = SmtpService(self.pipeline, FakeAuthenticator(ISubmitter, Submitter, auth), options, guard)
         self.session = self.link.session = smtp.session(cast(Link, self.link))
 
     def greet(self) -> bytes:
@@ -592,7 +567,7 @@ class Network:
 @pytest.mark.parametrize("size", [1, 7, 65536])
 def test_our_client_delivers_to_our_server_whatever_the_split(size: int) -> None:
     pipeline = Pipeline({"recipient ann@xx.example": NoSuchUser()})
-    network = Network(SmtpService(pipeline, Authenticator(), SmtpOptions("mx.example")))
+    network = Network(SmtpService(pipeline, FakeAuthenticator(ISubmitter, Submitter), SmtpOptions("mx.example")))
     connecting = Deferred.fromCoroutine(
         connect(network, network.clock, "192.0.2.1", 25, SmtpClientSettings("hub.example"))
     )
@@ -613,7 +588,7 @@ def test_our_client_delivers_to_our_server_whatever_the_split(size: int) -> None
 
 def test_a_login_that_is_no_longer_good_ends_the_session() -> None:
     peer = greeted("submission", secure=True)
-    assert peer.send(b"AUTH PLAIN AGEAYg==\r\n") == ["235 2.7.0"]
+    assert peer.send(PLAIN) == ["235 2.7.0"]
     gate = peer.session._service.authenticator
     (revoked,) = gate.revoked.values()  # type: ignore[attr-defined]
     revoked()
@@ -626,7 +601,7 @@ def test_a_login_that_is_no_longer_good_ends_the_session() -> None:
 @pytest.mark.parametrize(("network", "offered"), [("192.0.2.1", True), ("2001:db8::/32", False)])
 def test_a_password_without_tls_from_trusted_networks_only(network: str, offered: bool) -> None:
     options = SmtpOptions("mx.example", submission=True, cleartext_login=Networks.parse(network))
-    smtp = SmtpService(Pipeline(), Authenticator(), options)
+    smtp = SmtpService(Pipeline(), FakeAuthenticator(ISubmitter, Submitter), options)
     machine = smtp.session(cast(Link, FakeLink())).machine
     machine.greet()
     machine.receive_data(b"EHLO x\r\n")
