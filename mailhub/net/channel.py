@@ -167,7 +167,7 @@ class Channel:
         self._unread = 0
         if self._deaf:
             self._deaf = False
-            if not self.gone:
+            if self.alive:
                 self.transport.resumeProducing()
 
     # --- TLS ---------------------------------------------------------------------------------------------------------

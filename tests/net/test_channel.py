@@ -274,6 +274,7 @@ def test_no_more_than_one_read_is_kept_back() -> None:
     rig.channel.write(b"y")
     assert [len(octets) for octets in rig.peer.writes] == [READ]
     rig.channel.write(b"z")
+    assert rig.peer.writes[1:] == []
     rig.channel.flush()
     assert rig.peer.writes[1:] == [b"z"]
 
@@ -315,6 +316,7 @@ def test_what_was_not_sent_is_thrown_away_by_abort_but_not_by_close() -> None:
         rig = opened()
         rig.channel.write(b"last")
         ACTS[end](rig)
+        rig.channel.flush()
         assert rig.peer.taken() == sent
 
 
@@ -332,6 +334,8 @@ def test_an_owner_that_does_not_keep_up_is_given_little_more_than_one_read() -> 
     assert rig.peer.producerState == "producing"
     rig.channel.dataReceived(b"x" * READ)
     assert rig.peer.producerState == "producing"
+    rig.channel.dataReceived(b"y")
+    assert rig.peer.producerState == "paused"
 
 
 def test_one_that_does_is_given_all_at_full_speed() -> None:
@@ -360,10 +364,11 @@ def test_an_owner_that_ends_it_while_it_listens_does_not_pause_the_transport(end
     assert rig.told() == ["received"]
 
 
-def test_a_transport_that_was_aborted_is_not_resumed() -> None:
+@pytest.mark.parametrize("end", ["close", "abort", "lose"])
+def test_a_transport_at_its_end_is_not_resumed(end: str) -> None:
     rig = opened()
     rig.channel.dataReceived(b"x" * 2 * READ)
-    rig.channel.abort()
+    ACTS[end](rig)
     rig.channel.caught_up()
     assert rig.peer.producerState == "paused"
 
@@ -619,8 +624,7 @@ def test_an_aborted_channel_does_not_ring() -> None:
     rig = opened()
     rig.channel.arm(5)
     rig.channel.abort()
-    rig.clock.advance(5)
-    assert rig.told() == []
+    assert rig.clock.getDelayedCalls() == []
 
 
 @pytest.mark.parametrize("phase", [Phase.NEW, Phase.CUT, Phase.LOST])
