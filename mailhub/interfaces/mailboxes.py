@@ -25,8 +25,8 @@ from mailhub.message.record import (
 class IMailbox(Interface):
     """One mailbox. UIDs ascend and are never used twice; nothing is shown before it is durable.
 
-    Every change is announced to all watchers, on the reactor thread, before the call that made it returns; a change of
-    many messages perhaps in several parts, between which others are served.
+    Every change is announced to all watchers of this process, on the reactor thread, before the call that made it
+    returns; a change of many messages perhaps in several parts, between which others are served.
     """
 
     name: str = Attribute("Full name, `/` between levels.")
@@ -79,6 +79,10 @@ class IMailbox(Interface):
 
     async def vanished(since_modseq: int) -> Sequence[int]:
         """UIDs expunged with a higher mod-sequence (RFC 7162 3.2.6)."""
+
+    async def refresh() -> None:
+        """Have everything announced that was committed before this, also by other servers on the same database, whose
+        announcements may be lost; for when a client asks what is new. Raises StoreUnavailable."""
 
     def watch(listener: Callable[[Change], None]) -> Callable[[], None]:
         """Have every change from now on announced; the result stops it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, TypedDict
 
 import attrs
@@ -94,11 +94,21 @@ class CopyResult:
     target: tuple[int, ...]
 
 
+# Changes are hints: they tell watchers at once what is new, and who holds rows whether something before it was missed.
+# `previous` is the mailbox's mod-sequence before the change; None stands for the one before its own.
+
+
 @attrs.frozen
 class Added:
     """New messages, in UID order."""
 
     entries: tuple[Entry, ...]
+    previous: int | None = attrs.field(default=None, eq=False)
+
+    @property
+    def modseq(self) -> int:
+        """The mailbox's mod-sequence after it."""
+        return self.entries[-1].modseq
 
 
 @attrs.frozen
@@ -106,6 +116,12 @@ class FlagsChanged:
     """Rows as they are now."""
 
     entries: tuple[Entry, ...]
+    previous: int | None = attrs.field(default=None, eq=False)
+
+    @property
+    def modseq(self) -> int:
+        """The mailbox's mod-sequence after it."""
+        return self.entries[-1].modseq
 
 
 @attrs.frozen
@@ -114,11 +130,22 @@ class Expunged:
 
     uids: tuple[int, ...]
     modseq: int
+    previous: int | None = attrs.field(default=None, eq=False)
 
 
 @attrs.frozen
 class MailboxGone:
     """The mailbox itself was deleted (by another session or the operator)."""
+
+
+@attrs.frozen
+class News:
+    """What happened to a mailbox after some mod-sequence, read in one snapshot: the rows changed since then, the UIDs
+    expunged since then, both in UID order, and the highest mod-sequence."""
+
+    entries: Sequence[Entry]
+    vanished: Sequence[int]
+    modseq: int
 
 
 Change = Added | FlagsChanged | Expunged | MailboxGone

@@ -147,7 +147,7 @@ def _parts(change: Change) -> Iterator[Change]:
         yield change
     elif isinstance(change, Expunged):
         for start in range(0, len(change.uids), PART):
-            yield Expunged(change.uids[start : start + PART], change.modseq)
+            yield Expunged(change.uids[start : start + PART], change.modseq, change.previous)
     elif isinstance(change, Added | FlagsChanged):
         for start in range(0, len(change.entries), PART):
-            yield type(change)(change.entries[start : start + PART])
+            yield type(change)(change.entries[start : start + PART], change.previous)

@@ -9,28 +9,40 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from enum import Enum
 from typing import Any, get_args
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from mailhub.message.record import Added, Change, DigestName, Entry, Expunged, FlagsChanged, MailboxGone
+from mailhub.log import Logger
+from mailhub.message.record import Added, Change, DigestName, Entry, Expunged, FlagsChanged, MailboxGone, News
+
+log = Logger(namespace="mailhub.store")
 
 FLAGS_A_ROW = 8  # as much memory as a row
 FEW = 64  # changes that are put in place one by one; more rebuild the list once
 VALUE_OVERHEAD = 150  # bytes of Python objects around a value's octets, roughly
 
 
-class MailboxIndex:
-    """The rows of one mailbox in UID order. `modseq` is the highest one known."""
+class Applied(Enum):
+    """What became of a change: it was taken in, it was known, or something before it was missed."""
 
-    __slots__ = ("_flags_weight", "_rows", "_snapshot_modseq", "_uids", "_weighed", "modseq")
+    NEW = "new"
+    KNOWN = "known"
+    MISSED = "missed"
+
+
+class MailboxIndex:
+    """The rows of one mailbox in UID order. `modseq` is the one they stand at, `hinted` the highest one heard of."""
+
+    __slots__ = ("_flags_weight", "_rows", "_snapshot_modseq", "_uids", "_weighed", "hinted", "modseq")
 
     def __init__(self, rows: Iterable[Entry], modseq: int) -> None:
         self._rows = list(rows)
         self._uids = [row.uid for row in self._rows]
-        self._snapshot_modseq = self.modseq = modseq
+        self._snapshot_modseq = self.modseq = self.hinted = modseq
         self._weighed = self._flags_weight = 0
 
     def __len__(self) -> int:
@@ -71,40 +83,66 @@ class MailboxIndex:
         run = slice(start, start + len(uids))
         return run if self._uids[run] == uids else None
 
-    def apply(self, change: Change) -> None:
-        """Take in a committed change; one that the snapshot held already is passed over."""
+    def told_at_start(self, change: Change) -> bool:
+        """Whether the rows that it began with held the change already."""
+        return not isinstance(change, MailboxGone) and change.modseq <= self._snapshot_modseq
+
+    def apply(self, change: Change) -> Applied:
+        """Take in a committed change if it is the next one."""
+        if isinstance(change, MailboxGone) or change.modseq <= self.modseq:
+            return Applied.KNOWN
+        if self.modseq != (change.modseq - 1 if change.previous is None else change.previous):
+            self.hinted = max(self.hinted, change.modseq)
+            return Applied.MISSED
         if isinstance(change, Added):
             self._add(change.entries)
         elif isinstance(change, FlagsChanged):
             self._update(change.entries)
-        elif isinstance(change, Expunged) and change.modseq > self._snapshot_modseq:
+        else:
             self._remove(change.uids)
-            self.modseq = max(self.modseq, change.modseq)
+        self.modseq = change.modseq
+        return Applied.NEW
+
+    def catch_up(self, news: News) -> list[Change]:
+        """Take in all that is newer; returns it as changes, for watchers who have not heard of it."""
+        previous, last = self.modseq, self._uids[-1] if self._uids else 0
+        if news.modseq <= previous:
+            return []
+        gone = tuple(uid for uid in news.vanished if self._find(uid) >= 0)
+        changed = tuple(entry for entry in news.entries if self._find(entry.uid) >= 0)
+        added = tuple(entry for entry in news.entries if entry.uid > last)
+        self._remove(gone)
+        self._update(changed)
+        self._add(added)
+        self.modseq = news.modseq
+        changes: list[Change] = []
+        if gone:
+            changes.append(Expunged(gone, news.modseq, previous))
+        if changed:
+            changes.append(FlagsChanged(changed, previous))
+        if added:
+            changes.append(Added(added, previous))
+        return changes
 
     def _add(self, entries: Sequence[Entry]) -> None:
         last = self._uids[-1] if self._uids else 0
         for entry in entries:
-            if entry.modseq > self._snapshot_modseq and entry.uid > last:
+            if entry.uid > last:
                 self._rows.append(entry)
                 self._uids.append(entry.uid)
-                self.modseq = max(self.modseq, entry.modseq)
 
     def _update(self, entries: Sequence[Entry]) -> None:
         if len(entries) > FEW:
-            run = self._run([entry.uid for entry in entries])
-            if run and all(entry.modseq > self._snapshot_modseq for entry in entries):
+            if run := self._run([entry.uid for entry in entries]):
                 self._rows[run] = entries
-                self.modseq = max(self.modseq, entries[-1].modseq)
                 return
-            new = {entry.uid: entry for entry in entries if entry.modseq > self._snapshot_modseq}
+            new = {entry.uid: entry for entry in entries}
             self._rows = [new.get(row.uid, row) for row in self._rows]
-            self.modseq = max(self.modseq, entries[-1].modseq)
             return
         for entry in entries:
             position = self._find(entry.uid)
-            if position >= 0 and entry.modseq > self._snapshot_modseq:
+            if position >= 0:
                 self._rows[position] = entry
-                self.modseq = max(self.modseq, entry.modseq)
 
     def _remove(self, uids: Sequence[int]) -> None:
         if len(uids) > FEW:
@@ -129,25 +167,47 @@ class _Loading:
     changes: list[Change] = attrs.field(factory=list)
 
 
+@attrs.define(eq=False)
+class _Behind:
+    """An index that lacks changes up to some mod-sequence, and who waits until it does not."""
+
+    modseq: int
+    waiting: list[Deferred[None]] = attrs.field(factory=list)
+
+
 Load = Callable[[int], Awaitable[MailboxIndex]]
+ReadNews = Callable[[int, int], Awaitable[News]]
+Tell = Callable[[int, Change], None]
 
 
 class Indexes:
     """The indexes in memory. Those of mailboxes nobody watches go, least recently used first, when they hold more than
-    `rows_limit` rows together."""
+    `rows_limit` rows together.
 
-    def __init__(self, load: Load, watched: Callable[[int], bool], rows_limit: int) -> None:
+    What they are told of may be lost, late, doubled or out of order. An index takes in what comes next; when something
+    was missed, it reads all that is `news` in one snapshot, and tells the watchers of it.
+    """
+
+    def __init__(
+        self, load: Load, watched: Callable[[int], bool], rows_limit: int, *, news: ReadNews, tell: Tell
+    ) -> None:
         self._load = load
         self._watched = watched
         self._rows_limit = rows_limit
+        self._news = news
+        self._tell = tell
         self._ready: OrderedDict[int, MailboxIndex] = OrderedDict()
         self._loading: dict[int, _Loading] = {}
+        self._behind: dict[int, _Behind] = {}
 
     async def get(self, mailbox: int) -> MailboxIndex:
         """The index, loaded when it is not there; several callers share one load. Raises what the load raises."""
-        if mailbox in self._ready:
-            self._ready.move_to_end(mailbox)
-            return self._ready[mailbox]
+        if (index := self._ready.get(mailbox)) is not None:
+            if index.hinted > index.modseq:
+                await self.catch_up(mailbox, index.hinted)
+            if mailbox in self._ready:
+                self._ready.move_to_end(mailbox)
+                return self._ready[mailbox]
         waiter: Deferred[MailboxIndex] = Deferred()
         if loading := self._loading.get(mailbox):
             loading.waiting.append(waiter)
@@ -161,11 +221,10 @@ class Indexes:
         outcome: MailboxIndex | Failure
         try:
             outcome = await self._load(mailbox)
+            while not _all_known(outcome, loading.changes):
+                outcome = await self._load(mailbox)
         except Exception as error:
             outcome = Failure(error)  # type: ignore[no-untyped-call]
-        else:
-            for change in loading.changes:
-                outcome.apply(change)
         # Unless the mailbox went away meanwhile: then a snapshot from before is of use to nobody after this.
         if self._loading.get(mailbox) is loading:
             del self._loading[mailbox]
@@ -183,15 +242,55 @@ class Indexes:
                 break
             rows -= self._ready.pop(number).weight()
 
-    def apply(self, mailbox: int, change: Change) -> None:
-        """Take in a committed change, before its watchers hear of it."""
+    def apply(self, mailbox: int, change: Change) -> bool:
+        """Take in a committed change. Whether its watchers are to hear of it: not when they have, or are about to."""
         if isinstance(change, MailboxGone):
             self._ready.pop(mailbox, None)
             self._loading.pop(mailbox, None)
-        elif mailbox in self._ready:
-            self._ready[mailbox].apply(change)
+        elif (index := self._ready.get(mailbox)) is not None:
+            applied = index.apply(change)
+            if applied is Applied.MISSED:
+                self._start(mailbox, change.modseq)
+            return applied is Applied.NEW or index.told_at_start(change)
         elif loading := self._loading.get(mailbox):
             loading.changes.append(change)
+        return True
+
+    async def catch_up(self, mailbox: int, modseq: int) -> None:
+        """Have the index in memory, if there is one, know all changes up to this one. Raises what reading raises."""
+        if self.behind(mailbox, modseq):
+            waiter: Deferred[None] = Deferred()
+            self._start(mailbox, modseq, waiter)
+            await waiter
+
+    def _start(self, mailbox: int, modseq: int, *waiting: Deferred[None]) -> None:
+        if behind := self._behind.get(mailbox):
+            behind.modseq = max(behind.modseq, modseq)
+            behind.waiting += waiting
+        else:
+            self._behind[mailbox] = behind = _Behind(modseq, list(waiting))
+            Deferred.fromCoroutine(self._read_on(mailbox, behind))
+
+    async def _read_on(self, mailbox: int, behind: _Behind) -> None:
+        outcome: Failure | None = None
+        try:
+            while (index := self._ready.get(mailbox)) is not None and index.modseq < behind.modseq:
+                before = index.modseq
+                news = await self._news(mailbox, before)
+                if self._ready.get(mailbox) is not index or index.modseq != before:
+                    continue  # what came next was told of meanwhile
+                for change in index.catch_up(news):
+                    self._tell(mailbox, change)
+                if index.modseq == before:
+                    break  # there is nothing more
+        except Exception as error:
+            outcome = Failure(error)  # type: ignore[no-untyped-call]
+            log.info(
+                "what is new is not known yet: mailbox={mailbox} error={error:text}", mailbox=mailbox, error=str(error)
+            )
+        del self._behind[mailbox]
+        for waiter in behind.waiting:
+            waiter.callback(outcome)
 
     def behind(self, mailbox: int, modseq: int) -> bool:
         """Whether the index in memory lacks changes that the database has: they are being told of just now, or another
@@ -201,6 +300,12 @@ class Indexes:
     def known(self) -> dict[int, int]:
         """Mod-sequence by mailbox, of the indexes in memory."""
         return {mailbox: index.modseq for mailbox, index in self._ready.items()}
+
+
+def _all_known(index: MailboxIndex, changes: Iterable[Change]) -> bool:
+    """Take in what was announced while the index was read, in whatever order."""
+    told = [change for change in changes if not isinstance(change, MailboxGone)]
+    return all(index.apply(change) is not Applied.MISSED for change in sorted(told, key=lambda change: change.modseq))
 
 
 Columns = Mapping[str, Mapping[int, Any]]

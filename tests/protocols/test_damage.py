@@ -30,7 +30,8 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     if changed:
         with sqlite3.connect(made.database.path) as connection:
             connection.execute(
-                "UPDATE content SET octets = CAST(substr(octets, 1, size - 1) || x'00' AS BLOB) WHERE id = 2"
+                "UPDATE content SET octets = CAST(substr(octets, 1, size - 1) || x'00' AS BLOB)"
+                " WHERE id = (SELECT content FROM message WHERE uid = 2)"
             )
         connection.close()
     else:

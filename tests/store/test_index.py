@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
-from mailhub.errors import NoSuchMailbox
+from mailhub.errors import NoSuchMailbox, StoreUnavailable
 from mailhub.message.flags import NO_FLAGS, SEEN
-from mailhub.message.record import Added, Change, Entry, Expunged, FlagsChanged, MailboxGone
+from mailhub.message.record import Added, Change, Entry, Expunged, FlagsChanged, MailboxGone, News
 from mailhub.store.index import FEW, FLAGS_A_ROW, DigestCache, Indexes, MailboxIndex, weight
 
 SEEN_ONLY = frozenset({SEEN})
@@ -28,8 +28,10 @@ class Model:
 
     def act(self, action: str, amount: int) -> None:
         """One change to some of the messages."""
-        self.modseq += 1
         chosen = sorted(self.rows)[:: 1 if action.endswith("run") else 2][:amount]
+        if not chosen and action != "add":
+            return
+        self.modseq += 1
         if action == "add":
             added = tuple(entry(self.uid + number, self.modseq) for number in range(amount))
             self.uid += amount
@@ -63,15 +65,18 @@ def test_a_snapshot_and_the_changes_around_it_give_what_is_there(
     """Changes that the snapshot held already come again, because a commit is announced after it can be read."""
     model = Model()
     index = MailboxIndex([], 1)
-    heard_from = min(heard_from, snapshot_at)
     snapshot_at = min(snapshot_at, len(actions))
+    heard_from = min(heard_from, snapshot_at)
+    heard = 0
     for step, (action, amount) in enumerate(actions):
+        if step == heard_from:
+            heard = len(model.changes)
         if step == snapshot_at:
             index = MailboxIndex(model.rows.values(), model.modseq)
         model.act(action, amount)
     if snapshot_at == len(actions):
         index = MailboxIndex(model.rows.values(), model.modseq)
-    for change in model.changes[min(heard_from, snapshot_at) :]:
+    for change in model.changes[heard:]:
         index.apply(change)
     assert index.select() == list(model.rows.values())
     every = list(range(1, model.uid + 2))
@@ -81,10 +86,10 @@ def test_a_snapshot_and_the_changes_around_it_give_what_is_there(
     assert index.select(since_modseq=since) == [row for row in model.rows.values() if row.modseq > since]
 
 
-def test_a_move_within_a_mailbox_is_two_changes_of_one_mod_sequence_each() -> None:
+def test_a_move_within_a_mailbox_is_two_changes_one_after_the_other() -> None:
     index = MailboxIndex([entry(1, 2)], 2)
     index.apply(Added((entry(2, 3),)))
-    index.apply(Expunged((1,), 3))
+    index.apply(Expunged((1,), 4))
     assert [row.uid for row in index.select()] == [2]
 
 
@@ -101,12 +106,25 @@ class Loads:
     def __init__(self) -> None:
         self.under_way: list[tuple[int, Deferred[MailboxIndex]]] = []
         self.watched: set[int] = set()
-        self.indexes = Indexes(self.load, self.watched.__contains__, rows_limit=5)
+        self.heard: list[tuple[int, Change]] = []
+        self.asked: list[tuple[int, int, Deferred[News]]] = []
+        self.indexes = Indexes(
+            self.load,
+            self.watched.__contains__,
+            rows_limit=5,
+            news=self.news,
+            tell=lambda mailbox, change: self.heard.append((mailbox, change)),
+        )
 
     async def load(self, mailbox: int) -> MailboxIndex:
         loaded: Deferred[MailboxIndex] = Deferred()
         self.under_way.append((mailbox, loaded))
         return await loaded
+
+    async def news(self, mailbox: int, since: int) -> News:
+        answer: Deferred[News] = Deferred()
+        self.asked.append((mailbox, since, answer))
+        return await answer
 
     def get(self, mailbox: int) -> Deferred[MailboxIndex]:
         return Deferred.fromCoroutine(self.indexes.get(mailbox))
@@ -189,6 +207,106 @@ def test_the_index_of_an_empty_mailbox_is_an_index() -> None:
     loads.indexes.apply(7, Added((entry(1, 2),)))
     assert result_of(loads.get(7)) is index
     assert len(index) == 1
+
+
+def uids_in(loads: Loads, mailbox: int) -> list[int]:
+    return [row.uid for row in result_of(loads.get(mailbox)).select()]
+
+
+def test_a_late_announcement_loses_no_message() -> None:
+    loads = Loads()
+    loads.ready(7, rows=1)
+    assert not loads.indexes.apply(7, Added((entry(3, 3),)))  # that of UID 2 is late
+    assert not loads.indexes.apply(7, Added((entry(4, 4),)))
+    waiting = loads.get(7)
+    ((mailbox, since, answer),) = loads.asked
+    assert (mailbox, since) == (7, 1)
+    answer.callback(News([entry(2, 2), entry(3, 3), entry(4, 4)], [], 4))
+    assert [row.uid for row in result_of(waiting).select()] == [1, 2, 3, 4]
+    assert loads.heard == [(7, Added((entry(2, 2), entry(3, 3), entry(4, 4))))]
+    assert not loads.indexes.apply(7, Added((entry(2, 2),)))  # here it comes
+    assert uids_in(loads, 7) == [1, 2, 3, 4]
+    assert loads.indexes.apply(7, Added((entry(5, 5),)))
+
+
+def test_what_comes_while_the_news_are_read_is_not_lost() -> None:
+    loads = Loads()
+    loads.ready(7, rows=1)
+    loads.indexes.apply(7, Added((entry(3, 3),)))
+    assert loads.indexes.apply(7, Added((entry(2, 2),)))  # only late by a little: it is the next one
+    loads.indexes.apply(7, FlagsChanged((entry(1, 5, seen=True),)))
+    loads.asked.pop()[2].callback(News([entry(2, 2), entry(3, 3)], [], 3))  # of before
+    loads.asked.pop()[2].callback(News([entry(1, 5, seen=True), entry(3, 3)], [2], 5))
+    assert loads.asked == []
+    assert uids_in(loads, 7) == [1, 3]
+    assert loads.heard == [
+        (7, Expunged((2,), 5)),
+        (7, FlagsChanged((entry(1, 5, seen=True),))),
+        (7, Added((entry(3, 3),))),
+    ]
+
+
+def test_news_that_cannot_be_read_are_told_and_asked_for_again() -> None:
+    loads = Loads()
+    loads.ready(7, rows=1)
+    loads.indexes.apply(7, Added((entry(3, 3),)))
+    loads.asked.pop()[2].errback(StoreUnavailable())
+    failures: list[Any] = []
+    loads.get(7).addErrback(failures.append)
+    loads.asked.pop()[2].errback(StoreUnavailable())
+    assert [failure.type for failure in failures] == [StoreUnavailable]
+    waiting = loads.get(7)
+    loads.asked.pop()[2].callback(News([entry(2, 2), entry(3, 3)], [], 3))
+    assert len(result_of(waiting)) == 3
+
+
+def test_a_gap_in_what_was_announced_during_a_load_is_closed_by_another() -> None:
+    loads = Loads()
+    waiting = loads.get(7)
+    loads.indexes.apply(7, Added((entry(3, 4),)))
+    loads.indexes.apply(7, Added((entry(2, 3),)))
+    loads.under_way.pop()[1].callback(MailboxIndex([], 1))
+    loads.under_way.pop()[1].callback(MailboxIndex([entry(1, 2), entry(2, 3)], 3))
+    assert [row.uid for row in result_of(waiting).select()] == [1, 2, 3]
+
+
+@settings(deadline=None, max_examples=150)
+@given(ACTIONS, st.data())
+def test_announcements_lost_late_doubled_and_out_of_order_lose_no_message(
+    actions: list[tuple[str, int]], data: st.DataObject
+) -> None:
+    model = Model()
+    watcher: dict[int, Entry] = {}
+
+    def told(change: Change) -> None:
+        if isinstance(change, Expunged):
+            for uid in change.uids:
+                watcher.pop(uid, None)
+        elif isinstance(change, Added | FlagsChanged):
+            watcher.update({row.uid: row for row in change.entries})
+
+    async def load(mailbox: int) -> MailboxIndex:
+        return MailboxIndex(model.rows.values(), model.modseq)
+
+    async def news(mailbox: int, since: int) -> News:
+        gone = sorted({uid for change in model.changes if isinstance(change, Expunged) for uid in change.uids})
+        return News([row for row in model.rows.values() if row.modseq > since], gone, model.modseq)
+
+    indexes = Indexes(load, lambda _: True, 5, news=news, tell=lambda _, change: told(change))
+    result_of(Deferred.fromCoroutine(indexes.get(7)))
+    waiting: list[Change] = []
+    for action, amount in actions:
+        before = len(model.changes)
+        model.act(action, amount)
+        for change in model.changes[before:]:
+            waiting += [change] * data.draw(st.integers(0, 2))
+        for _ in range(data.draw(st.integers(0, len(waiting)))):
+            change = waiting.pop(data.draw(st.integers(0, len(waiting) - 1)))
+            if indexes.apply(7, change):
+                told(change)
+    result_of(Deferred.fromCoroutine(indexes.catch_up(7, model.modseq)))  # the client asks
+    assert result_of(Deferred.fromCoroutine(indexes.get(7))).select() == list(model.rows.values())
+    assert watcher == model.rows
 
 
 LONG = b"x" * 10_000

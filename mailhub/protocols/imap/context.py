@@ -117,6 +117,14 @@ class Context:
         if selected is not None:
             selected.release()
 
+    async def refresh(self) -> None:
+        """The client asks what is new. It is told what is known when that cannot be found out."""
+        if self.selected is not None:
+            try:
+                await self.selected.mailbox.refresh()
+            except MailError as error:
+                log.info("not refreshed: session={id} error={error!r}", id=self.link.session_id, error=error)
+
     # --- telling -----------------------------------------------------------------------------------------------------
 
     async def tell(self, *, expunge: bool) -> None:

@@ -29,11 +29,13 @@ _MODES: dict[StoreMode, FlagMode] = {
 
 async def noop(context: Context, command: commands.Noop) -> None:
     """NOOP."""
+    await context.refresh()
     await context.done(command.tag)
 
 
 async def check(context: Context, command: commands.Check) -> None:
     """CHECK: everything is on disk already."""
+    await context.refresh()
     await context.done(command.tag)
 
 

@@ -148,6 +148,7 @@ async def _identified(context: Context, event: commands.Identified) -> None:
 
 async def _idle(context: Context, command: commands.Idle) -> None:
     """IDLE (RFC 2177): from now on changes are told as they come."""
+    await context.refresh()
     context.idling = True
     await context.tell(expunge=True)
 

@@ -423,6 +423,8 @@ class StoreExam(MailboxNamesExam):
         assert heard[4:] == [Added(tuple(await inbox.entries(since_modseq=heard_modseq(heard[3]))))]
         await inbox.expunge([two], deleted_only=False)
         assert heard[5:] == [Expunged((two,), (await inbox.status()).highest_modseq)]
+        await inbox.refresh()
+        assert len(heard) == 6
 
     @question
     async def test_each_watch_stops_on_its_own(self) -> None:

@@ -217,7 +217,7 @@ class MemoryHouse:
         except TooManyKeywords:
             flags = flags & SYSTEM_FLAGS
         entry = box.add(body, flags, internal_date, box.next_modseq())
-        self.watchers.announce(box.number, Added((entry,)))
+        self.watchers.announce(box.number, Added((entry,), entry.modseq - 1))
         return entry.uid
 
 
@@ -323,7 +323,8 @@ class MemoryMailbox:
                 message.entry = message.entry._replace(flags=change.apply(message.entry.flags), modseq=modseq)
         entries = tuple(message.entry for message in changed)
         if entries:
-            self._house.watchers.announce(box.number, FlagsChanged(entries))
+            modseq = entries[0].modseq
+            self._house.watchers.announce(box.number, FlagsChanged(entries, modseq - 1))
         return FlagResult(entries, tuple(failed))
 
     async def copy(self, uids: Sequence[int], target: IMailbox) -> CopyResult:
@@ -355,7 +356,7 @@ class MemoryMailbox:
         other.keywords.take_up([message.entry.flags for message in messages], other.flags)
         modseq = other.next_modseq()
         entries = tuple(other.add(m.body, m.entry.flags, m.entry.internal_date, modseq) for m in messages)
-        self._house.watchers.announce(other.number, Added(entries))
+        self._house.watchers.announce(other.number, Added(entries, modseq - 1))
         return CopyResult(
             other.uid_validity, tuple(m.entry.uid for m in messages), tuple(entry.uid for entry in entries)
         )
@@ -371,7 +372,7 @@ class MemoryMailbox:
                         hold.messages[uid] = box.messages[uid]
                 del box.messages[uid]
                 box.vanished.append((modseq, uid))
-            self._house.watchers.announce(box.number, Expunged(uids, modseq))
+            self._house.watchers.announce(box.number, Expunged(uids, modseq, modseq - 1))
         return uids
 
     async def expunge(self, uids: Sequence[int] | None = None, deleted_only: bool = True) -> Sequence[int]:
@@ -382,6 +383,9 @@ class MemoryMailbox:
     async def vanished(self, since_modseq: int) -> Sequence[int]:
         """Ascending."""
         return sorted(uid for modseq, uid in self._box.vanished if modseq > since_modseq and self._box.exists)
+
+    async def refresh(self) -> None:
+        """Nobody else changes it."""
 
     def watch(self, listener: Callable[[Change], None]) -> Callable[[], None]:
         """Have every change from now on announced."""

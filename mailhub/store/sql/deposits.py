@@ -242,7 +242,7 @@ class _Group:
         place.size += size
         place.flag_octets += excess(text)
         place.owner.used += size + excess(text)
-        transaction.announce(row.mailbox, Added((Entry(uid, flags, modseq, size, posting.now, growth),)))
+        transaction.announce(row.mailbox, Added((Entry(uid, flags, modseq, size, posting.now, growth),), modseq - 1))
 
     def _queue(self, posting: Posting, refused: dict[int, Outcome]) -> None:
         submission, mail = posting.submission, posting.submission.mail

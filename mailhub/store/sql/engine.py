@@ -8,9 +8,9 @@ from typing import Protocol, TypeVar
 import attrs
 from twisted.internet.defer import Deferred
 
-from mailhub.errors import MessageDamaged
+from mailhub.errors import MessageDamaged, NoSuchMailbox
 from mailhub.interfaces import Environment, IBlobReader
-from mailhub.message.record import Change
+from mailhub.message.record import Change, MailboxGone
 from mailhub.store.changes import Watchers
 from mailhub.store.held import Held
 from mailhub.store.index import DigestCache, Indexes
@@ -18,6 +18,7 @@ from mailhub.store.known import KnownAccounts
 from mailhub.store.limits import StoreLimits
 from mailhub.store.queue_ids import DeliveryIds
 from mailhub.store.space import Space
+from mailhub.store.sql import messages
 from mailhub.store.sql.content import Compared
 from mailhub.store.sql.transaction import Claimable, Files, Query, Unreadable, Work
 
@@ -54,6 +55,7 @@ class Engine:
     known: KnownAccounts
     space: Space
     held: Held
+    alone: bool = True  # no other server announces changes of this database
     compared: Compared = attrs.field(factory=Compared)
 
     async def read(self, query: Query[T]) -> T:
@@ -78,6 +80,22 @@ class Engine:
 
     def announce(self, mailbox: int, change: Change) -> None:
         """A committed change: indexes first, since watchers will look there."""
-        self.indexes.apply(mailbox, change)
+        if self.indexes.apply(mailbox, change):
+            self.tell(mailbox, change)
+
+    def tell(self, mailbox: int, change: Change) -> None:
+        """What the indexes have taken in."""
         self.digests.apply(mailbox, change)
         self.watchers.announce(mailbox, change)
+
+    async def refresh(self, mailbox: int) -> None:
+        """Have the index know all that was committed before this. Where one server has the database to itself, it hears
+        of every change; then nothing is read. Raises StoreUnavailable."""
+        if self.alone:
+            return
+        try:
+            modseq = await self.read(lambda snapshot: messages.highest_modseq(snapshot, mailbox))
+        except NoSuchMailbox:
+            self.announce(mailbox, MailboxGone())
+        else:
+            await self.indexes.catch_up(mailbox, modseq)

@@ -19,6 +19,7 @@ from mailhub.message.record import (
     FlagResult,
     FlagsChanged,
     MailboxStatus,
+    News,
 )
 from mailhub.store.held import Hold
 from mailhub.store.index import MailboxIndex
@@ -136,7 +137,7 @@ def append(
         size=size,
         flag_octets=excess(text),
     )
-    transaction.announce(mailbox, Added((Entry(uid, flags, modseq, size, internal_date, growth),)))
+    transaction.announce(mailbox, Added((Entry(uid, flags, modseq, size, internal_date, growth),), row.modseq))
     if delivery_id:
         transaction.execute("INSERT INTO delivery VALUES (?, ?, ?, ?)", (mailbox, delivery_id, uid, now))
     return uid
@@ -186,7 +187,7 @@ def change_flags(
         spelt.register(transaction, mailbox)
         _write_flags(transaction, mailbox, changed, modseq)
         _count(transaction, row, modseq=modseq, unseen=unseen, flag_octets=flag_octets)
-        transaction.announce(mailbox, FlagsChanged(tuple(changed)))
+        transaction.announce(mailbox, FlagsChanged(tuple(changed), row.modseq))
     return FlagResult(tuple(changed), tuple(failed))
 
 
@@ -305,7 +306,7 @@ def _copy_rows(transaction: Transaction, mailbox: int, messages: Sequence[Messag
         size=size,
         flag_octets=_flag_octets(messages),
     )
-    transaction.announce(row.mailbox, Added(entries))
+    transaction.announce(row.mailbox, Added(entries, row.modseq))
     return CopyResult(
         row.uid_validity, tuple(message.uid for message in messages), tuple(range(first, first + len(messages)))
     )
@@ -349,7 +350,7 @@ def _remove_rows(transaction: Transaction, row: MailboxRow, messages: Sequence[M
         size=-size,
         flag_octets=-_flag_octets(messages),
     )
-    transaction.announce(row.mailbox, Expunged(tuple(uids), modseq))
+    transaction.announce(row.mailbox, Expunged(tuple(uids), modseq, row.modseq))
 
 
 def runs(uids: Sequence[int]) -> list[tuple[int, int]]:
@@ -389,10 +390,8 @@ def expunge(
 
 def load_index(snapshot: Snapshot, mailbox: int) -> MailboxIndex:
     """All rows of a mailbox. Raises NoSuchMailbox."""
-    row = snapshot.execute("SELECT highest_modseq FROM mailbox WHERE id = ?", (mailbox,)).fetchone()
-    if row is None:
-        raise NoSuchMailbox
-    return MailboxIndex(entries(snapshot, mailbox), row[0])
+    modseq = highest_modseq(snapshot, mailbox)
+    return MailboxIndex(entries(snapshot, mailbox), modseq)
 
 
 def entries(snapshot: Snapshot, mailbox: int, since_modseq: int = 0) -> list[Entry]:
@@ -406,6 +405,20 @@ def entries(snapshot: Snapshot, mailbox: int, since_modseq: int = 0) -> list[Ent
             (mailbox, since_modseq),
         )
     ]
+
+
+def news(snapshot: Snapshot, mailbox: int, since_modseq: int) -> News:
+    """What happened after `since_modseq`. Raises NoSuchMailbox."""
+    modseq = highest_modseq(snapshot, mailbox)
+    return News(entries(snapshot, mailbox, since_modseq), vanished(snapshot, mailbox, since_modseq), modseq)
+
+
+def highest_modseq(snapshot: Snapshot, mailbox: int) -> int:
+    """Raises NoSuchMailbox."""
+    row = snapshot.row("SELECT highest_modseq FROM mailbox WHERE id = ?", (mailbox,))
+    if row is None:
+        raise NoSuchMailbox
+    return int(row[0])
 
 
 def status(snapshot: Snapshot, mailbox: int) -> MailboxStatus:

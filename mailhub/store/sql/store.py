@@ -160,6 +160,10 @@ class Mailbox:
         """Ascending."""
         return await self._engine.read(lambda snapshot: messages.vanished(snapshot, self.number, since_modseq))
 
+    async def refresh(self) -> None:
+        """See `Engine.refresh`."""
+        await self._engine.refresh(self.number)
+
     def watch(self, listener: Callable[[Change], None]) -> Callable[[], None]:
         """Have every change from now on announced."""
         return self._engine.watchers.watch(self.number, listener)
@@ -186,6 +190,7 @@ class MailAccount:
         if self._engine.indexes.behind(number, modseq):
             # Another process may have added messages: they are announced with the next commit, also an empty one.
             await self._engine.write(lambda _: None)
+            await self._engine.indexes.catch_up(number, modseq)
         return Mailbox(self._engine, number, known, uid_validity)
 
     async def create(self, name: str, special_use: str = "") -> None:

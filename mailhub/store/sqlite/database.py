@@ -14,7 +14,7 @@ from zope.interface import implementer
 from mailhub.errors import ConfigurationError, MailError
 from mailhub.interfaces import Environment, IDatabase
 from mailhub.log import Logger
-from mailhub.message.record import Change, MailboxGone
+from mailhub.message.record import Change, MailboxGone, News
 from mailhub.store.changes import Watchers
 from mailhub.store.held import Held
 from mailhub.store.index import DigestCache, Indexes, MailboxIndex
@@ -98,7 +98,13 @@ class Database:
             readers=self._readers,
             files=blobs,
             ids=DeliveryIds(environment.random),
-            indexes=Indexes(self._load_index, watchers.watched, settings.index_rows),
+            indexes=Indexes(
+                self._load_index,
+                watchers.watched,
+                settings.index_rows,
+                news=self._read_news,
+                tell=self._tell,
+            ),
             digests=DigestCache(settings.digest_cache_bytes),
             watchers=watchers,
             known=KnownAccounts(environment.clock),
@@ -267,3 +273,9 @@ class Database:
 
     async def _load_index(self, mailbox: int) -> MailboxIndex:
         return await self._engine.read(partial(messages.load_index, mailbox=mailbox))
+
+    def _tell(self, mailbox: int, change: Change) -> None:
+        self._engine.tell(mailbox, change)
+
+    async def _read_news(self, mailbox: int, since_modseq: int) -> News:
+        return await self._engine.read(partial(messages.news, mailbox=mailbox, since_modseq=since_modseq))

@@ -20,7 +20,7 @@ def note_additions(transaction: Transaction) -> None:
 
 
 def announce_additions(transaction: Transaction) -> None:
-    """In the server: what another process has added. Indexes and sessions pass over what they know already."""
+    """In the server: what another process has added."""
     if transaction.row("SELECT 1 FROM foreign_addition LIMIT 1") is None:
         return
     found: dict[int, list[Entry]] = {}
@@ -30,5 +30,5 @@ def announce_additions(transaction: Transaction) -> None:
     ):
         found.setdefault(mailbox, []).append(Entry(uid, decode(flags), *others))
     for mailbox, entries_found in found.items():
-        transaction.announce(mailbox, Added(tuple(entries_found)))
+        transaction.announce(mailbox, Added(tuple(entries_found), entries_found[0].modseq - 1))
     transaction.execute("DELETE FROM foreign_addition")

@@ -14,8 +14,8 @@ from twisted.internet.task import Clock
 from mailhub.errors import StoreUnavailable
 from mailhub.interfaces import IMailbox
 from mailhub.message.flags import NO_FLAGS
-from mailhub.message.record import Added, Change
-from mailhub.store.exam.rig import DATE, make_body, message
+from mailhub.message.record import Added, Change, Expunged, FlagChange, FlagsChanged, MailboxGone
+from mailhub.store.exam.rig import DATE, SEEN_ONLY, make_body, message
 from mailhub.store.sqlite.database import Database
 from mailhub.testing.waiting import result_of
 from tests.store.harness import FAST, environment
@@ -130,3 +130,29 @@ def test_a_known_user_comes_in_while_another_process_keeps_the_lock(tmp_path: Pa
             result_of(database.store.account("new@xx.example", create=True))
     assert result_of(database.store.account("new@xx.example", create=True)).user == "new@xx.example"
     result_of(database.stop())
+
+
+def test_who_asks_is_told_what_another_server_has_done_and_not_announced(server: Process, command: Process) -> None:
+    """Two servers on one database, none of whose announcements arrive at the other."""
+    for number in (1, 2, 3):
+        server.add(number)
+    server.database._engine.alone = False
+    inbox = server.inbox
+    heard: list[Change] = []
+    inbox.watch(heard.append)
+    result_of(inbox.entries())
+    there = command.inbox
+    result_of(there.expunge([1], deleted_only=False))
+    result_of(there.change_flags([2], FlagChange("add", SEEN_ONLY)))
+    assert command.add(4) == 4
+    result_of(inbox.refresh())
+    assert [type(change) for change in heard] == [Expunged, FlagsChanged, Added]
+    assert [entry.uid for entry in result_of(inbox.entries())] == [2, 3, 4]
+    assert result_of(inbox.entries([2]))[0].flags == SEEN_ONLY
+    result_of(inbox.refresh())
+    assert server.add(5) == 5  # with which UID 4 is announced late
+    assert [entry.uid for entry in result_of(inbox.entries())] == [2, 3, 4, 5]
+    assert len(heard) == 4
+    result_of(command.database.accounts.remove(USER))
+    result_of(inbox.refresh())
+    assert heard[4:] == [MailboxGone()]
