@@ -32,10 +32,10 @@ from mailhub.delivery.intake import HEADERS_TOGETHER
 from mailhub.delivery.limits import HOPS, LONG_LINES, RunnerLimits
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.pipeline import Pipeline
-from mailhub.delivery.policies import GuardedPolicy, PolicyChain
 from mailhub.delivery.routing import REFUSE, SMTP, NextHop, Routing
 from mailhub.delivery.runner import QueueRunner
 from mailhub.delivery.schedule import Schedule
+from mailhub.delivery.screens import GuardedPolicy, Screening
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import (
     STORE,
@@ -293,7 +293,7 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
         store=hub.store,
         queue=hub.queue,
         routing=hub.routing,
-        policies=PolicyChain(_policies(hub, catalogue), environment.clock),
+        policies=Screening(_policies(hub, catalogue), environment.clock),
         wake=hub.runner.wake,
         hop_limit=config.value(HOPS),
         headers=hub.headers,

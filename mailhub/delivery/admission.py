@@ -51,6 +51,10 @@ class Admission:
             address = Address(address.local, self.hostname)
         if not (origin.user or self._is_local(address)):
             raise NotPermitted("Relaying denied")
+        return await self.routes(transaction, address)
+
+    async def routes(self, transaction: ITransactionView, address: Address) -> tuple[Route, ...]:
+        """As `ways`, for an address that we name ourselves: whoever sends, however full its mailbox."""
         routes = await self.routing.route(address, transaction)
         if not routes:
             raise TemporaryError("Server configuration error", status="4.3.5", detail=f"no router knows {address}")

@@ -13,16 +13,18 @@ from zope.interface import implementer
 
 from mailhub.delivery.limits import LongLines
 from mailhub.errors import Busy, MessageTooLarge, PermanentError
-from mailhub.interfaces import IBlobReader, IBody, IBodyWriter
+from mailhub.interfaces import IBlobReader, IBody, IBodyWriter, IHeadedBodyWriter
 from mailhub.message.header import fields_end, without_field, without_mailbox_line
 from mailhub.message.long_lines import LINE_LIMIT, LineWrapper
-from mailhub.message.needs import NeedsScanner
+from mailhub.message.needs import NeedsScanner, needs_of
 from mailhub.message.trace import count_received, delivered_to
 from mailhub.wire.budget import Budget
 
 # A header is held back up to this many octets. A larger one cannot be mended and is refused where it should be; else
 # it passes as it is, and hops beyond are not counted.
 HEADER_LIMIT = 262144
+# The most that comes before a body with a header that is held: the trace fields, and what screens add.
+HEAD_LIMIT = 2 * HEADER_LIMIT
 
 _EMPTY_LINE = b"\r\n"
 _ODD_STARTS = (b"\xef\xbb\xbf", b"From ", b">From ")
@@ -69,11 +71,14 @@ class IntakeWriter:
     """Writes `return_path`, `received` and then the message, whose header goes through `mend`. With `aliases`, its
     Delivered-To fields are noted. What it holds beyond `HEADER_SHARE` is taken from `budget`. `long_lines`: what
     is done with lines over 998 octets, None for nothing. `needs`: note what it asks of a next hop.
+
+    With `held` all this is given to the writer last, as its head: between end() and finish() `header` and `return_path`
+    may be changed. A header that is too large to be held is not `whole`; it passes, and `header` comes before it.
     """
 
     def __init__(
         self,
-        writer: IBodyWriter,
+        writer: IHeadedBodyWriter,
         return_path: bytes,
         received: bytes,
         mend: Mend | None = None,
@@ -82,18 +87,22 @@ class IntakeWriter:
         budget: Budget | None = None,
         long_lines: LongLines | None = None,
         needs: bool = False,
+        held: bool = False,
     ) -> None:
         self._writer = writer
-        self._relay_offset = len(return_path)
-        self._top = return_path + received
+        self.return_path = return_path
+        self._received = received
+        self.held = held
+        self.header = b""
+        self.whole = True
         self._mend = mend
         self._aliases = aliases
         self._budget = budget or Budget(HEADERS_TOGETHER)
         self._taken = 0  # of the budget
         self._wrapper = LineWrapper() if long_lines else None
         self._may_wrap = long_lines == "wrap"
-        self._scanner = NeedsScanner() if needs else None
-        self._hops = 0
+        self._scanner = NeedsScanner(header=not held) if needs else None
+        self.hops = 0
         self._delivered_to: frozenset[str] = frozenset()
         # The octets held back until the header is whole; None once it has been written.
         self._held: bytearray | None = bytearray()
@@ -118,14 +127,28 @@ class IntakeWriter:
         else:
             self._take_from_budget()
 
-    async def finish(self) -> Intake:
-        """See `IBodyWriter`."""
+    async def end(self) -> None:
+        """All octets have come."""
         if self._held is not None:
             await self._release(fields_end(self._held, 0, len(self._held)))
         if self._wrapper is not None:
-            await self._pass_on(self._wrapper.finish())
-        needs = None if self._scanner is None else self._scanner.finish().bits
-        return Intake(await self._writer.finish(), self._relay_offset, self._hops, self._delivered_to, needs)
+            wrapper, self._wrapper = self._wrapper, None
+            await self._pass_on(wrapper.finish())
+
+    async def finish(self) -> Intake:
+        """See `IBodyWriter`."""
+        await self.end()
+        head = self.return_path + self._received + self.header if self.held else b""
+        needs = None
+        if self._scanner is not None:
+            needs = self._scanner.finish().bits | needs_of(head[len(self.return_path) :]).bits
+        body = await self._writer.finish(head)
+        self._give_back()
+        return Intake(body, len(self.return_path), self.hops, self._delivered_to, needs)
+
+    async def written(self) -> IBlobReader:
+        """What follows a header that is held, the empty line first."""
+        return await self._writer.written()
 
     def abort(self) -> None:
         """See `IBodyWriter`."""
@@ -156,22 +179,33 @@ class IntakeWriter:
     async def _release(self, end: int) -> None:
         """Write what is held. Its first `end` octets are the whole header; -1 when it is larger than what is held."""
         held, self._held = bytes(self._held or b""), None
-        self._give_back()
+        if not self.held:
+            self._give_back()
         header, rest = (held[:end], held[end:]) if end >= 0 else (held, b"")
-        self._hops = count_received(header)
+        self.hops = count_received(header)
         if self._aliases:
             self._delivered_to = delivered_to(header)
         header = without_field(without_mailbox_line(header), b"return-path")
         if self._mend is not None:
             header = self._mend(header)
         if end >= 0 and rest and not rest.startswith(_EMPTY_LINE):
-            header += _EMPTY_LINE if not header or header.endswith(b"\n") else 2 * _EMPTY_LINE
+            header += b"" if not header or header.endswith(b"\n") else _EMPTY_LINE
+            rest = _EMPTY_LINE + rest
         # To break a line of a signed text would break the signature.
         self._may_wrap = self._may_wrap and b"multipart/signed" not in header.lower()
         header = self._in_lines(header)
         if self._wrapper is not None and self._wrapper.torn:
             raise _too_long()  # a header can only be folded at white space
-        await self._pass_on(b"".join((self._top, header, self._in_lines(rest))), self._relay_offset)
+        rest = self._in_lines(rest)
+        if not self.held:
+            await self._pass_on(b"".join((self.return_path, self._received, header, rest)), len(self.return_path))
+            return
+        self.whole = end >= 0 and len(header) <= HEADER_LIMIT
+        if self.whole:
+            self.header = header
+        else:
+            rest = header + rest
+        await self._pass_on(rest)
 
     async def _pass_on(self, octets: bytes, own: int = 0) -> None:
         """To the body. Its first octets, `own` of them, no next hop will see."""

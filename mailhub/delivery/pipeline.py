@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 from zope.interface import implementer
 
 from mailhub.delivery.admission import Admission
+from mailhub.delivery.editing import Editing
 from mailhub.delivery.intake import HEADERS_TOGETHER
 from mailhub.delivery.limits import HOPS, LONG_LINES, LongLines
 from mailhub.delivery.names import LocalNames
-from mailhub.delivery.policies import obey
+from mailhub.delivery.screens import EditRefused, Moment, Screening, Screens, obey
 from mailhub.delivery.transaction import House, Transaction, nothing
-from mailhub.errors import NotPermitted
+from mailhub.errors import MailError, NotPermitted
 from mailhub.interfaces import (
+    AddRecipient,
+    ChangeReversePath,
+    Edit,
     Environment,
     IConversation,
     IMailStore,
     IPipeline,
-    IPolicy,
     IQueue,
     IRouter,
     ISubmitter,
     Origin,
+    RemoveRecipient,
 )
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail
@@ -43,7 +47,7 @@ class Pipeline:
         store: IMailStore,
         queue: IQueue,
         routing: IRouter,
-        policies: IPolicy,
+        policies: Screening,
         wake: Callable[[], None],
         hop_limit: int = HOPS.default,
         headers: Budget | None = None,
@@ -64,13 +68,13 @@ class Pipeline:
 
     async def connected(self, origin: Origin) -> Conversation:
         """See `IPipeline`."""
-        obey(await self.policies.on_connect(origin))
-        return Conversation(self._house, self.policies, origin)
+        return Conversation(self._house, await self.policies.begin(origin), origin)
 
     async def begin(self, origin: Origin, mail: Mail, submitter: ISubmitter | None = None) -> Transaction:
         """See `IPipeline`."""
         conversation = await self.connected(origin)
         try:
+            await conversation.hello(origin)
             if submitter is not None:
                 await conversation.login(origin, submitter)
             return await conversation.begin(mail, conversation.closed)
@@ -85,21 +89,31 @@ class Conversation:
     """See `IConversation`. What a policy may have to say is asked here and in `Transaction`, a moment at a time."""
 
     _house: House
-    _screens: IPolicy
+    _screens: Screens
     origin: Origin
     _submitter: ISubmitter | None = None
+    _editing: Editing = attrs.field(factory=Editing)  # of every message
 
     async def hello(self, origin: Origin) -> None:
         """See `IConversation`."""
         self.origin = origin
+        self._editing = Editing()
+        await self._ask("hello")
 
     async def login(self, origin: Origin, submitter: ISubmitter) -> None:
         """See `IConversation`."""
+        before = self.origin
         self.origin, self._submitter = origin, submitter
+        try:
+            await self._ask("login")
+        except MailError:
+            self.origin, self._submitter = before, None
+            raise
 
     def secured(self, origin: Origin) -> None:
         """See `IConversation`."""
         self.origin, self._submitter = origin, None
+        self._editing = Editing()
 
     async def begin(self, mail: Mail, ended: Callable[[], None] = nothing) -> Transaction:
         """See `IConversation`. `ended` is called when the transaction is over."""
@@ -111,11 +125,24 @@ class Conversation:
         if mail.auth:
             mail = await _vouched(mail, submitter)
         self._house.queue.check_space(mail.size)
-        obey(await self._screens.on_mail(origin, mail))
-        return Transaction(self._house, self._screens, origin, mail, ended)
+        transaction = Transaction(self._house, self._screens, origin, mail, self._editing.copy(), ended)
+        await transaction.screened()
+        return transaction
 
     def closed(self) -> None:
         """See `IConversation`."""
+        self._screens.close()
+
+    async def _ask(self, moment: Moment) -> None:
+        if self._screens.wants(moment):
+            verdict = await self._screens.ask(moment, self._take, self.origin)
+            obey(verdict)
+            self._editing.quarantined |= verdict.action == "quarantine"
+
+    async def _take(self, edits: Sequence[Edit]) -> None:
+        if any(isinstance(edit, ChangeReversePath | AddRecipient | RemoveRecipient) for edit in edits):
+            raise EditRefused("there is no message yet")
+        self._editing.take(edits)
 
 
 async def _vouched(mail: Mail, submitter: ISubmitter | None) -> Mail:

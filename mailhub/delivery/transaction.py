@@ -9,25 +9,31 @@ import attrs
 from zope.interface import implementer
 
 from mailhub.delivery.admission import Admission
-from mailhub.delivery.intake import HEADERS_TOGETHER, Intake, IntakeWriter
+from mailhub.delivery.editing import Editing, MessageView, check_envelope
+from mailhub.delivery.intake import HEAD_LIMIT, HEADERS_TOGETHER, Intake, IntakeWriter
 from mailhub.delivery.limits import HOPS, LONG_LINES, LongLines
 from mailhub.delivery.loops import break_loops
 from mailhub.delivery.naming import message_id
 from mailhub.delivery.plan import Accepted, make_plan, outcomes
-from mailhub.delivery.policies import obey
+from mailhub.delivery.screens import Screens, obey
 from mailhub.errors import MailError, PermanentError, TemporaryError
 from mailhub.interfaces import (
     STORE,
+    AddRecipient,
+    ChangeReversePath,
     Committed,
+    Edit,
     Environment,
     IBodyWriter,
     IMailStore,
-    IPolicy,
     IQueue,
     ITransaction,
     Origin,
     Receipt,
+    RemoveRecipient,
+    Route,
     Submission,
+    Verdict,
 )
 from mailhub.keys import setting
 from mailhub.log import Logger
@@ -39,6 +45,7 @@ from mailhub.wire.budget import Budget
 
 _log = Logger(namespace="mailhub.delivery")
 
+JUNK = "Junk"
 _DELIVERED = Outcome.delivered()
 
 
@@ -83,12 +90,14 @@ class Transaction:
     """See `ITransaction`. `ended` is called once, when it is over."""
 
     _house: House
-    _screens: IPolicy
+    _screens: Screens
     origin: Origin
     mail: Mail
+    _editing: Editing = attrs.field(factory=Editing)
     _ended: Callable[[], None] = nothing
     _phase: _Phase = _Phase.RECIPIENTS
     _accepted: list[Accepted] = attrs.field(factory=list)
+    _added: list[Accepted] = attrs.field(factory=list)  # by screens; the client knows nothing of them
     _writer: IntakeWriter | None = None
 
     @property
@@ -96,16 +105,26 @@ class Transaction:
         """See `ITransactionView`."""
         return tuple([accepted.recipient for accepted in self._accepted])
 
+    async def screened(self) -> None:
+        """Ask the screens about MAIL. Raises NotPermitted, TemporaryError."""
+        if self._screens.wants("mail"):
+            self._obey(await self._screens.ask("mail", self._take, self))
+
     async def recipient(self, recipient: Recipient) -> None:
         """See `ITransaction`."""
         self._expect(_Phase.RECIPIENTS, "recipient")
-        routes = await self._house.admission.ways(self, recipient.address)
-        verdict = await self._screens.on_recipient(self.origin, self.mail, recipient.address)
-        if verdict.action == "discard":
-            _log.event("discarded", {"session": self.origin.session_id, "to": recipient.address})
-            routes = ()
-        else:
-            obey(verdict)
+        try:
+            routes = await self._house.admission.ways(self, recipient.address)
+            if self._screens.wants("recipient"):
+                verdict = await self._screens.ask("recipient", self._take, self, recipient)
+                if verdict.action == "discard":
+                    _log.event("discarded", {"session": self.origin.session_id, "to": recipient.address})
+                    routes = ()
+                else:
+                    self._obey(verdict)
+        except MailError as error:
+            await self._screens.tell("recipient_refused", self, recipient, error)
+            raise
         self._accepted.append(Accepted(recipient, routes))
 
     def body(self, size: int = 0) -> IBodyWriter:
@@ -126,8 +145,9 @@ class Transaction:
         # Who sends old mail again by hand means it.
         aliases = mend is None and any(route.via for each in accepted for route in each.routes)
         size = size or mail.size
+        held = self._editing.any or self._screens.wants("message")
         self._writer = writer = IntakeWriter(
-            house.queue.new_body(size and size + len(top) + len(hop)),
+            house.queue.new_body(size and size + len(top) + len(hop), HEAD_LIMIT if held else 0),
             top,
             hop,
             mend,
@@ -135,6 +155,7 @@ class Transaction:
             budget=house.headers,
             long_lines=None if mend is None else house.long_lines,
             needs=any(route.agent != STORE for each in accepted for route in each.routes),
+            held=held,
         )
         self._phase = _Phase.BODY
         return writer
@@ -147,6 +168,11 @@ class Transaction:
         assert writer is not None, "there is one from body() on"
         try:
             try:
+                await writer.end()
+                if writer.hops >= self._house.hop_limit:
+                    raise PermanentError("Too many hops, this message goes round in a loop", status="5.4.6")
+                if writer.held and not await self._screen_message(writer):
+                    return self._discarded()
                 body = await writer.finish()
             finally:
                 writer.abort()
@@ -172,14 +198,9 @@ class Transaction:
             raise RuntimeError(f"{call}() out of order: {self._phase.value}")
 
     async def _commit(self, body: Intake) -> Committed:
-        if body.hops >= self._house.hop_limit:
-            raise PermanentError("Too many hops, this message goes round in a loop", status="5.4.6")
-        addresses = tuple([accepted.address for accepted in self._accepted])
-        verdict = await self._screens.on_message(self.origin, self.mail, addresses, body.body)
-        if verdict.action == "discard":
-            return self._discarded()
-        obey(verdict)
-        accepted = self._without_loops(body.delivered_to)
+        accepted = self._without_loops([*self._accepted, *self._added], body.delivered_to)
+        if self._editing.quarantined:
+            accepted = [attrs.evolve(each, routes=tuple(map(_into_junk, each.routes))) for each in accepted]
         plan = make_plan(accepted, self.mail, deposits=self._house.queue.deposits_into(self._house.store))
         if not (plan.deposits or plan.routes):
             return self._discarded()
@@ -193,11 +214,60 @@ class Transaction:
             return 0
         return hold.seconds if hold.kind == "UNTIL" else self._house.environment.now() + hold.seconds
 
-    def _without_loops(self, delivered_to: frozenset[str]) -> Sequence[Accepted]:
+    async def _screen_message(self, writer: IntakeWriter) -> bool:
+        """Ask the screens about the whole message, and put its header as they want it. Whether it is to be kept. Raises
+        NotPermitted, TemporaryError."""
+        editing = self._editing
+        for fault in editing.begin(writer.header, whole=writer.whole):
+            _log.event("edit left out", {"session": self.origin.session_id, "reason": fault})
+        if self._screens.wants("message"):
+            reader = await writer.written()
+            try:
+                view = MessageView(self, editing, reader, writer.hops)
+                verdict = await self._screens.ask("message", self._take, view)
+            finally:
+                reader.close()
+            if verdict.action == "discard":
+                return False
+            self._obey(verdict)
+        writer.header = editing.head(self._house.hostname)
+        writer.return_path = return_path(self.mail.reverse_path)
+        return True
+
+    def _obey(self, verdict: Verdict) -> None:
+        obey(verdict)
+        self._editing.quarantined |= verdict.action == "quarantine"
+
+    async def _take(self, edits: Sequence[Edit]) -> None:
+        """Carry out what a screen wants edited. Raises EditRefused."""
+        check_envelope(edits)
+        self._editing.take(edits)
+        for edit in edits:
+            match edit:
+                case ChangeReversePath(address):
+                    self.mail = attrs.evolve(self.mail, reverse_path=address)
+                case AddRecipient(recipient):
+                    await self._add(recipient)
+                case RemoveRecipient(address):
+                    for known in (self._accepted, self._added):
+                        known[:] = [
+                            attrs.evolve(each, routes=()) if each.address == address else each for each in known
+                        ]
+
+    async def _add(self, recipient: Recipient) -> None:
+        try:
+            routes = await self._house.admission.routes(self, recipient.address)
+        except MailError as error:
+            known = {"session": self.origin.session_id, "to": recipient.address}
+            _log.event("edit left out", {**known, "status": error.status, "reason": error.text})
+        else:
+            self._added.append(Accepted(recipient, routes))
+
+    def _without_loops(self, accepted: Sequence[Accepted], delivered_to: frozenset[str]) -> Sequence[Accepted]:
         if not delivered_to:
-            return self._accepted
-        left = break_loops(self._accepted, delivered_to)
-        for before, after in zip(self._accepted, left, strict=True):
+            return accepted
+        left = break_loops(accepted, delivered_to)
+        for before, after in zip(accepted, left, strict=True):
             if before.routes and not after.routes:
                 _log.event("looped", {"session": self.origin.session_id, "to": before.address})
         return left
@@ -209,7 +279,7 @@ class Transaction:
     async def _submit(self, accepted: Sequence[Accepted], message: Submission) -> Committed:
         plan, answers = message.plan, self.origin.each_recipient
         # Where each recipient is answered, only a recipient that is one mailbox can be refused whole.
-        each = answers and all(len(recipient.routes) <= 1 for recipient in accepted)
+        each = answers and not self._added and all(len(recipient.routes) <= 1 for recipient in accepted)
         receipt = await self._house.queue.submit(message, "reply" if each else "bounce")
         refused_all = len(receipt.refused) == len(plan.deposits) and not plan.routes
         if refused_all and not answers:
@@ -218,8 +288,8 @@ class Transaction:
         if plan.routes or (receipt.refused and not each):
             self._house.wake()
         if each or refused_all:
-            return Committed(receipt.id, outcomes(accepted, plan, receipt))
-        return Committed(receipt.id, (_DELIVERED,) * len(accepted))
+            return Committed(receipt.id, outcomes(accepted[: len(self._accepted)], plan, receipt))
+        return Committed(receipt.id, (_DELIVERED,) * len(self._accepted))
 
     def _log_states(self, message: Submission, receipt: Receipt) -> None:
         """A line for each place the message goes to, with what there is to say of the message."""
@@ -241,6 +311,15 @@ class Transaction:
         for route in message.plan.routes:
             way = {"to": route.recipient, "agent": route.agent, "target": route.target}
             _log.event("queued", {**known, **way, **client})
+
+
+def _dropped(accepted: Accepted) -> Accepted:
+    """It stays where the client waits for an answer for each."""
+    return attrs.evolve(accepted, routes=())
+
+
+def _into_junk(route: Route) -> Route:
+    return attrs.evolve(route, mailbox=JUNK) if route.agent == STORE else route
 
 
 def _as_error(refused: Sequence[Outcome]) -> MailError:

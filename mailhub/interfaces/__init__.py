@@ -20,18 +20,22 @@ from mailhub.interfaces.database import IDatabase
 from mailhub.interfaces.environment import Disk, Environment, INetwork, IResolver, IThreads, MailExchanger
 from mailhub.interfaces.mailboxes import IHold, IMailAccount, IMailbox, IMailStore
 from mailhub.interfaces.octets import IBlobReader, IBody, IBodyWriter, IHeadedBodyWriter
-from mailhub.interfaces.pipeline import (
+from mailhub.interfaces.pipeline import Committed, IConversation, IPipeline, ITransaction, OwnTransaction
+from mailhub.interfaces.plugins import IComponentFactory, IHub
+from mailhub.interfaces.screens import (
     ACCEPT,
-    Committed,
-    IConversation,
-    IPipeline,
+    AddRecipient,
+    ChangeReversePath,
+    Edit,
+    IMessageView,
     IPolicy,
-    ITransaction,
+    IScreen,
     ITransactionView,
-    OwnTransaction,
+    NoteResult,
+    RemoveRecipient,
+    Screen,
     Verdict,
 )
-from mailhub.interfaces.plugins import IComponentFactory, IHub
 from mailhub.interfaces.services import IService, Service
 from mailhub.interfaces.transport import (
     ALIAS,
@@ -52,6 +56,7 @@ from mailhub.interfaces.transport import (
     Settlement,
     Submission,
 )
+from mailhub.message.edits import AddField, RemoveField, ReplaceField
 
 __all__ = [
     "ACCEPT",
@@ -59,10 +64,14 @@ __all__ = [
     "AT_ONCE",
     "STORE",
     "Account",
+    "AddField",
+    "AddRecipient",
+    "ChangeReversePath",
     "Committed",
     "Delivery",
     "Deposit",
     "Disk",
+    "Edit",
     "Environment",
     "IAccounts",
     "IAuthenticator",
@@ -79,6 +88,7 @@ __all__ = [
     "IMailAccount",
     "IMailStore",
     "IMailbox",
+    "IMessageView",
     "INames",
     "INetwork",
     "IPipeline",
@@ -86,6 +96,7 @@ __all__ = [
     "IQueue",
     "IResolver",
     "IRouter",
+    "IScreen",
     "IService",
     "ISubmitter",
     "IThreads",
@@ -93,6 +104,7 @@ __all__ = [
     "ITransactionView",
     "KeptNames",
     "MailExchanger",
+    "NoteResult",
     "Origin",
     "OwnTransaction",
     "Plan",
@@ -100,8 +112,12 @@ __all__ = [
     "QueuedRecipient",
     "Receipt",
     "Refusals",
+    "RemoveField",
+    "RemoveRecipient",
+    "ReplaceField",
     "ReversePath",
     "Route",
+    "Screen",
     "Service",
     "Settlement",
     "Submission",

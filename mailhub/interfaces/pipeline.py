@@ -1,9 +1,6 @@
-"""The way in for every message, and who has a say in it."""
+"""The way in for every message."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import Literal
 
 import attrs
 from zope.interface import Attribute, Interface, implementer
@@ -12,40 +9,9 @@ from mailhub.interfaces.accounts import (
     ISubmitter,
     Origin,
 )
-from mailhub.interfaces.octets import IBody, IBodyWriter
-from mailhub.message.address import Address
+from mailhub.interfaces.octets import IBodyWriter
+from mailhub.interfaces.screens import ITransactionView
 from mailhub.message.envelope import Mail, Outcome, Recipient
-
-
-@attrs.frozen
-class Verdict:
-    """What a policy says. `status` and `text` are for the client when `action` is "reject" or "defer".
-
-    "discard" pretends to accept a recipient or a message; before the first recipient it counts as "reject".
-    """
-
-    action: Literal["accept", "reject", "defer", "discard"] = "accept"
-    status: str = ""
-    text: str = ""
-
-
-ACCEPT = Verdict()
-
-
-class IPolicy(Interface):
-    """Has a say at each step of a transaction. The first verdict other than ACCEPT counts."""
-
-    async def on_connect(origin: Origin) -> Verdict:
-        """Before the greeting."""
-
-    async def on_mail(origin: Origin, envelope: Mail) -> Verdict:
-        """MAIL FROM."""
-
-    async def on_recipient(origin: Origin, envelope: Mail, recipient: Address) -> Verdict:
-        """Each RCPT TO."""
-
-    async def on_message(origin: Origin, envelope: Mail, recipients: Sequence[Address], body: IBody) -> Verdict:
-        """The end of the data, before the commit."""
 
 
 @attrs.frozen
@@ -54,14 +20,6 @@ class Committed:
 
     id: str
     outcomes: tuple[Outcome, ...]
-
-
-class ITransactionView(Interface):
-    """A transaction to look at, as routers see it."""
-
-    origin: Origin = Attribute("Who sends, and by which service; `origin.user` is the login.")
-    mail: Mail = Attribute("What MAIL said: the reverse-path, and the parameters.")
-    recipients: Sequence[Recipient] = Attribute("Those accepted so far, in order, as they were named.")
 
 
 @implementer(ITransactionView)

@@ -14,7 +14,7 @@ from mailhub.message.envelope import Mail, Outcome, Recipient
 from mailhub.message.flags import NO_FLAGS, Flags
 
 if TYPE_CHECKING:
-    from mailhub.interfaces.pipeline import ITransactionView
+    from mailhub.interfaces.screens import ITransactionView
 
 # The agent whose targets are accounts of the hub's own store.
 STORE = "store"

@@ -13,6 +13,7 @@ from mailhub.delivery.aliases import AliasTable
 from mailhub.delivery.names import FRESH_SECONDS, LocalNames
 from mailhub.delivery.pipeline import Pipeline
 from mailhub.delivery.routing import standard_routing
+from mailhub.delivery.screens import Screening
 from mailhub.errors import MailError, NoSuchUser, NotPermitted, StoreUnavailable, TemporaryError
 from mailhub.interfaces import INames, KeptNames, Origin
 from mailhub.message.address import Address
@@ -20,7 +21,6 @@ from mailhub.message.envelope import Mail, Recipient
 from mailhub.store.memory.database import MemoryNames
 from mailhub.testing.waiting import result_of
 from tests.delivery.doubles import Commits, KnownAccounts, environment
-from tests.delivery.test_pipeline import OneVerdict
 
 OUTSIDE = Origin("smtp", "192.0.2.9", "s1", helo="client.example")
 
@@ -50,7 +50,6 @@ class Stage:
         self.names = LocalNames(domains, aliases, self.table, self.clock)
         store: Any = KnownAccounts("a@xx.example", "b@xx.example", "a@new.example")
         queue: Any = Commits(store)
-        policies: Any = OneVerdict()
         self.pipeline = Pipeline(
             hostname="mx.xx.example",
             names=self.names,
@@ -58,7 +57,7 @@ class Stage:
             store=store,
             queue=queue,
             routing=standard_routing("mx.xx.example", self.names, store, {}),
-            policies=policies,
+            policies=Screening([], self.clock),
             wake=lambda: None,
         )
 

@@ -9,13 +9,15 @@ from typing import Any
 import attrs
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
+from zope.interface import implementer
 
 from mailhub.delivery.aliases import AliasTable
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.pipeline import Pipeline
-from mailhub.delivery.policies import PolicyChain
 from mailhub.delivery.routing import standard_routing
+from mailhub.delivery.screens import GuardedPolicy, Screening
 from mailhub.delivery.transaction import Transaction
 from mailhub.errors import (
     MailError,
@@ -26,7 +28,7 @@ from mailhub.errors import (
     StoreUnavailable,
     TemporaryError,
 )
-from mailhub.interfaces import ACCEPT, Committed, Deposit, ITransactionView, Origin, Route, Verdict
+from mailhub.interfaces import Committed, Deposit, IPolicy, ITransactionView, Origin, Route, Screen, Verdict
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Outcome, Recipient
 from mailhub.testing.waiting import result_of
@@ -52,17 +54,20 @@ class Login:
         return address == A
 
 
-class OneVerdict:
-    """The same verdict from one step on."""
+@implementer(IPolicy)
+class OneVerdict(Screen):
+    """One verdict at one moment."""
 
-    def __init__(self, step: str = "", verdict: Verdict = ACCEPT) -> None:
-        self._step, self._verdict = step, verdict
+    def __init__(self, moment: str, verdict: Verdict) -> None:
+        setattr(self, moment, lambda *_: verdict)
 
-    def __getattr__(self, name: str) -> Any:
-        async def answer(*args: object) -> Verdict:
-            return self._verdict if name == self._step else ACCEPT
+    def begin(self, origin: Origin) -> OneVerdict:
+        return self
 
-        return answer
+
+def screening(*policies: IPolicy) -> Screening:
+    guarded = [GuardedPolicy(f"p{number}", policy) for number, policy in enumerate(policies)]
+    return Screening(guarded, Clock())
 
 
 @attrs.define
@@ -71,7 +76,7 @@ class Stage:
 
     store: Any = attrs.field(factory=lambda: KnownAccounts("a@xx.example", "b@xx.example"))
     queue: Any = None
-    policies: Any = attrs.field(factory=OneVerdict)
+    policies: Any = attrs.field(factory=lambda: Screening([], Clock()))
     routers: Any = ()
     wakes: list[int] = attrs.field(factory=list)
     pipeline: Pipeline = attrs.field(init=False)
@@ -180,18 +185,18 @@ def test_a_full_mailbox_is_refused_unless_the_message_has_somewhere_else_to_go()
     assert len(stage.ways(OUTSIDE, Address("both", "xx.example"))) == 2
 
 
-@pytest.mark.parametrize("step", ["on_connect", "on_mail", "on_recipient", "on_message"])
+@pytest.mark.parametrize("step", ["hello", "mail", "recipient", "message"])
 @pytest.mark.parametrize(("action", "kind"), [("reject", NotPermitted), ("defer", TemporaryError)])
 def test_policies_are_obeyed_at_each_step(step: str, action: Any, kind: type[MailError]) -> None:
-    stage = Stage(policies=OneVerdict(step, Verdict(action, text="said the policy")))
+    stage = Stage(policies=screening(OneVerdict(step, Verdict(action, text="said the policy"))))
     with pytest.raises(kind, match="said the policy"):
         stage.send(OUTSIDE, A)
     assert stage.queue.submissions == []
 
 
 def test_discarded_recipients_and_messages_are_accepted_and_gone() -> None:
-    for step in ("on_recipient", "on_message"):
-        stage = Stage(policies=OneVerdict(step, Verdict("discard")))
+    for step in ("recipient", "message"):
+        stage = Stage(policies=screening(OneVerdict(step, Verdict("discard"))))
         assert stage.send(OUTSIDE, A).outcomes == (Outcome.delivered(),)
         assert stage.queue.submissions == []
 
@@ -266,12 +271,12 @@ def test_a_message_that_goes_round_is_refused() -> None:
 
 
 def test_the_body_is_given_up_when_nothing_is_committed() -> None:
-    stage = Stage(policies=OneVerdict("on_message", Verdict("reject")))
+    stage = Stage(policies=screening(OneVerdict("message", Verdict("reject"))))
     transaction = stage.begin(OUTSIDE, A)
     transaction.body()
     error_of(transaction.commit())
     (writer,) = stage.queue.writers
-    assert writer.body.discarded
+    assert writer.aborted
 
 
 # --- Transactions ---------------------------------------------------------------------------------------------------
@@ -394,11 +399,6 @@ def test_lmtp_with_a_list_leaves_the_refusals_to_dsns() -> None:
     assert stage.queue.submissions[0][1] == "bounce"
     stage = refusing("a@xx.example", "b@xx.example")
     assert stage.send(LOCAL, both).outcomes == (FULL,)
-
-
-def test_the_real_chain_of_policies_fits() -> None:
-    chain = PolicyChain([], environment().clock)
-    assert Stage(policies=chain).send(OUTSIDE, A).id == "id1"
 
 
 def test_every_recipient_has_one_line_with_message_and_session() -> None:

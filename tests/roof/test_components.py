@@ -18,8 +18,8 @@ from mailhub.cli.offline import environment, opened, wait
 from mailhub.components import Hub, build_hub, checkers
 from mailhub.config import routes, tables
 from mailhub.config.settings import LimitsTable, parse
-from mailhub.delivery.policies import PolicyChain
 from mailhub.delivery.routing import CatchAllRouter
+from mailhub.delivery.screens import Screening
 from mailhub.errors import ConfigurationError, NotPermitted
 from mailhub.interfaces import IHub
 from mailhub.keys import STOP_SECONDS, limit
@@ -112,7 +112,7 @@ def test_a_component_may_be_used_twice_with_different_options(tmp_path: Path) ->
 
     def make(options: Options, hub: object) -> object:
         made.append(options.number)
-        return PolicyChain([], Clock())
+        return Screening([], Clock())
 
     catalogue = attrs.evolve(CATALOGUE, factories=(*CATALOGUE.factories, Component("policy", "n", make, Options)))
     tables = '[policy.a]\ntype = "n"\nnumber = 1\n[policy.b]\ntype = "n"\nnumber = 2\n'

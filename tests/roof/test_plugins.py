@@ -22,7 +22,7 @@ from mailhub.components import build_hub
 from mailhub.config.reader import Place
 from mailhub.config.settings import ComponentTable, load
 from mailhub.errors import ConfigurationError
-from mailhub.interfaces import ACCEPT, IComponentFactory, IPolicy, Origin, Service
+from mailhub.interfaces import ACCEPT, IComponentFactory, IPolicy, Origin, OwnTransaction, Service
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail
 from mailhub.plugins import Catalogue, Component, load_catalogue
@@ -65,10 +65,7 @@ def test_a_file_in_a_foreign_folder_is_found(plugin: Put) -> None:
         "@attrs.frozen\nclass Options:\n    word: str\n"
         "class Policy:\n"
         "    def __init__(self, options, hub):\n        self.word = options.word\n"
-        "    def on_connect(self, origin): ...\n"
-        "    async def on_mail(self, origin, envelope): ...\n"
-        "    def on_recipient(self, *arguments): ...\n"
-        "    def on_message(self, origin, envelope, to, body, spare=None): ...\n"
+        "    async def begin(self, whence, spare=None): ...\n"
         "policy = Component('policy', 'words', Policy, Options)\n",
     )
     catalogue = load_catalogue()
@@ -169,15 +166,11 @@ from mailhub.interfaces import IComponentFactory
 from mailhub.plugins import Component, NoOptions
 class Policy:
     def __init__(self, options, hub): ...
-    def on_connect(self, origin): ...
-    def on_mail(self, origin, envelope): ...
-    def on_recipient(self, origin, envelope, recipient): ...
-    def on_message(self, origin, envelope, recipients, body): ...
+    def begin(self, *origin): ...
 class Without:
-    on_connect = Policy.on_connect
-    on_mail = 3
-    def on_recipient(self, recipient): ...
-    async def on_message(self, origin, envelope, recipients, body, more): ...
+    begin = 3
+class Other:
+    async def begin(self, origin, more): ...
 async def later(options, hub): ...
 class Odd:
     kind, name, options = "policy", "words", NoOptions
@@ -190,9 +183,11 @@ class Odd:
     [
         (
             "x = Component('policy', 'words', lambda options, hub: Without())",
-            "Without is no policy: on_mail is not a method, "
-            "on_recipient() must take (origin, envelope, recipient), "
-            "on_message() must take (origin, envelope, recipients, body)",
+            "Without is no policy: begin is not a method",
+        ),
+        (
+            "x = Component('policy', 'words', lambda options, hub: Other())",
+            "Other is no policy: begin() must take (origin)",
         ),
         ("x = Component('policy', 'words', lambda options, hub: None)", "building gave None, no policy"),
         ("x = Component('policy', 'words', lambda options, hub: Policy)", "building gave the class Policy, no policy"),
@@ -295,9 +290,10 @@ def test_the_documented_policy_says_no_by_configuration_alone(plugin: Put, tmp_p
     verifyObject(IPolicy, policy)
     said = {}
     for domain in ("spam.example", "noisy.example", "yy.example"):
-        said[domain] = wait(policy.on_mail(Origin("smtp"), Mail(Address("x", domain)))).action
+        transaction = OwnTransaction(mail=Mail(Address("x", domain)))
+        said[domain] = policy.begin(Origin("smtp")).mail(transaction).action
     assert said == {"spam.example": "reject", "noisy.example": "defer", "yy.example": "accept"}
-    assert wait(policy.on_mail(Origin("smtp"), Mail(None))) is ACCEPT
+    assert policy.begin(Origin("smtp")).mail(OwnTransaction()) is ACCEPT
 
 
 def finger(endpoint: str, user: str) -> bytes:

@@ -19,6 +19,7 @@ from zope.interface import implementer
 from mailhub.cli.offline import environment, opened, wait
 from mailhub.components import Hub, build_hub
 from mailhub.config.settings import load
+from mailhub.errors import NotPermitted
 from mailhub.interfaces import ACCEPT, STORE, IThreads, Origin, Verdict
 from mailhub.message.address import Address
 from mailhub.net.certificates import write_self_signed
@@ -217,10 +218,11 @@ class Policy:
 
     word: str
 
-    async def on_connect(self, *_: object) -> Verdict:
-        return Verdict("reject", "5.7.1", self.word) if self.word != "yes" else ACCEPT
+    def begin(self, origin: Origin) -> Policy:
+        return self
 
-    on_mail = on_recipient = on_message = on_connect
+    def hello(self, origin: Origin) -> Verdict:
+        return Verdict("reject", "5.7.1", self.word) if self.word != "yes" else ACCEPT
 
 
 def test_policies_are_built_anew_with_their_options(tmp_path: Path) -> None:
@@ -229,8 +231,12 @@ def test_policies_are_built_anew_with_their_options(tmp_path: Path) -> None:
     table = '[delivery]\npolicies = ["x"]\n[policy.x]\ntype = "word"\nword = "{}"\n'
 
     def answer() -> str:
-        verdict: Verdict = wait(session_parts(stage).pipeline.policies.on_connect(Origin("smtp")))
-        return verdict.text or verdict.action
+        conversation = wait(session_parts(stage).pipeline.connected(Origin("smtp")))
+        try:
+            wait(conversation.hello(Origin("smtp")))
+        except NotPermitted as error:
+            return error.text
+        return "accept"
 
     assert answer() == "accept"
     assert stage.reload(TOP + TLS + LISTEN + table.format("no")).changed == ("[delivery] policies", "[policy.x]")

@@ -15,9 +15,9 @@ from zope.interface import implementer
 
 from mailhub.delivery.limits import RunnerLimits
 from mailhub.delivery.schedule import Schedule
-from mailhub.interfaces import ACCEPT, IBody, IPolicy, Origin, Verdict
-from mailhub.message.address import Address
-from mailhub.message.envelope import Mail
+from mailhub.errors import TemporaryError
+from mailhub.interfaces import ACCEPT, IMessageView, IPolicy, ITransactionView, Origin, Screen, Verdict
+from mailhub.message.envelope import Recipient
 from mailhub.plugins import Component
 from mailhub.testing.hubs import Host, Internet
 from mailhub.testing.network import Weather
@@ -32,7 +32,7 @@ FILLER = b"x" * 70 + b"\r\n"
 
 
 @implementer(IPolicy)
-class Moody:
+class Moody(Screen):
     """Sends a share of everything away for a while."""
 
     def __init__(self, random: Random, share: float) -> None:
@@ -44,17 +44,19 @@ class Moody:
             return Verdict("defer", "4.3.2", "Not in the mood")
         return ACCEPT
 
-    async def on_connect(self, origin: Origin) -> Verdict:
-        return self._say(origin)
+    def begin(self, origin: Origin) -> Moody:
+        if self._say(origin) is not ACCEPT:
+            raise TemporaryError("Not in the mood")
+        return self
 
-    async def on_mail(self, origin: Origin, envelope: Mail) -> Verdict:
-        return self._say(origin)
+    def mail(self, transaction: ITransactionView) -> Verdict:
+        return self._say(transaction.origin)
 
-    async def on_recipient(self, origin: Origin, envelope: Mail, recipient: Address) -> Verdict:
-        return self._say(origin)
+    def recipient(self, transaction: ITransactionView, recipient: Recipient) -> Verdict:
+        return self._say(transaction.origin)
 
-    async def on_message(self, origin: Origin, envelope: Mail, recipients: Sequence[Address], body: IBody) -> Verdict:
-        return self._say(origin)
+    async def message(self, message: IMessageView) -> Verdict:
+        return self._say(message.origin)
 
 
 def _given(policy: Moody, options: object, hub: object) -> Moody:

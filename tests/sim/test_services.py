@@ -15,9 +15,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.protocols.wire import Echo
 from zope.interface import implementer
 
-from mailhub.interfaces import ACCEPT, IBody, IPolicy, Origin, Service, Verdict
-from mailhub.message.address import Address
-from mailhub.message.envelope import Mail
+from mailhub.interfaces import ACCEPT, IPolicy, ITransactionView, Origin, Screen, Service, Verdict
 from mailhub.plugins import Component
 from mailhub.testing.caller import Caller
 from mailhub.testing.hubs import Host, Internet
@@ -33,25 +31,20 @@ class Words:
 
 
 @implementer(IPolicy)
-class Picky:
+class Picky(Screen):
     """Refuses one sender, and notes who came."""
 
     def __init__(self, seen: list[str], options: Words, hub: object) -> None:
         self._seen = seen
         self._unwelcome = options.unwelcome
 
-    async def on_connect(self, origin: Origin) -> Verdict:
+    def begin(self, origin: Origin) -> Picky:
         self._seen.append(origin.service)
-        return ACCEPT
+        return self
 
-    async def on_mail(self, origin: Origin, envelope: Mail) -> Verdict:
-        return Verdict("reject", "5.7.1", "Not you") if str(envelope.reverse_path) == self._unwelcome else ACCEPT
-
-    async def on_recipient(self, origin: Origin, envelope: Mail, recipient: Address) -> Verdict:
-        return ACCEPT
-
-    async def on_message(self, origin: Origin, envelope: Mail, recipients: Sequence[Address], body: IBody) -> Verdict:
-        return ACCEPT
+    async def mail(self, transaction: ITransactionView) -> Verdict:
+        sender = str(transaction.mail.reverse_path)
+        return Verdict("reject", "5.7.1", "Not you") if sender == self._unwelcome else ACCEPT
 
 
 def submits(internet: Internet, host: Host, service: str, sender: str, recipient: str, text: str = "hello") -> None:

@@ -1,0 +1,190 @@
+"""What screens edit in the header of a message that comes in, from the first verdict to the header that is kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import attrs
+from zope.interface import implementer
+
+from mailhub.delivery.screens import EditRefused
+from mailhub.interfaces import (
+    AddField,
+    AddRecipient,
+    ChangeReversePath,
+    Edit,
+    IBlobReader,
+    IMessageView,
+    ITransactionView,
+    NoteResult,
+    Origin,
+    RemoveField,
+    RemoveRecipient,
+    ReplaceField,
+)
+from mailhub.message.address import Address
+from mailhub.message.edits import EDITS_LIMIT, HeaderEdit, check
+from mailhub.message.envelope import Mail, Recipient
+from mailhub.message.header import raw_fields
+from mailhub.message.header_editing import apply
+
+# Octets that edits may add to a header.
+ADDED_LIMIT = 131072
+
+_RESULTS = "Authentication-Results"
+_RESULT_LIMIT = 800  # characters of one result
+# RFC 8601 2.2: [CFWS] authserv-id
+_AUTHSERV_ID = re.compile(rb'[^:]*:(?:\s|\([^()]*\))*"?([^\s;"(]+)')
+
+
+@attrs.define
+class Editing:
+    """The edits of one message, in order. Those that are given before it is there wait for it.
+
+    `header` are the fields as they are to be, without the empty line; None while there is no message. Where it is not
+    `whole`, because it was too large to be held, only fields on top of it can be given.
+    """
+
+    waiting: list[HeaderEdit] = attrs.field(factory=list)
+    results: list[str] = attrs.field(factory=list)
+    header: bytes | None = None
+    whole: bool = True
+    quarantined: bool = False
+    _limit: int = 0  # octets
+
+    def copy(self) -> Editing:
+        """For the next message of the same connection."""
+        return Editing(list(self.waiting), list(self.results), quarantined=self.quarantined)
+
+    @property
+    def any(self) -> bool:
+        """Whether a header will have to be edited."""
+        return bool(self.waiting or self.results)
+
+    def take(self, edits: Sequence[Edit]) -> None:
+        """Those among them that are about the header. Raises EditRefused: then none of them counts."""
+        fields, results = _checked(edits)
+        if len(self.waiting) + len(self.results) + len(edits) > EDITS_LIMIT:
+            raise EditRefused(f"a message cannot have more than {EDITS_LIMIT} edits")
+        if self.header is not None:
+            self.header = self._edited(self.header, fields)
+        else:
+            self.waiting += fields
+        self.results += results
+
+    def begin(self, header: bytes, *, whole: bool) -> list[str]:
+        """The message has come, with this header. Gives why edits that waited for it cannot be carried out."""
+        self.header, self.whole, self._limit = header, whole, len(header) + ADDED_LIMIT
+        faults = []
+        for edit in self.waiting:
+            try:
+                self.header = self._edited(self.header, [edit])
+            except EditRefused as error:
+                faults.append(str(error))
+        return faults
+
+    def head(self, hostname: str) -> bytes:
+        """The header as it is kept: with the results, and without those that others give by our name."""
+        header = b"".join(
+            [
+                octets
+                for name, octets in raw_fields(self.header or b"")
+                if name != b"authentication-results" or not _is_by(octets, hostname)
+            ]
+        )
+        if not self.results:
+            return header
+        lines = ";\r\n\t".join([hostname, *self.results])
+        return f"{_RESULTS}: {lines}\r\n".encode() + header
+
+    def _edited(self, header: bytes, fields: Sequence[HeaderEdit]) -> bytes:
+        if not self.whole and any(not isinstance(edit, AddField) for edit in fields):
+            raise EditRefused("the header is too large to be edited")
+        edited = apply(header, fields) if fields else header
+        if len(edited) > max(len(header), self._limit):
+            raise EditRefused(f"edits may not add more than {ADDED_LIMIT} octets")
+        return edited
+
+
+@implementer(IMessageView)
+@attrs.frozen
+class MessageView:
+    """See `IMessageView`."""
+
+    _transaction: ITransactionView
+    _editing: Editing
+    _reader: IBlobReader
+    hops: int
+
+    @property
+    def origin(self) -> Origin:
+        """See `ITransactionView`."""
+        return self._transaction.origin
+
+    @property
+    def mail(self) -> Mail:
+        """See `ITransactionView`."""
+        return self._transaction.mail
+
+    @property
+    def recipients(self) -> Sequence[Recipient]:
+        """See `ITransactionView`."""
+        return self._transaction.recipients
+
+    @property
+    def header(self) -> bytes:
+        """See `IMessageView`."""
+        return self._editing.header or b""
+
+    @property
+    def size(self) -> int:
+        """See `IMessageView`."""
+        return self._reader.size
+
+    async def read(self, offset: int = 0, length: int = -1) -> bytes:
+        """See `IMessageView`."""
+        return await self._reader.read(offset, length)
+
+
+def check_envelope(edits: Sequence[Edit]) -> None:
+    """Raises EditRefused for what is no edit, and for one of the envelope that names no address."""
+    for edit in edits:
+        match edit:
+            case AddField() | ReplaceField() | RemoveField() | NoteResult():
+                sound = True
+            case ChangeReversePath(address):
+                sound = address is None or isinstance(address, Address)
+            case AddRecipient(recipient):
+                sound = isinstance(recipient, Recipient) and isinstance(recipient.address, Address)
+            case RemoveRecipient(address):
+                sound = isinstance(address, Address)
+            case _:
+                sound = False
+        if not sound:
+            raise EditRefused(f"{edit!r:.100} is no edit")
+
+
+def _checked(edits: Sequence[Edit]) -> tuple[list[HeaderEdit], list[str]]:
+    fields: list[HeaderEdit] = []
+    results: list[str] = []
+    for edit in edits:
+        try:
+            if isinstance(edit, AddField | ReplaceField | RemoveField):
+                check(edit)
+                fields.append(edit)
+            elif isinstance(edit, NoteResult):
+                if not isinstance(edit.result, str) or "\n" in edit.result:
+                    raise ValueError("a result is one line of text")
+                if len(edit.result) > _RESULT_LIMIT:
+                    raise ValueError(f"a result is longer than {_RESULT_LIMIT} characters")
+                check(AddField(_RESULTS, edit.result))
+                results.append(edit.result)
+        except ValueError as error:
+            raise EditRefused(str(error)) from None
+    return fields, results
+
+
+def _is_by(field: bytes, hostname: str) -> bool:
+    match = _AUTHSERV_ID.match(field)
+    return match is not None and match[1].lower() == hostname.lower().encode()

@@ -1,0 +1,188 @@
+"""The policies of a hub as one: their screens are asked in order, each within its time, each with its way to fail."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import IReactorTime
+
+from mailhub.answers import answer
+from mailhub.errors import NotPermitted, TemporaryError
+from mailhub.interfaces import ACCEPT, Edit, IPolicy, Origin, Screen, Verdict
+from mailhub.log import Logger
+
+_log = Logger(namespace="mailhub.delivery.policy")
+
+FailMode = Literal["tempfail", "skip"]
+Moment = Literal["hello", "login", "mail", "recipient", "recipient_refused", "message", "closed"]
+# What carries out edits before the next screen is asked. Raises EditRefused.
+Take = Callable[[Sequence[Edit]], Awaitable[None]]
+
+_MOMENTS: tuple[Moment, ...] = ("hello", "login", "mail", "recipient", "recipient_refused", "message", "closed")
+_ACTIONS = frozenset({"accept", "reject", "defer", "discard", "quarantine"})
+_UNAVAILABLE = Verdict("defer", "4.7.1", "Try again later")
+_QUARANTINE = Verdict("quarantine")
+
+
+@attrs.frozen
+class GuardedPolicy:
+    """A policy with the time it may take for one answer and what happens when it has none.
+
+    "tempfail" defers the client, "skip" goes on as if the policy were not there.
+    """
+
+    name: str
+    policy: IPolicy
+    timeout_seconds: float = 30.0
+    failure: FailMode = "tempfail"
+
+
+class EditRefused(Exception):
+    """A screen asks for an edit that would not leave a message; the text says why."""
+
+
+@attrs.frozen
+class _Asked:
+    """A method of a screen, and how it is guarded."""
+
+    guarded: GuardedPolicy
+    moment: Moment
+    method: Callable[..., Any]
+
+
+class Screens:
+    """The screens of one connection. Its questions never raise."""
+
+    def __init__(self, clock: IReactorTime, session_id: str) -> None:
+        self._clock = clock
+        self._session_id = session_id
+        self._asked: dict[Moment, list[_Asked]] = {}
+
+    def add(self, guarded: GuardedPolicy, screen: object) -> None:
+        """Ask this one, too. Raises TypeError for what is no screen."""
+        methods = {moment: getattr(screen, moment, None) for moment in _MOMENTS}
+        if not any(map(callable, methods.values())):
+            raise TypeError(f"begin() gave {screen!r:.100}")
+        for moment, method in methods.items():
+            # Who has not overridden the method of `Screen` has nothing to say.
+            if callable(method) and getattr(method, "__func__", method) is not getattr(Screen, moment):
+                self._asked.setdefault(moment, []).append(_Asked(guarded, moment, method))
+
+    def wants(self, moment: Moment) -> bool:
+        """Whether somebody has a say at this moment."""
+        return moment in self._asked
+
+    async def ask(self, moment: Moment, take: Take, *arguments: object) -> Verdict:
+        """What all of them say: the first that rejects, defers or discards; else whether one wants it quarantined. What
+        they edit has been taken by then."""
+        together = ACCEPT
+        for asked in self._asked.get(moment, ()):
+            verdict = await self._verdict(asked, take, arguments)
+            if verdict.action == "quarantine":
+                together = _QUARANTINE
+            elif verdict.action != "accept":
+                return verdict
+        return together
+
+    async def tell(self, moment: Moment, *arguments: object) -> None:
+        """Something that nobody has a say in."""
+        for asked in self._asked.get(moment, ()):
+            try:
+                await self._answer(asked, arguments)
+            except Exception as error:
+                self._log_fault(asked, error)
+
+    def close(self) -> None:
+        """The connection is over. May be called again."""
+        if "closed" in self._asked:
+            farewell = Screens(self._clock, self._session_id)
+            farewell._asked["closed"] = self._asked["closed"]
+            Deferred.fromCoroutine(farewell.tell("closed"))
+        self._asked = {}
+
+    async def _verdict(self, asked: _Asked, take: Take, arguments: Sequence[object]) -> Verdict:
+        try:
+            verdict = await self._answer(asked, arguments)
+            if not isinstance(verdict, Verdict) or verdict.action not in _ACTIONS:
+                raise TypeError(f"it gave {verdict!r:.100}")
+            if verdict.edits and verdict.action in ("accept", "quarantine"):
+                await take(verdict.edits)
+        except Exception as error:
+            self._log_fault(asked, error)
+            return ACCEPT if asked.guarded.failure == "skip" else _UNAVAILABLE
+        return verdict
+
+    async def _answer(self, asked: _Asked, arguments: Sequence[object]) -> Any:
+        return await in_time(self._clock, asked.guarded.timeout_seconds, asked.method, *arguments)
+
+    def _log_fault(self, asked: _Asked, error: Exception) -> None:
+        log_fault(asked.guarded.name, self._session_id, asked.moment, error)
+
+
+class Screening:
+    """All policies of a hub."""
+
+    def __init__(self, policies: Sequence[GuardedPolicy], clock: IReactorTime) -> None:
+        self._policies = tuple(policies)
+        self._clock = clock
+
+    async def begin(self, origin: Origin) -> Screens:
+        """The screens of a new connection. Raises NotPermitted, TemporaryError."""
+        screens = Screens(self._clock, origin.session_id)
+        try:
+            for guarded in self._policies:
+                await self._begin(screens, guarded, origin)
+        except BaseException:
+            screens.close()
+            raise
+        return screens
+
+    async def _begin(self, screens: Screens, guarded: GuardedPolicy, origin: Origin) -> None:
+        try:
+            screen = await in_time(self._clock, guarded.timeout_seconds, guarded.policy.begin, origin)
+            screens.add(guarded, screen)
+        except (NotPermitted, TemporaryError):
+            raise
+        except Exception as error:
+            log_fault(guarded.name, origin.session_id, "begin", error)
+            if guarded.failure == "tempfail":
+                obey(_UNAVAILABLE)
+
+
+async def in_time(clock: IReactorTime, seconds: float, method: Callable[..., Any], *arguments: object) -> Any:
+    """What a plugin's method gives, in whichever way. Raises what it raises, and Twisted's TimeoutError; it is then
+    cancelled, and an answer that comes later is nobody's."""
+
+    async def asked() -> Any:
+        return await answer(method(*arguments))
+
+    return await Deferred.fromCoroutine(asked()).addTimeout(seconds, clock)
+
+
+def log_fault(name: str, session_id: str, moment: str, error: Exception) -> None:
+    """Say which plugin did what it must not."""
+    known: dict[str, Any] = {"policy": name, "session": session_id, "at": moment}
+    if isinstance(error, DeferredTimeout):
+        _log.warn("policy timed out: policy={policy} session={session} at={at}", **known)
+    elif isinstance(error, EditRefused | TypeError):
+        _log.error("policy failed: policy={policy} session={session} at={at} reason={error!r}", error=error, **known)
+    else:
+        _log.failure("policy failed: policy={policy} session={session} at={at}", **known)
+
+
+def obey(verdict: Verdict) -> None:
+    """Go on, or raise NotPermitted or TemporaryError: what a verdict means where nothing can be discarded."""
+    if verdict.action in ("accept", "quarantine"):
+        return
+    if verdict.action == "defer":
+        raise TemporaryError(verdict.text, status=_in_class(verdict.status, "4", "4.7.1"))
+    raise NotPermitted(verdict.text, status=_in_class(verdict.status, "5", "5.7.1"))
+
+
+def _in_class(status: str, digit: str, default: str) -> str:
+    """A policy that rejects with a 4.x.x status has made a mistake: the action counts."""
+    return status if status.startswith(digit + ".") else default

@@ -1,0 +1,312 @@
+"""What screens edit: header, envelope and results, up to the message that is committed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from twisted.logger import capturedLogs, formatEvent
+from zope.interface import implementer
+
+from mailhub.delivery.intake import HEADER_LIMIT, IntakeWriter
+from mailhub.errors import TemporaryError
+from mailhub.interfaces import (
+    ACCEPT,
+    AddField,
+    AddRecipient,
+    ChangeReversePath,
+    Edit,
+    IMessageView,
+    IPolicy,
+    NoteResult,
+    Origin,
+    RemoveField,
+    RemoveRecipient,
+    ReplaceField,
+    Screen,
+    Verdict,
+)
+from mailhub.message.address import Address
+from mailhub.message.envelope import Mail, Outcome, Recipient
+from mailhub.testing.waiting import result_of
+from tests.delivery.doubles import OctetsWriter
+from tests.delivery.test_pipeline import (
+    FAR,
+    FULL,
+    LOCAL,
+    LOGGED_IN,
+    OUTSIDE,
+    A,
+    B,
+    OneVerdict,
+    Stage,
+    refusing,
+    screening,
+)
+
+MESSAGE = b"Subject: s\r\nX-Secret: 1\r\nx-secret: 2\r\n\r\nbody\r\n"
+ADD = AddField("X-Screen", "seen")
+
+
+def edited(moment: str, *edits: Edit, message: bytes = MESSAGE, to: Sequence[Address] = (A,)) -> Stage:
+    stage = Stage(policies=screening(OneVerdict(moment, Verdict(edits=edits))))
+    stage.send(OUTSIDE, *to, message=message)
+    return stage
+
+
+def after_trace(stage: Stage) -> bytes:
+    """The message below Return-Path and Received."""
+    (octets,) = stage.queue.octets
+    assert octets.startswith(b"Return-Path: <")
+    return b"".join(octets.splitlines(keepends=True)[1:]).partition(b" Jan 1970 00:00:00 +0000\r\n")[2]
+
+
+@pytest.mark.parametrize("moment", ["hello", "mail", "recipient", "message"])
+def test_the_header_is_edited_whenever_it_is_asked_for(moment: str) -> None:
+    stage = edited(moment, ADD, RemoveField("x-secret", 2), ReplaceField("Subject", 1, "t"))
+    assert after_trace(stage) == b"X-Screen: seen\r\nSubject: t\r\nX-Secret: 1\r\n\r\nbody\r\n"
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (b"", b"X-Screen: seen\r\n"),
+        (b"\r\n", b"X-Screen: seen\r\n\r\n"),
+        (b"\r\nbody", b"X-Screen: seen\r\n\r\nbody"),
+        (b"no header\r\nat all", b"X-Screen: seen\r\n\r\nno header\r\nat all"),
+        (b"A: b", b"X-Screen: seen\r\nA: b\r\n"),
+        (b"A: b\r\nno field\r\n", b"X-Screen: seen\r\nA: b\r\n\r\nno field\r\n"),
+        (b"Return-Path: <x>\r\nA: b\r\n\r\n\r\nc", b"X-Screen: seen\r\nA: b\r\n\r\n\r\nc"),
+    ],
+)
+def test_odd_messages_are_edited_too(message: bytes, expected: bytes) -> None:
+    assert after_trace(edited("message", ADD, message=message)) == expected
+
+
+def test_a_message_that_nobody_edits_stays_as_it_is_though_it_is_looked_at() -> None:
+    for message in (MESSAGE, b"", b"\r\nbody", b"no header\r\n", b"A: b"):
+        looked_at, plain = edited("message", message=message), Stage()
+        plain.send(OUTSIDE, A, message=message)
+        assert looked_at.queue.octets == plain.queue.octets
+
+
+def test_each_screen_sees_what_those_before_it_have_edited() -> None:
+    seen: list[object] = []
+
+    @implementer(IPolicy)
+    class Looks(Screen):
+        def begin(self, origin: Origin) -> Looks:
+            return self
+
+        def mail(self, transaction: Any) -> Verdict:
+            seen.append(transaction.mail.reverse_path)
+            return ACCEPT
+
+        async def message(self, message: IMessageView) -> Verdict:
+            seen.append((message.header, message.size, message.hops, await message.read(), await message.read(2, 3)))
+            seen.append((message.mail.reverse_path, [each.address for each in message.recipients], message.origin))
+            return Verdict(edits=[AddField("X-Last", "2")])
+
+    first = OneVerdict("message", Verdict(edits=[ADD, RemoveField("X-Secret", 0)]))
+    renames = OneVerdict("mail", Verdict(edits=[ChangeReversePath(B)]))
+    stage = Stage(policies=screening(renames, first, Looks()))
+    stage.send(OUTSIDE, A, message=b"Received: x\r\n" + MESSAGE)
+    assert seen == [
+        B,
+        (b"X-Screen: seen\r\nReceived: x\r\nSubject: s\r\n", 8, 1, b"\r\nbody\r\n", b"bod"),
+        (B, [A], OUTSIDE),
+    ]
+    assert after_trace(stage).startswith(b"X-Last: 2\r\nX-Screen: seen\r\nReceived: x\r\n")
+
+
+@pytest.mark.parametrize("moment", ["mail", "recipient", "message"])
+@pytest.mark.parametrize("address", [B, None])
+def test_another_reverse_path_is_that_of_envelope_and_return_path(moment: str, address: Address | None) -> None:
+    stage = edited(moment, ChangeReversePath(address))
+    submission, _ = stage.queue.submissions[0]
+    assert submission.mail == Mail(address)
+    top = f"Return-Path: <{address or ''}>\r\n".encode()
+    assert stage.queue.octets[0].startswith(top)
+    assert submission.relay_offset == len(top)
+
+
+def targets(stage: Stage) -> list[str]:
+    plan = stage.queue.submissions[0][0].plan
+    return [str(each.recipient) for each in (*plan.deposits, *plan.routes)]
+
+
+def test_recipients_are_added_and_removed_and_the_client_is_told_of_those_it_named() -> None:
+    for moment in ("recipient", "message"):
+        stage = edited(moment, AddRecipient(Recipient(FAR)), to=(A,))
+        assert sorted(targets(stage)) == ["a@xx.example", "c@yy.example"]
+    stage = Stage(
+        policies=screening(OneVerdict("message", Verdict(edits=[AddRecipient(Recipient(B)), RemoveRecipient(A)])))
+    )
+    assert stage.send(LOCAL, A).outcomes == (Outcome.delivered(),)
+    assert targets(stage) == ["b@xx.example"]
+
+
+def test_one_that_cannot_be_added_is_left_out_and_told() -> None:
+    with capturedLogs() as events:
+        stage = edited("message", AddRecipient(Recipient(Address("nobody", "xx.example"))))
+    assert targets(stage) == ["a@xx.example"]
+    assert any("edit left out" in formatEvent(event) and "nobody@xx.example" in formatEvent(event) for event in events)
+
+
+def test_a_message_without_recipients_left_is_discarded() -> None:
+    stage = edited("message", RemoveRecipient(A))
+    assert stage.queue.submissions == []
+
+
+def test_results_stand_in_one_field_and_nobody_else_speaks_by_our_name() -> None:
+    forged = (
+        b"Authentication-Results: MX.xx.example; spf=pass\r\n"
+        b"authentication-results: (x)\r\n \"mx.xx.example\" 1; dkim=pass\r\n"
+        b"Authentication-Results: other.example; spf=fail\r\n"
+    )  # fmt: skip
+    policies = screening(
+        OneVerdict("hello", Verdict(edits=[NoteResult("iprev=pass")])),
+        OneVerdict("message", Verdict(edits=[NoteResult("dkim=none")])),
+    )
+    stage = Stage(policies=policies)
+    stage.send(OUTSIDE, A, message=forged + MESSAGE)
+    assert after_trace(stage).startswith(
+        b"Authentication-Results: mx.xx.example;\r\n\tiprev=pass;\r\n\tdkim=none\r\n"
+        b"Authentication-Results: other.example; spf=fail\r\nSubject"
+    )
+
+
+# --- Edits that cannot be -------------------------------------------------------------------------------------------
+
+ODD: Any = "edit"
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        [AddField("X", "a\r\n\r\nbody")],
+        [ADD, ReplaceField("X", 0, "a")],
+        [NoteResult("spf=pass\r\n more")],
+        [NoteResult("x" * 900)],
+        [ODD],
+        [ChangeReversePath(ODD)],
+        [AddRecipient(ODD)],
+        [RemoveRecipient(ODD)],
+        [ADD] * 201,
+        [AddField("X", ("a" * 900 + "\r\n ") * 50 + "b")] * 4,
+    ],
+)
+@pytest.mark.parametrize("moment", ["mail", "message"])
+def test_an_edit_that_would_break_the_message_is_told_and_none_of_its_verdict_counts(
+    moment: str, edits: Sequence[Edit]
+) -> None:
+    stage = Stage(policies=screening(OneVerdict(moment, Verdict(edits=edits))))
+    with capturedLogs() as events:
+        if moment == "mail" and len(edits) == 4:
+            stage.send(OUTSIDE, A, message=MESSAGE)  # how much there is in all is known when the message is there
+            assert sum("edit left out" in formatEvent(event) for event in events) == 2
+            return
+        with pytest.raises(TemporaryError):
+            stage.send(OUTSIDE, A, message=MESSAGE)
+    assert any("policy=p0" in formatEvent(event) for event in events)
+    assert stage.queue.submissions == []
+
+
+@pytest.mark.parametrize("edit", [ChangeReversePath(B), AddRecipient(Recipient(B)), RemoveRecipient(B)])
+def test_before_mail_there_is_no_envelope(edit: Edit) -> None:
+    stage = Stage(policies=screening(OneVerdict("hello", Verdict(edits=[edit]))))
+    with pytest.raises(TemporaryError):
+        stage.send(OUTSIDE, A)
+
+
+def test_a_header_that_is_too_large_to_be_held_takes_fields_on_top_alone() -> None:
+    large = b"X-Large: " + b"x" * HEADER_LIMIT + b"\r\n" + MESSAGE
+    assert after_trace(edited("message", ADD, NoteResult("spf=none"), message=large)) == (
+        b"Authentication-Results: mx.xx.example;\r\n\tspf=none\r\nX-Screen: seen\r\n" + large
+    )
+    with pytest.raises(TemporaryError):
+        edited("message", RemoveField("Subject", 1), message=large)
+    with capturedLogs() as events:
+        assert (
+            after_trace(edited("mail", RemoveField("Subject", 1), ADD, message=large)) == b"X-Screen: seen\r\n" + large
+        )
+    assert any("edit left out" in formatEvent(event) for event in events)
+
+
+# --- Quarantine -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("moment", ["hello", "mail", "recipient", "message"])
+def test_quarantined_mail_goes_to_junk_and_what_is_relayed_goes_on(moment: str) -> None:
+    stage = Stage(policies=screening(OneVerdict(moment, Verdict("quarantine"))))
+    stage.send(LOGGED_IN, A, FAR)
+    plan = stage.queue.submissions[0][0].plan
+    assert [(deposit.user, deposit.mailbox) for deposit in plan.deposits] == [("a@xx.example", "Junk")]
+    assert [(route.agent, route.mailbox) for route in plan.routes] == [("smtp", "")]
+
+
+def test_quarantine_ends_with_its_message() -> None:
+    verdicts = [Verdict("quarantine"), ACCEPT]
+
+    class Once(OneVerdict):
+        def mail(self, transaction: Any) -> Verdict:
+            return verdicts.pop(0)
+
+    stage = Stage(policies=screening(Once("login", ACCEPT)))
+    conversation = result_of(stage.pipeline.connected(OUTSIDE))
+    for _ in range(2):
+        transaction = result_of(conversation.begin(Mail(A)))
+        result_of(transaction.recipient(Recipient(A)))
+        result_of(transaction.body().write(MESSAGE))
+        result_of(transaction.commit())
+    assert [message.plan.deposits[0].mailbox for message, _ in stage.queue.submissions] == ["Junk", "INBOX"]
+
+
+def test_a_full_mailbox_is_told_by_lmtp_in_quarantine_too() -> None:
+    stage = refusing("a@xx.example")
+    stage.pipeline.policies = screening(OneVerdict("message", Verdict("quarantine")))
+    assert stage.send(LOCAL, A, B).outcomes == (FULL, Outcome.delivered())
+
+
+# --- What is held ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+def test_however_it_is_cut_a_held_message_is_the_same(size: int) -> None:
+    def take_in(held: bool, message: bytes, change: Callable[[IntakeWriter], None]) -> bytes:
+        writer: Any = OctetsWriter()
+        intake = IntakeWriter(writer, b"Return-Path: <>\r\n", b"Received: us\r\n", held=held)
+        for start in range(0, len(message), size):
+            result_of(intake.write(message[start : start + size]))
+        result_of(intake.end())
+        change(intake)
+        octets: bytes = result_of(intake.finish()).body.octets  # type: ignore[attr-defined]
+        return octets
+
+    def shorten(intake: IntakeWriter) -> None:
+        intake.header = intake.header.replace(b"Subject: s\r\n", b"")
+
+    for message in (MESSAGE, b"From x\r\nA: b\r\n\r\nbody", b"A: b\nC: d\n\nbody\n", b"\xef\xbb\xbfA: b\r\n\r\nx"):
+        assert take_in(True, message, lambda _: None) == take_in(False, message, lambda _: None)
+    assert take_in(True, MESSAGE, shorten) == take_in(False, MESSAGE.replace(b"Subject: s\r\n", b""), lambda _: None)
+
+
+def test_the_screens_of_a_connection_are_closed_when_it_is() -> None:
+    closed: list[str] = []
+
+    class Notes(OneVerdict):
+        def closed(self) -> None:
+            closed.append("closed")
+
+    stage = Stage(policies=screening(Notes("mail", ACCEPT)))
+    conversation = result_of(stage.pipeline.connected(OUTSIDE))
+    conversation.closed()
+    conversation.closed()
+    assert closed == ["closed"]
+    stage.send(OUTSIDE, A)
+    assert closed == ["closed"] * 2
+    stage.pipeline.policies = screening(Notes("hello", Verdict("defer")))
+    with pytest.raises(TemporaryError):
+        result_of(stage.pipeline.begin(OUTSIDE, Mail(A)))
+    assert closed == ["closed"] * 3
