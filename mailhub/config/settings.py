@@ -22,7 +22,8 @@ from mailhub.keys import GIB, KIB, MIB, Key
 from mailhub.services import SERVICES
 
 FILE_LIMIT = 4 * 1024 * 1024  # octets
-KINDS = ("database", "store", "checker", "router", "policy", "agent", "service")
+# Kinds of component of which there may be several, each with a table of its own: [checker.x].
+NAMED = ("checker", "router", "policy", "agent", "service")
 T = TypeVar("T")
 
 
@@ -322,7 +323,7 @@ def _routes(top: _Top, place: Place) -> dict[str, RouteTable]:
 
 def _parts(top: _Top, place: Place) -> dict[tuple[str, str], ComponentTable]:
     parts: dict[tuple[str, str], ComponentTable] = {}
-    for kind in KINDS[2:]:
+    for kind in NAMED:
         tables: Mapping[str, Mapping[str, Any]] = getattr(top, kind)
         for name, options in tables.items():
             parts[kind, name] = _part(kind, name, options, place.inside(kind).inside(name))

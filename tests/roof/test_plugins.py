@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import hmac
 import poplib
@@ -17,12 +18,13 @@ import pytest
 from twisted.logger import capturedLogs, formatEvent
 from zope.interface.verify import verifyObject
 
+from mailhub import builtin
 from mailhub.cli.offline import environment, opened, wait
 from mailhub.components import build_hub
 from mailhub.config.reader import Place
 from mailhub.config.settings import ComponentTable, load
 from mailhub.errors import ConfigurationError
-from mailhub.interfaces import ACCEPT, IComponentFactory, IPolicy, Origin, OwnTransaction, Service
+from mailhub.interfaces import ACCEPT, IComponentFactory, IHub, IPolicy, Origin, OwnTransaction, Service
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail
 from mailhub.plugins import Catalogue, Component, load_catalogue
@@ -322,6 +324,15 @@ def test_the_documented_service_is_served_on_a_port_and_read_again(
         assert finger(str(port), "ann@xx.example") == b"ann@xx.example was seen here\r\n"
 
 
+def test_the_documented_service_is_tried_in_a_simulation() -> None:
+    blocks = DOCUMENT.read_text().split(".. code-block:: python\n\n")
+    number = next(number for number, block in enumerate(blocks) if "import Internet" in block)
+    names: dict[str, Any] = {"__name__": "finger_plugin"}
+    exec(compile(code_block("python", 3), "finger_plugin.py", "exec", dont_inherit=True), names)
+    exec(compile(code_block("python", number), "docs/plugins.rst", "exec", dont_inherit=True), names)
+    assert names["caller"].lost
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
@@ -383,3 +394,17 @@ def test_the_documented_store_and_checker_serve_mail_by_configuration_alone(
         pop.pass_(password)
         assert pop.stat()[0] == 1
         pop.quit()
+
+
+def test_built_in_components_use_nothing_of_a_hub_that_a_plugin_has_not() -> None:
+    tree = ast.parse(Path(builtin.__file__).read_text())
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "hub"
+    }
+    assert {"environment", "settings", "pipeline", "shared"} <= used
+    declared: Any = IHub
+    assert used <= set(declared.names())
+    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert "mailhub.components" not in imported
