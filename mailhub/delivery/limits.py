@@ -14,16 +14,19 @@ LongLines = Literal["wrap", "reject"]
 LONG_LINES = Key("smtp", "submission_long_lines", "wrap", hint=LongLines)
 # A message that has come through so many hosts goes round in a loop (RFC 5321 6.3).
 HOPS = Key("limits", "hops", 50, 5, 1000)
+# For how long a server, or a destination, that cannot be reached is left alone.
+UNREACHABLE_SECONDS = Key("limits", "relay_unreachable_seconds", 30, 1, DAY)
 
 
 @attrs.frozen
 class RunnerLimits:
     """Bounds of the runner. Times in seconds.
 
-    `attempts` run at the same time, of which `attempts_per_target` to one target; `held` messages wait in memory for
-    their turn. The queue is looked at every `poll_seconds` at least, because the operator's command may change rows.
-    `attempt_seconds` is how long an agent may take before it is cut off. `stop_seconds` is how long stop() waits for
-    attempts under way. `retry_seconds` is the wait after the queue itself failed.
+    `attempts` run at the same time, of which `attempts_per_target` to one destination; `held` rows are in memory, at
+    work or waiting for their turn. The queue is looked at every `poll_seconds` at least, because the operator's command
+    may change rows. `attempt_seconds` is how long an agent may take before it is cut off. A destination that cannot be
+    reached is left alone for `unreachable_seconds` at first. `stop_seconds` is how long stop() waits for attempts under
+    way. `retry_seconds` is the wait after the queue itself failed.
     """
 
     attempts: int = limit("delivery_attempts", 50, 1, 10_000)
@@ -31,6 +34,7 @@ class RunnerLimits:
     held: int = 1000
     poll_seconds: float = 5.0
     attempt_seconds: float = limit("delivery_attempt_seconds", 3600, 60, DAY)
+    unreachable_seconds: float = setting(UNREACHABLE_SECONDS)
     stop_seconds: float = setting(STOP_SECONDS)
     retry_seconds: float = 5.0
 
@@ -49,5 +53,5 @@ class TransmitLimits:
     messages: int = limit("relay_messages_per_connection", 100, 1, 10_000)
     idle_seconds: float = limit("relay_idle_seconds", 30, 1, DAY)
     idle_connections: int = limit("relay_idle_connections", 50, 0, 10_000)
-    unreachable_seconds: float = limit("relay_unreachable_seconds", 30, 1, DAY)
+    unreachable_seconds: float = setting(UNREACHABLE_SECONDS)
     unreachable_known: int = 1000

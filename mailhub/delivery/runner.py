@@ -6,6 +6,7 @@ was cut short is repeated, under the same delivery id.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -17,13 +18,15 @@ from twisted.internet.task import deferLater
 
 from mailhub.delivery.agents import Agents
 from mailhub.delivery.bounce import Bouncer
-from mailhub.delivery.lanes import Lanes
+from mailhub.delivery.destination import FIRST, Destination, Destinations, Turn
 from mailhub.delivery.limits import RunnerLimits
 from mailhub.delivery.loops import LOOP, LOOP_STATUS, LOOP_TEXT, Prefixed
 from mailhub.delivery.plan import mail_of
 from mailhub.delivery.schedule import Schedule
 from mailhub.errors import MailError, MessageDamaged, MessageGone
 from mailhub.interfaces import (
+    AT_ONCE,
+    Claim,
     Delivery,
     Environment,
     IDeliveryAgent,
@@ -35,23 +38,13 @@ from mailhub.interfaces import (
     Submission,
 )
 from mailhub.log import Logger
-from mailhub.message.envelope import Outcome, Source, State
+from mailhub.message.envelope import Outcome, Reach, Source, State
 from mailhub.message.trace import delivered_to_fields
 
 _log = Logger(namespace="mailhub.queue")
 
-# What recipients must share to travel together: agent, target, and the domain where the target is found by MX.
-Lane = tuple[str, str, str]
-_FAILED: Lane = ("", "", "")
-
 # Seconds by which wall clock and monotonic clock may drift apart between two looks at the queue.
 CLOCK_SLACK = 60
-
-
-@attrs.frozen
-class _Attempt:
-    message: QueuedMessage
-    rows: tuple[QueuedRecipient, ...]
 
 
 class QueueRunner:
@@ -74,11 +67,12 @@ class QueueRunner:
         self._environment = environment
         self._clock = environment.clock
         self._limits = limits or RunnerLimits()
-        self._lanes: Lanes[Lane, _Attempt] = Lanes(self._limits.attempts, self._limits.attempts_per_target)
-        # Message ids that are under way or wait for it, with the number of attempts each is part of.
-        self._held: dict[str, int] = {}
+        # An item is what is tried at once: a claim, or the part of one that travels together.
+        self._destinations: Destinations[Claim] = Destinations(*_bounds(self._limits))
+        self._rows = 0  # at work or waiting for it
         self._working: set[Deferred[None]] = set()
         self._timer: IDelayedCall | None = None
+        self._turn_timer: IDelayedCall | None = None
         self._scan: Deferred[None] | None = None
         self._again = False
         self._full = False
@@ -97,7 +91,9 @@ class QueueRunner:
         """Start nothing more, wait for what is under way, cut it off when it takes too long, stop the agents."""
         self._running = False
         self._disarm()
-        self._lanes.clear()
+        if self._turn_timer is not None and self._turn_timer.active():
+            self._turn_timer.cancel()
+        await self._release(self._destinations.give_up())
         working = [*self._working, *([self._scan] if self._scan else [])]
         if working:
             cutter = self._clock.callLater(self._limits.stop_seconds, _cancel_all, working)
@@ -118,7 +114,7 @@ class QueueRunner:
         new schedule."""
         self._bouncer, self._schedule, self._limits = bouncer, schedule, limits
         self._agents.replace(agents)
-        self._lanes.resize(limits.attempts, limits.attempts_per_target)
+        self._destinations.resize(*_bounds(limits))
         if self._running:
             self._clock.callLater(0, self._dispatch)
 
@@ -160,17 +156,16 @@ class QueueRunner:
         try:
             now = self._environment.now()
             self._look_at_clocks(now)
-            room = self._limits.held - len(self._held)
-            latest = now + self._schedule.longest_wait + CLOCK_SLACK
-            messages = await self._queue.due(now, room, tuple(self._held), latest) if room > 0 else ()
-            self._full = len(messages) >= room
-            if not self._running:
-                return
-            for message in messages:
-                self._take(message)
-            due = await self._queue.next_due()
+            room = self._limits.held - self._rows
+            if room > 0:
+                claims = await self._claim(now, room)
+                if not self._running:
+                    await self._release(claims)
+                    return
+                self._take(claims)
+            due = await self._queue.next_due(now)
             # Rows due already are under way, or there was no room for them: their end wakes us.
-            if due is not None and due > now:
+            if due is not None:
                 pause = min(pause, due - now)
         except MailError as error:
             _log.error("queue cannot be read: {error:text}", error=error)
@@ -178,8 +173,17 @@ class QueueRunner:
             _log.failure("queue cannot be read")
         self._look_in(max(pause, 0))
 
+    async def _claim(self, now: int, room: int) -> Sequence[Claim]:
+        quotas = self._destinations.quotas(self._clock.seconds())
+        latest = now + self._schedule.longest_wait + CLOCK_SLACK
+        claims = await self._queue.claim(now, room, FIRST, quotas, latest)
+        self._full = sum(len(claim.message.recipients) for claim in claims) >= room
+        for name, count in Counter(claim.destination for claim in claims).items():
+            self._destinations.at(name).more = count >= quotas.get(name, FIRST)
+        return claims
+
     def _look_at_clocks(self, now: int) -> None:
-        """Say once that the wall clock was set. What waits needs nothing more: see `IQueue.due` and `Schedule`."""
+        """Say once that the wall clock was set. What waits needs nothing more: see `IQueue.claim` and `Schedule`."""
         offset = now - self._environment.monotonic()
         before, self._offset = self._offset, offset
         if before is not None and abs(offset - before) > CLOCK_SLACK:
@@ -187,61 +191,159 @@ class QueueRunner:
 
     # --- Who is next -----------------------------------------------------------------------------------------------
 
-    def _take(self, message: QueuedMessage) -> None:
-        groups: dict[tuple[Lane, tuple[str, ...], ReversePath | None], list[QueuedRecipient]] = {}
-        for row in message.recipients:
-            # What came through other aliases, or has another reverse-path, is another message to the next hop, though
-            # one lane bounds both.
-            groups.setdefault((_lane(row), row.route.via, row.route.reverse_path), []).append(row)
-        self._held[message.id] = len(groups)
-        for (lane, _, _), rows in groups.items():
-            self._lanes.add(lane, _Attempt(message, tuple(rows)))
+    def _take(self, claims: Sequence[Claim]) -> None:
+        for claim in claims:
+            rows = claim.message.recipients
+            self._rows += len(rows)
+            suspect = all(row.attempts for row in rows)
+            destination = self._destinations.at(claim.destination, suspect)
+            for part in _travelling_together(claim):
+                urgent = any(row.due == AT_ONCE for row in part.message.recipients)
+                if destination.why is not None and destination.is_paused(self._clock.seconds()) and not urgent:
+                    self._put_off(destination, part, destination.why)
+                else:
+                    self._destinations.add(destination, part, urgent)
         self._dispatch()
 
     def _dispatch(self) -> None:
-        while self._running and (turn := self._lanes.take()) is not None:
-            lane, attempt = turn
-            work = Deferred.fromCoroutine(self._work(lane, attempt))
-            self._working.add(work)
-            work.addBoth(self._worked, work, lane, attempt.message.id)
+        if self._turn_timer is not None and self._turn_timer.active():
+            self._turn_timer.cancel()
+        self._turn_timer = None
+        now = self._clock.seconds()
+        while self._running and (taken := self._destinations.take(now)) is not None:
+            destination, turn = taken
+            self._watch(Deferred.fromCoroutine(self._work(destination, turn)))
+        if self._running and (at := self._destinations.wakes_at(now)) is not None:
+            self._turn_timer = self._clock.callLater(max(0.0, at - now), self._dispatch)
 
-    def _worked(self, _: object, work: Deferred[None], lane: Lane, message_id: str) -> None:
-        self._working.discard(work)
-        self._lanes.done(lane)
-        self._held[message_id] -= 1
-        if not self._held[message_id]:
-            del self._held[message_id]
-            if self._full:
-                self.wake()
+    def _watch(self, work: Deferred[None]) -> None:
+        self._working.add(work)
+        work.addBoth(lambda _: self._working.discard(work))
+
+    def _ended(self, destination: Destination[Claim], rows: int) -> None:
+        """So many rows are in memory no more."""
+        self._rows -= rows
+        if destination.low or (self._full and self._rows <= self._limits.held * 3 // 4):
+            self.wake()
+
+    def _put_off(self, destination: Destination[Claim], claim: Claim, why: Outcome) -> None:
+        """Rows whose time has come while their destination is left alone: it would answer each as it did the last."""
+        self._watch(Deferred.fromCoroutine(self._record_delay(destination, claim, why)))
+
+    async def _record_delay(self, destination: Destination[Claim], claim: Claim, why: Outcome) -> None:
+        rows = claim.message.recipients
+        try:
+            await self._record(destination, claim, {row.id: why for row in rows}, quiet=True)
+        except Exception as error:
+            await self._failed(claim, error)
+        self._ended(destination, len(rows))
+
+    # --- One attempt -----------------------------------------------------------------------------------------------
+
+    async def _work(self, destination: Destination[Claim], turn: Turn[Claim]) -> None:
+        claim = turn.item
+        rows = claim.message.recipients
+        left: Sequence[QueuedRecipient] = ()
+        outcomes: Mapping[int, Outcome] = {}
+        try:
+            outcomes = await self._deliver(claim)
+            left = self._not_tried(destination, turn, outcomes)
+            done = [row for row in rows if row not in left]
+            if done:
+                await self._record(destination, _part(claim, done), outcomes)
+        except Exception as error:
+            outcomes, left = {}, ()
+            await self._failed(claim, error)
+        self._conclude(destination, turn, outcomes)
+        if left and self._running:
+            self._destinations.put_back(destination, turn, _part(claim, left))
+        elif left:
+            await self._release([_part(claim, left)])
+        self._ended(destination, len(rows) - (len(left) if self._running else 0))
         # Not from here: an agent that answers at once would nest one call in the other, a thousand deep.
         if self._running:
             self._clock.callLater(0, self._dispatch)
 
-    # --- One attempt -----------------------------------------------------------------------------------------------
-
-    async def _work(self, lane: Lane, attempt: _Attempt) -> None:
-        message = attempt.message
-        try:
-            failed = {row.id: row.last for row in attempt.rows if row.last is not None}
-            await self._record(attempt, failed if lane == _FAILED else await self._deliver(lane, attempt))
-        except (MessageGone, CancelledError):
-            # Removed by the operator, or we stop: then the attempt is repeated after the next start.
-            return
-        except Exception:
-            _log.failure("attempt failed: id={id}", id=message.id)
+    async def _failed(self, claim: Claim, error: Exception) -> None:
+        """Nothing has become of an attempt: whoever comes next finds the rows as they were."""
+        await self._release([claim])
+        # Removed by the operator, or we stop: then the attempt is repeated after the next start.
+        if not isinstance(error, (MessageGone, CancelledError)):
+            _log.failure("attempt failed: id={id}", id=claim.message.id)
             self._look_in(self._limits.retry_seconds)
 
-    async def _deliver(self, lane: Lane, attempt: _Attempt) -> Mapping[int, Outcome]:
-        if lane[0] == LOOP:
-            return {row.id: Outcome.failed(LOOP_TEXT, status=LOOP_STATUS) for row in attempt.rows}
-        with self._agents.at_work(lane[0]) as agent:
-            if agent is None:
-                outcome = Outcome.delayed(f"No delivery agent is named {lane[0]}", status="4.3.5")
-                return {row.id: outcome for row in attempt.rows}
-            return await self._ask(agent, lane, attempt)
+    async def _release(self, claims: Sequence[Claim]) -> None:
+        try:
+            await self._queue.release(claims)
+        except MailError as error:
+            _log.error("claims cannot be released: {error:text}", error=error)
 
-    async def _ask(self, agent: IDeliveryAgent, lane: Lane, attempt: _Attempt) -> Mapping[int, Outcome]:
-        message = attempt.message
+    def _not_tried(
+        self, destination: Destination[Claim], turn: Turn[Claim], outcomes: Mapping[int, Outcome]
+    ) -> Sequence[QueuedRecipient]:
+        """Rows for which there was no connection while others had one: that is no attempt, and they wait for the next
+        turn, unless their time is up."""
+        message = turn.item.message
+        if self._environment.now() >= message.queued_at + self._schedule.expire_seconds:
+            return ()
+        reached = destination.was_reached(turn)
+        return [
+            row
+            for row in message.recipients
+            if (outcome := outcomes.get(row.id)) is not None
+            and (outcome.reach is Reach.CROWDED or (outcome.reach is Reach.UNREACHED and reached))
+        ]
+
+    def _conclude(self, destination: Destination[Claim], turn: Turn[Claim], outcomes: Mapping[int, Outcome]) -> None:
+        """Tell the destination what has become of a turn."""
+        now = self._clock.seconds()
+        reaches = {outcome.reach: outcome for outcome in outcomes.values()}
+        if not reaches:
+            destination.dropped(turn)
+        elif Reach.SERVED in reaches:
+            if destination.served(turn, now):
+                _log.info(
+                    "destination is reached again: destination={destination} attempts={attempts}",
+                    destination=destination.name,
+                    attempts=destination.counters.attempts,
+                )
+        elif Reach.UNREACHED in reaches and not destination.was_reached(turn):
+            self._leave_alone(destination, turn, reaches[Reach.UNREACHED])
+        else:
+            destination.crowded(turn, now)
+        self._destinations.done(destination)
+
+    def _leave_alone(self, destination: Destination[Claim], turn: Turn[Claim], why: Outcome) -> None:
+        seconds = destination.unreached(turn, why, self._clock.seconds())
+        if not seconds:
+            return
+        _log.warn(
+            "destination cannot be reached, and is left alone: destination={destination} seconds={seconds:.0f}"
+            " failures={failures} reply={reply!r}",
+            destination=destination.name,
+            seconds=seconds,
+            failures=destination.failures,
+            reply=why.reply,
+        )
+        for claim in destination.give_up():
+            self._put_off(destination, claim, why)
+
+    async def _deliver(self, claim: Claim) -> Mapping[int, Outcome]:
+        rows = claim.message.recipients
+        name = rows[0].route.agent
+        if not claim.destination:
+            return {row.id: row.last for row in rows if row.last is not None}
+        if name == LOOP:
+            return {row.id: Outcome.failed(LOOP_TEXT, status=LOOP_STATUS) for row in rows}
+        with self._agents.at_work(name) as agent:
+            if agent is None:
+                outcome = Outcome.delayed(f"No delivery agent is named {name}", status="4.3.5")
+                return {row.id: outcome for row in rows}
+            return await self._ask(agent, claim)
+
+    async def _ask(self, agent: IDeliveryAgent, claim: Claim) -> Mapping[int, Outcome]:
+        message, rows = claim.message, claim.message.recipients
+        route = rows[0].route
         try:
             body = await self._queue.open(message.id)
         except MessageDamaged as error:
@@ -249,40 +351,44 @@ class QueueRunner:
                 "message is damaged, it is given up: id={id} reason={reason!r}", id=message.id, reason=str(error)
             )
             outcome = Outcome.failed(error.text, status=error.status)
-            return {row.id: outcome for row in attempt.rows}
+            return {row.id: outcome for row in rows}
         needs = message.needs
-        if via := attempt.rows[0].route.via:
-            fields = delivered_to_fields(via)
+        if route.via:
+            fields = delivered_to_fields(route.via)
             body = Prefixed(fields, body)
             needs = needs if fields.isascii() else None  # another header: look again
         try:
-            mail = mail_of(message, attempt.rows[0].route, self._environment.now())
-            delivery = Delivery(message.id, mail, lane[1], attempt.rows, body, needs)
+            mail = mail_of(message, route, self._environment.now())
+            delivery = Delivery(message.id, mail, route.target, rows, body, needs)
             answer = maybeDeferred(agent.deliver, delivery)
             outcomes = await answer.addTimeout(self._limits.attempt_seconds, self._clock)
             return _checked(outcomes)
         except DeferredTimeout:
-            _log.error("agent timed out: id={id} agent={agent}", id=message.id, agent=lane[0])
+            _log.error("agent timed out: id={id} agent={agent}", id=message.id, agent=route.agent)
         except Exception as error:
             if isinstance(error, CancelledError) and not self._running:
                 raise
-            _log.failure("agent failed: id={id} agent={agent}", id=message.id, agent=lane[0])
+            _log.failure("agent failed: id={id} agent={agent}", id=message.id, agent=route.agent)
         finally:
             body.close()
         return {}
 
-    async def _record(self, attempt: _Attempt, outcomes: Mapping[int, Outcome]) -> None:
-        now = self._environment.now()
-        settlements = [self._settlement(attempt.message, row, outcomes.get(row.id), now) for row in attempt.rows]
-        for row, settlement in zip(attempt.rows, settlements, strict=True):
-            _log_state(attempt.message, row, settlement)
+    async def _record(
+        self, destination: Destination[Claim], claim: Claim, outcomes: Mapping[int, Outcome], *, quiet: bool = False
+    ) -> None:
+        """With `quiet`, that rows wait on is no news: it was told of their destination."""
+        now, message = self._environment.now(), claim.message
+        settlements = [self._settlement(message, row, outcomes.get(row.id), now) for row in message.recipients]
+        for row, settlement in zip(message.recipients, settlements, strict=True):
+            destination.counters.add(settlement.outcome)
+            if not quiet or settlement.outcome.state is not State.DELAYED:
+                _log_state(message, row, settlement)
         going_on = [settlement for settlement in settlements if settlement.outcome.state is not State.FAILED]
         if going_on:
-            await self._settle(attempt.message, going_on)
+            await self._settle(claim, going_on)
         failed = {settlement.id: settlement for settlement in settlements if settlement.outcome.state is State.FAILED}
         if failed:
-            rows = [row for row in attempt.rows if row.id in failed]
-            await self._bounce(attempt.message, rows, list(failed.values()))
+            await self._bounce(_part(claim, [row for row in message.recipients if row.id in failed]), failed)
         for settlement in going_on:
             if settlement.outcome.state is State.DELAYED:
                 self._look_in(max(0, settlement.due - now))
@@ -302,26 +408,26 @@ class QueueRunner:
         return Settlement(row.id, outcome, due)
 
     async def _settle(
-        self, message: QueuedMessage, settlements: Sequence[Settlement], reports: Sequence[Submission] = ()
+        self, claim: Claim, settlements: Sequence[Settlement], reports: Sequence[Submission] = ()
     ) -> None:
         """What has happened must be recorded: while the store is away we hold on to it."""
         while True:
             try:
-                await self._queue.settle(message.id, settlements, reports)
+                if not await self._queue.settle(claim, settlements, reports):
+                    _log.warn("outcome is not recorded, another has the message: id={id}", id=claim.message.id)
                 return
             except MailError as error:
-                _log.error("outcome cannot be recorded: id={id} ({error:text})", id=message.id, error=error)
+                _log.error("outcome cannot be recorded: id={id} ({error:text})", id=claim.message.id, error=error)
             await self._pause()
 
-    async def _bounce(
-        self, message: QueuedMessage, rows: Sequence[QueuedRecipient], settlements: Sequence[Settlement]
-    ) -> None:
+    async def _bounce(self, claim: Claim, failed: Mapping[int, Settlement]) -> None:
         """Record failures together with their DSN."""
-        outcomes = [settlement.outcome for settlement in settlements]
+        message = claim.message
+        outcomes = [(row, failed[row.id].outcome) for row in message.recipients]
         patience = self._clock.seconds() + self._schedule.expire_seconds
         while True:
             try:
-                report = await self._bouncer.report(message, list(zip(rows, outcomes, strict=True)))
+                report = await self._bouncer.report(message, outcomes)
                 break
             except MailError as error:
                 _log.error("DSN cannot be made: id={id} ({error:text})", id=message.id, error=error)
@@ -330,7 +436,7 @@ class QueueRunner:
                     break
             await self._pause()
         try:
-            await self._settle(message, settlements, [report] if report else [])
+            await self._settle(claim, list(failed.values()), [report] if report else [])
         finally:
             if report is not None:
                 report.body.discard()
@@ -348,11 +454,21 @@ def _checked(outcomes: Mapping[int, Outcome]) -> Mapping[int, Outcome]:
     return outcomes
 
 
-def _lane(row: QueuedRecipient) -> Lane:
-    if row.last is not None and row.last.state is State.FAILED:
-        return _FAILED
-    route = row.route
-    return (route.agent, route.target, "" if route.target else route.recipient.ascii_domain)
+def _bounds(limits: RunnerLimits) -> tuple[int, int, float]:
+    return limits.attempts, limits.attempts_per_target, limits.unreachable_seconds
+
+
+def _part(claim: Claim, rows: Sequence[QueuedRecipient]) -> Claim:
+    """Some rows of a claim."""
+    return attrs.evolve(claim, message=attrs.evolve(claim.message, recipients=tuple(rows)))
+
+
+def _travelling_together(claim: Claim) -> Sequence[Claim]:
+    """What came through other aliases, or has another reverse-path, is another message to the next hop."""
+    groups: dict[tuple[tuple[str, ...], ReversePath | None], list[QueuedRecipient]] = {}
+    for row in claim.message.recipients:
+        groups.setdefault((row.route.via, row.route.reverse_path), []).append(row)
+    return [claim] if len(groups) == 1 else [_part(claim, rows) for rows in groups.values()]
 
 
 def _cancel_all(working: Sequence[Deferred[None]]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -161,6 +162,20 @@ class Settlement:
     due: int = 0
 
 
+NO_QUOTAS: Mapping[str, int] = MappingProxyType({})
+
+
+@attrs.frozen
+class Claim:
+    """The rows of one message for one destination (`Route.destination`, "" for those whose DSN is due) that one holder
+    works on. `message` has these rows alone. A later claim has a greater `fence`: of two holders of one row, which
+    happens where the first was taken for dead, the greater one is right."""
+
+    destination: str
+    message: QueuedMessage
+    fence: int
+
+
 # What becomes of deposits that a commit refuses: the caller tells the client, or the queue sends a DSN.
 Refusals = Literal["reply", "bounce"]
 
@@ -189,15 +204,22 @@ class IQueue(Interface):
         "reply" the caller tells the client (LMTP). Repeated within a day with the same delivery id and body, it adds
         nothing and gives the same receipt. Raises StoreUnavailable, ValueError for what is no delivery id."""
 
-    async def due(
-        now: int, limit: int, exclude: Iterable[str] = (), latest: int | None = None
-    ) -> Sequence[QueuedMessage]:
-        """Up to `limit` messages with recipients whose time has come, oldest first, without those under way. Rows due
-        after `latest` have come as well, behind the others, unless they are held (`Submission.not_before`): no pause is
-        that long, so the clock has been set back."""
+    async def claim(
+        now: int, limit: int, quota: int, quotas: Mapping[str, int] = NO_QUOTAS, latest: int | None = None
+    ) -> Sequence[Claim]:
+        """Take up to `limit` rows whose time has come. They are nobody else's, and are not given again, until they are
+        settled or released, or their holder has died.
 
-    async def next_due() -> int | None:
-        """When the earliest row is due, None for an empty queue."""
+        Each destination gives those of up to `quota` messages, or as many as `quotas` says of it, oldest first; when
+        the limit is reached, the next call goes on behind the destination where this one has ended. Rows due after
+        `latest` have come as well, behind the others, unless they are held (`Submission.not_before`): no pause is that
+        long, so the clock has been set back."""
+
+    async def release(claims: Sequence[Claim]) -> None:
+        """Give rows back that are not settled, as they were. Claims that are lost are passed over."""
+
+    async def next_due(after: int = -1) -> int | None:
+        """When the earliest row is due of those that are due after a moment; None when there is none."""
 
     async def open(message_id: str) -> IBlobReader:
         """The octets to relay. Raises MessageGone when there is no such message, MessageDamaged when its octets are
@@ -207,10 +229,11 @@ class IQueue(Interface):
         """The usual header fields as they were worked out when the message came in: what is left to tell of a damaged
         one. Empty when there is nothing."""
 
-    async def settle(message_id: str, settlements: Sequence[Settlement], reports: Sequence[Submission] = ()) -> None:
-        """Record outcomes: DELIVERED and FAILED rows go, DELAYED ones wait. `reports` (DSNs) are committed in the same
-        transaction. Rows that are gone (removed by the operator, or settled by a call whose answer was lost) are passed
-        over, and when all are, so are the reports. A report's refused deposit is dropped."""
+    async def settle(claim: Claim, settlements: Sequence[Settlement], reports: Sequence[Submission] = ()) -> bool:
+        """Record outcomes of claimed rows: DELIVERED and FAILED rows go, DELAYED ones wait, and none is claimed any
+        more. `reports` (DSNs) are committed in the same transaction. Rows that are gone (removed by the operator, or
+        settled by a call whose answer was lost) are passed over, and when all are, so are the reports. A report's
+        refused deposit is dropped. False when the claim on these rows is lost: then nothing is changed."""
 
     async def messages(limit: int = 1000) -> Sequence[QueuedMessage]:
         """The queue as it stands, oldest first, for the operator."""

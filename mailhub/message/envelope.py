@@ -98,12 +98,23 @@ class Source(Enum):
     REMOTE = "remote"  # `remote` did, in these very words
 
 
+class Reach(Enum):
+    """How far an attempt came. What kept it from coming there says nothing about the message, and is no news about
+    the hop either where others have come there."""
+
+    SERVED = "served"  # what was said is about the message
+    CROWDED = "crowded"  # no connection more, while others to the same host are alive
+    UNREACHED = "unreached"  # no connection, or none that mail could be offered on, and no other is alive
+
+
 @attrs.frozen
 class Outcome:
     """The result of delivering to one recipient.
 
     `status` is an enhanced status code (RFC 3463); `reply` is what the next hop or the store said, for log
-    and DSN. `remote` names the host it is about, empty for this one; `source` tells whether that host said it.
+    and DSN. `remote` names the host it is about, empty for this one; `source` tells whether that host said it, in which
+    `protocol` ("smtp", "lmtp"), under which `tls` ("" for none). Two outcomes that say the same are equal however it
+    was said.
     """
 
     state: State
@@ -111,6 +122,9 @@ class Outcome:
     reply: str = ""
     remote: str = ""
     source: Source = Source.OURS
+    protocol: str = attrs.field(default="", eq=False)
+    tls: str = attrs.field(default="", eq=False)
+    reach: Reach = attrs.field(default=Reach.SERVED, eq=False)
 
     @classmethod
     def delivered(

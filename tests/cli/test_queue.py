@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from mailhub.cli.offline import opened
+from mailhub.cli.offline import Offline, opened
 from mailhub.config.settings import Config
 from mailhub.interfaces import Plan, Route, Settlement, Submission
 from mailhub.message.address import Address
@@ -20,6 +20,14 @@ def routes(*names: str) -> Plan:
     return Plan(routes=tuple(Route("smtp", Address.parse(name), "relay.example:25") for name in names))
 
 
+def settle(hub: Offline, name: str, outcome: Outcome) -> None:
+    """The outcome of a message with one recipient, who is tried again in about an hour."""
+    now = int(time.time())
+    claims = hub.wait(hub.queue.claim(now + 2 * 3700, 10, 10))
+    (claim,) = [claim for claim in claims if claim.message.id == name]
+    assert hub.wait(hub.queue.settle(claim, [Settlement(claim.message.recipients[0].id, outcome, now + 3700)]))
+
+
 @pytest.fixture
 def ids(config: Config) -> list[str]:
     """The ids of a delayed message to one recipient, and of a fresh one to two."""
@@ -31,9 +39,8 @@ def ids(config: Config) -> list[str]:
             hub.wait(writer.write(b"Subject: a\x1b[2Jb\r\nFrom: ann\r\n\r\nsecret body\r\n"))
             body = hub.wait(writer.finish())
             made.append(hub.wait(hub.queue.submit(Submission(Mail(SENDER), plan, body))).id)
-        (first,) = [message for message in hub.wait(hub.queue.messages()) if message.id == made[0]]
         later = Outcome.delayed("451 not now", status="4.7.1", remote="mx.yy.example")
-        hub.wait(hub.queue.settle(first.id, [Settlement(first.recipients[0].id, later, int(time.time()) + 3700)]))
+        settle(hub, made[0], later)
     return made
 
 
@@ -60,9 +67,8 @@ def test_show_sends_no_control_characters_to_the_terminal(mailhub: Command, ids:
 
 def test_list_sends_none_either(mailhub: Command, ids: list[str], config: Config) -> None:
     with opened(config, "write") as hub:
-        (first,) = [message for message in hub.wait(hub.queue.messages()) if message.id == ids[0]]
         said = Outcome.delayed("451 \x1b]0;x\x07\u202e\nid=FAKE", status="4.7.1", remote="mx.yy.example")
-        hub.wait(hub.queue.settle(first.id, [Settlement(first.recipients[0].id, said, int(time.time()) + 3700)]))
+        settle(hub, ids[0], said)
     for words in (("list",), ("show", ids[0])):
         assert r"451 \x1b]0;x\x07\u202e\x0aid=FAKE" in mailhub("queue", *words).out
 

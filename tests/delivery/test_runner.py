@@ -435,10 +435,10 @@ def test_an_outcome_is_held_until_the_store_takes_it(world: World) -> None:
     queue: Any = world.database.queue
     settle, trouble = queue.settle, [StoreUnavailable(), StoreUnavailable()]
 
-    async def failing(*args: Any) -> None:
+    async def failing(*args: Any) -> Any:
         if trouble:
             raise trouble.pop()
-        await settle(*args)
+        return await settle(*args)
 
     queue.settle = failing
     world.runner.start()
@@ -450,14 +450,14 @@ def test_an_outcome_is_held_until_the_store_takes_it(world: World) -> None:
 def test_a_store_that_cannot_be_read_is_asked_again(world: World) -> None:
     world.submit("b")
     queue: Any = world.database.queue
-    due, trouble = queue.due, [StoreUnavailable(), ValueError("bug")]
+    claim, trouble = queue.claim, [StoreUnavailable(), ValueError("bug")]
 
     async def failing(*args: Any) -> Any:
         if trouble:
             raise trouble.pop()
-        return await due(*args)
+        return await claim(*args)
 
-    queue.due = failing
+    queue.claim = failing
     world.runner.start()
     world.run(11)
     assert world.queued() == []
@@ -508,8 +508,9 @@ def test_stop_waits_for_attempts_under_way_and_then_repeats_what_was_cut(tmp_pat
 
 
 def test_waking_before_the_start_and_after_the_end_does_nothing(world: World) -> None:
+    planned = world.clock.getDelayedCalls()
     world.runner.wake()
-    assert world.clock.getDelayedCalls() == []
+    assert world.clock.getDelayedCalls() == planned
     world.submit("b")
     world.close()
     world.runner.wake()

@@ -128,9 +128,10 @@ def test_new_mail_is_refused_and_deleting_works(tmp_path: Path) -> None:
             Plan((Deposit(Address.parse(USER), USER),)),
             await make_body(database.queue.new_body, message(5)),
         )
-        (queued,) = await database.queue.messages()
-        rows = [Settlement(row.id, Outcome.failed("no")) for row in queued.recipients]
-        await database.queue.settle(receipt.id, rows, [report])
+        (claim,) = await database.queue.claim(NOW, 10, 10)
+        rows = [Settlement(row.id, Outcome.failed("no")) for row in claim.message.recipients]
+        assert claim.message.id == receipt.id
+        await database.queue.settle(claim, rows, [report])
         assert (await inbox.status()).messages == 1
         assert (await trash.status()).messages == 2
         assert list(await database.queue.messages()) == []

@@ -254,12 +254,16 @@ class Twins(RuleBasedStateMachine):
     def settle(self, pick: int, outcomes: list[str]) -> None:
         async def action(side: Side) -> None:
             queue = side.database.queue
-            for queued in list(await queue.due(NOW + 50, 10))[pick : pick + 1]:
+            for claim in await queue.claim(NOW + 50, 10, 10):
+                if side.number(claim.message.id) != pick:
+                    await queue.release([claim])
+                    continue
                 settled = [
                     Settlement(row.id, getattr(Outcome, what)("reply"), NOW + 10 * (1 + row.attempts))
-                    for row, what in zip(queued.recipients, outcomes, strict=False)
+                    for row, what in zip(claim.message.recipients, outcomes, strict=False)
                 ]
-                await queue.settle(queued.id, settled)
+                await queue.settle(claim, settled)
+                await queue.release([claim])
 
         self.do(action)
 

@@ -1,24 +1,25 @@
-"""The exams of the queue, and of the tables of accounts and of names."""
+"""The exam of the queue."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
 
-from mailhub.errors import MailboxExists, MessageGone, NoSuchMailbox, NoSuchUser, OverQuota
+from mailhub.errors import MessageGone
 from mailhub.interfaces import (
     AT_ONCE,
     STORE,
-    Account,
+    Claim,
     Deposit,
     IAccounts,
     IDatabase,
     IMailAccount,
     IMailbox,
     IQueue,
-    KeptNames,
     Plan,
+    QueuedMessage,
     Receipt,
     Refusals,
     ReversePath,
@@ -39,7 +40,7 @@ from mailhub.message.envelope import (
     State,
     ValidSince,
 )
-from mailhub.message.record import Change, MailboxGone
+from mailhub.message.record import Change
 from mailhub.store.exam.rig import OTHER, SEEN_ONLY, USER, Exam, make_body, message, question, read_message, uids
 
 NOW = 1_700_000_000  # seconds since the epoch
@@ -94,6 +95,25 @@ class QueueExam(DatabaseExam):
         body = await make_body(queue.new_body, octets)
         return await queue.submit(Submission(mail or Mail(FROM), plan, body, len(TRACE), **more), refusals)
 
+    async def _due(
+        self, queue: IQueue, now: int, limit: int = 1000, latest: int | None = None
+    ) -> Sequence[QueuedMessage]:
+        """The messages that are due, with the rows that are; free again."""
+        claims = await queue.claim(now, limit, limit, latest=latest)
+        await queue.release(claims)
+        messages: dict[str, QueuedMessage] = {}
+        for claim in claims:
+            before = messages.get(claim.message.id)
+            rows = (*before.recipients, *claim.message.recipients) if before else claim.message.recipients
+            rows = tuple(sorted(rows, key=lambda row: row.id))
+            messages[claim.message.id] = attrs.evolve(claim.message, recipients=rows)
+        return list(messages.values())
+
+    async def _claim(self, queue: IQueue, now: int = NOW) -> Claim:
+        """The only one there is to be had."""
+        (claim,) = await queue.claim(now, 1000, 1000)
+        return claim
+
     async def _inbox_of(self, queue: IQueue, user: str) -> IMailbox:
         account: IMailAccount = await self.database.store.account(user)
         return await account.mailbox("INBOX")
@@ -124,9 +144,9 @@ class QueueExam(DatabaseExam):
             name = queue.new_delivery_id()
             first = await self._submit(queue, plan, delivery_id=name)
             await inbox.expunge(deleted_only=False)
-            for queued in await queue.messages():
-                done = [Settlement(row.id, Outcome(State.DELIVERED, "2.0.0")) for row in queued.recipients]
-                await queue.settle(queued.id, done)
+            for claim in await queue.claim(NOW, 10, 10):
+                rows = claim.message.recipients
+                await queue.settle(claim, [Settlement(row.id, Outcome(State.DELIVERED, "2.0.0")) for row in rows])
             assert await self._submit(queue, plan, delivery_id=name) == first
             assert (list(await queue.messages()), await uids(inbox)) == ([], [])
 
@@ -152,12 +172,12 @@ class QueueExam(DatabaseExam):
     @question
     async def test_a_route_waits_until_it_is_settled(self) -> None:
         queue, _ = await self._open()
-        assert (await queue.next_due(), list(await queue.due(LATER, 10))) == (None, [])
+        assert (await queue.next_due(), list(await self._due(queue, LATER))) == (None, [])
         receipt = await self._submit(queue, Plan(routes=(smtp("q", "relay.example:587"), smtp("r"))))
         assert receipt.refused == {}
         assert await queue.next_due() == NOW
-        assert list(await queue.due(NOW - 1, 10)) == []
-        (queued,) = await queue.due(NOW, 10)
+        assert list(await self._due(queue, NOW - 1)) == []
+        (queued,) = await self._due(queue, NOW)
         assert (queued.id, queued.queued_at, queued.size) == (receipt.id, NOW, len(message(1)))
         assert [row.route for row in queued.recipients] == [smtp("q", "relay.example:587"), smtp("r")]
         assert [(row.attempts, row.due, row.last) for row in queued.recipients] == [(0, NOW, None)] * 2
@@ -226,9 +246,9 @@ class QueueExam(DatabaseExam):
         await self._submit(queue, Plan(routes=(smtp("r"),)), not_before=NOW - 1)
         assert [queued.recipients[0].due for queued in await queue.messages()] == [LATER, NOW]
         # Nor is it taken for what a clock that was set back has left in the future.
-        (now,) = await queue.due(NOW, 10, latest=NOW + 1)
+        (now,) = await self._due(queue, NOW, latest=NOW + 1)
         assert str(now.recipients[0].route.recipient).startswith("r@")
-        assert len(await queue.due(LATER, 10)) == 2
+        assert len(await self._due(queue, LATER)) == 2
 
     @question
     async def test_a_mailbox_that_is_gone_leaves_its_mail_to_the_inbox_unless_it_is_a_usual_one(self) -> None:
@@ -344,7 +364,7 @@ class QueueExam(DatabaseExam):
         await accounts.add(USER, "")
         receipt = await self._submit(queue, Plan((to(USER), to(OTHER), to(OTHER, "Junk"))))
         assert set(receipt.refused) == {1, 2}
-        (queued,) = await queue.due(NOW, 10)
+        (queued,) = await self._due(queue, NOW)
         route = Route("store", Address.parse(OTHER), OTHER, mailbox="INBOX")
         assert [row.route for row in queued.recipients] == [route, attrs.evolve(route, mailbox="Junk")]
         assert [row.last for row in queued.recipients] == [receipt.refused[1], receipt.refused[2]]
@@ -362,9 +382,9 @@ class QueueExam(DatabaseExam):
     async def test_outcomes_are_recorded_for_each_recipient(self) -> None:
         queue, _ = await self._open()
         receipt = await self._submit(queue, Plan(routes=(smtp("q"), smtp("r"), smtp("s"))))
-        (queued,) = await queue.due(NOW, 10)
-        first, second, third = (row.id for row in queued.recipients)
-        assert [row.route.via for row in queued.recipients] == [smtp(name).via for name in "qrs"]
+        claim = await self._claim(queue)
+        first, second, third = (row.id for row in claim.message.recipients)
+        assert [row.route.via for row in claim.message.recipients] == [smtp(name).via for name in "qrs"]
         delayed = Outcome.delayed("busy \udc80", status="4.2.1", remote="mx.example", source=Source.REMOTE)
         settled = [
             Settlement(first, Outcome.delivered()),
@@ -372,8 +392,7 @@ class QueueExam(DatabaseExam):
             Settlement(third, Outcome.failed("no")),
             Settlement(third + 1000, Outcome.delivered()),
         ]
-        await queue.settle(receipt.id, settled)
-        await queue.settle("no such message", settled)
+        assert await queue.settle(claim, settled)
         (queued,) = await queue.messages()
         (row,) = queued.recipients
         assert (row.id, row.attempts, row.due) == (second, 1, LATER)
@@ -381,11 +400,13 @@ class QueueExam(DatabaseExam):
         assert (row.last.state, row.last.status, row.last.remote) == (State.DELAYED, "4.2.1", "mx.example")
         assert row.last.source is Source.REMOTE
         assert row.last.reply.startswith("busy ")
-        assert (list(await queue.due(LATER - 1, 10)), await queue.next_due()) == ([], LATER)
-        await queue.settle(receipt.id, [Settlement(second, Outcome.delayed("again"), LATER + 1)])
-        ((row,),) = [queued.recipients for queued in await queue.due(LATER + 1, 10)]
+        assert (list(await self._due(queue, LATER - 1)), await queue.next_due()) == ([], LATER)
+        claim = await self._claim(queue, LATER)
+        await queue.settle(claim, [Settlement(second, Outcome.delayed("again"), LATER + 1)])
+        ((row,),) = [queued.recipients for queued in await self._due(queue, LATER + 1)]
         assert row.attempts == 2
-        await queue.settle(receipt.id, [Settlement(second, Outcome.delivered())])
+        claim = await self._claim(queue, LATER + 1)
+        await queue.settle(claim, [Settlement(second, Outcome.delivered())])
         assert list(await queue.messages()) == []
         await self.refuses(MessageGone, queue.open(receipt.id))
 
@@ -393,13 +414,13 @@ class QueueExam(DatabaseExam):
     async def test_reports_are_committed_with_the_outcomes(self) -> None:
         queue, accounts = await self._open()
         await accounts.add(USER, "")
-        receipt = await self._submit(queue, Plan(routes=(smtp("q"),)))
-        ((row,),) = [queued.recipients for queued in await queue.due(NOW, 10)]
+        await self._submit(queue, Plan(routes=(smtp("q"),)))
+        claim = await self._claim(queue)
         reports = []
         for plan in (Plan((to(USER),)), Plan((to(OTHER),)), Plan(routes=(smtp("sender"),))):
             body = await make_body(queue.new_body, TRACE + message(7))
             reports.append(Submission(Mail(None), plan, body, len(TRACE)))
-        await queue.settle(receipt.id, [Settlement(row.id, Outcome.failed("no"))], reports)
+        await queue.settle(claim, [Settlement(claim.message.recipients[0].id, Outcome.failed("no"))], reports)
         inbox = await self._inbox_of(queue, USER)
         assert await read_message(inbox, (await uids(inbox))[0]) == TRACE + message(7)
         (queued,) = await queue.messages()  # the report for OTHER, who is not there, is dropped
@@ -410,174 +431,62 @@ class QueueExam(DatabaseExam):
         """A caller that has lost the answer settles again, with reports made anew."""
         queue, accounts = await self._open()
         await accounts.add(USER, "")
-        receipt = await self._submit(queue, Plan(routes=(smtp("q"),)))
-        ((row,),) = [queued.recipients for queued in await queue.due(NOW, 10)]
+        await self._submit(queue, Plan(routes=(smtp("q"),)))
+        claim = await self._claim(queue)
+        failed = [Settlement(claim.message.recipients[0].id, Outcome.failed("no"))]
+        told = []
         for _ in range(2):
             body = await make_body(queue.new_body, TRACE + message(7))
             report = Submission(Mail(None), Plan((to(USER),)), body, len(TRACE))
-            await queue.settle(receipt.id, [Settlement(row.id, Outcome.failed("no"))], [report])
+            told.append(await queue.settle(claim, failed, [report]))
             body.discard()
+        assert told == [True, False]
         assert len(await uids(await self._inbox_of(queue, USER))) == 1
 
     @question
     async def test_due_gives_the_oldest_first_and_only_what_is_due(self) -> None:
         queue, _ = await self._open()
         ids = [(await self._submit(queue, Plan(routes=(smtp("q"), smtp("r"))))).id for _ in range(4)]
-        rows = {queued.id: queued.recipients for queued in await queue.messages()}
+        claims = {claim.message.id: claim for claim in await queue.claim(NOW, 10, 10)}
         for number, (message_id, wait) in enumerate(zip(ids, (50, 10, 30, 20), strict=True)):
-            first, second = rows[message_id]
+            first, second = claims[message_id].message.recipients
             far = Settlement(second.id, Outcome.delayed("later"), LATER + number)
-            await queue.settle(message_id, [Settlement(first.id, Outcome.delayed("busy"), NOW + wait), far])
+            await queue.settle(claims[message_id], [Settlement(first.id, Outcome.delayed("busy"), NOW + wait), far])
         order = [ids[1], ids[3], ids[2], ids[0]]
-        assert [queued.id for queued in await queue.due(NOW + 60, 10)] == order
-        assert [queued.id for queued in await queue.due(NOW + 60, 2)] == order[:2]
-        assert [queued.id for queued in await queue.due(NOW + 60, 2, [order[0], "x"])] == order[1:3]
-        assert [queued.id for queued in await queue.due(NOW + 20, 10)] == order[:2]
-        assert {len(queued.recipients) for queued in await queue.due(NOW + 60, 10)} == {1}
+        assert [queued.id for queued in await self._due(queue, NOW + 60)] == order
+        assert [queued.id for queued in await self._due(queue, NOW + 60, 2)] == order[:2]
+        oldest = await queue.claim(NOW + 60, 1, 1)
+        assert [queued.id for queued in await self._due(queue, NOW + 60, 2)] == order[1:3]
+        await queue.release(oldest)
+        assert [queued.id for queued in await self._due(queue, NOW + 20)] == order[:2]
+        assert {len(queued.recipients) for queued in await self._due(queue, NOW + 60)} == {1}
         assert await queue.next_due() == NOW + 10
         assert len(await queue.messages(3)) == 3
         # After `latest` nothing can be due but where the clock was set back.
-        assert [queued.id for queued in await queue.due(NOW + 20, 10, latest=NOW + 25)] == order
-        assert [queued.id for queued in await queue.due(NOW + 20, 3, latest=NOW + 25)] == order[:3]
-        (last,) = await queue.due(NOW, 10, ids[:3], latest=LATER)
-        assert [row.due for row in last.recipients] == [LATER + 3]
+        assert [queued.id for queued in await self._due(queue, NOW + 20, latest=NOW + 25)] == order
+        assert [queued.id for queued in await self._due(queue, NOW + 20, 3, latest=NOW + 25)] == order[:3]
+        last = await self._due(queue, NOW, latest=LATER)
+        assert [row.due for queued in last for row in queued.recipients] == [LATER + 1, LATER + 2, LATER + 3]
+        assert [await queue.next_due(moment) for moment in (NOW + 10, LATER + 2, LATER + 3)] == [
+            NOW + 20,
+            LATER + 3,
+            None,
+        ]
 
     @question
     async def test_the_operator_retries_and_removes(self) -> None:
         queue, _ = await self._open()
         ids = [(await self._submit(queue, Plan(routes=(smtp("q"), smtp("r"))))).id for _ in range(3)]
-        for queued in await queue.messages():
-            delays = [Settlement(row.id, Outcome.delayed("busy"), LATER) for row in queued.recipients]
-            await queue.settle(queued.id, delays)
-        assert list(await queue.due(NOW, 10)) == []
+        for claim in await queue.claim(NOW, 10, 10):
+            delays = [Settlement(row.id, Outcome.delayed("busy"), LATER) for row in claim.message.recipients]
+            await queue.settle(claim, delays)
+        assert list(await self._due(queue, NOW)) == []
         assert await queue.retry([ids[1], "unknown"]) == 1
-        assert [queued.id for queued in await queue.due(NOW, 10)] == [ids[1]]
+        assert [queued.id for queued in await self._due(queue, NOW)] == [ids[1]]
         assert await queue.retry([]) == 3
-        assert {row.due for queued in await queue.due(NOW, 10) for row in queued.recipients} == {AT_ONCE}
-        assert len(await queue.due(NOW, 10)) == 3
+        assert {row.due for queued in await self._due(queue, NOW) for row in queued.recipients} == {AT_ONCE}
+        assert len(await self._due(queue, NOW)) == 3
         assert await queue.remove([ids[0], ids[2], "unknown"]) == 2
         assert await queue.remove([]) == 0
         assert [queued.id for queued in await queue.messages()] == [ids[1]]
         await self.refuses(MessageGone, queue.open(ids[0]))
-
-
-class AccountsExam(DatabaseExam):
-    """`IDatabase.accounts`, with the store of the same database."""
-
-    @question
-    async def test_accounts_are_added_found_and_listed(self) -> None:
-        _, accounts = await self._open()
-        assert (await accounts.find(USER), list(await accounts.all())) == (None, [])
-        await accounts.add(OTHER, "hash c", quota=1000)
-        await accounts.add(USER, "hash b")
-        assert await accounts.find(USER) == Account(USER, "hash b", 0)
-        assert list(await accounts.all()) == [Account(USER, "hash b", 0), Account(OTHER, "hash c", 1000)]
-        await self.refuses(MailboxExists, accounts.add(USER, "other"))
-        await accounts.set_password(USER, "new")
-        assert await accounts.find(USER) == Account(USER, "new", 0)
-
-    @question
-    async def test_an_account_goes_with_all_its_mail(self) -> None:
-        _, accounts = await self._open()
-        await accounts.add(USER, "")
-        account = await self.database.store.account(USER)
-        inbox = await account.mailbox("INBOX")
-        heard: list[Change] = []
-        inbox.watch(heard.append)
-        await inbox.append(await make_body(account.new_body, message(1, 200_000)), SEEN_ONLY, NOW)
-        await accounts.remove(USER)
-        assert heard[-1:] == [MailboxGone()]
-        assert (await accounts.find(USER), await self.database.store.exists(USER)) == (None, False)
-        for call in (account.mailboxes(), account.quota(), account.create("a"), account.subscribe("a", True)):
-            await self.refuses(NoSuchUser, call)
-        for other in (account.mailbox("INBOX"), inbox.status(), inbox.entries(), account.rename("Sent", "a")):
-            await self.refuses(NoSuchMailbox, other)
-        await accounts.add(USER, "again")
-        again = await (await self.database.store.account(USER)).mailbox("INBOX")
-        assert await uids(again) == []
-        assert again.uid_validity > inbox.uid_validity
-
-    @question
-    async def test_unknown_accounts_are_told(self) -> None:
-        _, accounts = await self._open()
-        await self.refuses(NoSuchUser, accounts.remove(USER))
-        await self.refuses(NoSuchUser, accounts.set_password(USER, "x"))
-        await self.refuses(NoSuchUser, accounts.set_enabled(USER, False))
-        await self.refuses(NoSuchUser, accounts.set_quota(USER, 1))
-
-    @question
-    async def test_disabling_keeps_all_and_a_quota_counts_at_once(self) -> None:
-        _, accounts = await self._open()
-        await accounts.add(USER, "hash")
-        await self.database.store.check_quota(USER, 10)
-        await accounts.set_enabled(USER, False)
-        await accounts.set_quota(USER, 9)
-        assert await accounts.find(USER) == Account(USER, "hash", 9, enabled=False)
-        assert await self.database.store.exists(USER)
-        await self.refuses(OverQuota, self.database.store.check_quota(USER, 10))
-        await accounts.set_enabled(USER, True)
-        await accounts.set_quota(USER, 0)
-        assert await accounts.find(USER) == Account(USER, "hash", 0)
-        await self.database.store.check_quota(USER, 10)
-
-    @question
-    async def test_whose_login_has_changed_is_told(self) -> None:
-        _, accounts = await self._open()
-        for user in (USER, OTHER):
-            await accounts.add(user, "hash")
-        before, _ = await accounts.changed(0)
-        assert await accounts.changed(before) == (before, [])
-        await accounts.set_password(USER, "new")
-        await accounts.set_quota(OTHER, 1)
-        first, whose = await accounts.changed(before)
-        assert (first > before, list(whose)) == (True, [USER])
-        await accounts.set_enabled(OTHER, False)
-        await accounts.remove(USER)
-        last, whose = await accounts.changed(first)
-        assert (last > first, list(whose)) == (True, [OTHER, USER])
-
-
-class NamesExam(DatabaseExam):
-    """`IDatabase.names`."""
-
-    @question
-    async def test_names_are_kept_until_they_are_taken_away(self) -> None:
-        await self._open()
-        names = self.database.names
-        assert await names.kept() == KeptNames()
-        assert [await names.add_domain(name) for name in ("xx.example", "xx.example", "yy.example")] == [
-            True,
-            False,
-            True,
-        ]
-        assert list(await names.add_alias("all@xx.example", ["b@xx.example", "a@xx.example"])) == [
-            "b@xx.example",
-            "a@xx.example",
-        ]
-        assert list(await names.add_alias("all@xx.example", ["a@xx.example", "c@xx.example"])) == ["c@xx.example"]
-        kept = await names.kept()
-        assert kept is not None
-        assert kept.domains == {"xx.example", "yy.example"}
-        assert kept.aliases == {"all@xx.example": ("b@xx.example", "a@xx.example", "c@xx.example")}
-        assert list(await names.remove_alias("all@xx.example", ["b@xx.example", "d@xx.example"])) == ["b@xx.example"]
-        assert list(await names.remove_alias("all@xx.example")) == ["a@xx.example", "c@xx.example"]
-        assert [await names.remove_domain(name) for name in ("xx.example", "zz.example")] == [True, False]
-        kept = await names.kept()
-        assert kept is not None
-        assert (sorted(kept.domains), list(kept.aliases)) == (["yy.example"], [])
-
-    @question
-    async def test_only_news_is_told_to_who_knows_the_rest(self) -> None:
-        await self._open()
-        names = self.database.names
-        await names.add_domain("xx.example")
-        kept = await names.kept()
-        assert kept is not None
-        await names.add_domain("xx.example")
-        await names.remove_domain("yy.example")
-        await names.remove_alias("a@xx.example")
-        assert await names.kept(kept.version) is None
-        await names.add_alias("a@xx.example", ["b@xx.example"])
-        newer = await names.kept(kept.version)
-        assert newer is not None
-        assert newer.version > kept.version

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 from zope.interface import implementer
@@ -10,6 +10,8 @@ from zope.interface import implementer
 from mailhub.errors import MailError, MessageGone
 from mailhub.interfaces import (
     AT_ONCE,
+    NO_QUOTAS,
+    Claim,
     IBlobReader,
     IHeadedBodyWriter,
     IMailStore,
@@ -24,11 +26,12 @@ from mailhub.interfaces import (
 )
 from mailhub.message.envelope import Mail, Outcome, State
 from mailhub.message.mailbox_names import normalise
+from mailhub.store.claims import Claims
 from mailhub.store.memory.body import MemoryBody, MemoryBodyWriter, memory_body
 from mailhub.store.memory.store import MemoryHouse
 from mailhub.store.octets import OctetsReader
 from mailhub.store.queue_ids import DeliveryIds, number_of
-from mailhub.store.queue_rows import route_of
+from mailhub.store.queue_rows import destination_of, route_of
 
 
 @attrs.define(eq=False)
@@ -43,9 +46,8 @@ class Queued:
     rows: dict[int, QueuedRecipient]
     needs: int | None = None
 
-    def value(self, wanted: Callable[[QueuedRecipient], bool] = lambda _: True) -> QueuedMessage:
-        """What the queue tells of it, with the rows wanted."""
-        rows = tuple(filter(wanted, self.rows.values()))
+    def value(self, rows: tuple[QueuedRecipient, ...]) -> QueuedMessage:
+        """What the queue tells of it, with these of its rows."""
         size = self.body.size - self.relay_offset
         return QueuedMessage(self.id, self.mail, self.queued_at, size, rows, self.needs)
 
@@ -60,6 +62,8 @@ class MemoryQueue:
         self._rows = 0
         self._ids = DeliveryIds(house.environment.random)
         self._receipts: dict[str, Receipt] = {}
+        self._claims = Claims(0)
+        self._after = ""
         self._store = store
 
     def deposits_into(self, store: object) -> bool:
@@ -122,34 +126,44 @@ class MemoryQueue:
             numbered[self._rows] = QueuedRecipient(self._rows, route, 0, due, last)
         return numbered
 
-    async def due(
-        self, now: int, limit: int, exclude: Iterable[str] = (), latest: int | None = None
-    ) -> Sequence[QueuedMessage]:
-        """In the order of their earliest due row."""
+    async def claim(
+        self, now: int, limit: int, quota: int, quotas: Mapping[str, int] = NO_QUOTAS, latest: int | None = None
+    ) -> Sequence[Claim]:
+        """One destination after the other, in the order of their names from where the last call has ended."""
+        places: dict[str, list[tuple[bool, int, int, Queued, QueuedRecipient]]] = {}
+        taken = self._claims.rows
+        for message in self._messages.values():
+            for row in message.rows.values():
+                early = row.due > now
+                held = not row.attempts and row.due > message.queued_at
+                clock_was_set = latest is not None and row.due > latest and not held
+                if (not early or clock_was_set) and row.id not in taken:
+                    place = destination_of(row.route, row.last)
+                    places.setdefault(place, []).append((early, row.due, row.id, message, row))
+        found: list[tuple[str, QueuedMessage]] = []
+        after, self._after = self._after, ""
+        for place in sorted(places, key=lambda place: (place != "", place <= after, place)):
+            messages: dict[str, list[QueuedRecipient]] = {}
+            for _, _, _, message, row in sorted(places[place], key=lambda item: item[:3]):
+                if limit <= 0 or (message.id not in messages and len(messages) >= quotas.get(place, quota)):
+                    break
+                messages.setdefault(message.id, []).append(row)
+                limit -= 1
+            found += [(place, self._messages[name].value(tuple(rows))) for name, rows in messages.items()]
+            if limit <= 0:
+                self._after = place
+                break
+        return self._claims.take(found)
 
-        def is_due(row: QueuedRecipient) -> bool:
-            return row.due <= now or (latest is not None and row.due > latest and row.id not in held)
+    async def release(self, claims: Sequence[Claim]) -> None:
+        """They are due as before."""
+        for claim in claims:
+            self._claims.drop(claim, [row.id for row in claim.message.recipients])
 
-        held = {
-            row.id
-            for message in self._messages.values()
-            for row in message.rows.values()
-            if not row.attempts and row.due > message.queued_at
-        }
-        excluded = set(exclude)
-        rows = [
-            (row.due, row.id, message)
-            for message in self._messages.values()
-            for row in message.rows.values()
-            if is_due(row) and message.id not in excluded
-        ]
-        rows.sort(key=lambda item: item[:2])
-        messages = list(dict.fromkeys(message for _, _, message in rows))
-        return [message.value(is_due) for message in messages[:limit]]
-
-    async def next_due(self) -> int | None:
-        """None for an empty queue."""
-        return min((row.due for message in self._messages.values() for row in message.rows.values()), default=None)
+    async def next_due(self, after: int = -1) -> int | None:
+        """None when there is none."""
+        rows = (row.due for message in self._messages.values() for row in message.rows.values())
+        return min((due for due in rows if due > after), default=None)
 
     async def open(self, message_id: str) -> IBlobReader:
         """Raises MessageGone."""
@@ -166,26 +180,27 @@ class MemoryQueue:
         message = self._messages.get(message_id)
         return b"" if message is None else message.body.digest.fields
 
-    async def settle(
-        self, message_id: str, settlements: Sequence[Settlement], reports: Sequence[Submission] = ()
-    ) -> None:
+    async def settle(self, claim: Claim, settlements: Sequence[Settlement], reports: Sequence[Submission] = ()) -> bool:
         """Outcomes and reports."""
-        message = self._messages.get(message_id)
-        if message is None or not any(item.id in message.rows for item in settlements):
-            return
+        held = self._claims.held(claim, [item.id for item in settlements])
+        self._claims.drop(claim, held)
+        message = self._messages.get(claim.message.id)
+        if message is None or not any(number in message.rows for number in held):
+            return bool(held)
         for report in reports:
             self._submit(report, "reply")
         for item in settlements:
-            row = message.rows.pop(item.id, None)
+            row = message.rows.pop(item.id, None) if item.id in held else None
             if row is not None and item.outcome.state is State.DELAYED:
                 message.rows[item.id] = attrs.evolve(row, attempts=row.attempts + 1, due=item.due, last=item.outcome)
         message.rows = dict(sorted(message.rows.items()))
         if not message.rows:
-            del self._messages[message_id]
+            del self._messages[message.id]
+        return True
 
     async def messages(self, limit: int = 1000) -> Sequence[QueuedMessage]:
         """Oldest first."""
-        return [message.value() for message in list(self._messages.values())[:limit]]
+        return [message.value(tuple(message.rows.values())) for message in list(self._messages.values())[:limit]]
 
     async def retry(self, message_ids: Sequence[str]) -> int:
         """Make rows due now."""

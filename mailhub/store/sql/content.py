@@ -53,11 +53,15 @@ def text(value: str) -> str:
     return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
-def outcome_columns(outcome: Outcome | None) -> tuple[str | None, str, str, str, str]:
+OUTCOME_COLUMNS = "state, status, reply, remote, source, protocol, tls"
+
+
+def outcome_columns(outcome: Outcome | None) -> tuple[str | None, str, str, str, str, str, str]:
     """An outcome as the queue's rows keep it."""
     if outcome is None:
-        return None, "", "", "", ""
-    return outcome.state.value, outcome.status, text(outcome.reply), text(outcome.remote), outcome.source.value
+        return None, "", "", "", "", "", ""
+    reply, remote = text(outcome.reply), text(outcome.remote)
+    return outcome.state.value, outcome.status, reply, remote, outcome.source.value, outcome.protocol, outcome.tls
 
 
 def insert(transaction: Transaction, numbered: Sequence[tuple[int, StoredBody]]) -> list[int]:

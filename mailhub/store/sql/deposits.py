@@ -55,8 +55,8 @@ _INSERT_QUEUED = (
 )
 _INSERT_RECIPIENT = (
     f"INSERT INTO queue_recipient (message, {ROUTE_COLUMNS},"
-    " destination, due, state, status, reply, remote, source, attempts) VALUES ",
-    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+    f" destination, due, {content.OUTCOME_COLUMNS}, attempts) VALUES ",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
     "",
 )
 _INSERT_REFUSAL = ("INSERT INTO refusal (submission, deposit, status, reply) VALUES ", "(?, ?, ?, ?)", "")

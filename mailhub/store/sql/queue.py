@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import attrs
 from zope.interface import implementer
 
 from mailhub.interfaces import (
     AT_ONCE,
+    NO_QUOTAS,
+    Claim,
     IBlobReader,
     IHeadedBodyWriter,
     IMailStore,
@@ -23,6 +26,7 @@ from mailhub.interfaces import (
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Outcome, Source, State
 from mailhub.message.esmtp import with_mail_parameters
+from mailhub.store.claims import Claims
 from mailhub.store.queue_ids import number_of
 from mailhub.store.queue_rows import ROUTE_COLUMNS, route_in
 from mailhub.store.sql import content
@@ -51,9 +55,8 @@ def settle(transaction: Transaction, message_id: str, settlements: Sequence[Sett
         (message_id, transaction.many(done)),
     )
     transaction.execute_many(
-        "UPDATE queue_recipient"
-        " SET attempts = attempts + 1, due = ?, state = ?, status = ?, reply = ?, remote = ?, source = ?"
-        " WHERE id = ? AND message = ?",
+        "UPDATE queue_recipient SET attempts = attempts + 1, due = ?,"
+        " state = ?, status = ?, reply = ?, remote = ?, source = ?, protocol = ?, tls = ? WHERE id = ? AND message = ?",
         [
             (item.due, *content.outcome_columns(item.outcome), item.id, message_id)
             for item in settlements
@@ -94,51 +97,135 @@ def retry(transaction: Transaction, message_ids: Sequence[str]) -> int:
     return count
 
 
-# --- reading ---------------------------------------------------------------------------------------------------------
+# --- claim -----------------------------------------------------------------------------------------------------------
 
+_LOOK_AHEAD = 256  # due rows that are looked at before destinations are asked one by one
+_PAGE = 1000  # destinations
 
-# Which rows are due: (the latest moment that has come, the earliest one that no pause can reach).
-Due = tuple[int, int]
-_NEVER = (1 << 63) - 1
-
-# The conditions of `Due`. What has not been tried and is to be held (`Submission.not_before`) may have any date.
-_HAS_COME = "due <= ?"
+# What has not been tried and is to be held (`Submission.not_before`) may have any date.
 _QUEUED_AT = "(SELECT m.queued_at FROM queue_message m WHERE m.id = queue_recipient.message)"
 _CLOCK_WAS_SET = f"due > ? AND (attempts > 0 OR due <= {_QUEUED_AT})"
 
+# All destinations behind one, and when their first and last rows are due: a seek each, however many rows they have.
+_DESTINATIONS = """
+WITH RECURSIVE place (name) AS (
+  SELECT min(destination) FROM queue_recipient WHERE destination > ?
+  UNION ALL
+  SELECT (SELECT min(destination) FROM queue_recipient WHERE destination > place.name)
+  FROM place WHERE place.name IS NOT NULL
+)
+SELECT name, (SELECT min(due) FROM queue_recipient WHERE destination = place.name),
+  (SELECT max(due) FROM queue_recipient WHERE destination = place.name)
+FROM place WHERE name IS NOT NULL LIMIT ?"""
 
-def _is_due(row_due: int, attempts: int, queued_at: int, wanted: Due) -> bool:
-    """The same of a row that has been read."""
-    return row_due <= wanted[0] or (row_due > wanted[1] and (attempts > 0 or row_due <= queued_at))
+
+@attrs.frozen
+class Wanted:
+    """What `IQueue.claim` is asked for. `taken` are the rows that are claimed; `after` is the destination at which the
+    last call came to its limit."""
+
+    now: int
+    limit: int
+    quota: int
+    quotas: Mapping[str, int]
+    latest: int | None
+    taken: frozenset[int]
+    after: str
+
+    @property
+    def moments(self) -> Sequence[tuple[str, int]]:
+        """Conditions under which a row's time has come, with their parameter."""
+        far = [] if self.latest is None else [(_CLOCK_WAS_SET, self.latest)]
+        return [("due <= ?", self.now), *far]
 
 
-def due_ids(snapshot: Snapshot, due: Due, limit: int, exclude: Iterable[str]) -> list[str]:
-    """Messages with due rows in the order of their earliest one. Reads no further than it must."""
-    excluded = set(exclude)
-    found: dict[str, None] = {}
-    for condition, moment in zip((_HAS_COME, _CLOCK_WAS_SET), due, strict=True):
-        for (message_id,) in snapshot.execute(
-            f"SELECT message FROM queue_recipient WHERE {condition} ORDER BY due, id", (moment,)
+Found = list[tuple[str, QueuedMessage]]
+
+
+def find_due(snapshot: Snapshot, wanted: Wanted) -> tuple[Found, str]:
+    """What can be claimed, and where the limit was reached ("" when it was not)."""
+    found: Found = []
+    room = wanted.limit
+    few = _destinations_of_few(snapshot, wanted)
+    for destination in _destinations_in_turn(snapshot, wanted) if few is None else few:
+        quota = wanted.quotas.get(destination, wanted.quota)
+        for message_id, rows in _due_at(snapshot, destination, wanted, quota, room).items() if quota > 0 else ():
+            message = _message(snapshot, message_id, rows)
+            if message is not None:
+                found.append((destination, message))
+                room -= len(rows)
+        if room <= 0:
+            return found, destination
+    return found, ""
+
+
+def _destinations_of_few(snapshot: Snapshot, wanted: Wanted) -> Sequence[str] | None:
+    """The destinations of all rows that are due and free, in turn; None when that are too many to look at."""
+    found: set[str] = set()
+    bound = len(wanted.taken) + _LOOK_AHEAD
+    for condition, moment in wanted.moments:
+        rows = snapshot.execute(
+            f"SELECT id, destination FROM queue_recipient WHERE {condition} ORDER BY due, id LIMIT ?", (moment, bound)
+        ).fetchall()
+        if len(rows) == bound:
+            return None
+        found.update(destination for number, destination in rows if number not in wanted.taken)
+    return sorted(found, key=lambda name: (name != "", name <= wanted.after, name))
+
+
+def _destinations_in_turn(snapshot: Snapshot, wanted: Wanted) -> Iterator[str]:
+    """All that have due rows, from where the last call has ended; before them those whose DSN is due."""
+    yield ""
+    for start, end in ((wanted.after, None), ("", wanted.after)):
+        last: str | None = start
+        while last is not None and (end is None or last < end):
+            page = snapshot.execute(_DESTINATIONS, (last, _PAGE)).fetchall()
+            for name, first_due, last_due in page:
+                if end is not None and name > end:
+                    return
+                if first_due <= wanted.now or (wanted.latest is not None and last_due > wanted.latest):
+                    yield name
+            last = page[-1][0] if len(page) == _PAGE else None
+
+
+def _due_at(
+    snapshot: Snapshot, destination: str, wanted: Wanted, quota: int, room: int
+) -> Mapping[str, Sequence[QueuedRecipient]]:
+    """Up to `room` free rows that are due at a destination, by message, of which there are up to `quota`."""
+    messages: dict[str, list[QueuedRecipient]] = {}
+    for condition, moment in wanted.moments:
+        for message_id, *columns in snapshot.execute(
+            f"SELECT message, {_RECIPIENT} FROM queue_recipient WHERE destination = ? AND {condition}"
+            " ORDER BY due, id LIMIT ?",
+            (destination, moment, len(wanted.taken) + room),
         ):
-            if len(found) >= limit:
-                return list(found)
-            if message_id not in excluded:
-                found[message_id] = None
-    return list(found)
-
-
-def load(snapshot: Snapshot, message_ids: Sequence[str], due: Due | None = None) -> list[QueuedMessage]:
-    """The messages in the given order, with all their recipients or those due."""
-    messages = []
-    for message_id in message_ids:
-        row = _row(snapshot, message_id)
-        if row is not None:
-            reverse_path, body_type, smtputf8, parameters, needs, queued_at, size = row
-            sender = None if reverse_path is None else Address.parse(reverse_path)
-            mail = with_mail_parameters(Mail(sender, body_type, bool(smtputf8)), parameters)
-            recipients = tuple(_recipients(snapshot, message_id, queued_at, due))
-            messages.append(QueuedMessage(message_id, mail, queued_at, size, recipients, needs))
+            if columns[0] in wanted.taken:
+                continue
+            if room <= 0 or (message_id not in messages and len(messages) >= quota):
+                return messages
+            messages.setdefault(message_id, []).append(_recipient(columns))
+            room -= 1
     return messages
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def load(snapshot: Snapshot, message_ids: Sequence[str]) -> list[QueuedMessage]:
+    """The messages in the given order, with all their recipients."""
+    loaded = (_message(snapshot, message_id, _recipients(snapshot, message_id)) for message_id in message_ids)
+    return [message for message in loaded if message is not None]
+
+
+def _message(snapshot: Snapshot, message_id: str, rows: Iterable[QueuedRecipient]) -> QueuedMessage | None:
+    """With these of its recipients; None when it is gone."""
+    row = _row(snapshot, message_id)
+    if row is None:
+        return None
+    reverse_path, body_type, smtputf8, parameters, needs, queued_at, size = row
+    sender = None if reverse_path is None else Address.parse(reverse_path)
+    mail = with_mail_parameters(Mail(sender, body_type, bool(smtputf8)), parameters)
+    return QueuedMessage(message_id, mail, queued_at, size, tuple(rows), needs)
 
 
 _ROW = (
@@ -158,15 +245,20 @@ def _row(snapshot: Snapshot, message_id: str) -> Any:
     return snapshot.execute(_ROW.format(size=0, join=""), (message_id,)).fetchone()
 
 
-def _recipients(snapshot: Snapshot, message_id: str, queued_at: int, wanted: Due | None) -> Iterable[QueuedRecipient]:
-    for number, attempts, due, state, status, reply, remote, source, *columns in snapshot.execute(
-        f"SELECT id, attempts, due, state, status, reply, remote, source, {ROUTE_COLUMNS}"
-        " FROM queue_recipient WHERE message = ? ORDER BY id",
-        (message_id,),
-    ):
-        if wanted is None or _is_due(due, attempts, queued_at, wanted):
-            last = None if state is None else Outcome(State(state), status, reply, remote, Source(source))
-            yield QueuedRecipient(number, route_in(columns), attempts, due, last)
+_RECIPIENT = f"id, attempts, due, {content.OUTCOME_COLUMNS}, {ROUTE_COLUMNS}"
+
+
+def _recipients(snapshot: Snapshot, message_id: str) -> Iterable[QueuedRecipient]:
+    rows = snapshot.execute(f"SELECT {_RECIPIENT} FROM queue_recipient WHERE message = ? ORDER BY id", (message_id,))
+    return map(_recipient, rows)
+
+
+def _recipient(columns: Sequence[Any]) -> QueuedRecipient:
+    number, attempts, due, state, status, reply, remote, source, protocol, tls, *route = columns
+    last = None
+    if state is not None:
+        last = Outcome(State(state), status, reply, remote, Source(source), protocol, tls)
+    return QueuedRecipient(number, route_in(route), attempts, due, last)
 
 
 def oldest_ids(snapshot: Snapshot, limit: int) -> list[str]:
@@ -175,9 +267,9 @@ def oldest_ids(snapshot: Snapshot, limit: int) -> list[str]:
     return [row[0] for row in rows]
 
 
-def next_due(snapshot: Snapshot) -> int | None:
-    """When the earliest row is due."""
-    due: int | None = snapshot.execute("SELECT min(due) FROM queue_recipient").fetchone()[0]
+def next_due(snapshot: Snapshot, after: int) -> int | None:
+    """When the earliest row is due of those that are due after a moment."""
+    due: int | None = snapshot.execute("SELECT min(due) FROM queue_recipient WHERE due > ?", (after,)).fetchone()[0]
     return due
 
 
@@ -210,6 +302,9 @@ class Queue:
     def __init__(self, engine: Engine, store: IMailStore) -> None:
         self._engine = engine
         self._store = store
+        # Later fences are greater, those of the next process too.
+        self._claims = Claims(engine.environment.now() << 20)
+        self._after = ""
 
     def deposits_into(self, store: object) -> bool:
         """Into the mailboxes of the same database."""
@@ -243,17 +338,26 @@ class Queue:
             name, number = self._engine.ids.next(now)
         return Posting(name, number, submission, self._engine.files.own(submission.body), refusals, now)
 
-    async def due(
-        self, now: int, limit: int, exclude: Iterable[str] = (), latest: int | None = None
-    ) -> Sequence[QueuedMessage]:
-        """In the order of their earliest due row."""
-        without = frozenset(exclude)
-        due = (now, _NEVER if latest is None else latest)
-        return await self._engine.read(lambda snapshot: load(snapshot, due_ids(snapshot, due, limit, without), due))
+    async def claim(
+        self, now: int, limit: int, quota: int, quotas: Mapping[str, int] = NO_QUOTAS, latest: int | None = None
+    ) -> Sequence[Claim]:
+        """Noted in memory."""
+        await self._claims.taking.acquire()
+        try:
+            wanted = Wanted(now, limit, quota, dict(quotas), latest, self._claims.rows, self._after)
+            found, self._after = await self._engine.read(lambda snapshot: find_due(snapshot, wanted))
+            return self._claims.take(found)
+        finally:
+            self._claims.taking.release()
 
-    async def next_due(self) -> int | None:
-        """None for an empty queue."""
-        return await self._engine.read(next_due)
+    async def release(self, claims: Sequence[Claim]) -> None:
+        """In memory."""
+        for claim in claims:
+            self._claims.drop(claim, [row.id for row in claim.message.recipients])
+
+    async def next_due(self, after: int = -1) -> int | None:
+        """From the index."""
+        return await self._engine.read(lambda snapshot: next_due(snapshot, after))
 
     async def open(self, message_id: str) -> IBlobReader:
         """Raises MessageGone, MessageDamaged."""
@@ -266,20 +370,25 @@ class Queue:
         except Unreadable:
             return b""
 
-    async def settle(
-        self, message_id: str, settlements: Sequence[Settlement], reports: Sequence[Submission] = ()
-    ) -> None:
+    async def settle(self, claim: Claim, settlements: Sequence[Settlement], reports: Sequence[Submission] = ()) -> bool:
         """Outcomes and reports in one transaction."""
+        message_id = claim.message.id
+        held = self._claims.held(claim, [item.id for item in settlements])
+        if not held:
+            return False
+        ours = [item for item in settlements if item.id in held]
         postings = [self._posting(report, "reply") for report in reports]
 
         def work(transaction: Transaction) -> None:
-            if not waits(transaction, message_id, settlements):
+            if not waits(transaction, message_id, ours):
                 return
             if postings:
                 post([(transaction, postings)])
-            settle(transaction, message_id, settlements)
+            settle(transaction, message_id, ours)
 
         await self._engine.write(work, [posting.body for posting in postings])
+        self._claims.drop(claim, held)
+        return True
 
     async def messages(self, limit: int = 1000) -> Sequence[QueuedMessage]:
         """Oldest first."""

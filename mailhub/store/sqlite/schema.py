@@ -162,6 +162,8 @@ ALTER TABLE queue_recipient ADD COLUMN mailbox TEXT NOT NULL DEFAULT '';
 ALTER TABLE queue_recipient ADD COLUMN flags TEXT NOT NULL DEFAULT '';
 ALTER TABLE queue_recipient ADD COLUMN originals TEXT NOT NULL DEFAULT '';
 ALTER TABLE queue_recipient ADD COLUMN destination TEXT NOT NULL DEFAULT '';
+ALTER TABLE queue_recipient ADD COLUMN protocol TEXT NOT NULL DEFAULT '';
+ALTER TABLE queue_recipient ADD COLUMN tls TEXT NOT NULL DEFAULT '';
 CREATE INDEX queue_recipient_destination ON queue_recipient (destination, due);
 """
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from mailhub.interfaces import Deposit, Plan, Route, Settlement, Submission
+from mailhub.interfaces import Claim, Deposit, Plan, Route, Settlement, Submission
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Outcome
 from mailhub.message.flags import NO_FLAGS, SEEN
@@ -76,7 +76,8 @@ class Story:
             self.flag,
             self.copy,
             self.delay,
-            self.bounce,
+            lambda: self.bounce("smtp zz.example"),
+            lambda: self.bounce(""),
             self.rename,
             lambda: self.expunge("Old"),
             lambda: self.expunge("Archive"),
@@ -103,17 +104,23 @@ class Story:
         inbox = await account.mailbox("INBOX")
         await inbox.copy(await uids(inbox), await account.mailbox("Archive"))
 
-    async def delay(self) -> None:
-        (queued,) = await self.database.queue.messages()
-        settled = [Settlement(row.id, Outcome.delayed("busy"), NOW + 60) for row in queued.recipients[:2]]
-        await self.database.queue.settle(queued.id, settled)
+    async def claim(self, destination: str) -> Claim:
+        claims = await self.database.queue.claim(NOW + 60, 10, 10)
+        (claim,) = [claim for claim in claims if claim.destination == destination]
+        await self.database.queue.release([other for other in claims if other is not claim])
+        return claim
 
-    async def bounce(self) -> None:
-        (queued,) = await self.database.queue.messages()
+    async def delay(self) -> None:
+        claim = await self.claim("smtp zz.example")
+        settled = [Settlement(row.id, Outcome.delayed("busy"), NOW + 60) for row in claim.message.recipients]
+        await self.database.queue.settle(claim, settled)
+
+    async def bounce(self, destination: str) -> None:
+        claim = await self.claim(destination)
         body = await make_body(self.database.queue.new_body, message(4, LARGE))
         report = Submission(Mail(None), Plan((Deposit(Address.parse(ANNA), ANNA),)), body)
-        settled = [Settlement(row.id, Outcome.failed("no")) for row in queued.recipients]
-        await self.database.queue.settle(queued.id, settled, [report])
+        settled = [Settlement(row.id, Outcome.failed("no")) for row in claim.message.recipients]
+        await self.database.queue.settle(claim, settled, [report])
 
     async def rename(self) -> None:
         await (await self.database.store.account(ANNA)).rename("INBOX", "Old")

@@ -153,8 +153,8 @@ def test_the_queue_finds_a_message_on_a_bad_page(tmp_path: Path) -> None:
     wait(database.stop())
     spoil_page(tmp_path, b"Subject: number 7\r\n")
     database = opened(tmp_path)
-    due = wait(database.queue.due(NOW, 100))
-    assert [queued.id for queued in due] == ids
+    due = wait(database.queue.claim(NOW, 100, 100))
+    assert [claim.message.id for claim in due] == ids
     with pytest.raises(MessageDamaged):
         wait(database.queue.open(ids[7]))
     assert wait(database.queue.kept_header(ids[7])) == b""

@@ -114,9 +114,10 @@ class TestAnotherProcess:
             body = await make_body(database.queue.new_body, message(1, LARGE))
             plan = Plan(routes=(Route("smtp", Address("q", "zz.example")),))
             receipt = await database.queue.submit(Submission(Mail(None), plan, body))
-            (row,) = (await database.queue.due(NOW, 1))[0].recipients
+            (claim,) = await database.queue.claim(NOW, 1, 1)
+            (row,) = claim.message.recipients
             assert await other.queue.remove([receipt.id]) == 1
-            await database.queue.settle(receipt.id, [Settlement(row.id, Outcome.delayed("busy"), NOW + 1)])
+            await database.queue.settle(claim, [Settlement(row.id, Outcome.delayed("busy"), NOW + 1)])
             assert list(await database.queue.messages()) == []
 
         wait(story())
