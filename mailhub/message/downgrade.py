@@ -22,7 +22,7 @@ _LINE = 76  # octets after which a line is folded, where it can be
 _SECTION = 50  # octets of a parameter's value on one line
 
 _FOLD = re.compile(rb"[\r\n\0]+")
-_WORDS = re.compile(rb"([ \t]*)([^ \t]+)")
+_WORDS = re.compile(rb"([ \t]*)([^ \t]+)")  # for what does not end with white space, lest it takes the square of it
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 _TOKEN = re.compile(
     rb"(?P<space>[ \t]+)|(?P<quoted>\"(?:[^\"\\]+|\\.)*\"?)|(?P<comment>\()|(?P<special>[<>,:;@])"
@@ -99,7 +99,7 @@ def fold(name: bytes, value: bytes) -> bytes:
     """A field whose lines are folded at white space where they would be longer than 76 octets."""
     line = name + b":"
     lines = []
-    for space, word in _WORDS.findall(b" " + value):
+    for space, word in _WORDS.findall(b" " + value.rstrip(b" \t")):
         if len(line) + len(space) + len(word) > _LINE and line.strip(b" \t") != name + b":":
             lines.append(line)
             line = b""
@@ -113,7 +113,7 @@ def encoded_text(text: bytes, charset: str, *, all_words: bool = False) -> bytes
     White space between two encoded words vanishes when they are decoded (RFC 2047 6.2), so what stands between them is
     encoded, too.
     """
-    pairs = [(space, word, is_encoded_word(word)) for space, word in _WORDS.findall(text)]
+    pairs = [(space, word, is_encoded_word(word)) for space, word in _WORDS.findall(text.rstrip(b" \t"))]
     pieces: list[bytes] = []
     position = 0
     while position < len(pairs):

@@ -14,7 +14,7 @@ _FOREIGN = bytes([0, *range(128, 256)])
 _ENDLESS = re.compile(rb"[^\r\n]{900,}")  # with what blocks before it left of its line, no more than a line may have
 _HIGH = re.compile(rb"=?[\x00\x80-\xff]")  # an "=" before one begins no escape
 # As much of a line of quoted-printable as stands before a soft line break, and no escape cut in two.
-_LONG = re.compile(rb"[^\r\n]{70,72}(?<!=)(?<!=.)(?=[^\r\n]{7})")
+_LONG = re.compile(rb"([^\r\n]{70,72})(?<!=)(?<!=.)(?=[^\r\n]{7})|[^\r\n]{72}")
 
 
 def quoted_printable(blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -35,7 +35,7 @@ def quoted_again(blocks: Iterable[bytes]) -> Iterator[bytes]:
     open_line = False
     for block in blocks:
         encoded = _LINE_END.sub(b"\r\n", _HIGH.sub(_escaped, block))
-        encoded = _LONG.sub(rb"\g<0>=\r\n", encoded).replace(b"=\r\n--", b"=\r\n=2D-")
+        encoded = _LONG.sub(_broken, encoded).replace(b"=\r\n--", b"=\r\n=2D-")
         yield b"=\r\n" + encoded if open_line else encoded
         open_line = not block.endswith(b"\n")
 
@@ -66,6 +66,11 @@ def base64_again(blocks: Iterable[bytes]) -> Iterator[bytes]:
 def _in_lines(encoded: bytes) -> bytes:
     step = _ENCODED_LINE
     return b"\r\n".join([encoded[start : start + step] for start in range(0, len(encoded), step)])
+
+
+def _broken(match: re.Match[bytes]) -> bytes:
+    """Not within what is full of mistakes: a line break might become one of the text there."""
+    return match[0] + b"=\r\n" if match[1] else match[0]
 
 
 def _escaped(match: re.Match[bytes]) -> bytes:

@@ -340,6 +340,11 @@ def test_an_address_that_is_not_ascii_has_no_other_form(name: bytes) -> None:
     assert converted(octets, ALL) == octets
 
 
+def test_white_space_costs_what_it_has_octets() -> None:
+    octets = b"Received: a" + b" " * 300_000 + b"for" + b" " * 300_000 + b"zo\xc3\xab\r\n\r\n"
+    assert converted(octets, EIGHT) == b"Received: a\r\n\r\n"
+
+
 _TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp", "Zs"]) | st.just(" "), max_size=200)
 
 
