@@ -313,11 +313,6 @@ class Transaction:
             _log.event("queued", {**known, **way, **client})
 
 
-def _dropped(accepted: Accepted) -> Accepted:
-    """It stays where the client waits for an answer for each."""
-    return attrs.evolve(accepted, routes=())
-
-
 def _into_junk(route: Route) -> Route:
     return attrs.evolve(route, mailbox=JUNK) if route.agent == STORE else route
 

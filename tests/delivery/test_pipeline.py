@@ -337,6 +337,41 @@ def test_a_body_that_cannot_be_opened_may_be_asked_for_again() -> None:
     assert result_of(transaction.commit()).id == "id1"
 
 
+@implementer(IPolicy)
+class Counted(OneVerdict):
+    """Counts the conversations that have ended."""
+
+    ended = 0
+
+    def closed(self) -> None:
+        self.ended += 1
+
+
+def test_a_conversation_of_one_message_ends_with_it() -> None:
+    policy = Counted("mail", Verdict())
+    stage = Stage(policies=screening(policy))
+    stage.send(OUTSIDE, A)
+    assert policy.ended == 1
+    transaction = stage.begin(OUTSIDE, A)
+    assert policy.ended == 1
+    for _ in range(2):
+        transaction.abort()
+    assert policy.ended == 2
+    stage.queue.refused = {"a@xx.example": FULL}
+    error_of(_committed(stage))
+    assert policy.ended == 3
+    policy = Counted("mail", Verdict("reject"))
+    error_of(Stage(policies=screening(policy)).pipeline.begin(OUTSIDE, FROM_A))
+    assert policy.ended == 1
+
+
+async def _committed(stage: Stage) -> Committed:
+    transaction = await stage.pipeline.begin(OUTSIDE, FROM_A)
+    await transaction.recipient(Recipient(A))
+    transaction.body()
+    return await transaction.commit()
+
+
 def test_a_refused_recipient_is_none() -> None:
     transaction = Stage().begin(OUTSIDE, A)
     error_of(transaction.recipient(Recipient(FAR)))
