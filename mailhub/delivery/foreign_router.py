@@ -14,7 +14,7 @@ from mailhub.answers import answer
 from mailhub.delivery import routing
 from mailhub.delivery.routing import MISTAKE, are_routes
 from mailhub.errors import MailError, TemporaryError
-from mailhub.interfaces import IRouter, ITransactionView, Route
+from mailhub.interfaces import IRouter, ITransactionView, ReversePath, Route
 from mailhub.log import Logger
 from mailhub.message.address import Address
 
@@ -53,7 +53,7 @@ class ForeignRouter:
         else:
             if not routes:
                 return None
-            if are_routes(routes):
+            if are_routes(routes) and all(map(_is_sound, routes)):
                 return tuple(routes)
             _log.error(
                 "router failed: router={router} session={session} to=<{to}> gave={gave}",
@@ -64,3 +64,15 @@ class ForeignRouter:
 
     async def _asked(self, recipient: Address, transaction: ITransactionView) -> Any:
         return await answer(self.router.route(recipient, transaction))
+
+
+def _is_sound(route: Route) -> bool:
+    """Whether its parts are what they should be. Later a mistake would be nobody's."""
+    return (
+        isinstance(route.recipient, Address)
+        and isinstance(route.reverse_path, ReversePath | None)
+        and isinstance(route.reverse_path and route.reverse_path.address, Address | None)
+        and isinstance(route.flags, frozenset)
+        and isinstance(route.via, tuple)
+        and all(isinstance(text, str) for text in (route.agent, route.target, route.mailbox, *route.flags, *route.via))
+    )

@@ -359,6 +359,27 @@ def test_a_router_that_fails_is_named_and_the_sender_comes_again(does: Any, said
     assert "router=odd session=s1 to=<a@xx.example>" in formatEvent(events[0])
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"reverse_path": Address.parse("owner@xx.example")},
+        {"reverse_path": ReversePath("owner@xx.example")},  # type: ignore[arg-type]
+        {"flags": {"$Junk"}},
+        {"flags": frozenset({7})},
+        {"recipient": "a@xx.example"},
+        {"target": None},
+        {"mailbox": None},
+        {"via": ["a@xx.example"]},
+    ],
+)
+def test_a_route_with_a_wrong_part_is_its_routers_mistake(wrong: dict[str, Any]) -> None:
+    odd: Any = Stranger([Route(**{"agent": "smtp", "recipient": Address.parse("a@xx.example"), **wrong})])
+    chain = routing(None, before=(watched("odd", odd, Clock()),))
+    with capturedLogs() as events, pytest.raises(TemporaryError):
+        ends(chain, "a@xx.example")
+    assert formatEvent(events[0]).startswith("router failed: router=odd ")
+
+
 def test_what_a_router_refuses_is_refused_and_ours_need_no_watch() -> None:
     odd: Any = Stranger(NotPermitted("No"))
     chain = routing(None, before=(watched("odd", odd, Clock()),))
