@@ -22,6 +22,7 @@ from typing import Self, TypeVar
 
 import attrs
 
+from mailhub import services
 from mailhub.cli.offline import opened
 from mailhub.cli.passwords import hashed
 from mailhub.config.settings import load
@@ -29,7 +30,8 @@ from mailhub.message.address import Address
 from mailhub.net.certificates import self_signed
 
 BIN = Path(sys.executable).parent
-SERVICES = ("smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s")
+# Those with a usual port: a local socket is not tried here.
+SERVICES = tuple(name for name, service in services.SERVICES.items() if service.port)
 _PORTS = range(10_000, 32_000)
 DEADLINE = 30.0  # seconds; a bound on waiting, never a measure
 

@@ -412,3 +412,21 @@ class TestSignals:
         assert said == ([] if stopping else [signal.SIGTERM])
         told = [f"{name}: it is stopping already" for name in ("SIGTERM", "SIGINT", "SIGTERM")]
         assert [formatEvent(event) for event in events] == told[len(said) :]
+
+
+def test_what_sessions_of_several_services_share_outlives_a_reading(tmp_path: Path) -> None:
+    listen = '[listen]\nimap = ["tcp:0"]\nimaps = ["tcp:0"]\npop3 = ["tcp:0"]\npop3s = ["tcp:0"]\n'
+    stage = staged(tmp_path, TOP + TLS + listen)
+
+    def shared() -> list[Any]:
+        one, other = (session_parts(stage, name).parts for name in ("imap", "imaps"))
+        assert one.marks is other.marks
+        assert one.budget is other.budget
+        pop3, pop3s = (session_parts(stage, name) for name in ("pop3", "pop3s"))
+        assert pop3.maildrops is pop3s.maildrops
+        return [one.marks, one.budget, pop3.maildrops]
+
+    before, parts = shared(), session_parts(stage, "imap")
+    assert stage.reload(TOP + TLS + listen + "[limits]\nimap_idle_seconds = 99\n").changed
+    assert session_parts(stage, "imap") is not parts
+    assert all(one is other for one, other in zip(before, shared(), strict=True))
