@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import itertools
+import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mailhub.errors import ConfigurationError
+from mailhub.interfaces import Account
+from mailhub.message.envelope import State
 from mailhub.message.flags import NO_FLAGS
 from mailhub.store.exam.rig import Exam, make_body, message, read_message
 from mailhub.store.sqlite import schema
@@ -109,10 +115,129 @@ def test_an_sqlite_that_is_too_old_is_told(path: Path, monkeypatch: pytest.Monke
         migrate(connect_writer(path, 1, durable=False, create=True), path)
 
 
-def test_a_database_of_the_first_schema_keeps_everything(path: Path) -> None:
+def old_database(path: Path, schema_version: int) -> None:
+    """A database as a mailhub of that schema left it."""
     connection = sqlite3.connect(path)
-    connection.executescript(Path(__file__).with_name("version_1.sql").read_text())
+    connection.executescript(Path(__file__).with_name(f"version_{schema_version}.sql").read_text())
     connection.close()
+
+
+def content_of(path: Path) -> list[str]:
+    """All that is in it."""
+    with closing(sqlite3.connect(path)) as connection:
+        return [*connection.iterdump(), f"version {version(connection)}"]
+
+
+class Killed:
+    """A connection whose process is killed before one of its statements: what is on the disk then is kept."""
+
+    def __init__(self, path: Path, statement: int) -> None:
+        self.path = path
+        self.connection = connect_writer(path, 1, durable=False)
+        self.left = statement
+        self.after = path.parent / f"after-{statement}" / path.name
+
+    @property
+    def in_transaction(self) -> bool:
+        return self.connection.in_transaction
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        self.count()
+        return self.connection.execute(*arguments)
+
+    def executemany(self, *arguments: Any) -> sqlite3.Cursor:
+        self.count()
+        return self.connection.executemany(*arguments)
+
+    def count(self) -> None:
+        if not self.left:
+            self.left -= 1  # the ROLLBACK that follows is nobody's any more
+            self.after.parent.mkdir()
+            for file in self.path.parent.glob(f"{self.path.name}*"):
+                shutil.copy(file, self.after.parent)
+            raise KeyboardInterrupt
+        self.left -= 1
+
+
+@pytest.mark.parametrize("before", [1, 2])
+def test_a_migration_that_is_killed_between_any_two_statements_goes_on_and_loses_nothing(
+    tmp_path: Path, before: int
+) -> None:
+    whole = tmp_path / "whole" / schema.FILE
+    whole.parent.mkdir()
+    old = tmp_path / "old"
+    old_database(old, before)
+    shutil.copy(old, whole)
+    with closing(connect_writer(whole, 1, durable=False)) as connection:
+        migrate(connection, whole)
+    expected = content_of(whole)
+    killed = 0
+    for statement in itertools.count():
+        path = tmp_path / str(statement) / schema.FILE
+        path.parent.mkdir()
+        shutil.copy(old, path)
+        process = Killed(path, statement)
+        try:
+            migrate(process, path)  # type: ignore[arg-type]
+        except KeyboardInterrupt:
+            killed += 1
+        with closing(process.connection):
+            if not process.after.exists():
+                break
+        with closing(connect_writer(process.after, 1, durable=False)) as connection:
+            migrate(connection, process.after)
+        assert content_of(process.after) == expected
+    assert killed > 15
+
+
+def test_a_database_of_the_second_schema_keeps_everything(path: Path) -> None:
+    old_database(path, 2)
+    database = Database(environment(path.parent), FAST)
+    trace = b"Return-Path: <a@xx.example>\r\n"
+
+    async def look() -> None:
+        await database.start()
+        assert await database.accounts.all() == [Account("b@yy.example", "hash", 5000)]
+        assert await database.accounts.changed(0) == (2, ["gone@yy.example"] * 2)
+        kept = await database.names.kept()
+        assert kept is not None
+        assert kept.aliases == {"all@yy.example": ("b@yy.example", "c@zz.example")}
+        account = await database.store.account("b@yy.example")
+        inbox, archive = [await account.mailbox(name) for name in ("INBOX", "Archive/2024")]
+        flags = [(entry.uid, set(entry.flags)) for entry in await inbox.entries()]
+        assert flags == [(2, {"\\Seen"}), (3, set()), (4, {"$Work", "\\Flagged"})]
+        assert [await read_message(inbox, uid) for uid in (2, 3, 4)] == [
+            trace + message(2),
+            trace + message(3),
+            message(4),
+        ]
+        assert await read_message(archive, 1) == trace + message(3)
+        assert list(await inbox.vanished(0)) == [1]
+        assert await inbox.append(await make_body(account.new_body, message(4)), NO_FLAGS, NOW, "delivery-4") == 4
+        (queued,) = await database.queue.messages()
+        assert (str(queued.mail.reverse_path), queued.mail.body_type, queued.needs) == (
+            "a@xx.example",
+            "8BITMIME",
+            None,
+        )
+        assert [(row.route.agent, str(row.route.recipient), row.route.target) for row in queued.recipients] == [
+            ("smtp", "q@zz.example", "relay.example:587"),
+            ("smtp", "r@zz.example", ""),
+            ("store", "no@yy.example", "no@yy.example"),
+            ("store", "nobody@yy.example", "nobody@yy.example"),
+        ]
+        delayed, _, _, failed = queued.recipients
+        assert (delayed.attempts, delayed.due, delayed.route.via) == (1, NOW + 300, ("list@xx.example",))
+        assert [row.last and row.last.state for row in (delayed, failed)] == [State.DELAYED, State.FAILED]
+        assert await (await database.queue.open(queued.id)).read() == message(9)
+        await database.stop()
+
+    wait(look())
+    assert verify(path.parent) == []
+
+
+def test_a_database_of_the_first_schema_keeps_everything(path: Path) -> None:
+    old_database(path, 1)
     database = Database(environment(path.parent), FAST)
 
     async def look() -> None:
