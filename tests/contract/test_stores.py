@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,31 @@ import attrs
 import pytest
 from twisted.internet.task import Clock
 
+from mailhub.errors import StoreUnavailable
 from mailhub.interfaces import Environment, IDatabase, IMailAccount, IMailStore
 from mailhub.message.flags import NO_FLAGS, SEEN
 from mailhub.message.record import FlagChange
 from mailhub.store import changes
 from mailhub.store.exam import AccountsExam, NamesExam, QueueExam, StoreExam
+from mailhub.store.exam.rig import question
 from mailhub.store.memory.database import MemoryDatabase
+from mailhub.store.sql.transaction import Touched, Touching, Transaction
 from mailhub.store.sqlite.database import Database
+from mailhub.store.sqlite.dialect import SQLITE
 from mailhub.store.sqlite.verify import verify
 from mailhub.threads import ReactorThreads
 from tests.store.harness import FAST, NOW, HandReactor, environment
+
+TRIGGERS = (
+    "CREATE TEMP TRIGGER IF NOT EXISTS made AFTER INSERT ON mailbox BEGIN INSERT INTO taken VALUES (NEW.id); END",
+    *(
+        f"CREATE TEMP TRIGGER IF NOT EXISTS {table}_{change} BEFORE {change} ON main.{table}"
+        f" WHEN {row}.{column} NOT IN (SELECT id FROM taken) BEGIN SELECT RAISE(ABORT, 'not taken'); END"
+        for table, column in (("mailbox", "id"), ("message", "mailbox"))
+        for change, row in (("insert", "NEW"), ("update", "OLD"), ("delete", "OLD"))
+        if (table, change) != ("mailbox", "insert")
+    ),
+)
 
 
 class Backend(StoreExam, QueueExam, AccountsExam, NamesExam):
@@ -77,6 +94,38 @@ class TestSqliteInGroups(TestSqlite):
 
     def pump(self) -> None:
         self.clock.advance(0)
+
+
+class TestSqliteTakingMailboxes(TestSqliteInGroups):
+    """As on an engine where several transactions write at a time: each takes the mailboxes that its units have named,
+    in the order of their numbers, before it writes anything. What it has not taken, and not made, it cannot touch."""
+
+    @pytest.fixture(autouse=True)
+    def _taking(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        take = Transaction.take
+
+        def taking(transaction: Transaction, touching: Iterable[Touching]) -> list[int]:
+            connection = transaction.connection
+            assert isinstance(connection, sqlite3.Connection)
+            connection.execute("CREATE TEMP TABLE IF NOT EXISTS taken (id INTEGER PRIMARY KEY)")
+            for trigger in TRIGGERS:
+                connection.execute(trigger)
+            connection.execute("DELETE FROM taken")
+            found = take(transaction, touching)
+            assert found == sorted(set(found))
+            connection.executemany("INSERT INTO taken VALUES (?)", [(number,) for number in found])
+            return found
+
+        monkeypatch.setattr(SQLITE, "lock", "")
+        monkeypatch.setattr(Transaction, "take", taking)
+
+    @question
+    async def test_what_was_not_taken_cannot_be_touched(self) -> None:
+        await self._inbox(NO_FLAGS)
+        engine = self.database._engine  # type: ignore[attr-defined]
+        statement = "UPDATE mailbox SET unseen = unseen WHERE messages > 0"
+        await self.refuses(StoreUnavailable, engine.write(lambda transaction: transaction.execute(statement)))
+        await engine.write(lambda transaction: transaction.execute(statement).rowcount, (), lambda: Touched((1,)))
 
 
 class TestSqliteInThreads(TestSqlite):

@@ -9,6 +9,7 @@ from zope.interface import implementer
 from mailhub.interfaces import Account, IAccounts
 from mailhub.store.sql import accounts
 from mailhub.store.sql.engine import Engine
+from mailhub.store.sql.transaction import Touched
 
 
 @implementer(IAccounts)
@@ -30,7 +31,9 @@ class Accounts:
     async def remove(self, user: str) -> None:
         """Raises NoSuchUser."""
         try:
-            await self._engine.write(lambda transaction: accounts.remove_account(transaction, user))
+            await self._engine.write(
+                lambda transaction: accounts.remove_account(transaction, user), (), lambda: Touched(users=(user,))
+            )
         finally:
             self._engine.known.drop()
 

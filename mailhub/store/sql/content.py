@@ -21,7 +21,7 @@ _INSERT = (
     "INSERT INTO content (id, size, header_size, sent, envelope, bodystructure, parts, fields, subject, sender,"
     " message_id, preview, blob, start, octets, checksum) VALUES ",
     "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    " ON CONFLICT (id) DO NOTHING RETURNING id",
+    " ON CONFLICT (id) DO NOTHING",
 )
 
 _INSERT_DEPARTED = ("INSERT INTO departed (content, size, checksum) VALUES ", "(?, ?, ?)", " ON CONFLICT DO NOTHING")
@@ -65,27 +65,21 @@ def outcome_columns(outcome: Outcome | None) -> tuple[str | None, str, str, str,
 
 
 def insert(transaction: Transaction, numbered: Sequence[tuple[int, StoredBody]]) -> list[int]:
-    """Add rows of these numbers; returns them, with the next free one in the place of one that was another's already.
-    The caller adds references in the same transaction."""
+    """Add rows of these numbers; returns them. A single row whose number was another's already gets the next free one;
+    among several that raises NumberTaken. The caller adds references in the same transaction."""
     rows = [_row(number, body) for number, body in numbered]
-    found = transaction.execute_values(*_INSERT, rows, returning=True)
     numbers = [number for number, _ in numbered]
-    if len(found) < len(rows):
-        new = {number for (number,) in found}
-        for index, row in enumerate(rows):
-            if numbers[index] not in new:
-                numbers[index] = _insert_elsewhere(transaction, row)
+    if transaction.execute_values(*_INSERT, rows) < len(rows):
+        if len(rows) > 1:
+            raise NumberTaken
+        _, *values = rows[0]
+        while not transaction.execute_values(*_INSERT, [(numbers[0], *values)]):
+            numbers[0] += 2  # the least bit has a meaning of its own
     return numbers
 
 
-def _insert_elsewhere(transaction: Transaction, row: Sequence[object]) -> int:
-    """Under the next free number."""
-    number, *values = row
-    assert isinstance(number, int)
-    while True:
-        number += 2  # the least bit has a meaning of its own
-        if transaction.execute_values(*_INSERT, [(number, *values)], returning=True):
-            return number
+class NumberTaken(Exception):
+    """A number was made a second time: the group is to be run one by one."""
 
 
 def _row(number: int, body: StoredBody) -> tuple[object, ...]:

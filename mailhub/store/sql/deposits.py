@@ -26,7 +26,7 @@ from mailhub.store.sql import content
 from mailhub.store.sql.keywords import admit_delivered
 from mailhub.store.sql.mailbox_rows import account_id, make_mailbox, usual_use
 from mailhub.store.sql.messages import MAILBOX_ROWS, MailboxRow
-from mailhub.store.sql.transaction import StoredBody, Transaction
+from mailhub.store.sql.transaction import StoredBody, Touched, Transaction
 
 # Beginning, what stands for one row, and end of a statement for any number of rows.
 _INSERT_MESSAGE = (
@@ -77,10 +77,17 @@ class Posting:
 Unit = tuple[Transaction, Sequence[Posting]]
 
 
+def touched_by(postings: Sequence[Posting]) -> Touched:
+    """The mailboxes of all deposits, and INBOX where one of them is not there."""
+    deposits = [item for posting in postings for item in posting.submission.plan.deposits]
+    named = {(item.user, name) for item in deposits for name in (normalise(item.mailbox), INBOX)}
+    return Touched(named=tuple(sorted(named)))
+
+
 def post(units: Sequence[Unit]) -> list[Receipt]:
     """Commit of each posting what can be; nothing of it when every recipient is refused. Each unit has a transaction
     of its own to announce with; their statements are common. What a unit has beside its first are `Receipt.also`."""
-    group = _Group(units[0][0])
+    group = _Group(units[0][0], len(units) == 1)
     group.look_up(units)
     made = [[group.take(transaction, posting) for posting in postings] for transaction, postings in units]
     group.write()
@@ -112,11 +119,16 @@ class _Place:
             raise OverQuota
 
 
+def _number_of_place(place: _Place) -> int:
+    return place.row.mailbox
+
+
 @attrs.define(eq=False)
 class _Group:
     """What is written when all of it is known."""
 
     transaction: Transaction
+    alone: bool  # of one unit
     places: dict[tuple[str, str], _Place] = attrs.field(factory=dict)
     owners: dict[int, _Owner] = attrs.field(factory=dict)
     known: dict[int, tuple[int, int]] = attrs.field(factory=dict)
@@ -279,6 +291,7 @@ class _Group:
         if self.messages:
             self._write_messages()
         counted = [place for place in dict.fromkeys(self.places.values()) if place.messages]
+        counted.sort(key=_number_of_place)
         if counted:
             self.transaction.execute_values(
                 *(_COUNT_ONE if len(counted) == 1 else _COUNT_MANY),
@@ -296,12 +309,16 @@ class _Group:
     def _write_contents(self) -> None:
         contents, self.contents = self.contents, []
         numbered = [(posting.number, posting.body) for posting in contents]
-        for (wanted, _), number in zip(numbered, content.insert(self.transaction, numbered), strict=True):
+        if not self.alone:
+            content.insert(self.transaction, numbered)
+            return
+        for wanted, body in numbered:
+            (number,) = content.insert(self.transaction, [(wanted, body)])
             if wanted != number:
                 self.numbers[wanted] = number
 
     def _write_messages(self) -> None:
-        messages, self.messages = self.messages, []
+        messages, self.messages = sorted(self.messages), []
         if self.numbers:
             messages = [self._numbered(row, 2) for row in messages]
         self.transaction.execute_values(*_INSERT_MESSAGE, messages)

@@ -4,7 +4,7 @@ alike: RETURNING, ON CONFLICT, `<> 0` for a truth, TRUE, and no column whose nam
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Protocol
 
 
@@ -35,6 +35,7 @@ class Dialect(Protocol):
     def is_damage(self, error: BaseException) -> bool:
         """Whether the engine says that what it reads is broken."""
 
-    def take(self, mailboxes: Sequence[int]) -> tuple[str, Sequence[object]] | None:
-        """The statement by which a transaction takes these mailboxes, in the order of their numbers, so that no other
-        one changes them before it has ended; None where transactions follow each other anyway."""
+    @property
+    def lock(self) -> str | None:
+        """What follows a query so that no other transaction changes its rows before this one has ended; None where
+        transactions that write follow each other anyway."""

@@ -20,7 +20,7 @@ from mailhub.store.queue_ids import DeliveryIds
 from mailhub.store.space import Space
 from mailhub.store.sql import messages
 from mailhub.store.sql.content import Compared
-from mailhub.store.sql.transaction import Claimable, Files, Query, Unreadable, Work
+from mailhub.store.sql.transaction import Claimable, Files, Query, Touched, Touching, Unreadable, Work
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 class Writer(Protocol):
     """Commits units of work."""
 
-    def submit(self, work: Work[T], bodies: Sequence[Claimable] = ()) -> Deferred[T]:
+    def submit(self, work: Work[T], bodies: Sequence[Claimable] = (), touching: Touching = Touched) -> Deferred[T]:
         """Durable when it answers. Fails with what the unit raises, Busy, StoreUnavailable."""
 
 
@@ -74,9 +74,9 @@ class Engine:
         except Unreadable as error:
             raise MessageDamaged(detail=error.detail) from error
 
-    async def write(self, work: Work[T], bodies: Sequence[Claimable] = ()) -> T:
-        """One unit of work, durable on return."""
-        return await self.writer.submit(work, bodies)
+    async def write(self, work: Work[T], bodies: Sequence[Claimable] = (), touching: Touching = Touched) -> T:
+        """One unit of work, durable on return; `touching` names the mailboxes that it touches."""
+        return await self.writer.submit(work, bodies, touching)
 
     def announce(self, mailbox: int, change: Change) -> None:
         """A committed change: indexes first, since watchers will look there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -30,7 +31,7 @@ from mailhub.store.claims import Claims
 from mailhub.store.queue_ids import number_of
 from mailhub.store.queue_rows import ROUTE_COLUMNS, route_in
 from mailhub.store.sql import content
-from mailhub.store.sql.deposits import Posting, post
+from mailhub.store.sql.deposits import Posting, post, touched_by
 from mailhub.store.sql.engine import Engine
 from mailhub.store.sql.messages import open_content
 from mailhub.store.sql.transaction import Joint, Snapshot, Transaction, Unreadable
@@ -328,7 +329,9 @@ class Queue:
         """Durable on return."""
         self.check_space()
         postings = [self._posting(each, refusals) for each in (submission, *also)]
-        return await self._engine.write(Joint(post, postings), [posting.body for posting in postings])
+        return await self._engine.write(
+            Joint(post, postings), [posting.body for posting in postings], partial(touched_by, postings)
+        )
 
     def _posting(self, submission: Submission, refusals: Refusals) -> Posting:
         now, name = self._engine.environment.now(), submission.delivery_id
@@ -386,7 +389,7 @@ class Queue:
                 post([(transaction, postings)])
             settle(transaction, message_id, ours)
 
-        await self._engine.write(work, [posting.body for posting in postings])
+        await self._engine.write(work, [posting.body for posting in postings], partial(touched_by, postings))
         self._claims.drop(claim, held)
         return True
 

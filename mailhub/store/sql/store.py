@@ -34,6 +34,7 @@ from mailhub.message.record import (
 from mailhub.store.held import Hold
 from mailhub.store.sql import accounts, content, mailbox_rows, mailboxes, messages
 from mailhub.store.sql.engine import Engine
+from mailhub.store.sql.transaction import Touched, Touching
 
 
 @implementer(IMailbox)
@@ -122,6 +123,7 @@ class Mailbox:
                 now,
             ),
             (own,),
+            self._touching(),
         )
 
     async def change_flags(
@@ -129,21 +131,29 @@ class Mailbox:
     ) -> FlagResult:
         """One transaction for all."""
         return await self._engine.write(
-            lambda transaction: messages.change_flags(transaction, self.number, uids, change, unchanged_since)
+            lambda transaction: messages.change_flags(transaction, self.number, uids, change, unchanged_since),
+            touching=self._touching(),
         )
 
     async def copy(self, uids: Sequence[int], target: IMailbox) -> CopyResult:
         """The contents are shared, not copied. So it is let through where the disk is short: many clients delete by a
         copy to Trash."""
         other = self._sibling(target)
-        return await self._engine.write(lambda transaction: messages.copy(transaction, self.number, uids, other.number))
+        return await self._engine.write(
+            lambda transaction: messages.copy(transaction, self.number, uids, other.number),
+            touching=self._touching(other),
+        )
 
     async def move(self, uids: Sequence[int], target: IMailbox) -> CopyResult:
         """Copy and expunge in one transaction."""
         other = self._sibling(target)
         return await self._engine.write(
-            lambda transaction: messages.move(transaction, self.number, uids, other.number, self._hold)
+            lambda transaction: messages.move(transaction, self.number, uids, other.number, self._hold),
+            touching=self._touching(other),
         )
+
+    def _touching(self, *others: Mailbox) -> Touching:
+        return lambda: Touched((self.number, *(other.number for other in others)))
 
     def _sibling(self, target: IMailbox) -> Mailbox:
         if not isinstance(target, Mailbox) or target._engine is not self._engine:
@@ -153,7 +163,8 @@ class Mailbox:
     async def expunge(self, uids: Sequence[int] | None = None, deleted_only: bool = True) -> Sequence[int]:
         """One transaction for all."""
         return await self._engine.write(
-            lambda transaction: messages.expunge(transaction, self.number, uids, deleted_only, self._hold)
+            lambda transaction: messages.expunge(transaction, self.number, uids, deleted_only, self._hold),
+            touching=self._touching(),
         )
 
     async def vanished(self, since_modseq: int) -> Sequence[int]:
@@ -197,17 +208,25 @@ class MailAccount:
         """Raises MailboxExists, InvalidMailboxName."""
         now = self._engine.environment.now()
         await self._engine.write(
-            lambda transaction: mailboxes.create(transaction, self._number, name, special_use, now)
+            lambda transaction: mailboxes.create(transaction, self._number, name, special_use, now),
+            touching=self._touching,
         )
 
     async def delete(self, name: str) -> None:
         """Raises NoSuchMailbox, NotPermitted for INBOX."""
-        await self._engine.write(lambda transaction: mailboxes.delete(transaction, self._number, name))
+        await self._engine.write(
+            lambda transaction: mailboxes.delete(transaction, self._number, name), touching=self._touching
+        )
 
     async def rename(self, old: str, new: str) -> None:
         """Raises NoSuchMailbox, MailboxExists, InvalidMailboxName."""
         now = self._engine.environment.now()
-        await self._engine.write(lambda transaction: mailboxes.rename(transaction, self._number, old, new, now))
+        await self._engine.write(
+            lambda transaction: mailboxes.rename(transaction, self._number, old, new, now), touching=self._touching
+        )
+
+    def _touching(self) -> Touched:
+        return Touched(accounts=(self._number,))
 
     async def subscribe(self, name: str, subscribed: bool) -> None:
         """Raises InvalidMailboxName."""

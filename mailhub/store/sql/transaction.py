@@ -76,6 +76,20 @@ class Files(Protocol):
         """Fine when it is gone already."""
 
 
+@attrs.frozen
+class Touched:
+    """The mailboxes that a unit changes, or whose messages it copies: by number, all those of accounts by the account's
+    number or address, or by address and name. What does not exist is passed over."""
+
+    mailboxes: tuple[int, ...] = ()
+    accounts: tuple[int, ...] = ()
+    users: tuple[str, ...] = ()
+    named: tuple[tuple[str, str], ...] = ()
+
+
+Touching = Callable[[], Touched]
+
+
 class Unreadable(StoreUnavailable):
     """What was asked for stands in a part of the database that is damaged."""
 
@@ -125,20 +139,33 @@ class Transaction(Snapshot):
         """Run one statement with each of the parameters."""
         self.connection.executemany(statement, parameters)
 
-    def execute_values(
-        self, beginning: str, row: str, end: str, rows: Sequence[Sequence[object]], *, returning: bool = False
-    ) -> list[Any]:
-        """Run a statement over any number of rows of parameters; what it returns, if it does."""
+    def execute_values(self, beginning: str, row: str, end: str, rows: Sequence[Sequence[object]]) -> int:
+        """Run a statement over any number of rows of parameters; how many rows it changed."""
         if len(rows) == 1:
-            cursor = self.connection.execute(_statement(beginning, row, end, 1), rows[0])
-            return cursor.fetchall() if returning else []
-        found: list[Any] = []
+            return self.connection.execute(_statement(beginning, row, end, 1), rows[0]).rowcount
+        changed = 0
         for start, count in _chunks(len(rows)):
             parameters = list(chain.from_iterable(rows[start : start + count]))
-            cursor = self.connection.execute(_statement(beginning, row, end, count), parameters)
-            if returning:
-                found += cursor.fetchall()
-        return found
+            changed += self.connection.execute(_statement(beginning, row, end, count), parameters).rowcount
+        return changed
+
+    def take(self, touching: Iterable[Touching]) -> list[int]:
+        """Take the mailboxes that some units touch, before anything else is done, and all of them in one order: so that
+        no two transactions wait for each other. Returns their numbers. Not called where `Dialect.lock` is None."""
+        all_touched = [touched() for touched in touching]
+        mailboxes = self.many([number for touched in all_touched for number in touched.mailboxes])
+        accounts = self.many([number for touched in all_touched for number in touched.accounts])
+        users = self.many([user for touched in all_touched for user in touched.users])
+        owners = self.many([user for touched in all_touched for user, _ in touched.named])
+        names = self.many([name for touched in all_touched for _, name in touched.named])
+        numbers, texts = self.dialect.numbers, self.dialect.texts
+        rows = self.rows(
+            f"SELECT m.id FROM mailbox m JOIN account a ON a.id = m.account WHERE m.id IN {numbers}"
+            f" OR a.id IN {numbers} OR a.address IN {texts} OR (a.address IN {texts} AND m.name IN {texts})"
+            f" ORDER BY m.id {self.dialect.lock}",
+            (mailboxes, accounts, users, owners, names),
+        )
+        return [row[0] for row in rows]
 
     def announce(self, mailbox: int, change: Change) -> None:
         """Tell indexes and watchers once it is durable."""

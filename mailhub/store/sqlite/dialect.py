@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from mailhub.store.sql.transaction import Transaction
@@ -24,6 +24,7 @@ class SqliteDialect:
     """See `mailhub.store.sql.dialect`. One transaction writes at a time, so mailboxes need not be taken."""
 
     numbers = texts = "(SELECT value FROM json_each(?))"
+    lock: str | None = None
     errors: tuple[type[Exception], ...] = (sqlite3.Error,)
 
     def many(self, values: Iterable[int | str]) -> object:
@@ -41,10 +42,6 @@ class SqliteDialect:
     def is_damage(self, error: BaseException) -> bool:
         """By its code."""
         return is_damage(error)
-
-    def take(self, mailboxes: Sequence[int]) -> tuple[str, Sequence[object]] | None:
-        """Nothing to be done."""
-        return None
 
 
 SQLITE = SqliteDialect()

@@ -25,7 +25,17 @@ from mailhub.message.record import Change
 from mailhub.store.held import Held
 from mailhub.store.limits import StoreLimits
 from mailhub.store.space import is_full
-from mailhub.store.sql.transaction import Announcement, Claimable, Files, Joint, Transaction, Unreadable, Work
+from mailhub.store.sql.transaction import (
+    Announcement,
+    Claimable,
+    Files,
+    Joint,
+    Touched,
+    Touching,
+    Transaction,
+    Unreadable,
+    Work,
+)
 from mailhub.store.sqlite.dialect import SQLITE, is_damage
 
 log = Logger(namespace="mailhub.store")
@@ -44,6 +54,7 @@ class Unit:
     work: Work[Any]
     result: Deferred[Any]
     bodies: Sequence[Claimable] = ()
+    touching: Touching = Touched
     value: Any = None
     error: BaseException | None = None
     announcements: Sequence[Announcement] = ()
@@ -136,7 +147,7 @@ class Writer:
         self._stopped.addCallback(lambda _: stopped.callback(None))
         return stopped
 
-    def submit(self, work: Work[T], bodies: Sequence[Claimable] = ()) -> Deferred[T]:
+    def submit(self, work: Work[T], bodies: Sequence[Claimable] = (), touching: Touching = Touched) -> Deferred[T]:
         """Have `work` run and committed. Fails with what it raises, Busy when too many wait, and StoreUnavailable when
         the database does not take it. Cancelling drops the result only: the commit happens or not as it would."""
         result: Deferred[T] = Deferred()
@@ -148,7 +159,7 @@ class Writer:
             for body in bodies:
                 body.claim()
             self._waiting += 1
-            self._units.put(Unit(work, result, bodies))
+            self._units.put(Unit(work, result, bodies, touching))
             if self._threads.inline:
                 self._schedule_turn()
         return result
@@ -228,6 +239,7 @@ class Writer:
         if not self._begin(connection, units):
             return
         try:
+            self._take(connection, units)
             self._look_around(connection)
             for together in self._kinds(units, careful):
                 self._run(connection, together, careful)
@@ -274,6 +286,11 @@ class Writer:
         with suppress(sqlite3.Error):
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         self._made_room = self.make_room() or self._made_room
+
+    def _take(self, connection: sqlite3.Connection, units: Sequence[Unit]) -> None:
+        if SQLITE.lock is not None:
+            transaction = Transaction(connection, SQLITE, self._files, self._held, self._limits)
+            transaction.take([unit.touching for unit in units])
 
     def _look_around(self, connection: sqlite3.Connection) -> None:
         """Nobody else can write now: what another process has added is announced before all that is added here, so that
