@@ -24,7 +24,7 @@ _PROBE_LONGEST = 300.0
 _PAUSE_LONGEST = 300.0  # between two attempts at a destination that cannot be reached
 _QUICK_SECONDS = 0.5
 _QUICK_WAITING = 50  # messages that are taken from the queue for a quick destination
-_SWEPT = 100  # messages that are taken at a time to be put off
+_SWEPT = 250  # messages that are taken at a time to be put off
 
 
 @attrs.define(eq=False)
@@ -267,6 +267,7 @@ class Destinations(Generic[T]):
         self._listed: set[str] = set()
         self._at_work: dict[str, Destination[T]] = {}
         self._away: dict[str, Destination[T]] = {}
+        self._wanting: dict[str, Destination[T]] = {}
         self._working = 0
 
     def __len__(self) -> int:
@@ -302,6 +303,7 @@ class Destinations(Generic[T]):
             else:
                 del self._all[oldest.name]
                 self._away.pop(oldest.name, None)
+                self._wanting.pop(oldest.name, None)
 
     def add(self, destination: Destination[T], item: T, urgent: bool = False) -> None:
         """Put an item at the end of a line."""
@@ -318,10 +320,19 @@ class Destinations(Generic[T]):
             self._listed.add(destination.name)
             self._turns.append(destination)
 
+    def claimed(self, name: str, *, more: bool) -> None:
+        """The queue has given of a destination; `more`: as much as was asked for."""
+        destination = self.at(name)
+        destination.more = more
+        if more:
+            self._wanting[name] = destination
+        else:
+            self._wanting.pop(name, None)
+
     def quotas(self, now: float) -> dict[str, int]:
         """How much the queue may give of destinations that have something, or are left alone."""
         self._away = {name: each for name, each in self._away.items() if each.is_paused(now)}
-        active = {each.name: each for each in self._turns} | self._at_work | self._away
+        active = {each.name: each for each in self._turns} | self._at_work | self._away | self._wanting
         return {name: each.quota(now) for name, each in active.items()}
 
     def take(self, now: float) -> tuple[Destination[T], Turn[T]] | None:

@@ -179,7 +179,7 @@ class QueueRunner:
         claims = await self._queue.claim(now, room, FIRST, quotas, latest)
         self._full = sum(len(claim.message.recipients) for claim in claims) >= room
         for name, count in Counter(claim.destination for claim in claims).items():
-            self._destinations.at(name).more = count >= quotas.get(name, FIRST)
+            self._destinations.claimed(name, more=count >= quotas.get(name, FIRST))
         return claims
 
     def _look_at_clocks(self, now: int) -> None:

@@ -102,9 +102,9 @@ class Reach(Enum):
     """How far an attempt came. What kept it from coming there says nothing about the message, and is no news about
     the hop either where others have come there."""
 
-    SERVED = "served"  # what was said is about the message
-    CROWDED = "crowded"  # no connection more, while others to the same host are alive
-    UNREACHED = "unreached"  # no connection, or none that mail could be offered on, and no other is alive
+    SERVED = 0  # what was said is about the message
+    CROWDED = 1  # no connection more, while others to the same host are alive
+    UNREACHED = 2  # no connection, or none that mail could be offered on, and no other is alive
 
 
 @attrs.frozen
@@ -134,9 +134,17 @@ class Outcome:
         return cls(State.DELIVERED, status, reply, remote, source)
 
     @classmethod
-    def delayed(cls, reply: str, *, status: str = "4.0.0", remote: str = "", source: Source = Source.OURS) -> Outcome:
+    def delayed(
+        cls,
+        reply: str,
+        *,
+        status: str = "4.0.0",
+        remote: str = "",
+        source: Source = Source.OURS,
+        reach: Reach = Reach.SERVED,
+    ) -> Outcome:
         """Try again later."""
-        return cls(State.DELAYED, status, reply, remote, source)
+        return cls(State.DELAYED, status, reply, remote, source, reach=reach)
 
     @classmethod
     def failed(cls, reply: str, *, status: str = "5.0.0", remote: str = "", source: Source = Source.OURS) -> Outcome:

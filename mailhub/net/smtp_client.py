@@ -115,6 +115,11 @@ class SmtpConnection:
         """What the server has of what a message may need."""
         return self._machine.offer
 
+    @property
+    def tls_name(self) -> str:
+        """Protocol and cipher, as `TLSv1.3/TLS_AES_256_GCM_SHA384`; "TLS" where that is not told, "" without TLS."""
+        return (self.channel.tls_name or "TLS") if self.secure else ""
+
     async def set_up(self) -> None:
         """Greeting, EHLO, STARTTLS and AUTH as the settings want them. Raises SessionFailed."""
         event = await self._next_event()

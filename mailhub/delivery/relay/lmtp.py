@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 from zope.interface import implementer
 
-from mailhub.delivery.local import outcome_of
-from mailhub.delivery.relay.smtp import hop_of, server_at
+from mailhub.delivery.relay.smtp import hop_of, no_way, server_at
 from mailhub.delivery.relay.transmit import Transmitter
 from mailhub.delivery.routing import NextHop
 from mailhub.errors import MailError
@@ -30,7 +29,7 @@ class LmtpAgent:
         try:
             server = server_at(hop_of(delivery, self._hops), LMTP_PORT, lmtp=True)
         except MailError as error:
-            return dict.fromkeys((row.id for row in delivery.recipients), outcome_of(error))
+            return dict.fromkeys((row.id for row in delivery.recipients), no_way(error))
         return await self._transmitter.transmit(delivery, [server])
 
     async def stop(self) -> None:

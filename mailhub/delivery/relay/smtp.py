@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import attrs
 from zope.interface import implementer
 
 from mailhub.delivery.local import outcome_of
@@ -12,7 +13,7 @@ from mailhub.delivery.relay.transmit import Server, Transmitter
 from mailhub.delivery.routing import NextHop
 from mailhub.errors import MailError, TemporaryError
 from mailhub.interfaces import Delivery, Environment, IDeliveryAgent
-from mailhub.message.envelope import Outcome
+from mailhub.message.envelope import Outcome, Reach, State
 from mailhub.wire.sasl import PlainCredentials
 
 
@@ -38,6 +39,12 @@ def server_at(hop: NextHop, default_port: int, *, lmtp: bool = False) -> Server:
     return Server(host, port, "never" if host.startswith("unix:") else hop.tls, credentials, lmtp)
 
 
+def no_way(error: MailError) -> Outcome:
+    """Why there is no server to try, for every recipient. That none can be found now is not about the message."""
+    outcome = outcome_of(error)
+    return attrs.evolve(outcome, reach=Reach.UNREACHED) if outcome.state is State.DELAYED else outcome
+
+
 @implementer(IDeliveryAgent)
 class SmtpAgent:
     """Relays mail (RFC 5321 5.1). `hops` are the static next hops by recipient domain."""
@@ -55,7 +62,7 @@ class SmtpAgent:
         try:
             servers = await self._servers(delivery)
         except MailError as error:
-            return dict.fromkeys((row.id for row in delivery.recipients), outcome_of(error))
+            return dict.fromkeys((row.id for row in delivery.recipients), no_way(error))
         return await self._transmitter.transmit(delivery, servers)
 
     async def _servers(self, delivery: Delivery) -> Sequence[Server]:

@@ -11,14 +11,14 @@ from mailhub.delivery.limits import TransmitLimits
 from mailhub.delivery.plan import recipient_of
 from mailhub.delivery.relay.exchangers import is_address, may_be_exchanger
 from mailhub.delivery.relay.forms import Form, Forms
-from mailhub.delivery.relay.pool import IdleConnections, Unreachable
+from mailhub.delivery.relay.peers import Line, Peer, Peers
 from mailhub.delivery.relay.tls_policy import SUBMISSIONS_PORT, TlsPolicy, context, effective
 from mailhub.errors import MailError, TemporaryError
 from mailhub.interfaces import AT_ONCE, Delivery, Environment, IBlobReader
 from mailhub.log import Logger
 from mailhub.message.address import Address
 from mailhub.message.convert import CannotConvert
-from mailhub.message.envelope import Outcome, Recipient, Source, State
+from mailhub.message.envelope import Outcome, Reach, Recipient, Source, State
 from mailhub.message.needs import Needs, Offer
 from mailhub.net.smtp_client import SessionFailed, SmtpConnection, SmtpTimeouts, connect
 from mailhub.net.tls import ClientTls
@@ -84,7 +84,12 @@ class _Way:
     def tell(self, told: Mapping[Address, Outcome], *, final: bool) -> None:
         """What a server said of the recipients that it was asked for. `final`: it may have the message, so that another
         could double it."""
-        self.answers.update(told)
+        for each, outcome in told.items():
+            before = self.answers.get(each)
+            if before is not None and before.reach.value < outcome.reach.value:
+                # Whatever is said last, one of them was reached.
+                outcome = attrs.evolve(outcome, reach=before.reach)
+            self.answers[each] = outcome
         self.left = [
             each for each in self.left if each not in told or (told[each].state is State.DELAYED and not final)
         ]
@@ -127,9 +132,7 @@ class Transmitter:
         self._tls = tls
         self._limits = limits = limits or TransmitLimits()
         self._timeouts = timeouts
-        clock = environment.clock
-        self._idle = IdleConnections(clock, seconds=limits.idle_seconds, limit=limits.idle_connections)
-        self._unreachable = Unreachable(clock, seconds=limits.unreachable_seconds, limit=limits.unreachable_known)
+        self._peers = Peers(environment.clock, limits)
 
     async def transmit(self, delivery: Delivery, servers: Sequence[Server]) -> Mapping[int, Outcome]:
         """Try the servers in order. Every recipient gets an outcome."""
@@ -148,7 +151,7 @@ class Transmitter:
 
     async def stop(self) -> None:
         """Say goodbye on the connections that are kept."""
-        await self._idle.close()
+        await self._peers.close()
 
     # --- One transaction, on as many servers as it takes -----------------------------------------------------------
 
@@ -184,56 +187,63 @@ class Transmitter:
                 [server.host] if is_address(server.host) else await self._environment.resolver.addresses(server.host)
             )
         except TemporaryError as error:
-            return Outcome.delayed(error.text, status=error.status, remote=server.host)
+            return Outcome.delayed(error.text, status=error.status, remote=server.host, reach=Reach.UNREACHED)
         usable = [each for each in found if not server.found_by_dns or may_be_exchanger(each)]
         if usable:
             return usable
         if not server.found_by_dns:
             # The operator's own next hop: a mistake to mend, not the sender's fault.
-            return Outcome.delayed("Next hop has no address", status="4.4.4", remote=server.host)
+            return Outcome.delayed("Next hop has no address", status="4.4.4", remote=server.host, reach=Reach.UNREACHED)
         if found:
             return Outcome.failed("Mail exchanger has no address on the network", status="5.4.6", remote=server.host)
         return Outcome.failed("Host has no address", status="5.4.4", remote=server.host)
 
     async def _try(self, place: _Place, way: _Way, *, convert: bool = False) -> None:
         """Have a server take what is left, in another form if need be."""
-        while (kept := self._idle.take(place)) is not None:
-            connection, used = kept
-            told, untouched = await self._send(place, connection, used, way, convert=convert)
+        peer = self._peers.at(place)
+        while (kept := self._peers.take(peer)) is not None:
+            told, untouched = await self._send(place, peer, kept, way, convert=convert)
+            usable = kept.connection.usable
             # The server may have closed a kept connection just as we used it again.
-            if connection.usable or not untouched or not _all_delayed(told):
-                way.tell(told, final=not (connection.usable or untouched))
+            if usable or not untouched or not _all_delayed(told):
+                way.tell(told, final=not (usable or untouched))
                 return
         if any(row.due == AT_ONCE for row in way.delivery.recipients):
-            self._unreachable.forget(place)
-        opened = self._unreachable.why(place) or await self._open(place)
+            peer.back()
+        opened = peer.why(self._environment.clock.seconds()) or await self._peers.open(peer, lambda: self._open(place))
         if isinstance(opened, Outcome):
             way.tell(dict.fromkeys(way.left, opened), final=False)
             return
-        told, untouched = await self._send(place, opened, 0, way, convert=convert)
-        way.tell(told, final=not (opened.usable or untouched))
+        told, untouched = await self._send(place, peer, opened, way, convert=convert)
+        way.tell(told, final=not (opened.connection.usable or untouched))
 
     async def _send(
-        self, place: _Place, connection: SmtpConnection, used: int, way: _Way, *, convert: bool
+        self, place: _Place, peer: Peer, line: Line, way: _Way, *, convert: bool
     ) -> tuple[Mapping[Address, Outcome], bool]:
         """What the server said, and whether it was not given any of the message."""
+        try:
+            return await self._offer(place, line, way, convert=convert)
+        finally:
+            self._peers.done(peer, line)
+
+    async def _offer(
+        self, place: _Place, line: Line, way: _Way, *, convert: bool
+    ) -> tuple[Mapping[Address, Outcome], bool]:
         told: Mapping[Address, Outcome] = {}
-        untouched = True
+        untouched, connection = True, line.connection
         recipients = way.sayable(place, connection.offer)
         form = await self._form(place, way, connection.offer, convert=convert) if recipients else None
         if form is not None:
             body = _Watched(form.body)
             asked = [way.named[each] for each in recipients]
             said = await connection.send(way.delivery.mail, asked, body, needs=form.needs)
-            told = dict(zip(recipients, said, strict=True))
+            protocol, tls = _protocol(place), connection.tls_name
+            told = {
+                each: outcome if outcome.source is Source.OURS else attrs.evolve(outcome, protocol=protocol, tls=tls)
+                for each, outcome in zip(recipients, said, strict=True)
+            }
             untouched = not body.touched
-            used += 1
-        if not connection.usable:
-            connection.abort()
-        elif used < self._limits.messages:
-            self._idle.keep(place, connection, used)
-        else:
-            self._idle.leave(connection)
+            line.used += 1
         return told, untouched
 
     async def _form(self, place: _Place, way: _Way, offer: Offer, *, convert: bool) -> Form | None:
@@ -274,11 +284,9 @@ class Transmitter:
         try:
             return await self._connect_or_fall_back(place, policy)
         except SessionFailed as error:
-            outcome = error.outcome
+            return attrs.evolve(error.outcome, protocol=_protocol(place))
         except TemporaryError as error:
-            outcome = Outcome.delayed(error.text, status=error.status, remote=place.server.host)
-        self._unreachable.note(place, outcome)
-        return outcome
+            return Outcome.delayed(error.text, status=error.status, remote=place.server.host)
 
     async def _connect_or_fall_back(self, place: _Place, policy: TlsPolicy) -> SmtpConnection:
         try:
@@ -316,6 +324,10 @@ def _lacks(needs: Needs, offer: Offer, host: str) -> Outcome:
     if needs.smtputf8 and not offer.smtputf8:
         status, what = "5.6.9", "Message has a header in UTF-8"
     return Outcome.failed(f"{what}, which the server does not take", status=status, remote=host, source=Source.SESSION)
+
+
+def _protocol(place: _Place) -> str:
+    return "lmtp" if place.server.lmtp else "smtp"
 
 
 def _all_delayed(outcomes: Mapping[Address, Outcome]) -> bool:

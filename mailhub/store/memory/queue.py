@@ -36,7 +36,7 @@ from mailhub.store.queue_rows import destination_of, route_of
 
 @attrs.define(eq=False)
 class Queued:
-    """A message in the queue; `rows` by their number."""
+    """A message in the queue; `rows` by their number, and in which destinations they are."""
 
     id: str
     mail: Mail
@@ -45,6 +45,10 @@ class Queued:
     queued_at: int
     rows: dict[int, QueuedRecipient]
     needs: int | None = None
+    places: dict[int, str] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.places = {number: destination_of(row.route, row.last) for number, row in self.rows.items()}
 
     def value(self, rows: tuple[QueuedRecipient, ...]) -> QueuedMessage:
         """What the queue tells of it, with these of its rows."""
@@ -138,8 +142,7 @@ class MemoryQueue:
                 held = not row.attempts and row.due > message.queued_at
                 clock_was_set = latest is not None and row.due > latest and not held
                 if (not early or clock_was_set) and row.id not in taken:
-                    place = destination_of(row.route, row.last)
-                    places.setdefault(place, []).append((early, row.due, row.id, message, row))
+                    places.setdefault(message.places[row.id], []).append((early, row.due, row.id, message, row))
         found: list[tuple[str, QueuedMessage]] = []
         after, self._after = self._after, ""
         for place in sorted(places, key=lambda place: (place != "", place <= after, place)):

@@ -1,0 +1,170 @@
+"""Servers that mail goes to, each address by itself: its open connections, and why none is to be had."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+
+import attrs
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from mailhub.delivery.limits import TransmitLimits
+from mailhub.message.envelope import Outcome, Reach
+from mailhub.net.smtp_client import SmtpConnection
+
+
+@attrs.define(eq=False)
+class Line:
+    """A connection, and the number of messages that it has carried."""
+
+    connection: SmtpConnection
+    used: int = 0
+    timer: IDelayedCall | None = None
+
+
+@attrs.define(eq=False)
+class Peer:
+    """One address of a server. `idle` are connections between two messages, the one used last at the end; `busy` is
+    the number of others, be it that they carry a message or that they say goodbye (`parting`). `opening` are not there
+    yet. `changing` end with the next one that is there, or gone."""
+
+    key: Hashable
+    idle: list[Line] = attrs.field(factory=list)
+    busy: int = 0
+    opening: int = 0
+    changing: list[Deferred[None]] = attrs.field(factory=list)
+    parting: int = 0
+    _away_until: float = 0.0
+    _why: Outcome | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is a connection."""
+        return bool(self.busy or self.idle)
+
+    async def changed(self) -> None:
+        """Wait until a connection is there, or is not, of those that were on their way in either direction."""
+        waiting: Deferred[None] = Deferred()
+        self.changing.append(waiting)
+        await waiting
+
+    def tell(self) -> None:
+        """One of them is."""
+        changing, self.changing = self.changing, []
+        for waiting in changing:
+            waiting.callback(None)
+
+    def away(self, until: float, why: Outcome) -> None:
+        """It could not be reached: the next message in line need not wait for it again."""
+        self._away_until, self._why = until, why
+
+    def back(self) -> None:
+        """It is to be tried again."""
+        self._why = None
+
+    def why(self, now: float) -> Outcome | None:
+        """What was said of it a moment ago."""
+        return self._why if now < self._away_until else None
+
+
+class Peers:
+    """All that are known. Connections are kept for a while between messages, and there are a bounded number of them."""
+
+    def __init__(self, clock: IReactorTime, limits: TransmitLimits) -> None:
+        self._clock = clock
+        self._limits = limits
+        self._peers: OrderedDict[Hashable, Peer] = OrderedDict()
+        self._idle: OrderedDict[Line, Peer] = OrderedDict()
+
+    def at(self, key: Hashable) -> Peer:
+        """The peer of that address. Those of which nothing was wanted for longest are forgotten, unless they have a
+        connection."""
+        peer = self._peers.setdefault(key, Peer(key))
+        self._peers.move_to_end(key)
+        for _ in range(len(self._peers) - self._limits.unreachable_known):
+            oldest = next(iter(self._peers.values()))
+            if oldest.alive or oldest is peer:
+                self._peers.move_to_end(oldest.key)
+            else:
+                del self._peers[oldest.key]
+        return peer
+
+    def take(self, peer: Peer) -> Line | None:
+        """The connection used last, if it still lives. `done` must follow."""
+        while peer.idle:
+            line = peer.idle[-1]
+            self._withdraw(line, peer)
+            if line.connection.usable:
+                peer.busy += 1
+                return line
+            line.connection.abort()
+        return None
+
+    async def open(self, peer: Peer, connect: Callable[[], Awaitable[SmtpConnection | Outcome]]) -> Line | Outcome:
+        """A new connection, for which `done` must follow, or why there is none. That says something about the server
+        only where it has no other: then it is left alone for a while."""
+        while peer.parting:
+            await peer.changed()  # a server may count it until then, and take no other
+        others = peer.alive
+        peer.opening += 1
+        try:
+            connection = await connect()
+            if not isinstance(connection, Outcome):
+                peer.back()
+                peer.busy += 1
+                return Line(connection)
+        finally:
+            peer.opening -= 1
+            peer.tell()
+        while not (others or peer.alive) and peer.opening:
+            await peer.changed()  # one that was asked for at the same time may be had
+        if others or peer.alive:
+            return attrs.evolve(connection, reach=Reach.CROWDED)
+        outcome = attrs.evolve(connection, reach=Reach.UNREACHED)
+        peer.away(self._clock.seconds() + self._limits.unreachable_seconds, outcome)
+        return outcome
+
+    def done(self, peer: Peer, line: Line) -> None:
+        """Nothing is sent on it now: put it by where it can carry another message; the oldest makes room."""
+        if not line.connection.usable:
+            peer.busy -= 1
+            line.connection.abort()
+        elif line.used >= self._limits.messages or not self._limits.idle_connections:
+            self._leave(peer, line)
+        else:
+            peer.busy -= 1
+            while len(self._idle) >= self._limits.idle_connections:
+                oldest, whose = next(iter(self._idle.items()))
+                self._let_go(oldest, whose)
+            line.timer = self._clock.callLater(self._limits.idle_seconds, self._let_go, line, peer)
+            self._idle[line] = peer
+            peer.idle.append(line)
+
+    async def close(self) -> None:
+        """Say goodbye on all connections that are kept."""
+        going = [self._let_go(line, peer) for line, peer in tuple(self._idle.items())]
+        await DeferredList(going, consumeErrors=True)
+
+    def _let_go(self, line: Line, peer: Peer) -> Deferred[None]:
+        self._withdraw(line, peer)
+        peer.busy += 1
+        return self._leave(peer, line)
+
+    def _withdraw(self, line: Line, peer: Peer) -> None:
+        peer.idle.remove(line)
+        del self._idle[line]
+        if line.timer is not None and line.timer.active():
+            line.timer.cancel()
+
+    def _leave(self, peer: Peer, line: Line) -> Deferred[None]:
+        peer.parting += 1
+
+        def gone(_: object) -> None:
+            peer.busy -= 1
+            peer.parting -= 1
+            peer.tell()
+
+        leaving = Deferred.fromCoroutine(line.connection.quit())
+        leaving.addErrback(lambda _: line.connection.abort())
+        return leaving.addCallback(gone)

@@ -1,0 +1,180 @@
+"""A destination gets what it bears, and none holds up another."""
+
+from __future__ import annotations
+
+from collections import Counter
+from email import message_from_bytes
+from itertools import cycle
+
+import pytest
+from twisted.logger import capturedLogs, formatEvent
+
+from mailhub.delivery.limits import RunnerLimits
+from mailhub.delivery.schedule import Schedule
+from mailhub.net.smtp_client import SmtpTimeouts
+from mailhub.testing.network import Weather
+from mailhub.testing.waiting import result_of
+from tests.sim.hops import World
+
+
+def test_a_hop_with_two_connections_works_at_its_own_pace_and_no_row_is_put_off() -> None:
+    world = World()
+    hop = world.hop("yy.example", most=2, seconds=0.2)
+    world.submit("yy.example", 300)
+    with capturedLogs() as logs:
+        world.runner.start()
+        taken = world.run_until_empty(600)
+    assert taken <= 1.3 * 300 * 0.2 / 2
+    assert Counter(hop.recipients) == Counter(f"u{number}" for number in range(300))
+    lines = Counter(str(formatEvent(event)).split(":")[0] for event in logs if "log_line" in event)
+    assert lines == {"delivered": 300}
+    assert hop.peak == 2
+    assert 0 < hop.refused < 12, "it is not asked again and again for more than it bears"
+    world.stop()
+
+
+def test_what_a_hop_bears_later_is_found_out() -> None:
+    world = World()
+    hop = world.hop("yy.example", most=1, seconds=0.5)
+    world.submit("yy.example", 2000)
+    world.runner.start()
+    world.run(20)
+    assert hop.peak == 1
+    assert len(hop.taken) >= 36
+    hop.most = 5
+    world.run(120)
+    assert hop.peak == 5
+    hop.most = 2
+    world.run(60)
+    before = len(hop.taken)
+    world.run(10)
+    assert len(hop.taken) - before >= 0.7 * 2 * 10 / 0.5
+    assert all(not row.attempts for message in world.queued() for row in message.recipients)
+    world.stop()
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_neither_a_dead_hop_nor_a_slow_one_holds_up_a_third(restarted: bool) -> None:
+    world = World()
+    world.network.weather_at[world.address("dead.example")] = Weather(lost=1.0)
+    world.hop("slow.example", seconds=60)
+    third = world.hop("third.example")
+    world.submit("dead.example", 10_000)
+    world.submit("slow.example", 5_000)
+    with capturedLogs() as logs:
+        world.runner.start()
+        world.run(100)
+        if restarted:
+            world.restart()
+        began = world.clock.seconds()
+        world.submit("third.example")
+        world.run(1)
+    ((at, _),) = third.taken
+    assert at - began <= 1
+    assert world.most_claimed <= RunnerLimits().held
+    told = Counter(str(formatEvent(event)).split(":")[0] for event in logs)
+    assert told["delayed"] <= 5, "what waits for a dead hop is not told message by message"
+    assert 1 <= told["destination cannot be reached, and is left alone"] <= 5
+    dead = [line for _, line in world.network.events if line.startswith("lost")]
+    assert len(dead) <= 6
+    world.stop()
+
+
+def test_a_fast_domain_is_not_slower_beside_twenty_slow_ones() -> None:
+    def seconds(slow: int) -> float:
+        world = World()
+        fast = world.hop("fast.example", seconds=0.05)
+        for number in range(slow):
+            world.hop(f"slow{number}.example", seconds=30)
+            world.submit(f"slow{number}.example", 50)
+        world.runner.start()
+        world.run(300)
+        began = world.clock.seconds()
+        world.submit("fast.example", 200)
+        world.run(30)
+        assert len(fast.taken) == 200
+        world.stop()
+        return fast.taken[-1][0] - began
+
+    assert seconds(20) <= 1.02 * seconds(0)
+
+
+def test_a_fast_domain_is_served_where_slow_ones_came_first() -> None:
+    """Nothing is known of any of them when all begin at once."""
+    world = World()
+    slow = [world.hop(f"slow{number}.example", seconds=30) for number in range(20)]
+    fast = world.hop("fast.example", seconds=0.05)
+    for number in range(20):
+        world.submit(f"slow{number}.example", 50)
+    world.submit("fast.example", 200)
+    world.runner.start()
+    world.run(5)
+    assert len(fast.taken) == 200
+    assert sum(hop.open for hop in slow) >= 40, "slots are not left idle"
+    world.stop()
+
+
+def test_a_hop_that_greets_each_connection_otherwise_loses_and_doubles_nothing() -> None:
+    world = World(schedule=Schedule((60, 300), 5 * 86400), timeouts=SmtpTimeouts(greeting=20, command=20, final=20))
+    moods = cycle(["421 4.3.2 busy", "554 5.3.2 go away", "tls", "hang", "220"])
+    hop = world.hop("yy.example", seconds=0.5, moods=moods)
+    world.submit("yy.example", 200)
+    world.runner.start()
+    world.run_until_empty(86400)
+    assert Counter(hop.recipients) == Counter(f"u{number}" for number in range(200))
+    assert result_of(world.database.store.account("a@xx.example")) is not None
+    world.stop()
+
+
+def test_a_dead_hop_is_tried_by_one_attempt_at_a_time_and_its_mail_comes_back_in_the_end() -> None:
+    world = World(schedule=Schedule((60, 300), 4 * 3600, jitter=0.0))
+    world.network.weather_at[world.address("dead.example")] = Weather(lost=1.0)
+    world.submit("dead.example", 20)
+    world.runner.start()
+    world.run(3 * 3600)
+    assert world.queued()
+    tries = [line for _, line in world.network.events if line.startswith("lost")]
+    assert 10 < len(tries) < 3 * 3600 / 200
+    world.run(2 * 3600)
+    assert not world.queued()
+    mailbox = result_of(result_of(world.database.store.account("a@xx.example")).mailbox("INBOX"))
+    entries = result_of(mailbox.entries())
+    assert len(entries) == 20
+    for entry in entries:
+        report = message_from_bytes(result_of(result_of(mailbox.open(entry.uid)).read())).as_string()
+        assert "Status: 5.4.7" in report
+        assert "timed out" in report
+        assert "Diagnostic-Code: smtp" not in report, "no host has said that"
+        assert "Remote-MTA" not in report
+    world.stop()
+
+
+def test_a_hop_that_is_back_is_served_again_at_the_next_try() -> None:
+    world = World(schedule=Schedule((60, 60), 5 * 86400, jitter=0.0))
+    world.network.weather_at[world.address("yy.example")] = Weather(refused=1.0)
+    hop = world.hop("yy.example")
+    world.submit("yy.example", 50)
+    with capturedLogs() as logs:
+        world.runner.start()
+        world.run(70)
+        assert hop.taken == []
+        world.network.weather_at.clear()
+        world.run(600)
+    assert len(hop.taken) == 50
+    told = [str(formatEvent(event)).split(":")[0] for event in logs]
+    assert told.count("destination is reached again") == 1
+    world.stop()
+
+
+def test_what_the_operator_wants_tried_now_is_tried_at_a_hop_that_is_left_alone() -> None:
+    world = World(schedule=Schedule((3600,), 5 * 86400, jitter=0.0))
+    world.network.weather_at[world.address("yy.example")] = Weather(refused=1.0)
+    hop = world.hop("yy.example")
+    world.submit("yy.example", 3)
+    world.runner.start()
+    world.run(10)
+    world.network.weather_at.clear()
+    result_of(world.database.queue.retry([]))
+    world.run(10)
+    assert len(hop.taken) == 3
+    world.stop()
