@@ -1,6 +1,7 @@
-"""Everything that can be configured, and its defaults.
+"""The file: its tables, what is asked of all of them together, and what each part is told (`Config.of`).
 
-Each field is a key of the file; docs/configuration.rst says what for.
+Each field is a key; docs/configuration.rst says what for. Keys that a part of the server is told are declared by that
+part (`mailhub.config.tables`), here are those that the roof reads.
 """
 
 from __future__ import annotations
