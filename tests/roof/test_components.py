@@ -25,7 +25,8 @@ from mailhub.interfaces import IHub
 from mailhub.keys import STOP_SECONDS, limit
 from mailhub.message.address import Address
 from mailhub.net.certificates import write_self_signed
-from mailhub.plugins import Catalogue, Component, load_catalogue
+from mailhub.plugin_faults import PROMISES
+from mailhub.plugins import Catalogue, Component, NoOptions, load_catalogue
 from mailhub.store.memory.database import MemoryDatabase
 from mailhub.testing.databases import memory_database
 from mailhub.testing.network import PlayedTls
@@ -280,3 +281,19 @@ def test_a_database_that_cannot_start_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"m.toml: \[database\]: odd cannot start: OSError: no room \(.*line"):
         wait(hub.start())
     wait(hub.stop())
+
+
+def test_what_is_built_in_provides_what_its_kind_promises(tmp_path: Path) -> None:
+    """By the rules of zope.interface, which are stricter than ours: plugins need not declare what they provide."""
+    config = parse(EVERYTHING, tmp_path / "m.toml")
+    hub = build_hub(config, environment(config), CATALOGUE, server_tls=PlayedTls)
+    tried = set()
+    for factory in CATALOGUE.factories:
+        if factory.options is NoOptions:
+            component = factory.build(NoOptions(), hub)
+            assert any(promise.providedBy(component) for promise in PROMISES[factory.kind]), factory.name
+            for promise in PROMISES[factory.kind]:
+                if promise.providedBy(component):
+                    verifyObject(promise, component)
+            tried.add(factory.kind)
+    assert tried >= {"database", "store", "checker", "router", "agent", "service"}
