@@ -80,7 +80,8 @@ class Destination(Generic[T]):
     _urgent: deque[Turn[T]] = attrs.field(factory=deque)
     _working: list[Turn[T]] = attrs.field(factory=list)
     _works: int = 1  # this many at a time have been served
-    _streak: int = 0  # served in turn while the window was full
+    _full: bool = False  # whether the window has been
+    _streak: int = 0  # served in turn since it was full
     _strikes: int = 0  # refused although no more were at work than had been served
     _epoch: int = 0  # attempts of before say nothing about the window
     _bounded: bool = False  # whether a connection was ever too many
@@ -157,6 +158,7 @@ class Destination(Generic[T]):
         turn = (self._urgent or self._waiting).popleft()
         turn.begun, turn.epoch = now, self._epoch
         self._working.append(turn)
+        self._full = self._full or self.working >= self.window
         self.counters.attempts += 1
         return turn
 
@@ -168,14 +170,13 @@ class Destination(Generic[T]):
 
     def served(self, turn: Turn[T], now: float) -> bool:
         """The hop has answered about a message. True when it could not be reached before."""
-        full = self.working >= self.window
         self._working.remove(turn)
         seconds = now - turn.begun
         self._mean = seconds if self._mean is None else 0.7 * self._mean + 0.3 * seconds
         recovered = self.failures > 0
         self.failures, self._paused_until, self._served_at, self.suspect = 0, 0.0, now, False
         self.why = None
-        if full:
+        if self._full:
             self._streak += 1
             if self._streak >= self.window:
                 self._works, self._strikes = self.window, 0
@@ -183,7 +184,7 @@ class Destination(Generic[T]):
         return recovered
 
     def _widen(self, now: float) -> None:
-        self._streak = 0
+        self._streak, self._full = 0, False
         if self.window >= self.most or now < self._probe_at:
             return
         self.window = min(self.most, self.window + 1 if self._bounded else self.window * 2)
@@ -198,7 +199,7 @@ class Destination(Generic[T]):
         self._working.remove(turn)
         self.counters.crowded += 1
         others = self.working
-        if turn.epoch == self._epoch or others < self._works:
+        if turn.epoch == self._epoch:
             self._bounded = True
             if self.window > self._works:
                 self.window = max(1, self._works)
@@ -209,7 +210,7 @@ class Destination(Generic[T]):
                 if self._strikes > 1:
                     self.window = self._works = max(1, min(self.window, others))
             self._epoch += 1
-            self._streak = 0
+            self._streak, self._full = 0, False
         if others < self.window:
             pause = min(_CROWD_LONGEST, _CROWD_SECONDS * 2 ** min(self._strikes, 10))
             self._held_to, self._held_until = others, now + pause
@@ -228,6 +229,7 @@ class Destination(Generic[T]):
         self.window = self._works = 1
         self._epoch += 1
         self._streak = self._strikes = 0
+        self._full = False
         self._bounded = False
         self._held_until = self._probe_at = 0.0
         self._probe_seconds = _PROBE_SECONDS

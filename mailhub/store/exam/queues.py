@@ -474,6 +474,77 @@ class QueueExam(DatabaseExam):
         ]
 
     @question
+    async def test_claimed_rows_are_nobody_elses(self) -> None:
+        queue, accounts = await self._open()
+        await accounts.add(USER, "")
+        await self._submit(queue, Plan(routes=(smtp("q"), smtp("r"))))
+        claim = await self._claim(queue)
+        assert list(await queue.claim(LATER, 10, 10)) == []
+        assert len(await queue.messages()) == 1
+        first, second = claim.message.recipients
+        assert await queue.settle(claim, [Settlement(first.id, Outcome.delayed("busy"), LATER)])
+        assert list(await queue.claim(LATER - 1, 10, 10)) == []
+        await queue.release([claim])
+        again = await self._claim(queue, LATER)
+        assert [row.id for row in again.message.recipients] == [second.id, first.id]
+        assert again.fence > claim.fence
+        # Who was taken for dead, and comes back, has nothing to say any more.
+        body = await make_body(queue.new_body, TRACE + message(7))
+        report = Submission(Mail(None), Plan((to(USER),)), body, len(TRACE))
+        assert not await queue.settle(claim, [Settlement(second.id, Outcome.failed("no"))], [report])
+        body.discard()
+        await queue.release([claim])
+        assert list(await queue.claim(LATER, 10, 10)) == []
+        (queued,) = await queue.messages()
+        assert [(row.attempts, row.last is None) for row in queued.recipients] == [(1, False), (0, True)]
+        assert await uids(await self._inbox_of(queue, USER)) == []
+        assert await queue.settle(again, [Settlement(row.id, Outcome.delivered()) for row in (first, second)])
+        assert list(await queue.messages()) == []
+
+    @question
+    async def test_each_destination_gives_up_to_its_quota(self) -> None:
+        queue, _ = await self._open()
+        for number in range(5):
+            await self._submit(queue, Plan(routes=(smtp("q", "one"), smtp("r", "one"), smtp("s", "two"))))
+            if number < 2:
+                await self._submit(queue, Plan(routes=(smtp("q", "three"),)))
+
+        async def claimed(limit: int, quota: int, **quotas: int) -> list[tuple[str, int]]:
+            claims = await queue.claim(NOW, limit, quota, {f"smtp {name}": count for name, count in quotas.items()})
+            await queue.release(claims)
+            return [(claim.destination.removeprefix("smtp "), len(claim.message.recipients)) for claim in claims]
+
+        assert await claimed(100, 2) == [("one", 2)] * 2 + [("three", 1)] * 2 + [("two", 1)] * 2
+        assert await claimed(100, 1, one=3, two=0) == [("one", 2)] * 3 + [("three", 1)]
+        assert await claimed(3, 5) == [("one", 2), ("one", 1)]
+        assert await claimed(4, 2) == [("three", 1)] * 2 + [("two", 1)] * 2
+        assert await claimed(4, 2) == [("one", 2)] * 2
+
+    @question
+    async def test_the_operator_has_a_say_about_what_is_claimed(self) -> None:
+        queue, _ = await self._open()
+        ids = [(await self._submit(queue, Plan(routes=(smtp("q"),)))).id for _ in range(2)]
+        removed, tried = await queue.claim(NOW, 10, 10)
+        assert await queue.remove([ids[0]]) == 1
+        assert await queue.settle(removed, [Settlement(removed.message.recipients[0].id, Outcome.delivered())])
+        assert await queue.retry([ids[1]]) == 1
+        assert list(await queue.claim(NOW, 10, 10)) == []
+        await queue.release([tried])
+        assert (await self._claim(queue)).message.recipients[0].due == AT_ONCE
+
+    @question
+    async def test_how_an_answer_came_is_kept(self) -> None:
+        queue, _ = await self._open()
+        await self._submit(queue, Plan(routes=(smtp("q"),)))
+        claim = await self._claim(queue)
+        said = Outcome(State.DELAYED, "4.2.1", "450 later", "mx", Source.REMOTE, "lmtp", "TLSv1.3/X")
+        await queue.settle(claim, [Settlement(claim.message.recipients[0].id, said, LATER)])
+        (queued,) = await queue.messages()
+        last = queued.recipients[0].last
+        assert last is not None
+        assert attrs.astuple(last) == attrs.astuple(said)
+
+    @question
     async def test_the_operator_retries_and_removes(self) -> None:
         queue, _ = await self._open()
         ids = [(await self._submit(queue, Plan(routes=(smtp("q"), smtp("r"))))).id for _ in range(3)]
