@@ -91,23 +91,14 @@ if TYPE_CHECKING:
     SmtpTable: TypeAlias = Any
     QueueTable: TypeAlias = Any
     LimitsTable: TypeAlias = Any
+    GuardTable: TypeAlias = Any
 else:
     AuthTable = table("auth", _OwnAuth)
     TrustTable = table("trust")
     SmtpTable = table("smtp")
     QueueTable = table("queue")
     LimitsTable = table("limits")
-
-
-@attrs.frozen
-class GuardTable:
-    """The keys of every [policy.x] beside the plugin's own: the time it may take, and what happens without an answer.
-
-    "tempfail" asks the client to come again, "skip" goes on as if the policy were not there.
-    """
-
-    timeout_seconds: int = bounded(30, 1, 600)
-    failure: Literal["tempfail", "skip"] = "tempfail"
+    GuardTable = table("policy")  # the keys of every [policy.x] beside the plugin's own
 
 
 @attrs.frozen
@@ -122,7 +113,7 @@ class ComponentTable:
     type: str
     options: Mapping[str, Any]
     place: Place
-    guard: GuardTable = GuardTable()
+    guard: GuardTable = attrs.field(factory=lambda: GuardTable())
 
 
 @attrs.frozen
@@ -338,7 +329,7 @@ def _part(kind: str, name: str, table: Mapping[str, Any], place: Place) -> Compo
     if "type" not in options:
         raise place.at("type").error(f"is missing: the name of the plugin that makes this {kind}")
     plugin = convert(str, options.pop("type"), place.at("type"))
-    guard = GuardTable()
+    guard: GuardTable = GuardTable()
     if kind == "policy":
         words = [field.name for field in attrs.fields(GuardTable)]
         guard = read(GuardTable, {word: options.pop(word) for word in words if word in options}, place)

@@ -11,7 +11,7 @@ from mailhub.auth.checkers import LOGINS_REMEMBERED
 from mailhub.auth.harvest import HarvestLimits
 from mailhub.auth.passwords import Passwords
 from mailhub.auth.throttle import Throttle
-from mailhub.delivery.limits import HOPS, LONG_LINES, RunnerLimits, TransmitLimits
+from mailhub.delivery.limits import HOPS, LONG_LINES, POLICY_FAILURE, POLICY_TIMEOUT, RunnerLimits, TransmitLimits
 from mailhub.delivery.schedule import Schedule
 from mailhub.keys import STOP_SECONDS, Key, keys_of
 from mailhub.net.link import DriverLimits
@@ -27,6 +27,8 @@ LASTING: tuple[type | Key, ...] = (StoreLimits, Passwords, LOGINS_REMEMBERED, TH
 DECLARING: tuple[type | Key, ...] = (
     HOPS,
     LONG_LINES,
+    POLICY_TIMEOUT,
+    POLICY_FAILURE,
     DriverLimits,
     SmtpOptions,
     Pop3Options,

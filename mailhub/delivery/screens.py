@@ -11,13 +11,14 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 
 from mailhub.answers import answer
+from mailhub.delivery.limits import POLICY_FAILURE, POLICY_TIMEOUT, FailMode
 from mailhub.errors import NotPermitted, TemporaryError
 from mailhub.interfaces import ACCEPT, Edit, IPolicy, Origin, Screen, Verdict
+from mailhub.keys import setting
 from mailhub.log import Logger
 
 _log = Logger(namespace="mailhub.delivery.policy")
 
-FailMode = Literal["tempfail", "skip"]
 Moment = Literal["hello", "login", "mail", "recipient", "recipient_refused", "message", "closed"]
 # What carries out edits before the next screen is asked. Raises EditRefused.
 Take = Callable[[Sequence[Edit]], Awaitable[None]]
@@ -37,8 +38,8 @@ class GuardedPolicy:
 
     name: str
     policy: IPolicy
-    timeout_seconds: float = 30.0
-    failure: FailMode = "tempfail"
+    timeout_seconds: float = setting(POLICY_TIMEOUT)
+    failure: FailMode = setting(POLICY_FAILURE)
 
 
 class EditRefused(Exception):

@@ -11,7 +11,8 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
-from mailhub.delivery.screens import EditRefused, FailMode, GuardedPolicy, Screening, Screens, obey
+from mailhub.delivery.limits import FailMode
+from mailhub.delivery.screens import EditRefused, GuardedPolicy, Screening, Screens, obey
 from mailhub.errors import MailError, NotPermitted, TemporaryError
 from mailhub.interfaces import ACCEPT, AddField, Edit, IPolicy, Origin, OwnTransaction, Screen, Verdict
 from mailhub.message.address import Address
