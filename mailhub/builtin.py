@@ -63,7 +63,11 @@ accounts_checker = Component(
 )
 
 aliases_router = Component("router", "aliases", lambda _, hub: AliasRouter(hub.names, hub.store))
-accounts_router = Component("router", "accounts", lambda _, hub: AccountRouter(hub.names, hub.store))
+accounts_router = Component(
+    "router",
+    "accounts",
+    lambda _, hub: AccountRouter(hub.names, hub.store, detail_mailboxes=hub.settings.delivery.detail_mailboxes),
+)
 postmaster_router = Component(
     "router", "postmaster", lambda _, hub: PostmasterRouter(hub.hostname, hub.names, hub.store)
 )

@@ -33,6 +33,7 @@ from mailhub.delivery.limits import HOPS, LONG_LINES, RunnerLimits
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.pipeline import Pipeline
 from mailhub.delivery.routing import REFUSE, SMTP, NextHop, Routing
+from mailhub.delivery.rules import GuardedRule, Rules
 from mailhub.delivery.runner import QueueRunner
 from mailhub.delivery.schedule import Schedule
 from mailhub.delivery.screens import GuardedPolicy, Screening
@@ -298,6 +299,7 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
         hop_limit=config.value(HOPS),
         headers=hub.headers,
         long_lines=config.value(LONG_LINES),
+        rules=_rules(hub, catalogue),
     )
     portal = Portal(
         MailRealm(hub.store, hub.routing.route, config.auth.default_domain),
@@ -360,6 +362,15 @@ def _policies(hub: Hub, catalogue: Catalogue) -> list[GuardedPolicy]:
         GuardedPolicy(part.name, catalogue.build(part, hub), part.guard.timeout_seconds, part.guard.failure)
         for part in parts
     ]
+
+
+def _rules(hub: Hub, catalogue: Catalogue) -> Rules | None:
+    """None where there are none, so that nothing is spent on them."""
+    config = hub.settings
+    place = config.place("delivery", "rules")
+    parts = [config.part("rule", name, place) for name in config.delivery.rules]
+    guarded = [GuardedRule(part.name, catalogue.build(part, hub), part.guard.timeout_seconds) for part in parts]
+    return Rules(guarded, hub.environment.clock) if guarded else None
 
 
 def _agents(hub: Hub, catalogue: Catalogue) -> dict[str, IDeliveryAgent]:

@@ -21,6 +21,7 @@ from mailhub.interfaces import (
     IComponentFactory,
     IDatabase,
     IDeliveryAgent,
+    IMailRules,
     IMailStore,
     IPolicy,
     IRouter,
@@ -35,6 +36,7 @@ PROMISES: Mapping[str, tuple[type[Interface], ...]] = {
     "checker": (ICredentialsChecker,),
     "router": (IRouter,),
     "policy": (IPolicy,),
+    "rule": (IMailRules,),
     "agent": (IDeliveryAgent,),
     "service": (IService, IProtocolFactory),
 }

@@ -24,7 +24,7 @@ from mailhub.services import SERVICES
 
 FILE_LIMIT = 4 * 1024 * 1024  # octets
 # Kinds of component of which there may be several, each with a table of its own: [checker.x].
-NAMED = ("checker", "router", "policy", "agent", "service")
+NAMED = ("checker", "router", "policy", "rule", "agent", "service")
 T = TypeVar("T")
 
 
@@ -57,12 +57,14 @@ class LogTable:
 
 @attrs.frozen
 class DeliveryTable:
-    """[delivery]: how a recipient's way is found, and who has a say."""
+    """[delivery]: how a recipient's way is found, who has a say, and where mail for accounts goes."""
 
     routers: tuple[str, ...] = attrs.field(
         default=("aliases", "accounts", "postmaster", "catch-all", "static", "exchangers"), validator=rules.not_empty
     )
     policies: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    detail_mailboxes: bool = False
 
 
 @attrs.frozen
@@ -98,14 +100,18 @@ else:
     SmtpTable = table("smtp")
     QueueTable = table("queue")
     LimitsTable = table("limits")
-    GuardTable = table("policy")  # the keys of every [policy.x] beside the plugin's own
+    GuardTable = table("policy")  # the keys of a [policy.x] or [rule.x] beside the plugin's own
+
+
+# Which keys of GuardTable a kind has. Without the answer of a rule mail goes where it would go without rules.
+_GUARDED = {"policy": ("timeout_seconds", "failure"), "rule": ("timeout_seconds",)}
 
 
 @attrs.frozen
 class ComponentTable:
     """A component to be built: the plugin `type`, and the keys of its table that the plugin's options class reads.
 
-    `guard` is for policies alone.
+    `guard` is for policies and rules alone.
     """
 
     kind: str
@@ -185,6 +191,7 @@ class _Top:
     checker: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     router: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     policy: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    rule: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     agent: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     service: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
 
@@ -330,7 +337,6 @@ def _part(kind: str, name: str, table: Mapping[str, Any], place: Place) -> Compo
         raise place.at("type").error(f"is missing: the name of the plugin that makes this {kind}")
     plugin = convert(str, options.pop("type"), place.at("type"))
     guard: GuardTable = GuardTable()
-    if kind == "policy":
-        words = [field.name for field in attrs.fields(GuardTable)]
+    if words := _GUARDED.get(kind):
         guard = read(GuardTable, {word: options.pop(word) for word in words if word in options}, place)
     return ComponentTable(kind, name, plugin, options, place, guard)

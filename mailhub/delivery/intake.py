@@ -43,7 +43,7 @@ class Intake:
 
     `relay_offset`: octets on top that are not relayed (Return-Path). `hops`: Received fields it came with.
     `delivered_to`: the names in its Delivered-To fields, where they were asked for. `needs`: what it asks of a next hop
-    (`Submission.needs`), where that was.
+    (`Submission.needs`), where that was. `trace`: octets of all fields on top that are ours.
     """
 
     body: IBody
@@ -51,6 +51,7 @@ class Intake:
     hops: int
     delivered_to: frozenset[str] = frozenset()
     needs: int | None = None
+    trace: int = 0
 
     @property
     def size(self) -> int:
@@ -144,7 +145,8 @@ class IntakeWriter:
             needs = self._scanner.finish().bits | needs_of(head[len(self.return_path) :]).bits
         body = await self._writer.finish(head)
         self._give_back()
-        return Intake(body, len(self.return_path), self.hops, self._delivered_to, needs)
+        trace = len(self.return_path) + len(self._received)
+        return Intake(body, len(self.return_path), self.hops, self._delivered_to, needs, trace)
 
     async def written(self) -> IBlobReader:
         """What follows a header that is held, the empty line first."""

@@ -12,13 +12,10 @@ from collections.abc import Collection, Sequence
 import attrs
 from zope.interface import implementer
 
+from mailhub.delivery.dead_ends import LOOP, LOOP_STATUS, LOOP_TEXT
 from mailhub.delivery.plan import Accepted
 from mailhub.errors import PermanentError
 from mailhub.interfaces import STORE, IBlobReader, Route
-
-# Not a delivery agent: the queue returns mail for recipients of such a route.
-LOOP = "loop"
-LOOP_STATUS, LOOP_TEXT = "5.4.6", "Mail forwarding loop: this message has been here before"
 
 
 def break_loops(recipients: Sequence[Accepted], seen: Collection[str]) -> list[Accepted]:

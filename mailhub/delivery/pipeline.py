@@ -12,6 +12,7 @@ from mailhub.delivery.editing import Editing
 from mailhub.delivery.intake import HEADERS_TOGETHER
 from mailhub.delivery.limits import HOPS, LONG_LINES, LongLines
 from mailhub.delivery.names import LocalNames
+from mailhub.delivery.rules import Rules
 from mailhub.delivery.screens import EditRefused, Moment, Screening, Screens, obey
 from mailhub.delivery.transaction import House, Transaction, nothing
 from mailhub.errors import MailError, NotPermitted
@@ -52,6 +53,7 @@ class Pipeline:
         hop_limit: int = HOPS.default,
         headers: Budget | None = None,
         long_lines: LongLines = LONG_LINES.default,
+        rules: Rules | None = None,
     ) -> None:
         self.policies = policies
         self._house = House(
@@ -64,6 +66,7 @@ class Pipeline:
             hop_limit=hop_limit,
             headers=headers or Budget(HEADERS_TOGETHER),
             long_lines=long_lines,
+            rules=rules,
         )
 
     async def connected(self, origin: Origin) -> Conversation:

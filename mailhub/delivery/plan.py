@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import attrs
 
 from mailhub.delivery.routing import FinalTarget, final_target
-from mailhub.interfaces import STORE, Deposit, Plan, QueuedMessage, Receipt, Route
+from mailhub.interfaces import STORE, Deposit, Plan, QueuedMessage, Receipt, Route, Submission
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Notify, Outcome, Recipient
 from mailhub.message.mailbox_names import INBOX
@@ -52,18 +52,26 @@ def make_plan(accepted: Iterable[Accepted], mail: Mail, *, deposits: bool) -> Pl
     return Plan(tuple(now), tuple(later))
 
 
-def outcomes(accepted: Sequence[Accepted], plan: Plan, receipt: Receipt) -> tuple[Outcome, ...]:
+@attrs.frozen
+class Copy:
+    """A message that all or some of the recipients get: the same number of them in each copy, those without routes that
+    do not."""
+
+    accepted: Sequence[Accepted]
+    message: Submission
+
+
+def outcomes(copies: Sequence[Copy], receipts: Sequence[Receipt]) -> tuple[Outcome, ...]:
     """What the client is told for each recipient as it named it: a failure when nothing of it was taken."""
-    refused: dict[FinalTarget, Outcome | None] = {
-        (STORE, deposit.user, deposit.mailbox): receipt.refused.get(index)
-        for index, deposit in enumerate(plan.deposits)
-    }
-    told = []
-    for each in accepted:
-        failures = [refused.get(final_target(route)) for route in each.routes]
-        failed = next((failure for failure in failures if failure is not None), None)
-        told.append(failed if failed is not None and all(failures) else _TAKEN)
-    return tuple(told)
+    told: list[list[Outcome | None]] = [[] for _ in copies[0].accepted]
+    for copy, receipt in zip(copies, receipts, strict=True):
+        refused: dict[FinalTarget, Outcome | None] = {
+            (STORE, deposit.user, deposit.mailbox): receipt.refused.get(index)
+            for index, deposit in enumerate(copy.message.plan.deposits)
+        }
+        for failures, each in zip(told, copy.accepted, strict=True):
+            failures += [refused.get(final_target(route)) for route in each.routes]
+    return tuple([next(filter(None, failures), _TAKEN) if all(failures) else _TAKEN for failures in told])
 
 
 def mail_of(message: QueuedMessage, route: Route, now: int) -> Mail:

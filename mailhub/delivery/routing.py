@@ -19,7 +19,7 @@ from mailhub.errors import NoSuchUser, NotPermitted, NotYetKnown, PermanentError
 from mailhub.interfaces import ALIAS, STORE, IMailStore, IRouter, ITransactionView, OwnTransaction, Route
 from mailhub.log import Logger
 from mailhub.message.address import Address
-from mailhub.message.mailbox_names import INBOX
+from mailhub.message.mailbox_names import INBOX, normalise
 
 _log = Logger(namespace="mailhub.delivery.routing")
 
@@ -185,11 +185,15 @@ class AliasRouter:
 
 @implementer(IRouter)
 class AccountRouter:
-    """Accounts of the hub's own store, `user+detail` for `user` too. The route keeps the detail in its recipient."""
+    """Accounts of the hub's own store, `user+detail` for `user` too. The route keeps the detail in its recipient.
 
-    def __init__(self, names: LocalNames, store: IMailStore) -> None:
+    With `detail_mailboxes` the detail names a mailbox, where the account has one of that name.
+    """
+
+    def __init__(self, names: LocalNames, store: IMailStore, *, detail_mailboxes: bool = False) -> None:
         self._names = names
         self._store = store
+        self._detail_mailboxes = detail_mailboxes
 
     async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """The account's mailbox."""
@@ -197,8 +201,22 @@ class AccountRouter:
             return None
         for name in (recipient, without_detail(recipient)):
             if name is not None and await self._store.exists(name.key):
-                return (Route(STORE, recipient, name.key),)
+                detail = self._detail_mailboxes and name is not recipient
+                mailbox = await self._mailbox(name.key, recipient.local.partition("+")[2]) if detail else ""
+                return (Route(STORE, recipient, name.key, mailbox=mailbox),)
         return None
+
+    async def _mailbox(self, user: str, detail: str) -> str:
+        """The mailbox that is meant, in another case if there is none in this one; "" when there is none."""
+        account = await self._store.account(user)
+        try:
+            names = [mailbox.name for mailbox in await account.mailboxes()]
+        finally:
+            await account.logout()
+        wanted = normalise(detail)
+        if wanted in names:
+            return wanted
+        return next((name for name in names if name.casefold() == wanted.casefold()), "")
 
 
 @implementer(IRouter)

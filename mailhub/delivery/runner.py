@@ -18,9 +18,10 @@ from twisted.internet.task import deferLater
 
 from mailhub.delivery.agents import Agents
 from mailhub.delivery.bounce import Bouncer
+from mailhub.delivery.dead_ends import without_agent
 from mailhub.delivery.destination import FIRST, Destination, Destinations, Turn
 from mailhub.delivery.limits import RunnerLimits
-from mailhub.delivery.loops import LOOP, LOOP_STATUS, LOOP_TEXT, Prefixed
+from mailhub.delivery.loops import Prefixed
 from mailhub.delivery.plan import mail_of
 from mailhub.delivery.schedule import Schedule
 from mailhub.errors import MailError, MessageDamaged, MessageGone
@@ -333,8 +334,8 @@ class QueueRunner:
         name = rows[0].route.agent
         if not claim.destination:
             return {row.id: row.last for row in rows if row.last is not None}
-        if name == LOOP:
-            return {row.id: Outcome.failed(LOOP_TEXT, status=LOOP_STATUS) for row in rows}
+        if without_agent(rows[0].route) is not None:
+            return {row.id: outcome for row in rows if (outcome := without_agent(row.route)) is not None}
         with self._agents.at_work(name) as agent:
             if agent is None:
                 outcome = Outcome.delayed(f"No delivery agent is named {name}", status="4.3.5")

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 
 import attrs
 from zope.interface import implementer
 
 from mailhub.delivery.admission import Admission
+from mailhub.delivery.dead_ends import refusing, without_agent
 from mailhub.delivery.editing import Editing, MessageView, check_envelope
 from mailhub.delivery.intake import HEAD_LIMIT, HEADERS_TOGETHER, Intake, IntakeWriter
 from mailhub.delivery.limits import HOPS, LONG_LINES, LongLines
 from mailhub.delivery.loops import break_loops
 from mailhub.delivery.naming import message_id
-from mailhub.delivery.plan import Accepted, make_plan, outcomes
+from mailhub.delivery.placing import Arrived, Placed, Placing
+from mailhub.delivery.plan import Accepted, Copy, make_plan, outcomes
+from mailhub.delivery.replies import Replies, is_automatic
+from mailhub.delivery.rules import Rules
 from mailhub.delivery.screens import Screens, obey
-from mailhub.errors import MailError, PermanentError, TemporaryError
+from mailhub.errors import MailError, NotYetKnown, PermanentError, TemporaryError
 from mailhub.interfaces import (
     STORE,
     AddRecipient,
@@ -24,11 +28,13 @@ from mailhub.interfaces import (
     Committed,
     Edit,
     Environment,
+    IBody,
     IBodyWriter,
     IMailStore,
     IQueue,
     ITransaction,
     Origin,
+    Plan,
     Receipt,
     RemoveRecipient,
     Route,
@@ -37,8 +43,10 @@ from mailhub.interfaces import (
 )
 from mailhub.keys import setting
 from mailhub.log import Logger
+from mailhub.message.address import Address
 from mailhub.message.dates import format_date
 from mailhub.message.envelope import Mail, Outcome, Recipient, State
+from mailhub.message.needs import needs_of
 from mailhub.message.submission import mend_header
 from mailhub.message.trace import received, return_path
 from mailhub.wire.budget import Budget
@@ -47,6 +55,7 @@ _log = Logger(namespace="mailhub.delivery")
 
 JUNK = "Junk"
 _DELIVERED = Outcome.delivered()
+_NOBODY: Mapping[int, Outcome] = {}
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -55,7 +64,8 @@ class House:
 
     `wake` tells the queue's runner that there is something for it. A message that has come through `hop_limit` hosts
     goes round in a loop (RFC 5321 6.3). `headers` is what those that are not whole yet may hold together. `long_lines`:
-    what happens to those of a submitted message.
+    what happens to those of a submitted message. `rules` say what becomes of mail for
+    accounts, None where there are none.
     """
 
     hostname: str
@@ -67,6 +77,7 @@ class House:
     hop_limit: int = setting(HOPS)
     headers: Budget = attrs.field(factory=lambda: Budget(HEADERS_TOGETHER))
     long_lines: LongLines = setting(LONG_LINES)
+    rules: Rules | None = None
 
     def mend(self, header: bytes) -> bytes:
         """What a submitted message's header lacks, or has too much of."""
@@ -143,7 +154,8 @@ class Transaction:
         top = return_path(mail.reverse_path)
         mend = house.mend if self.origin.submission else None
         # Who sends old mail again by hand means it.
-        aliases = mend is None and any(route.via for each in accepted for route in each.routes)
+        rules = house.rules is not None  # which may send on whatever there is
+        aliases = mend is None and (rules or any(route.via for each in accepted for route in each.routes))
         size = size or mail.size
         held = self._editing.any or self._screens.wants("message")
         self._writer = writer = IntakeWriter(
@@ -154,7 +166,7 @@ class Transaction:
             aliases=aliases,
             budget=house.headers,
             long_lines=None if mend is None else house.long_lines,
-            needs=any(route.agent != STORE for each in accepted for route in each.routes),
+            needs=rules or any(route.agent != STORE for each in accepted for route in each.routes),
             held=held,
         )
         self._phase = _Phase.BODY
@@ -201,11 +213,67 @@ class Transaction:
         accepted = self._without_loops([*self._accepted, *self._added], body.delivered_to)
         if self._editing.quarantined:
             accepted = [attrs.evolve(each, routes=tuple(map(_into_junk, each.routes))) for each in accepted]
+        elif self._house.rules is not None:
+            return await self._commit_by_rules(self._house.rules, accepted, body)
+        # Where each recipient is answered, only a recipient that is one mailbox can be refused whole.
+        each = self._answers_each and all(len(recipient.routes) <= 1 for recipient in accepted)
+        return await self._submit([self._copy(accepted, body)], each)
+
+    @property
+    def _answers_each(self) -> bool:
+        return self.origin.each_recipient and not self._added
+
+    def _copy(self, accepted: Sequence[Accepted], body: Intake) -> Copy:
         plan = make_plan(accepted, self.mail, deposits=self._house.queue.deposits_into(self._house.store))
-        if not (plan.deposits or plan.routes):
-            return self._discarded()
         message = Submission(self.mail, plan, body.body, body.relay_offset, body.needs, self._held_until())
-        return await self._submit(accepted, message)
+        return Copy(accepted, message)
+
+    async def _commit_by_rules(self, rules: Rules, accepted: Sequence[Accepted], body: Intake) -> Committed:
+        """Copies with another header and replies are messages of their own, in the same commit."""
+        own: list[IBody] = []
+        arrived = await Arrived.read(body)
+        try:
+            placed = await Placing.of(self, rules, self._ways, arrived, body).place(accepted)
+            each = self._answers_each and all(len(placed.places(number)) <= 1 for number in range(len(accepted)))
+            refusals = placed.take_refusals(accepted, each=each)
+            if refusals and not self.origin.each_recipient:
+                raise _as_error(tuple(refusals.values()))
+            copies = []
+            for edits, recipients in placed.copies.items():
+                if edits:
+                    written, header = await arrived.write(edits, self._house.queue.new_body)
+                    own.append(written)
+                    needs = None if body.needs is None else body.needs | needs_of(header).bits
+                    copies.append(self._copy(recipients, attrs.evolve(body, body=written, needs=needs)))
+                else:
+                    copies.append(self._copy(recipients, body))
+            replies = await self._replies(placed, arrived.header)
+            own += [reply.body for reply in replies]
+            return await self._submit(copies, each, refusals, replies)
+        finally:
+            arrived.rest.close()
+            for written in own:
+                written.discard()
+
+    async def _ways(self, address: Address) -> Sequence[Route]:
+        return await self._house.admission.routes(self, address)
+
+    async def _replies(self, placed: Placed, header: bytes) -> list[Submission]:
+        """Those that can be made; of others the log says why not."""
+        to, house = self.mail.reverse_path, self._house
+        replies = Replies(house.queue, house.store, house.mend, self._ways)
+        made = []
+        for rule, account, reply in placed.replies:
+            reason = "null reverse-path" if to is None else "sent by a program" if is_automatic(header) else ""
+            if to is not None and not reason:
+                try:
+                    made.append(await replies.submission(reply, to))
+                except (PermanentError, NotYetKnown) as error:
+                    reason = error.text
+            if reason:
+                known = {"session": self.origin.session_id, "rule": rule, "account": account}
+                _log.event("reply left out", {**known, "reason": reason})
+        return made
 
     def _held_until(self) -> int:
         """Before when nothing may be delivered (RFC 4865), in seconds since the epoch."""
@@ -276,20 +344,54 @@ class Transaction:
         _log.event("discarded", {"session": self.origin.session_id, "from": self.mail.reverse_path or ""})
         return Committed("discarded", (_DELIVERED,) * len(self._accepted))
 
-    async def _submit(self, accepted: Sequence[Accepted], message: Submission) -> Committed:
-        plan, answers = message.plan, self.origin.each_recipient
-        # Where each recipient is answered, only a recipient that is one mailbox can be refused whole.
-        each = answers and not self._added and all(len(recipient.routes) <= 1 for recipient in accepted)
-        receipt = await self._house.queue.submit(message, "reply" if each else "bounce")
-        refused_all = len(receipt.refused) == len(plan.deposits) and not plan.routes
-        if refused_all and not answers:
-            raise _as_error(tuple(receipt.refused.values()))
-        self._log_states(message, receipt)
-        if plan.routes or (receipt.refused and not each):
+    async def _submit(
+        self,
+        copies: Sequence[Copy],
+        each: bool,
+        refusals: Mapping[int, Outcome] = _NOBODY,
+        replies: Sequence[Submission] = (),
+    ) -> Committed:
+        """`refusals` are the answers for recipients that have been refused already, by number."""
+        sent = [copy for copy in copies if copy.message.plan.deposits or copy.message.plan.routes]
+        messages = [*(copy.message for copy in sent), *replies]
+        if not messages:
+            return Committed("refused", self._outcomes((), (), refusals)) if refusals else self._discarded()
+        receipt = await self._house.queue.submit(messages[0], "reply" if each else "bounce", messages[1:])
+        receipts = (receipt, *receipt.also)
+        untaken = [
+            (copy.message, receipt) for copy, receipt in zip(sent, receipts, strict=False) if _untaken(copy, receipt)
+        ]
+        refused_all = bool(sent) and len(untaken) == len(sent)
+        if refused_all and not self.origin.each_recipient:
+            raise _as_error([outcome for _, receipt in untaken for outcome in receipt.refused.values()])
+        if untaken and not (each or refused_all):
+            await self._tell_later(untaken)
+        refused = False
+        for message, each_receipt in zip(messages, receipts, strict=True):
+            self._log_states(message, each_receipt)
+            refused = refused or bool(each_receipt.refused)
+        if any(message.plan.routes for message in messages) or (refused and not each):
             self._house.wake()
-        if each or refused_all:
-            return Committed(receipt.id, outcomes(accepted[: len(self._accepted)], plan, receipt))
-        return Committed(receipt.id, (_DELIVERED,) * len(self._accepted))
+        told = sent if each or refused_all else ()
+        return Committed(receipt.id, self._outcomes(told, receipts[: len(told)], refusals))
+
+    async def _tell_later(self, untaken: Sequence[tuple[Submission, Receipt]]) -> None:
+        """The queue keeps nothing of a message whose every deposit is refused; where other copies were taken, the
+        sender is told by a DSN all the same."""
+        for message, receipt in untaken:
+            routes = [
+                refusing(deposit.recipient, receipt.refused[number], originals=deposit.originals)
+                for number, deposit in enumerate(message.plan.deposits)
+            ]
+            await self._house.queue.submit(attrs.evolve(message, plan=Plan(routes=tuple(routes))))
+
+    def _outcomes(
+        self, sent: Sequence[Copy], receipts: Sequence[Receipt], refusals: Mapping[int, Outcome]
+    ) -> tuple[Outcome, ...]:
+        """For each recipient that the client has named; without copies, all that are not refused were taken."""
+        count = len(self._accepted)
+        told = outcomes(sent, receipts) if sent else (_DELIVERED,) * count
+        return tuple([refusals.get(number, outcome) for number, outcome in enumerate(told[:count])])
 
     def _log_states(self, message: Submission, receipt: Receipt) -> None:
         """A line for each place the message goes to, with what there is to say of the message."""
@@ -297,7 +399,7 @@ class Transaction:
         known: dict[str, object] = {
             "id": receipt.id,
             "session": origin.session_id,
-            "from": self.mail.reverse_path or "",
+            "from": message.mail.reverse_path or "",
             "size": message.body.size,
         }
         client = {"peer": origin.peer, "helo": origin.helo, "tls": origin.tls, "user": origin.user}
@@ -309,8 +411,17 @@ class Transaction:
             else:
                 _log.event("refused", {**fields, "status": refused.status, "reply": refused.reply})
         for route in message.plan.routes:
+            if (refused := without_agent(route)) is not None:
+                fields = {**known, "to": route.recipient, **client}
+                _log.event("refused", {**fields, "status": refused.status, "reply": refused.reply})
+                continue
             way = {"to": route.recipient, "agent": route.agent, "target": route.target}
             _log.event("queued", {**known, **way, **client})
+
+
+def _untaken(copy: Copy, receipt: Receipt) -> bool:
+    plan = copy.message.plan
+    return not plan.routes and len(receipt.refused) == len(plan.deposits)
 
 
 def _into_junk(route: Route) -> Route:

@@ -22,6 +22,7 @@ from mailhub.interfaces.mailboxes import IHold, IMailAccount, IMailbox, IMailSto
 from mailhub.interfaces.octets import IBlobReader, IBody, IBodyWriter, IHeadedBodyWriter
 from mailhub.interfaces.pipeline import Committed, IConversation, IPipeline, ITransaction, OwnTransaction
 from mailhub.interfaces.plugins import IComponentFactory, IHub
+from mailhub.interfaces.rules import IMailRules, Placement, Placements, Redirect, Refusal, Reply
 from mailhub.interfaces.screens import (
     ACCEPT,
     AddRecipient,
@@ -90,6 +91,7 @@ __all__ = [
     "IHold",
     "IHub",
     "IMailAccount",
+    "IMailRules",
     "IMailStore",
     "IMailbox",
     "IMessageView",
@@ -111,14 +113,19 @@ __all__ = [
     "NoteResult",
     "Origin",
     "OwnTransaction",
+    "Placement",
+    "Placements",
     "Plan",
     "QueuedMessage",
     "QueuedRecipient",
     "Receipt",
+    "Redirect",
+    "Refusal",
     "Refusals",
     "RemoveField",
     "RemoveRecipient",
     "ReplaceField",
+    "Reply",
     "ReversePath",
     "Route",
     "Screen",

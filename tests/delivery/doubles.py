@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from zope.interface import implementer
@@ -135,9 +136,15 @@ class Commits:
         if size > self.free:
             raise StorageFull
 
-    async def submit(self, submission: Submission, refusals: str = "bounce") -> Receipt:
+    async def submit(
+        self, submission: Submission, refusals: str = "bounce", also: Sequence[Submission] = ()
+    ) -> Receipt:
         if self.waiting is not None:
             await self.waiting
+        receipt = self._noted(submission, refusals)
+        return attrs.evolve(receipt, also=tuple([self._noted(each, refusals) for each in also]))
+
+    def _noted(self, submission: Submission, refusals: str) -> Receipt:
         self.submissions.append((submission, refusals))
         body: Any = submission.body
         self.octets.append(body.octets)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailhub.delivery.loops import LOOP, Prefixed, break_loops
+from mailhub.delivery.dead_ends import LOOP
+from mailhub.delivery.loops import Prefixed, break_loops
 from mailhub.delivery.plan import Accepted
 from mailhub.errors import PermanentError
 from mailhub.interfaces import STORE, Route

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
 import pytest
 
-from mailhub.delivery.plan import Accepted, mail_of, make_plan, outcomes, recipient_of
-from mailhub.interfaces import STORE, QueuedMessage, Receipt, ReversePath, Route
+from mailhub.delivery.plan import Accepted, Copy, mail_of, make_plan, outcomes, recipient_of
+from mailhub.interfaces import STORE, Plan, QueuedMessage, Receipt, ReversePath, Route, Submission
 from mailhub.message.address import Address
 from mailhub.message.envelope import DeliverBy, Hold, Mail, Notify, OriginalRecipient, Outcome, Recipient, ValidSince
 
@@ -30,11 +31,29 @@ def test_mailboxes_of_one_account_are_different_targets() -> None:
     junk = attrs.evolve(TO_A, mailbox="Junk", flags=frozenset({"$Junk"}))
     plan = make_plan([Accepted(Recipient(A), (TO_A, junk))], MAIL, deposits=True)
     assert [(each.mailbox, each.flags) for each in plan.deposits] == [("INBOX", frozenset()), ("Junk", junk.flags)]
-    assert outcomes(
-        [Accepted(Recipient(A), (junk,)), Accepted(Recipient(B), (TO_A,))],
-        plan,
-        Receipt("id", {1: Outcome.failed("full")}),
-    ) == (Outcome.failed("full"), Outcome.delivered())
+    accepted = [Accepted(Recipient(A), (junk,)), Accepted(Recipient(B), (TO_A,))]
+    receipt = Receipt("id", {1: Outcome.failed("full")})
+    assert outcomes([_copy(accepted, plan)], [receipt]) == (Outcome.failed("full"), Outcome.delivered())
+
+
+def test_a_recipient_is_refused_when_no_copy_was_taken() -> None:
+    def way(*mailboxes: str) -> tuple[Route, ...]:
+        return tuple(attrs.evolve(TO_A, mailbox=mailbox) for mailbox in mailboxes)
+
+    full = Receipt("id", {0: Outcome.failed("full")})
+    taken = Receipt("id", {})
+    copies = []
+    for ways in ((way("x"), ()), (way("y"), way("y"))):
+        accepted = [Accepted(Recipient(each), routes) for each, routes in zip((A, B), ways, strict=True)]
+        copies.append(_copy(accepted, make_plan(accepted, MAIL, deposits=True)))
+    assert outcomes(copies, [full, full]) == (Outcome.failed("full"), Outcome.failed("full"))
+    assert outcomes(copies, [taken, full]) == (Outcome.delivered(), Outcome.failed("full"))
+    assert outcomes(copies, [full, taken]) == (Outcome.delivered(), Outcome.delivered())
+
+
+def _copy(accepted: Sequence[Accepted], plan: Plan) -> Copy:
+    nothing: Any = None
+    return Copy(accepted, Submission(MAIL, plan, nothing))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,64 @@
+"""Replies of rules: messages of their own, committed with the one that they answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+
+import attrs
+
+from mailhub.delivery.plan import Accepted, make_plan
+from mailhub.interfaces import IMailStore, IQueue, Reply, Route, Submission
+from mailhub.message.address import Address
+from mailhub.message.envelope import Mail, Recipient
+from mailhub.message.header import Header, fields_end
+from mailhub.message.needs import needs_of
+from mailhub.message.trace import return_path
+
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+_AUTOMATIC = b"Auto-Submitted: auto-replied\r\n"
+
+
+def is_automatic(header: bytes) -> bool:
+    """Whether a program sent it by itself: it is not answered (RFC 3834 2)."""
+    said = Header(header).first(b"auto-submitted")
+    return said is not None and said.partition(b";")[0].strip().lower() != b"no"
+
+
+@attrs.frozen(eq=False)
+class Replies:
+    """`mend` puts into a header what it lacks; `routes` finds the way, and raises MailError."""
+
+    queue: IQueue
+    store: IMailStore
+    mend: Callable[[bytes], bytes]
+    routes: Callable[[Address], Awaitable[Sequence[Route]]]
+
+    async def submission(self, reply: Reply, to: Address) -> Submission:
+        """Ready to be committed; its body is to be discarded. Raises MailError."""
+        octets = self._octets(reply.message)
+        header = octets[: fields_end(octets, 0, len(octets))]
+        wide = not header.isascii() or not to.is_ascii or not (reply.reverse_path or to).is_ascii
+        mail = Mail(reply.reverse_path, "7BIT" if octets.isascii() else "8BITMIME", smtputf8=wide)
+        routes = tuple([attrs.evolve(route, reverse_path=None) for route in await self.routes(to)])
+        plan = make_plan([Accepted(Recipient(to), routes)], mail, deposits=self.queue.deposits_into(self.store))
+        top = return_path(reply.reverse_path)
+        writer = self.queue.new_body(len(top) + len(octets))
+        try:
+            await writer.write(top + octets)
+            body = await writer.finish()
+        finally:
+            writer.abort()
+        return Submission(mail, plan, body, len(top), needs_of(octets).bits)
+
+    def _octets(self, message: bytes) -> bytes:
+        octets = _LINE_END.sub(b"\r\n", message.replace(b"\0", b""))
+        end = fields_end(octets, 0, len(octets))
+        header, rest = octets[:end], octets[end:]
+        if header and not header.endswith(b"\n"):
+            header += b"\r\n"
+        if not rest.startswith(b"\r\n"):
+            rest = b"\r\n" + rest
+        if not Header(header).count(b"auto-submitted"):
+            header = _AUTOMATIC + header
+        return self.mend(header) + rest
