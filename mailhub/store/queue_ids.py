@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # without i, l, o, u: nothing is misread from a log
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _DIGITS = 16
 _USUAL = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")  # as int() knows digits
 _RANDOM_BITS = 45
@@ -63,7 +64,11 @@ def comes_again(number: int) -> bool:
 
 
 def _text(value: int) -> str:
-    return "".join([_ALPHABET[value >> 5 * place & 31] for place in reversed(range(_DIGITS))])
+    pairs = _PAIRS
+    return (
+        f"{pairs[value >> 70]}{pairs[value >> 60 & 1023]}{pairs[value >> 50 & 1023]}{pairs[value >> 40 & 1023]}"
+        f"{pairs[value >> 30 & 1023]}{pairs[value >> 20 & 1023]}{pairs[value >> 10 & 1023]}{pairs[value & 1023]}"
+    )
 
 
 def _number(value: int) -> int:

@@ -7,7 +7,7 @@ its commit was lost, is known by the number of its content; when that has gone a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -20,7 +20,6 @@ from mailhub.message.flags import SEEN, SYSTEM_FLAGS, Flags, encode, excess
 from mailhub.message.mailbox_names import INBOX, normalise
 from mailhub.message.record import LAST_UID, Added, Entry
 from mailhub.store.limits import USUAL_USES
-from mailhub.store.queue_ids import comes_again
 from mailhub.store.queue_rows import ROUTE_COLUMNS, destination_of, route_columns, route_of
 from mailhub.store.sql import content
 from mailhub.store.sql.keywords import admit_delivered
@@ -62,7 +61,7 @@ _INSERT_RECIPIENT = (
 _INSERT_REFUSAL = ("INSERT INTO refusal (submission, deposit, status, reply) VALUES ", "(?, ?, ?, ?)", "")
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Posting:
     """A submission with the number of its content, ready to be committed at `now`."""
 
@@ -123,36 +122,37 @@ def _number_of_place(place: _Place) -> int:
     return place.row.mailbox
 
 
-@attrs.define(eq=False)
 class _Group:
-    """What is written when all of it is known."""
+    """What is written when all of it is known. `alone`: it is of one unit."""
 
-    transaction: Transaction
-    alone: bool  # of one unit
-    places: dict[tuple[str, str], _Place] = attrs.field(factory=dict)
-    owners: dict[int, _Owner] = attrs.field(factory=dict)
-    known: dict[int, tuple[int, int]] = attrs.field(factory=dict)
-    contents: list[Posting] = attrs.field(factory=list)
-    numbers: dict[int, int] = attrs.field(factory=dict)  # of contents whose own number was another's already
-    messages: list[tuple[Any, ...]] = attrs.field(factory=list)
-    queued: list[tuple[Any, ...]] = attrs.field(factory=list)
-    recipients: list[tuple[Any, ...]] = attrs.field(factory=list)
-    refusals: list[tuple[Any, ...]] = attrs.field(factory=list)
-    done: dict[str, Receipt] = attrs.field(factory=dict)  # of postings that came twice in this very group
+    def __init__(self, transaction: Transaction, alone: bool) -> None:
+        self.transaction = transaction
+        self.alone = alone
+        self.places: dict[tuple[str, str], _Place] = {}
+        self.owners: dict[int, _Owner] = {}
+        self.counted: list[_Place] = []  # those that have more messages now
+        self.known: dict[int, tuple[int, int]] = {}  # size and checksum of contents that came before
+        self.done: dict[str, Receipt] = {}  # of postings that came twice in this very group
+        self.contents: list[Posting] = []
+        self.numbers: dict[int, int] = {}  # of contents whose own number was another's already
+        self.messages: list[tuple[Any, ...]] = []
+        self.queued: list[tuple[Any, ...]] = []
+        self.recipients: list[tuple[Any, ...]] = []
+        self.refusals: list[tuple[Any, ...]] = []
 
     # --- reading
 
     def look_up(self, units: Sequence[Unit]) -> None:
         """The mailboxes that will be asked for, and the postings that may have come before."""
-        wanted: set[tuple[str, str]] = set()
+        wanted: dict[tuple[str, str], None] = {}
         again: list[int] = []
         for _, postings in units:
             for posting in postings:
-                if comes_again(posting.number):
+                if posting.number & 1:
                     again.append(posting.number)
                 for item in posting.submission.plan.deposits:
-                    wanted.add((item.user, item.mailbox if item.mailbox == INBOX else normalise(item.mailbox)))
-        self._look_up(wanted)
+                    wanted[item.user, item.mailbox if item.mailbox == INBOX else normalise(item.mailbox)] = None
+        self._look_up(list(wanted))
         if again:
             numbers, chosen = self.transaction.dialect.numbers, self.transaction.many(again)
             for number, size, checksum in self.transaction.execute(
@@ -162,8 +162,8 @@ class _Group:
             ):
                 self.known[number] = size, checksum
 
-    def _look_up(self, wanted: Iterable[tuple[str, str]]) -> None:
-        transaction, pairs = self.transaction, sorted(wanted)
+    def _look_up(self, pairs: Sequence[tuple[str, str]]) -> None:
+        transaction = self.transaction
         if len(pairs) == 1:
             rows = transaction.rows(f"{MAILBOX_ROWS} WHERE a.address = ? AND m.name = ?", pairs[0])
         elif pairs:
@@ -201,10 +201,11 @@ class _Group:
     def take(self, transaction: Transaction, posting: Posting) -> Receipt:
         """Decide what becomes of a posting."""
         body, plan = posting.body, posting.submission.plan
-        if posting.id in self.done:
-            return self.done[posting.id]
-        if self.known.get(posting.number) == (body.size, body.checksum):
-            return Receipt(posting.id, dict(self._refusals_of(posting)))
+        if posting.number & 1:
+            if posting.id in self.done:
+                return self.done[posting.id]
+            if self.known.get(posting.number) == (body.size, body.checksum):
+                return Receipt(posting.id, dict(self._refusals_of(posting)))
         refused: dict[int, Outcome] = {}
         kept = bool(plan.routes)
         if kept:
@@ -223,8 +224,9 @@ class _Group:
         receipt = Receipt(posting.id, refused)
         if kept:
             transaction.kept.append(body)
-            self._queue(posting, refused)
-            if comes_again(posting.number):
+            if plan.routes or refused:
+                self._queue(posting, refused)
+            if posting.number & 1:
                 self.done[posting.id] = receipt
                 self.refusals += [(posting.id, index, each.status, each.reply) for index, each in refused.items()]
         return receipt
@@ -245,16 +247,19 @@ class _Group:
             self._write_contents()
             self._write_messages()  # among them may be those that alone have a keyword
             flags = admit_delivered(self.transaction, row.mailbox, flags)
-        uid, modseq = row.uid_next + place.messages, row.modseq + place.messages + 1
-        text = encode(flags)
-        size, growth = digest.size, digest.growth
-        self.messages.append((row.mailbox, uid, posting.number, text, modseq, size, posting.now, growth))
-        place.messages += 1
+        added = place.messages
+        if not added:
+            self.counted.append(place)
+        mailbox, uid, modseq = row.mailbox, row.uid_next + added, row.modseq + added + 1
+        size, growth, text, now = digest.size, digest.growth, encode(flags), posting.now
+        more = excess(text)
+        self.messages.append((mailbox, uid, posting.number, text, modseq, size, now, growth))
+        place.messages = added + 1
         place.unseen += SEEN not in flags
         place.size += size
-        place.flag_octets += excess(text)
-        place.owner.used += size + excess(text)
-        transaction.announce(row.mailbox, Added((Entry(uid, flags, modseq, size, posting.now, growth),), modseq - 1))
+        place.flag_octets += more
+        place.owner.used += size + more
+        transaction.announce(mailbox, Added((Entry(uid, flags, modseq, size, now, growth),), modseq - 1))
 
     def _queue(self, posting: Posting, refused: dict[int, Outcome]) -> None:
         submission, mail = posting.submission, posting.submission.mail
@@ -290,14 +295,13 @@ class _Group:
             self._write_contents()
         if self.messages:
             self._write_messages()
-        counted = [place for place in dict.fromkeys(self.places.values()) if place.messages]
-        counted.sort(key=_number_of_place)
-        if counted:
+        if self.counted:
+            self.counted.sort(key=_number_of_place)
             self.transaction.execute_values(
-                *(_COUNT_ONE if len(counted) == 1 else _COUNT_MANY),
+                *(_COUNT_ONE if len(self.counted) == 1 else _COUNT_MANY),
                 [
                     (*(each.messages,) * 3, each.unseen, each.size, each.flag_octets, each.row.mailbox)
-                    for each in counted
+                    for each in self.counted
                 ],
             )
         if self.queued:
@@ -318,7 +322,8 @@ class _Group:
                 self.numbers[wanted] = number
 
     def _write_messages(self) -> None:
-        messages, self.messages = sorted(self.messages), []
+        messages, self.messages = self.messages, []
+        messages.sort()
         if self.numbers:
             messages = [self._numbered(row, 2) for row in messages]
         self.transaction.execute_values(*_INSERT_MESSAGE, messages)

@@ -10,6 +10,8 @@ from mailhub.store.limits import USUAL_USES
 from mailhub.store.sql.content import release
 from mailhub.store.sql.transaction import Snapshot, Transaction
 
+VALIDITIES_AHEAD = 1000  # UIDVALIDITYs that are given out until the common row is written again
+
 
 def account_id(snapshot: Snapshot, user: str) -> int:
     """The account's number. Raises NoSuchUser."""
@@ -22,14 +24,24 @@ def account_id(snapshot: Snapshot, user: str) -> int:
 def make_mailbox(transaction: Transaction, account: int, name: str, special_use: str, now: int) -> int:
     """The number of the new one, which is empty."""
     # Seconds since the epoch, or one more than the last one given to anybody: a mailbox that is deleted and made again
-    # within one second must not look the same to a client (RFC 9051 2.3.1.1).
-    later = transaction.dialect.greatest("last + 1", "?")
-    (uid_validity,) = transaction.row(f"UPDATE uid_validity SET last = {later} RETURNING last", (now,))
-    (mailbox,) = transaction.row(
-        "INSERT INTO mailbox (account, name, special_use, uid_validity) VALUES (?, ?, ?, ?) RETURNING id",
-        (account, name, special_use, uid_validity),
+    # within one second must not look the same to a client (RFC 9051 2.3.1.1). The row of `uid_validity` is common to
+    # all accounts; so it says that none above `last` was given, which is far above, and is seldom written.
+    highest = transaction.dialect.greatest(
+        "?", "removed + 1", "(SELECT coalesce(max(uid_validity), 0) FROM mailbox) + 1"
     )
-    return int(mailbox)
+    last, uid_validity = transaction.row(f"SELECT last, {highest} FROM uid_validity", (now,))
+    while True:
+        if uid_validity > last:
+            last = uid_validity + VALIDITIES_AHEAD
+            transaction.execute("UPDATE uid_validity SET last = ? WHERE last < ?", (last, last))
+        row = transaction.row(
+            "INSERT INTO mailbox (account, name, special_use, uid_validity) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (uid_validity) DO NOTHING RETURNING id",
+            (account, name, special_use, uid_validity),
+        )
+        if row is not None:
+            return int(row[0])
+        uid_validity += 1  # another transaction was faster
 
 
 def usual_use(transaction: Transaction, account: int, name: str) -> str:
@@ -49,6 +61,8 @@ def remove_mailboxes(transaction: Transaction, mailboxes: Sequence[int]) -> None
     contents = [row[0] for row in transaction.execute(f"SELECT DISTINCT content FROM message WHERE {within}", chosen)]
     for table in ("message", "vanished", "delivery", "keyword"):
         transaction.execute(f"DELETE FROM {table} WHERE {within}", chosen)
+    gone = f"(SELECT coalesce(max(uid_validity), 0) FROM mailbox WHERE id IN {transaction.dialect.numbers})"
+    transaction.execute(f"UPDATE uid_validity SET removed = {transaction.dialect.greatest('removed', gone)}", chosen)
     transaction.execute(f"DELETE FROM mailbox WHERE id IN {transaction.dialect.numbers}", chosen)
     release(transaction, contents)
     for mailbox in mailboxes:

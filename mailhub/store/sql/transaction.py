@@ -176,7 +176,7 @@ Query = Callable[[Snapshot], T]
 Work = Callable[[Transaction], T]
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Joint(Generic[P, T]):
     """A unit of work that can be done together with others of its kind: `run` takes a transaction and an item of each,
     and gives a result for each. When it raises, nothing of them is kept, and each is run alone."""

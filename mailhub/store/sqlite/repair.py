@@ -153,7 +153,7 @@ class _Repair:
         """Rows that say what other rows know better; and checksums for what has none."""
         with _transaction(self.connection, self.blobs) as transaction:
             if transaction.row("SELECT 1 FROM uid_validity") is None:
-                transaction.execute("INSERT INTO uid_validity VALUES (?)", (self.now,))
+                transaction.execute("INSERT INTO uid_validity VALUES (?, ?)", (self.now, self.now))
             for words, statement in _CORRECTIONS:
                 count = transaction.execute(statement).rowcount
                 if count > 0:

@@ -147,6 +147,8 @@ CREATE TABLE account_change (id INTEGER PRIMARY KEY AUTOINCREMENT, user TEXT NOT
 # A message that is a file starts somewhere in it: what is before, where its head may have gone, is a hole.
 # No column is called user any more: not every engine takes that for a column.
 VERSION_3 = """
+ALTER TABLE uid_validity ADD COLUMN removed INTEGER NOT NULL DEFAULT 0;
+UPDATE uid_validity SET removed = last;
 ALTER TABLE content ADD COLUMN start INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE departed (content INTEGER PRIMARY KEY, size INTEGER NOT NULL, checksum INTEGER) STRICT;
 CREATE TABLE refusal (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -308,16 +308,20 @@ class Writer:
                 raise
 
     @staticmethod
-    def _kinds(units: Sequence[Unit], careful: bool) -> Iterator[Sequence[Unit]]:
+    def _kinds(units: Sequence[Unit], careful: bool) -> Sequence[Sequence[Unit]]:
         """The units in their order; those of one kind that follow each other are run together."""
-        start = 0
-        while start < len(units):
-            work, end = units[start].work, start + 1
-            if isinstance(work, Joint) and not careful:
-                while end < len(units) and isinstance(other := units[end].work, Joint) and other.run is work.run:
-                    end += 1
-            yield units[start:end]
-            start = end
+        if len(units) == 1:
+            return (units,)
+        found: list[list[Unit]] = []
+        run: object = None
+        for unit in units:
+            work = unit.work
+            if isinstance(work, Joint) and work.run is run and not careful:
+                found[-1].append(unit)
+            else:
+                found.append([unit])
+                run = work.run if isinstance(work, Joint) else None
+        return found
 
     def _run(self, connection: sqlite3.Connection, units: Sequence[Unit], careful: bool) -> None:
         """Run a unit, or several together. Savepoints cost as much as a row, and units refuse before they write: so the
@@ -350,12 +354,13 @@ class Writer:
 
     @staticmethod
     def _values(units: Sequence[Unit], transactions: Sequence[Transaction]) -> Sequence[Any]:
-        works = [unit.work for unit in units]
-        joint = [work for work in works if isinstance(work, Joint)]
-        if len(joint) < len(units):
-            (work,), (transaction,) = works, transactions
-            return [work(transaction)]
-        return joint[0].run([(transaction, work.item) for transaction, work in zip(transactions, joint, strict=True)])
+        work = units[0].work
+        if len(units) == 1:
+            return [work(transactions[0])]
+        items = [unit.work.item for unit in units if isinstance(unit.work, Joint)]
+        assert isinstance(work, Joint)
+        values: Sequence[Any] = work.run(list(zip(transactions, items, strict=True)))
+        return values
 
     @staticmethod
     def _fail(units: Sequence[Unit], error: BaseException) -> None:
