@@ -8,6 +8,7 @@ is found out: upward while all goes well, and down to what works where a connect
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Mapping
 from typing import Generic, TypeVar
 
 import attrs
@@ -300,7 +301,7 @@ class Destinations(Generic[T]):
         """Those of which nothing was heard for longest, but not what waits or is at work."""
         for _ in range(len(self._all) - self._known):
             oldest = next(iter(self._all.values()))
-            if oldest.waiting or oldest.working:
+            if oldest.working or oldest.name in self._listed:
                 self._all.move_to_end(oldest.name)
             else:
                 del self._all[oldest.name]
@@ -322,14 +323,16 @@ class Destinations(Generic[T]):
             self._listed.add(destination.name)
             self._turns.append(destination)
 
-    def claimed(self, name: str, *, more: bool) -> None:
-        """The queue has given of a destination; `more`: as much as was asked for."""
-        destination = self.at(name)
-        destination.more = more
-        if more:
-            self._wanting[name] = destination
-        else:
-            self._wanting.pop(name, None)
+    def claimed(self, counts: Mapping[str, int], quotas: Mapping[str, int], *, complete: bool) -> None:
+        """How many messages the queue has given of each destination, when it was asked for so many. `complete`: of all
+        that had any. Where there may be more it will be asked again."""
+        for name in {*counts, *(self._wanting if complete else ())}:
+            destination = self.at(name)
+            destination.more = counts.get(name, 0) >= quotas.get(name, FIRST)
+            if destination.more:
+                self._wanting[name] = destination
+            else:
+                self._wanting.pop(name, None)
 
     def quotas(self, now: float) -> dict[str, int]:
         """How much the queue may give of destinations that have something, or are left alone."""

@@ -179,8 +179,8 @@ class QueueRunner:
         latest = now + self._schedule.longest_wait + CLOCK_SLACK
         claims = await self._queue.claim(now, room, FIRST, quotas, latest)
         self._full = sum(len(claim.message.recipients) for claim in claims) >= room
-        for name, count in Counter(claim.destination for claim in claims).items():
-            self._destinations.claimed(name, more=count >= quotas.get(name, FIRST))
+        counts = Counter(claim.destination for claim in claims)
+        self._destinations.claimed(counts, quotas, complete=not self._full)
         return claims
 
     def _look_at_clocks(self, now: int) -> None:
@@ -491,6 +491,8 @@ def _log_state(message: QueuedMessage, row: QueuedRecipient, settlement: Settlem
         "status": outcome.status,
         "reply": _without_status(outcome),
     }
+    if outcome.protocol:
+        fields["protocol"], fields["tls"] = outcome.protocol, outcome.tls
     if outcome.state is State.DELAYED:
         fields["attempts"] = row.attempts + 1
         fields["next"] = datetime.fromtimestamp(settlement.due, UTC).isoformat()

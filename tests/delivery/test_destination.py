@@ -180,12 +180,28 @@ def test_other_bounds_count_from_the_next_turn_on() -> None:
 
 def test_what_is_known_is_bounded_but_for_what_waits() -> None:
     all_of_them: Destinations[int] = Destinations(10, 2, 30, known=5)
-    waiting = all_of_them.at("waiting")
-    all_of_them.add(waiting, 1)
+    waiting, done = all_of_them.at("waiting"), all_of_them.at("done")
+    for destination in (waiting, done):
+        all_of_them.add(destination, 1)
+    done.give_up()
     for number in range(20):
         all_of_them.at(str(number))
-    assert len(all_of_them) == 5
+    assert len(all_of_them) <= 5 + 2, "beside those that have their turn"
     assert all_of_them.at("waiting") is waiting
+    all_of_them.add(all_of_them.at("done"), 2)
+    assert {taken[0].name for _ in range(2) if (taken := all_of_them.take(0))} == {"waiting", "done"}
+
+
+def test_the_queue_is_asked_for_more_where_it_gave_as_much_as_was_asked_for() -> None:
+    all_of_them: Destinations[int] = Destinations(10, 2, 30)
+    all_of_them.claimed({"a": 2, "b": 1}, {}, complete=True)
+    assert [all_of_them.at(name).more for name in "ab"] == [True, False]
+    assert all_of_them.quotas(0) == {"a": 4}
+    all_of_them.claimed({}, {"a": 4}, complete=False)
+    assert all_of_them.at("a").more, "nobody has looked there"
+    all_of_them.claimed({}, {"a": 4}, complete=True)
+    assert not all_of_them.at("a").more
+    assert all_of_them.quotas(0) == {}
 
 
 STEPS = st.lists(

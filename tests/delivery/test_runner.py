@@ -36,7 +36,7 @@ from mailhub.interfaces import (
     Submission,
 )
 from mailhub.message.address import Address
-from mailhub.message.envelope import Mail, Outcome
+from mailhub.message.envelope import Mail, Outcome, Source
 from mailhub.store.limits import StoreLimits
 from mailhub.store.sqlite.database import Database
 from mailhub.testing.waiting import result_of
@@ -226,6 +226,17 @@ def test_the_log_tells_what_became_of_each_recipient(world: World) -> None:
         " attempts=1 next=1970-01-12T13:47:40+00:00",
         f"bounced: id={name} to=<d@yy.example> {how} remote=mx.yy.example status=5.1.1 reply='550 no such user'",
     ]
+
+
+def test_the_log_tells_how_another_server_has_answered(world: World) -> None:
+    said = attrs.evolve(DONE, source=Source.REMOTE, protocol="smtp", tls="TLSv1.3/X")
+    world.agent.answers = {"b": [said]}
+    world.submit("b")
+    with capturedLogs() as events:
+        world.runner.start()
+        world.run()
+    (line,) = [formatEvent(event) for event in events if "log_line" in event]
+    assert str(line).endswith("reply='250 ok' protocol=smtp tls=TLSv1.3/X")
 
 
 def test_recipients_travel_together_by_agent_and_next_hop(world: World) -> None:

@@ -26,6 +26,7 @@ from mailhub.message.envelope import (
     Mail,
     OriginalRecipient,
     Outcome,
+    Reach,
     Recipient,
     Source,
     State,
@@ -43,7 +44,8 @@ TLS = ClientTls()
 
 
 class Server(Factory):
-    """A server that answers by a script: verb -> replies, the last one repeats. "drop" cuts the connection."""
+    """A server that answers by a script: verb -> replies, of which the last repeats. "drop" cuts the connection,
+    "silence" is no reply."""
 
     noisy = False
 
@@ -79,7 +81,7 @@ class _Session(_LineReceiver):  # type: ignore[misc]
         reply = self.server.answer(key)
         if reply == "drop":
             self.transport.abortConnection()
-        else:
+        elif reply != "silence":
             self.sendLine(reply.encode())
         return reply
 
@@ -394,6 +396,68 @@ def test_a_silent_server_does_not_hold_us_for_ever(world: World) -> None:
     world.server("10.0.0.1", Server(RCPT=[""]), host="mx1")
     (outcome,) = world.deliver("b")
     assert outcome.state is State.DELAYED
+
+
+# --- What an outcome says of the way ---------------------------------------------------------------------------------
+
+
+def test_a_connection_too_many_is_told_from_a_server_that_is_away(world: World) -> None:
+    server = world.server("10.0.0.1", Server(END=["silence"]), host="mx1")
+    first = world.start("b")
+    world.clock.pump([0.01] * 20)
+    server.script["GREET"] = ["421 too many"]
+    (crowded,) = world.deliver("c")
+    assert (crowded.reach, crowded.state, crowded.protocol) == (Reach.CROWDED, State.DELAYED, "smtp")
+    world.clock.pump([1.0] * 30)
+    assert first, "the first has given up"
+    (away,) = world.deliver("c")
+    assert away.reach is Reach.UNREACHED
+    server.script["GREET"] = ["220 hi"]
+    assert world.deliver("c")[0].reach is Reach.UNREACHED, "that is remembered"
+    world.clock.advance(31)
+    server.script["END"] = ["451 busy"]
+    assert world.deliver("c")[0].reach is Reach.SERVED
+
+
+def test_two_that_begin_at_once_do_not_take_each_other_for_dead(world: World) -> None:
+    server = world.server("10.0.0.1", Server(GREET=["220 hi", "421 too many"]), host="mx1")
+    results = [world.start("b"), world.start("c")]
+    world.clock.pump([0.01] * 100)
+    assert [result[0][0].reach for result in results] == [Reach.SERVED, Reach.CROWDED]
+    assert server.messages == [BODY]
+
+
+def test_what_was_said_last_does_not_hide_that_another_server_was_reached(world: World) -> None:
+    world.server("10.0.0.1", Server(RCPT=["450 4.7.1 grey"]), host="mx1")
+    world.resolver.add("yy.example", "mx2", "10.0.0.2", 20)
+    (outcome,) = world.deliver("b")
+    assert (outcome.remote, outcome.reach) == ("mx2", Reach.SERVED)
+
+
+def test_a_new_connection_waits_for_the_goodbye_of_the_old_one(world: World) -> None:
+    world.limits = TransmitLimits(messages=1)
+    server = world.server("10.0.0.1", Server(), host="mx1")
+    first = world.start("b")
+    while not first:
+        world.clock.advance(0.01)
+    assert server.commands.count("QUIT") == 0
+    second = world.start("c")
+    world.clock.advance(0.005)
+    assert (server.connections, bool(second)) == (1, False)
+    world.clock.pump([0.01] * 50)
+    assert (server.connections, len(server.messages)) == (2, 2)
+
+
+@pytest.mark.parametrize(("extensions", "tls"), [([], ""), (["STARTTLS"], "TLS")])
+def test_an_outcome_says_how_it_was_said(world: World, extensions: list[str], tls: str) -> None:
+    world.server("10.0.0.1", Server(extensions=extensions), host="mx1")
+    (outcome,) = world.deliver("b")
+    assert (outcome.protocol, outcome.tls) == ("smtp", tls)
+    world.network.listen("unix:/run/lmtp", 0, Server())
+    (outcome,) = world.deliver("b", target="unix:/run/lmtp", kind="lmtp")
+    assert (outcome.protocol, outcome.tls) == ("lmtp", "")
+    (outcome,) = world.deliver("b", target="nowhere.example")
+    assert (outcome.protocol, outcome.reach) == ("", Reach.UNREACHED)
 
 
 # --- TLS and logins --------------------------------------------------------------------------------------------------
