@@ -64,18 +64,20 @@ def outcome_columns(outcome: Outcome | None) -> tuple[str | None, str, str, str,
     return outcome.state.value, outcome.status, reply, remote, outcome.source.value, outcome.protocol, outcome.tls
 
 
-def insert(transaction: Transaction, numbered: Sequence[tuple[int, StoredBody]]) -> list[int]:
-    """Add rows of these numbers; returns them. A single row whose number was another's already gets the next free one;
-    among several that raises NumberTaken. The caller adds references in the same transaction."""
-    rows = [_row(number, body) for number, body in numbered]
-    numbers = [number for number, _ in numbered]
-    if transaction.execute_values(*_INSERT, rows) < len(rows):
-        if len(rows) > 1:
-            raise NumberTaken
-        _, *values = rows[0]
-        while not transaction.execute_values(*_INSERT, [(numbers[0], *values)]):
-            numbers[0] += 2  # the least bit has a meaning of its own
-    return numbers
+def insert(transaction: Transaction, number: int, body: StoredBody) -> int:
+    """Add a row; returns its number, which is the next free one when this was another's already. The caller adds a
+    reference in the same transaction."""
+    row = _row(number, body)
+    while not transaction.execute_values(*_INSERT, (row,)):
+        number += 2  # the least bit has a meaning of its own
+        row = (number, *row[1:])
+    return number
+
+
+def insert_all(transaction: Transaction, numbered: Sequence[tuple[int, StoredBody]]) -> None:
+    """Add several rows. Raises NumberTaken where one of the numbers was another's already."""
+    if transaction.execute_values(*_INSERT, [_row(number, body) for number, body in numbered]) < len(numbered):
+        raise NumberTaken
 
 
 class NumberTaken(Exception):

@@ -88,9 +88,15 @@ def post(units: Sequence[Unit]) -> list[Receipt]:
     of its own to announce with; their statements are common. What a unit has beside its first are `Receipt.also`."""
     group = _Group(units[0][0], len(units) == 1)
     group.look_up(units)
-    made = [[group.take(transaction, posting) for posting in postings] for transaction, postings in units]
+    receipts = []
+    for transaction, postings in units:
+        receipt = group.take(transaction, postings[0])
+        if len(postings) > 1:
+            also = [group.take(transaction, posting) for posting in postings[1:]]
+            receipt = attrs.evolve(receipt, also=tuple(also))
+        receipts.append(receipt)
     group.write()
-    return [attrs.evolve(first, also=tuple(others)) if others else first for first, *others in made]
+    return receipts
 
 
 @attrs.define(eq=False)
@@ -111,6 +117,11 @@ class _Place:
     unseen: int = 0
     size: int = 0
     flag_octets: int = 0
+
+    def added(self) -> tuple[int, ...]:
+        """What is added to its counters, and its number."""
+        count = self.messages
+        return count, count, count, self.unseen, self.size, self.flag_octets, self.row.mailbox
 
     def check_room(self, size: int) -> None:
         """Raises OverQuota."""
@@ -298,11 +309,7 @@ class _Group:
         if self.counted:
             self.counted.sort(key=_number_of_place)
             self.transaction.execute_values(
-                *(_COUNT_ONE if len(self.counted) == 1 else _COUNT_MANY),
-                [
-                    (*(each.messages,) * 3, each.unseen, each.size, each.flag_octets, each.row.mailbox)
-                    for each in self.counted
-                ],
+                *(_COUNT_ONE if len(self.counted) == 1 else _COUNT_MANY), [place.added() for place in self.counted]
             )
         if self.queued:
             self.transaction.execute_values(*_INSERT_QUEUED, [self._numbered(row, 1) for row in self.queued])
@@ -312,14 +319,13 @@ class _Group:
 
     def _write_contents(self) -> None:
         contents, self.contents = self.contents, []
-        numbered = [(posting.number, posting.body) for posting in contents]
         if not self.alone:
-            content.insert(self.transaction, numbered)
+            content.insert_all(self.transaction, [(posting.number, posting.body) for posting in contents])
             return
-        for wanted, body in numbered:
-            (number,) = content.insert(self.transaction, [(wanted, body)])
-            if wanted != number:
-                self.numbers[wanted] = number
+        for posting in contents:
+            number = content.insert(self.transaction, posting.number, posting.body)
+            if number != posting.number:
+                self.numbers[posting.number] = number
 
     def _write_messages(self) -> None:
         messages, self.messages = self.messages, []

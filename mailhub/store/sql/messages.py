@@ -120,7 +120,7 @@ def append(
     _allot(row, 1)
     flags = admit(transaction, mailbox, flags)
     uid, modseq, text = row.uid_next, row.modseq + 1, encode(flags)
-    (number,) = contents.insert(transaction, [(number, body)])
+    number = contents.insert(transaction, number, body)
     transaction.kept.append(body)
     transaction.execute(
         "INSERT INTO message (mailbox, uid, content, flags, modseq, size, internal_date, growth)"

@@ -328,7 +328,9 @@ class Queue:
     ) -> Receipt:
         """Durable on return."""
         self.check_space()
-        postings = [self._posting(each, refusals) for each in (submission, *also)]
+        postings = [self._posting(submission, refusals)]
+        if also:
+            postings += [self._posting(each, refusals) for each in also]
         return await self._engine.write(
             Joint(post, postings), [posting.body for posting in postings], partial(touched_by, postings)
         )
