@@ -118,9 +118,9 @@ class Destination(Generic[T]):
         """Put an item at the end of its line."""
         (self._urgent if urgent else self._waiting).append(Turn(item, urgent))
 
-    def put_back(self, turn: Turn[T], item: T) -> None:
-        """What is left of an item that was at work goes to the front of its line."""
-        (self._urgent if turn.urgent else self._waiting).appendleft(Turn(item, turn.urgent))
+    def put_back(self, item: T) -> None:
+        """What is left of an item that was at work goes to the front. It is no longer urgent: it was tried."""
+        self._waiting.appendleft(Turn(item, urgent=False))
 
     def give_up(self, *, urgent: bool = False) -> list[T]:
         """Everything that waits, which is forgotten here; what is urgent only if asked for."""
@@ -193,7 +193,7 @@ class Destination(Generic[T]):
 
     def was_reached(self, turn: Turn[T]) -> bool:
         """Whether others have come there since this one began: then it was not the hop that was away."""
-        return self._served_at >= turn.begun
+        return self._served_at > turn.begun
 
     def crowded(self, turn: Turn[T], now: float) -> None:
         """No connection more was to be had. What works is kept; below it the window goes only for a second reason."""
@@ -313,9 +313,9 @@ class Destinations(Generic[T]):
         destination.add(item, urgent)
         self._list(destination)
 
-    def put_back(self, destination: Destination[T], turn: Turn[T], item: T) -> None:
-        """See `Destination.put_back`; the turn has ended."""
-        destination.put_back(turn, item)
+    def put_back(self, destination: Destination[T], item: T) -> None:
+        """See `Destination.put_back`."""
+        destination.put_back(item)
         self._list(destination)
 
     def _list(self, destination: Destination[T]) -> None:

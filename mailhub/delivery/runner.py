@@ -257,7 +257,7 @@ class QueueRunner:
             await self._failed(claim, error)
         self._conclude(destination, turn, outcomes)
         if left and self._running:
-            self._destinations.put_back(destination, turn, _part(claim, left))
+            self._destinations.put_back(destination, _part(claim, left))
         elif left:
             await self._release([_part(claim, left)])
         self._ended(destination, len(rows) - (len(left) if self._running else 0))

@@ -64,7 +64,7 @@ def test_a_connection_too_many_leaves_what_works_and_is_tried_again_much_later()
         turns = begin_all(destination, now)
         for turn in turns[2:]:
             destination.crowded(turn, now)
-            destination.put_back(turn, turn.item)
+            destination.put_back(turn.item)
             refused += 1
         now += 0.1
         for turn in turns[:2]:
@@ -127,6 +127,17 @@ def test_what_is_urgent_does_not_wait_for_a_pause() -> None:
     assert not destination.ready(1)
     destination.add(1000, urgent=True)
     assert destination.begin(1).item == 1000
+
+
+def test_what_is_urgent_is_tried_once_where_there_is_no_connection_more() -> None:
+    destination: Destination[int] = Destination("smtp yy.example", 5, 30)
+    destination.add(1, urgent=True)
+    turn = destination.begin(0)
+    destination.crowded(turn, 0)
+    destination.put_back(turn.item)
+    assert not destination.ready(0)
+    assert destination.wakes_at(0) == 0.5
+    assert destination.ready(0.5)
 
 
 def test_turns_go_around_and_lines_keep_their_order() -> None:
@@ -231,7 +242,7 @@ def test_bounds_hold_and_nothing_is_lost_or_stuck(steps: list[tuple[str, int]]) 
             getattr(destination, how)(turn, *(() if how == "dropped" else (now,)))
         all_of_them.done(destination)
         if how == "crowded":
-            all_of_them.put_back(destination, turn, turn.item)
+            all_of_them.put_back(destination, turn.item)
         elif how != "unreached":
             ended.append(turn.item)
 
