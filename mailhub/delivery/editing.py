@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 
@@ -26,6 +27,7 @@ from mailhub.interfaces import (
 from mailhub.message.address import Address
 from mailhub.message.edits import EDITS_LIMIT, HeaderEdit, check
 from mailhub.message.envelope import Mail, Recipient
+from mailhub.message.esmtp import recipient_parameters, with_recipient_parameters
 from mailhub.message.header import raw_fields
 from mailhub.message.header_editing import apply
 
@@ -34,8 +36,11 @@ ADDED_LIMIT = 131072
 
 _RESULTS = "Authentication-Results"
 _RESULT_LIMIT = 800  # characters of one result
+_RESULTS_LIMIT = 16384  # of all
 # RFC 8601 2.2: [CFWS] authserv-id
-_AUTHSERV_ID = re.compile(rb'[^:]*:(?:\s|\([^()]*\))*"?([^\s;"(]+)')
+_AUTHSERV_ID = re.compile(rb'[^:]*:\s*"?([^\s;"(]+)')
+_INNER_COMMENT = re.compile(rb"\((?:[^()\\]|\\.)*\)", re.DOTALL)
+_COMMENTS_DEPTH = 20
 
 
 @attrs.define
@@ -53,9 +58,13 @@ class Editing:
     quarantined: bool = False
     _limit: int = 0  # octets
 
-    def copy(self) -> Editing:
-        """For the next message of the same connection."""
-        return Editing(list(self.waiting), list(self.results), quarantined=self.quarantined)
+    def __add__(self, later: Editing) -> Editing:
+        """Both, for another message."""
+        return Editing(
+            self.waiting + later.waiting,
+            self.results + later.results,
+            quarantined=self.quarantined or later.quarantined,
+        )
 
     @property
     def any(self) -> bool:
@@ -67,6 +76,8 @@ class Editing:
         fields, results = _checked(edits)
         if len(self.waiting) + len(self.results) + len(edits) > EDITS_LIMIT:
             raise EditRefused(f"a message cannot have more than {EDITS_LIMIT} edits")
+        if sum(map(len, (*self.results, *results))) > _RESULTS_LIMIT:
+            raise EditRefused(f"results may not have more than {_RESULTS_LIMIT} characters together")
         if self.header is not None:
             self.header = self._edited(self.header, fields)
         else:
@@ -76,6 +87,9 @@ class Editing:
     def begin(self, header: bytes, *, whole: bool) -> list[str]:
         """The message has come, with this header. Gives why edits that waited for it cannot be carried out."""
         self.header, self.whole, self._limit = header, whole, len(header) + ADDED_LIMIT
+        with contextlib.suppress(EditRefused):
+            self.header = self._edited(header, self.waiting)
+            return []
         faults = []
         for edit in self.waiting:
             try:
@@ -86,13 +100,15 @@ class Editing:
 
     def head(self, hostname: str) -> bytes:
         """The header as it is kept: with the results, and without those that others give by our name."""
-        header = b"".join(
-            [
-                octets
-                for name, octets in raw_fields(self.header or b"")
-                if name != b"authentication-results" or not _is_by(octets, hostname)
-            ]
-        )
+        header = self.header or b""
+        if b"authentication-results" in header.lower():
+            header = b"".join(
+                [
+                    octets
+                    for name, octets in raw_fields(header)
+                    if name != b"authentication-results" or not _is_by(octets, hostname)
+                ]
+            )
         if not self.results:
             return header
         lines = ";\r\n\t".join([hostname, *self.results])
@@ -154,15 +170,34 @@ def check_envelope(edits: Sequence[Edit]) -> None:
             case AddField() | ReplaceField() | RemoveField() | NoteResult():
                 sound = True
             case ChangeReversePath(address):
-                sound = address is None or isinstance(address, Address)
+                sound = address is None or _is_address(address)
             case AddRecipient(recipient):
-                sound = isinstance(recipient, Recipient) and isinstance(recipient.address, Address)
+                sound = _is_recipient(recipient)
             case RemoveRecipient(address):
                 sound = isinstance(address, Address)
             case _:
                 sound = False
         if not sound:
             raise EditRefused(f"{edit!r:.100} is no edit")
+
+
+def _is_address(address: object) -> bool:
+    """Whether it is one, and such as can be written and read again: anybody may call the class with any text."""
+    try:
+        return isinstance(address, Address) and Address.parse(str(address)) == address
+    except (ValueError, TypeError, AttributeError):
+        return False
+
+
+def _is_recipient(recipient: object) -> bool:
+    try:
+        return (
+            isinstance(recipient, Recipient)
+            and _is_address(recipient.address)
+            and with_recipient_parameters(Recipient(recipient.address), recipient_parameters(recipient)) == recipient
+        )
+    except (ValueError, TypeError, AttributeError):
+        return False
 
 
 def _checked(edits: Sequence[Edit]) -> tuple[list[HeaderEdit], list[str]]:
@@ -186,5 +221,10 @@ def _checked(edits: Sequence[Edit]) -> tuple[list[HeaderEdit], list[str]]:
 
 
 def _is_by(field: bytes, hostname: str) -> bool:
+    """Whether a result says that it is ours; one whose name is lost in comments might be read so, too."""
+    for _ in range(_COMMENTS_DEPTH):
+        field, found = _INNER_COMMENT.subn(b" ", field)
+        if not found:
+            break
     match = _AUTHSERV_ID.match(field)
-    return match is not None and match[1].lower() == hostname.lower().encode()
+    return match is None or match[1].replace(b"\\", b"").lower() == hostname.lower().encode()

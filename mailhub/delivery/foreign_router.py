@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from mailhub.answers import answer
+from mailhub.answers import in_time
 from mailhub.delivery import routing
 from mailhub.delivery.routing import MISTAKE, are_routes
 from mailhub.errors import MailError, TemporaryError
@@ -42,8 +41,7 @@ class ForeignRouter:
         """See `IRouter`. Raises MailError."""
         known: dict[str, Any] = {"router": self.name, "session": transaction.origin.session_id, "to": recipient}
         try:
-            asked = Deferred.fromCoroutine(self._asked(recipient, transaction))
-            routes = await asked.addTimeout(ANSWER_SECONDS, self._clock)
+            routes = await in_time(self._clock, ANSWER_SECONDS, self.router.route, recipient, transaction)
         except MailError:
             raise
         except DeferredTimeout:
@@ -61,9 +59,6 @@ class ForeignRouter:
                 **known,
             )
         raise TemporaryError(MISTAKE, status="4.3.5", detail=f"router {self.name}")
-
-    async def _asked(self, recipient: Address, transaction: ITransactionView) -> Any:
-        return await answer(self.router.route(recipient, transaction))
 
 
 def _is_sound(route: Route) -> bool:

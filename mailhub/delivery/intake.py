@@ -126,7 +126,7 @@ class IntakeWriter:
                 raise MessageTooLarge(f"Header is larger than {HEADER_LIMIT} octets")
             await self._release(-1)
         else:
-            self._take_from_budget()
+            self._take_from_budget(len(self._held))
 
     async def end(self) -> None:
         """All octets have come."""
@@ -158,8 +158,8 @@ class IntakeWriter:
         self._give_back()
         self._writer.abort()
 
-    def _take_from_budget(self) -> None:
-        beyond = max(0, len(self._held or b"") - HEADER_SHARE)
+    def _take_from_budget(self, octets: int) -> None:
+        beyond = max(0, octets - HEADER_SHARE)
         if not self._budget.take(beyond - self._taken):
             raise Busy(status="4.3.1", detail="too many large headers at once")
         self._taken = beyond
@@ -181,8 +181,6 @@ class IntakeWriter:
     async def _release(self, end: int) -> None:
         """Write what is held. Its first `end` octets are the whole header; -1 when it is larger than what is held."""
         held, self._held = bytes(self._held or b""), None
-        if not self.held:
-            self._give_back()
         header, rest = (held[:end], held[end:]) if end >= 0 else (held, b"")
         self.hops = count_received(header)
         if self._aliases:
@@ -200,6 +198,7 @@ class IntakeWriter:
             raise _too_long()  # a header can only be folded at white space
         rest = self._in_lines(rest)
         if not self.held:
+            self._give_back()
             await self._pass_on(b"".join((self.return_path, self._received, header, rest)), len(self.return_path))
             return
         self.whole = end >= 0 and len(header) <= HEADER_LIMIT
@@ -207,6 +206,7 @@ class IntakeWriter:
             self.header = header
         else:
             rest = header + rest
+        self._take_from_budget(len(self.header))
         await self._pass_on(rest)
 
     async def _pass_on(self, octets: bytes, own: int = 0) -> None:

@@ -8,14 +8,14 @@ import attrs
 from zope.interface import implementer
 
 from mailhub.delivery.admission import Admission
-from mailhub.delivery.editing import Editing
+from mailhub.delivery.editing import Editing, check_envelope
 from mailhub.delivery.intake import HEADERS_TOGETHER
 from mailhub.delivery.limits import HOPS, LONG_LINES, LongLines
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.rules import Rules
 from mailhub.delivery.screens import EditRefused, Moment, Screening, Screens, obey
 from mailhub.delivery.transaction import House, Transaction, nothing
-from mailhub.errors import MailError, NotPermitted
+from mailhub.errors import NotPermitted
 from mailhub.interfaces import (
     AddRecipient,
     ChangeReversePath,
@@ -95,28 +95,24 @@ class Conversation:
     _screens: Screens
     origin: Origin
     _submitter: ISubmitter | None = None
-    _editing: Editing = attrs.field(factory=Editing)  # of every message
+    # Of every message; EHLO may be said again, and the login stays.
+    _greeted: Editing = attrs.field(factory=Editing)
+    _logged_in: Editing = attrs.field(factory=Editing)
 
     async def hello(self, origin: Origin) -> None:
         """See `IConversation`."""
+        self._greeted = await self._edits("hello", origin)
         self.origin = origin
-        self._editing = Editing()
-        await self._ask("hello")
 
     async def login(self, origin: Origin, submitter: ISubmitter) -> None:
         """See `IConversation`."""
-        before = self.origin
+        self._logged_in = await self._edits("login", origin)
         self.origin, self._submitter = origin, submitter
-        try:
-            await self._ask("login")
-        except MailError:
-            self.origin, self._submitter = before, None
-            raise
 
     def secured(self, origin: Origin) -> None:
         """See `IConversation`."""
         self.origin, self._submitter = origin, None
-        self._editing = Editing()
+        self._greeted = self._logged_in = Editing()
 
     async def begin(self, mail: Mail, ended: Callable[[], None] = nothing) -> Transaction:
         """See `IConversation`. `ended` is called when the transaction is over."""
@@ -128,7 +124,7 @@ class Conversation:
         if mail.auth:
             mail = await _vouched(mail, submitter)
         self._house.queue.check_space(mail.size)
-        transaction = Transaction(self._house, self._screens, origin, mail, self._editing.copy(), ended)
+        transaction = Transaction(self._house, self._screens, origin, mail, self._greeted + self._logged_in, ended)
         await transaction.screened()
         return transaction
 
@@ -136,16 +132,21 @@ class Conversation:
         """See `IConversation`."""
         self._screens.close()
 
-    async def _ask(self, moment: Moment) -> None:
-        if self._screens.wants(moment):
-            verdict = await self._screens.ask(moment, self._take, self.origin)
-            obey(verdict)
-            self._editing.quarantined |= verdict.action == "quarantine"
+    async def _edits(self, moment: Moment, origin: Origin) -> Editing:
+        """What screens want edited of every message. Raises NotPermitted, TemporaryError."""
+        editing = Editing()
 
-    async def _take(self, edits: Sequence[Edit]) -> None:
-        if any(isinstance(edit, ChangeReversePath | AddRecipient | RemoveRecipient) for edit in edits):
-            raise EditRefused("there is no message yet")
-        self._editing.take(edits)
+        async def take(edits: Sequence[Edit]) -> None:
+            check_envelope(edits)
+            if any(isinstance(edit, ChangeReversePath | AddRecipient | RemoveRecipient) for edit in edits):
+                raise EditRefused("there is no message yet")
+            editing.take(edits)
+
+        if self._screens.wants(moment):
+            verdict = await self._screens.ask(moment, take, origin)
+            obey(verdict)
+            editing.quarantined = verdict.action == "quarantine"
+        return editing
 
 
 async def _vouched(mail: Mail, submitter: ISubmitter | None) -> Mail:

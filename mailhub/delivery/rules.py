@@ -10,7 +10,8 @@ import attrs
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 
-from mailhub.delivery.screens import EditRefused, in_time
+from mailhub.answers import in_time
+from mailhub.delivery.screens import EditRefused
 from mailhub.errors import InvalidMailboxName, MailError
 from mailhub.interfaces import (
     AddField,

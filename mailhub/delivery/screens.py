@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 
-from mailhub.answers import answer
+from mailhub.answers import in_time
 from mailhub.delivery.limits import POLICY_FAILURE, POLICY_TIMEOUT, FailMode
 from mailhub.errors import NotPermitted, TemporaryError
 from mailhub.interfaces import ACCEPT, Edit, IPolicy, Origin, Screen, Verdict
 from mailhub.keys import setting
 from mailhub.log import Logger
+from mailhub.message.edits import EDITS_LIMIT
 
 _log = Logger(namespace="mailhub.delivery.policy")
 
@@ -25,6 +27,8 @@ Take = Callable[[Sequence[Edit]], Awaitable[None]]
 
 _MOMENTS: tuple[Moment, ...] = ("hello", "login", "mail", "recipient", "recipient_refused", "message", "closed")
 _ACTIONS = frozenset({"accept", "reject", "defer", "discard", "quarantine"})
+# RFC 3463 2
+_STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 _UNAVAILABLE = Verdict("defer", "4.7.1", "Try again later")
 _QUARANTINE = Verdict("quarantine")
 
@@ -46,6 +50,10 @@ class EditRefused(Exception):
     """A screen asks for an edit that would not leave a message; the text says why."""
 
 
+class Nonsense(Exception):
+    """What a plugin's method gave is not what it is to give; the text says what that was."""
+
+
 @attrs.frozen
 class _Asked:
     """A method of a screen, and how it is guarded."""
@@ -64,10 +72,10 @@ class Screens:
         self._asked: dict[Moment, list[_Asked]] = {}
 
     def add(self, guarded: GuardedPolicy, screen: object) -> None:
-        """Ask this one, too. Raises TypeError for what is no screen."""
+        """Ask this one, too. Raises Nonsense for what is no screen."""
         methods = {moment: getattr(screen, moment, None) for moment in _MOMENTS}
-        if not any(map(callable, methods.values())):
-            raise TypeError(f"begin() gave {screen!r:.100}")
+        if isinstance(screen, type) or not any(map(callable, methods.values())):
+            raise Nonsense(f"begin() gave {screen!r:.100}")
         for moment, method in methods.items():
             # Who has not overridden the method of `Screen` has nothing to say.
             if callable(method) and getattr(method, "__func__", method) is not getattr(Screen, moment):
@@ -108,10 +116,12 @@ class Screens:
     async def _verdict(self, asked: _Asked, take: Take, arguments: Sequence[object]) -> Verdict:
         try:
             verdict = await self._answer(asked, arguments)
-            if not isinstance(verdict, Verdict) or verdict.action not in _ACTIONS:
-                raise TypeError(f"it gave {verdict!r:.100}")
+            if not _is_sound(verdict):
+                raise Nonsense(f"it gave {verdict!r:.100}")
             if verdict.edits and verdict.action in ("accept", "quarantine"):
-                await take(verdict.edits)
+                if len(verdict.edits) > EDITS_LIMIT:
+                    raise EditRefused(f"a message cannot have more than {EDITS_LIMIT} edits")
+                await take(tuple(verdict.edits))
         except Exception as error:
             self._log_fault(asked, error)
             return ACCEPT if asked.guarded.failure == "skip" else _UNAVAILABLE
@@ -154,22 +164,12 @@ class Screening:
                 obey(_UNAVAILABLE)
 
 
-async def in_time(clock: IReactorTime, seconds: float, method: Callable[..., Any], *arguments: object) -> Any:
-    """What a plugin's method gives, in whichever way. Raises what it raises, and Twisted's TimeoutError; it is then
-    cancelled, and an answer that comes later is nobody's."""
-
-    async def asked() -> Any:
-        return await answer(method(*arguments))
-
-    return await Deferred.fromCoroutine(asked()).addTimeout(seconds, clock)
-
-
 def log_fault(name: str, session_id: str, moment: str, error: Exception) -> None:
     """Say which plugin did what it must not."""
     known: dict[str, Any] = {"policy": name, "session": session_id, "at": moment}
     if isinstance(error, DeferredTimeout):
         _log.warn("policy timed out: policy={policy} session={session} at={at}", **known)
-    elif isinstance(error, EditRefused | TypeError):
+    elif isinstance(error, EditRefused | Nonsense):
         _log.error("policy failed: policy={policy} session={session} at={at} reason={error!r}", error=error, **known)
     else:
         _log.failure("policy failed: policy={policy} session={session} at={at}", **known)
@@ -186,4 +186,16 @@ def obey(verdict: Verdict) -> None:
 
 def _in_class(status: str, digit: str, default: str) -> str:
     """A policy that rejects with a 4.x.x status has made a mistake: the action counts."""
-    return status if status.startswith(digit + ".") else default
+    return status if status.startswith(digit) and _STATUS.fullmatch(status) else default
+
+
+def _is_sound(verdict: object) -> TypeGuard[Verdict]:
+    """Whether it is a verdict, and its parts are what they should be. Later a mistake would be nobody's."""
+    return (
+        isinstance(verdict, Verdict)
+        and isinstance(verdict.action, str)
+        and verdict.action in _ACTIONS
+        and isinstance(verdict.status, str)
+        and isinstance(verdict.text, str)
+        and isinstance(verdict.edits, Sequence)
+    )

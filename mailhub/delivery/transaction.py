@@ -155,7 +155,8 @@ class Transaction:
         mend = house.mend if self.origin.submission else None
         # Who sends old mail again by hand means it.
         rules = house.rules is not None  # which may send on whatever there is
-        aliases = mend is None and (rules or any(route.via for each in accepted for route in each.routes))
+        named = (*accepted, *self._added)
+        aliases = mend is None and (rules or any(route.via for each in named for route in each.routes))
         size = size or mail.size
         held = self._editing.any or self._screens.wants("message")
         self._writer = writer = IntakeWriter(
@@ -166,7 +167,7 @@ class Transaction:
             aliases=aliases,
             budget=house.headers,
             long_lines=None if mend is None else house.long_lines,
-            needs=rules or any(route.agent != STORE for each in accepted for route in each.routes),
+            needs=rules or any(route.agent != STORE for each in named for route in each.routes),
             held=held,
         )
         self._phase = _Phase.BODY
@@ -323,6 +324,8 @@ class Transaction:
                         ]
 
     async def _add(self, recipient: Recipient) -> None:
+        if any(each.recipient == recipient and each.routes for each in self._added):
+            return  # mostly by a screen that says so for each recipient
         try:
             routes = await self._house.admission.routes(self, recipient.address)
         except MailError as error:

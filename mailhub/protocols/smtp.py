@@ -82,8 +82,6 @@ def reply_for(outcome: Outcome, message_id: str) -> Reply:
 _Lines = Literal["reject", "normalise"]
 _BARE_LINES = Key("smtp", "bare_lines", "normalise", hint=_Lines)
 _SUBMISSION_BARE_LINES = Key("smtp", "submission_bare_lines", "normalise", hint=_Lines)
-_BARE_LINES = Key("smtp", "bare_lines", "normalise", hint=_Lines)
-_SUBMISSION_BARE_LINES = Key("smtp", "submission_bare_lines", "normalise", hint=_Lines)
 
 
 @attrs.frozen
@@ -275,7 +273,11 @@ class SmtpSession:
     async def _login(self, event: Login) -> None:
         talk, authenticator = self._at_work, self._service.authenticator
         submitter = await authenticator.login(event.credentials, ISubmitter, talk.origin, self._revoked)
-        await talk.login(attrs.evolve(talk.origin, user=submitter.user), submitter)
+        try:
+            await talk.login(attrs.evolve(talk.origin, user=submitter.user), submitter)
+        except BaseException:
+            authenticator.logged_out(self.link.session_id)
+            raise
         self.machine.accept()
 
     async def _mail(self, event: MailFrom) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import attrs
 import pytest
 from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
-from mailhub.delivery.intake import HEADER_LIMIT, IntakeWriter
-from mailhub.errors import TemporaryError
+from mailhub.delivery.intake import HEADER_LIMIT, HEADER_SHARE, IntakeWriter
+from mailhub.errors import Busy, NotPermitted, TemporaryError
 from mailhub.interfaces import (
     ACCEPT,
     AddField,
@@ -28,8 +29,9 @@ from mailhub.interfaces import (
     Verdict,
 )
 from mailhub.message.address import Address
-from mailhub.message.envelope import Mail, Outcome, Recipient
+from mailhub.message.envelope import Mail, OriginalRecipient, Outcome, Recipient
 from mailhub.testing.waiting import result_of
+from mailhub.wire.budget import Budget
 from tests.delivery.doubles import OctetsWriter
 from tests.delivery.test_pipeline import (
     FAR,
@@ -39,6 +41,7 @@ from tests.delivery.test_pipeline import (
     OUTSIDE,
     A,
     B,
+    Login,
     OneVerdict,
     Stage,
     refusing,
@@ -177,6 +180,105 @@ def test_results_stand_in_one_field_and_nobody_else_speaks_by_our_name() -> None
     )
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"((nested)) mx.xx.example",
+        b"(a) (\\() MX.xx.example",
+        b'"mx\\.xx.example"',
+        b"(" * 100 + b"a" + b")" * 100 + b" mx.xx.example",
+    ],
+)
+def test_nobody_speaks_by_our_name_behind_comments(written: bytes) -> None:
+    forged = b"Authentication-Results: " + written + b"; spf=pass\r\n"
+    stage = edited("message", ADD, message=forged + MESSAGE)
+    assert after_trace(stage) == b"X-Screen: seen\r\n" + MESSAGE
+
+
+OWNER: Any = Login()
+
+
+@implementer(IPolicy)
+class Noting(Screen):
+    """Edits at EHLO and at login; refuses logins while it is told to."""
+
+    def __init__(self) -> None:
+        self.refuses = False
+
+    def begin(self, origin: Origin) -> Noting:
+        return self
+
+    def hello(self, origin: Origin) -> Verdict:
+        return Verdict("reject") if self.refuses else Verdict(edits=[AddField("X-Helo", origin.helo)])
+
+    def login(self, origin: Origin) -> Verdict:
+        return Verdict("quarantine", edits=[NoteResult("auth=pass")])
+
+
+def sent(stage: Stage, conversation: Any) -> bytes:
+    transaction = result_of(conversation.begin(Mail(A)))
+    result_of(transaction.recipient(Recipient(A)))
+    result_of(transaction.body().write(MESSAGE))
+    result_of(transaction.commit())
+    octets: bytes = stage.queue.octets.pop()
+    return octets
+
+
+def test_what_is_edited_for_a_login_lasts_as_long_as_the_login() -> None:
+    noting = Noting()
+    stage = Stage(policies=screening(noting))
+    conversation = result_of(stage.pipeline.connected(OUTSIDE))
+    result_of(conversation.hello(attrs.evolve(OUTSIDE, helo="one")))
+    result_of(conversation.login(attrs.evolve(LOGGED_IN, helo="one"), OWNER))
+    result_of(conversation.hello(attrs.evolve(LOGGED_IN, helo="two")))
+    octets = sent(stage, conversation)
+    assert b"auth=pass" in octets
+    assert b"X-Helo: two\r\n" in octets
+    assert b"X-Helo: one" not in octets
+    assert stage.queue.submissions[-1][0].plan.deposits[0].mailbox == "Junk"
+    # One that is refused changes nothing (RFC 5321 4.1.1.1).
+    noting.refuses = True
+    with pytest.raises(NotPermitted):
+        result_of(conversation.hello(attrs.evolve(LOGGED_IN, helo="three")))
+    assert conversation.origin.helo == "two"
+    assert b"X-Helo: two" in sent(stage, conversation)
+    conversation.secured(OUTSIDE)
+    assert b"auth=pass" not in sent(stage, conversation)
+
+
+def test_nothing_is_left_of_a_login_that_a_later_screen_rejects() -> None:
+    stage = Stage(policies=screening(Noting(), OneVerdict("login", Verdict("reject"))))
+    conversation = result_of(stage.pipeline.connected(OUTSIDE))
+    with pytest.raises(NotPermitted):
+        result_of(conversation.login(LOGGED_IN, OWNER))
+    assert conversation.origin == OUTSIDE
+    assert b"auth=pass" not in sent(stage, conversation)
+    assert stage.queue.submissions[-1][0].plan.deposits[0].mailbox == "INBOX"
+
+
+def test_one_that_is_added_with_each_recipient_is_added_once() -> None:
+    stage = edited("recipient", AddRecipient(Recipient(FAR)), to=(A, B))
+    (way,) = stage.queue.submissions[0][0].plan.routes
+    assert [str(each.address) for each in way.originals] == ["c@yy.example"]
+
+
+def test_what_is_relayed_for_an_added_recipient_alone_is_scanned_too() -> None:
+    stage = edited("recipient", AddRecipient(Recipient(FAR)))
+    assert stage.queue.submissions[0][0].needs == 0
+
+
+def test_a_held_header_is_in_the_budget_until_the_message_is_kept() -> None:
+    budget = Budget(HEADER_LIMIT)
+    intake = IntakeWriter(OctetsWriter(), b"", b"", held=True, budget=budget)
+    result_of(intake.write(b"A: " + b"x" * (HEADER_SHARE + 1000) + b"\r\n\r\nbody"))
+    assert budget.left == HEADER_LIMIT - 1005
+    result_of(intake.finish())
+    assert budget.left == HEADER_LIMIT
+    full = IntakeWriter(OctetsWriter(), b"", b"", held=True, budget=Budget(0))
+    with pytest.raises(Busy):
+        result_of(full.write(b"A: " + b"x" * HEADER_SHARE + b"\r\n\r\nbody"))
+
+
 # --- Edits that cannot be -------------------------------------------------------------------------------------------
 
 ODD: Any = "edit"
@@ -193,6 +295,14 @@ ODD: Any = "edit"
         [ChangeReversePath(ODD)],
         [AddRecipient(ODD)],
         [RemoveRecipient(ODD)],
+        [ChangeReversePath(Address("a>\r\nX-Evil: 1", "yy.example"))],
+        [ChangeReversePath(Address("a", "yy.example\r\nX-Evil: 1"))],
+        [ChangeReversePath(Address(ODD, None))],  # type: ignore[arg-type]
+        [AddRecipient(Recipient(Address("a", "YY.example")))],
+        [AddRecipient(Recipient(FAR, notify=frozenset([ODD])))],
+        [AddRecipient(Recipient(FAR, orcpt=OriginalRecipient("rfc822;\r\n", "x")))],
+        [AddRecipient(Recipient(FAR, orcpt=ODD))],
+        [NoteResult("x" * 700)] * 24,
         [ADD] * 201,
         [AddField("X", ("a" * 900 + "\r\n ") * 50 + "b")] * 4,
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -75,7 +77,7 @@ def saying(verdict: object) -> Scripted:
     return Scripted(lambda: verdict)
 
 
-def raising(error: Exception) -> Answer:
+def raising(error: BaseException) -> Answer:
     def answer() -> Any:
         raise error
 
@@ -207,6 +209,44 @@ def test_a_deferred_is_waited_for_and_cut_off_in_time() -> None:
     assert pending.called
 
 
+def test_a_coroutine_that_goes_on_when_it_is_cancelled_holds_up_nobody() -> None:
+    clock = Clock()
+    steps: list[Deferred[None]] = []
+
+    async def stubborn() -> Verdict:
+        while True:
+            steps.append(Deferred())
+            with contextlib.suppress(Exception):
+                await steps[-1]
+                return Verdict("reject")
+
+    verdicts: list[Verdict] = []
+    asked = screens(Scripted(stubborn), clock=clock)
+    Deferred.fromCoroutine(asked.ask("mail", take, TRANSACTION)).addCallback(verdicts.append)
+    clock.advance(6)
+    assert [verdict.action for verdict in verdicts] == ["defer"]
+    # What it says in the end is nobody's.
+    steps[-1].callback(None)
+    assert len(verdicts) == 1
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), asyncio.CancelledError()])
+def test_what_would_end_the_process_is_a_failure(error: Any) -> None:
+    assert result_of(screens(Scripted(raising(error))).ask("hello", take, ORIGIN)).action == "defer"
+    with pytest.raises(TemporaryError):
+        result_of(screening(raising(error)).begin(ORIGIN))
+    screens(Scripted(raising(error))).close()
+
+
+def test_a_bug_is_told_with_its_place() -> None:
+    def bug() -> Any:
+        return 1 + None  # type: ignore[operator]
+
+    with capturedLogs() as events:
+        result_of(screens(Scripted(bug)).ask("hello", take, ORIGIN))
+    assert "in bug" in events[0]["log_failure"].getTraceback()
+
+
 def test_a_deferred_that_fails_is_a_failure() -> None:
     assert result_of(screens(Scripted(lambda: fail(OSError("no")))).ask("hello", take, ORIGIN)).action == "defer"
 
@@ -214,7 +254,20 @@ def test_a_deferred_that_fails_is_a_failure() -> None:
 ODD: Any = Verdict
 
 
-@pytest.mark.parametrize("wrong", [None, True, "accept", ODD("accpet"), ODD([])])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        None,
+        True,
+        "accept",
+        ODD("accpet"),
+        ODD([]),
+        ODD("reject", 550),
+        ODD("reject", "5.7.1", b"No"),
+        ODD("accept", edits=ADD),
+        ODD("accept", edits=(edit for edit in [ADD])),
+    ],
+)
 def test_what_is_no_verdict_is_a_failure_told_by_name(wrong: object) -> None:
     asked = screens(saying(wrong))
     with capturedLogs() as events:
@@ -268,7 +321,9 @@ def test_a_policy_may_refuse_a_connection(error: MailError) -> None:
     assert before.moments == ["closed"]
 
 
-@pytest.mark.parametrize("begin", [raising(KeyError("bug")), lambda: None, lambda: "screen", lambda: fail(OSError())])
+@pytest.mark.parametrize(
+    "begin", [raising(KeyError("bug")), lambda: None, lambda: "screen", lambda: Scripted, lambda: fail(OSError())]
+)
 def test_a_policy_that_cannot_begin_does_what_it_declared_and_others_are_asked(begin: Callable[[], Any]) -> None:
     with capturedLogs() as events, pytest.raises(TemporaryError) as caught:
         result_of(screening(begin).begin(ORIGIN))
@@ -306,6 +361,8 @@ def test_the_end_is_told_to_all_whatever_one_of_them_does() -> None:
         (Verdict("reject", "4.7.1"), NotPermitted, "5.7.1"),
         (Verdict("defer", "4.7.1", "Later"), TemporaryError, "4.7.1"),
         (Verdict("defer", "550"), TemporaryError, "4.7.1"),
+        (Verdict("reject", "5.7.1\r\n250 OK"), NotPermitted, "5.7.1"),
+        (Verdict("reject", "5.7.1 no"), NotPermitted, "5.7.1"),
         (Verdict("discard"), NotPermitted, "5.7.1"),
     ],
 )

@@ -252,7 +252,7 @@ class Peer:
             plaintext_login=plaintext_login,
         )
         guard = Harvest(self.link.clock, harvest) if harvest else None
-        smtp = SmtpService(self.pipeline, FakeAuthenticator(ISubmitter, Submitter, auth), options, guard)
+        self.service = smtp = SmtpService(self.pipeline, FakeAuthenticator(ISubmitter, Submitter, auth), options, guard)
         self.session = self.link.session = smtp.session(cast(Link, self.link))
 
     def greet(self) -> bytes:
@@ -458,6 +458,15 @@ def test_submission_over_starttls_with_login() -> None:
 def test_refused_logins(error: MailError, code: str) -> None:
     peer = greeted("submissions", secure=True, auth=error)
     assert peer.send(PLAIN + BEFORE) == [code, "530 5.7.0", "530 5.7.0"]
+
+
+@pytest.mark.parametrize("error", [NotPermitted(), ZeroDivisionError()])
+def test_a_login_that_the_pipeline_refuses_is_over(error: Exception) -> None:
+    peer = greeted("submissions", secure=True)
+    peer.pipeline.errors["login"] = error
+    assert peer.send(PLAIN) == ["535 5.7.1" if isinstance(error, NotPermitted) else "451 4.3.0"]
+    assert cast(FakeAuthenticator, peer.service.authenticator).revoked == {}
+    assert peer.send(BEFORE)[0] == "530 5.7.0"
 
 
 def test_a_login_is_forgotten_when_tls_starts() -> None:

@@ -45,7 +45,7 @@ def render(answer: Reply, *, utf8: bool = False) -> bytes:
 
     `utf8`: the client asked for SMTPUTF8 (RFC 6531 3.7.4.2); otherwise anything beyond ASCII becomes `?`.
     """
-    status = f"{answer.status} " if answer.status else ""
+    status = f"{_printable(answer.status)} " if answer.status else ""
     texts = [_printable(text) for text in answer.lines[:_LINES]]
     rows = [f"{answer.code}-{status}{text}" for text in texts]
     # RFC 5321 4.2: the space after the code stands even when no text follows.

@@ -27,6 +27,7 @@ def read(octets: bytes) -> Reply | None:
         (reply(550, "5.1.1", "No", "user"), b"550-5.1.1 No\r\n550 5.1.1 user\r\n"),
         (Reply(250), b"250 \r\n"),
         (reply(550, "5.7.1", "a\r\n250 b\0c\u2028d"), b"550 5.7.1 a 250 b c d\r\n"),
+        (reply(550, "5.7.1\r\n250", "a"), b"550 5.7.1 250 a\r\n"),
         (reply(550, "5.7.1", "\u00e4"), b"550 5.7.1 ?\r\n"),
     ],
 )
