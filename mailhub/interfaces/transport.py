@@ -100,7 +100,8 @@ class Submission:
     The body starts with `relay_offset` octets (Return-Path) that stand in mailboxes but are not relayed. `needs` is
     what it asks of a next hop (`mailhub.message.needs`), None where nobody has looked. The queue tries nothing before
     `not_before` (seconds since the epoch). A submission that may have to be repeated, because the answer to the first
-    may be lost, has a `delivery_id` of `IQueue.new_delivery_id`.
+    may be lost, has a `delivery_id` of `IQueue.new_delivery_id`. `reply`: it answers the messages that it is committed
+    with, and is for nobody whom they are for.
     """
 
     mail: Mail
@@ -110,16 +111,19 @@ class Submission:
     needs: int | None = None
     not_before: int = 0
     delivery_id: str = ""
+    reply: bool = False
 
 
 @attrs.frozen
 class Receipt:
     """What a commit did. `refused`: deposits that could not be made (over quota, account gone meanwhile), by their
-    number in `Plan.deposits`. `also`: of the messages that were committed with it."""
+    number in `Plan.deposits`. `also`: of the messages that were committed with it. `kept`: whether anything of this
+    message was, be it the rows for its DSN."""
 
     id: str
     refused: Mapping[int, Outcome] = attrs.field(factory=dict)
     also: tuple[Receipt, ...] = ()
+    kept: bool = True
 
 
 # `due` of a row that the operator wants tried now, whatever is remembered of the way to it.
@@ -199,10 +203,11 @@ class IQueue(Interface):
 
     async def submit(submission: Submission, refusals: Refusals = "bounce", also: Sequence[Submission] = ()) -> Receipt:
         """Commit body, deposits and queue rows at once, and those of other messages (`also`: copies with another
-        header, replies), all or nothing. Of a message whose every recipient is refused nothing is kept. Otherwise, with
-        "bounce", refused deposits become FAILED rows in the same commit, so that their DSN survives a crash; with
-        "reply" the caller tells the client (LMTP). Repeated within a day with the same delivery id and body, it adds
-        nothing and gives the same receipt. Raises StoreUnavailable, ValueError for what is no delivery id."""
+        header, replies), all or nothing. Where every recipient of all of them is refused, nothing is kept, nor any
+        reply. Otherwise, with "bounce", refused deposits become FAILED rows in the same commit, so that their DSN
+        survives a crash; with "reply" the caller tells the client (LMTP). Replies alone are committed as they are.
+        Repeated within a day with the same delivery ids and bodies, it adds nothing and gives the same receipt. Raises
+        StoreUnavailable, ValueError for what is no delivery id."""
 
     async def claim(
         now: int, limit: int, quota: int, quotas: Mapping[str, int] = NO_QUOTAS, latest: int | None = None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from mailhub.errors import MailboxExists, NoSuchMailbox, NoSuchUser, OverQuota
 from mailhub.interfaces import Account, KeptNames
 from mailhub.message.record import Change, MailboxGone
-from mailhub.store.exam.queues import NOW, DatabaseExam
 from mailhub.store.exam.rig import OTHER, SEEN_ONLY, USER, make_body, message, question, uids
+from mailhub.store.exam.submissions import NOW, DatabaseExam
 
 
 class AccountsExam(DatabaseExam):

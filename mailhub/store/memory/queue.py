@@ -86,42 +86,61 @@ class MemoryQueue:
         self, submission: Submission, refusals: Refusals = "bounce", also: Sequence[Submission] = ()
     ) -> Receipt:
         """Deposits, then rows."""
-        receipt = self._submit(submission, refusals)
-        return attrs.evolve(receipt, also=tuple([self._submit(each, refusals) for each in also]))
+        together = [submission, *also]
+        made: dict[int, Receipt] = {}
+        for replies in (False, True):
+            some = [index for index, each in enumerate(together) if each.reply is replies]
+            made.update({index: self._take(together[index], refusals) for index in some})
+            if some and not any(receipt.kept for receipt in made.values()):
+                break
+        else:
+            for index, receipt in made.items():
+                if not receipt.kept and refusals == "bounce":
+                    self._keep(together[index], receipt.id, refusals, receipt.refused)
+                    made[index] = attrs.evolve(receipt, kept=True)
+        first, *others = [
+            made.get(index) or Receipt(each.delivery_id or self.new_delivery_id(), kept=False)
+            for index, each in enumerate(together)
+        ]
+        return attrs.evolve(first, also=tuple(others))
 
-    def _submit(self, submission: Submission, refusals: Refusals) -> Receipt:
+    def _take(self, submission: Submission, refusals: Refusals) -> Receipt:
         body = memory_body(submission.body)
-        now = self._house.environment.now()
         message_id = submission.delivery_id or self.new_delivery_id()
         number_of(message_id)
         if message_id in self._receipts:
             return self._receipts[message_id]
         refused: dict[int, Outcome] = {}
-        rows: list[tuple[Route, Outcome | None]] = [(route, None) for route in submission.plan.routes]
-        taken = len(rows)
+        kept = bool(submission.plan.routes)
         for index, deposit in enumerate(submission.plan.deposits):
             try:
                 box = self._house.mailbox_for(deposit.user, normalise(deposit.mailbox), body.size)
-                self._house.deposit(box, body, deposit.flags, now)
-                taken += 1
+                self._house.deposit(box, body, deposit.flags, self._house.environment.now())
+                kept = True
             except MailError as error:
-                outcome = refused[index] = Outcome.failed(error.text, status=error.status)
-                if refusals == "bounce":
-                    rows.append((route_of(deposit), outcome))
-        if rows and taken:
+                refused[index] = Outcome.failed(error.text, status=error.status)
+        if kept:
+            self._keep(submission, message_id, refusals, refused)
+        return Receipt(message_id, refused, kept=kept)
+
+    def _keep(
+        self, submission: Submission, message_id: str, refusals: Refusals, refused: Mapping[int, Outcome]
+    ) -> None:
+        now, plan = self._house.environment.now(), submission.plan
+        rows: list[tuple[Route, Outcome | None]] = [(route, None) for route in plan.routes]
+        if refusals == "bounce":
+            rows += [(route_of(plan.deposits[index]), outcome) for index, outcome in refused.items()]
+        if rows:
             self._messages[message_id] = Queued(
                 message_id,
                 submission.mail,
-                body,
+                memory_body(submission.body),
                 submission.relay_offset,
                 now,
                 self._numbered(rows, max(now, submission.not_before)),
                 submission.needs,
             )
-        receipt = Receipt(message_id, refused)
-        if taken:
-            self._receipts[message_id] = receipt
-        return receipt
+        self._receipts[message_id] = Receipt(message_id, refused)
 
     def _numbered(self, rows: Iterable[tuple[Route, Outcome | None]], due: int) -> dict[int, QueuedRecipient]:
         numbered = {}
@@ -191,7 +210,7 @@ class MemoryQueue:
         if message is None or not any(number in message.rows for number in held):
             return bool(held)
         for report in reports:
-            self._submit(report, "reply")
+            self._take(report, "reply")
         for item in settlements:
             row = message.rows.pop(item.id, None) if item.id in held else None
             if row is not None and item.outcome.state is State.DELAYED:

@@ -7,7 +7,7 @@ its commit was lost, is known by the number of its content; when that has gone a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -84,17 +84,18 @@ def touched_by(postings: Sequence[Posting]) -> Touched:
 
 
 def post(units: Sequence[Unit]) -> list[Receipt]:
-    """Commit of each posting what can be; nothing of it when every recipient is refused. Each unit has a transaction
-    of its own to announce with; their statements are common. What a unit has beside its first are `Receipt.also`."""
+    """Commit of each posting what can be; nothing of a unit whose every recipient is refused. Each unit has a
+    transaction of its own to announce with; their statements are common. What a unit has beside its first are
+    `Receipt.also`."""
     group = _Group(units[0][0], len(units) == 1)
     group.look_up(units)
     receipts = []
     for transaction, postings in units:
-        receipt = group.take(transaction, postings[0])
-        if len(postings) > 1:
-            also = [group.take(transaction, posting) for posting in postings[1:]]
-            receipt = attrs.evolve(receipt, also=tuple(also))
-        receipts.append(receipt)
+        if len(postings) == 1:
+            receipts.append(group.take(transaction, postings[0]))
+        else:
+            first, *also = group.take_together(transaction, postings)
+            receipts.append(attrs.evolve(first, also=tuple(also)))
     group.write()
     return receipts
 
@@ -209,6 +210,22 @@ class _Group:
 
     # --- deciding
 
+    def take_together(self, transaction: Transaction, postings: Sequence[Posting]) -> Sequence[Receipt]:
+        """Decide what becomes of postings that are committed together."""
+        made: dict[Posting, Receipt] = {}
+        for replies in (False, True):
+            some = [posting for posting in postings if posting.submission.reply is replies]
+            made.update({posting: self.take(transaction, posting) for posting in some})
+            if some and not any(receipt.kept for receipt in made.values()):
+                return [made.get(posting) or Receipt(posting.id, kept=False) for posting in postings]
+        for posting, receipt in made.items():
+            if not receipt.kept and posting.refusals == "bounce":
+                self.contents.append(posting)
+                transaction.kept.append(posting.body)
+                self._note(posting, receipt.refused)
+                made[posting] = attrs.evolve(receipt, kept=True)
+        return [made[posting] for posting in postings]
+
     def take(self, transaction: Transaction, posting: Posting) -> Receipt:
         """Decide what becomes of a posting."""
         body, plan = posting.body, posting.submission.plan
@@ -232,15 +249,19 @@ class _Group:
                 kept = True
                 self.contents.append(posting)
             self._deposit(transaction, place, posting, item.flags)
-        receipt = Receipt(posting.id, refused)
         if kept:
             transaction.kept.append(body)
-            if plan.routes or refused:
-                self._queue(posting, refused)
-            if posting.number & 1:
-                self.done[posting.id] = receipt
-                self.refusals += [(posting.id, index, each.status, each.reply) for index, each in refused.items()]
-        return receipt
+            if plan.routes or refused or posting.number & 1:
+                self._note(posting, refused)
+        return Receipt(posting.id, refused, kept=kept)
+
+    def _note(self, posting: Posting, refused: Mapping[int, Outcome]) -> None:
+        """What is left to do for a posting that is kept, and to tell when it comes again."""
+        if posting.submission.plan.routes or refused:
+            self._queue(posting, refused)
+        if posting.number & 1:
+            self.done[posting.id] = Receipt(posting.id, refused)
+            self.refusals += [(posting.id, index, each.status, each.reply) for index, each in refused.items()]
 
     def _refusals_of(self, posting: Posting) -> Iterator[tuple[int, Outcome]]:
         """What was refused when it came before."""
@@ -272,7 +293,7 @@ class _Group:
         place.owner.used += size + more
         transaction.announce(mailbox, Added((Entry(uid, flags, modseq, size, now, growth),), modseq - 1))
 
-    def _queue(self, posting: Posting, refused: dict[int, Outcome]) -> None:
+    def _queue(self, posting: Posting, refused: Mapping[int, Outcome]) -> None:
         submission, mail = posting.submission, posting.submission.mail
         rows: list[tuple[Route, Outcome | None]] = [(route, None) for route in submission.plan.routes]
         if posting.refusals == "bounce":
