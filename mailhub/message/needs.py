@@ -32,6 +32,10 @@ class Offer:
     eight_bit: bool = False
     smtputf8: bool = False
 
+    def at_most(self, other: Offer) -> Offer:
+        """What both have."""
+        return Offer(self.eight_bit and other.eight_bit, self.smtputf8 and other.smtputf8)
+
 
 @attrs.frozen
 class Needs:

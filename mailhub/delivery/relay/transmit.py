@@ -27,6 +27,10 @@ from mailhub.wire.smtp.client import SmtpClientSettings
 
 _log = Logger(namespace="mailhub.delivery.smtp")
 
+_WHAT_IT_SAYS = Offer(eight_bit=True, smtputf8=True)  # no less than a server can offer
+# RFC 3463 3.7, RFC 6531 5: media not supported, conversion required but not supported, header in UTF-8.
+_UNFIT = frozenset({"5.6.1", "5.6.3", "5.6.9"})
+
 
 @attrs.frozen
 class Server:
@@ -71,7 +75,7 @@ class _Way:
     """One transaction's way from server to server: who is left, and what was said of each recipient so far.
 
     `named` is what is said of each in RCPT. `lacking` are servers that were reached and have less than the message
-    needs.
+    needs; with the most that each is believed to have, whatever it offers.
     """
 
     delivery: Delivery
@@ -79,7 +83,7 @@ class _Way:
     named: Mapping[Address, Recipient]
     left: list[Address]
     answers: dict[Address, Outcome] = attrs.field(factory=dict)
-    lacking: list[_Place] = attrs.field(factory=list)
+    lacking: dict[_Place, Offer] = attrs.field(factory=dict)
 
     def tell(self, told: Mapping[Address, Outcome], *, final: bool) -> None:
         """What a server said of the recipients that it was asked for. `final`: it may have the message, so that another
@@ -173,9 +177,9 @@ class Transmitter:
             if not tries:
                 break
         # Nobody takes it as it is, or not now: those who were reached get what they can take.
-        for place in way.lacking:
+        for place, most in way.lacking.items():
             if way.left:
-                await self._try(place, way, convert=True)
+                await self._try(place, way, most)
         return way.answers
 
     async def _addresses(self, server: Server) -> Sequence[str] | Outcome:
@@ -198,11 +202,11 @@ class Transmitter:
             return Outcome.failed("Mail exchanger has no address on the network", status="5.4.6", remote=server.host)
         return Outcome.failed("Host has no address", status="5.4.4", remote=server.host)
 
-    async def _try(self, place: _Place, way: _Way, *, convert: bool = False) -> None:
-        """Have a server take what is left, in another form if need be."""
+    async def _try(self, place: _Place, way: _Way, most: Offer | None = None) -> None:
+        """Have a server take what is left; with `most`, in the form for what it has of that."""
         peer = self._peers.at(place)
         while (kept := self._peers.take(peer)) is not None:
-            told, untouched = await self._send(place, peer, kept, way, convert=convert)
+            told, untouched = await self._send(place, peer, kept, way, most)
             usable = kept.connection.usable
             # The server may have closed a kept connection just as we used it again.
             if usable or not untouched or not _all_delayed(told):
@@ -214,25 +218,25 @@ class Transmitter:
         if isinstance(opened, Outcome):
             way.tell(dict.fromkeys(way.left, opened), final=False)
             return
-        told, untouched = await self._send(place, peer, opened, way, convert=convert)
+        told, untouched = await self._send(place, peer, opened, way, most)
         way.tell(told, final=not (opened.connection.usable or untouched))
 
     async def _send(
-        self, place: _Place, peer: Peer, line: Line, way: _Way, *, convert: bool
+        self, place: _Place, peer: Peer, line: Line, way: _Way, most: Offer | None
     ) -> tuple[Mapping[Address, Outcome], bool]:
         """What the server said, and whether it was not given any of the message."""
         try:
-            return await self._offer(place, line, way, convert=convert)
+            return await self._offer(place, line, way, most)
         finally:
             self._peers.done(peer, line)
 
     async def _offer(
-        self, place: _Place, line: Line, way: _Way, *, convert: bool
+        self, place: _Place, line: Line, way: _Way, most: Offer | None
     ) -> tuple[Mapping[Address, Outcome], bool]:
         told: Mapping[Address, Outcome] = {}
         untouched, connection = True, line.connection
         recipients = way.sayable(place, connection.offer)
-        form = await self._form(place, way, connection.offer, convert=convert) if recipients else None
+        form = await self._form(place, way, connection.offer, most) if recipients else None
         if form is not None:
             body = _Watched(form.body)
             asked = [way.named[each] for each in recipients]
@@ -242,24 +246,25 @@ class Transmitter:
                 each: outcome if outcome.source is Source.OURS else attrs.evolve(outcome, protocol=protocol, tls=tls)
                 for each, outcome in zip(recipients, said, strict=True)
             }
+            told = _last_words(told, place, way, form)
             untouched = not body.touched
             line.used += 1
         return told, untouched
 
-    async def _form(self, place: _Place, way: _Way, offer: Offer, *, convert: bool) -> Form | None:
+    async def _form(self, place: _Place, way: _Way, offer: Offer, most: Offer | None) -> Form | None:
         """What to send to a server; None, with the outcomes noted, where it takes it in no form, or not before others
         were asked."""
         server = place.server
         form = None
+        offer = offer if most is None else offer.at_most(most)
         try:
             form = await way.forms.as_it_is()
             fits = form.needs.met_by(offer)
             # No server has BINARYMIME for us; a mail store behind LMTP takes more than it says.
             if fits and (server.lmtp or not form.needs.binary):
                 return form
-            if not fits and not convert:
-                if place not in way.lacking:
-                    way.lacking.append(place)
+            if not fits and most is None:
+                way.lacking.setdefault(place, _WHAT_IT_SAYS)
                 way.note(dict.fromkeys(way.left, _lacks(form.needs, offer, server.host)))
                 return None
             made = await way.forms.for_hop(offer)
@@ -317,6 +322,21 @@ class Transmitter:
         return await connect(
             environment.network, environment.clock, place.address, server.port, settings, tls, self._timeouts
         )
+
+
+def _last_words(told: Mapping[Address, Outcome], place: _Place, way: _Way, form: Form) -> Mapping[Address, Outcome]:
+    """What a server said, without what another server, or another form of the message, may make better. That is noted:
+    what the server could not be asked for (RFC 8689 4.2.1: then every other is to be tried), and what it, or the one
+    that it sends on to, takes in another form alone (RFC 3463 3.7, X.6.3), although it offers more."""
+    passed = {}
+    for each, outcome in told.items():
+        is_unfit = form.needs.eight_bit and outcome.status in _UNFIT
+        if is_unfit:
+            way.lacking[place] = Offer()
+        if is_unfit or (outcome.state is State.FAILED and outcome.source is Source.SESSION):
+            passed[each] = outcome
+    way.note(passed)
+    return {each: outcome for each, outcome in told.items() if each not in passed}
 
 
 def _lacks(needs: Needs, offer: Offer, host: str) -> Outcome:

@@ -102,6 +102,35 @@ def test_a_converted_message_that_is_refused_for_now_is_tried_at_the_next_server
     assert second.messages == [QUOTED]
 
 
+@pytest.mark.parametrize("refused", ["MAIL", "RCPT c@yy.example", "END"])
+@pytest.mark.parametrize("status", ["5.6.1", "5.6.3", "5.6.9"])
+def test_a_server_that_takes_less_than_it_offers_gets_it_converted(world: World, refused: str, status: str) -> None:
+    """As one that sends on to another without 8BITMIME."""
+    server = world.server("10.0.0.1", Server(extensions=ALL), host="mx1")
+    server.script[refused] = [f"554 {status} no 8-bit", "250 2.0.0 ok"]
+    assert states(world.deliver("b", "c")) == ["delivered"] * 2
+    assert server.messages[-1] == QUOTED
+    assert said(server)[-2 if "c@" in refused else -3] == "MAIL FROM:<a@xx.example>"
+    assert server.connections == 1
+
+
+def test_what_a_server_refuses_in_every_form_is_returned_in_its_words(world: World) -> None:
+    server = world.server("10.0.0.1", Server(extensions=ALL, END=["554 5.6.1 no"]), host="mx1")
+    (outcome,) = world.deliver("b")
+    assert outcome == Outcome.failed("554 5.6.1 no", status="5.6.1", remote="mx1", source=Source.REMOTE)
+    assert server.messages == [BODY, QUOTED]
+    world.body = b"Subject: s\r\n\r\nhello\r\n"
+    world.deliver("b")
+    assert server.messages[2:] == [world.body]
+
+
+def test_a_server_that_takes_what_it_offers_comes_before_one_that_does_not(world: World) -> None:
+    first = world.server("10.0.0.1", Server(extensions=ALL, END=["554 5.6.3 no"]), host="mx1")
+    second = world.server("10.0.0.2", Server(extensions=EIGHT), host="mx2", preference=20)
+    assert states(world.deliver("b")) == ["delivered"]
+    assert [first.messages, second.messages] == [[BODY], [BODY]]
+
+
 def test_a_server_that_answers_helo_alone_gets_it_converted(world: World) -> None:
     server = Server(extensions=())
     server.script["EHLO"] = ["502 no"]

@@ -229,6 +229,36 @@ def test_requiretls_is_not_left_out(world: World) -> None:
     assert server.messages == []
 
 
+@pytest.mark.parametrize(
+    ("mail", "rrvs", "able", "status"),
+    [
+        (Mail(None, requiretls=True), None, ["PIPELINING", "STARTTLS", "REQUIRETLS"], "5.7.30"),
+        (Mail(None, by=DeliverBy(60, "R")), None, ["PIPELINING", "DELIVERBY"], "5.3.3"),
+        (Mail(None), ValidSince(60), ["PIPELINING", "RRVS"], "5.7.19"),
+        (Mail(None), None, ["PIPELINING", "SIZE 1000"], "5.3.4"),
+    ],
+)
+def test_what_one_server_cannot_be_asked_for_the_next_one_is(
+    world: World, mail: Mail, rrvs: ValidSince | None, able: list[str], status: str
+) -> None:
+    """RFC 8689 4.2.1, and in its way every other demand."""
+    world.mail = mail
+    named = Recipient(Address("b", "yy.example"), rrvs=rrvs)
+    row = QueuedRecipient(0, Route("smtp", named.address, originals=(named,)), 0, 1)
+    first = world.server("10.0.0.1", Server(extensions=["PIPELINING", "SIZE 10"]), host="mx1")
+    if status != "5.3.4":
+        first.extensions = ["PIPELINING"]
+    (outcome,) = world.deliver(row)
+    assert (outcome.state, outcome.status, outcome.remote) == (State.FAILED, status, "mx1")
+    later = Server(extensions=able, MAIL=["451 4.3.0 later", "250 ok"])
+    second = world.server("10.0.0.2", later, host="mx2", preference=20)
+    (outcome,) = world.deliver(row)
+    assert (outcome.state, outcome.status) == (State.DELAYED, "4.3.0")
+    (outcome,) = world.deliver(row)
+    assert outcome.state is State.DELIVERED
+    assert [first.messages, second.messages[-1:]] == [[], [BODY]]
+
+
 def test_the_message_reaches_the_best_exchanger(world: World) -> None:
     second = world.server("10.0.0.2", Server(), host="mx2", preference=20)
     first = world.server("10.0.0.1", Server(), host="mx1")
