@@ -35,6 +35,11 @@ _NAME = re.compile(rb"(?m)^([!-9;-~]{900})[!-9;-~]+(?=[ \t]*:)")
 _MARK = b"\xef\xbb\xbf"
 _UNTOUCHABLE = frozenset({"multipart/signed", "multipart/encrypted"})
 _ANY_ENCODING = "message/global"  # what begins so
+# Of other kinds of message nobody knows what a change does to them, and none may be encoded (RFC 2045 6.4).
+_GROUPS_OF_FIELDS = frozenset(
+    f"message/{kind}"
+    for kind in ("delivery-status", "disposition-notification", "external-body", "feedback-report", "tracking-status")
+)
 _OTHER_ENCODINGS = frozenset({"x-uuencode", "uuencode", "x-uue", "uue", "x-yencode"})
 _AGAIN = {"quoted-printable": quoted_again, "base64": base64_again}
 _ENCODING = b"content-transfer-encoding"
@@ -129,7 +134,7 @@ class _Converter:
                 encoding = "quoted-printable"
             yield from self._header(index, encoding, content)
             yield from base64(blocks) if encoding == "base64" else quoted_printable(blocks)
-        elif kind.startswith("message/") and kind not in ("message/rfc822", "message/partial"):
+        elif kind in _GROUPS_OF_FIELDS:
             yield from self._header(index, self._label(part.encoding))
             yield self._fields(part)
         elif too_much:
@@ -159,7 +164,7 @@ class _Converter:
         return unopened or part.type == "application/octet-stream"
 
     def _fields(self, part: Part) -> bytes:
-        """message/delivery-status and its like, which are groups of fields and must not be encoded (RFC 3464 2.1)."""
+        """What consists of groups of fields, and must not be encoded (RFC 3464 2.1)."""
         if part.end - part.body > HEADER_LIMIT:
             raise _not_clear()
         body = self.octets[part.body : part.end]

@@ -191,6 +191,8 @@ def test_a_message_of_utf8_inside_is_encoded_whole() -> None:
         b"Content-Type: multipart/mixed; boundary=b\r\n\r\nnone of it " + UTF8,
         b"Content-Type: multipart/mixed; boundary=\xc3\xbc\r\n\r\n--\xc3\xbc\r\n\r\nx\r\n--\xc3\xbc--\r\n",
         b"Content-Type: message/partial\r\n\r\n" + UTF8,
+        b"Content-Type: message/http\r\n\r\nHTTP/1.1 200 OK\r\n\r\n" + UTF8,
+        b"Content-Type: message/imdn+xml\r\n\r\n<imdn>" + UTF8,
         b"Content-Type: application/x\r\nContent-Transfer-Encoding: x-uuencode\r\n\r\n" + UTF8,
         b"Content-Type: message/rfc822\r\n\r\n" * 120 + b"\r\n" + UTF8,
         b"X: y\r\n" * 60_000 + b"\r\n" + UTF8,
