@@ -191,20 +191,22 @@ class _Group:
             owner = self.owners.get(row.account) or self.owners.setdefault(row.account, _Owner(row.quota, row.used))
             self.places[user, name] = _Place(row, owner)
 
-    def _place(self, item: Deposit, now: int) -> _Place:
-        """Raises NoSuchUser, NoSuchMailbox."""
+    def _place(self, item: Deposit, size: int, now: int) -> _Place:
+        """Raises NoSuchUser, NoSuchMailbox; OverQuota before a mailbox is made."""
         name = item.mailbox if item.mailbox == INBOX else normalise(item.mailbox)
         place = self.places.get((item.user, name))
         if place is None:
             account = account_id(self.transaction, item.user)
-            if name in USUAL_USES:
-                make_mailbox(self.transaction, account, name, usual_use(self.transaction, account, name), now)
-                self._look_up([(item.user, name)])
-            elif (item.user, INBOX) not in self.places:
+            if (item.user, INBOX) not in self.places:
                 self._look_up([(item.user, INBOX)])
-            place = self.places.get((item.user, name)) or self.places.get((item.user, INBOX))
+            place = self.places.get((item.user, INBOX))
             if place is None:
                 raise NoSuchMailbox
+            if name in USUAL_USES:
+                place.check_room(size)
+                make_mailbox(self.transaction, account, name, usual_use(self.transaction, account, name), now)
+                self._look_up([(item.user, name)])
+                place = self.places[item.user, name]
             self.places[item.user, name] = place
         return place
 
@@ -240,7 +242,7 @@ class _Group:
             self.contents.append(posting)
         for index, item in enumerate(plan.deposits):
             try:
-                place = self._place(item, posting.now)
+                place = self._place(item, body.size, posting.now)
                 place.check_room(body.size)
             except MailError as error:
                 refused[index] = Outcome.failed(error.text, status=error.status)
