@@ -11,6 +11,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 
 from mailhub.answers import in_time
+from mailhub.delivery.limits import POLICY_TIMEOUT
 from mailhub.delivery.screens import EditRefused
 from mailhub.errors import InvalidMailboxName, MailError
 from mailhub.interfaces import (
@@ -26,6 +27,7 @@ from mailhub.interfaces import (
     Reply,
     ReversePath,
 )
+from mailhub.keys import setting
 from mailhub.log import Logger
 from mailhub.message import flags, mailbox_names
 from mailhub.message.address import Address
@@ -55,7 +57,7 @@ class GuardedRule:
 
     name: str
     rule: IMailRules
-    timeout_seconds: float = 30.0
+    timeout_seconds: float = setting(POLICY_TIMEOUT)
 
 
 @attrs.frozen

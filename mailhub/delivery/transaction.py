@@ -272,7 +272,7 @@ class Transaction:
                 except (PermanentError, NotYetKnown) as error:
                     reason = error.text
             if reason:
-                known = {"session": self.origin.session_id, "rule": rule, "account": account}
+                known = {"session": self.origin.session_id, "rule": rule, "to": account}
                 _log.event("reply left out", {**known, "reason": reason})
         return made
 

@@ -115,6 +115,12 @@ def test_components_are_named_by_their_table_or_by_their_plugin() -> None:
     assert str(plain.place.error("no")) == f"{FILE}: [delivery] policies: no"
 
 
+def test_a_rules_table_holds_its_time_alone() -> None:
+    config = read(TOP + "[rule.lists]\ntype = 'by-list'\ntimeout_seconds = 5\nfailure = 'x'")
+    rule = config.part("rule", "lists", config.place())
+    assert (rule.guard.timeout_seconds, rule.options) == (5, {"failure": "x"})
+
+
 def test_a_policys_table_holds_its_guard_and_the_plugins_keys() -> None:
     config = read(TOP + "[policy.x]\ntype = 'y'\ntimeout_seconds = 5\nfailure = 'skip'\nword = 1")
     policy = config.part("policy", "x", config.place("delivery"))

@@ -13,6 +13,7 @@ from mailhub.errors import NotPermitted
 from mailhub.interfaces import Origin, ReversePath
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Recipient
+from mailhub.testing.hubs import Internet
 from mailhub.testing.waiting import result_of
 from tests.delivery.test_pipeline import Stage
 from tests.roof.test_plugins import code_block
@@ -48,6 +49,27 @@ def test_members_write_to_their_list_and_its_owner_hears_of_failures() -> None:
         ("smtp", "ben@yy.example", owner),
     ]
     assert {route.originals for route in submission.plan.routes} == {(Recipient(TEAM),)}
+
+
+def test_mail_of_lists_is_filed_by_configuration_alone() -> None:
+    names: dict[str, Any] = {"__name__": "documented"}
+    exec(code_block("python", 6), names)
+    with Internet(seed=1) as internet:
+        config = tomllib.loads(code_block("toml", 6))
+        xx = internet.hub("xx.example", users=["ann"], config=config, plugins=[names["by_list"]])
+
+        async def account() -> Any:
+            return await xx.hub.store.account("ann@xx.example")
+
+        async def filed(name: str) -> list[Any]:
+            return [entry.flags for entry in await (await (await account()).mailbox(name)).entries()]
+
+        internet.wait(internet.wait(account()).create("Lists/twisted"))
+        for list_id in (b"Twisted <twisted.python.example>", b"<other.example>", b"<../../x>", b"none"):
+            message = b"From: s@yy.example\r\nList-Id: " + list_id + b"\r\n\r\nx\r\n"
+            xx.submit("", ["ann@xx.example"], message)
+        assert internet.wait(filed("Lists/twisted")) == [{"$List"}]
+        assert internet.wait(filed("INBOX")) == [{"$List"}, frozenset(), frozenset()]
 
 
 class Request(DummyRequest):

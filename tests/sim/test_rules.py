@@ -15,7 +15,6 @@ from zope.interface import implementer
 
 from mailhub.interfaces import (
     AddField,
-    Edit,
     IMailRules,
     IMessageView,
     IPolicy,
@@ -53,12 +52,8 @@ class Suspicious(Screen):
     async def message(self, message: IMessageView) -> Verdict:
         if b"offer" not in message.header:
             return Verdict()
-        edits: list[Edit] = [
-            ReplaceField("Subject", 1, "[spam] offer"),
-            RemoveField("X-Old", 0),
-            AddField("X-Score", "9.5"),
-        ]
-        return Verdict("quarantine", edits=edits)
+        subject = ReplaceField("Subject", 1, "[spam] offer")
+        return Verdict("quarantine", edits=(subject, RemoveField("X-Old", 0), AddField("X-Score", "9.5")))
 
 
 @implementer(IMailRules)
