@@ -49,7 +49,7 @@ class Replies:
             body = await writer.finish()
         finally:
             writer.abort()
-        return Submission(mail, plan, body, len(top), needs_of(octets).bits)
+        return Submission(mail, plan, body, len(top), needs_of(octets).bits, reply=True)
 
     def _octets(self, message: bytes) -> bytes:
         octets = _LINE_END.sub(b"\r\n", message.replace(b"\0", b""))

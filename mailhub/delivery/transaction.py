@@ -9,7 +9,7 @@ import attrs
 from zope.interface import implementer
 
 from mailhub.delivery.admission import Admission
-from mailhub.delivery.dead_ends import refusing, without_agent
+from mailhub.delivery.dead_ends import without_agent
 from mailhub.delivery.editing import Editing, MessageView, check_envelope
 from mailhub.delivery.intake import HEAD_LIMIT, HEADERS_TOGETHER, Intake, IntakeWriter
 from mailhub.delivery.limits import HOPS, LONG_LINES, LongLines
@@ -34,7 +34,6 @@ from mailhub.interfaces import (
     IQueue,
     ITransaction,
     Origin,
-    Plan,
     Receipt,
     RemoveRecipient,
     Route,
@@ -361,32 +360,17 @@ class Transaction:
             return Committed("refused", self._outcomes((), (), refusals)) if refusals else self._discarded()
         receipt = await self._house.queue.submit(messages[0], "reply" if each else "bounce", messages[1:])
         receipts = (receipt, *receipt.also)
-        untaken = [
-            (copy.message, receipt) for copy, receipt in zip(sent, receipts, strict=False) if _untaken(copy, receipt)
-        ]
-        refused_all = bool(sent) and len(untaken) == len(sent)
+        refused = [outcome for receipt in receipts for outcome in receipt.refused.values()]
+        refused_all = bool(sent) and all(map(_untaken, sent, receipts))
         if refused_all and not self.origin.each_recipient:
-            raise _as_error([outcome for _, receipt in untaken for outcome in receipt.refused.values()])
-        if untaken and not (each or refused_all):
-            await self._tell_later(untaken)
-        refused = False
-        for message, each_receipt in zip(messages, receipts, strict=True):
-            self._log_states(message, each_receipt)
-            refused = refused or bool(each_receipt.refused)
+            raise _as_error(refused)
+        for message, its_receipt in zip(messages, receipts, strict=True):
+            if its_receipt.kept or not message.reply:
+                self._log_states(message, its_receipt)
         if any(message.plan.routes for message in messages) or (refused and not each):
             self._house.wake()
         told = sent if each or refused_all else ()
         return Committed(receipt.id, self._outcomes(told, receipts[: len(told)], refusals))
-
-    async def _tell_later(self, untaken: Sequence[tuple[Submission, Receipt]]) -> None:
-        """The queue keeps nothing of a message whose every deposit is refused; where other copies were taken, the
-        sender is told by a DSN all the same."""
-        for message, receipt in untaken:
-            routes = [
-                refusing(deposit.recipient, receipt.refused[number], originals=deposit.originals)
-                for number, deposit in enumerate(message.plan.deposits)
-            ]
-            await self._house.queue.submit(attrs.evolve(message, plan=Plan(routes=tuple(routes))))
 
     def _outcomes(
         self, sent: Sequence[Copy], receipts: Sequence[Receipt], refusals: Mapping[int, Outcome]

@@ -406,3 +406,12 @@ def test_nothing_of_what_rules_decide_is_lost_by_a_restart(tmp_path: Path) -> No
         told = world.boxes(SENDER, world.yy)["INBOX"]
         assert sorted(b"Not for me" in each for each in told) == [False, True]
         assert world.xx.queued() == []
+
+
+@pytest.mark.parametrize("service", ["smtp", "lmtp"])
+def test_what_nobody_takes_is_not_answered_either(world: World, service: str) -> None:
+    world.internet.wait(world.xx.hub.accounts.set_quota(ANN, 10))
+    world.rule.answers[ANN] = Placements([Placement()], replies=[Reply(b"Subject: away\r\n\r\nx\r\n")])
+    (answer,) = world.send([ANN], MESSAGE, service)
+    assert b"5.2.2" in answer
+    assert world.boxes(SENDER, world.yy) == {}
