@@ -14,7 +14,7 @@ from mailhub.delivery.editing import Editing, MessageView, check_envelope
 from mailhub.delivery.intake import HEAD_LIMIT, HEADERS_TOGETHER, Intake, IntakeWriter
 from mailhub.delivery.limits import HOPS, LONG_LINES, LongLines
 from mailhub.delivery.loops import break_loops
-from mailhub.delivery.naming import message_id
+from mailhub.delivery.naming import message_id, token
 from mailhub.delivery.placing import Arrived, Placed, Placing
 from mailhub.delivery.plan import Accepted, Copy, make_plan, outcomes
 from mailhub.delivery.replies import Replies, is_automatic
@@ -343,8 +343,11 @@ class Transaction:
         return left
 
     def _discarded(self) -> Committed:
-        _log.event("discarded", {"session": self.origin.session_id, "from": self.mail.reverse_path or ""})
-        return Committed("discarded", (_DELIVERED,) * len(self._accepted))
+        # Like an id of the queue: the client is not to see the difference.
+        name = token(self._house.environment.random, 16)
+        known = {"id": name, "session": self.origin.session_id}
+        _log.event("discarded", {**known, "from": self.mail.reverse_path or ""})
+        return Committed(name, (_DELIVERED,) * len(self._accepted))
 
     async def _submit(
         self,

@@ -197,7 +197,9 @@ def test_policies_are_obeyed_at_each_step(step: str, action: Any, kind: type[Mai
 def test_discarded_recipients_and_messages_are_accepted_and_gone() -> None:
     for step in ("recipient", "message"):
         stage = Stage(policies=screening(OneVerdict(step, Verdict("discard"))))
-        assert stage.send(OUTSIDE, A).outcomes == (Outcome.delivered(),)
+        committed = stage.send(OUTSIDE, A)
+        assert committed.outcomes == (Outcome.delivered(),)
+        assert len(committed.id) == 16, "the client is told what it is told of others"
         assert stage.queue.submissions == []
 
 

@@ -450,7 +450,7 @@ class BodyWriter:
         if len(head) > self._head_limit:
             raise ValueError(f"the head has {len(head)} octets, there is room for {self._head_limit}")
         chunks, self._chunks = self._chunks, []
-        if self._name:
+        if self._name or len(head) + self._held > self._blobs.inline_limit:
             found = await self._in_thread(self._complete, chunks, head)
             self._ended = True
             start = self._head_limit - len(head)

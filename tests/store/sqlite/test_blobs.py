@@ -268,6 +268,16 @@ def test_a_head_is_put_in_front_of_a_file_without_moving_it(blobs: Blobs, head: 
         open_blob(blobs, body.blob, body.size, body.start, 0, body.checksum ^ 1)
 
 
+def test_a_small_message_with_a_large_head_is_in_a_file_as_every_large_one(blobs: Blobs) -> None:
+    head = b"A: " + blobs.inline_limit * b"a" + b"\r\n"
+    writer = blobs.new_body(head_limit=2 * len(head))
+    wait(writer.write(b"\r\nx"))
+    body = wait(writer.finish(head))
+    assert body.octets is None
+    assert wait(body.open().read()) == head + b"\r\nx"
+    assert (body.digest, body.checksum) == (digest(head + b"\r\nx"), crc32(head + b"\r\nx"))
+
+
 def test_a_head_above_its_limit_is_a_mistake_and_spoils_nothing(blobs: Blobs) -> None:
     writer = blobs.new_body(head_limit=3)
     wait(writer.write(LARGE))
