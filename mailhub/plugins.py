@@ -71,7 +71,7 @@ class Catalogue:
         found = [factory for factory in self.factories if (factory.kind, factory.name) == (part.kind, part.type)]
         if not found:
             broken = "".join(f"; not loaded: {line}" for line in self.broken)
-            known = one_of(part.type, self.names(part.kind))
+            known = one_of(part.type, part.tables.union(self.names(part.kind)))
             others = sorted({factory.kind for factory in self.factories if factory.name == part.type})
             other = f" (it makes a {' and a '.join(others)})" if others else ""
             raise part.place.error(f"there is no {part.kind} plugin called {part.type!r}{other}; {known}{broken}")

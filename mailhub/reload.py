@@ -27,7 +27,7 @@ _log = Logger(namespace="mailhub")
 
 
 @attrs.frozen
-class Outcome:
+class Reading:
     """What became of one reading.
 
     `fault` says in one line why nothing has changed; "" when all was taken over. `changed` names what takes effect,
@@ -55,7 +55,7 @@ class Reloader:
         hub: Hub,
         catalogue: Callable[[], Catalogue],
         begin: Callable[[], object],
-        tell: Callable[[Outcome], object],
+        tell: Callable[[Reading], object],
         read: Callable[[Path], Config] = load,
     ) -> None:
         self._hub = hub
@@ -97,8 +97,8 @@ class Reloader:
         self._go_on()
 
     @staticmethod
-    def _begun(fault: str = "") -> Outcome:
-        return Outcome(time.monotonic_ns(), time.time(), fault)
+    def _begun(fault: str = "") -> Reading:
+        return Reading(time.monotonic_ns(), time.time(), fault)
 
     async def _read(self) -> None:
         file = self._hub.settings.file
@@ -117,7 +117,7 @@ class Reloader:
             outcome = attrs.evolve(begun, fault=f"{file}: {type(error).__name__}: {error}")
         self._end(outcome)
 
-    def _take(self, config: Config, begun: Outcome) -> Outcome:
+    def _take(self, config: Config, begun: Reading) -> Reading:
         """Build all, then swap. Raises ConfigurationError."""
         hub = self._hub
         found = compare(hub.settings, config, [name for name, service in hub.services.items() if service.login])
@@ -133,7 +133,7 @@ class Reloader:
         hub.adopt(new)
         return attrs.evolve(begun, changed=changed, lasting=found.lasting, warnings=tuple(warnings))
 
-    def _end(self, outcome: Outcome) -> None:
+    def _end(self, outcome: Reading) -> None:
         if outcome.fault:
             _log.error("configuration not read again, nothing has changed: {fault:text}", fault=outcome.fault)
         else:
@@ -162,7 +162,7 @@ ANSWER = "mailhub.reload"
 _ANSWER_LIMIT = 1 << 20  # octets
 
 
-def write_answer(folder: Path, outcome: Outcome) -> None:
+def write_answer(folder: Path, outcome: Reading) -> None:
     """Leave the outcome in the data folder, whole or not at all. Raises OSError."""
     new = folder / f"{ANSWER}.new"
     new.unlink(missing_ok=True)
@@ -171,7 +171,7 @@ def write_answer(folder: Path, outcome: Outcome) -> None:
     new.replace(folder / ANSWER)
 
 
-def read_answer(folder: Path) -> Outcome | None:
+def read_answer(folder: Path) -> Reading | None:
     """The last outcome; None when there is none. Raises OSError."""
     try:
         descriptor = os.open(folder / ANSWER, os.O_RDONLY | os.O_NOFOLLOW)
@@ -179,7 +179,7 @@ def read_answer(folder: Path) -> Outcome | None:
         return None
     with os.fdopen(descriptor, errors="replace") as file, suppress(ValueError, TypeError, KeyError):
         values = json.loads(file.read(_ANSWER_LIMIT))
-        return Outcome(
+        return Reading(
             began=int(values["began"]),
             read_at=float(values["read_at"]),
             fault=str(values["fault"]),

@@ -38,7 +38,7 @@ from mailhub.net.listen import both_families, listen
 from mailhub.net.network import ReactorNetwork
 from mailhub.net.udp import QuietUdp
 from mailhub.plugins import load_catalogue
-from mailhub.reload import Outcome, Reloader, write_answer
+from mailhub.reload import Reading, Reloader, write_answer
 from mailhub.signals import Signals
 from mailhub.systemd import Supervisor
 from mailhub.threads import THREADS, ReactorThreads
@@ -229,7 +229,7 @@ class MailService(Service):
         """Read the configuration again, as soon as that can be."""
         self._reloader.ask()
 
-    def _reloaded(self, outcome: Outcome) -> None:
+    def _reloaded(self, outcome: Reading) -> None:
         if not outcome.fault:
             self._folder.note_reading(outcome.read_at)
             self._make_room()

@@ -102,8 +102,13 @@ def _components(config: Config) -> Iterator[Finding]:
         yield False, f"plugin not loaded: {line}"
     # The certificate is looked over by itself: without it all other mistakes shall be found too.
     build_hub(config, environment(config), catalogue, server_tls=None)
-    checkers = ", ".join(config.auth.checkers)
-    yield True, f"components: store {config.store.type}; checkers {checkers}"
+    named = [
+        ("checkers", config.auth.checkers),
+        ("policies", config.delivery.policies),
+        ("rules", config.delivery.rules),
+    ]
+    lists = "".join(f"; {kind} {', '.join(names)}" for kind, names in named if names)
+    yield True, f"components: database {config.database.type}; store {config.store.type}{lists}"
 
 
 def _aliases(config: Config) -> Iterator[Finding]:

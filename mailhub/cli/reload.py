@@ -12,7 +12,7 @@ from typing import Any
 from mailhub.config.settings import load
 from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError
-from mailhub.reload import Outcome, read_answer
+from mailhub.reload import Reading, read_answer
 
 _PATIENCE = 60.0  # seconds
 _PAUSE = 0.05
@@ -60,7 +60,7 @@ def _unchanged(fault: str) -> ConfigurationError:
     return ConfigurationError(f"nothing has changed: {fault}")
 
 
-def _answer(folder: DataFolder, process: int, asked: int) -> Outcome:
+def _answer(folder: DataFolder, process: int, asked: int) -> Reading:
     """The outcome of a reading that began after we asked. Raises ConfigurationError when there is none."""
     end = time.monotonic() + _PATIENCE
     while time.monotonic() < end:
@@ -73,7 +73,7 @@ def _answer(folder: DataFolder, process: int, asked: int) -> Outcome:
     raise ConfigurationError(f"the server did not answer within {_PATIENCE:.0f} seconds; see its log")
 
 
-def _show(outcome: Outcome, beginning: str) -> None:
+def _show(outcome: Reading, beginning: str) -> None:
     changed = ", ".join(outcome.changed) or "nothing"
     print(_plain(f"{beginning}\nchanged: {changed}"))
     if outcome.lasting:

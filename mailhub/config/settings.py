@@ -111,7 +111,7 @@ _GUARDED = {"policy": ("timeout_seconds", "failure"), "rule": ("timeout_seconds"
 class ComponentTable:
     """A component to be built: the plugin `type`, and the keys of its table that the plugin's options class reads.
 
-    `guard` is for policies and rules alone.
+    `guard` is for policies and rules alone. `tables` are the names of this kind that have a table, for messages.
     """
 
     kind: str
@@ -120,6 +120,7 @@ class ComponentTable:
     options: Mapping[str, Any]
     place: Place
     guard: GuardTable = attrs.field(factory=lambda: GuardTable())
+    tables: frozenset[str] = frozenset()
 
 
 @attrs.frozen
@@ -164,7 +165,8 @@ class Config:
 
     def part(self, kind: str, name: str, place: Place) -> ComponentTable:
         """The component that `place` calls `name`: its own table, or the plugin of that name with its defaults."""
-        return self.parts.get((kind, name)) or ComponentTable(kind, name, name, {}, place)
+        tables = frozenset(table for one, table in self.parts if one == kind)
+        return self.parts.get((kind, name)) or ComponentTable(kind, name, name, {}, place, tables=tables)
 
 
 @attrs.frozen

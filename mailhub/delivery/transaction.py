@@ -149,6 +149,7 @@ class Transaction:
             date=format_date(house.environment.now()),
             recipient=accepted[0].address if len(accepted) == 1 else None,
             smtputf8=mail.smtputf8,
+            own=not (self.origin.session_id or self.origin.peer or self.origin.helo),
         )
         top = return_path(mail.reverse_path)
         mend = house.mend if self.origin.submission else None

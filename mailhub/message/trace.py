@@ -34,20 +34,26 @@ class Client(Protocol):
     def user(self) -> str: ...
 
 
-def received(*, hostname: str, origin: Client, date: str, recipient: Address | None, smtputf8: bool = False) -> bytes:
+def received(
+    *, hostname: str, origin: Client, date: str, recipient: Address | None, smtputf8: bool = False, own: bool = False
+) -> bytes:
     """The Received field for a message that came in, with its line ends.
 
     `date` is an RFC 5322 date-time. `recipient` only if there is just one: others must not learn of each other
     (RFC 5321 7.6). What the client said of itself and is neither a domain nor an address literal stands in a comment.
+    `own`: a program of this house began it and no connection, so it is from nowhere, and with no protocol.
     """
-    keyword = protocol(
-        lmtp=origin.each_recipient,
-        extended=origin.extended,
-        secure=origin.secure,
-        authenticated=bool(origin.user),
-        smtputf8=smtputf8,
-    )
-    clauses = [*_from(origin), f"by {hostname}", f"with {keyword}"]
+    if own:
+        clauses = [f"Received: by {hostname}"]
+    else:
+        keyword = protocol(
+            lmtp=origin.each_recipient,
+            extended=origin.extended,
+            secure=origin.secure,
+            authenticated=bool(origin.user),
+            smtputf8=smtputf8,
+        )
+        clauses = [*_from(origin), f"by {hostname}", f"with {keyword}"]
     if identifier := _NOT_ID.sub("", origin.session_id):
         clauses.append(f"id {identifier}")
     if recipient is not None and (smtputf8 or recipient.is_ascii):

@@ -34,7 +34,7 @@ from mailhub.interfaces import Committed, Disk, Environment, IComponentFactory, 
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Recipient
 from mailhub.plugins import Catalogue, load_catalogue
-from mailhub.reload import Outcome, Reloader
+from mailhub.reload import Reading, Reloader
 from mailhub.services import SERVICES
 from mailhub.testing.caller import Caller
 from mailhub.testing.databases import inline_database, memory_database
@@ -176,7 +176,7 @@ class Host:
             wall=lambda: internet.clock.seconds() + internet.clock_error,
             disk=lambda folder: Disk(_TEBIBYTE, _TEBIBYTE // 2),
         )
-        self._outcomes: list[Outcome] = []
+        self._outcomes: list[Reading] = []
         self._build()
 
     def _build(self) -> None:
@@ -237,7 +237,7 @@ class Host:
         for factory in self.hub.factories.values():
             factory.doStop()
 
-    def reload(self, config: Mapping[str, Any]) -> Outcome:
+    def reload(self, config: Mapping[str, Any]) -> Reading:
         """Read the configuration again, which has become this one, as SIGHUP makes a server do."""
         self._values = self._with_usual(config)
         count = len(self._outcomes)

@@ -9,7 +9,7 @@ import pytest
 
 from mailhub.config.settings import Config
 from mailhub.data_folder import DataFolder
-from mailhub.reload import Outcome, write_answer
+from mailhub.reload import Reading, write_answer
 from tests.cli.conftest import Command
 
 
@@ -41,7 +41,7 @@ def served(config: Config, monkeypatch: pytest.MonkeyPatch) -> DataFolder:
 def test_what_the_server_answers_is_shown(
     mailhub: Command, config: Config, served: DataFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = Outcome(1 << 62, 0.0, "", ("[aliases]",), ("data", "[listen] smtp"), ("certificate\x1b[2J",))
+    answer = Reading(1 << 62, 0.0, "", ("[aliases]",), ("data", "[listen] smtp"), ("certificate\x1b[2J",))
     monkeypatch.setattr("os.kill", lambda *_: write_answer(config.data, answer))
     result = mailhub("reload")
     assert result.status == 0
@@ -55,7 +55,7 @@ def test_what_the_server_answers_is_shown(
 def test_an_earlier_answer_is_not_ours_and_the_end_of_the_server_is_noticed(
     mailhub: Command, config: Config, served: DataFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_answer(config.data, Outcome(1, 0.0))
+    write_answer(config.data, Reading(1, 0.0))
     monkeypatch.setattr("os.kill", lambda *_: served.unlock())
     result = mailhub("reload")
     assert (result.status, result.err) == (1, "mailhub: the server ended before it answered; see its log\n")

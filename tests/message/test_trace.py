@@ -42,6 +42,12 @@ def test_received() -> None:
     )
 
 
+def test_what_came_over_no_connection_names_neither_peer_nor_protocol() -> None:
+    own = Origin(peer="", session_id="", helo="", user="reports@xx.example")
+    field = received(hostname="mx.example", origin=own, date=_DATE, recipient=Address.parse("b@yy.example"), own=True)
+    assert field == b"Received: by mx.example for <b@yy.example>; Mon, 23 Nov 2026 06:30:00 +0000\r\n"
+
+
 @pytest.mark.parametrize(
     ("origin", "said"),
     [

@@ -167,6 +167,10 @@ def test_the_password_of_a_next_hop_may_stand_in_a_file_of_its_own(tmp_path: Pat
             "[delivery] routers: there is no router plugin called 'alias'; did",
         ),
         ('[delivery]\npolicies = ["x"]', "[delivery] policies: there is no policy plugin called 'x'; known: none"),
+        (
+            '[delivery]\npolicies = ["neighbors"]\n[policy.neighbours]\ntype = "quiet"',
+            "[delivery] policies: there is no policy plugin called 'neighbors'; did you mean neighbours?",
+        ),
         ('[route."yy.example"]\nagent = "uucp"', '[route."yy.example"] agent: there is no agent plugin called'),
         ('[agent.x]\ntype = "uucp"', "[agent.x]: there is no agent plugin called 'uucp'"),
         ('[aliases]\n"a@yy.example" = ["b@xx.example"]', '[aliases]: "a@yy.example": yy.example is not one of'),

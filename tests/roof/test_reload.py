@@ -24,7 +24,7 @@ from mailhub.interfaces import ACCEPT, STORE, IThreads, Origin, Verdict
 from mailhub.message.address import Address
 from mailhub.net.certificates import write_self_signed
 from mailhub.plugins import Component, load_catalogue
-from mailhub.reload import ANSWER, Outcome, Reloader, read_answer, write_answer
+from mailhub.reload import ANSWER, Reading, Reloader, read_answer, write_answer
 from mailhub.signals import Signals
 
 TOP = 'hostname = "mx.xx.example"\ndata = "data"\ndomains = ["xx.example"]\n'
@@ -39,11 +39,11 @@ class Stage:
 
     folder: Path
     hub: Hub
-    outcomes: list[Outcome]
+    outcomes: list[Reading]
     reloader: Reloader
     catalogue: Any
 
-    def reload(self, text: str) -> Outcome:
+    def reload(self, text: str) -> Reading:
         (self.folder / "m.toml").write_text(text)
         self.reloader.ask()
         return self.outcomes[-1]
@@ -60,7 +60,7 @@ def staged(folder: Path, text: str, **more: Any) -> Stage:
     config = load(folder / "m.toml")
     catalogue = attrs.evolve(CATALOGUE, **more)
     hub = build_hub(config, environment(config), catalogue)
-    outcomes: list[Outcome] = []
+    outcomes: list[Reading] = []
     reloader = Reloader(hub, lambda: catalogue, lambda: None, outcomes.append)
     reloader.ready()
     return Stage(folder, hub, outcomes, reloader, catalogue)
@@ -322,7 +322,7 @@ class TestTurns:
 
 
 def test_before_the_start_is_over_nothing_is_read(stage: Stage) -> None:
-    outcomes: list[Outcome] = []
+    outcomes: list[Reading] = []
     reloader = Reloader(stage.hub, lambda: CATALOGUE, lambda: None, outcomes.append)
     reloader.ask()
     assert outcomes == []
@@ -331,7 +331,7 @@ def test_before_the_start_is_over_nothing_is_read(stage: Stage) -> None:
 
 
 def test_the_answer_is_whole_private_and_nothing_else_is_taken_for_one(tmp_path: Path) -> None:
-    outcome = Outcome(7, 1.5, "", ("domains",), ("data",), ("careful",))
+    outcome = Reading(7, 1.5, "", ("domains",), ("data",), ("careful",))
     assert read_answer(tmp_path) is None
     write_answer(tmp_path, attrs.evolve(outcome, began=6))
     write_answer(tmp_path, outcome)

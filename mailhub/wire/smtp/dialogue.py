@@ -13,7 +13,7 @@ from mailhub.wire.smtp.reception import Reception
 from mailhub.wire.smtp.replies import Reply, render
 
 
-class State(Enum):
+class SessionState(Enum):
     """How far the client has come (RFC 5321 4.1.4)."""
 
     CONNECTED = "no EHLO, LHLO or HELO since the greeting, or since STARTTLS"
@@ -51,11 +51,11 @@ class Dialogue:
         self.offer: Offering = offer(settings, settings.secure)
 
     @property
-    def state(self) -> State:
+    def state(self) -> SessionState:
         """How far the client has come."""
         if self.transaction is None:
-            return State.CONNECTED if self.hello is None else State.READY
-        return State.RECIPIENTS if self.transaction.recipients else State.SENDER
+            return SessionState.CONNECTED if self.hello is None else SessionState.READY
+        return SessionState.RECIPIENTS if self.transaction.recipients else SessionState.SENDER
 
     def keywords(self) -> list[str]:
         """The lines of the answer to EHLO. After a login there is no other (RFC 4954 4)."""
