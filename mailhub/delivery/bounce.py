@@ -70,10 +70,12 @@ class Bouncer:
         header, whole = await self._original(message.id, mail)
         report = self._describe(message, mail, sender, told, header, whole)
         octets = delivery_status(report)
-        declared = Mail(None, "8BITMIME", mail.smtputf8)
+        # RFC 8689 5: what goes back of a message is to be protected as it was.
+        declared = Mail(None, "8BITMIME", mail.smtputf8, requiretls=mail.requiretls)
         if octets.isascii():
             # It declares what it has itself, whatever its message had.
-            octets, declared = delivery_status(attrs.evolve(report, smtputf8=False)), Mail(None)
+            octets = delivery_status(attrs.evolve(report, smtputf8=False))
+            declared = Mail(None, requiretls=mail.requiretls)
         plan = make_plan([accepted], declared, deposits=self.queue.deposits_into(self.store))
         top = return_path(None)
         return Submission(declared, plan, await self._body(top + octets), len(top), needs_of(octets).bits)
