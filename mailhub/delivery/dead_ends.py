@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mailhub.interfaces import Route
 from mailhub.message.address import Address
-from mailhub.message.envelope import Outcome, Recipient
+from mailhub.message.envelope import Outcome
 
 # The message has been here before.
 LOOP = "loop"
@@ -13,9 +13,9 @@ LOOP_STATUS, LOOP_TEXT = "5.4.6", "Mail forwarding loop: this message has been h
 REFUSED = "refused"
 
 
-def refusing(recipient: Address, refusal: Outcome, originals: tuple[Recipient, ...] = ()) -> Route:
+def refusing(recipient: Address, refusal: Outcome) -> Route:
     """A route by which the sender is told of a refusal."""
-    return Route(REFUSED, recipient, f"{refusal.status} {refusal.reply}", originals=originals)
+    return Route(REFUSED, recipient, f"{refusal.status} {refusal.reply}")
 
 
 def without_agent(route: Route) -> Outcome | None:

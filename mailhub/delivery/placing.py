@@ -118,7 +118,7 @@ class Placed:
 
     def take_refusals(self, accepted: Sequence[Accepted], *, each: bool) -> dict[int, Outcome]:
         """Recipients of whom nothing is left but a refusal, by number, with what to answer; they are taken out of the
-        copies. Without `each` only where this is so for all, for else the others could not be answered."""
+        copies. Without `each`, which means that each has an answer, only where this is so for all."""
         found = {}
         for number in range(len(accepted)):
             places = self.places(number)
@@ -230,7 +230,7 @@ class Placing:
         if placements.refusal is not None:
             refusal = placements.refusal
             outcome = Outcome.failed(refusal.text, status=refusal.status)
-            yield _AS_IT_IS, refusing(route.recipient, outcome)
+            yield _AS_IT_IS, attrs.evolve(refusing(route.recipient, outcome), reverse_path=route.reverse_path)
         for deposit in placements.deposits:
             yield tuple(deposit.edits), attrs.evolve(route, mailbox=deposit.mailbox, flags=deposit.flags)
         for redirect, steps in zip(placements.redirects, followed.redirects, strict=False):

@@ -236,7 +236,7 @@ class Transaction:
         try:
             placed = await Placing.of(self, rules, self._ways, arrived, body).place(accepted)
             each = self._answers_each and all(len(placed.places(number)) <= 1 for number in range(len(accepted)))
-            refusals = placed.take_refusals(accepted, each=each)
+            refusals = placed.take_refusals(accepted, each=self._answers_each)
             if refusals and not self.origin.each_recipient:
                 raise _as_error(tuple(refusals.values()))
             copies = []
@@ -382,6 +382,8 @@ class Transaction:
         """For each recipient that the client has named; without copies, all that are not refused were taken."""
         count = len(self._accepted)
         told = outcomes(sent, receipts) if sent else (_DELIVERED,) * count
+        if not refusals:
+            return told[:count]
         return tuple([refusals.get(number, outcome) for number, outcome in enumerate(told[:count])])
 
     def _log_states(self, message: Submission, receipt: Receipt) -> None:

@@ -290,6 +290,65 @@ def test_a_refusal_is_answered_for_its_recipient_alone(world: World, status: str
     assert world.xx.queued() == []
 
 
+def test_by_lmtp_a_refusal_is_answered_beside_a_recipient_with_two_copies(world: World) -> None:
+    world.rule.answers[ANN] = Placements(refusal=Refusal("5.7.1", "Not for me"))
+    world.rule.answers[BEN] = Placements([Placement(), Placement("Archive")])
+    first, second = world.send([ANN, BEN], MESSAGE, "lmtp")
+    assert first.endswith(b"5.7.1 Not for me")
+    assert second[:3] == b"250"
+    assert world.boxes(SENDER, world.yy) == {}
+    assert sorted(world.boxes(BEN)) == ["Archive", "INBOX"]
+
+
+def test_what_a_redirect_leads_to_may_refuse_and_its_owner_hears_of_it(world: World) -> None:
+    redirect = Redirect(Address.parse(BEN), ReversePath(Address.parse(CAT)))
+    world.rule.answers[ANN] = Placements([Placement()], [redirect])
+    world.rule.answers[BEN] = Placements(refusal=Refusal("5.7.1", "Not for me"))
+    world.send([ANN], MESSAGE)
+    assert [list(world.boxes(user)) for user in (ANN, BEN)] == [["INBOX"], []]
+    (report,) = world.boxes(CAT)["INBOX"]
+    assert b"Not for me" in report
+    assert world.boxes(SENDER, world.yy) == {}
+
+
+def test_a_rule_reads_the_body_and_is_let_go_when_the_configuration_changes(world: World) -> None:
+    read: list[bytes] = []
+
+    def reads(message: IMessageView) -> Any:
+        async def file() -> Placements:
+            read.append(await message.read())
+            read.append(await message.read(2, 3))
+            return Placements([Placement("Archive")])
+
+        return file()
+
+    world.rule.answers[ANN] = reads
+    world.send([ANN], MESSAGE)
+    assert read == [b"\r\nHow are you?\r\n", b"How"]
+    assert list(world.boxes(ANN)) == ["Archive"]
+    outcome = world.xx.reload({"database": {"type": world.xx.hub.settings.database.type}})
+    assert outcome.fault == ""
+    world.send([ANN], MESSAGE)
+    assert sorted(world.boxes(ANN)) == ["Archive", "INBOX"]
+
+
+@pytest.mark.parametrize(("edit", "where"), [(AddField("X-Filed", "yes"), "Archive"), (RemoveField("X", 0), "INBOX")])
+def test_a_header_that_is_too_large_to_be_edited_takes_fields_on_top_alone(world: World, edit: Any, where: str) -> None:
+    seen: list[bytes] = []
+
+    def files(message: IMessageView) -> Placements:
+        seen.append(message.header)
+        return Placements([Placement("Archive", edits=(edit,))])
+
+    world.rule.answers[ANN] = files
+    large = b"X: " + b"0123456789 " * 80 + b"\r\n"
+    world.send([ANN], large * 400 + b"\r\nbody\r\n")
+    ((name, (message,)),) = world.boxes(ANN).items()
+    assert (name, seen) == (where, [b""])
+    assert message.endswith(large * 400 + b"\r\nbody\r\n")
+    assert (b"\r\nX-Filed: yes\r\nX: " in message) is (where == "Archive")
+
+
 # --- What goes wrong ------------------------------------------------------------------------------------------------
 
 
