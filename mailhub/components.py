@@ -318,7 +318,7 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
         service = catalogue.service(part)
         if endpoints:
             place, trusted = config.place("listen", name), bool(config.trust.cleartext_login)
-            rules.require_login(service, place, tls=config.tls is not None, trusted=trusted)
+            rules.require_tls(service, place, tls=config.tls is not None, trusted=trusted)
             hub.services[name] = service
             hub.factories[name] = _door(hub, name, service, catalogue.build(part, hub))
 

@@ -120,7 +120,7 @@ class Reloader:
     def _take(self, config: Config, begun: Reading) -> Reading:
         """Build all, then swap. Raises ConfigurationError."""
         hub = self._hub
-        found = compare(hub.settings, config, [name for name, service in hub.services.items() if service.login])
+        found = compare(hub.settings, config, [name for name, service in hub.services.items() if service.needs_tls])
         catalogue = self._catalogue()
         # They last, but a mistake in them would keep the next start from succeeding.
         catalogue.look_over(config.database)

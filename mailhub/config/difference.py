@@ -11,14 +11,14 @@ from mailhub.config.tables import LASTING, declared
 from mailhub.services import SERVICES
 
 if TYPE_CHECKING:
-    from mailhub.config.settings import Config, LimitsTable
+    from mailhub.config.settings import Config, LimitsTable, Parts
 
 # Whole tables and keys that a server has taken its ports, files and threads by.
 _LASTING = ("data", "listen", "database", "store", "dns", "log")
 _LASTING_LIMITS = frozenset(key.name for key in declared(LASTING))
 
 
-_LOGINS = frozenset(name for name, service in SERVICES.items() if service.login)
+_WITH_TLS = frozenset(name for name, service in SERVICES.items() if service.needs_tls)
 
 
 @attrs.frozen
@@ -33,8 +33,8 @@ class Difference:
     lasting: tuple[str, ...]
 
 
-def compare(running: Config, new: Config, logins: Collection[str] = _LOGINS) -> Difference:
-    """What is different in `new`. `logins` are the services that cannot be without TLS. Pure."""
+def compare(running: Config, new: Config, with_tls: Collection[str] = _WITH_TLS) -> Difference:
+    """What is different in `new`. `with_tls` are the services that cannot be without it. Pure."""
     changed: list[str] = []
     lasting: list[str] = []
     kept: dict[str, Any] = {}
@@ -43,11 +43,11 @@ def compare(running: Config, new: Config, logins: Collection[str] = _LOGINS) -> 
         if before == after:
             continue
         names = list(_names(field.name, before, after))
-        if field.name in _LASTING or (field.name == "tls" and not _may_be_without_tls(running, new, logins)):
+        if field.name in _LASTING or (field.name == "tls" and not _may_be_without_tls(running, new, with_tls)):
             kept[field.name] = before
             lasting += names
-        elif field.name == "limits":
-            kept["limits"], waiting = _limits(before, after)
+        elif field.name in ("limits", "parts"):
+            kept[field.name], waiting = _limits(before, after) if field.name == "limits" else _parts(running, new)
             lasting += (name for name in names if name in waiting)
             changed += (name for name in names if name not in waiting)
         else:
@@ -55,8 +55,8 @@ def compare(running: Config, new: Config, logins: Collection[str] = _LOGINS) -> 
     return Difference(attrs.evolve(new, **kept), tuple(changed), tuple(lasting))
 
 
-def _may_be_without_tls(running: Config, new: Config, logins: Collection[str]) -> bool:
-    return new.tls is not None or not any(running.listen.get(name) for name in logins)
+def _may_be_without_tls(running: Config, new: Config, with_tls: Collection[str]) -> bool:
+    return new.tls is not None or not any(running.listen.get(name) for name in with_tls)
 
 
 def _limits(before: LimitsTable, after: LimitsTable) -> tuple[LimitsTable, set[str]]:
@@ -66,6 +66,13 @@ def _limits(before: LimitsTable, after: LimitsTable) -> tuple[LimitsTable, set[s
         if getattr(after, name) != getattr(before, name):
             kept[name] = getattr(before, name)
     return attrs.evolve(after, **kept), {f"[limits] {name}" for name in kept}
+
+
+def _parts(running: Config, new: Config) -> tuple[Parts, set[str]]:
+    """The same of tables: a service that is not listed any more is served, as its port is open, by the one it has."""
+    closing = {("service", name) for name in running.listen if name not in new.listen}
+    kept = {key: table for key, table in running.parts.items() if key in closing and new.parts.get(key) != table}
+    return {**new.parts, **kept}, {f"[{kind}.{name}]" for kind, name in kept}
 
 
 def _names(name: str, before: Any, after: Any) -> Iterator[str]:

@@ -117,8 +117,12 @@ def endpoint_in(folder: str, text: str) -> str:
     return text
 
 
-def require_login(service: Service, place: Place, *, tls: bool, trusted: bool) -> None:
-    """Raises ConfigurationError for a service whose whole purpose is a login, where none is possible: without TLS only
-    from `trusted` networks, and not where it is spoken from the first octet."""
-    if service.login and not tls and (service.implicit_tls or not trusted):
+def require_tls(service: Service, place: Place, *, tls: bool, trusted: bool) -> None:
+    """Raises ConfigurationError for a service that cannot be without TLS, where there is none: one that speaks it from
+    the first octet, and one whose whole purpose is a login, unless that is possible from `trusted` networks."""
+    if tls:
+        return
+    if service.login and (service.implicit_tls or not trusted):
         raise place.error("nobody could log in without TLS: add a [tls] table with certificate and key")
+    if service.implicit_tls:
+        raise place.error("speaks TLS from the first octet: add a [tls] table with certificate and key")

@@ -123,6 +123,9 @@ class ComponentTable:
     tables: frozenset[str] = frozenset()
 
 
+Parts: TypeAlias = Mapping[tuple[str, str], ComponentTable]  # by kind and name
+
+
 @attrs.frozen
 class Config:
     """The whole file."""
@@ -145,7 +148,7 @@ class Config:
     limits: LimitsTable
     database: ComponentTable
     store: ComponentTable
-    parts: Mapping[tuple[str, str], ComponentTable]
+    parts: Parts
 
     def told(self, part: type) -> dict[str, Any]:
         """The arguments for a part that come from this file."""
@@ -258,7 +261,7 @@ def from_values(values: Mapping[str, Any], file: Path) -> Config:
     )
 
 
-def _listen(top: _Top, parts: Mapping[tuple[str, str], ComponentTable], place: Place) -> dict[str, tuple[str, ...]]:
+def _listen(top: _Top, parts: Parts, place: Place) -> dict[str, tuple[str, ...]]:
     """In the order of our own table of services, with others behind them. What those are shows when they are built."""
     inside = place.inside("listen")
     checked: dict[str, tuple[str, ...]] = {}
@@ -267,7 +270,7 @@ def _listen(top: _Top, parts: Mapping[tuple[str, str], ComponentTable], place: P
         part = parts.get(("service", name))
         service = SERVICES.get(part.type if part else name)
         if top.listen[name] and service is not None:
-            rules.require_login(service, here, tls=top.tls is not None, trusted=bool(top.trust.cleartext_login))
+            rules.require_tls(service, here, tls=top.tls is not None, trusted=bool(top.trust.cleartext_login))
         try:
             checked[name] = tuple(
                 rules.endpoint(rules.endpoint_in(str(place.folder), text)) for text in top.listen[name]

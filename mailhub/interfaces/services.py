@@ -30,6 +30,11 @@ class Service:
     refusal: bytes = b""
     srv_priority: int | None = None
 
+    @property
+    def needs_tls(self) -> bool:
+        """It is not offered without TLS (where logins are taken in clear text from trusted networks, it may be)."""
+        return self.implicit_tls or self.login
+
 
 class IService(Interface):
     """What a component of kind "service" may be: sessions that mailhub's driver runs. Or else it provides Twisted's

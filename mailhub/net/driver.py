@@ -17,6 +17,7 @@ from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailhub.errors import ConfigurationError
 from mailhub.log import Logger
 from mailhub.net.connection import Connection, address_text
 from mailhub.net.crowd import Crowd, Room
@@ -94,12 +95,12 @@ class DriverFactory:
         certificate already, its owner has it replaced: ports with TLS from the first octet hold on to `tls`."""
         self.make_session, self.limits, self.refusal = new.make_session, new.limits, new.refusal
         self._crowd.bound(new.limits)
-        ports, self._ports = self._ports, 0
         before, self.guests = self.guests, new.guests
-        for _ in range(ports):
-            self.doStart()
+        for _ in range(self._ports):
+            if new.guests is not None:
+                self._guarded(new.guests.doStart)
             if before is not None:
-                before.doStop()
+                self._guarded(before.doStop)
         if self.tls is None or new.tls is None:
             self.tls = new.tls
 
@@ -108,16 +109,26 @@ class DriverFactory:
         return self.service
 
     def doStart(self) -> None:
-        """A port listens."""
+        """A port listens. Raises ConfigurationError where a foreign factory cannot start."""
         self._ports += 1
         if self.guests is not None:
-            self.guests.doStart()
+            try:
+                self.guests.doStart()
+            except Exception as error:
+                fault = f"{type(error).__name__}: {error}"
+                raise ConfigurationError(f"[listen] {self.service}: its factory cannot start: {fault}") from error
 
     def doStop(self) -> None:
         """A port does not listen any more."""
         self._ports -= 1
         if self.guests is not None:
-            self.guests.doStop()
+            self._guarded(self.guests.doStop)
+
+    def _guarded(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except Exception:
+            log.failure("{service} failed", service=self.service)
 
     def buildProtocol(self, addr: IAddress | None) -> IProtocol:
         """A connection, or a refusal when there are too many."""
@@ -129,7 +140,11 @@ class DriverFactory:
         session_id = f"{self._prefix}{self._made}"
         if self.guests is None:
             return Connection(self, peer, session_id).channel
-        protocol = self.guests.buildProtocol(addr)  # type: ignore[arg-type]
+        try:
+            protocol = self.guests.buildProtocol(addr)  # type: ignore[arg-type]
+        except Exception:
+            log.failure("{service} failed: session={session}", service=self.service, session=session_id)
+            protocol = None
         return Refusal(b"") if protocol is None else Guest(self, self._wrapping, protocol, peer, session_id)
 
     def _full(self, peer: str) -> bool:

@@ -34,8 +34,9 @@ class Host(Protocol):
 
 
 class Guest(ProtocolWrapper):
-    """One connection of a foreign protocol, which has the transport to itself. When nothing comes and nothing goes for
-    `DriverLimits.idle_seconds` it is closed: who serves it may know no other end."""
+    """One connection of a foreign protocol, which has the transport to itself. What it raises ends this connection
+    alone. When nothing comes and nothing goes for `DriverLimits.idle_seconds` it is closed: who serves it may know no
+    other end."""
 
     def __init__(
         self, host: Host, wrapping: WrappingFactory[Any], protocol: IProtocol, peer: str, session_id: str
@@ -50,15 +51,19 @@ class Guest(ProtocolWrapper):
         """See `IProtocol`."""
         self._host.opened(self)
         self._timer = self._host.clock.callLater(self._host.limits.idle_seconds, self._idle)
-        super().makeConnection(transport)  # type: ignore[no-untyped-call]
+        try:
+            super().makeConnection(transport)  # type: ignore[no-untyped-call]
+        except Exception:
+            self._failed()
+            self.abort()
 
     def dataReceived(self, data: bytes) -> None:
-        """See `IProtocol`. What the protocol raises ends this connection alone."""
+        """See `IProtocol`."""
         self._stir()
         try:
             super().dataReceived(data)  # type: ignore[no-untyped-call]
         except Exception:
-            log.failure("{service} failed: session={session}", service=self._host.service, session=self.session_id)
+            self._failed()
             self.abort()
 
     def write(self, data: bytes) -> None:
@@ -78,7 +83,7 @@ class Guest(ProtocolWrapper):
         try:
             super().connectionLost(reason)  # type: ignore[no-untyped-call]
         except Exception:
-            log.failure("{service} failed: session={session}", service=self._host.service, session=self.session_id)
+            self._failed()
         self._host.gone(self)
         self._host.ended(self)
 
@@ -93,6 +98,9 @@ class Guest(ProtocolWrapper):
 
     def cancel(self) -> None:
         """There is no handler of ours."""
+
+    def _failed(self) -> None:
+        log.failure("{service} failed: session={session}", service=self._host.service, session=self.session_id)
 
     def _stir(self) -> None:
         if self._timer is not None and self._timer.active():

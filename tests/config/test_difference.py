@@ -81,6 +81,17 @@ def test_a_certificate_cannot_be_taken_from_services_that_need_it() -> None:
     assert (named_otherwise.changed, named_otherwise.lasting) == (("[tls] certificate",), ())
 
 
+def test_a_service_that_is_not_listed_any_more_keeps_its_table_as_it_keeps_its_port() -> None:
+    table = '[service.x]\ntype = "echo"\nword = "before"\n'
+    found = changes(TOP + '[listen]\nx = ["tcp:7"]\n' + table, TOP + '[service.y]\ntype = "echo"\n')
+    assert (found.changed, found.lasting) == (("[service.y]",), ("[listen] x", "[service.x]"))
+    assert {(name, part.type) for (_, name), part in found.config.parts.items()} == {("x", "echo"), ("y", "echo")}
+    listed = changes(
+        TOP + '[listen]\nx = ["tcp:7"]\n' + table, TOP + '[listen]\nx = ["tcp:8"]\n' + table.replace("before", "now")
+    )
+    assert (listed.changed, listed.lasting) == (("[service.x]",), ("[listen] x",))
+
+
 def test_of_one_table_each_key_goes_its_own_way() -> None:
     found = changes(TOP, TOP + "[limits]\nthreads = 99\nhops = 9\n")
     assert (found.changed, found.lasting) == (("[limits] hops",), ("[limits] threads",))

@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.logger import capturedLogs
 
+from mailhub.errors import ConfigurationError
 from mailhub.net.crowd import Room
 from mailhub.net.driver import DriverFactory
 from mailhub.net.link import DriverLimits
@@ -109,6 +110,60 @@ def test_a_crash_ends_one_connection_with_a_line_that_names_it() -> None:
         rig.said(one, b"crash")
     assert [event["service"] for event in events] == ["echo"]
     assert (one.connected, other.connected) == (False, True)
+
+
+class Stillborn(Protocol):
+    def connectionMade(self) -> None:
+        raise RuntimeError("made")
+
+
+class Faulty(ServerFactory):
+    """Raises where it is asked for a protocol, or makes what is none."""
+
+    noisy = False
+
+    def __init__(self, protocol: Any) -> None:
+        self._made = protocol
+
+    def buildProtocol(self, addr: object) -> Any:
+        if self._made is None:
+            raise RuntimeError("built")
+        return self._made
+
+
+@pytest.mark.parametrize("protocol", [Stillborn(), None, 7])
+def test_one_that_fails_before_it_serves_is_closed_at_once_with_a_line_that_names_it(protocol: Any) -> None:
+    rig = Rig()
+    rig.factory = rig.made(Faulty(protocol), DriverLimits())
+    with capturedLogs() as events:
+        transport = rig.connect()
+    assert {event["service"] for event in events} == {"echo"}
+    assert not transport.connected
+    assert rig.room.taken == 0
+    assert rig.clock.getDelayedCalls() == []
+
+
+class NeverReady(Echoes):
+    def startFactory(self) -> None:
+        raise ValueError("not today")
+
+
+class NeverGone(Echoes):
+    def stopFactory(self) -> None:
+        raise ValueError("not yet")
+
+
+def test_a_factory_that_cannot_start_keeps_the_server_from_starting_but_not_from_reading_its_configuration() -> None:
+    rig = Rig(DriverLimits())
+    with pytest.raises(ConfigurationError, match=r"^\[listen\] echo: its factory cannot start: ValueError: not today$"):
+        rig.made(NeverReady()).doStart()
+    rig.factory.doStart()
+    with capturedLogs() as events:
+        rig.factory.adopt(rig.made(NeverReady(), DriverLimits()))
+        assert rig.guests.stops == 1
+        rig.factory.adopt(rig.made(NeverGone(), DriverLimits()))
+        rig.factory.doStop()
+    assert [str(event["log_failure"].value) for event in events] == ["not today", "not yet"]
 
 
 @pytest.mark.parametrize("stubborn", [False, True])

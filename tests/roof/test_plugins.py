@@ -357,12 +357,19 @@ def test_a_service_that_serves_nobody_is_named(plugin: Put, tmp_path: Path, text
     assert str(told.value) == f"{file}: {line.replace('FILE', str(named))}"
 
 
-def test_a_plugins_login_service_is_not_offered_without_tls(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("service", "line"),
+    [
+        (Service(login=True), "nobody could log in without TLS: add"),
+        (Service(implicit_tls=True), "speaks TLS from the first octet: add"),
+    ],
+)
+def test_a_plugins_service_that_needs_tls_is_not_offered_without(tmp_path: Path, service: Service, line: str) -> None:
     file = tmp_path / "m.toml"
     file.write_text('hostname = "mx.xx.example"\ndata = "data"\n[listen]\nsieve = ["tcp:0"]\n')
     config = load(file)
-    factory = Component("service", "sieve", lambda options, hub: None, service=Service(login=True))
-    with pytest.raises(ConfigurationError, match=r"\[listen\] sieve: nobody could log in without TLS"):
+    factory = Component("service", "sieve", lambda options, hub: None, service=service)
+    with pytest.raises(ConfigurationError, match=rf"\[listen\] sieve: {line} a \[tls\] table"):
         build_hub(config, environment(config), Catalogue((*load_catalogue().factories, factory)))
 
 
