@@ -18,12 +18,15 @@ from zope.interface.interface import Method
 
 from mailhub.config.reader import one_of
 from mailhub.interfaces import (
+    IAccounts,
     IComponentFactory,
     IDatabase,
     IDeliveryAgent,
     IMailRules,
     IMailStore,
+    INames,
     IPolicy,
+    IQueue,
     IRouter,
     IService,
     Service,
@@ -39,6 +42,13 @@ PROMISES: Mapping[str, tuple[type[Interface], ...]] = {
     "rule": (IMailRules,),
     "agent": (IDeliveryAgent,),
     "service": (IService, IProtocolFactory),
+}
+# What a database has in it.
+_FACETS: Mapping[str, type[Interface]] = {
+    "store": IMailStore,
+    "queue": IQueue,
+    "accounts": IAccounts,
+    "names": INames,
 }
 
 
@@ -72,10 +82,33 @@ def component_fault(kind: str, component: Any) -> str:
         return "building must not wait: it gave a coroutine or a Deferred"
     if component is None or isinstance(component, type):
         return f"building gave {_shown(component)}, no {kind}"
-    faults = [list(_violations(promise, component)) for promise in PROMISES[kind]]
-    # The nearest to it is the one that was meant.
-    fewest = min(faults, key=len)
-    return f"{type(component).__name__} is no {kind}: {', '.join(fewest)}" if fewest else ""
+    has = set(dir(component))
+    # The one of which it has most was meant.
+    promises = sorted(PROMISES[kind], key=lambda promise: -_share(promise, has))
+    faults = [list(_unmet(promise, component)) for promise in promises]
+    if not all(faults):
+        return _facet_faults(component) if kind == "database" else ""
+    return f"{type(component).__name__} is no {kind}: {', '.join(faults[0])}"
+
+
+def _share(interface: type[Interface], names: set[str]) -> float:
+    promised: Any = interface
+    return len(names.intersection(promised)) / len(list(promised))
+
+
+def _facet_faults(database: Any) -> str:
+    for name, promise in _FACETS.items():
+        if faults := list(_unmet(promise, getattr(database, name))):
+            return f"its {name} ({type(getattr(database, name)).__name__}) is none: {', '.join(faults)}"
+    return ""
+
+
+def _unmet(interface: type[Interface], component: Any) -> Iterator[str]:
+    yield from _violations(interface, component)
+    promised: Any = interface
+    for name in promised:
+        if not isinstance(promised[name], Method) and getattr(component, name, "") is None:
+            yield f"{name} must not be None"
 
 
 def _violations(interface: type[Interface], thing: Any) -> Iterator[str]:

@@ -11,7 +11,7 @@ import socket
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -28,6 +28,7 @@ from mailhub.interfaces import ACCEPT, IComponentFactory, IHub, IPolicy, Origin,
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail
 from mailhub.plugins import Catalogue, Component, load_catalogue
+from mailhub.store.memory import MemoryDatabase
 from mailhub.testing.process import BIN, ServerProcess, free_ports, insecure_tls, run
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "plugins.rst"
@@ -355,6 +356,55 @@ def test_a_service_that_serves_nobody_is_named(plugin: Put, tmp_path: Path, text
     with pytest.raises(ConfigurationError) as told:
         build_hub(config, environment(config), load_catalogue())
     assert str(told.value) == f"{file}: {line.replace('FILE', str(named))}"
+
+
+class HalfAFactory:
+    """Was meant as a Twisted factory."""
+
+    def buildProtocol(self, addr: object) -> None: ...
+
+    def doStart(self) -> None: ...
+
+
+class NoInterfaces:
+    credentialInterfaces = None
+
+    def requestAvatarId(self, credentials: object) -> None: ...
+
+
+def _with_a_queue(options: object, hub: IHub) -> MemoryDatabase:
+    database = MemoryDatabase(hub.environment)
+    database.queue = cast(Any, HalfAFactory())
+    return database
+
+
+@pytest.mark.parametrize(
+    ("factory", "text", "line"),
+    [
+        (
+            Component("service", "half", lambda options, hub: HalfAFactory()),
+            '[listen]\nhalf = ["tcp:0"]\n',
+            f"[listen] half: half ({__file__}): HalfAFactory is no service: doStop() is missing",
+        ),
+        (
+            Component("checker", "half", lambda options, hub: NoInterfaces()),
+            '[auth]\ncheckers = ["half"]\n',
+            f"[auth] checkers: half ({__file__}): NoInterfaces is no checker: credentialInterfaces must not be None",
+        ),
+        (
+            Component("database", "half", _with_a_queue),
+            '[database]\ntype = "half"\n',
+            f"[database]: half ({__file__}): its queue (HalfAFactory) is none: deposits_into() is missing, ",
+        ),
+    ],
+)
+def test_what_a_component_lacks_of_what_was_meant(tmp_path: Path, factory: Component, text: str, line: str) -> None:
+    file = tmp_path / "m.toml"
+    file.write_text(f'hostname = "mx.xx.example"\ndata = "data"\n{text}')
+    config = load(file)
+    with pytest.raises(ConfigurationError) as told:
+        build_hub(config, environment(config), Catalogue((*load_catalogue().factories, factory)))
+    assert str(told.value).startswith(f"{file}: {line}")
 
 
 @pytest.mark.parametrize(
