@@ -27,6 +27,7 @@ Take = Callable[[Sequence[Edit]], Awaitable[None]]
 
 _MOMENTS: tuple[Moment, ...] = ("hello", "login", "mail", "recipient", "recipient_refused", "message", "closed")
 _ACTIONS = frozenset({"accept", "reject", "defer", "discard", "quarantine"})
+_TEXT_LIMIT = 500  # characters of what a client is told; a reply's line has no room for more
 # RFC 3463 2
 _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 _UNAVAILABLE = Verdict("defer", "4.7.1", "Try again later")
@@ -90,6 +91,8 @@ class Screens:
         they edit has been taken by then."""
         together = ACCEPT
         for asked in self._asked.get(moment, ()):
+            if not self._asked:
+                return _UNAVAILABLE  # closed while one before it was thinking
             verdict = await self._verdict(asked, take, arguments)
             if verdict.action == "quarantine":
                 together = _QUARANTINE
@@ -100,18 +103,19 @@ class Screens:
     async def tell(self, moment: Moment, *arguments: object) -> None:
         """Something that nobody has a say in."""
         for asked in self._asked.get(moment, ()):
-            try:
-                await self._answer(asked, arguments)
-            except Exception as error:
-                self._log_fault(asked, error)
+            await self._tell(asked, arguments)
 
     def close(self) -> None:
         """The connection is over. May be called again."""
-        if "closed" in self._asked:
-            farewell = Screens(self._clock, self._session_id)
-            farewell._asked["closed"] = self._asked["closed"]
-            Deferred.fromCoroutine(farewell.tell("closed"))
-        self._asked = {}
+        asked, self._asked = self._asked, {}
+        for each in asked.get("closed", ()):
+            Deferred.fromCoroutine(self._tell(each, ()))
+
+    async def _tell(self, asked: _Asked, arguments: Sequence[object]) -> None:
+        try:
+            await self._answer(asked, arguments)
+        except Exception as error:
+            self._log_fault(asked, error)
 
     async def _verdict(self, asked: _Asked, take: Take, arguments: Sequence[object]) -> Verdict:
         try:
@@ -180,8 +184,8 @@ def obey(verdict: Verdict) -> None:
     if verdict.action in ("accept", "quarantine"):
         return
     if verdict.action == "defer":
-        raise TemporaryError(verdict.text, status=_in_class(verdict.status, "4", "4.7.1"))
-    raise NotPermitted(verdict.text, status=_in_class(verdict.status, "5", "5.7.1"))
+        raise TemporaryError(verdict.text[:_TEXT_LIMIT], status=_in_class(verdict.status, "4", "4.7.1"))
+    raise NotPermitted(verdict.text[:_TEXT_LIMIT], status=_in_class(verdict.status, "5", "5.7.1"))
 
 
 def _in_class(status: str, digit: str, default: str) -> str:

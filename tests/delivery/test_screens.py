@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import attrs
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
@@ -343,14 +344,26 @@ def test_a_policy_that_begins_too_late_has_no_screen() -> None:
     assert ended == [TemporaryError]
 
 
+def test_nobody_is_asked_after_the_end() -> None:
+    pending: Deferred[Verdict] = Deferred()
+    last = saying(ACCEPT)
+    asked = screens(Scripted(lambda: pending), last)
+    verdicts: list[Verdict] = []
+    Deferred.fromCoroutine(asked.ask("mail", take, TRANSACTION)).addCallback(verdicts.append)
+    asked.close()
+    pending.callback(ACCEPT)
+    assert last.moments == ["closed"]
+    assert [verdict.action for verdict in verdicts] == ["defer"]
+
+
 def test_the_end_is_told_to_all_whatever_one_of_them_does() -> None:
     clock = Clock()
     last = saying(None)
     asked = screens(Scripted(raising(KeyError("bug"))), Scripted(Deferred), last, clock=clock)
     with capturedLogs() as events:
         asked.close()
+        assert last.moments == ["closed"], "nobody waits for another's farewell"
         clock.advance(6)
-    assert last.moments == ["closed"]
     assert [formatEvent(event).split(":")[0] for event in events] == ["policy failed", "policy timed out"]
 
 
@@ -370,5 +383,8 @@ def test_verdicts_as_errors(verdict: Verdict, error: type[MailError], status: st
     with pytest.raises(error) as caught:
         obey(verdict)
     assert caught.value.status == status
+    with pytest.raises(error) as caught:
+        obey(attrs.evolve(verdict, text="x" * 100_000))
+    assert len(caught.value.text) == 500, "the log holds it, too"
     obey(ACCEPT)
     obey(Verdict("quarantine"))
