@@ -17,8 +17,9 @@ class MailError(Exception):
     default_text: ClassVar[str] = "Refused"
 
     def __init__(self, text: str = "", *, status: str = "", detail: str = "") -> None:
-        self.text = text or self.default_text
-        self.status = status or self.default_status
+        # Plugins raise it, too: with whatever they have at hand.
+        self.text = str(text or self.default_text)
+        self.status = str(status or self.default_status)
         self.detail = detail
         super().__init__(f"{self.status} {self.text}" + (f" ({detail})" if detail else ""))
 

@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from mailhub import errors
-from mailhub.errors import MailError, PermanentError, TemporaryError
+from mailhub.errors import MailError, NotPermitted, PermanentError, TemporaryError
 
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, MailError)]
 
@@ -30,3 +30,8 @@ def test_what_is_said_and_what_is_logged() -> None:
     assert (error.text, error.status) == ("Come again", "4.7.1")
     assert str(error) == "4.7.1 Come again (greylist of 192.0.2.1)"
     assert str(PermanentError("No")) == f"{PermanentError.default_status} No"
+
+
+def test_what_a_plugin_raises_it_with_is_text() -> None:
+    error = NotPermitted(["no"], status=550)  # type: ignore[arg-type]
+    assert (error.text, error.status, error.temporary) == ("['no']", "550", False)

@@ -160,6 +160,8 @@ class MessageView:
 
     async def read(self, offset: int = 0, length: int = -1) -> bytes:
         """See `IMessageView`."""
+        if offset < 0:
+            raise ValueError(f"offset {offset} is before the message's first octet")
         return await self._reader.read(offset, length)
 
 

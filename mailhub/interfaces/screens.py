@@ -90,7 +90,7 @@ class IMessageView(ITransactionView):
 
     async def read(offset: int = 0, length: int = -1) -> bytes:
         """Up to `length` octets of what follows the header, which begins with the empty line; -1 means all the rest.
-        Raises StoreUnavailable."""
+        Raises StoreUnavailable, ValueError for a negative offset."""
 
 
 # What a method may give.

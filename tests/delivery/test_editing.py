@@ -108,6 +108,8 @@ def test_each_screen_sees_what_those_before_it_have_edited() -> None:
 
         async def message(self, message: IMessageView) -> Verdict:
             seen.append((message.header, message.size, message.hops, await message.read(), await message.read(2, 3)))
+            with pytest.raises(ValueError, match="offset -1"):
+                await message.read(-1)
             seen.append((message.mail.reverse_path, [each.address for each in message.recipients], message.origin))
             return Verdict(edits=[AddField("X-Last", "2")])
 
