@@ -71,7 +71,8 @@ def ascii_field(octets: bytes, *, own: bool) -> bytes:
     value = _FOLD.sub(b"", body).strip(b" \t")
     charset = charset_of(value)
     if key in _ADDRESSES:
-        value = _Addresses(charset, strict=own).convert(value)
+        # Keywords are phrases as display names are, and never addresses.
+        value = _Addresses(charset, strict=own and key != b"keywords").convert(value)
     elif key in _PARAMETERISED:
         value = _parameterised(value, charset)
     elif key in _IDENTIFIERS:

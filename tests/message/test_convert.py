@@ -306,6 +306,7 @@ def test_no_soft_line_break_makes_a_delimiter() -> None:
         ),
         ("List-Post: <mailto:zoë@xx.example> (Zoë)", "List-Post: <mailto:zo%C3%AB@xx.example> (=?utf-8?q?Zo=C3=AB?=)"),
         ("Keywords:\r\n Zoë,\r\n a", "Keywords: =?utf-8?q?Zo=C3=AB?=, a"),
+        ("Keywords: Zoë@work, a", "Keywords: =?utf-8?q?Zo=C3=AB=40work?=, a"),
         ("Subject: =?utf-8?q?ë?=", "Subject: =?utf-8?b?PT91dGYtOD9xP8OrPz0=?="),
         ("Content-Type: ;Zoë", "Content-Type: =?utf-8?b?O1pvw6s=?="),
         (
