@@ -114,6 +114,14 @@ def test_a_server_that_takes_less_than_it_offers_gets_it_converted(world: World,
     assert server.connections == 1
 
 
+def test_of_lmtp_recipients_only_those_refused_as_it_is_get_it_converted(world: World) -> None:
+    refused = ["250 2.1.5 ok", "554 5.6.3 no 8-bit", "250 2.1.5 ok"]
+    server = world.server("10.0.0.1", Server(extensions=ALL, END=refused), port=24)
+    assert states(world.deliver("b", "c", target="10.0.0.1", kind="lmtp")) == ["delivered"] * 2
+    assert said(server)[3:] == ["MAIL FROM:<a@xx.example>", "RCPT TO:<c@yy.example>"]
+    assert server.messages == [BODY, QUOTED]
+
+
 def test_what_a_server_refuses_in_every_form_is_returned_in_its_words(world: World) -> None:
     server = world.server("10.0.0.1", Server(extensions=ALL, END=["554 5.6.1 no"]), host="mx1")
     (outcome,) = world.deliver("b")
