@@ -99,8 +99,11 @@ def log_fault(rule: str, account: str, session_id: str, error: Exception) -> Non
     if isinstance(error, DeferredTimeout):
         _log.warn("rule timed out: rule={rule} account=<{account}> session={session}", **known)
     elif isinstance(error, RuleFault | EditRefused | MailError):
-        line = "rule failed: rule={rule} account=<{account}> session={session} reason={reason!r}"
-        _log.error(line, reason=str(error), **known)
+        _log.error(
+            "rule failed: rule={rule} account=<{account}> session={session} reason={reason!r}",
+            reason=str(error),
+            **known,
+        )
     else:
         _log.failure("rule failed: rule={rule} account=<{account}> session={session}", **known)
 
