@@ -13,7 +13,7 @@ from mailhub.wire.smtp.reception import Reception
 from mailhub.wire.smtp.replies import Reply, render
 
 
-class SessionState(Enum):
+class Progress(Enum):
     """How far the client has come (RFC 5321 4.1.4)."""
 
     CONNECTED = "no EHLO, LHLO or HELO since the greeting, or since STARTTLS"
@@ -51,11 +51,11 @@ class Dialogue:
         self.offer: Offering = offer(settings, settings.secure)
 
     @property
-    def state(self) -> SessionState:
+    def state(self) -> Progress:
         """How far the client has come."""
         if self.transaction is None:
-            return SessionState.CONNECTED if self.hello is None else SessionState.READY
-        return SessionState.RECIPIENTS if self.transaction.recipients else SessionState.SENDER
+            return Progress.CONNECTED if self.hello is None else Progress.READY
+        return Progress.RECIPIENTS if self.transaction.recipients else Progress.SENDER
 
     def keywords(self) -> list[str]:
         """The lines of the answer to EHLO. After a login there is no other (RFC 4954 4)."""

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any
 
 from mailhub.wire.foreign import is_foreign, is_foreign_octet
-from mailhub.wire.smtp.dialogue import Dialogue, MailTransaction, SessionState
+from mailhub.wire.smtp.dialogue import Dialogue, MailTransaction, Progress
 from mailhub.wire.smtp.events import (
     BodyAborted,
     BodyChunk,
@@ -276,12 +276,12 @@ class SmtpServer(Dialogue):
             self.close_with(reply(421, "4.7.0", "Too many commands without a message"))
         return self.closing
 
-    def _check_stage(self, verb: Verb, state: SessionState) -> None:
+    def _check_stage(self, verb: Verb, state: Progress) -> None:
         """What comes before mail, in this order: TLS, EHLO, login."""
         settings = self.settings
         if settings.require_tls and not self.secure and verb.since is not Since.START:
             raise refused(530, "5.7.0", "Issue STARTTLS first")
-        if state is SessionState.CONNECTED and state not in verb.states:
+        if state is Progress.CONNECTED and state not in verb.states:
             raise refused(503, "5.5.1", f"Say {'LHLO' if settings.lmtp else 'EHLO'} first")
         if settings.require_login and not self.authenticated and verb.since is Since.LOGIN:
             raise refused(530, "5.7.0", "Authentication required")

@@ -13,7 +13,7 @@ from functools import lru_cache
 import attrs
 
 from mailhub.wire.sasl import LINE_LIMIT
-from mailhub.wire.smtp.dialogue import Dialogue, SessionState
+from mailhub.wire.smtp.dialogue import Dialogue, Progress
 from mailhub.wire.smtp.events import DataStart, Event, Hello, MailFrom, Quit, RcptTo, Reset, StartTls
 from mailhub.wire.smtp.extensions import Offering
 from mailhub.wire.smtp.grammar import CommandRefused, parse_hello, parse_mail, parse_rcpt, refused
@@ -51,7 +51,7 @@ class Verb:
 
     action: Action
     argument: Argument
-    states: tuple[SessionState, ...]
+    states: tuple[Progress, ...]
     since: Since
     order: str = ""
     idle: bool = False
@@ -143,10 +143,10 @@ def _quit(dialogue: Dialogue, _argument: str) -> Event:
 
 
 # RFC 5321 4.1.4: the states in which a command may be given.
-_ANY = (SessionState.CONNECTED, SessionState.READY, SessionState.SENDER, SessionState.RECIPIENTS)
-_GREETED = (SessionState.READY, SessionState.SENDER, SessionState.RECIPIENTS)
-_IDLE = (SessionState.READY,)
-_OPEN = (SessionState.SENDER, SessionState.RECIPIENTS)
+_ANY = (Progress.CONNECTED, Progress.READY, Progress.SENDER, Progress.RECIPIENTS)
+_GREETED = (Progress.READY, Progress.SENDER, Progress.RECIPIENTS)
+_IDLE = (Progress.READY,)
+_OPEN = (Progress.SENDER, Progress.RECIPIENTS)
 
 _PATH = 2048  # octets; RFC 5321 4.5.3.1.4 wants 512, which is little for UTF-8 and quoted local parts
 _NO, _YES, _MAY = Argument.NONE, Argument.REQUIRED, Argument.OPTIONAL
