@@ -10,7 +10,7 @@ from mailhub.delivery.routing import FinalTarget, final_target
 from mailhub.interfaces import STORE, Deposit, Plan, QueuedMessage, Receipt, Route, Submission
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Notify, Outcome, Recipient
-from mailhub.message.mailbox_names import INBOX
+from mailhub.message.mailbox_names import INBOX, normalise
 
 _USUAL: frozenset[Notify] = frozenset({"FAILURE", "DELAY"})  # what who says nothing means (RFC 3461 4.1)
 _TAKEN = Outcome.delivered()
@@ -46,7 +46,9 @@ def make_plan(accepted: Iterable[Accepted], mail: Mail, *, deposits: bool) -> Pl
         originals = tuple(dict.fromkeys(named)) if len(named) > 1 else tuple(named)
         own = route.reverse_path
         if deposits and route.agent == STORE and (own is None or own.address == mail.reverse_path):
-            now.append(Deposit(route.recipient, route.target, route.mailbox or INBOX, route.flags, originals))
+            now.append(
+                Deposit(route.recipient, route.target, normalise(route.mailbox) or INBOX, route.flags, originals)
+            )
         else:
             later.append(attrs.evolve(route, originals=originals))
     return Plan(tuple(now), tuple(later))

@@ -147,7 +147,7 @@ def final_target(route: Route) -> FinalTarget:
     """Equal for routes that must not both be taken. Local parts of other hosts are compared letter for letter. To
     others, what goes in another name is another message, and its failure another's concern."""
     if route.agent == STORE:
-        return (STORE, route.target, route.mailbox or INBOX)
+        return (STORE, route.target, normalise(route.mailbox) or INBOX)
     return (route.agent, route.target, route.recipient.local, route.recipient.ascii_domain, route.reverse_path)
 
 

@@ -36,6 +36,15 @@ def test_mailboxes_of_one_account_are_different_targets() -> None:
     assert outcomes([_copy(accepted, plan)], [receipt]) == (Outcome.failed("full"), Outcome.delivered())
 
 
+def test_inbox_is_one_mailbox_however_a_router_writes_it() -> None:
+    ways = tuple(attrs.evolve(TO_A, mailbox=mailbox) for mailbox in ("inbox", "", "INBOX"))
+    accepted = [Accepted(Recipient(A), ways)]
+    plan = make_plan(accepted, MAIL, deposits=True)
+    assert [each.mailbox for each in plan.deposits] == ["INBOX"]
+    full = Outcome.failed("full")
+    assert outcomes([_copy(accepted, plan)], [Receipt("id", {0: full})]) == (full,)
+
+
 def test_a_recipient_is_refused_when_no_copy_was_taken() -> None:
     def way(*mailboxes: str) -> tuple[Route, ...]:
         return tuple(attrs.evolve(TO_A, mailbox=mailbox) for mailbox in mailboxes)

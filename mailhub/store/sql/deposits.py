@@ -125,9 +125,11 @@ class _Place:
         return count, count, count, self.unseen, self.size, self.flag_octets, self.row.mailbox
 
     def check_room(self, size: int) -> None:
-        """Raises OverQuota."""
+        """Raises OverQuota, PermanentError."""
         if self.owner.quota and self.owner.used + size > self.owner.quota:
             raise OverQuota
+        if self.row.uid_next + self.messages + 1 > LAST_UID:
+            raise PermanentError("Mailbox has used up its UIDs")
 
 
 def _number_of_place(place: _Place) -> int:
@@ -275,8 +277,6 @@ class _Group:
 
     def _deposit(self, transaction: Transaction, place: _Place, posting: Posting, flags: Flags) -> None:
         row, digest = place.row, posting.body.digest
-        if row.uid_next + place.messages + 1 > LAST_UID:
-            raise PermanentError("Mailbox has used up its UIDs")
         if not flags <= SYSTEM_FLAGS:
             self._write_contents()
             self._write_messages()  # among them may be those that alone have a keyword

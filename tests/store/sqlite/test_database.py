@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from mailhub.errors import (
     PermanentError,
     StoreUnavailable,
 )
-from mailhub.interfaces import Plan, Route, Settlement, Submission
+from mailhub.interfaces import Deposit, Plan, Route, Settlement, Submission
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Outcome
 from mailhub.message.flags import NO_FLAGS, SEEN
@@ -57,6 +58,26 @@ async def fill(database: Database, count: int, size: int = 0) -> Any:
     for number in range(count):
         await inbox.append(await make_body(account.new_body, message(number, size)), NO_FLAGS, NOW)
     return inbox
+
+
+def test_a_mailbox_without_uids_refuses_its_own_deposit_alone(database: Database, tmp_path: Path) -> None:
+    other = "c@yy.example"
+
+    async def scenario() -> None:
+        await database.accounts.add(other, "hash")
+        with closing(sqlite3.connect(tmp_path / schema.FILE)) as connection, connection:
+            connection.execute("UPDATE mailbox SET uid_next = 4294967294 WHERE name = 'INBOX' AND account = 1")
+        refused = []
+        for number in range(2):
+            body = await make_body(database.queue.new_body, message(number))
+            plan = Plan(tuple(Deposit(Address.parse(user), user) for user in (USER, other)))
+            refused.append((await database.queue.submit(Submission(Mail(None), plan, body), "reply")).refused)
+        assert [list(each) for each in refused] == [[], [0]]
+        assert "UIDs" in refused[1][0].reply
+        inbox = await (await database.store.account(other)).mailbox("INBOX")
+        assert await uids(inbox) == [1, 2]
+
+    wait(scenario())
 
 
 def test_everything_is_there_after_a_restart(database: Database, tmp_path: Path) -> None:
