@@ -29,6 +29,8 @@ async def in_time(clock: IReactorTime, seconds: float, method: Callable[..., Any
             raise RuntimeError(f"{error!r} was raised") from error
 
     given = Deferred.fromCoroutine(asked())
+    if given.called:
+        return await given  # most need no time
     # Not given itself: a coroutine may go on when it is cancelled.
     waiting: Deferred[Any] = Deferred(lambda _: given.cancel())
     given.addBoth(lambda result: None if waiting.called else waiting.callback(result))

@@ -123,15 +123,12 @@ class Editing:
         return edited
 
 
-@implementer(IMessageView)
+@implementer(ITransactionView)
 @attrs.frozen
-class MessageView:
-    """See `IMessageView`."""
+class TransactionView:
+    """What plugins are given of a transaction: they may look, and nothing else."""
 
     _transaction: ITransactionView
-    _editing: Editing
-    _reader: IBlobReader
-    hops: int
 
     @property
     def origin(self) -> Origin:
@@ -147,6 +144,16 @@ class MessageView:
     def recipients(self) -> Sequence[Recipient]:
         """See `ITransactionView`."""
         return self._transaction.recipients
+
+
+@implementer(IMessageView)
+@attrs.frozen
+class MessageView(TransactionView):
+    """See `IMessageView`."""
+
+    _editing: Editing
+    _reader: IBlobReader
+    hops: int
 
     @property
     def header(self) -> bytes:

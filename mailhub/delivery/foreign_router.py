@@ -11,6 +11,7 @@ from zope.interface import implementer
 
 from mailhub.answers import in_time
 from mailhub.delivery import routing
+from mailhub.delivery.editing import TransactionView
 from mailhub.delivery.routing import MISTAKE, are_routes
 from mailhub.errors import MailError, TemporaryError
 from mailhub.interfaces import IRouter, ITransactionView, ReversePath, Route
@@ -41,7 +42,8 @@ class ForeignRouter:
         """See `IRouter`. Raises MailError."""
         known: dict[str, Any] = {"router": self.name, "session": transaction.origin.session_id, "to": recipient}
         try:
-            routes = await in_time(self._clock, ANSWER_SECONDS, self.router.route, recipient, transaction)
+            view = TransactionView(transaction)
+            routes = await in_time(self._clock, ANSWER_SECONDS, self.router.route, recipient, view)
         except MailError:
             raise
         except DeferredTimeout:

@@ -75,7 +75,8 @@ class Screens:
     def add(self, guarded: GuardedPolicy, screen: object) -> None:
         """Ask this one, too. Raises Nonsense for what is no screen."""
         methods = {moment: getattr(screen, moment, None) for moment in _MOMENTS}
-        if isinstance(screen, type) or not any(map(callable, methods.values())):
+        given = [method for method in methods.values() if method is not None]
+        if isinstance(screen, type) or not given or not all(map(callable, given)):
             raise Nonsense(f"begin() gave {screen!r:.100}")
         for moment, method in methods.items():
             # Who has not overridden the method of `Screen` has nothing to say.

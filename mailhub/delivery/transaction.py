@@ -10,7 +10,7 @@ from zope.interface import implementer
 
 from mailhub.delivery.admission import Admission
 from mailhub.delivery.dead_ends import without_agent
-from mailhub.delivery.editing import Editing, MessageView, check_envelope
+from mailhub.delivery.editing import Editing, MessageView, TransactionView, check_envelope
 from mailhub.delivery.intake import HEAD_LIMIT, HEADERS_TOGETHER, Intake, IntakeWriter
 from mailhub.delivery.limits import HOPS, LONG_LINES, LongLines
 from mailhub.delivery.loops import break_loops
@@ -118,7 +118,7 @@ class Transaction:
     async def screened(self) -> None:
         """Ask the screens about MAIL. Raises NotPermitted, TemporaryError."""
         if self._screens.wants("mail"):
-            self._obey(await self._screens.ask("mail", self._take, self))
+            self._obey(await self._screens.ask("mail", self._take, TransactionView(self)))
 
     async def recipient(self, recipient: Recipient) -> None:
         """See `ITransaction`."""
@@ -126,14 +126,14 @@ class Transaction:
         try:
             routes = await self._house.admission.ways(self, recipient.address)
             if self._screens.wants("recipient"):
-                verdict = await self._screens.ask("recipient", self._take, self, recipient)
+                verdict = await self._screens.ask("recipient", self._take, TransactionView(self), recipient)
                 if verdict.action == "discard":
                     _log.event("discarded", {"session": self.origin.session_id, "to": recipient.address})
                     routes = ()
                 else:
                     self._obey(verdict)
         except MailError as error:
-            await self._screens.tell("recipient_refused", self, recipient, error)
+            await self._screens.tell("recipient_refused", TransactionView(self), recipient, error)
             raise
         self._accepted.append(Accepted(recipient, routes))
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import attrs
 import pytest
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
+from mailhub.delivery.foreign_router import watched
 from mailhub.delivery.intake import HEADER_LIMIT, HEADER_SHARE, IntakeWriter
 from mailhub.errors import Busy, NotPermitted, TemporaryError
 from mailhub.interfaces import (
@@ -20,6 +22,7 @@ from mailhub.interfaces import (
     Edit,
     IMessageView,
     IPolicy,
+    IRouter,
     NoteResult,
     Origin,
     RemoveField,
@@ -422,3 +425,38 @@ def test_the_screens_of_a_connection_are_closed_when_it_is() -> None:
     with pytest.raises(TemporaryError):
         result_of(stage.pipeline.begin(OUTSIDE, Mail(A)))
     assert closed == ["closed"] * 3
+
+
+# --- Plugins look, and do nothing -----------------------------------------------------------------------------------
+
+
+def assigns(transaction: Any) -> Verdict:
+    transaction.mail = None
+    return ACCEPT
+
+
+def aborts(transaction: Any) -> Verdict:
+    transaction.abort()
+    return ACCEPT
+
+
+@pytest.mark.parametrize("moment", ["mail", "recipient", "message"])
+@pytest.mark.parametrize("wrong", [assigns, aborts])
+def test_a_screen_cannot_lay_hands_on_the_transaction(moment: str, wrong: Callable[[Any], Verdict]) -> None:
+    policy = OneVerdict(moment, ACCEPT)
+    setattr(policy, moment, lambda transaction, *_: wrong(transaction))
+    stage = Stage(policies=screening(policy))
+    with capturedLogs() as events, pytest.raises(TemporaryError):
+        stage.send(OUTSIDE, A, message=MESSAGE)
+    assert any(f"policy=p0 session=s1 at={moment}" in formatEvent(event) for event in events)
+
+
+def test_a_router_cannot_either() -> None:
+    @implementer(IRouter)
+    class Router:
+        async def route(self, recipient: Address, transaction: Any) -> Any:
+            return assigns(transaction)
+
+    stage = Stage(routers=[watched("mine", Router(), Clock())])
+    with pytest.raises(TemporaryError, match="configuration"):
+        stage.send(OUTSIDE, A)

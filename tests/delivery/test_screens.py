@@ -139,6 +139,18 @@ def test_only_what_a_screen_overrides_is_asked() -> None:
     assert wanted == ["mail", "closed"]
 
 
+def test_what_stands_for_a_method_and_is_none_is_no_screen() -> None:
+    class Odd(Scripted):
+        message: Any = None  # left out
+
+    class Wrong(Scripted):
+        message: Any = Verdict("reject")
+
+    assert not screens(Odd(lambda: ACCEPT)).wants("message")
+    with pytest.raises(TemporaryError):
+        screens(Wrong(lambda: ACCEPT))
+
+
 def test_each_connection_has_its_own_screen() -> None:
     made: list[Scripted] = []
 
