@@ -31,7 +31,7 @@ class DataFolder:
             what = "is not a folder" if self.path.exists() else "is not there"
             raise ConfigurationError(
                 f"data folder {self.path}: {what}: mount its volume or restore it; "
-                "`mailhub account add ADDRESS` makes a new one"
+                "`mailhub account add ADDRESS` makes a new one (mkdir, where a plugin is the database)"
             )
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
             raise ConfigurationError(f"data folder {self.path}: is not writable")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mailhub.cli.ours import require_ours
 from mailhub.cli.progress import Bar
 from mailhub.config.settings import load
 from mailhub.store.sqlite.backup import backup
@@ -53,6 +54,7 @@ def counted(number: int, what: str) -> str:
 
 def _backup(arguments: argparse.Namespace) -> int:
     config = load(arguments.config)
+    require_ours(config)
     target = arguments.folder.absolute()
     bar = Bar()
     try:

@@ -15,6 +15,7 @@ from mailhub.cli.backup import counted
 from mailhub.cli.check_files import Finding, certificate, rights
 from mailhub.cli.names import everybody_of
 from mailhub.cli.offline import environment, opened, owning, repaired, try_write
+from mailhub.cli.ours import is_ours, require_ours
 from mailhub.cli.progress import Bar
 from mailhub.components import build_hub
 from mailhub.config.settings import Config, load
@@ -61,13 +62,23 @@ def add_parser(commands: Any) -> None:
 def _check(arguments: argparse.Namespace) -> int:
     if arguments.store_only is not None:
         chosen: Path = arguments.store_only
-        folder = load(arguments.config).data if chosen == _CONFIGURED else chosen.absolute()
+        folder = _configured(arguments) if chosen == _CONFIGURED else chosen.absolute()
         return _tell([_repair(folder, arguments), _store_alone(folder, arguments)])
     config = load(arguments.config)
     print(f"ok       configuration {config.file}")
-    before = [_repair(config.data, arguments), _components(config), rights(config), certificate(config)]
-    store = [_written(config), _store_alone(config.data, arguments)]
-    return _tell([*before, _aliases(config), *store, _server(config)])
+    parts = [_components(config), rights(config), certificate(config)]
+    if is_ours(config):
+        store = [_aliases(config), _written(config), _store_alone(config.data, arguments)]
+        parts = [_repair(config.data, arguments), *parts, *store]
+    else:
+        parts.append(_elsewhere(config, arguments))
+    return _tell([*parts, _server(config)])
+
+
+def _configured(arguments: argparse.Namespace) -> Path:
+    config = load(arguments.config)
+    require_ours(config)
+    return config.data
 
 
 def _tell(parts: Iterable[Iterator[Finding]]) -> int:
@@ -124,6 +135,14 @@ def _aliases(config: Config) -> Iterator[Finding]:
     if everybody.names.domains and POSTMASTER not in names:
         # Not a problem: a catch-all or a plugin may know one.
         yield None, f"nobody is named {POSTMASTER}, whom every mail domain must have (RFC 5321 4.5.1): add an alias"
+
+
+def _elsewhere(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
+    """A database that is not looked over, which is a problem only for who wants it repaired."""
+    try:
+        require_ours(config)
+    except ConfigurationError as error:
+        yield (False if arguments.repair else None), str(error)
 
 
 def _repair(data: Path, arguments: argparse.Namespace) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailhub.cli.ours import require_ours
 from mailhub.config.settings import Config
 from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError, TemporaryError
@@ -124,19 +125,11 @@ def as_caller() -> Iterator[None]:
 Opening = Literal["read", "write", "create"]
 
 
-def _require_ours(config: Config) -> None:
-    """Raises ConfigurationError for a database that only its plugin can open."""
-    if config.database.type != "sqlite":
-        raise config.database.place.at("type").error(
-            f"commands open databases of SQLite alone, not of {config.database.type}: use its own tools"
-        )
-
-
 @contextmanager
 def opened(config: Config, how: Opening = "write") -> Iterator[Offline]:
     """The database of a configuration. "read" changes nothing on the disk; only "create" makes a database, in a folder
     that never had one. Raises ConfigurationError."""
-    _require_ours(config)
+    require_ours(config)
     if how == "create":
         try:
             config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -160,7 +153,7 @@ def opened(config: Config, how: Opening = "write") -> Iterator[Offline]:
 
 def try_write(config: Config) -> str:
     """See `opening.try_write`; by the owner of the data folder, who is taken for the server's user."""
-    _require_ours(config)
+    require_ours(config)
     path = config.data / schema.FILE
     with _as_owner(config.data):
         opening.require_own_rights(config.data)

@@ -16,6 +16,7 @@ from mailhub.cli.backup import counted, tell_faults
 from mailhub.cli.confirm import confirmed, yes_option
 from mailhub.cli.names import user_of
 from mailhub.cli.offline import Offline, as_caller, opened
+from mailhub.cli.ours import require_ours
 from mailhub.cli.progress import Bar
 from mailhub.config.settings import Config, load
 from mailhub.data_folder import DataFolder
@@ -54,6 +55,7 @@ def _restore(arguments: argparse.Namespace) -> int:
     if arguments.mailbox is not None and arguments.account is None:
         raise ConfigurationError("--mailbox needs --account, whose mailbox it is")
     config = load(arguments.config)
+    require_ours(config)
     folder = arguments.folder.absolute()
     if arguments.account is None:
         return _whole(arguments, config, folder)
