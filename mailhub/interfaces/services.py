@@ -8,6 +8,13 @@ import attrs
 from zope.interface import Interface
 
 
+def _octets(service: Service, field: attrs.Attribute[Any], value: bytes | tuple[bytes, ...]) -> None:
+    """What is sent as it stands: text would be found out by the first peer only."""
+    for octets in value if isinstance(value, tuple) else (value,):
+        if not isinstance(octets, bytes):
+            raise TypeError(f"Service: {field.name} must be bytes, not {octets!r}")
+
+
 @attrs.frozen
 class Service:
     """How a service is offered, whoever makes its sessions: one row of the table of services.
@@ -26,8 +33,8 @@ class Service:
     login: bool = False
     submission: bool = False
     each_recipient: bool = False
-    alpn: tuple[bytes, ...] = ()
-    refusal: bytes = b""
+    alpn: tuple[bytes, ...] = attrs.field(default=(), validator=_octets)
+    refusal: bytes = attrs.field(default=b"", validator=_octets)
     srv_priority: int | None = None
 
     @property

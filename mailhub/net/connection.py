@@ -191,6 +191,7 @@ class Connection:
             self._session = self._factory.make_session(self)
         except Exception:
             log.failure("no session could be made: session={session_id}", session_id=self.session_id)
+        if self._session is None:
             self.abort()
             return
         if not self._factory.implicit_tls:
@@ -205,7 +206,10 @@ class Connection:
             self._pump()
 
     def _greet(self, session: Session) -> None:
-        self._start(session.connected())
+        try:
+            self._start(session.connected())
+        except Exception:
+            self._broken()
         self._pump()
 
     def received(self, data: bytes) -> None:
@@ -250,8 +254,11 @@ class Connection:
         elif self.channel.blocked or self.channel.handshaking or self._session is None:
             self.abort()
         else:
-            self._session.timed_out()
-            self.close()
+            try:
+                self._session.timed_out()
+                self.close()
+            except Exception:
+                self._broken()
 
     def lost(self, reason: Failure) -> None:
         self._jobs.clear()
@@ -375,7 +382,10 @@ class Connection:
     def _broken(self) -> None:
         """The machine itself failed: nothing it says further can be trusted."""
         self._crashed(Failure())  # type: ignore[no-untyped-call]
-        self.close()
+        try:
+            self.close()
+        except Exception:
+            self.abort()
 
     def cancel(self) -> None:
         """Cancel the handler at work."""

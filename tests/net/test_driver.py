@@ -212,6 +212,36 @@ class TestFailure:
         channel.connectionLost(None)  # type: ignore[arg-type]
         assert len(rig.factory.sessions) == 1
 
+    def test_a_session_that_is_none_is_no_connection(self) -> None:
+        rig = Rig()
+        rig.factory.make_session = lambda link: None  # type: ignore[assignment,return-value]
+        assert rig.connect()[1].disconnected
+
+    def test_a_session_that_cannot_greet_is_over(self) -> None:
+        class Mute(LineSession):
+            def connected(self) -> Any:
+                raise ValueError
+
+        rig = Rig()
+        rig.factory.make_session = Mute
+        with capturedLogs() as logs:
+            peer = rig.connect()[1]
+        assert failures(logs) == ["ValueError"]
+        assert (peer.taken(), peer.disconnecting) == (b"error\n", True)
+
+    @pytest.mark.parametrize("broken", ["timed_out", "data_to_send"])
+    def test_one_that_cannot_say_farewell_ends_in_its_time(self, broken: str) -> None:
+        def fails() -> Any:
+            raise ValueError
+
+        rig = Rig()
+        setattr(rig.session if broken == "timed_out" else rig.session.machine, broken, fails)
+        with capturedLogs() as logs:
+            rig.clock.advance(rig.limits.idle_seconds)
+            rig.clock.advance(rig.limits.linger_seconds)
+        assert set(failures(logs)) == {"ValueError"}
+        assert rig.peer.disconnected
+
 
 class TestLoss:
     def test_idle(self) -> None:

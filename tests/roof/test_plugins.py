@@ -227,6 +227,11 @@ def test_a_component_that_is_not_what_it_should_be_is_named_with_its_file(plugin
         ("x = Component('policy', 'words', 'Policy')", "words: make must be a function or a class, not 'Policy'"),
         ("x = Component('policy', 'words', lambda options: 1)", "words: <lambda> must take (options, hub)"),
         (
+            "from mailhub.interfaces import Service\n"
+            "x = Component('service', 'words', Policy, service=Service(refusal='no'))",
+            "TypeError: Service: refusal must be bytes, not 'no'",
+        ),
+        (
             "@implementer(IPlugin, IComponentFactory)\nclass F:\n    kind, name = 'policy', 'words'\nx = F()",
             "words: options is missing, build() is missing",
         ),
