@@ -137,20 +137,19 @@ class SmtpConnection:
         mail: Mail,
         recipients: Sequence[Recipient],
         body: IBlobReader,
-        offset: int = 0,
         *,
         needs: Needs,
     ) -> Sequence[Outcome]:
-        """Send the octets of `body` from `offset`. The recipients' outcomes in order, whatever happens.
+        """Send a message. The recipients' outcomes in order, whatever happens.
 
         Cancelling aborts the connection; what the server then does with the message is unknown, so that it counts
         as not delivered.
         """
-        self._machine.send(OutgoingMessage(mail, tuple(recipients), body.size - offset, needs))
+        self._machine.send(OutgoingMessage(mail, tuple(recipients), body.size, needs))
         try:
             event = await self._next_event()
             if isinstance(event, SendBody):
-                event = await self._send_body(body, offset)
+                event = await self._send_body(body)
         except BaseException:
             self.abort()
             raise
@@ -173,9 +172,9 @@ class SmtpConnection:
         """Cut the connection."""
         self._give_up("4.4.2", "Connection given up")
 
-    async def _send_body(self, body: IBlobReader, offset: int) -> ClientEvent | None:
+    async def _send_body(self, body: IBlobReader) -> ClientEvent | None:
         try:
-            await copy(body, self._write_block, offset)
+            await copy(body, self._write_block)
         except _Interrupted:
             pass
         except MailError as error:

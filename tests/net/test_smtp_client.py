@@ -126,9 +126,9 @@ def now(deferred: Deferred[T]) -> T:
     return result_of(wait())
 
 
-def sending(connection: SmtpConnection, body: Reader | None = None, offset: int = 0) -> Deferred[Sequence[Outcome]]:
+def sending(connection: SmtpConnection, body: Reader | None = None) -> Deferred[Sequence[Outcome]]:
     recipients = (Recipient(BOB), Recipient(EVE))
-    return started(connection.send(Mail(ANN), recipients, body or Reader(b"Hi\r\n"), offset, needs=Needs()))
+    return started(connection.send(Mail(ANN), recipients, body or Reader(b"Hi\r\n"), needs=Needs()))
 
 
 def states(outcomes: Sequence[Outcome]) -> list[State]:
@@ -261,7 +261,7 @@ def test_implicit_tls_begins_before_the_greeting() -> None:
 def test_a_message() -> None:
     network = Network()
     connection = network.connected()
-    result = sending(connection, Reader(b"Return-Path: <>\r\nHi\r\n.\r\n"), offset=17)
+    result = sending(connection, Reader(b"Hi\r\n.\r\n"))
     assert network.said().endswith(b"RCPT TO:<eve@yy.example>\r\nDATA\r\n")
     assert network.hear(BEFORE_BODY) == b"Hi\r\n..\r\n.\r\n"
     network.hear(b"250 2.0.0 taken\r\n")
