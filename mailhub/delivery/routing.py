@@ -314,26 +314,3 @@ class ExchangerRouter:
     async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """By MX."""
         return (Route(SMTP, recipient),)
-
-
-def standard_routing(
-    hostname: str,
-    names: LocalNames,
-    store: IMailStore,
-    hops: Mapping[str, NextHop],
-    before: Sequence[IRouter] = (),
-) -> Routing:
-    """The order in which a hub asks: routers of plugins (`before`), aliases, accounts, postmaster, catch-all,
-    static next hops, mail exchangers."""
-    return Routing(
-        [
-            *before,
-            AliasRouter(names, store),
-            AccountRouter(names, store),
-            PostmasterRouter(hostname, names, store),
-            CatchAllRouter(names),
-            StaticRouter(hops),
-            ExchangerRouter(),
-        ],
-        names,
-    )

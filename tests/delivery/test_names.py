@@ -12,7 +12,6 @@ from zope.interface import implementer
 from mailhub.delivery.aliases import AliasTable
 from mailhub.delivery.names import FRESH_SECONDS, LocalNames
 from mailhub.delivery.pipeline import Pipeline
-from mailhub.delivery.routing import standard_routing
 from mailhub.delivery.screens import Screening
 from mailhub.errors import MailError, NoSuchUser, NotPermitted, StoreUnavailable, TemporaryError
 from mailhub.interfaces import INames, KeptNames, Origin
@@ -21,6 +20,7 @@ from mailhub.message.envelope import Mail, Recipient
 from mailhub.store.memory.database import MemoryNames
 from mailhub.testing.waiting import result_of
 from tests.delivery.doubles import Commits, KnownAccounts, environment
+from tests.delivery.routers import standard_routing
 
 OUTSIDE = Origin("smtp", "192.0.2.9", "s1", helo="client.example")
 

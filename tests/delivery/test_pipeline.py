@@ -16,7 +16,6 @@ from zope.interface import implementer
 from mailhub.delivery.aliases import AliasTable
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.pipeline import Pipeline
-from mailhub.delivery.routing import standard_routing
 from mailhub.delivery.screens import GuardedPolicy, Screening
 from mailhub.delivery.transaction import Transaction
 from mailhub.errors import (
@@ -33,6 +32,7 @@ from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Outcome, Recipient
 from mailhub.testing.waiting import result_of
 from tests.delivery.doubles import Commits, KnownAccounts, environment
+from tests.delivery.routers import standard_routing
 
 DOMAINS = frozenset({"xx.example"})
 OUTSIDE = Origin("smtp", "192.0.2.9", "s1", helo="client.example")

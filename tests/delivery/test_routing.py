@@ -21,7 +21,6 @@ from mailhub.delivery.routing import (
     NextHop,
     Routing,
     distinct,
-    standard_routing,
     without_detail,
 )
 from mailhub.errors import MailError, NoSuchUser, NotPermitted, NotYetKnown, PermanentError, TemporaryError
@@ -30,6 +29,7 @@ from mailhub.message.address import Address
 from mailhub.protocols.smtp import reply_to
 from mailhub.testing.waiting import result_of
 from tests.delivery.doubles import KnownAccounts, Table
+from tests.delivery.routers import standard_routing
 
 DOMAINS = frozenset({"xx.example", "xn--bcher-kva.example"})
 

@@ -21,7 +21,6 @@ from mailhub.delivery.aliases import AliasTable
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.limits import RunnerLimits
 from mailhub.delivery.names import LocalNames
-from mailhub.delivery.routing import standard_routing
 from mailhub.delivery.runner import QueueRunner
 from mailhub.delivery.schedule import Schedule
 from mailhub.errors import StoreUnavailable, TemporaryError
@@ -41,6 +40,7 @@ from mailhub.store.limits import StoreLimits
 from mailhub.store.sqlite.database import Database
 from mailhub.testing.waiting import result_of
 from mailhub.threads import InlineThreads
+from tests.delivery.routers import standard_routing
 
 SENDER = Address("a", "xx.example")
 DOMAINS = frozenset({"xx.example"})

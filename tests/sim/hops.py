@@ -20,7 +20,6 @@ from mailhub.delivery.limits import RunnerLimits
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.relay.smtp import SmtpAgent
 from mailhub.delivery.relay.transmit import Transmitter
-from mailhub.delivery.routing import standard_routing
 from mailhub.delivery.runner import QueueRunner
 from mailhub.delivery.schedule import Schedule
 from mailhub.interfaces import Environment, IBody, Plan, QueuedMessage, Route, Submission
@@ -33,6 +32,7 @@ from mailhub.testing.network import MemoryNetwork, Weather
 from mailhub.testing.resolver import FakeResolver
 from mailhub.testing.waiting import result_of
 from mailhub.threads import InlineThreads
+from tests.delivery.routers import standard_routing
 
 _LineReceiver: Any = LineReceiver
 
