@@ -16,6 +16,7 @@ from mailhub.errors import StoreUnavailable, TemporaryError
 from mailhub.interfaces import Delivery, IBlobReader, IThreads
 from mailhub.message.convert import convert
 from mailhub.message.needs import Needs, NeedsScanner, Offer
+from mailhub.store.octets import OctetsReader
 
 # Octets up to which a message is converted in memory; a larger one is in files meanwhile.
 IN_MEMORY = 1 << 20
@@ -73,7 +74,7 @@ class Forms:
     async def _in_memory(self, offer: Offer) -> Form:
         whole = b"".join([block async for block in self._blocks()])
         octets, needs = await self._threads.run(_converted, whole, offer)
-        return Form(_Memory(octets), needs)
+        return Form(OctetsReader(octets), needs)
 
     async def _in_files(self, offer: Offer) -> Form:
         try:
@@ -107,20 +108,6 @@ def _converted_file(origin: BinaryIO, offer: Offer) -> tuple[BinaryIO, Needs]:
         file.flush()
         on_failure.pop_all()
     return file, scanner.finish()
-
-
-@implementer(IBlobReader)
-class _Memory:
-    def __init__(self, octets: bytes) -> None:
-        self._octets = octets
-        self.size = len(octets)
-
-    async def read(self, offset: int = 0, length: int = -1) -> bytes:
-        """See `IBlobReader`."""
-        return self._octets[offset : None if length < 0 else offset + length]
-
-    def close(self) -> None:
-        """See `IBlobReader`."""
 
 
 @implementer(IBlobReader)
