@@ -85,7 +85,7 @@ class Demand:
 
 @attrs.frozen
 class Extension:
-    """One extension: its keyword, the parameters it adds to MAIL and RCPT, and the octets to the lines of other verbs.
+    """One extension: its keyword, the parameters it adds to MAIL and RCPT, and `octets` to the lines of other verbs.
 
     `tls`: it exists under TLS only. `offered` says whether it can be under these settings, with TLS on or not. `value`
     is what stands behind the keyword in the answer to EHLO. `refusal` answers a verb of the extension where it is not
@@ -95,7 +95,7 @@ class Extension:
     keyword: str
     mail: tuple[Parameter, ...] = ()
     rcpt: tuple[Parameter, ...] = ()
-    lines: Mapping[str, int] = attrs.field(factory=dict)
+    octets: Mapping[str, int] = attrs.field(factory=dict)
     tls: bool = False
     offered: Callable[[SmtpSettings, bool], bool] = _always
     value: Callable[[SmtpSettings], str] = lambda _settings: ""
@@ -118,7 +118,7 @@ EXTENSIONS = (
     Extension("PIPELINING"),  # RFC 2920
     Extension("SIZE", mail=(SIZE,), value=lambda settings: str(settings.message_size_limit)),  # RFC 1870
     Extension("8BITMIME", mail=(BODY,)),  # RFC 6152
-    Extension("SMTPUTF8", mail=(SMTPUTF8,), lines={"VRFY": 10, "EXPN": 10}),  # RFC 6531
+    Extension("SMTPUTF8", mail=(SMTPUTF8,), octets={"VRFY": 10, "EXPN": 10}),  # RFC 6531
     Extension("ENHANCEDSTATUSCODES"),  # RFC 2034
     Extension("DSN", mail=(RET, ENVID), rcpt=(NOTIFY, ORCPT)),  # RFC 3461
     Extension(  # RFC 8689 2 and 4.2.1
@@ -183,7 +183,7 @@ def offer(settings: SmtpSettings, secure: bool) -> Offering:
         "RCPT": sum(parameter.octets for parameter in rcpt.values()),
     }
     for row in rows:
-        for verb, more in row.lines.items():
+        for verb, more in row.octets.items():
             octets[verb] = octets.get(verb, 0) + more
     lines = {row.keyword: f"{row.keyword} {row.value(settings)}".rstrip() for row in rows}
     return Offering(lines, mail, rcpt, octets)
