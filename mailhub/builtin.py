@@ -34,8 +34,7 @@ from mailhub.wire.imap.view import RecentMarks
 
 def _mailboxes(_: NoOptions, hub: IHub) -> IMailStore:
     """The mailboxes in the very database of the queue: what is accepted is delivered by one commit."""
-    mailboxes: IMailStore = hub.database.store
-    return mailboxes
+    return hub.database.store
 
 
 def _transmitter(hub: IHub) -> Transmitter:
@@ -50,7 +49,7 @@ def _sqlite_database(_: NoOptions, hub: IHub) -> IDatabase:
 
 sqlite_database = Component("database", "sqlite", _sqlite_database)
 database_store = Component("store", "database", _mailboxes)
-sqlite_store = Component("store", "sqlite", _mailboxes)  # what it was called when there was no other database
+sqlite_store = Component("store", "sqlite", _mailboxes)  # the same, as configuration files of mailhub 0.1 call it
 
 store_agent = Component("agent", "store", lambda _, hub: StoreAgent(hub.store, hub.environment))
 smtp_agent = Component(

@@ -9,6 +9,7 @@ from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
     from mailhub.interfaces.accounts import IAccounts, IAuthenticator
+    from mailhub.interfaces.database import IDatabase
     from mailhub.interfaces.environment import Environment
     from mailhub.interfaces.mailboxes import IMailStore
     from mailhub.interfaces.pipeline import IPipeline
@@ -32,7 +33,7 @@ class IHub(Interface):
     passwords: Any = Attribute("Verifies passwords off the reactor thread, a `mailhub.auth.passwords.Passwords`.")
     verified: Any = Attribute("Credentials that were verified lately, a `mailhub.auth.checkers.VerifiedCache`.")
     hops: Any = Attribute('The tables [route."domain"], a `mailhub.delivery.routing.NextHop` by domain.')
-    database: Any = Attribute("mailhub's own database, an `IDatabase`. There, with what is in it, from the store on.")
+    database: IDatabase = Attribute("mailhub's own database. There, with what is in it, from the store on.")
     accounts: IAccounts = Attribute("Its account table.")
     queue: IQueue = Attribute("Its queue.")
     names: Any = Attribute("Local domains and aliases, a `mailhub.delivery.names.LocalNames`.")
@@ -60,4 +61,4 @@ class IComponentFactory(Interface):
 
     def build(options: Any, hub: IHub) -> Any:
         """The component: what its kind promises (IDatabase, IMailStore, ICredentialsChecker, IRouter, IDeliveryAgent,
-        IPolicy; for a service see `IService`)."""
+        IPolicy, IMailRules; for a service see `IService`)."""

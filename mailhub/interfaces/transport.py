@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 from zope.interface import Interface
@@ -187,8 +187,8 @@ Refusals = Literal["reply", "bounce"]
 class IQueue(Interface):
     """The durable queue. Everything it is told is on disk when the call returns."""
 
-    def deposits_into(store: Any) -> bool:
-        """Whether submit() can deliver into the mailboxes of this IMailStore in its very commit."""
+    def deposits_into(store: object) -> bool:
+        """Whether submit() can deliver into the mailboxes of this IMailStore in its very commit; false for all else."""
 
     def new_body(size: int = 0, head_limit: int = 0) -> IHeadedBodyWriter:
         """For submit(). `size` is the announced number of octets, 0 when unknown; `head_limit` the most that the head

@@ -111,10 +111,10 @@ class Reach(Enum):
 class Outcome:
     """The result of delivering to one recipient.
 
-    `status` is an enhanced status code (RFC 3463); `reply` is what the next hop or the store said, for log
-    and DSN. `remote` names the host it is about, empty for this one; `source` tells whether that host said it, in which
-    `protocol` ("smtp", "lmtp"), under which `tls` ("" for none). Two outcomes that say the same are equal however it
-    was said.
+    `status` is an enhanced status code (RFC 3463); `reply` is what the next hop or the store said, for log and DSN.
+    `remote` names the host it is about, empty for this one; `source` tells whether that host said it, in which
+    `protocol` ("smtp", "lmtp"), under which `tls` (protocol and cipher, "" for none). `reach`: how far the attempt
+    came. Two outcomes that say the same are equal however it was said.
     """
 
     state: State

@@ -176,13 +176,13 @@ class Host:
             wall=lambda: internet.clock.seconds() + internet.clock_error,
             disk=lambda folder: Disk(_TEBIBYTE, _TEBIBYTE // 2),
         )
-        self._outcomes: list[Reading] = []
+        self._readings: list[Reading] = []
         self._build()
 
     def _build(self) -> None:
         self.hub: Hub = build_hub(self._read(), self._environment, self._catalogue, server_tls=PlayedTls)
         self._reloader = Reloader(
-            self.hub, lambda: self._catalogue, lambda: None, self._outcomes.append, lambda _: self._read()
+            self.hub, lambda: self._catalogue, lambda: None, self._readings.append, lambda _: self._read()
         )
 
     def _with_usual(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -240,10 +240,10 @@ class Host:
     def reload(self, config: Mapping[str, Any]) -> Reading:
         """Read the configuration again, which has become this one, as SIGHUP makes a server do."""
         self._values = self._with_usual(config)
-        count = len(self._outcomes)
+        count = len(self._readings)
         self._reloader.ask()
-        self.internet.run_until(lambda: len(self._outcomes) > count, 60, step=0.5)
-        return self._outcomes[-1]
+        self.internet.run_until(lambda: len(self._readings) > count, 60, step=0.5)
+        return self._readings[-1]
 
     def add_account(self, user: str, password: str = "", quota: int = 0) -> None:
         """An account; without a password nobody can log in. `quota` in octets."""
