@@ -89,7 +89,7 @@ class Catalogue:
         self._options(part, self.find(part))
 
     def _options(self, part: ComponentTable, factory: IComponentFactory) -> Any:
-        return read(factory.options, part.options, part.place)
+        return read(factory.options, part.options, part.place, part.guarding)
 
     def build(self, part: ComponentTable, hub: IHub) -> Any:
         """The component itself. Raises ConfigurationError, also for whatever the plugin raises, and for a component

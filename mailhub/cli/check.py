@@ -126,10 +126,10 @@ def _aliases(config: Config) -> Iterator[Finding]:
     """Those of configuration and database: where they lead."""
     with opened(config, "read") as hub:
         everybody = everybody_of(config, hub)
-    # Other checkers may vouch for users that have no account yet.
-    severity = False if set(config.auth.checkers) == {"accounts"} else None
+    # Another store may have users of its own, other checkers may vouch for some that have no account yet.
+    ours = config.store.type in ("database", "sqlite") and set(config.auth.checkers) == {"accounts"}
     for line in faults(everybody):
-        yield severity, line
+        yield False if ours else None, line
     aliases = everybody.names.aliases
     names = {key.rpartition("@")[0] for key in (*everybody.users, *aliases.exact)} | set(aliases.everywhere)
     if everybody.names.domains and POSTMASTER not in names:

@@ -71,13 +71,14 @@ def one_of(word: str, known: Iterable[str]) -> str:
     return f"{guess}known: {', '.join(names) or 'none'}"
 
 
-def read(cls: type[T], values: Mapping[str, Any], place: Place) -> T:
-    """Make an attrs class from a table. Raises ConfigurationError."""
+def read(cls: type[T], values: Mapping[str, Any], place: Place, beside: Sequence[str] = ()) -> T:
+    """Make an attrs class from a table. `beside` are keys of the table that others read, for messages. Raises
+    ConfigurationError."""
     hints = typing.get_type_hints(cls)
     fields: dict[str, attrs.Attribute[Any]] = {field.name: field for field in attrs.fields(cls) if field.init}  # type: ignore[arg-type]
     for key in values:
         if key not in fields:
-            raise place.at(key).error(f"unknown key; {one_of(key, fields)}")
+            raise place.at(key).error(f"unknown key; {one_of(key, [*fields, *beside])}")
     arguments = {}
     for name, field in fields.items():
         if name in values:

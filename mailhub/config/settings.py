@@ -122,6 +122,11 @@ class ComponentTable:
     guard: GuardTable = attrs.field(factory=lambda: GuardTable())
     tables: frozenset[str] = frozenset()
 
+    @property
+    def guarding(self) -> tuple[str, ...]:
+        """The keys of the table that `guard` has read."""
+        return _GUARDED.get(self.kind, ())
+
 
 Parts: TypeAlias = Mapping[tuple[str, str], ComponentTable]  # by kind and name
 

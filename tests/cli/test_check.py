@@ -223,6 +223,12 @@ def test_aliases_to_nobody_and_loops_are_told(
     ]
 
 
+def test_users_whom_another_store_may_have_are_no_problem(mailhub: Command, good: Config) -> None:
+    text = good.file.read_text().replace("[aliases]", '[aliases]\n"sales@xx.example" = ["guest@xx.example"]')
+    good.file.write_text(text + '\n[store]\ntype = "guests"\n')
+    assert "warning  alias sales@xx.example leads to nobody" in mailhub("check").out
+
+
 def test_a_part_that_cannot_go_on_keeps_no_other_from_it(mailhub: Command, good: Config) -> None:
     """A table that cannot be read, and a data folder that is not there: each is told once, and the ports are tried."""
     with sqlite3.connect(good.data / "mailhub.sqlite") as database:

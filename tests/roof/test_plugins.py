@@ -120,6 +120,13 @@ def test_a_mistake_in_the_options_names_table_and_key() -> None:
     assert refusal(catalogue, part("words")) == "m.toml: [policy.x] word: is missing"
 
 
+def test_an_unknown_key_of_a_policy_is_told_with_those_that_all_policies_have() -> None:
+    catalogue = Catalogue((Component("policy", "words", lambda options, hub: options, Words),))
+    said = refusal(catalogue, part("words", {"timeout": 5}))
+    assert said.startswith("m.toml: [policy.x] timeout: unknown key; ")
+    assert said.endswith("known: failure, timeout_seconds, word")
+
+
 @pytest.mark.parametrize(
     ("error", "line"),
     [
