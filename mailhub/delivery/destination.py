@@ -25,6 +25,7 @@ _PROBE_LONGEST = 300.0
 _PAUSE_LONGEST = 300.0  # between two attempts at a destination that cannot be reached
 _QUICK_SECONDS = 0.5
 _QUICK_WAITING = 50  # messages that are taken from the queue for a quick destination
+_KEPT = 10  # each so many-th slot is kept for quick destinations, and one more for the first try of others
 _SWEPT = 250  # messages that are taken at a time to be put off
 
 
@@ -342,26 +343,32 @@ class Destinations(Generic[T]):
 
     def take(self, now: float) -> tuple[Destination[T], Turn[T]] | None:
         """The next item to begin with, None when there is none or no room. `done` must follow."""
-        for _ in range(len(self._turns) if self._working < self._total else 0):
+        free = self._total - self._working
+        usual = self._usual(now)
+        for _ in range(len(self._turns) if free > 0 else 0):
             destination = self._turns.popleft()
             if not destination.waiting:
                 self._listed.discard(destination.name)
                 continue
             self._turns.append(destination)
-            if destination.ready(now) and self._has_room(destination, now):
+            if destination.ready(now) and self._may_have(free, destination, now, usual):
                 self._working += 1
                 self._at_work[destination.name] = destination
                 return destination, destination.begin(now)
         return None
 
-    def _has_room(self, destination: Destination[T], now: float) -> bool:
-        """The last eighth is for quick destinations, and for the first try of those that may be."""
-        free = self._total - self._working
-        if free > self._total // 8 or (not destination.working and not destination.is_slow(now)):
+    def _may_have(self, free: int, destination: Destination[T], now: float, usual: float) -> bool:
+        """The last tenth is for destinations that are known to be quick, so that others that are tried for the first
+        time cannot have it all. The tenth before is for these, and the first of what may be quick."""
+        kept = self._total // _KEPT
+        if free > 2 * kept or destination.is_quick(now, usual):
             return True
+        return free > kept and not destination.working and not destination.is_slow(now)
+
+    def _usual(self, now: float) -> float:
+        """How long an attempt takes that is at work."""
         at_work = [(each.working, each.seconds(now) or 0.0) for each in self._at_work.values()]
-        usual = sum(count * seconds for count, seconds in at_work) / max(1, self._working)
-        return destination.is_quick(now, usual)
+        return sum(count * seconds for count, seconds in at_work) / max(1, self._working)
 
     def done(self, destination: Destination[T]) -> None:
         """A turn at this destination has ended, and it was told how."""

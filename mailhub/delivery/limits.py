@@ -34,7 +34,7 @@ class RunnerLimits:
     way. `retry_seconds` is the wait after the queue itself failed.
     """
 
-    attempts: int = limit("delivery_attempts", 50, 1, 10_000)
+    attempts: int = limit("delivery_attempts", 200, 1, 10_000)
     attempts_per_target: int = limit("delivery_attempts_per_target", 5, 1, 1000)
     held: int = 1000
     poll_seconds: float = 5.0

@@ -99,18 +99,60 @@ def test_a_fast_domain_is_not_slower_beside_twenty_slow_ones() -> None:
     assert seconds(20) <= 1.02 * seconds(0)
 
 
-def test_a_fast_domain_is_served_where_slow_ones_came_first() -> None:
+@pytest.mark.parametrize("count", [20, 100])
+def test_a_fast_domain_is_served_where_slow_ones_came_first(count: int) -> None:
     """Nothing is known of any of them when all begin at once."""
     world = World()
-    slow = [world.hop(f"slow{number}.example", seconds=30) for number in range(20)]
-    fast = world.hop("fast.example", seconds=0.05)
-    for number in range(20):
-        world.submit(f"slow{number}.example", 50)
-    world.submit("fast.example", 200)
+    slow = [world.hop(f"slow{number}.example", seconds=30) for number in range(count)]
+    fast = world.hop("the-fast.example", seconds=0.05)
+    for number in range(count):
+        world.submit(f"slow{number}.example", 10)
+    world.submit("the-fast.example", 200)
     world.runner.start()
-    world.run(5)
+    world.run(3)
     assert len(fast.taken) == 200
     assert sum(hop.open for hop in slow) >= 40, "slots are not left idle"
+    world.stop()
+
+
+def test_a_fast_domain_keeps_its_slots_where_more_slow_ones_wait_than_there_are() -> None:
+    world = World(limits=RunnerLimits(attempts=50))
+    fast = world.hop("fast.example", seconds=0.05)
+    for number in range(100):
+        world.hop(f"slow{number}.example", seconds=30)
+        world.submit(f"slow{number}.example", 5)
+    world.submit("fast.example", 200)
+    world.runner.start()
+    world.run(3)
+    assert len(fast.taken) == 200
+    world.stop()
+
+
+def test_many_domains_that_share_an_exchanger_share_what_it_bears() -> None:
+    world = World()
+    hop = world.hop("d0.example", most=2, seconds=0.2)
+    for number in range(20):
+        world.resolver.exchangers[f"d{number}.example"] = world.resolver.exchangers["d0.example"]
+        world.submit(f"d{number}.example", 15, name=f"d{number}u")
+    with capturedLogs() as logs:
+        world.runner.start()
+        taken = world.run_until_empty(600)
+    assert taken <= 1.3 * 300 * 0.2 / 2
+    assert len(set(hop.recipients)) == len(hop.taken) == 300
+    assert hop.refused <= 45, "once at most for each that begins, and seldom after that"
+    assert "delayed" not in {str(formatEvent(event)).split(":")[0] for event in logs}
+    world.stop()
+
+
+def test_what_finds_no_room_goes_to_another_exchanger() -> None:
+    world = World()
+    first = world.hop("yy.example", most=1, seconds=0.5)
+    second = world.hop("zz.example", most=1, seconds=0.5)
+    world.resolver.exchangers["yy.example"] += world.resolver.exchangers["zz.example"]
+    world.submit("yy.example", 100)
+    world.runner.start()
+    assert world.run_until_empty(600) <= 1.3 * 100 * 0.5 / 2
+    assert min(len(first.taken), len(second.taken)) >= 30
     world.stop()
 
 

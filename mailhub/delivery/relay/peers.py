@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
+from math import inf
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredList
@@ -12,6 +13,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from mailhub.delivery.limits import TransmitLimits
 from mailhub.message.envelope import Outcome, Reach
 from mailhub.net.smtp_client import SmtpConnection
+
+_FULL_SECONDS = 10.0  # until one connection more is asked for, where the last one was refused
 
 
 @attrs.define(eq=False)
@@ -27,7 +30,7 @@ class Line:
 class Peer:
     """One address of a server. `idle` are connections between two messages, the one used last at the end; `busy` is
     the number of others, be it that they carry a message or that they say goodbye (`parting`). `opening` are not there
-    yet. `changing` end with the next one that is there, or gone."""
+    yet. `changing` end with the next one that is there, given back, or gone."""
 
     key: Hashable
     idle: list[Line] = attrs.field(factory=list)
@@ -37,20 +40,22 @@ class Peer:
     parting: int = 0
     _away_until: float = 0.0
     _why: Outcome | None = None
+    _most: float = inf
+    _full_until: float = 0.0
 
     @property
     def alive(self) -> bool:
         """Whether there is a connection."""
         return bool(self.busy or self.idle)
 
-    async def changed(self) -> None:
-        """Wait until a connection is there, or is not, of those that were on their way in either direction."""
+    def changed(self) -> Deferred[None]:
+        """Wait until a connection is there, is given back, or is gone."""
         waiting: Deferred[None] = Deferred()
         self.changing.append(waiting)
-        await waiting
+        return waiting
 
     def tell(self) -> None:
-        """One of them is."""
+        """One of them is. Who has waited for longest is the first to look."""
         changing, self.changing = self.changing, []
         for waiting in changing:
             waiting.callback(None)
@@ -59,9 +64,25 @@ class Peer:
         """It could not be reached: the next message in line need not wait for it again."""
         self._away_until, self._why = until, why
 
-    def back(self) -> None:
-        """It is to be tried again."""
+    def opened(self) -> None:
+        """One more was to be had."""
         self._why = None
+        self.busy += 1
+        self._most = max(self._most, self.busy + len(self.idle))
+
+    def refused(self, until: float) -> None:
+        """No more were to be had than there are. From `until` on they are asked for one at a time."""
+        self._most, self._full_until = max(1, self.busy + len(self.idle)), until
+
+    def is_full(self, now: float) -> bool:
+        """Whether a message does better to wait for one of the connections that there are, whatever its domain is."""
+        if self.idle or self.busy + self.opening < self._most:
+            return False
+        return now < self._full_until or self.opening > 0 or self.parting > 0
+
+    def back(self) -> None:
+        """It is to be tried again, whatever was said."""
+        self._why, self._most = None, inf
 
     def why(self, now: float) -> Outcome | None:
         """What was said of it a moment ago."""
@@ -101,19 +122,25 @@ class Peers:
             line.connection.abort()
         return None
 
+    async def kept(self, peer: Peer) -> Line | None:
+        """The same, and where the server takes no connection more, the next that is given back."""
+        while (line := self.take(peer)) is None and peer.is_full(self._clock.seconds()):
+            await peer.changed().addTimeout(_FULL_SECONDS, self._clock, lambda *_: None)
+        return line
+
     async def open(self, peer: Peer, connect: Callable[[], Awaitable[SmtpConnection | Outcome]]) -> Line | Outcome:
         """A new connection, for which `done` must follow, or why there is none. That says something about the server
         only where it has no other: then it is left alone for a while."""
-        while peer.parting:
-            await peer.changed()  # a server may count it until then, and take no other
-        others = peer.alive
         peer.opening += 1
         try:
+            while peer.parting:
+                await peer.changed()  # a server may count it until then, and take no other
+            others = peer.alive
             connection = await connect()
             if not isinstance(connection, Outcome):
-                peer.back()
-                peer.busy += 1
+                peer.opened()
                 return Line(connection)
+            peer.refused(self._clock.seconds() + _FULL_SECONDS)
         finally:
             peer.opening -= 1
             peer.tell()
@@ -140,6 +167,7 @@ class Peers:
             line.timer = self._clock.callLater(self._limits.idle_seconds, self._let_go, line, peer)
             self._idle[line] = peer
             peer.idle.append(line)
+        peer.tell()
 
     async def close(self) -> None:
         """Say goodbye on all connections that are kept."""

@@ -164,18 +164,30 @@ class Transmitter:
     ) -> Mapping[Address, Outcome]:
         way = _Way(delivery, forms, named, list(named))
         tries = self._limits.addresses
+        urgent = any(row.due == AT_ONCE for row in delivery.recipients)
+        full = []
         for server in servers:
             found = await self._addresses(server)
             if isinstance(found, Outcome):
                 way.note(dict.fromkeys(way.left, found))
                 continue
             for address in found[:tries]:
-                await self._try(_Place(server, address), way)
+                place = _Place(server, address)
+                peer = self._peers.at(place)
+                if urgent:
+                    peer.back()
+                if peer.is_full(self._environment.clock.seconds()):
+                    full.append(place)
+                else:
+                    await self._try(place, way)
                 tries -= 1
                 if not way.left:
                     return way.answers
             if not tries:
                 break
+        # Nobody else has room for it: wait in line for the best.
+        for place in full[:1]:
+            await self._try(place, way)
         # Nobody takes it as it is, or not now: those who were reached get what they can take.
         for place, most in way.lacking.items():
             if way.left:
@@ -205,15 +217,13 @@ class Transmitter:
     async def _try(self, place: _Place, way: _Way, most: Offer | None = None) -> None:
         """Have a server take what is left; with `most`, in the form for what it has of that."""
         peer = self._peers.at(place)
-        while (kept := self._peers.take(peer)) is not None:
+        while (kept := await self._peers.kept(peer)) is not None:
             told, untouched = await self._send(place, peer, kept, way, most)
             usable = kept.connection.usable
             # The server may have closed a kept connection just as we used it again.
             if usable or not untouched or not _all_delayed(told):
                 way.tell(told, final=not (usable or untouched))
                 return
-        if any(row.due == AT_ONCE for row in way.delivery.recipients):
-            peer.back()
         opened = peer.why(self._environment.clock.seconds()) or await self._peers.open(peer, lambda: self._open(place))
         if isinstance(opened, Outcome):
             way.tell(dict.fromkeys(way.left, opened), final=False)
