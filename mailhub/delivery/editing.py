@@ -24,7 +24,7 @@ from mailhub.interfaces import (
     RemoveRecipient,
     ReplaceField,
 )
-from mailhub.message.address import Address
+from mailhub.message.address import Address, is_address
 from mailhub.message.edits import EDITS_LIMIT, HeaderEdit, check
 from mailhub.message.envelope import Mail, Recipient
 from mailhub.message.esmtp import recipient_parameters, with_recipient_parameters
@@ -179,7 +179,7 @@ def check_envelope(edits: Sequence[Edit]) -> None:
             case AddField() | ReplaceField() | RemoveField() | NoteResult():
                 sound = True
             case ChangeReversePath(address):
-                sound = address is None or _is_address(address)
+                sound = address is None or is_address(address)
             case AddRecipient(recipient):
                 sound = _is_recipient(recipient)
             case RemoveRecipient(address):
@@ -190,19 +190,11 @@ def check_envelope(edits: Sequence[Edit]) -> None:
             raise EditRefused(f"{edit!r:.100} is no edit")
 
 
-def _is_address(address: object) -> bool:
-    """Whether it is one, and such as can be written and read again: anybody may call the class with any text."""
-    try:
-        return isinstance(address, Address) and Address.parse(str(address)) == address
-    except (ValueError, TypeError, AttributeError):
-        return False
-
-
 def _is_recipient(recipient: object) -> bool:
     try:
         return (
             isinstance(recipient, Recipient)
-            and _is_address(recipient.address)
+            and is_address(recipient.address)
             and with_recipient_parameters(Recipient(recipient.address), recipient_parameters(recipient)) == recipient
         )
     except (ValueError, TypeError, AttributeError):

@@ -16,7 +16,7 @@ from mailhub.delivery.routing import MISTAKE, are_routes
 from mailhub.errors import MailError, TemporaryError
 from mailhub.interfaces import IRouter, ITransactionView, ReversePath, Route
 from mailhub.log import Logger
-from mailhub.message.address import Address
+from mailhub.message.address import Address, is_address
 
 _log = Logger(namespace="mailhub.delivery.routing")
 
@@ -65,10 +65,10 @@ class ForeignRouter:
 
 def _is_sound(route: Route) -> bool:
     """Whether its parts are what they should be. Later a mistake would be nobody's."""
+    own = route.reverse_path
     return (
-        isinstance(route.recipient, Address)
-        and isinstance(route.reverse_path, ReversePath | None)
-        and isinstance(route.reverse_path and route.reverse_path.address, Address | None)
+        is_address(route.recipient)
+        and (own is None or (isinstance(own, ReversePath) and (own.address is None or is_address(own.address))))
         and isinstance(route.flags, frozenset)
         and isinstance(route.via, tuple)
         and all(isinstance(text, str) for text in (route.agent, route.target, route.mailbox, *route.flags, *route.via))

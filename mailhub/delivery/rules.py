@@ -30,7 +30,7 @@ from mailhub.interfaces import (
 from mailhub.keys import setting
 from mailhub.log import Logger
 from mailhub.message import flags, mailbox_names
-from mailhub.message.address import Address
+from mailhub.message.address import is_address
 from mailhub.message.edits import EDITS_LIMIT, HeaderEdit
 from mailhub.message.header import fields_end
 
@@ -170,15 +170,15 @@ def _edits(given: object) -> tuple[HeaderEdit, ...]:
 
 def _redirect(given: Redirect) -> Redirect:
     own = given.reverse_path
-    if not isinstance(given.recipient, Address):
+    if not is_address(given.recipient):
         raise RuleFault(f"{given.recipient!r:.100} is no address")
-    if own is not None and not (isinstance(own, ReversePath) and isinstance(own.address, Address | None)):
+    if own is not None and not (isinstance(own, ReversePath) and (own.address is None or is_address(own.address))):
         raise RuleFault(f"{own!r:.100} is no reverse-path")
     return given
 
 
 def _reply(given: Reply) -> Reply:
-    if not isinstance(given.message, bytes) or not isinstance(given.reverse_path, Address | None):
+    if not isinstance(given.message, bytes) or not (given.reverse_path is None or is_address(given.reverse_path)):
         raise RuleFault(f"{given!r:.100} is no reply")
     if len(given.message) > REPLY_LIMIT:
         raise RuleFault(f"a reply has more than {REPLY_LIMIT} octets")

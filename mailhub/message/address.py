@@ -70,6 +70,14 @@ class Address:
         return self.local.isascii() and self.domain.isascii()
 
 
+def is_address(given: object) -> bool:
+    """Whether it is one, and such as can be written and read again: anybody may call the class with any text."""
+    try:
+        return isinstance(given, Address) and Address.parse(str(given)) == given
+    except (ValueError, TypeError, AttributeError):
+        return False
+
+
 def fold_local(local: str) -> str:
     """The form of a local part that is compared: without case (RFC 5321 2.4 leaves that to the host)."""
     if local.isascii():

@@ -366,7 +366,9 @@ def test_a_router_that_fails_is_named_and_the_sender_comes_again(does: Any, said
         {"reverse_path": ReversePath("owner@xx.example")},  # type: ignore[arg-type]
         {"flags": {"$Junk"}},
         {"flags": frozenset({7})},
+        {"reverse_path": ReversePath(Address("x\r\nX-Evil: 1", "xx.example"))},
         {"recipient": "a@xx.example"},
+        {"recipient": Address("a", "x x.example")},
         {"target": None},
         {"mailbox": None},
         {"via": ["a@xx.example"]},

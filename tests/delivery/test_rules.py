@@ -168,6 +168,11 @@ PLACE: Any = Placement
         ODD([Placement()], [Redirect(FAR)] * PLACEMENTS_LIMIT),
         ODD(redirects=[Redirect("far@yy.example")]),  # type: ignore[arg-type]
         ODD(redirects=[Redirect(FAR, FAR)]),  # type: ignore[arg-type]
+        ODD(redirects=[Redirect(Address("far>\r\nRCPT TO:<evil", "yy.example"))]),
+        ODD(redirects=[Redirect(Address("far", "y y.example"))]),
+        ODD(redirects=[Redirect(Address("\udc80", "yy.example"))]),
+        ODD(redirects=[Redirect(FAR, ReversePath(Address("x\r\nX-Evil: 1", "yy.example")))]),
+        ODD(replies=[Reply(b"Subject: x\r\n\r\n", Address("x\r\nX-Evil: 1", "yy.example"))], discard=True),
         ODD(replies=[Reply(b"Subject: x\r\n\r\n")]),
         ODD(replies=[Reply("Subject: x")], discard=True),  # type: ignore[arg-type]
         ODD(replies=[Reply(b"\r\nno header")], discard=True),
