@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from mailhub.delivery.naming import message_id, token
+from mailhub.delivery.message_ids import message_id, token
 from mailhub.delivery.plan import Accepted, make_plan
 from mailhub.errors import MessageDamaged, MessageGone, NotYetKnown, PermanentError
 from mailhub.interfaces import (

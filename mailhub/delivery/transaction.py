@@ -14,7 +14,7 @@ from mailhub.delivery.editing import Editing, MessageView, TransactionView, chec
 from mailhub.delivery.intake import HEAD_LIMIT, HEADERS_TOGETHER, Intake, IntakeWriter
 from mailhub.delivery.limits import HOPS, LONG_LINES, LongLines
 from mailhub.delivery.loops import break_loops
-from mailhub.delivery.naming import message_id, token
+from mailhub.delivery.message_ids import message_id, token
 from mailhub.delivery.placing import Arrived, Placed, Placing
 from mailhub.delivery.plan import Accepted, Copy, make_plan, outcomes
 from mailhub.delivery.replies import Replies, is_automatic

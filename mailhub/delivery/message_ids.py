@@ -1,4 +1,4 @@
-"""Names for messages that have none yet."""
+"""Message-IDs for messages that have none, and random words for names."""
 
 from __future__ import annotations
 
