@@ -27,7 +27,7 @@ class DeliverBy:
 
 
 @attrs.frozen
-class Hold:
+class FutureRelease:
     """HOLDFOR or HOLDUNTIL (RFC 4865 4): `seconds` after MAIL, or since the epoch, before which nothing is sent."""
 
     seconds: int
@@ -67,7 +67,7 @@ class Mail:
     envid: str = ""
     requiretls: bool = False
     by: DeliverBy | None = None
-    hold: Hold | None = None
+    hold: FutureRelease | None = None
     priority: int | None = None
     auth: str | None = None
 

@@ -16,7 +16,7 @@ import attrs
 from mailhub.message.envelope import (
     BodyType,
     DeliverBy,
-    Hold,
+    FutureRelease,
     Mail,
     Notify,
     OriginalRecipient,
@@ -291,21 +291,21 @@ def _render_by(by: DeliverBy) -> str:
 _HOLDFOR = re.compile(r"[1-9][0-9]{0,8}")
 
 
-def _parse_holdfor(text: str | None) -> Hold:
+def _parse_holdfor(text: str | None) -> FutureRelease:
     if text is None or not _HOLDFOR.fullmatch(text):
         raise ParameterError("HOLDFOR is a number of seconds")
-    return Hold(int(text), "FOR")
+    return FutureRelease(int(text), "FOR")
 
 
-def _parse_holduntil(text: str | None) -> Hold:
-    return Hold(_parse_instant(text or "", "HOLDUNTIL is a date and time of RFC 3339"), "UNTIL")
+def _parse_holduntil(text: str | None) -> FutureRelease:
+    return FutureRelease(_parse_instant(text or "", "HOLDUNTIL is a date and time of RFC 3339"), "UNTIL")
 
 
-def _render_holdfor(hold: Hold) -> str | None:
+def _render_holdfor(hold: FutureRelease) -> str | None:
     return str(hold.seconds) if hold.kind == "FOR" else None
 
 
-def _render_holduntil(hold: Hold) -> str | None:
+def _render_holduntil(hold: FutureRelease) -> str | None:
     return _render_instant(hold.seconds) if hold.kind == "UNTIL" else None
 
 

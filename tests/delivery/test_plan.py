@@ -11,7 +11,16 @@ import pytest
 from mailhub.delivery.plan import Accepted, Copy, mail_of, make_plan, outcomes, recipient_of
 from mailhub.interfaces import STORE, Plan, QueuedMessage, Receipt, ReversePath, Route, Submission
 from mailhub.message.address import Address
-from mailhub.message.envelope import DeliverBy, Hold, Mail, Notify, OriginalRecipient, Outcome, Recipient, ValidSince
+from mailhub.message.envelope import (
+    DeliverBy,
+    FutureRelease,
+    Mail,
+    Notify,
+    OriginalRecipient,
+    Outcome,
+    Recipient,
+    ValidSince,
+)
 
 A, B, LIST, FAR = (Address.parse(text) for text in ("a@xx.example", "b@xx.example", "list@xx.example", "c@yy.example"))
 SENDER, OWNER = Address.parse("s@zz.example"), Address.parse("owner@xx.example")
@@ -73,7 +82,7 @@ def _copy(accepted: Sequence[Accepted], plan: Plan) -> Copy:
         (MAIL, ReversePath(OWNER), False),
         (MAIL, ReversePath(None), False),
         (Mail(None), ReversePath(None), True),
-        (attrs.evolve(MAIL, hold=Hold(60, "FOR")), None, False),
+        (attrs.evolve(MAIL, hold=FutureRelease(60, "FOR")), None, False),
     ],
 )
 def test_the_commit_fills_mailboxes_with_what_is_as_it_stands_and_now(mail: Mail, own: Any, now: bool) -> None:
@@ -99,7 +108,7 @@ def queued(mail: Mail) -> QueuedMessage:
     [
         (MAIL, None, MAIL),
         (MAIL, ReversePath(OWNER), Mail(OWNER)),
-        (attrs.evolve(MAIL, hold=Hold(9, "FOR"), priority=4), None, attrs.evolve(MAIL, priority=4)),
+        (attrs.evolve(MAIL, hold=FutureRelease(9, "FOR"), priority=4), None, attrs.evolve(MAIL, priority=4)),
         (Mail(SENDER, by=DeliverBy(100, "R")), None, Mail(SENDER, by=DeliverBy(70, "R"))),
         (Mail(SENDER, by=DeliverBy(10, "R")), None, Mail(SENDER, by=DeliverBy(1, "R"))),
         (Mail(SENDER, by=DeliverBy(10, "N", trace=True)), None, Mail(SENDER, by=DeliverBy(-20, "N", trace=True))),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mailhub.message import esmtp
 from mailhub.message.address import Address
-from mailhub.message.envelope import DeliverBy, Hold, Mail, Notify, OriginalRecipient, Recipient, ValidSince
+from mailhub.message.envelope import DeliverBy, FutureRelease, Mail, Notify, OriginalRecipient, Recipient, ValidSince
 from mailhub.message.esmtp import (
     Parameter,
     ParameterError,
@@ -54,8 +54,12 @@ def carrier(fields: dict[str, Any]) -> Mail | Recipient:
         ("REQUIRETLS", {"requiretls": True}, "REQUIRETLS"),
         ("BY=+120;r", {"by": DeliverBy(120, "R")}, "BY=120;R"),
         ("BY=-30;NT", {"by": DeliverBy(-30, "N", trace=True)}, "BY=-30;NT"),
-        ("HOLDFOR=86400", {"hold": Hold(86400, "FOR")}, "HOLDFOR=86400"),
-        ("HOLDUNTIL=2026-11-29T01:50:00Z", {"hold": Hold(1795917000, "UNTIL")}, "HOLDUNTIL=2026-11-29T01:50:00Z"),
+        ("HOLDFOR=86400", {"hold": FutureRelease(86400, "FOR")}, "HOLDFOR=86400"),
+        (
+            "HOLDUNTIL=2026-11-29T01:50:00Z",
+            {"hold": FutureRelease(1795917000, "UNTIL")},
+            "HOLDUNTIL=2026-11-29T01:50:00Z",
+        ),
         ("MT-PRIORITY=-9", {"priority": -9}, "MT-PRIORITY=-9"),
         ("MT-PRIORITY=0", {"priority": 0}, "MT-PRIORITY=0"),
         ("AUTH=<>", {"auth": ""}, "AUTH=<>"),
@@ -155,8 +159,8 @@ MAILS = st.builds(
     | st.builds(DeliverBy, st.integers(-999999999, 999999999), st.just("N"), st.booleans())
     | st.builds(DeliverBy, st.integers(1, 999999999), st.just("R"), st.booleans()),
     hold=st.none()
-    | st.builds(Hold, st.integers(1, 999999999), st.just("FOR"))
-    | st.builds(Hold, INSTANTS, st.just("UNTIL")),
+    | st.builds(FutureRelease, st.integers(1, 999999999), st.just("FOR"))
+    | st.builds(FutureRelease, INSTANTS, st.just("UNTIL")),
     priority=st.none() | st.integers(-9, 9),
     auth=st.none() | st.text(PRINTABLE, max_size=160),
 )

@@ -29,7 +29,7 @@ from mailhub.message.address import Address
 from mailhub.message.digest import digest
 from mailhub.message.envelope import (
     DeliverBy,
-    Hold,
+    FutureRelease,
     Mail,
     OriginalRecipient,
     Outcome,
@@ -207,7 +207,7 @@ class SubmissionExam(DatabaseExam):
             envid="a b",
             requiretls=True,
             by=DeliverBy(-5, "N"),
-            hold=Hold(9, "FOR"),
+            hold=FutureRelease(9, "FOR"),
             priority=-3,
             auth="",
         )

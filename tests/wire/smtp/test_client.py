@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mailhub.message.address import Address
 from mailhub.message.envelope import (
     DeliverBy,
-    Hold,
+    FutureRelease,
     Mail,
     OriginalRecipient,
     Outcome,
@@ -580,7 +580,7 @@ ASKED = Mail(
     ret="HDRS",
     envid="a+b",
     by=DeliverBy(120, "N"),
-    hold=Hold(60, "FOR"),
+    hold=FutureRelease(60, "FOR"),
     priority=3,
     auth="ann@xx.example",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from mailhub.message.envelope import DeliverBy, Hold, Mail, OriginalRecipient, Recipient, ValidSince
+from mailhub.message.envelope import DeliverBy, FutureRelease, Mail, OriginalRecipient, Recipient, ValidSince
 from mailhub.message.esmtp import (
     mail_parameters,
     recipient_parameters,
@@ -108,8 +108,8 @@ def test_requiretls_exists_under_tls_only() -> None:
         ("DSN", "RET=HDRS ENVID=a+2Bb", Mail(ANN, ret="HDRS", envid="a+b")),
         ("REQUIRETLS", "REQUIRETLS", Mail(ANN, requiretls=True)),
         ("DELIVERBY", "BY=120;R", Mail(ANN, by=DeliverBy(120, "R"))),
-        ("FUTURERELEASE", "HOLDFOR=60", Mail(ANN, hold=Hold(60, "FOR"))),
-        ("FUTURERELEASE", "HOLDUNTIL=1970-01-01T00:01:00Z", Mail(ANN, hold=Hold(60, "UNTIL"))),
+        ("FUTURERELEASE", "HOLDFOR=60", Mail(ANN, hold=FutureRelease(60, "FOR"))),
+        ("FUTURERELEASE", "HOLDUNTIL=1970-01-01T00:01:00Z", Mail(ANN, hold=FutureRelease(60, "UNTIL"))),
         ("MT-PRIORITY", "MT-PRIORITY=-3", Mail(ANN, priority=-3)),
         ("AUTH", "AUTH=<>", Mail(ANN, auth="")),
     ],
