@@ -264,14 +264,14 @@ class SmtpSession:
             self.machine.refuse(_refusal(event, error))
 
     async def _hello(self, event: Hello) -> None:
-        talk = self._at_work
+        talk = self._talk
         await talk.hello(attrs.evolve(talk.origin, helo=event.domain, extended=event.extended, tls=self.link.tls))
         # RFC 5321 4.1.1.1: one that is refused changes nothing.
         self._drop_transaction()
         self.machine.accept()
 
     async def _login(self, event: Login) -> None:
-        talk, authenticator = self._at_work, self._service.authenticator
+        talk, authenticator = self._talk, self._service.authenticator
         submitter = await authenticator.login(event.credentials, ISubmitter, talk.origin, self._revoked)
         try:
             await talk.login(attrs.evolve(talk.origin, user=submitter.user), submitter)
@@ -281,7 +281,7 @@ class SmtpSession:
         self.machine.accept()
 
     async def _mail(self, event: MailFrom) -> None:
-        self._transaction = await self._at_work.begin(event.mail)
+        self._transaction = await self._talk.begin(event.mail)
         self.machine.accept()
 
     async def _go_on_after(self, error: MailError) -> bool:
@@ -292,7 +292,7 @@ class SmtpSession:
         if harvest is None or not telling or self._service.options.each_recipient:
             return True
         self._refused += 1
-        return await harvest.refused("" if self._at_work.origin.user else self.link.peer, self._refused)
+        return await harvest.refused("" if self._talk.origin.user else self.link.peer, self._refused)
 
     def _start_body(self) -> None:
         self._writer = self._in_transaction.body()
@@ -350,7 +350,7 @@ class SmtpSession:
 
     def _start_tls(self) -> None:
         self._drop_transaction()
-        talk = self._at_work
+        talk = self._talk
         talk.secured(attrs.evolve(talk.origin, secure=True, helo="", extended=True, user=""))
         self.machine.accept()
         self.link.start_tls()
@@ -358,7 +358,7 @@ class SmtpSession:
     # --- Small parts -------------------------------------------------------------------------------------------------
 
     @property
-    def _at_work(self) -> IConversation:
+    def _talk(self) -> IConversation:
         assert self._conversation is not None, "the machine gives events after the greeting only"
         return self._conversation
 
