@@ -41,11 +41,10 @@ log = Logger(namespace="mailhub.store")
 class Database:
     """`data/mailhub.sqlite` and `data/blobs/`.
 
-    With `owner` this process is the one that serves the data:
-    start() then sets aside what a crash left behind. The command's process beside a running server is not the owner.
-    Only with `create` a database is made, where there never was one; with `read_only` nothing on the disk is changed.
-    With inline threads, `gather` commits all that one turn of the clock brings together, as the writer thread does;
-    without it each call is committed at once.
+    With `owner` this process is the one that serves the data: start() then sets aside what a crash left behind. The
+    command's process beside a running server is not the owner. Only with `create` a database is made, where there never
+    was one; with `read_only` nothing on the disk is changed. With inline threads, `gather` commits all that one turn of
+    the clock brings together, as the writer thread does; without it each call is committed at once.
     """
 
     def __init__(
@@ -67,8 +66,6 @@ class Database:
         self._sweeping = False
         self._sweep_again = False
         self.path = environment.data / schema.FILE
-        held = Held(settings.held_octets, settings.held_messages)
-        watchers = Watchers(None if environment.threads.inline else environment.clock)
         space = Space(environment.data, environment.disk, environment.clock, settings.disk_reserve_percent)
         self._blobs = blobs = Blobs(
             environment.data / BLOBS,
@@ -78,6 +75,19 @@ class Database:
             durable=settings.durable,
             check_space=space.check,
         )
+        self._readers = Readers(self.path, environment.threads, blobs, settings.busy_seconds, read_only=read_only)
+        self._engine = self._make_engine(space, gather)
+        self._upkeep = Upkeep(self._engine, blobs)
+        self.store = MailStore(self._engine, self.start, self.stop)
+        self.accounts = Accounts(self._engine)
+        self.names = Names(self._engine)
+        self.queue = Queue(self._engine, self.store)
+
+    def _make_engine(self, space: Space, gather: bool) -> Engine:
+        """With the writer, which tells it of every change."""
+        environment, settings = self._environment, self._settings
+        held = Held(settings.held_octets, settings.held_messages)
+        watchers = Watchers(None if environment.threads.inline else environment.clock)
         self._writer = Writer(
             environment.threads,
             environment.clock,
@@ -86,17 +96,16 @@ class Database:
             group_limit=settings.grouped_units,
             gather=gather,
             when_told=watchers.when_told,
-            files=blobs,
+            files=self._blobs,
             held=held,
             limits=settings,
         )
-        self._readers = Readers(self.path, environment.threads, blobs, settings.busy_seconds, read_only=read_only)
-        self._engine = Engine(
+        return Engine(
             environment=environment,
             limits=settings,
             writer=self._writer,
             readers=self._readers,
-            files=blobs,
+            files=self._blobs,
             ids=DeliveryIds(environment.random),
             indexes=Indexes(
                 self._load_index,
@@ -111,11 +120,6 @@ class Database:
             space=space,
             held=held,
         )
-        self._upkeep = Upkeep(self._engine, blobs)
-        self.store = MailStore(self._engine, self.start, self.stop)
-        self.accounts = Accounts(self._engine)
-        self.names = Names(self._engine)
-        self.queue = Queue(self._engine, self.store)
 
     async def start(self) -> None:
         """Open the database and bring it up to date. Doing it twice does nothing.
