@@ -57,8 +57,8 @@ class IResolver(Interface):
     async def mail_exchangers(domain: str) -> Sequence[MailExchanger]:
         """MX records in no particular order; empty when there are none (the A/AAAA fall-back applies).
 
-        A null MX (RFC 7505) is returned as the single record `MailExchanger(0, "")`. Raises NoSuchDomain
-        (`PermanentError` 5.1.2) when the name does not exist, TemporaryError when no answer can be had.
+        A null MX (RFC 7505) is returned as the single record `MailExchanger(0, "")`. Raises PermanentError
+        (5.1.2) when the name does not exist, TemporaryError when no answer can be had.
         """
 
     async def addresses(host: str) -> Sequence[str]:

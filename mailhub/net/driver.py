@@ -29,7 +29,7 @@ log = Logger(namespace="mailhub.net")
 
 @implementer(IProtocol)
 @attrs.define(eq=False, repr=False)
-class Refusal:
+class RefusedConnection:
     """Turns a connection away that is one too many."""
 
     _octets: bytes
@@ -135,7 +135,7 @@ class DriverFactory:
         peer = address_text(addr)
         if self._stopping or self._full(peer):
             log.info("connection refused: service={service} peer=[{peer}]", service=self.service, peer=peer)
-            return Refusal(b"" if self.implicit_tls else self.refusal)
+            return RefusedConnection(b"" if self.implicit_tls else self.refusal)
         self._made += 1
         session_id = f"{self._prefix}{self._made}"
         if self.guests is None:
@@ -145,7 +145,7 @@ class DriverFactory:
         except Exception:
             log.failure("{service} failed: session={session}", service=self.service, session=session_id)
             protocol = None
-        return Refusal(b"") if protocol is None else Guest(self, self._wrapping, protocol, peer, session_id)
+        return RefusedConnection(b"") if protocol is None else Guest(self, self._wrapping, protocol, peer, session_id)
 
     def _full(self, peer: str) -> bool:
         return self.room.full or self._connections >= self.limits.connections or not self._crowd.has_room(peer)

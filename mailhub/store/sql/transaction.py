@@ -34,7 +34,7 @@ class Cursor(Protocol):
     def __iter__(self) -> Iterator[Any]: ...
 
 
-class Connection(Protocol):
+class DriverConnection(Protocol):
     """As much of a driver's connection as units use."""
 
     def execute(self, statement: str, parameters: Sequence[Any] = ..., /) -> Cursor: ...
@@ -98,7 +98,7 @@ class Unreadable(StoreUnavailable):
 class Snapshot:
     """What a query is given: all that it reads is of one moment."""
 
-    connection: Connection
+    connection: DriverConnection
     dialect: Dialect
     files: Files
 

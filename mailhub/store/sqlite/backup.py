@@ -37,7 +37,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @attrs.define
-class Report:
+class BackupReport:
     """What a backup holds now. `missing` are bodies that the data folder itself has not, `damaged` those whose octets
     are not what arrived; they are copied all the same."""
 
@@ -63,11 +63,11 @@ def nothing(what: str, done: int, whole: int) -> None:
     """Nobody looks on."""
 
 
-def backup(data: Path, target: Path, progress: Progress = nothing) -> Report:
+def backup(data: Path, target: Path, progress: Progress = nothing) -> BackupReport:
     """Bring the backup in the folder `target` up to date. Raises ConfigurationError, OSError."""
     opening.require(data)
     with _alone(data):
-        report = Report()
+        report = BackupReport()
         try:
             with closing(schema.connect(data / schema.FILE, _BUSY_SECONDS)) as source:
                 named = named_bodies(source)
@@ -156,7 +156,7 @@ def _copy_bodies(
     source: Path,
     target: Path,
     wanted: Mapping[str, Named],
-    report: Report,
+    report: BackupReport,
     progress: Progress,
     *,
     tolerant: bool = False,
@@ -230,7 +230,7 @@ def _pin(data: Path, names: Iterable[str]) -> None:
                 shutil.copyfile(origin, folder / name)  # a file system without hard links
 
 
-def _verify(target: Path, named: Mapping[str, Named], report: Report) -> None:
+def _verify(target: Path, named: Mapping[str, Named], report: BackupReport) -> None:
     """Look over what was written. Raises ConfigurationError when it cannot be used."""
     with closing(schema.connect_reader(target / _NEW, _BUSY_SECONDS, read_only=True)) as copy:
         (verdict,) = copy.execute("PRAGMA quick_check(1)").fetchone()
@@ -246,7 +246,7 @@ def _verify(target: Path, named: Mapping[str, Named], report: Report) -> None:
     report.bodies = len(named) - len(report.missing)
 
 
-def _remove_others(folder: Path, wanted: Mapping[str, Named], report: Report) -> None:
+def _remove_others(folder: Path, wanted: Mapping[str, Named], report: BackupReport) -> None:
     """Bodies of earlier backups that nothing names now, and what an interrupted copy left."""
     for name in blob_names(folder) - wanted.keys():
         blob_path(folder, name).unlink(missing_ok=True)
