@@ -257,8 +257,9 @@ class Indexes:
         return True
 
     async def catch_up(self, mailbox: int, modseq: int) -> None:
-        """Have the index in memory, if there is one, know all changes up to this one. Raises what reading raises."""
-        if self.behind(mailbox, modseq):
+        """Have the index in memory, if there is one, know all changes up to this one: they are being told of just now,
+        or another process made them. Raises what reading raises."""
+        if mailbox in self._ready and self._ready[mailbox].modseq < modseq:
             waiter: Deferred[None] = Deferred()
             self._start(mailbox, modseq, waiter)
             await waiter
@@ -291,11 +292,6 @@ class Indexes:
         del self._behind[mailbox]
         for waiter in behind.waiting:
             waiter.callback(outcome)
-
-    def behind(self, mailbox: int, modseq: int) -> bool:
-        """Whether the index in memory lacks changes that the database has: they are being told of just now, or another
-        process made them."""
-        return mailbox in self._ready and self._ready[mailbox].modseq < modseq
 
     def known(self) -> dict[int, int]:
         """Mod-sequence by mailbox, of the indexes in memory."""

@@ -198,10 +198,8 @@ class MailAccount:
         number, known, uid_validity, modseq = await self._engine.read(
             lambda snapshot: mailboxes.find_mailbox(snapshot, self._number, name)
         )
-        if self._engine.indexes.behind(number, modseq):
-            # Another process may have added messages: they are announced with the next commit, also an empty one.
-            await self._engine.write(lambda _: None)
-            await self._engine.indexes.catch_up(number, modseq)
+        # What another process has added is announced with the next commit, for which who opens a mailbox need not wait.
+        await self._engine.indexes.catch_up(number, modseq)
         return Mailbox(self._engine, number, known, uid_validity)
 
     async def create(self, name: str, special_use: str = "") -> None:

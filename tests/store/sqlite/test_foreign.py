@@ -68,10 +68,17 @@ def test_who_opens_the_mailbox_sees_what_was_added_though_its_index_was_in_memor
 ) -> None:
     server.add(1)
     assert server.uids() == [1]
+    heard: list[Change] = []
+    server.inbox.watch(heard.append)
     assert command.add(2) == 2
     assert noted(tmp_path) == 1
-    assert server.uids() == [1, 2]
+    with closing(sqlite3.connect(tmp_path / "mailhub.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")  # to read it, nothing has to be written
+        assert server.uids() == [1, 2]
+    assert server.add(3) == 3
     assert noted(tmp_path) == 0
+    told = [entry.uid for change in heard if isinstance(change, Added) for entry in change.entries]
+    assert told == [2, 3]
 
 
 def test_a_session_is_told_with_the_next_commit_and_before_what_that_adds(server: Process, command: Process) -> None:
