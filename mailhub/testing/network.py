@@ -231,6 +231,7 @@ class MemoryTransport:
         self._producer_paused = False
         self._handshaking = False
         self._greeted = False
+        self._held: list[bytes] = []
         self._ended = False
         self.disconnecting = False
         self.disconnected = False
@@ -238,11 +239,14 @@ class MemoryTransport:
     # --- Writing ---------------------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        """Send octets; they are lost when the connection is."""
+        """Send octets, when TLS that is being agreed on is there; they are lost when the connection is."""
         if self.disconnected or self._ended or not data:
             return
         self._on_the_way += len(data)
-        self._wire.carry(self, bytes(data))
+        if self._handshaking:
+            self._held.append(bytes(data))
+        else:
+            self._wire.carry(self, bytes(data))
         if self._on_the_way > _HIGH and self._producer is not None and not self._producer_paused:
             self._producer_paused = True
             self._producer.pauseProducing()
@@ -283,7 +287,8 @@ class MemoryTransport:
             self._clock.callLater(0, self._lose, error.ConnectionAborted())
 
     def _close_when_empty(self) -> None:
-        if self.disconnecting and not self.disconnected and self._producer is None and self._on_the_way <= _HIGH:
+        empty = self._on_the_way <= _HIGH and not self._held
+        if self.disconnecting and not self.disconnected and self._producer is None and empty:
             self.loseWriteConnection()
             self._clock.callLater(0, self._lose, error.ConnectionDone())
 
@@ -367,6 +372,10 @@ class MemoryTransport:
             self._break("TLS handshake failed")
         elif self._handshaking:
             self._handshaking = False
+            held, self._held = self._held, []
+            for octets in held:
+                self._wire.carry(self, octets)
+            self._close_when_empty()
             if IHandshakeListener.providedBy(self._protocol):
                 self._protocol.handshakeCompleted()
 

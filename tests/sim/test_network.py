@@ -201,6 +201,18 @@ def test_a_handshake_needs_both_and_then_octets_flow(link: Link, first: str) -> 
     assert ends[0].got == b"secret"
 
 
+def test_octets_written_during_a_handshake_wait_for_its_end_and_so_does_the_end_of_the_connection(link: Link) -> None:
+    link.far.transport.startTLS(None)
+    link.far.transport.write(b"hello")
+    link.far.transport.loseConnection()
+    settle(link)
+    assert link.near.got == b""
+    link.near.transport.startTLS(None)
+    settle(link)
+    assert link.near.got == b"hello"
+    assert link.near.events[-1] == "ConnectionDone"
+
+
 def test_tls_from_the_first_octet() -> None:
     link = joined(tls=True)
     link.near.transport.startTLS(None)
