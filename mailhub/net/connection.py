@@ -15,13 +15,14 @@ import attrs
 from OpenSSL import SSL
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from mailhub.log import Logger
 from mailhub.net.body import copy
 from mailhub.net.channel import Channel, Phase
-from mailhub.net.link import Disconnected, DriverLimits, Job, Link, Session
+from mailhub.net.guest import Host
+from mailhub.net.link import Disconnected, Job, Link, Session
 
 if TYPE_CHECKING:
     from mailhub.interfaces import IBlobReader
@@ -45,31 +46,19 @@ class Stage(Enum):
 _OPEN, _LOST, _LEAVING = Phase.OPEN, Phase.LOST, Stage.LEAVING
 
 
-class Host(Protocol):
-    """What a connection needs of the factory that made it."""
+class SessionHost(Host, Protocol):
+    """What it needs besides where the session is one of ours."""
 
     make_session: Callable[[Link], Session]
-    service: str
-    clock: IReactorTime
     tls: Any
     implicit_tls: bool
-    limits: DriverLimits
-
-    def opened(self, connection: Connection) -> None:
-        """The transport is there."""
-
-    def gone(self, connection: Connection) -> None:
-        """The transport is lost."""
-
-    def ended(self, connection: Connection) -> None:
-        """No handler runs any more."""
 
 
 @attrs.define(eq=False, repr=False)
 class Connection:
     """The owner of a channel, and the `Link` of a session."""
 
-    _factory: Host
+    _factory: SessionHost
     peer: str
     session_id: str
     local: str = ""

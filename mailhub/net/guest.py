@@ -17,7 +17,7 @@ log = Logger(namespace="mailhub.net")
 
 
 class Host(Protocol):
-    """What a connection needs of the factory that made it."""
+    """What a connection, of ours or of a guest, needs of the factory that made it."""
 
     service: str
     clock: IReactorTime
@@ -30,7 +30,7 @@ class Host(Protocol):
         """The transport is lost."""
 
     def ended(self, connection: Any) -> None:
-        """The session is over."""
+        """The session is over: no handler runs any more."""
 
 
 class Guest(ProtocolWrapper):
