@@ -1,12 +1,12 @@
 """Whole servers in one process, on one clock and one network in memory: what happens is repeatable by seed.
 
-internet = Internet(seed=1)
-xx = internet.hub("xx.example", users=["a"])
-yy = internet.hub("yy.example", users=["b"], config={"limits": {"hops": 10}})
-xx.submit("a@xx.example", ["b@yy.example"], b"Subject: hello\\r\\n\\r\\nHow are you?\\r\\n")
-internet.run(60)
-assert len(yy.inbox("b@yy.example")) == 1
-internet.close()
+    internet = Internet(seed=1)
+    xx = internet.hub("xx.example", users=["a"])
+    yy = internet.hub("yy.example", users=["b"], config={"limits": {"hops": 10}})
+    xx.submit("a@xx.example", ["b@yy.example"], b"Subject: hello\\r\\n\\r\\nHow are you?\\r\\n")
+    internet.run(60)
+    assert len(yy.inbox("b@yy.example")) == 1
+    internet.close()
 
 Each is what `mailhub.components.build_hub` makes of a configuration, with all services, plugins and logins. What is
 played is its surroundings: clock, threads, network, DNS, chance, TLS, and a database in memory.
