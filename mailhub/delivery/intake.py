@@ -16,13 +16,10 @@ from mailhub.errors import Busy, MessageTooLarge, PermanentError
 from mailhub.interfaces import IBlobReader, IBody, IBodyWriter, IHeadedBodyWriter
 from mailhub.message.header import fields_end, without_field, without_mailbox_line
 from mailhub.message.long_lines import LINE_LIMIT, LineWrapper
-from mailhub.message.needs import NeedsScanner, needs_of
+from mailhub.message.needs import HEADER_LIMIT, NeedsScanner, needs_of
 from mailhub.message.trace import count_received, delivered_to
 from mailhub.wire.budget import Budget
 
-# A header is held back up to this many octets. A larger one cannot be mended and is refused where it should be; else
-# it passes as it is, and hops beyond are not counted.
-HEADER_LIMIT = 262144
 # The most that comes before a body with a header that is held: the trace fields, and what screens add.
 HEAD_LIMIT = 2 * HEADER_LIMIT
 
@@ -72,6 +69,9 @@ class IntakeWriter:
     """Writes `return_path`, `received` and then the message, whose header goes through `mend`. With `aliases`, its
     Delivered-To fields are noted. What it holds beyond `HEADER_SHARE` is taken from `budget`. `long_lines`: what
     is done with lines over 998 octets, None for nothing. `needs`: note what it asks of a next hop.
+
+    A header is held back up to HEADER_LIMIT octets. A larger one cannot be mended and is refused where it should be;
+    else it passes as it is, and hops beyond are not counted.
 
     With `held` all this is given to the writer last, as its head: between end() and finish() `header` and `return_path`
     may be changed. A header that is too large to be held is not `whole`; it passes, and `header` comes before it.

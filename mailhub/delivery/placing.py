@@ -10,7 +10,7 @@ from zope.interface import implementer
 
 from mailhub.delivery.dead_ends import REFUSED, refusing, without_agent
 from mailhub.delivery.editing import Editing, MessageView
-from mailhub.delivery.intake import HEADER_LIMIT, Intake
+from mailhub.delivery.intake import Intake
 from mailhub.delivery.plan import Accepted
 from mailhub.delivery.routing import DEPTH_LIMIT, distinct
 from mailhub.delivery.rules import Answer, Rules, log_fault
@@ -22,6 +22,7 @@ from mailhub.message.address import Address
 from mailhub.message.edits import HeaderEdit
 from mailhub.message.envelope import Outcome, State
 from mailhub.message.header import fields_end
+from mailhub.message.needs import HEADER_LIMIT
 from mailhub.net.body import copy
 
 _log = Logger(namespace="mailhub.delivery.rule")

@@ -66,6 +66,8 @@ class _Content:
 
 
 class _Converter:
+    """One message. `tree` are its parts in their order, `headers` those of each."""
+
     def __init__(self, octets: Octets, offer: Offer) -> None:
         self.octets = octets
         self.offer = offer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-LINE_LIMIT = 998  # octets without the line end
+LINE_LIMIT = 998  # octets without the line end (RFC 5322 2.1.1)
 _BROKEN = 990  # octets of a line after which it is broken at the latest
 
 

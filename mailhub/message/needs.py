@@ -13,7 +13,8 @@ import attrs
 from mailhub.message.header import fields_end
 from mailhub.message.long_lines import LINE_LIMIT
 
-# Octets of a header that are told apart from the body; what is beyond counts as body.
+# Octets of a header that a message may have on its way in to be edited, and told apart from the body here; what is
+# beyond counts as body.
 HEADER_LIMIT = 262144
 
 HEADER_8BIT = 1

@@ -11,11 +11,11 @@ import attrs
 from mailhub.message.address import Address, literal_of
 from mailhub.message.envelope import OriginalRecipient, Outcome, Source, State
 from mailhub.message.header import whole_fields
+from mailhub.message.long_lines import LINE_LIMIT
 
 HEADER_LIMIT = 1 << 16  # octets of the original header that go back
 MESSAGE_LIMIT = 1 << 18  # octets of the original, where the whole of it is to go back; of a larger one the header does
 _REPLY_LIMIT = 900  # characters
-_LINE_LIMIT = 998  # octets without the line end (RFC 5322 2.1.1)
 
 _NOT_PRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _NOT_7BIT = re.compile(rb"[^\r\n\t -~]|\r(?!\n)|(?<!\r)\n")
@@ -184,7 +184,7 @@ def _whole(report: Report) -> bytes:
     message = report.message
     if not message or len(message) > MESSAGE_LIMIT or _NO_TEXT.search(message) is not None:
         return b""
-    if max(map(len, message.split(b"\r\n"))) > _LINE_LIMIT:
+    if max(map(len, message.split(b"\r\n"))) > LINE_LIMIT:
         return b""
     kind = "message/global" if report.smtputf8 else "message/rfc822"
     return _part(kind, "7bit" if message.isascii() else "8bit", message)
@@ -197,7 +197,7 @@ def _header_alone(report: Report) -> bytes:
     header += b"\r\n"
     kind = "message/global-headers" if report.smtputf8 else "text/rfc822-headers"
     clean = _clean_lines(header)
-    if max(map(len, clean.split(b"\r\n"))) <= _LINE_LIMIT:
+    if max(map(len, clean.split(b"\r\n"))) <= LINE_LIMIT:
         if report.smtputf8:
             return _part(kind, "8bit", clean)
         if _NOT_7BIT.search(header) is None:
@@ -254,10 +254,10 @@ def _folded(line: bytes) -> bytes:
     """A line that is too long goes on in the next, after a space: at a space or before an @, where there is one in its
     second half, else in the middle of a word."""
     pieces = []
-    while len(line) > _LINE_LIMIT:
-        head = line[:_LINE_LIMIT].decode("utf-8", "ignore").encode()
+    while len(line) > LINE_LIMIT:
+        head = line[:LINE_LIMIT].decode("utf-8", "ignore").encode()
         at = max(head.rfind(b" "), head.rfind(b"@"))
-        at = at if at > _LINE_LIMIT // 2 else len(head)
+        at = at if at > LINE_LIMIT // 2 else len(head)
         pieces.append(line[:at])
         line = b" " + line[at:].lstrip(b" ")
     return b"\r\n".join([*pieces, line])

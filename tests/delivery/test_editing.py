@@ -12,7 +12,7 @@ from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
 from mailhub.delivery.foreign_router import watched
-from mailhub.delivery.intake import HEADER_LIMIT, HEADER_SHARE, IntakeWriter
+from mailhub.delivery.intake import HEADER_SHARE, IntakeWriter
 from mailhub.errors import Busy, NotPermitted, TemporaryError
 from mailhub.interfaces import (
     ACCEPT,
@@ -33,6 +33,7 @@ from mailhub.interfaces import (
 )
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, OriginalRecipient, Outcome, Recipient
+from mailhub.message.needs import HEADER_LIMIT
 from mailhub.testing.waiting import result_of
 from mailhub.wire.budget import Budget
 from tests.delivery.doubles import OctetsWriter

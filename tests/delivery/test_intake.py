@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailhub.delivery.intake import HEADER_LIMIT, HEADER_SHARE, Intake, IntakeWriter
+from mailhub.delivery.intake import HEADER_SHARE, Intake, IntakeWriter
 from mailhub.errors import Busy, MessageTooLarge, PermanentError
 from mailhub.message.header import header_end
-from mailhub.message.needs import BODY_8BIT, HEADER_UTF8, LONG_LINE
+from mailhub.message.needs import BODY_8BIT, HEADER_LIMIT, HEADER_UTF8, LONG_LINE
 from mailhub.testing.waiting import result_of
 from mailhub.wire.budget import Budget
 from tests.delivery.doubles import OctetsWriter
