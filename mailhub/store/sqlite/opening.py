@@ -133,7 +133,11 @@ def _allowed(path: Path) -> bool:
 
 
 def _refusal(path: Path, data: Path) -> str:
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        return f"{path}: cannot be written: its file system is mounted read-only"
     user, owner = user_name(os.geteuid()), user_name(path.stat().st_uid)
+    if user == owner:
+        return f"{path}: cannot be written by {user}, to whom it belongs: chmod -R u+rwX {data}"
     return f"{path}: cannot be written by {user}, for it belongs to {owner}: chown -R {user} {data}"
 
 

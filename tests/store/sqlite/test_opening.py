@@ -229,9 +229,17 @@ class TestTryWrite:
         places = {"folder": blob_path(data / BLOBS, body).parent, "body": blob_path(data / BLOBS, body)}
         path = places.get(name, data / name)
         said = self.refused(data, path, monkeypatch)
-        assert said.startswith(f"{path}: cannot be written by ")
-        assert said.endswith(f" {data}")
-        assert ": chown -R " in said
+        user = opening.user_name(os.geteuid())
+        assert said == f"{path}: cannot be written by {user}, to whom it belongs: chmod -R u+rwX {data}"
+        monkeypatch.setattr(os, "geteuid", lambda: 65534)
+        user, owner = opening.user_name(65534), opening.user_name(os.getuid())
+        said = self.refused(data, path, monkeypatch)
+        assert said == f"{path}: cannot be written by {user}, for it belongs to {owner}: chown -R {user} {data}"
+
+    def test_a_read_only_file_system_is_told(self, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((0,) * 8 + (os.ST_RDONLY, 0)))
+        said = self.refused(data, data, monkeypatch)
+        assert said == f"{data}: cannot be written: its file system is mounted read-only"
 
     def test_the_write_itself_is_tried(self, data: Path) -> None:
         connection = sqlite3.connect(f"{(data / schema.FILE).as_uri()}?mode=ro", uri=True, isolation_level=None)
