@@ -125,7 +125,7 @@ class Peers:
     async def kept(self, peer: Peer) -> Line | None:
         """The same, and where the server takes no connection more, the next that is given back."""
         while (line := self.take(peer)) is None and peer.is_full(self._clock.seconds()):
-            await peer.changed().addTimeout(_FULL_SECONDS, self._clock, lambda *_: None)
+            await peer.changed()
         return line
 
     async def open(self, peer: Peer, connect: Callable[[], Awaitable[SmtpConnection | Outcome]]) -> Line | Outcome:
@@ -141,6 +141,7 @@ class Peers:
                 peer.opened()
                 return Line(connection)
             peer.refused(self._clock.seconds() + _FULL_SECONDS)
+            self._clock.callLater(_FULL_SECONDS, peer.tell)  # who waits looks again
         finally:
             peer.opening -= 1
             peer.tell()
