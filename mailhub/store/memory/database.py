@@ -14,7 +14,7 @@ from zope.interface import implementer
 from mailhub.interfaces import Environment, IDatabase, INames, KeptNames
 from mailhub.store.limits import StoreLimits
 from mailhub.store.memory.queue import MemoryQueue
-from mailhub.store.memory.store import MemoryAccounts, MemoryHouse, MemoryStore
+from mailhub.store.memory.store import MemoryAccounts, MemoryEngine, MemoryStore
 
 
 @implementer(INames)
@@ -64,11 +64,11 @@ class MemoryDatabase:
     """A database that is gone with the process: for tests and simulations."""
 
     def __init__(self, environment: Environment, settings: StoreLimits | None = None) -> None:
-        house = MemoryHouse(environment, settings or StoreLimits())
-        self.store = MemoryStore(house)
-        self.accounts = MemoryAccounts(house)
+        engine = MemoryEngine(environment, settings or StoreLimits())
+        self.store = MemoryStore(engine)
+        self.accounts = MemoryAccounts(engine)
         self.names = MemoryNames()
-        self.queue = MemoryQueue(house, self.store)
+        self.queue = MemoryQueue(engine, self.store)
 
     async def start(self) -> None:
         """Always open."""

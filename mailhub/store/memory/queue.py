@@ -28,7 +28,7 @@ from mailhub.message.envelope import Mail, Outcome, State
 from mailhub.message.mailbox_names import normalise
 from mailhub.store.claims import Claims
 from mailhub.store.memory.body import MemoryBody, MemoryBodyWriter, memory_body
-from mailhub.store.memory.store import MemoryHouse
+from mailhub.store.memory.store import MemoryEngine
 from mailhub.store.octets import OctetsReader
 from mailhub.store.queue_ids import DeliveryIds, number_of
 from mailhub.store.queue_rows import destination_of, route_of
@@ -60,11 +60,11 @@ class Queued:
 class MemoryQueue:
     """The queue of MemoryDatabase."""
 
-    def __init__(self, house: MemoryHouse, store: IMailStore) -> None:
-        self._house = house
+    def __init__(self, engine: MemoryEngine, store: IMailStore) -> None:
+        self._engine = engine
         self._messages: dict[str, Queued] = {}
         self._rows = 0
-        self._ids = DeliveryIds(house.environment.random)
+        self._ids = DeliveryIds(engine.environment.random)
         self._receipts: dict[str, Receipt] = {}
         self._claims = Claims(0)
         self._after = ""
@@ -80,7 +80,7 @@ class MemoryQueue:
 
     def new_delivery_id(self) -> str:
         """Of time and randomness."""
-        return self._ids.next(self._house.environment.now())[0]
+        return self._ids.next(self._engine.environment.now())[0]
 
     async def submit(
         self, submission: Submission, refusals: Refusals = "bounce", also: Sequence[Submission] = ()
@@ -114,8 +114,8 @@ class MemoryQueue:
         kept = bool(submission.plan.routes)
         for index, deposit in enumerate(submission.plan.deposits):
             try:
-                box = self._house.mailbox_for(deposit.user, normalise(deposit.mailbox), body.size)
-                self._house.deposit(box, body, deposit.flags, self._house.environment.now())
+                box = self._engine.mailbox_for(deposit.user, normalise(deposit.mailbox), body.size)
+                self._engine.deposit(box, body, deposit.flags, self._engine.environment.now())
                 kept = True
             except MailError as error:
                 refused[index] = Outcome.failed(error.text, status=error.status)
@@ -126,7 +126,7 @@ class MemoryQueue:
     def _keep(
         self, submission: Submission, message_id: str, refusals: Refusals, refused: Mapping[int, Outcome]
     ) -> None:
-        now, plan = self._house.environment.now(), submission.plan
+        now, plan = self._engine.environment.now(), submission.plan
         rows: list[tuple[Route, Outcome | None]] = [(route, None) for route in plan.routes]
         if refusals == "bounce":
             rows += [(route_of(plan.deposits[index]), outcome) for index, outcome in refused.items()]

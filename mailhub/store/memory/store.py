@@ -156,8 +156,8 @@ class AccountData:
             raise OverQuota
 
 
-class MemoryHouse:
-    """All that the facets share."""
+class MemoryEngine:
+    """What the facets of the twin share."""
 
     def __init__(self, environment: Environment, settings: StoreLimits) -> None:
         self.environment = environment
@@ -229,8 +229,8 @@ def _octets(messages: Sequence[Message]) -> int:
 class MemoryMailbox:
     """One mailbox."""
 
-    def __init__(self, house: MemoryHouse, box: Box) -> None:
-        self._house = house
+    def __init__(self, engine: MemoryEngine, box: Box) -> None:
+        self._engine = engine
         self._box = box
         self.name = box.name
         self.uid_validity = box.uid_validity
@@ -264,7 +264,7 @@ class MemoryMailbox:
 
     async def bodies(self, uids: Sequence[int]) -> Mapping[int, bytes]:
         """Of the messages that exist and would not be files elsewhere."""
-        limit = self._house.settings.inline_body_octets
+        limit = self._engine.settings.inline_body_octets
         return {m.entry.uid: m.body.octets for m in self._existing(uids) if m.body.size <= limit}
 
     def _existing(self, uids: Sequence[int]) -> list[Message]:
@@ -287,7 +287,7 @@ class MemoryMailbox:
         box.owner.check_room(body.size + excess(encode(flags)))
         box.keywords.check_number(flags)
         box.keywords.take_up((flags,), box.flags)
-        uid = self._house.deposit(box, memory_body(body), flags, internal_date)
+        uid = self._engine.deposit(box, memory_body(body), flags, internal_date)
         if delivery_id:
             box.deliveries[delivery_id] = uid
         return uid
@@ -324,7 +324,7 @@ class MemoryMailbox:
         entries = tuple(message.entry for message in changed)
         if entries:
             modseq = entries[0].modseq
-            self._house.watchers.announce(box.number, FlagsChanged(entries, modseq - 1))
+            self._engine.watchers.announce(box.number, FlagsChanged(entries, modseq - 1))
         return FlagResult(entries, tuple(failed))
 
     async def copy(self, uids: Sequence[int], target: IMailbox) -> CopyResult:
@@ -346,7 +346,7 @@ class MemoryMailbox:
         return result
 
     def _sibling(self, target: IMailbox) -> Box:
-        if not isinstance(target, MemoryMailbox) or target._house is not self._house:
+        if not isinstance(target, MemoryMailbox) or target._engine is not self._engine:
             raise TypeError("the target mailbox is in another store")
         return target._there()
 
@@ -356,7 +356,7 @@ class MemoryMailbox:
         other.keywords.take_up([message.entry.flags for message in messages], other.flags)
         modseq = other.next_modseq()
         entries = tuple(other.add(m.body, m.entry.flags, m.entry.internal_date, modseq) for m in messages)
-        self._house.watchers.announce(other.number, Added(entries, modseq - 1))
+        self._engine.watchers.announce(other.number, Added(entries, modseq - 1))
         return CopyResult(
             other.uid_validity, tuple(m.entry.uid for m in messages), tuple(entry.uid for entry in entries)
         )
@@ -372,7 +372,7 @@ class MemoryMailbox:
                         hold.messages[uid] = box.messages[uid]
                 del box.messages[uid]
                 box.vanished.append((modseq, uid))
-            self._house.watchers.announce(box.number, Expunged(uids, modseq, modseq - 1))
+            self._engine.watchers.announce(box.number, Expunged(uids, modseq, modseq - 1))
         return uids
 
     async def expunge(self, uids: Sequence[int] | None = None, deleted_only: bool = True) -> Sequence[int]:
@@ -389,7 +389,7 @@ class MemoryMailbox:
 
     def watch(self, listener: Callable[[Change], None]) -> Callable[[], None]:
         """Have every change from now on announced."""
-        return self._house.watchers.watch(self._box.number, listener)
+        return self._engine.watchers.watch(self._box.number, listener)
 
     def hold(self) -> IHold:
         """Of expunged messages, without a bound."""
@@ -401,8 +401,8 @@ class MemoryMailbox:
 class MemoryMailAccount:
     """One account."""
 
-    def __init__(self, house: MemoryHouse, data: AccountData) -> None:
-        self._house = house
+    def __init__(self, engine: MemoryEngine, data: AccountData) -> None:
+        self._engine = engine
         self._data = data
         self.user = data.row.user
 
@@ -424,7 +424,7 @@ class MemoryMailAccount:
 
     async def mailbox(self, name: str) -> IMailbox:
         """Raises NoSuchMailbox."""
-        return MemoryMailbox(self._house, self._box(name))
+        return MemoryMailbox(self._engine, self._box(name))
 
     async def create(self, name: str, special_use: str = "") -> None:
         """Raises MailboxExists, InvalidMailboxName."""
@@ -435,22 +435,22 @@ class MemoryMailAccount:
         check(name)
         if name in self._there().boxes:
             raise MailboxExists
-        if len(self._data.boxes) >= self._house.settings.mailboxes_per_account:
+        if len(self._data.boxes) >= self._engine.settings.mailboxes_per_account:
             raise InvalidMailboxName("Too many mailboxes")
-        return self._house.add_box(self._data, name, special_use or self._data.usual_use(name))
+        return self._engine.add_box(self._data, name, special_use or self._data.usual_use(name))
 
     async def delete(self, name: str) -> None:
         """Raises NoSuchMailbox, NotPermitted for INBOX."""
         if normalise(name) == INBOX:
             raise NotPermitted("INBOX cannot be deleted")
-        self._house.drop_box(self._box(name))
+        self._engine.drop_box(self._box(name))
 
     async def rename(self, old: str, new: str) -> None:
         """Raises NoSuchMailbox, MailboxExists, InvalidMailboxName."""
         old, new = normalise(old), normalise(new)
         if old == INBOX:
-            target = MemoryMailbox(self._house, self._create(new))
-            inbox = MemoryMailbox(self._house, self._box(INBOX))
+            target = MemoryMailbox(self._engine, self._create(new))
+            inbox = MemoryMailbox(self._engine, self._box(INBOX))
             await inbox.move(list(self._box(INBOX).messages), target)
             return
         check(new)
@@ -478,7 +478,7 @@ class MemoryMailAccount:
             return
         check(name)
         subscriptions = self._there().subscriptions
-        if len(subscriptions) >= self._house.settings.subscriptions_per_account:
+        if len(subscriptions) >= self._engine.settings.subscriptions_per_account:
             raise PermanentError("Too many subscriptions", status="5.2.0")
         subscriptions.add(name)
 
@@ -503,8 +503,8 @@ class MemoryMailAccount:
 class MemoryStore:
     """The mailboxes of all accounts."""
 
-    def __init__(self, house: MemoryHouse) -> None:
-        self._house = house
+    def __init__(self, engine: MemoryEngine) -> None:
+        self._engine = engine
 
     async def start(self) -> None:
         """Always open."""
@@ -514,66 +514,66 @@ class MemoryStore:
 
     async def exists(self, user: str) -> bool:
         """Whether there is such an account."""
-        return user in self._house.accounts
+        return user in self._engine.accounts
 
     async def account(self, user: str, create: bool = False) -> IMailAccount:
         """Raises NoSuchUser."""
-        if create and user not in self._house.accounts:
-            self._house.add_account(Account(user, "", 0))
-        return MemoryMailAccount(self._house, self._house.account(user))
+        if create and user not in self._engine.accounts:
+            self._engine.add_account(Account(user, "", 0))
+        return MemoryMailAccount(self._engine, self._engine.account(user))
 
     async def check_quota(self, user: str, size: int) -> None:
         """Raises OverQuota, NoSuchUser."""
-        self._house.account(user).check_room(size)
+        self._engine.account(user).check_room(size)
 
 
 @implementer(IAccounts)
 class MemoryAccounts:
     """The account table."""
 
-    def __init__(self, house: MemoryHouse) -> None:
-        self._house = house
+    def __init__(self, engine: MemoryEngine) -> None:
+        self._engine = engine
         self._changes: list[str] = []
 
     async def find(self, user: str) -> Account | None:
         """The row."""
-        account = self._house.accounts.get(user)
+        account = self._engine.accounts.get(user)
         return None if account is None else account.row
 
     async def add(self, user: str, password_hash: str, quota: int = 0) -> None:
         """Raises MailboxExists."""
-        self._house.add_account(Account(user, password_hash, quota))
+        self._engine.add_account(Account(user, password_hash, quota))
 
     async def remove(self, user: str) -> None:
         """Raises NoSuchUser."""
-        account = self._house.account(user)
-        del self._house.accounts[user]
+        account = self._engine.account(user)
+        del self._engine.accounts[user]
         account.exists = False
         account.subscriptions.clear()
         for box in sorted(account.boxes.values(), key=lambda box: box.number):
-            self._house.drop_box(box)
+            self._engine.drop_box(box)
         self._changes.append(user)
 
     async def set_password(self, user: str, password_hash: str) -> None:
         """Raises NoSuchUser."""
-        account = self._house.account(user)
+        account = self._engine.account(user)
         account.row = attrs.evolve(account.row, password_hash=password_hash)
         self._changes.append(user)
 
     async def set_enabled(self, user: str, enabled: bool) -> None:
         """Raises NoSuchUser."""
-        account = self._house.account(user)
+        account = self._engine.account(user)
         account.row = attrs.evolve(account.row, enabled=enabled)
         self._changes.append(user)
 
     async def set_quota(self, user: str, quota: int) -> None:
         """Raises NoSuchUser."""
-        account = self._house.account(user)
+        account = self._engine.account(user)
         account.row = attrs.evolve(account.row, quota=quota)
 
     async def all(self) -> Sequence[Account]:
         """In address order."""
-        return [self._house.accounts[user].row for user in sorted(self._house.accounts)]
+        return [self._engine.accounts[user].row for user in sorted(self._engine.accounts)]
 
     async def changed(self, after: int) -> tuple[int, Sequence[str]]:
         """Passwords, states and removals since then."""
