@@ -71,11 +71,12 @@ class IMailbox(Interface):
         Raises NoSuchMailbox, OverQuota, StorageFull, TooManyKeywords."""
 
     async def move(uids: Sequence[int], target: IMailbox) -> CopyResult:
-        """Copy and expunge as one step (RFC 6851), all or nothing. Raises NoSuchMailbox, TooManyKeywords."""
+        """Copy and expunge as one step (RFC 6851), all or nothing. Raises NoSuchMailbox, TooManyKeywords and, to
+        another account, OverQuota."""
 
     async def expunge(uids: Sequence[int] | None = None, deleted_only: bool = True) -> Sequence[int]:
         """Remove messages for good: of the given UIDs or of all, those with \\\\Deleted, or regardless of flags.
-        Returns the UIDs that are gone now."""
+        Returns the UIDs that are gone now. Raises NoSuchMailbox."""
 
     async def vanished(since_modseq: int) -> Sequence[int]:
         """UIDs expunged with a higher mod-sequence (RFC 7162 3.2.6)."""
@@ -109,13 +110,13 @@ class IMailAccount(Interface):
     user: str = Attribute("The account's canonical address.")
 
     async def mailboxes() -> Sequence[MailboxInfo]:
-        """All that can be selected, in name order."""
+        """All that can be selected, in name order. Raises NoSuchUser when the account was removed."""
 
     async def mailbox(name: str) -> IMailbox:
         """One of them. Raises NoSuchMailbox."""
 
     async def create(name: str, special_use: str = "") -> None:
-        """Raises MailboxExists, InvalidMailboxName (bad name, or too many mailboxes)."""
+        """Raises MailboxExists, InvalidMailboxName (bad name, or too many mailboxes), NoSuchUser."""
 
     async def delete(name: str) -> None:
         """With its messages; inferiors stay. Raises NoSuchMailbox, NotPermitted for INBOX."""
@@ -125,13 +126,14 @@ class IMailAccount(Interface):
         Raises NoSuchMailbox, MailboxExists, InvalidMailboxName."""
 
     async def subscribe(name: str, subscribed: bool) -> None:
-        """Put a name on the subscription list or take it off; the mailbox need not exist (RFC 9051 6.3.7)."""
+        """Put a name on the subscription list or take it off; the mailbox need not exist (RFC 9051 6.3.7). Raises
+        InvalidMailboxName, NoSuchUser, PermanentError (too many subscriptions)."""
 
     async def subscriptions() -> Sequence[str]:
         """The subscribed names, in name order."""
 
     async def quota() -> Quota:
-        """Use and limit."""
+        """Use and limit. Raises NoSuchUser when the account was removed."""
 
     def new_body(size: int = 0) -> IBodyWriter:
         """For append(). `size` is the announced number of octets, 0 when unknown. Raises StorageFull."""
