@@ -304,9 +304,10 @@ class QueueRunner:
         elif Reach.SERVED in reaches:
             if destination.served(turn, now):
                 _log.info(
-                    "destination is reached again: destination={destination} attempts={attempts}",
+                    "destination is reached again: destination={destination} attempts={attempts}"
+                    " crowded={crowded} unreached={unreached} delivered={delivered} delayed={delayed} failed={failed}",
                     destination=destination.name,
-                    attempts=destination.counters.attempts,
+                    **attrs.asdict(destination.counters),
                 )
         elif Reach.UNREACHED in reaches and not destination.was_reached(turn):
             self._leave_alone(destination, turn, reaches[Reach.UNREACHED])
