@@ -17,7 +17,7 @@ from mailhub.interfaces import (
     IMailStore,
     QueuedRecipient,
 )
-from mailhub.message.envelope import Outcome
+from mailhub.message.envelope import Outcome, outcome_of
 from mailhub.message.flags import SYSTEM_FLAGS
 from mailhub.message.mailbox_names import INBOX
 from mailhub.message.trace import return_path
@@ -80,10 +80,3 @@ async def _mailbox(account: IMailAccount, name: str) -> tuple[str, IMailbox]:
     with suppress(MailboxExists):
         await account.create(name)
     return name, await account.mailbox(name)
-
-
-def outcome_of(error: MailError) -> Outcome:
-    """What an error means for a recipient."""
-    if error.temporary:
-        return Outcome.delayed(error.text, status=error.status)
-    return Outcome.failed(error.text, status=error.status)

@@ -10,6 +10,7 @@ from typing import Literal
 
 import attrs
 
+from mailhub.errors import MailError
 from mailhub.message.address import Address
 
 BodyType = Literal["7BIT", "8BITMIME"]
@@ -150,3 +151,10 @@ class Outcome:
     def failed(cls, reply: str, *, status: str = "5.0.0", remote: str = "", source: Source = Source.OURS) -> Outcome:
         """Never try again: a DSN is due."""
         return cls(State.FAILED, status, reply, remote, source)
+
+
+def outcome_of(error: MailError) -> Outcome:
+    """What an error means for a recipient."""
+    if error.temporary:
+        return Outcome.delayed(error.text, status=error.status)
+    return Outcome.failed(error.text, status=error.status)
