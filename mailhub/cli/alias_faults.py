@@ -8,8 +8,8 @@ import attrs
 
 from mailhub.delivery.aliases import AliasTable
 from mailhub.delivery.names import LocalNames
-from mailhub.delivery.routing import POSTMASTER, is_postmaster, without_detail
-from mailhub.message.address import Address
+from mailhub.delivery.routing import without_detail
+from mailhub.message.address import POSTMASTER, Address, is_postmaster
 
 
 @attrs.frozen

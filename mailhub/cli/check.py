@@ -20,8 +20,8 @@ from mailhub.cli.progress import Bar
 from mailhub.components import build_hub
 from mailhub.config.settings import Config, load
 from mailhub.data_folder import DataFolder
-from mailhub.delivery.routing import POSTMASTER
 from mailhub.errors import ConfigurationError, MailError
+from mailhub.message.address import POSTMASTER
 from mailhub.net.listen import both_families, obstacle
 from mailhub.plugins import load_catalogue
 from mailhub.store.sqlite.opening import require

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import attrs
 
 from mailhub.delivery.names import LocalNames
-from mailhub.delivery.routing import is_postmaster
 from mailhub.errors import NoSuchUser, NotPermitted, NotYetKnown, OverQuota, PermanentError, TemporaryError
 from mailhub.interfaces import STORE, IMailStore, IRouter, ITransactionView, Route
-from mailhub.message.address import Address, literal_of
+from mailhub.message.address import Address, is_postmaster, literal_of
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -9,12 +9,13 @@ from zope.interface import implementer
 
 from mailhub.delivery.admission import Admission
 from mailhub.delivery.editing import Editing, check_envelope
+from mailhub.delivery.house import House
 from mailhub.delivery.intake import HEADERS_TOGETHER
 from mailhub.delivery.limits import HOPS, LONG_LINES, LongLines
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.rules import Rules
 from mailhub.delivery.screens import EditRefused, Moment, Screening, Screens, obey
-from mailhub.delivery.transaction import House, Transaction, nothing
+from mailhub.delivery.transaction import Transaction, nothing
 from mailhub.errors import NotPermitted
 from mailhub.interfaces import (
     AddRecipient,

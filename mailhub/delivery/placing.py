@@ -12,9 +12,10 @@ from mailhub.delivery.dead_ends import REFUSED, refusing, without_agent
 from mailhub.delivery.editing import Editing, MessageView
 from mailhub.delivery.intake import Intake
 from mailhub.delivery.plan import Accepted
-from mailhub.delivery.routing import DEPTH_LIMIT, distinct
+from mailhub.delivery.routing import DEPTH_LIMIT
 from mailhub.delivery.rules import Answer, Rules, log_fault
 from mailhub.delivery.screens import EditRefused
+from mailhub.delivery.targets import distinct
 from mailhub.errors import MailError
 from mailhub.interfaces import STORE, IBlobReader, IBody, IBodyWriter, ITransactionView, Reply, Route
 from mailhub.log import Logger

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
-from mailhub.delivery.routing import FinalTarget, final_target
+from mailhub.delivery.targets import FinalTarget, final_target
 from mailhub.interfaces import STORE, Deposit, Plan, QueuedMessage, Receipt, Route, Submission
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Notify, Outcome, Recipient

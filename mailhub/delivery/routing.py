@@ -15,11 +15,12 @@ from zope.interface import implementer
 from mailhub.answers import answer
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.relay.tls_policy import TlsPolicy
+from mailhub.delivery.targets import distinct
 from mailhub.errors import NoSuchUser, NotPermitted, NotYetKnown, PermanentError, TemporaryError
 from mailhub.interfaces import ALIAS, STORE, IMailStore, IRouter, ITransactionView, OwnTransaction, Route
 from mailhub.log import Logger
-from mailhub.message.address import Address
-from mailhub.message.mailbox_names import INBOX, normalise
+from mailhub.message.address import POSTMASTER, Address, is_postmaster
+from mailhub.message.mailbox_names import normalise
 
 _log = Logger(namespace="mailhub.delivery.routing")
 
@@ -27,7 +28,6 @@ MISTAKE = "Server configuration error"
 
 SMTP = "smtp"
 REFUSE = "refuse"
-POSTMASTER = "postmaster"
 DEPTH_LIMIT = 10  # aliases of aliases
 TARGET_LIMIT = 1000  # addresses one recipient may become
 
@@ -130,25 +130,6 @@ def _check_bounds(recipient: Address, depth: int, count: int) -> None:
     if depth > DEPTH_LIMIT or count >= TARGET_LIMIT:
         detail = f"aliases of {recipient} are nested too deeply, or too many"
         raise TemporaryError(MISTAKE, status="4.3.5", detail=detail)
-
-
-def distinct(routes: Iterable[Route]) -> tuple[Route, ...]:
-    """The routes without those that lead to the same final target as an earlier one, in order."""
-    found: dict[FinalTarget, Route] = {}
-    for route in routes:
-        found.setdefault(final_target(route), route)
-    return tuple(found.values())
-
-
-FinalTarget = tuple[object, ...]
-
-
-def final_target(route: Route) -> FinalTarget:
-    """Equal for routes that must not both be taken. Local parts of other hosts are compared letter for letter. To
-    others, what goes in another name is another message, and its failure another's concern."""
-    if route.agent == STORE:
-        return (STORE, route.target, normalise(route.mailbox) or INBOX)
-    return (route.agent, route.target, route.recipient.local, route.recipient.ascii_domain, route.reverse_path)
 
 
 def without_detail(address: Address) -> Address | None:
@@ -269,11 +250,6 @@ class PostmasterRouter:
         if recipient.ascii_domain not in domains:
             raise NoSuchUser()
         return None
-
-
-def is_postmaster(address: Address) -> bool:
-    """The one local part that is the same in any case everywhere (RFC 5321 2.3.11)."""
-    return address.local.lower() == POSTMASTER
 
 
 @attrs.frozen

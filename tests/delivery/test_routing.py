@@ -20,9 +20,9 @@ from mailhub.delivery.routing import (
     ExchangerRouter,
     NextHop,
     Routing,
-    distinct,
     without_detail,
 )
+from mailhub.delivery.targets import distinct
 from mailhub.errors import MailError, NoSuchUser, NotPermitted, NotYetKnown, PermanentError, TemporaryError
 from mailhub.interfaces import ALIAS, ITransactionView, Origin, OwnTransaction, ReversePath, Route
 from mailhub.message.address import Address

@@ -1,0 +1,212 @@
+"""The end of a transaction: its message, the copies and replies that rules want, and the one commit they are all in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from mailhub.delivery.dead_ends import without_agent
+from mailhub.delivery.house import House
+from mailhub.delivery.intake import Intake
+from mailhub.delivery.loops import break_loops
+from mailhub.delivery.message_ids import token
+from mailhub.delivery.placing import Arrived, Placed, Placing
+from mailhub.delivery.plan import Accepted, Copy, make_plan, outcomes
+from mailhub.delivery.replies import Replies, is_automatic
+from mailhub.delivery.rules import Rules
+from mailhub.errors import MailError, NotYetKnown, PermanentError, TemporaryError
+from mailhub.interfaces import STORE, Committed, IBody, ITransactionView, Receipt, Route, Submission
+from mailhub.log import Logger
+from mailhub.message.address import Address
+from mailhub.message.envelope import Outcome, State
+from mailhub.message.needs import needs_of
+
+_log = Logger(namespace="mailhub.delivery")
+
+JUNK = "Junk"
+_DELIVERED = Outcome.delivered()
+_NOBODY: Mapping[int, Outcome] = {}
+
+
+@attrs.frozen(eq=False)
+class Committing:
+    """One message whose octets have come. `named` are the recipients that the client knows, `added` those of screens;
+    `quarantined`: mailboxes get it as junk."""
+
+    _house: House
+    _transaction: ITransactionView
+    _named: Sequence[Accepted]
+    _added: Sequence[Accepted]
+    _quarantined: bool
+
+    async def commit(self, body: Intake) -> Committed:
+        """`body` is still to be discarded. Raises MailError, where nobody gets the message."""
+        accepted = self._without_loops([*self._named, *self._added], body.delivered_to)
+        if self._quarantined:
+            accepted = [attrs.evolve(each, routes=tuple(map(_into_junk, each.routes))) for each in accepted]
+        elif self._house.rules is not None:
+            return await self._by_rules(self._house.rules, accepted, body)
+        # Where each recipient is answered, only a recipient that is one mailbox can be refused whole.
+        each = self._answers_each and all(len(recipient.routes) <= 1 for recipient in accepted)
+        return await self._submit([self._copy(accepted, body)], each)
+
+    @property
+    def _answers_each(self) -> bool:
+        return self._transaction.origin.each_recipient and not self._added
+
+    def _copy(self, accepted: Sequence[Accepted], body: Intake) -> Copy:
+        plan = make_plan(accepted, self._transaction.mail, deposits=self._house.queue.deposits_into(self._house.store))
+        message = Submission(self._transaction.mail, plan, body.body, body.relay_offset, body.needs, self._held_until())
+        return Copy(accepted, message)
+
+    async def _by_rules(self, rules: Rules, accepted: Sequence[Accepted], body: Intake) -> Committed:
+        """Copies with another header and replies are messages of their own, in the same commit."""
+        own: list[IBody] = []
+        arrived = await Arrived.read(body)
+        try:
+            placed = await Placing.of(self._transaction, rules, self._ways, arrived, body).place(accepted)
+            each = self._answers_each and all(len(placed.places(number)) <= 1 for number in range(len(accepted)))
+            refusals = placed.take_refusals(accepted, each=self._answers_each)
+            if refusals and not self._transaction.origin.each_recipient:
+                raise _as_error(tuple(refusals.values()))
+            copies = []
+            for edits, recipients in placed.copies.items():
+                if edits:
+                    written, header = await arrived.write(edits, self._house.queue.new_body)
+                    own.append(written)
+                    needs = None if body.needs is None else body.needs | needs_of(header).bits
+                    copies.append(self._copy(recipients, attrs.evolve(body, body=written, needs=needs)))
+                else:
+                    copies.append(self._copy(recipients, body))
+            replies = await self._replies(placed, arrived.header)
+            own += [reply.body for reply in replies]
+            return await self._submit(copies, each, refusals, replies)
+        finally:
+            arrived.rest.close()
+            for written in own:
+                written.discard()
+
+    async def _ways(self, address: Address) -> Sequence[Route]:
+        return await self._house.admission.routes(self._transaction, address)
+
+    async def _replies(self, placed: Placed, header: bytes) -> list[Submission]:
+        """Those that can be made; of others the log says why not."""
+        to, house = self._transaction.mail.reverse_path, self._house
+        replies = Replies(house.queue, house.store, house.mend, self._ways)
+        made = []
+        for rule, account, reply in placed.replies:
+            reason = "null reverse-path" if to is None else "sent by a program" if is_automatic(header) else ""
+            if to is not None and not reason:
+                try:
+                    made.append(await replies.submission(reply, to))
+                except (PermanentError, NotYetKnown) as error:
+                    reason = error.text
+            if reason:
+                known = {"session": self._transaction.origin.session_id, "rule": rule, "to": account}
+                _log.event("reply left out", {**known, "reason": reason})
+        return made
+
+    def _held_until(self) -> int:
+        """Before when nothing may be delivered (RFC 4865), in seconds since the epoch."""
+        hold = self._transaction.mail.hold
+        if hold is None:
+            return 0
+        return hold.seconds if hold.kind == "UNTIL" else self._house.environment.now() + hold.seconds
+
+    def _without_loops(self, accepted: Sequence[Accepted], delivered_to: frozenset[str]) -> Sequence[Accepted]:
+        if not delivered_to:
+            return accepted
+        left = break_loops(accepted, delivered_to)
+        for before, after in zip(accepted, left, strict=True):
+            if before.routes and not after.routes:
+                _log.event("looped", {"session": self._transaction.origin.session_id, "to": before.address})
+        return left
+
+    async def _submit(
+        self,
+        copies: Sequence[Copy],
+        each: bool,
+        refusals: Mapping[int, Outcome] = _NOBODY,
+        replies: Sequence[Submission] = (),
+    ) -> Committed:
+        """`refusals` are the answers for recipients that have been refused already, by number."""
+        sent = [copy for copy in copies if copy.message.plan.deposits or copy.message.plan.routes]
+        messages = [*(copy.message for copy in sent), *replies]
+        if not messages:
+            if refusals:
+                return Committed("refused", self._outcomes((), (), refusals))
+            return discarded(self._house, self._transaction)
+        receipt = await self._house.queue.submit(messages[0], "reply" if each else "bounce", messages[1:])
+        receipts = (receipt, *receipt.also)
+        refused = [outcome for receipt in receipts for outcome in receipt.refused.values()]
+        refused_all = bool(sent) and all(map(_untaken, sent, receipts))
+        if refused_all and not self._transaction.origin.each_recipient:
+            raise _as_error(refused)
+        for message, its_receipt in zip(messages, receipts, strict=True):
+            if its_receipt.kept or not message.reply:
+                self._log_states(message, its_receipt)
+        if any(message.plan.routes for message in messages) or (refused and not each):
+            self._house.wake()
+        told = sent if each or refused_all else ()
+        return Committed(receipt.id, self._outcomes(told, receipts[: len(told)], refusals))
+
+    def _outcomes(
+        self, sent: Sequence[Copy], receipts: Sequence[Receipt], refusals: Mapping[int, Outcome]
+    ) -> tuple[Outcome, ...]:
+        """For each recipient that the client has named; without copies, all that are not refused were taken."""
+        count = len(self._named)
+        told = outcomes(sent, receipts) if sent else (_DELIVERED,) * count
+        if not refusals:
+            return told[:count]
+        return tuple([refusals.get(number, outcome) for number, outcome in enumerate(told[:count])])
+
+    def _log_states(self, message: Submission, receipt: Receipt) -> None:
+        """A line for each place the message goes to, with what there is to say of the message."""
+        origin = self._transaction.origin
+        known: dict[str, object] = {
+            "id": receipt.id,
+            "session": origin.session_id,
+            "from": message.mail.reverse_path or "",
+            "size": message.body.size,
+        }
+        client = {"peer": origin.peer, "helo": origin.helo, "tls": origin.tls, "user": origin.user}
+        for index, deposit in enumerate(message.plan.deposits):
+            fields = {**known, "to": deposit.recipient, "agent": STORE, "target": deposit.user, **client}
+            refused = receipt.refused.get(index)
+            if refused is None:
+                _log.event("delivered", fields)
+            else:
+                _log.event("refused", {**fields, "status": refused.status, "reply": refused.reply})
+        for route in message.plan.routes:
+            if (refused := without_agent(route)) is not None:
+                fields = {**known, "to": route.recipient, **client}
+                _log.event("refused", {**fields, "status": refused.status, "reply": refused.reply})
+                continue
+            way = {"to": route.recipient, "agent": route.agent, "target": route.target}
+            _log.event("queued", {**known, **way, **client})
+
+
+def discarded(house: House, transaction: ITransactionView) -> Committed:
+    """What is answered for a message that nobody gets and nobody misses."""
+    # Like an id of the queue: the client is not to see the difference.
+    name = token(house.environment.random, 16)
+    known = {"id": name, "session": transaction.origin.session_id}
+    _log.event("discarded", {**known, "from": transaction.mail.reverse_path or ""})
+    return Committed(name, (_DELIVERED,) * len(transaction.recipients))
+
+
+def _untaken(copy: Copy, receipt: Receipt) -> bool:
+    plan = copy.message.plan
+    return not plan.routes and len(receipt.refused) == len(plan.deposits)
+
+
+def _into_junk(route: Route) -> Route:
+    return attrs.evolve(route, mailbox=JUNK) if route.agent == STORE else route
+
+
+def _as_error(refused: Sequence[Outcome]) -> MailError:
+    """What SMTP says when no recipient could be delivered to: temporary when any of them may succeed later."""
+    worst = next((outcome for outcome in refused if outcome.state is State.DELAYED), refused[0])
+    kind = TemporaryError if worst.state is State.DELAYED else PermanentError
+    return kind(worst.reply, status=worst.status)

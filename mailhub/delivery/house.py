@@ -1,0 +1,45 @@
+"""What all transactions of a hub share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from mailhub.delivery.admission import Admission
+from mailhub.delivery.intake import HEADERS_TOGETHER
+from mailhub.delivery.limits import HOPS, LONG_LINES, LongLines
+from mailhub.delivery.message_ids import message_id
+from mailhub.delivery.rules import Rules
+from mailhub.interfaces import Environment, IMailStore, IQueue
+from mailhub.keys import setting
+from mailhub.message.dates import format_date
+from mailhub.message.submission import mend_header
+from mailhub.wire.budget import Budget
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class House:
+    """What all transactions of a hub share.
+
+    `wake` tells the queue's runner that there is something for it. A message that has come through `hop_limit` hosts
+    goes round in a loop (RFC 5321 6.3). `headers` is what those that are not whole yet may hold together. `long_lines`:
+    what happens to those of a submitted message. `rules` say what becomes of mail for accounts, None where there are
+    none.
+    """
+
+    hostname: str
+    environment: Environment
+    admission: Admission
+    queue: IQueue
+    store: IMailStore
+    wake: Callable[[], None]
+    hop_limit: int = setting(HOPS)
+    headers: Budget = attrs.field(factory=lambda: Budget(HEADERS_TOGETHER))
+    long_lines: LongLines = setting(LONG_LINES)
+    rules: Rules | None = None
+
+    def mend(self, header: bytes) -> bytes:
+        """What a submitted message's header lacks, or has too much of."""
+        date = format_date(self.environment.now())
+        return mend_header(header, date, message_id(self.environment, self.hostname))

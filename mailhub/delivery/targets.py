@@ -1,0 +1,26 @@
+"""Where routes lead to in the end, so that none is taken twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mailhub.interfaces import STORE, Route
+from mailhub.message.mailbox_names import INBOX, normalise
+
+FinalTarget = tuple[object, ...]
+
+
+def final_target(route: Route) -> FinalTarget:
+    """Equal for routes that must not both be taken. Local parts of other hosts are compared letter for letter. To
+    others, what goes in another name is another message, and its failure another's concern."""
+    if route.agent == STORE:
+        return (STORE, route.target, normalise(route.mailbox) or INBOX)
+    return (route.agent, route.target, route.recipient.local, route.recipient.ascii_domain, route.reverse_path)
+
+
+def distinct(routes: Iterable[Route]) -> tuple[Route, ...]:
+    """The routes without those that lead to the same final target as an earlier one, in order."""
+    found: dict[FinalTarget, Route] = {}
+    for route in routes:
+        found.setdefault(final_target(route), route)
+    return tuple(found.values())
