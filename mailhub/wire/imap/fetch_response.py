@@ -132,9 +132,9 @@ class FetchPlan:
         values = [section.label + b" " + _Value(section, row[1], columns).literal(octets) for section in self.sections]
         return b"* %d FETCH (%b)\r\n" % (row[0], b" ".join([*self._render(row, columns, seen_now), *values]))
 
-    def answer(self, entry: Entry, columns: DigestColumns) -> Answer:
+    def answer(self, entry: Entry, columns: DigestColumns) -> Sections:
         """What the message itself has to give for the response, of any plan. It comes after `head`."""
-        return Answer([_Value(section, entry, columns) for section in self.sections])
+        return Sections([_Value(section, entry, columns) for section in self.sections])
 
     def head(self, row: Row, columns: DigestColumns, *, seen_now: bool = False) -> bytes:
         """The beginning of a response, to be made when it is sent: flags change while octets are read. `seen_now`:
@@ -149,7 +149,7 @@ class FetchPlan:
         return words
 
 
-class Answer:
+class Sections:
     """The sections of a response for one message. Read `needed` from the message, then `pieces` can be had."""
 
     def __init__(self, values: list[_Value]) -> None:
