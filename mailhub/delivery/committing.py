@@ -15,7 +15,7 @@ from mailhub.delivery.placing import Arrived, Placed, Placing
 from mailhub.delivery.plan import Accepted, Copy, make_plan, outcomes
 from mailhub.delivery.replies import Replies, is_automatic
 from mailhub.delivery.rules import Rules
-from mailhub.errors import MailError, NotYetKnown, PermanentError, TemporaryError
+from mailhub.errors import MailError, PermanentError, TemporaryError
 from mailhub.interfaces import STORE, Committed, IBody, ITransactionView, Receipt, Route, Submission
 from mailhub.log import Logger
 from mailhub.message.address import Address
@@ -79,7 +79,7 @@ class Committing:
                     copies.append(self._copy(recipients, attrs.evolve(body, body=written, needs=needs)))
                 else:
                     copies.append(self._copy(recipients, body))
-            replies = await self._replies(placed, arrived.header)
+            replies = await self._replies(placed, arrived)
             own += [reply.body for reply in replies]
             return await self._submit(copies, each, refusals, replies)
         finally:
@@ -90,17 +90,17 @@ class Committing:
     async def _ways(self, address: Address) -> Sequence[Route]:
         return await self._house.admission.routes(self._transaction, address)
 
-    async def _replies(self, placed: Placed, header: bytes) -> list[Submission]:
+    async def _replies(self, placed: Placed, arrived: Arrived) -> list[Submission]:
         """Those that can be made; of others the log says why not."""
         to, house = self._transaction.mail.reverse_path, self._house
         replies = Replies(house.queue, house.store, house.mend, self._ways)
         made = []
         for rule, account, reply in placed.replies:
-            reason = "null reverse-path" if to is None else "sent by a program" if is_automatic(header) else ""
+            reason = "null reverse-path" if to is None else _why_none(arrived)
             if to is not None and not reason:
                 try:
                     made.append(await replies.submission(reply, to))
-                except (PermanentError, NotYetKnown) as error:
+                except MailError as error:  # the message itself does not depend on the way back
                     reason = error.text
             if reason:
                 known = {"session": self._transaction.origin.session_id, "rule": rule, "to": account}
@@ -194,6 +194,13 @@ def discarded(house: House, transaction: ITransactionView) -> Committed:
     known = {"id": name, "session": transaction.origin.session_id}
     _log.event("discarded", {**known, "from": transaction.mail.reverse_path or ""})
     return Committed(name, (_DELIVERED,) * len(transaction.recipients))
+
+
+def _why_none(arrived: Arrived) -> str:
+    """Why what has come is not answered (RFC 3834 2); "" where it is."""
+    if not arrived.whole:
+        return "its header is too large to say who sent it"
+    return "sent by a program" if is_automatic(arrived.header) else ""
 
 
 def _untaken(copy: Copy, receipt: Receipt) -> bool:

@@ -11,7 +11,7 @@ from mailhub.delivery.plan import Accepted, make_plan
 from mailhub.interfaces import IMailStore, IQueue, Reply, Route, Submission
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Recipient
-from mailhub.message.header import Header, fields_end
+from mailhub.message.header import Header, fields_end, without_field
 from mailhub.message.needs import needs_of
 from mailhub.message.trace import return_path
 
@@ -61,4 +61,4 @@ class Replies:
             rest = b"\r\n" + rest
         if not Header(header).count(b"auto-submitted"):
             header = _AUTOMATIC + header
-        return self.mend(header) + rest
+        return self.mend(without_field(header, b"return-path")) + rest

@@ -78,13 +78,15 @@ class World:
     yy: Host
     rule: Scripted
 
-    def send(self, recipients: Sequence[str], message: bytes, service: str = "smtp") -> list[bytes]:
+    def send(
+        self, recipients: Sequence[str], message: bytes, service: str = "smtp", sender: str = SENDER
+    ) -> list[bytes]:
         """By a client; the replies after the end of the data."""
         caller = self.internet.call(self.xx, service)
         caller.expect(b"220 ")
         caller.ask(b"LHLO c.example\r\n" if service == "lmtp" else b"EHLO c.example\r\n", b"250 ")
         to = "".join(f"RCPT TO:<{recipient}>\r\n" for recipient in recipients)
-        caller.ask(f"MAIL FROM:<{SENDER}>\r\n{to}DATA\r\n".encode(), b"354 ")
+        caller.ask(f"MAIL FROM:<{sender}>\r\n{to}DATA\r\n".encode(), b"354 ")
         before = len(caller.heard)
         caller.ask(message + b".\r\nQUIT\r\n", b"221 ")
         self.internet.run(5)
@@ -255,6 +257,32 @@ def test_a_reply_goes_to_the_sender_and_none_to_programs(world: World) -> None:
     world.send([ANN], b"Auto-Submitted: auto-generated; x=y\r\n" + MESSAGE)
     assert len(world.boxes(SENDER, world.yy)["INBOX"]) == 1
     assert len(world.boxes(ANN)["INBOX"]) == 2
+
+
+def test_a_header_that_cannot_be_read_whole_is_not_answered(world: World) -> None:
+    world.rule.answers[ANN] = Placements([Placement()], replies=[Reply(b"Subject: away\r\n\r\n")])
+    world.send([ANN], b"Auto-Submitted: auto-replied\r\n" + b"X: y\r\n" * 50_000 + MESSAGE)
+    assert len(world.boxes(ANN)["INBOX"]) == 1
+    assert world.boxes(SENDER, world.yy) == {}
+
+
+def test_a_reply_has_one_return_path(world: World) -> None:
+    reply = Reply(b"Return-Path: <x@zz.example>\r\nSubject: away\r\n\r\n")
+    world.rule.answers[ANN] = Placements([Placement()], replies=[reply])
+    world.send([ANN], MESSAGE, sender=BEN)
+    (answer,) = world.boxes(BEN)["INBOX"]
+    assert answer.lower().count(b"return-path:") == 1
+
+
+def test_a_message_is_not_held_up_by_the_way_of_its_reply() -> None:
+    aliases = {f"a{number}@xx.example": [f"a{number + 1}@xx.example"] for number in range(12)}
+    with Internet(seed=3) as internet:
+        world = build(internet, "memory", more={"aliases": aliases})
+        world.rule.answers[ANN] = Placements([Placement()], replies=[Reply(b"Subject: away\r\n\r\n")])
+        with capturedLogs() as events:
+            assert [line[:3] for line in world.send([ANN], MESSAGE, sender="a0@xx.example")] == [b"250"]
+        assert len(world.boxes(ANN)["INBOX"]) == 1
+    assert any(formatEvent(event).startswith("reply left out: ") for event in events)
 
 
 def test_a_message_that_is_only_answered_and_discarded(world: World) -> None:
