@@ -316,7 +316,7 @@ class TestTwoSessions:
         """The index of the session still has the row; the store does not."""
         server = Server()
         client = server.login("INBOX")
-        server.database.store._house.watchers.announce = lambda number, change: None
+        server.database.store._engine.watchers.announce = lambda number, change: None
         client.session._context.selected._hold.end()
         result(server.mailbox().expunge([2], deleted_only=False))
         assert client.send(b"a FETCH 2 BODY.PEEK[]\r\n") == b"a NO [EXPUNGEISSUED] Some of the messages are gone\r\n"

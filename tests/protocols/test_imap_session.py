@@ -31,7 +31,7 @@ from tests.protocols.imap_rig import MESSAGES, USER, Client, Server, play, resul
 
 
 def watchers(server: Server) -> int:
-    return sum(len(watches) for watches in server.database.store._house.watchers._watches.values())
+    return sum(len(watches) for watches in server.database.store._engine.watchers._watches.values())
 
 
 class TestRevoked:

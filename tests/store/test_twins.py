@@ -288,7 +288,7 @@ class Twins(RuleBasedStateMachine):
         self.real.database = self.open()
         self.real.heard.clear()
         self.model.heard.clear()
-        self.model.database.store._house.watchers.__init__()
+        self.model.database.store._engine.watchers.__init__()
         assert leftovers(self.folder) == []
         for side in (self.model, self.real):
             for row in wait(side.database.accounts.all()):
