@@ -207,7 +207,8 @@ class IQueue(Interface):
         reply. Otherwise, with "bounce", refused deposits become FAILED rows in the same commit, so that their DSN
         survives a crash; with "reply" the caller tells the client (LMTP). Replies alone are committed as they are.
         Repeated within a day with the same delivery ids and bodies, it adds nothing and gives the same receipt. Raises
-        StoreUnavailable, ValueError for what is no delivery id."""
+        StoreUnavailable; ValueError for what is no delivery id, and for a reverse-path or parameter that could not be
+        read again."""
 
     async def claim(
         now: int, limit: int, quota: int, quotas: Mapping[str, int] = NO_QUOTAS, latest: int | None = None

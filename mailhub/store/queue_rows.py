@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mailhub.interfaces import STORE, Deposit, ReversePath, Route
 from mailhub.message.address import Address
-from mailhub.message.envelope import Outcome, Recipient, State
-from mailhub.message.esmtp import recipient_parameters, with_recipient_parameters
+from mailhub.message.envelope import Mail, Outcome, Recipient, State
+from mailhub.message.esmtp import (
+    mail_parameters,
+    recipient_parameters,
+    with_mail_parameters,
+    with_recipient_parameters,
+)
 from mailhub.message.flags import decode, encode
 
 RouteColumns = Sequence[Any]
@@ -46,6 +51,15 @@ def route_in(columns: RouteColumns) -> Route:
         decode(flags),
         originals_in(originals, recipient),
     )
+
+
+def check_readable(mail: Mail, routes: Iterable[Route]) -> None:
+    """Raises ValueError for what could not be read again: one such row would keep all others from being read."""
+    if mail.reverse_path is not None:
+        Address.parse(str(mail.reverse_path))
+    with_mail_parameters(mail, mail_parameters(mail))
+    for route in routes:
+        route_in(route_columns(route))
 
 
 def originals_text(route: Route) -> str:

@@ -237,6 +237,27 @@ class SubmissionExam(DatabaseExam):
         assert tuple(row.route for row in queued.recipients) == routes
 
     @question
+    async def test_what_could_not_be_read_again_is_refused_and_nobody_else_suffers(self) -> None:
+        queue, accounts = await self._open()
+        await accounts.add(USER, "")
+        no_address = Address("a\r\nRCPT TO:<evil", "xx.example")
+        own = attrs.evolve(smtp("q"), reverse_path=ReversePath(no_address))
+        plan = Plan((to(USER),), (smtp("q"),))
+        for mail, wrong in (
+            (Mail(no_address), plan),
+            (Mail(FROM, envid="\n"), plan),
+            (Mail(FROM), Plan(routes=(own,))),
+        ):
+            try:
+                await self._submit(queue, wrong, mail=mail)
+            except ValueError:
+                continue
+            raise AssertionError("it was taken")
+        await self._submit(queue, plan)
+        assert len(await queue.messages()) == 1
+        assert await uids(await self._inbox_of(queue, USER)) == [1]
+
+    @question
     async def test_nothing_is_tried_before_its_time(self) -> None:
         queue, _ = await self._open()
         await self._submit(queue, Plan(routes=(smtp("q"),)), not_before=LATER)

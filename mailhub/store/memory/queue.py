@@ -31,7 +31,7 @@ from mailhub.store.memory.body import MemoryBody, MemoryBodyWriter, memory_body
 from mailhub.store.memory.store import MemoryEngine
 from mailhub.store.octets import OctetsReader
 from mailhub.store.queue_ids import DeliveryIds, number_of
-from mailhub.store.queue_rows import destination_of, route_of
+from mailhub.store.queue_rows import check_readable, destination_of, route_of
 
 
 @attrs.define(eq=False)
@@ -87,6 +87,8 @@ class MemoryQueue:
     ) -> Receipt:
         """Deposits, then rows."""
         together = [submission, *also]
+        for each in together:
+            check_readable(each.mail, each.plan.routes)
         made: dict[int, Receipt] = {}
         for replies in (False, True):
             some = [index for index, each in enumerate(together) if each.reply is replies]

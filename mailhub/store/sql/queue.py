@@ -29,7 +29,7 @@ from mailhub.message.envelope import Mail, Outcome, Source, State
 from mailhub.message.esmtp import with_mail_parameters
 from mailhub.store.claims import Claims
 from mailhub.store.queue_ids import number_of
-from mailhub.store.queue_rows import ROUTE_COLUMNS, route_in
+from mailhub.store.queue_rows import ROUTE_COLUMNS, check_readable, route_in
 from mailhub.store.sql import content
 from mailhub.store.sql.deposits import Posting, post, touched_by
 from mailhub.store.sql.engine import Engine
@@ -336,6 +336,7 @@ class Queue:
         )
 
     def _posting(self, submission: Submission, refusals: Refusals) -> Posting:
+        check_readable(submission.mail, submission.plan.routes)
         now, name = self._engine.environment.now(), submission.delivery_id
         if name:
             number = number_of(name, again=True)
