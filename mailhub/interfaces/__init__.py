@@ -13,15 +13,17 @@ from mailhub.interfaces.accounts import (
     IAuthenticator,
     INames,
     ISubmitter,
+    IUserDirectory,
     KeptNames,
     Origin,
 )
 from mailhub.interfaces.database import IDatabase
 from mailhub.interfaces.environment import Disk, Environment, INetwork, IResolver, IThreads, MailExchanger
-from mailhub.interfaces.mailboxes import IHold, IMailAccount, IMailbox, IMailStore
+from mailhub.interfaces.mailboxes import IHold, IMailAccount, IMailbox, IMailStore, rights_of
 from mailhub.interfaces.octets import IBlobReader, IBody, IBodyWriter, IHeadedBodyWriter
 from mailhub.interfaces.pipeline import Committed, IConversation, IPipeline, ITransaction, OwnTransaction
 from mailhub.interfaces.plugins import IComponentFactory, IHub
+from mailhub.interfaces.reception import IMailReceiver, Taken
 from mailhub.interfaces.rules import IMailRules, Placement, Placements, Redirect, Refusal, Reply
 from mailhub.interfaces.screens import (
     ACCEPT,
@@ -91,6 +93,7 @@ __all__ = [
     "IHold",
     "IHub",
     "IMailAccount",
+    "IMailReceiver",
     "IMailRules",
     "IMailStore",
     "IMailbox",
@@ -108,6 +111,7 @@ __all__ = [
     "IThreads",
     "ITransaction",
     "ITransactionView",
+    "IUserDirectory",
     "KeptNames",
     "MailExchanger",
     "NoteResult",
@@ -132,5 +136,7 @@ __all__ = [
     "Service",
     "Settlement",
     "Submission",
+    "Taken",
     "Verdict",
+    "rights_of",
 ]

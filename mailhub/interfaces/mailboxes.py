@@ -9,6 +9,7 @@ from zope.interface import Attribute, Interface
 from mailhub.interfaces.octets import IBlobReader, IBody, IBodyWriter
 from mailhub.message.flags import Flags
 from mailhub.message.record import (
+    ALL_RIGHTS,
     Change,
     CopyResult,
     DigestColumns,
@@ -19,6 +20,7 @@ from mailhub.message.record import (
     MailboxInfo,
     MailboxStatus,
     Quota,
+    Rights,
 )
 
 
@@ -32,6 +34,10 @@ class IMailbox(Interface):
     name: str = Attribute("Full name, `/` between levels.")
     uid_validity: int = Attribute(
         "RFC 9051 2.3.1.1; the same under another name, and no other of the account's has it."
+    )
+    rights: Rights = Attribute(
+        "What can be done with it, see `Rights`; all where there is no such attribute. Methods without a right raise "
+        "NotPermitted."
     )
 
     async def status() -> MailboxStatus:
@@ -92,6 +98,12 @@ class IMailbox(Interface):
         """Have messages that others expunge from now on stay readable through this very object (digests(), bodies(),
         open(); nothing else), for a session that has not told its client yet (RFC 2180 4.1.1). To be asked for once.
         A store may bound how much it holds; what is beyond is gone at once."""
+
+
+def rights_of(mailbox: IMailbox) -> Rights:
+    """The mailbox's `rights`, also where it has no such attribute."""
+    rights: Rights = getattr(mailbox, "rights", ALL_RIGHTS)
+    return rights
 
 
 class IHold(Interface):

@@ -9,6 +9,12 @@ import attrs
 
 from mailhub.message.flags import Flags, difference, union
 
+# What may be done with a mailbox: letters of RFC 4314 2.1 (`r` read, `s` \Seen, `w` other flags, `t` \Deleted,
+# `e` expunge, `i` add messages).
+Rights = frozenset[str]
+ALL_RIGHTS: Rights = frozenset("lrswipkxtea")
+READ_ONLY: Rights = frozenset("lr")
+
 LAST_UID = 2**32 - 1  # a unique identifier has 32 bits (RFC 9051 2.3.1.1)
 
 

@@ -34,6 +34,7 @@ from mailhub.message.digest import columns
 from mailhub.message.flags import DELETED, SEEN, SYSTEM_FLAGS, Flags, encode, excess
 from mailhub.message.mailbox_names import DELIMITER, INBOX, check, normalise
 from mailhub.message.record import (
+    ALL_RIGHTS,
     Added,
     Change,
     CopyResult,
@@ -228,6 +229,8 @@ def _octets(messages: Sequence[Message]) -> int:
 @implementer(IMailbox)
 class MemoryMailbox:
     """One mailbox."""
+
+    rights = ALL_RIGHTS
 
     def __init__(self, engine: MemoryEngine, box: Box) -> None:
         self._engine = engine

@@ -19,6 +19,7 @@ from mailhub.interfaces import (
 )
 from mailhub.message.flags import Flags
 from mailhub.message.record import (
+    ALL_RIGHTS,
     Change,
     CopyResult,
     DigestColumns,
@@ -40,6 +41,8 @@ from mailhub.store.sql.transaction import Touched, Touching
 @implementer(IMailbox)
 class Mailbox:
     """A mailbox by its number: it stays the same one when it is renamed."""
+
+    rights = ALL_RIGHTS
 
     def __init__(self, engine: Engine, number: int, name: str, uid_validity: int) -> None:
         self._engine = engine
