@@ -19,6 +19,7 @@ FLOORS = {
     "mailhub.message": 0,
     "mailhub.wire": 0,
     "mailhub.answers": 1,
+    "mailhub.api": 5,
     "mailhub.interfaces": 1,
     "mailhub.log": 1,
     "mailhub.threads": 1,
