@@ -20,6 +20,7 @@ FLOORS = {
     "mailhub.wire": 0,
     "mailhub.answers": 1,
     "mailhub.api": 5,
+    "mailhub.guard": 1,
     "mailhub.interfaces": 1,
     "mailhub.log": 1,
     "mailhub.threads": 1,
