@@ -7,19 +7,29 @@ from contextlib import suppress
 
 from zope.interface import implementer
 
-from mailhub.errors import MailboxExists, MailError, NoSuchMailbox, TooManyKeywords
+from mailhub.errors import (
+    InvalidMailboxName,
+    MailboxExists,
+    MailError,
+    NoSuchMailbox,
+    NotPermitted,
+    TooManyKeywords,
+)
 from mailhub.interfaces import (
     Delivery,
     Environment,
+    IBody,
     IDeliveryAgent,
     IMailAccount,
     IMailbox,
     IMailStore,
     QueuedRecipient,
+    rights_of,
 )
 from mailhub.message.envelope import Outcome, outcome_of
-from mailhub.message.flags import SYSTEM_FLAGS
-from mailhub.message.mailbox_names import INBOX
+from mailhub.message.flags import SYSTEM_FLAGS, Flags
+from mailhub.message.mailbox_names import INBOX, normalise
+from mailhub.message.record import storable
 from mailhub.message.trace import return_path
 from mailhub.net.body import copy
 from mailhub.store.limits import USUAL_USES
@@ -55,9 +65,13 @@ class StoreAgent:
                 try:
                     now, once = self._environment.now(), f"{delivery.id}.{row.id}"
                     try:
-                        uid = await mailbox.append(body, flags, now, once)
-                    except TooManyKeywords:
-                        uid = await mailbox.append(body, flags & SYSTEM_FLAGS, now, once)
+                        uid = await _add(mailbox, body, flags, now, once)
+                    except (NotPermitted, NoSuchMailbox):
+                        # The mailbox has changed its mind, or has gone in this very moment.
+                        if name == INBOX:
+                            raise
+                        name, mailbox = INBOX, await account.mailbox(INBOX)
+                        uid = await _add(mailbox, body, flags, now, once)
                 finally:
                     body.discard()
             finally:
@@ -71,12 +85,33 @@ class StoreAgent:
 
 
 async def _mailbox(account: IMailAccount, name: str) -> tuple[str, IMailbox]:
-    """The mailbox of that name. One of the usual ones is made when it is missing; for others INBOX stands in."""
+    """The mailbox of that name. One of the usual ones is made when it is missing; INBOX stands in for others, and for
+    what cannot be made or takes no messages."""
+    name = normalise(name)
     try:
-        return name, await account.mailbox(name)
+        mailbox = await account.mailbox(name)
     except NoSuchMailbox:
+        mailbox = await account.mailbox(INBOX)
         if name not in USUAL_USES:
-            return INBOX, await account.mailbox(INBOX)
-    with suppress(MailboxExists):
-        await account.create(name)
-    return name, await account.mailbox(name)
+            return INBOX, mailbox
+        try:
+            with suppress(MailboxExists):
+                await account.create(name)
+            mailbox = await account.mailbox(name)
+        except (NotPermitted, InvalidMailboxName, NoSuchMailbox):
+            return INBOX, mailbox
+    if name != INBOX and "i" not in rights_of(mailbox):
+        return INBOX, await account.mailbox(INBOX)
+    return name, mailbox
+
+
+async def _add(mailbox: IMailbox, body: IBody, flags: Flags, now: int, delivery_id: str) -> int:
+    """Keywords for which there is no room, and flags that cannot be kept, keep no mail out."""
+    rights = rights_of(mailbox)
+    if "i" not in rights:
+        raise NotPermitted("Mailbox takes no messages", status="5.2.1")
+    flags = storable(flags, rights)
+    try:
+        return await mailbox.append(body, flags, now, delivery_id)
+    except TooManyKeywords:
+        return await mailbox.append(body, flags & SYSTEM_FLAGS, now, delivery_id)

@@ -101,9 +101,8 @@ class IMailbox(Interface):
 
 
 def rights_of(mailbox: IMailbox) -> Rights:
-    """The mailbox's `rights`, also where it has no such attribute."""
-    rights: Rights = getattr(mailbox, "rights", ALL_RIGHTS)
-    return rights
+    """The mailbox's `rights`, also where it has no such attribute, or a string of letters."""
+    return frozenset(getattr(mailbox, "rights", ALL_RIGHTS))
 
 
 class IHold(Interface):
@@ -128,18 +127,19 @@ class IMailAccount(Interface):
         """One of them. Raises NoSuchMailbox."""
 
     async def create(name: str, special_use: str = "") -> None:
-        """Raises MailboxExists, InvalidMailboxName (bad name, or too many mailboxes), NoSuchUser."""
+        """Raises MailboxExists, InvalidMailboxName (bad name, or too many mailboxes), NoSuchUser, NotPermitted where
+        no mailbox can be made."""
 
     async def delete(name: str) -> None:
-        """With its messages; inferiors stay. Raises NoSuchMailbox, NotPermitted for INBOX."""
+        """With its messages; inferiors stay. Raises NoSuchMailbox, NotPermitted for INBOX and for what must stay."""
 
     async def rename(old: str, new: str) -> None:
         """With its inferiors; renaming INBOX moves its messages to a new mailbox (RFC 9051 6.3.6).
-        Raises NoSuchMailbox, MailboxExists, InvalidMailboxName."""
+        Raises NoSuchMailbox, MailboxExists, InvalidMailboxName, NotPermitted."""
 
     async def subscribe(name: str, subscribed: bool) -> None:
         """Put a name on the subscription list or take it off; the mailbox need not exist (RFC 9051 6.3.7). Raises
-        InvalidMailboxName, NoSuchUser, PermanentError (too many subscriptions)."""
+        InvalidMailboxName, NoSuchUser, NotPermitted, PermanentError (too many subscriptions)."""
 
     async def subscriptions() -> Sequence[str]:
         """The subscribed names, in name order."""
@@ -171,4 +171,5 @@ class IMailStore(Interface):
         too). Raises NoSuchUser."""
 
     async def check_quota(user: str, size: int) -> None:
-        """Raises OverQuota when `size` more octets would not fit now, NoSuchUser."""
+        """Asked at RCPT. Raises OverQuota when `size` more octets would not fit now, NoSuchUser, and NotPermitted with
+        the status 5.2.1 (RFC 3463: the mailbox takes no messages) where nothing can be added to INBOX."""

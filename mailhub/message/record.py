@@ -7,13 +7,25 @@ from typing import Literal, NamedTuple, TypedDict
 
 import attrs
 
-from mailhub.message.flags import Flags, difference, union
+from mailhub.message.flags import DELETED, SEEN, Flags, difference, union
 
 # What may be done with a mailbox: letters of RFC 4314 2.1 (`r` read, `s` \Seen, `w` other flags, `t` \Deleted,
 # `e` expunge, `i` add messages).
 Rights = frozenset[str]
 ALL_RIGHTS: Rights = frozenset("lrswipkxtea")
 READ_ONLY: Rights = frozenset("lr")
+WRITING: Rights = frozenset("swtie")  # without any of these a mailbox is read-only (RFC 4314 4)
+_RIGHT_FOR = {SEEN: "s", DELETED: "t"}
+
+
+def storable(flags: Flags, rights: Rights) -> Flags:
+    """Those of `flags` that these rights let be set and taken off."""
+    if rights >= _ALL_FLAGS:
+        return flags
+    return frozenset(flag for flag in flags if _RIGHT_FOR.get(flag, "w") in rights)
+
+
+_ALL_FLAGS: Rights = frozenset("swt")
 
 LAST_UID = 2**32 - 1  # a unique identifier has 32 bits (RFC 9051 2.3.1.1)
 

@@ -9,8 +9,17 @@ import attrs
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailhub.errors import AuthenticationFailed, MailError, MessageGone
-from mailhub.interfaces import IAuthenticator, IBlobReader, IHold, IMailAccount, IMailbox, IService, Origin
+from mailhub.errors import AuthenticationFailed, MailError, MessageGone, NotPermitted
+from mailhub.interfaces import (
+    IAuthenticator,
+    IBlobReader,
+    IHold,
+    IMailAccount,
+    IMailbox,
+    IService,
+    Origin,
+    rights_of,
+)
 from mailhub.keys import DAY, LOGIN_FAILURES, LOGIN_SECONDS, limit, setting
 from mailhub.log import Logger
 from mailhub.net.body import BLOCK, copy
@@ -201,6 +210,9 @@ class Pop3Session:
         self._account = account
         try:
             self._mailbox = await account.mailbox("INBOX")
+            rights = rights_of(self._mailbox)
+            if "r" not in rights:
+                raise NotPermitted
             self._hold = self._mailbox.hold()
             entries = await self._mailbox.entries()
         except Exception as error:
@@ -212,7 +224,11 @@ class Pop3Session:
                 raise
             self.machine.login_refused(error.text, _code(error))
             return
-        maildrop = Maildrop(self._mailbox.uid_validity, ((each.uid, each.size + each.growth) for each in entries))
+        maildrop = Maildrop(
+            self._mailbox.uid_validity,
+            ((each.uid, each.size + each.growth) for each in entries),
+            removable=rights >= {"t", "e"},
+        )
         self.machine.login_accepted(maildrop)
         link.idle_seconds = self._service.options.idle_seconds
 

@@ -15,11 +15,13 @@ from mailhub.errors import StoreUnavailable
 from mailhub.interfaces import Delivery, Environment, QueuedRecipient, Route
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Outcome, State
+from mailhub.message.record import READ_ONLY
 from mailhub.store.limits import StoreLimits
 from mailhub.store.sqlite.database import Database
 from mailhub.testing.waiting import result_of
 from mailhub.threads import InlineThreads
 from tests.delivery.doubles import Octets, environment
+from tests.protocols.rights import RestrictedStore
 
 USER = "a@xx.example"
 MESSAGE = b"Subject: s\r\n\r\n" + b"line\r\n" * 20_000
@@ -99,3 +101,27 @@ def test_a_body_that_cannot_be_read_delays(database: Database) -> None:
     late = deliver(database.store, body=Broken(MESSAGE))
     assert (late.state, late.status) == (State.DELAYED, "4.3.0")
     assert stored(database) == []
+
+
+class TestMailboxesThatTakeNothing:
+    """A store may refuse what it likes: mail is never lost by it."""
+
+    def test_what_cannot_be_made_goes_to_inbox(self, database: Database) -> None:
+        result_of(database.accounts.add(USER, "", 0))
+        result_of(result_of(database.store.account(USER)).delete("Junk"))
+        outcome = deliver(RestrictedStore(database.store, {}, fixed=True), mailbox="Junk")
+        assert (outcome.state, outcome.reply) == (State.DELIVERED, "INBOX 1")
+
+    def test_what_takes_nothing_goes_to_inbox_with_the_flags_that_can_be_kept(self, database: Database) -> None:
+        result_of(database.accounts.add(USER, "", 0))
+        store = RestrictedStore(database.store, {"Junk": READ_ONLY, "INBOX": frozenset("lris")})
+        for _ in range(2):  # and once
+            outcome = deliver(store, mailbox="Junk", flags=frozenset({"\\Seen", "$Junk"}))
+            assert (outcome.state, outcome.reply) == (State.DELIVERED, "INBOX 1")
+        (entry,) = result_of(result_of(result_of(database.store.account(USER)).mailbox("INBOX")).entries())
+        assert entry.flags == {"\\Seen"}
+
+    def test_an_inbox_that_takes_nothing_is_an_end(self, database: Database) -> None:
+        result_of(database.accounts.add(USER, "", 0))
+        outcome = deliver(RestrictedStore(database.store))
+        assert (outcome.state, outcome.status) == (State.FAILED, "5.2.1")

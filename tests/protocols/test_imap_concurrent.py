@@ -31,7 +31,7 @@ class SlowMailbox:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.real, name)
-        if name in ("watch", "hold", "name", "uid_validity"):
+        if name in ("watch", "hold", "name", "uid_validity", "rights"):
             return method
 
         async def slow(*args: Any, **named: Any) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from mailhub.errors import MailError, OverQuota
+from mailhub.errors import MailError, NotPermitted, OverQuota
+from mailhub.interfaces import rights_of
+from mailhub.message.record import storable
 from mailhub.protocols.imap.context import Arriving, Context, Handlers
 from mailhub.protocols.imap.errors import code_for
 from mailhub.wire.imap import commands, responses
@@ -13,6 +15,8 @@ async def begin(context: Context, command: commands.Append) -> None:
     account = context.account
     try:
         mailbox = await account.mailbox(command.mailbox)
+        if "i" not in rights_of(mailbox):
+            raise NotPermitted
         quota = await account.quota()
         if quota.limit and quota.used + command.size > quota.limit:
             raise OverQuota
@@ -48,7 +52,9 @@ async def end(context: Context, event: commands.AppendEnd) -> None:
         raise
     try:
         date = int(command.internal_date.timestamp()) if command.internal_date is not None else context.parts.now()
-        uid = await arriving.mailbox.append(body, command.flags, date)
+        # Flags that cannot be kept keep no message out (RFC 4314 4).
+        flags = storable(command.flags, rights_of(arriving.mailbox))
+        uid = await arriving.mailbox.append(body, flags, date)
     except MailError as error:
         context.machine.no(event.tag, error.text, code_for(error, target=command.mailbox))
         return

@@ -10,10 +10,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from mailhub.errors import MailError
-from mailhub.interfaces import IAuthenticator, IBodyWriter, IMailAccount, IMailbox
+from mailhub.interfaces import IAuthenticator, IBodyWriter, IMailAccount, IMailbox, rights_of
 from mailhub.keys import DAY, KEYWORDS_PER_MAILBOX, LOGIN_SECONDS, limit, setting
 from mailhub.log import Logger
-from mailhub.message.record import Entry
+from mailhub.message.record import WRITING, Entry
 from mailhub.net.link import Disconnected, Link
 from mailhub.net.networks import CLEARTEXT_LOGIN, Networks
 from mailhub.protocols.damage import log_damage
@@ -93,17 +93,17 @@ class Context:
         return self.selected
 
     async def select(self, name: str, *, read_only: bool) -> Selected:
-        """Take up a mailbox, having let go of the one before. Raises NoSuchMailbox, StoreUnavailable."""
+        """Take up a mailbox, having let go of the one before. Raises NoSuchMailbox, NotPermitted, StoreUnavailable."""
         self.unselect()
         mailbox = await self.account.mailbox(name)
         key = (self.account.user, mailbox.uid_validity)
 
         def claim(entries: Sequence[Entry]) -> set[int]:
-            return self.parts.marks.claim(key, entries, keep=read_only)
+            return self.parts.marks.claim(key, entries, keep=read_only or not rights_of(mailbox) & WRITING)
 
         selected = await Selected.open(
             mailbox,
-            read_only=read_only,
+            examined=read_only,
             claim=claim,
             notify=self.wake,
             keyword_limit=self.parts.options.keywords_per_mailbox,

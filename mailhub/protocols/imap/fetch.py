@@ -8,7 +8,7 @@ from enum import Flag, auto
 
 import attrs
 
-from mailhub.errors import MailError, MessageDamaged, MessageGone, StoreUnavailable
+from mailhub.errors import MailError, MessageDamaged, MessageGone, NotPermitted, StoreUnavailable
 from mailhub.interfaces import IBlobReader
 from mailhub.message.flags import SEEN
 from mailhub.message.record import DigestColumns, DigestName, Entry, FlagChange
@@ -48,7 +48,7 @@ async def fetch(context: Context, command: commands.Fetch) -> None:
     if slices is None:
         return
     plan = FetchPlan(command.items)
-    sets_seen = plan.sets_seen and not selected.read_only
+    sets_seen = plan.sets_seen and "s" in selected.rights
     missing = Missing.NOTHING
     for positions in batches(slices, BODIES if sets_seen else ROWS):
         seen_now = await _set_seen(context, selected, positions) if sets_seen else set()
@@ -118,6 +118,8 @@ async def _set_seen(context: Context, selected: Selected, positions: list[int]) 
         return set()
     try:
         result = await selected.mailbox.change_flags(uids, _SET_SEEN)
+    except NotPermitted:
+        return set()
     except StoreUnavailable as error:
         log.warn(
             "\\Seen not set: session={session_id} user={user} reason={reason!r}",

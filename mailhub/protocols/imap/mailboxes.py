@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
+from mailhub.errors import NotPermitted
+from mailhub.interfaces import rights_of
 from mailhub.message.record import MailboxStatus
 from mailhub.protocols.imap.context import Context, Handlers
 from mailhub.protocols.imap.listing import Hierarchy, list_responses, lsub_responses
@@ -18,7 +20,7 @@ async def select(context: Context, command: commands.Select) -> None:
     """SELECT and EXAMINE."""
     selected = await context.select(command.mailbox, read_only=command.read_only)
     context.machine.untagged(selected.opening())
-    context.machine.ok(command.tag)
+    context.machine.ok(command.tag, code=responses.READ_ONLY if selected.read_only else responses.READ_WRITE)
 
 
 async def create(context: Context, command: commands.Create) -> None:
@@ -82,6 +84,8 @@ async def _send_names(context: Context, lines: Iterator[bytes]) -> None:
 async def status(context: Context, command: commands.Status) -> None:
     """STATUS, of the selected mailbox as well."""
     mailbox = await context.account.mailbox(command.mailbox)
+    if "r" not in rights_of(mailbox):
+        raise NotPermitted
     counters = await mailbox.status()
     values: dict[StatusItem, int] = {
         "MESSAGES": counters.messages,

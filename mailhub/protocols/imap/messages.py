@@ -7,8 +7,15 @@ NO [EXPUNGEISSUED] once (RFC 5530 3), since EXPUNGE may come before that answer.
 
 from __future__ import annotations
 
-from mailhub.errors import MailError
-from mailhub.message.record import CopyResult, FlagChange, FlagMode
+from contextlib import suppress
+from typing import cast
+
+import attrs
+
+from mailhub.errors import MailError, NotPermitted
+from mailhub.interfaces import rights_of
+from mailhub.message.flags import SYSTEM_FLAGS, Flags
+from mailhub.message.record import CopyResult, FlagChange, FlagMode, Rights, storable
 from mailhub.protocols.imap.context import Context, Handlers, positions_or_bad
 from mailhub.protocols.imap.errors import code_for
 from mailhub.protocols.imap.selected import GONE, Selected
@@ -19,6 +26,8 @@ from mailhub.wire.imap.view import Slices, View, batches
 
 ASSUMED = 20_000  # messages of a silent STORE that are looked at in one turn of the reactor
 STORE_LINES = 1000  # untagged responses to STORE that are written at a time
+
+_ANY_KEYWORD = "$Any"  # stands for all flags but those of the system
 
 _MODES: dict[StoreMode, FlagMode] = {
     StoreMode.ADD: "add",
@@ -40,10 +49,11 @@ async def check(context: Context, command: commands.Check) -> None:
 
 
 async def close(context: Context, command: commands.Close) -> None:
-    """CLOSE: expunges without a word, unless read-only."""
+    """CLOSE: expunges without a word, where that is permitted."""
     selected = context.selected
-    if selected is not None and not selected.read_only:
-        await selected.mailbox.expunge()
+    if selected is not None and "e" in selected.rights:
+        with suppress(NotPermitted):
+            await selected.mailbox.expunge()
     context.unselect()
     context.machine.ok(command.tag)
 
@@ -57,7 +67,7 @@ async def unselect(context: Context, command: commands.Unselect) -> None:
 async def expunge(context: Context, command: commands.Expunge) -> None:
     """EXPUNGE and UID EXPUNGE."""
     selected = context.mailbox
-    if _refused(context, selected, command.tag):
+    if _refused(context, selected, command.tag, "e"):
         return
     if command.uids is None:
         await selected.mailbox.expunge()
@@ -73,19 +83,51 @@ async def store(context: Context, command: commands.Store) -> None:
     selected = context.mailbox
     view = selected.view
     slices = positions_or_bad(context, command)
-    if slices is None or _refused(context, selected, command.tag):
+    if slices is None or _refused(context, selected, command.tag, "swt"):
         return
     uids = view.present(slices)
     change = FlagChange(_MODES[command.mode], command.flags)
-    if uids:
+    left = _left_out(change, selected.rights)
+    if left and change.mode != "replace" and left == change.flags:
+        raise NotPermitted
+    if uids and left:
+        await _change_some(selected, uids, change)
+    elif uids:
         await selected.mailbox.change_flags(uids, change)
-    view.change_gone(slices, change)
-    if command.silent:
+    if not left:
+        view.change_gone(slices, change)
+    if command.silent and not left:
         await _assume(context, view, uids, change)
     else:
         await _tell_flags(context, selected, slices, with_uid=command.uid)
     await context.tell(expunge=command.uid)
     context.machine.ok(command.tag)
+
+
+def _left_out(change: FlagChange, rights: Rights) -> Flags:
+    """What a change means to set or take off without the right to: the rest of it is done, as clients take NO for
+    trouble (RFC 4314 4). To replace flags takes all others off."""
+    named = SYSTEM_FLAGS | {_ANY_KEYWORD} if change.mode == "replace" else change.flags
+    return named - storable(named, rights)
+
+
+async def _change_some(selected: Selected, uids: list[int], change: FlagChange) -> None:
+    """As much of a change as the rights allow: flags that must stay stay."""
+    rights = selected.rights
+    if change.mode != "replace":
+        await selected.mailbox.change_flags(uids, attrs.evolve(change, flags=storable(change.flags, rights)))
+        return
+    wanted = storable(change.flags, rights)
+    if "w" in rights:
+        kept: dict[Flags, list[int]] = {}
+        for entry in await selected.mailbox.entries(uids):
+            kept.setdefault(entry.flags - storable(entry.flags, rights), []).append(entry.uid)
+        for flags, some in kept.items():
+            await selected.mailbox.change_flags(some, FlagChange("replace", wanted | flags))
+        return
+    for mode, flags in (("add", wanted), ("remove", storable(SYSTEM_FLAGS, rights) - wanted)):
+        if flags:
+            await selected.mailbox.change_flags(uids, FlagChange(cast("FlagMode", mode), flags))
 
 
 async def _assume(context: Context, view: View, uids: list[int], change: FlagChange) -> None:
@@ -117,7 +159,7 @@ async def copy(context: Context, command: commands.Copy) -> None:
 
 async def move(context: Context, command: commands.Move) -> None:
     """MOVE and UID MOVE (RFC 6851): COPYUID comes before the EXPUNGEs."""
-    if _refused(context, context.mailbox, command.tag):
+    if _refused(context, context.mailbox, command.tag, "e"):
         return
     uids = await _chosen(context, command)
     if uids is None:
@@ -148,6 +190,8 @@ async def _transfer(context: Context, command: commands.Copy | commands.Move, ui
     source = context.mailbox.mailbox
     try:
         target = await context.account.mailbox(command.mailbox)
+        if "i" not in rights_of(target):
+            raise NotPermitted
     except MailError as error:
         context.machine.no(command.tag, error.text, code_for(error, target=command.mailbox))
         return None
@@ -163,11 +207,14 @@ def _copyuid(result: CopyResult) -> bytes:
     return responses.copyuid_code(result.uid_validity, result.source, result.target)
 
 
-def _refused(context: Context, selected: Selected, tag: str) -> bool:
-    """Whether the mailbox is read-only; then that was said."""
-    if selected.read_only:
+def _refused(context: Context, selected: Selected, tag: str, rights: str) -> bool:
+    """Whether the client has none of these rights; then that was said."""
+    if selected.examined:
         context.machine.no(tag, "The mailbox is selected read-only", responses.READ_ONLY)
-    return selected.read_only
+        return True
+    if selected.rights.isdisjoint(rights):
+        raise NotPermitted
+    return False
 
 
 def _count(slices: Slices) -> int:

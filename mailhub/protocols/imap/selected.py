@@ -6,10 +6,21 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from mailhub.interfaces import IHold, IMailbox
+from mailhub.errors import NotPermitted
+from mailhub.interfaces import IHold, IMailbox, rights_of
 from mailhub.keys import KEYWORDS_PER_MAILBOX
 from mailhub.message.flags import SEEN, SYSTEM_FLAGS, Flags, union
-from mailhub.message.record import Added, Change, Entry, FlagsChanged, MailboxGone
+from mailhub.message.record import (
+    READ_ONLY,
+    WRITING,
+    Added,
+    Change,
+    Entry,
+    FlagsChanged,
+    MailboxGone,
+    Rights,
+    storable,
+)
 from mailhub.wire.imap import responses
 from mailhub.wire.imap.view import View
 
@@ -22,11 +33,12 @@ KEYWORD_LIMIT = KEYWORDS_PER_MAILBOX.default
 class Selected:
     """Watches the mailbox from before its rows are read until `release`, so that no change is missed.
 
-    `gone`: the mailbox was deleted while it was selected. `flags`: what FLAGS has told.
+    `examined`: by EXAMINE, which changes nothing. `gone`: the mailbox was deleted while it was selected. `flags`: what
+    FLAGS has told.
     """
 
     mailbox: IMailbox
-    read_only: bool
+    examined: bool
     _notify: Callable[[], None]
     keyword_limit: int = KEYWORD_LIMIT
     gone: bool = False
@@ -43,13 +55,16 @@ class Selected:
         cls,
         mailbox: IMailbox,
         *,
-        read_only: bool,
+        examined: bool,
         claim: Callable[[Sequence[Entry]], set[int]],
         notify: Callable[[], None],
         keyword_limit: int = KEYWORD_LIMIT,
     ) -> Selected:
-        """Take up the mailbox. `notify` is called after each change. Raises NoSuchMailbox, StoreUnavailable."""
-        selected = cls(mailbox, read_only, notify, keyword_limit)
+        """Take up the mailbox. `notify` is called after each change. Raises NoSuchMailbox, NotPermitted,
+        StoreUnavailable."""
+        if "r" not in rights_of(mailbox):
+            raise NotPermitted
+        selected = cls(mailbox, examined, notify, keyword_limit)
         selected._stop = mailbox.watch(selected._changed)
         selected._hold = hold = mailbox.hold()
         try:
@@ -75,6 +90,16 @@ class Selected:
         """What the client has been told."""
         assert self._view is not None, "open() gives no mailbox without a view"
         return self._view
+
+    @property
+    def rights(self) -> Rights:
+        """What the client may do here (RFC 4314 4); a backend may change its mind."""
+        return READ_ONLY if self.examined else rights_of(self.mailbox)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be changed."""
+        return not self.rights & WRITING
 
     def release(self) -> None:
         """Stop watching, and let go of what was kept readable."""
@@ -125,12 +150,13 @@ class Selected:
         return b"".join(lines)
 
     def _flag_lines(self) -> bytes:
-        if self.read_only:
-            code, text = responses.permanentflags_code(frozenset(), keywords=False), "No flag can be changed"
-        elif self._full():
-            code, text = responses.permanentflags_code(self.flags, keywords=False), "Kept for good, but no new keyword"
+        kept = storable(self.flags, self.rights)
+        if not kept:
+            code, text = responses.permanentflags_code(kept, keywords=False), "No flag can be changed"
+        elif self._full() or "w" not in self.rights:
+            code, text = responses.permanentflags_code(kept, keywords=False), "Kept for good, but no new keyword"
         else:
-            code, text = responses.permanentflags_code(self.flags), "Kept for good, as is any new keyword"
+            code, text = responses.permanentflags_code(kept), "Kept for good, as is any new keyword"
         return responses.flags(self.flags) + responses.ok(text, code)
 
     def updates(self, *, expunge: bool) -> bytes:

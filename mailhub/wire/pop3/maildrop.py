@@ -10,17 +10,22 @@ class NoSuchMessage(Exception):
     """There is no message of this number, or it is marked for deletion. The text is for the client."""
 
 
+class NotRemovable(NoSuchMessage):
+    """Nothing can be removed from this maildrop."""
+
+
 class Maildrop:
     """Message numbers, sizes in octets, unique-ids and deletion marks.
 
     Numbers count from 1 in UID order and never change during the session. Nothing here touches a mailbox: the marks
-    take effect at QUIT, by `marked()`.
+    take effect at QUIT, by `marked()`. With `removable` false there can be none.
     """
 
-    __slots__ = ("_deleted", "_octets", "_sizes", "_uid_validity", "_uids")
+    __slots__ = ("_deleted", "_octets", "_removable", "_sizes", "_uid_validity", "_uids")
 
-    def __init__(self, uid_validity: int, messages: Iterable[tuple[int, int]]) -> None:
+    def __init__(self, uid_validity: int, messages: Iterable[tuple[int, int]], *, removable: bool = True) -> None:
         """`messages` are pairs of UID and size in octets, in UID order."""
+        self._removable = removable
         self._uid_validity = uid_validity
         self._uids = array("Q")
         self._sizes = array("Q")
@@ -57,8 +62,11 @@ class Maildrop:
         return f"{self._uid_validity}.{self.uid(number)}"
 
     def delete(self, number: int) -> None:
-        """DELE: mark. Raises NoSuchMessage."""
-        self._octets -= self.size(number)
+        """DELE: mark. Raises NoSuchMessage, NotRemovable."""
+        size = self.size(number)
+        if not self._removable:
+            raise NotRemovable("Messages of this maildrop cannot be removed")
+        self._octets -= size
         self._deleted.add(number)
 
     def reset(self) -> None:

@@ -12,7 +12,7 @@ from mailhub.wire import sasl
 from mailhub.wire.foreign import is_foreign, is_foreign_octet
 from mailhub.wire.pop3.commands import BLANKS, LINE_OCTETS, NAMES, BadCommand, When, number, parse
 from mailhub.wire.pop3.events import Event, Login, Retrieve, StartTls, Top, Update
-from mailhub.wire.pop3.maildrop import Maildrop, NoSuchMessage
+from mailhub.wire.pop3.maildrop import Maildrop, NoSuchMessage, NotRemovable
 from mailhub.wire.stream import ENDLESS, DotStuffer, LineBuffer, LineTooLong
 
 # RFC 2449 8, RFC 3206 4. They say why to the program; the text after them to the person.
@@ -234,7 +234,7 @@ class Pop3Server:
             return self._COMMANDS[command.verb](self, *command.arguments)
         except NoSuchMessage as error:
             # Not a mistake that counts: a client may well ask for a message that another session has taken.
-            self._error(str(error))
+            self._error(str(error), "SYS/PERM" if isinstance(error, NotRemovable) else "")
             return None
 
     def _foreign_octet(self) -> bool:
