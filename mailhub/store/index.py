@@ -124,6 +124,10 @@ class MailboxIndex:
             changes.append(Added(added, previous))
         return changes
 
+    def amend(self, entries: Sequence[Entry]) -> None:
+        """More is known of these rows, and nothing that counts as a change."""
+        self._update(entries)
+
     def _add(self, entries: Sequence[Entry]) -> None:
         last = self._uids[-1] if self._uids else 0
         for entry in entries:

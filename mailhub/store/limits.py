@@ -19,6 +19,10 @@ USUAL_FOLDERS = (
 USUAL_USES = {name: use for name, use in USUAL_FOLDERS if use}
 """The use that a mailbox gets for its name alone, when it is made or renamed, unless it or another has one."""
 
+# A delivery id outlives its message, which the user may expunge before the queue repeats the delivery. It is kept
+# longer than any queue tries, then it goes.
+DELIVERY_ID_SECONDS = 30 * 86400
+
 
 @attrs.frozen
 class StoreLimits:

@@ -19,29 +19,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Awaitable, Iterable
-from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
+from zope.interface import implementer
+
+from mailhub.errors import ConfigurationError, StoreUnavailable
+from mailhub.guard import Guard
+from mailhub.interfaces import IMailAccount, IMailStore
+from mailhub.keys import MESSAGE_SIZE
+from mailhub.store.limits import StoreLimits
+from mailhub.store.mirror.answers import Message
+from mailhub.store.mirror.simple_source import SimpleSource, check_methods, file_of
 from mailhub.store.mirror.source import Key
+from mailhub.store.mirror.store import MirrorStore
 
 __all__ = ["Key", "Message", "SimpleStore"]
 
 
-class Message(NamedTuple):
-    """What `SimpleStore.messages` may give in the place of a key, where more is known at once.
-
-    `key`: what the message is read by, the same for good, and never another message's. `flags`: those that it has,
-    such as {"\\\\Seen"}; None where the store does not keep them. `date`: when it came (INTERNALDATE), in seconds since
-    the epoch or a datetime with its time zone; where there is none, the message's own Date counts. `size` in octets,
-    exactly those of what `read` gives: with it a folder can be listed before its messages are read.
-    """
-
-    key: Key
-    flags: Iterable[str] | None = None
-    date: float | datetime | None = None
-    size: int | None = None
-
-
+@implementer(IMailStore)
 class SimpleStore(ABC):
     """An IMailStore of a few small methods; `Component("store", "mine", MyStore)` is all that is needed.
 
@@ -71,6 +66,7 @@ class SimpleStore(ABC):
     def __init__(self, options: Any, hub: Any) -> None:
         self.options = options
         self.hub = hub
+        check_methods(self)
 
     @abstractmethod
     def users(self) -> Iterable[str] | Awaitable[Iterable[str]]:
@@ -89,3 +85,58 @@ class SimpleStore(ABC):
     @abstractmethod
     def read(self, user: str, folder: str, key: Any, /) -> bytes | Awaitable[bytes]:
         """A message (RFC 5322), always the same octets for the same key."""
+
+    def changed(self, user: str, folder: str = "INBOX") -> None:
+        """Tell that something is new in a folder, so that who watches it is told now. From any thread."""
+        self.hub.environment.threads.call_in_reactor(self.__changed, user, folder)
+
+    def __changed(self, user: str, folder: str) -> None:
+        if self.__mirror is not None:
+            self.__mirror.changed(user, folder)
+
+    # --- IMailStore, by the mirror ---------------------------------------------------------------------------------
+
+    __mirror: MirrorStore | None = None
+
+    def __started(self) -> MirrorStore:
+        if self.__mirror is None:
+            raise StoreUnavailable(detail=f"{type(self).__name__} is not started")
+        return self.__mirror
+
+    async def start(self) -> None:
+        """Open the ledger. Raises ConfigurationError."""
+        hub = getattr(self, "hub", None)
+        if hub is None:
+            raise ConfigurationError(f"{type(self).__name__}.__init__ must call super().__init__(options, hub)")
+        check_methods(self)
+        part, settings, environment = getattr(hub, "part", None), getattr(hub, "settings", None), hub.environment
+        name = part.name if part is not None else type(self).__name__.lower()
+        limits = settings.of(StoreLimits) if settings is not None else StoreLimits()
+        source = SimpleSource(
+            self,
+            environment,
+            Guard("store", name, file_of(self), environment.clock),
+            size_limit=settings.value(MESSAGE_SIZE) if settings is not None else MESSAGE_SIZE.default,
+            folder_limit=limits.mailboxes_per_account,
+        )
+        mirror = MirrorStore(source, environment, limits, name)
+        await mirror.start()
+        self.__mirror = mirror
+
+    async def stop(self) -> None:
+        """Close it."""
+        mirror, self.__mirror = self.__mirror, None
+        if mirror is not None:
+            await mirror.stop()
+
+    async def exists(self, user: str, /) -> bool:
+        """Whether `users` has this one."""
+        return await self.__started().exists(user)
+
+    async def account(self, user: str, create: bool = False) -> IMailAccount:
+        """Raises NoSuchUser."""
+        return await self.__started().account(user, create)
+
+    async def check_quota(self, user: str, size: int, /) -> None:
+        """Raises OverQuota, NotPermitted, NoSuchUser."""
+        await self.__started().check_quota(user, size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 from mailhub.errors import TooManyKeywords
 from mailhub.message.flags import NO_FLAGS, SYSTEM_FLAGS, Flags, respelled
@@ -16,15 +16,15 @@ class Keywords:
         self._settings = settings
         self._names: dict[str, str] = {}  # as first written, by the name in lower case
 
-    def take_up(self, sets: Iterable[Flags], present: Collection[Flags]) -> None:
+    def take_up(self, sets: Iterable[Flags], present: Iterable[Flags]) -> None:
         """Meet the keywords of these sets; `present` are those of all messages. Raises TooManyKeywords."""
         self._names = self._with(sets, present)
 
-    def spelled(self, flags: Flags, present: Collection[Flags] = ()) -> Flags:
+    def spelled(self, flags: Flags, present: Iterable[Flags] = ()) -> Flags:
         """The flags as the mailbox spells them, or will. Raises TooManyKeywords when it could not take them up."""
         return respelled(flags, self._with((flags,), present))
 
-    def _with(self, sets: Iterable[Flags], present: Collection[Flags]) -> dict[str, str]:
+    def _with(self, sets: Iterable[Flags], present: Iterable[Flags]) -> dict[str, str]:
         names, limit = self._names, self._settings.keywords_per_mailbox
         wanted = sorted(NO_FLAGS.union(*sets) - SYSTEM_FLAGS)
         fresh: dict[str, str] = {}

@@ -85,6 +85,9 @@ class ISource(Interface):
     async def quota(user: str) -> int:
         """What the user's messages may have together, in octets; 0 for no limit."""
 
+    def fault(method: str, why: str) -> None:
+        """Note in the log, with file and method, what is wrong with an answer: the source has broken a promise."""
+
     # --- for sources that have the rights
 
     def new_body(size: int = 0) -> IBodyWriter:

@@ -12,6 +12,7 @@ from mailhub.message.envelope import Outcome
 from mailhub.message.record import DigestName
 from mailhub.store.queue_ids import comes_again, first_id, first_number
 from mailhub.store.sql.transaction import Snapshot, StoredBody, Transaction
+from mailhub.store.text_column import text
 
 AT_ONCE = 100  # contents removed in the transaction that released them; more are left to the sweep
 AGAIN_SECONDS = 86400  # for which a submission may come again
@@ -44,13 +45,6 @@ def among(snapshot: Snapshot, uids: Sequence[int]) -> tuple[str, tuple[object, .
     if uids and uids[-1] - uids[0] == len(uids) - 1:
         return "uid BETWEEN ? AND ?", (uids[0], uids[-1])
     return f"uid IN {snapshot.dialect.numbers}", (snapshot.many(uids),)
-
-
-def text(value: str) -> str:
-    """What a text column can hold: a lone surrogate cannot be written as UTF-8, and not every engine takes NUL."""
-    if value.isascii() and "\0" not in value:
-        return value
-    return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 OUTCOME_COLUMNS = "state, status, reply, remote, source, protocol, tls"

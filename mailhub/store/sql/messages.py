@@ -23,16 +23,12 @@ from mailhub.message.record import (
 )
 from mailhub.store.held import Hold
 from mailhub.store.index import MailboxIndex
+from mailhub.store.limits import DELIVERY_ID_SECONDS
 from mailhub.store.octets import OctetsReader
 from mailhub.store.sql import content as contents
 from mailhub.store.sql.content import among, release
 from mailhub.store.sql.keywords import Spelling, admit, check_number, spelling
 from mailhub.store.sql.transaction import Files, Snapshot, StoredBody, Transaction
-
-# A delivery id outlives its message, which the user may expunge before the queue repeats the delivery. It is kept
-# longer than any queue tries, then it goes.
-DELIVERY_ID_SECONDS = 30 * 86400
-
 
 _DELETED = f"'{flag_names.DELETED}'"
 

@@ -1,0 +1,52 @@
+"""IMailStore over a mirror."""
+
+from __future__ import annotations
+
+from zope.interface import implementer
+
+from mailhub.errors import NoSuchUser, NotPermitted
+from mailhub.interfaces import Environment, IMailAccount, IMailStore
+from mailhub.store.limits import StoreLimits
+from mailhub.store.mirror.account import MirrorAccount
+from mailhub.store.mirror.engine import MirrorEngine
+from mailhub.store.mirror.source import ISource
+
+
+@implementer(IMailStore)
+class MirrorStore:
+    """The users of a source. It says who they are; none is made here."""
+
+    def __init__(self, source: ISource, environment: Environment, limits: StoreLimits, name: str) -> None:
+        self.engine = MirrorEngine(source, environment, limits, name)
+        self._source = source
+
+    async def start(self) -> None:
+        """Open ledger and source."""
+        await self.engine.start()
+
+    async def stop(self) -> None:
+        """Close them."""
+        await self.engine.stop()
+
+    async def exists(self, user: str) -> bool:
+        """Whether the source knows the user."""
+        return await self._source.exists(user)
+
+    async def account(self, user: str, create: bool = False) -> IMailAccount:
+        """Raises NoSuchUser, also with `create`."""
+        if not await self._source.exists(user):
+            raise NoSuchUser
+        return MirrorAccount(self.engine, user)
+
+    async def check_quota(self, user: str, size: int) -> None:
+        """Raises NotPermitted where no mail can be added, so that it is refused before it comes; OverQuota,
+        NoSuchUser."""
+        if not await self._source.exists(user):
+            raise NoSuchUser
+        if "i" not in self._source.rights:
+            raise NotPermitted("This mailbox takes no mail", status="5.2.1")
+        await self.engine.check_room(user, size)
+
+    def changed(self, user: str, folder: str) -> None:
+        """Something is new there, says the source; on the reactor thread."""
+        self.engine.changed(user, folder)
