@@ -16,7 +16,8 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.python.failure import Failure
 
-from mailhub.errors import MessageDamaged, MessageGone, NoSuchMailbox, TooManyKeywords
+from mailhub.errors import MailError, MessageDamaged, MessageGone, NoSuchMailbox, TooManyKeywords
+from mailhub.log import Logger
 from mailhub.message.digest import digest
 from mailhub.message.flags import SEEN, SYSTEM_FLAGS, Flags
 from mailhub.message.record import Added, Change, Digest, Entry, Expunged, FlagsChanged, MailboxGone, MailboxStatus
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
 
     from mailhub.store.mirror.engine import MirrorEngine
+
+log = Logger(namespace="mailhub.store")
 
 T = TypeVar("T")
 
@@ -71,6 +74,7 @@ class MirrorFolder:
         self.uid_validity = row.uid_validity
         self.uid_next = row.uid_next
         self.looked = row.looked
+        self.listed = row.looked or bool(loaded.entries)  # at least once, perhaps not to the end
         self.gone = False
         self.index = MailboxIndex(loaded.entries, row.modseq)
         self.notes: dict[int, Note] = dict(loaded.notes)
@@ -160,8 +164,11 @@ class MirrorFolder:
             outcome: Failure | None = None
             try:
                 await self._look()
+            except MailError:
+                outcome = Failure()  # type: ignore[no-untyped-call]
             except Exception:
                 outcome = Failure()  # type: ignore[no-untyped-call]
+                log.failure("folder not looked at: store={store} user={user}", store=self._source.name, user=self.user)
             for waiter in waiting:
                 if not waiter.called:
                     waiter.callback(outcome)
@@ -197,6 +204,7 @@ class MirrorFolder:
             there = {each.key for each in news.added}
             self._unreadable = {key: at for key, at in self._unreadable.items() if key in there}
         self._listing = listing
+        self.listed = True
         return news
 
     def _due(self) -> bool:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypeVar
 
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from mailhub.errors import ConfigurationError, StorageFull, StoreUnavailable
@@ -120,7 +121,7 @@ class Ledger:
             await self._thread.run(self._close)
         self._thread.close()
 
-    def run(self, unit: Unit[T]) -> Awaitable[T]:
+    def run(self, unit: Unit[T]) -> Deferred[T]:
         """Run a unit of work; returns when it is durable. Raises what the unit raises, and StoreUnavailable."""
         return self._thread.run(unit)
 

@@ -59,8 +59,10 @@ class MirrorMailbox:
             try:
                 await self.folder.refresh()
             except MailError:
-                if not self.folder.looked:
+                if not self.folder.listed:
                     raise
+            if not self.folder.listed:
+                raise StoreUnavailable(detail=f"{self._source.name}: a folder was not listed in time")
             self.folder.require()
 
     async def status(self) -> MailboxStatus:

@@ -29,8 +29,8 @@ class Difference:
     version than before, so that their octets may be others.
     """
 
-    added: Sequence[Listed] = ()
-    removed: Sequence[int] = ()
+    added: list[Listed] = attrs.field(factory=list)
+    removed: list[int] = attrs.field(factory=list)
     flagged: Mapping[int, Flags] = attrs.field(factory=dict)
     suspects: Mapping[int, Listed] = attrs.field(factory=dict)
 
