@@ -28,7 +28,8 @@ class IMailbox(Interface):
     """One mailbox. UIDs ascend and are never used twice; nothing is shown before it is durable.
 
     Every change is announced to all watchers of this process, on the reactor thread, before the call that made it
-    returns; a change of many messages perhaps in several parts, between which others are served.
+    returns; a change of many messages perhaps in several parts, between which others are served. Every change has a
+    higher mod-sequence than all before it (RFC 7162 3.1). UIDs that are told are in ascending order.
     """
 
     name: str = Attribute("Full name, `/` between levels.")
@@ -73,19 +74,19 @@ class IMailbox(Interface):
         NoSuchMailbox; where keywords are added TooManyKeywords and OverQuota, and then nothing is changed."""
 
     async def copy(uids: Sequence[int], target: IMailbox) -> CopyResult:
-        """Copy with flags and internal dates to another mailbox of the same store, all or nothing.
+        """Copy with flags and internal dates to a mailbox of the same store, perhaps this one, all or nothing.
         Raises NoSuchMailbox, OverQuota, StorageFull, TooManyKeywords."""
 
     async def move(uids: Sequence[int], target: IMailbox) -> CopyResult:
-        """Copy and expunge as one step (RFC 6851), all or nothing. Raises NoSuchMailbox, TooManyKeywords and, to
-        another account, OverQuota."""
+        """Copy and expunge as one step (RFC 6851), all or nothing; onto itself it gives new UIDs. Raises NoSuchMailbox,
+        TooManyKeywords and, to another account, OverQuota."""
 
     async def expunge(uids: Sequence[int] | None = None, deleted_only: bool = True) -> Sequence[int]:
         """Remove messages for good: of the given UIDs or of all, those with \\\\Deleted, or regardless of flags.
         Returns the UIDs that are gone now. Raises NoSuchMailbox."""
 
     async def vanished(since_modseq: int) -> Sequence[int]:
-        """UIDs expunged with a higher mod-sequence (RFC 7162 3.2.6)."""
+        """UIDs expunged with a higher mod-sequence (RFC 7162 3.2.6); none when the mailbox is gone."""
 
     async def refresh() -> None:
         """Have everything announced that was committed before this, also by other servers on the same database, whose
@@ -116,7 +117,10 @@ class IHold(Interface):
 
 
 class IMailAccount(Interface):
-    """One account's mailboxes: the cred avatar of IMAP and POP3. INBOX always exists, its name in any case."""
+    """One account's mailboxes: the cred avatar of IMAP and POP3. INBOX always exists, its name in any case.
+
+    A store in which mailboxes are not made, renamed and deleted raises NotPermitted; so does one that keeps no
+    subscriptions when they are to be changed. What `mailbox_names.check` refuses is no name."""
 
     user: str = Attribute("The account's canonical address.")
 
@@ -168,7 +172,7 @@ class IMailStore(Interface):
 
     async def account(user: str, create: bool = False) -> IMailAccount:
         """The account. With `create`, one that a checker has vouched for is made when missing (its usual folders
-        too). Raises NoSuchUser."""
+        too, in a store that has such). Raises NoSuchUser, then too where accounts are made elsewhere."""
 
     async def check_quota(user: str, size: int) -> None:
         """Asked at RCPT. Raises OverQuota when `size` more octets would not fit now, NoSuchUser, and NotPermitted with

@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from mailhub.errors import StoreUnavailable
 from mailhub.interfaces import Environment, IDatabase, IMailAccount, IMailStore
 from mailhub.message.flags import NO_FLAGS, SEEN
-from mailhub.message.record import FlagChange
+from mailhub.message.record import Expunged, FlagChange
 from mailhub.store import changes
 from mailhub.store.exam import AccountsExam, NamesExam, QueueExam, StoreExam
 from mailhub.store.exam.rig import question
@@ -40,7 +40,32 @@ TRIGGERS = (
 
 
 class Backend(StoreExam, QueueExam, AccountsExam, NamesExam):
-    """All exams of a backend; each question gets a new one."""
+    """All exams of a backend; each question gets a new one. Ours have more than the contract demands."""
+
+    has_usual_folders = True
+    tells_growth = True
+
+    @question
+    async def test_mod_sequences_are_counted_one_by_one(self) -> None:
+        account, inbox = await self._inbox(NO_FLAGS, NO_FLAGS)
+        before = await inbox.status()
+        assert before.highest_modseq == (await inbox.entries())[-1].modseq
+        one, two = [entry.uid for entry in await inbox.entries()]
+        result = await inbox.change_flags([one, two], FlagChange("add", frozenset({SEEN})))
+        assert {entry.modseq for entry in result.changed} == {before.highest_modseq + 1}
+        heard: list[Any] = []
+        inbox.watch(heard.append)
+        await inbox.move([one, two], await account.mailbox("Sent"))
+        assert heard == [Expunged((one, two), (await inbox.status()).highest_modseq)]
+
+    @question
+    async def test_what_is_held_is_in_bodies(self) -> None:
+        account, inbox = await self._inbox(NO_FLAGS, NO_FLAGS)
+        holding = await account.mailbox("INBOX")
+        hold = holding.hold()
+        found = await inbox.expunge(deleted_only=False)
+        assert set(await holding.bodies(found)) == set(found)
+        hold.end()
 
     def setup_method(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
