@@ -24,8 +24,8 @@ from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Outcome
 from mailhub.message.flags import DELETED, FLAGGED, SEEN
 from mailhub.message.record import Change, FlagChange
+from mailhub.store.exam.reading import DIGEST_NAMES
 from mailhub.store.exam.rig import Exam, make_body, message, read_message
-from mailhub.store.exam.stores import DIGEST_NAMES
 from mailhub.store.memory.database import MemoryDatabase
 from mailhub.store.sql import content
 from mailhub.store.sqlite.database import Database
