@@ -15,10 +15,10 @@ from twisted.internet.task import Clock
 from mailhub.errors import StoreUnavailable
 from mailhub.interfaces import Environment, IDatabase, IMailAccount, IMailStore
 from mailhub.message.flags import NO_FLAGS, SEEN
-from mailhub.message.record import Expunged, FlagChange
+from mailhub.message.record import Added, Expunged, FlagChange, FlagsChanged
 from mailhub.store import changes
 from mailhub.store.exam import AccountsExam, NamesExam, QueueExam, StoreExam
-from mailhub.store.exam.rig import question
+from mailhub.store.exam.rig import message, question
 from mailhub.store.memory.database import MemoryDatabase
 from mailhub.store.sql.transaction import Touched, Touching, Transaction
 from mailhub.store.sqlite.database import Database
@@ -57,6 +57,28 @@ class Backend(StoreExam, QueueExam, AccountsExam, NamesExam):
         inbox.watch(heard.append)
         await inbox.move([one, two], await account.mailbox("Sent"))
         assert heard == [Expunged((one, two), (await inbox.status()).highest_modseq)]
+
+    @question
+    async def test_each_change_is_announced_once_and_whole(self) -> None:
+        account, inbox = await self._inbox()
+        sent = await account.mailbox("Sent")
+        heard: list[Any] = []
+        (await account.mailbox("INBOX")).watch(heard.append)
+        one = await self._append(account, inbox, message(1))
+        two = await self._append(account, inbox, message(2))
+        assert heard == [Added((entry,)) for entry in await inbox.entries()]
+        changed = await inbox.change_flags([one, two], FlagChange("add", frozenset({SEEN})))
+        assert heard[2:] == [FlagsChanged(changed.changed)]
+        await inbox.copy([one], sent)
+        assert len(heard) == 3
+        await inbox.move([one], sent)
+        assert heard[3:] == [Expunged((one,), (await inbox.status()).highest_modseq)]
+        await sent.copy([entry.uid for entry in await sent.entries()], inbox)
+        assert heard[4:] == [Added(tuple(await inbox.entries(since_modseq=heard[3].modseq)))]
+        await inbox.expunge([two], deleted_only=False)
+        assert heard[5:] == [Expunged((two,), (await inbox.status()).highest_modseq)]
+        await inbox.refresh()
+        assert len(heard) == 6
 
     @question
     async def test_what_is_held_is_in_bodies(self) -> None:

@@ -103,4 +103,3 @@ def test_faults_say_what_was_expected_and_what_came() -> None:
 
     with pytest.raises(AssertionError, match=r"\[2\] was expected; \[1\] came"):
         Short().test_shown()
-    assert "test_bare" in Short.questions()

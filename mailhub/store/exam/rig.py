@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import linecache
 import unittest
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import wraps
 from typing import Any, TypeVar, overload
 
@@ -64,16 +64,6 @@ class Exam:
         """Why a question with these needs is not asked; "" when it is."""
         return next((f"{name} is off" for name in needs if not getattr(self, name)), "")
 
-    @classmethod
-    def questions(cls) -> Iterator[str]:
-        """The names of the methods that ask, in the order in which they were written."""
-        seen: set[str] = set()
-        for kind in reversed(cls.__mro__):
-            for name in vars(kind):
-                if name.startswith("test_") and name not in seen and callable(getattr(cls, name)):
-                    seen.add(name)
-                    yield name
-
 
 @overload
 def question(ask: Ask[S]) -> Callable[[S], None]: ...
@@ -128,13 +118,6 @@ def _explain(error: AssertionError) -> None:
     line = linecache.getline(trace.tb_frame.f_code.co_filename, trace.tb_lineno).strip()
     known = {name: value for name, value in trace.tb_frame.f_locals.items() if name in line and name != "self"}
     error.args = (f"{line}; " + ", ".join(f"{name} is {_shown(value)}" for name, value in known.items()),)
-
-
-def asking(exam: Exam, name: str) -> str:
-    """What a question is about, in words: what its method says of itself, else its name."""
-    method = getattr(exam, name)
-    told = " ".join((method.__doc__ or "").split())
-    return f"{name.removeprefix('test_').replace('_', ' ')}" + (f" ({told})" if told else "")
 
 
 def message(number: int = 1, size: int = 0) -> bytes:
