@@ -8,6 +8,10 @@ from tests.store.mirror.simple_stores import DictStore, PlayedHub, environment
 
 
 class TestDictStore(StoreExam):
+    makes_accounts = False
+    has_folders = False
+    tells_growth = True
+
     async def open_store(self) -> IMailStore:
         store = DictStore(None, PlayedHub(environment()))
         await store.start()

@@ -14,6 +14,10 @@ FOLDERS = ("INBOX", "Archive", "Drafts", "Junk", "Sent", "Trash")
 
 
 class TestMirror(StoreExam):
+    makes_accounts = False
+    has_usual_folders = True
+    tells_growth = True
+
     async def open_store(self) -> IMailStore:
         self.mail = DictStore(None, PlayedHub(environment()))
         source = dict_source(self.mail, FolderSource)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -58,7 +59,7 @@ def test_what_nobody_waits_for_any_more_is_never_called(monkeypatch: Any) -> Non
     reactor.pool.stop()
 
 
-def test_a_store_that_is_stuck_times_out_and_stops_all_the_same() -> None:
+def test_a_store_that_is_stuck_times_out_and_stops_all_the_same(tmp_path: Path) -> None:
     reactor, clock, stuck = HandReactor(), Clock(), threading.Event()
 
     class Stuck(DictStore):
@@ -66,7 +67,7 @@ def test_a_store_that_is_stuck_times_out_and_stops_all_the_same() -> None:
             stuck.wait(60)
             return []
 
-    played = attrs.evolve(environment(clock=clock), threads=ReactorThreads(reactor))
+    played = attrs.evolve(environment(tmp_path, clock=clock), threads=ReactorThreads(reactor))
     store = Stuck(None, PlayedHub(played))
     store.mail[ANN] = {"INBOX": {}}
 
