@@ -13,7 +13,6 @@ from mailhub.interfaces.accounts import (
     IAuthenticator,
     INames,
     ISubmitter,
-    IUserDirectory,
     KeptNames,
     Origin,
 )
@@ -23,7 +22,6 @@ from mailhub.interfaces.mailboxes import IHold, IMailAccount, IMailbox, IMailSto
 from mailhub.interfaces.octets import IBlobReader, IBody, IBodyWriter, IHeadedBodyWriter
 from mailhub.interfaces.pipeline import Committed, IConversation, IPipeline, ITransaction, OwnTransaction
 from mailhub.interfaces.plugins import IComponentFactory, IHub
-from mailhub.interfaces.reception import IMailReceiver, Taken
 from mailhub.interfaces.rules import IMailRules, Placement, Placements, Redirect, Refusal, Reply
 from mailhub.interfaces.screens import (
     ACCEPT,
@@ -93,7 +91,6 @@ __all__ = [
     "IHold",
     "IHub",
     "IMailAccount",
-    "IMailReceiver",
     "IMailRules",
     "IMailStore",
     "IMailbox",
@@ -111,7 +108,6 @@ __all__ = [
     "IThreads",
     "ITransaction",
     "ITransactionView",
-    "IUserDirectory",
     "KeptNames",
     "MailExchanger",
     "NoteResult",
@@ -136,7 +132,6 @@ __all__ = [
     "Service",
     "Settlement",
     "Submission",
-    "Taken",
     "Verdict",
     "rights_of",
 ]

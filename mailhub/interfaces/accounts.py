@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -78,15 +78,6 @@ class INames(Interface):
 
     async def remove_alias(name: str, targets: Sequence[str] = ()) -> Sequence[str]:
         """Take these targets from the name, or all; returns those that it had."""
-
-
-class IUserDirectory(Interface):
-    """Knows who has mail here, though there may be no account yet: LDAP, a file, a plugin's own table. A checker may be
-    one, too."""
-
-    def exists(user: str) -> bool | Awaitable[bool]:
-        """Whether mail for this canonical address (`Address.key`) is to be taken. May give a coroutine or a Deferred.
-        Raises TemporaryError when that cannot be said now."""
 
 
 class ISubmitter(Interface):
