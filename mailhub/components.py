@@ -38,6 +38,7 @@ from mailhub.delivery.runner import QueueRunner
 from mailhub.delivery.schedule import Schedule
 from mailhub.delivery.screens import GuardedPolicy, Screening
 from mailhub.errors import ConfigurationError
+from mailhub.guard import Guard, GuardLimits, Guards
 from mailhub.interfaces import (
     STORE,
     Environment,
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
 
 # What a hub takes over from its successor, beside the TLS and the factories that ports hold on to.
 _MADE_ANEW = (
-    *("settings", "hostname", "names", "hops", "routing", "agents", "bouncer", "throttle", "harvest"),
+    *("settings", "guards", "hostname", "names", "hops", "routing", "agents", "bouncer", "throttle", "harvest"),
     *("pipeline", "authenticator", "services"),
 )
 T = TypeVar("T")
@@ -88,6 +89,7 @@ class Hub:
     verified: VerifiedCache
     client_tls: ClientTls
     server_tls: ServerTlsMaker | None
+    guards: Guards
     headers: Budget = attrs.field(factory=lambda: Budget(HEADERS_TOGETHER))  # of messages that are arriving
     turns: Turns = attrs.field(factory=Turns)
     room: Room = attrs.field(factory=Room)
@@ -172,6 +174,7 @@ class Hub:
             schedule=new.settings.of(Schedule),
             limits=new.settings.of(RunnerLimits),
         )
+        new.guards.take_over(self.guards)
         for name in _MADE_ANEW:
             setattr(self, name, getattr(new, name))
 
@@ -200,6 +203,7 @@ def build_hub(
             verified=VerifiedCache(environment.random, config.value(LOGINS_REMEMBERED)),
             client_tls=ClientTls(),
             server_tls=server_tls,
+            guards=Guards(environment.clock, config.of(GuardLimits)),
         )
         hub.database = catalogue.build(config.database, hub)
         aliases = routes.aliases(config)
@@ -233,6 +237,7 @@ def successor(hub: Hub, config: Config, catalogue: Catalogue) -> Hub:
         new.names = copy(hub.names)
         new.names.replace(frozenset(config.domains), routes.aliases(config))
         new.services, new.factories = {}, {}
+        new.guards = Guards(hub.environment.clock, config.of(GuardLimits))
         _make_ways(new, catalogue)
         # What is known of guessers stays, unless it is to be counted in another way.
         harvest = config.of(HarvestLimits)
@@ -303,7 +308,7 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
     )
     portal = Portal(
         MailRealm(hub.store, hub.routing.route, config.auth.default_domain),
-        [FirstMatch(checkers(hub, catalogue))],
+        [FirstMatch(checkers(hub, catalogue), _checker_guards(hub, catalogue))],
     )
     hub.authenticator = Authenticator(
         portal,
@@ -349,8 +354,9 @@ def _routers(hub: Hub, catalogue: Catalogue) -> list[IRouter]:
     place = config.place("delivery", "routers")
     clock = hub.environment.clock
     return [
-        watched(name, catalogue.build(config.part("router", name, place), hub), clock)
+        watched(name, catalogue.build(part, hub), clock, _guard(hub, catalogue, part))
         for name in config.delivery.routers
+        for part in [config.part("router", name, place)]
     ]
 
 
@@ -358,10 +364,25 @@ def _policies(hub: Hub, catalogue: Catalogue) -> list[GuardedPolicy]:
     config = hub.settings
     place = config.place("delivery", "policies")
     parts = [config.part("policy", name, place) for name in config.delivery.policies]
-    return [
-        GuardedPolicy(part.name, catalogue.build(part, hub), part.guard.timeout_seconds, part.guard.failure)
-        for part in parts
-    ]
+    return [GuardedPolicy(part.name, catalogue.build(part, hub), guard=_guard(hub, catalogue, part)) for part in parts]
+
+
+def _guard(hub: Hub, catalogue: Catalogue, part: ComponentTable) -> Guard:
+    """What a component is called by."""
+    file = plugin_faults.source(catalogue.find(part))
+    return hub.guards.make(part.kind, part.name, file, part.guard.timeout_seconds, part.guard.failure)
+
+
+def _checker_guards(hub: Hub, catalogue: Catalogue) -> list[Guard]:
+    config = hub.settings
+    place, guards = config.place("auth", "checkers"), []
+    for name in config.auth.checkers:
+        if ("checker", name) in config.parts or name in catalogue.names("checker"):
+            guards.append(_guard(hub, catalogue, config.part("checker", name, place)))
+        else:
+            # What follows the colon may be a secret.
+            guards.append(hub.guards.make("checker", name.partition(":")[0], "twisted.cred.strcred"))
+    return guards
 
 
 def _rules(hub: Hub, catalogue: Catalogue) -> Rules | None:
@@ -369,7 +390,7 @@ def _rules(hub: Hub, catalogue: Catalogue) -> Rules | None:
     config = hub.settings
     place = config.place("delivery", "rules")
     parts = [config.part("rule", name, place) for name in config.delivery.rules]
-    guarded = [GuardedRule(part.name, catalogue.build(part, hub), part.guard.timeout_seconds) for part in parts]
+    guarded = [GuardedRule(part.name, catalogue.build(part, hub), guard=_guard(hub, catalogue, part)) for part in parts]
     return Rules(guarded, hub.environment.clock) if guarded else None
 
 

@@ -103,8 +103,10 @@ class Guard:
         """
         return self.ask_about(_NOTHING, method, function, *arguments)
 
-    async def ask_about(self, about: About, method: str, function: Callable[..., Any], *arguments: object) -> Any:
-        """As `ask`, with what is told in the log beside it when it fails."""
+    async def ask_about(
+        self, about: About, method: str, function: Callable[..., Any], *arguments: object, seconds: float | None = None
+    ) -> Any:
+        """As `ask`, with what is told in the log beside it when it fails, and perhaps with less time."""
         if self._rests_until is not None:
             self._refuse_while_resting()
         self.calls += 1
@@ -112,7 +114,7 @@ class Guard:
         try:
             given = function(*arguments)
             if given is not None and hasattr(type(given), "__await__"):
-                given = await self._in_time(given)
+                given = await self._in_time(given, self.timeout_seconds if seconds is None else seconds)
         except MailError:
             self._took(began)
             self._answered()
@@ -162,7 +164,7 @@ class Guard:
 
     # --- Time -------------------------------------------------------------------------------------------------------
 
-    async def _in_time(self, given: Any) -> Any:
+    async def _in_time(self, given: Any, seconds: float) -> Any:
         asked = given if type(given) is CoroutineType else _awaited(given)
         try:
             waits_for = asked.send(None)
@@ -173,7 +175,7 @@ class Guard:
         waiting: Deferred[Any] = Deferred(lambda _: called_off.append(True))
         answer: Deferred[Any] = Deferred.fromCoroutine(_going_on(self, asked, waits_for))
         answer.addBoth(lambda result: None if waiting.called else waiting.callback(result))
-        timer = self.clock.callLater(self.timeout_seconds, _expire, waiting)
+        timer = self.clock.callLater(seconds, _expire, waiting, seconds)
         try:
             return await waiting
         except CancelledError as error:
@@ -212,7 +214,7 @@ class Guard:
         late = isinstance(why, _TooSlow)
         if late:
             self.timeouts += 1
-            reason = f"no answer within {self.timeout_seconds:g} seconds"
+            reason = str(why)
         else:
             self.errors += 1
             reason = why if isinstance(why, str) else told(why, self.file)
@@ -244,9 +246,9 @@ class _CalledOff(Exception):
     """Whoever waits for the answer wants it no more."""
 
 
-def _expire(waiting: Deferred[Any]) -> None:
+def _expire(waiting: Deferred[Any], seconds: float) -> None:
     if not waiting.called:
-        waiting.errback(_TooSlow())
+        waiting.errback(_TooSlow(f"no answer within {seconds:g} seconds"))
 
 
 async def _awaited(given: Any) -> Any:
@@ -279,19 +281,19 @@ def told(error: BaseException, file: str) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split()) + where
 
 
+@attrs.define(eq=False)
 class Guards:
     """All guards of a hub."""
 
-    def __init__(self, clock: IReactorTime, limits: GuardLimits | None = None) -> None:
-        self._clock = clock
-        self._limits = limits or GuardLimits()
-        self._guards: dict[tuple[str, str], Guard] = {}
+    clock: IReactorTime
+    limits: GuardLimits = attrs.field(factory=GuardLimits)
+    _guards: dict[tuple[str, str], Guard] = attrs.field(init=False, factory=dict)
 
     def make(
         self, kind: str, name: str, file: str, timeout_seconds: float = 30.0, failure: FailMode = "tempfail"
     ) -> Guard:
         """The guard of one component. One of the same kind and name that there was is forgotten."""
-        guard = Guard(kind, name, file, self._clock, timeout_seconds, failure, self._limits)
+        guard = Guard(kind, name, file, self.clock, timeout_seconds, failure, self.limits)
         self._guards[kind, name] = guard
         return guard
 

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 import attrs
-from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.checkers import ANONYMOUS, ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword, UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from mailhub.auth.passwords import Passwords
 from mailhub.errors import ConfigurationError, MailError, TemporaryError
+from mailhub.guard import Guard
 from mailhub.interfaces import IAccounts
 from mailhub.keys import Key
 from mailhub.log import Logger
@@ -106,11 +107,13 @@ class FirstMatch:
 
     credentialInterfaces = (IUsernamePassword,)
 
-    def __init__(self, checkers: Sequence[ICredentialsChecker]) -> None:
+    def __init__(self, checkers: Sequence[ICredentialsChecker], guards: Sequence[Guard] = ()) -> None:
+        """`guards`: what each checker is called by."""
         for checker in checkers:
             if IUsernamePassword not in checker.credentialInterfaces:
                 raise ConfigurationError(f"[auth] checkers: {type(checker).__name__} cannot check passwords")
         self._checkers = tuple(checkers)
+        self._guards = tuple(guards) or (None,) * len(self._checkers)
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
         """Gives the first accepting checker's avatar id, or fails with UnauthorizedLogin, TemporaryError."""
@@ -118,11 +121,14 @@ class FirstMatch:
 
     async def _ask_all(self, credentials: Any) -> bytes | tuple[()]:
         broken: MailError | None = None
-        for checker in self._checkers:
+        for checker, guard in zip(self._checkers, self._guards, strict=True):
             try:
-                avatar_id = await maybeDeferred(checker.requestAvatarId, credentials)
-            except UnauthorizedLogin:
-                continue
+                if guard is None:
+                    avatar_id = await _asked(checker, credentials)
+                else:
+                    avatar_id = await guard.ask("requestAvatarId", _asked, checker, credentials)
+                    if not isinstance(avatar_id, bytes | str) and avatar_id != ANONYMOUS:
+                        raise guard.fault("requestAvatarId", f"it gave {type(avatar_id).__name__}, no avatar id")
             except TemporaryError as error:
                 broken = error
             except Exception:
@@ -134,3 +140,11 @@ class FirstMatch:
                 if isinstance(avatar_id, bytes) and avatar_id:
                     return avatar_id
         raise broken or UnauthorizedLogin()
+
+
+async def _asked(checker: ICredentialsChecker, credentials: Any) -> Any:
+    """An avatar id; the one of nobody where the checker says no."""
+    try:
+        return await maybeDeferred(checker.requestAvatarId, credentials)
+    except UnauthorizedLogin:
+        return ANONYMOUS

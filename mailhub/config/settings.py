@@ -100,18 +100,23 @@ else:
     SmtpTable = table("smtp")
     QueueTable = table("queue")
     LimitsTable = table("limits")
-    GuardTable = table("policy")  # the keys of a [policy.x] or [rule.x] beside the plugin's own
+    GuardTable = table("policy")  # the keys of a [policy.x] beside the plugin's own
 
 
 # Which keys of GuardTable a kind has. Without the answer of a rule mail goes where it would go without rules.
-_GUARDED = {"policy": ("timeout_seconds", "failure"), "rule": ("timeout_seconds",)}
+_GUARDED = {
+    "policy": ("timeout_seconds", "failure"),
+    "rule": ("timeout_seconds",),
+    "router": ("timeout_seconds",),
+    "checker": ("timeout_seconds",),
+}
 
 
 @attrs.frozen
 class ComponentTable:
     """A component to be built: the plugin `type`, and the keys of its table that the plugin's options class reads.
 
-    `guard` is for policies and rules alone. `tables` are the names of this kind that have a table, for messages.
+    `guard` is for the kinds of `_GUARDED`. `tables` are the names of this kind that have a table, for messages.
     """
 
     kind: str

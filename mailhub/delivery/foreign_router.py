@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from mailhub.answers import in_time
 from mailhub.delivery import routing
 from mailhub.delivery.editing import TransactionView
 from mailhub.delivery.routing import MISTAKE, are_routes
-from mailhub.errors import MailError, TemporaryError
+from mailhub.errors import TemporaryError
+from mailhub.guard import Guard, Unanswered
 from mailhub.interfaces import IRouter, ITransactionView, ReversePath, Route
-from mailhub.log import Logger
 from mailhub.message.address import Address, is_address
-
-_log = Logger(namespace="mailhub.delivery.routing")
 
 ANSWER_SECONDS = 30.0
 
 
-def watched(name: str, router: IRouter, clock: IReactorTime) -> IRouter:
+def watched(name: str, router: IRouter, clock: IReactorTime, guard: Guard | None = None) -> IRouter:
     """A router as it is where it is one of ours, which raise MailError alone and wait for the database at most."""
-    return router if type(router).__module__ == routing.__name__ else ForeignRouter(name, router, clock)
+    return (
+        router
+        if type(router).__module__ == routing.__name__
+        else ForeignRouter(name, router, guard or Guard("router", name, "", clock, ANSWER_SECONDS))
+    )
 
 
 @implementer(IRouter)
@@ -33,34 +32,24 @@ class ForeignRouter:
     """A router with a time for its answers. Whatever goes wrong with it is logged with its name, and the sender is
     asked to come again: nobody knows whether the mail would have been the router's."""
 
-    def __init__(self, name: str, router: IRouter, clock: IReactorTime) -> None:
+    def __init__(self, name: str, router: IRouter, guard: Guard) -> None:
         self.name = name
         self.router = router
-        self._clock = clock
+        self._guard = guard
 
     async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """See `IRouter`. Raises MailError."""
-        known: dict[str, Any] = {"router": self.name, "session": transaction.origin.session_id, "to": recipient}
+        about = {"session": transaction.origin.session_id, "to": recipient}
         try:
             view = TransactionView(transaction)
-            routes = await in_time(self._clock, ANSWER_SECONDS, self.router.route, recipient, view)
-        except MailError:
-            raise
-        except DeferredTimeout:
-            _log.error("router timed out: router={router} session={session} to=<{to}>", **known)
-        except Exception:
-            _log.failure("router failed: router={router} session={session} to=<{to}>", **known)
-        else:
+            routes = await self._guard.ask_about(about, "route", self.router.route, recipient, view)
             if not routes:
                 return None
-            if are_routes(routes) and all(map(_is_sound, routes)):
-                return tuple(routes)
-            _log.error(
-                "router failed: router={router} session={session} to=<{to}> gave={gave}",
-                gave=f"{routes!r:.100}",
-                **known,
-            )
-        raise TemporaryError(MISTAKE, status="4.3.5", detail=f"router {self.name}")
+            if not are_routes(routes) or not all(map(_is_sound, routes)):
+                raise self._guard.fault("route", f"it gave {routes!r:.100}", about)
+        except Unanswered as error:
+            raise TemporaryError(MISTAKE, status="4.3.5", detail=f"router {self.name}") from error
+        return tuple(routes)
 
 
 def _is_sound(route: Route) -> bool:

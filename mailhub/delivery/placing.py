@@ -13,7 +13,7 @@ from mailhub.delivery.editing import Editing, MessageView
 from mailhub.delivery.intake import Intake
 from mailhub.delivery.plan import Accepted
 from mailhub.delivery.routing import DEPTH_LIMIT
-from mailhub.delivery.rules import Answer, Rules, log_fault
+from mailhub.delivery.rules import Answer, Rules, fault
 from mailhub.delivery.screens import EditRefused
 from mailhub.delivery.targets import distinct
 from mailhub.errors import MailError
@@ -214,7 +214,7 @@ class Placing:
                 self._arrived.edited(tuple(deposit.edits))
             return _Followed(answer, [await self._routes(each.recipient) for each in redirects])
         except (EditRefused, MailError) as error:
-            log_fault(answer.rule, account, self._view.origin.session_id, error)
+            fault(answer.guard, account, self._view.origin.session_id, error)
             return None
 
     def _ends(self, route: Route, path: tuple[str, ...], done: set[str]) -> Iterator[tuple[Edits, Route]]:

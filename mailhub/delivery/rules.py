@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 
-from mailhub.answers import in_time
 from mailhub.delivery.limits import POLICY_TIMEOUT
 from mailhub.delivery.screens import EditRefused
-from mailhub.errors import InvalidMailboxName, MailError
+from mailhub.errors import InvalidMailboxName
+from mailhub.guard import Guard, Unanswered
 from mailhub.interfaces import (
     AddField,
     IMailRules,
@@ -28,13 +27,10 @@ from mailhub.interfaces import (
     ReversePath,
 )
 from mailhub.keys import setting
-from mailhub.log import Logger
 from mailhub.message import flags, mailbox_names
 from mailhub.message.address import is_address
 from mailhub.message.edits import EDITS_LIMIT, HeaderEdit
 from mailhub.message.header import fields_end
-
-_log = Logger(namespace="mailhub.delivery.rule")
 
 # Deposits, redirects and replies of one answer.
 PLACEMENTS_LIMIT = 50
@@ -58,14 +54,24 @@ class GuardedRule:
     name: str
     rule: IMailRules
     timeout_seconds: float = setting(POLICY_TIMEOUT)
+    guard: Guard | None = None
+
+    def guarded(self, clock: IReactorTime) -> Guard:
+        """What it is called by. Without its answer mail goes where it would go without rules."""
+        return self.guard or Guard("rule", self.name, "", clock, self.timeout_seconds, "skip")
 
 
 @attrs.frozen
 class Answer:
     """Placements that have been looked at, and whose they are."""
 
-    rule: str
+    guard: Guard
     placements: Placements
+
+    @property
+    def rule(self) -> str:
+        """Its name."""
+        return self.guard.name
 
 
 @attrs.frozen
@@ -74,6 +80,11 @@ class Rules:
 
     rules: Sequence[GuardedRule]
     clock: IReactorTime
+    _guarded: Sequence[tuple[IMailRules, Guard]] = attrs.field(init=False)
+
+    @_guarded.default
+    def _guard_all(self) -> Sequence[tuple[IMailRules, Guard]]:
+        return tuple((rule.rule, rule.guarded(self.clock)) for rule in self.rules)
 
     def deadline(self) -> float:
         """When a message that begins now must have its answers."""
@@ -81,31 +92,25 @@ class Rules:
 
     async def ask(self, account: str, message: IMessageView, deadline: float) -> Answer | None:
         """What the first says that has an opinion; None also where one fails. Never raises."""
-        for guarded in self.rules:
-            seconds = min(guarded.timeout_seconds, max(0.0, deadline - self.clock.seconds()))
+        about = {"account": account, "session": message.origin.session_id}
+        for rule, guard in self._guarded:
+            seconds = min(guard.timeout_seconds, max(0.0, deadline - self.clock.seconds()))
+            asked = guard.ask_about(about, "apply", rule.apply, account, message.mail, message, seconds=seconds)
             try:
-                given = await in_time(self.clock, seconds, guarded.rule.apply, account, message.mail, message)
+                given = await asked
                 if given is not None:
-                    return Answer(guarded.name, checked(given))
+                    return Answer(guard, checked(given))
             except Exception as error:
-                log_fault(guarded.name, account, message.origin.session_id, error)
+                if not isinstance(error, Unanswered):
+                    fault(guard, account, message.origin.session_id, error)
                 return None
         return None
 
 
-def log_fault(rule: str, account: str, session_id: str, error: Exception) -> None:
-    """Say which rule did what it must not; the account gets the message as if there were no rules."""
-    known: dict[str, Any] = {"rule": rule, "account": account, "session": session_id}
-    if isinstance(error, DeferredTimeout):
-        _log.warn("rule timed out: rule={rule} account=<{account}> session={session}", **known)
-    elif isinstance(error, RuleFault | EditRefused | MailError):
-        _log.error(
-            "rule failed: rule={rule} account=<{account}> session={session} reason={reason!r}",
-            reason=str(error),
-            **known,
-        )
-    else:
-        _log.failure("rule failed: rule={rule} account=<{account}> session={session}", **known)
+def fault(guard: Guard, account: str, session_id: str, error: Exception) -> None:
+    """A rule did what it must not; the account gets the message as if there were no rules."""
+    why = str(error) if isinstance(error, RuleFault | EditRefused) else error
+    guard.fault("apply", why, {"account": account, "session": session_id})
 
 
 def checked(given: object) -> Placements:

@@ -8,18 +8,14 @@ from typing import Any, Literal, TypeGuard
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 
-from mailhub.answers import in_time
 from mailhub.delivery.limits import POLICY_FAILURE, POLICY_TIMEOUT, FailMode
 from mailhub.errors import NotPermitted, TemporaryError
+from mailhub.guard import Guard, Unanswered
 from mailhub.interfaces import ACCEPT, Edit, IPolicy, Origin, Screen, Verdict
 from mailhub.keys import setting
-from mailhub.log import Logger
 from mailhub.message.edits import EDITS_LIMIT
-
-_log = Logger(namespace="mailhub.delivery.policy")
 
 Moment = Literal["hello", "login", "mail", "recipient", "recipient_refused", "message", "closed"]
 # What carries out edits before the next screen is asked. Raises EditRefused.
@@ -45,6 +41,11 @@ class GuardedPolicy:
     policy: IPolicy
     timeout_seconds: float = setting(POLICY_TIMEOUT)
     failure: FailMode = setting(POLICY_FAILURE)
+    guard: Guard | None = None
+
+    def guarded(self, clock: IReactorTime) -> Guard:
+        """What it is called by."""
+        return self.guard or Guard("policy", self.name, "", clock, self.timeout_seconds, self.failure)
 
 
 class EditRefused(Exception):
@@ -59,7 +60,7 @@ class Nonsense(Exception):
 class _Asked:
     """A method of a screen, and how it is guarded."""
 
-    guarded: GuardedPolicy
+    guard: Guard
     moment: Moment
     method: Callable[..., Any]
 
@@ -67,12 +68,11 @@ class _Asked:
 class Screens:
     """The screens of one connection. Its questions never raise."""
 
-    def __init__(self, clock: IReactorTime, session_id: str) -> None:
-        self._clock = clock
-        self._session_id = session_id
+    def __init__(self, session_id: str) -> None:
+        self._about = {"session": session_id}
         self._asked: dict[Moment, list[_Asked]] = {}
 
-    def add(self, guarded: GuardedPolicy, screen: object) -> None:
+    def add(self, guard: Guard, screen: object) -> None:
         """Ask this one, too. Raises Nonsense for what is no screen."""
         methods = {moment: getattr(screen, moment, None) for moment in _MOMENTS}
         given = [method for method in methods.values() if method is not None]
@@ -81,7 +81,7 @@ class Screens:
         for moment, method in methods.items():
             # Who has not overridden the method of `Screen` has nothing to say.
             if callable(method) and getattr(method, "__func__", method) is not getattr(Screen, moment):
-                self._asked.setdefault(moment, []).append(_Asked(guarded, moment, method))
+                self._asked.setdefault(moment, []).append(_Asked(guard, moment, method))
 
     def wants(self, moment: Moment) -> bool:
         """Whether somebody has a say at this moment."""
@@ -115,8 +115,10 @@ class Screens:
     async def _tell(self, asked: _Asked, arguments: Sequence[object]) -> None:
         try:
             await self._answer(asked, arguments)
+        except Unanswered:
+            return
         except Exception as error:
-            self._log_fault(asked, error)
+            self._fault(asked, error)
 
     async def _verdict(self, asked: _Asked, take: Take, arguments: Sequence[object]) -> Verdict:
         try:
@@ -128,56 +130,51 @@ class Screens:
                     raise EditRefused(f"a message cannot have more than {EDITS_LIMIT} edits")
                 await take(tuple(verdict.edits))
         except Exception as error:
-            self._log_fault(asked, error)
-            return ACCEPT if asked.guarded.failure == "skip" else _UNAVAILABLE
+            if not isinstance(error, Unanswered):
+                self._fault(asked, error)
+            return ACCEPT if asked.guard.failure == "skip" else _UNAVAILABLE
         return verdict
 
     async def _answer(self, asked: _Asked, arguments: Sequence[object]) -> Any:
-        return await in_time(self._clock, asked.guarded.timeout_seconds, asked.method, *arguments)
+        return await asked.guard.ask_about(self._about, asked.moment, asked.method, *arguments)
 
-    def _log_fault(self, asked: _Asked, error: Exception) -> None:
-        log_fault(asked.guarded.name, self._session_id, asked.moment, error)
+    def _fault(self, asked: _Asked, error: Exception) -> None:
+        asked.guard.fault(asked.moment, _why(error), self._about)
 
 
 class Screening:
     """All policies of a hub."""
 
     def __init__(self, policies: Sequence[GuardedPolicy], clock: IReactorTime) -> None:
-        self._policies = tuple(policies)
-        self._clock = clock
+        self._policies = tuple((policy.policy, policy.guarded(clock)) for policy in policies)
 
     async def begin(self, origin: Origin) -> Screens:
         """The screens of a new connection. Raises NotPermitted, TemporaryError."""
-        screens = Screens(self._clock, origin.session_id)
+        screens = Screens(origin.session_id)
         try:
-            for guarded in self._policies:
-                await self._begin(screens, guarded, origin)
+            for policy, guard in self._policies:
+                await self._begin(screens, policy, guard, origin)
         except BaseException:
             screens.close()
             raise
         return screens
 
-    async def _begin(self, screens: Screens, guarded: GuardedPolicy, origin: Origin) -> None:
+    async def _begin(self, screens: Screens, policy: IPolicy, guard: Guard, origin: Origin) -> None:
+        about = {"session": origin.session_id}
         try:
-            screen = await in_time(self._clock, guarded.timeout_seconds, guarded.policy.begin, origin)
-            screens.add(guarded, screen)
-        except (NotPermitted, TemporaryError):
-            raise
+            screens.add(guard, await guard.ask_about(about, "begin", policy.begin, origin))
         except Exception as error:
-            log_fault(guarded.name, origin.session_id, "begin", error)
-            if guarded.failure == "tempfail":
+            if not isinstance(error, Unanswered):
+                if isinstance(error, NotPermitted | TemporaryError):
+                    raise
+                guard.fault("begin", _why(error), about)
+            if guard.failure == "tempfail":
                 obey(_UNAVAILABLE)
 
 
-def log_fault(name: str, session_id: str, moment: str, error: Exception) -> None:
-    """Say which plugin did what it must not."""
-    known: dict[str, Any] = {"policy": name, "session": session_id, "at": moment}
-    if isinstance(error, DeferredTimeout):
-        _log.warn("policy timed out: policy={policy} session={session} at={at}", **known)
-    elif isinstance(error, EditRefused | Nonsense):
-        _log.error("policy failed: policy={policy} session={session} at={at} reason={error!r}", error=error, **known)
-    else:
-        _log.failure("policy failed: policy={policy} session={session} at={at}", **known)
+def _why(error: Exception) -> str | Exception:
+    """What is told of it: who has given nonsense has raised nothing."""
+    return str(error) if isinstance(error, EditRefused | Nonsense) else error
 
 
 def obey(verdict: Verdict) -> None:

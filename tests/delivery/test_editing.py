@@ -449,7 +449,7 @@ def test_a_screen_cannot_lay_hands_on_the_transaction(moment: str, wrong: Callab
     stage = Stage(policies=screening(policy))
     with capturedLogs() as events, pytest.raises(TemporaryError):
         stage.send(OUTSIDE, A, message=MESSAGE)
-    assert any(f"policy=p0 session=s1 at={moment}" in formatEvent(event) for event in events)
+    assert any(f"policy=p0 session=s1 method={moment}" in formatEvent(event) for event in events)
 
 
 def test_a_router_cannot_either() -> None:

@@ -103,7 +103,10 @@ def test_each_has_its_time_and_a_message_has_one_for_all(late: float, seconds: f
         clock.advance(0.2)
     assert given == [None]
     assert pending.called  # it was cancelled
-    assert formatEvent(events[0]) == "rule timed out: rule=r0 account=<ann@xx.example> session=s1"
+    assert formatEvent(events[0]) == (
+        "rule timed out: rule=r0 account=<ann@xx.example> session=s1 method=apply file="
+        f" reason='no answer within {seconds:g} seconds'"
+    )
     # What is there at once is in time, however late it is.
     answer = result_of(ask(Rule(lambda: KEPT), clock=clock, late=late))
     assert answer is not None

@@ -287,7 +287,7 @@ def test_what_is_no_verdict_is_a_failure_told_by_name(wrong: object) -> None:
         assert result_of(asked.ask("hello", take, ORIGIN)).action == "defer"
     (line,) = [formatEvent(event) for event in events]
     assert line.startswith("policy failed")
-    assert "policy=p0 session=s1 at=hello" in line
+    assert "policy=p0 session=s1 method=hello" in line
 
 
 # --- Edits ----------------------------------------------------------------------------------------------------------
@@ -341,7 +341,7 @@ def test_a_policy_that_cannot_begin_does_what_it_declared_and_others_are_asked(b
     with capturedLogs() as events, pytest.raises(TemporaryError) as caught:
         result_of(screening(begin).begin(ORIGIN))
     assert caught.value.status == "4.7.1"
-    assert "policy=p0 session=s1 at=begin" in formatEvent(events[0])
+    assert "policy=p0 session=s1 method=begin" in formatEvent(events[0])
     other = saying(Verdict("reject"))
     asked = result_of(screening(begin, lambda: succeed(other), failure="skip").begin(ORIGIN))
     assert result_of(asked.ask("mail", take, TRANSACTION)).action == "reject"
