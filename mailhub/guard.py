@@ -49,7 +49,7 @@ class GuardLimits:
 @attrs.frozen
 class Health:
     """How one component does. `errors`: it raised, or gave nonsense. `rested`: calls that were not made because it
-    rests. Latencies in milliseconds. `blocked`: how many times it kept the reactor from all else for a second."""
+    rests. Latencies in milliseconds."""
 
     kind: str
     name: str
@@ -61,7 +61,6 @@ class Health:
     rested: int
     mean_ms: float
     slowest_ms: float
-    blocked: int
 
 
 @attrs.define(eq=False)
@@ -83,7 +82,6 @@ class Guard:
     errors: int = attrs.field(init=False, default=0)
     timeouts: int = attrs.field(init=False, default=0)
     rested: int = attrs.field(init=False, default=0)
-    blocked: int = attrs.field(init=False, default=0)
     seconds: float = attrs.field(init=False, default=0.0)
     slowest: float = attrs.field(init=False, default=0.0)
     _now: Callable[[], float] = attrs.field(init=False)
@@ -138,7 +136,7 @@ class Guard:
 
     def take_over(self, other: Guard) -> None:
         """Go on counting where that one is. Whether it rests does not count: this one may be mended."""
-        for name in ("calls", "errors", "timeouts", "rested", "blocked", "seconds", "slowest"):
+        for name in ("calls", "errors", "timeouts", "rested", "seconds", "slowest"):
             setattr(self, name, getattr(other, name))
 
     @property
@@ -159,7 +157,6 @@ class Guard:
             self.rested,
             self.seconds / self.calls * 1000 if self.calls else 0.0,
             self.slowest * 1000,
-            self.blocked,
         )
 
     # --- Time -------------------------------------------------------------------------------------------------------
@@ -173,7 +170,7 @@ class Guard:
         called_off: list[bool] = []
         # Not the answer itself: a coroutine may go on when it is cancelled.
         waiting: Deferred[Any] = Deferred(lambda _: called_off.append(True))
-        answer: Deferred[Any] = Deferred.fromCoroutine(_going_on(self, asked, waits_for))
+        answer: Deferred[Any] = Deferred.fromCoroutine(_going_on(asked, waits_for))
         answer.addBoth(lambda result: None if waiting.called else waiting.callback(result))
         timer = self.clock.callLater(seconds, _expire, waiting, seconds)
         try:
@@ -256,8 +253,8 @@ async def _awaited(given: Any) -> Any:
 
 
 @coroutine
-def _going_on(guard: Guard, asked: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, Any, Any]:
-    """The rest of a coroutine that waits already. (`guard` is for who looks at the stack: `mailhub.watchdog`.)"""
+def _going_on(asked: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, Any, Any]:
+    """The rest of a coroutine that waits already."""
     while True:
         try:
             given = yield waits_for

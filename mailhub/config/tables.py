@@ -13,6 +13,7 @@ from mailhub.auth.passwords import Passwords
 from mailhub.auth.throttle import Throttle
 from mailhub.delivery.limits import HOPS, LONG_LINES, POLICY_FAILURE, POLICY_TIMEOUT, RunnerLimits, TransmitLimits
 from mailhub.delivery.schedule import Schedule
+from mailhub.guard import GuardLimits
 from mailhub.keys import STOP_SECONDS, Key, keys_of
 from mailhub.net.link import DriverLimits
 from mailhub.protocols.imap.context import ImapOptions
@@ -39,6 +40,7 @@ DECLARING: tuple[type | Key, ...] = (
     Schedule,
     RunnerLimits,
     TransmitLimits,
+    GuardLimits,
     STOP_SECONDS,
     *LASTING,
 )

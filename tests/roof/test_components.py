@@ -196,6 +196,7 @@ def told(hub: Hub) -> list[Any]:
         seen.harvest.limits,
         attrs.asdict(hub.throttle, filter=lambda field, _: not field.name.startswith("_")),
         seen.runner._limits,
+        seen.guards.limits,
         seen.agents["smtp"]._transmitter._limits,
         seen.database._settings,
         (hub.passwords.running, hub.passwords.waiting),
