@@ -24,6 +24,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from zope.interface import Interface, implementer
 
+from mailhub.credentials import PlainCredentials
 from mailhub.interfaces import Environment, IAuthenticator, Origin
 from mailhub.message.flags import NO_FLAGS, SEEN
 from mailhub.net.driver import DriverFactory
@@ -32,7 +33,6 @@ from mailhub.store.limits import StoreLimits
 from mailhub.store.sqlite.database import Database
 from mailhub.threads import InlineThreads
 from mailhub.wire.imap.server_settings import ImapSettings
-from mailhub.wire.sasl import PlainCredentials
 
 T = TypeVar("T")
 

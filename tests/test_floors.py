@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "mailhub"
 # The longest prefix decides.
 FLOORS = {
     "mailhub": -2,
+    "mailhub.credentials": -1,
     "mailhub.errors": -1,
     "mailhub.keys": -1,
     "mailhub.message": 0,

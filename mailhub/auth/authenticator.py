@@ -14,10 +14,10 @@ from mailhub.auth.checkers import Login
 from mailhub.auth.realm import canonical_user
 from mailhub.auth.sessions import OpenSessions
 from mailhub.auth.throttle import Throttle, Turns
+from mailhub.credentials import PlainCredentials
 from mailhub.errors import AuthenticationFailed, Busy, MailError, NoSuchUser, TemporaryError
 from mailhub.interfaces import IAuthenticator, Origin
 from mailhub.log import Logger
-from mailhub.wire.sasl import PlainCredentials
 
 if TYPE_CHECKING:
     from twisted.cred.portal import Portal

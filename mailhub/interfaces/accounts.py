@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 from zope.interface import Attribute, Interface
 
+from mailhub.credentials import PlainCredentials
 from mailhub.message.address import Address
-from mailhub.wire.sasl import PlainCredentials
 
 
 @attrs.frozen

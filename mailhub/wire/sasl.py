@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
-import attrs
+from mailhub.credentials import PlainCredentials
 
 # RFC 4954 4: the longest line of an exchange, in octets, CRLF included.
 LINE_LIMIT = 12288
@@ -27,15 +27,6 @@ class SaslError(Exception):
 
 class SaslCancelled(SaslError):
     """The client sent `*`."""
-
-
-@attrs.frozen
-class PlainCredentials:
-    """A name and a password as sent. `authorization_id` is empty unless the client wants to act as someone else."""
-
-    authorization_id: str
-    user: str
-    password: str = attrs.field(repr=False)
 
 
 def prepare(text: str) -> str:

@@ -23,11 +23,11 @@ from mailhub.auth.checkers import AccountsChecker, FirstMatch, Login, VerifiedCa
 from mailhub.auth.passwords import Passwords, hash_password
 from mailhub.auth.realm import MailRealm, Submitter
 from mailhub.auth.throttle import Throttle, Turns
+from mailhub.credentials import PlainCredentials
 from mailhub.errors import AuthenticationFailed, Busy, ConfigurationError, NoSuchUser, NotYetKnown, TemporaryError
 from mailhub.interfaces import Account, IAccounts, IMailAccount, IMailStore, ISubmitter, IThreads, Origin, Route
 from mailhub.message.address import Address
 from mailhub.testing.waiting import result_of
-from mailhub.wire.sasl import PlainCredentials
 from tests.hashing import CHEAP
 
 USER = "ann@xx.example"

@@ -18,12 +18,12 @@ from mailhub.auth.checkers import AccountsChecker, FirstMatch, VerifiedCache
 from mailhub.auth.passwords import Passwords, hash_password
 from mailhub.auth.realm import MailRealm
 from mailhub.auth.sessions import OpenSessions
+from mailhub.credentials import PlainCredentials
 from mailhub.errors import StoreUnavailable
 from mailhub.interfaces import ISubmitter, Origin
 from mailhub.store.sqlite.database import Database
 from mailhub.testing.waiting import result_of
 from mailhub.threads import InlineThreads
-from mailhub.wire.sasl import PlainCredentials
 from tests.hashing import CHEAP
 from tests.store.harness import FAST, environment
 

@@ -9,9 +9,9 @@ import attrs
 from zope.interface import Interface, implementer
 
 from mailhub.answers import answer
+from mailhub.credentials import PlainCredentials
 from mailhub.errors import AuthenticationFailed
 from mailhub.interfaces import IAuthenticator, Origin
-from mailhub.wire.sasl import PlainCredentials
 
 PASSWORD = "secret"
 

@@ -13,11 +13,11 @@ from twisted.logger import Logger as TwistedLogger
 from twisted.logger import LogPublisher, globalLogPublisher, textFileLogObserver
 
 from mailhub.auth.authenticator import Authenticator
+from mailhub.credentials import PlainCredentials
 from mailhub.errors import AuthenticationFailed
 from mailhub.interfaces import ISubmitter, Origin
 from mailhub.log import Logger, escape_others
 from mailhub.testing.waiting import result_of
-from mailhub.wire.sasl import PlainCredentials
 from tests.system.conftest import need
 
 FAIL2BAN = Path(__file__).resolve().parents[2] / "contrib" / "fail2ban"

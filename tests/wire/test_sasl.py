@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mailhub.credentials import PlainCredentials
 from mailhub.wire.sasl import (
     CLIENT_MECHANISMS,
     SERVER_MECHANISMS,
     ClientExchange,
-    PlainCredentials,
     SaslCancelled,
     SaslError,
     ServerExchange,

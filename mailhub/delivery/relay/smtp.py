@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 import attrs
 from zope.interface import implementer
 
+from mailhub.credentials import PlainCredentials
 from mailhub.delivery.relay.exchangers import SMTP_PORT, exchangers, parse_target
 from mailhub.delivery.relay.transmit import Server, Transmitter
 from mailhub.delivery.routing import NextHop
 from mailhub.errors import MailError, TemporaryError
 from mailhub.interfaces import Delivery, Environment, IDeliveryAgent
 from mailhub.message.envelope import Outcome, Reach, State, outcome_of
-from mailhub.wire.sasl import PlainCredentials
 
 
 def hop_of(delivery: Delivery, hops: Mapping[str, NextHop]) -> NextHop:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 from zope.interface import implementer
 
+from mailhub.credentials import PlainCredentials
 from mailhub.delivery.limits import TransmitLimits
 from mailhub.delivery.plan import recipient_of
 from mailhub.delivery.relay.exchangers import is_address, may_be_exchanger
@@ -22,7 +23,6 @@ from mailhub.message.envelope import Outcome, Reach, Recipient, Source, State
 from mailhub.message.needs import Needs, Offer
 from mailhub.net.smtp_client import SessionFailed, SmtpConnection, SmtpTimeouts, connect
 from mailhub.net.tls import ClientTls
-from mailhub.wire.sasl import PlainCredentials
 from mailhub.wire.smtp.client import SmtpClientSettings
 
 _log = Logger(namespace="mailhub.delivery.smtp")

@@ -14,9 +14,9 @@ from typing import Literal
 
 import attrs
 
+from mailhub.credentials import PlainCredentials
 from mailhub.message.flags import Flags
 from mailhub.wire.imap.sets import SequenceSet
-from mailhub.wire.sasl import PlainCredentials
 
 
 @attrs.frozen

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
+from mailhub.credentials import PlainCredentials
 from mailhub.wire.budget import Budget
 from mailhub.wire.foreign import is_foreign, is_foreign_octet
 from mailhub.wire.imap import commands, grammar, responses
@@ -14,7 +15,7 @@ from mailhub.wire.imap.grammar import Refused
 from mailhub.wire.imap.server_settings import ImapSettings
 from mailhub.wire.imap.state import ALLOWED, EXTENSION, SessionState, after_no, after_ok
 from mailhub.wire.imap.tokens import BLANKS, BadSyntax, OverLimit, Tokens
-from mailhub.wire.sasl import LINE_LIMIT, PlainCredentials, SaslError, ServerExchange
+from mailhub.wire.sasl import LINE_LIMIT, SaslError, ServerExchange
 from mailhub.wire.stream import ENDLESS, LineTooLong
 
 # With this many octets waiting to be sent, next_event() pauses: the driver sends them and asks again.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from mailhub.wire.sasl import PlainCredentials
+from mailhub.credentials import PlainCredentials
 
 
 @attrs.frozen

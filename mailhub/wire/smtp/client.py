@@ -14,10 +14,11 @@ from typing import Literal
 
 import attrs
 
+from mailhub.credentials import PlainCredentials
 from mailhub.message.envelope import Outcome, Source, State
 from mailhub.message.long_lines import LineWrapper
 from mailhub.message.needs import Offer
-from mailhub.wire.sasl import ClientExchange, PlainCredentials, SaslError, choose
+from mailhub.wire.sasl import ClientExchange, SaslError, choose
 from mailhub.wire.smtp.hop import CannotSay, Hop, OutgoingMessage
 from mailhub.wire.smtp.replies import BadReply, Reply, ReplyReader
 from mailhub.wire.stream import ENDLESS, DotStuffer, LineBuffer, LineTooLong

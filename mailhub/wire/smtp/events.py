@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import attrs
 
+from mailhub.credentials import PlainCredentials
 from mailhub.message.envelope import Mail, Recipient
-from mailhub.wire.sasl import PlainCredentials
 
 
 @attrs.frozen

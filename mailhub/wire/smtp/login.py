@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mailhub.wire.sasl import SERVER_MECHANISMS, PlainCredentials, SaslCancelled, SaslError, ServerExchange
+from mailhub.credentials import PlainCredentials
+from mailhub.wire.sasl import SERVER_MECHANISMS, SaslCancelled, SaslError, ServerExchange
 from mailhub.wire.smtp.dialogue import Dialogue
 from mailhub.wire.smtp.events import Login
 from mailhub.wire.smtp.grammar import parse_auth, refused

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from mailhub.credentials import PlainCredentials
 from mailhub.wire.imap import commands as c
 from mailhub.wire.imap import grammar
 from mailhub.wire.imap.commands import Command, FetchAttribute, StoreMode
@@ -13,7 +14,6 @@ from mailhub.wire.imap.grammar import Refused, read_append, read_arguments, read
 from mailhub.wire.imap.sets import SequenceSet
 from mailhub.wire.imap.state import ALLOWED, EXTENSION
 from mailhub.wire.imap.tokens import BadSyntax, Tokens
-from mailhub.wire.sasl import PlainCredentials
 
 
 def read(octets: bytes) -> Command:

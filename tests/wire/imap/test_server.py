@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from mailhub.credentials import PlainCredentials
 from mailhub.wire.imap import commands, responses
 from mailhub.wire.imap.server import ImapServer
 from mailhub.wire.imap.server_settings import ImapSettings
 from mailhub.wire.imap.state import SessionState
-from mailhub.wire.sasl import PlainCredentials
 from tests.wire.imap.talk import Talk, settings
 
 JOE = PlainCredentials("", "joe", "secret")

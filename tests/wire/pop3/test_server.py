@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mailhub.credentials import PlainCredentials
 from mailhub.wire.pop3.events import Login, Retrieve, StartTls, Top
 from mailhub.wire.pop3.maildrop import Maildrop
 from mailhub.wire.pop3.server import Pop3Server, Pop3Settings
-from mailhub.wire.sasl import LINE_LIMIT, PlainCredentials
+from mailhub.wire.sasl import LINE_LIMIT
 from tests.wire.pop3.client import MESSAGES, OPEN, Talk
 
 PLAIN = base64.b64encode(b"\0b\0secret")

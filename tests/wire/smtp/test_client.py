@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mailhub.credentials import PlainCredentials
 from mailhub.message.address import Address
 from mailhub.message.envelope import (
     DeliverBy,
@@ -24,7 +25,6 @@ from mailhub.message.envelope import (
     ValidSince,
 )
 from mailhub.message.needs import BODY_8BIT, HEADER_8BIT, HEADER_UTF8, LONG_LINE, NUL, Needs
-from mailhub.wire.sasl import PlainCredentials
 from mailhub.wire.smtp import events as server_events
 from mailhub.wire.smtp.client import (
     ClientEvent,

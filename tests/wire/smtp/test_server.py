@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mailhub.credentials import PlainCredentials
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Recipient
-from mailhub.wire.sasl import PlainCredentials
 from mailhub.wire.smtp.events import (
     BodyAborted,
     BodyChunk,
