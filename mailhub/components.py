@@ -26,6 +26,7 @@ from mailhub.auth.realm import MailRealm
 from mailhub.auth.sessions import OpenSessions
 from mailhub.auth.throttle import Throttle, Turns
 from mailhub.config import routes, rules
+from mailhub.delivery.agents import GuardedAgent
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.foreign_router import watched
 from mailhub.delivery.intake import HEADERS_TOGETHER
@@ -45,7 +46,6 @@ from mailhub.interfaces import (
     IAccounts,
     IAuthenticator,
     IDatabase,
-    IDeliveryAgent,
     IHub,
     IMailStore,
     IPipeline,
@@ -98,7 +98,7 @@ class Hub:
     sessions: OpenSessions = attrs.field(init=False)
     store: IMailStore = attrs.field(init=False)
     routing: Routing = attrs.field(init=False)
-    agents: Mapping[str, IDeliveryAgent] = attrs.field(init=False)
+    agents: Mapping[str, GuardedAgent] = attrs.field(init=False)
     bouncer: Bouncer = attrs.field(init=False)
     runner: QueueRunner = attrs.field(init=False)
     harvest: Harvest = attrs.field(init=False)
@@ -394,7 +394,7 @@ def _rules(hub: Hub, catalogue: Catalogue) -> Rules | None:
     return Rules(guarded, hub.environment.clock) if guarded else None
 
 
-def _agents(hub: Hub, catalogue: Catalogue) -> dict[str, IDeliveryAgent]:
+def _agents(hub: Hub, catalogue: Catalogue) -> dict[str, GuardedAgent]:
     """The two that routers name by themselves, those with a table, and those that a route names."""
     config = hub.settings
     places = {name: config.place() for name in (STORE, SMTP)}
@@ -402,7 +402,12 @@ def _agents(hub: Hub, catalogue: Catalogue) -> dict[str, IDeliveryAgent]:
     for domain, route in config.routes.items():
         places.setdefault(route.agent, config.place("route").inside(domain).at("agent"))
     places.pop(REFUSE, None)  # the router says no by itself
-    return {name: catalogue.build(config.part("agent", name, place), hub) for name, place in places.items()}
+    agents = {}
+    for name, place in places.items():
+        part = config.part("agent", name, place)
+        guard = hub.guards.make("agent", name, plugin_faults.source(catalogue.find(part)), late_counts=False)
+        agents[name] = GuardedAgent(catalogue.build(part, hub), guard)
+    return agents
 
 
 def checkers(hub: Hub, catalogue: Catalogue) -> list[ICredentialsChecker]:

@@ -78,6 +78,8 @@ class Guard:
     timeout_seconds: float = 30.0
     failure: FailMode = "tempfail"
     limits: GuardLimits = attrs.field(factory=GuardLimits)
+    # Whether it rests for being late, too. Of an agent that may be the fault of those to whom it carries mail.
+    late_counts: bool = True
     calls: int = attrs.field(init=False, default=0)
     errors: int = attrs.field(init=False, default=0)
     timeouts: int = attrs.field(init=False, default=0)
@@ -102,10 +104,17 @@ class Guard:
         return self.ask_about(_NOTHING, method, function, *arguments)
 
     async def ask_about(
-        self, about: About, method: str, function: Callable[..., Any], *arguments: object, seconds: float | None = None
+        self,
+        about: About,
+        method: str,
+        function: Callable[..., Any],
+        *arguments: object,
+        seconds: float | None = None,
+        in_any_case: bool = False,
     ) -> Any:
-        """As `ask`, with what is told in the log beside it when it fails, and perhaps with less time."""
-        if self._rests_until is not None:
+        """As `ask`, with what is told in the log beside it when it fails, perhaps with another time. `in_any_case`: the
+        call is made also while it rests, for it is the last one."""
+        if self._rests_until is not None and not in_any_case:
             self._refuse_while_resting()
         self.calls += 1
         began = self._now()
@@ -219,10 +228,13 @@ class Guard:
         # Where it was raised is for whoever writes it; what is no accident has said enough.
         failure = None if isinstance(why, str | MailError | _TooSlow) else Failure(why)  # type: ignore[no-untyped-call]
         _log.event((_TIMED_OUT if late else _FAILED)[self.kind], fields, LogLevel.error, failure)
+        unanswered = Unanswered(detail=f"{self.kind} {self.name}: {method}(): {reason}")
+        if late and not self.late_counts:
+            return unanswered
         self._row = before + 1
         if self._row >= self.limits.failures:
             self._rest()
-        return Unanswered(detail=f"{self.kind} {self.name}: {method}(): {reason}")
+        return unanswered
 
     def _rest(self) -> None:
         self._rests_until = self._now() + self.limits.rest_seconds
@@ -287,10 +299,17 @@ class Guards:
     _guards: dict[tuple[str, str], Guard] = attrs.field(init=False, factory=dict)
 
     def make(
-        self, kind: str, name: str, file: str, timeout_seconds: float = 30.0, failure: FailMode = "tempfail"
+        self,
+        kind: str,
+        name: str,
+        file: str,
+        timeout_seconds: float = 30.0,
+        failure: FailMode = "tempfail",
+        *,
+        late_counts: bool = True,
     ) -> Guard:
         """The guard of one component. One of the same kind and name that there was is forgotten."""
-        guard = Guard(kind, name, file, self.clock, timeout_seconds, failure, self.limits)
+        guard = Guard(kind, name, file, self.clock, timeout_seconds, failure, self.limits, late_counts)
         self._guards[kind, name] = guard
         return guard
 

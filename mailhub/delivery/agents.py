@@ -1,25 +1,72 @@
-"""The delivery agents of a queue: which there are, who is at work, and how they are replaced meanwhile."""
+"""The delivery agents of a queue: how they are asked, which there are, who is at work, and how they are replaced
+meanwhile."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList
 
-from mailhub.interfaces import IDeliveryAgent
-from mailhub.log import Logger
+from mailhub.errors import MailError
+from mailhub.guard import Guard
+from mailhub.interfaces import Delivery, IDeliveryAgent
+from mailhub.message.envelope import Outcome, Reach, Source, State
 
-_log = Logger(namespace="mailhub.queue")
+
+@attrs.frozen(eq=False)
+class GuardedAgent:
+    """An agent, and the guard that it is asked by."""
+
+    agent: IDeliveryAgent
+    guard: Guard
+
+    async def deliver(self, delivery: Delivery, seconds: float) -> Mapping[int, Outcome]:
+        """What has become of the recipients within so many seconds; those that are left out have to wait. Raises
+        MailError, of which Unanswered is in the log already."""
+        about = {"id": delivery.id}
+        outcomes = await self.guard.ask_about(about, "deliver", self._deliver, delivery, seconds=seconds)
+        if not isinstance(outcomes, Mapping) or not all(map(_is_sound, outcomes.values())):
+            raise self.guard.fault("deliver", f"it gave {outcomes!r:.100}, not an Outcome by the id of each", about)
+        return outcomes
+
+    async def stop(self) -> None:
+        """Have it close what it keeps. Whatever it makes of that, it is the last that is heard of it."""
+        with suppress(MailError):
+            await self.guard.ask_about({}, "stop", self._stop, in_any_case=True)
+
+    # One that has no such method fails as others do.
+    def _deliver(self, delivery: Delivery) -> Any:
+        return self.agent.deliver(delivery)
+
+    def _stop(self) -> Any:
+        return self.agent.stop()
+
+
+def _is_sound(outcome: object) -> bool:
+    """Whether its parts are what they should be. Later a mistake would be nobody's."""
+    return (
+        isinstance(outcome, Outcome)
+        and isinstance(outcome.state, State)
+        and isinstance(outcome.source, Source)
+        and isinstance(outcome.reach, Reach)
+        and all(isinstance(text, str) for text in (outcome.reply, outcome.remote, outcome.protocol, outcome.tls))
+        and isinstance(outcome.status, str)
+        and _STATUS.fullmatch(outcome.status) is not None
+    )
+
+
+_STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")  # RFC 3463 2
 
 
 @attrs.define(eq=False)
 class _Desk:
     """One agent, and the number of attempts it has under way."""
 
-    name: str
-    agent: IDeliveryAgent
+    agent: GuardedAgent
     attempts: int = 0
     leaving: bool = False
 
@@ -27,12 +74,12 @@ class _Desk:
 class Agents:
     """Agents by name. One that is replaced finishes what it has begun, and is stopped then."""
 
-    def __init__(self, agents: Mapping[str, IDeliveryAgent]) -> None:
+    def __init__(self, agents: Mapping[str, GuardedAgent]) -> None:
         self._desks = _desks(agents)
         self._stopping: set[Deferred[None]] = set()
 
     @contextmanager
-    def at_work(self, name: str) -> Iterator[IDeliveryAgent | None]:
+    def at_work(self, name: str) -> Iterator[GuardedAgent | None]:
         """The agent of that name for one attempt; None when there is none."""
         desk = self._desks.get(name)
         if desk is None:
@@ -45,7 +92,7 @@ class Agents:
             desk.attempts -= 1
             self._let_go(desk)
 
-    def replace(self, agents: Mapping[str, IDeliveryAgent]) -> None:
+    def replace(self, agents: Mapping[str, GuardedAgent]) -> None:
         """Use these for every attempt that begins from now on."""
         left, self._desks = self._desks, _desks(agents)
         for desk in left.values():
@@ -54,23 +101,16 @@ class Agents:
 
     def _let_go(self, desk: _Desk) -> None:
         if desk.leaving and not desk.attempts:
-            stopping = Deferred.fromCoroutine(_stop(desk))
+            stopping = Deferred.fromCoroutine(desk.agent.stop())
             self._stopping.add(stopping)
             stopping.addBoth(lambda _: self._stopping.discard(stopping))
 
     async def stop(self) -> None:
         """Have them close what they keep. No attempt is under way any more."""
         for desk in self._desks.values():
-            await _stop(desk)
+            await desk.agent.stop()
         await DeferredList(list(self._stopping))
 
 
-def _desks(agents: Mapping[str, IDeliveryAgent]) -> dict[str, _Desk]:
-    return {name: _Desk(name, agent) for name, agent in agents.items()}
-
-
-async def _stop(desk: _Desk) -> None:
-    try:
-        await maybeDeferred(desk.agent.stop)
-    except Exception:
-        _log.failure("agent did not stop: agent={agent}", agent=desk.name)
+def _desks(agents: Mapping[str, GuardedAgent]) -> dict[str, _Desk]:
+    return {name: _Desk(agent) for name, agent in agents.items()}

@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
-from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 
-from mailhub.delivery.agents import Agents
+from mailhub.delivery.agents import Agents, GuardedAgent
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.dead_ends import without_agent
 from mailhub.delivery.destination import FIRST, Destination, Destinations, Turn
@@ -25,12 +24,12 @@ from mailhub.delivery.loops import Prefixed
 from mailhub.delivery.plan import mail_of
 from mailhub.delivery.schedule import Schedule
 from mailhub.errors import MailError, MessageDamaged, MessageGone
+from mailhub.guard import Unanswered
 from mailhub.interfaces import (
     AT_ONCE,
     Claim,
     Delivery,
     Environment,
-    IDeliveryAgent,
     IQueue,
     QueuedMessage,
     QueuedRecipient,
@@ -55,7 +54,7 @@ class QueueRunner:
         self,
         *,
         queue: IQueue,
-        agents: Mapping[str, IDeliveryAgent],
+        agents: Mapping[str, GuardedAgent],
         bouncer: Bouncer,
         schedule: Schedule,
         environment: Environment,
@@ -106,7 +105,7 @@ class QueueRunner:
     def reform(
         self,
         *,
-        agents: Mapping[str, IDeliveryAgent],
+        agents: Mapping[str, GuardedAgent],
         bouncer: Bouncer,
         schedule: Schedule,
         limits: RunnerLimits,
@@ -343,7 +342,7 @@ class QueueRunner:
                 return {row.id: outcome for row in rows}
             return await self._ask(agent, claim)
 
-    async def _ask(self, agent: IDeliveryAgent, claim: Claim) -> Mapping[int, Outcome]:
+    async def _ask(self, agent: GuardedAgent, claim: Claim) -> Mapping[int, Outcome]:
         message, rows = claim.message, claim.message.recipients
         route = rows[0].route
         try:
@@ -362,18 +361,15 @@ class QueueRunner:
         try:
             mail = mail_of(message, route, self._environment.now())
             delivery = Delivery(message.id, mail, route.target, rows, body, needs)
-            answer = maybeDeferred(agent.deliver, delivery)
-            outcomes = await answer.addTimeout(self._limits.attempt_seconds, self._clock)
-            return _checked(outcomes)
-        except DeferredTimeout:
-            _log.error("agent timed out: id={id} agent={agent}", id=message.id, agent=route.agent)
-        except Exception as error:
-            if isinstance(error, CancelledError) and not self._running:
-                raise
-            _log.failure("agent failed: id={id} agent={agent}", id=message.id, agent=route.agent)
+            return await agent.deliver(delivery, self._limits.attempt_seconds)
+        except Unanswered:
+            return {}
+        except MailError as error:
+            # Whatever it says: that mail cannot be delivered is told by an Outcome.
+            outcome = Outcome.delayed(error.text, status=error.status if error.temporary else "4.3.0")
+            return {row.id: outcome for row in rows}
         finally:
             body.close()
-        return {}
 
     async def _record(
         self, destination: Destination[Claim], claim: Claim, outcomes: Mapping[int, Outcome], *, quiet: bool = False
@@ -447,13 +443,6 @@ class QueueRunner:
 
     async def _pause(self) -> None:
         await deferLater(self._clock, self._limits.retry_seconds)
-
-
-def _checked(outcomes: Mapping[int, Outcome]) -> Mapping[int, Outcome]:
-    """An agent may be anybody's."""
-    if not isinstance(outcomes, Mapping) or not all(isinstance(outcome, Outcome) for outcome in outcomes.values()):
-        raise TypeError("deliver() must give an Outcome by the id of each recipient")
-    return outcomes
 
 
 def _bounds(limits: RunnerLimits) -> tuple[int, int, float]:

@@ -6,10 +6,12 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.logger import capturedLogs
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
-from mailhub.delivery.agents import Agents
+from mailhub.delivery.agents import Agents, GuardedAgent
+from mailhub.guard import Guard
 from mailhub.interfaces import Delivery, IDeliveryAgent
 from mailhub.message.envelope import Outcome
 from mailhub.testing.waiting import result_of
@@ -32,14 +34,20 @@ class Agent:
             await self.stopping
 
 
+def guarded(agent: Any, name: str = "smtp") -> GuardedAgent:
+    return GuardedAgent(agent, Guard("agent", name, "", Clock()))
+
+
 def test_one_that_is_replaced_at_work_is_stopped_after_its_last_attempt() -> None:
     old, new = Agent(), Agent()
-    agents = Agents({"smtp": old})
+    desk = guarded(old)
+    agents = Agents({"smtp": desk})
     first, second = agents.at_work("smtp"), agents.at_work("smtp")
-    assert (first.__enter__(), second.__enter__()) == (old, old)
-    agents.replace({"smtp": new})
+    assert (first.__enter__(), second.__enter__()) == (desk, desk)
+    agents.replace({"smtp": guarded(new)})
     with agents.at_work("smtp") as found:
-        assert found is new
+        assert found is not None
+        assert found.agent is new
     first.__exit__(None, None, None)
     assert old.stopped == 0
     second.__exit__(None, None, None)
@@ -48,7 +56,7 @@ def test_one_that_is_replaced_at_work_is_stopped_after_its_last_attempt() -> Non
 
 def test_an_idle_one_is_stopped_at_once_and_one_that_is_no_more_is_none() -> None:
     old = Agent()
-    agents = Agents({"uucp": old})
+    agents = Agents({"uucp": guarded(old)})
     agents.replace({})
     assert old.stopped == 1
     with agents.at_work("uucp") as found:
@@ -58,8 +66,8 @@ def test_an_idle_one_is_stopped_at_once_and_one_that_is_no_more_is_none() -> Non
 def test_the_end_waits_for_those_that_are_still_leaving() -> None:
     slow: Deferred[None] = Deferred()
     old, new = Agent(stopping=slow), Agent()
-    agents = Agents({"smtp": old})
-    agents.replace({"smtp": new})
+    agents = Agents({"smtp": guarded(old)})
+    agents.replace({"smtp": guarded(new)})
     ended: list[object] = []
     Deferred.fromCoroutine(agents.stop()).addBoth(ended.append)
     assert (new.stopped, ended) == (1, [])
@@ -69,8 +77,9 @@ def test_the_end_waits_for_those_that_are_still_leaving() -> None:
 
 def test_one_that_cannot_be_stopped_keeps_nobody() -> None:
     broken: Any = object()
-    agents = Agents({"a": broken, "b": (good := Agent())})
+    agents = Agents({"a": guarded(broken, "a"), "b": guarded(good := Agent(), "b")})
     with capturedLogs() as events:
         result_of(agents.stop())
-    assert [event["agent"] for event in events] == ["a"]
+    (line,) = map(formatEvent, events)
+    assert line.startswith("agent failed: agent=a method=stop ")
     assert good.stopped == 1

@@ -17,13 +17,15 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
+from mailhub.delivery.agents import GuardedAgent
 from mailhub.delivery.aliases import AliasTable
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.limits import RunnerLimits
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.runner import QueueRunner
 from mailhub.delivery.schedule import Schedule
-from mailhub.errors import StoreUnavailable, TemporaryError
+from mailhub.errors import NotPermitted, StoreUnavailable, TemporaryError
+from mailhub.guard import Guard, GuardLimits
 from mailhub.interfaces import (
     Delivery,
     Deposit,
@@ -104,12 +106,14 @@ class World:
     limits: RunnerLimits = attrs.field(factory=RunnerLimits)
     aliases: dict[str, list[str]] = attrs.field(factory=dict)
     clock: Clock = attrs.field(factory=Clock)
+    guard: Guard = attrs.field(init=False)
     database: Database = attrs.field(init=False)
     runner: QueueRunner = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         nothing: Any = None
         self.clock.advance(1_000_000)
+        self.guard = Guard("agent", "smtp", "", self.clock, late_counts=False)
         environment = Environment(self.clock, InlineThreads(), nothing, nothing, Random(7), self.data)
         self.database = Database(environment, StoreLimits(durable=False), create=True)
         result_of(self.database.start())
@@ -126,7 +130,7 @@ class World:
         )
         self.runner = QueueRunner(
             queue=self.database.queue,
-            agents={"smtp": self.agent},
+            agents={"smtp": GuardedAgent(self.agent, self.guard)},
             bouncer=bouncer,
             schedule=self.schedule,
             environment=environment,
@@ -357,7 +361,66 @@ def test_an_agent_may_give_its_outcomes_in_any_way(world: World, way: Callable[[
     assert world.queued() == []
 
 
-@pytest.mark.parametrize("wrong", [None, [DONE], {1: "done"}])
+def test_what_an_agent_raises_as_an_answer_is_the_reply_and_no_failure(world: World) -> None:
+    world.agent.answers = {"b": [NotPermitted("not at night")]}
+    world.submit("b")
+    world.runner.start()
+    world.run()
+    (row,) = world.queued()[0].recipients
+    assert row.last is not None
+    assert (row.last.reply, row.last.status) == ("not at night", "4.3.0")
+    assert world.guard.errors == 0
+
+
+def test_an_agent_that_fails_again_and_again_rests(world: World) -> None:
+    world.agent.answers = {"b": [RuntimeError("bug")]}
+    for _ in range(7):
+        world.submit("b")
+    with capturedLogs() as events:
+        world.runner.start()
+        world.run()
+    assert (world.guard.calls, world.guard.errors, world.guard.rested) == (5, 5, 2)
+    said = [formatEvent(event) for event in events]
+    assert any(line.startswith("agent failed: agent=smtp id=") and "RuntimeError: bug" in line for line in said)
+    assert all(message.recipients[0].attempts == 1 for message in world.queued())
+
+
+def test_slow_hops_do_not_make_an_agent_rest(tmp_path: Path) -> None:
+    world = World(tmp_path, Scripted(hold=True), limits=RunnerLimits(attempt_seconds=100))
+    for _ in range(6):
+        world.submit("b")
+    world.runner.start()
+    world.guard.limits = GuardLimits(failures=2)
+    world.run(101)
+    assert world.guard.timeouts > world.guard.limits.failures
+    assert not world.guard.rests
+    world.close()
+
+
+def test_an_agent_that_never_stops_does_not_keep_the_server_from_it(world: World) -> None:
+    agent: Any = world.agent
+    agent.stop = Deferred
+    world.runner.start()
+    stopping = Deferred.fromCoroutine(world.runner.stop())
+    world.run(31)
+    assert stopping.called
+    assert world.guard.timeouts == 1
+
+
+_SOUND: Any = Outcome.delivered()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        None,
+        [DONE],
+        {1: "done"},
+        {1: attrs.evolve(_SOUND, status="fine")},
+        {1: attrs.evolve(_SOUND, reply=b"250 Ok")},
+        {1: attrs.evolve(_SOUND, state="delivered")},
+    ],
+)
 def test_what_is_no_outcome_counts_as_an_attempt_that_failed(world: World, wrong: Any) -> None:
     agent: Any = world.agent
     agent.deliver = lambda delivery: wrong
@@ -374,7 +437,8 @@ def test_an_agent_that_is_replaced_finishes_what_it_has_begun(tmp_path: Path) ->
     world.runner.start()
     world.run()
     nobody: Any = None
-    world.runner.reform(agents={"smtp": new}, bouncer=nobody, schedule=Schedule(), limits=RunnerLimits())
+    agents = {"smtp": GuardedAgent(new, world.guard)}
+    world.runner.reform(agents=agents, bouncer=nobody, schedule=Schedule(), limits=RunnerLimits())
     world.submit("c")
     world.run(10)
     assert (old.working, len(world.queued())) == (1, 1)

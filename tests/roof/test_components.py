@@ -197,7 +197,7 @@ def told(hub: Hub) -> list[Any]:
         attrs.asdict(hub.throttle, filter=lambda field, _: not field.name.startswith("_")),
         seen.runner._limits,
         seen.guards.limits,
-        seen.agents["smtp"]._transmitter._limits,
+        seen.agents["smtp"].agent._transmitter._limits,
         seen.database._settings,
         (hub.passwords.running, hub.passwords.waiting),
         seen.verified._size,

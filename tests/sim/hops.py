@@ -14,6 +14,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.protocols.basic import LineReceiver
 
+from mailhub.delivery.agents import GuardedAgent
 from mailhub.delivery.aliases import AliasTable
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.limits import RunnerLimits
@@ -22,6 +23,7 @@ from mailhub.delivery.relay.smtp import SmtpAgent
 from mailhub.delivery.relay.transmit import Transmitter
 from mailhub.delivery.runner import QueueRunner
 from mailhub.delivery.schedule import Schedule
+from mailhub.guard import Guard
 from mailhub.interfaces import Environment, IBody, Plan, QueuedMessage, Route, Submission
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail
@@ -158,9 +160,10 @@ class World:
         names = LocalNames(domains, AliasTable.parse({}, domains))
         routing = standard_routing("mx.xx.example", names, database.store, {})
         transmitter = Transmitter("mx.xx.example", self.environment, ClientTls(), None, self.timeouts)
+        agent = SmtpAgent("mx.xx.example", self.environment, {}, transmitter)
         return QueueRunner(
             queue=database.queue,
-            agents={"smtp": SmtpAgent("mx.xx.example", self.environment, {}, transmitter)},
+            agents={"smtp": GuardedAgent(agent, Guard("agent", "smtp", "", self.environment.clock))},
             bouncer=Bouncer(
                 hostname="mx.xx.example",
                 environment=self.environment,
