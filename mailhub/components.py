@@ -14,7 +14,6 @@ from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordD
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
-from zope.interface import implementer
 
 from mailhub import plugin_faults
 from mailhub.answers import answer
@@ -46,7 +45,6 @@ from mailhub.interfaces import (
     IAccounts,
     IAuthenticator,
     IDatabase,
-    IHub,
     IMailStore,
     IPipeline,
     IQueue,
@@ -72,7 +70,6 @@ _MADE_ANEW = (
 T = TypeVar("T")
 
 
-@implementer(IHub)
 @attrs.define(eq=False, kw_only=True)
 class Hub:
     """One mail server without its ports. What stands from `database` on is set as the graph is built.

@@ -21,7 +21,8 @@ import twisted.plugins
 from mailhub import plugin_faults
 from mailhub.config.reader import one_of, read
 from mailhub.errors import ConfigurationError
-from mailhub.interfaces import IComponentFactory, IHub, Service
+from mailhub.hub_view import view
+from mailhub.interfaces import IComponentFactory, IHub, Part, Service
 from mailhub.log import Logger
 
 if TYPE_CHECKING:
@@ -91,13 +92,13 @@ class Catalogue:
     def _options(self, part: ComponentTable, factory: IComponentFactory) -> Any:
         return read(factory.options, part.options, part.place, part.guarding)
 
-    def build(self, part: ComponentTable, hub: IHub) -> Any:
-        """The component itself. Raises ConfigurationError, also for whatever the plugin raises, and for a component
-        that has not all that its kind must have."""
+    def build(self, part: ComponentTable, hub: object) -> Any:
+        """The component itself, which is given what `IHub` names of `hub`, and who it is. Raises ConfigurationError,
+        also for whatever the plugin raises, and for a component that has not all that its kind must have."""
         factory = self.find(part)
         file = plugin_faults.source(factory)
         try:
-            component = factory.build(self._options(part, factory), hub)
+            component = factory.build(self._options(part, factory), view(hub, Part(part.kind, part.name, file)))
         except ConfigurationError as error:
             if str(error).startswith(part.place.file):
                 raise

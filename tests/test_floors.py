@@ -34,6 +34,7 @@ FLOORS = {
     "mailhub.protocols": 4,
     "mailhub.web": 4,
     "mailhub.config": 5,
+    "mailhub.hub_view": 5,
     "mailhub.plugin_faults": 5,
     "mailhub.plugins": 5,
     "mailhub.components": 5,

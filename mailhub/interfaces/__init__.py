@@ -21,7 +21,7 @@ from mailhub.interfaces.environment import Disk, Environment, INetwork, IResolve
 from mailhub.interfaces.mailboxes import IHold, IMailAccount, IMailbox, IMailStore, rights_of
 from mailhub.interfaces.octets import IBlobReader, IBody, IBodyWriter, IHeadedBodyWriter
 from mailhub.interfaces.pipeline import Committed, IConversation, IPipeline, ITransaction, OwnTransaction
-from mailhub.interfaces.plugins import IComponentFactory, IHub
+from mailhub.interfaces.plugins import IComponentFactory, IHub, Part
 from mailhub.interfaces.rules import IMailRules, Placement, Placements, Redirect, Refusal, Reply
 from mailhub.interfaces.screens import (
     ACCEPT,
@@ -113,6 +113,7 @@ __all__ = [
     "NoteResult",
     "Origin",
     "OwnTransaction",
+    "Part",
     "Placement",
     "Placements",
     "Plan",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import attrs
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+@attrs.frozen
+class Part:
+    """Which component something is: its kind, what the configuration calls it (the name of its table, or of the plugin
+    where it has no table), and the file of the plugin that made it."""
+
+    kind: str
+    name: str
+    file: str
+
+
 class IHub(Interface):
     """What a component may use when it is built, ours or a plugin's.
 
@@ -25,6 +36,7 @@ class IHub(Interface):
     in is not there yet when one is built.
     """
 
+    part: Part = Attribute("Whose hub this is: the component that is built with it.")
     hostname: str = Attribute("Our name in greetings and trace fields.")
     domains: frozenset[str] = Attribute("Local domains now, A-labels. They change while the hub runs: keep no copy.")
     environment: Environment = Attribute("Clock, network, resolver, randomness, threads, data folder.")

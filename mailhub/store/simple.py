@@ -25,7 +25,7 @@ from zope.interface import implementer
 
 from mailhub.errors import ConfigurationError, StoreUnavailable
 from mailhub.guard import Guard
-from mailhub.interfaces import IMailAccount, IMailStore
+from mailhub.interfaces import IHub, IMailAccount, IMailStore
 from mailhub.keys import MESSAGE_SIZE
 from mailhub.store.limits import StoreLimits
 from mailhub.store.mirror.answers import Message
@@ -63,7 +63,7 @@ class SimpleStore(ABC):
     keep_flags: bool = False
     """Whether flags are kept for a store that cannot be written otherwise (\\\\Seen of a feed)."""
 
-    def __init__(self, options: Any, hub: Any) -> None:
+    def __init__(self, options: Any, hub: IHub) -> None:
         self.options = options
         self.hub = hub
         check_methods(self)
@@ -109,14 +109,13 @@ class SimpleStore(ABC):
         if hub is None:
             raise ConfigurationError(f"{type(self).__name__}.__init__ must call super().__init__(options, hub)")
         check_methods(self)
-        part, settings, environment = getattr(hub, "part", None), getattr(hub, "settings", None), hub.environment
-        name = part.name if part is not None else type(self).__name__.lower()
-        limits = settings.of(StoreLimits) if settings is not None else StoreLimits()
+        name, environment = hub.part.name, hub.environment
+        limits = hub.settings.of(StoreLimits)
         source = SimpleSource(
             self,
             environment,
             Guard("store", name, file_of(self), environment.clock),
-            size_limit=settings.value(MESSAGE_SIZE) if settings is not None else MESSAGE_SIZE.default,
+            size_limit=hub.settings.value(MESSAGE_SIZE),
             folder_limit=limits.mailboxes_per_account,
         )
         mirror = MirrorStore(source, environment, limits, name)

@@ -21,7 +21,8 @@ from mailhub.config.settings import LimitsTable, parse
 from mailhub.delivery.routing import CatchAllRouter
 from mailhub.delivery.screens import Screening
 from mailhub.errors import ConfigurationError, NotPermitted
-from mailhub.interfaces import IHub
+from mailhub.hub_view import view
+from mailhub.interfaces import IHub, Part
 from mailhub.keys import STOP_SECONDS, limit
 from mailhub.message.address import Address
 from mailhub.net.certificates import write_self_signed
@@ -67,7 +68,7 @@ def logs_in(hub: Hub, user: str, password: str) -> bool:
 def test_every_service_that_is_listed_is_offered_and_no_other(tmp_path: Path) -> None:
     write_self_signed(tmp_path / "c.pem", tmp_path / "k.pem", ["mx.xx.example"], 30, time.time())
     hub = build(tmp_path, EVERYTHING)
-    verifyObject(IHub, hub)
+    verifyObject(IHub, view(hub, Part("service", "smtp", "")))
     assert set(hub.factories) == {
         *("smtp", "lmtp", "submission", "submissions", "pop3", "pop3s", "imap", "imaps"),
     }
@@ -295,7 +296,7 @@ def test_what_is_built_in_provides_what_its_kind_promises(tmp_path: Path) -> Non
     tried = set()
     for factory in CATALOGUE.factories:
         if factory.options is NoOptions:
-            component = factory.build(NoOptions(), hub)
+            component = factory.build(NoOptions(), view(hub, Part(factory.kind, factory.name, "")))
             assert any(promise.providedBy(component) for promise in PROMISES[factory.kind]), factory.name
             for promise in PROMISES[factory.kind]:
                 if promise.providedBy(component):

@@ -47,7 +47,7 @@ def part(name: str, options: dict[str, Any] | None = None) -> ComponentTable:
 
 def refusal(catalogue: Catalogue, wanted: ComponentTable) -> str:
     with pytest.raises(ConfigurationError) as caught:
-        catalogue.build(wanted, None)  # type: ignore[arg-type]
+        catalogue.build(wanted, None)
     return str(caught.value)
 
 
@@ -75,7 +75,7 @@ def test_a_file_in_a_foreign_folder_is_found(plugin: Put) -> None:
     assert catalogue.broken == ()
     assert catalogue.names("policy") == ["words"]
     # Nothing has to be declared, and names of arguments are free.
-    assert catalogue.build(part("words", {"word": "spam"}), None).word == "spam"  # type: ignore[arg-type]
+    assert catalogue.build(part("words", {"word": "spam"}), None).word == "spam"
 
 
 @pytest.mark.parametrize(

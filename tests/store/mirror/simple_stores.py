@@ -11,8 +11,9 @@ import attrs
 from twisted.internet.task import Clock
 
 from mailhub.api import Message, SimpleStore
+from mailhub.config.settings import Config, from_values
 from mailhub.guard import Guard
-from mailhub.interfaces import Environment
+from mailhub.interfaces import Environment, Part
 from mailhub.store.mirror.simple_source import SimpleSource
 from mailhub.testing.network import MemoryNetwork
 from mailhub.testing.resolver import FakeResolver
@@ -29,11 +30,17 @@ def environment(data: Path = NOWHERE, clock: Clock | None = None) -> Environment
     return Environment(clock, InlineThreads(), network, FakeResolver(), Random(1), data)
 
 
+PART = Part("store", "mine", __file__)
+SETTINGS = from_values({"hostname": "mx.xx.example", "data": "/nonexistent"}, Path("/xx.toml"))
+
+
 @attrs.define
 class PlayedHub:
     """As much of a hub as a store needs."""
 
     environment: Environment
+    part: Part = PART
+    settings: Config = SETTINGS
 
 
 Folder = dict[Any, tuple[bytes, frozenset[str], int]]

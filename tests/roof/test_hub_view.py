@@ -1,0 +1,75 @@
+"""What a component is given of its hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailhub.api import Component, IHub, Part
+from mailhub.errors import ConfigurationError
+from mailhub.testing.hubs import Internet
+from tests.store.mirror.simple_stores import DictStore
+
+
+class Keeper(DictStore):
+    hubs: list[IHub] = []
+
+    def __init__(self, options: Any, hub: IHub) -> None:
+        super().__init__(options, hub)
+        self.hubs.append(hub)
+
+
+class Router:
+    def __init__(self, options: Any, hub: IHub) -> None:
+        Keeper.hubs.append(hub)
+
+    async def route(self, recipient: Any, transaction: Any) -> None:
+        return None
+
+
+PLUGINS = [Component("store", "keeper", Keeper), Component("router", "keeper", Router)]
+
+
+def test_a_component_knows_who_it_is() -> None:
+    Keeper.hubs.clear()
+    config = {
+        "store": {"type": "keeper"},
+        "router": {"mine": {"type": "keeper"}},
+        "delivery": {"routers": ["keeper", "mine", "exchangers"]},
+    }
+    with Internet() as internet:
+        internet.hub("xx.example", config=config, plugins=PLUGINS)
+        parts = [hub.part for hub in Keeper.hubs]
+    assert parts == [Part(*name, __file__) for name in [("store", "store"), ("router", "keeper"), ("router", "mine")]]
+
+
+def test_what_the_contract_does_not_name_is_not_there() -> None:
+    Keeper.hubs.clear()
+    with Internet() as internet:
+        host = internet.hub("xx.example", config={"store": {"type": "keeper"}}, plugins=PLUGINS)
+        (hub,) = Keeper.hubs
+        view: Any = hub
+        assert hub.queue is host.hub.queue
+        assert hub.shared("one", list) is hub.shared("one", list)
+        for name in ("runner", "adopt", "_started", "agents"):
+            assert hasattr(host.hub, name)
+            with pytest.raises(AttributeError, match=f"IHub has no '{name}'"):
+                getattr(view, name)
+
+
+def test_what_is_not_there_yet_is_told_with_the_kind() -> None:
+    early = Component("store", "early", lambda _, hub: hub.pipeline)
+    with (
+        Internet() as internet,
+        pytest.raises(ConfigurationError, match=r"hub\.pipeline is not there yet when a store is built"),
+    ):
+        internet.hub("xx.example", config={"store": {"type": "early"}}, plugins=[early])
+
+
+def test_a_simple_stores_ledger_has_the_name_of_its_table(tmp_path: Path) -> None:
+    with Internet(folder=tmp_path) as internet:
+        (tmp_path / "1-xx.example").mkdir()
+        internet.hub("xx.example", config={"store": {"type": "keeper"}}, plugins=PLUGINS)
+        assert [file.name for file in (tmp_path / "1-xx.example" / "stores").glob("*.sqlite")] == ["store.sqlite"]
