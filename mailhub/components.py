@@ -297,7 +297,6 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
         queue=hub.queue,
         routing=hub.routing,
         policies=Screening(_policies(hub, catalogue), environment.clock),
-        wake=hub.runner.wake,
         hop_limit=config.value(HOPS),
         headers=hub.headers,
         long_lines=config.value(LONG_LINES),

@@ -146,8 +146,6 @@ class Committing:
         for message, its_receipt in zip(messages, receipts, strict=True):
             if its_receipt.kept or not message.reply:
                 self._log_states(message, its_receipt)
-        if any(message.plan.routes for message in messages) or (refused and not each):
-            self._house.wake()
         told = sent if each or refused_all else ()
         return Committed(receipt.id, self._outcomes(told, receipts[: len(told)], refusals))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import attrs
 
 from mailhub.delivery.admission import Admission
@@ -22,7 +20,7 @@ from mailhub.wire.budget import Budget
 class House:
     """What all transactions of a hub share.
 
-    `wake` tells the queue's runner that there is something for it. A message that has come through `hop_limit` hosts
+    A message that has come through `hop_limit` hosts
     goes round in a loop (RFC 5321 6.3). `headers` is what those that are not whole yet may hold together. `long_lines`:
     what happens to those of a submitted message. `rules` say what becomes of mail for accounts, None where there are
     none.
@@ -33,7 +31,6 @@ class House:
     admission: Admission
     queue: IQueue
     store: IMailStore
-    wake: Callable[[], None]
     hop_limit: int = setting(HOPS)
     headers: Budget = attrs.field(factory=lambda: Budget(HEADERS_TOGETHER))
     long_lines: LongLines = setting(LONG_LINES)

@@ -7,7 +7,7 @@ was cut short is repeated, under the same delivery id.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import attrs
@@ -48,7 +48,7 @@ CLOCK_SLACK = 60
 
 
 class QueueRunner:
-    """Works on one queue. `wake` may be called at any time, before `start` too."""
+    """Works on one queue, which tells it when there is something to do."""
 
     def __init__(
         self,
@@ -77,6 +77,7 @@ class QueueRunner:
         self._again = False
         self._full = False
         self._running = False
+        self._unwatch: Callable[[], None] = lambda: None
         # Wall clock less monotonic clock, as last seen.
         self._offset: float | None = None
 
@@ -85,11 +86,13 @@ class QueueRunner:
     def start(self) -> None:
         """Begin; what is due is tried at once."""
         self._running = True
+        self._unwatch = self._queue.watch(self._wake)
         self._look_in(0)
 
     async def stop(self) -> None:
         """Start nothing more, wait for what is under way, cut it off when it takes too long, stop the agents."""
         self._running = False
+        self._unwatch()
         self._disarm()
         if self._turn_timer is not None and self._turn_timer.active():
             self._turn_timer.cancel()
@@ -118,8 +121,8 @@ class QueueRunner:
         if self._running:
             self._clock.callLater(0, self._dispatch)
 
-    def wake(self) -> None:
-        """Something was put into the queue: look now."""
+    def _wake(self) -> None:
+        """Something was put into the queue, or there is room for more: look now."""
         self._look_in(0)
 
     def _look_in(self, seconds: float) -> None:
@@ -224,7 +227,7 @@ class QueueRunner:
         """So many rows are in memory no more."""
         self._rows -= rows
         if destination.low or (self._full and self._rows <= self._limits.held * 3 // 4):
-            self.wake()
+            self._wake()
 
     def _put_off(self, destination: Destination[Claim], claim: Claim, why: Outcome) -> None:
         """Rows whose time has come while their destination is left alone: it would answer each as it did the last."""
@@ -438,8 +441,6 @@ class QueueRunner:
         finally:
             if report is not None:
                 report.body.discard()
-        if report is not None and report.plan.routes:
-            self.wake()
 
     async def _pause(self) -> None:
         await deferLater(self._clock, self._limits.retry_seconds)

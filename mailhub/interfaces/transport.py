@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
@@ -240,6 +240,11 @@ class IQueue(Interface):
         more. `reports` (DSNs) are committed in the same transaction. Rows that are gone (removed by the operator, or
         settled by a call whose answer was lost) are passed over, and when all are, so are the reports. A report's
         refused deposit is dropped. False when the claim on these rows is lost: then nothing is changed."""
+
+    def watch(listener: Callable[[], None]) -> Callable[[], None]:
+        """Have `listener` called, on the reactor thread, after each commit of this process that put rows in (also those
+        of reports) or made them due (retry), whoever asked for it, before that call returns; the result stops it. What
+        it raises is logged."""
 
     async def messages(limit: int = 1000) -> Sequence[QueuedMessage]:
         """The queue as it stands, oldest first, for the operator."""

@@ -58,7 +58,6 @@ class Stage:
             queue=queue,
             routing=standard_routing("mx.xx.example", self.names, store, {}),
             policies=Screening([], self.clock),
-            wake=lambda: None,
         )
 
     def targets(self, recipient: str) -> list[str]:

@@ -78,7 +78,6 @@ class Stage:
     queue: Any = None
     policies: Any = attrs.field(factory=lambda: Screening([], Clock()))
     routers: Any = ()
-    wakes: list[int] = attrs.field(factory=list)
     pipeline: Pipeline = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -92,7 +91,6 @@ class Stage:
             queue=self.queue,
             routing=standard_routing("mx.xx.example", names, self.store, {}, self.routers),
             policies=self.policies,
-            wake=lambda: self.wakes.append(1),
         )
 
     def begin(self, origin: Origin, *to: Address, size: int = 0) -> Transaction:
@@ -213,7 +211,6 @@ def test_mailboxes_of_the_queues_own_store_are_filled_by_the_commit_and_the_rest
     assert plan.deposits == (Deposit(A, "a@xx.example"), Deposit(B, "b@xx.example"))
     assert [(route.agent, route.recipient) for route in plan.routes] == [("smtp", FAR)]
     assert committed.id == "id1"
-    assert stage.wakes == [1]
 
 
 def test_what_leaves_is_looked_at_for_what_it_needs() -> None:
@@ -229,13 +226,6 @@ def test_mailboxes_of_a_foreign_store_are_filled_by_the_queue() -> None:
     plan = stage.queue.submissions[0][0].plan
     assert plan.deposits == ()
     assert [(route.agent, route.target) for route in plan.routes] == [("store", "a@xx.example")]
-    assert stage.wakes == [1]
-
-
-def test_a_delivery_that_is_complete_wakes_nobody() -> None:
-    stage = Stage()
-    stage.send(OUTSIDE, A)
-    assert stage.wakes == []
 
 
 def test_return_path_and_received_are_on_top_and_only_the_first_is_not_relayed() -> None:
@@ -409,7 +399,6 @@ def test_smtp_refuses_when_no_recipient_was_taken() -> None:
     with pytest.raises(PermanentError) as caught:
         stage.send(OUTSIDE, A)
     assert (caught.value.status, caught.value.text) == ("5.2.2", "Mailbox is full")
-    assert stage.wakes == []
 
 
 def test_smtp_accepts_when_one_was_taken_and_the_runner_tells_of_the_other() -> None:
@@ -417,7 +406,6 @@ def test_smtp_accepts_when_one_was_taken_and_the_runner_tells_of_the_other() -> 
     committed = stage.send(OUTSIDE, A, B)
     assert committed.outcomes == (Outcome.delivered(),) * 2
     assert stage.queue.submissions[0][1] == "bounce"
-    assert stage.wakes == [1]
 
 
 def test_lmtp_tells_of_each_recipient() -> None:
@@ -425,7 +413,6 @@ def test_lmtp_tells_of_each_recipient() -> None:
     committed = stage.send(LOCAL, A, B)
     assert committed.outcomes == (FULL, Outcome.delivered())
     assert stage.queue.submissions[0][1] == "reply"
-    assert stage.wakes == []
     assert refusing("a@xx.example").send(LOCAL, A).outcomes == (FULL,)
 
 

@@ -184,7 +184,6 @@ def remade(world: World, **changes: Any) -> World:
 def test_a_message_that_is_delivered_leaves_the_queue(world: World) -> None:
     world.runner.start()
     world.submit("b", "c")
-    world.runner.wake()
     world.run()
     assert world.agent.calls == [("next", ["b", "c"])]
     assert world.agent.bodies == [b"Subject: hello\r\n\r\nbody\r\n"]
@@ -582,13 +581,15 @@ def test_stop_waits_for_attempts_under_way_and_then_repeats_what_was_cut(tmp_pat
     last.close()
 
 
-def test_waking_before_the_start_and_after_the_end_does_nothing(world: World) -> None:
+def test_what_is_queued_before_the_start_and_after_the_end_is_left_alone(world: World) -> None:
     planned = world.clock.getDelayedCalls()
-    world.runner.wake()
-    assert world.clock.getDelayedCalls() == planned
     world.submit("b")
-    world.close()
-    world.runner.wake()
+    assert world.clock.getDelayedCalls() == planned
+    world.runner.start()
+    stopped = Deferred.fromCoroutine(world.runner.stop())
+    world.submit("c")
+    world.run(30)
+    assert stopped.called
     assert world.agent.calls == []
 
 

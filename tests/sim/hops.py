@@ -204,7 +204,6 @@ class World:
         for number in range(count):
             plan = Plan(routes=(Route("smtp", Address(f"{name}{number}", domain)),))
             result_of(queue.submit(Submission(Mail(Address("a", "xx.example")), plan, self._body)))
-        self.runner.wake()
 
     def run(self, seconds: float) -> None:
         """Let everything happen within that time, each at its moment."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 import attrs
 
 from mailhub.errors import MessageGone
@@ -179,6 +181,52 @@ class QueueExam(SubmissionExam):
         last = queued.recipients[0].last
         assert last is not None
         assert attrs.astuple(last) == attrs.astuple(said)
+
+    @question
+    async def test_who_watches_hears_of_rows_whoever_puts_them_in(self) -> None:
+        queue, accounts = await self._open()
+        await accounts.add(USER, "")
+        heard: list[str] = []
+        stop = queue.watch(lambda: heard.append("one"))
+
+        async def told(call: Awaitable[object]) -> int:
+            """How often it was told of what this call committed."""
+            before = len(heard)
+            await call
+            return len(heard) - before
+
+        assert await told(self._submit(queue, Plan(routes=(smtp("q"), smtp("r"))))) == 1
+        assert await told(self._submit(queue, Plan((to(USER),), (smtp("q"),)), not_before=LATER)) == 1
+        assert await told(self._submit(queue, Plan((to(USER), to(OTHER))))) == 1  # a DSN is due
+        assert await told(self._submit(queue, Plan((to(USER),)))) == 0
+        assert await told(self._submit(queue, Plan((to(USER), to(OTHER))), refusals="reply")) == 0
+        for claim in await queue.claim(NOW, 1, 1):
+            outcomes = [Settlement(row.id, Outcome.delivered()) for row in claim.message.recipients]
+            assert await told(queue.settle(claim, outcomes)) == 0
+        for plan, count in ((Plan((to(USER),)), 0), (Plan(routes=(smtp("sender"),)), 1)):
+            (claim,) = await queue.claim(NOW, 1, 1)
+            body = await make_body(queue.new_body, TRACE + message(7))
+            failed = [Settlement(row.id, Outcome.failed("no")) for row in claim.message.recipients]
+            assert await told(queue.settle(claim, failed, [Submission(Mail(None), plan, body, len(TRACE))])) == count
+        assert await told(queue.retry([])) == 1
+        stop()
+        stop()
+        assert await told(queue.retry([])) == 0
+
+    @question
+    async def test_a_listener_that_fails_is_nobody_elses_trouble(self) -> None:
+        queue, _ = await self._open()
+        heard: list[int] = []
+
+        def failing() -> None:
+            raise ValueError("no")
+
+        stops = [queue.watch(failing), queue.watch(lambda: heard.append(1))]
+        await self._submit(queue, Plan(routes=(smtp("q"),)))
+        for stop in stops:
+            stop()
+        assert len(await queue.messages()) == 1
+        assert heard == [1]
 
     @question
     async def test_the_operator_retries_and_removes(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import attrs
 from zope.interface import implementer
@@ -27,6 +27,7 @@ from mailhub.interfaces import (
 from mailhub.message.envelope import Mail, Outcome, State
 from mailhub.message.mailbox_names import normalise
 from mailhub.store.claims import Claims
+from mailhub.store.due import DueWatchers
 from mailhub.store.memory.body import MemoryBody, MemoryBodyWriter, memory_body
 from mailhub.store.memory.store import MemoryEngine
 from mailhub.store.octets import OctetsReader
@@ -69,6 +70,16 @@ class MemoryQueue:
         self._claims = Claims(0)
         self._after = ""
         self._store = store
+        self._watchers = DueWatchers()
+
+    def watch(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Told at the end of each call."""
+        return self._watchers.watch(listener)
+
+    def _tell(self, rows: int) -> None:
+        """Where there are more rows than there were."""
+        if self._rows > rows:
+            self._watchers.tell()
 
     def deposits_into(self, store: object) -> bool:
         """Into the mailboxes of the same database."""
@@ -90,6 +101,7 @@ class MemoryQueue:
         for each in together:
             check_readable(each.mail, each.plan.routes)
         made: dict[int, Receipt] = {}
+        rows = self._rows
         for replies in (False, True):
             some = [index for index, each in enumerate(together) if each.reply is replies]
             made.update({index: self._take(together[index], refusals) for index in some})
@@ -104,6 +116,7 @@ class MemoryQueue:
             made.get(index) or Receipt(each.delivery_id or self.new_delivery_id(), kept=False)
             for index, each in enumerate(together)
         ]
+        self._tell(rows)
         return attrs.evolve(first, also=tuple(others))
 
     def _take(self, submission: Submission, refusals: Refusals) -> Receipt:
@@ -211,6 +224,7 @@ class MemoryQueue:
         message = self._messages.get(claim.message.id)
         if message is None or not any(number in message.rows for number in held):
             return bool(held)
+        rows = self._rows
         for report in reports:
             self._take(report, "reply")
         for item in settlements:
@@ -220,6 +234,7 @@ class MemoryQueue:
         message.rows = dict(sorted(message.rows.items()))
         if not message.rows:
             del self._messages[message.id]
+        self._tell(rows)
         return True
 
     async def messages(self, limit: int = 1000) -> Sequence[QueuedMessage]:
@@ -231,6 +246,7 @@ class MemoryQueue:
         chosen = self._chosen(message_ids or list(self._messages))
         for message in chosen:
             message.rows = {number: attrs.evolve(row, due=AT_ONCE) for number, row in message.rows.items()}
+        self._watchers.tell()
         return len(chosen)
 
     async def remove(self, message_ids: Sequence[str]) -> int:

@@ -335,6 +335,7 @@ class _Group:
                 *(_COUNT_ONE if len(self.counted) == 1 else _COUNT_MANY), [place.added() for place in self.counted]
             )
         if self.queued:
+            self.transaction.due = True
             self.transaction.execute_values(*_INSERT_QUEUED, [self._numbered(row, 1) for row in self.queued])
             self.transaction.execute_values(*_INSERT_RECIPIENT, self.recipients)
         if self.refusals:

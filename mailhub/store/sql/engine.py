@@ -12,6 +12,7 @@ from mailhub.errors import MessageDamaged, NoSuchMailbox
 from mailhub.interfaces import Environment, IBlobReader
 from mailhub.message.record import Change, MailboxGone
 from mailhub.store.changes import Watchers
+from mailhub.store.due import DueWatchers
 from mailhub.store.held import Held
 from mailhub.store.index import DigestCache, Indexes
 from mailhub.store.known import KnownAccounts
@@ -55,6 +56,7 @@ class Engine:
     known: KnownAccounts
     space: Space
     held: Held
+    due: DueWatchers
     alone: bool = True  # no other server announces changes of this database
     compared: Compared = attrs.field(factory=Compared)
 

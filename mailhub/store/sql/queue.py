@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -88,6 +88,7 @@ def remove(transaction: Transaction, message_ids: Sequence[str]) -> int:
 
 def retry(transaction: Transaction, message_ids: Sequence[str]) -> int:
     """Make rows due; returns how many messages they belong to."""
+    transaction.due = True
     if not message_ids:
         transaction.execute("UPDATE queue_recipient SET due = ?", (AT_ONCE,))
         return int(transaction.row("SELECT count(*) FROM queue_message")[0])
@@ -318,6 +319,10 @@ class Queue:
     def check_space(self, size: int = 0) -> None:
         """Of the data folder's disk."""
         self._engine.space.check(size)
+
+    def watch(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Told by the writer."""
+        return self._engine.due.watch(listener)
 
     def new_delivery_id(self) -> str:
         """Of time and randomness."""

@@ -133,6 +133,7 @@ class Transaction(Snapshot):
     announcements: list[Announcement] = attrs.field(factory=list)
     after_commit: list[Callable[[], None]] = attrs.field(factory=list)
     released: bool = False  # left something to the sweep
+    due: bool = False  # put rows into the queue, or made some due
     kept: list[Claimable] = attrs.field(factory=list)  # bodies that have a row now
 
     def execute_many(self, statement: str, parameters: Iterable[Sequence[object]]) -> None:

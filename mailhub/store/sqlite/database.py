@@ -16,6 +16,7 @@ from mailhub.interfaces import Environment, IDatabase
 from mailhub.log import Logger
 from mailhub.message.record import Change, MailboxGone, News
 from mailhub.store.changes import Watchers
+from mailhub.store.due import DueWatchers
 from mailhub.store.held import Held
 from mailhub.store.index import DigestCache, Indexes, MailboxIndex
 from mailhub.store.known import KnownAccounts
@@ -119,6 +120,7 @@ class Database:
             known=KnownAccounts(environment.clock),
             space=space,
             held=held,
+            due=DueWatchers(),
         )
 
     async def start(self) -> None:
@@ -134,6 +136,7 @@ class Database:
             return
         connection, unfinished = await self._environment.threads.run(self._open)
         writer = self._writer
+        writer.on_due = self._engine.due.tell
         writer.on_foreign_change = self._look_for_removals
         writer.make_room = self._engine.space.give_up
         if self._owner:

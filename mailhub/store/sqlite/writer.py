@@ -60,12 +60,13 @@ class Unit:
     announcements: Sequence[Announcement] = ()
     after_commit: Sequence[Callable[[], None]] = ()
     released: bool = False
+    due: bool = False
     kept: Sequence[Claimable] = ()
     later: bool = False
 
     def fail(self, error: BaseException) -> None:
         """Nothing of it stays."""
-        self.value, self.error, self.released = None, error, False
+        self.value, self.error, self.released, self.due = None, error, False, False
         self.announcements, self.after_commit, self.kept = (), (), ()
 
 
@@ -120,6 +121,7 @@ class Writer:
         self.on_foreign_change: Callable[[], object] = lambda: None
         self.take_in: Work[None] = lambda _: None  # announces what another process added
         self.hand_out: Callable[[Transaction], None] = lambda _: None  # notes what is added here, for another process
+        self.on_due: Callable[[], object] = lambda: None  # after commits that put rows into the queue
         self.on_released: Callable[[], object] = lambda: None
         self.make_room: Callable[[], bool] = lambda: False  # when the disk is full; both in the writer's thread
         self.keep_room: Callable[[], object] = lambda: None  # after commits, once room had to be made
@@ -348,7 +350,7 @@ class Writer:
             for unit, value, transaction in zip(units, values, transactions, strict=True):
                 unit.value, unit.error = value, None
                 unit.announcements, unit.after_commit = transaction.announcements, transaction.after_commit
-                unit.released, unit.kept = transaction.released, transaction.kept
+                unit.released, unit.due, unit.kept = transaction.released, transaction.due, transaction.kept
         if careful:
             connection.execute("RELEASE unit")
 
@@ -387,6 +389,8 @@ class Writer:
                 body.settle(body in unit.kept)
             for mailbox, change in unit.announcements:
                 self._announce(mailbox, change)
+        if any(unit.due for unit in units):
+            self.on_due()
         for unit in units:
             # Telling many watchers of many messages may take several turns; who changed nothing there need not wait.
             self._when_told({mailbox for mailbox, _ in unit.announcements}, partial(self._answer, unit))
