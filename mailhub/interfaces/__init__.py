@@ -18,7 +18,7 @@ from mailhub.interfaces.accounts import (
 )
 from mailhub.interfaces.database import IDatabase
 from mailhub.interfaces.environment import Disk, Environment, INetwork, IResolver, IThreads, MailExchanger
-from mailhub.interfaces.mailboxes import IHold, IMailAccount, IMailbox, IMailStore, rights_of
+from mailhub.interfaces.mailboxes import IHold, IMailAccount, IMailbox, IMailStore, IUniqueIds, rights_of
 from mailhub.interfaces.octets import IBlobReader, IBody, IBodyWriter, IHeadedBodyWriter
 from mailhub.interfaces.pipeline import Committed, IConversation, IPipeline, ITransaction, OwnTransaction
 from mailhub.interfaces.plugins import IComponentFactory, IHub, Part
@@ -108,6 +108,7 @@ __all__ = [
     "IThreads",
     "ITransaction",
     "ITransactionView",
+    "IUniqueIds",
     "KeptNames",
     "MailExchanger",
     "NoteResult",

@@ -101,6 +101,15 @@ class IMailbox(Interface):
         A store may bound how much it holds; what is beyond is gone at once."""
 
 
+class IUniqueIds(Interface):
+    """What an IMailbox may provide besides: unique-ids of its own for POP3 (RFC 1939 7), where those that are made of
+    UIDVALIDITY and UID would not be what clients have seen before."""
+
+    async def unique_ids(uids: Sequence[int]) -> Mapping[int, str]:
+        """Those of the given messages: each 1 to 70 printable characters of ASCII, the same for good, and never another
+        message's. What is left out has one of the usual kind."""
+
+
 def rights_of(mailbox: IMailbox) -> Rights:
     """The mailbox's `rights`, also where it has no such attribute, or a string of letters."""
     return frozenset(getattr(mailbox, "rights", ALL_RIGHTS))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -17,6 +17,7 @@ from mailhub.interfaces import (
     IMailAccount,
     IMailbox,
     IService,
+    IUniqueIds,
     Origin,
     rights_of,
 )
@@ -215,6 +216,7 @@ class Pop3Session:
                 raise NotPermitted
             self._hold = self._mailbox.hold()
             entries = await self._mailbox.entries()
+            unique_ids = await _unique_ids(self._mailbox, [each.uid for each in entries])
         except Exception as error:
             self._account = self._mailbox = None
             self._let_go()
@@ -228,6 +230,7 @@ class Pop3Session:
             self._mailbox.uid_validity,
             ((each.uid, each.size + each.growth) for each in entries),
             removable=rights >= {"t", "e"},
+            unique_ids=unique_ids,
         )
         self.machine.login_accepted(maildrop)
         link.idle_seconds = self._service.options.idle_seconds
@@ -313,6 +316,10 @@ class Pop3Session:
     def _inbox(self) -> IMailbox:
         assert self._mailbox is not None, "the machine lets nobody ask for messages before login"
         return self._mailbox
+
+
+async def _unique_ids(mailbox: IMailbox, uids: Sequence[int]) -> Mapping[int, str]:
+    return await mailbox.unique_ids(uids) if IUniqueIds.providedBy(mailbox) else {}
 
 
 def _code(error: MailError) -> Code:

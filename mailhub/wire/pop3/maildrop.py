@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 
 class NoSuchMessage(Exception):
@@ -14,6 +15,14 @@ class NotRemovable(NoSuchMessage):
     """Nothing can be removed from this maildrop."""
 
 
+_OWN: Mapping[int, str] = MappingProxyType({})
+
+
+def is_unique_id(given: str) -> bool:
+    """RFC 1939 7: one to 70 characters in the range 0x21 to 0x7E."""
+    return 0 < len(given) <= 70 and all("!" <= character <= "~" for character in given)
+
+
 class Maildrop:
     """Message numbers, sizes in octets, unique-ids and deletion marks.
 
@@ -21,10 +30,19 @@ class Maildrop:
     take effect at QUIT, by `marked()`. With `removable` false there can be none.
     """
 
-    __slots__ = ("_deleted", "_octets", "_removable", "_sizes", "_uid_validity", "_uids")
+    __slots__ = ("_deleted", "_octets", "_removable", "_sizes", "_uid_validity", "_uids", "_unique_ids")
 
-    def __init__(self, uid_validity: int, messages: Iterable[tuple[int, int]], *, removable: bool = True) -> None:
-        """`messages` are pairs of UID and size in octets, in UID order."""
+    def __init__(
+        self,
+        uid_validity: int,
+        messages: Iterable[tuple[int, int]],
+        *,
+        removable: bool = True,
+        unique_ids: Mapping[int, str] = _OWN,
+    ) -> None:
+        """`messages` are pairs of UID and size in octets, in UID order; `unique_ids`, by UID, are those of the
+        mailbox's own."""
+        self._unique_ids = unique_ids
         self._removable = removable
         self._uid_validity = uid_validity
         self._uids = array("Q")
@@ -59,7 +77,9 @@ class Maildrop:
 
     def unique_id(self, number: int) -> str:
         """The same in every session, and never given to another message (RFC 1939 7 UIDL). Raises NoSuchMessage."""
-        return f"{self._uid_validity}.{self.uid(number)}"
+        uid = self.uid(number)
+        own = self._unique_ids.get(uid, "")
+        return own if is_unique_id(own) else f"{self._uid_validity}.{uid}"
 
     def delete(self, number: int) -> None:
         """DELE: mark. Raises NoSuchMessage, NotRemovable."""

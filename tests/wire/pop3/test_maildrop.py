@@ -49,3 +49,8 @@ def test_a_large_maildrop_is_small_in_memory() -> None:
     maildrop = Maildrop(1, ((uid, uid) for uid in range(1, 100_001)))
     assert maildrop._uids.itemsize * len(maildrop._uids) == 800_000
     assert maildrop.octets == 100_000 * 100_001 // 2
+
+
+def test_unique_ids_of_the_mailboxs_own_go_before() -> None:
+    maildrop = Maildrop(8, [(10, 1), (11, 1), (12, 1)], unique_ids={10: "theirs!~", 11: "not one", 12: "x" * 71})
+    assert [maildrop.unique_id(number) for number in (1, 2, 3)] == ["theirs!~", "8.11", "8.12"]
