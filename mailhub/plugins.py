@@ -1,29 +1,24 @@
-"""The plugin door: finds component factories with `twisted.plugin` and builds what the configuration names."""
+"""The plugin door: finds component factories in plugin files and builds what the configuration names."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import os
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from twisted.logger import ILogObserver, globalLogPublisher
-from twisted.plugin import IPlugin, getCache
-from twisted.python.failure import Failure
-from zope.interface import implementer, provider
+from twisted.plugin import IPlugin
+from zope.interface import implementer
 
-import twisted.plugins
 from mailhub import plugin_faults
 from mailhub.config.reader import one_of, read
 from mailhub.errors import ConfigurationError
 from mailhub.hub_view import view
 from mailhub.interfaces import IComponentFactory, IHub, Part, Service
 from mailhub.log import Logger
+from mailhub.plugin_files import find
+from mailhub.plugin_modules import MODULES
 
 if TYPE_CHECKING:
     from mailhub.config.settings import ComponentTable
@@ -57,11 +52,22 @@ class Component:
 
 
 @attrs.frozen
+class PluginFile:
+    """A file that was run: what it has for us, and a line, with its path, for each thing that cannot be used."""
+
+    path: Path
+    module: str
+    factories: tuple[IComponentFactory, ...] = ()
+    faults: tuple[str, ...] = ()
+
+
+@attrs.frozen
 class Catalogue:
-    """All factories there are, and a line for each plugin file that could not be loaded."""
+    """All factories there are, a line for each plugin file that could not be loaded, and the files."""
 
     factories: tuple[IComponentFactory, ...]
     broken: tuple[str, ...] = ()
+    files: tuple[PluginFile, ...] = ()
 
     def names(self, kind: str) -> list[str]:
         """What can be named where a component of this kind is wanted."""
@@ -112,74 +118,52 @@ class Catalogue:
         return component
 
 
-def load_catalogue() -> Catalogue:
-    """Look for plugins in every `twisted/plugins/` folder on the path."""
-    failures: list[Failure] = []
-
-    @provider(ILogObserver)
-    def observe(event: Any) -> None:
-        # twisted.plugin tells of a broken file in no other way.
-        failure = event.get("log_failure") or event.get("failure")
-        if failure is not None:
-            failures.append(failure)
-
-    globalLogPublisher.addObserver(observe)
-    try:
-        dropins: dict[str, Any] = getCache(twisted.plugins)  # type: ignore[no-untyped-call]
-        # As twisted.plugin.getPlugins does it, which does not tell the file.
-        found = [
-            (dropin.moduleName, factory)
-            for dropin in dropins.values()
-            for plugin in dropin.plugins
-            if (factory := _loaded(plugin, failures)) is not None
-        ]
-    finally:
-        globalLogPublisher.removeObserver(observe)
-    good, lines = [], [_describe(failure) for failure in failures]
-    for module, factory in found:
-        fault = plugin_faults.factory_fault(factory)
-        if fault:
-            lines.append(f"{_file(module) or module}: {_called(factory)}{fault}")
-        else:
-            good.append(factory)
-    modules = [dropin.moduleName for dropin in dropins.values()]
-    lines += _hidden(modules, [factory for _, factory in found])
-    broken = tuple(dict.fromkeys(lines))
+def load_catalogue(folders: Iterable[Path] = (), again: str | None = None) -> Catalogue:
+    """Run the plugin files in every `twisted/plugins/` folder on the path, and in `folders`: those that have not run
+    and those that have changed. With `again`, a module's name, no other one runs for having changed."""
+    found = find(folders)
+    errors = MODULES.load(found.files, None if again is None else {again})
+    taken: set[int] = set()
+    files = [
+        PluginFile(path, name, faults=(f"{path}: {_described(errors[name], path)}",))
+        if name in errors
+        else _searched(path, MODULES.runs[name].module, taken)
+        for name, path in found.files.items()
+    ]
+    hidden = [f"{path}: is not run: {first} has the same name" for path, first in found.hidden.items()]
+    factories = [factory for file in files for factory in file.factories]
+    broken = tuple(dict.fromkeys([*found.faults, *(line for file in files for line in file.faults), *hidden]))
     for line in broken:
         _log.warn("plugin not loaded: {line:text}", line=line)
-    return Catalogue(tuple(good), broken)
+    return Catalogue(tuple(factories), broken, tuple(files))
 
 
-def _loaded(plugin: Any, failures: list[Failure]) -> Any:
-    adapter: Any = IComponentFactory
-    try:
-        return adapter(plugin, None)
-    except Exception:
-        failures.append(Failure())  # type: ignore[no-untyped-call]
-        return None
-
-
-def _hidden(modules: Iterable[str], found: Sequence[object]) -> Iterator[str]:
-    """What plugin files have for us, but not where twisted.plugin looks."""
-    for name in modules:
-        file = _file(name)
-        # To import all that other programs put there would take a while.
-        if file is None or b"mailhub" not in file.read_bytes():
-            continue
+def _searched(path: Path, module: ModuleType, taken: set[int]) -> PluginFile:
+    """What is found by its name, as `twisted.plugin` finds it. `taken`: factories of the files before, which this one
+    may have imported."""
+    found: list[Any] = []
+    good: list[IComponentFactory] = []
+    faults: list[str] = []
+    for factory in list(vars(module).values()):
         try:
-            module = importlib.import_module(name)
+            if not _is_found(factory) or any(factory is one for one in found):
+                continue
+            found.append(factory)
+            fault = plugin_faults.factory_fault(factory)
+            if fault:
+                faults.append(f"{path}: {_called(factory)}{fault}")
+            elif id(factory) not in taken:
+                taken.add(id(factory))
+                good.append(factory)
         except Exception as error:
-            yield f"{file}: {type(error).__name__}: {' '.join(str(error).split())}"
-        else:
-            yield from (f"{file}: {line}" for line in plugin_faults.hidden_factories(module, found))
+            faults.append(f"{path}: {_described(error, path)}")
+    faults += [f"{path}: {line}" for line in plugin_faults.hidden_factories(module, found)]
+    return PluginFile(path, module.__name__, tuple(good), tuple(faults))
 
 
-def _file(module: str) -> Path | None:
-    with suppress(ImportError, AttributeError, ValueError):
-        found = importlib.util.find_spec(module)
-        if found is not None and found.origin and found.origin.endswith(".py") and os.access(found.origin, os.R_OK):
-            return Path(found.origin)
-    return None
+def _is_found(value: Any) -> bool:
+    declared: tuple[Any, Any] = (IPlugin, IComponentFactory)
+    return not isinstance(value, type) and all(interface.providedBy(value) for interface in declared)
 
 
 def _called(factory: Any) -> str:
@@ -187,18 +171,7 @@ def _called(factory: Any) -> str:
     return f"{name}: " if isinstance(name, str) and name else ""
 
 
-def _describe(failure: Failure) -> str:
-    """One line with the plugin file and what is wrong with it."""
-    error = failure.value
-    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__ if error else None)]
-    if isinstance(error, SyntaxError) and error.filename:
-        files.append(error.filename)
-    name = _plugin_file(files)
-    return f"{name}: {type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def _plugin_file(files: Iterable[str]) -> str:
-    for name in files:
-        if Path(name).parent.parts[-2:] == ("twisted", "plugins"):
-            return name
-    return "a plugin"
+def _described(error: BaseException, path: Path) -> str:
+    if isinstance(error, OSError) and error.filename == str(path) and error.strerror:
+        return f"cannot be read: {error.strerror}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -37,6 +37,8 @@ FLOORS = {
     "mailhub.config": 5,
     "mailhub.hub_view": 5,
     "mailhub.plugin_faults": 5,
+    "mailhub.plugin_files": 5,
+    "mailhub.plugin_modules": 5,
     "mailhub.plugins": 5,
     "mailhub.components": 5,
     "mailhub.data_folder": 5,

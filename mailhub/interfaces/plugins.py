@@ -63,7 +63,7 @@ class IHub(Interface):
 class IComponentFactory(Interface):
     """A plugin: makes one kind of component from its table in the configuration.
 
-    Found with `twisted.plugin` in any `twisted/plugins/` folder on the path. `options` is an attrs class: its
+    Found in the files of any `twisted/plugins/` folder on the path. `options` is an attrs class: its
     fields are the allowed keys (a missing default makes a key required), their types are checked.
     """
 

@@ -1,0 +1,273 @@
+"""Plugin files as modules of `twisted.plugins`: each is run by its own source, and anew when that has changed.
+
+Compiled files (`.pyc`) and `dropin.cache` are neither read nor written. What has run is the process's, as `sys.modules`
+is, so there is one `MODULES`.
+"""
+
+from __future__ import annotations
+
+import ast
+import errno
+import hashlib
+import importlib
+import importlib.util
+import linecache
+import marshal
+import os
+import stat
+import sys
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import attrs
+
+PACKAGE = "twisted.plugins"
+SIZE_LIMIT = 4 << 20  # octets of one file
+_STARTED = time.time()
+
+
+def read(path: Path) -> bytes:
+    """The source in a file. Raises OSError whose `strerror` says why there is none."""
+    # Opening a pipe would wait for somebody to write to it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    with os.fdopen(descriptor, "rb") as file:
+        source = file.read(SIZE_LIMIT + 1)
+    if len(source) > SIZE_LIMIT:
+        raise OSError(errno.EFBIG, f"it is larger than {SIZE_LIMIT >> 20} MiB", str(path))
+    return source
+
+
+@attrs.frozen(eq=False)
+class Run:
+    """A file that has run: its module, the digest of the source, and the names that it imports, wherever in it."""
+
+    path: Path
+    module: ModuleType
+    digest: bytes
+    imports: frozenset[str]
+
+
+def _run(module: ModuleType, path: Path, source: bytes) -> Run:
+    return Run(path, module, hashlib.sha256(source).digest(), _imports(ast.parse(source), module))
+
+
+def _imports(tree: ast.Module, module: ModuleType) -> frozenset[str]:
+    """Every name that may be a module, in full."""
+    names: set[str] = set()
+    inside = module.__name__ if hasattr(module, "__path__") else module.__name__.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            relative = "." * node.level + (node.module or "")
+            with suppress(ImportError):
+                base = importlib.util.resolve_name(relative, inside)
+                names.add(base)
+                names.update(f"{base}.{alias.name}" for alias in node.names)
+    return frozenset(names)
+
+
+class _Loader(SourceFileLoader):
+    """Compiles the source that is there now, and tells `MODULES` what has run."""
+
+    _source = b""
+
+    def get_data(self, path: str) -> bytes:
+        """See `importlib.abc.ResourceLoader`."""
+        return read(Path(path))
+
+    def get_code(self, fullname: str) -> Any:
+        """See `importlib.abc.InspectLoader`."""
+        self._source = self.get_data(self.path)
+        return compile(self._source, self.path, "exec", dont_inherit=True)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """See `importlib.abc.Loader`."""
+        linecache.checkcache(self.path)
+        super().exec_module(module)
+        MODULES.has_run(_run(module, Path(self.path), self._source))
+
+
+@attrs.frozen(eq=False)
+class Saved:
+    """The modules of plugin files at one time."""
+
+    runs: Mapping[str, Run]
+    files: Mapping[str, Path]
+    modules: Mapping[str, ModuleType]
+
+
+@attrs.define(eq=False)
+class Modules:
+    """What has run, by name, and where the files of names are. A finder of `sys.meta_path`."""
+
+    runs: dict[str, Run] = attrs.field(factory=dict)
+    _files: dict[str, Path] = attrs.field(factory=dict)
+    _outside: dict[Path, tuple[int, int]] = attrs.field(factory=dict)  # first seen: time (nanoseconds) and octets
+
+    # --- For the import system -------------------------------------------------------------------------------------
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
+        """See `importlib.abc.MetaPathFinder`."""
+        package = name.rpartition(".")[0]
+        if package == PACKAGE:
+            file = self._files.get(name)
+            if file is None:
+                return None
+            inside = [str(file.parent)] if file.name == "__init__.py" else None
+            return importlib.util.spec_from_file_location(
+                name, file, loader=_Loader(name, str(file)), submodule_search_locations=inside
+            )
+        if isinstance(getattr(sys.modules.get(package), "__loader__", None), _Loader):
+            for folder in path or ():
+                spec = FileFinder(folder, (_Loader, [".py"])).find_spec(name)
+                if spec is not None and spec.loader is not None:
+                    return spec
+        return None
+
+    def has_run(self, run: Run) -> None:
+        """Keep what a file has become."""
+        self.runs[run.module.__name__] = run
+        for name in run.imports:
+            file = getattr(sys.modules.get(name), "__file__", None)
+            if file and name not in self.runs and name not in self._files:
+                path = Path(file)
+                with suppress(OSError):
+                    self._outside.setdefault(path, _stamp(path))
+
+    # --- For who looks for plugins ---------------------------------------------------------------------------------
+
+    def load(self, files: Mapping[str, Path], again: Collection[str] | None = None) -> dict[str, BaseException]:
+        """Have every one of these files, by the names of their modules, run as it is now: those that have not, those
+        that have changed, and those that import such. With `again`, others than these stay as they are though they
+        have changed. What was raised, by name. A name that did not run is no module.
+        """
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+        importlib.invalidate_caches()
+        self._files = {name: path for name, path in self._files.items() if path.is_file()} | dict(files)
+        for name in self._stale(files, again):
+            self.runs.pop(name, None)
+            _put(name, None)
+        errors: dict[str, BaseException] = {}
+        for name, path in files.items():
+            if self._has(name) or self._adopt(name, path):
+                continue
+            _put(name, None)
+            try:
+                importlib.import_module(name)
+            except BaseException as error:  # what a file raises is no reason to end: SystemExit, KeyboardInterrupt
+                errors[name] = error
+                _put(name, None)
+        return errors
+
+    def _has(self, name: str) -> bool:
+        return name in self.runs and sys.modules.get(name) is self.runs[name].module
+
+    def _stale(self, files: Mapping[str, Path], again: Collection[str] | None) -> set[str]:
+        stale = {
+            name
+            for name, run in self.runs.items()
+            if not self._has(name) or ((again is None or name in again) and self._changed(name, run, files))
+        }
+        while more := {name for name in self.runs.keys() - stale if any(self._uses(name, old) for old in stale)}:
+            stale |= more
+        return stale
+
+    @staticmethod
+    def _changed(name: str, run: Run, files: Mapping[str, Path]) -> bool:
+        if files.get(name, run.path) != run.path:
+            return True
+        try:
+            return hashlib.sha256(read(run.path)).digest() != run.digest
+        except OSError:
+            return True
+
+    def _uses(self, name: str, other: str) -> bool:
+        """Whether one imports the other, or lies in it."""
+        return other in self.runs[name].imports or name.startswith(f"{other}.")
+
+    def _adopt(self, name: str, path: Path) -> bool:
+        """Take over a module that twistd has imported when it looked for its commands, if it is what the source says:
+        some files, such as those that register something, cannot run twice."""
+        module = sys.modules.get(name)
+        spec = getattr(module, "__spec__", None)
+        if module is None or spec is None or spec.origin is None or Path(spec.origin).resolve() != path.resolve():
+            return False
+        if isinstance(spec.loader, _Loader) or getattr(spec, "_initializing", False):
+            return False
+        try:
+            source = read(path)
+            if not _made_of(source, path, spec.cached):
+                return False
+            self.has_run(_run(module, path, source))
+        except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
+            return False
+        return True
+
+    def changed_outside(self) -> list[Path]:
+        """Files that plugin files import from elsewhere, and that are not what they were: they do not run again."""
+        changed = []
+        for path, stamp in self._outside.items():
+            with suppress(OSError):  # being installed anew
+                if _stamp(path) != stamp:
+                    changed.append(path)
+        return sorted(changed)
+
+    def save(self) -> Saved:
+        """What to come back to."""
+        return Saved(dict(self.runs), dict(self._files), dict(_plugin_modules()))
+
+    def restore(self, saved: Saved) -> None:
+        """Have it all as it was: new files have not run."""
+        for name in {name for name, _ in _plugin_modules()} - saved.modules.keys():
+            _put(name, None)
+        for name, module in saved.modules.items():
+            _put(name, module)
+        self.runs, self._files = dict(saved.runs), dict(saved.files)
+
+
+def _plugin_modules() -> list[tuple[str, ModuleType]]:
+    return [(name, module) for name, module in list(sys.modules.items()) if name.startswith(f"{PACKAGE}.")]
+
+
+def _put(name: str, module: ModuleType | None) -> None:
+    """Have a name of `sys.modules` be this module, in its package, too; None: no module."""
+    package, _, tail = name.rpartition(".")
+    holder = sys.modules.get(package)
+    if module is not None:
+        sys.modules[name] = module
+        if holder is not None:
+            setattr(holder, tail, module)
+    else:
+        sys.modules.pop(name, None)
+        if holder is not None:
+            vars(holder).pop(tail, None)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size
+
+
+def _made_of(source: bytes, path: Path, cached: str | None) -> bool:
+    """Whether what was imported came of this source: of a compiled file that is equal, or of the source itself when
+    this process began."""
+    with suppress(OSError, TypeError):
+        compiled = Path(cached or "").read_bytes()[16:]  # behind its header
+        try:
+            return bool(marshal.loads(compiled) == compile(source, str(path), "exec", dont_inherit=True))
+        except (EOFError, ValueError, TypeError):
+            return False
+    return path.stat().st_mtime < _STARTED
+
+
+MODULES = Modules()
