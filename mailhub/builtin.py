@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mailhub.auth.checkers import AccountsChecker
-from mailhub.config import routes
-from mailhub.delivery.limits import TransmitLimits
+from mailhub.delivery.limits import DETAIL_MAILBOXES, TransmitLimits
 from mailhub.delivery.local import StoreAgent
 from mailhub.delivery.relay.lmtp import LmtpAgent
 from mailhub.delivery.relay.smtp import SmtpAgent
@@ -65,14 +64,12 @@ aliases_router = Component("router", "aliases", lambda _, hub: AliasRouter(hub.n
 accounts_router = Component(
     "router",
     "accounts",
-    lambda _, hub: AccountRouter(hub.names, hub.store, detail_mailboxes=hub.settings.delivery.detail_mailboxes),
+    lambda _, hub: AccountRouter(hub.names, hub.store, detail_mailboxes=hub.settings.value(DETAIL_MAILBOXES)),
 )
 postmaster_router = Component(
     "router", "postmaster", lambda _, hub: PostmasterRouter(hub.hostname, hub.names, hub.store)
 )
-catch_all_router = Component(
-    "router", "catch-all", lambda _, hub: CatchAllRouter(hub.names, routes.known_elsewhere(hub.settings))
-)
+catch_all_router = Component("router", "catch-all", lambda _, hub: CatchAllRouter(hub.names))
 static_router = Component("router", "static", lambda _, hub: StaticRouter(hub.hops))
 exchangers_router = Component("router", "exchangers", lambda _, hub: ExchangerRouter())
 

@@ -27,12 +27,12 @@ from mailhub.auth.throttle import Throttle, Turns
 from mailhub.config import routes, rules
 from mailhub.delivery.agents import GuardedAgent
 from mailhub.delivery.bounce import Bouncer
-from mailhub.delivery.foreign_router import watched
+from mailhub.delivery.guarded_router import GuardedRouter
 from mailhub.delivery.intake import HEADERS_TOGETHER
 from mailhub.delivery.limits import HOPS, LONG_LINES, RunnerLimits
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.pipeline import Pipeline
-from mailhub.delivery.routing import REFUSE, SMTP, NextHop, Routing
+from mailhub.delivery.routing import REFUSE, SMTP, Routing
 from mailhub.delivery.rules import GuardedRule, Rules
 from mailhub.delivery.runner import QueueRunner
 from mailhub.delivery.schedule import Schedule
@@ -48,7 +48,7 @@ from mailhub.interfaces import (
     IMailStore,
     IPipeline,
     IQueue,
-    IRouter,
+    NextHop,
     Service,
 )
 from mailhub.keys import STOP_SECONDS
@@ -204,7 +204,13 @@ def build_hub(
         )
         hub.database = catalogue.build(config.database, hub)
         aliases = routes.aliases(config)
-        hub.names = LocalNames(frozenset(config.domains), aliases, hub.database.names, environment.clock)
+        hub.names = LocalNames(
+            frozenset(config.domains),
+            aliases,
+            hub.database.names,
+            environment.clock,
+            elsewhere=routes.known_elsewhere(config),
+        )
         hub.sessions = OpenSessions(hub.accounts, environment.clock)
         hub.store = catalogue.build(config.store, hub)
         _make_ways(hub, catalogue)
@@ -232,7 +238,7 @@ def successor(hub: Hub, config: Config, catalogue: Catalogue) -> Hub:
         new = copy(hub)
         new.settings, new.hostname, new.hops = config, config.hostname, routes.next_hops(config)
         new.names = copy(hub.names)
-        new.names.replace(frozenset(config.domains), routes.aliases(config))
+        new.names.replace(frozenset(config.domains), routes.aliases(config), routes.known_elsewhere(config))
         new.services, new.factories = {}, {}
         new.guards = Guards(hub.environment.clock, config.of(GuardLimits))
         _make_ways(new, catalogue)
@@ -345,12 +351,11 @@ def _no_session(link: Link) -> Session:
     raise TypeError("the connections of this service are those of a Twisted factory")
 
 
-def _routers(hub: Hub, catalogue: Catalogue) -> list[IRouter]:
+def _routers(hub: Hub, catalogue: Catalogue) -> list[GuardedRouter]:
     config = hub.settings
     place = config.place("delivery", "routers")
-    clock = hub.environment.clock
     return [
-        watched(name, catalogue.build(part, hub), clock, _guard(hub, catalogue, part))
+        GuardedRouter(catalogue.build(part, hub), _guard(hub, catalogue, part))
         for name in config.delivery.routers
         for part in [config.part("router", name, place)]
     ]

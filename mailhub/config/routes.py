@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mailhub.delivery.aliases import AliasTable
 from mailhub.delivery.relay.exchangers import SMTP_PORT, parse_target
-from mailhub.delivery.routing import NextHop
+from mailhub.interfaces import NextHop
 
 if TYPE_CHECKING:
     from mailhub.config.settings import Config, RouteTable

@@ -56,7 +56,7 @@ class LogTable:
 
 
 @attrs.frozen
-class DeliveryTable:
+class _OwnDelivery:
     """[delivery]: how a recipient's way is found, who has a say, and where mail for accounts goes."""
 
     routers: tuple[str, ...] = attrs.field(
@@ -64,7 +64,6 @@ class DeliveryTable:
     )
     policies: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
-    detail_mailboxes: bool = False
 
 
 @attrs.frozen
@@ -89,6 +88,7 @@ class DnsTable:
 # Tables of which each part declares its own keys (`mailhub.keys`). Which class that makes is known at run time alone.
 if TYPE_CHECKING:
     AuthTable: TypeAlias = Any
+    DeliveryTable: TypeAlias = Any
     TrustTable: TypeAlias = Any
     SmtpTable: TypeAlias = Any
     QueueTable: TypeAlias = Any
@@ -96,6 +96,7 @@ if TYPE_CHECKING:
     GuardTable: TypeAlias = Any
 else:
     AuthTable = table("auth", _OwnAuth)
+    DeliveryTable = table("delivery", _OwnDelivery)
     TrustTable = table("trust")
     SmtpTable = table("smtp")
     QueueTable = table("queue")

@@ -11,7 +11,15 @@ from mailhub.auth.checkers import LOGINS_REMEMBERED
 from mailhub.auth.harvest import HarvestLimits
 from mailhub.auth.passwords import Passwords
 from mailhub.auth.throttle import Throttle
-from mailhub.delivery.limits import HOPS, LONG_LINES, POLICY_FAILURE, POLICY_TIMEOUT, RunnerLimits, TransmitLimits
+from mailhub.delivery.limits import (
+    DETAIL_MAILBOXES,
+    HOPS,
+    LONG_LINES,
+    POLICY_FAILURE,
+    POLICY_TIMEOUT,
+    RunnerLimits,
+    TransmitLimits,
+)
 from mailhub.delivery.schedule import Schedule
 from mailhub.guard import GuardLimits
 from mailhub.keys import STOP_SECONDS, Key, keys_of
@@ -26,6 +34,7 @@ from mailhub.wire.imap.server_settings import ImapSettings
 # Who declares keys. What a server has taken its threads and its database by cannot be changed while it runs.
 LASTING: tuple[type | Key, ...] = (StoreLimits, Passwords, LOGINS_REMEMBERED, THREADS)
 DECLARING: tuple[type | Key, ...] = (
+    DETAIL_MAILBOXES,
     HOPS,
     LONG_LINES,
     POLICY_TIMEOUT,

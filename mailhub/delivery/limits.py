@@ -17,6 +17,8 @@ LONG_LINES = Key("smtp", "submission_long_lines", "wrap", hint=LongLines)
 FailMode = Literal["tempfail", "skip"]
 POLICY_TIMEOUT = Key("policy", "timeout_seconds", 30, 1, 600)
 POLICY_FAILURE = Key("policy", "failure", "tempfail", hint=FailMode)
+# Whether `user+detail` is for the mailbox of that name.
+DETAIL_MAILBOXES = Key("delivery", "detail_mailboxes", False, hint=bool)
 # A message that has come through so many hosts goes round in a loop (RFC 5321 6.3).
 HOPS = Key("limits", "hops", 50, 5, 1000)
 # For how long a server, or a destination, that cannot be reached is left alone.

@@ -6,7 +6,7 @@ domain`): it is read again when the last reading is older than a tenth of a seco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -35,9 +35,13 @@ class LocalNames:
         aliases: AliasTable,
         table: INames | None = None,
         clock: IReactorTime | None = None,
+        *,
+        elsewhere: Collection[str] | None = (),
     ) -> None:
-        """`domains` and `aliases` are the configuration's. Without `table` there are no others."""
+        """`domains` and `aliases` are the configuration's. Without `table` there are no others. `elsewhere` are the
+        domains whose users others than mailhub know, None for all."""
         self._file = (domains, aliases)
+        self._elsewhere = elsewhere
         self._table = table
         self._clock = clock
         self._kept = KeptNames()
@@ -45,10 +49,15 @@ class LocalNames:
         self.generation = 0
         self._merge()
 
-    def replace(self, domains: frozenset[str], aliases: AliasTable) -> None:
+    def replace(self, domains: frozenset[str], aliases: AliasTable, elsewhere: Collection[str] | None = ()) -> None:
         """The configuration has been read again."""
         self._file = (domains, aliases)
+        self._elsewhere = elsewhere
         self._merge()
+
+    def known_elsewhere(self, domain: str) -> bool:
+        """Whether others than mailhub may know more users of this domain (an A-label)."""
+        return self._elsewhere is None or domain in self._elsewhere
 
     async def refresh(self) -> None:
         """Before names are asked. Reads seldom; when the database does not answer, what is known stays in use."""

@@ -7,20 +7,22 @@ only renames a recipient answers with a `Route` for the agent `ALIAS`: its recip
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import attrs
 from zope.interface import implementer
 
-from mailhub.answers import answer
 from mailhub.delivery.names import LocalNames
-from mailhub.delivery.relay.tls_policy import TlsPolicy
 from mailhub.delivery.targets import distinct
 from mailhub.errors import NoSuchUser, NotPermitted, NotYetKnown, PermanentError, TemporaryError
-from mailhub.interfaces import ALIAS, STORE, IMailStore, IRouter, ITransactionView, OwnTransaction, Route
+from mailhub.interfaces import ALIAS, STORE, IMailStore, IRouter, ITransactionView, NextHop, OwnTransaction, Route
 from mailhub.log import Logger
 from mailhub.message.address import POSTMASTER, Address, is_postmaster
 from mailhub.message.mailbox_names import normalise
+
+if TYPE_CHECKING:
+    from mailhub.delivery.guarded_router import GuardedRouter
 
 _log = Logger(namespace="mailhub.delivery.routing")
 
@@ -38,7 +40,7 @@ _OURS = OwnTransaction()
 class Routing:
     """The routers of a hub as one. Always has an answer; never the same final target twice."""
 
-    def __init__(self, routers: Sequence[IRouter], names: LocalNames | None = None) -> None:
+    def __init__(self, routers: Sequence[GuardedRouter], names: LocalNames | None = None) -> None:
         """`names` are brought up to date before the routers are asked."""
         self._routers = tuple(routers)
         self._names = names
@@ -60,15 +62,13 @@ class Routing:
         self, recipient: Address, transaction: ITransactionView, *, ends_only: bool = False
     ) -> Sequence[Route]:
         for router in self._routers:
-            routes: Sequence[Route] | None = await answer(router.route(recipient, transaction))
-            if routes and not are_routes(routes):
-                raise TemporaryError(MISTAKE, status="4.3.5", detail=f"{type(router).__name__} gave {routes!r:.100}")
-            if not routes:
+            routes = await router.route(recipient, transaction)
+            if routes is None:
                 continue
             if not ends_only or all(route.agent != ALIAS for route in routes):
                 return routes
-            if isinstance(router, CatchAllRouter):
-                raise NoSuchUser()  # next hops are for other domains, and would bring the message back
+            if router.final:
+                raise NoSuchUser()
         raise PermanentError("No way to this domain is known", status="5.4.4")
 
     async def _follow(self, recipient: Address, transaction: ITransactionView, first: Sequence[Route]) -> list[Route]:
@@ -119,11 +119,6 @@ def _through(step: Route, alias: Route | None, key: str, found: Sequence[Route])
         mailbox=step.mailbox or alias.mailbox,
         flags=step.flags | alias.flags,
     )
-
-
-def are_routes(given: object) -> bool:
-    """A router may be anybody's."""
-    return isinstance(given, tuple | list) and all(isinstance(route, Route) for route in given)
 
 
 def _check_bounds(recipient: Address, depth: int, count: int) -> None:
@@ -202,15 +197,14 @@ class AccountRouter:
 
 @implementer(IRouter)
 class CatchAllRouter:
-    """`@domain` aliases: for every name of the domain that nothing else knows. Ends with NoSuchUser for the rest.
+    """`@domain` aliases: for every name of the domain that nothing else knows. Ends with NoSuchUser for the rest, or
+    NotYetKnown where others may know it: who has no account here may get one by a first login, so that mail is to wait
+    for it and not to go back."""
 
-    `elsewhere` are the domains (A-labels) whose users others than mailhub know, None for all: who has no account here
-    may get one by a first login, so that mail is to wait for it and not to go back.
-    """
+    final = True  # next hops are for other domains, and would bring the message back
 
-    def __init__(self, names: LocalNames, elsewhere: Collection[str] | None = ()) -> None:
+    def __init__(self, names: LocalNames) -> None:
         self._names = names
-        self._elsewhere = elsewhere
 
     async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """The targets, to be routed themselves. Raises NoSuchUser or NotYetKnown for any other name of a local
@@ -220,7 +214,7 @@ class CatchAllRouter:
             return None
         targets = self._names.aliases.catch_all.get(domain)
         if targets is None:
-            raise NotYetKnown() if self._elsewhere is None or domain in self._elsewhere else NoSuchUser()
+            raise NotYetKnown() if self._names.known_elsewhere(domain) else NoSuchUser()
         return _renamed(targets)
 
 
@@ -250,20 +244,6 @@ class PostmasterRouter:
         if recipient.ascii_domain not in domains:
             raise NoSuchUser()
         return None
-
-
-@attrs.frozen
-class NextHop:
-    """A `[route."domain"]`. `host` is what the agent takes: for "smtp" and "lmtp" `host[:port]`, or `unix:/path`.
-
-    The agent "refuse" takes nothing: recipients are refused at once.
-    """
-
-    agent: str = SMTP
-    host: str = ""
-    tls: TlsPolicy = "opportunistic"
-    user: str = ""
-    password: str = attrs.field(default="", repr=False)
 
 
 @implementer(IRouter)

@@ -49,6 +49,7 @@ from mailhub.interfaces.transport import (
     IDeliveryAgent,
     IQueue,
     IRouter,
+    NextHop,
     Plan,
     QueuedMessage,
     QueuedRecipient,
@@ -58,6 +59,7 @@ from mailhub.interfaces.transport import (
     Route,
     Settlement,
     Submission,
+    TlsPolicy,
 )
 from mailhub.message.edits import AddField, RemoveField, ReplaceField
 
@@ -111,6 +113,7 @@ __all__ = [
     "IUniqueIds",
     "KeptNames",
     "MailExchanger",
+    "NextHop",
     "NoteResult",
     "Origin",
     "OwnTransaction",
@@ -134,6 +137,7 @@ __all__ = [
     "Service",
     "Settlement",
     "Submission",
+    "TlsPolicy",
     "Verdict",
     "rights_of",
 ]

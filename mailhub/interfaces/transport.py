@@ -61,8 +61,31 @@ class Route:
         return f"{self.agent} {self.target or self.recipient.ascii_domain}"
 
 
+TlsPolicy = Literal["never", "opportunistic", "required"]
+"""`never`: plain. `opportunistic`: whatever the server offers, plain when that fails, no look at the certificate.
+`required`: nothing is sent unless a trusted certificate vouches for the host we meant to reach."""
+
+
+@attrs.frozen
+class NextHop:
+    """A `[route."domain"]`. `host` is what the agent takes: for "smtp" and "lmtp" `host[:port]`, or `unix:/path`.
+
+    The agent "refuse" takes nothing: recipients are refused at once.
+    """
+
+    agent: str = "smtp"
+    host: str = ""
+    tls: TlsPolicy = "opportunistic"
+    user: str = ""
+    password: str = attrs.field(default="", repr=False)
+
+
 class IRouter(Interface):
-    """Says where recipients go. Routers are asked in turn; the first that knows answers."""
+    """Says where recipients go. Routers are asked in turn; the first that knows answers.
+
+    A router that has `final = True` is the last one for what it knows: where a name that it would rename once more has
+    led back to itself, there is no such user, and the routers behind it are not asked.
+    """
 
     async def route(recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """None: not mine, ask the next. Several routes: a list, or aliases (agent `ALIAS`). `transaction` says who

@@ -48,6 +48,8 @@ class KnownAccounts:
 class Table:
     """A router of a plugin: fixed answers, None for the rest."""
 
+    final = False
+
     def __init__(self, answers: dict[str, Any]) -> None:
         self.answers = answers
 

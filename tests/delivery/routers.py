@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import Clock
+
+from mailhub.delivery.guarded_router import GuardedRouter
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.routing import (
     AccountRouter,
     AliasRouter,
     CatchAllRouter,
     ExchangerRouter,
-    NextHop,
     PostmasterRouter,
     Routing,
     StaticRouter,
 )
-from mailhub.interfaces import IMailStore, IRouter
+from mailhub.guard import Guard
+from mailhub.interfaces import IMailStore, IRouter, NextHop
+
+
+def guarded(router: IRouter, clock: IReactorTime | None = None) -> GuardedRouter:
+    """The router as a hub asks it."""
+    return GuardedRouter(router, Guard("router", type(router).__name__.lower(), "", clock or Clock()))
 
 
 def standard_routing(
@@ -23,18 +32,16 @@ def standard_routing(
     names: LocalNames,
     store: IMailStore,
     hops: Mapping[str, NextHop],
-    before: Sequence[IRouter] = (),
+    before: Sequence[IRouter | GuardedRouter] = (),
 ) -> Routing:
     """In the order in which a hub asks by default, `before` first."""
-    return Routing(
-        [
-            *before,
-            AliasRouter(names, store),
-            AccountRouter(names, store),
-            PostmasterRouter(hostname, names, store),
-            CatchAllRouter(names),
-            StaticRouter(hops),
-            ExchangerRouter(),
-        ],
-        names,
-    )
+    ours: Sequence[IRouter] = [
+        AliasRouter(names, store),
+        AccountRouter(names, store),
+        PostmasterRouter(hostname, names, store),
+        CatchAllRouter(names),
+        StaticRouter(hops),
+        ExchangerRouter(),
+    ]
+    routers = [router if isinstance(router, GuardedRouter) else guarded(router) for router in (*before, *ours)]
+    return Routing(routers, names)

@@ -7,11 +7,9 @@ from typing import Any
 
 import attrs
 import pytest
-from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
-from mailhub.delivery.foreign_router import watched
 from mailhub.delivery.intake import HEADER_SHARE, IntakeWriter
 from mailhub.errors import Busy, NotPermitted, TemporaryError
 from mailhub.interfaces import (
@@ -458,6 +456,6 @@ def test_a_router_cannot_either() -> None:
         async def route(self, recipient: Address, transaction: Any) -> Any:
             return assigns(transaction)
 
-    stage = Stage(routers=[watched("mine", Router(), Clock())])
+    stage = Stage(routers=[Router()])
     with pytest.raises(TemporaryError, match="configuration"):
         stage.send(OUTSIDE, A)

@@ -13,23 +13,16 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
 from mailhub.delivery.aliases import AliasTable
-from mailhub.delivery.foreign_router import watched
 from mailhub.delivery.names import LocalNames
-from mailhub.delivery.routing import (
-    CatchAllRouter,
-    ExchangerRouter,
-    NextHop,
-    Routing,
-    without_detail,
-)
+from mailhub.delivery.routing import CatchAllRouter, Routing, without_detail
 from mailhub.delivery.targets import distinct
 from mailhub.errors import MailError, NoSuchUser, NotPermitted, NotYetKnown, PermanentError, TemporaryError
-from mailhub.interfaces import ALIAS, ITransactionView, Origin, OwnTransaction, ReversePath, Route
+from mailhub.interfaces import ALIAS, ITransactionView, NextHop, Origin, OwnTransaction, ReversePath, Route
 from mailhub.message.address import Address
 from mailhub.protocols.smtp import reply_to
 from mailhub.testing.waiting import result_of
 from tests.delivery.doubles import KnownAccounts, Table
-from tests.delivery.routers import standard_routing
+from tests.delivery.routers import guarded, standard_routing
 
 DOMAINS = frozenset({"xx.example", "xn--bcher-kva.example"})
 
@@ -109,8 +102,10 @@ def test_catch_all_serves_only_names_nothing_else_knows() -> None:
     [((), NoSuchUser), (None, NotYetKnown), ({"xx.example"}, NotYetKnown), ({"yy.example"}, NoSuchUser)],
 )
 def test_who_may_be_known_elsewhere_is_not_refused_for_good(elsewhere: Any, expected: type[MailError]) -> None:
-    names = LocalNames(DOMAINS, AliasTable.parse({"@xn--bcher-kva.example": ["a@xx.example"]}, DOMAINS))
-    router = CatchAllRouter(names, elsewhere)
+    names = LocalNames(
+        DOMAINS, AliasTable.parse({"@xn--bcher-kva.example": ["a@xx.example"]}, DOMAINS), elsewhere=elsewhere
+    )
+    router = CatchAllRouter(names)
     with pytest.raises(expected):
         result_of(router.route(Address("ghost", "xx.example"), OwnTransaction()))
     assert result_of(router.route(Address("ghost", "yy.example"), OwnTransaction())) is None
@@ -252,9 +247,19 @@ def test_a_plugins_router_is_asked_first_for_alias_targets_too() -> None:
         ends(chain, "down@xx.example")
 
 
+def test_a_final_router_is_the_last_one_for_what_it_knows() -> None:
+    own, next_hop = Address("b", "xx.example"), Route("smtp", Address("b", "xx.example"), "smart.example")
+    everybody = Table({"b@xx.example": (Route(ALIAS, own),)})
+    chain = Routing([guarded(everybody), guarded(Table({"b@xx.example": (next_hop,)}))])
+    assert ends(chain, "b@xx.example") == [("smtp", "b@xx.example", "smart.example")]
+    everybody.final = True
+    with pytest.raises(NoSuchUser):
+        ends(chain, "b@xx.example")
+
+
 def test_when_no_router_knows_a_way_the_recipient_is_refused() -> None:
     with pytest.raises(PermanentError) as caught:
-        ends(Routing([Table({})]), "a@xx.example")
+        ends(Routing([guarded(Table({}))]), "a@xx.example")
     assert caught.value.status == "5.4.4"
 
 
@@ -344,7 +349,7 @@ class Stranger:
 def test_a_router_that_fails_is_named_and_the_sender_comes_again(does: Any, said: str) -> None:
     clock = Clock()
     odd: Any = Stranger(does)
-    chain = routing(None, "a@xx.example", before=(watched("odd", odd, clock),))
+    chain = routing(None, "a@xx.example", before=(guarded(odd, clock),))
     transaction = OwnTransaction(Origin("smtp", session_id="s1"))
     results: list[Any] = []
     with capturedLogs() as events:
@@ -356,7 +361,7 @@ def test_a_router_that_fails_is_named_and_the_sender_comes_again(does: Any, said
         return
     assert results[0].check(TemporaryError)
     assert said in formatEvent(events[0])
-    assert "router=odd session=s1 to=<a@xx.example>" in formatEvent(events[0])
+    assert "router=stranger session=s1 to=<a@xx.example>" in formatEvent(events[0])
 
 
 @pytest.mark.parametrize(
@@ -376,18 +381,17 @@ def test_a_router_that_fails_is_named_and_the_sender_comes_again(does: Any, said
 )
 def test_a_route_with_a_wrong_part_is_its_routers_mistake(wrong: dict[str, Any]) -> None:
     odd: Any = Stranger([Route(**{"agent": "smtp", "recipient": Address.parse("a@xx.example"), **wrong})])
-    chain = routing(None, before=(watched("odd", odd, Clock()),))
+    chain = routing(None, before=(odd,))
     with capturedLogs() as events, pytest.raises(TemporaryError):
         ends(chain, "a@xx.example")
-    assert formatEvent(events[0]).startswith("router failed: router=odd ")
+    assert formatEvent(events[0]).startswith("router failed: router=stranger ")
 
 
-def test_what_a_router_refuses_is_refused_and_ours_need_no_watch() -> None:
+def test_what_a_router_refuses_is_refused() -> None:
     odd: Any = Stranger(NotPermitted("No"))
-    chain = routing(None, before=(watched("odd", odd, Clock()),))
+    chain = routing(None, before=(odd,))
     with pytest.raises(NotPermitted):
         ends(chain, "a@xx.example")
-    assert watched("exchangers", ours := ExchangerRouter(), Clock()) is ours
 
 
 @pytest.mark.parametrize("wrong", [Route("smtp", Address("a", "xx.example")), "smtp", ["smtp"], 7])
@@ -396,5 +400,7 @@ def test_what_is_no_list_of_routes_is_a_mistake_of_ours_not_of_the_sender(wrong:
         async def route(self, recipient: Address, transaction: ITransactionView) -> Any:
             return wrong
 
-    with pytest.raises(TemporaryError, match=r"4\.3\.5 Server configuration error \(Plugin gave "):
+    told = pytest.raises(TemporaryError, match=r"4\.3\.5 Server configuration error \(router plugin\)")
+    with capturedLogs() as events, told:
         ends(routing(before=(Plugin(),)), "a@xx.example")
+    assert "it gave " in formatEvent(events[0])

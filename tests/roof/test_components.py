@@ -18,7 +18,6 @@ from mailhub.cli.offline import environment, opened, wait
 from mailhub.components import Hub, build_hub, checkers
 from mailhub.config import routes, tables
 from mailhub.config.settings import LimitsTable, parse
-from mailhub.delivery.routing import CatchAllRouter
 from mailhub.delivery.screens import Screening
 from mailhub.errors import ConfigurationError, NotPermitted
 from mailhub.hub_view import view
@@ -251,8 +250,7 @@ def test_users_of_other_checkers_are_known_elsewhere(tmp_path: Path, auth: str, 
 
 
 def known_elsewhere_of(hub: Hub) -> object:
-    routers: list[Any] = list(hub.routing._routers)
-    return next(router._elsewhere for router in routers if isinstance(router, CatchAllRouter))
+    return hub.names._elsewhere
 
 
 def test_the_database_is_a_component_and_serves_without_a_file(tmp_path: Path) -> None:

@@ -8,9 +8,8 @@ from zope.interface import implementer
 
 from mailhub.delivery.relay.smtp import hop_of, no_way, server_at
 from mailhub.delivery.relay.transmit import Transmitter
-from mailhub.delivery.routing import NextHop
 from mailhub.errors import MailError
-from mailhub.interfaces import Delivery, IDeliveryAgent
+from mailhub.interfaces import Delivery, IDeliveryAgent, NextHop
 from mailhub.message.envelope import Outcome
 
 LMTP_PORT = 24

@@ -10,9 +10,8 @@ from zope.interface import implementer
 from mailhub.credentials import PlainCredentials
 from mailhub.delivery.relay.exchangers import SMTP_PORT, exchangers, parse_target
 from mailhub.delivery.relay.transmit import Server, Transmitter
-from mailhub.delivery.routing import NextHop
 from mailhub.errors import MailError, TemporaryError
-from mailhub.interfaces import Delivery, Environment, IDeliveryAgent
+from mailhub.interfaces import Delivery, Environment, IDeliveryAgent, NextHop
 from mailhub.message.envelope import Outcome, Reach, State, outcome_of
 
 

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
+from mailhub.interfaces import TlsPolicy
 from mailhub.net.tls import ClientConnections, ClientTls
-
-TlsPolicy = Literal["never", "opportunistic", "required"]
-"""`never`: plain. `opportunistic`: whatever the server offers, plain when that fails, no look at the certificate.
-`required`: nothing is sent unless a trusted certificate vouches for the host we meant to reach."""
 
 SUBMISSIONS_PORT = 465  # TLS from the first octet (RFC 8314 3.3)
 

@@ -13,9 +13,9 @@ from mailhub.delivery.plan import recipient_of
 from mailhub.delivery.relay.exchangers import is_address, may_be_exchanger
 from mailhub.delivery.relay.forms import Form, Forms
 from mailhub.delivery.relay.peers import Line, Peer, Peers
-from mailhub.delivery.relay.tls_policy import SUBMISSIONS_PORT, TlsPolicy, context, effective
+from mailhub.delivery.relay.tls_policy import SUBMISSIONS_PORT, context, effective
 from mailhub.errors import MailError, TemporaryError
-from mailhub.interfaces import AT_ONCE, Delivery, Environment, IBlobReader
+from mailhub.interfaces import AT_ONCE, Delivery, Environment, IBlobReader, TlsPolicy
 from mailhub.log import Logger
 from mailhub.message.address import Address
 from mailhub.message.convert import CannotConvert

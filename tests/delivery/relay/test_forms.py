@@ -12,9 +12,8 @@ from twisted.internet.defer import Deferred
 
 from mailhub.delivery.relay import forms
 from mailhub.delivery.relay.forms import Form, Forms
-from mailhub.delivery.routing import NextHop
 from mailhub.errors import MailError, StoreUnavailable, TemporaryError
-from mailhub.interfaces import Delivery
+from mailhub.interfaces import Delivery, NextHop
 from mailhub.message.address import Address
 from mailhub.message.convert import CannotConvert
 from mailhub.message.envelope import Mail, Outcome, Source

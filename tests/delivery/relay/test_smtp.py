@@ -18,8 +18,7 @@ from mailhub.delivery.limits import TransmitLimits
 from mailhub.delivery.relay.lmtp import LmtpAgent
 from mailhub.delivery.relay.smtp import SmtpAgent, hop_of
 from mailhub.delivery.relay.transmit import Transmitter
-from mailhub.delivery.routing import NextHop
-from mailhub.interfaces import AT_ONCE, Delivery, Environment, MailExchanger, QueuedRecipient, Route
+from mailhub.interfaces import AT_ONCE, Delivery, Environment, MailExchanger, NextHop, QueuedRecipient, Route
 from mailhub.message.address import Address
 from mailhub.message.envelope import (
     DeliverBy,

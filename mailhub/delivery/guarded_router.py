@@ -1,0 +1,56 @@
+"""A router as it is asked, ours or a plugin's: it may raise anything, give anything, or not answer at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from mailhub.delivery.editing import TransactionView
+from mailhub.delivery.routing import MISTAKE
+from mailhub.errors import TemporaryError
+from mailhub.guard import Guard, Unanswered
+from mailhub.interfaces import IRouter, ITransactionView, ReversePath, Route
+from mailhub.message.address import Address, is_address
+
+
+@attrs.frozen(eq=False)
+class GuardedRouter:
+    """A router, and the guard that it is asked by. Whatever goes wrong with it is logged with its name, and the sender
+    is asked to come again: nobody knows whether the mail would have been the router's."""
+
+    router: IRouter
+    guard: Guard
+
+    @property
+    def final(self) -> bool:
+        """See `IRouter`."""
+        return getattr(self.router, "final", False) is True
+
+    async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
+        """See `IRouter`. Raises MailError."""
+        about = {"session": transaction.origin.session_id, "to": recipient}
+        try:
+            view = TransactionView(transaction)
+            routes = await self.guard.ask_about(about, "route", self.router.route, recipient, view)
+            if not routes:
+                return None
+            if not isinstance(routes, tuple | list) or not all(map(_is_sound, routes)):
+                raise self.guard.fault("route", f"it gave {routes!r:.100}", about)
+        except Unanswered as error:
+            raise TemporaryError(MISTAKE, status="4.3.5", detail=f"router {self.guard.name}") from error
+        return tuple(routes)
+
+
+def _is_sound(route: object) -> bool:
+    """Whether it is a route, and its parts are what they should be. Later a mistake would be nobody's."""
+    if not isinstance(route, Route):
+        return False
+    own = route.reverse_path
+    return (
+        is_address(route.recipient)
+        and (own is None or (isinstance(own, ReversePath) and (own.address is None or is_address(own.address))))
+        and isinstance(route.flags, frozenset)
+        and isinstance(route.via, tuple)
+        and all(isinstance(text, str) for text in (route.agent, route.target, route.mailbox, *route.flags, *route.via))
+    )
