@@ -44,6 +44,7 @@ from mailhub.interfaces import (
     Environment,
     IAccounts,
     IAuthenticator,
+    IComponentFactory,
     IDatabase,
     IMailStore,
     IPipeline,
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
 # What a hub takes over from its successor, beside the TLS and the factories that ports hold on to.
 _MADE_ANEW = (
     *("settings", "guards", "hostname", "names", "hops", "routing", "agents", "bouncer", "throttle", "harvest"),
-    *("pipeline", "authenticator", "services"),
+    *("pipeline", "authenticator", "services", "catalogue"),
 )
 T = TypeVar("T")
 
@@ -87,6 +88,7 @@ class Hub:
     client_tls: ClientTls
     server_tls: ServerTlsMaker | None
     guards: Guards
+    catalogue: Catalogue  # of which all was built but what stands
     headers: Budget = attrs.field(factory=lambda: Budget(HEADERS_TOGETHER))  # of messages that are arriving
     turns: Turns = attrs.field(factory=Turns)
     room: Room = attrs.field(factory=Room)
@@ -105,6 +107,7 @@ class Hub:
     tls: ServerTls | None = attrs.field(init=False, default=None)
     services: dict[str, Service] = attrs.field(init=False, factory=dict)
     factories: dict[str, DriverFactory] = attrs.field(init=False, factory=dict)
+    standing: Mapping[str, IComponentFactory] = attrs.field(init=False)  # by kind: of what is not made anew
     _shared: dict[str, Any] = attrs.field(init=False, factory=dict)
     _started: AsyncExitStack = attrs.field(init=False, factory=AsyncExitStack)
 
@@ -201,6 +204,7 @@ def build_hub(
             client_tls=ClientTls(),
             server_tls=server_tls,
             guards=Guards(environment.clock, config.of(GuardLimits)),
+            catalogue=catalogue,
         )
         hub.database = catalogue.build(config.database, hub)
         aliases = routes.aliases(config)
@@ -213,6 +217,7 @@ def build_hub(
         )
         hub.sessions = OpenSessions(hub.accounts, environment.clock)
         hub.store = catalogue.build(config.store, hub)
+        hub.standing = {part.kind: catalogue.find(part) for part in (config.database, config.store)}
         _make_ways(hub, catalogue)
         hub.runner = QueueRunner(
             queue=hub.queue,
@@ -237,6 +242,7 @@ def successor(hub: Hub, config: Config, catalogue: Catalogue) -> Hub:
     with _named(config):
         new = copy(hub)
         new.settings, new.hostname, new.hops = config, config.hostname, routes.next_hops(config)
+        new.catalogue = catalogue
         new.names = copy(hub.names)
         new.names.replace(frozenset(config.domains), routes.aliases(config), routes.known_elsewhere(config))
         new.services, new.factories = {}, {}

@@ -17,8 +17,8 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -97,7 +97,7 @@ class _Loader(SourceFileLoader):
 
 
 @attrs.frozen(eq=False)
-class Saved:
+class _Saved:
     """The modules of plugin files at one time."""
 
     runs: Mapping[str, Run]
@@ -136,12 +136,16 @@ class Modules:
     def has_run(self, run: Run) -> None:
         """Keep what a file has become."""
         self.runs[run.module.__name__] = run
+        for path in self._imported(run):
+            with suppress(OSError):
+                self._outside.setdefault(path, _stamp(path))
+
+    def _imported(self, run: Run) -> Iterator[Path]:
+        """Files of modules that are not ours."""
         for name in run.imports:
             file = getattr(sys.modules.get(name), "__file__", None)
             if file and name not in self.runs and name not in self._files:
-                path = Path(file)
-                with suppress(OSError):
-                    self._outside.setdefault(path, _stamp(path))
+                yield Path(file)
 
     # --- For who looks for plugins ---------------------------------------------------------------------------------
 
@@ -216,18 +220,26 @@ class Modules:
     def changed_outside(self) -> list[Path]:
         """Files that plugin files import from elsewhere, and that are not what they were: they do not run again."""
         changed = []
-        for path, stamp in self._outside.items():
+        for path in {path for run in self.runs.values() for path in self._imported(run)} & self._outside.keys():
             with suppress(OSError):  # being installed anew
-                if _stamp(path) != stamp:
+                if _stamp(path) != self._outside[path]:
                     changed.append(path)
         return sorted(changed)
 
-    def save(self) -> Saved:
-        """What to come back to."""
-        return Saved(dict(self.runs), dict(self._files), dict(_plugin_modules()))
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Whatever is raised inside, all is as it was then: new files have not run."""
+        saved = self._save()
+        try:
+            yield
+        except BaseException:
+            self._restore(saved)
+            raise
 
-    def restore(self, saved: Saved) -> None:
-        """Have it all as it was: new files have not run."""
+    def _save(self) -> _Saved:
+        return _Saved(dict(self.runs), dict(self._files), dict(_plugin_modules()))
+
+    def _restore(self, saved: _Saved) -> None:
         for name in {name for name, _ in _plugin_modules()} - saved.modules.keys():
             _put(name, None)
         for name, module in saved.modules.items():

@@ -18,12 +18,13 @@ from mailhub.hub_view import view
 from mailhub.interfaces import IComponentFactory, IHub, Part, Service
 from mailhub.log import Logger
 from mailhub.plugin_files import find
-from mailhub.plugin_modules import MODULES
+from mailhub.plugin_modules import MODULES, PACKAGE
 
 if TYPE_CHECKING:
-    from mailhub.config.settings import ComponentTable
+    from mailhub.config.settings import ComponentTable, Config
 
 _log = Logger(namespace="mailhub.components")
+_PREFIX = len(PACKAGE) + 1
 
 
 @attrs.frozen
@@ -56,9 +57,10 @@ class PluginFile:
     """A file that was run: what it has for us, and a line, with its path, for each thing that cannot be used."""
 
     path: Path
-    module: str
+    name: str  # of the module
     factories: tuple[IComponentFactory, ...] = ()
     faults: tuple[str, ...] = ()
+    module: ModuleType | None = attrs.field(default=None, repr=False)  # another one each time that it is run
 
 
 @attrs.frozen
@@ -86,6 +88,33 @@ class Catalogue:
             files = " and ".join(sorted(plugin_faults.source(factory) for factory in found))
             raise part.place.error(f"{len(found)} {part.kind} plugins are called {part.type!r}: {files}")
         return found[0]
+
+    def changed(self, before: Catalogue) -> list[PluginFile]:
+        """Files that were run since `before`, and those that are gone. Raises ConfigurationError where one that was
+        good then cannot be used any more."""
+        were = {file.path: file for file in before.files}
+        for file in self.files:
+            if file.faults and file.path in were and not were[file.path].faults:
+                raise ConfigurationError(f"{'; '.join(file.faults)}; what ran before goes on")
+        now = {file.path: file for file in self.files}
+        changed = [file for file in self.files if file.path not in were or were[file.path].module is not file.module]
+        return changed + [file for path, file in were.items() if path not in now]
+
+    def file_called(self, name: str, settings: Config) -> str:
+        """The module of the one plugin file that is called so (by path, name, or what it makes), or makes the
+        component of that name in the configuration. Raises ConfigurationError."""
+        files = find(settings.plugins).files
+        called = {module for module, path in files.items() if name in (str(path), path.name, module, module[_PREFIX:])}
+        types = {name, *(part.type for (_, table), part in settings.parts.items() if table == name)}
+        made = {file.name for file in self.files if any(factory.name in types for factory in file.factories)}
+        chosen = called or made
+        if len(chosen) == 1:
+            return chosen.pop()
+        if chosen:
+            paths = " and ".join(sorted(str(files.get(module, module)) for module in chosen))
+            raise ConfigurationError(f"{name!r} is made by {paths}: name one of the files")
+        known = [module[_PREFIX:] for module in files]
+        raise ConfigurationError(f"there is no plugin file or component called {name!r}; {one_of(name, known)}")
 
     def service(self, part: ComponentTable) -> Service:
         """How the service that `part` makes is offered. Raises ConfigurationError where there is no such plugin."""
@@ -158,7 +187,7 @@ def _searched(path: Path, module: ModuleType, taken: set[int]) -> PluginFile:
         except Exception as error:
             faults.append(f"{path}: {_described(error, path)}")
     faults += [f"{path}: {line}" for line in plugin_faults.hidden_factories(module, found)]
-    return PluginFile(path, module.__name__, tuple(good), tuple(faults))
+    return PluginFile(path, module.__name__, tuple(good), tuple(faults), module)
 
 
 def _is_found(value: Any) -> bool:

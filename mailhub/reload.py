@@ -21,9 +21,11 @@ from mailhub.config.difference import Difference, compare
 from mailhub.config.settings import Config, load
 from mailhub.errors import ConfigurationError
 from mailhub.log import Logger
-from mailhub.plugins import Catalogue
+from mailhub.plugin_modules import MODULES
+from mailhub.plugins import Catalogue, PluginFile
 
 _log = Logger(namespace="mailhub")
+_WAITING = 100  # who asks for a plugin
 
 
 @attrs.frozen
@@ -44,16 +46,17 @@ class Reading:
 
 
 class Reloader:
-    """Reads `file` again when it is asked to: one reading at a time, none before the server is ready.
+    """Reads the file again when it is asked to: one reading at a time, none before the server is ready.
 
-    `begin` is called before each reading, and `tell` is given its outcome when that has been logged. `read` is what
-    reads the file.
+    `catalogue` looks for plugins in these folders beside those on the path, and has all files run that have changed;
+    or this one alone, by the name of its module. `begin` is called before each reading, and `tell` is given its outcome
+    when that has been logged. `read` is what reads the file.
     """
 
     def __init__(
         self,
         hub: Hub,
-        catalogue: Callable[[], Catalogue],
+        catalogue: Callable[[tuple[Path, ...], str | None], Catalogue],
         begin: Callable[[], object],
         tell: Callable[[Reading], object],
         read: Callable[[Path], Config] = load,
@@ -66,6 +69,7 @@ class Reloader:
         self._ready = False
         self._stopped = False
         self._asked = False
+        self._named: list[tuple[str, Deferred[Reading]]] = []  # plugins, and who waits
         self._reading = False
 
     def ask(self) -> None:
@@ -75,6 +79,18 @@ class Reloader:
         else:
             self._asked = True
             self._go_on()
+
+    def ask_plugin(self, name: str) -> Deferred[Reading]:
+        """Have one plugin file, or that of a component, run anew where it has changed, and everything built anew that
+        it makes; the configuration is not read."""
+        answer: Deferred[Reading] = Deferred()
+        if self._stopped or len(self._named) >= _WAITING:
+            why = "the server is stopping" if self._stopped else f"{_WAITING} wait for that already"
+            answer.callback(self._begun(why))
+        else:
+            self._named.append((name, answer))
+            self._go_on()
+        return answer
 
     def ready(self) -> None:
         """The server has started."""
@@ -86,11 +102,22 @@ class Reloader:
         waiting, self._asked, self._stopped = self._asked, False, True
         if waiting:
             self._end(self._begun("the server is stopping"))
+        named, self._named = self._named, []
+        for _, answer in named:
+            answer.callback(self._begun("the server is stopping"))
 
     def _go_on(self) -> None:
-        if self._asked and self._ready and not self._reading and not self._stopped:
+        if not self._ready or self._reading or self._stopped:
+            return
+        if self._asked:
             self._asked, self._reading = False, True
             Deferred.fromCoroutine(self._read()).addBoth(self._done)
+        elif self._named:
+            self._reading = True
+            name, answer = self._named.pop(0)
+            outcome = self._load_plugin(name)
+            self._done(None)
+            answer.callback(outcome)
 
     def _done(self, _: object) -> None:
         self._reading = False
@@ -121,17 +148,46 @@ class Reloader:
         """Build all, then swap. Raises ConfigurationError."""
         hub = self._hub
         found = compare(hub.settings, config, [name for name, service in hub.services.items() if service.needs_tls])
-        catalogue = self._catalogue()
-        # They last, but a mistake in them would keep the next start from succeeding.
-        catalogue.look_over(config.database)
-        catalogue.look_over(config.store)
-        new = successor(hub, found.config, catalogue)
-        changed = (*found.changed, *_changed_files(hub, new, found))
+        with MODULES.kept():
+            catalogue = self._catalogue(config.plugins, None)
+            files = catalogue.changed(hub.catalogue)
+            # They last, but a mistake in them would keep the next start from succeeding.
+            catalogue.look_over(config.database)
+            catalogue.look_over(config.store)
+            new = successor(hub, found.config, catalogue)
+        changed = (*found.changed, *_changed_files(hub, new, found), *(_shown(file, catalogue) for file in files))
         warnings = [f"plugin not loaded: {line}" for line in catalogue.broken]
+        warnings += _outside()
         if new.tls is not None and new.tls.kept:
             warnings.append("the certificate stays as it was: the server's user cannot read certificate and key")
+        lasting = (*found.lasting, *_standing(hub, catalogue))
         hub.adopt(new)
-        return attrs.evolve(begun, changed=changed, lasting=found.lasting, warnings=tuple(warnings))
+        return attrs.evolve(begun, changed=changed, lasting=lasting, warnings=tuple(warnings))
+
+    def _load_plugin(self, name: str) -> Reading:
+        hub, begun = self._hub, self._begun()
+        try:
+            module = hub.catalogue.file_called(name, hub.settings)
+            with MODULES.kept():
+                catalogue = self._catalogue(hub.settings.plugins, module)
+                files = catalogue.changed(hub.catalogue)
+                if still := [line for file in catalogue.files if file.name == module for line in file.faults]:
+                    raise ConfigurationError("; ".join(still))
+                new = successor(hub, hub.settings, catalogue) if files else hub
+        except ConfigurationError as error:
+            fault = " ".join(str(error).split())
+            _log.error("plugin not loaded again, nothing has changed: {fault:text}", fault=fault)
+            return attrs.evolve(begun, fault=fault)
+        except Exception as error:
+            _log.failure("plugin {name:text} cannot be loaded again", name=name)
+            return attrs.evolve(begun, fault=f"{name}: {type(error).__name__}: {error}")
+        changed, lasting = tuple(_shown(file, catalogue) for file in files), _standing(hub, catalogue)
+        if files:
+            hub.adopt(new)
+        _log.info("plugin loaded again: changed: {changed:text}", changed=", ".join(changed) or "nothing")
+        if lasting:
+            _log.warn("needs a restart to take effect: {lasting:text}", lasting=", ".join(lasting))
+        return attrs.evolve(begun, changed=changed, lasting=lasting, warnings=_outside())
 
     def _end(self, outcome: Reading) -> None:
         if outcome.fault:
@@ -142,6 +198,27 @@ class Reloader:
             if outcome.lasting:
                 _log.warn("needs a restart to take effect: {lasting:text}", lasting=", ".join(outcome.lasting))
         self._tell(outcome)
+
+
+def _shown(file: PluginFile, catalogue: Catalogue) -> str:
+    if file not in catalogue.files:
+        return f"plugin file {file.path} (gone)"
+    makes = ", ".join(f"{factory.kind} {factory.name}" for factory in file.factories)
+    return f"plugin file {file.path}" + (f" ({makes})" if makes else "")
+
+
+def _standing(hub: Hub, catalogue: Catalogue) -> tuple[str, ...]:
+    """What is of code that was changed, and is not made anew while the server runs."""
+    settings = hub.settings
+    parts = [
+        part for part in (settings.database, settings.store) if catalogue.find(part) is not hub.standing[part.kind]
+    ]
+    return tuple(f"[{part.kind}] (its plugin has changed)" for part in parts)
+
+
+def _outside() -> tuple[str, ...]:
+    changed = MODULES.changed_outside()
+    return tuple(f"{path}: has changed, and was imported by a plugin: a restart runs it" for path in changed)
 
 
 def _changed_files(hub: Hub, new: Hub, found: Difference) -> list[str]:

@@ -308,7 +308,7 @@ def make_service(file: Path, user: str = "", group: str = "") -> MailService:
     try:
         owner = find_user(user, group)
         config = load(file)
-        hub = build_hub(config, environment(config, reactor), load_catalogue())
+        hub = build_hub(config, environment(config, reactor), load_catalogue(config.plugins))
     except ConfigurationError as error:
         complain(str(error))
         raise SystemExit(1) from None

@@ -108,7 +108,7 @@ def _to_its_end(part: Iterator[Finding]) -> Iterator[Finding]:
 
 
 def _components(config: Config) -> Iterator[Finding]:
-    catalogue = load_catalogue()
+    catalogue = load_catalogue(config.plugins)
     for line in catalogue.broken:
         yield False, f"plugin not loaded: {line}"
     # The certificate is looked over by itself: without it all other mistakes shall be found too.

@@ -145,6 +145,7 @@ class Config:
     hostname: str
     data: Path
     domains: tuple[str, ...]
+    plugins: tuple[Path, ...]
     tls: TlsTable | None
     listen: Mapping[str, tuple[str, ...]]
     auth: AuthTable
@@ -190,6 +191,7 @@ class _Top:
     hostname: str = attrs.field(converter=rules.domain)
     data: Path
     domains: tuple[str, ...] = attrs.field(default=(), converter=rules.domains)
+    plugins: tuple[Path, ...] = ()
     tls: TlsTable | None = None
     listen: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     database: Mapping[str, Any] = attrs.field(factory=dict)
@@ -254,6 +256,7 @@ def from_values(values: Mapping[str, Any], file: Path) -> Config:
         hostname=top.hostname,
         data=top.data,
         domains=top.domains,
+        plugins=_plugins(top, place),
         tls=top.tls,
         listen=_listen(top, parts, place),
         auth=top.auth,
@@ -270,6 +273,14 @@ def from_values(values: Mapping[str, Any], file: Path) -> Config:
         store=_part("store", "store", {"type": "database", **top.store}, place.inside("store")),
         parts=parts,
     )
+
+
+def _plugins(top: _Top, place: Place) -> tuple[Path, ...]:
+    for folder in top.plugins:
+        if not os.path.isdir(folder):
+            what = "is no folder" if os.path.exists(folder) else "there is no such folder"
+            raise place.at("plugins").error(f"{folder}: {what}")
+    return top.plugins
 
 
 def _listen(top: _Top, parts: Parts, place: Place) -> dict[str, tuple[str, ...]]:

@@ -182,7 +182,7 @@ class Host:
     def _build(self) -> None:
         self.hub: Hub = build_hub(self._read(), self._environment, self._catalogue, server_tls=PlayedTls)
         self._reloader = Reloader(
-            self.hub, lambda: self._catalogue, lambda: None, self._readings.append, lambda _: self._read()
+            self.hub, lambda *_: self._catalogue, lambda: None, self._readings.append, lambda _: self._read()
         )
 
     def _with_usual(self, config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -299,7 +299,7 @@ def test_a_plugin_that_cannot_be_loaded_is_named(
 ) -> None:
     mailhub("account", "add", "a@xx.example")
     catalogue = attrs.evolve(load_catalogue(), broken=("/x/twisted/plugins/p.py: SyntaxError: invalid syntax",))
-    monkeypatch.setattr("mailhub.cli.check.load_catalogue", lambda: catalogue)
+    monkeypatch.setattr("mailhub.cli.check.load_catalogue", lambda _: catalogue)
     assert problems(mailhub("check")) == ["plugin not loaded: /x/twisted/plugins/p.py: SyntaxError: invalid syntax"]
 
 

@@ -21,7 +21,7 @@ def elsewhere(mailhub: Command, good: Config, monkeypatch: pytest.MonkeyPatch) -
     known = load_catalogue()
     made = Component("database", "elsewhere", lambda _, hub: MemoryDatabase(hub.environment))
     known = attrs.evolve(known, factories=(*known.factories, made))
-    monkeypatch.setattr("mailhub.cli.check.load_catalogue", lambda: known)
+    monkeypatch.setattr("mailhub.cli.check.load_catalogue", lambda _: known)
     good.file.write_text(good.file.read_text() + '\n[database]\ntype = "elsewhere"\n')
     return load(good.file)
 

@@ -61,7 +61,7 @@ def staged(folder: Path, text: str, **more: Any) -> Stage:
     catalogue = attrs.evolve(CATALOGUE, **more)
     hub = build_hub(config, environment(config), catalogue)
     outcomes: list[Reading] = []
-    reloader = Reloader(hub, lambda: catalogue, lambda: None, outcomes.append)
+    reloader = Reloader(hub, lambda *_: catalogue, lambda: None, outcomes.append)
     reloader.ready()
     return Stage(folder, hub, outcomes, reloader, catalogue)
 
@@ -323,7 +323,7 @@ class TestTurns:
 
 def test_before_the_start_is_over_nothing_is_read(stage: Stage) -> None:
     outcomes: list[Reading] = []
-    reloader = Reloader(stage.hub, lambda: CATALOGUE, lambda: None, outcomes.append)
+    reloader = Reloader(stage.hub, lambda *_: CATALOGUE, lambda: None, outcomes.append)
     reloader.ask()
     assert outcomes == []
     reloader.ready()
