@@ -1,0 +1,342 @@
+"""The example stores, each in a whole server, read and written by clients."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, cast
+
+import attrs
+import pytest
+from twisted.internet.task import Clock
+
+from examples.plugins import dict_store, eml_folder, feed_store, git_store, sql_store
+from mailhub.api import Component, IMailAccount, IMailStore, NotPermitted
+from mailhub.testing.exams import StoreExam
+from mailhub.testing.hubs import Internet
+from tests.examples.stage import ANN, HELLO, append, imap, lines, pop3, serve
+from tests.store.mirror.simple_stores import PlayedHub, environment
+
+LINES = {"dict_store": 20, "eml_folder": 65, "feed_store": 80, "git_store": 60, "sql_store": 60}
+
+
+@attrs.frozen
+class Backend:
+    """A place with one message, `subject`, its component and table; `put` adds one with another subject."""
+
+    component: Component
+    table: dict[str, Any]
+    put: Callable[[str], object]
+
+
+def a_dict(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Backend:
+    mail: dict[str, bytes] = {}
+    monkeypatch.setattr(dict_store, "MAIL", {ANN: mail})
+
+    def put(subject: str) -> None:
+        mail[subject] = HELLO.replace(b"hello", subject.encode())
+
+    put("hello")
+    return Backend(dict_store.dict_store, {}, put)
+
+
+def a_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Backend:
+    (folder / ANN / "INBOX").mkdir(parents=True)
+    (folder / ANN / "Work" / "Old").mkdir(parents=True)
+    (folder / ANN / "INBOX" / "notes.txt").write_text("no mail")
+
+    def put(subject: str) -> None:
+        (folder / ANN / "INBOX" / f"{subject}.eml").write_bytes(HELLO.replace(b"hello", subject.encode()))
+
+    put("hello")
+    return Backend(eml_folder.eml_folder, {"path": str(folder)}, put)
+
+
+def a_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Backend:
+    path = folder / "mail.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(sql_store.SCHEMA)
+        database.executemany(
+            "INSERT INTO folder VALUES (?, ?)", [(ANN, name) for name in ("INBOX", "Work", "Work/Old")]
+        )
+        database.commit()
+
+    def put(subject: str) -> None:
+        with closing(sqlite3.connect(path)) as database, database:
+            row = (ANN, "INBOX", HELLO.replace(b"hello", subject.encode()), "", 1_700_000_000)
+            database.execute("INSERT INTO mail (user, folder, octets, flags, date) VALUES (?, ?, ?, ?, ?)", row)
+
+    put("hello")
+    return Backend(sql_store.sql_store, {"path": str(path)}, put)
+
+
+ENTRY = (
+    "<entry><id>{0}</id><title>{0}</title><updated>2024-01-02T03:04:05Z</updated><author><name>Ben</name></author>"
+    '<link href="https://yy.example/{0}"/><content type="html">How are you?</content></entry>'
+)
+
+
+def a_feed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Backend:
+    path = folder / "feed.xml"
+    entries: list[str] = []
+
+    def put(subject: str) -> None:
+        entries.insert(0, ENTRY.format(subject))
+        path.write_text(f'<feed xmlns="http://www.w3.org/2005/Atom"><title>News</title>{"".join(entries)}</feed>')
+
+    put("hello")
+    monkeypatch.setattr(feed_store.FeedStore, "poll_seconds", 10.0)
+    return Backend(feed_store.feed_store, {"url": path.as_uri(), "users": [ANN]}, put)
+
+
+def commit(folder: Path, subject: str) -> None:
+    """One more in the history."""
+    (folder / "file").write_text(f"{subject}: How are you?\n")
+    identity = {"GIT_AUTHOR_NAME": "Ben", "GIT_AUTHOR_EMAIL": "ben@yy.example", "GIT_CONFIG_GLOBAL": "/dev/null"}
+    committer = {key.replace("AUTHOR", "COMMITTER"): value for key, value in identity.items()}
+    for words in (["add", "file"], ["commit", "-q", "-m", subject]):
+        subprocess.run(["git", *words], cwd=folder, check=True, env={**os.environ, **identity, **committer})
+
+
+def a_history(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Backend:
+    subprocess.run(["git", "init", "-q", "-b", "main", folder], check=True)
+    commit(folder, "hello")
+    return Backend(git_store.git_store, {"path": str(folder), "users": [ANN]}, lambda subject: commit(folder, subject))
+
+
+Made = Callable[[Path, pytest.MonkeyPatch], Backend]
+WRITTEN = pytest.mark.parametrize("made", [a_folder, a_table])
+READ = pytest.mark.parametrize("made", [a_dict, a_feed, a_history])
+ALL = pytest.mark.parametrize("made", [a_dict, a_folder, a_table, a_feed, a_history])
+
+
+@pytest.mark.parametrize(("plugin", "limit"), LINES.items())
+def test_it_is_short(plugin: str, limit: int) -> None:
+    assert lines(plugin) <= limit
+
+
+@ALL
+def test_it_is_read_and_watched(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mail").mkdir()
+    backend = made(tmp_path / "mail", monkeypatch)
+    with Internet(seed=1, folder=tmp_path) as internet:
+        host = serve(internet, backend.component, backend.table)
+        client = imap(internet, host)
+        assert b"How are you?" in client.ask(b"c fetch 1 (uid body.peek[])\r\n", b"c OK")
+        assert b"* SEARCH 1" in client.ask(b"d search subject hello\r\n", b"d OK")
+        client.ask(b"e idle\r\n", b"+ ")
+        backend.put("second")
+        client.expect(b"* 2 EXISTS")
+        client.ask(b"done\r\n", b"e OK")
+        backend.put("third")
+        cast(Any, host.hub.store).changed(ANN)
+        client.ask(b"f noop\r\n", b"f OK")
+        drop = pop3(internet, host)
+        assert b"Subject:" in drop.ask(b"RETR 2\r\n", b".")
+        assert b"second" in drop.heard
+
+
+@READ
+def test_it_cannot_be_written(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mail").mkdir()
+    backend = made(tmp_path / "mail", monkeypatch)
+    with Internet(seed=1, folder=tmp_path) as internet:
+        host = serve(internet, backend.component, backend.table)
+        client = imap(internet, host)
+        append(client, "INBOX", HELLO, b"z NO [NOPERM]")
+        client.ask(b"c copy 1 INBOX\r\n", b"c NO [NOPERM]")
+        client.ask(b"d store 1 +flags (\\Deleted)\r\n", b"d NO [NOPERM]")
+        client.ask(b"e expunge\r\n", b"e NO ")
+        pop3(internet, host).ask(b"DELE 1\r\n", b"-ERR")
+
+
+@WRITTEN
+def test_it_is_written(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mail").mkdir()
+    backend = made(tmp_path / "mail", monkeypatch)
+    with Internet(seed=1, folder=tmp_path) as internet:
+        host = serve(internet, backend.component, backend.table)
+        client = imap(internet, host)
+        assert b"Work/Old" in client.ask(b'c list "" *\r\n', b"c OK")
+        assert b"APPENDUID" in append(client, "Work/Old", HELLO, b"z OK")
+        client.ask(b"d store 1 +flags (\\Seen $Later)\r\n", b"d OK")
+        assert b"COPYUID" in client.ask(b"e copy 1 Work\r\n", b"e OK")
+        assert b"COPYUID" in client.ask(b"f move 1 Work/Old\r\n", b"f OK")
+        host.submit("", [ANN], HELLO.replace(b"hello", b"by mail"))
+        internet.run(5)
+        assert b"* 1 EXISTS" in client.ask(b"g noop\r\n", b"g OK")
+        assert b"by mail" in client.ask(b"h fetch 1 body.peek[header]\r\n", b"h OK")
+        drop = pop3(internet, host)
+        drop.ask(b"DELE 1\r\n", b"+OK")
+        drop.ask(b"QUIT\r\n", b"+OK")
+        assert b"* 1 EXPUNGE" in client.ask(b"i noop\r\n", b"i OK")
+        host.restart()
+        client = imap(internet, host, "Work/Old")
+        heard = client.ask(b"c fetch 1:* (uid flags body.peek[])\r\n", b"c OK")
+        assert b"\\Flagged)" in heard.partition(b"\r\n")[0]
+        assert b"UID 2 FLAGS (" in heard
+        assert heard.count(HELLO) == 2
+        for flag in (b"\\Seen", b"$Later"):
+            assert flag in heard.partition(b"UID 2 FLAGS (")[2].partition(b")")[0]
+        client.ask(b"d store 1 +flags (\\Deleted)\r\n", b"d OK")
+        assert b"* 1 EXPUNGE" in client.ask(b"e expunge\r\n", b"e OK")
+        host.restart()
+        assert b"* 1 EXISTS" in imap(internet, host, "Work/Old").heard
+
+
+@pytest.mark.parametrize("made", [a_feed, a_history])
+def test_what_was_read_stays_known_after_a_restart(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mail").mkdir()
+    backend = made(tmp_path / "mail", monkeypatch)
+    backend.put("second")
+    with Internet(seed=1, folder=tmp_path) as internet:
+        host = serve(internet, backend.component, backend.table)
+        client = imap(internet, host)
+        client.ask(b"c store 2 +flags (\\Seen)\r\n", b"c OK")
+        (validity,) = [line for line in client.heard.split(b"\r\n") if b"UIDVALIDITY" in line]
+        backend.put("third")
+        host.restart()
+        client = imap(internet, host)
+        assert validity in client.heard
+        heard = client.ask(b"c fetch 1:* (uid flags)\r\n", b"c OK")
+        assert b"UID 2 FLAGS (\\Seen)" in heard
+        assert b"UID 3 FLAGS (" in heard
+
+
+# --- what each does by itself ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["..", "../ben@xx.example", "a/../b", "/etc", "", "a\0b", "."])
+def test_no_name_leads_out_of_the_folder(name: str, tmp_path: Path) -> None:
+    hub = cast(Any, PlayedHub(environment()))
+    store = eml_folder.EmlFolder(eml_folder.FolderOptions(tmp_path), hub)
+    for call in (
+        lambda: store.folders(name),
+        lambda: store.messages(ANN, name),
+        lambda: store.read(ANN, "INBOX", name),
+        lambda: store.remove(ANN, "INBOX", name),
+        lambda: store.add(ANN, name, HELLO, frozenset(), 0),
+    ):
+        with pytest.raises(NotPermitted):
+            call()
+
+
+def test_a_file_that_cannot_be_finished_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ANN).mkdir()
+    store = eml_folder.EmlFolder(eml_folder.FolderOptions(tmp_path), cast(Any, PlayedHub(environment())))
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            store.add(ANN, "INBOX", HELLO, frozenset(), 0)
+    assert list((tmp_path / ANN / "INBOX").iterdir()) == []
+    key = store.add(ANN, "INBOX", HELLO, frozenset(), 0)
+    assert store.messages(ANN, "INBOX") == [key]
+    assert store.read(ANN, "INBOX", key) == HELLO
+
+
+def test_lines_of_unix_programs_end_as_mail_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_folder(tmp_path, monkeypatch)
+    (tmp_path / ANN / "INBOX" / "unix.eml").write_bytes(b"Subject: x\n\nx\n")
+    store = eml_folder.EmlFolder(eml_folder.FolderOptions(tmp_path), cast(Any, PlayedHub(environment())))
+    assert store.read(ANN, "INBOX", "unix.eml") == b"Subject: x\r\n\r\nx\r\n"
+
+
+def feed(path: Path, text: str) -> feed_store.FeedStore:
+    path.write_text(text)
+    clock = Clock()
+    return feed_store.FeedStore(
+        feed_store.FeedOptions(path.as_uri(), (ANN,)), cast(Any, PlayedHub(environment(clock=clock)))
+    )
+
+
+def test_rss_is_read_as_well(tmp_path: Path) -> None:
+    store = feed(
+        tmp_path / "feed.xml",
+        '<rss><channel xmlns:dc="http://purl.org/dc/elements/1.1/"><title>N</title>'
+        "<item><title>second\n&#xDC;ber</title><dc:creator>Ben B\u00e4r</dc:creator></item>"
+        "<item><title>first</title><pubDate>Tue, 02 Jan 2024 03:04:05 GMT</pubDate><link>https://yy.example/1</link>"
+        "<description>&lt;p&gt;How are you?&lt;/p&gt;</description></item></channel></rss>",
+    )
+    first, second = [store.read(ANN, "INBOX", key) for key in store.messages(ANN, "INBOX")]
+    assert b"Date: Tue, 02 Jan 2024 03:04:05 +0000\r\n" in first
+    assert b"<p>How are you?</p>" in first
+    assert b"https://yy.example/1" in first
+    assert b"Subject: second =?utf-8?" in second
+
+
+def test_a_feed_with_entities_is_not_read(tmp_path: Path) -> None:
+    bomb = (
+        '<!DOCTYPE rss [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]><rss><item><title>&b;</title></item></rss>'
+    )
+    with pytest.raises(ValueError, match="DOCTYPE"):
+        feed(tmp_path / "feed.xml", bomb).messages(ANN, "INBOX")
+
+
+def test_branches_are_folders_and_patches_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = a_history(tmp_path, monkeypatch)
+    subprocess.run(["git", "branch", "topic/one"], cwd=tmp_path, check=True)
+    backend.put("second")
+    options = git_store.GitOptions(tmp_path, (ANN,))
+    store = git_store.GitStore(options, cast(Any, PlayedHub(environment())))
+    assert store.folders(ANN) == ["INBOX", "main", "topic/one"]
+    (message,) = store.messages(ANN, "topic/one")
+    octets = store.read(ANN, "INBOX", str(message.key))
+    assert octets.startswith(b"Message-ID: <" + str(message.key).encode() + b"@git>\r\nFrom: Ben <ben@yy.example>\r\n")
+    assert b"+hello: How are you?\r\n" in octets
+    monkeypatch.setattr(git_store, "LARGEST", 200)
+    assert len(store.read(ANN, "INBOX", str(message.key))) < 300
+
+
+# --- the exam of every store ------------------------------------------------------------
+
+
+class ExampleExam(StoreExam):
+    """What is asked of every store, of one that makes neither accounts nor folders."""
+
+    makes_accounts = False
+    has_folders = False
+    has_quota = False
+    tells_growth = True
+
+
+class TestEmlFolder(ExampleExam):
+    @pytest.fixture(autouse=True)
+    def place(self, tmp_path: Path) -> None:
+        self.folder = tmp_path
+
+    async def open_store(self) -> IMailStore:
+        store = eml_folder.EmlFolder(eml_folder.FolderOptions(self.folder), cast(Any, PlayedHub(environment())))
+        await store.start()
+        return cast(IMailStore, store)
+
+    async def add_account(self, store: IMailStore, user: str, quota: int = 0) -> IMailAccount:
+        for name in ("INBOX", "Archive", "Drafts", "Junk", "Sent", "Trash"):
+            (self.folder / user / name).mkdir(parents=True)
+        return await store.account(user)
+
+
+class TestSqlStore(ExampleExam):
+    @pytest.fixture(autouse=True)
+    def place(self, tmp_path: Path) -> None:
+        self.path = tmp_path / "mail.db"
+        with closing(sqlite3.connect(self.path)) as database:
+            database.executescript(sql_store.SCHEMA)
+
+    async def open_store(self) -> IMailStore:
+        store = sql_store.SqlStore(sql_store.SqlOptions(self.path), cast(Any, PlayedHub(environment())))
+        await store.start()
+        return cast(IMailStore, store)
+
+    async def add_account(self, store: IMailStore, user: str, quota: int = 0) -> IMailAccount:
+        with closing(sqlite3.connect(self.path)) as database, database:
+            names = ("INBOX", "Archive", "Drafts", "Junk", "Sent", "Trash")
+            database.executemany("INSERT INTO folder VALUES (?, ?)", [(user, name) for name in names])
+        return await store.account(user)
