@@ -58,6 +58,7 @@ from mailhub.net.driver import DriverFactory
 from mailhub.net.link import DriverLimits, Link, Session
 from mailhub.net.tls import CertificateUnreadable, ClientTls, ServerTls, ServiceTls
 from mailhub.plugins import Catalogue
+from mailhub.store.guarded.store import GuardedStore
 from mailhub.wire.budget import Budget
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class Hub:
         except ConfigurationError:
             raise
         except Exception as error:
-            fault = plugin_faults.told(error, plugin_faults.source(component))
+            fault = plugin_faults.told(error, plugin_faults.source(getattr(component, "inner", component)))
             raise part.place.error(f"{part.type} cannot start: {fault}") from error
 
     async def stop(self) -> None:
@@ -216,7 +217,7 @@ def build_hub(
             elsewhere=routes.known_elsewhere(config),
         )
         hub.sessions = OpenSessions(hub.accounts, environment.clock)
-        hub.store = catalogue.build(config.store, hub)
+        hub.store = _store(hub, catalogue, config.store)
         hub.standing = {part.kind: catalogue.find(part) for part in (config.database, config.store)}
         _make_ways(hub, catalogue)
         hub.runner = QueueRunner(
@@ -247,6 +248,7 @@ def successor(hub: Hub, config: Config, catalogue: Catalogue) -> Hub:
         new.names.replace(frozenset(config.domains), routes.aliases(config), routes.known_elsewhere(config))
         new.services, new.factories = {}, {}
         new.guards = Guards(hub.environment.clock, config.of(GuardLimits))
+        new.guards.keep(hub.guards.of("store"))
         _make_ways(new, catalogue)
         # What is known of guessers stays, unless it is to be counted in another way.
         harvest = config.of(HarvestLimits)
@@ -355,6 +357,22 @@ def _door(hub: Hub, name: str, service: Service, made: Any) -> DriverFactory:
 
 def _no_session(link: Link) -> Session:
     raise TypeError("the connections of this service are those of a Twisted factory")
+
+
+def _store(hub: Hub, catalogue: Catalogue, part: ComponentTable) -> IMailStore:
+    """A store of mailboxes, asked through a guard. That of the hub's own database is not: without it there is no
+    hub."""
+    made: IMailStore = catalogue.build(part, hub)
+    if hub.queue.deposits_into(made):
+        if part.guarded:
+            raise part.place.at(part.guarded[0]).error("the mailboxes of the hub's own database are always waited for")
+        return made
+    guard = _guard(hub, catalogue, part)
+    guards_itself = getattr(made, "guard_by", None)
+    if not callable(guards_itself):
+        return GuardedStore(made, guard)
+    guards_itself(guard)
+    return made
 
 
 def _routers(hub: Hub, catalogue: Catalogue) -> list[GuardedRouter]:

@@ -5,7 +5,7 @@ a breaker. Whoever calls a component calls it by its guard, and gets an answer o
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from types import CoroutineType, MappingProxyType, coroutine
 from typing import Any, Literal
 
@@ -313,6 +313,12 @@ class Guards:
         self._guards[kind, name] = guard
         return guard
 
+    def keep(self, guards: Iterable[Guard]) -> None:
+        """Those of components that last."""
+        for guard in guards:
+            guard.limits = self.limits
+            self._guards[guard.kind, guard.name] = guard
+
     def take_over(self, before: Guards) -> None:
         """Go on counting where the guards before these are."""
         for key, guard in self._guards.items():
@@ -320,9 +326,9 @@ class Guards:
             if other is not None and other is not guard and other.file == guard.file:
                 guard.take_over(other)
 
-    def guards(self) -> Sequence[Guard]:
-        """As they were made."""
-        return tuple(self._guards.values())
+    def of(self, kind: str) -> Sequence[Guard]:
+        """Those of one kind, as they were made."""
+        return [guard for guard in self._guards.values() if guard.kind == kind]
 
     def all(self) -> Sequence[Health]:
         """How they all do."""

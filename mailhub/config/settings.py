@@ -106,6 +106,7 @@ else:
 
 # Which keys of GuardTable a kind has. Without the answer of a rule mail goes where it would go without rules.
 _GUARDED = {
+    "store": ("timeout_seconds",),
     "policy": ("timeout_seconds", "failure"),
     "rule": ("timeout_seconds",),
     "router": ("timeout_seconds",),
@@ -117,7 +118,8 @@ _GUARDED = {
 class ComponentTable:
     """A component to be built: the plugin `type`, and the keys of its table that the plugin's options class reads.
 
-    `guard` is for the kinds of `_GUARDED`. `tables` are the names of this kind that have a table, for messages.
+    `guard` is for the kinds of `_GUARDED`, and `guarded` are those of its keys that the table has. `tables` are the
+    names of this kind that have a table, for messages.
     """
 
     kind: str
@@ -126,6 +128,7 @@ class ComponentTable:
     options: Mapping[str, Any]
     place: Place
     guard: GuardTable = attrs.field(factory=lambda: GuardTable())
+    guarded: tuple[str, ...] = ()
     tables: frozenset[str] = frozenset()
 
     @property
@@ -269,8 +272,8 @@ def from_values(values: Mapping[str, Any], file: Path) -> Config:
         smtp=top.smtp,
         queue=top.queue,
         limits=top.limits,
-        database=_part("database", "database", {"type": "sqlite", **top.database}, place.inside("database")),
-        store=_part("store", "store", {"type": "database", **top.store}, place.inside("store")),
+        database=_part("database", "", {"type": "sqlite", **top.database}, place.inside("database")),
+        store=_part("store", "", {"type": "database", **top.store}, place.inside("store")),
         parts=parts,
     )
 
@@ -363,7 +366,6 @@ def _part(kind: str, name: str, table: Mapping[str, Any], place: Place) -> Compo
     if "type" not in options:
         raise place.at("type").error(f"is missing: the name of the plugin that makes this {kind}")
     plugin = convert(str, options.pop("type"), place.at("type"))
-    guard: GuardTable = GuardTable()
-    if words := _GUARDED.get(kind):
-        guard = read(GuardTable, {word: options.pop(word) for word in words if word in options}, place)
-    return ComponentTable(kind, name, plugin, options, place, guard)
+    words = tuple(word for word in _GUARDED.get(kind, ()) if word in options)
+    guard: GuardTable = read(GuardTable, {word: options.pop(word) for word in words}, place)
+    return ComponentTable(kind, name or plugin, plugin, options, place, guard, words)

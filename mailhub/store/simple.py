@@ -97,6 +97,11 @@ class SimpleStore(ABC):
     # --- IMailStore, by the mirror ---------------------------------------------------------------------------------
 
     __mirror: MirrorStore | None = None
+    __guard: Guard | None = None
+
+    def guard_by(self, guard: Guard) -> None:
+        """Call all of the methods above by this guard."""
+        self.__guard = guard
 
     def __started(self) -> MirrorStore:
         if self.__mirror is None:
@@ -114,7 +119,7 @@ class SimpleStore(ABC):
         source = SimpleSource(
             self,
             environment,
-            Guard("store", name, file_of(self), environment.clock),
+            self.__guard or Guard("store", name, file_of(self), environment.clock),
             size_limit=hub.settings.value(MESSAGE_SIZE),
             folder_limit=limits.mailboxes_per_account,
         )

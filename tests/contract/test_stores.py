@@ -13,12 +13,14 @@ import pytest
 from twisted.internet.task import Clock
 
 from mailhub.errors import StoreUnavailable
+from mailhub.guard import Guard
 from mailhub.interfaces import Environment, IDatabase, IMailAccount, IMailStore
 from mailhub.message.flags import NO_FLAGS, SEEN
 from mailhub.message.record import Added, Expunged, FlagChange, FlagsChanged
 from mailhub.store import changes
 from mailhub.store.exam import AccountsExam, NamesExam, QueueExam, StoreExam
 from mailhub.store.exam.rig import message, question
+from mailhub.store.guarded.store import GuardedStore
 from mailhub.store.memory.database import MemoryDatabase
 from mailhub.store.sql.transaction import Touched, Touching, Transaction
 from mailhub.store.sqlite.database import Database
@@ -119,6 +121,27 @@ class Backend(StoreExam, QueueExam, AccountsExam, NamesExam):
 class TestMemory(Backend):
     def make(self, environment: Environment) -> IDatabase:
         return MemoryDatabase(environment)
+
+
+class TestGuarded(StoreExam):
+    """A store is no other for being asked through a guard."""
+
+    has_usual_folders = True
+    tells_growth = True
+
+    async def open_store(self) -> IMailStore:
+        clock = Clock()
+        clock.advance(NOW)
+        self.database = MemoryDatabase(environment(Path("/nonexistent"), clock=clock))
+        self.guard = Guard("store", "mine", "mine.py", clock)
+        return GuardedStore(self.database.store, self.guard)
+
+    async def add_account(self, store: IMailStore, user: str, quota: int = 0) -> IMailAccount:
+        await self.database.accounts.add(user, "", quota)
+        return await store.account(user)
+
+    def teardown_method(self) -> None:
+        assert (self.guard.errors, self.guard.timeouts) == (0, 0)
 
 
 class TestSqlite(Backend):

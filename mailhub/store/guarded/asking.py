@@ -9,7 +9,7 @@ import attrs
 
 from mailhub.errors import MailError
 from mailhub.guard import About, Guard
-from mailhub.store.guarded.sound import Nonsense
+from mailhub.store.nonsense import Nonsense
 
 T = TypeVar("T")
 
@@ -22,6 +22,12 @@ class Asking:
     thing: Any
     what: str
     about: About
+
+    def part(self, given: Any, what: str, **about: object) -> Asking:
+        """What a method gave, which has methods of its own. Raises Nonsense where that is nothing."""
+        if given is None:
+            raise Nonsense(f"it gave nothing, not a {what}")
+        return Asking(self.guard, given, what, {**self.about, **about} if about else self.about)
 
     async def ask(self, take: Callable[[Any], T], method: str, *arguments: object, last: bool = False) -> T:
         """What the method gives. Raises MailError, of which Unanswered is one; `last`: ask in any case."""

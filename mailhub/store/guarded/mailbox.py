@@ -25,7 +25,8 @@ from mailhub.message.record import (
 from mailhub.store.guarded import sound
 from mailhub.store.guarded.asking import Asking
 from mailhub.store.guarded.octets import GuardedBody, opened
-from mailhub.store.guarded.sound import Nonsense, nothing, shown
+from mailhub.store.guarded.sound import nothing
+from mailhub.store.nonsense import Nonsense, shown
 
 
 @implementer(IMailbox)
@@ -66,8 +67,7 @@ class GuardedMailbox:
 
     async def open(self, uid: int) -> IBlobReader:
         """Raises MailError."""
-        reader: IBlobReader = await self.asking.ask(opened(self.asking), "open", uid)
-        return reader
+        return await self.asking.ask(opened(self.asking), "open", uid)
 
     async def append(self, body: IBody, flags: Flags, internal_date: int, delivery_id: str = "") -> int:
         """Raises MailError."""
@@ -132,7 +132,7 @@ class GuardedMailbox:
     def hold(self) -> IHold:
         """Raises MailError."""
         asking = self.asking
-        return GuardedHold(Asking(asking.guard, asking.call(_something, "hold"), "hold", asking.about))
+        return asking.call(lambda given: GuardedHold(asking.part(given, "hold")), "hold")
 
 
 @implementer(IHold)
@@ -164,12 +164,6 @@ def _own(target: IMailbox) -> IMailbox:
 def _text(given: Any) -> str:
     if not isinstance(given, str):
         raise Nonsense(f"name is {shown(given)}")
-    return given
-
-
-def _something(given: Any) -> Any:
-    if given is None:
-        raise Nonsense("it gave nothing")
     return given
 
 

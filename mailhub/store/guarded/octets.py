@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from zope.interface import implementer
@@ -9,7 +10,8 @@ from zope.interface import implementer
 from mailhub.errors import MailError, MessageDamaged
 from mailhub.interfaces import IBlobReader, IBody, IBodyWriter
 from mailhub.store.guarded.asking import Asking
-from mailhub.store.guarded.sound import OCTETS, Nonsense, nothing, number, shown
+from mailhub.store.guarded.sound import OCTETS, nothing, number
+from mailhub.store.nonsense import Nonsense, shown
 
 PIECE = 1 << 20  # octets that are asked for at once
 
@@ -87,16 +89,16 @@ class GuardedWriter:
     async def finish(self) -> IBody:
         """Raises MailError."""
         asking = self._asking
-        return await asking.ask(lambda given: GuardedBody(Asking(asking.guard, given, "body", asking.about)), "finish")
+        return await asking.ask(lambda given: GuardedBody(asking.part(given, "body")), "finish")
 
     def abort(self) -> None:
         """Whatever it makes of that, it is the last that is heard of it."""
         _quietly(self._asking, "abort")
 
 
-def opened(asking: Asking) -> Any:
+def opened(asking: Asking) -> Callable[[Any], IBlobReader]:
     """What makes a reader of what open() gives."""
-    return lambda given: GuardedReader(Asking(asking.guard, given, "reader", asking.about))
+    return lambda given: GuardedReader(asking.part(given, "reader"))
 
 
 def _thing(given: Any) -> Any:

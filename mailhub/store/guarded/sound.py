@@ -24,6 +24,7 @@ from mailhub.message.record import (
     MailboxStatus,
     Quota,
 )
+from mailhub.store.nonsense import Nonsense, shown
 
 NAMES = 100_000  # of mailboxes
 OCTETS = 2**63  # more than any message or account has
@@ -32,19 +33,6 @@ MODSEQ = 2**63  # RFC 7162 7: mod-sequence-value has 63 bits
 _COLUMNS: Mapping[str, type] = {
     name: get_args(hint)[1] for name, hint in get_type_hints(DigestColumns).items()
 }  # the type of a column's values, by its name
-
-
-class Nonsense(ValueError):
-    """An answer that cannot be used, with what is wrong with it."""
-
-
-def shown(thing: object) -> str:
-    """For a line of the log."""
-    try:
-        text = repr(thing)
-    except Exception as error:
-        text = f"<{type(error).__name__} in repr()>"
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def nothing(given: object) -> None:
@@ -196,7 +184,7 @@ def digests(asked: Collection[int], wanted: Collection[DigestName]) -> Callable[
         for name in wanted:
             column, kind = _instance(found.get(name), Mapping, f"a column {name!r} by UID"), _COLUMNS[name]
             for each, value in column.items():
-                if type(value) is not kind or (kind is int and value < 0):
+                if type(value) is not kind or (isinstance(value, int) and value < 0):
                     raise Nonsense(f"{name} of {shown(each)} is {shown(value)}")
             made[name] = column if column.keys() <= known else {one: column[one] for one in known & column.keys()}
         return made  # type: ignore[return-value]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from zope.interface import implementer
 
@@ -16,7 +15,8 @@ from mailhub.store.guarded import sound
 from mailhub.store.guarded.asking import Asking
 from mailhub.store.guarded.mailbox import GuardedMailbox
 from mailhub.store.guarded.octets import GuardedWriter
-from mailhub.store.guarded.sound import Nonsense, nothing, shown
+from mailhub.store.guarded.sound import nothing
+from mailhub.store.nonsense import Nonsense, shown
 
 
 @implementer(IMailStore)
@@ -49,7 +49,7 @@ class GuardedStore:
         """Raises MailError."""
         asking = self._asking(user=user)
         return await asking.ask(
-            lambda given: GuardedAccount(Asking(asking.guard, given, "account", asking.about), user),
+            lambda given: GuardedAccount(asking.part(given, "account"), user),
             "account",
             user,
             create,
@@ -78,9 +78,8 @@ class GuardedAccount:
     async def mailbox(self, name: str) -> IMailbox:
         """Raises MailError."""
         asking = self._asking
-        about = {**asking.about, "mailbox": name}
         return await asking.ask(
-            lambda given: GuardedMailbox(Asking(asking.guard, given, "mailbox", about)), "mailbox", name
+            lambda given: GuardedMailbox(asking.part(given, "mailbox", mailbox=name)), "mailbox", name
         )
 
     async def create(self, name: str, special_use: str = "") -> None:
@@ -110,14 +109,8 @@ class GuardedAccount:
     def new_body(self, size: int = 0) -> IBodyWriter:
         """Raises MailError."""
         asking = self._asking
-        return GuardedWriter(Asking(asking.guard, asking.call(_writer, "new_body", size), "writer", asking.about))
+        return asking.call(lambda given: GuardedWriter(asking.part(given, "writer")), "new_body", size)
 
     async def logout(self) -> None:
         """Raises MailError."""
         await self._asking.ask(nothing, "logout", last=True)
-
-
-def _writer(given: Any) -> Any:
-    if not callable(getattr(given, "write", None)):
-        raise Nonsense(f"it gave {shown(given)}, to which nothing can be written")
-    return given

@@ -13,6 +13,7 @@ from mailhub.message.address import Address
 from mailhub.message.flags import RECENT, Flags
 from mailhub.message.mailbox_names import is_allowed, normalise
 from mailhub.store.mirror.source import Key, Listed
+from mailhub.store.nonsense import Nonsense, shown
 
 MESSAGES = 1_000_000  # in a folder, and
 USERS = 1_000_000  # of a store: more is taken for a list without end
@@ -22,10 +23,6 @@ _INTEGER = 1 << 63
 
 Say = Callable[[str], object]
 """Names what is wrong with a part of an answer, of which the rest is good."""
-
-
-class Nonsense(ValueError):
-    """An answer of which nothing can be used."""
 
 
 class Message(NamedTuple):
@@ -41,15 +38,6 @@ class Message(NamedTuple):
     flags: Iterable[str] | None = None
     date: float | datetime | None = None
     size: int | None = None
-
-
-def shown(thing: object) -> str:
-    """For a line of the log."""
-    try:
-        text = repr(thing)
-    except Exception as error:
-        text = f"<{type(error).__name__} in repr()>"
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def listed(given: Any, limit: int) -> list[Any]:

@@ -24,6 +24,7 @@ from mailhub.store.mirror.answers import Listing
 from mailhub.store.mirror.body import MirrorBodyWriter
 from mailhub.store.mirror.calls import Calls
 from mailhub.store.mirror.source import ISource, Key, Listed, Read
+from mailhub.store.nonsense import shown
 from mailhub.store.octets import OctetsReader
 
 log = Logger(namespace="mailhub.plugins")
@@ -255,7 +256,7 @@ class SimpleSource:
     def _take_key(self, given: Any) -> Key | None:
         key = answers.key(given)
         if key is None:
-            self._say("add")(f"gave {answers.shown(given)}, which is no key: what was added is looked for in the list")
+            self._say("add")(f"gave {shown(given)}, which is no key: what was added is looked for in the list")
         return key
 
     async def change(self, user: str, folder: str, flags: Mapping[Key, Flags]) -> Mapping[Key, Exception]:
