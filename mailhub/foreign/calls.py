@@ -33,8 +33,8 @@ from mailhub.message import flags as flag_names
 from mailhub.message.flags import Flags
 from mailhub.message.line_ends import growth
 from mailhub.store.limits import StoreLimits
-from mailhub.store.mirror.answers import Nonsense, listed, shown
 from mailhub.store.mirror.held import Kept
+from mailhub.store.nonsense import Nonsense, listed, shown
 
 log = Logger(namespace="mailhub.plugins")
 

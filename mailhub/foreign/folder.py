@@ -42,8 +42,8 @@ from mailhub.message.record import (
 from mailhub.store.changes import Watchers
 from mailhub.store.index import DigestCache, MailboxIndex
 from mailhub.store.memory.keywords import Keywords
-from mailhub.store.mirror.answers import Nonsense, listed, shown
 from mailhub.store.mirror.rows import runs
+from mailhub.store.nonsense import Nonsense, listed, shown
 
 T = TypeVar("T")
 

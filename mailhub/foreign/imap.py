@@ -25,8 +25,8 @@ from mailhub.foreign.mailbox import ForeignMailbox
 from mailhub.interfaces import IBodyWriter, IMailAccount, IMailbox
 from mailhub.message.mailbox_names import DELIMITER, INBOX, check, is_allowed, normalise
 from mailhub.message.record import MailboxInfo, Quota
-from mailhub.store.mirror.answers import Nonsense, listed, shown
 from mailhub.store.mirror.body import MirrorBodyWriter
+from mailhub.store.nonsense import Nonsense, listed, shown
 
 _NAMESPACES = 100
 

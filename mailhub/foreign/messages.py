@@ -11,7 +11,7 @@ from twisted.mail.interfaces import IMessageIMAPFile
 from mailhub.answers import answer
 from mailhub.foreign.calls import octets, text
 from mailhub.message.dates import parse_date
-from mailhub.store.mirror.answers import Nonsense, shown
+from mailhub.store.nonsense import Nonsense, shown
 
 _DEPTH = 50  # parts within parts
 _PARTS = 1000  # of one part

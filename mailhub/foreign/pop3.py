@@ -39,7 +39,7 @@ from mailhub.message.record import (
     Rights,
 )
 from mailhub.store.changes import Watchers
-from mailhub.store.mirror.answers import Nonsense, listed, shown
+from mailhub.store.nonsense import Nonsense, listed, shown
 from mailhub.store.octets import OctetsReader
 from mailhub.wire.pop3.maildrop import is_unique_id
 

@@ -42,7 +42,7 @@ def test_a_component_knows_who_it_is() -> None:
     with Internet() as internet:
         internet.hub("xx.example", config=config, plugins=PLUGINS)
         parts = [hub.part for hub in Keeper.hubs]
-    assert parts == [Part(*name, __file__) for name in [("store", "store"), ("router", "keeper"), ("router", "mine")]]
+    assert parts == [Part(*name, __file__) for name in [("store", "keeper"), ("router", "keeper"), ("router", "mine")]]
 
 
 def test_what_the_contract_does_not_name_is_not_there() -> None:
@@ -68,8 +68,8 @@ def test_what_is_not_there_yet_is_told_with_the_kind() -> None:
         internet.hub("xx.example", config={"store": {"type": "early"}}, plugins=[early])
 
 
-def test_a_simple_stores_ledger_has_the_name_of_its_table(tmp_path: Path) -> None:
+def test_a_simple_stores_ledger_has_its_name(tmp_path: Path) -> None:
     with Internet(folder=tmp_path) as internet:
         (tmp_path / "1-xx.example").mkdir()
         internet.hub("xx.example", config={"store": {"type": "keeper"}}, plugins=PLUGINS)
-        assert [file.name for file in (tmp_path / "1-xx.example" / "stores").glob("*.sqlite")] == ["store.sqlite"]
+        assert [file.name for file in (tmp_path / "1-xx.example" / "stores").glob("*.sqlite")] == ["keeper.sqlite"]

@@ -13,7 +13,7 @@ from mailhub.message.address import Address
 from mailhub.message.flags import RECENT, Flags
 from mailhub.message.mailbox_names import is_allowed, normalise
 from mailhub.store.mirror.source import Key, Listed
-from mailhub.store.nonsense import Nonsense, shown
+from mailhub.store.nonsense import Nonsense, listed, shown
 
 MESSAGES = 1_000_000  # in a folder, and
 USERS = 1_000_000  # of a store: more is taken for a list without end
@@ -38,16 +38,6 @@ class Message(NamedTuple):
     flags: Iterable[str] | None = None
     date: float | datetime | None = None
     size: int | None = None
-
-
-def listed(given: Any, limit: int) -> list[Any]:
-    """The elements. Raises Nonsense."""
-    if given is None or isinstance(given, str | bytes | bytearray | int) or not hasattr(given, "__iter__"):
-        raise Nonsense(f"gave {shown(given)}, not a list")
-    found = list(islice(given, limit + 1))
-    if len(found) > limit:
-        raise Nonsense(f"gave more than {limit}")
-    return found
 
 
 def users(given: Any, say: Say) -> dict[str, str]:
