@@ -106,9 +106,14 @@ class Foreign:
     _numbers: int = attrs.field(init=False, default=0)
     _said: set[tuple[str, str]] = attrs.field(init=False, factory=set)
 
-    async def call(self, method: str, function: Callable[..., Any], *arguments: object, **named: object) -> Any:
-        """What the method of that name gives. Raises MailError: Unanswered when it has failed."""
-        return await self.guard.ask(method, _asked, function, arguments, named)
+    async def ask(self, thing: Any, method: str, *arguments: object, **named: object) -> Any:
+        """What the realm's object answers. Raises MailError: Unanswered when it has failed."""
+        return await self.guard.ask(method, _asked, lambda: getattr(thing, method)(*arguments, **named))
+
+    async def call(self, method: str, function: Callable[..., Any], *arguments: object) -> Any:
+        """As `ask`, of a function of ours that calls the realm's, above all the method of that name, and looks at what
+        they give."""
+        return await self.guard.ask(method, _asked, lambda: function(*arguments))
 
     def fault(self, method: str, why: str) -> None:
         """Name in the log what is wrong with a part of an answer, of which the rest is good: once."""
@@ -134,9 +139,9 @@ class Foreign:
         await turn
 
 
-async def _asked(function: Callable[..., Any], arguments: tuple[object, ...], named: dict[str, object]) -> Any:
+async def _asked(function: Callable[[], Any]) -> Any:
     try:
-        return await answer(function(*arguments, **named))
+        return await answer(function())
     except tuple(kind for kind, _ in _ERRORS) as error:
         made = next(made for kind, made in _ERRORS if isinstance(error, kind))
         # What somebody has to say who is asked for what he does not do.

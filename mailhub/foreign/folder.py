@@ -188,7 +188,7 @@ class Folder:
         stop = self._watchers.watch(self.number, listener)
         if not self._listens:
             self._listens = True
-            Deferred.fromCoroutine(self._ask("addListener", self.given.addListener, self._listener))
+            Deferred.fromCoroutine(self._tell(self.given, "addListener", self._listener))
 
         def stopped() -> None:
             stop()
@@ -199,15 +199,15 @@ class Folder:
         return stopped
 
     async def _leave(self) -> None:
-        await self._ask("removeListener", self.given.removeListener, self._listener)
+        await self._tell(self.given, "removeListener", self._listener)
         closeable = ICloseableMailboxIMAP(self.given, None)
         if closeable is not None:
-            await self._ask("close", closeable.close)
+            await self._tell(closeable, "close")
 
-    async def _ask(self, method: str, function: Callable[..., Any], *arguments: object) -> None:
+    async def _tell(self, thing: Any, method: str, *arguments: object) -> None:
         """What nobody waits for; the log has what came of it."""
         with suppress(MailError):
-            await self.foreign.call(method, function, *arguments)
+            await self.foreign.ask(thing, method, *arguments)
 
     def look_soon(self) -> None:
         """Something has changed; many such hints at once are one look."""
@@ -271,9 +271,9 @@ class Folder:
 
     async def _all(self) -> list[Message]:
         count = number(await answer(self.given.getMessageCount()), 0, MESSAGES)
-        return await self._fetched(message_set([(1, count)]), uid=False) if count else []
+        return await self._fetched(message_set([(1, count)]), False) if count else []
 
-    async def _fetched(self, which: MessageSet, *, uid: bool) -> list[Message]:
+    async def _fetched(self, which: MessageSet, uid: bool) -> list[Message]:
         """In UID order."""
         found: dict[int, Message] = {}
         for pair in listed(await answer(self.given.fetch(which, uid=uid)), MESSAGES):
@@ -300,7 +300,7 @@ class Folder:
         if not uids:
             return {}
         wanted = set(uids)
-        found = await self.foreign.call("fetch", self._fetched, message_set(runs(uids)), uid=True)
+        found = await self.foreign.call("fetch", self._fetched, message_set(runs(uids)), True)
         if not wanted.issubset(message.uid for message in found):
             # Some are gone, or the mailbox takes UIDs for numbers.
             found = await self.foreign.call("fetch", self._all)
@@ -315,7 +315,7 @@ class Folder:
             for uid, octets in read.items():
                 await self._measure(uid, octets)
             for uid, error in errors.items():
-                self.foreign.fault("open", f"{self.user} {self.name}: UID {uid} cannot be read: {error}")
+                self.foreign.fault("open", f"{self.user} {self.name}: UID {uid} cannot be read: {_named(error)}")
                 self._left_out.add(uid)
             unknown = unknown[len(read) + len(errors) :]
             if unknown:
@@ -408,7 +408,9 @@ class Folder:
         read, errors = await self.read(list(found.values()))
         if not read and errors:
             uid, error = next(iter(errors.items()))
-            raise self.foreign.guard.fault("open", f"{self.user} {self.name}: UID {uid} cannot be read: {error}")
+            raise self.foreign.guard.fault(
+                "open", f"{self.user} {self.name}: UID {uid} cannot be read: {_named(error)}"
+            )
         return {uid: octets for uid, octets in read.items() if self._same(uid, octets)}
 
     def _same(self, uid: int, octets: bytes) -> bool:
@@ -436,3 +438,7 @@ class Folder:
             last = max(read, default=missing[min(len(missing), BATCH) - 1])
             missing = [uid for uid in missing if uid > last]
         return found
+
+
+def _named(error: Exception) -> str:
+    return str(error) if isinstance(error, Nonsense) else f"{type(error).__name__}: {error}"

@@ -134,7 +134,7 @@ class ForeignAccount:
             raise MailboxExists
         if len(known) >= self._foreign.limits.mailboxes_per_account:
             raise InvalidMailboxName("Too many mailboxes")
-        if not await self._foreign.call("create", self._account.create, await self._theirs(name)):
+        if not await self._foreign.ask(self._account, "create", await self._theirs(name)):
             raise PermanentError("The mailbox was not made", status="5.2.0")
 
     async def delete(self, name: str) -> None:
@@ -145,7 +145,7 @@ class ForeignAccount:
         known = await self._listed()
         if name not in known:
             raise NoSuchMailbox
-        await self._foreign.call("delete", self._account.delete, known[name])
+        await self._foreign.ask(self._account, "delete", known[name])
         for folder in self._folders(name):
             folder.go()
 
@@ -166,7 +166,7 @@ class ForeignAccount:
             check(name)
         if new in known or not known.keys().isdisjoint(renamed.values()):
             raise MailboxExists
-        await self._foreign.call("rename", self._account.rename, known.get(old, self._swapped(old)), self._swapped(new))
+        await self._foreign.ask(self._account, "rename", known.get(old, self._swapped(old)), self._swapped(new))
         for name, other in renamed.items():
             for folder in self._folders(name):
                 folder.name = other
@@ -187,12 +187,11 @@ class ForeignAccount:
         name = normalise(name)
         if subscribed:
             check(name)
-        method = self._account.subscribe if subscribed else self._account.unsubscribe
         theirs = await self._theirs(name)
         named = self._foreign.named.setdefault(self.user, set())
         if subscribed and len(named) >= self._foreign.limits.subscriptions_per_account:
             raise PermanentError("Too many subscriptions", status="5.2.0")
-        await self._foreign.call("subscribe" if subscribed else "unsubscribe", method, theirs)
+        await self._foreign.ask(self._account, "subscribe" if subscribed else "unsubscribe", theirs)
         if subscribed:
             named.add(name)
 

@@ -12,7 +12,6 @@ from zlib import crc32
 from twisted.mail.interfaces import IMessageIMAPCopier
 from zope.interface import implementer
 
-from mailhub.answers import answer
 from mailhub.errors import MailError, MessageGone, NotPermitted, StoreUnavailable
 from mailhub.foreign.folder import Folder, message_set
 from mailhub.interfaces import IBlobReader, IBody, IHold, IMailbox
@@ -180,12 +179,10 @@ class ForeignMailbox:
         try:
             for message in messages:
                 if copier is not None and message.original is not None:
-                    told.append(await folder.foreign.call("copy", copier.copy, message.original))
+                    told.append(await folder.foreign.ask(copier, "copy", message.original))
                 else:
                     file, flags = BytesIO(message.octets), sorted(message.flags)
-                    told.append(
-                        await folder.foreign.call("addMessage", folder.given.addMessage, file, flags, message.date)
-                    )
+                    told.append(await folder.foreign.ask(folder.given, "addMessage", file, flags, message.date))
             await folder.look()
             new = [entry for entry in folder.index.select() if entry.uid not in before]
             return self._found(messages, told, new)
@@ -253,7 +250,7 @@ class ForeignMailbox:
             octets = (await folder.octets([uid])).get(uid)
             if octets is None:
                 continue
-            date = await folder.foreign.call("getInternalDate", message.given.getInternalDate)
+            date = await folder.foreign.ask(message.given, "getInternalDate")
             source.append(uid)
             messages.append(Adding(octets, message.flags, date, message.given))
         return source, messages
@@ -311,7 +308,7 @@ class ForeignMailbox:
     async def _store(self, uids: Sequence[int], flags: Sequence[str], mode: int) -> None:
         folder = self.folder
         if uids:
-            await folder.foreign.call("store", folder.given.store, message_set(runs(uids)), list(flags), mode, uid=True)
+            await folder.foreign.ask(folder.given, "store", message_set(runs(uids)), list(flags), mode, uid=True)
 
     # --- removing ----------------------------------------------------------------------------------------------------
 
@@ -341,7 +338,7 @@ class ForeignMailbox:
         await self._store(spared, [DELETED], -1)
         try:
             await self._store([row.uid for row in rows if DELETED not in row.flags and row.uid in wanted], [DELETED], 1)
-            await folder.foreign.call("expunge", self._expunged)
+            await folder.foreign.ask(folder.given, "expunge")
         finally:
             await self._store(spared, [DELETED], 1)
         await folder.look()
@@ -349,9 +346,6 @@ class ForeignMailbox:
         if wanted & left:
             raise StoreUnavailable(detail=f"{folder.foreign.guard.name}: expunge() has left messages")
         return [row.uid for row in rows if row.uid in wanted]
-
-    async def _expunged(self) -> None:
-        await answer(self.folder.given.expunge())
 
     async def _keep(self, uids: Sequence[int]) -> None:
         """For sessions that count these messages (RFC 2180 4.1.1)."""

@@ -44,8 +44,8 @@ from mailhub.store.octets import OctetsReader
 from mailhub.wire.pop3.maildrop import is_unique_id
 
 MESSAGES = 1_000_000  # in a maildrop
-BATCH = 50  # messages read with one call, and
-BATCH_OCTETS = 1 << 20  # how much they have, about
+BATCH_OCTETS = 1 << 20  # read with one call, about, and
+BATCH_SECONDS = 1.0  # how long that takes
 _RIGHTS: Rights = frozenset("lrte")
 
 
@@ -137,10 +137,10 @@ class ForeignInbox:
             rows: dict[int, Entry] = {}
             todo = list(ids)
             while todo:
-                some: dict[int, Measured] = await self._foreign.call("getMessage", self._measure, todo, ids)
-                rows |= {
-                    uid: Entry(uid, NO_FLAGS, uid, each.size, each.sent, each.growth) for uid, each in some.items()
-                }
+                some: dict[int, Measured | None] = await self._foreign.call("getMessage", self._measure, todo, ids)
+                for uid, each in some.items():
+                    if each is not None:
+                        rows[uid] = Entry(uid, NO_FLAGS, uid, each.size, each.sent, each.growth)
                 todo = todo[len(some) :]
                 if todo:
                     await self._foreign.breathe()
@@ -164,18 +164,23 @@ class ForeignInbox:
             raise Nonsense(f"getUidl() gave {shown(bad)}: it must be 1 to 70 printable characters of ASCII")
         return found
 
-    async def _measure(self, uids: Sequence[int], ids: Mapping[int, str]) -> dict[int, Measured]:
-        """Of the first of these messages. Each has to be read once: what the realm says of its size need not be so."""
-        found: dict[int, Measured] = {}
-        room = BATCH_OCTETS
+    async def _measure(self, uids: Sequence[int], ids: Mapping[int, str]) -> dict[int, Measured | None]:
+        """Of the first of these messages; None for one that cannot be read, which is left out of the session. Each has
+        to be read once: what the realm says of its size need not be so."""
+        found: dict[int, Measured | None] = {}
+        room, clock = BATCH_OCTETS, self._foreign.environment.clock
+        until = clock.seconds() + BATCH_SECONDS
         for uid in uids:
-            known = self._sizes.get(ids[uid])
-            if known is None:
-                octets = await self._read(uid)
-                known = self._sizes[ids[uid]] = Measured.of(octets, max(0, digest(octets).sent))
-                room -= len(octets)
-            found[uid] = known
-            if room <= 0:
+            found[uid] = self._sizes.get(ids[uid])
+            if found[uid] is None:
+                try:
+                    octets = await self._read(uid)
+                except Exception as error:
+                    self._foreign.fault("getMessage", f"{self._user}: message {ids[uid]} cannot be read: {error!r}")
+                else:
+                    found[uid] = self._sizes[ids[uid]] = Measured.of(octets, max(0, digest(octets).sent))
+                    room -= len(octets)
+            if room <= 0 or clock.seconds() > until:
                 break
         return found
 
