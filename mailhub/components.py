@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
-from twisted.cred import strcred
-from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
@@ -18,12 +17,13 @@ from twisted.internet.interfaces import IReactorTime
 from mailhub import plugin_faults
 from mailhub.answers import answer
 from mailhub.auth.authenticator import Authenticator
-from mailhub.auth.checkers import LOGINS_REMEMBERED, FirstMatch, VerifiedCache
+from mailhub.auth.checkers import LOGINS_REMEMBERED, FirstMatch, VerifiedCache, not_of_passwords
 from mailhub.auth.harvest import Harvest, HarvestLimits
 from mailhub.auth.passwords import Passwords
 from mailhub.auth.realm import MailRealm
 from mailhub.auth.sessions import OpenSessions
 from mailhub.auth.throttle import Throttle, Turns
+from mailhub.checker_strings import CheckerStrings, load_strings
 from mailhub.config import routes, rules
 from mailhub.delivery.agents import GuardedAgent
 from mailhub.delivery.bounce import Bouncer
@@ -316,9 +316,10 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
         long_lines=config.value(LONG_LINES),
         rules=_rules(hub, catalogue),
     )
+    found = checkers(hub, catalogue)
     portal = Portal(
         MailRealm(hub.store, hub.routing.route, config.auth.default_domain),
-        [FirstMatch(checkers(hub, catalogue), _checker_guards(hub, catalogue))],
+        [FirstMatch(found, _checker_guards(hub, catalogue, found))],
     )
     hub.authenticator = Authenticator(
         portal,
@@ -398,15 +399,16 @@ def _guard(hub: Hub, catalogue: Catalogue, part: ComponentTable) -> Guard:
     return hub.guards.make(part.kind, part.name, file, part.guard.timeout_seconds, part.guard.failure)
 
 
-def _checker_guards(hub: Hub, catalogue: Catalogue) -> list[Guard]:
+def _checker_guards(hub: Hub, catalogue: Catalogue, found: Sequence[ICredentialsChecker]) -> list[Guard]:
     config = hub.settings
     place, guards = config.place("auth", "checkers"), []
-    for name in config.auth.checkers:
+    for name, made in zip(config.auth.checkers, found, strict=True):
         if ("checker", name) in config.parts or name in catalogue.names("checker"):
             guards.append(_guard(hub, catalogue, config.part("checker", name, place)))
         else:
             # What follows the colon may be a secret.
-            guards.append(hub.guards.make("checker", name.partition(":")[0], "twisted.cred.strcred"))
+            file = plugin_faults.source(made)
+            guards.append(hub.guards.make("checker", name.partition(":")[0], file))
     return guards
 
 
@@ -446,33 +448,13 @@ def _checker(hub: Hub, catalogue: Catalogue, name: str) -> ICredentialsChecker:
     place = config.place("auth", "checkers")
     kind, colon, argument = name.partition(":")
     known = ("checker", name) in config.parts or name in catalogue.names("checker")
-    try:
-        factory = None if known else strcred.findCheckerFactory(kind)  # type: ignore[no-untyped-call]
-    except strcred.InvalidAuthType:
-        if colon:
-            raise place.error(f"no plugin makes checkers of {kind!r} strings; known: {_strcred_types()}") from None
-        factory = None
-    if factory is None:
-        built: ICredentialsChecker = catalogue.build(config.part("checker", name, place), hub)
-        return built
-    if kind == "file":
-        argument = str(place.folder / argument)
-        if not Path(argument).is_file():
-            raise place.error(f"there is no file {argument}")
-    try:
-        made: ICredentialsChecker = factory.generateChecker(argument)
-    except Exception as error:
-        raise place.error(f"{kind!r}: {error or type(error).__name__}") from None
-    if isinstance(made, InMemoryUsernamePasswordDatabaseDontUse):
-        # strcred fills it with text, but credentials are octets: nobody could log in (Twisted 26.10).
-        made.users = {_octets(user): _octets(password) for user, password in made.users.items()}
+    strings = CheckerStrings({}) if known else load_strings(config.plugins)
+    made: ICredentialsChecker
+    if not known and (colon or kind in strings.factories):
+        made = strings.made(place, kind, argument)
+    else:
+        made = catalogue.build(config.part("checker", name, place), hub)
+    if fault := not_of_passwords(made):
+        file = plugin_faults.source(made)
+        raise place.error(f"{type(made).__name__} cannot check passwords: {fault} ({kind!r}, {file})")
     return made
-
-
-def _octets(text: str | bytes) -> bytes:
-    return text.encode() if isinstance(text, str) else text
-
-
-def _strcred_types() -> str:
-    factories: Any = strcred.findCheckerFactories()  # type: ignore[no-untyped-call]
-    return ", ".join(sorted({factory.authType for factory in factories}))

@@ -26,8 +26,9 @@ class Found:
     faults: tuple[str, ...]
 
 
-def find(folders: Iterable[Path] = ()) -> Found:
-    """Look into the folders on the path, and into these after them. The first of two files of one name counts."""
+def find(folders: Iterable[Path] = (), word: bytes = b"mailhub") -> Found:
+    """Look into the folders on the path, and into these after them. The first of two files of one name counts. Where
+    other programs put theirs, those count that speak of `word`."""
     names: dict[str, Path] = {}
     files: dict[str, Path] = {}
     hidden: dict[Path, Path] = {}
@@ -44,7 +45,7 @@ def find(folders: Iterable[Path] = ()) -> Found:
             name = path.parent.name if path.name == "__init__.py" else path.stem
             if not name.isidentifier():
                 faults.append(f"{path}: is not run: a plugin file's name is letters, digits and _, without spaces or -")
-            elif not _is_ours(path):
+            elif not _is_ours(path, word):
                 names.setdefault(name, path)
             elif name in names:
                 if not _equal(path, names[name]):
@@ -78,12 +79,12 @@ def _plugin_files(folder: Path) -> Iterator[Path]:
                 yield path / "__init__.py"
 
 
-def _is_ours(path: Path) -> bool:
+def _is_ours(path: Path, word: bytes) -> bool:
     """To run all that other programs put there would take a while. What cannot be read may be ours."""
     if not _OTHERS.intersection(path.parts) and path.parent != Path(str(twisted.plugins.__file__)).parent:
         return True
     try:
-        return b"mailhub" in read(path)
+        return word in read(path)
     except OSError:
         return True
 

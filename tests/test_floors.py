@@ -37,6 +37,7 @@ FLOORS = {
     "mailhub.config": 5,
     "mailhub.hub_view": 5,
     "mailhub.plugin_faults": 5,
+    "mailhub.checker_strings": 5,
     "mailhub.plugin_files": 5,
     "mailhub.plugin_modules": 5,
     "mailhub.plugins": 5,

@@ -96,6 +96,20 @@ class AccountsChecker:
         return user.encode()
 
 
+def not_of_passwords(checker: Any) -> str:
+    """Why a checker can be asked about no name and password; "" when it can."""
+    try:
+        interfaces = tuple(checker.credentialInterfaces)
+        if any(interface.providedBy(_ASKED) for interface in interfaces):
+            return ""
+        return f"it takes {', '.join(interface.__name__ for interface in interfaces) or 'nothing'}"
+    except Exception as error:
+        return f"its credentialInterfaces are no list of interfaces ({type(error).__name__})"
+
+
+_ASKED = Login(b"", b"")
+
+
 @implementer(ICredentialsChecker)
 class FirstMatch:
     """Asks checkers in turn; the first that accepts decides.
@@ -110,8 +124,9 @@ class FirstMatch:
     def __init__(self, checkers: Sequence[ICredentialsChecker], guards: Sequence[Guard] = ()) -> None:
         """`guards`: what each checker is called by."""
         for checker in checkers:
-            if IUsernamePassword not in checker.credentialInterfaces:
-                raise ConfigurationError(f"[auth] checkers: {type(checker).__name__} cannot check passwords")
+            if faults := not_of_passwords(checker):
+                name = type(checker).__name__
+                raise ConfigurationError(f"[auth] checkers: {name} cannot check passwords: {faults}")
         self._checkers = tuple(checkers)
         self._guards = tuple(guards) or (None,) * len(self._checkers)
 
