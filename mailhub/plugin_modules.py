@@ -217,6 +217,10 @@ class Modules:
             return False
         return True
 
+    def edited(self) -> list[Path]:
+        """Files that are not any more what has run."""
+        return [run.path for name, run in self.runs.items() if self._changed(name, run, {})]
+
     def changed_outside(self) -> list[Path]:
         """Files that plugin files import from elsewhere, and that are not what they were: they do not run again."""
         changed = []

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -256,10 +257,15 @@ def read_answer(folder: Path) -> Reading | None:
         return None
     with os.fdopen(descriptor, errors="replace") as file, suppress(ValueError, TypeError, KeyError):
         values = json.loads(file.read(_ANSWER_LIMIT))
-        return Reading(
-            began=int(values["began"]),
-            read_at=float(values["read_at"]),
-            fault=str(values["fault"]),
-            **{name: tuple(map(str, values[name])) for name in ("changed", "lasting", "warnings")},
-        )
+        return reading_of(values)
     return None
+
+
+def reading_of(values: Mapping[str, Any]) -> Reading:
+    """What was written as JSON. Raises ValueError, TypeError, KeyError."""
+    return Reading(
+        began=int(values["began"]),
+        read_at=float(values["read_at"]),
+        fault=str(values["fault"]),
+        **{name: tuple(map(str, values[name])) for name in ("changed", "lasting", "warnings")},
+    )

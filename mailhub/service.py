@@ -9,12 +9,14 @@ import atexit
 import os
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from random import SystemRandom
 from types import TracebackType
 from typing import Any, cast
 
+import attrs
 from twisted.application.service import IProcess, Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
@@ -26,6 +28,7 @@ from twisted.python.failure import Failure
 from mailhub import __version__
 from mailhub.components import Hub, build_hub
 from mailhub.config.settings import Config, load
+from mailhub.control import ControlSocket
 from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import Environment
@@ -37,6 +40,7 @@ from mailhub.net.driver import DriverFactory
 from mailhub.net.listen import both_families, listen
 from mailhub.net.network import ReactorNetwork
 from mailhub.net.udp import QuietUdp
+from mailhub.plugin_list import listing
 from mailhub.plugins import load_catalogue
 from mailhub.reload import Reading, Reloader, write_answer
 from mailhub.signals import Signals
@@ -116,6 +120,7 @@ class MailService(Service):
         self._starting: Deferred[None] | None = None
         self._reloader = Reloader(hub, load_catalogue, self._supervisor.reloading, self._reloaded)
         self._signals = Signals(reactor, self.reload, self._end)
+        self._control = ControlSocket(config.data, reactor, self._asked)
         self._takes_signals = False
 
     def setServiceParent(self, parent: Any) -> None:
@@ -132,7 +137,8 @@ class MailService(Service):
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
     def take_signals(self) -> None:
-        """SIGHUP reads the configuration again from now on, and nothing but what stops a server ends it."""
+        """SIGHUP reads the configuration again from now on, and nothing but what stops a server ends it. When it has
+        started, commands may ask it."""
         self._signals.hang_up()
         self._takes_signals = True
 
@@ -211,6 +217,8 @@ class MailService(Service):
             if self.running:
                 self._supervisor.ready("serving")
                 self._reloader.ready()
+                if self._takes_signals:
+                    self._control.open()
 
     def _fail(self, line: str) -> None:
         complain(line)
@@ -240,6 +248,17 @@ class MailService(Service):
         if self.running:
             self._supervisor.ready("serving" if not outcome.fault else f"serving; not reloaded: {outcome.fault}")
 
+    async def _asked(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What `mailhub plugins` asks. Raises ConfigurationError."""
+        name = question.get("name")
+        if question.get("plugins") == "list":
+            hub = self._hub
+            rows = listing(hub.catalogue, hub.settings, hub.guards.all())
+            return {"process": os.getpid(), "rows": [attrs.asdict(row) for row in rows]}
+        if question.get("plugins") == "reload" and isinstance(name, str):
+            return {"process": os.getpid(), "reading": attrs.asdict(await self._reloader.ask_plugin(name))}
+        raise ConfigurationError("the server does not know this question: it is another version than the command")
+
     # --- Stop ------------------------------------------------------------------------------------------------------
 
     def stopService(self) -> Deferred[None]:
@@ -254,6 +273,7 @@ class MailService(Service):
         if self._starting is not None:
             await self._starting
         await DeferredList([maybeDeferred(port.stopListening) for port in self._ports], consumeErrors=True)
+        await self._control.close()
         try:
             await self._hub.stop()
         except Exception:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mailhub import __version__
-from mailhub.cli import account, alias, backup, check, domain, init, queue, reload, restore
+from mailhub.cli import account, alias, backup, check, domain, init, plugins, queue, reload, restore
 from mailhub.config.settings import default_file
 from mailhub.errors import ConfigurationError, MailError
 
@@ -34,6 +34,7 @@ daily work, also while the server runs:
   mailhub queue retry --all                 try it again now
   mailhub backup /var/backups/mailhub       a consistent copy
   mailhub reload                            take over a changed configuration
+  mailhub plugins list                      what there is, and how it does
 
 The configuration is --config FILE, else $MAILHUB_CONFIG, else mailhub.toml in
 this folder.
@@ -61,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"mailhub {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", title="commands")
-    for module in (init, account, alias, domain, queue, check, backup, restore, reload):
+    for module in (init, account, alias, domain, queue, check, backup, restore, reload, plugins):
         module.add_parser(commands)
     return top
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import sys
 import time
 from typing import Any
 
+from mailhub.cli.outcome import show
 from mailhub.config.settings import load
 from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError
@@ -52,7 +52,8 @@ def _reload(arguments: argparse.Namespace) -> int:
     outcome = _answer(folder, process, asked)
     if outcome.fault:
         raise _unchanged(outcome.fault)
-    _show(outcome, f"process {process} has read {config.file}")
+    changed = ", ".join(outcome.changed) or "nothing"
+    show(f"process {process} has read {config.file}\nchanged: {changed}", outcome.lasting, outcome.warnings)
     return 0
 
 
@@ -71,17 +72,3 @@ def _answer(folder: DataFolder, process: int, asked: int) -> Reading:
             raise ConfigurationError("the server ended before it answered; see its log")
         time.sleep(_PAUSE)
     raise ConfigurationError(f"the server did not answer within {_PATIENCE:.0f} seconds; see its log")
-
-
-def _show(outcome: Reading, beginning: str) -> None:
-    changed = ", ".join(outcome.changed) or "nothing"
-    print(_plain(f"{beginning}\nchanged: {changed}"))
-    if outcome.lasting:
-        print(_plain(f"needs a restart: {', '.join(outcome.lasting)}"))
-    for warning in outcome.warnings:
-        print(_plain(f"warning: {warning}"), file=sys.stderr)
-
-
-def _plain(text: str) -> str:
-    """No control characters for the terminal."""
-    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)

@@ -1,0 +1,128 @@
+"""What `mailhub plugins list` shows: each plugin file, what it makes, what of it is used, and how that does."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+from twisted.cred import strcred
+
+from mailhub import plugin_faults
+from mailhub.delivery.routing import REFUSE, SMTP
+from mailhub.errors import ConfigurationError
+from mailhub.guard import Health
+from mailhub.interfaces import STORE
+from mailhub.plugin_modules import MODULES
+from mailhub.plugins import Catalogue
+
+if TYPE_CHECKING:
+    from mailhub.config.settings import ComponentTable, Config
+
+
+_EDITED = "has changed since it was run"
+
+
+@attrs.frozen
+class Row:
+    """One component: `name` is what the configuration calls it, `type` its plugin, `file` where that was found.
+
+    A file that cannot be used is one as well, broken and without a kind. `why` says what is wrong. Times in
+    milliseconds; counts are those of the server that runs.
+    """
+
+    kind: str
+    name: str
+    type: str
+    file: str
+    state: Literal["good", "resting", "broken", "unused"]
+    why: str = ""
+    calls: int = 0
+    errors: int = 0
+    timeouts: int = 0
+    rested: int = 0
+    mean_ms: float = 0.0
+    slowest_ms: float = 0.0
+
+
+def listing(catalogue: Catalogue, config: Config, health: Iterable[Health] = ()) -> list[Row]:
+    """Rows for all that is configured, then for all that is not, then for what is broken."""
+    edited = {str(path) for path in MODULES.edited()}
+    known = {(one.kind, one.name): one for one in health}
+    files = {id(factory): str(file.path) for file in catalogue.files for factory in file.factories}
+    rows: list[Row] = []
+    taken: set[int] = set()
+    for part in parts(config, catalogue.names("checker")):
+        try:
+            factory = catalogue.find(part)
+        except ConfigurationError as error:
+            rows.append(Row(part.kind, part.name, part.type, "", "broken", str(error)))
+            continue
+        taken.add(id(factory))
+        file = files.get(id(factory)) or plugin_faults.source(factory)
+        row = Row(part.kind, part.name, part.type, file, "good", _EDITED if file in edited else "")
+        does = known.get((part.kind, part.name))
+        rows.append(row if does is None else _with(row, does))
+    for factory in catalogue.factories:
+        if id(factory) not in taken:
+            file = files.get(id(factory)) or plugin_faults.source(factory)
+            rows.append(Row(factory.kind, factory.name, factory.name, file, "unused"))
+    rows += (Row("", "", "", line.partition(": ")[0], "broken", line) for line in catalogue.broken)
+    return rows
+
+
+def _with(row: Row, health: Health) -> Row:
+    names = ("state", "calls", "errors", "timeouts", "rested", "mean_ms", "slowest_ms")
+    counts: dict[str, Any] = {name: getattr(health, name) for name in names}
+    return attrs.evolve(row, **counts)
+
+
+def parts(config: Config, checkers: Collection[str]) -> Iterator[ComponentTable]:
+    """The components that a server by this configuration has, each once. Checkers of `twisted.cred.strcred` are
+    none; `checkers` are the plugins of this kind."""
+    seen = set()
+    for part in _parts(config, checkers):
+        if (part.kind, part.name) not in seen:
+            seen.add((part.kind, part.name))
+            yield part
+
+
+def _parts(config: Config, checkers: Collection[str]) -> Iterator[ComponentTable]:
+    yield config.database
+    yield config.store
+    for name in config.auth.checkers:
+        if ("checker", name) in config.parts or name in checkers or not _is_strcred(name):
+            yield config.part("checker", name, config.place("auth", "checkers"))
+    for kind, key in (("router", "routers"), ("policy", "policies"), ("rule", "rules")):
+        for name in getattr(config.delivery, key):
+            yield config.part(kind, name, config.place("delivery", key))
+    for name in (STORE, SMTP, *(name for kind, name in config.parts if kind == "agent")):
+        yield config.part("agent", name, config.place("agent").inside(name))
+    for domain, route in config.routes.items():
+        if route.agent != REFUSE:
+            yield config.part("agent", route.agent, config.place("route").inside(domain).at("agent"))
+    for name, endpoints in config.listen.items():
+        if endpoints:
+            yield config.part("service", name, config.place("listen", name))
+
+
+def _is_strcred(name: str) -> bool:
+    try:
+        strcred.findCheckerFactory(name.partition(":")[0])  # type: ignore[no-untyped-call]
+    except strcred.InvalidAuthType:
+        return ":" in name
+    return True
+
+
+def faults(catalogue: Catalogue, config: Config) -> list[str]:
+    """A line for each file that cannot be used, and for each component that is configured and cannot be made of what is
+    there; nothing is built."""
+    lines = list(catalogue.broken)
+    for part in parts(config, catalogue.names("checker")):
+        try:
+            catalogue.look_over(part)
+        except ConfigurationError as error:
+            lines.append(" ".join(str(error).split()))
+        except Exception as error:
+            lines.append(part.place.error(f"{part.type}: {type(error).__name__}: {error}").args[0])
+    return lines

@@ -1,0 +1,197 @@
+"""`mailhub plugins` where no server runs, and what it makes of a server's answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+import twisted.plugins
+from mailhub.config.settings import Config, load
+from mailhub.data_folder import DataFolder
+from mailhub.guard import Health
+from mailhub.plugin_list import Row, listing
+from mailhub.plugins import load_catalogue
+from mailhub.reload import Reading
+from tests.cli.conftest import Command
+
+QUIET = """\
+import attrs
+from mailhub.plugins import Component
+print("hello")
+@attrs.frozen
+class Options:
+    word: str
+class Policy:
+    def __init__(self, options, hub): raise RuntimeError("nothing is built")
+    def begin(self, origin): ...
+quiet = Component("policy", "quiet", Policy, Options)
+loud = Component("policy", "loud", Policy)
+"""
+USED = '[delivery]\npolicies = ["mine"]\n[policy.mine]\ntype = "quiet"\nword = "x"\n'
+
+
+@pytest.fixture
+def folder(config: Config) -> Iterator[Path]:
+    """With a plugin file, and a configuration that uses it."""
+    folder = config.file.parent / "plugins"
+    folder.mkdir()
+    (folder / "quiet_plugin.py").write_text(QUIET)
+    config.file.write_text(f'plugins = ["plugins"]\n{config.file.read_text()}{USED}')
+    yield folder
+    for name in ("quiet_plugin", "broken_plugin"):
+        sys.modules.pop(f"twisted.plugins.{name}", None)
+        vars(twisted.plugins).pop(name, None)
+
+
+def test_the_list_says_what_was_found_in_which_file_and_what_of_it_is_used(
+    mailhub: Command, config: Config, folder: Path
+) -> None:
+    (folder / "broken_plugin.py").write_text("1/0\n")
+    result = mailhub("plugins", "list")
+    lines = [" ".join(line.split()) for line in result.out.splitlines()]
+    file = folder / "quiet_plugin.py"
+    assert lines[0] == "STATE KIND NAME CALLS ERRORS TIMEOUTS MEAN SLOWEST FILE"
+    assert f"good policy mine (quiet) {file}" in lines
+    assert f"unused policy loud {file}" in lines
+    assert any(line.startswith("good router aliases /") for line in lines)
+    assert any(line.startswith("unused service imap /") for line in lines)
+    assert lines[-2:] == [
+        f"broken: {folder}/broken_plugin.py: ZeroDivisionError: division by zero",
+        f"no server serves {config.data}: this is what the files say",
+    ]
+    assert (result.status, result.err) == (0, "hello\n")
+
+
+def test_the_list_for_programs(mailhub: Command, folder: Path) -> None:
+    rows = json.loads(mailhub("plugins", "list", "--json").out)
+    (mine,) = [row for row in rows if row["name"] == "mine"]
+    expected = Row("policy", "mine", "quiet", str(folder / "quiet_plugin.py"), "good")
+    assert mine == attrs.asdict(expected)
+
+
+def test_what_is_missing_is_in_the_list(mailhub: Command, config: Config, folder: Path) -> None:
+    config.file.write_text(config.file.read_text().replace('"quiet"', '"quite"'))
+    (row,) = [row for row in json.loads(mailhub("plugins", "list", "--json").out) if row["name"] == "mine"]
+    assert (row["state"], row["file"]) == ("broken", "")
+    assert "there is no policy plugin called 'quite'; did you mean quiet?" in row["why"]
+
+
+def test_the_list_of_a_server_has_counts_and_names_files_that_have_changed(folder: Path, config: Config) -> None:
+    configured = load(config.file)
+    catalogue = load_catalogue(configured.plugins)
+    health = Health("policy", "mine", "elsewhere", "resting", 7, 5, 1, 2, 1.5, 20.0)
+    (folder / "quiet_plugin.py").write_text(QUIET + "\n")
+    (row,) = [row for row in listing(catalogue, configured, [health]) if row.name == "mine"]
+    file = str(folder / "quiet_plugin.py")
+    why = "has changed since it was run"
+    assert row == Row("policy", "mine", "quiet", file, "resting", why, 7, 5, 1, 2, 1.5, 20.0)
+
+
+def test_all_is_well(mailhub: Command, folder: Path) -> None:
+    result = mailhub("plugins", "check")
+    assert result.status == 0
+    assert result.out.startswith("ok       ")
+
+
+def test_a_line_for_each_fault(mailhub: Command, config: Config, folder: Path) -> None:
+    (folder / "broken_plugin.py").write_text("import sys\nsys.exit(0)\n")
+    (folder / "not-one.py").write_text("")
+    text = config.file.read_text().replace('word = "x"', "words = 1").replace('["mine"]', '["mine", "loud", "soft"]')
+    config.file.write_text(text)
+    result = mailhub("plugins", "check")
+    known = "known: loud, mine, quiet"
+    assert result.status == 1
+    assert result.out.splitlines() == [
+        f"problem  {folder}/not-one.py: is not run: a plugin file's name is letters, digits and _, without spaces or -",
+        f"problem  {folder}/broken_plugin.py: SystemExit: 0",
+        f"problem  {config.file}: [policy.mine] words: unknown key; did you mean word? "
+        "known: failure, timeout_seconds, word",
+        f"problem  {config.file}: [delivery] policies: there is no policy plugin called 'soft'; {known}"
+        f"; not loaded: {folder}/not-one.py: is not run: a plugin file's name is letters, digits and _, without spaces "
+        f"or -; not loaded: {folder}/broken_plugin.py: SystemExit: 0",
+    ]
+    assert result.err == "hello\n4 to mend\n"
+
+
+def test_a_checker_of_strcred_is_no_plugin_that_is_missing(mailhub: Command, config: Config, folder: Path) -> None:
+    config.file.write_text(config.file.read_text() + '[auth]\ncheckers = ["accounts", "file:/x", "unix", "nosuch"]\n')
+    result = mailhub("plugins", "check")
+    (line,) = result.out.splitlines()
+    assert "there is no checker plugin called 'nosuch'" in line
+
+
+# --- With a server --------------------------------------------------------------------------------------------------
+
+
+def test_nothing_to_reload_where_nobody_serves(mailhub: Command, config: Config) -> None:
+    result = mailhub("plugins", "reload", "quiet")
+    assert (result.status, result.out) == (1, "")
+    assert result.err == f"mailhub: no server serves {config.data}; plugin files are run when it starts\n"
+
+
+@pytest.fixture
+def asked(config: Config, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """Questions to this process, which serves the data folder; the first entry is the answer to all."""
+    folder = DataFolder(config.data)
+    config.data.mkdir()
+    folder.lock()
+    questions: list[Any] = [{}]
+
+    def ask(data: Path, question: Any) -> Any:
+        assert data == config.data
+        questions.append(question)
+        return questions[0]
+
+    monkeypatch.setattr("mailhub.cli.plugins.ask", ask)
+    yield questions
+    folder.unlock()
+
+
+def test_what_the_server_has_run_anew(mailhub: Command, asked: list[Any]) -> None:
+    reading = Reading(1, 0.0, "", ("plugin file /x/q.py (policy quiet)",), ("[store]",), ("library\x1b",))
+    asked[0] = {"reading": attrs.asdict(reading)}
+    result = mailhub("plugins", "reload", "quiet")
+    assert asked[1:] == [{"plugins": "reload", "name": "quiet"}]
+    assert (result.status, result.err) == (0, "warning: library?\n")
+    assert result.out == (
+        f"process {os.getpid()} has run anew: plugin file /x/q.py (policy quiet)\n"
+        "new sessions have it, old ones go on\nneeds a restart: [store]\n"
+    )
+    asked[0] = {"reading": attrs.asdict(Reading(1, 0.0))}
+    assert mailhub("plugins", "reload", "quiet").out == "nothing has changed: the file is what has run\n"
+
+
+def test_a_mistake_is_one_line_and_status_1(mailhub: Command, asked: list[Any]) -> None:
+    asked[0] = {"reading": attrs.asdict(Reading(1, 0.0, "/x/q.py: SyntaxError: no; what ran before goes on"))}
+    result = mailhub("plugins", "reload", "quiet")
+    assert (result.status, result.out) == (1, "")
+    assert result.err == "mailhub: nothing has changed: /x/q.py: SyntaxError: no; what ran before goes on\n"
+
+
+@pytest.mark.parametrize("words", [["list"], ["reload", "x"]])
+@pytest.mark.parametrize("given", [{}, {"rows": [{"x": 1}], "reading": {"fault": 3}}, {"rows": [1], "reading": 1}])
+def test_an_answer_that_says_something_else(
+    mailhub: Command, asked: list[Any], words: list[str], given: dict[str, Any]
+) -> None:
+    asked[0] = given
+    result = mailhub("plugins", *words)
+    assert result.status == 1
+    assert result.err == "mailhub: the server is another version than this command: restart it\n"
+
+
+def test_the_counts_of_the_server_are_shown(mailhub: Command, asked: list[Any]) -> None:
+    row = Row("policy", "mine", "quiet", "/x/q.py", "resting", "", 7, 5, 1, 2, 1.5, 20.25)
+    idle = Row("policy", "loud", "loud", "/x/q\n.py", "unused")
+    asked[0] = {"rows": [attrs.asdict(row), attrs.asdict(idle)]}
+    lines = mailhub("plugins", "list").out.splitlines()
+    assert [" ".join(line.split()) for line in lines[1:]] == [
+        "resting policy mine (quiet) 7 5 1 1.500 20.250 /x/q.py",
+        "unused policy loud /x/q?.py",
+    ]
