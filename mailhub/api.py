@@ -5,6 +5,9 @@ What is here changes only with a word in the news, under removals. Any other mod
 
 from __future__ import annotations
 
+from mailhub.auth.simple import (
+    SimpleChecker,
+)
 from mailhub.errors import (
     AuthenticationFailed,
     Busy,
@@ -283,6 +286,7 @@ __all__ = [
     "Screen",
     "Service",
     "Settlement",
+    "SimpleChecker",
     "SimpleStore",
     "State",
     "StorageFull",

@@ -1,0 +1,101 @@
+"""A checker of one method, whichever way it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+from twisted.cred.credentials import UsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import Deferred, succeed
+
+from mailhub.answers import answer
+from mailhub.api import Busy, SimpleChecker
+from mailhub.auth.simple import THREADS
+from mailhub.testing.waiting import result_of
+from mailhub.threads import InlineThreads
+
+
+@attrs.frozen
+class Surroundings:
+    threads: Any = attrs.field(factory=InlineThreads)
+
+
+@attrs.frozen
+class PlayedHub:
+    environment: Surroundings = attrs.field(factory=Surroundings)
+
+
+class Plain(SimpleChecker):
+    def check(self, user: str, password: str) -> Any:
+        return self.options(user, password)
+
+
+class Waiting(SimpleChecker):
+    async def check(self, user: str, password: str) -> Any:
+        return self.options(user, password)
+
+
+KINDS = pytest.mark.parametrize("kind", [Plain, Waiting])
+
+
+def ask(kind: type[SimpleChecker], check: Callable[[str, str], Any], user: bytes = b"ann", word: bytes = b"w") -> Any:
+    return result_of(answer(kind(check, PlayedHub()).requestAvatarId(UsernamePassword(user, word))))
+
+
+@KINDS
+def test_the_right_password_gives_the_user(kind: type[SimpleChecker]) -> None:
+    assert ask(kind, lambda user, password: (user, password) == ("ann", "w")) == b"ann"
+    assert ask(kind, lambda user, password: user == "änn", "änn".encode()) == "änn".encode()
+
+
+@KINDS
+def test_the_wrong_one_is_refused(kind: type[SimpleChecker]) -> None:
+    with pytest.raises(UnauthorizedLogin):
+        ask(kind, lambda user, password: False)
+    with pytest.raises(UnauthorizedLogin):
+        ask(kind, lambda user, password: True, b"ann", b"\xff")
+
+
+@KINDS
+@pytest.mark.parametrize("given", [None, 1, "ann"])
+def test_only_true_lets_in(kind: type[SimpleChecker], given: object) -> None:
+    with pytest.raises(TypeError, match="neither True nor False"):
+        ask(kind, lambda user, password: given)
+
+
+@KINDS
+def test_what_it_raises_is_raised(kind: type[SimpleChecker]) -> None:
+    def busy(user: str, password: str) -> bool:
+        raise Busy
+
+    with pytest.raises(Busy):
+        ask(kind, busy)
+
+
+def test_a_plain_function_may_give_a_deferred() -> None:
+    assert ask(Plain, lambda user, password: succeed(True)) == b"ann"
+
+
+class SlowThreads:
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.running: list[Deferred[bool]] = []
+
+    def run(self, function: object, *arguments: object) -> Deferred[bool]:
+        self.running.append(Deferred())
+        return self.running[-1]
+
+
+def test_it_takes_few_threads_at_the_same_time() -> None:
+    threads = SlowThreads()
+    checker = Plain(None, PlayedHub(Surroundings(threads)))
+    login = UsernamePassword(b"ann", b"w")
+    asked = [checker.requestAvatarId(login) for _ in range(THREADS + 1)]
+    assert len(threads.running) == THREADS
+    threads.running[0].callback(True)
+    assert result_of(answer(asked[0])) == b"ann"
+    assert len(threads.running) == THREADS + 1
