@@ -24,10 +24,15 @@ def decode(octets: bytes) -> str:
 
     Raises InvalidMailboxName. INBOX is put in capitals.
     """
+    return normalise(read(octets))
+
+
+def read(octets: bytes) -> str:
+    """As `decode`, of any text."""
     if len(octets) > _WIRE_LIMIT:
         raise InvalidMailboxName("Mailbox name is too long")
     if b"&" not in octets and _DIRECT.fullmatch(octets):
-        return normalise(octets.decode())
+        return octets.decode()
     parts: list[str] = []
     position = 0
     while position < len(octets):
@@ -41,7 +46,7 @@ def decode(octets: bytes) -> str:
     # Two shifts in a row, a shift for printable ASCII, spare bits: all have another, shorter form.
     if encode(text) != octets:
         raise InvalidMailboxName("Mailbox name is not in modified UTF-7")
-    return normalise(text)
+    return text
 
 
 def encode(name: str) -> bytes:
