@@ -25,6 +25,7 @@ from mailhub.protocols.pop3 import OpenMaildrops, Pop3Options, Pop3Service
 from mailhub.protocols.smtp import SmtpOptions, SmtpService
 from mailhub.services import SERVICES
 from mailhub.store.limits import StoreLimits
+from mailhub.store.maildir.store import MaildirOptions, maildir_store
 from mailhub.store.sqlite.database import Database
 from mailhub.wire.budget import Budget
 from mailhub.wire.imap.server_settings import ImapSettings
@@ -49,6 +50,7 @@ def _sqlite_database(_: NoOptions, hub: IHub) -> IDatabase:
 sqlite_database = Component("database", "sqlite", _sqlite_database)
 database_store = Component("store", "database", _mailboxes)
 sqlite_store = Component("store", "sqlite", _mailboxes)  # the same, as configuration files of mailhub 0.1 call it
+maildirs = Component("store", "maildir", maildir_store, MaildirOptions)
 
 store_agent = Component("agent", "store", lambda _, hub: StoreAgent(hub.store, hub.environment))
 smtp_agent = Component(

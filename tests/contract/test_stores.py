@@ -6,7 +6,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -28,6 +28,7 @@ from mailhub.store.sqlite.dialect import SQLITE
 from mailhub.store.sqlite.verify import verify
 from mailhub.threads import ReactorThreads
 from tests.store.harness import FAST, NOW, HandReactor, environment
+from tests.store.maildir.rig import Site
 
 TRIGGERS = (
     "CREATE TEMP TRIGGER IF NOT EXISTS made AFTER INSERT ON mailbox BEGIN INSERT INTO taken VALUES (NEW.id); END",
@@ -231,6 +232,29 @@ class TestSqliteInThreads(TestSqlite):
             assert [part.uids for part in heard[3:]] == [(1, 2), (3, 4), (5,)]
 
         self.wait_for(story())
+
+
+class TestMaildir(StoreExam):
+    """Its accounts are those of the database; each has a Maildir, which others may change."""
+
+    has_usual_folders = True
+    tells_growth = True
+
+    def setup_method(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.site = Site(Path(self.folder.name))
+
+    def teardown_method(self) -> None:
+        self.wait_for(self.site.store.stop())
+        self.folder.cleanup()
+
+    async def open_store(self) -> IMailStore:
+        await self.site.store.start()
+        return cast(IMailStore, self.site.store)
+
+    async def add_account(self, store: IMailStore, user: str, quota: int = 0) -> IMailAccount:
+        self.site.account(user, quota)
+        return await store.account(user)
 
 
 del Backend

@@ -44,8 +44,7 @@ def directory(name: str) -> str:
 def written(name: str) -> str:
     """A mailbox's name as directories and the list of subscriptions have it, without the first dot."""
     return ".".join(
-        _DOT.join(modified_utf_7.encode(part).decode() for part in level.split("."))
-        for level in name.split(DELIMITER)
+        _DOT.join(modified_utf_7.encode(part).decode() for part in level.split(".")) for level in name.split(DELIMITER)
     )
 
 

@@ -113,10 +113,15 @@ class MirrorAccount:
         if subscribed:
             check(name)
         limit = self._engine.limits.subscriptions_per_account
+        if self._source.keeps_subscriptions:
+            await self._source.subscribe(self.user, name, subscribed, limit)
+            return
         await self._ledger.run(partial(rows.subscribe, user=self.user, name=name, subscribed=subscribed, limit=limit))
 
     async def subscriptions(self) -> Sequence[str]:
         """In name order."""
+        if self._source.keeps_subscriptions:
+            return await self._source.subscriptions(self.user)
         chosen = await self._ledger.run(partial(rows.choices, user=self.user))
         there = {row.name for row in await self._engine.folders(self.user)}
         return sorted(name for name in there | chosen.keys() if chosen.get(name, name in there))

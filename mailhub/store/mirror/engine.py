@@ -83,6 +83,10 @@ class MirrorEngine:
                 self.drop(number)
         return met[1]
 
+    async def knows(self, user: str) -> bool:
+        """Whether the user's folders were ever seen."""
+        return user in self._met or bool(await self.ledger.run(partial(rows.known_folders, user=user)))
+
     def folders_changed(self, user: str) -> None:
         """Whoever asks next has the source asked, and the ledger."""
         self._met.pop(user, None)

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailhub.errors import ConfigurationError, MailError, MessageGone, NoSuchMailbox, NotPermitted
+from mailhub.errors import ConfigurationError, MailError, MessageGone, NoSuchMailbox, NoSuchUser, NotPermitted
 from mailhub.guard import Guard
 from mailhub.interfaces import Environment, IBlobReader, IBody, IBodyWriter
 from mailhub.log import Logger
@@ -83,6 +83,7 @@ class SimpleSource:
     """Calls the store's methods, and looks at what they give."""
 
     makes_folders = False
+    keeps_subscriptions = False
 
     def __init__(
         self, store: Any, environment: Environment, guard: Guard, *, size_limit: int, folder_limit: int
@@ -151,6 +152,11 @@ class SimpleSource:
         asking, self._asking = self._asking, []
         for waiter in asking:
             waiter.callback(outcome)
+
+    async def make_user(self, user: str) -> None:
+        """The store says who there is."""
+        if not await self.exists(user):
+            raise NoSuchUser
 
     def _say(self, method: str) -> answers.Say:
         return lambda why: self._environment.threads.call_in_reactor(self.fault, method, why)
@@ -298,6 +304,14 @@ class SimpleSource:
 
     async def rename(self, user: str, names: Mapping[str, str]) -> None:
         """Simple stores rename no folders."""
+        raise NotPermitted
+
+    async def subscriptions(self, user: str) -> Sequence[str]:
+        """The mirror keeps them."""
+        raise NotPermitted
+
+    async def subscribe(self, user: str, name: str, subscribed: bool, limit: int) -> None:
+        """The mirror keeps them."""
         raise NotPermitted
 
 

@@ -54,6 +54,7 @@ class ISource(Interface):
         "keeps them."
     )
     makes_folders: bool = Attribute("Whether create(), delete() and rename() work.")
+    keeps_subscriptions: bool = Attribute("Whether subscriptions() and subscribe() work; else the mirror keeps them.")
     poll_seconds: float = Attribute("How often a folder that somebody watches is listed; 0: only when it is asked for.")
 
     async def start() -> None:
@@ -64,6 +65,10 @@ class ISource(Interface):
 
     async def exists(user: str) -> bool:
         """Whether the user with this canonical address (`Address.key`) has folders here."""
+
+    async def make_user(user: str) -> None:
+        """Make what the user's mail is kept in, unless it is there: for a user with an account, who was never met, or
+        one that a checker has vouched for. Raises NoSuchUser where users are made elsewhere."""
 
     async def folders(user: str) -> Sequence[str]:
         """The names of the user's folders: `/` between levels, all of them allowed
@@ -113,3 +118,9 @@ class ISource(Interface):
     async def rename(user: str, names: Mapping[str, str]) -> None:
         """Rename these folders, one by one or at once: a folder with its inferiors, of which none has a name in the
         way. Keys stay what they are."""
+
+    async def subscriptions(user: str) -> Sequence[str]:
+        """The subscribed names, in name order."""
+
+    async def subscribe(user: str, name: str, subscribed: bool, limit: int) -> None:
+        """Put a name on the list or take it off. Raises PermanentError for more than `limit`."""

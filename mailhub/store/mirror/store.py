@@ -14,7 +14,7 @@ from mailhub.store.mirror.source import ISource
 
 @implementer(IMailStore)
 class MirrorStore:
-    """The users of a source. It says who they are; none is made here."""
+    """The users of a source, which says who they are."""
 
     def __init__(self, source: ISource, environment: Environment, limits: StoreLimits, name: str) -> None:
         self.engine = MirrorEngine(source, environment, limits, name)
@@ -33,10 +33,19 @@ class MirrorStore:
         return await self._source.exists(user)
 
     async def account(self, user: str, create: bool = False) -> IMailAccount:
-        """Raises NoSuchUser, also with `create`."""
+        """Raises NoSuchUser, with `create` where the source makes no users."""
         if not await self._source.exists(user):
-            raise NoSuchUser
+            if not create:
+                raise NoSuchUser
+            await self._source.make_user(user)
+        await self._meet(user)
         return MirrorAccount(self.engine, user)
+
+    async def _meet(self, user: str) -> None:
+        """Have the user's folders made, once only: what was there and is gone is away with its volume, and not to be
+        begun anew."""
+        if not await self.engine.knows(user):
+            await self._source.make_user(user)
 
     async def check_quota(self, user: str, size: int) -> None:
         """Raises NotPermitted where no mail can be added, so that it is refused before it comes; OverQuota,
@@ -45,6 +54,7 @@ class MirrorStore:
             raise NoSuchUser
         if "i" not in self._source.rights:
             raise NotPermitted("This mailbox takes no mail", status="5.2.1")
+        await self._meet(user)
         await self.engine.check_room(user, size)
 
     def changed(self, user: str, folder: str) -> None:

@@ -51,6 +51,7 @@ def difference(
     if before is not None and len(before) <= len(listing) and listing[: len(before)] == before:
         return Difference([each for each in listing[len(before) :] if each.key not in uids])
     flags = {entry.uid: entry.flags for entry in entries}
+    sizes = {entry.uid: entry.size for entry in entries}
     added: list[Listed] = []
     left = dict.fromkeys(notes)
     flagged: dict[int, Flags] = {}
@@ -62,7 +63,7 @@ def difference(
             continue
         left.pop(uid, None)
         note = notes[uid]
-        if each.size != note.listed_size or each.version != note.version:
+        if each.size not in (note.listed_size, sizes[uid]) or each.version != note.version:
             suspects[uid] = each
         if each.flags is not None and each.flags != flags[uid]:
             flagged[uid] = each.flags
