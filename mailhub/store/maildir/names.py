@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from mailhub.errors import InvalidMailboxName
+from mailhub.message import modified_utf_7
 from mailhub.message.flags import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, SYSTEM_FLAGS, Flags
 from mailhub.message.mailbox_names import DELIMITER, INBOX, is_allowed, normalise
-from mailhub.wire.imap import names as modified_utf_7
 
 NAME_LIMIT = 255  # octets of a file's name
 _DOT = "&AC4-"
