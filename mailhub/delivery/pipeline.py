@@ -121,7 +121,7 @@ class Conversation:
         if submitter is not None and not await submitter.may_send_as(mail.reverse_path):
             raise NotPermitted("Sender address does not belong to your login")
         if mail.auth:
-            mail = await _vouched(mail, submitter)
+            mail = await vouched(mail, submitter)
         self._house.queue.check_space(mail.size)
         transaction = Transaction(self._house, self._screens, origin, mail, self._greeted + self._logged_in, ended)
         await transaction.screened()
@@ -148,7 +148,7 @@ class Conversation:
         return editing
 
 
-async def _vouched(mail: Mail, submitter: ISubmitter | None) -> Mail:
+async def vouched(mail: Mail, submitter: ISubmitter | None) -> Mail:
     """RFC 4954 5: AUTH= goes on where the login may speak for that address; else it is as if `<>` had been said."""
     try:
         named = Address.parse(mail.auth or "")

@@ -20,8 +20,16 @@ from mailhub.interfaces.database import IDatabase
 from mailhub.interfaces.environment import Disk, Environment, INetwork, IResolver, IThreads, MailExchanger
 from mailhub.interfaces.mailboxes import IHold, IMailAccount, IMailbox, IMailStore, IUniqueIds, rights_of
 from mailhub.interfaces.octets import IBlobReader, IBody, IBodyWriter, IHeadedBodyWriter
-from mailhub.interfaces.pipeline import Committed, IConversation, IPipeline, ITransaction, OwnTransaction
+from mailhub.interfaces.pipeline import (
+    Committed,
+    IConversation,
+    IConversations,
+    IPipeline,
+    ITransaction,
+    OwnTransaction,
+)
 from mailhub.interfaces.plugins import IComponentFactory, IHub, Part
+from mailhub.interfaces.reception import IMailReceiver, IReceivedMessage, Taken
 from mailhub.interfaces.rules import IMailRules, Placement, Placements, Redirect, Refusal, Reply
 from mailhub.interfaces.screens import (
     ACCEPT,
@@ -87,12 +95,14 @@ __all__ = [
     "IBodyWriter",
     "IComponentFactory",
     "IConversation",
+    "IConversations",
     "IDatabase",
     "IDeliveryAgent",
     "IHeadedBodyWriter",
     "IHold",
     "IHub",
     "IMailAccount",
+    "IMailReceiver",
     "IMailRules",
     "IMailStore",
     "IMailbox",
@@ -102,6 +112,7 @@ __all__ = [
     "IPipeline",
     "IPolicy",
     "IQueue",
+    "IReceivedMessage",
     "IResolver",
     "IRouter",
     "IScreen",
@@ -137,6 +148,7 @@ __all__ = [
     "Service",
     "Settlement",
     "Submission",
+    "Taken",
     "TlsPolicy",
     "Verdict",
     "rights_of",

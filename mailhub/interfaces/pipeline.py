@@ -82,11 +82,15 @@ class IConversation(Interface):
         """The connection is gone. Transactions are aborted by who began them."""
 
 
-class IPipeline(Interface):
-    """The way in for every message from outside: SMTP, submission, LMTP, and Python code. Built in delivery/."""
+class IConversations(Interface):
+    """What sessions of SMTP, submission and LMTP bring their mail to."""
 
     async def connected(origin: Origin) -> IConversation:
         """For a new connection. Raises NotPermitted, TemporaryError: say so instead of the greeting."""
+
+
+class IPipeline(IConversations):
+    """The way in for every message from outside: SMTP, submission, LMTP, and Python code. Built in delivery/."""
 
     async def begin(origin: Origin, mail: Mail, submitter: ISubmitter | None = None) -> ITransaction:
         """A transaction without a connection of its own, for a web service or a program: a conversation of one message.

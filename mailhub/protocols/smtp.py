@@ -17,7 +17,7 @@ from mailhub.interfaces import (
     IAuthenticator,
     IBodyWriter,
     IConversation,
-    IPipeline,
+    IConversations,
     IService,
     ISubmitter,
     ITransaction,
@@ -141,7 +141,7 @@ class SmtpService:
     """What the sessions of a listener share. `authenticator` is asked on submission only; `harvest` of recipients that
     are refused, except on LMTP."""
 
-    pipeline: IPipeline
+    pipeline: IConversations
     authenticator: IAuthenticator
     options: SmtpOptions = attrs.field(factory=SmtpOptions)
     harvest: Harvest | None = None
