@@ -49,7 +49,7 @@ class GuardLimits:
 @attrs.frozen
 class Health:
     """How one component does. `errors`: it raised, or gave nonsense. `rested`: calls that were not made because it
-    rests. Latencies in milliseconds."""
+    rests. `blocked`: how often it has kept the whole server waiting (`mailhub.watchdog`). Latencies in milliseconds."""
 
     kind: str
     name: str
@@ -59,6 +59,7 @@ class Health:
     errors: int
     timeouts: int
     rested: int
+    blocked: int
     mean_ms: float
     slowest_ms: float
 
@@ -84,6 +85,7 @@ class Guard:
     errors: int = attrs.field(init=False, default=0)
     timeouts: int = attrs.field(init=False, default=0)
     rested: int = attrs.field(init=False, default=0)
+    blocked: int = attrs.field(init=False, default=0)
     seconds: float = attrs.field(init=False, default=0.0)
     slowest: float = attrs.field(init=False, default=0.0)
     _now: Callable[[], float] = attrs.field(init=False)
@@ -134,8 +136,12 @@ class Guard:
             # sys.exit() would pass by all who keep one connection's mishap from the others.
             self._took(began)
             raise self._failed(about, method, error, max(0, self._row)) from error
-        self._took(began)
-        if self._row:
+        if self._took(began) > self.timeout_seconds and seconds is None:
+            # It has kept everybody waiting, and here is the answer.
+            self._failed(
+                about, method, _TooSlow(f"it answered after {self.timeout_seconds:g} seconds"), max(0, self._row)
+            )
+        elif self._row:
             self._answered()
         return given
 
@@ -145,7 +151,7 @@ class Guard:
 
     def take_over(self, other: Guard) -> None:
         """Go on counting where that one is. Whether it rests does not count: this one may be mended."""
-        for name in ("calls", "errors", "timeouts", "rested", "seconds", "slowest"):
+        for name in ("calls", "errors", "timeouts", "rested", "blocked", "seconds", "slowest"):
             setattr(self, name, getattr(other, name))
 
     @property
@@ -164,6 +170,7 @@ class Guard:
             self.errors,
             self.timeouts,
             self.rested,
+            self.blocked,
             self.seconds / self.calls * 1000 if self.calls else 0.0,
             self.slowest * 1000,
         )
@@ -193,11 +200,12 @@ class Guard:
                 timer.cancel()
             answer.cancel()
 
-    def _took(self, began: float) -> None:
+    def _took(self, began: float) -> float:
         spent = self._now() - began
         self.seconds += spent
         if spent > self.slowest:
             self.slowest = spent
+        return spent
 
     # --- The breaker ------------------------------------------------------------------------------------------------
 
@@ -325,6 +333,11 @@ class Guards:
             other = before._guards.get(key)
             if other is not None and other is not guard and other.file == guard.file:
                 guard.take_over(other)
+
+    @property
+    def guards(self) -> Sequence[Guard]:
+        """As they were made."""
+        return tuple(self._guards.values())
 
     def of(self, kind: str) -> Sequence[Guard]:
         """Those of one kind, as they were made."""

@@ -46,6 +46,7 @@ from mailhub.reload import Reading, Reloader, write_answer
 from mailhub.signals import Signals
 from mailhub.systemd import Supervisor
 from mailhub.threads import THREADS, ReactorThreads
+from mailhub.watchdog import Watchdog
 
 _log = Logger(namespace="mailhub")
 
@@ -122,6 +123,7 @@ class MailService(Service):
         self._signals = Signals(reactor, self.reload, self._end)
         self._control = ControlSocket(config.data, reactor, self._asked)
         self._takes_signals = False
+        self._watchdog = Watchdog(reactor, lambda: hub.guards.guards)
 
     def setServiceParent(self, parent: Any) -> None:
         """Tell twistd's application what comes from the configuration: where to log, and who to be. Raises
@@ -209,6 +211,7 @@ class MailService(Service):
             _log.failure("mailhub cannot start")
             self._fail(f"cannot start: {type(error).__name__}: {error}")
         else:
+            self._watchdog.start()
             for port in self._ports:
                 port.startReading()
             listen = self._config.listen
@@ -272,6 +275,7 @@ class MailService(Service):
     async def _stop(self) -> None:
         if self._starting is not None:
             await self._starting
+        self._watchdog.stop()
         await DeferredList([maybeDeferred(port.stopListening) for port in self._ports], consumeErrors=True)
         await self._control.close()
         try:

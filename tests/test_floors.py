@@ -22,6 +22,7 @@ FLOORS = {
     "mailhub.answers": 1,
     "mailhub.api": 5,
     "mailhub.guard": 1,
+    "mailhub.watchdog": 1,
     "mailhub.interfaces": 1,
     "mailhub.log": 1,
     "mailhub.threads": 1,

@@ -63,6 +63,20 @@ def test_an_answer_may_come_later() -> None:
     assert not clock.getDelayedCalls()
 
 
+def test_what_blocks_for_too_long_is_an_answer_and_counts_as_late() -> None:
+    clock = Clock()
+    guard = make(clock, timeout_seconds=5)
+
+    def block() -> int:
+        clock.advance(6)
+        return 7
+
+    with captured() as events:
+        assert asked(guard, block) == [7]
+    assert formatEvent(events[0]).startswith("policy timed out: policy=odd method=mail file=/plugins/odd.py reason=")
+    assert (guard.timeouts, guard.errors) == (1, 0)
+
+
 def mistaken() -> None:
     raise ZeroDivisionError("oops")
 
