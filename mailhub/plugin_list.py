@@ -41,6 +41,7 @@ class Row:
     errors: int = 0
     timeouts: int = 0
     rested: int = 0
+    blocked: int = 0
     mean_ms: float = 0.0
     slowest_ms: float = 0.0
 
@@ -72,7 +73,7 @@ def listing(catalogue: Catalogue, config: Config, health: Iterable[Health] = ())
 
 
 def _with(row: Row, health: Health) -> Row:
-    names = ("state", "calls", "errors", "timeouts", "rested", "mean_ms", "slowest_ms")
+    names = ("state", "calls", "errors", "timeouts", "rested", "blocked", "mean_ms", "slowest_ms")
     counts: dict[str, Any] = {name: getattr(health, name) for name in names}
     return attrs.evolve(row, **counts)
 

@@ -12,6 +12,7 @@ import attrs
 import pytest
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ReactorNotRunning
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
@@ -34,6 +35,10 @@ class Reactor:
     running: bool = True
     waiting: list[Callable[[], object]] = attrs.field(factory=list)
     stopped: int = 0
+
+    def callLater(self, seconds: float, function: Callable[..., object], *arguments: object) -> IDelayedCall:
+        """Never."""
+        return Clock().callLater(seconds, function, *arguments)
 
     def callWhenRunning(self, function: Callable[[], object]) -> None:
         if self.running:
