@@ -86,12 +86,12 @@ def test_what_is_missing_is_in_the_list(mailhub: Command, config: Config, folder
 def test_the_list_of_a_server_has_counts_and_names_files_that_have_changed(folder: Path, config: Config) -> None:
     configured = load(config.file)
     catalogue = load_catalogue(configured.plugins)
-    health = Health("policy", "mine", "elsewhere", "resting", 7, 5, 1, 2, 1.5, 20.0)
+    health = Health("policy", "mine", "elsewhere", "resting", 7, 5, 1, 2, 0, 1.5, 20.0)
     (folder / "quiet_plugin.py").write_text(QUIET + "\n")
     (row,) = [row for row in listing(catalogue, configured, [health]) if row.name == "mine"]
     file = str(folder / "quiet_plugin.py")
     why = "has changed since it was run"
-    assert row == Row("policy", "mine", "quiet", file, "resting", why, 7, 5, 1, 2, 1.5, 20.0)
+    assert row == Row("policy", "mine", "quiet", file, "resting", why, 7, 5, 1, 2, 0, 1.5, 20.0)
 
 
 def test_all_is_well(mailhub: Command, folder: Path) -> None:
@@ -187,7 +187,7 @@ def test_an_answer_that_says_something_else(
 
 
 def test_the_counts_of_the_server_are_shown(mailhub: Command, asked: list[Any]) -> None:
-    row = Row("policy", "mine", "quiet", "/x/q.py", "resting", "", 7, 5, 1, 2, 1.5, 20.25)
+    row = Row("policy", "mine", "quiet", "/x/q.py", "resting", "", 7, 5, 1, 2, 0, 1.5, 20.25)
     idle = Row("policy", "loud", "loud", "/x/q\n.py", "unused")
     asked[0] = {"rows": [attrs.asdict(row), attrs.asdict(idle)]}
     lines = mailhub("plugins", "list").out.splitlines()
