@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from copy import copy
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -59,6 +60,7 @@ from mailhub.net.link import DriverLimits, Link, Session
 from mailhub.net.tls import CertificateUnreadable, ClientTls, ServerTls, ServiceTls
 from mailhub.plugins import Catalogue
 from mailhub.store.guarded.store import GuardedStore
+from mailhub.store_swap import Retired, replace, start_after, stop_quietly
 from mailhub.wire.budget import Budget
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ if TYPE_CHECKING:
 # What a hub takes over from its successor, beside the TLS and the factories that ports hold on to.
 _MADE_ANEW = (
     *("settings", "guards", "hostname", "names", "hops", "routing", "agents", "bouncer", "throttle", "harvest"),
-    *("pipeline", "authenticator", "services", "catalogue"),
+    *("pipeline", "authenticator", "services", "catalogue", "store", "standing"),
 )
 T = TypeVar("T")
 
@@ -77,7 +79,8 @@ class Hub:
     """One mail server without its ports. What stands from `database` on is set as the graph is built.
 
     What is made of the configuration can be made anew: `successor` builds it beside, and `adopt` takes it over. The
-    rest lasts as long as the process: database and store, the queue's runner, and what is known of sessions and logins.
+    rest lasts as long as the process: the database, the queue's runner, and what is known of sessions and logins; and
+    the store, unless the code of its plugin has changed.
     """
 
     environment: Environment
@@ -111,6 +114,11 @@ class Hub:
     standing: Mapping[str, IComponentFactory] = attrs.field(init=False)  # by kind: of what is not made anew
     _shared: dict[str, Any] = attrs.field(init=False, factory=dict)
     _started: AsyncExitStack = attrs.field(init=False, factory=AsyncExitStack)
+    retired: Retired = attrs.field(init=False)
+
+    @retired.default
+    def _none_is_retired(self) -> Retired:
+        return Retired(self.environment.clock)
 
     @property
     def accounts(self) -> IAccounts:
@@ -138,12 +146,31 @@ class Hub:
         """Open database and store, run the queue. Raises ConfigurationError."""
         await self._start(self.settings.database, self.database)
         await self.names.look_again()
-        await self._start(self.settings.store, self.store)
+        self._started.push_async_callback(self._stop_stores)
+        await self._open(self.settings.store, self.store)
         self._started.push_async_callback(self.runner.stop)
         self.runner.start()
 
     async def _start(self, part: ComponentTable, component: IDatabase | IMailStore) -> None:
         self._started.push_async_callback(_call, component.stop)
+        await self._open(part, component)
+
+    async def start_successor(self, new: Hub) -> None:
+        """Open the store of a `successor` where it is another one, before `adopt`. Raises ConfigurationError: then all
+        is as before."""
+        if new.store is not self.store:
+            try:
+                await self._open(new.settings.store, new.store)
+            except ConfigurationError:
+                await stop_quietly(new.store)
+                raise
+
+    async def _stop_stores(self) -> None:
+        await self.retired.stop()
+        await _call(self.store.stop)
+
+    @staticmethod
+    async def _open(part: ComponentTable, component: IDatabase | IMailStore) -> None:
         try:
             await _call(component.start)
         except ConfigurationError:
@@ -176,8 +203,23 @@ class Hub:
             limits=new.settings.of(RunnerLimits),
         )
         new.guards.take_over(self.guards)
+        if new.store is not self.store:
+            replace(self.store, new.store, self.retired, self._busy())
         for name in _MADE_ANEW:
             setattr(self, name, getattr(new, name))
+
+    def _busy(self) -> list[Callable[[], bool]]:
+        """Whether each session and each attempt that is under way now still is."""
+        sessions = [
+            partial(factory.sessions.__contains__, one)
+            for factory in self.factories.values()
+            for one in factory.sessions
+        ]
+        return [*sessions, *(partial(_goes_on, attempt) for attempt in self.runner.under_way)]
+
+
+def _goes_on(attempt: Deferred[None]) -> bool:
+    return not attempt.called
 
 
 async def _call(function: Callable[[], Any]) -> None:
@@ -248,7 +290,7 @@ def successor(hub: Hub, config: Config, catalogue: Catalogue) -> Hub:
         new.names.replace(frozenset(config.domains), routes.aliases(config), routes.known_elsewhere(config))
         new.services, new.factories = {}, {}
         new.guards = Guards(hub.environment.clock, config.of(GuardLimits))
-        new.guards.keep(hub.guards.of("store"))
+        _make_store(new, hub, catalogue)
         _make_ways(new, catalogue)
         # What is known of guessers stays, unless it is to be counted in another way.
         harvest = config.of(HarvestLimits)
@@ -358,6 +400,20 @@ def _door(hub: Hub, name: str, service: Service, made: Any) -> DriverFactory:
 
 def _no_session(link: Link) -> Session:
     raise TypeError("the connections of this service are those of a Twisted factory")
+
+
+def _make_store(new: Hub, hub: Hub, catalogue: Catalogue) -> None:
+    """Another one where its plugin's code has changed. That of the hub's own database lasts as that does."""
+    part = new.settings.store
+    factory = catalogue.find(part)
+    if factory is hub.standing["store"] or hub.queue.deposits_into(hub.store):
+        new.guards.keep(hub.guards.of("store"))
+        return
+    new.store = _store(new, catalogue, part)
+    if hub.queue.deposits_into(new.store):
+        raise part.place.error("a store cannot become that of the database while the server runs: restart")
+    new.standing = {**hub.standing, "store": factory}
+    start_after(new.store, [hub.store, *hub.retired.stores()])
 
 
 def _store(hub: Hub, catalogue: Catalogue, part: ComponentTable) -> IMailStore:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
-from twisted.cred import strcred
 
 from mailhub import plugin_faults
+from mailhub.checker_strings import load_strings
 from mailhub.delivery.routing import REFUSE, SMTP
 from mailhub.errors import ConfigurationError
 from mailhub.guard import Health
@@ -53,7 +53,7 @@ def listing(catalogue: Catalogue, config: Config, health: Iterable[Health] = ())
     files = {id(factory): str(file.path) for file in catalogue.files for factory in file.factories}
     rows: list[Row] = []
     taken: set[int] = set()
-    for part in parts(config, catalogue.names("checker")):
+    for part in parts(config, catalogue):
         try:
             factory = catalogue.find(part)
         except ConfigurationError as error:
@@ -78,21 +78,22 @@ def _with(row: Row, health: Health) -> Row:
     return attrs.evolve(row, **counts)
 
 
-def parts(config: Config, checkers: Collection[str]) -> Iterator[ComponentTable]:
+def parts(config: Config, catalogue: Catalogue) -> Iterator[ComponentTable]:
     """The components that a server by this configuration has, each once. Checkers of `twisted.cred.strcred` are
-    none; `checkers` are the plugins of this kind."""
+    none."""
     seen = set()
-    for part in _parts(config, checkers):
+    for part in _parts(config, catalogue):
         if (part.kind, part.name) not in seen:
             seen.add((part.kind, part.name))
             yield part
 
 
-def _parts(config: Config, checkers: Collection[str]) -> Iterator[ComponentTable]:
+def _parts(config: Config, catalogue: Catalogue) -> Iterator[ComponentTable]:
     yield config.database
     yield config.store
     for name in config.auth.checkers:
-        if ("checker", name) in config.parts or name in checkers or not _is_strcred(name):
+        known = ("checker", name) in config.parts or name in catalogue.names("checker")
+        if known or not (":" in name or name in load_strings(config.plugins).factories):
             yield config.part("checker", name, config.place("auth", "checkers"))
     for kind, key in (("router", "routers"), ("policy", "policies"), ("rule", "rules")):
         for name in getattr(config.delivery, key):
@@ -107,19 +108,11 @@ def _parts(config: Config, checkers: Collection[str]) -> Iterator[ComponentTable
             yield config.part("service", name, config.place("listen", name))
 
 
-def _is_strcred(name: str) -> bool:
-    try:
-        strcred.findCheckerFactory(name.partition(":")[0])  # type: ignore[no-untyped-call]
-    except strcred.InvalidAuthType:
-        return ":" in name
-    return True
-
-
 def faults(catalogue: Catalogue, config: Config) -> list[str]:
     """A line for each file that cannot be used, and for each component that is configured and cannot be made of what is
     there; nothing is built."""
     lines = list(catalogue.broken)
-    for part in parts(config, catalogue.names("checker")):
+    for part in parts(config, catalogue):
         try:
             catalogue.look_over(part)
         except ConfigurationError as error:

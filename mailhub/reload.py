@@ -24,6 +24,7 @@ from mailhub.errors import ConfigurationError
 from mailhub.log import Logger
 from mailhub.plugin_modules import MODULES
 from mailhub.plugins import Catalogue, PluginFile
+from mailhub.store_swap import stop_quietly
 
 _log = Logger(namespace="mailhub")
 _WAITING = 100  # who asks for a plugin
@@ -116,9 +117,7 @@ class Reloader:
         elif self._named:
             self._reading = True
             name, answer = self._named.pop(0)
-            outcome = self._load_plugin(name)
-            self._done(None)
-            answer.callback(outcome)
+            Deferred.fromCoroutine(self._load_plugin(name, answer)).addBoth(self._done)
 
     def _done(self, _: object) -> None:
         self._reading = False
@@ -137,7 +136,7 @@ class Reloader:
             config: Config = await self._hub.environment.threads.run(self._load, file)
             if self._stopped:
                 raise ConfigurationError("the server is stopping")
-            outcome = self._take(config, begun)
+            outcome = await self._take(config, begun)
         except ConfigurationError as error:
             outcome = attrs.evolve(begun, fault=" ".join(str(error).split()))
         except Exception as error:
@@ -145,7 +144,7 @@ class Reloader:
             outcome = attrs.evolve(begun, fault=f"{file}: {type(error).__name__}: {error}")
         self._end(outcome)
 
-    def _take(self, config: Config, begun: Reading) -> Reading:
+    async def _take(self, config: Config, begun: Reading) -> Reading:
         """Build all, then swap. Raises ConfigurationError."""
         hub = self._hub
         found = compare(hub.settings, config, [name for name, service in hub.services.items() if service.needs_tls])
@@ -156,16 +155,27 @@ class Reloader:
             catalogue.look_over(config.database)
             catalogue.look_over(config.store)
             new = successor(hub, found.config, catalogue)
+            await self._start(new)
         changed = (*found.changed, *_changed_files(hub, new, found), *(_shown(file, catalogue) for file in files))
         warnings = [f"plugin not loaded: {line}" for line in catalogue.broken]
         warnings += _outside()
         if new.tls is not None and new.tls.kept:
             warnings.append("the certificate stays as it was: the server's user cannot read certificate and key")
-        lasting = (*found.lasting, *_standing(hub, catalogue))
+        lasting = (*found.lasting, *_standing(new, catalogue))
         hub.adopt(new)
         return attrs.evolve(begun, changed=changed, lasting=lasting, warnings=tuple(warnings))
 
-    def _load_plugin(self, name: str) -> Reading:
+    async def _start(self, new: Hub) -> None:
+        await self._hub.start_successor(new)
+        if self._stopped:
+            if new.store is not self._hub.store:
+                await stop_quietly(new.store)
+            raise ConfigurationError("the server is stopping")
+
+    async def _load_plugin(self, name: str, answer: Deferred[Reading]) -> None:
+        answer.callback(await self._plugin_outcome(name))
+
+    async def _plugin_outcome(self, name: str) -> Reading:
         hub, begun = self._hub, self._begun()
         try:
             module = hub.catalogue.file_called(name, hub.settings)
@@ -175,6 +185,7 @@ class Reloader:
                 if still := [line for file in catalogue.files if file.name == module for line in file.faults]:
                     raise ConfigurationError("; ".join(still))
                 new = successor(hub, hub.settings, catalogue) if files else hub
+                await self._start(new)
         except ConfigurationError as error:
             fault = " ".join(str(error).split())
             _log.error("plugin not loaded again, nothing has changed: {fault:text}", fault=fault)
@@ -182,7 +193,7 @@ class Reloader:
         except Exception as error:
             _log.failure("plugin {name:text} cannot be loaded again", name=name)
             return attrs.evolve(begun, fault=f"{name}: {type(error).__name__}: {error}")
-        changed, lasting = tuple(_shown(file, catalogue) for file in files), _standing(hub, catalogue)
+        changed, lasting = tuple(_shown(file, catalogue) for file in files), _standing(new, catalogue)
         if files:
             hub.adopt(new)
         _log.info("plugin loaded again: changed: {changed:text}", changed=", ".join(changed) or "nothing")

@@ -47,6 +47,7 @@ FLOORS = {
     "mailhub.control": 5,
     "mailhub.data_folder": 5,
     "mailhub.reload": 5,
+    "mailhub.store_swap": 5,
     "mailhub.service": 5,
     "mailhub.services": 5,
     "mailhub.logfile": 5,

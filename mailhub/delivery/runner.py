@@ -105,6 +105,11 @@ class QueueRunner:
                 cutter.cancel()
         await self._agents.stop()
 
+    @property
+    def under_way(self) -> frozenset[Deferred[None]]:
+        """Attempts; each has a result when it is over."""
+        return frozenset(self._working)
+
     def reform(
         self,
         *,

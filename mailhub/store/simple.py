@@ -97,6 +97,8 @@ class SimpleStore(ABC):
     # --- IMailStore, by the mirror ---------------------------------------------------------------------------------
 
     __mirror: MirrorStore | None = None
+    __source: SimpleSource | None = None
+    __before: SimpleStore | None = None
     __guard: Guard | None = None
 
     def guard_by(self, guard: Guard) -> None:
@@ -123,15 +125,40 @@ class SimpleStore(ABC):
             size_limit=hub.settings.value(MESSAGE_SIZE),
             folder_limit=limits.mailboxes_per_account,
         )
-        mirror = MirrorStore(source, environment, limits, name)
-        await mirror.start()
-        self.__mirror = mirror
+        if self.__before is None:
+            mirror = MirrorStore(source, environment, limits, name)
+            await mirror.start()
+            self.__mirror = mirror
+        self.__source = source
 
     async def stop(self) -> None:
-        """Close it."""
-        mirror, self.__mirror = self.__mirror, None
+        """Close it; what another store has taken over stays open."""
+        mirror, source = self.__mirror, self.__source
+        self.__mirror = self.__source = self.__before = None
         if mirror is not None:
             await mirror.stop()
+        elif source is not None:
+            await source.stop()
+
+    @property
+    def taken_over(self) -> bool:
+        """Whether another store goes on where this one was, so that this one can be stopped at once."""
+        return self.__source is not None and self.__mirror is None
+
+    def start_after(self, store: object) -> bool:
+        """Have `start` leave the ledger to the store that is to be replaced, until `take_over` is called. False where
+        that one is none of this kind."""
+        if isinstance(store, SimpleStore) and store.__mirror is not None and store.hub.part.name == self.hub.part.name:
+            self.__before = store
+        return self.__before is not None
+
+    def take_over(self) -> None:
+        """Go on where the store of `start_after` is: with its ledger, and the folders that its sessions have open. What
+        they ask next is asked of this one."""
+        before, self.__before = self.__before, None
+        if before is not None and before.__mirror is not None and self.__source is not None:
+            self.__mirror, before.__mirror = before.__mirror, None
+            self.__mirror.engine.swap(self.__source)
 
     async def exists(self, user: str, /) -> bool:
         """Whether `users` has this one."""

@@ -84,7 +84,7 @@ class Internet:
         None takes one away. `plugins` are component factories beside those that are installed.
         """
         number = len(self.hubs) + 1
-        catalogue = attrs.evolve(self._catalogue, factories=(*self._catalogue.factories, *plugins))
+        catalogue = self.catalogue(plugins)
         address = f"10.0.{number // 250}.{number % 250 + 1}"
         host = Host(self, domain, address, self._folder / f"{number}-{domain}", config or {}, catalogue)
         self.hubs.append(host)
@@ -93,6 +93,10 @@ class Internet:
         for user in users:
             host.add_account(f"{user}@{domain}")
         return host
+
+    def catalogue(self, plugins: Sequence[IComponentFactory]) -> Catalogue:
+        """Those that are installed, and these."""
+        return attrs.evolve(self._catalogue, factories=(*self._catalogue.factories, *plugins))
 
     def call(self, host: Host, service: str, source: str = "10.9.9.9") -> Caller:
         """A client at the address `source`, connected to a service and greeted by it, if it greets."""
@@ -237,8 +241,11 @@ class Host:
         for factory in self.hub.factories.values():
             factory.doStop()
 
-    def reload(self, config: Mapping[str, Any]) -> Reading:
-        """Read the configuration again, which has become this one, as SIGHUP makes a server do."""
+    def reload(self, config: Mapping[str, Any], plugins: Sequence[IComponentFactory] | None = None) -> Reading:
+        """Read the configuration again, which has become this one, as SIGHUP makes a server do. `plugins` are what has
+        become of those that were given to `Internet.hub`: edited ones are other factories."""
+        if plugins is not None:
+            self._catalogue = self.internet.catalogue(plugins)
         self._values = self._with_usual(config)
         count = len(self._readings)
         self._reloader.ask()

@@ -15,6 +15,7 @@ from mailhub.store.mirror import rows
 from mailhub.store.mirror.engine import MirrorEngine
 from mailhub.store.mirror.mailbox import MirrorMailbox
 from mailhub.store.mirror.rows import FolderRow
+from mailhub.store.mirror.source import ISource
 
 
 @implementer(IMailAccount)
@@ -24,9 +25,13 @@ class MirrorAccount:
 
     def __init__(self, engine: MirrorEngine, user: str) -> None:
         self._engine = engine
-        self._source = engine.source
         self._ledger = engine.ledger
         self.user = user
+
+    @property
+    def _source(self) -> ISource:
+        """Of the moment: the store's code may be swapped."""
+        return self._engine.source
 
     async def mailboxes(self) -> Sequence[MailboxInfo]:
         """In name order."""

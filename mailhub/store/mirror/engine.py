@@ -64,6 +64,14 @@ class MirrorEngine:
         await self.source.stop()
         await self.ledger.stop()
 
+    def swap(self, source: ISource) -> None:
+        """Ask another source from now on, which has the same messages by the same keys. The one before is not
+        stopped."""
+        self.source = source
+        self._met.clear()
+        for folder in list(self._folders.values()):
+            folder.source_swapped()
+
     # --- folders -----------------------------------------------------------------------------------------------------
 
     async def folders(self, user: str) -> Sequence[FolderRow]:

@@ -25,7 +25,7 @@ from mailhub.store.index import MailboxIndex
 from mailhub.store.memory.keywords import Keywords
 from mailhub.store.mirror import rows as ledger
 from mailhub.store.mirror.rows import Delivery, Loaded, Note, Row
-from mailhub.store.mirror.source import Key, Listed
+from mailhub.store.mirror.source import ISource, Key, Listed
 from mailhub.store.mirror.sync import Difference, difference
 
 if TYPE_CHECKING:
@@ -67,7 +67,6 @@ class MirrorFolder:
     def __init__(self, engine: MirrorEngine, user: str, loaded: Loaded) -> None:
         row = loaded.folder
         self._engine = engine
-        self._source = engine.source
         self.user = user
         self.name = row.name
         self.number = row.number
@@ -91,6 +90,11 @@ class MirrorFolder:
         self._unseen = (0, 0)  # mod-sequence, messages
 
     # --- what there is -----------------------------------------------------------------------------------------------
+
+    @property
+    def _source(self) -> ISource:
+        """Of the moment: the store's code may be swapped."""
+        return self._engine.source
 
     @property
     def modseq(self) -> int:
@@ -321,6 +325,14 @@ class MirrorFolder:
             if self._poll is not None:
                 self._poll.cancel()
         self._poll = None
+
+    def source_swapped(self) -> None:
+        """What another one could not read is tried again; who watches is told what is different."""
+        self._unreadable.clear()
+        self.stop()
+        if self._engine.watchers.watched(self.number):
+            self.look()
+            self.poll()
 
     # --- changes -----------------------------------------------------------------------------------------------------
 

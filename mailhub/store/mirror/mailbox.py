@@ -30,7 +30,7 @@ from mailhub.store.mirror.engine import MirrorEngine
 from mailhub.store.mirror.folder import BATCH, BATCH_OCTETS, MirrorFolder, Scanned
 from mailhub.store.mirror.held import Hold
 from mailhub.store.mirror.rows import Delivery, Note, Row
-from mailhub.store.mirror.source import Key
+from mailhub.store.mirror.source import ISource, Key
 from mailhub.store.octets import OctetsReader
 
 
@@ -40,7 +40,6 @@ class MirrorMailbox:
 
     def __init__(self, engine: MirrorEngine, folder: MirrorFolder) -> None:
         self._engine = engine
-        self._source = engine.source
         self._ledger = engine.ledger
         self.folder = folder
         self.name = folder.name
@@ -48,6 +47,11 @@ class MirrorMailbox:
         self.rights: Rights = engine.source.rights
         self._fresh = True
         self._hold: Hold | None = None
+
+    @property
+    def _source(self) -> ISource:
+        """Of the moment: the store's code may be swapped."""
+        return self._engine.source
 
     # --- reading -----------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,11 @@ class MirrorStore:
 
     def __init__(self, source: ISource, environment: Environment, limits: StoreLimits, name: str) -> None:
         self.engine = MirrorEngine(source, environment, limits, name)
-        self._source = source
+
+    @property
+    def _source(self) -> ISource:
+        """Of the moment: the store's code may be swapped."""
+        return self.engine.source
 
     async def start(self) -> None:
         """Open ledger and source."""
