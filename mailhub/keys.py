@@ -11,21 +11,23 @@ What several parts are told is a `Key` of its own, of which each has a `setting`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import attrs
+
+V = TypeVar("V")
 
 _IN_METADATA = "mailhub.keys"
 
 
 @attrs.frozen
-class Key:
+class Key(Generic[V]):
     """`[table] name` with its default. A whole number is from `low` to `high`; what else there may be says `hint`, the
     type in the file, and `check`, which raises ValueError."""
 
     table: str
     name: str
-    default: Any
+    default: V
     low: int | None = None
     high: int | None = None
     hint: Any = int
@@ -43,7 +45,7 @@ class Key:
 class Told:
     """How a field is told the value of a key."""
 
-    key: Key
+    key: Key[Any]
     made: Callable[[Any], Any] | None
 
     def value(self, read: Any) -> Any:
@@ -51,7 +53,7 @@ class Told:
         return read if self.made is None else self.made(read)
 
 
-def setting(key: Key, made: Callable[[Any], Any] | None = None) -> Any:
+def setting(key: Key[Any], made: Callable[[Any], Any] | None = None) -> Any:
     """A field that is told a key. `made` turns what stands in the file into the field's value."""
     told = Told(key, made)
     return attrs.field(default=told.value(key.default), metadata={_IN_METADATA: told})

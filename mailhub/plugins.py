@@ -43,7 +43,7 @@ class Component:
 
     kind: str
     name: str
-    make: Callable[[Any, Any], Any]
+    make: Callable[[Any, IHub], Any]
     options: type = NoOptions
     service: Service = attrs.field(factory=Service)
 

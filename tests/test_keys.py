@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import pytest
 
@@ -53,7 +55,7 @@ KEYS = {f"{key.table}.{key.name}": key for key in declared(DECLARING)}
 
 
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
-def test_a_default_could_stand_in_the_file(key: Key) -> None:
+def test_a_default_could_stand_in_the_file(key: Key[Any]) -> None:
     key.validate(None, None, key.default)
     assert key.hint is not int or key.high is not None, "a whole number without bounds"
 

@@ -16,10 +16,9 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, maybeDeferred
 from zope.interface import implementer
 
-from mailhub.auth.passwords import Passwords
 from mailhub.errors import ConfigurationError, MailError, TemporaryError
 from mailhub.guard import Guard
-from mailhub.interfaces import IAccounts
+from mailhub.interfaces import IAccounts, IPasswords, IVerifiedLogins
 from mailhub.keys import Key
 from mailhub.log import Logger
 
@@ -29,6 +28,7 @@ _log = Logger(namespace="mailhub.auth")
 LOGINS_REMEMBERED = Key("limits", "logins_remembered", 10_000, 0, 10_000_000)
 
 
+@implementer(IVerifiedLogins)
 class VerifiedCache:
     """Remembers which passwords were right, so that a client that logs in every minute costs microseconds.
 
@@ -74,8 +74,8 @@ class AccountsChecker:
     """Checks against mailhub's own account table. Unknown user, disabled account and wrong password look alike."""
 
     accounts: IAccounts
-    passwords: Passwords
-    cache: VerifiedCache
+    passwords: IPasswords
+    cache: IVerifiedLogins
     credentialInterfaces = (IUsernamePassword,)
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:

@@ -7,8 +7,10 @@ from collections import OrderedDict
 import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
+from zope.interface import implementer
 
 from mailhub.auth.throttle import network_of
+from mailhub.interfaces import IHarvest
 from mailhub.keys import COUNT_LOOPBACK, DAY, Key, limit, setting
 
 _PER_SESSION = Key("limits", "refused_recipients_per_session", 20, 1, 100_000)
@@ -41,6 +43,7 @@ class _Guesses:
     turn: float = 0.0
 
 
+@implementer(IHarvest)
 @attrs.define(eq=False)
 class Harvest:
     """What is known of the networks. Local sockets are judged by session alone, and so is loopback by default."""

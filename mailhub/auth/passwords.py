@@ -5,9 +5,10 @@ from __future__ import annotations
 import argon2
 import attrs
 from twisted.internet.defer import DeferredSemaphore
+from zope.interface import implementer
 
 from mailhub.errors import Busy
-from mailhub.interfaces import IThreads
+from mailhub.interfaces import IPasswords, IThreads
 from mailhub.keys import limit
 
 # RFC 9106 4, second recommended option, with one lane: a login must not take both cores.
@@ -29,6 +30,7 @@ def verify_password(encoded: str, password: str) -> bool:
         return False
 
 
+@implementer(IPasswords)
 @attrs.define(eq=False)
 class Passwords:
     """Verifies in at most `running` threads at once, with at most `waiting` callers in line."""

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import attrs
 
-from mailhub.delivery.aliases import AliasTable
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.routing import without_detail
 from mailhub.message.address import POSTMASTER, Address, is_postmaster
+from mailhub.message.aliases import AliasTable
 
 
 @attrs.frozen

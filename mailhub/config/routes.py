@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mailhub.delivery.aliases import AliasTable
 from mailhub.delivery.relay.exchangers import SMTP_PORT, parse_target
 from mailhub.interfaces import NextHop
+from mailhub.message.aliases import AliasTable
 
 if TYPE_CHECKING:
     from mailhub.config.settings import Config, RouteTable

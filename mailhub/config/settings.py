@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import attrs
+from zope.interface import implementer
 
 from mailhub.config import rules
 from mailhub.config.reader import Place, convert, read
 from mailhub.config.rules import bounded
 from mailhub.config.tables import table, told_to
 from mailhub.errors import ConfigurationError
+from mailhub.interfaces import ISettings
 from mailhub.keys import GIB, KIB, MIB, Key
 from mailhub.services import SERVICES
 
@@ -26,6 +28,7 @@ FILE_LIMIT = 4 * 1024 * 1024  # octets
 # Kinds of component of which there may be several, each with a table of its own: [checker.x].
 NAMED = ("checker", "router", "policy", "rule", "agent", "service")
 T = TypeVar("T")
+V = TypeVar("V")
 
 
 @attrs.frozen
@@ -140,6 +143,7 @@ class ComponentTable:
 Parts: TypeAlias = Mapping[tuple[str, str], ComponentTable]  # by kind and name
 
 
+@implementer(ISettings)
 @attrs.frozen
 class Config:
     """The whole file."""
@@ -169,13 +173,14 @@ class Config:
         """The arguments for a part that come from this file."""
         return told_to(part, {field.name: getattr(self, field.name) for field in attrs.fields(Config)})
 
-    def of(self, part: type[T], **more: Any) -> T:
+    def of(self, part: type[T], **more: object) -> T:
         """A part by what it declares, and what else it takes."""
         return part(**self.told(part), **more)
 
-    def value(self, key: Key) -> Any:
+    def value(self, key: Key[V]) -> V:
         """What this file says of a key."""
-        return getattr(getattr(self, key.table), key.name)
+        found: V = getattr(getattr(self, key.table), key.name)
+        return found
 
     def place(self, table: str = "", key: str = "") -> Place:
         """Where something stands in this file, for messages."""

@@ -32,8 +32,8 @@ from mailhub.threads import THREADS
 from mailhub.wire.imap.server_settings import ImapSettings
 
 # Who declares keys. What a server has taken its threads and its database by cannot be changed while it runs.
-LASTING: tuple[type | Key, ...] = (StoreLimits, Passwords, LOGINS_REMEMBERED, THREADS)
-DECLARING: tuple[type | Key, ...] = (
+LASTING: tuple[type | Key[Any], ...] = (StoreLimits, Passwords, LOGINS_REMEMBERED, THREADS)
+DECLARING: tuple[type | Key[Any], ...] = (
     DETAIL_MAILBOXES,
     HOPS,
     LONG_LINES,
@@ -55,7 +55,7 @@ DECLARING: tuple[type | Key, ...] = (
 )
 
 
-def declared(parts: Iterable[type | Key]) -> Iterator[Key]:
+def declared(parts: Iterable[type | Key[Any]]) -> Iterator[Key[Any]]:
     """The keys that these declare."""
     for part in parts:
         if isinstance(part, Key):
@@ -67,7 +67,7 @@ def declared(parts: Iterable[type | Key]) -> Iterator[Key]:
 def table(name: str, own: type | None = None) -> type:
     """The attrs class of a table: the keys that parts declare in it, beside those of `own`. Raises TypeError for a key
     that two declare in different ways."""
-    keys: dict[str, Key] = {}
+    keys: dict[str, Key[Any]] = {}
     for key in declared(DECLARING):
         if key.table == name and keys.setdefault(key.name, key) != key:
             raise TypeError(f"[{name}] {key.name} is declared in two ways")

@@ -11,12 +11,12 @@ from mailhub.keys import DAY, STOP_SECONDS, Key, limit, setting
 
 # What happens to lines of a submitted message that are longer than 998 octets (RFC 5322 2.1.1).
 LongLines = Literal["wrap", "reject"]
-LONG_LINES = Key("smtp", "submission_long_lines", "wrap", hint=LongLines)
+LONG_LINES: Key[LongLines] = Key("smtp", "submission_long_lines", "wrap", hint=LongLines)
 # What a policy may take for one answer, and what happens without: the client is asked to come again, or all goes on as
 # if the policy were not there. Each [policy.x] has both beside the plugin's own keys.
 FailMode = Literal["tempfail", "skip"]
 POLICY_TIMEOUT = Key("policy", "timeout_seconds", 30, 1, 600)
-POLICY_FAILURE = Key("policy", "failure", "tempfail", hint=FailMode)
+POLICY_FAILURE: Key[FailMode] = Key("policy", "failure", "tempfail", hint=FailMode)
 # Whether `user+detail` is for the mailbox of that name.
 DETAIL_MAILBOXES = Key("delivery", "detail_mailboxes", False, hint=bool)
 # A message that has come through so many hosts goes round in a loop (RFC 5321 6.3).

@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
 
-from mailhub.delivery.aliases import AliasTable
 from mailhub.errors import MailError
-from mailhub.interfaces import INames, KeptNames
+from mailhub.interfaces import ILocalNames, INames, KeptNames
 from mailhub.log import Logger
+from mailhub.message.aliases import AliasTable
 
 _log = Logger(namespace="mailhub.delivery.names")
 
 FRESH_SECONDS = 0.1
 
 
+@implementer(ILocalNames)
 class LocalNames:
     """`domains` (A-labels) and `aliases` as they are now. Ask these attributes each time, keep no copy.
 

@@ -13,10 +13,19 @@ from typing import TYPE_CHECKING
 import attrs
 from zope.interface import implementer
 
-from mailhub.delivery.names import LocalNames
 from mailhub.delivery.targets import distinct
 from mailhub.errors import NoSuchUser, NotPermitted, NotYetKnown, PermanentError, TemporaryError
-from mailhub.interfaces import ALIAS, STORE, IMailStore, IRouter, ITransactionView, NextHop, OwnTransaction, Route
+from mailhub.interfaces import (
+    ALIAS,
+    STORE,
+    ILocalNames,
+    IMailStore,
+    IRouter,
+    ITransactionView,
+    NextHop,
+    OwnTransaction,
+    Route,
+)
 from mailhub.log import Logger
 from mailhub.message.address import POSTMASTER, Address, is_postmaster
 from mailhub.message.mailbox_names import normalise
@@ -40,7 +49,7 @@ _OURS = OwnTransaction()
 class Routing:
     """The routers of a hub as one. Always has an answer; never the same final target twice."""
 
-    def __init__(self, routers: Sequence[GuardedRouter], names: LocalNames | None = None) -> None:
+    def __init__(self, routers: Sequence[GuardedRouter], names: ILocalNames | None = None) -> None:
         """`names` are brought up to date before the routers are asked."""
         self._routers = tuple(routers)
         self._names = names
@@ -142,7 +151,7 @@ def _renamed(targets: Iterable[Address], via: tuple[str, ...] = ()) -> tuple[Rou
 class AliasRouter:
     """Aliases by name. A detail (`user+detail`) is ignored unless an alias or an account has it in its name."""
 
-    def __init__(self, names: LocalNames, store: IMailStore) -> None:
+    def __init__(self, names: ILocalNames, store: IMailStore) -> None:
         self._names = names
         self._store = store
 
@@ -166,7 +175,7 @@ class AccountRouter:
     With `detail_mailboxes` the detail names a mailbox, where the account has one of that name.
     """
 
-    def __init__(self, names: LocalNames, store: IMailStore, *, detail_mailboxes: bool = False) -> None:
+    def __init__(self, names: ILocalNames, store: IMailStore, *, detail_mailboxes: bool = False) -> None:
         self._names = names
         self._store = store
         self._detail_mailboxes = detail_mailboxes
@@ -203,7 +212,7 @@ class CatchAllRouter:
 
     final = True  # next hops are for other domains, and would bring the message back
 
-    def __init__(self, names: LocalNames) -> None:
+    def __init__(self, names: ILocalNames) -> None:
         self._names = names
 
     async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
@@ -225,7 +234,7 @@ class PostmasterRouter:
     Where the name has no alias and no account in its own domain, that of another local domain serves.
     """
 
-    def __init__(self, hostname: str, names: LocalNames, store: IMailStore) -> None:
+    def __init__(self, hostname: str, names: ILocalNames, store: IMailStore) -> None:
         self._hostname = hostname
         self._names = names
         self._store = store

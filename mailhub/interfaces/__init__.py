@@ -11,8 +11,12 @@ from mailhub.interfaces.accounts import (
     Account,
     IAccounts,
     IAuthenticator,
+    IHarvest,
+    ILocalNames,
     INames,
+    IPasswords,
     ISubmitter,
+    IVerifiedLogins,
     KeptNames,
     Origin,
 )
@@ -28,8 +32,9 @@ from mailhub.interfaces.pipeline import (
     ITransaction,
     OwnTransaction,
 )
-from mailhub.interfaces.plugins import IComponentFactory, IHub, Part
+from mailhub.interfaces.plugins import IComponentFactory, IHub, ISettings, Part
 from mailhub.interfaces.reception import IMailReceiver, IReceivedMessage, Taken
+from mailhub.interfaces.relay import IClientTls, NextHop, TlsPolicy
 from mailhub.interfaces.rules import IMailRules, Placement, Placements, Redirect, Refusal, Reply
 from mailhub.interfaces.screens import (
     ACCEPT,
@@ -57,7 +62,6 @@ from mailhub.interfaces.transport import (
     IDeliveryAgent,
     IQueue,
     IRouter,
-    NextHop,
     Plan,
     QueuedMessage,
     QueuedRecipient,
@@ -67,7 +71,6 @@ from mailhub.interfaces.transport import (
     Route,
     Settlement,
     Submission,
-    TlsPolicy,
 )
 from mailhub.message.edits import AddField, RemoveField, ReplaceField
 
@@ -93,14 +96,17 @@ __all__ = [
     "IBlobReader",
     "IBody",
     "IBodyWriter",
+    "IClientTls",
     "IComponentFactory",
     "IConversation",
     "IConversations",
     "IDatabase",
     "IDeliveryAgent",
+    "IHarvest",
     "IHeadedBodyWriter",
     "IHold",
     "IHub",
+    "ILocalNames",
     "IMailAccount",
     "IMailReceiver",
     "IMailRules",
@@ -109,6 +115,7 @@ __all__ = [
     "IMessageView",
     "INames",
     "INetwork",
+    "IPasswords",
     "IPipeline",
     "IPolicy",
     "IQueue",
@@ -117,11 +124,13 @@ __all__ = [
     "IRouter",
     "IScreen",
     "IService",
+    "ISettings",
     "ISubmitter",
     "IThreads",
     "ITransaction",
     "ITransactionView",
     "IUniqueIds",
+    "IVerifiedLogins",
     "KeptNames",
     "MailExchanger",
     "NextHop",

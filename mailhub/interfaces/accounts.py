@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from zope.interface import Attribute, Interface
 
 from mailhub.credentials import PlainCredentials
 from mailhub.message.address import Address
+
+if TYPE_CHECKING:
+    from mailhub.message.aliases import AliasTable
 
 
 @attrs.frozen
@@ -78,6 +81,47 @@ class INames(Interface):
 
     async def remove_alias(name: str, targets: Sequence[str] = ()) -> Sequence[str]:
         """Take these targets from the name, or all; returns those that it had."""
+
+
+class ILocalNames(Interface):
+    """The domains and aliases that are ours, those of the configuration and those of the database. They change while
+    the hub runs: ask each time, keep no copy."""
+
+    domains: frozenset[str] = Attribute("Local domains, A-labels.")
+    aliases: AliasTable = Attribute("Their aliases.")
+
+    async def refresh() -> None:
+        """Before names are asked: have them as they are now. Where the database does not answer, what was known stays
+        in use."""
+
+    def known_elsewhere(domain: str) -> bool:
+        """Whether others than mailhub may know more users of this domain (an A-label)."""
+
+
+class IPasswords(Interface):
+    """Verifies passwords off the reactor thread, a bounded number at once."""
+
+    async def verify(encoded: str, password: str) -> bool:
+        """Whether the password made this argon2id hash. An empty hash (unknown user) costs the same and never matches.
+        Raises Busy."""
+
+
+class IVerifiedLogins(Interface):
+    """Which passwords were right lately, so that a client that logs in every minute costs microseconds."""
+
+    def knows(user: str, password: str, encoded: str) -> bool:
+        """Whether this password was verified against this very hash."""
+
+    def remember(user: str, password: str, encoded: str) -> None:
+        """Note a successful verification."""
+
+
+class IHarvest(Interface):
+    """Slows down those who try names to find out which exist."""
+
+    async def refused(peer: str, count: int) -> bool:
+        """A recipient is refused, the `count`th of its session: wait as long as the answer is to be held back. False
+        when the session is to end instead."""
 
 
 class ISubmitter(Interface):

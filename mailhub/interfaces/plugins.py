@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
-    from mailhub.interfaces.accounts import IAccounts, IAuthenticator
+    from mailhub.interfaces.accounts import (
+        IAccounts,
+        IAuthenticator,
+        IHarvest,
+        ILocalNames,
+        IPasswords,
+        IVerifiedLogins,
+    )
     from mailhub.interfaces.database import IDatabase
     from mailhub.interfaces.environment import Environment
     from mailhub.interfaces.mailboxes import IMailStore
     from mailhub.interfaces.pipeline import IPipeline
+    from mailhub.interfaces.relay import IClientTls, NextHop
     from mailhub.interfaces.transport import IQueue, IRouter
+    from mailhub.keys import Key
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 
 @attrs.frozen
@@ -27,6 +37,16 @@ class Part:
     kind: str
     name: str
     file: str
+
+
+class ISettings(Interface):
+    """What the configuration says. A part declares what it is told (`mailhub.keys`), and sees nothing else."""
+
+    def of(part: type[T], **more: object) -> T:
+        """An object of this class, told the keys that it declares, and what else it takes."""
+
+    def value(key: Key[V]) -> V:
+        """What is said of one key."""
 
 
 class IHub(Interface):
@@ -40,18 +60,18 @@ class IHub(Interface):
     hostname: str = Attribute("Our name in greetings and trace fields.")
     domains: frozenset[str] = Attribute("Local domains now, A-labels. They change while the hub runs: keep no copy.")
     environment: Environment = Attribute("Clock, network, resolver, randomness, threads, data folder.")
-    settings: Any = Attribute("The whole configuration, a `mailhub.config.settings.Config`.")
-    client_tls: Any = Attribute("TLS of outgoing connections, a `mailhub.net.tls.ClientTls`.")
-    passwords: Any = Attribute("Verifies passwords off the reactor thread, a `mailhub.auth.passwords.Passwords`.")
-    verified: Any = Attribute("Credentials that were verified lately, a `mailhub.auth.checkers.VerifiedCache`.")
-    hops: Any = Attribute('The tables [route."domain"], a `mailhub.delivery.routing.NextHop` by domain.')
+    settings: ISettings = Attribute("What the configuration says.")
+    client_tls: IClientTls = Attribute("TLS of outgoing connections.")
+    passwords: IPasswords = Attribute("Verifies passwords off the reactor thread.")
+    verified: IVerifiedLogins = Attribute("Credentials that were verified lately.")
+    hops: Mapping[str, NextHop] = Attribute('The tables [route."domain"].')
     database: IDatabase = Attribute("mailhub's own database. There, with what is in it, from the store on.")
     accounts: IAccounts = Attribute("Its account table.")
     queue: IQueue = Attribute("Its queue.")
-    names: Any = Attribute("Local domains and aliases, a `mailhub.delivery.names.LocalNames`.")
+    names: ILocalNames = Attribute("Local domains and aliases.")
     store: IMailStore = Attribute("The mailbox store. There from the routers on.")
     routing: IRouter = Attribute("All routers as one. There from the agents on.")
-    harvest: Any = Attribute("Slows down who tries names, a `mailhub.auth.harvest.Harvest`. There for services.")
+    harvest: IHarvest = Attribute("Slows down who tries names. There for services.")
     pipeline: IPipeline = Attribute("The way in for mail. There for services.")
     authenticator: IAuthenticator = Attribute("The gate of logins. There for services.")
 

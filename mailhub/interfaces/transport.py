@@ -61,25 +61,6 @@ class Route:
         return f"{self.agent} {self.target or self.recipient.ascii_domain}"
 
 
-TlsPolicy = Literal["never", "opportunistic", "required"]
-"""`never`: plain. `opportunistic`: whatever the server offers, plain when that fails, no look at the certificate.
-`required`: nothing is sent unless a trusted certificate vouches for the host we meant to reach."""
-
-
-@attrs.frozen
-class NextHop:
-    """A `[route."domain"]`. `host` is what the agent takes: for "smtp" and "lmtp" `host[:port]`, or `unix:/path`.
-
-    The agent "refuse" takes nothing: recipients are refused at once.
-    """
-
-    agent: str = "smtp"
-    host: str = ""
-    tls: TlsPolicy = "opportunistic"
-    user: str = ""
-    password: str = attrs.field(default="", repr=False)
-
-
 class IRouter(Interface):
     """Says where recipients go. Routers are asked in turn; the first that knows answers.
 

@@ -47,7 +47,7 @@ def _check(texts: tuple[str, ...]) -> None:
 
 
 # Networks from which a password is taken without TLS.
-CLEARTEXT_LOGIN = Key("trust", "cleartext_login", (), hint=tuple[str, ...], check=_check)
+CLEARTEXT_LOGIN: Key[tuple[str, ...]] = Key("trust", "cleartext_login", (), hint=tuple[str, ...], check=_check)
 
 
 def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:

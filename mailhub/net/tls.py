@@ -27,6 +27,7 @@ from twisted.internet.interfaces import (
 from zope.interface import implementer
 
 from mailhub.errors import ConfigurationError
+from mailhub.interfaces import IClientTls
 from mailhub.log import Logger
 
 log = Logger(namespace="mailhub.tls")
@@ -229,6 +230,7 @@ def _stamp(path: Path) -> _Stamp:
     return status.st_mtime_ns, status.st_ino, status.st_size
 
 
+@implementer(IClientTls)
 class ClientTls:
     """Makes the context factories of outgoing connections; both kinds share one context each."""
 

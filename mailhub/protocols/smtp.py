@@ -10,7 +10,6 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailhub.auth.harvest import Harvest
 from mailhub.errors import MailError, NotYetKnown, TemporaryError
 from mailhub.interfaces import (
     Committed,
@@ -18,6 +17,7 @@ from mailhub.interfaces import (
     IBodyWriter,
     IConversation,
     IConversations,
+    IHarvest,
     IService,
     ISubmitter,
     ITransaction,
@@ -144,7 +144,7 @@ class SmtpService:
     pipeline: IConversations
     authenticator: IAuthenticator
     options: SmtpOptions = attrs.field(factory=SmtpOptions)
-    harvest: Harvest | None = None
+    harvest: IHarvest | None = None
 
     def session(self, link: Link) -> SmtpSession:
         """A session for a new connection; what `DriverFactory` calls."""

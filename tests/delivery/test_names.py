@@ -9,13 +9,13 @@ import pytest
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from mailhub.delivery.aliases import AliasTable
 from mailhub.delivery.names import FRESH_SECONDS, LocalNames
 from mailhub.delivery.pipeline import Pipeline
 from mailhub.delivery.screens import Screening
 from mailhub.errors import MailError, NoSuchUser, NotPermitted, StoreUnavailable, TemporaryError
 from mailhub.interfaces import INames, KeptNames, Origin
 from mailhub.message.address import Address
+from mailhub.message.aliases import AliasTable
 from mailhub.message.envelope import Mail, Recipient
 from mailhub.store.memory.database import MemoryNames
 from mailhub.testing.waiting import result_of

@@ -13,7 +13,6 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
-from mailhub.delivery.aliases import AliasTable
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.pipeline import Pipeline
 from mailhub.delivery.screens import GuardedPolicy, Screening
@@ -29,6 +28,7 @@ from mailhub.errors import (
 )
 from mailhub.interfaces import Committed, Deposit, IPolicy, ITransactionView, Origin, Route, Screen, Verdict
 from mailhub.message.address import Address
+from mailhub.message.aliases import AliasTable
 from mailhub.message.envelope import Mail, Outcome, Recipient
 from mailhub.testing.waiting import result_of
 from tests.delivery.doubles import Commits, KnownAccounts, environment

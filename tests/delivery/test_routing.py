@@ -12,13 +12,13 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
-from mailhub.delivery.aliases import AliasTable
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.routing import CatchAllRouter, Routing, without_detail
 from mailhub.delivery.targets import distinct
 from mailhub.errors import MailError, NoSuchUser, NotPermitted, NotYetKnown, PermanentError, TemporaryError
 from mailhub.interfaces import ALIAS, ITransactionView, NextHop, Origin, OwnTransaction, ReversePath, Route
 from mailhub.message.address import Address
+from mailhub.message.aliases import AliasTable
 from mailhub.protocols.smtp import reply_to
 from mailhub.testing.waiting import result_of
 from tests.delivery.doubles import KnownAccounts, Table

@@ -18,7 +18,6 @@ from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
 from mailhub.delivery.agents import GuardedAgent
-from mailhub.delivery.aliases import AliasTable
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.limits import RunnerLimits
 from mailhub.delivery.names import LocalNames
@@ -37,6 +36,7 @@ from mailhub.interfaces import (
     Submission,
 )
 from mailhub.message.address import Address
+from mailhub.message.aliases import AliasTable
 from mailhub.message.envelope import Mail, Outcome, Source
 from mailhub.store.limits import StoreLimits
 from mailhub.store.sqlite.database import Database

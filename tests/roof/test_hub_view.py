@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,21 @@ def test_what_the_contract_does_not_name_is_not_there() -> None:
             assert hasattr(host.hub, name)
             with pytest.raises(AttributeError, match=f"IHub has no '{name}'"):
                 getattr(view, name)
+
+
+def test_the_contract_says_of_everything_what_it_is() -> None:
+    (contract,) = [
+        node
+        for node in ast.parse(Path(inspect.getfile(Part)).read_text()).body
+        if isinstance(node, ast.ClassDef) and node.name == "IHub"
+    ]
+    said = {
+        node.target.id: ast.unparse(node.annotation)
+        for node in contract.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    assert set(said) == set(IHub.names(all=True)) - {"shared"}
+    assert not [name for name, annotation in said.items() if "Any" in annotation or "object" in annotation]
 
 
 def test_what_is_not_there_yet_is_told_with_the_kind() -> None:

@@ -21,6 +21,7 @@ from mailhub.components import Hub, build_hub
 from mailhub.config.settings import Config, parse
 from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError, NoSuchUser, StoreUnavailable
+from mailhub.interfaces import IHub
 from mailhub.net.crowd import Room
 from mailhub.plugins import Component, load_catalogue
 from mailhub.reload import read_answer
@@ -269,7 +270,7 @@ def test_a_daemon_tells_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
 class RecordingStore:
     """A foreign store that notes when it is opened and closed, and whether the database is open then."""
 
-    hub: Hub
+    hub: IHub
     notes: list[str]
     broken: bool = False
 
@@ -296,7 +297,7 @@ class RecordingStore:
 
 
 def recording_hub(config: Config, notes: list[str], **more: bool) -> Hub:
-    def make(_: object, hub: Hub) -> RecordingStore:
+    def make(_: object, hub: IHub) -> RecordingStore:
         return RecordingStore(hub, notes, **more)
 
     catalogue = load_catalogue()

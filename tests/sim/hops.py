@@ -15,7 +15,6 @@ from twisted.internet.task import Clock
 from twisted.protocols.basic import LineReceiver
 
 from mailhub.delivery.agents import GuardedAgent
-from mailhub.delivery.aliases import AliasTable
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.limits import RunnerLimits
 from mailhub.delivery.names import LocalNames
@@ -26,6 +25,7 @@ from mailhub.delivery.schedule import Schedule
 from mailhub.guard import Guard
 from mailhub.interfaces import Environment, IBody, Plan, QueuedMessage, Route, Submission
 from mailhub.message.address import Address
+from mailhub.message.aliases import AliasTable
 from mailhub.message.envelope import Mail
 from mailhub.net.smtp_client import SmtpTimeouts
 from mailhub.net.tls import ClientTls

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from mailhub.interfaces import TlsPolicy
-from mailhub.net.tls import ClientConnections, ClientTls
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+
+from mailhub.interfaces import IClientTls, TlsPolicy
 
 SUBMISSIONS_PORT = 465  # TLS from the first octet (RFC 8314 3.3)
 
@@ -13,7 +14,7 @@ def effective(policy: TlsPolicy, *, credentials: bool) -> TlsPolicy:
     return "required" if credentials and policy == "opportunistic" else policy
 
 
-def context(tls: ClientTls, policy: TlsPolicy, host: str, address: str) -> ClientConnections:
+def context(tls: IClientTls, policy: TlsPolicy, host: str, address: str) -> IOpenSSLClientConnectionCreator:
     """What `startTLS` takes for a connection to `address`, which is to be `host`. Raises ValueError for a name that no
     certificate can have where one is needed."""
     if policy == "required":

@@ -15,14 +15,13 @@ from mailhub.delivery.relay.forms import Form, Forms
 from mailhub.delivery.relay.peers import Line, Peer, Peers
 from mailhub.delivery.relay.tls_policy import SUBMISSIONS_PORT, context, effective
 from mailhub.errors import MailError, TemporaryError
-from mailhub.interfaces import AT_ONCE, Delivery, Environment, IBlobReader, TlsPolicy
+from mailhub.interfaces import AT_ONCE, Delivery, Environment, IBlobReader, IClientTls, TlsPolicy
 from mailhub.log import Logger
 from mailhub.message.address import Address
 from mailhub.message.convert import CannotConvert
 from mailhub.message.envelope import Outcome, Reach, Recipient, Source, State
 from mailhub.message.needs import Needs, Offer
 from mailhub.net.smtp_client import SessionFailed, SmtpConnection, SmtpTimeouts, connect
-from mailhub.net.tls import ClientTls
 from mailhub.wire.smtp.client import SmtpClientSettings
 
 _log = Logger(namespace="mailhub.delivery.smtp")
@@ -127,7 +126,7 @@ class Transmitter:
         self,
         hostname: str,
         environment: Environment,
-        tls: ClientTls | None,
+        tls: IClientTls | None,
         limits: TransmitLimits | None = None,
         timeouts: SmtpTimeouts | None = None,
     ) -> None:
