@@ -35,7 +35,7 @@ class Settings:
         assert part is StoreLimits
         return self.limits
 
-    def value(self, key: Key) -> int:
+    def value(self, key: Key[int]) -> int:
         assert key is MESSAGE_SIZE
         return 1 << 20
 
