@@ -1,4 +1,12 @@
-"""The exams that backends sit, in one place: inherit one in a test of your own.
+"""The exams that components sit, in one place: inherit one in a test of your own.
+
+class TestMyPolicy(PolicyExam):
+    def make_policy(self) -> MyPolicy:
+        return MyPolicy()
+
+class TestMyPlugin(RouterExam):
+    factory = my_plugin.router
+    options = {"domain": "xx.example"}
 
 class TestMyStore(StoreExam):
     read_only = True
@@ -8,7 +16,40 @@ class TestMyStore(StoreExam):
         return MyStore(...)
 """
 
+from pathlib import Path
+
 from mailhub.store.exam import AccountsExam, DatabaseExam, NamesExam, QueueExam, StoreExam
 from mailhub.store.exam.rig import Exam, question
+from mailhub.testing.exam.agents import AgentExam
+from mailhub.testing.exam.checkers import CheckerExam, DirectoryExam
+from mailhub.testing.exam.component import ComponentExam
+from mailhub.testing.exam.policies import PolicyExam
+from mailhub.testing.exam.routers import RouterExam
+from mailhub.testing.exam.rules import RuleExam
+from mailhub.testing.exam.simple_stores import SimpleStoreExam
+from mailhub.testing.hubs import Internet
 
-__all__ = ["AccountsExam", "DatabaseExam", "Exam", "NamesExam", "QueueExam", "StoreExam", "question"]
+__all__ = [
+    "AccountsExam",
+    "AgentExam",
+    "CheckerExam",
+    "ComponentExam",
+    "DatabaseExam",
+    "DirectoryExam",
+    "Exam",
+    "NamesExam",
+    "PolicyExam",
+    "QueueExam",
+    "RouterExam",
+    "RuleExam",
+    "SimpleStoreExam",
+    "StoreExam",
+    "question",
+]
+
+
+def _surroundings(folder: Path) -> Internet:
+    return Internet(seed=1, folder=folder)
+
+
+ComponentExam.surroundings = _surroundings

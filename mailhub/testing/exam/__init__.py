@@ -1,0 +1,1 @@
+"""The exams of components, a module a kind; see `mailhub.testing.exams`."""

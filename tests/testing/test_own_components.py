@@ -1,0 +1,63 @@
+"""mailhub's own components sit the exams of their kinds, made by the factories that a configuration names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import argon2
+
+from mailhub import builtin
+from mailhub.auth.passwords import hash_password
+from mailhub.testing.exams import AgentExam, CheckerExam, RouterExam
+
+_CHEAP = hash_password("nobody's", argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+
+
+class TestAliases(RouterExam):
+    factory = builtin.aliases_router
+
+
+class TestAccounts(RouterExam):
+    factory = builtin.accounts_router
+
+
+class TestPostmaster(RouterExam):
+    factory = builtin.postmaster_router
+
+
+class TestCatchAll(RouterExam):
+    factory = builtin.catch_all_router
+
+
+class TestStatic(RouterExam):
+    factory = builtin.static_router
+
+
+class TestExchangers(RouterExam):
+    factory = builtin.exchangers_router
+
+
+class TestStoreAgent(AgentExam):
+    factory = builtin.store_agent
+    target = "ann@xx.example"
+
+
+class TestSmtpAgent(AgentExam):
+    factory = builtin.smtp_agent
+    target = "mx.yy.example"
+
+
+class TestLmtpAgent(AgentExam):
+    factory = builtin.lmtp_agent
+    target = "mx.yy.example:24"
+
+
+class TestAccountsChecker(CheckerExam):
+    factory = builtin.accounts_checker
+    user = "ben@xx.example"
+    password = "a good secret"
+
+    def make_checker(self) -> Any:
+        self.host.add_account(self.user, self.password)
+        self.host.hub.passwords.decoy = _CHEAP
+        return self.build()
