@@ -149,8 +149,8 @@ VALUES_OF_TWISTEDS_MAIL = {
     "twisted.mail.imap4.ReadOnlyMailbox",
     "twisted.mail.smtp",
     "twisted.mail.smtp.Address",
-    "twisted.mail.smtp.SMTPBadRcpt",
-    "twisted.mail.smtp.SMTPBadSender",
+    "twisted.mail.smtp.AddressError",
+    "twisted.mail.smtp.SMTPClientError",
     "twisted.mail.smtp.SMTPServerError",
     "twisted.mail.smtp.User",
 }

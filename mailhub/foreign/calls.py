@@ -91,11 +91,12 @@ class Sizes:
 @attrs.define(eq=False)
 class Foreign:
     """A realm, as its adapters share it. It is called by its `guard`, and no message of it may have more than
-    `message_octets`."""
+    `message_octets`. `hostname` is ours."""
 
     environment: Environment
     guard: Guard
     message_octets: int = MESSAGE_SIZE.default
+    hostname: str = "localhost"
     limits: StoreLimits = attrs.field(factory=StoreLimits)
     kept: Kept = attrs.field(init=False, factory=Kept)
     sizes: Sizes = attrs.field(init=False, factory=Sizes)
@@ -110,10 +111,12 @@ class Foreign:
         """What the realm's object answers. Raises MailError: Unanswered when it has failed."""
         return await self.guard.ask(method, _asked, lambda: getattr(thing, method)(*arguments, **named))
 
-    async def call(self, method: str, function: Callable[..., Any], *arguments: object) -> Any:
+    async def call(
+        self, method: str, function: Callable[..., Any], *arguments: object, seconds: float | None = None
+    ) -> Any:
         """As `ask`, of a function of ours that calls the realm's, above all the method of that name, and looks at what
-        they give."""
-        return await self.guard.ask(method, _asked, lambda: function(*arguments))
+        they give. It may have other `seconds` than all."""
+        return await self.guard.ask_about({}, method, _asked, lambda: function(*arguments), seconds=seconds)
 
     def fault(self, method: str, why: str) -> None:
         """Name in the log what is wrong with a part of an answer, of which the rest is good: once."""

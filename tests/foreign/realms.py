@@ -188,3 +188,74 @@ def maildir_domain(folder: Path, user: bytes, password: bytes) -> maildir.Maildi
     domain = maildir.MaildirDirdbmDomain(None, bytes(folder))  # type: ignore[arg-type]
     domain.addUser(user, password)
     return domain
+
+
+@implementer(smtp.IMessage)
+class ConsoleMessage:
+    """A message whose lines are printed."""
+
+    def __init__(self, user: Any, printed: list[str]) -> None:
+        self.user = user
+        self.printed = printed
+        self.lines: list[bytes] = []
+
+    def lineReceived(self, line: bytes) -> None:
+        self.lines.append(line)
+
+    def eomReceived(self) -> Deferred[None]:
+        self.printed.append(f"New message for {self.user}:")
+        self.printed.extend(line.decode() for line in self.lines)
+        self.lines = []
+        return succeed(None)
+
+    def connectionLost(self) -> None:
+        self.lines = []
+        self.printed.append(f"Lost the message for {self.user}")
+
+
+@implementer(smtp.IMessageDelivery)
+class ConsoleMessageDelivery:
+    """Only the local user console has mail."""
+
+    def __init__(self) -> None:
+        self.printed: list[str] = []
+        self.asked: list[Any] = []
+
+    def receivedHeader(self, helo: tuple[bytes, bytes], origin: Any, recipients: Any) -> bytes:
+        return b"Received: ConsoleMessageDelivery " + helo[0]
+
+    def validateFrom(self, helo: Any, origin: Any) -> Any:
+        self.asked.append((helo, str(origin)))
+        if origin.domain == b"spam.example":
+            raise smtp.SMTPBadSender(origin, 553, "Not from there")  # type: ignore[no-untyped-call]
+        return origin
+
+    def validateTo(self, user: Any) -> Any:
+        if user.dest.local == b"console":
+            return lambda: ConsoleMessage(user, self.printed)
+        raise smtp.SMTPBadRcpt(user)  # type: ignore[no-untyped-call]
+
+
+@implementer(smtp.IMessageDeliveryFactory)
+class ConsoleMessageDeliveryFactory:
+    """One delivery for each message."""
+
+    def __init__(self) -> None:
+        self.made: list[ConsoleMessageDelivery] = []
+
+    def getMessageDelivery(self) -> ConsoleMessageDelivery:
+        self.made.append(ConsoleMessageDelivery())
+        return self.made[-1]
+
+
+@implementer(IRealm)
+class ConsoleRealm:
+    """A delivery for whoever comes."""
+
+    def __init__(self) -> None:
+        self.delivery = ConsoleMessageDelivery()
+
+    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+        if smtp.IMessageDelivery not in interfaces:
+            raise NotImplementedError
+        return smtp.IMessageDelivery, self.delivery, lambda: None
