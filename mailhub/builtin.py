@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mailhub.auth.checkers import AccountsChecker
-from mailhub.delivery.limits import DETAIL_MAILBOXES, TransmitLimits
+from mailhub.delivery.limits import DETAIL_MAILBOXES
 from mailhub.delivery.local import StoreAgent
 from mailhub.delivery.relay.lmtp import LmtpAgent
 from mailhub.delivery.relay.smtp import SmtpAgent
-from mailhub.delivery.relay.transmit import Transmitter
 from mailhub.delivery.routing import (
     AccountRouter,
     AliasRouter,
@@ -37,11 +36,6 @@ def _mailboxes(_: NoOptions, hub: IHub) -> IMailStore:
     return hub.database.store
 
 
-def _transmitter(hub: IHub) -> Transmitter:
-    """Each agent keeps its own connections."""
-    return Transmitter(hub.hostname, hub.environment, hub.client_tls, hub.settings.of(TransmitLimits))
-
-
 def _sqlite_database(_: NoOptions, hub: IHub) -> IDatabase:
     """One file in the data folder, with the large bodies beside it."""
     return Database(hub.environment, hub.settings.of(StoreLimits))
@@ -53,10 +47,8 @@ sqlite_store = Component("store", "sqlite", _mailboxes)  # the same, as configur
 maildirs = Component("store", "maildir", maildir_store, MaildirOptions)
 
 store_agent = Component("agent", "store", lambda _, hub: StoreAgent(hub.store, hub.environment))
-smtp_agent = Component(
-    "agent", "smtp", lambda _, hub: SmtpAgent(hub.hostname, hub.environment, hub.hops, _transmitter(hub))
-)
-lmtp_agent = Component("agent", "lmtp", lambda _, hub: LmtpAgent(hub.hops, _transmitter(hub)))
+smtp_agent = Component("agent", "smtp", lambda _, hub: SmtpAgent(hub.hops, hub.relay.transmitter()))
+lmtp_agent = Component("agent", "lmtp", lambda _, hub: LmtpAgent(hub.hops, hub.relay.transmitter()))
 
 accounts_checker = Component(
     "checker", "accounts", lambda _, hub: AccountsChecker(hub.accounts, hub.passwords, hub.verified)

@@ -30,9 +30,10 @@ from mailhub.delivery.agents import GuardedAgent
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.guarded_router import GuardedRouter
 from mailhub.delivery.intake import HEADERS_TOGETHER
-from mailhub.delivery.limits import HOPS, LONG_LINES, RunnerLimits
+from mailhub.delivery.limits import HOPS, LONG_LINES, RunnerLimits, TransmitLimits
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.pipeline import Pipeline
+from mailhub.delivery.relay.transmit import Relay
 from mailhub.delivery.routing import REFUSE, SMTP, Routing
 from mailhub.delivery.rules import GuardedRule, Rules
 from mailhub.delivery.runner import QueueRunner
@@ -119,6 +120,11 @@ class Hub:
     @retired.default
     def _none_is_retired(self) -> Retired:
         return Retired(self.environment.clock)
+
+    @property
+    def relay(self) -> Relay:
+        """The way to other servers, by what the configuration says now."""
+        return Relay(self.hostname, self.environment, self.client_tls, self.settings.of(TransmitLimits))
 
     @property
     def accounts(self) -> IAccounts:

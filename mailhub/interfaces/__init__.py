@@ -34,7 +34,7 @@ from mailhub.interfaces.pipeline import (
 )
 from mailhub.interfaces.plugins import IComponentFactory, IHub, ISettings, Part
 from mailhub.interfaces.reception import IMailReceiver, IReceivedMessage, Taken
-from mailhub.interfaces.relay import IClientTls, NextHop, TlsPolicy
+from mailhub.interfaces.relay import IClientTls, IRelay, ITransmitter, NextHop, TlsPolicy
 from mailhub.interfaces.rules import IMailRules, Placement, Placements, Redirect, Refusal, Reply
 from mailhub.interfaces.screens import (
     ACCEPT,
@@ -120,6 +120,7 @@ __all__ = [
     "IPolicy",
     "IQueue",
     "IReceivedMessage",
+    "IRelay",
     "IResolver",
     "IRouter",
     "IScreen",
@@ -129,6 +130,7 @@ __all__ = [
     "IThreads",
     "ITransaction",
     "ITransactionView",
+    "ITransmitter",
     "IUniqueIds",
     "IVerifiedLogins",
     "KeptNames",

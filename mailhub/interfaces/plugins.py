@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mailhub.interfaces.environment import Environment
     from mailhub.interfaces.mailboxes import IMailStore
     from mailhub.interfaces.pipeline import IPipeline
-    from mailhub.interfaces.relay import IClientTls, NextHop
+    from mailhub.interfaces.relay import IClientTls, IRelay, NextHop
     from mailhub.interfaces.transport import IQueue, IRouter
     from mailhub.keys import Key
 
@@ -62,6 +62,7 @@ class IHub(Interface):
     environment: Environment = Attribute("Clock, network, resolver, randomness, threads, data folder.")
     settings: ISettings = Attribute("What the configuration says.")
     client_tls: IClientTls = Attribute("TLS of outgoing connections.")
+    relay: IRelay = Attribute("Makes SMTP and LMTP clients, for agents.")
     passwords: IPasswords = Attribute("Verifies passwords off the reactor thread.")
     verified: IVerifiedLogins = Attribute("Credentials that were verified lately.")
     hops: Mapping[str, NextHop] = Attribute('The tables [route."domain"].')

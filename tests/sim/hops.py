@@ -160,7 +160,7 @@ class World:
         names = LocalNames(domains, AliasTable.parse({}, domains))
         routing = standard_routing("mx.xx.example", names, database.store, {})
         transmitter = Transmitter("mx.xx.example", self.environment, ClientTls(), None, self.timeouts)
-        agent = SmtpAgent("mx.xx.example", self.environment, {}, transmitter)
+        agent = SmtpAgent({}, transmitter)
         return QueueRunner(
             queue=database.queue,
             agents={"smtp": GuardedAgent(agent, Guard("agent", "smtp", "", self.environment.clock))},

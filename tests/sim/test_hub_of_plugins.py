@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from mailhub.api import Address, Component, IHub, Mail, NoOptions, Plan, Route, Service, Submission
+import attrs
+import pytest
+
+from mailhub.api import (
+    Address,
+    Component,
+    Delivery,
+    IHub,
+    Mail,
+    NextHop,
+    NoOptions,
+    Outcome,
+    Plan,
+    Route,
+    Service,
+    Submission,
+)
 from mailhub.testing.hubs import Internet
 
 MESSAGE = b"Subject: from a program\r\n\r\nHello\r\n"
@@ -40,3 +57,46 @@ def test_what_a_plugin_queues_is_sent_at_once() -> None:
         internet.wait(PROGRAMS[0].queue("b@yy.example"))
         internet.run(1)
         assert len(yy.inbox("b@yy.example")) == 1
+
+
+@attrs.frozen
+class WayOptions:
+    by: str = "smtp"
+    host: str = ""
+
+
+class Way:
+    """An agent that relays in a way of its own."""
+
+    def __init__(self, options: WayOptions, hub: IHub) -> None:
+        self.transmitter = hub.relay.transmitter()
+        self.hop = NextHop(host=options.host) if options.host else None
+        self.by = options.by
+
+    async def deliver(self, delivery: Delivery) -> Mapping[int, Outcome]:
+        if self.by == "lmtp" and self.hop is not None:
+            return await self.transmitter.lmtp(delivery, self.hop)
+        return await self.transmitter.smtp(delivery, self.hop)
+
+    async def stop(self) -> None:
+        await self.transmitter.stop()
+
+
+way = Component("agent", "way", Way, WayOptions)
+
+
+@pytest.mark.parametrize(
+    ("options", "by"),
+    [({}, "ESMTP"), ({"host": "mx.yy.example"}, "ESMTP"), ({"by": "lmtp"}, "LMTP")],
+)
+def test_a_plugins_agent_relays_by_the_client_of_the_hub(options: dict[str, str], by: str) -> None:
+    with Internet() as internet:
+        yy = internet.hub("yy.example", users=["b"])
+        options = {"host": yy.address, **options} if by == "LMTP" else options
+        routed = {"agent": {"mine": {"type": "way", **options}}, "route": {"yy.example": {"agent": "mine"}}}
+        xx = internet.hub("xx.example", users=["a"], config=routed, plugins=[way])
+        xx.submit("a@xx.example", ["b@yy.example"], MESSAGE)
+        internet.run(5)
+        (arrived,) = yy.inbox("b@yy.example")
+        assert b"with " + by.encode() in arrived
+        assert list(xx.queued()) == []

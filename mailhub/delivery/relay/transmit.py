@@ -7,15 +7,25 @@ from collections.abc import Mapping, Sequence
 import attrs
 from zope.interface import implementer
 
-from mailhub.credentials import PlainCredentials
 from mailhub.delivery.limits import TransmitLimits
 from mailhub.delivery.plan import recipient_of
-from mailhub.delivery.relay.exchangers import is_address, may_be_exchanger
+from mailhub.delivery.relay.exchangers import SMTP_PORT, is_address, may_be_exchanger
 from mailhub.delivery.relay.forms import Form, Forms
 from mailhub.delivery.relay.peers import Line, Peer, Peers
+from mailhub.delivery.relay.servers import Server, no_way, server_at, servers_of
 from mailhub.delivery.relay.tls_policy import SUBMISSIONS_PORT, context, effective
 from mailhub.errors import MailError, TemporaryError
-from mailhub.interfaces import AT_ONCE, Delivery, Environment, IBlobReader, IClientTls, TlsPolicy
+from mailhub.interfaces import (
+    AT_ONCE,
+    Delivery,
+    Environment,
+    IBlobReader,
+    IClientTls,
+    IRelay,
+    ITransmitter,
+    NextHop,
+    TlsPolicy,
+)
 from mailhub.log import Logger
 from mailhub.message.address import Address
 from mailhub.message.convert import CannotConvert
@@ -26,21 +36,10 @@ from mailhub.wire.smtp.client import SmtpClientSettings
 
 _log = Logger(namespace="mailhub.delivery.smtp")
 
+LMTP_PORT = 24
 _WHAT_IT_SAYS = Offer(eight_bit=True, smtputf8=True)  # no less than a server can offer
 # RFC 3463 3.7, RFC 6531 5: media not supported, conversion required but not supported, header in UTF-8.
 _UNFIT = frozenset({"5.6.1", "5.6.3", "5.6.9"})
-
-
-@attrs.frozen
-class Server:
-    """A host to try. `found_by_dns`: the choice of a stranger, who must not send us to our own machine."""
-
-    host: str
-    port: int
-    tls: TlsPolicy = "opportunistic"
-    credentials: PlainCredentials | None = None
-    lmtp: bool = False
-    found_by_dns: bool = False
 
 
 @attrs.frozen
@@ -119,8 +118,9 @@ class _Way:
         return found
 
 
+@implementer(ITransmitter)
 class Transmitter:
-    """The SMTP and LMTP client of a hub; keeps connections for the next message."""
+    """An SMTP and LMTP client; keeps connections for the next message."""
 
     def __init__(
         self,
@@ -136,6 +136,26 @@ class Transmitter:
         self._limits = limits = limits or TransmitLimits()
         self._timeouts = timeouts
         self._peers = Peers(environment.clock, limits)
+
+    async def smtp(self, delivery: Delivery, hop: NextHop | None = None) -> Mapping[int, Outcome]:
+        """See `ITransmitter`."""
+        try:
+            if hop is not None:
+                servers = [server_at(hop, SMTP_PORT)]
+            else:
+                domain = delivery.recipients[0].route.recipient.ascii_domain
+                servers = await servers_of(domain, self._hostname, self._environment)
+        except MailError as error:
+            return dict.fromkeys((row.id for row in delivery.recipients), no_way(error))
+        return await self.transmit(delivery, servers)
+
+    async def lmtp(self, delivery: Delivery, hop: NextHop) -> Mapping[int, Outcome]:
+        """See `ITransmitter`."""
+        try:
+            server = server_at(hop, LMTP_PORT, lmtp=True)
+        except MailError as error:
+            return dict.fromkeys((row.id for row in delivery.recipients), no_way(error))
+        return await self.transmit(delivery, [server])
 
     async def transmit(self, delivery: Delivery, servers: Sequence[Server]) -> Mapping[int, Outcome]:
         """Try the servers in order. Every recipient gets an outcome."""
@@ -331,6 +351,21 @@ class Transmitter:
         return await connect(
             environment.network, environment.clock, place.address, server.port, settings, tls, self._timeouts
         )
+
+
+@implementer(IRelay)
+@attrs.frozen
+class Relay:
+    """The way of a hub to other servers."""
+
+    hostname: str
+    environment: Environment
+    tls: IClientTls | None
+    limits: TransmitLimits
+
+    def transmitter(self) -> Transmitter:
+        """See `IRelay`."""
+        return Transmitter(self.hostname, self.environment, self.tls, self.limits)
 
 
 def _last_words(told: Mapping[Address, Outcome], place: _Place, way: _Way, form: Form) -> Mapping[Address, Outcome]:

@@ -153,7 +153,7 @@ class World:
             )
             timeouts = SmtpTimeouts(connect=10, greeting=20, command=20, data=20, block=20, final=20, quit=2)
             transmitter = Transmitter("mx.xx.example", environment, TLS, self.limits, timeouts)
-            self._agents["smtp"] = SmtpAgent("mx.xx.example", environment, self.hops, transmitter)
+            self._agents["smtp"] = SmtpAgent(self.hops, transmitter)
             self._agents["lmtp"] = LmtpAgent(self.hops, transmitter)
         return self._agents[kind]
 

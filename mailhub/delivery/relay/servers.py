@@ -1,0 +1,46 @@
+"""The servers that a message may be handed to."""
+
+from __future__ import annotations
+
+import attrs
+
+from mailhub.credentials import PlainCredentials
+from mailhub.delivery.relay.exchangers import SMTP_PORT, exchangers, parse_target
+from mailhub.errors import MailError, TemporaryError
+from mailhub.interfaces import Environment, NextHop, TlsPolicy
+from mailhub.message.envelope import Outcome, Reach, State, outcome_of
+
+
+@attrs.frozen
+class Server:
+    """A host to try. `found_by_dns`: the choice of a stranger, who must not send us to our own machine."""
+
+    host: str
+    port: int
+    tls: TlsPolicy = "opportunistic"
+    credentials: PlainCredentials | None = None
+    lmtp: bool = False
+    found_by_dns: bool = False
+
+
+def server_at(hop: NextHop, default_port: int, *, lmtp: bool = False) -> Server:
+    """The server a next hop names. Raises TemporaryError when it names none: the operator will mend that."""
+    try:
+        host, port = parse_target(hop.host, default_port)
+    except ValueError as error:
+        raise TemporaryError(f"Next hop is misconfigured: {error}", status="4.3.5") from None
+    credentials = PlainCredentials("", hop.user, hop.password) if hop.user else None
+    # A local socket needs no TLS, and no certificate could name it.
+    return Server(host, port, "never" if host.startswith("unix:") else hop.tls, credentials, lmtp)
+
+
+async def servers_of(domain: str, hostname: str, environment: Environment) -> list[Server]:
+    """By the mail exchangers of a domain. Raises what `exchangers` raises."""
+    hosts = await exchangers(domain, hostname, environment.resolver, environment.random)
+    return [Server(host, SMTP_PORT, found_by_dns=True) for host in hosts]
+
+
+def no_way(error: MailError) -> Outcome:
+    """Why there is no server to try, for every recipient. That none can be found now is not about the message."""
+    outcome = outcome_of(error)
+    return attrs.evolve(outcome, reach=Reach.UNREACHED) if outcome.state is State.DELAYED else outcome
