@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tomllib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +19,7 @@ from examples.plugins.webhook_agent import webhook
 from mailhub.auth.passwords import hash_password
 from mailhub.testing.caller import Caller
 from mailhub.testing.hubs import Host, Internet
+from tests.documented import code_block
 from tests.examples.stage import HELLO, PASSWORD, imap, lines
 
 
@@ -108,9 +110,10 @@ def web() -> Iterator[Any]:
 
 def test_the_agent_delivers_once_however_often_it_has_to_try(web: Any) -> None:
     with Internet(seed=1) as internet:
-        route = {"agent": "webhook", "host": f"http://127.0.0.1:{web.server_port}/mail"}
-        host: Host = internet.hub("xx.example", ["ann"], {"route": {"tickets.example": route}}, [webhook])
-        host.submit("ann@xx.example", ["bug@tickets.example"], HELLO)
+        shown = code_block("webhook_agent.toml")
+        config = tomllib.loads(shown.replace("https://www.xx.example", f"http://127.0.0.1:{web.server_port}"))
+        host: Host = internet.hub("xx.example", ["ann"], config, [webhook])
+        host.submit("ann@xx.example", ["bug@tickets.xx.example"], HELLO)
         internet.run(3600)
         assert web.calls == 2
         ((path, octets),) = web.kept.items()

@@ -16,15 +16,15 @@ from mailhub.message.envelope import Mail, Recipient
 from mailhub.testing.hubs import Internet
 from mailhub.testing.waiting import result_of
 from tests.delivery.test_pipeline import Stage
-from tests.roof.test_plugins import code_block
+from tests.documented import code_block
 
 
-def documented(number: int, table: str, hub: Any = None) -> Any:
+def documented(plugin: str, table: str, hub: Any = None) -> Any:
     """The component of a plugin in the documentation, with the options that stand behind it there."""
     names: dict[str, Any] = {"__name__": "documented"}
-    exec(code_block("python", number), names)
+    exec(code_block(f"{plugin}.py"), names)
     kind, name = table.split(".")
-    options = tomllib.loads(code_block("toml", number))[kind][name]
+    options = tomllib.loads(code_block(f"{plugin}.toml"))[kind][name]
     options.pop("type", None)
     factory = names[name]
     return factory.build(factory.options(**options), hub)
@@ -34,7 +34,7 @@ TEAM = Address.parse("team@xx.example")
 
 
 def test_members_write_to_their_list_and_its_owner_hears_of_failures() -> None:
-    stage = Stage(routers=[documented(4, "router.team")])
+    stage = Stage(routers=[documented("team_plugin", "router.team")])
     transaction = result_of(stage.pipeline.begin(Origin("smtp"), Mail(Address.parse("ben@yy.example"))))
     with pytest.raises(NotPermitted):
         result_of(stage.begin(Origin("smtp")).recipient(Recipient(TEAM)))
@@ -53,9 +53,9 @@ def test_members_write_to_their_list_and_its_owner_hears_of_failures() -> None:
 
 def test_mail_of_lists_is_filed_by_configuration_alone() -> None:
     names: dict[str, Any] = {"__name__": "documented"}
-    exec(code_block("python", 6), names)
+    exec(code_block("listbox_plugin.py"), names)
     with Internet(seed=1) as internet:
-        config = tomllib.loads(code_block("toml", 6))
+        config = tomllib.loads(code_block("listbox_plugin.toml"))
         xx = internet.hub("xx.example", users=["ann"], config=config, plugins=[names["by_list"]])
 
         async def account() -> Any:
@@ -81,7 +81,7 @@ class Request(DummyRequest):
 
 
 def post(stage: Stage, to: list[bytes], token: str = "correct horse battery staple") -> tuple[int, bytes]:
-    site = documented(5, "service.outbox", stage)
+    site = documented("outbox_plugin", "service.outbox", stage)
     request = Request([b""])
     request.requestHeaders.addRawHeader(b"authorization", f"Bearer {token}".encode())
     request.args = {b"to": to}

@@ -8,7 +8,6 @@ import hmac
 import poplib
 import smtplib
 import socket
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -30,8 +29,8 @@ from mailhub.message.envelope import Mail
 from mailhub.plugins import Catalogue, Component, load_catalogue
 from mailhub.store.memory import MemoryDatabase
 from mailhub.testing.process import BIN, ServerProcess, free_ports, insecure_tls, run
+from tests.documented import code_block
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "plugins.rst"
 PLACE = Place("m.toml", Path("/etc"), "policy.x")
 Put = Callable[[str, str], Path]
 
@@ -281,21 +280,10 @@ def test_lists_of_factories_that_are_found_by_their_names_are_nobodys_mistake(pl
     assert catalogue.names("policy") == ["words"]
 
 
-def code_block(language: str, number: int = 1) -> str:
-    """A block of a language in the documentation, counted from 1."""
-    after = DOCUMENT.read_text().split(f".. code-block:: {language}\n\n")[number]
-    lines = []
-    for line in after.splitlines(keepends=True):
-        if line.strip() and not line.startswith("    "):
-            break
-        lines.append(line)
-    return textwrap.dedent("".join(lines))
-
-
 def test_the_documented_policy_says_no_by_configuration_alone(plugin: Put, tmp_path: Path) -> None:
-    plugin("quiet_plugin.py", code_block("python", 2))
+    plugin("quiet_plugin.py", code_block("quiet_plugin.py"))
     file = tmp_path / "m.toml"
-    file.write_text('hostname = "mx.xx.example"\ndata = "data"\n' + code_block("toml", 2))
+    file.write_text('hostname = "mx.xx.example"\ndata = "data"\n' + code_block("quiet_plugin.toml"))
     config = load(file)
     catalogue = load_catalogue()
     assert catalogue.broken == ()
@@ -324,9 +312,9 @@ def test_the_documented_service_is_served_on_a_port_and_read_again(
 ) -> None:
     folder = tmp_path / "elsewhere" / "twisted" / "plugins"
     folder.mkdir(parents=True)
-    (folder / "finger_plugin.py").write_text(code_block("python", 3))
+    (folder / "finger_plugin.py").write_text(code_block("finger_plugin.py"))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "elsewhere"))
-    extra = code_block("toml", 3)
+    extra = code_block("finger_plugin.toml")
     server = ServerProcess(tmp_path / "xx", "xx.example", {"ann@xx.example": "secret"}, extra)
     server.ports["finger"] = port = free_ports(1)[0]
     with server:
@@ -338,11 +326,9 @@ def test_the_documented_service_is_served_on_a_port_and_read_again(
 
 
 def test_the_documented_service_is_tried_in_a_simulation() -> None:
-    blocks = DOCUMENT.read_text().split(".. code-block:: python\n\n")
-    number = next(number for number, block in enumerate(blocks) if "import Internet" in block)
     names: dict[str, Any] = {"__name__": "finger_plugin"}
-    exec(compile(code_block("python", 3), "finger_plugin.py", "exec", dont_inherit=True), names)
-    exec(compile(code_block("python", number), "docs/plugins.rst", "exec", dont_inherit=True), names)
+    exec(compile(code_block("finger_plugin.py"), "finger_plugin.py", "exec", dont_inherit=True), names)
+    exec(compile(code_block("try_finger.py"), "docs/plugins.rst", "exec", dont_inherit=True), names)
     assert names["caller"].lost
 
 
@@ -441,11 +427,11 @@ def test_the_documented_store_and_checker_serve_mail_by_configuration_alone(
 ) -> None:
     folder = tmp_path / "elsewhere" / "twisted" / "plugins"
     folder.mkdir(parents=True)
-    (folder / "guest_plugin.py").write_text(code_block("python"))
+    (folder / "guest_plugin.py").write_text(code_block("guest_plugin.py"))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "elsewhere"))
     user = "ann@xx.example"
     password = hmac.new(b"correct horse battery staple", user.encode(), hashlib.sha256).hexdigest()[:16]
-    server = ServerProcess(tmp_path / "xx", "xx.example", {}, code_block("toml"))
+    server = ServerProcess(tmp_path / "xx", "xx.example", {}, code_block("guest_plugin.toml"))
     with server:
         with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=30) as client:
             refused = client.sendmail(
