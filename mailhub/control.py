@@ -84,6 +84,10 @@ class _Factory(Factory):
         self.answer = answer
         self.open: set[_Conversation] = set()
 
+    def logPrefix(self) -> str:
+        """What Twisted says of the socket begins with it."""
+        return "commands"
+
     def buildProtocol(self, addr: object) -> Protocol | None:
         """See `IProtocolFactory`."""
         return _Conversation(self) if len(self.open) < _CONNECTIONS else None

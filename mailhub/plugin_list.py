@@ -28,7 +28,7 @@ class Row:
     """One component: `name` is what the configuration calls it, `type` its plugin, `file` where that was found.
 
     A file that cannot be used is one as well, broken and without a kind. `why` says what is wrong. Times in
-    milliseconds; counts are those of the server that runs.
+    milliseconds; counts are those of the server that runs, None where nobody counts (`mailhub.guard`).
     """
 
     kind: str
@@ -37,13 +37,13 @@ class Row:
     file: str
     state: Literal["good", "resting", "broken", "unused"]
     why: str = ""
-    calls: int = 0
-    errors: int = 0
-    timeouts: int = 0
-    rested: int = 0
-    blocked: int = 0
-    mean_ms: float = 0.0
-    slowest_ms: float = 0.0
+    calls: int | None = None
+    errors: int | None = None
+    timeouts: int | None = None
+    rested: int | None = None
+    blocked: int | None = None
+    mean_ms: float | None = None
+    slowest_ms: float | None = None
 
 
 def listing(catalogue: Catalogue, config: Config, health: Iterable[Health] = ()) -> list[Row]:
@@ -62,8 +62,10 @@ def listing(catalogue: Catalogue, config: Config, health: Iterable[Health] = ())
         taken.add(id(factory))
         file = files.get(id(factory)) or plugin_faults.source(factory)
         row = Row(part.kind, part.name, part.type, file, "good", _EDITED if file in edited else "")
-        does = known.get((part.kind, part.name))
+        does = known.pop((part.kind, part.name), None)
         rows.append(row if does is None else _with(row, does))
+    # Checkers that strings make.
+    rows += (_with(Row(one.kind, one.name, one.name, one.file, "good"), one) for one in known.values())
     for factory in catalogue.factories:
         if id(factory) not in taken:
             file = files.get(id(factory)) or plugin_faults.source(factory)

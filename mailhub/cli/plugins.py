@@ -20,8 +20,8 @@ from mailhub.plugin_list import Row, faults, listing
 from mailhub.plugins import load_catalogue
 from mailhub.reload import Reading, reading_of
 
-_HEAD = ("STATE", "KIND", "NAME", "CALLS", "ERRORS", "TIMEOUTS", "MEAN", "SLOWEST", "FILE")
-_NUMBERS = slice(3, 8)
+_HEAD = ("STATE", "KIND", "NAME", "CALLS", "ERRORS", "TIMEOUTS", "BLOCKED", "MEAN", "SLOWEST", "FILE")
+_NUMBERS = slice(3, 9)
 
 
 def add_parser(commands: Any) -> None:
@@ -32,8 +32,9 @@ def add_parser(commands: Any) -> None:
     show = actions.add_parser(
         "list",
         help="what was found, in which file, and how it does",
-        description="One line a component: state, kind, name, calls, errors, time-outs, latency (milliseconds), file. "
-        "Those of the running server; of the files, where none runs. Then a line for each file that cannot be used.",
+        description="One line a component: state, kind, name, calls, errors, time-outs, how often it blocked the server, "
+        "mean and slowest latency (milliseconds), file. Those of the running server; of the files, where none runs. Then "
+        "a line for each file that cannot be used.",
     )
     show.add_argument("--json", action="store_true", help="an array of objects, for programs")
     show.set_defaults(run=_list)
@@ -68,7 +69,7 @@ def _list(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps([attrs.asdict(row) for row in rows], indent=1))
         return
-    lines = [_HEAD, *(_cells(row, serving=process is not None) for row in rows if row.kind)]
+    lines = [_HEAD, *(_cells(row) for row in rows if row.kind)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for cells in lines:
         print(_line(cells, widths))
@@ -93,15 +94,11 @@ def _of_server(config: Config) -> list[Row]:
         raise ConfigurationError("the server is another version than this command: restart it") from None
 
 
-def _cells(row: Row, *, serving: bool) -> Sequence[str]:
+def _cells(row: Row) -> Sequence[str]:
     name = row.name if row.name == row.type else f"{row.name} ({row.type})"
-    cells = [row.state, row.kind, name, *[""] * 5, row.file]
-    if serving and row.state != "unused":
-        cells[_NUMBERS] = [
-            *map(str, (row.calls, row.errors, row.timeouts)),
-            *(f"{number:.3f}" for number in (row.mean_ms, row.slowest_ms)),
-        ]
-    return cells
+    counts = ["" if count is None else str(count) for count in (row.calls, row.errors, row.timeouts, row.blocked)]
+    times = ["" if time is None else f"{time:.3f}" for time in (row.mean_ms, row.slowest_ms)]
+    return [row.state, row.kind, name, *counts, *times, row.file]
 
 
 def _line(cells: Iterable[str], widths: Sequence[int]) -> str:

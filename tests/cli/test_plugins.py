@@ -57,7 +57,7 @@ def test_the_list_says_what_was_found_in_which_file_and_what_of_it_is_used(
     result = mailhub("plugins", "list")
     lines = [" ".join(line.split()) for line in result.out.splitlines()]
     file = folder / "quiet_plugin.py"
-    assert lines[0] == "STATE KIND NAME CALLS ERRORS TIMEOUTS MEAN SLOWEST FILE"
+    assert lines[0] == "STATE KIND NAME CALLS ERRORS TIMEOUTS BLOCKED MEAN SLOWEST FILE"
     assert f"good policy mine (quiet) {file}" in lines
     assert f"unused policy loud {file}" in lines
     assert any(line.startswith("good router aliases /") for line in lines)
@@ -88,10 +88,13 @@ def test_the_list_of_a_server_has_counts_and_names_files_that_have_changed(folde
     catalogue = load_catalogue(configured.plugins)
     health = Health("policy", "mine", "elsewhere", "resting", 7, 5, 1, 2, 0, 1.5, 20.0)
     (folder / "quiet_plugin.py").write_text(QUIET + "\n")
-    (row,) = [row for row in listing(catalogue, configured, [health]) if row.name == "mine"]
+    string = Health("checker", "file", "twisted.cred.strcred", "good", 1, 0, 0, 0, 0, 2.5, 2.5)
+    rows = listing(catalogue, configured, [health, string])
+    (row,) = [row for row in rows if row.name == "mine"]
     file = str(folder / "quiet_plugin.py")
     why = "has changed since it was run"
     assert row == Row("policy", "mine", "quiet", file, "resting", why, 7, 5, 1, 2, 0, 1.5, 20.0)
+    assert Row("checker", "file", "file", "twisted.cred.strcred", "good", "", 1, 0, 0, 0, 0, 2.5, 2.5) in rows
 
 
 def test_all_is_well(mailhub: Command, folder: Path) -> None:
@@ -192,6 +195,6 @@ def test_the_counts_of_the_server_are_shown(mailhub: Command, asked: list[Any]) 
     asked[0] = {"rows": [attrs.asdict(row), attrs.asdict(idle)]}
     lines = mailhub("plugins", "list").out.splitlines()
     assert [" ".join(line.split()) for line in lines[1:]] == [
-        "resting policy mine (quiet) 7 5 1 1.500 20.250 /x/q.py",
+        "resting policy mine (quiet) 7 5 1 0 1.500 20.250 /x/q.py",
         "unused policy loud /x/q?.py",
     ]
