@@ -32,9 +32,9 @@ def add_parser(commands: Any) -> None:
     show = actions.add_parser(
         "list",
         help="what was found, in which file, and how it does",
-        description="One line a component: state, kind, name, calls, errors, time-outs, how often it blocked the server, "
-        "mean and slowest latency (milliseconds), file. Those of the running server; of the files, where none runs. Then "
-        "a line for each file that cannot be used.",
+        description="One line a component: state, kind, name, calls, errors, time-outs, how often it blocked the "
+        "server, mean and slowest latency (milliseconds), file. Those of the running server; of the files, where none "
+        "runs. Then a line for each file that cannot be used.",
     )
     show.add_argument("--json", action="store_true", help="an array of objects, for programs")
     show.set_defaults(run=_list)
