@@ -32,6 +32,7 @@ from mailhub.log import Logger
 from mailhub.message import flags as flag_names
 from mailhub.message.flags import Flags
 from mailhub.message.line_ends import growth
+from mailhub.store.index import DigestCache
 from mailhub.store.limits import StoreLimits
 from mailhub.store.mirror.held import Kept
 from mailhub.store.nonsense import Nonsense, listed, shown
@@ -41,6 +42,7 @@ log = Logger(namespace="mailhub.plugins")
 SIZES = 1_000_000  # messages whose size stays known
 _CHUNK = 1 << 16  # octets read from a file at a time
 _TEXT = 200  # characters of a reason that a client is told
+_MAILBOX = 10  # as much memory as so many messages
 _SAID = 1000  # different lines of the log
 _FLAGS = 10_000  # of a message, known or not
 
@@ -71,20 +73,33 @@ class Measured:
         return cls(len(octets), growth(octets), crc32(octets), sent)
 
 
+@attrs.frozen(eq=False)
+class Known:
+    """What is known of one mailbox or maildrop, by UID or unique-id: the same octets stand under it for good. `number`
+    is that of no other."""
+
+    number: int
+    messages: dict[int | str, Measured] = attrs.field(factory=dict)
+
+
 class Sizes:
-    """What is known of messages that were read once: the same octets stand for good under a UID or unique-id."""
+    """What is known of messages that were read once."""
 
     def __init__(self, limit: int = SIZES) -> None:
         self._limit = limit
-        self._known: OrderedDict[tuple[object, ...], dict[int | str, Measured]] = OrderedDict()
+        self._numbers = 0
+        self._known: OrderedDict[tuple[object, ...], Known] = OrderedDict()
 
-    def of(self, *mailbox: object) -> dict[int | str, Measured]:
-        """Of one mailbox, to be looked at and added to. Those of the mailboxes that were used longest ago go."""
-        found = self._known.setdefault(mailbox, {})
+    def of(self, *mailbox: object) -> Known:
+        """Of one mailbox, to be looked at and added to. What is known of those that were used longest ago goes."""
+        if mailbox not in self._known:
+            self._numbers += 1
+            self._known[mailbox] = Known(self._numbers)
+        found = self._known[mailbox]
         self._known.move_to_end(mailbox)
-        total = sum(map(len, self._known.values()))
+        total = sum(len(known.messages) + _MAILBOX for known in self._known.values())
         while total > self._limit and len(self._known) > 1:
-            total -= len(self._known.popitem(last=False)[1])
+            total -= len(self._known.popitem(last=False)[1].messages) + _MAILBOX
         return found
 
 
@@ -100,12 +115,15 @@ class Foreign:
     limits: StoreLimits = attrs.field(factory=StoreLimits)
     kept: Kept = attrs.field(init=False, factory=Kept)
     sizes: Sizes = attrs.field(init=False, factory=Sizes)
+    digests: DigestCache = attrs.field(init=False)
     # What users have subscribed to, which the realm has no list of.
     named: dict[str, set[str]] = attrs.field(init=False, factory=dict)
     # Mailboxes that sessions have, by the identity of the realm's object (which they hold on to).
     folders: WeakValueDictionary[int, Any] = attrs.field(init=False, factory=WeakValueDictionary)
-    _numbers: int = attrs.field(init=False, default=0)
     _said: set[tuple[str, str]] = attrs.field(init=False, factory=set)
+
+    def __attrs_post_init__(self) -> None:
+        self.digests = DigestCache(self.limits.digest_cache_bytes)
 
     async def ask(self, thing: Any, method: str, *arguments: object, **named: object) -> Any:
         """What the realm's object answers. Raises MailError: Unanswered when it has failed."""
@@ -129,11 +147,6 @@ class Foreign:
                 file=self.guard.file,
                 reason=why,
             )
-
-    def number(self) -> int:
-        """One that nobody else has."""
-        self._numbers += 1
-        return self._numbers
 
     async def breathe(self) -> None:
         """Let the reactor serve others before a long job goes on."""

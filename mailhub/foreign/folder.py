@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from mailhub.answers import answer
 from mailhub.errors import MailError, NoSuchMailbox, TooManyKeywords
-from mailhub.foreign.calls import Foreign, Measured, flags, number
+from mailhub.foreign.calls import Foreign, Known, Measured, flags, number
 from mailhub.foreign.messages import internal_date, message_octets
 from mailhub.message.digest import columns, digest
 from mailhub.message.flags import SEEN, SYSTEM_FLAGS, Flags
@@ -40,7 +40,7 @@ from mailhub.message.record import (
     Rights,
 )
 from mailhub.store.changes import Watchers
-from mailhub.store.index import DigestCache, MailboxIndex
+from mailhub.store.index import MailboxIndex
 from mailhub.store.memory.keywords import Keywords
 from mailhub.store.mirror.rows import runs
 from mailhub.store.nonsense import Nonsense, listed, shown
@@ -50,9 +50,8 @@ T = TypeVar("T")
 MESSAGES = 1_000_000  # in a mailbox
 BATCH = 50  # messages read with one call, and
 BATCH_OCTETS = 1 << 20  # how much they have, about
-BATCH_SECONDS = 1.0  # or how long it takes
+BATCH_SECONDS = 0.05  # or how long it takes
 _SCANNED = 1 << 16  # octets that are scanned on the reactor thread
-_CACHE = 8 << 20  # octets of digests
 _VANISHED = 100_000  # UIDs that are remembered
 _ALL: tuple[DigestName, ...] = get_args(DigestName)
 
@@ -98,7 +97,6 @@ class Folder:
         self.given = mailbox
         self.user = user
         self.name = name
-        self.number = foreign.number()
         self.uid_validity = 0
         self.uid_next = 1
         self.rights: Rights = READ_ONLY
@@ -108,8 +106,7 @@ class Folder:
         self.keywords = Keywords(foreign.limits)
         self.deliveries: dict[str, int] = {}
         self._vanished: deque[tuple[int, int]] = deque(maxlen=_VANISHED)
-        self._measured: dict[int | str, Measured] = {}
-        self._digests = DigestCache(_CACHE)
+        self._known = Known(0)
         self._left_out: set[int] = set()  # UIDs that cannot be shown while the mailbox is open
         self._watchers = Watchers(foreign.environment.clock)
         self._listener = Listener(self)
@@ -117,10 +114,20 @@ class Folder:
         self._turns = DeferredLock()
 
     async def open(self) -> None:
-        """Ask what does not change."""
-        self.uid_validity = await self.foreign.call("getUIDValidity", self._uid_validity)
+        """In turn, whenever it is selected: ask what a client is told first. Raises NoSuchMailbox where it has become
+        another mailbox, with another UIDVALIDITY."""
+        uid_validity = await self.foreign.call("getUIDValidity", self._uid_validity)
         await self.foreign.call("isWriteable", self._rights)
-        self._measured = self.foreign.sizes.of(self.user, self.name, self.uid_validity)
+        if self.uid_validity not in (0, uid_validity):
+            self.go()
+        self.require()
+        self.uid_validity = uid_validity
+        self._known = self.foreign.sizes.of(self.user, self.name, uid_validity)
+
+    @property
+    def number(self) -> int:
+        """The same for all objects that stand for this mailbox."""
+        return self._known.number
 
     async def _uid_validity(self) -> int:
         given = await answer(self.given.getUIDValidity())
@@ -149,7 +156,7 @@ class Folder:
 
     def measured(self, uid: int) -> Measured | None:
         """What was found out about a message that has a row."""
-        return self._measured.get(uid) if self.entry(uid) is not None else None
+        return self._known.messages.get(uid) if self.entry(uid) is not None else None
 
     def status(self) -> MailboxStatus:
         """The counters."""
@@ -185,14 +192,14 @@ class Folder:
 
     def watch(self, listener: Callable[[Change], None]) -> Callable[[], None]:
         """Announce changes; the realm's mailbox is listened to while somebody does."""
-        stop = self._watchers.watch(self.number, listener)
+        stop = self._watchers.watch(0, listener)
         if not self._listens:
             self._listens = True
             Deferred.fromCoroutine(self._tell(self.given, "addListener", self._listener))
 
         def stopped() -> None:
             stop()
-            if self._listens and not self._watchers.watched(self.number):
+            if self._listens and not self._watchers.watched(0):
                 self._listens = False
                 Deferred.fromCoroutine(self._leave())
 
@@ -221,7 +228,6 @@ class Folder:
 
     async def _hinted_look(self) -> None:
         self._look_is_due = False
-        await self.foreign.call("isWriteable", self._rights)
         await self.look()
 
     async def changed_by_us(self) -> None:
@@ -235,7 +241,7 @@ class Folder:
         """It was deleted."""
         if not self.gone:
             self.gone = True
-            self._watchers.announce(self.number, MailboxGone())
+            self._watchers.announce(0, MailboxGone())
 
     # --- looking -----------------------------------------------------------------------------------------------------
 
@@ -254,6 +260,7 @@ class Folder:
 
     async def look(self) -> list[int]:
         """In turn: compare what is there with the rows, and announce what differs. Returns the UIDs that are new."""
+        await self.foreign.call("isWriteable", self._rights)
         found = await self.foreign.call("fetch", self._all)
         messages = {message.uid: message for message in found if message.uid not in self._left_out}
         rows = {entry.uid: entry for entry in self.index.select()}
@@ -309,11 +316,10 @@ class Folder:
     async def _new_rows(self, new: Sequence[Message]) -> list[Entry]:
         """Rows of messages that were not met before. Each has to be read once: what it says of its size need not be
         so. One that cannot be read is not shown while the mailbox is open."""
-        unknown = [message for message in new if message.uid not in self._measured]
+        unknown = [message for message in new if message.uid not in self._known.messages]
         while unknown:
             read, errors = await self.read(unknown)
-            for uid, octets in read.items():
-                await self._measure(uid, octets)
+            await self._measured(read)
             for uid, error in errors.items():
                 self.foreign.fault("open", f"{self.user} {self.name}: UID {uid} cannot be read: {_named(error)}")
                 self._left_out.add(uid)
@@ -322,8 +328,8 @@ class Folder:
                 await self.foreign.breathe()
         rows = []
         for message in new:
-            if message.uid in self._measured:
-                measured = self._measured[message.uid]
+            if message.uid in self._known.messages:
+                measured = self._known.messages[message.uid]
                 date = await self._date(message, measured)
                 flags = self._spelled(message.flags)
                 rows.append(Entry(message.uid, flags, 0, measured.size, date, measured.growth))
@@ -336,12 +342,17 @@ class Folder:
             date = None
         return measured.sent if date is None else date
 
-    async def _measure(self, uid: int, octets: bytes) -> Digest:
-        known = (
-            digest(octets) if len(octets) <= _SCANNED else await self.foreign.environment.threads.run(digest, octets)
-        )
-        self._measured[uid] = Measured(known.size, known.growth, crc32(octets), max(0, known.sent))
-        return known
+    async def _measured(self, read: Mapping[int, bytes]) -> dict[str, dict[int, Any]]:
+        """Keep what there is to be known of messages that were read. Returns the columns of their digests."""
+        made: dict[int, Digest] = {}
+        for uid, octets in read.items():
+            soon = len(octets) <= _SCANNED
+            made[uid] = digest(octets) if soon else await self.foreign.environment.threads.run(digest, octets)
+            sent = max(0, made[uid].sent)
+            self._known.messages[uid] = Measured(made[uid].size, made[uid].growth, crc32(octets), sent)
+        found = cast("dict[str, dict[int, Any]]", columns(made, _ALL))
+        self.foreign.digests.put(self.number, found)
+        return found
 
     def _add(self, rows: Sequence[Entry]) -> None:
         if not self.looked:
@@ -369,13 +380,13 @@ class Folder:
             modseq = self.modseq + 1
             self._vanished.extend((modseq, uid) for uid in uids)
             for uid in uids:
-                self._measured.pop(uid, None)
+                self._known.messages.pop(uid, None)
             self._apply(Expunged(tuple(uids), modseq))
 
     def _apply(self, change: Change) -> None:
         self.index.apply(change)
-        self._digests.apply(self.number, change)
-        self._watchers.announce(self.number, change)
+        self.foreign.digests.apply(self.number, change)
+        self._watchers.announce(0, change)
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -415,7 +426,7 @@ class Folder:
 
     def _same(self, uid: int, octets: bytes) -> bool:
         """Whether they are what the UID stood for (RFC 9051 2.3.1.1); if not, the message is gone."""
-        measured = self._measured.get(uid)
+        measured = self._known.messages.get(uid)
         if measured is None or (measured.size, measured.checksum) == (len(octets), crc32(octets)):
             return True
         self.foreign.fault("fetch", f"{self.user} {self.name}: UID {uid} has other octets than before")
@@ -427,12 +438,12 @@ class Folder:
     async def digests(self, uids: Sequence[int], wanted: Iterable[Any]) -> dict[str, dict[int, Any]]:
         """Of messages that have rows."""
         names = list(wanted)
-        found, missing = self._digests.get(self.number, [uid for uid in uids if self.entry(uid) is not None], names)
+        found, missing = self.foreign.digests.get(
+            self.number, [uid for uid in uids if self.entry(uid) is not None], names
+        )
         while missing:
             read = await self.octets(missing)
-            fresh = {uid: await self._measure(uid, octets) for uid, octets in read.items()}
-            made = cast("dict[str, dict[int, Any]]", columns(fresh, _ALL))
-            self._digests.put(self.number, made)
+            made = await self._measured(read)
             for name, column in found.items():
                 column.update(made[name])
             last = max(read, default=missing[min(len(missing), BATCH) - 1])

@@ -106,12 +106,19 @@ class ForeignAccount:
             given = None if theirs is None else await self._select(theirs)
         if given is None:
             raise NoSuchMailbox
+        try:
+            folder = await self._opened(given, name)
+        except NoSuchMailbox:
+            folder = await self._opened(given, name)  # the one that it was is gone now
+        return ForeignMailbox(folder)
+
+    async def _opened(self, given: Any, name: str) -> Folder:
+        """The one of this object, which sessions share. Raises NoSuchMailbox for one that is gone."""
         folder: Folder | None = self._foreign.folders.get(id(given))
         if folder is None or folder.given is not given or folder.gone:
-            folder = Folder(self._foreign, given, self.user, name)
-            await folder.open()
-            self._foreign.folders[id(given)] = folder
-        return ForeignMailbox(folder)
+            self._foreign.folders[id(given)] = folder = Folder(self._foreign, given, self.user, name)
+        await folder.in_turn(folder.open)
+        return folder
 
     async def _select(self, name: str) -> Any:
         try:

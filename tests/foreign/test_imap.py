@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from io import BytesIO
 from typing import Any
 
@@ -161,3 +162,42 @@ def test_the_realm_is_told_of_the_end(realm: Realm) -> None:
     client.taken()
     assert len(realm.server.logouts) == 1
     assert realm.inbox.listeners == []
+
+
+def test_another_uidvalidity_is_another_mailbox(realm: Realm) -> None:
+    client = realm.server.imap("INBOX")
+    realm.inbox.validity = 77
+    assert b"UIDVALIDITY 77" in realm.server.imap().send("A SELECT INBOX")
+    assert b"* BYE" in client.send("A NOOP")
+
+
+def test_pop3_shows_its_inbox(realm: Realm) -> None:
+    client = realm.server.pop3()
+    assert client.send("RETR 1").endswith(ONE + b".\r\n")
+    realm.inbox.messages[1].flags = {"\\Deleted"}
+    client.send("DELE 1")
+    assert client.send("QUIT").startswith(b"+OK")
+    assert [(each.uid, each.flags) for each in realm.inbox.messages] == [(9, {"\\Deleted"})]
+
+
+def test_a_message_is_read_through_once_whatever_object_stands_for_its_mailbox(realm: Realm) -> None:
+    opened: list[int] = []
+
+    def counted(message: Any) -> Any:
+        def opens() -> BytesIO:
+            opened.append(message.uid)
+            return BytesIO(message.octets)
+
+        return opens
+
+    messages: list[Any] = list(realm.inbox.messages)
+    for message in messages:
+        message.open = counted(message)
+    account: Any = realm.account
+    account.select = lambda name, rw=True: copy(realm.inbox)
+    first = realm.server.imap("INBOX")
+    second = realm.server.imap("INBOX")
+    assert b"ENVELOPE" in second.send("A FETCH 1:2 ENVELOPE")
+    assert sorted(opened) == [7, 9]
+    first.send("A STORE 1 +FLAGS (\\Flagged)")
+    assert b"FLAGS (\\Flagged \\Seen)" in second.send("A NOOP")
