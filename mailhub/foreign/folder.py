@@ -51,6 +51,7 @@ MESSAGES = 1_000_000  # in a mailbox
 BATCH = 50  # messages read with one call, and
 BATCH_OCTETS = 1 << 20  # how much they have, about
 BATCH_SECONDS = 0.05  # or how long it takes
+_IN_A_TURN = 5000  # messages that are looked at before others are served
 _SCANNED = 1 << 16  # octets that are scanned on the reactor thread
 _VANISHED = 100_000  # UIDs that are remembered
 _ALL: tuple[DigestName, ...] = get_args(DigestName)
@@ -292,6 +293,8 @@ class Folder:
             if own in found:
                 raise Nonsense(f"gave two messages with UID {own}")
             found[own] = Message(own, flags(await answer(given.getFlags())), given)
+            if not len(found) % _IN_A_TURN:
+                await self.foreign.breathe()
         return [found[own] for own in sorted(found)]
 
     async def _uid_next(self) -> int:
