@@ -46,7 +46,7 @@ database_store = Component("store", "database", _mailboxes)
 sqlite_store = Component("store", "sqlite", _mailboxes)  # the same, as configuration files of mailhub 0.1 call it
 maildirs = Component("store", "maildir", maildir_store, MaildirOptions)
 
-store_agent = Component("agent", "store", lambda _, hub: StoreAgent(hub.store, hub.environment))
+store_agent = Component("agent", "store", lambda _, hub: StoreAgent(hub.store, hub.environment, hub.directories))
 smtp_agent = Component("agent", "smtp", lambda _, hub: SmtpAgent(hub.hops, hub.relay.transmitter()))
 lmtp_agent = Component("agent", "lmtp", lambda _, hub: LmtpAgent(hub.hops, hub.relay.transmitter()))
 
@@ -54,16 +54,20 @@ accounts_checker = Component(
     "checker", "accounts", lambda _, hub: AccountsChecker(hub.accounts, hub.passwords, hub.verified)
 )
 
-aliases_router = Component("router", "aliases", lambda _, hub: AliasRouter(hub.names, hub.store))
+aliases_router = Component("router", "aliases", lambda _, hub: AliasRouter(hub.names, hub.store, hub.directories))
 accounts_router = Component(
     "router",
     "accounts",
-    lambda _, hub: AccountRouter(hub.names, hub.store, detail_mailboxes=hub.settings.value(DETAIL_MAILBOXES)),
+    lambda _, hub: AccountRouter(
+        hub.names, hub.store, hub.directories, detail_mailboxes=hub.settings.value(DETAIL_MAILBOXES)
+    ),
 )
 postmaster_router = Component(
-    "router", "postmaster", lambda _, hub: PostmasterRouter(hub.hostname, hub.names, hub.store)
+    "router", "postmaster", lambda _, hub: PostmasterRouter(hub.hostname, hub.names, hub.store, hub.directories)
 )
-catch_all_router = Component("router", "catch-all", lambda _, hub: CatchAllRouter(hub.names))
+catch_all_router = Component(
+    "router", "catch-all", lambda _, hub: CatchAllRouter(hub.names, all_known=hub.directories.complete)
+)
 static_router = Component("router", "static", lambda _, hub: StaticRouter(hub.hops))
 exchangers_router = Component("router", "exchangers", lambda _, hub: ExchangerRouter())
 

@@ -18,7 +18,14 @@ from twisted.internet.interfaces import IReactorTime
 from mailhub import plugin_faults
 from mailhub.answers import answer
 from mailhub.auth.authenticator import Authenticator
-from mailhub.auth.checkers import LOGINS_REMEMBERED, FirstMatch, VerifiedCache, not_of_passwords
+from mailhub.auth.checkers import (
+    LOGINS_REMEMBERED,
+    AccountsChecker,
+    FirstMatch,
+    VerifiedCache,
+    not_of_passwords,
+)
+from mailhub.auth.directories import Directories, DirectoryLimits, GuardedDirectory, directory_of
 from mailhub.auth.harvest import Harvest, HarvestLimits
 from mailhub.auth.passwords import Passwords
 from mailhub.auth.realm import MailRealm
@@ -69,8 +76,8 @@ if TYPE_CHECKING:
 
 # What a hub takes over from its successor, beside the TLS and the factories that ports hold on to.
 _MADE_ANEW = (
-    *("settings", "guards", "hostname", "names", "hops", "routing", "agents", "bouncer", "throttle", "harvest"),
-    *("pipeline", "authenticator", "services", "catalogue", "store", "standing"),
+    *("settings", "guards", "hostname", "names", "hops", "logins", "directories", "routing", "agents", "bouncer"),
+    *("throttle", "harvest", "pipeline", "authenticator", "services", "catalogue", "store", "standing"),
 )
 T = TypeVar("T")
 
@@ -101,6 +108,8 @@ class Hub:
     names: LocalNames = attrs.field(init=False)
     sessions: OpenSessions = attrs.field(init=False)
     store: IMailStore = attrs.field(init=False)
+    logins: FirstMatch = attrs.field(init=False)
+    directories: Directories = attrs.field(init=False)
     routing: Routing = attrs.field(init=False)
     agents: Mapping[str, GuardedAgent] = attrs.field(init=False)
     bouncer: Bouncer = attrs.field(init=False)
@@ -340,7 +349,10 @@ def _server_tls(hub: Hub, before: Hub | None) -> ServerTls | None:
 
 
 def _make_ways(hub: Hub, catalogue: Catalogue) -> None:
-    """Where mail goes and who takes it there."""
+    """Who our users are, where mail goes, and who takes it there."""
+    found = checkers(hub, catalogue)
+    hub.logins = FirstMatch(found, _checker_guards(hub, catalogue, found))
+    hub.directories = _directories(hub, catalogue, found)
     hub.routing = Routing(_routers(hub, catalogue), hub.names)
     hub.agents = _agents(hub, catalogue)
     hub.bouncer = Bouncer(
@@ -364,10 +376,9 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
         long_lines=config.value(LONG_LINES),
         rules=_rules(hub, catalogue),
     )
-    found = checkers(hub, catalogue)
     portal = Portal(
         MailRealm(hub.store, hub.routing.route, config.auth.default_domain),
-        [FirstMatch(found, _checker_guards(hub, catalogue, found))],
+        [hub.logins],
     )
     hub.authenticator = Authenticator(
         portal,
@@ -520,3 +531,33 @@ def _checker(hub: Hub, catalogue: Catalogue, name: str) -> ICredentialsChecker:
         file = plugin_faults.source(made)
         raise place.error(f"{type(made).__name__} cannot check passwords: {fault} ({kind!r}, {file})")
     return made
+
+
+def _directories(hub: Hub, catalogue: Catalogue, found: Sequence[ICredentialsChecker]) -> Directories:
+    """[auth] directories, in order, and behind them the checkers that can tell."""
+    config, asked = hub.settings, []
+    complete = config.auth.users_known_elsewhere is None
+    place = config.place("auth", "directories")
+    for name in config.auth.directories:
+        part = config.part("directory", name, place)
+        asked.append(GuardedDirectory(catalogue.build(part, hub), _guard(hub, catalogue, part)))
+    for name, checker in zip(config.auth.checkers, found, strict=True):
+        if isinstance(checker, AccountsChecker) and hub.store is hub.database.store:
+            continue  # the store has told
+        directory = directory_of(checker, hub.environment.threads)
+        complete = complete and directory is not None
+        if directory is not None:
+            guard = _directory_guard(hub, name, checker)
+            asked.append(GuardedDirectory(directory, guard))
+    limits = config.of(DirectoryLimits)
+    return Directories(asked, hub.store, hub.environment.clock, limits, complete=complete)
+
+
+def _directory_guard(hub: Hub, name: str, checker: ICredentialsChecker) -> Guard:
+    """Of a checker that is asked who there is: its own, for what fails here need not fail at logins."""
+    config = hub.settings
+    part = config.part("checker", name, config.place("auth", "checkers"))
+    word = name.partition(":")[0]  # what follows may be a secret
+    if word in config.auth.directories:
+        word = f"checker {word}"
+    return hub.guards.make("directory", word, plugin_faults.source(checker), part.guard.timeout_seconds)

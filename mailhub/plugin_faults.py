@@ -29,6 +29,7 @@ from mailhub.interfaces import (
     IQueue,
     IRouter,
     IService,
+    IUserDirectory,
     Service,
 )
 
@@ -37,6 +38,7 @@ PROMISES: Mapping[str, tuple[type[Interface], ...]] = {
     "database": (IDatabase,),
     "store": (IMailStore,),
     "checker": (ICredentialsChecker,),
+    "directory": (IUserDirectory,),
     "router": (IRouter,),
     "policy": (IPolicy,),
     "rule": (IMailRules,),

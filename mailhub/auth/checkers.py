@@ -95,6 +95,10 @@ class AccountsChecker:
             credentials.account_hash = encoded
         return user.encode()
 
+    async def exists(self, user: str) -> bool:
+        """See `IUserDirectory`: mail is taken for a disabled account, too."""
+        return await self.accounts.find(user) is not None
+
 
 def not_of_passwords(checker: Any) -> str:
     """Why a checker can be asked about no name and password; "" when it can."""

@@ -26,7 +26,7 @@ from mailhub.services import SERVICES
 
 FILE_LIMIT = 4 * 1024 * 1024  # octets
 # Kinds of component of which there may be several, each with a table of its own: [checker.x].
-NAMED = ("checker", "router", "policy", "rule", "agent", "service")
+NAMED = ("checker", "directory", "router", "policy", "rule", "agent", "service")
 T = TypeVar("T")
 V = TypeVar("V")
 
@@ -44,6 +44,7 @@ class _OwnAuth:
     """[auth]: who may log in."""
 
     checkers: tuple[str, ...] = ("accounts",)
+    directories: tuple[str, ...] = ()
     default_domain: str = attrs.field(default="", converter=rules.domain_or_none)
     users_known_elsewhere: tuple[str, ...] | None = attrs.field(default=None, converter=rules.domains_or_none)
 
@@ -114,6 +115,7 @@ _GUARDED = {
     "rule": ("timeout_seconds",),
     "router": ("timeout_seconds",),
     "checker": ("timeout_seconds",),
+    "directory": ("timeout_seconds",),
 }
 
 
@@ -215,6 +217,7 @@ class _Top:
     queue: QueueTable = attrs.field(factory=QueueTable)
     limits: LimitsTable = attrs.field(factory=LimitsTable)
     checker: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    directory: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     router: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     policy: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     rule: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from mailhub.auth.checkers import LOGINS_REMEMBERED
+from mailhub.auth.directories import DirectoryLimits
 from mailhub.auth.harvest import HarvestLimits
 from mailhub.auth.passwords import Passwords
 from mailhub.auth.throttle import Throttle
@@ -50,6 +51,7 @@ DECLARING: tuple[type | Key[Any], ...] = (
     RunnerLimits,
     TransmitLimits,
     GuardLimits,
+    DirectoryLimits,
     STOP_SECONDS,
     *LASTING,
 )

@@ -67,7 +67,7 @@ class Admission:
         """Raises OverQuota when no route has room; a list with one full mailbox is accepted, and the DSN tells."""
         full: OverQuota | None = None
         for route in routes:
-            if route.agent != STORE:
+            if route.agent != STORE or route.create:
                 return
             try:
                 await self.store.check_quota(route.target, size)

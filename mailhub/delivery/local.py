@@ -7,11 +7,13 @@ from contextlib import suppress
 
 from zope.interface import implementer
 
+from mailhub.answers import answer
 from mailhub.errors import (
     InvalidMailboxName,
     MailboxExists,
     MailError,
     NoSuchMailbox,
+    NoSuchUser,
     NotPermitted,
     TooManyKeywords,
 )
@@ -23,6 +25,7 @@ from mailhub.interfaces import (
     IMailAccount,
     IMailbox,
     IMailStore,
+    IUserDirectory,
     QueuedRecipient,
     rights_of,
 )
@@ -40,9 +43,11 @@ class StoreAgent:
     """Appends to the route's mailbox, with the Return-Path on top (RFC 5321 4.4) and a delivery id, so that repeating
     is harmless. See `Route` for a mailbox that is not there."""
 
-    def __init__(self, store: IMailStore, environment: Environment) -> None:
+    def __init__(self, store: IMailStore, environment: Environment, directories: IUserDirectory | None = None) -> None:
+        """`directories` know whose account is to be made when it is missing."""
         self._store = store
         self._environment = environment
+        self._directories = directories
 
     async def deliver(self, delivery: Delivery) -> Mapping[int, Outcome]:
         """See `IDeliveryAgent`. One copy, whatever number of recipients lead to the account."""
@@ -52,7 +57,7 @@ class StoreAgent:
         top = return_path(delivery.mail.reverse_path)
         flags, name = row.route.flags, row.route.mailbox or INBOX
         try:
-            account = await self._store.account(delivery.target)
+            account = await self._account(delivery.target)
             try:
                 name, mailbox = await _mailbox(account, name)
                 writer = account.new_body(len(top) + delivery.body.size)
@@ -79,6 +84,14 @@ class StoreAgent:
         except MailError as error:
             return outcome_of(error)
         return Outcome.delivered(f"{name} {uid}", status="2.1.5")
+
+    async def _account(self, user: str) -> IMailAccount:
+        try:
+            return await self._store.account(user)
+        except NoSuchUser:
+            if self._directories is None or not await answer(self._directories.exists(user)):
+                raise
+        return await self._store.account(user, create=True)
 
     async def stop(self) -> None:
         """Nothing is kept."""

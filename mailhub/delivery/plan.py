@@ -47,7 +47,14 @@ def make_plan(accepted: Iterable[Accepted], mail: Mail, *, deposits: bool) -> Pl
         own = route.reverse_path
         if deposits and route.agent == STORE and (own is None or own.address == mail.reverse_path):
             now.append(
-                Deposit(route.recipient, route.target, normalise(route.mailbox) or INBOX, route.flags, originals)
+                Deposit(
+                    route.recipient,
+                    route.target,
+                    normalise(route.mailbox) or INBOX,
+                    route.flags,
+                    originals,
+                    route.create,
+                )
             )
         else:
             later.append(attrs.evolve(route, originals=originals))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import attrs
 from zope.interface import implementer
 
+from mailhub.answers import answer
 from mailhub.delivery.targets import distinct
 from mailhub.errors import NoSuchUser, NotPermitted, NotYetKnown, PermanentError, TemporaryError
 from mailhub.interfaces import (
@@ -22,6 +23,7 @@ from mailhub.interfaces import (
     IMailStore,
     IRouter,
     ITransactionView,
+    IUserDirectory,
     NextHop,
     OwnTransaction,
     Route,
@@ -147,13 +149,26 @@ def _renamed(targets: Iterable[Address], via: tuple[str, ...] = ()) -> tuple[Rou
     return tuple(Route(ALIAS, target, via=via) for target in targets)
 
 
+@implementer(IUserDirectory)
+class _Nobody:
+    """Where there is no directory."""
+
+    async def exists(self, user: str) -> bool:
+        """Nobody is known."""
+        return False
+
+
+NOBODY = _Nobody()
+
+
 @implementer(IRouter)
 class AliasRouter:
     """Aliases by name. A detail (`user+detail`) is ignored unless an alias or an account has it in its name."""
 
-    def __init__(self, names: ILocalNames, store: IMailStore) -> None:
+    def __init__(self, names: ILocalNames, store: IMailStore, directories: IUserDirectory = NOBODY) -> None:
         self._names = names
         self._store = store
+        self._directories = directories
 
     async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """The targets, to be routed themselves."""
@@ -163,21 +178,35 @@ class AliasRouter:
             return _renamed(targets)
         plain = without_detail(recipient)
         targets = self._names.aliases.named(plain) if plain else ()
-        if plain is None or not targets or await self._store.exists(recipient.key):
+        if plain is None or not targets or await _is_known(recipient.key, self._store, self._directories):
             return None
         return _renamed(targets, (plain.key,))
 
 
+async def _is_known(user: str, store: IMailStore, directories: IUserDirectory) -> bool:
+    known: bool = await store.exists(user) or await answer(directories.exists(user))
+    return known
+
+
 @implementer(IRouter)
 class AccountRouter:
-    """Accounts of the hub's own store, `user+detail` for `user` too. The route keeps the detail in its recipient.
+    """Accounts of the hub's own store, `user+detail` for `user` too. The route keeps the detail in its recipient. Whom
+    only a directory knows gets an account with the first mail, and not before: whoever tries names makes none.
 
     With `detail_mailboxes` the detail names a mailbox, where the account has one of that name.
     """
 
-    def __init__(self, names: ILocalNames, store: IMailStore, *, detail_mailboxes: bool = False) -> None:
+    def __init__(
+        self,
+        names: ILocalNames,
+        store: IMailStore,
+        directories: IUserDirectory = NOBODY,
+        *,
+        detail_mailboxes: bool = False,
+    ) -> None:
         self._names = names
         self._store = store
+        self._directories = directories
         self._detail_mailboxes = detail_mailboxes
 
     async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
@@ -185,10 +214,14 @@ class AccountRouter:
         if recipient.ascii_domain not in self._names.domains:
             return None
         for name in (recipient, without_detail(recipient)):
-            if name is not None and await self._store.exists(name.key):
+            if name is None:
+                continue
+            if await self._store.exists(name.key):
                 detail = self._detail_mailboxes and name is not recipient
                 mailbox = await self._mailbox(name.key, recipient.local.partition("+")[2]) if detail else ""
                 return (Route(STORE, recipient, name.key, mailbox=mailbox),)
+            if await answer(self._directories.exists(name.key)):
+                return (Route(STORE, recipient, name.key, create=True),)
         return None
 
     async def _mailbox(self, user: str, detail: str) -> str:
@@ -212,8 +245,10 @@ class CatchAllRouter:
 
     final = True  # next hops are for other domains, and would bring the message back
 
-    def __init__(self, names: ILocalNames) -> None:
+    def __init__(self, names: ILocalNames, *, all_known: bool = False) -> None:
+        """`all_known`: these others have been asked, and whom they do not know is nobody."""
         self._names = names
+        self._all_known = all_known
 
     async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """The targets, to be routed themselves. Raises NoSuchUser or NotYetKnown for any other name of a local
@@ -223,7 +258,8 @@ class CatchAllRouter:
             return None
         targets = self._names.aliases.catch_all.get(domain)
         if targets is None:
-            raise NotYetKnown() if self._names.known_elsewhere(domain) else NoSuchUser()
+            waits = not self._all_known and self._names.known_elsewhere(domain)
+            raise NotYetKnown() if waits else NoSuchUser()
         return _renamed(targets)
 
 
@@ -234,10 +270,13 @@ class PostmasterRouter:
     Where the name has no alias and no account in its own domain, that of another local domain serves.
     """
 
-    def __init__(self, hostname: str, names: ILocalNames, store: IMailStore) -> None:
+    def __init__(
+        self, hostname: str, names: ILocalNames, store: IMailStore, directories: IUserDirectory = NOBODY
+    ) -> None:
         self._hostname = hostname
         self._names = names
         self._store = store
+        self._directories = directories
 
     async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """The first postmaster there is. Raises NoSuchUser where the host has none: its name is nobody else's."""
@@ -248,7 +287,7 @@ class PostmasterRouter:
             return None
         for domain in sorted(domains):
             candidate = Address(POSTMASTER, domain)
-            if self._names.aliases.named(candidate) or await self._store.exists(candidate.key):
+            if self._names.aliases.named(candidate) or await _is_known(candidate.key, self._store, self._directories):
                 return _renamed([candidate])
         if recipient.ascii_domain not in domains:
             raise NoSuchUser()

@@ -16,13 +16,23 @@ from mailhub.interfaces.accounts import (
     INames,
     IPasswords,
     ISubmitter,
+    IUserDirectories,
+    IUserDirectory,
     IVerifiedLogins,
     KeptNames,
     Origin,
 )
 from mailhub.interfaces.database import IDatabase
 from mailhub.interfaces.environment import Disk, Environment, INetwork, IResolver, IThreads, MailExchanger
-from mailhub.interfaces.mailboxes import IHold, IMailAccount, IMailbox, IMailStore, IUniqueIds, rights_of
+from mailhub.interfaces.mailboxes import (
+    IHold,
+    IMailAccount,
+    IMailbox,
+    IMailStore,
+    IUniqueIds,
+    makes_account,
+    rights_of,
+)
 from mailhub.interfaces.octets import IBlobReader, IBody, IBodyWriter, IHeadedBodyWriter
 from mailhub.interfaces.pipeline import (
     Committed,
@@ -132,6 +142,8 @@ __all__ = [
     "ITransactionView",
     "ITransmitter",
     "IUniqueIds",
+    "IUserDirectories",
+    "IUserDirectory",
     "IVerifiedLogins",
     "KeptNames",
     "MailExchanger",
@@ -162,5 +174,6 @@ __all__ = [
     "Taken",
     "TlsPolicy",
     "Verdict",
+    "makes_account",
     "rights_of",
 ]

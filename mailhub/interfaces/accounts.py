@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -122,6 +122,23 @@ class IHarvest(Interface):
     async def refused(peer: str, count: int) -> bool:
         """A recipient is refused, the `count`th of its session: wait as long as the answer is to be held back. False
         when the session is to end instead."""
+
+
+class IUserDirectory(Interface):
+    """Knows users who may have no account here yet: those of LDAP, a file, another program."""
+
+    def exists(user: str) -> bool | Awaitable[bool]:
+        """Whether there is such a user (`Address.key`; of a local domain): mail is taken, and the account made with the
+        first message. May be `async def` or give a Deferred. Whatever it raises, the sender is asked to come again;
+        only NoSuchUser is a no."""
+
+
+class IUserDirectories(IUserDirectory):
+    """All directories of a hub as one, and the checkers that can tell."""
+
+    complete: bool = Attribute(
+        "Whether whom they do not know is nobody: all who let users in can be asked, and the operator says no other."
+    )
 
 
 class ISubmitter(Interface):

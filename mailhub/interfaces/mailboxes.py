@@ -167,6 +167,13 @@ class IMailAccount(Interface):
         """The session is over."""
 
 
+def makes_account(store: IMailStore, user: str) -> bool:
+    """Whether `account(user, create=True)` would make one: so it is where the store does not say otherwise by
+    `makes_accounts = False`. A store of which this depends on the user has it as a method."""
+    made = getattr(store, "makes_accounts", True)
+    return bool(made(user) if callable(made) else made)
+
+
 class IMailStore(Interface):
     """A mailbox backend."""
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         IHarvest,
         ILocalNames,
         IPasswords,
+        IUserDirectories,
         IVerifiedLogins,
     )
     from mailhub.interfaces.database import IDatabase
@@ -71,6 +72,9 @@ class IHub(Interface):
     queue: IQueue = Attribute("Its queue.")
     names: ILocalNames = Attribute("Local domains and aliases.")
     store: IMailStore = Attribute("The mailbox store. There from the routers on.")
+    directories: IUserDirectories = Attribute(
+        "All who know users that may have no account yet, as one. There from the routers on."
+    )
     routing: IRouter = Attribute("All routers as one. There from the agents on.")
     harvest: IHarvest = Attribute("Slows down who tries names. There for services.")
     pipeline: IPipeline = Attribute("The way in for mail. There for services.")
@@ -88,10 +92,10 @@ class IComponentFactory(Interface):
     fields are the allowed keys (a missing default makes a key required), their types are checked.
     """
 
-    kind: str = Attribute("database, store, checker, router, agent, policy, rule or service.")
+    kind: str = Attribute("database, store, checker, directory, router, agent, policy, rule or service.")
     name: str = Attribute("What the configuration calls it.")
     options: type = Attribute("attrs class of the keys its table may have.")
 
     def build(options: Any, hub: IHub) -> Any:
-        """The component: what its kind promises (IDatabase, IMailStore, ICredentialsChecker, IRouter, IDeliveryAgent,
-        IPolicy, IMailRules; for a service see `IService`)."""
+        """The component: what its kind promises (IDatabase, IMailStore, ICredentialsChecker, IUserDirectory, IRouter,
+        IDeliveryAgent, IPolicy, IMailRules; for a service see `IService`)."""

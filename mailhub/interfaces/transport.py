@@ -39,6 +39,7 @@ class Route:
 
     `reverse_path` is the route's own (a list, forwarding), None for that of the message. `mailbox` and `flags` are for
     accounts: "" is INBOX, and so is a mailbox that is gone when the message comes, unless it is one of the usual ones.
+    `create`: the account is to be made with the message, of a user whom a directory knows.
     What an alias has of these goes on to the routes that it leads to, where they have none.
 
     How one came there makes no other route: `via` are the names (`Address.key`) of the aliases that led to it, the
@@ -53,6 +54,7 @@ class Route:
     mailbox: str = ""
     flags: Flags = NO_FLAGS
     originals: tuple[Recipient, ...] = attrs.field(default=(), eq=False)
+    create: bool = attrs.field(default=False, eq=False)
 
     @property
     def destination(self) -> str:
@@ -79,7 +81,8 @@ class Deposit:
     """A mailbox in the queue's own database: delivered to in the very commit that accepts.
 
     A mailbox that is not there is made when it is one of the usual ones (Junk); else INBOX takes its mail. `recipient`
-    is the address after aliasing, `originals` are those that led to it, as the client named them.
+    is the address after aliasing, `originals` are those that led to it, as the client named them. With `create` an
+    account that is missing is made in the same commit.
     """
 
     recipient: Address
@@ -87,6 +90,7 @@ class Deposit:
     mailbox: str = "INBOX"
     flags: Flags = NO_FLAGS
     originals: tuple[Recipient, ...] = attrs.field(default=(), eq=False)
+    create: bool = attrs.field(default=False, eq=False)
 
 
 @attrs.frozen

@@ -60,6 +60,8 @@ class SimpleStore(ABC):
     poll_seconds: float = 10.0
     """How often a folder that a session has selected is listed; 0: only when `changed` is called or the client asks."""
 
+    makes_accounts = False  # `users` says who there is
+
     keep_flags: bool = False
     """Whether flags are kept for a store that cannot be written otherwise (\\\\Seen of a feed)."""
 

@@ -452,6 +452,20 @@ class SubmissionExam(DatabaseExam):
         assert (list(await queue.messages()), await queue.next_due()) == ([], None)
 
     @question
+    async def test_a_deposit_may_make_its_account(self) -> None:
+        queue, accounts = await self._open()
+        twice = Plan((attrs.evolve(to(USER), create=True), attrs.evolve(to(USER, "Junk"), create=True), to(OTHER)))
+        receipt = await self._submit(queue, twice)
+        assert set(receipt.refused) == {2}
+        made = await accounts.find(USER)
+        assert made is not None
+        assert (made.password_hash, made.quota, made.enabled) == ("", 0, True)
+        junk = await (await self.database.store.account(USER)).mailbox("Junk")
+        assert (len(await uids(await self._inbox_of(queue, USER))), len(await uids(junk))) == (1, 1)
+        await self._submit(queue, twice)
+        assert len(await uids(await self._inbox_of(queue, USER))) == 2
+
+    @question
     async def test_nothing_is_kept_when_everybody_is_refused(self) -> None:
         queue, accounts = await self._open()
         await accounts.add(USER, "", quota=10)

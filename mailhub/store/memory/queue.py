@@ -129,6 +129,8 @@ class MemoryQueue:
         kept = bool(submission.plan.routes)
         for index, deposit in enumerate(submission.plan.deposits):
             try:
+                if deposit.create:
+                    self._engine.ensure_account(deposit.user)
                 box = self._engine.mailbox_for(deposit.user, normalise(deposit.mailbox), body.size)
                 self._engine.deposit(box, body, deposit.flags, self._engine.environment.now())
                 kept = True

@@ -192,6 +192,11 @@ class MemoryEngine:
         account.boxes[name] = box
         return box
 
+    def ensure_account(self, user: str) -> None:
+        """One without a password, where it is missing."""
+        if user not in self.accounts:
+            self.add_account(Account(user, "", 0))
+
     def mailbox_for(self, user: str, name: str, size: int) -> Box:
         """Where a message for this mailbox goes: there, or, unless it is one of the usual ones, to INBOX when it is not
         there. Raises NoSuchUser, OverQuota."""
@@ -521,8 +526,8 @@ class MemoryStore:
 
     async def account(self, user: str, create: bool = False) -> IMailAccount:
         """Raises NoSuchUser."""
-        if create and user not in self._engine.accounts:
-            self._engine.add_account(Account(user, "", 0))
+        if create:
+            self._engine.ensure_account(user)
         return MemoryMailAccount(self._engine, self._engine.account(user))
 
     async def check_quota(self, user: str, size: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from zope.interface import implementer
 
 from mailhub.interfaces import Account, IAccounts
-from mailhub.store.sql import accounts
+from mailhub.store.sql import accounts, mailbox_rows
 from mailhub.store.sql.engine import Engine
 from mailhub.store.sql.transaction import Touched
 
@@ -26,7 +26,9 @@ class Accounts:
     async def add(self, user: str, password_hash: str, quota: int = 0) -> None:
         """Raises MailboxExists."""
         now = self._engine.environment.now()
-        await self._engine.write(lambda transaction: accounts.add_account(transaction, user, password_hash, quota, now))
+        await self._engine.write(
+            lambda transaction: mailbox_rows.add_account(transaction, user, password_hash, quota, now)
+        )
 
     async def remove(self, user: str) -> None:
         """Raises NoSuchUser."""

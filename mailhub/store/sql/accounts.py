@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from mailhub.errors import MailboxExists, NoSuchUser
+from mailhub.errors import NoSuchUser
 from mailhub.interfaces import Account
 from mailhub.message.record import Quota
-from mailhub.store.limits import USUAL_FOLDERS
-from mailhub.store.sql.mailbox_rows import account_id, make_mailbox, remove_mailboxes
+from mailhub.store.sql.mailbox_rows import account_id, remove_mailboxes
 from mailhub.store.sql.transaction import Snapshot, Transaction
 
 
@@ -26,26 +25,6 @@ def all_accounts(snapshot: Snapshot) -> list[Account]:
             "SELECT address, password_hash, quota, enabled FROM account ORDER BY address"
         )
     ]
-
-
-def add_account(transaction: Transaction, user: str, password_hash: str, quota: int, now: int) -> int:
-    """With the usual folders. Raises MailboxExists."""
-    if transaction.row("SELECT 1 FROM account WHERE address = ?", (user,)):
-        raise MailboxExists("Account exists already")
-    (account,) = transaction.row(
-        "INSERT INTO account (address, password_hash, quota) VALUES (?, ?, ?) RETURNING id",
-        (user, password_hash, quota),
-    )
-    for name, special_use in USUAL_FOLDERS:
-        make_mailbox(transaction, account, name, special_use, now)
-        transaction.execute("INSERT INTO subscription VALUES (?, ?)", (account, name))
-    return int(account)
-
-
-def ensure_account(transaction: Transaction, user: str, now: int) -> int:
-    """The account's number; it is made when missing."""
-    row = transaction.row("SELECT id FROM account WHERE address = ?", (user,))
-    return int(row[0]) if row else add_account(transaction, user, "", 0, now)
 
 
 def remove_account(transaction: Transaction, user: str) -> None:

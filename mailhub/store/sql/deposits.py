@@ -8,6 +8,7 @@ its commit was lost, is known by the number of its content; when that has gone a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -23,7 +24,7 @@ from mailhub.store.limits import USUAL_USES
 from mailhub.store.queue_rows import ROUTE_COLUMNS, destination_of, route_columns, route_of
 from mailhub.store.sql import content
 from mailhub.store.sql.keywords import admit_delivered
-from mailhub.store.sql.mailbox_rows import account_id, make_mailbox, usual_use
+from mailhub.store.sql.mailbox_rows import account_id, ensure_account, make_mailbox, usual_use
 from mailhub.store.sql.messages import MAILBOX_ROWS, MailboxRow
 from mailhub.store.sql.transaction import StoredBody, Touched, Transaction
 
@@ -198,9 +199,14 @@ class _Group:
         name = item.mailbox if item.mailbox == INBOX else normalise(item.mailbox)
         place = self.places.get((item.user, name))
         if place is None:
-            account = account_id(self.transaction, item.user)
+            find = partial(ensure_account, now=now) if item.create else account_id
+            account = find(self.transaction, item.user)
             if (item.user, INBOX) not in self.places:
                 self._look_up([(item.user, INBOX)])
+            if item.create and name != INBOX:
+                self._look_up([(item.user, name)])  # it may have come with the account
+                if (found := self.places.get((item.user, name))) is not None:
+                    return found
             place = self.places.get((item.user, INBOX))
             if place is None:
                 raise NoSuchMailbox

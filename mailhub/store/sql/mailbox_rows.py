@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mailhub.errors import NoSuchUser
+from mailhub.errors import MailboxExists, NoSuchUser
 from mailhub.message.record import MailboxGone
-from mailhub.store.limits import USUAL_USES
+from mailhub.store.limits import USUAL_FOLDERS, USUAL_USES
 from mailhub.store.sql.content import release
 from mailhub.store.sql.transaction import Snapshot, Transaction
 
@@ -42,6 +42,26 @@ def make_mailbox(transaction: Transaction, account: int, name: str, special_use:
         if row is not None:
             return int(row[0])
         uid_validity += 1  # another transaction was faster
+
+
+def add_account(transaction: Transaction, user: str, password_hash: str, quota: int, now: int) -> int:
+    """With the usual folders. Raises MailboxExists."""
+    if transaction.row("SELECT 1 FROM account WHERE address = ?", (user,)):
+        raise MailboxExists("Account exists already")
+    (account,) = transaction.row(
+        "INSERT INTO account (address, password_hash, quota) VALUES (?, ?, ?) RETURNING id",
+        (user, password_hash, quota),
+    )
+    for name, special_use in USUAL_FOLDERS:
+        make_mailbox(transaction, account, name, special_use, now)
+        transaction.execute("INSERT INTO subscription VALUES (?, ?)", (account, name))
+    return int(account)
+
+
+def ensure_account(transaction: Transaction, user: str, now: int) -> int:
+    """The account's number; it is made when missing."""
+    row = transaction.row("SELECT id FROM account WHERE address = ?", (user,))
+    return int(row[0]) if row else add_account(transaction, user, "", 0, now)
 
 
 def usual_use(transaction: Transaction, account: int, name: str) -> str:

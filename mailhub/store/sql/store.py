@@ -287,7 +287,7 @@ class MailStore:
         except NoSuchUser:
             if not create:
                 raise
-            number = await self._engine.write(lambda transaction: accounts.ensure_account(transaction, user, now))
+            number = await self._engine.write(lambda transaction: mailbox_rows.ensure_account(transaction, user, now))
         return MailAccount(self._engine, number, user)
 
     async def check_quota(self, user: str, size: int) -> None:
