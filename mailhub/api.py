@@ -87,6 +87,7 @@ from mailhub.interfaces import (
     ITransactionView,
     ITransmitter,
     IUniqueIds,
+    IUserDirectories,
     IUserDirectory,
     IVerifiedLogins,
     KeptNames,
@@ -118,6 +119,7 @@ from mailhub.interfaces import (
     Taken,
     TlsPolicy,
     Verdict,
+    makes_account,
     rights_of,
 )
 from mailhub.log import (
@@ -263,6 +265,7 @@ __all__ = [
     "ITransactionView",
     "ITransmitter",
     "IUniqueIds",
+    "IUserDirectories",
     "IUserDirectory",
     "IVerifiedLogins",
     "InvalidMailboxName",
@@ -326,5 +329,6 @@ __all__ = [
     "TlsPolicy",
     "TooManyKeywords",
     "Verdict",
+    "makes_account",
     "rights_of",
 ]
