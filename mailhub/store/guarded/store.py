@@ -27,6 +27,11 @@ class GuardedStore:
         self.inner = inner
         self._guard = guard
 
+    @property
+    def makes_accounts(self) -> bool:
+        """See `interfaces.makes_account`."""
+        return bool(getattr(self.inner, "makes_accounts", True))
+
     def _asking(self, **about: object) -> Asking:
         return Asking(self._guard, self.inner, "store", about)
 

@@ -16,8 +16,6 @@ from mailhub.store.mirror.source import ISource
 class MirrorStore:
     """The users of a source, which says who they are."""
 
-    makes_accounts = False
-
     def __init__(self, source: ISource, environment: Environment, limits: StoreLimits, name: str) -> None:
         self.engine = MirrorEngine(source, environment, limits, name)
 
