@@ -158,30 +158,45 @@ class Modules:
             sys.meta_path.insert(0, self)
         importlib.invalidate_caches()
         self._files = {name: path for name, path in self._files.items() if path.is_file()} | dict(files)
-        for name in self._stale(files, again):
-            self.runs.pop(name, None)
-            _put(name, None)
+        self._drop(self._stale(files, again))
+        imported = {name for name in files if name in sys.modules and not self._has(name)}
+        others = {name for name in imported if not self._adopt(name, files[name])}
+        self._drop(self._with_users(others))
         errors: dict[str, BaseException] = {}
-        for name, path in files.items():
-            if self._has(name) or self._adopt(name, path):
+        for name in files:
+            if self._has(name):
                 continue
-            _put(name, None)
+            self._drop({name})
             try:
                 importlib.import_module(name)
             except BaseException as error:  # what a file raises is no reason to end: SystemExit, KeyboardInterrupt
                 errors[name] = error
-                _put(name, None)
+                self._drop({name})
         return errors
+
+    def _drop(self, names: Collection[str]) -> None:
+        """They have not run, nor has what lies in them."""
+        for name in names:
+            self.runs.pop(name, None)
+            for inner in [one for one in sys.modules if one.startswith(f"{name}.")]:
+                self.runs.pop(inner, None)
+                _put(inner, None)
+            _put(name, None)
 
     def _has(self, name: str) -> bool:
         return name in self.runs and sys.modules.get(name) is self.runs[name].module
 
     def _stale(self, files: Mapping[str, Path], again: Collection[str] | None) -> set[str]:
-        stale = {
-            name
-            for name, run in self.runs.items()
-            if not self._has(name) or ((again is None or name in again) and self._changed(name, run, files))
-        }
+        return self._with_users(
+            {
+                name
+                for name, run in self.runs.items()
+                if not self._has(name) or ((again is None or name in again) and self._changed(name, run, files))
+            }
+        )
+
+    def _with_users(self, stale: set[str]) -> set[str]:
+        """And those that import such."""
         while more := {name for name in self.runs.keys() - stale if any(self._uses(name, old) for old in stale)}:
             stale |= more
         return stale
@@ -206,7 +221,7 @@ class Modules:
         spec = getattr(module, "__spec__", None)
         if module is None or spec is None or spec.origin is None or Path(spec.origin).resolve() != path.resolve():
             return False
-        if isinstance(spec.loader, _Loader) or getattr(spec, "_initializing", False):
+        if isinstance(spec.loader, _Loader) or getattr(spec, "_initializing", False) or path.name == "__init__.py":
             return False
         try:
             source = read(path)

@@ -203,4 +203,6 @@ def _called(factory: Any) -> str:
 def _described(error: BaseException, path: Path) -> str:
     if isinstance(error, OSError) and error.filename == str(path) and error.strerror:
         return f"cannot be read: {error.strerror}"
+    if isinstance(error, ModuleNotFoundError) and error.name and (path.parent / f"{error.name}.py").is_file():
+        return f"{type(error).__name__}: {error} (it is beside this file: `from . import {error.name}`)"
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -207,6 +207,41 @@ class TestAnImportByTwistd:
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
         assert factory(load_catalogue(), "words").make.word == "two"
 
+    def test_counts_no_more_when_what_it_imports_is_another(self, plugin: Put) -> None:
+        part = plugin("parts_of_mine.py", "WORD = 'one'\n")
+        before = part.stat()
+        plugin("a_words_plugin.py", f"from .parts_of_mine import WORD\n{words('words')}Policy.word = WORD\n")
+        __import__("twisted.plugins.a_words_plugin")
+        part.write_text("WORD = 'two'\n")
+        os.utime(part, ns=(before.st_atime_ns, before.st_mtime_ns))
+        first = factory(load_catalogue(), "words")
+        assert first.make.word == "two"
+        assert factory(load_catalogue(), "words") is first
+
+    def test_does_not_count_for_a_package(self, plugin: Put) -> None:
+        folder = plugin("nothing_plugin.py", "").parent / "imported_package"
+        folder.mkdir()
+        (folder / "__init__.py").write_text(f"from .part import WORD\n{words('words')}Policy.word = WORD\n")
+        (folder / "part.py").write_text("WORD = 'one'\n")
+        __import__("twisted.plugins.imported_package")
+        (folder / "part.py").write_text("WORD = 'three'\n")
+        try:
+            assert factory(load_catalogue(), "words").make.word == "three"
+        finally:
+            for name in [one for one in sys.modules if one.startswith("twisted.plugins.imported_package")]:
+                del sys.modules[name]
+
+
+def test_a_file_beside_is_imported_from_where_both_are(plugin: Put) -> None:
+    file = plugin("words_plugin.py", f"import parts_of_mine\n{words('words')}")
+    plugin("parts_of_mine.py", "")
+    assert load_catalogue().broken == (
+        f"{file}: ModuleNotFoundError: No module named 'parts_of_mine' "
+        "(it is beside this file: `from . import parts_of_mine`)",
+    )
+    file.write_text(f"from . import parts_of_mine\n{words('words')}")
+    assert load_catalogue().broken == ()
+
 
 def test_what_was_running_comes_back(plugin: Put) -> None:
     file = plugin("words_plugin.py", words("words", "one"))
