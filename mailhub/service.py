@@ -39,6 +39,7 @@ from mailhub.net.dns import Resolver, machine_hosts, machine_servers
 from mailhub.net.driver import DriverFactory
 from mailhub.net.listen import both_families, listen
 from mailhub.net.network import ReactorNetwork
+from mailhub.net.processes import PROCESSES, ReactorProcesses
 from mailhub.net.udp import QuietUdp
 from mailhub.plugin_list import listing
 from mailhub.plugins import load_catalogue
@@ -87,6 +88,7 @@ def environment(config: Config, reactor: Any) -> Environment:
         random=random,
         data=config.data,
         wall=time.time,
+        processes=ReactorProcesses(reactor, reactor, config.value(PROCESSES)),
     )
 
 

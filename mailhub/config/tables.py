@@ -25,6 +25,7 @@ from mailhub.delivery.schedule import Schedule
 from mailhub.guard import GuardLimits
 from mailhub.keys import STOP_SECONDS, Key, keys_of
 from mailhub.net.link import DriverLimits
+from mailhub.net.processes import PROCESSES
 from mailhub.protocols.imap.context import ImapOptions
 from mailhub.protocols.pop3 import Pop3Options
 from mailhub.protocols.smtp import SmtpOptions
@@ -33,7 +34,7 @@ from mailhub.threads import THREADS
 from mailhub.wire.imap.server_settings import ImapSettings
 
 # Who declares keys. What a server has taken its threads and its database by cannot be changed while it runs.
-LASTING: tuple[type | Key[Any], ...] = (StoreLimits, Passwords, LOGINS_REMEMBERED, THREADS)
+LASTING: tuple[type | Key[Any], ...] = (StoreLimits, Passwords, LOGINS_REMEMBERED, THREADS, PROCESSES)
 DECLARING: tuple[type | Key[Any], ...] = (
     DETAIL_MAILBOXES,
     HOPS,

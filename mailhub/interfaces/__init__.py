@@ -23,7 +23,17 @@ from mailhub.interfaces.accounts import (
     Origin,
 )
 from mailhub.interfaces.database import IDatabase
-from mailhub.interfaces.environment import Disk, Environment, INetwork, IResolver, IThreads, MailExchanger
+from mailhub.interfaces.environment import (
+    Disk,
+    Ended,
+    Environment,
+    INetwork,
+    IProcesses,
+    IResolver,
+    IThreads,
+    MailExchanger,
+    NoProcesses,
+)
 from mailhub.interfaces.mailboxes import (
     IHold,
     IMailAccount,
@@ -100,6 +110,7 @@ __all__ = [
     "Deposit",
     "Disk",
     "Edit",
+    "Ended",
     "Environment",
     "IAccounts",
     "IAuthenticator",
@@ -128,6 +139,7 @@ __all__ = [
     "IPasswords",
     "IPipeline",
     "IPolicy",
+    "IProcesses",
     "IQueue",
     "IReceivedMessage",
     "IRelay",
@@ -148,6 +160,7 @@ __all__ = [
     "KeptNames",
     "MailExchanger",
     "NextHop",
+    "NoProcesses",
     "NoteResult",
     "Origin",
     "OwnTransaction",

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
-from zope.interface import Attribute, Interface
+from zope.interface import Attribute, Interface, implementer
+
+from mailhub.errors import TemporaryError
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocolFactory, IReactorTime
 
+    from mailhub.interfaces.octets import IBlobReader
 
 T = TypeVar("T")
 
@@ -80,6 +83,55 @@ class Disk:
 
 
 @attrs.frozen
+class Ended:
+    """How a program has ended. `status` is its exit status (`os.EX_TEMPFAIL` asks to come again), or, negative, the
+    signal that ended it. `stderr` has the first 64 KiB of what it wrote there."""
+
+    status: int
+    stdout: bytes = b""
+    stderr: bytes = b""
+
+
+class IProcesses(Interface):
+    """Programs of the operating system."""
+
+    async def run(
+        arguments: Sequence[str],
+        stdin: bytes | IBlobReader = b"",
+        *,
+        seconds: float = 30.0,
+        output_limit: int = 1 << 20,
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> Ended:
+        """Run a program, without a shell, with `stdin` to read, and wait for its end. `arguments` begin with its path,
+        or its name in PATH. Of our environment it gets PATH alone, beside `environment`; it starts in `folder`, by
+        default in ours. Some run at the same time ([limits] processes), the others wait for their turn.
+
+        It is killed after `seconds`, when it writes more than `output_limit` octets, and when the call is cancelled.
+        Raises TemporaryError in the first two cases, and where it cannot be started; Busy, and what `stdin` raises.
+        What an exit status means is for the caller."""
+
+
+@implementer(IProcesses)
+class NoProcesses:
+    """Where no programs are run."""
+
+    async def run(
+        self,
+        arguments: Sequence[str],
+        stdin: bytes | IBlobReader = b"",
+        *,
+        seconds: float = 30.0,
+        output_limit: int = 1 << 20,
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> Ended:
+        """Raises TemporaryError."""
+        raise TemporaryError(detail=f"{arguments[:1]!r:.100} cannot be run: no programs are run here")
+
+
+@attrs.frozen
 class Environment:
     """Everything from outside that a hub touches. `random` is `random.SystemRandom` in production, seeded in tests.
 
@@ -98,6 +150,7 @@ class Environment:
     data: Path
     wall: Callable[[], float] | None = None
     disk: Callable[[Path], Disk] = Disk.of
+    processes: IProcesses = attrs.field(factory=NoProcesses)
 
     def now(self) -> int:
         """The time of day, in seconds since the epoch."""

@@ -39,6 +39,7 @@ from mailhub.services import SERVICES
 from mailhub.testing.caller import Caller
 from mailhub.testing.databases import inline_database, memory_database
 from mailhub.testing.network import MemoryNetwork, PlayedTls, Weather
+from mailhub.testing.processes import PlayedProcesses
 from mailhub.testing.resolver import FakeResolver
 from mailhub.threads import InlineThreads
 
@@ -66,6 +67,7 @@ class Internet:
         self.clock_error = 0.0
         self.network = MemoryNetwork(self.clock, Random(f"{seed} network"), weather)
         self.resolver = FakeResolver()
+        self.processes = PlayedProcesses(self.clock)
         self.hubs: list[Host] = []
         self._folder = folder or Path("/nonexistent")
         found = load_catalogue()
@@ -179,6 +181,7 @@ class Host:
             data,
             wall=lambda: internet.clock.seconds() + internet.clock_error,
             disk=lambda folder: Disk(_TEBIBYTE, _TEBIBYTE // 2),
+            processes=internet.processes,
         )
         self._readings: list[Reading] = []
         self._build()

@@ -12,6 +12,7 @@ from mailhub.api import (
     Address,
     Component,
     Delivery,
+    Ended,
     IHub,
     Mail,
     NextHop,
@@ -100,3 +101,38 @@ def test_a_plugins_agent_relays_by_the_client_of_the_hub(options: dict[str, str]
         (arrived,) = yy.inbox("b@yy.example")
         assert b"with " + by.encode() in arrived
         assert list(xx.queued()) == []
+
+
+class Pipe:
+    """An agent that has a program take the mail."""
+
+    def __init__(self, options: Any, hub: IHub) -> None:
+        self.run = hub.environment.processes.run
+
+    async def deliver(self, delivery: Delivery) -> Mapping[int, Outcome]:
+        outcomes = {}
+        for row in delivery.recipients:
+            ended = await self.run(["take", str(row.route.recipient)], delivery.body, seconds=60)
+            outcomes[row.id] = Outcome.delivered() if ended.status == 0 else Outcome.failed(ended.stderr.decode())
+        return outcomes
+
+    async def stop(self) -> None: ...
+
+
+def test_a_plugins_agent_runs_a_program() -> None:
+    with Internet() as internet:
+        routed = {"route": {"yy.example": {"agent": "pipe"}}}
+        xx = internet.hub("xx.example", users=["a"], config=routed, plugins=[Component("agent", "pipe", Pipe)])
+        xx.submit("a@xx.example", ["b@yy.example"], MESSAGE)
+        internet.run(5)
+        (waiting,) = xx.queued()  # there is no such program
+        assert waiting.recipients[0].attempts == 1
+        internet.processes.add("take", lambda call: Ended(0))
+        internet.run(600)
+        assert list(xx.queued()) == []
+        assert internet.processes.calls[0].arguments == ("take", "b@yy.example")
+        assert internet.processes.calls[0].stdin.endswith(MESSAGE)
+        internet.processes.add("take", lambda call: Ended(1, stderr=b"no such user"))
+        xx.submit("a@xx.example", ["c@yy.example"], MESSAGE)
+        internet.run(5)
+        assert b"no such user" in xx.inbox("a@xx.example")[0]
