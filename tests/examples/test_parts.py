@@ -15,7 +15,9 @@ from examples.plugins.everybody_router import everybody
 from examples.plugins.list_rule import by_list
 from examples.plugins.own_name_policy import own_name
 from examples.plugins.passwd_checker import passwd
+from examples.plugins.people_directory import people
 from examples.plugins.webhook_agent import webhook
+from mailhub.api import Component
 from mailhub.auth.passwords import hash_password
 from mailhub.testing.caller import Caller
 from mailhub.testing.hubs import Host, Internet
@@ -24,7 +26,8 @@ from tests.examples.stage import HELLO, PASSWORD, imap, lines
 
 
 @pytest.mark.parametrize(
-    "plugin", ["passwd_checker", "own_name_policy", "everybody_router", "list_rule", "webhook_agent"]
+    "plugin",
+    ["passwd_checker", "people_directory", "own_name_policy", "everybody_router", "list_rule", "webhook_agent"],
 )
 def test_it_has_twenty_lines_at_most(plugin: str) -> None:
     assert lines(plugin) <= 20
@@ -40,6 +43,30 @@ def test_the_checker_lets_in_who_stands_in_the_file(tmp_path: Path) -> None:
             stranger = internet.call(host, "imaps")
             stranger.expect(b"* OK")
             stranger.ask(f"a login {user} {password}\r\n".encode(), b"a NO [AUTHENTICATIONFAILED]")
+
+
+@pytest.mark.parametrize(
+    ("auth", "part", "file", "line"),
+    [
+        ({"checkers": ["passwd"]}, passwd, "passwd", f"ann@xx.example:{hash_password(PASSWORD)}"),
+        ({"directories": ["people"]}, people, "people", "ann@xx.example"),
+    ],
+)
+def test_whom_a_file_has_gets_mail_before_the_first_login(
+    auth: dict[str, Any], part: Component, file: str, line: str, tmp_path: Path
+) -> None:
+    with Internet(seed=1, folder=tmp_path) as internet:
+        host = internet.hub("xx.example", config={"auth": auth, "database": {"type": "inline"}}, plugins=[part])
+        (tmp_path / "1-xx.example" / file).write_text(f"{line}\n")
+        caller = internet.call(host, "smtp")
+        caller.expect(b"220 ")
+        caller.ask(b"EHLO yy.example\r\n", b"250 ")
+        caller.ask(b"MAIL FROM:<ben@yy.example>\r\n", b"250 ")
+        caller.ask(b"RCPT TO:<cid@xx.example>\r\n", b"550 5.1.1")
+        caller.ask(b"RCPT TO:<ann@xx.example>\r\n", b"250 ")
+        caller.ask(b"DATA\r\n", b"354 ")
+        caller.ask(HELLO + b".\r\n", b"250 ")
+        assert len(host.inbox("ann@xx.example")) == 1
 
 
 def test_the_policy_refuses_who_greets_with_our_name() -> None:
