@@ -1,18 +1,20 @@
-"""An IAccountIMAP realm sits the exam of every store."""
+"""Realms of IAccountIMAP and IMailboxPOP3 sit the exam of every store."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.mail.interfaces import IAccountIMAP
+from twisted.mail.interfaces import IAccountIMAP, IMailboxPOP3
+from twisted.mail.maildir import StringListMailbox
 from zope.interface import implementer
 
-from mailhub.errors import NoSuchUser
+from mailhub.errors import NoSuchUser, NotPermitted
 from mailhub.foreign import Foreign, adapt
 from mailhub.interfaces import IMailAccount, IMailStore
-from mailhub.message.record import ALL_RIGHTS
+from mailhub.message.record import ALL_RIGHTS, Rights
 from mailhub.store.exam import StoreExam
+from mailhub.store.exam.rig import USER, message
 from tests.foreign.realms import MemoryMailbox
 from tests.foreign.rig import foreign
 
@@ -115,3 +117,44 @@ class TestMemoryRealm(StoreExam):
         assert isinstance(store, RealmStore)
         store.accounts[user] = PlainAccount()
         return await store.account(user)
+
+
+@implementer(IMailStore)
+class MaildropStore(RealmStore):
+    """Maildrops of `twisted.mail`, which stay while logins come and go."""
+
+    def __init__(self, shared: Foreign) -> None:
+        super().__init__(shared)
+        self.maildrops = {USER: [message(1), message(2, 100_000), message(3)]}
+
+    async def exists(self, user: str) -> bool:
+        return user in self.maildrops
+
+    async def account(self, user: str, create: bool = False) -> IMailAccount:
+        if user not in self.maildrops:
+            raise NoSuchUser
+        mailbox = StringListMailbox(self.maildrops[user])  # type: ignore[no-untyped-call]
+        account: IMailAccount = adapt(IMailboxPOP3, mailbox, user, self.shared)
+        return account
+
+    async def check_quota(self, user: str, size: int) -> None:
+        if user not in self.maildrops:
+            raise NoSuchUser
+        raise NotPermitted(status="5.2.1")
+
+
+class TestMaildrop(StoreExam):
+    makes_accounts = False
+    has_folders = False
+    has_quota = False
+    has_special_uses = False
+    tells_growth = True
+    read_only = True
+    rights = frozenset("lrte")
+
+    @property
+    def _rights(self) -> Rights:
+        return self.rights
+
+    async def open_store(self) -> IMailStore:
+        return MaildropStore(foreign())
