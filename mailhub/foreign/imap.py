@@ -33,8 +33,8 @@ _NAMESPACES = 100
 
 @implementer(IMailAccount)
 class ForeignAccount:
-    """One login's mailboxes. Names have the realm's own delimiter there and `/` here: where a level has the other's
-    delimiter in it, the two stand for each other.
+    """One login's mailboxes. Names have the realm's own delimiter there and `/` here; a level in which the other one
+    stands makes no name.
 
     The realm keeps no use of an account, so `quota` counts nothing and knows no limit.
     """
@@ -61,31 +61,37 @@ class ForeignAccount:
                 name, mailbox = pair
             except (TypeError, ValueError):
                 raise Nonsense(f"gave {shown(pair)}, no pair of name and mailbox") from None
-            self._delimiter = self._delimiter or text(await answer(mailbox.getHierarchicalDelimiter()))[:1] or DELIMITER
+            delimiter = await answer(mailbox.getHierarchicalDelimiter())
+            self._delimiter = self._delimiter or text(delimiter or DELIMITER)[:1]
             if await _can_be_selected(mailbox):
-                own = normalise(self._swapped(text(name)))
-                if is_allowed(own):
+                if own := self._ours(text(name)):
                     found.setdefault(own, text(name))
                 else:
                     self._foreign.fault("listMailboxes", f"{shown(name)} cannot be the name of a mailbox")
         return found
 
-    def _swapped(self, name: str) -> str:
-        other = self._delimiter or DELIMITER
-        return name if other == DELIMITER else name.translate({ord(other): DELIMITER, ord(DELIMITER): other})
+    def _ours(self, name: str) -> str:
+        """A name of the realm's as it is here; "" for none."""
+        if self._delimiter != DELIMITER and DELIMITER in name:
+            return ""
+        found = normalise(name.replace(self._delimiter, DELIMITER))
+        return found if is_allowed(found) else ""
 
     async def _theirs(self, name: str) -> str:
-        """A name as the realm writes it."""
+        """A name as the realm writes it. Raises InvalidMailboxName: what is no name could mean a file to the realm."""
+        check(name)
         if not self._delimiter:
             await self._foreign.call("getPersonalNamespaces", self._learn_delimiter)
-        return self._swapped(name)
+        if self._delimiter != DELIMITER and self._delimiter in name:
+            raise InvalidMailboxName(f"Mailbox name must not have {self._delimiter} in it")
+        return name.replace(DELIMITER, self._delimiter)
 
     async def _learn_delimiter(self) -> None:
         presenter: Any = INamespacePresenter(self._account, None)
         spaces = await answer(presenter.getPersonalNamespaces()) if presenter is not None else None
         for space in listed(spaces or (), _NAMESPACES):
             _, delimiter = space
-            self._delimiter = self._delimiter or text(delimiter)[:1]
+            self._delimiter = self._delimiter or text(delimiter or "")[:1]
         if not self._delimiter:
             await self._list()
         self._delimiter = self._delimiter or DELIMITER
@@ -99,18 +105,27 @@ class ForeignAccount:
     async def mailbox(self, name: str) -> IMailbox:
         """Raises NoSuchMailbox."""
         name = normalise(name)
-        given = await self._select(await self._theirs(name))
-        if given is None:
-            # INBOX may have other letters there.
-            theirs = (await self._listed()).get(name)
-            given = None if theirs is None else await self._select(theirs)
-        if given is None:
-            raise NoSuchMailbox
+        _, given = await self._there(name)
         try:
             folder = await self._opened(given, name)
         except NoSuchMailbox:
             folder = await self._opened(given, name)  # the one that it was is gone now
         return ForeignMailbox(folder)
+
+    async def _there(self, name: str) -> tuple[str, Any]:
+        """A mailbox's name as the realm writes it, and what it gives for it. Raises NoSuchMailbox."""
+        try:
+            theirs = await self._theirs(name)
+        except InvalidMailboxName as error:
+            raise NoSuchMailbox from error
+        # Where the case of names does not matter it may be listed under another one; and INBOX may have to be asked
+        # for as it is listed.
+        given = await self._select(theirs)
+        if given is None and (listed_as := (await self._listed()).get(name, theirs)) != theirs:
+            theirs, given = listed_as, await self._select(listed_as)
+        if given is None:
+            raise NoSuchMailbox
+        return theirs, given
 
     async def _opened(self, given: Any, name: str) -> Folder:
         """The one of this object, which sessions share. Raises NoSuchMailbox for one that is gone."""
@@ -141,7 +156,10 @@ class ForeignAccount:
             raise MailboxExists
         if len(known) >= self._foreign.limits.mailboxes_per_account:
             raise InvalidMailboxName("Too many mailboxes")
-        if not await self._foreign.ask(self._account, "create", await self._theirs(name)):
+        theirs = await self._theirs(name)
+        if not await self._foreign.ask(self._account, "create", theirs):
+            if await self._select(theirs) is not None:
+                raise MailboxExists
             raise PermanentError("The mailbox was not made", status="5.2.0")
 
     async def delete(self, name: str) -> None:
@@ -149,11 +167,9 @@ class ForeignAccount:
         name = normalise(name)
         if name == INBOX:
             raise NotPermitted("INBOX cannot be deleted")
-        known = await self._listed()
-        if name not in known:
-            raise NoSuchMailbox
-        await self._foreign.ask(self._account, "delete", known[name])
-        for folder in self._folders(name):
+        theirs, given = await self._there(name)
+        await self._foreign.ask(self._account, "delete", theirs)
+        for folder in self._folders(name, given):
             folder.go()
 
     async def rename(self, old: str, new: str) -> None:
@@ -167,13 +183,12 @@ class ForeignAccount:
             raise InvalidMailboxName("A mailbox cannot become its own inferior")
         known = await self._listed()
         renamed = {name: new + name[len(old) :] for name in known if name == old or name.startswith(old + DELIMITER)}
-        if not renamed:
-            raise NoSuchMailbox
+        theirs = await self._theirs(old) if renamed and old not in known else (await self._there(old))[0]
         for name in renamed.values():
             check(name)
         if new in known or not known.keys().isdisjoint(renamed.values()):
             raise MailboxExists
-        await self._foreign.ask(self._account, "rename", known.get(old, self._swapped(old)), self._swapped(new))
+        await self._foreign.ask(self._account, "rename", theirs, await self._theirs(new))
         for name, other in renamed.items():
             for folder in self._folders(name):
                 folder.name = other
@@ -184,8 +199,10 @@ class ForeignAccount:
         inbox = await self.mailbox(INBOX)
         await inbox.move([entry.uid for entry in await inbox.entries()], await self.mailbox(new))
 
-    def _folders(self, name: str) -> list[Folder]:
-        return [each for each in self._foreign.folders.values() if (each.user, each.name) == (self.user, name)]
+    def _folders(self, name: str, given: Any = None) -> list[Folder]:
+        """Those that sessions have of this name, or of this object of the realm."""
+        folders = list(self._foreign.folders.values())
+        return [each for each in folders if (each.user, each.name) == (self.user, name) or each.given is given]
 
     # --- subscriptions -----------------------------------------------------------------------------------------------
 

@@ -240,6 +240,23 @@ def test_names_that_cannot_be_are_not_listed(realm: Realm) -> None:
     assert realm.send(realm.server.imap(), 'A LIST "" *').count(b"\r\n") == 3
 
 
+@pytest.mark.parametrize("delimiter", ["/", ".", None])
+def test_names_that_could_mean_files_do_not_reach_the_realm(realm: Realm, delimiter: str | None) -> None:
+    asked: list[str] = []
+    for name in ("select", "create", "delete", "rename", "subscribe", "unsubscribe"):
+        setattr(realm.account, name, lambda name, *_: asked.append(name))
+    realm.account.getPersonalNamespaces = lambda: [["", delimiter]]
+    for mailbox in (realm.inbox, realm.sent):
+        mailbox.getHierarchicalDelimiter = lambda: delimiter
+    client = realm.server.imap()
+    other = ".etc.passwd" if delimiter == "." else "/etc/passwd"
+    for bad in ("../up", "a/../b", "/etc/passwd", "a//b", "#news", "a/.", other):
+        for command in ("SELECT {}", "STATUS {} (MESSAGES)", "CREATE {}", "DELETE {}", "RENAME {} new", "SUBSCRIBE {}"):
+            answer = realm.send(client, f"A {command.format(bad)}")
+            assert b"A NO " in answer, bad
+    assert [name for name in asked if ".." in name or name.startswith(("/", "."))] == []
+
+
 def test_an_avatar_of_another_kind_has_nothing() -> None:
     server = Server(IAccountIMAP, object)
     client = server.imap()

@@ -59,6 +59,16 @@ def test_mailboxes_are_listed_made_renamed_subscribed_and_deleted(realm: Realm) 
     assert b"A NO" in client.send("A UNSUBSCRIBE NEVER")
 
 
+def test_names_in_another_case_are_what_the_realm_takes_them_for(realm: Realm) -> None:
+    client, other = realm.server.imap(), realm.server.imap("sent")
+    assert b"A NO [ALREADYEXISTS]" in client.send("A CREATE sEnt")
+    assert b"A OK" in client.send("A RENAME sent Kept")
+    assert b"A OK" in client.send("A SELECT kept")
+    assert b"A OK" in client.send("A DELETE Kept")
+    assert b"* BYE" in other.send("A NOOP")
+    assert b"A NO [NONEXISTENT]" in client.send("A RENAME kept other")
+
+
 def test_status_and_select_tell_the_realms_own_numbers(realm: Realm) -> None:
     client = realm.server.imap()
     validity = realm.inbox.validity or 2**32 - 1
