@@ -1,4 +1,4 @@
-"""A Maildir that a server and other programs have at the same time: mutt, fetchmail's and getmail's way of delivery."""
+"""A Maildir that a server and other programs have at the same time: mutt, mbsync."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 from imapclient import IMAPClient  # type: ignore[import-untyped]
 
-from mailhub.testing.process import DEADLINE, ServerProcess, eventually, insecure_tls
+from mailhub.testing.process import DEADLINE, ServerProcess, eventually, insecure_tls, run
 from tests.system.conftest import need
 
 pytestmark = pytest.mark.system
 
-ANN = "ann@xx.example"
+ANN, BEN = "ann@xx.example", "ben@xx.example"
 RC = """
 set mbox_type=Maildir folder={folder} spoolfile={folder} record="" postponed=""
 set move=no delete=yes quit=yes confirmappend=no mark_old=no maildir_trash=no beep=no sleep_time=0 wait_key=no
@@ -34,7 +34,7 @@ set header_cache="" certificate_file="" help=no
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[ServerProcess]:
     store = '[store]\ntype = "maildir"\npath = "maildirs/{user}"\npoll_seconds = 0.1\n'
-    with ServerProcess(tmp_path / "xx", "xx.example", {ANN: "word"}, extra=store) as server:
+    with ServerProcess(tmp_path / "xx", "xx.example", {ANN: "word", BEN: "word"}, extra=store) as server:
         yield server
 
 
@@ -158,3 +158,44 @@ def test_mutt_and_imap_see_each_others_changes(hub: ServerProcess, maildir: Path
     mutt.close()
     assert [path.name.rpartition(":2,")[2] for path in files(maildir)] == ["S"]
     assert client.search() == [4]
+
+
+def test_mbsync_delivers_to_a_maildir_that_is_idled_on(
+    hub: ServerProcess, maildir: Path, client: Any, tmp_path: Path
+) -> None:
+    """It takes the mail from one mailbox of the server, and puts it into another's Maildir."""
+    need("mbsync")
+    with hub.imap(BEN) as other:
+        other.append("INBOX", "(\\Flagged)", "", b"From: cat@zz.example\r\nSubject: synced\r\n\r\nMiaow\r\n")
+    (tmp_path / "mbsyncrc").write_text(
+        f"""
+IMAPStore far
+Host 127.0.0.1
+Port {hub.ports["imaps"]}
+User {BEN}
+Pass word
+SSLType IMAPS
+CertificateFile {hub.folder}/fullchain.pem
+
+MaildirStore near
+Path {tmp_path}/
+Inbox {maildir}
+
+Channel both
+Far :far:
+Near :near:
+Sync Pull
+SyncState {tmp_path}/
+"""
+    )
+    client.select_folder("INBOX")
+    client.idle()
+    run("mbsync", "-c", tmp_path / "mbsyncrc", "both", env={"HOME": str(tmp_path)})
+    heard(client, {b"(1, b'EXISTS')"})
+    client.idle_done()
+    (fetched,) = client.fetch([1], ["RFC822.SIZE", "BODY.PEEK[]", "FLAGS"]).values()
+    assert fetched[b"BODY[]"].startswith(b"From: cat@zz.example\r\nSubject: synced\r\n")
+    assert fetched[b"BODY[]"].endswith(b"\r\n\r\nMiaow\r\n")
+    assert fetched[b"RFC822.SIZE"] == len(fetched[b"BODY[]"])
+    assert b"\\Flagged" in fetched[b"FLAGS"]
+    assert b"\r" not in files(maildir)[0].read_bytes()
