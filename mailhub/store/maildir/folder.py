@@ -1,8 +1,8 @@
 """One folder of a Maildir, which other programs read and write at the same time. All of it blocks.
 
 They move files from new to cur and rename them when flags change, at any moment: a file is looked for again, under the
-name that it has now, whenever it is not where it was. A message is only taken for gone when it is missing twice, for a
-directory that is read while a file in it is renamed may show neither name.
+name that it has now, whenever it is not where it was. A message is only taken for gone when it is missing twice, the
+second time in directories at rest, for one that is read while a file in it is renamed may show neither name.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Folder:
 
     # --- listing -----------------------------------------------------------------------------------------------------
 
-    def list(self) -> tuple[Listed, ...]:
+    def listing(self) -> tuple[Listed, ...]:
         """All messages in the order in which they came; the very object of before when nothing is new. Raises
         OSError."""
         with opened(self.path, self._manner, link=self._link) as directories:
@@ -117,8 +117,13 @@ class Folder:
     def _scan(self, directories: Directories) -> None:
         """Find all files anew."""
         places = self._read(directories)
-        if any(base not in places for base in self._places):
+        for _ in range(AGAIN):
+            if all(base in places for base in self._places):
+                break
+            before = self._times(directories)
             places |= self._read(directories)
+            if self._times(directories) == before:
+                break
         self._places = places
         for base in list(self._met):
             if base not in places:
@@ -126,6 +131,10 @@ class Folder:
         for base, place in places.items():
             if base not in self._met:
                 self._meet(directories, base, place)
+
+    @staticmethod
+    def _times(directories: Directories) -> Sequence[int]:
+        return [os.fstat(directories[name]).st_mtime_ns for name in ("new", "cur")]
 
     def _read(self, directories: Directories) -> dict[str, Place]:
         places: dict[str, Place] = {}

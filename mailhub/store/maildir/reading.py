@@ -11,11 +11,23 @@ from zope.interface import implementer
 from mailhub.interfaces import IBlobReader, IThreads
 from mailhub.store.maildir.line_ends import BLOCK, with_crlf
 from mailhub.store.maildir.manner import write_all
+from mailhub.store.mirror.body import IN_MEMORY
+from mailhub.store.octets import OctetsReader
 
 
-def as_crlf(descriptor: int) -> tuple[int, int]:
-    """A file without a name that has a message as it is sent, and its size; the first descriptor is closed. Blocks.
-    Raises OSError."""
+def reader(descriptor: int, size: int, threads: IThreads, *, exact: bool) -> IBlobReader:
+    """For a message in an open file, which is read as it is, or with CRLF. Blocks. Raises OSError."""
+    if size <= IN_MEMORY:
+        with open(descriptor, "rb") as file:
+            octets = file.read(IN_MEMORY)
+        return OctetsReader(octets if exact else b"".join(with_crlf([octets])))
+    if not exact:
+        descriptor, size = _as_crlf(descriptor)
+    return FileReader(descriptor, size, threads)
+
+
+def _as_crlf(descriptor: int) -> tuple[int, int]:
+    """A file without a name that has a message as it is sent, and its size; the first descriptor is closed."""
     try:
         with tempfile.TemporaryFile() as file:
             copy = os.dup(file.fileno())

@@ -19,7 +19,7 @@ from mailhub.store.maildir.line_ends import BLOCK, Counted
 from mailhub.store.maildir.maildir import Maildir
 from mailhub.store.maildir.manner import Manner
 from mailhub.store.maildir.places import Places
-from mailhub.store.maildir.reading import FileReader, as_crlf
+from mailhub.store.maildir.reading import reader
 from mailhub.store.mirror.body import MirrorBodyWriter
 from mailhub.store.mirror.own_thread import OwnThread
 from mailhub.store.mirror.source import ISource, Key, Listed, Read
@@ -158,7 +158,7 @@ class MaildirSource:
     async def messages(self, user: str, folder: str) -> Sequence[Listed]:
         """The very object of before where no file has come, gone or been renamed."""
         maildir = self._maildir(user)
-        return await self._call(user, lambda: maildir.folder(folder).list())
+        return await self._call(user, lambda: maildir.folder(folder).listing())
 
     async def quota(self, user: str) -> int:
         """The account's, or what other programs have written into the Maildir."""
@@ -175,15 +175,14 @@ class MaildirSource:
         return await self._call(user, lambda: maildir.folder(folder).read(keys, octets))
 
     async def open(self, user: str, folder: str, key: Key) -> IBlobReader:
-        """The file, or a copy with CRLF that has no name."""
+        """Small ones in memory, of others the file, or a copy with CRLF that has no name."""
         maildir = self._maildir(user)
 
-        def opened() -> tuple[int, int]:
+        def opened() -> IBlobReader:
             descriptor, size, exact = maildir.folder(folder).open(str(key))
-            return (descriptor, size) if exact else as_crlf(descriptor)
+            return reader(descriptor, size, self._environment.threads, exact=exact)
 
-        descriptor, size = await self._call(user, opened)
-        return FileReader(descriptor, size, self._environment.threads)
+        return await self._call(user, opened)
 
     # --- changing ----------------------------------------------------------------------------------------------------
 

@@ -241,3 +241,18 @@ def test_a_limit_that_others_have_written_counts(site: Site) -> None:
 def test_inbox_cannot_be_deleted(site: Site) -> None:
     with pytest.raises(NotPermitted):
         wait(account(site).delete("INBOX"))
+
+
+def test_large_messages_go_through_files(site: Site) -> None:
+    large = b"Subject: large\r\n\r\n" + b"Hello, this is a line of text.\r\n" * 50_000
+    binary = large + b"\n" + bytes(range(256)) * 20
+    for octets in (large, binary):
+        uid = append(site, octets)
+        reader = wait(wait(account(site).mailbox("INBOX")).open(uid))
+        assert reader.size == len(octets)
+        assert wait(reader.read(100_000, 7)) == octets[100_000:100_007]
+        assert wait(reader.read()) == octets
+        reader.close()
+    site.put("1700000009.9.mx", large.replace(b"\r\n", b"\n"))
+    mailbox = inbox(site)
+    assert [wait(read_message(mailbox, uid)) for uid in wait(uids(mailbox))] == [large, binary, large]

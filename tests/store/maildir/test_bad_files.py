@@ -1,0 +1,244 @@
+"""What is in a Maildir that should not be, and what happens to it at the worst moment: the rest is served."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailhub.errors import MessageGone, StoreUnavailable
+from mailhub.message.flags import FLAGGED, NO_FLAGS, SEEN
+from mailhub.message.record import FlagChange
+from mailhub.store.exam.rig import make_body, message, read_message, uids
+from mailhub.store.maildir import folder as folder_module
+from mailhub.store.maildir.folder import Folder
+from mailhub.store.maildir.manner import Manner
+from tests.store.maildir.rig import ANN, HELLO, HELLO_SENT, Site, wait
+from tests.store.maildir.test_store import append, inbox
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+class Ending:
+    """Calls of the system, the one of a number and all after it being those at which the process ends."""
+
+    names = ("open", "write", "fsync", "fchmod", "utime", "rename", "unlink", "mkdir", "close")
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, last: int) -> None:
+        self.calls = 0
+        self.last = last
+        for name in self.names:
+            monkeypatch.setattr(os, name, self._counted(getattr(os, name)))
+
+    def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*arguments: Any, **keywords: Any) -> Any:
+            if threading.current_thread() is threading.main_thread():
+                self.calls += 1
+                if self.calls > self.last:
+                    raise Crash
+            return function(*arguments, **keywords)
+
+        return called
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    site = Site(tmp_path)
+    site.account()
+    wait(site.started().account(ANN))
+    yield site
+    wait(site.store.stop())
+
+
+def _deliver(site: Site) -> None:
+    owner = wait(site.store.account(ANN))
+    body = wait(make_body(owner.new_body, message(1)))
+    wait(wait(owner.mailbox("INBOX")).append(body, NO_FLAGS, 1_600_000_000, "q1-1"))
+
+
+def test_a_delivery_that_ends_anywhere_is_whole_or_not_there_and_comes_once(tmp_path: Path) -> None:
+    """The queue repeats what was not answered."""
+    ended = 0
+    for last in range(100):
+        (tmp_path / str(last)).mkdir()
+        site = Site(tmp_path / str(last))
+        site.account()
+        wait(site.started().account(ANN))
+        with pytest.MonkeyPatch.context() as patching:
+            ending = Ending(patching, last)
+            try:
+                _deliver(site)
+            except Crash:
+                ended += 1
+        left = [path.read_bytes() for each in ("new", "cur") for path in (site.root / each).iterdir()]
+        assert left in ([], [message(1).replace(b"\r\n", b"\n")])
+        site.restarted()
+        _deliver(site)
+        mailbox = inbox(site)
+        (uid,) = wait(uids(mailbox))
+        assert wait(read_message(mailbox, uid)) == message(1)
+        wait(site.store.stop())
+        if ending.calls <= last:
+            break
+    assert ended > 10
+
+
+def test_what_was_left_in_tmp_goes_after_36_hours(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = site.root / "tmp" / "1700000001.1.mx"
+    left.write_bytes(HELLO)
+    wait(uids(inbox(site)))
+    assert left.exists()
+
+    class Later:
+        monotonic = staticmethod(time.monotonic)
+        time_ns = staticmethod(time.time_ns)
+
+        @staticmethod
+        def time() -> float:
+            return time.time() + 36 * 3600 + 60
+
+    site.restarted()
+    monkeypatch.setattr(folder_module, "time", Later)
+    assert wait(uids(inbox(site))) == []
+    assert not left.exists()
+
+
+def test_what_is_no_message_is_named_and_the_rest_is_served(site: Site, logged: Callable[[], str]) -> None:
+    secret = site.folder / "secret"
+    secret.write_bytes(b"Subject: of another\n\n")
+    os.symlink(secret, site.root / "cur" / "1700000001.1.mx:2,")
+    os.mkfifo(site.root / "new" / "1700000002.2.mx")
+    (site.root / "cur" / "1700000003.3.mx:2,S").mkdir()
+    (site.root / "new" / ".hidden").write_bytes(HELLO)
+    (site.root / "new" / "name with\nline").write_bytes(HELLO)
+    (site.root / "cur" / os.fsdecode(b"\xff\xfe:2,F")).write_bytes(HELLO)
+    (site.root / "cur" / "no flags at all").write_bytes(HELLO)
+    (site.root / "cur" / "1700000004.4.mx:1,S").write_bytes(HELLO)
+    with (site.root / "new" / "1700000005.5.mx").open("wb") as large:
+        large.truncate((256 << 20) + 1)
+    mailbox = inbox(site)
+    entries = wait(mailbox.entries())
+    assert [entry.size for entry in entries] == [len(HELLO_SENT)] * 4
+    assert sorted(sorted(entry.flags) for entry in entries) == [[], [], [], [FLAGGED]]
+    wait(mailbox.change_flags([entry.uid for entry in entries], FlagChange("add", frozenset({SEEN}))))
+    assert sum(name.endswith("S") for name in site.files()) == 5  # with the directory
+    site.restarted()
+    assert [SEEN in entry.flags for entry in wait(inbox(site).entries())] == [True] * 4
+    for name in ("1700000001.1.mx", "1700000002.2.mx", "1700000003.3.mx", "1700000005.5.mx"):
+        assert name in logged()
+
+
+def test_a_file_that_cannot_be_read_is_named_and_the_rest_is_served(
+    site: Site, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str]
+) -> None:
+    site.put("1700000001.1.mx")
+    site.put("1700000002.2.mx")
+    really = os.open
+
+    def refusing(path: Any, *arguments: Any, **keywords: Any) -> int:
+        if path == "1700000001.1.mx":
+            raise PermissionError(13, "Permission denied", path)
+        return really(path, *arguments, **keywords)
+
+    monkeypatch.setattr(os, "open", refusing)
+    assert len(wait(uids(inbox(site)))) == 1
+    assert "1700000001.1.mx" in logged()
+    monkeypatch.undo()
+    site.clock.advance(120)
+    assert len(wait(uids(inbox(site)))) == 2
+
+
+def test_directories_that_are_links_are_not_entered(site: Site) -> None:
+    other = site.folder / "other"
+    other.mkdir()
+    (other / "1700000001.1.mx:2,").write_bytes(HELLO)
+    (site.root / ".Sent" / "cur").rmdir()
+    os.symlink(other, site.root / ".Sent" / "cur")
+    owner = wait(site.store.account(ANN))
+    site.put("1700000001.1.mx")
+    assert len(wait(uids(inbox(site)))) == 1
+    with pytest.raises(StoreUnavailable):
+        wait(wait(owner.mailbox("Sent")).entries())
+    assert (other / "1700000001.1.mx:2,").exists()
+
+
+def test_directories_that_are_missing_are_made(site: Site) -> None:
+    for each in ("new", "tmp"):
+        (site.root / each).rmdir()
+    assert wait(uids(inbox(site))) == []
+    append(site, HELLO_SENT)
+    assert len(wait(uids(inbox(site)))) == 1
+
+
+def test_links_of_one_message_are_one_and_other_messages_of_its_name_are_others(site: Site) -> None:
+    path = site.put("1700000001.1.mx")
+    os.link(path, site.root / "cur" / "1700000001.1.mx:2,S")  # halfway from new to cur
+    mailbox = inbox(site)
+    assert [set(entry.flags) for entry in wait(mailbox.entries())] == [{SEEN}]
+    site.put("1700000002.2.mx", b"one\n")
+    (site.root / "cur" / "1700000002.2.mx:2,F").write_bytes(b"two\n")
+    wait(mailbox.refresh())
+    found = wait(uids(mailbox))
+    assert sorted(wait(read_message(mailbox, uid)) for uid in found[1:]) == [b"one\r\n", b"two\r\n"]
+    wait(mailbox.expunge([found[0]], deleted_only=False))
+    assert len(site.files()) == 2
+
+
+def test_hard_links_of_other_names_are_messages(site: Site) -> None:
+    os.link(site.put("1700000001.1.mx"), site.root / ".Sent" / "new" / "1700000001.1.mx")
+    os.link(site.root / "new" / "1700000001.1.mx", site.root / "new" / "1700000002.2.mx")
+    assert len(wait(uids(inbox(site)))) == 2
+
+
+def test_octets_that_others_change_are_another_message(site: Site) -> None:
+    path = site.put("1700000001.1.mx")
+    mailbox = inbox(site)
+    (uid,) = wait(uids(mailbox))
+    path.write_bytes(HELLO.replace(b"Hello", b"Hallo"))
+    with pytest.raises(MessageGone):
+        wait(read_message(mailbox, uid))
+    assert wait(uids(mailbox)) == [uid + 1]
+
+
+def test_no_message_is_missed_while_others_rename_it(tmp_path: Path) -> None:
+    """Programs in other processes give flags as fast as they can; we list, and give flags too."""
+    for each in ("tmp", "new", "cur"):
+        (tmp_path / each).mkdir()
+    for number in range(200):
+        (tmp_path / "new" / f"{1_700_000_000 + number}.{number}.mx").write_bytes(HELLO)
+    numbers = iter(range(10**9))
+    folder = Folder(tmp_path, Manner(lambda: f"{next(numbers)}.x", lambda *_: None, durable=False))
+    ending = threading.Event()
+
+    def rename() -> None:
+        while not ending.is_set():
+            for directory in ("new", "cur"):
+                for name in os.listdir(tmp_path / directory):
+                    base, _, info = name.partition(":2,")
+                    flags = "" if "R" in info else "R"
+                    with suppress(FileNotFoundError):
+                        os.rename(tmp_path / directory / name, tmp_path / "cur" / f"{base}:2,{flags}")
+
+    keys = {each.key for each in folder.listing()}
+    assert len(keys) == 200
+    others = threading.Thread(target=rename)
+    others.start()
+    try:
+        for turn in range(30):
+            assert {each.key for each in folder.listing()} == keys
+            change = {key: frozenset({FLAGGED}) if turn % 2 else NO_FLAGS for key in list(keys)[:20]}
+            assert folder.change(change) == {}
+    finally:
+        ending.set()
+        others.join()
+    assert {each.key for each in folder.listing()} == keys
+    assert folder.remove(list(keys))[1:] == (200 * len(HELLO), 200)
+    assert folder.listing() == ()
