@@ -202,13 +202,13 @@ def test_missing_clients_are_named_or_fail_the_build(tmp_path: Path) -> None:
     (tmp_path / "id").chmod(0o755)
     script = CHECKOUT / ".ci" / "clients"
     environ = {"PATH": str(tmp_path)}
-    named = "swaks libnet-ssleay-perl isync fetchmail getmail6 msmtp fail2ban"
+    named = "swaks libnet-ssleay-perl isync fetchmail getmail6 msmtp mutt fail2ban"
     done = subprocess.run([script], env=environ, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith(f"sudo apt-get install {named}\n")
     environ["MAILHUB_REQUIRE_CLIENTS"] = "1"
     done = subprocess.run([script], env=environ, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, f"missing mail clients: {named}\n")
-    for name in ("swaks", "mbsync", "fetchmail", "getmail", "msmtp", "fail2ban-regex"):
+    for name in ("swaks", "mbsync", "fetchmail", "getmail", "msmtp", "mutt", "fail2ban-regex"):
         os.symlink("/bin/true", tmp_path / name)
     assert subprocess.run([script], env=environ, check=False).returncode == 0
