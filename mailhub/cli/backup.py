@@ -15,7 +15,8 @@ from mailhub.store.sqlite.backup import backup
 
 _DESCRIPTION = """\
 Copies accounts, mail and queue to a folder, as they are at one moment, while the
-server goes on. A folder that has a backup already is brought up to date: large
+server goes on; of stores of their own (Maildirs, plugins) the ledgers, in which
+their UIDs stand, and not their mail. A folder that has a backup already is brought up to date: large
 messages that are there are not copied again. Until all is written and looked
 over, the earlier backup stays. `mailhub check --store-only DIR` verifies it,
 `mailhub restore DIR` brings it back. Configuration, certificate and key are not
@@ -65,7 +66,9 @@ def _backup(arguments: argparse.Namespace) -> int:
         f"backup in {target}: {counted(report.messages, 'message')}, {octets(report.octets)}; of "
         f"{counted(report.bodies, 'large body')} {report.new_bodies} new, {report.removed_bodies} removed"
     )
-    return tell_faults(report.missing, report.damaged, config.data)
+    for line in report.ledgers:
+        print(f"mailhub: {line}", file=sys.stderr)
+    return tell_faults(report.missing, report.damaged, config.data) or int(bool(report.ledgers))
 
 
 def tell_faults(missing: Sequence[str], damaged: Sequence[str], folder: Path) -> int:

@@ -24,6 +24,8 @@ from mailhub.errors import ConfigurationError, MailError
 from mailhub.message.address import POSTMASTER
 from mailhub.net.listen import both_families, obstacle
 from mailhub.plugins import load_catalogue
+from mailhub.store.mirror import ledger_files
+from mailhub.store.mirror.ledger import FOLDER
 from mailhub.store.sqlite.opening import require
 from mailhub.store.sqlite.verify import held, verify
 
@@ -63,7 +65,7 @@ def _check(arguments: argparse.Namespace) -> int:
     if arguments.store_only is not None:
         chosen: Path = arguments.store_only
         folder = _configured(arguments) if chosen == _CONFIGURED else chosen.absolute()
-        return _tell([_repair(folder, arguments), _store_alone(folder, arguments)])
+        return _tell([_repair(folder, arguments), _store_alone(folder, arguments), _ledgers(folder)])
     config = load(arguments.config)
     print(f"ok       configuration {config.file}")
     parts = [_components(config), rights(config), certificate(config)]
@@ -72,7 +74,7 @@ def _check(arguments: argparse.Namespace) -> int:
         parts = [_repair(config.data, arguments), *parts, *store]
     else:
         parts.append(_elsewhere(config, arguments))
-    return _tell([*parts, _server(config)])
+    return _tell([*parts, _ledgers(config.data), _server(config)])
 
 
 def _configured(arguments: argparse.Namespace) -> Path:
@@ -177,6 +179,16 @@ def _store_alone(data: Path, arguments: argparse.Namespace) -> Iterator[Finding]
             True,
             f"store {data}: {counted(accounts, 'account')}, {counted(messages, 'message')}, {queued} in the queue",
         )
+
+
+def _ledgers(data: Path) -> Iterator[Finding]:
+    """Those of stores of their own."""
+    for line in ledger_files.faults(data):
+        yield False, line
+    for name in ledger_files.strangers(data):
+        yield None, f"{data / FOLDER / name} is no ledger of a store, and nobody needs it there"
+    if ledgers := ledger_files.names(data):
+        yield True, f"ledgers in {data / FOLDER}: {', '.join(ledgers)}"
 
 
 def _server(config: Config) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from mailhub.cli.backup import octets
 from mailhub.cli.offline import opened
@@ -13,8 +14,10 @@ from mailhub.config.settings import Config
 from mailhub.data_folder import DataFolder
 from mailhub.message.flags import NO_FLAGS
 from mailhub.store.exam.rig import DATE, make_body, message
+from mailhub.store.mirror.ledger import FOLDER, Ledger
 from mailhub.store.sqlite import schema
 from mailhub.store.sqlite.blobs import BLOBS
+from mailhub.threads import InlineThreads
 from tests.cli.conftest import Command
 
 
@@ -135,3 +138,29 @@ def test_a_bar_is_drawn_at_a_terminal_and_taken_off(
 )
 def test_sizes_for_people(number: int, text: str) -> None:
     assert octets(number) == text
+
+
+def test_ledgers_of_stores_go_along_and_come_back(mailhub: Command, config: Config, tmp_path: Path) -> None:
+    ledger = config.data / FOLDER / "notes.sqlite"
+    made = Ledger(ledger, InlineThreads(), "notes", lambda: 1)
+    Deferred.fromCoroutine(made.start())
+    Deferred.fromCoroutine(made.stop())
+    assert mailhub("backup", "copy").status == 0
+    assert (tmp_path / "copy" / FOLDER / "notes.sqlite").is_file()
+    assert "ledgers in " in mailhub("check", "--store-only", "copy").out
+    ledger.write_bytes(b"damaged" * 1000)
+    assert "the server sets it aside" in mailhub("check", "--store-only").out
+    broken = mailhub("backup", "copy")
+    assert (broken.status, "cannot be copied" in broken.err) == (1, True)
+    assert mailhub("restore", "copy", "--yes").status == 0
+    assert mailhub("check", "--store-only").status == 0
+    (aside,) = config.data.glob(f"replaced-*/{FOLDER}/notes.sqlite")
+    assert aside.read_bytes() == b"damaged" * 1000
+
+
+def test_a_backup_without_ledgers_leaves_those_that_are_there(mailhub: Command, config: Config) -> None:
+    mailhub("backup", "copy")
+    (config.data / FOLDER).mkdir()
+    (config.data / FOLDER / "notes.sqlite").write_bytes(b"kept")
+    assert mailhub("restore", "copy", "--yes").status == 0
+    assert (config.data / FOLDER / "notes.sqlite").read_bytes() == b"kept"

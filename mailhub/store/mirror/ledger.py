@@ -151,7 +151,7 @@ class Ledger:
             self._connection = _open_file(self._path)
             # Folders that were made in quick succession may have been numbered ahead of the clock.
             self._connection.execute("UPDATE uid_validity SET last = ?", (max(last, self._now()),))
-        _synchronise(self._path.parent)
+        synchronise(self._path.parent)
 
     def _close(self, _: object = None) -> None:
         connection, self._connection = self._connection, None
@@ -274,12 +274,13 @@ def set_aside(path: Path) -> Path:
         beside = path.with_name(path.name + end)
         if beside.exists():
             os.rename(beside, aside.with_name(aside.name + end))
-    _synchronise(path.parent)
+    synchronise(path.parent)
     return aside
 
 
-def _synchronise(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def synchronise(path: Path) -> None:
+    """Have a file's octets, or a folder's names, on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -22,6 +22,7 @@ from zlib import crc32
 import attrs
 
 from mailhub.errors import ConfigurationError
+from mailhub.store.mirror import ledger_files
 from mailhub.store.sqlite import opening, schema
 from mailhub.store.sqlite.blobs import BLOBS, blob_names, blob_path
 
@@ -39,7 +40,8 @@ Progress = Callable[[str, int, int], None]
 @attrs.define
 class BackupReport:
     """What a backup holds now. `missing` are bodies that the data folder itself has not, `damaged` those whose octets
-    are not what arrived; they are copied all the same."""
+    are not what arrived; they are copied all the same. `ledgers` says which ledgers of other stores could not be
+    copied."""
 
     messages: int = 0
     bodies: int = 0
@@ -48,6 +50,7 @@ class BackupReport:
     removed_bodies: int = 0
     missing: list[str] = attrs.field(factory=list)
     damaged: list[str] = attrs.field(factory=list)
+    ledgers: list[str] = attrs.field(factory=list)
 
 
 class Named(NamedTuple):
@@ -84,6 +87,7 @@ def backup(data: Path, target: Path, progress: Progress = nothing) -> BackupRepo
         for left in ("-wal", "-shm"):
             # Of the earlier one, when it was repaired: SQLite would take them for the new one's.
             (target / f"{schema.FILE}{left}").unlink(missing_ok=True)
+        report.ledgers = ledger_files.back_up(data, target)
         os.replace(target / _NEW, target / schema.FILE)
         synchronise_folder(target)
         _remove_others(target / BLOBS, named, report)

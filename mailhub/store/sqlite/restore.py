@@ -11,13 +11,15 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import attrs
 
 from mailhub.errors import ConfigurationError
+from mailhub.store.mirror import ledger_files
+from mailhub.store.mirror.ledger import FOLDER
 from mailhub.store.sqlite import schema
 from mailhub.store.sqlite.backup import Named, Progress, copy_file, named_bodies, nothing, synchronise_folder
 from mailhub.store.sqlite.blobs import BLOBS, blob_path
@@ -86,9 +88,11 @@ def restore(folder: Path, data: Path, progress: Progress = nothing) -> Restored:
         _renumber(stage / schema.FILE, _last_uid_validity(data))
     except sqlite3.Error as error:
         raise ConfigurationError(f"{stage / schema.FILE}: cannot be prepared: {error}") from error
+    # A backup without them is of before they were in it, or of a server that had none: those in the data folder stay.
+    ledgers = [FOLDER] if ledger_files.bring_back(folder, stage, data) else []
     _give_to_owner(stage, data)
-    restored.aside = _set_aside(data)
-    for name in (BLOBS, schema.FILE):
+    restored.aside = _set_aside(data, [*_FILES, *ledgers])
+    for name in (*ledgers, BLOBS, schema.FILE):
         os.rename(stage / name, data / name)
         synchronise_folder(data)
     stage.rmdir()
@@ -146,9 +150,9 @@ def _give_to_owner(stage: Path, data: Path) -> None:
             os.chown(path, owner.st_uid, owner.st_gid)
 
 
-def _set_aside(data: Path) -> Path | None:
+def _set_aside(data: Path, files: Sequence[str]) -> Path | None:
     """Move what is there to a folder of its own, the database first. Nothing is deleted."""
-    if not occupied(data):
+    if not any((data / name).exists() for name in files):
         return None
     aside = data / time.strftime("replaced-%Y%m%d-%H%M%S")
     number = 1
@@ -157,7 +161,7 @@ def _set_aside(data: Path) -> Path | None:
         aside = data / f"{time.strftime('replaced-%Y%m%d-%H%M%S')}-{number}"
     aside.mkdir(mode=0o700)
     _give_to_owner(aside, data)
-    for name in _FILES:
+    for name in files:
         if (data / name).exists():
             os.rename(data / name, aside / name)
     synchronise_folder(aside)
