@@ -257,4 +257,22 @@ class TestMaildir(StoreExam):
         return await store.account(user)
 
 
+class TestMaildirInThreads(TestMaildir):
+    """As in production: files and ledger have threads of their own."""
+
+    def setup_method(self) -> None:
+        super().setup_method()
+        self.reactor = HandReactor()
+        hub = self.site.hub
+        hub.environment = attrs.evolve(hub.environment, threads=ReactorThreads(self.reactor))
+        self.site.store = self.site.build()
+
+    def pump(self) -> None:
+        self.reactor.turn()
+
+    def teardown_method(self) -> None:
+        super().teardown_method()
+        self.reactor.pool.stop()
+
+
 del Backend

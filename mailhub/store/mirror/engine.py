@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -183,10 +184,17 @@ class MirrorEngine:
     async def check_room(self, user: str, size: int) -> None:
         """Raises OverQuota."""
         limit = await self.source.quota(user)
-        if limit:
-            used, _ = await self.used(user)
-            if used + size > limit:
+        if limit and (await self.used(user))[0] + size > limit:
+            # Others may have removed something since the folders were last looked at.
+            await self._look_at_all(user)
+            if (await self.used(user))[0] + size > limit:
                 raise OverQuota
+
+    async def _look_at_all(self, user: str) -> None:
+        for row in await self.folders(user):
+            folder = await self._folder(user, row.number)
+            with suppress(NoSuchMailbox):
+                await folder.refresh()
 
     async def used(self, user: str) -> tuple[int, int]:
         """Octets and messages. Folders that nobody has ever opened are looked at before."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mailhub.errors import NotPermitted
+from mailhub.errors import NotPermitted, OverQuota
 from mailhub.interfaces import IMailAccount, IMailbox
 from mailhub.message.flags import ANSWERED, DELETED, FLAGGED, NO_FLAGS, SEEN
 from mailhub.message.record import Added, Expunged, FlagChange, FlagsChanged
@@ -230,6 +230,17 @@ def test_maildirsize_is_kept_right(site: Site) -> None:
     site.clock.advance(2)
     append(site, HELLO_SENT)
     assert file.read_text() == f"20000S\n{3 * len(HELLO)} 3\n"
+
+
+def test_what_others_remove_makes_room(site: Site) -> None:
+    site.account(quota=2 * len(HELLO_SENT))
+    for _ in range(2):
+        append(site, HELLO_SENT)
+    with pytest.raises(OverQuota):
+        wait(site.store.check_quota(ANN, 1))
+    (site.root / site.files()[0]).unlink()
+    wait(site.store.check_quota(ANN, 1))
+    append(site, HELLO_SENT)
 
 
 def test_a_limit_that_others_have_written_counts(site: Site) -> None:
