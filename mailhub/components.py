@@ -46,7 +46,7 @@ from mailhub.delivery.rules import GuardedRule, Rules
 from mailhub.delivery.runner import QueueRunner
 from mailhub.delivery.schedule import Schedule
 from mailhub.delivery.screens import GuardedPolicy, Screening
-from mailhub.errors import ConfigurationError
+from mailhub.errors import ConfigurationError, MailError
 from mailhub.guard import Guard, GuardLimits, Guards
 from mailhub.interfaces import (
     STORE,
@@ -80,6 +80,7 @@ _MADE_ANEW = (
     *("throttle", "harvest", "pipeline", "authenticator", "services", "catalogue", "store", "standing"),
 )
 T = TypeVar("T")
+START_SECONDS = 30.0  # for a store that is to replace another one
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -173,12 +174,17 @@ class Hub:
     async def start_successor(self, new: Hub) -> None:
         """Open the store of a `successor` where it is another one, before `adopt`. Raises ConfigurationError: then all
         is as before."""
-        if new.store is not self.store:
-            try:
-                await self._open(new.settings.store, new.store)
-            except ConfigurationError:
-                await stop_quietly(new.store)
-                raise
+        if new.store is self.store:
+            return
+        part = new.settings.store
+        guard = Guard(part.kind, part.name, _file_of(new.store), self.environment.clock, START_SECONDS)
+        try:
+            await guard.ask("start", self._open, part, new.store)
+        except MailError as error:
+            await stop_quietly(new.store)
+            if isinstance(error.__cause__, ConfigurationError):
+                raise error.__cause__ from None
+            raise part.place.error(f"{part.type} cannot start: {error.__cause__}") from error
 
     async def _stop_stores(self) -> None:
         await self.retired.stop()
@@ -191,7 +197,7 @@ class Hub:
         except ConfigurationError:
             raise
         except Exception as error:
-            fault = plugin_faults.told(error, plugin_faults.source(getattr(component, "inner", component)))
+            fault = plugin_faults.told(error, _file_of(component))
             raise part.place.error(f"{part.type} cannot start: {fault}") from error
 
     async def stop(self) -> None:
@@ -231,6 +237,10 @@ class Hub:
             for one in factory.sessions
         ]
         return [*sessions, *(partial(_goes_on, attempt) for attempt in self.runner.under_way)]
+
+
+def _file_of(component: object) -> str:
+    return plugin_faults.source(getattr(component, "inner", component))
 
 
 def _goes_on(attempt: Deferred[None]) -> bool:
@@ -422,14 +432,13 @@ def _no_session(link: Link) -> Session:
 def _make_store(new: Hub, hub: Hub, catalogue: Catalogue) -> None:
     """Another one where its plugin's code has changed. That of the hub's own database lasts as that does."""
     part = new.settings.store
-    factory = catalogue.find(part)
-    if factory is hub.standing["store"] or hub.queue.deposits_into(hub.store):
+    if hub.standing["store"] in catalogue.factories or hub.queue.deposits_into(hub.store) or not catalogue.has(part):
         new.guards.keep(hub.guards.of("store"))
         return
     new.store = _store(new, catalogue, part)
     if hub.queue.deposits_into(new.store):
         raise part.place.error("a store cannot become that of the database while the server runs: restart")
-    new.standing = {**hub.standing, "store": factory}
+    new.standing = {**hub.standing, "store": catalogue.find(part)}
     start_after(new.store, [hub.store, *hub.retired.stores()])
 
 

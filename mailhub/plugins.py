@@ -75,6 +75,10 @@ class Catalogue:
         """What can be named where a component of this kind is wanted."""
         return sorted({factory.name for factory in self.factories if factory.kind == kind})
 
+    def has(self, part: ComponentTable) -> bool:
+        """Whether there is such a plugin."""
+        return part.type in self.names(part.kind)
+
     def find(self, part: ComponentTable) -> IComponentFactory:
         """The factory of one configured component. Raises ConfigurationError that lists the names there are."""
         found = [factory for factory in self.factories if (factory.kind, factory.name) == (part.kind, part.type)]

@@ -151,17 +151,15 @@ class Reloader:
         with MODULES.kept():
             catalogue = self._catalogue(config.plugins, None)
             files = catalogue.changed(hub.catalogue)
-            # They last, but a mistake in them would keep the next start from succeeding.
-            catalogue.look_over(config.database)
-            catalogue.look_over(config.store)
+            _look_over_lasting(config, catalogue)
             new = successor(hub, found.config, catalogue)
+            changed = (*found.changed, *_changed_files(hub, new, found), *(_shown(file, catalogue) for file in files))
+            warnings = [f"plugin not loaded: {line}" for line in catalogue.broken]
+            warnings += _outside()
+            if new.tls is not None and new.tls.kept:
+                warnings.append("the certificate stays as it was: the server's user cannot read certificate and key")
+            lasting = (*found.lasting, *_standing(new))
             await self._start(new)
-        changed = (*found.changed, *_changed_files(hub, new, found), *(_shown(file, catalogue) for file in files))
-        warnings = [f"plugin not loaded: {line}" for line in catalogue.broken]
-        warnings += _outside()
-        if new.tls is not None and new.tls.kept:
-            warnings.append("the certificate stays as it was: the server's user cannot read certificate and key")
-        lasting = (*found.lasting, *_standing(new, catalogue))
         hub.adopt(new)
         return attrs.evolve(begun, changed=changed, lasting=lasting, warnings=tuple(warnings))
 
@@ -184,7 +182,9 @@ class Reloader:
                 files = catalogue.changed(hub.catalogue)
                 if still := [line for file in catalogue.files if file.name == module for line in file.faults]:
                     raise ConfigurationError("; ".join(still))
+                _look_over_lasting(hub.settings, catalogue)
                 new = successor(hub, hub.settings, catalogue) if files else hub
+                changed, lasting = tuple(_shown(file, catalogue) for file in files), _standing(new)
                 await self._start(new)
         except ConfigurationError as error:
             fault = " ".join(str(error).split())
@@ -193,7 +193,6 @@ class Reloader:
         except Exception as error:
             _log.failure("plugin {name:text} cannot be loaded again", name=name)
             return attrs.evolve(begun, fault=f"{name}: {type(error).__name__}: {error}")
-        changed, lasting = tuple(_shown(file, catalogue) for file in files), _standing(new, catalogue)
         if files:
             hub.adopt(new)
         _log.info("plugin loaded again: changed: {changed:text}", changed=", ".join(changed) or "nothing")
@@ -219,13 +218,17 @@ def _shown(file: PluginFile, catalogue: Catalogue) -> str:
     return f"plugin file {file.path}" + (f" ({makes})" if makes else "")
 
 
-def _standing(hub: Hub, catalogue: Catalogue) -> tuple[str, ...]:
+def _look_over_lasting(config: Config, catalogue: Catalogue) -> None:
+    """A mistake in what lasts would keep the next start from succeeding. Raises ConfigurationError."""
+    catalogue.look_over(config.database)
+    catalogue.look_over(config.store)
+
+
+def _standing(new: Hub) -> tuple[str, ...]:
     """What is of code that was changed, and is not made anew while the server runs."""
-    settings = hub.settings
-    parts = [
-        part for part in (settings.database, settings.store) if catalogue.find(part) is not hub.standing[part.kind]
-    ]
-    return tuple(f"[{part.kind}] (its plugin has changed)" for part in parts)
+    parts = (new.settings.database, new.settings.store)
+    changed = [part for part in parts if new.standing[part.kind] not in new.catalogue.factories]
+    return tuple(f"[{part.kind}] (its plugin has changed)" for part in changed)
 
 
 def _outside() -> tuple[str, ...]:

@@ -198,3 +198,14 @@ def test_the_counts_of_the_server_are_shown(mailhub: Command, asked: list[Any]) 
         "resting policy mine (quiet) 7 5 1 0 1.500 20.250 /x/q.py",
         "unused policy loud /x/q?.py",
     ]
+
+
+def test_a_file_that_another_hides_is_in_the_list(mailhub: Command, config: Config, folder: Path) -> None:
+    other = config.file.parent / "more"
+    other.mkdir()
+    (other / "quiet_plugin.py").write_text("1/0\n")
+    config.file.write_text(config.file.read_text().replace('["plugins"]', '["plugins", "more"]'))
+    (row,) = [row for row in json.loads(mailhub("plugins", "list", "--json").out) if row["state"] == "broken"]
+    file = f"{other}/quiet_plugin.py"
+    assert row["file"] == file
+    assert row["why"] == f"{file}: is not run: {folder}/quiet_plugin.py has the same name"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from mailhub.plugins import Component
 from mailhub.store.memory import MemoryDatabase
@@ -104,6 +106,23 @@ def test_one_that_does_not_start_changes_nothing() -> None:
         internet.run(30)
         assert len(seen(client)) == 1
         assert len(seen(imap_selected(internet, host))) == 1
+
+
+def test_one_that_never_starts_is_given_up() -> None:
+    first = whole("First")
+
+    class Waits(whole("Second")):  # type: ignore[misc]
+        async def start(self) -> None:
+            while True:
+                with suppress(Exception):
+                    await Deferred()
+
+    with Internet(seed=1) as internet:
+        host = hub(internet, first)
+        assert "[store]: mine cannot start: no answer within 30 seconds" in swap(host, Waits)
+        assert (first.stopped, Waits.stopped) == (0, 1)
+        assert b"First" in folders(imap(internet, host))
+        assert swap(host, whole("Third")) == ""
 
 
 def imap_selected(internet: Internet, host: Host) -> Caller:
