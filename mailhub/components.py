@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from copy import copy
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,7 +45,7 @@ from mailhub.delivery.rules import GuardedRule, Rules
 from mailhub.delivery.runner import QueueRunner
 from mailhub.delivery.schedule import Schedule
 from mailhub.delivery.screens import GuardedPolicy, Screening
-from mailhub.errors import ConfigurationError, MailError
+from mailhub.errors import ConfigurationError
 from mailhub.guard import Guard, GuardLimits, Guards
 from mailhub.interfaces import (
     STORE,
@@ -68,7 +67,7 @@ from mailhub.net.link import DriverLimits, Link, Session
 from mailhub.net.tls import CertificateUnreadable, ClientTls, ServerTls, ServiceTls
 from mailhub.plugins import Catalogue
 from mailhub.store.guarded.store import GuardedStore
-from mailhub.store_swap import Retired, replace, start_after, stop_quietly
+from mailhub.store_swap import Retired, busy, replace, start_after, start_instead
 from mailhub.wire.budget import Budget
 
 if TYPE_CHECKING:
@@ -80,7 +79,6 @@ _MADE_ANEW = (
     *("throttle", "harvest", "pipeline", "authenticator", "services", "catalogue", "store", "standing"),
 )
 T = TypeVar("T")
-START_SECONDS = 30.0  # for a store that is to replace another one
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -174,17 +172,8 @@ class Hub:
     async def start_successor(self, new: Hub) -> None:
         """Open the store of a `successor` where it is another one, before `adopt`. Raises ConfigurationError: then all
         is as before."""
-        if new.store is self.store:
-            return
-        part = new.settings.store
-        guard = Guard(part.kind, part.name, _file_of(new.store), self.environment.clock, START_SECONDS)
-        try:
-            await guard.ask("start", self._open, part, new.store)
-        except MailError as error:
-            await stop_quietly(new.store)
-            if isinstance(error.__cause__, ConfigurationError):
-                raise error.__cause__ from None
-            raise part.place.error(f"{part.type} cannot start: {error.__cause__}") from error
+        if new.store is not self.store:
+            await start_instead(new.store, new.settings.store, self._open, self.environment.clock)
 
     async def _stop_stores(self) -> None:
         await self.retired.stop()
@@ -197,7 +186,7 @@ class Hub:
         except ConfigurationError:
             raise
         except Exception as error:
-            fault = plugin_faults.told(error, _file_of(component))
+            fault = plugin_faults.told(error, plugin_faults.source(getattr(component, "inner", component)))
             raise part.place.error(f"{part.type} cannot start: {fault}") from error
 
     async def stop(self) -> None:
@@ -225,26 +214,9 @@ class Hub:
         )
         new.guards.take_over(self.guards)
         if new.store is not self.store:
-            replace(self.store, new.store, self.retired, self._busy())
+            replace(self.store, new.store, self.retired, busy(self.factories.values(), self.runner.under_way))
         for name in _MADE_ANEW:
             setattr(self, name, getattr(new, name))
-
-    def _busy(self) -> list[Callable[[], bool]]:
-        """Whether each session and each attempt that is under way now still is."""
-        sessions = [
-            partial(factory.sessions.__contains__, one)
-            for factory in self.factories.values()
-            for one in factory.sessions
-        ]
-        return [*sessions, *(partial(_goes_on, attempt) for attempt in self.runner.under_way)]
-
-
-def _file_of(component: object) -> str:
-    return plugin_faults.source(getattr(component, "inner", component))
-
-
-def _goes_on(attempt: Deferred[None]) -> bool:
-    return not attempt.called
 
 
 async def _call(function: Callable[[], Any]) -> None:
