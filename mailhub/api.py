@@ -8,6 +8,7 @@ from __future__ import annotations
 from mailhub.auth.simple import (
     SimpleChecker,
 )
+from mailhub.credentials import PlainCredentials
 from mailhub.errors import (
     AuthenticationFailed,
     Busy,
@@ -125,6 +126,8 @@ from mailhub.interfaces import (
     makes_account,
     rights_of,
 )
+from mailhub.interfaces.screens import Heard, Said
+from mailhub.keys import MESSAGE_SIZE
 from mailhub.log import (
     Logger,
 )
@@ -134,12 +137,20 @@ from mailhub.message.address import (
 from mailhub.message.aliases import (
     AliasTable,
 )
+from mailhub.message.edits import HeaderEdit
 from mailhub.message.envelope import (
+    BodyType,
+    DeliverBy,
+    FutureRelease,
     Mail,
+    Notify,
+    OriginalRecipient,
     Outcome,
     Reach,
     Recipient,
+    Source,
     State,
+    ValidSince,
 )
 from mailhub.message.flags import (
     ANSWERED,
@@ -165,6 +176,7 @@ from mailhub.message.record import (
     Entry,
     Expunged,
     FlagChange,
+    FlagMode,
     FlagResult,
     FlagsChanged,
     MailboxGone,
@@ -173,6 +185,7 @@ from mailhub.message.record import (
     Quota,
     Rights,
 )
+from mailhub.net.link import Disconnected, Job, Link, Machine, Session
 from mailhub.plugins import (
     Component,
     NoOptions,
@@ -192,6 +205,7 @@ __all__ = [
     "DELETED",
     "DRAFT",
     "FLAGGED",
+    "MESSAGE_SIZE",
     "NO_FLAGS",
     "NO_QUOTAS",
     "READ_ONLY",
@@ -204,6 +218,7 @@ __all__ = [
     "Address",
     "AliasTable",
     "AuthenticationFailed",
+    "BodyType",
     "Busy",
     "Change",
     "ChangeReversePath",
@@ -212,11 +227,13 @@ __all__ = [
     "Component",
     "ConfigurationError",
     "CopyResult",
+    "DeliverBy",
     "Delivery",
     "Deposit",
     "Digest",
     "DigestColumns",
     "DigestName",
+    "Disconnected",
     "Disk",
     "Edit",
     "Ended",
@@ -224,10 +241,14 @@ __all__ = [
     "Environment",
     "Expunged",
     "FlagChange",
+    "FlagMode",
     "FlagResult",
     "Flags",
     "FlagsChanged",
+    "FutureRelease",
     "Header",
+    "HeaderEdit",
+    "Heard",
     "IAccounts",
     "IAuthenticator",
     "IBlobReader",
@@ -274,9 +295,12 @@ __all__ = [
     "IUserDirectory",
     "IVerifiedLogins",
     "InvalidMailboxName",
+    "Job",
     "KeptNames",
     "Key",
+    "Link",
     "Logger",
+    "Machine",
     "Mail",
     "MailError",
     "MailExchanger",
@@ -296,7 +320,9 @@ __all__ = [
     "NotPermitted",
     "NotYetKnown",
     "NoteResult",
+    "Notify",
     "Origin",
+    "OriginalRecipient",
     "Outcome",
     "OverQuota",
     "OwnTransaction",
@@ -304,6 +330,7 @@ __all__ = [
     "PermanentError",
     "Placement",
     "Placements",
+    "PlainCredentials",
     "Plan",
     "QueuedMessage",
     "QueuedRecipient",
@@ -321,11 +348,14 @@ __all__ = [
     "ReversePath",
     "Rights",
     "Route",
+    "Said",
     "Screen",
     "Service",
+    "Session",
     "Settlement",
     "SimpleChecker",
     "SimpleStore",
+    "Source",
     "State",
     "StorageFull",
     "StoreUnavailable",
@@ -334,6 +364,7 @@ __all__ = [
     "TemporaryError",
     "TlsPolicy",
     "TooManyKeywords",
+    "ValidSince",
     "Verdict",
     "makes_account",
     "rights_of",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from zope.interface import Interface
+
+if TYPE_CHECKING:
+    from mailhub.net.link import Link, Session
 
 
 def _octets(service: Service, field: attrs.Attribute[Any], value: bytes | tuple[bytes, ...]) -> None:
@@ -47,5 +50,5 @@ class IService(Interface):
     """What a component of kind "service" may be: sessions that mailhub's driver runs. Or else it provides Twisted's
     `IProtocolFactory`, whose protocols have the transport to themselves."""
 
-    def session(link: Any) -> Any:
-        """The session of a new connection: a `mailhub.net.link.Session` for this `Link`."""
+    def session(link: Link) -> Session:
+        """The session of a new connection."""
