@@ -46,18 +46,18 @@ class EmlFolder(SimpleStore):
             file.flush()
             os.fsync(file.fileno())
             os.link(file.name, path)  # has its name when it is whole; the temporary one goes, whatever happens
-        return self._sync(path)
+        self._sync(path.parent, path.parent.parent)
+        return path.name
 
     def remove(self, user: str, folder: str, key: str) -> None:
         path = self._path(user, folder, key)
         path.unlink()
-        self._sync(path)
+        self._sync(path.parent)
 
-    def _sync(self, path: Path) -> str:
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
-        return path.name
+    def _sync(self, *folders: Path) -> None:
+        for descriptor in [os.open(folder, os.O_RDONLY) for folder in folders]:
+            os.fsync(descriptor)
+            os.close(descriptor)
 
 
 eml_folder = Component("store", "eml-folder", EmlFolder, FolderOptions)

@@ -54,7 +54,7 @@ class FeedStore(SimpleStore):
     keep_flags = True
     poll_seconds = 600.0
     fetched = -poll_seconds
-    mail: dict[str, bytes]
+    mail: dict[str, bytes] = {}
 
     def users(self) -> tuple[str, ...]:
         return self.options.users

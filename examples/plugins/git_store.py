@@ -6,7 +6,7 @@ from subprocess import PIPE, Popen, run
 
 from attrs import frozen
 
-from mailhub.api import Component, Message, SimpleStore
+from mailhub.api import Component, Message, MessageGone, SimpleStore
 
 LARGEST = 10_000_000  # octets; patches that are longer end there
 
@@ -52,6 +52,8 @@ class GitStore(SimpleStore):
             assert process.stdout is not None
             _, octets = process.stdout.readline(), process.stdout.read(LARGEST)  # the first line is that of an mbox
             process.kill()
+        if not octets:
+            raise MessageGone
         return re.sub(rb"\r?\n", b"\r\n", b"Message-ID: <%s@git>\n" % key.encode() + octets)
 
 

@@ -15,7 +15,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from examples.plugins import dict_store, eml_folder, feed_store, git_store, sql_store
-from mailhub.api import Component, IMailAccount, IMailStore, NotPermitted
+from mailhub.api import READ_ONLY, Component, IMailAccount, IMailStore, MessageGone, NotPermitted
 from mailhub.testing.exams import StoreExam
 from mailhub.testing.hubs import Internet
 from tests.examples.stage import ANN, HELLO, append, imap, lines, pop3, serve
@@ -291,6 +291,8 @@ def test_branches_are_folders_and_patches_are_bounded(tmp_path: Path, monkeypatc
     octets = store.read(ANN, "INBOX", str(message.key))
     assert octets.startswith(b"Message-ID: <" + str(message.key).encode() + b"@git>\r\nFrom: Ben <ben@yy.example>\r\n")
     assert b"+hello: How are you?\r\n" in octets
+    with pytest.raises(MessageGone):
+        store.read(ANN, "INBOX", "0" * 40)
     monkeypatch.setattr(git_store, "LARGEST", 200)
     assert len(store.read(ANN, "INBOX", str(message.key))) < 300
 
@@ -340,3 +342,39 @@ class TestSqlStore(ExampleExam):
             names = ("INBOX", "Archive", "Drafts", "Junk", "Sent", "Trash")
             database.executemany("INSERT INTO folder VALUES (?, ?)", [(user, name) for name in names])
         return await store.account(user)
+
+
+class ReadExam(ExampleExam):
+    """Of those that are read alone; there is a message."""
+
+    user = ANN
+    made: Made
+
+    @pytest.fixture(autouse=True)
+    def place(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.backend = type(self).made(tmp_path, monkeypatch)
+        for subject in ("second", "third"):
+            self.backend.put(subject)
+
+    async def open_store(self) -> IMailStore:
+        component, options = self.backend.component, dict(self.backend.table)
+        if "path" in options:
+            options["path"] = Path(options["path"])
+        store = component.make(component.options(**options), cast(Any, PlayedHub(environment())))
+        await store.start()
+        return cast(IMailStore, store)
+
+
+class TestDictStore(ReadExam):
+    read_only = True
+    made = staticmethod(a_dict)
+
+
+class TestFeedStore(ReadExam):
+    rights = READ_ONLY | {"s", "w"}
+    made = staticmethod(a_feed)
+
+
+class TestGitStore(ReadExam):
+    rights = READ_ONLY | {"s", "w"}
+    made = staticmethod(a_history)
