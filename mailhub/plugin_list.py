@@ -64,7 +64,7 @@ def listing(catalogue: Catalogue, config: Config, health: Iterable[Health] = ())
         row = Row(part.kind, part.name, part.type, file, "good", _EDITED if file in edited else "")
         does = known.pop((part.kind, part.name), None)
         rows.append(row if does is None else _with(row, does))
-    # Checkers that strings make.
+    # Checkers that strings make, and those that are asked as directories.
     rows += (_with(Row(one.kind, one.name, one.name, one.file, "good"), one) for one in known.values())
     for factory in catalogue.factories:
         if id(factory) not in taken:
@@ -97,6 +97,8 @@ def _parts(config: Config, catalogue: Catalogue) -> Iterator[ComponentTable]:
         known = ("checker", name) in config.parts or name in catalogue.names("checker")
         if known or not (":" in name or name in load_strings(config.plugins).factories):
             yield config.part("checker", name, config.place("auth", "checkers"))
+    for name in config.auth.directories:
+        yield config.part("directory", name, config.place("auth", "directories"))
     for kind, key in (("router", "routers"), ("policy", "policies"), ("rule", "rules")):
         for name in getattr(config.delivery, key):
             yield config.part(kind, name, config.place("delivery", key))

@@ -13,11 +13,13 @@ import attrs
 import pytest
 
 import twisted.plugins
-from mailhub.config.settings import Config, load
+from mailhub.cli.offline import environment
+from mailhub.components import build_hub
+from mailhub.config.settings import ComponentTable, Config, load
 from mailhub.data_folder import DataFolder
 from mailhub.guard import Health
-from mailhub.plugin_list import Row, listing
-from mailhub.plugins import load_catalogue
+from mailhub.plugin_list import Row, listing, parts
+from mailhub.plugins import Catalogue, load_catalogue
 from mailhub.reload import Reading
 from tests.cli.conftest import Command
 
@@ -209,3 +211,46 @@ def test_a_file_that_another_hides_is_in_the_list(mailhub: Command, config: Conf
     file = f"{other}/quiet_plugin.py"
     assert row["file"] == file
     assert row["why"] == f"{file}: is not run: {folder}/quiet_plugin.py has the same name"
+
+
+def test_directories_are_components_as_all_others(mailhub: Command, config: Config, folder: Path) -> None:
+    config.file.write_text(config.file.read_text() + '[auth]\ndirectories = ["people"]\n')
+    (line,) = mailhub("plugins", "check").out.splitlines()
+    assert "[auth] directories: there is no directory plugin called 'people'" in line
+
+
+def test_the_list_has_all_that_a_hub_is_built_of(config: Config, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {
+        "policy": "class Part:\n    def begin(self, origin): ...\n",
+        "rule": "class Part:\n    def apply(self, account, mail, message): ...\n",
+        "router": "class Part:\n    def route(self, recipient, transaction): ...\n",
+        "directory": "class Part:\n    def exists(self, user): ...\n",
+    }
+    for kind, text in made.items():
+        (folder / f"{kind}_parts.py").write_text(
+            f"from mailhub.plugins import Component\n{text}"
+            f"x = Component({kind!r}, 'mine', lambda options, hub: Part())\n"
+        )
+    config.file.write_text(
+        'hostname = "mx.xx.example"\ndata = "data"\nplugins = ["plugins"]\n'
+        '[delivery]\npolicies = ["mine"]\nrules = ["mine"]\nrouters = ["aliases", "mine"]\n'
+        '[auth]\ncheckers = ["accounts"]\ndirectories = ["mine"]\n[listen]\nlmtp = ["tcp:0"]\n'
+        '[route."yy.example"]\nagent = "lmtp"\nhost = "h"\n'
+    )
+    configured = load(config.file)
+    catalogue = load_catalogue(configured.plugins)
+    built: list[tuple[str, str]] = []
+    build = Catalogue.build
+
+    def noted(self: Catalogue, part: ComponentTable, hub: object) -> Any:
+        built.append((part.kind, part.name))
+        return build(self, part, hub)
+
+    monkeypatch.setattr(Catalogue, "build", noted)
+    try:
+        build_hub(configured, environment(configured), catalogue)
+        assert sorted(built) == sorted((part.kind, part.name) for part in parts(configured, catalogue))
+    finally:
+        for kind in made:
+            sys.modules.pop(f"twisted.plugins.{kind}_parts", None)
+            vars(twisted.plugins).pop(f"{kind}_parts", None)
