@@ -7,6 +7,7 @@ second time in directories at rest, for one that is read while a file in it is r
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -29,7 +30,10 @@ from mailhub.store.mirror.source import Key, Listed, Read
 
 T = TypeVar("T")
 
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)  # of file systems without hard links
+
 MESSAGES = 1_000_000  # in a folder
+MEANINGS = 1000  # different sets of letters that are remembered
 READ_SECONDS = 2.0  # for what is read with one call
 LEFT_SECONDS = 36 * 3600  # after which a file in tmp was left by a delivery that was broken off
 SWEEP_SECONDS = 3600.0
@@ -53,6 +57,7 @@ class Met:
 
     date: int
     size: int | None
+    order: tuple[int, int, str]
 
 
 class Folder:
@@ -66,6 +71,7 @@ class Folder:
         self._met: dict[str, Met] = {}
         self._told: dict[str, Flags] = {}  # flags that the mirror knows of
         self._keywords: list[str] = [""] * keywords.NUMBER
+        self._meaning: dict[str, Flags] = {}  # of letters
         self._listed: tuple[Listed, ...] = ()
         self._stamp: object = None
         self._swept = float("-inf")
@@ -84,7 +90,7 @@ class Folder:
             if stamp is not None and stamp == self._stamp:
                 return self._listed
             self._scan(directories)
-            self._keywords = keywords.read(self.path)
+            self._take_keywords(keywords.read(self.path))
             self._sweep(directories)
             self._stamp = stamp
         listed = tuple(
@@ -94,7 +100,7 @@ class Folder:
                     for base, place in self._places.items()
                     if base in self._met
                 ),
-                key=lambda each: names.parse(str(each.key)).order,
+                key=lambda each: self._met[str(each.key)].order,
             )
         )
         self._told = {str(each.key): each.flags or NO_FLAGS for each in listed}
@@ -111,8 +117,19 @@ class Folder:
             return None
         return tuple((state.st_ino, state.st_mtime_ns, state.st_size) for state in states)
 
+    def _take_keywords(self, found: list[str]) -> None:
+        if found != self._keywords:
+            self._keywords = found
+            self._meaning.clear()
+
     def _flags(self, file: str) -> Flags:
-        return flag_names.each_once(names.flags_of(names.parse(file).letters, self._keywords))
+        letters = names.parse(file).letters
+        flags = self._meaning.get(letters)
+        if flags is None:
+            flags = names.flags_of(letters, self._keywords)
+            if len(self._meaning) < MEANINGS:
+                self._meaning[letters] = flags
+        return flags
 
     def _scan(self, directories: Directories) -> None:
         """Find all files anew."""
@@ -193,11 +210,12 @@ class Folder:
         if state.st_size > self._manner.size_limit:
             self._not_served(place.directory, place.file, f"has {state.st_size} octets, which are too many")
             return
-        told = names.parse(place.file).attributes
+        parsed = names.parse(place.file)
+        told = parsed.attributes
         size = told.get("W")
         if size is not None and (told.get("S", state.st_size) != state.st_size or not self._fits(size, state.st_size)):
             size = None
-        self._met[base] = Met(max(0, int(state.st_mtime)), size)
+        self._met[base] = Met(max(0, int(state.st_mtime)), size, parsed.order)
 
     @staticmethod
     def _fits(size: int, in_file: int) -> bool:
@@ -285,38 +303,66 @@ class Folder:
     def add(self, blocks: Sequence[bytes] | Iterable[bytes], counted: Counted, flags: Flags, date: int) -> str:
         """A new message; durable on return. Raises OSError, TooManyKeywords."""
         letters = self._letters(flags)
-        base = f"{self._manner.unique()},S={counted.lf_size},W={counted.size}"
-        directory, file = ("cur", names.file_name(base, letters)) if letters else ("new", base)
+        directory = "cur" if letters else "new"
         with opened(self.path, self._manner, link=self._link) as directories:
-            tmp = directories["tmp"]
-            descriptor = os.open(base, _CREATE, self._manner.mode, dir_fd=tmp)
+            draft = self._write(directories["tmp"], blocks, counted, date)
             try:
-                try:
-                    os.fchmod(descriptor, self._manner.mode)
-                    for block in with_lf(blocks) if counted.plain else blocks:
-                        write_all(descriptor, block)
-                    # The time of last access keeps other programs from taking it for one that was left behind.
-                    os.utime(descriptor, (time.time(), date))
-                    self._manner.synchronise(descriptor)
-                finally:
-                    os.close(descriptor)
-                os.rename(base, file, src_dir_fd=tmp, dst_dir_fd=directories[directory])
+                for _ in range(AGAIN):
+                    base = f"{self._manner.unique()},S={counted.lf_size},W={counted.size}"
+                    file = names.file_name(base, letters) if letters else base
+                    with suppress(FileExistsError):
+                        self._name(draft, file, directories["tmp"], directories[directory])
+                        break
+                else:
+                    raise StoreUnavailable(detail=f"{self.path / directory / file} is there already")
             except BaseException:
                 with suppress(OSError):
-                    os.unlink(base, dir_fd=tmp)
+                    os.unlink(draft, dir_fd=directories["tmp"])
                 raise
             self._manner.synchronise(directories[directory])
         self._places[base] = Place(directory, file)
-        self._met[base] = Met(date, counted.size)
+        self._met[base] = Met(date, counted.size, names.parse(base).order)
         self._told[base] = flags
         return base
+
+    def _write(self, tmp: int, blocks: Iterable[bytes], counted: Counted, date: int) -> str:
+        draft = self._manner.unique()
+        descriptor = os.open(draft, _CREATE, self._manner.mode, dir_fd=tmp)
+        try:
+            try:
+                os.fchmod(descriptor, self._manner.mode)
+                for block in with_lf(blocks) if counted.plain else blocks:
+                    write_all(descriptor, block)
+                # The time of last access keeps other programs from taking it for one that was left behind.
+                os.utime(descriptor, (time.time(), date))
+                self._manner.synchronise(descriptor)
+            finally:
+                os.close(descriptor)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(draft, dir_fd=tmp)
+            raise
+        return draft
+
+    @staticmethod
+    def _name(draft: str, file: str, tmp: int, directory: int) -> None:
+        """Not by renaming, which would put it in the place of a file that has the name. Raises FileExistsError."""
+        try:
+            os.link(draft, file, src_dir_fd=tmp, dst_dir_fd=directory, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            os.rename(draft, file, src_dir_fd=tmp, dst_dir_fd=directory)
+        else:
+            with suppress(OSError):
+                os.unlink(draft, dir_fd=tmp)
 
     def _letters(self, flags: Flags) -> str:
         known = "".join(filter(None, map(names.letter_of, flags)))
         mine = keywords.letters(self._keywords, flags)
         if mine is None:
             in_use = {letter for place in self._places.values() for letter in names.parse(place.file).letters}
-            self._keywords = keywords.assign(self.path, flags, in_use, self._manner)
+            self._take_keywords(keywords.assign(self.path, flags, in_use, self._manner))
             mine = keywords.letters(self._keywords, flags)
         return known + (mine or "")
 

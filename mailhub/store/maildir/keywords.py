@@ -40,7 +40,9 @@ def read(folder: Path) -> list[str]:
 
 def letters(names: list[str], flags: Flags) -> str | None:
     """The letters of the keywords among `flags`; None where one has none."""
-    known = {name.lower(): letter for name, letter in zip(names, _LETTERS, strict=True) if name}
+    known: dict[str, str] = {}
+    for name, letter in zip(names, _LETTERS, strict=True):
+        known.setdefault(name.lower(), letter)
     found = [known.get(keyword.lower(), "") for keyword in keywords_in(flags)]
     return None if "" in found else "".join(found)
 

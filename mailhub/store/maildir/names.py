@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from mailhub.errors import InvalidMailboxName
 from mailhub.message import modified_utf_7
-from mailhub.message.flags import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, SYSTEM_FLAGS, Flags
+from mailhub.message.flags import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, SYSTEM_FLAGS, Flags, each_once
 from mailhub.message.mailbox_names import DELIMITER, INBOX, is_allowed, normalise
 
 NAME_LIMIT = 255  # octets of a file's name
@@ -100,10 +100,10 @@ def file_name(base: str, letters: Iterable[str]) -> str:
 
 
 def flags_of(letters: str, keywords: Iterable[str]) -> Flags:
-    """The flags that letters stand for; `keywords` are those of a, b, c..."""
+    """The flags that letters stand for, each in the spelling of its first letter; `keywords` are those of a, b, c..."""
     table = dict(zip("abcdefghijklmnopqrstuvwxyz", keywords, strict=False))
     found = (LETTERS.get(letter) or table.get(letter) for letter in letters)
-    return frozenset(flag for flag in found if flag)
+    return each_once(flag for flag in found if flag)
 
 
 def letter_of(flag: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from mailhub.errors import MessageGone, StoreUnavailable
+from mailhub.interfaces import IMailAccount, IMailbox
 from mailhub.message.flags import FLAGGED, NO_FLAGS, SEEN
 from mailhub.message.record import FlagChange
 from mailhub.store.exam.rig import make_body, message, read_message, uids
@@ -30,7 +31,7 @@ class Crash(BaseException):
 class Ending:
     """Calls of the system, the one of a number and all after it being those at which the process ends."""
 
-    names = ("open", "write", "fsync", "fchmod", "utime", "rename", "unlink", "mkdir", "close")
+    names = ("open", "write", "fsync", "fchmod", "utime", "link", "rename", "unlink", "mkdir", "close")
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, last: int) -> None:
         self.calls = 0
@@ -89,6 +90,64 @@ def test_a_delivery_that_ends_anywhere_is_whole_or_not_there_and_comes_once(tmp_
         if ending.calls <= last:
             break
     assert ended > 10
+
+
+Change = Callable[[IMailAccount, IMailbox], Awaitable[object]]
+
+
+async def _move(account: IMailAccount, mailbox: IMailbox) -> None:
+    await mailbox.move([1], await account.mailbox("Sent"))
+
+
+async def _copy(account: IMailAccount, mailbox: IMailbox) -> None:
+    await mailbox.copy([1], await account.mailbox("Sent"))
+
+
+async def _flag(account: IMailAccount, mailbox: IMailbox) -> None:
+    await mailbox.change_flags([1], FlagChange("add", frozenset({SEEN, "word"})))
+
+
+async def _rename(account: IMailAccount, mailbox: IMailbox) -> None:
+    await account.rename("Lists", "Old/Lists")
+
+
+async def _delete(account: IMailAccount, mailbox: IMailbox) -> None:
+    await account.delete("Lists/empty")
+
+
+@pytest.mark.parametrize("change", [_move, _copy, _flag, _rename, _delete])
+def test_a_change_that_ends_anywhere_loses_nothing(tmp_path: Path, change: Change) -> None:
+    ended = 0
+    for last in range(100):
+        (tmp_path / str(last)).mkdir()
+        site = Site(tmp_path / str(last))
+        site.account()
+        owner = wait(site.started().account(ANN))
+        for name in ("Lists", "Lists/empty"):
+            wait(owner.create(name))
+        append(site, message(1), name="Lists")
+        mailbox = wait(owner.mailbox("Lists"))
+        assert wait(uids(mailbox)) == [1]
+        with pytest.MonkeyPatch.context() as patching:
+            ending = Ending(patching, last)
+            try:
+                wait(change(owner, mailbox))  # type: ignore[arg-type]
+            except Crash:
+                ended += 1
+        site.restarted()
+        owner = wait(site.store.account(ANN))
+        found = [
+            wait(read_message(box, uid))
+            for info in wait(owner.mailboxes())
+            for box in [wait(owner.mailbox(info.name))]
+            for uid in wait(uids(box))
+        ]
+        assert found in ([message(1)], [message(1)] * 2)
+        assert change in (_move, _copy) or len(found) == 1
+        wait(site.store.stop())
+        if ending.calls <= last:
+            break
+    assert ended > 3
 
 
 def test_what_was_left_in_tmp_goes_after_36_hours(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,3 +301,34 @@ def test_no_message_is_missed_while_others_rename_it(tmp_path: Path) -> None:
     assert {each.key for each in folder.listing()} == keys
     assert folder.remove(list(keys))[1:] == (200 * len(HELLO), 200)
     assert folder.listing() == ()
+
+
+def test_two_servers_may_have_one_maildir(site: Site, tmp_path: Path) -> None:
+    """Each with a ledger of its own: what one does, the other sees, and nothing is lost or doubled. Here both have the
+    same clock, number of process and chance, so that they give their files the same names."""
+    (tmp_path / "second").mkdir()
+    other = Site(tmp_path / "second", path=f"{tmp_path}/maildirs/{{domain}}/{{local}}")
+    other.account()
+    other.started()
+    for number in range(10):
+        append((site, other)[number % 2], message(number))
+    one, two = inbox(site), inbox(other)
+    for mailbox in (one, two):
+        assert len(wait(uids(mailbox))) == 10
+    wait(one.change_flags(wait(uids(one)), FlagChange("add", frozenset({SEEN}))))
+    wait(two.change_flags(wait(uids(two)), FlagChange("add", frozenset({FLAGGED}))))
+    wait(one.expunge(wait(uids(one))[:1], deleted_only=False))
+    for mailbox in (one, two):
+        wait(mailbox.refresh())
+        assert sorted(len(entry.flags) for entry in wait(mailbox.entries())) == [2] * 9
+    wait(other.store.stop())
+
+
+def test_a_folder_with_too_many_messages_is_served_in_part(
+    site: Site, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str]
+) -> None:
+    monkeypatch.setattr(folder_module, "MESSAGES", 3)
+    for number in range(5):
+        site.put(f"170000000{number}.1.mx")
+    assert len(wait(uids(inbox(site)))) == 3
+    assert "has more than 3 messages" in logged()
