@@ -16,8 +16,9 @@ from examples.plugins.list_rule import by_list
 from examples.plugins.own_name_policy import own_name
 from examples.plugins.passwd_checker import passwd
 from examples.plugins.people_directory import people
+from examples.plugins.pipe_agent import pipe
 from examples.plugins.webhook_agent import webhook
-from mailhub.api import Component
+from mailhub.api import Component, Ended
 from mailhub.auth.passwords import hash_password
 from mailhub.testing.caller import Caller
 from mailhub.testing.hubs import Host, Internet
@@ -27,7 +28,15 @@ from tests.examples.stage import HELLO, PASSWORD, imap, lines
 
 @pytest.mark.parametrize(
     "plugin",
-    ["passwd_checker", "people_directory", "own_name_policy", "everybody_router", "list_rule", "webhook_agent"],
+    [
+        "passwd_checker",
+        "people_directory",
+        "own_name_policy",
+        "everybody_router",
+        "list_rule",
+        "webhook_agent",
+        "pipe_agent",
+    ],
 )
 def test_it_has_twenty_lines_at_most(plugin: str) -> None:
     assert lines(plugin) <= 20
@@ -146,4 +155,17 @@ def test_the_agent_delivers_once_however_often_it_has_to_try(web: Any) -> None:
         ((path, octets),) = web.kept.items()
         assert path.startswith("/mail/")
         assert octets.endswith(HELLO.partition(b"\r\n\r\n")[2])
+        assert host.queued() == []
+
+
+def test_the_agent_has_a_program_read_it_until_it_is_taken() -> None:
+    with Internet(seed=1) as internet:
+        internet.processes.add("/bin/ticket", lambda call: Ended(75 if len(internet.processes.calls) == 1 else 0))
+        route = {"agent": "pipe", "host": "/bin/ticket"}
+        host = internet.hub("xx.example", ["ann"], {"route": {"tickets.example": route}}, [pipe])
+        host.submit("ann@xx.example", ["bug@tickets.example"], HELLO)
+        internet.run(3600)
+        first, second = internet.processes.calls
+        assert first == second
+        assert first.stdin.endswith(b"How are you?\r\n")
         assert host.queued() == []
