@@ -13,7 +13,8 @@ _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Directories:
-    """Descriptors of new, cur and tmp; each is opened when it is first asked for, and made when it is missing."""
+    """Descriptors of new, cur and tmp, each opened when it is first asked for. What is missing is made, but for cur:
+    without it there is no folder, and what was in it is away with a volume."""
 
     def __init__(self, path: Path, descriptor: int, manner: Manner) -> None:
         self._path = path
@@ -24,11 +25,19 @@ class Directories:
     def __getitem__(self, name: str) -> int:
         if name not in self._open:
             try:
-                self._open[name] = os.open(name, _OPEN | os.O_NOFOLLOW, dir_fd=self._descriptor)
-            except FileNotFoundError:
-                self._manner.make_folder(self._path / name)
-                self._open[name] = os.open(name, _OPEN | os.O_NOFOLLOW, dir_fd=self._descriptor)
+                try:
+                    self._open[name] = self._opened(name)
+                except FileNotFoundError:
+                    if name == "cur":
+                        raise
+                    self._manner.make_folder(self._path / name)
+                    self._open[name] = self._opened(name)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(self._path / name)) from error
         return self._open[name]
+
+    def _opened(self, name: str) -> int:
+        return os.open(name, _OPEN | os.O_NOFOLLOW, dir_fd=self._descriptor)
 
     def synchronise(self) -> None:
         """The names in all that were asked for."""

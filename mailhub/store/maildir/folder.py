@@ -132,22 +132,19 @@ class Folder:
         return flags
 
     def _scan(self, directories: Directories) -> None:
-        """Find all files anew."""
-        places = self._read(directories)
-        for _ in range(AGAIN):
-            if all(base in places for base in self._places):
-                break
+        """Find all files anew. What is missing, or not known yet, is looked for again."""
+        places: dict[str, Place] = {}
+        for turn in range(AGAIN):
             before = self._times(directories)
             places |= self._read(directories)
-            if self._times(directories) == before:
+            at_rest = turn and self._times(directories) == before
+            if at_rest or (self._places and all(base in places for base in self._places)):
                 break
         self._places = places
-        for base in list(self._met):
-            if base not in places:
-                del self._met[base]
-        for base, place in places.items():
+        self._met = {base: met for base, met in self._met.items() if base in places}
+        for base in places:
             if base not in self._met:
-                self._meet(directories, base, place)
+                self._meet(directories, base)
 
     @staticmethod
     def _times(directories: Directories) -> Sequence[int]:
@@ -202,11 +199,16 @@ class Folder:
             return
         places[fresh] = Place(directory, renamed)
 
-    def _meet(self, directories: Directories, base: str, place: Place) -> None:
-        try:
-            state = os.stat(place.file, dir_fd=directories[place.directory], follow_symlinks=False)
-        except FileNotFoundError:
-            return  # it is met when it has come to rest
+    def _meet(self, directories: Directories, base: str) -> None:
+        for _ in range(AGAIN):
+            place = self._places[base]
+            try:
+                state = os.stat(place.file, dir_fd=directories[place.directory], follow_symlinks=False)
+                break
+            except FileNotFoundError:
+                self._places |= self._read(directories)  # it was renamed a moment ago
+        else:
+            return
         if state.st_size > self._manner.size_limit:
             self._not_served(place.directory, place.file, f"has {state.st_size} octets, which are too many")
             return

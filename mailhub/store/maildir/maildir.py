@@ -34,6 +34,7 @@ class Maildir:
         self._inbox = Folder(path, manner, link=True)
         self._folders: dict[str, Folder] = {}  # by name, without INBOX
         self._stamp: object = None
+        self._swept = False
 
     def weight(self) -> int:
         """Messages that are known."""
@@ -73,6 +74,9 @@ class Maildir:
         state = os.stat(self.path)
         settled = time.time_ns() - state.st_mtime_ns > SETTLED_NS
         stamp = (state.st_ino, state.st_mtime_ns)
+        if not self._swept:
+            self._swept = True
+            self._sweep()
         if stamp != self._stamp:
             self._find()
             self._stamp = stamp if settled else None
@@ -160,10 +164,11 @@ class Maildir:
         self._manner.synchronise_folder(self.path)
         self.folders()
 
-    def sweep(self) -> None:
+    def _sweep(self) -> None:
         """Remove what was left of folders that were deleted. Raises OSError."""
+        left: list[str] = []
         with suppress(FileNotFoundError), os.scandir(self.path / "tmp") as entries:
-            left = [entry.path for entry in entries if entry.name.startswith(_DELETED) and entry.is_dir()]
+            left += [each.path for each in entries if each.name.startswith(_DELETED) and each.is_dir()]
         for path in left:
             if time.time() - os.lstat(path).st_ctime > LEFT_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)

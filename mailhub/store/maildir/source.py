@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 from zlib import crc32
 
@@ -136,16 +137,16 @@ class MaildirSource:
             return True
 
         def look() -> bool:
-            if self._maildir_path(user).is_dir():
-                return True
-            if not self._places.fixed.is_dir():
-                raise StoreUnavailable(detail=f"{self._places.fixed} is not there")
-            return False
+            try:
+                os.stat(self._places.of(user) / "cur")
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+                    raise
+                os.stat(self._places.fixed)
+                return False
+            return True
 
         return await self._call(user, look)
-
-    def _maildir_path(self, user: str) -> Path:
-        return self._places.of(user) / "cur"
 
     async def make_user(self, user: str) -> None:
         """With the usual folders, unless the Maildir is there."""

@@ -18,6 +18,7 @@ from mailhub.message.flags import FLAGGED, NO_FLAGS, SEEN
 from mailhub.message.record import FlagChange
 from mailhub.store.exam.rig import make_body, message, read_message, uids
 from mailhub.store.maildir import folder as folder_module
+from mailhub.store.maildir import maildir as maildir_module
 from mailhub.store.maildir.folder import Folder
 from mailhub.store.maildir.manner import Manner
 from tests.store.maildir.rig import ANN, HELLO, HELLO_SENT, Site, wait
@@ -215,7 +216,7 @@ def test_a_file_that_cannot_be_read_is_named_and_the_rest_is_served(
     assert len(wait(uids(inbox(site)))) == 2
 
 
-def test_directories_that_are_links_are_not_entered(site: Site) -> None:
+def test_directories_that_are_links_are_not_entered(site: Site, logged: Callable[[], str]) -> None:
     other = site.folder / "other"
     other.mkdir()
     (other / "1700000001.1.mx:2,").write_bytes(HELLO)
@@ -226,6 +227,7 @@ def test_directories_that_are_links_are_not_entered(site: Site) -> None:
     assert len(wait(uids(inbox(site)))) == 1
     with pytest.raises(StoreUnavailable):
         wait(wait(owner.mailbox("Sent")).entries())
+    assert str(site.root / ".Sent" / "cur") in logged()
     assert (other / "1700000001.1.mx:2,").exists()
 
 
@@ -235,6 +237,56 @@ def test_directories_that_are_missing_are_made(site: Site) -> None:
     assert wait(uids(inbox(site))) == []
     append(site, HELLO_SENT)
     assert len(wait(uids(inbox(site)))) == 1
+
+
+def test_a_folder_whose_messages_are_away_loses_none(site: Site) -> None:
+    append(site, HELLO_SENT)
+    away = (site.root / "cur").rename(site.root / "tmp" / "away")
+    mailbox = inbox(site)
+    with pytest.raises(StoreUnavailable):
+        wait(mailbox.refresh())
+    assert not (site.root / "cur").exists()
+    away.rename(site.root / "cur")
+    assert wait(uids(mailbox)) == [1]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_message_that_one_look_at_a_directory_does_not_show_is_not_gone(
+    site: Site, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    """As when it is renamed just then. `known`: the folder was listed since the start."""
+    for number in range(3):
+        site.put(f"170000000{number}.1.mx")
+    assert wait(uids(inbox(site))) == [1, 2, 3]
+    if not known:
+        site.restarted()
+    site.put("1700000009.1.mx")
+    really, turns = Folder._read, iter(range(100))
+
+    def missing(folder: Folder, directories: Any) -> Any:
+        found = really(folder, directories)
+        if next(turns) == 0:
+            del found["1700000001.1.mx"]
+        return found
+
+    monkeypatch.setattr(Folder, "_read", missing)
+    assert wait(uids(inbox(site))) == [1, 2, 3, 4]
+
+
+def test_names_that_no_file_can_have_are_nobodys(site: Site) -> None:
+    assert not wait(site.store.exists(f"{'/' * 200}@xx.example"))
+
+
+def test_folders_that_were_being_deleted_go_after_36_hours(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = site.root / "tmp" / "mailhub-deleted.1700000000.1.mx"
+    left.mkdir()
+    site.restarted()
+    wait(uids(inbox(site)))
+    assert left.exists()
+    monkeypatch.setattr(maildir_module, "LEFT_SECONDS", -10)
+    site.restarted()
+    wait(wait(site.store.account(ANN)).mailboxes())
+    assert not left.exists()
 
 
 def test_links_of_one_message_are_one_and_other_messages_of_its_name_are_others(site: Site) -> None:
