@@ -170,6 +170,7 @@ class MirrorFolder:
                 await self._look()
             except MailError:
                 outcome = Failure()  # type: ignore[no-untyped-call]
+                await self._see_whether_it_is_there()
             except Exception:
                 outcome = Failure()  # type: ignore[no-untyped-call]
                 log.failure("folder not looked at: store={store} user={user}", store=self._source.name, user=self.user)
@@ -177,6 +178,11 @@ class MirrorFolder:
                 if not waiter.called:
                     waiter.callback(outcome)
         self._looking = False
+
+    async def _see_whether_it_is_there(self) -> None:
+        """Where others have removed the folder, all who have it open are told."""
+        with suppress(MailError):
+            await self._engine.folders(self.user)
 
     async def _look(self) -> None:
         found = await self._in_turn(self._compare)

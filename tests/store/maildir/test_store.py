@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mailhub.errors import NotPermitted, OverQuota
+from mailhub.errors import ConfigurationError, NotPermitted, OverQuota
 from mailhub.interfaces import IMailAccount, IMailbox
 from mailhub.message.flags import ANSWERED, DELETED, FLAGGED, NO_FLAGS, SEEN
-from mailhub.message.record import Added, Expunged, FlagChange, FlagsChanged
+from mailhub.message.record import Added, Expunged, FlagChange, FlagsChanged, MailboxGone
 from mailhub.store.exam.rig import make_body, read_message, uids
+from mailhub.store.maildir.store import MaildirOptions
 from tests.store.maildir.rig import ANN, HELLO, HELLO_SENT, Site, wait
 
 
@@ -232,6 +234,22 @@ def test_maildirsize_is_kept_right(site: Site) -> None:
     assert file.read_text() == f"20000S\n{3 * len(HELLO)} 3\n"
 
 
+def test_a_folder_that_others_remove_or_rename_is_gone_for_who_watches_it(site: Site) -> None:
+    owner = account(site)
+    told: list[Any] = []
+    for name in ("Sent", "Trash"):
+        mailbox = wait(owner.mailbox(name))
+        wait(mailbox.entries())
+        mailbox.watch(told.append)
+    shutil.rmtree(site.root / ".Sent")
+    (site.root / ".Trash").rename(site.root / ".Bin")
+    site.clock.advance(site.options.poll_seconds)
+    assert told == [MailboxGone(), MailboxGone()]
+    names = {info.name for info in wait(owner.mailboxes())}
+    assert "Bin" in names
+    assert not names & {"Sent", "Trash"}
+
+
 def test_what_others_remove_makes_room(site: Site) -> None:
     site.account(quota=2 * len(HELLO_SENT))
     for _ in range(2):
@@ -267,3 +285,39 @@ def test_large_messages_go_through_files(site: Site) -> None:
     site.put("1700000009.9.mx", large.replace(b"\r\n", b"\n"))
     mailbox = inbox(site)
     assert [wait(read_message(mailbox, uid)) for uid in wait(uids(mailbox))] == [large, binary, large]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"path": "/var/mail"},
+        {"path": "/var/mail/{name}"},
+        {"mode": "0777"},
+        {"mode": "0400"},
+        {"mode": "rw"},
+        {"poll_seconds": -1.0},
+        {"poll_seconds": float("nan")},
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"must|not known"):
+        MaildirOptions(**options)
+
+
+def test_users_of_two_domains_never_share_a_maildir(tmp_path: Path) -> None:
+    site = Site(tmp_path, path="{local}")
+    site.hub.domains |= {"yy.example"}
+    with pytest.raises(ConfigurationError, match="domain"):
+        site.build()
+
+
+def test_modes_are_those_of_the_configuration(tmp_path: Path) -> None:
+    site = Site(tmp_path, mode="0660")
+    site.account()
+    site.started()
+    append(site, HELLO_SENT, "word")
+    for path in (site.root, site.root / "cur", site.root / ".Sent"):
+        assert path.stat().st_mode & 0o777 == 0o770
+    for path in (site.root / site.files()[0], site.root / "dovecot-keywords"):
+        assert path.stat().st_mode & 0o777 == 0o660
+    wait(site.store.stop())
