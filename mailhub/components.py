@@ -185,7 +185,7 @@ class Hub:
             await _call(component.start)
         except ConfigurationError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             fault = plugin_faults.told(error, plugin_faults.source(getattr(component, "inner", component)))
             raise part.place.error(f"{part.type} cannot start: {fault}") from error
 

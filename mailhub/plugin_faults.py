@@ -204,7 +204,7 @@ def source(thing: Any) -> str:
     return file or name
 
 
-def told(error: Exception, file: str) -> str:
+def told(error: BaseException, file: str) -> str:
     """What a plugin raised and, ` (FILE line N)`, where in its own file it came to the call that raised."""
     lines = [entry.lineno for entry in traceback.extract_tb(error.__traceback__) if entry.filename == file]
     where = f" ({file} line {lines[-1]})" if lines else f" ({file})"

@@ -143,7 +143,7 @@ class Catalogue:
                 raise
             # Components do not know where their table stands.
             raise part.place.error(str(error)) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise part.place.error(f"{part.type} cannot be built: {plugin_faults.told(error, file)}") from error
         fault = plugin_faults.component_fault(part.kind, component)
         if fault:
@@ -160,7 +160,7 @@ def load_catalogue(folders: Iterable[Path] = (), again: str | None = None) -> Ca
     files = [
         PluginFile(path, name, faults=(f"{path}: {_described(errors[name], path)}",))
         if name in errors
-        else _searched(path, MODULES.runs[name].module, taken)
+        else _looked_into(path, MODULES.runs[name].module, taken)
         for name, path in found.files.items()
     ]
     hidden = [f"{path}: is not run: {first} has the same name" for path, first in found.hidden.items()]
@@ -169,6 +169,13 @@ def load_catalogue(folders: Iterable[Path] = (), again: str | None = None) -> Ca
     for line in broken:
         _log.warn("plugin not loaded: {line:text}", line=line)
     return Catalogue(tuple(factories), broken, tuple(files))
+
+
+def _looked_into(path: Path, module: ModuleType, taken: set[int]) -> PluginFile:
+    try:
+        return _searched(path, module, taken)
+    except (Exception, SystemExit) as error:  # something in it raises as soon as it is looked at
+        return PluginFile(path, module.__name__, (), (f"{path}: {_described(error, path)}",), module)
 
 
 def _searched(path: Path, module: ModuleType, taken: set[int]) -> PluginFile:

@@ -118,6 +118,18 @@ def test_a_file_that_is_broken_in_any_way_is_named_and_the_others_are_there(
     assert "twisted.plugins.broken_plugin" not in sys.modules
 
 
+def test_what_raises_when_it_is_looked_at_is_named(plugin: Put) -> None:
+    file = plugin(
+        "odd_plugin.py",
+        "class Odd:\n    @property\n    def __class__(self): raise SystemExit(3)\nstrange = Odd()\n" + words("odd"),
+    )
+    plugin("words_plugin.py", words("words"))
+    catalogue = load_catalogue()
+    (line,) = catalogue.broken
+    assert line == f"{file}: SystemExit: 3"
+    assert "words" in catalogue.names("policy")
+
+
 def test_what_is_no_file_is_named(plugin: Put) -> None:
     folder = plugin("words_plugin.py", words("words")).parent
     (folder / "gone_plugin.py").symlink_to(folder / "nothing")

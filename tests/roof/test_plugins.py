@@ -130,10 +130,11 @@ def test_an_unknown_key_of_a_policy_is_told_with_those_that_all_policies_have() 
     ("error", "line"),
     [
         (ConfigurationError("no such server"), "m.toml: [policy.x]: no such server"),
+        (SystemExit(0), f"m.toml: [policy.x]: words cannot be built: SystemExit: 0 ({__file__} line LINE)"),
         (OSError("no"), f"m.toml: [policy.x]: words cannot be built: OSError: no ({__file__} line LINE)"),
     ],
 )
-def test_a_plugin_that_cannot_be_built_is_one_line(error: Exception, line: str) -> None:
+def test_a_plugin_that_cannot_be_built_is_one_line(error: BaseException, line: str) -> None:
     def make(options: object, hub: object) -> None:
         raise error
 
@@ -141,11 +142,12 @@ def test_a_plugin_that_cannot_be_built_is_one_line(error: Exception, line: str) 
     assert refusal(Catalogue((Component("policy", "words", make),)), part("words")) == line.replace("LINE", str(number))
 
 
-def test_a_store_that_cannot_start_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [OSError("no\nroom"), SystemExit("no room")])
+def test_a_store_that_cannot_start_is_one_line(tmp_path: Path, error: BaseException) -> None:
     class Store:
         def __init__(self, options: object, hub: object) -> None: ...
         async def start(self) -> None:
-            raise OSError("no\nroom")
+            raise error
 
         async def stop(self) -> None: ...
         async def exists(self, user: str) -> bool: ...  # type: ignore[empty-body]
@@ -163,7 +165,10 @@ def test_a_store_that_cannot_start_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as told:
         wait(hub.start())
     wait(hub.stop())
-    assert str(told.value) == f"{file}: [store]: words cannot start: OSError: no room ({__file__} line {number})"
+    assert (
+        str(told.value)
+        == f"{file}: [store]: words cannot start: {type(error).__name__}: no room ({__file__} line {number})"
+    )
 
 
 POLICY = """\

@@ -113,9 +113,10 @@ def test_a_file_that_was_edited_counts_for_new_sessions(stage: Stage) -> None:
             POLICY.format(word="x", name="quiet").replace("options, hub): ...", "options, hub): 1/0"),
             "ZeroDivisionError",
         ),
+        (POLICY.format(word="x", name="quiet").replace("options, hub): ...", "options, hub): exit()"), "SystemExit"),
         (POLICY.format(word="x", name="quiet").replace("def begin", "def start"), "begin() is missing"),
     ],
-    ids=["syntax", "exit", "factory", "name", "building", "methods"],
+    ids=["syntax", "exit", "factory", "name", "building", "leaving", "methods"],
 )
 def test_a_mistake_changes_nothing_and_is_named(stage: Stage, text: str, fault: str) -> None:
     held = [stage.hub.pipeline, stage.hub.catalogue, stage.hub.settings]
