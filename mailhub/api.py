@@ -123,7 +123,9 @@ from mailhub.interfaces import (
     Taken,
     TlsPolicy,
     Verdict,
+    body_for,
     makes_account,
+    quota_for,
     rights_of,
 )
 from mailhub.interfaces.screens import Heard, Said
@@ -366,6 +368,8 @@ __all__ = [
     "TooManyKeywords",
     "ValidSince",
     "Verdict",
+    "body_for",
     "makes_account",
+    "quota_for",
     "rights_of",
 ]

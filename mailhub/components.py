@@ -67,6 +67,7 @@ from mailhub.net.link import DriverLimits, Link, Session
 from mailhub.net.tls import CertificateUnreadable, ClientTls, ServerTls, ServiceTls
 from mailhub.plugins import Catalogue
 from mailhub.store.guarded.store import GuardedStore
+from mailhub.store.several import MAIN, SeveralStores
 from mailhub.store_swap import Retired, busy, replace, start_after, start_instead
 from mailhub.wire.budget import Budget
 
@@ -120,7 +121,7 @@ class Hub:
     tls: ServerTls | None = attrs.field(init=False, default=None)
     services: dict[str, Service] = attrs.field(init=False, factory=dict)
     factories: dict[str, DriverFactory] = attrs.field(init=False, factory=dict)
-    standing: Mapping[str, IComponentFactory] = attrs.field(init=False)  # by kind: of what is not made anew
+    standing: Mapping[str, IComponentFactory] = attrs.field(init=False)  # by table: of what is not made anew
     _shared: dict[str, Any] = attrs.field(init=False, factory=dict)
     _started: AsyncExitStack = attrs.field(init=False, factory=AsyncExitStack)
     retired: Retired = attrs.field(init=False)
@@ -161,9 +162,17 @@ class Hub:
         await self._start(self.settings.database, self.database)
         await self.names.look_again()
         self._started.push_async_callback(self._stop_stores)
-        await self._open(self.settings.store, self.store)
+        for part, store in self._stores():
+            await self._open(part, store)
         self._started.push_async_callback(self.runner.stop)
         self.runner.start()
+
+    def _stores(self) -> Iterator[tuple[ComponentTable, IMailStore]]:
+        if not isinstance(self.store, SeveralStores):
+            yield self.settings.store, self.store
+            return
+        for name, store in self.store.stores.items():
+            yield self.settings.stores.get(name, self.settings.store), store
 
     async def _start(self, part: ComponentTable, component: IDatabase | IMailStore) -> None:
         self._started.push_async_callback(_call, component.stop)
@@ -256,8 +265,10 @@ def build_hub(
             elsewhere=routes.known_elsewhere(config),
         )
         hub.sessions = OpenSessions(hub.accounts, environment.clock)
-        hub.store = _store(hub, catalogue, config.store)
-        hub.standing = {part.kind: catalogue.find(part) for part in (config.database, config.store)}
+        hub.store = _stores(hub, catalogue)
+        tables = {"database": config.database, "store": config.store}
+        tables |= {f"stores.{name}": part for name, part in config.stores.items()}
+        hub.standing = {table: catalogue.find(part) for table, part in tables.items()}
         _make_ways(hub, catalogue)
         hub.runner = QueueRunner(
             queue=hub.queue,
@@ -404,7 +415,8 @@ def _no_session(link: Link) -> Session:
 def _make_store(new: Hub, hub: Hub, catalogue: Catalogue) -> None:
     """Another one where its plugin's code has changed. That of the hub's own database lasts as that does."""
     part = new.settings.store
-    if hub.standing["store"] in catalogue.factories or hub.queue.deposits_into(hub.store) or not catalogue.has(part):
+    lasts = isinstance(hub.store, SeveralStores) or hub.queue.deposits_into(hub.store)
+    if lasts or hub.standing["store"] in catalogue.factories or not catalogue.has(part):
         new.guards.keep(hub.guards.of("store"))
         return
     new.store = _store(new, catalogue, part)
@@ -412,6 +424,16 @@ def _make_store(new: Hub, hub: Hub, catalogue: Catalogue) -> None:
         raise part.place.error("a store cannot become that of the database while the server runs: restart")
     new.standing = {**hub.standing, "store": catalogue.find(part)}
     start_after(new.store, [hub.store, *hub.retired.stores()])
+
+
+def _stores(hub: Hub, catalogue: Catalogue) -> IMailStore:
+    """[store], or it and all [stores.x] as one."""
+    config = hub.settings
+    main = _store(hub, catalogue, config.store)
+    if not config.stores:
+        return main
+    others = {name: _store(hub, catalogue, part) for name, part in config.stores.items()}
+    return SeveralStores({MAIN: main, **others}, config.mailboxes, hub.environment.clock)
 
 
 def _store(hub: Hub, catalogue: Catalogue, part: ComponentTable) -> IMailStore:

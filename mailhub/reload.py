@@ -220,15 +220,14 @@ def _shown(file: PluginFile, catalogue: Catalogue) -> str:
 
 def _look_over_lasting(config: Config, catalogue: Catalogue) -> None:
     """A mistake in what lasts would keep the next start from succeeding. Raises ConfigurationError."""
-    catalogue.look_over(config.database)
-    catalogue.look_over(config.store)
+    for part in (config.database, config.store, *config.stores.values()):
+        catalogue.look_over(part)
 
 
 def _standing(new: Hub) -> tuple[str, ...]:
     """What is of code that was changed, and is not made anew while the server runs."""
-    parts = (new.settings.database, new.settings.store)
-    changed = [part for part in parts if new.standing[part.kind] not in new.catalogue.factories]
-    return tuple(f"[{part.kind}] (its plugin has changed)" for part in changed)
+    changed = [table for table, factory in new.standing.items() if factory not in new.catalogue.factories]
+    return tuple(f"[{table}] (its plugin has changed)" for table in changed)
 
 
 def _outside() -> tuple[str, ...]:

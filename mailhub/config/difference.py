@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mailhub.config.settings import Config, LimitsTable, Parts
 
 # Whole tables and keys that a server has taken its ports, files and threads by.
-_LASTING = ("data", "listen", "database", "store", "dns", "log")
+_LASTING = ("data", "listen", "database", "store", "stores", "mailboxes", "dns", "log")
 _LASTING_LIMITS = frozenset(key.name for key in declared(LASTING))
 
 
@@ -81,6 +81,8 @@ def _names(name: str, before: Any, after: Any) -> Iterator[str]:
         yield from (f'[route."{domain}"]' for domain in _unequal(before, after))
     elif name == "parts":
         yield from (f"[{kind}.{part}]" for kind, part in _unequal(before, after))
+    elif name == "stores":
+        yield from (f"[stores.{part}]" for part in _unequal(before, after))
     elif name == "listen":
         yield from (f"[listen] {name}" for name in {**before, **after} if before.get(name) != after.get(name))
     elif name in ("aliases", "database", "store") or before is None or after is None:

@@ -16,6 +16,7 @@ import attrs
 from zope.interface import implementer
 
 from mailhub.config import rules
+from mailhub.config.mailboxes import MailboxesTable, shares_of
 from mailhub.config.reader import Place, convert, read
 from mailhub.config.rules import bounded
 from mailhub.config.tables import table, told_to
@@ -23,6 +24,7 @@ from mailhub.errors import ConfigurationError
 from mailhub.interfaces import ISettings
 from mailhub.keys import GIB, KIB, MIB, Key
 from mailhub.services import SERVICES
+from mailhub.store.several import Shares
 
 FILE_LIMIT = 4 * 1024 * 1024  # octets
 # Kinds of component of which there may be several, each with a table of its own: [checker.x].
@@ -169,6 +171,8 @@ class Config:
     limits: LimitsTable
     database: ComponentTable
     store: ComponentTable
+    stores: Mapping[str, ComponentTable]
+    mailboxes: Shares
     parts: Parts
 
     def told(self, part: type) -> dict[str, Any]:
@@ -206,6 +210,8 @@ class _Top:
     listen: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     database: Mapping[str, Any] = attrs.field(factory=dict)
     store: Mapping[str, Any] = attrs.field(factory=dict)
+    stores: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    mailboxes: MailboxesTable = attrs.field(factory=MailboxesTable)
     auth: AuthTable = attrs.field(factory=AuthTable)
     trust: TrustTable = attrs.field(factory=TrustTable)
     log: LogTable = attrs.field(factory=LogTable)
@@ -282,6 +288,10 @@ def from_values(values: Mapping[str, Any], file: Path) -> Config:
         limits=top.limits,
         database=_part("database", "", {"type": "sqlite", **top.database}, place.inside("database")),
         store=_part("store", "", {"type": "database", **top.store}, place.inside("store")),
+        stores={
+            name: _part("store", name, table, place.inside("stores").inside(name)) for name, table in top.stores.items()
+        },
+        mailboxes=shares_of(top.mailboxes, top.stores, top.domains, place, place.inside("stores")),
         parts=parts,
     )
 

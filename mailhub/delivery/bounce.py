@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import attrs
 
 from mailhub.delivery.message_ids import message_id, token
-from mailhub.delivery.plan import Accepted, make_plan
+from mailhub.delivery.plan import Accepted, deposits_of, make_plan
 from mailhub.errors import MessageDamaged, MessageGone, NotYetKnown, PermanentError
 from mailhub.interfaces import (
     Environment,
@@ -76,7 +76,7 @@ class Bouncer:
             # It declares what it has itself, whatever its message had.
             octets = delivery_status(attrs.evolve(report, smtputf8=False))
             declared = Mail(None, requiretls=mail.requiretls)
-        plan = make_plan([accepted], declared, deposits=self.queue.deposits_into(self.store))
+        plan = make_plan([accepted], declared, deposits=deposits_of(self.queue, self.store))
         top = return_path(None)
         return Submission(declared, plan, await self._body(top + octets), len(top), needs_of(octets).bits)
 

@@ -12,7 +12,7 @@ from mailhub.delivery.intake import Intake
 from mailhub.delivery.loops import break_loops
 from mailhub.delivery.message_ids import token
 from mailhub.delivery.placing import Arrived, Placed, Placing
-from mailhub.delivery.plan import Accepted, Copy, make_plan, outcomes
+from mailhub.delivery.plan import Accepted, Copy, deposits_of, make_plan, outcomes
 from mailhub.delivery.replies import Replies, is_automatic
 from mailhub.delivery.rules import Rules
 from mailhub.errors import MailError, PermanentError, TemporaryError
@@ -56,7 +56,7 @@ class Committing:
         return self._transaction.origin.each_recipient and not self._added
 
     def _copy(self, accepted: Sequence[Accepted], body: Intake) -> Copy:
-        plan = make_plan(accepted, self._transaction.mail, deposits=self._house.queue.deposits_into(self._house.store))
+        plan = make_plan(accepted, self._transaction.mail, deposits=deposits_of(self._house.queue, self._house.store))
         message = Submission(self._transaction.mail, plan, body.body, body.relay_offset, body.needs, self._held_until())
         return Copy(accepted, message)
 

@@ -27,6 +27,7 @@ from mailhub.interfaces import (
     IMailStore,
     IUserDirectory,
     QueuedRecipient,
+    body_for,
     rights_of,
 )
 from mailhub.message.envelope import Outcome, outcome_of
@@ -60,7 +61,7 @@ class StoreAgent:
             account = await self._account(delivery.target)
             try:
                 name, mailbox = await _mailbox(account, name)
-                writer = account.new_body(len(top) + delivery.body.size)
+                writer = body_for(account, mailbox, len(top) + delivery.body.size)
                 try:
                     await writer.write(top)
                     await copy(delivery.body, writer.write)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 
 from mailhub.delivery.targets import FinalTarget, final_target
-from mailhub.interfaces import STORE, Deposit, Plan, QueuedMessage, Receipt, Route, Submission
+from mailhub.interfaces import STORE, Deposit, IMailStore, IQueue, Plan, QueuedMessage, Receipt, Route, Submission
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Notify, Outcome, Recipient
 from mailhub.message.mailbox_names import INBOX, normalise
@@ -29,9 +29,21 @@ class Accepted:
         return self.recipient.address
 
 
-def make_plan(accepted: Iterable[Accepted], mail: Mail, *, deposits: bool) -> Plan:
-    """Each final target once, with all the recipients that lead to it. With `deposits`, the store's accounts are in the
-    queue's own database.
+# Whether a mailbox that a route leads to is in the queue's own database.
+Deposits = Callable[[Route], bool]
+
+
+def deposits_of(queue: IQueue, store: IMailStore) -> Deposits:
+    """Asked for each mailbox where the store is several ones."""
+    place_of = getattr(store, "place_of", None)
+    if place_of is not None:
+        return lambda route: queue.deposits_into(place_of(route.target, route.mailbox))
+    all_of_them = queue.deposits_into(store)
+    return lambda route: all_of_them
+
+
+def make_plan(accepted: Iterable[Accepted], mail: Mail, *, deposits: Deposits) -> Plan:
+    """Each final target once, with all the recipients that lead to it.
 
     The commit fills a mailbox there, unless its copy is to begin with another Return-Path than the message, or the
     message is held for a while (RFC 4865): that is left to the queue.
@@ -41,11 +53,11 @@ def make_plan(accepted: Iterable[Accepted], mail: Mail, *, deposits: bool) -> Pl
         for route in each.routes:
             wanted.setdefault(final_target(route), (route, []))[1].append(each.recipient)
     now, later = [], []
-    deposits = deposits and mail.hold is None
+    held = mail.hold is not None
     for route, named in wanted.values():
         originals = tuple(dict.fromkeys(named)) if len(named) > 1 else tuple(named)
         own = route.reverse_path
-        if deposits and route.agent == STORE and (own is None or own.address == mail.reverse_path):
+        if route.agent == STORE and not held and (own is None or own.address == mail.reverse_path) and deposits(route):
             now.append(
                 Deposit(
                     route.recipient,

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import attrs
 
-from mailhub.delivery.plan import Accepted, make_plan
+from mailhub.delivery.plan import Accepted, deposits_of, make_plan
 from mailhub.interfaces import IMailStore, IQueue, Reply, Route, Submission
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Recipient
@@ -41,7 +41,7 @@ class Replies:
         wide = not header.isascii() or not to.is_ascii or not (reply.reverse_path or to).is_ascii
         mail = Mail(reply.reverse_path, "7BIT" if octets.isascii() else "8BITMIME", smtputf8=wide)
         routes = tuple([attrs.evolve(route, reverse_path=None) for route in await self.routes(to)])
-        plan = make_plan([Accepted(Recipient(to), routes)], mail, deposits=self.queue.deposits_into(self.store))
+        plan = make_plan([Accepted(Recipient(to), routes)], mail, deposits=deposits_of(self.queue, self.store))
         top = return_path(reply.reverse_path)
         writer = self.queue.new_body(len(top) + len(octets))
         try:

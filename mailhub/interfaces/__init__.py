@@ -40,7 +40,9 @@ from mailhub.interfaces.mailboxes import (
     IMailbox,
     IMailStore,
     IUniqueIds,
+    body_for,
     makes_account,
+    quota_for,
     rights_of,
 )
 from mailhub.interfaces.octets import IBlobReader, IBody, IBodyWriter, IHeadedBodyWriter
@@ -187,6 +189,8 @@ __all__ = [
     "Taken",
     "TlsPolicy",
     "Verdict",
+    "body_for",
     "makes_account",
+    "quota_for",
     "rights_of",
 ]

@@ -34,7 +34,7 @@ class IMailbox(Interface):
 
     name: str = Attribute("Full name, `/` between levels.")
     uid_validity: int = Attribute(
-        "RFC 9051 2.3.1.1; the same under another name, and no other of the account's has it."
+        "RFC 9051 2.3.1.1; the same under another name, and no other of the account's has it in the same store."
     )
     rights: Rights = Attribute(
         "What can be done with it, see `Rights`; all where there is no such attribute. Methods without a right raise "
@@ -165,6 +165,19 @@ class IMailAccount(Interface):
 
     async def logout() -> None:
         """The session is over."""
+
+
+def body_for(account: IMailAccount, mailbox: IMailbox, size: int = 0) -> IBodyWriter:
+    """A writer for append() to a mailbox of an account: by the mailbox's own `new_body` where it has one, because the
+    account's mailboxes are in several stores. Raises StorageFull."""
+    writer: IBodyWriter = getattr(mailbox, "new_body", account.new_body)(size)
+    return writer
+
+
+async def quota_for(account: IMailAccount, mailbox: IMailbox) -> Quota:
+    """Use and limit of what a mailbox counts in: by its own `quota` where it has one, for the same reason."""
+    found: Quota = await getattr(mailbox, "quota", account.quota)()
+    return found
 
 
 def makes_account(store: IMailStore, user: str) -> bool:

@@ -29,16 +29,20 @@ TO_A, TO_FAR = Route(STORE, A, "a@xx.example"), Route("smtp", FAR)
 NEVER: frozenset[Notify] = frozenset({"NEVER"})
 
 
+def here(route: Route) -> bool:
+    return True
+
+
 def test_two_recipients_that_end_in_one_mailbox_give_one_copy_and_keep_their_notify() -> None:
     quiet, loud = Recipient(A, frozenset({"NEVER"})), Recipient(LIST, frozenset({"FAILURE"}))
-    plan = make_plan([Accepted(quiet, (TO_A,)), Accepted(loud, (TO_A, TO_FAR))], MAIL, deposits=True)
+    plan = make_plan([Accepted(quiet, (TO_A,)), Accepted(loud, (TO_A, TO_FAR))], MAIL, deposits=here)
     assert [(deposit.user, deposit.originals) for deposit in plan.deposits] == [("a@xx.example", (quiet, loud))]
     assert [(route.recipient, route.originals) for route in plan.routes] == [(FAR, (loud,))]
 
 
 def test_mailboxes_of_one_account_are_different_targets() -> None:
     junk = attrs.evolve(TO_A, mailbox="Junk", flags=frozenset({"$Junk"}))
-    plan = make_plan([Accepted(Recipient(A), (TO_A, junk))], MAIL, deposits=True)
+    plan = make_plan([Accepted(Recipient(A), (TO_A, junk))], MAIL, deposits=here)
     assert [(each.mailbox, each.flags) for each in plan.deposits] == [("INBOX", frozenset()), ("Junk", junk.flags)]
     accepted = [Accepted(Recipient(A), (junk,)), Accepted(Recipient(B), (TO_A,))]
     receipt = Receipt("id", {1: Outcome.failed("full")})
@@ -48,7 +52,7 @@ def test_mailboxes_of_one_account_are_different_targets() -> None:
 def test_inbox_is_one_mailbox_however_a_router_writes_it() -> None:
     ways = tuple(attrs.evolve(TO_A, mailbox=mailbox) for mailbox in ("inbox", "", "INBOX"))
     accepted = [Accepted(Recipient(A), ways)]
-    plan = make_plan(accepted, MAIL, deposits=True)
+    plan = make_plan(accepted, MAIL, deposits=here)
     assert [each.mailbox for each in plan.deposits] == ["INBOX"]
     full = Outcome.failed("full")
     assert outcomes([_copy(accepted, plan)], [Receipt("id", {0: full})]) == (full,)
@@ -63,7 +67,7 @@ def test_a_recipient_is_refused_when_no_copy_was_taken() -> None:
     copies = []
     for ways in ((way("x"), ()), (way("y"), way("y"))):
         accepted = [Accepted(Recipient(each), routes) for each, routes in zip((A, B), ways, strict=True)]
-        copies.append(_copy(accepted, make_plan(accepted, MAIL, deposits=True)))
+        copies.append(_copy(accepted, make_plan(accepted, MAIL, deposits=here)))
     assert outcomes(copies, [full, full]) == (Outcome.failed("full"), Outcome.failed("full"))
     assert outcomes(copies, [taken, full]) == (Outcome.delivered(), Outcome.failed("full"))
     assert outcomes(copies, [full, taken]) == (Outcome.delivered(), Outcome.delivered())
@@ -86,13 +90,13 @@ def _copy(accepted: Sequence[Accepted], plan: Plan) -> Copy:
     ],
 )
 def test_the_commit_fills_mailboxes_with_what_is_as_it_stands_and_now(mail: Mail, own: Any, now: bool) -> None:
-    plan = make_plan([Accepted(Recipient(A), (attrs.evolve(TO_A, reverse_path=own),))], mail, deposits=True)
+    plan = make_plan([Accepted(Recipient(A), (attrs.evolve(TO_A, reverse_path=own),))], mail, deposits=here)
     assert (len(plan.deposits), len(plan.routes)) == (now, not now)
 
 
 def test_to_other_hosts_another_reverse_path_is_another_message() -> None:
     listed = attrs.evolve(TO_FAR, reverse_path=ReversePath(OWNER))
-    plan = make_plan([Accepted(Recipient(LIST), (listed,)), Accepted(Recipient(FAR), (TO_FAR,))], MAIL, deposits=True)
+    plan = make_plan([Accepted(Recipient(LIST), (listed,)), Accepted(Recipient(FAR), (TO_FAR,))], MAIL, deposits=here)
     assert [(route.reverse_path, len(route.originals)) for route in plan.routes] == [
         (listed.reverse_path, 1),
         (None, 1),

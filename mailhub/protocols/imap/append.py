@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mailhub.errors import MailError, NotPermitted, OverQuota
-from mailhub.interfaces import rights_of
+from mailhub.interfaces import body_for, quota_for, rights_of
 from mailhub.message.record import storable
 from mailhub.protocols.imap.context import Arriving, Context, Handlers
 from mailhub.protocols.imap.errors import code_for
@@ -17,10 +17,10 @@ async def begin(context: Context, command: commands.Append) -> None:
         mailbox = await account.mailbox(command.mailbox)
         if "i" not in rights_of(mailbox):
             raise NotPermitted
-        quota = await account.quota()
+        quota = await quota_for(account, mailbox)
         if quota.limit and quota.used + command.size > quota.limit:
             raise OverQuota
-        writer = account.new_body(command.size)
+        writer = body_for(account, mailbox, command.size)
     except MailError as error:
         context.machine.no(command.tag, error.text, code_for(error, target=command.mailbox))
         return

@@ -92,11 +92,16 @@ class Context:
         assert self.selected is not None, "the machine lets no such command through in another state"
         return self.selected
 
+    def mark_of(self, mailbox: IMailbox) -> tuple[str, int]:
+        """What `RecentMarks` knows a mailbox by. Those of another store that is mounted in the account may have the
+        UIDVALIDITY of one of its own."""
+        return getattr(mailbox, "owner", self.account.user), mailbox.uid_validity
+
     async def select(self, name: str, *, read_only: bool) -> Selected:
         """Take up a mailbox, having let go of the one before. Raises NoSuchMailbox, NotPermitted, StoreUnavailable."""
         self.unselect()
         mailbox = await self.account.mailbox(name)
-        key = (self.account.user, mailbox.uid_validity)
+        key = self.mark_of(mailbox)
 
         def claim(entries: Sequence[Entry]) -> set[int]:
             return self.parts.marks.claim(key, entries, keep=read_only or not rights_of(mailbox) & WRITING)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from mailhub.errors import NotPermitted
-from mailhub.interfaces import rights_of
+from mailhub.interfaces import IMailbox, rights_of
 from mailhub.message.record import MailboxStatus
 from mailhub.protocols.imap.context import Context, Handlers
 from mailhub.protocols.imap.listing import Hierarchy, list_responses, lsub_responses
@@ -94,19 +94,18 @@ async def status(context: Context, command: commands.Status) -> None:
         "UNSEEN": counters.unseen,
     }
     if "RECENT" in command.items:
-        values["RECENT"] = await _recent(context, command.mailbox, counters)
+        values["RECENT"] = await _recent(context, mailbox, counters)
     context.machine.untagged(responses.status(command.mailbox, [(item, values[item]) for item in command.items]))
     await context.done(command.tag)
 
 
-async def _recent(context: Context, name: str, counters: MailboxStatus) -> int:
+async def _recent(context: Context, mailbox: IMailbox, counters: MailboxStatus) -> int:
     """How many messages would be \\Recent in a session that selected the mailbox now."""
-    mark = context.parts.marks.mark((context.account.user, counters.uid_validity))
+    mark = context.parts.marks.mark(context.mark_of(mailbox))
     if mark is None:
         return counters.unseen
     if mark >= counters.uid_next:
         return 0
-    mailbox = await context.account.mailbox(name)
     return len(await mailbox.entries(range(mark, counters.uid_next)))
 
 

@@ -1,0 +1,289 @@
+"""Several stores as one: some accounts in one, some in another, and mailboxes of one among those of another.
+
+An account has a home, by its name or its domain. What is mounted at `Feeds` is another store's account of the same
+user: its INBOX is `Feeds`, its `X` is `Feeds/X`. A store that fails leaves the others served.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import TimeoutError as NoAnswer
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from mailhub.answers import in_time
+from mailhub.errors import InvalidMailboxName, MailboxExists, MailError, NoSuchUser, NotPermitted
+from mailhub.interfaces import IBodyWriter, IMailAccount, IMailbox, IMailStore, makes_account
+from mailhub.message.mailbox_names import DELIMITER, INBOX, check, normalise
+from mailhub.message.record import MailboxInfo, Quota
+from mailhub.store.several_mailbox import SharedMailbox, SharedWriter
+
+MAIN = "store"  # what [store] is called where others have names
+LIST_SECONDS = 5.0  # how long a listing waits for what is mounted
+LISTINGS = 1000  # of mounted accounts, remembered for when they do not answer
+
+_Names = Sequence[MailboxInfo] | Sequence[str]
+
+
+@attrs.frozen
+class Shares:
+    """Who has which store, by its name: by domain (A-label), by account (`Address.key`), by mailbox of everybody."""
+
+    domains: Mapping[str, str] = attrs.field(factory=dict)
+    accounts: Mapping[str, str] = attrs.field(factory=dict)
+    folders: Mapping[str, str] = attrs.field(factory=dict)
+
+    def home(self, user: str) -> str:
+        """The store of the account."""
+        return self.accounts.get(user) or self.domains.get(user.rpartition("@")[2]) or MAIN
+
+    def mount(self, name: str) -> str:
+        """Where what has this mailbox is mounted; "" for what is at home."""
+        while name not in self.folders:
+            name, below, _ = name.rpartition(DELIMITER)
+            if not below:
+                return ""
+        return name
+
+
+def inner_name(mount: str, name: str) -> str:
+    """What the mounted store calls a mailbox."""
+    return INBOX if name == mount else normalise(name[len(mount) + 1 :])
+
+
+def outer_name(mount: str, name: str) -> str:
+    """What the user calls it."""
+    return mount if name == INBOX else mount + DELIMITER + name
+
+
+@implementer(IMailStore)
+class SeveralStores:
+    """`stores` by name; `MAIN` is that of all who have no other."""
+
+    def __init__(self, stores: Mapping[str, IMailStore], shares: Shares, clock: IReactorTime) -> None:
+        self.stores = dict(stores)
+        self.shares = shares
+        self.clock = clock
+        self.listings: OrderedDict[tuple[str, str, str], _Names] = OrderedDict()
+
+    async def start(self) -> None:
+        """Open them, the main one first."""
+        for store in self.stores.values():
+            await store.start()
+
+    async def stop(self) -> None:
+        """Close them, the main one last, whatever becomes of the others."""
+        stopping = [Deferred.fromCoroutine(_stop(store)) for name, store in self.stores.items() if name != MAIN]
+        try:
+            await gatherResults(stopping, consumeErrors=True)
+        finally:
+            await self.stores[MAIN].stop()
+
+    def makes_accounts(self, user: str) -> bool:
+        """Whether the store of that user does."""
+        return makes_account(self._home(user), user)
+
+    def place_of(self, user: str, mailbox: str = "") -> IMailStore:
+        """The very store that has a mailbox."""
+        mount = self.shares.mount(normalise(mailbox))
+        return self.stores[self.shares.folders[mount]] if mount else self._home(user)
+
+    def _home(self, user: str) -> IMailStore:
+        return self.stores[self.shares.home(user)]
+
+    async def exists(self, user: str) -> bool:
+        """At home."""
+        return await self._home(user).exists(user)
+
+    async def account(self, user: str, create: bool = False) -> IMailAccount:
+        """That at home, with what is mounted in it. Raises NoSuchUser."""
+        return SharedAccount(self, user, await self._home(user).account(user, create))
+
+    async def check_quota(self, user: str, size: int) -> None:
+        """Of the INBOX, which is at home."""
+        await self._home(user).check_quota(user, size)
+
+    def remember(self, key: tuple[str, str, str], names: _Names) -> None:
+        """A listing of what is mounted."""
+        self.listings[key] = names
+        self.listings.move_to_end(key)
+        if len(self.listings) > LISTINGS:
+            self.listings.popitem(last=False)
+
+
+async def _stop(store: IMailStore) -> None:
+    await store.stop()
+
+
+@implementer(IMailAccount)
+class SharedAccount:
+    """The mailboxes of one user, wherever they are."""
+
+    def __init__(self, store: SeveralStores, user: str, home: IMailAccount) -> None:
+        self.user = user
+        self._store = store
+        self._shares = store.shares
+        self._home_name = store.shares.home(user)
+        self._home = home
+        self._mounted: dict[str, IMailAccount | None] = {}  # by mount; None: the user has none there
+
+    # --- Which account has a name ---------------------------------------------------------------------------------
+
+    async def _at(self, name: str) -> tuple[str, IMailAccount]:
+        """The mount and the account that has the mailbox; "" is home. Raises TemporaryError."""
+        mount = self._shares.mount(name)
+        account = await self._account(mount) if mount else None
+        return (mount, account) if account is not None else ("", self._home)
+
+    async def _account(self, mount: str) -> IMailAccount | None:
+        if mount not in self._mounted:
+            store = self._store.stores[self._shares.folders[mount]]
+            if store is self._store.stores[self._home_name]:
+                found = None  # its own store: there is nothing to mount
+            else:
+                try:
+                    found = await store.account(self.user, makes_account(store, self.user))
+                except NoSuchUser:
+                    found = None
+            self._mounted.setdefault(mount, found)
+        return self._mounted[mount]
+
+    # --- IMailAccount ----------------------------------------------------------------------------------------------
+
+    async def mailboxes(self) -> Sequence[MailboxInfo]:
+        """Raises NoSuchUser. What does not answer is as it was when it last did."""
+        home = await self._home.mailboxes()
+        mounted: dict[str, Any] = await self._listed("mailboxes", [MailboxInfo(INBOX)])
+        found = [each for each in home if self._shares.mount(each.name) not in mounted]
+        for mount, listed in mounted.items():
+            # An account has one mailbox for each special use, and its own has it.
+            found += [MailboxInfo(name) for name in self._outer(mount, (each.name for each in listed))]
+        return sorted(found, key=lambda each: each.name)
+
+    def _outer(self, mount: str, names: Iterable[str]) -> Iterable[str]:
+        """Without those in whose place something else is mounted."""
+        outer = (outer_name(mount, name) for name in names)
+        return [name for name in outer if self._shares.mount(name) == mount]
+
+    async def _listed(self, method: str, otherwise: _Names) -> dict[str, Any]:
+        """What the mounted accounts say, by mount, all asked at once."""
+        mounts = list(self._shares.folders)
+        answers = [Deferred.fromCoroutine(self._listed_at(mount, method, otherwise)) for mount in mounts]
+        found = zip(mounts, await gatherResults(answers, consumeErrors=True), strict=True)
+        return {mount: names for mount, names in found if names is not None}
+
+    async def _listed_at(self, mount: str, method: str, otherwise: _Names) -> _Names | None:
+        async def asked() -> _Names | None:
+            account = await self._account(mount)
+            return None if account is None else await getattr(account, method)()
+
+        key = (self.user, mount, method)
+        try:
+            names: _Names | None = await in_time(self._store.clock, LIST_SECONDS, asked)
+        except NoSuchUser:
+            return None
+        except (MailError, NoAnswer):
+            # Clients forget what they have of a mailbox that is listed no more.
+            return self._store.listings.get(key, otherwise)
+        if names is not None:
+            self._store.remember(key, names)
+        return names
+
+    async def mailbox(self, name: str) -> IMailbox:
+        """Raises NoSuchMailbox, TemporaryError."""
+        name = normalise(name)
+        mount, account = await self._at(name)
+        inner = await account.mailbox(inner_name(mount, name) if mount else name)
+        store = self._store.stores[self._shares.folders[mount] if mount else self._home_name]
+        owner = f"{self.user} {mount}" if mount else self.user
+        return SharedMailbox(inner, account, store, owner, lambda found: outer_name(mount, found) if mount else found)
+
+    async def create(self, name: str, special_use: str = "") -> None:
+        """Raises MailboxExists, InvalidMailboxName, NoSuchUser, NotPermitted."""
+        name = normalise(name)
+        mount, account = await self._at(name)
+        if not mount:
+            await account.create(name, special_use)
+        elif name == mount:
+            raise MailboxExists
+        elif special_use:
+            raise InvalidMailboxName("Mailboxes in another store have no special use")
+        else:
+            check(name)
+            await account.create(inner_name(mount, name), "")
+
+    async def delete(self, name: str) -> None:
+        """Raises NoSuchMailbox, NotPermitted."""
+        name = normalise(name)
+        mount, account = await self._at(name)
+        if mount and name == mount:
+            raise NotPermitted("This mailbox is another store's INBOX and cannot be deleted")
+        await account.delete(inner_name(mount, name) if mount else name)
+
+    async def rename(self, old: str, new: str) -> None:
+        """Within a store. Raises NoSuchMailbox, MailboxExists, InvalidMailboxName, NotPermitted."""
+        old, new = normalise(old), normalise(new)
+        (mount, account), (target, _) = await self._at(old), await self._at(new)
+        if mount != target or (mount and old == mount):
+            raise InvalidMailboxName("A mailbox cannot be renamed into another store; copy its messages")
+        if not mount and (await self._has_below(old) or await self._has_below(new)):
+            raise InvalidMailboxName("Below this name there are mailboxes of another store")
+        convert: Callable[[str], str] = (lambda name: inner_name(mount, name)) if mount else (lambda name: name)
+        if mount:
+            check(new)
+        await account.rename(convert(old), convert(new))
+
+    async def _has_below(self, name: str) -> bool:
+        for mount in self._shares.folders:
+            if name != INBOX and mount.startswith(name + DELIMITER) and await self._account(mount) is not None:
+                return True
+        return False
+
+    async def subscribe(self, name: str, subscribed: bool) -> None:
+        """Kept by the store that has the mailbox; by the user's own where that keeps none."""
+        name = normalise(name)
+        mount, account = await self._at(name)
+        if mount:
+            if subscribed:
+                check(name)
+            try:
+                await account.subscribe(inner_name(mount, name), subscribed)
+            except NotPermitted:
+                await self._home.subscribe(name, subscribed)
+                return
+            if subscribed:
+                return
+            with suppress(NotPermitted):
+                await self._home.subscribe(name, False)
+            return
+        await account.subscribe(name, subscribed)
+
+    async def subscriptions(self) -> Sequence[str]:
+        """In name order."""
+        found = set(await self._home.subscriptions())
+        mounted: dict[str, Any] = await self._listed("subscriptions", [])
+        for mount, names in mounted.items():
+            found.update(self._outer(mount, names))
+        return sorted(found)
+
+    async def quota(self) -> Quota:
+        """That of the account at home. Others are told when something is added."""
+        return await self._home.quota()
+
+    def new_body(self, size: int = 0) -> IBodyWriter:
+        """For any of the mailboxes; that of the mailbox itself saves a copy where it is another store's."""
+        return SharedWriter(self._home.new_body(size), self._store.stores[self._home_name])
+
+    async def logout(self) -> None:
+        """Of all accounts, whatever one of them says."""
+        mounted = [account for account in self._mounted.values() if account is not None]
+        for account in mounted:
+            with suppress(MailError):
+                await account.logout()
+        await self._home.logout()

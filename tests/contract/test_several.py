@@ -1,0 +1,309 @@
+"""Several stores as one sit the exam of every store, and carry messages from one to another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from mailhub.errors import (
+    InvalidMailboxName,
+    MailboxExists,
+    NoSuchMailbox,
+    NotPermitted,
+    OverQuota,
+    StoreUnavailable,
+    TooManyKeywords,
+)
+from mailhub.interfaces import IMailAccount, IMailbox, IMailStore, body_for, quota_for
+from mailhub.message.flags import FLAGGED, SEEN
+from mailhub.message.record import READ_ONLY, Added, Expunged, FlagChange
+from mailhub.store.exam import StoreExam
+from mailhub.store.exam.rig import DATE, make_body, message, read_message, uids
+from mailhub.store.memory.database import MemoryDatabase
+from mailhub.store.several import LIST_SECONDS, MAIN, SeveralStores, Shares
+from mailhub.testing.waiting import result_of
+from tests.store.harness import NOW, environment
+
+USER = "b@yy.example"
+STARS = frozenset({SEEN, FLAGGED, "$Work"})
+
+
+def database(seconds: int = NOW) -> MemoryDatabase:
+    clock = Clock()
+    clock.advance(seconds)
+    return MemoryDatabase(environment(Path("/nonexistent"), clock=clock))
+
+
+class _Several(StoreExam):
+    tells_growth = True
+    shares: Shares
+
+    async def open_store(self) -> IMailStore:
+        self.databases = {MAIN: database(), "other": database(NOW + 86_400)}
+        stores: dict[str, Any] = {name: each.store for name, each in self.databases.items()}
+        store = SeveralStores(stores, self.shares, Clock())
+        await store.start()
+        return store
+
+    async def add_account(self, store: IMailStore, user: str, quota: int = 0) -> IMailAccount:
+        for each in self.databases.values():
+            await each.accounts.add(user, "", quota)
+        return await store.account(user)
+
+
+class TestAtHome(_Several):
+    """Something else is mounted beside."""
+
+    shares = Shares(folders={"Feeds": "other"})
+
+
+class TestOfADomain(_Several):
+    """The account is in the second store."""
+
+    has_usual_folders = True
+    shares = Shares(domains={"yy.example": "other"})
+
+
+# --- Two stores, and one user who is in both --------------------------------------------------------------------------
+
+
+class World:
+    """`Feeds` of every user is in the other store."""
+
+    def __init__(self, quota: int = 0, mount: str = "Feeds") -> None:
+        self.clock = Clock()
+        self.home, self.other = database(), database()
+        stores: dict[str, Any] = {MAIN: self.home.store, "other": self.other.store}
+        self.store = SeveralStores(stores, Shares(folders={mount: "other"}), self.clock)
+        result_of(self.home.accounts.add(USER, ""))
+        result_of(self.other.accounts.add(USER, "", quota))
+        self.account: IMailAccount = result_of(self.store.account(USER))
+
+    def box(self, name: str) -> Any:
+        return result_of(self.account.mailbox(name))
+
+    def add(self, name: str, number: int, flags: frozenset[str] = frozenset()) -> int:
+        return result_of(self._add(self.box(name), message(number), flags))
+
+    async def _add(self, mailbox: IMailbox, octets: bytes, flags: frozenset[str]) -> int:
+        body = await make_body(lambda size: body_for(self.account, mailbox, size), octets)
+        return await mailbox.append(body, flags, DATE)
+
+    def names(self) -> list[str]:
+        return [each.name for each in result_of(self.account.mailboxes())]
+
+    def has(self, name: str) -> dict[int, tuple[bytes, frozenset[str], int]]:
+        return result_of(self._has(self.box(name)))
+
+    async def _has(self, mailbox: IMailbox) -> dict[int, tuple[bytes, frozenset[str], int]]:
+        return {
+            entry.uid: (await read_message(mailbox, entry.uid), entry.flags, entry.internal_date)
+            for entry in await mailbox.entries()
+        }
+
+
+class _Failing:
+    """A mailbox of which one method fails the `after`th time."""
+
+    def __init__(self, inner: Any, method: str, error: BaseException, after: int = 1) -> None:
+        self._inner, self._method, self._error, self._left = inner, method, error, after
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._method:
+            self._left -= 1
+            if self._left <= 0:
+                raise self._error
+        return getattr(self._inner, name)
+
+
+@pytest.mark.parametrize(("source", "target"), [("INBOX", "Feeds"), ("Feeds/Archive", "Sent")])
+def test_copies_and_moves_between_stores_keep_octets_flags_and_dates(source: str, target: str) -> None:
+    world = World()
+    one, two = world.add(source, 1, STARS), world.add(source, 2)
+    heard: list[Any] = []
+    world.box(target).watch(heard.append)
+    copied = result_of(world.box(source).copy([one, two, 99], world.box(target)))
+    assert (copied.source, copied.uid_validity) == ((one, two), world.box(target).uid_validity)
+    assert list(world.has(target).values()) == [(message(1), STARS, DATE), (message(2), frozenset(), DATE)]
+    assert [type(change) for change in heard] == [Added, Added]
+    assert len(world.has(source)) == 2
+    world.box(source).watch(heard.append)
+    moved = result_of(world.box(source).move([two, one], world.box(target)))
+    assert moved.source == (one, two)
+    assert world.has(source) == {}
+    assert [world.has(target)[uid][0] for uid in moved.target] == [message(1), message(2)]
+    assert heard[-1] == Expunged((one, two), result_of(world.box(source).status()).highest_modseq)
+    assert result_of(world.box(source).copy([], world.box(target))).source == ()
+
+
+def test_a_copy_that_fails_half_way_leaves_nothing_and_a_move_removes_nothing() -> None:
+    world = World()
+    numbers = [world.add("INBOX", number) for number in (1, 2, 3)]
+    target = world.box("Feeds")
+    target.inner = _Failing(target.inner, "append", OverQuota(), 3)
+    with pytest.raises(OverQuota):
+        result_of(world.box("INBOX").move(numbers, target))
+    assert (len(world.has("INBOX")), world.has("Feeds")) == (3, {})
+
+
+def test_what_cannot_be_removed_after_it_was_copied_is_in_both() -> None:
+    world = World()
+    one = world.add("INBOX", 1)
+    source = world.box("INBOX")
+    source.inner = _Failing(source.inner, "expunge", StoreUnavailable())
+    with pytest.raises(StoreUnavailable):
+        result_of(source.move([one], world.box("Feeds")))
+    assert (len(world.has("INBOX")), len(world.has("Feeds"))) == (1, 1)
+
+
+def test_a_quota_of_the_other_store_bounds_what_comes_into_it() -> None:
+    world = World(quota=len(message(1)) + 10)
+    one, two = world.add("INBOX", 1), world.add("INBOX", 2)
+    with pytest.raises(OverQuota):
+        result_of(world.box("INBOX").copy([one, two], world.box("Feeds")))
+    assert world.has("Feeds") == {}
+    result_of(world.box("INBOX").copy([one], world.box("Feeds")))
+    home, other = (result_of(quota_for(world.account, world.box(name))) for name in ("INBOX", "Feeds/Sent"))
+    assert (home.limit, home.messages, other.limit, other.messages) == (0, 2, len(message(1)) + 10, 1)
+    assert result_of(world.account.quota()) == home
+
+
+def test_flags_that_change_while_a_message_is_moved_go_along() -> None:
+    world = World()
+    one = world.add("INBOX", 1)
+    target = world.box("Feeds")
+    append = target.inner.append
+
+    async def appended(*given: Any) -> int:
+        uid: int = await append(*given)
+        await world.box("INBOX").change_flags([one], FlagChange("add", frozenset({SEEN})))
+        return uid
+
+    target.inner.append = appended
+    result_of(world.box("INBOX").move([one], target))
+    assert [flags for _, flags, _ in world.has("Feeds").values()] == [{SEEN}]
+
+
+def test_more_keywords_than_the_other_store_keeps_stop_a_copy() -> None:
+    world = World()
+    one = world.add("INBOX", 1, STARS)
+    target = world.box("Feeds")
+    target.inner = _Failing(target.inner, "append", TooManyKeywords())
+    with pytest.raises(TooManyKeywords):
+        result_of(world.box("INBOX").copy([one], target))
+
+
+@pytest.mark.parametrize("of", ["INBOX", "Feeds"])
+def test_rights_are_asked_before_anything_is_done(of: str) -> None:
+    world = World()
+    one = world.add("INBOX", 1)
+    boxes = {name: world.box(name) for name in ("INBOX", "Feeds")}
+    boxes[of].inner.rights = READ_ONLY
+    with pytest.raises(NotPermitted):
+        result_of(boxes["INBOX"].move([one], boxes["Feeds"]))
+    assert (len(world.has("INBOX")), world.has("Feeds")) == (1, {})
+
+
+def test_a_body_of_the_account_is_taken_by_every_mailbox() -> None:
+    world = World()
+    body = result_of(make_body(world.account.new_body, message(1)))
+    result_of(world.box("Feeds").append(body, STARS, DATE))
+    assert [octets for octets, _, _ in world.has("Feeds").values()] == [message(1)]
+
+
+def test_mailboxes_are_made_renamed_and_deleted_where_they_are() -> None:
+    world = World()
+    result_of(world.account.create("Feeds/a"))
+    result_of(world.account.rename("Feeds/a", "Feeds/b"))
+    result_of(world.account.create("a"))
+    assert {"Feeds", "Feeds/b", "a", "INBOX"} <= set(world.names())
+    inner = result_of(world.other.store.account(USER))
+    assert "b" in [each.name for each in result_of(inner.mailboxes())]
+    assert world.box("Feeds/b").name == "Feeds/b"
+    for call, error in (
+        (world.account.create("Feeds"), MailboxExists),
+        (world.account.create("Feeds/x", "\\Sent"), InvalidMailboxName),
+        (world.account.rename("a", "Feeds/a"), InvalidMailboxName),
+        (world.account.rename("Feeds/b", "b"), InvalidMailboxName),
+        (world.account.rename("Feeds", "b"), InvalidMailboxName),
+        (world.account.rename("a", "Feeds"), InvalidMailboxName),
+        (world.account.rename("INBOX", "Feeds/old"), InvalidMailboxName),
+        (world.account.delete("Feeds"), NotPermitted),
+        (world.account.delete("Feeds/none"), NoSuchMailbox),
+    ):
+        with pytest.raises(error):
+            result_of(call)
+    result_of(world.account.delete("Feeds/b"))
+    assert "Feeds/b" not in world.names()
+
+
+def test_what_has_a_mount_below_it_keeps_its_name() -> None:
+    world = World(mount="x/Feeds")
+    for name in ("x", "y", "y/Feeds"):
+        result_of(world.account.create(name))
+    for old, new in (("x", "z"), ("y", "x")):
+        with pytest.raises(InvalidMailboxName):
+            result_of(world.account.rename(old, new))
+    result_of(world.account.rename("y", "z"))
+
+
+def test_subscriptions_are_kept_by_who_has_the_mailbox() -> None:
+    world = World()
+    assert "Feeds/Sent" in result_of(world.account.subscriptions())
+    result_of(world.account.subscribe("Feeds", True))
+    result_of(world.account.subscribe("Feeds/Sent", False))
+    found = result_of(world.account.subscriptions())
+    assert ("Feeds" in found, "Feeds/Sent" in found, "Sent" in found) == (True, False, True)
+    again = result_of(world.other.store.account(USER))
+    assert "INBOX" in result_of(again.subscriptions())
+
+
+def test_a_user_whom_the_other_store_does_not_know_has_nothing_mounted() -> None:
+    world = World()
+    result_of(world.home.accounts.add("c@yy.example", ""))
+    store: Any = world.other.store
+    store.makes_accounts = False
+    account = result_of(world.store.account("c@yy.example"))
+    assert not any(each.name.startswith("Feeds") for each in result_of(account.mailboxes()))
+    result_of(account.create("Feeds"))
+    assert "Feeds" in [each.name for each in result_of(account.mailboxes())]
+
+
+class _Broken:
+    """A store that fails, or never answers, from some moment on."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.error: BaseException | None = None
+
+    async def account(self, user: str, create: bool = False) -> Any:
+        if isinstance(self.error, StoreUnavailable):
+            raise self.error
+        if self.error is not None:
+            await Deferred()
+        return await self.inner.account(user, create)
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable(), TimeoutError()])
+def test_a_store_that_does_not_answer_leaves_the_others_served(error: BaseException) -> None:
+    world = World()
+    broken: Any = _Broken(world.other.store)
+    world.store.stores["other"] = broken
+    result_of(world.account.create("Feeds/a"))
+    before = world.names()
+    broken.error = error
+    account = result_of(world.store.account(USER))
+    listing = Deferred.fromCoroutine(account.mailboxes())
+    world.clock.advance(LIST_SECONDS)
+    listed: list[Any] = []
+    listing.addCallback(listed.extend)
+    assert [each.name for each in listed] == before
+    if isinstance(error, StoreUnavailable):
+        with pytest.raises(StoreUnavailable):
+            result_of(account.mailbox("Feeds/a"))
+    assert result_of(uids(result_of(account.mailbox("Sent")))) == []
+    result_of(account.logout())
