@@ -36,10 +36,11 @@ class EmlFolder(SimpleStore):
 
     def read(self, user: str, folder: str, key: str) -> bytes:
         octets = self._path(user, folder, key).read_bytes()
-        return octets if b"\r" in octets else octets.replace(b"\n", b"\r\n")  # as Unix programs write it
+        added = b"\r" in octets or key.endswith("+.eml")
+        return octets if added else octets.replace(b"\n", b"\r\n")  # as Unix programs write it
 
     def add(self, user: str, folder: str, octets: bytes, flags: Flags, date: int) -> str:
-        path = self._path(user, folder, f"{date:010}-{uuid4()}.eml")
+        path = self._path(user, folder, f"{date:010}-{uuid4()}+.eml")
         path.parent.mkdir(exist_ok=True)
         with NamedTemporaryFile(dir=path.parent, suffix=".tmp") as file:
             file.write(octets)

@@ -16,10 +16,12 @@ class TestMyStore(StoreExam):
         return MyStore(...)
 """
 
+import sys
 from pathlib import Path
 
 from mailhub.store.exam import AccountsExam, DatabaseExam, NamesExam, QueueExam, StoreExam
 from mailhub.store.exam.rig import Exam, question
+from mailhub.testing.exam import command
 from mailhub.testing.exam.agents import AgentExam
 from mailhub.testing.exam.checkers import CheckerExam, DirectoryExam
 from mailhub.testing.exam.component import ComponentExam
@@ -53,3 +55,15 @@ def _surroundings(folder: Path) -> Internet:
 
 
 ComponentExam.surroundings = _surroundings
+
+if __name__ == "__main__":
+    components: tuple[type[ComponentExam], ...] = (
+        AgentExam,
+        CheckerExam,
+        DirectoryExam,
+        PolicyExam,
+        RouterExam,
+        RuleExam,
+    )
+    by_kind = {exam.kind: exam for exam in components} | {"simple store": SimpleStoreExam}
+    command.main(sys.argv[1], by_kind, StoreExam)

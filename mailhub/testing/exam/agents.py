@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from mailhub.errors import MailError
+from mailhub.answers import answer
+from mailhub.errors import MailError, TemporaryError
 from mailhub.interfaces import Delivery, IBlobReader, QueuedRecipient, Route
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Outcome, Reach, Source, State
@@ -114,9 +115,16 @@ class AgentExam(ComponentExam):
         return self.factory.name if self.factory is not None else "examined"
 
     async def _deliver(self, agent: Any, delivery: Delivery, about: str = "a plain message") -> Mapping[int, Outcome]:
-        """The outcomes; none where it raised a MailError, which counts as DELAYED."""
+        """The outcomes; none where it raised, which counts as DELAYED: a MailError, or what network and disk raise."""
+
+        async def delivered() -> Any:
+            try:
+                return await answer(agent.deliver(delivery))
+            except OSError as error:
+                raise TemporaryError from error
+
         try:
-            outcomes = await self.ask("IDeliveryAgent.deliver()", agent.deliver, delivery, about=about)
+            outcomes = await self.ask("IDeliveryAgent.deliver()", delivered, about=about)
         except MailError:
             return {}
         method = "IDeliveryAgent.deliver() must give an Outcome for every QueuedRecipient.id"

@@ -40,6 +40,7 @@ class ComponentExam(Exam):
     kind: ClassVar[str] = ""
     factory: ClassVar[IComponentFactory | None] = None  # the plugin; not needed where the method for the kind is given
     options: ClassVar[Mapping[str, Any]] = {}  # the keys of its table, as TOML has them
+    data_files: ClassVar[str] = ""  # a folder whose files are put into the server's data folder
     answer_seconds: ClassVar[float] = 30.0  # for each answer, as `timeout_seconds` of its table
 
     # Makes played surroundings, with a folder for data. Set by `mailhub.testing.exams`: what stands here need not know
@@ -55,7 +56,10 @@ class ComponentExam(Exam):
     def host(self) -> Any:
         """A running server for xx.example, where ann@xx.example has a mailbox."""
         host = self.internet.hub("xx.example", users=["ann"])
-        host.hub.environment.data.mkdir(parents=True)
+        data = host.hub.environment.data
+        data.mkdir(parents=True)
+        if self.data_files:
+            shutil.copytree(self.data_files, data, dirs_exist_ok=True)
         return host
 
     @cached_property

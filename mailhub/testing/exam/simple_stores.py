@@ -6,9 +6,10 @@ import queue
 import threading
 import unittest
 import weakref
-from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from inspect import isawaitable, iscoroutinefunction
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from mailhub.errors import ConfigurationError
 from mailhub.message.flags import FLAGGED, NO_FLAGS, SEEN, Flags
@@ -21,6 +22,8 @@ from mailhub.store.nonsense import Nonsense
 from mailhub.store.simple import SimpleStore
 from mailhub.testing.exam.component import ComponentExam, Fault, shown
 from mailhub.testing.exam.samples import MESSAGES
+
+T = TypeVar("T")
 
 _SAMPLE = 20  # messages of a folder that are read, folders of a user, users
 _SIZE_LIMIT = 1 << 40
@@ -207,7 +210,7 @@ class SimpleStoreExam(ComponentExam):
         keys = [await self._add(store, user, _NEW % number) for number in (5, 6, 7)]
         before = [each.key for each in await self._messages(store, user, self.folder_name)]
         gone = {keys[1]}
-        await self._call(store, "remove", _nothing, user, self.folder_name, keys[1])
+        await self._remove(store, user, keys[1])
         same(
             [each.key for each in await self._messages(store, user, self.folder_name)],
             [key for key in before if key not in gone],
@@ -305,11 +308,25 @@ class SimpleStoreExam(ComponentExam):
                 raise unittest.SkipTest(f"the store has no {method}()")
         return store, self.user or (await self._users(store))[0]
 
+    def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """See `Exam`. What a question has added and not removed, for it failed, is removed."""
+        self._left: list[tuple[Any, str, Any]] = []
+        try:
+            return super().wait_for(coroutine)
+        finally:
+            for store, user, key in list(self._left):
+                with suppress(Exception):
+                    super().wait_for(self._remove(store, user, key))
+
     async def _add(self, store: Any, user: str, octets: bytes, flags: Flags = NO_FLAGS, date: int = DATE) -> Any:
-        return await self._call(store, "add", _key, user, self.folder_name, octets, flags, date)
+        key = await self._call(store, "add", _key, user, self.folder_name, octets, flags, date)
+        self._left.append((store, user, key))
+        return key
 
     async def _remove(self, store: Any, user: str, key: Any) -> None:
         """What was added here, where it can be."""
+        if (store, user, key) in self._left:
+            self._left.remove((store, user, key))
         if callable(getattr(store, "remove", None)):
             await self._call(store, "remove", _nothing, user, self.folder_name, key)
 

@@ -1,0 +1,155 @@
+"""`mailhub exam`: what it says of plugins that are good, bad, and none."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+MAILHUB = Path(sys.executable).with_name("mailhub")
+
+GOOD = """
+import attrs
+from mailhub.api import Component, SimpleStore
+
+@attrs.frozen
+class Options:
+    users: tuple[str, ...]
+    words: str = "Hello"
+
+class Store(SimpleStore):
+    def users(self):
+        return self.options.users
+    def messages(self, user, folder):
+        return [1]
+    def read(self, user, folder, key):
+        return b"Subject: a\\r\\n\\r\\n" + self.options.words.encode() + b"\\r\\n"
+
+store = Component("store", "good", Store, Options)
+"""
+BAD = """
+from mailhub.api import Component, Screen, Verdict
+
+class Careless(Screen):
+    def begin(self, origin):
+        return self
+    def mail(self, transaction):
+        return Verdict("reject") if transaction.mail.reverse_path.ascii_domain == "a.example" else Verdict()
+
+careless = Component("policy", "careless", lambda options, hub: Careless())
+"""
+
+
+def exam(folder: Path, text: str, *words: str) -> tuple[int, str, str]:
+    (folder / "plugin.py").write_text(textwrap.dedent(text))
+    result = subprocess.run(
+        [MAILHUB, "exam", "plugin.py", *words], cwd=folder, capture_output=True, text=True, timeout=100, check=False
+    )
+    return result.returncode, result.stdout, result.stderr
+
+
+def test_a_good_store_is_told_so(tmp_path: Path) -> None:
+    status, out, err = exam(tmp_path, GOOD, "--option", 'users=["ann@xx.example"]', "--option", "words=How are you?")
+    assert (status, err) == (0, "")
+    assert "store good: SimpleStoreExam: 8 questions answered as the contract says, 0 not, 7 not asked" in out
+    assert "store good: StoreExam: 14 questions answered as the contract says, 0 not," in out
+    assert len(out.splitlines()) == 2
+
+
+def test_a_bad_policy_is_told_by_question_and_contract(tmp_path: Path) -> None:
+    status, out, err = exam(tmp_path, BAD, "-v")
+    assert (status, err) == (1, "")
+    (line,) = [line for line in out.splitlines() if "FAILED" in line]
+    assert line.startswith(
+        "policy careless: FAILED test_every_moment_has_a_verdict: IScreen.mail() may raise a MailError"
+    )
+    assert "the null reverse-path" in line
+    assert line.endswith(
+        "[IScreen: hello(), login(), mail(), recipient() and message() give a Verdict, for any client and envelope.]"
+    )
+    assert "policy careless: good test_any_recipient_has_a_verdict" in out
+    assert out.splitlines()[-1].endswith("8 questions answered as the contract says, 1 not, 0 not asked")
+
+
+def test_questions_can_be_chosen(tmp_path: Path) -> None:
+    status, out, _ = exam(tmp_path, BAD, "--question", "any_recipient")
+    assert (status, out.splitlines()[-1].partition("Exam: ")[2]) == (
+        0,
+        "1 questions answered as the contract says, 0 not, 0 not asked",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "line"),
+    [
+        (GOOD, (), "[store.good] users: is missing"),
+        (GOOD, ("--option", "user=1"), "user"),
+        (GOOD, ("--component", "other"), "plugin.py has no component called other; it has good"),
+        (GOOD, ("--option", "users"), "--option users: write KEY=VALUE"),
+        ("", (), "plugin.py has no component"),
+        ("1 / 0", (), "plugin.py cannot be run: ZeroDivisionError: division by zero ("),
+        ("raise SystemExit(3)", (), "plugin.py cannot be run: SystemExit(3)"),
+        ("def", (), "plugin.py cannot be run: SyntaxError"),
+        (BAD.replace('"policy"', '"service"'), (), "there is no exam for a service here"),
+        (BAD.replace('"policy"', '"polices"'), (), "kind must not be 'polices'"),
+        (BAD.replace("Careless())", "1 / 0)"), (), "ZeroDivisionError"),
+    ],
+)
+def test_what_cannot_be_examined_is_told_in_one_line(
+    text: str, words: tuple[str, ...], line: str, tmp_path: Path
+) -> None:
+    status, out, err = exam(tmp_path, text, *words)
+    assert (status, out) == (1, "")
+    assert line in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_module_of_the_path(tmp_path: Path) -> None:
+    folder = tmp_path / "twisted" / "plugins"
+    folder.mkdir(parents=True)
+    (folder / "my_policy.py").write_text(BAD)
+    for name, line in (
+        ("twisted.plugins.my_policy", "careless: FAILED"),
+        ("twisted.plugins.other", "there is no module"),
+    ):
+        result = subprocess.run(
+            [MAILHUB, "exam", name],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert result.returncode == 1
+        assert line in result.stdout + result.stderr
+
+
+def test_what_waits_for_the_reactor_has_it(tmp_path: Path) -> None:
+    text = """
+    from twisted.internet.threads import deferToThread
+    from mailhub.api import Component
+
+    class Rule:
+        def apply(self, account, mail, message):
+            return deferToThread(lambda: None)
+
+    rule = Component("rule", "threads", lambda options, hub: Rule())
+    """
+    status, out, err = exam(tmp_path, text)
+    assert (status, err) == (0, ""), out
+
+
+def test_a_full_store_is_asked_what_it_has(tmp_path: Path) -> None:
+    text = """
+    from mailhub.api import Component
+    from mailhub.store.memory import MemoryDatabase
+
+    full = Component("store", "full", lambda options, hub: MemoryDatabase(hub.environment).store)
+    """
+    status, out, err = exam(tmp_path, text, "--switch", "has_quota=false")
+    assert (status, err) == (0, ""), out
+    assert "store full: StoreExam: 5" in out
