@@ -89,6 +89,7 @@ def test_questions_can_be_chosen(tmp_path: Path) -> None:
         (GOOD, ("--option", "user=1"), "user"),
         (GOOD, ("--component", "other"), "plugin.py has no component called other; it has good"),
         (GOOD, ("--option", "users"), "--option users: write KEY=VALUE"),
+        (GOOD, ("--option", "users=[]", "--switch", "has_folder=false"), "there is no switch has_folder; there are"),
         ("", (), "plugin.py has no component"),
         ("1 / 0", (), "plugin.py cannot be run: ZeroDivisionError: division by zero ("),
         ("raise SystemExit(3)", (), "plugin.py cannot be run: SystemExit(3)"),
@@ -105,6 +106,16 @@ def test_what_cannot_be_examined_is_told_in_one_line(
     assert (status, out) == (1, "")
     assert line in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_store_that_raises_is_told_by_question(tmp_path: Path) -> None:
+    status, out, err = exam(
+        tmp_path, GOOD.replace("return self.options.users", "return {}['x']"), "--option", "users=[]"
+    )
+    assert (status, err) == (1, "")
+    assert (
+        "FAILED test_users_are_addresses: SimpleStore.users() may raise a MailError and nothing else; it raised" in out
+    )
 
 
 def test_a_module_of_the_path(tmp_path: Path) -> None:

@@ -60,6 +60,12 @@ def _passwd(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]
 
 
 @contextlib.contextmanager
+def _people(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    (folder / "people").write_text(f"{ANN}\n")
+    yield ["--data", str(folder), "--user", ANN]
+
+
+@contextlib.contextmanager
 def _webhook(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     class Handler(BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
@@ -82,6 +88,7 @@ PREPARED: dict[str, Prepared] = {
     "feed_store": _feed,
     "git_store": _history,
     "passwd_checker": _passwd,
+    "people_directory": _people,
     "sql_store": _table,
     "webhook_agent": _webhook,
 }

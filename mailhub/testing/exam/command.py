@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any, NoReturn
@@ -28,7 +28,7 @@ from mailhub.store.exam.rig import Exam
 from mailhub.store.exam.switches import ExaminedStore
 from mailhub.store.mirror.simple_source import rights_of
 from mailhub.store.simple import SimpleStore
-from mailhub.testing.exam.component import ComponentExam
+from mailhub.testing.exam.component import ComponentExam, told
 from mailhub.testing.exam.sitting import Answer, sit
 
 QUESTION_SECONDS = 60  # for each; then it is taken for one that blocks
@@ -60,8 +60,10 @@ class Command:
 
     def run(self) -> int:
         """The exit status."""
-        module = _loaded(self._task.target)
+        with _bounded():
+            module = _loaded(self._task.target)
         factories = list(self._factories(module))
+        self._check_switches()
         _run_reactor()
         for factory in factories:
             for exam in self._exams_of(factory):
@@ -87,6 +89,16 @@ class Command:
             )
         yield from dict.fromkeys(chosen)
 
+    def _check_switches(self) -> None:
+        """Raises ConfigurationError."""
+        exams = (self._store, *self._exams.values())
+        for name in self._task.switches:
+            if not any(hasattr(exam, name) for exam in exams):
+                known = ", ".join(
+                    sorted(name for name, value in vars(ExaminedStore).items() if isinstance(value, bool))
+                )
+                raise ConfigurationError(f"there is no switch {name}; there are {known}")
+
     def _exams_of(self, factory: IComponentFactory) -> Iterator[type[Exam]]:
         if factory.kind == "store":
             yield from self._exams_of_store(factory)
@@ -106,20 +118,25 @@ class Command:
 
     def _exams_of_store(self, factory: IComponentFactory) -> Iterator[type[Exam]]:
         probe = self._made(factory, _StoreExam)()
-        store = probe.build()
+        with _bounded():
+            store = probe.build()
+            usual = {} if isinstance(store, SimpleStore) else self._usual(probe)
         if not isinstance(store, SimpleStore):
-            yield self._made(factory, _StoreExam, self._store, **self._usual(probe))
+            yield self._made(factory, _StoreExam, self._store, **usual)
             return
         simple: Any = self._made(factory, self._exams["simple store"])
         yield simple
-        user = self._task.switches.get("user") or probe.wait_for(_first_user(store))
+        with _bounded():
+            user = self._task.switches.get("user") or probe.wait_for(_first_user(store))
         if not user:
             return  # the exam has said so
         rights = rights_of(store)
         own = {"user": user, "rights": rights, "read_only": rights == READ_ONLY}
         off = {"has_folders": False, "has_quota": False, "makes_accounts": False, "keeps_keywords": False}
         exam = self._made(factory, _StoreExam, self._store, **own, **off)
-        if why := probe.wait_for(_hindrance(exam())):
+        with _bounded():
+            why = probe.wait_for(_hindrance(exam()))
+        if why:
             print(f"store {factory.name}: StoreExam is not sat: {why}")
         else:
             yield exam
@@ -183,8 +200,9 @@ class _StoreExam(ComponentExam):
 
 
 async def _first_user(store: SimpleStore) -> str:
-    given = await answer(store.users())
-    return next((user for user in given if isinstance(user, str)), "")
+    with suppress(Exception):
+        return next(user for user in await answer(store.users()) if isinstance(user, str))
+    return ""
 
 
 async def _hindrance(exam: Any) -> str:
@@ -253,8 +271,8 @@ def _loaded(target: str) -> ModuleType:
                 f"there is no module {target}: name a file, or a module on Python's path"
             ) from None
         file = str(path) if path.is_file() else target
-        told = plugin_faults.told(error, file) if isinstance(error, Exception) else f"{error!r} ({file})"
-        raise ConfigurationError(f"{target} cannot be run: {told}") from error
+        why = plugin_faults.told(error, file) if isinstance(error, Exception) else f"{error!r} ({file})"
+        raise ConfigurationError(f"{target} cannot be run: {why}") from error
 
 
 @contextmanager
@@ -295,6 +313,10 @@ def main(argument: str, exams: Mapping[str, type[ComponentExam]], store: type[Ex
         status = Command(Task(**json.loads(argument)), exams, store).run()
     except (ConfigurationError, MailError) as error:
         print(f"mailhub: {' '.join(str(error).split())}", file=sys.stderr)
+        status = 1
+    except Exception as error:
+        # Of a plugin that does what nobody thought of; the questions have their own way to say so.
+        print(f"mailhub: {told(error)}", file=sys.stderr)
         status = 1
     sys.stdout.flush()
     # At once: threads of the reactor and of the plugin may never end.
