@@ -21,6 +21,7 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from zope.interface import implementer
 
 from mailhub.answers import answer
+from mailhub.interfaces import IHub
 
 THREADS = 4  # calls of one checker at the same time; the threads are everybody's
 
@@ -36,7 +37,7 @@ class SimpleChecker(ABC):
 
     credentialInterfaces = (IUsernamePassword,)
 
-    def __init__(self, options: Any, hub: Any) -> None:
+    def __init__(self, options: Any, hub: IHub) -> None:
         self.options = options
         self.hub = hub
         self.__slots = DeferredSemaphore(THREADS)

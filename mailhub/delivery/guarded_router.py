@@ -35,22 +35,26 @@ class GuardedRouter:
             routes = await self.guard.ask_about(about, "route", self.router.route, recipient, view)
             if not routes:
                 return None
-            if not isinstance(routes, tuple | list) or not all(map(_is_sound, routes)):
+            if not isinstance(routes, tuple | list) or not all([_is_sound(route, recipient) for route in routes]):
                 raise self.guard.fault("route", f"it gave {routes!r:.100}", about)
         except Unanswered as error:
             raise TemporaryError(MISTAKE, status="4.3.5", detail=f"router {self.guard.name}") from error
         return tuple(routes)
 
 
-def _is_sound(route: object) -> bool:
-    """Whether it is a route, and its parts are what they should be. Later a mistake would be nobody's."""
+def _is_sound(route: object, asked: Address) -> bool:
+    """Whether it is a route, and its parts are what they should be. Later a mistake would be nobody's. Most routes are
+    for the very address that was asked for, and plain: looked at in that order, they cost a microsecond."""
     if not isinstance(route, Route):
         return False
     own = route.reverse_path
     return (
-        is_address(route.recipient)
+        (route.recipient is asked or is_address(route.recipient))
         and (own is None or (isinstance(own, ReversePath) and (own.address is None or is_address(own.address))))
+        and isinstance(route.agent, str)
+        and isinstance(route.target, str)
+        and isinstance(route.mailbox, str)
         and isinstance(route.flags, frozenset)
         and isinstance(route.via, tuple)
-        and all(isinstance(text, str) for text in (route.agent, route.target, route.mailbox, *route.flags, *route.via))
+        and (not (route.flags or route.via) or all(isinstance(text, str) for text in (*route.flags, *route.via)))
     )
