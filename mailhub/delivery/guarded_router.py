@@ -35,7 +35,7 @@ class GuardedRouter:
             routes = await self.guard.ask_about(about, "route", self.router.route, recipient, view)
             if not routes:
                 return None
-            if not isinstance(routes, tuple | list) or not all([_is_sound(route, recipient) for route in routes]):
+            if not isinstance(routes, tuple | list) or not all(_is_sound(route, recipient) for route in routes):
                 raise self.guard.fault("route", f"it gave {routes!r:.100}", about)
         except Unanswered as error:
             raise TemporaryError(MISTAKE, status="4.3.5", detail=f"router {self.guard.name}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -12,7 +12,7 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, succeed
 
 from mailhub.answers import answer
-from mailhub.api import Busy, SimpleChecker
+from mailhub.api import Busy, IHub, SimpleChecker
 from mailhub.auth.simple import THREADS
 from mailhub.testing.waiting import result_of
 from mailhub.threads import InlineThreads
@@ -26,6 +26,11 @@ class Surroundings:
 @attrs.frozen
 class PlayedHub:
     environment: Surroundings = attrs.field(factory=Surroundings)
+
+
+def hub(surroundings: Surroundings | None = None) -> IHub:
+    """As much of one as a checker needs."""
+    return cast(IHub, PlayedHub(surroundings or Surroundings()))
 
 
 class Plain(SimpleChecker):
@@ -42,7 +47,7 @@ KINDS = pytest.mark.parametrize("kind", [Plain, Waiting])
 
 
 def ask(kind: type[SimpleChecker], check: Callable[[str, str], Any], user: bytes = b"ann", word: bytes = b"w") -> Any:
-    return result_of(answer(kind(check, PlayedHub()).requestAvatarId(UsernamePassword(user, word))))
+    return result_of(answer(kind(check, hub()).requestAvatarId(UsernamePassword(user, word))))
 
 
 @KINDS
@@ -92,7 +97,7 @@ class SlowThreads:
 
 def test_it_takes_few_threads_at_the_same_time() -> None:
     threads = SlowThreads()
-    checker = Plain(None, PlayedHub(Surroundings(threads)))
+    checker = Plain(None, hub(Surroundings(threads)))
     login = UsernamePassword(b"ann", b"w")
     asked = [checker.requestAvatarId(login) for _ in range(THREADS + 1)]
     assert len(threads.running) == THREADS
