@@ -93,6 +93,7 @@ def parts(config: Config, catalogue: Catalogue) -> Iterator[ComponentTable]:
 def _parts(config: Config, catalogue: Catalogue) -> Iterator[ComponentTable]:
     yield config.database
     yield config.store
+    yield from config.stores.values()
     for name in config.auth.checkers:
         known = ("checker", name) in config.parts or name in catalogue.names("checker")
         if known or not (":" in name or name in load_strings(config.plugins).factories):

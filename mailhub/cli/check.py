@@ -116,6 +116,8 @@ def _components(config: Config) -> Iterator[Finding]:
     # The certificate is looked over by itself: without it all other mistakes shall be found too.
     build_hub(config, environment(config), catalogue, server_tls=None)
     named = [
+        ("stores", tuple(f"{name} ({part.type})" for name, part in config.stores.items())),
+        ("directories", config.auth.directories),
         ("checkers", config.auth.checkers),
         ("policies", config.delivery.policies),
         ("rules", config.delivery.rules),
@@ -128,8 +130,9 @@ def _aliases(config: Config) -> Iterator[Finding]:
     """Those of configuration and database: where they lead."""
     with opened(config, "read") as hub:
         everybody = everybody_of(config, hub)
-    # Another store may have users of its own, other checkers may vouch for some that have no account yet.
-    ours = config.store.type in ("database", "sqlite") and set(config.auth.checkers) == {"accounts"}
+    # Other stores may have users of their own, directories and other checkers know some that have no account yet.
+    others = {*config.auth.checkers, *config.auth.directories, *config.stores} - {"accounts"}
+    ours = config.store.type in ("database", "sqlite") and not others
     for line in faults(everybody):
         yield False if ours else None, line
     aliases = everybody.names.aliases

@@ -428,3 +428,13 @@ def test_a_database_that_is_broken_keeps_the_rest_of_check_going(mailhub: Comman
     assert "mailhub.sqlite" in "".join(problems(result))
     assert "can be opened" in result.out
     assert mailhub("check", "--repair").status == 1
+
+
+def test_several_stores_are_named_and_their_users_are_not_all_known(mailhub: Command, good: Config) -> None:
+    text = good.file.read_text().replace("[aliases]", '[aliases]\n"sales@xx.example" = ["nobody@xx.example"]')
+    text += '\n[stores.boxes]\ntype = "maildir"\n[mailboxes.folders]\n"Shared" = "boxes"\n'
+    good.file.write_text(text)
+    result = mailhub("check")
+    assert result.status == 0
+    assert "store database; stores boxes (maildir); checkers accounts" in result.out
+    assert "warning  alias sales@xx.example leads to nobody" in result.out
