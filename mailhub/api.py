@@ -9,6 +9,13 @@ from mailhub.auth.simple import (
     SimpleChecker,
 )
 from mailhub.credentials import PlainCredentials
+from mailhub.embedding import (
+    imap_factory,
+    lmtp_factory,
+    pop3_factory,
+    smtp_factory,
+    submission_factory,
+)
 from mailhub.errors import (
     AuthenticationFailed,
     Busy,
@@ -48,6 +55,7 @@ from mailhub.interfaces import (
     Edit,
     Ended,
     Environment,
+    House,
     IAccounts,
     IAuthenticator,
     IBlobReader,
@@ -251,6 +259,7 @@ __all__ = [
     "Header",
     "HeaderEdit",
     "Heard",
+    "House",
     "IAccounts",
     "IAuthenticator",
     "IBlobReader",
@@ -369,7 +378,12 @@ __all__ = [
     "ValidSince",
     "Verdict",
     "body_for",
+    "imap_factory",
+    "lmtp_factory",
     "makes_account",
+    "pop3_factory",
     "quota_for",
     "rights_of",
+    "smtp_factory",
+    "submission_factory",
 ]

@@ -19,16 +19,13 @@ from mailhub.delivery.routing import (
 )
 from mailhub.interfaces import IDatabase, IHub, IMailStore, IService, Service
 from mailhub.plugins import Component, NoOptions
-from mailhub.protocols.imap.session import ImapOptions, ImapParts, ImapService
-from mailhub.protocols.pop3 import OpenMaildrops, Pop3Options, Pop3Service
-from mailhub.protocols.smtp import SmtpOptions, SmtpService
+from mailhub.protocols.imap.session import ImapService
+from mailhub.protocols.pop3 import Pop3Service
+from mailhub.protocols.smtp import SmtpService
 from mailhub.services import SERVICES
 from mailhub.store.limits import StoreLimits
 from mailhub.store.maildir.store import MaildirOptions, maildir_store
 from mailhub.store.sqlite.database import Database
-from mailhub.wire.budget import Budget
-from mailhub.wire.imap.server_settings import ImapSettings
-from mailhub.wire.imap.view import RecentMarks
 
 
 def _mailboxes(_: NoOptions, hub: IHub) -> IMailStore:
@@ -75,38 +72,16 @@ exchangers_router = Component("router", "exchangers", lambda _, hub: ExchangerRo
 # --- Services: how the sessions of each row of the table are made -----------------------------------------------------
 
 
-def _smtp(service: Service, hub: IHub) -> IService:
-    options = hub.settings.of(
-        SmtpOptions,
-        hostname=hub.hostname,
-        submission=service.submission,
-        each_recipient=service.each_recipient,
-    )
-    return SmtpService(hub.pipeline, hub.authenticator, options, hub.harvest)
-
-
-def _imap(service: Service, hub: IHub) -> IService:
-    environment = hub.environment
-    options = hub.settings.of(ImapOptions, settings=hub.settings.of(ImapSettings, hostname=hub.hostname))
-    marks, budget = hub.shared("imap marks", RecentMarks), hub.shared("imap before login", Budget)
-    return ImapService(ImapParts(hub.authenticator, environment.clock, marks, options, environment.wall, budget=budget))
-
-
-def _pop3(service: Service, hub: IHub) -> IService:
-    maildrops = hub.shared("pop3 maildrops", OpenMaildrops)
-    return Pop3Service(hub.authenticator, maildrops, hub.settings.of(Pop3Options, host=hub.hostname))
-
-
 def _service(name: str, make: Callable[[Service, IHub], IService]) -> Component:
     service = SERVICES[name]
     return Component("service", name, lambda _, hub: make(service, hub), service=service)
 
 
-smtp_service = _service("smtp", _smtp)
-lmtp_service = _service("lmtp", _smtp)
-submission_service = _service("submission", _smtp)
-submissions_service = _service("submissions", _smtp)
-imap_service = _service("imap", _imap)
-imaps_service = _service("imaps", _imap)
-pop3_service = _service("pop3", _pop3)
-pop3s_service = _service("pop3s", _pop3)
+smtp_service = _service("smtp", SmtpService.of)
+lmtp_service = _service("lmtp", SmtpService.of)
+submission_service = _service("submission", SmtpService.of)
+submissions_service = _service("submissions", SmtpService.of)
+imap_service = _service("imap", ImapService.of)
+imaps_service = _service("imaps", ImapService.of)
+pop3_service = _service("pop3", Pop3Service.of)
+pop3s_service = _service("pop3s", Pop3Service.of)

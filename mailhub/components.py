@@ -45,6 +45,7 @@ from mailhub.delivery.rules import GuardedRule, Rules
 from mailhub.delivery.runner import QueueRunner
 from mailhub.delivery.schedule import Schedule
 from mailhub.delivery.screens import GuardedPolicy, Screening
+from mailhub.doors import door
 from mailhub.errors import ConfigurationError
 from mailhub.guard import Guard, GuardLimits, Guards
 from mailhub.interfaces import (
@@ -63,7 +64,6 @@ from mailhub.interfaces import (
 from mailhub.keys import STOP_SECONDS
 from mailhub.net.crowd import Room
 from mailhub.net.driver import DriverFactory
-from mailhub.net.link import DriverLimits, Link, Session
 from mailhub.net.tls import CertificateUnreadable, ClientTls, ServerTls, ServiceTls
 from mailhub.plugins import Catalogue
 from mailhub.store.guarded.store import GuardedStore
@@ -388,28 +388,15 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
             place, trusted = config.place("listen", name), bool(config.trust.cleartext_login)
             rules.require_tls(service, place, tls=config.tls is not None, trusted=trusted)
             hub.services[name] = service
-            hub.factories[name] = _door(hub, name, service, catalogue.build(part, hub))
-
-
-def _door(hub: Hub, name: str, service: Service, made: Any) -> DriverFactory:
-    """What makes the connections of one service: sessions of ours, or the protocols of a Twisted factory."""
-    guests = not hasattr(made, "session")
-    return DriverFactory(
-        _no_session if guests else made.session,
-        hub.environment.clock,
-        hub.environment.random,
-        service=name,
-        tls=hub.tls and ServiceTls(hub.tls, service.alpn),
-        implicit_tls=service.implicit_tls,
-        limits=hub.settings.of(DriverLimits),
-        room=hub.room,
-        refusal=b"" if service.implicit_tls else service.refusal,
-        guests=made if guests else None,
-    )
-
-
-def _no_session(link: Link) -> Session:
-    raise TypeError("the connections of this service are those of a Twisted factory")
+            hub.factories[name] = door(
+                name,
+                service,
+                catalogue.build(part, hub),
+                environment=environment,
+                settings=config,
+                tls=hub.tls and ServiceTls(hub.tls, service.alpn),
+                room=hub.room,
+            )
 
 
 def _make_store(new: Hub, hub: Hub, catalogue: Catalogue) -> None:

@@ -76,6 +76,11 @@ def factory_fault(factory: Any) -> str:
     return ""
 
 
+def lacks(interface: type[Interface], thing: Any) -> str:
+    """What keeps it from providing an interface; "" for nothing. It need not declare that it does."""
+    return ", ".join(_violations(interface, thing))
+
+
 def component_fault(kind: str, component: Any) -> str:
     """Why it cannot be used as a component of its kind; "" when it can."""
     if inspect.isawaitable(component):

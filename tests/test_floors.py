@@ -55,6 +55,8 @@ FLOORS = {
     "mailhub.systemd": 5,
     "mailhub.tap": 5,
     "mailhub.demo": 5,
+    "mailhub.doors": 5,
+    "mailhub.embedding": 5,
     "mailhub.builtin": 5,
     "mailhub.cli": 5,
     "mailhub.testing": 5,

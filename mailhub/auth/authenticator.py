@@ -11,6 +11,7 @@ from twisted.internet.task import deferLater
 from zope.interface import Interface, implementer
 
 from mailhub.auth.checkers import Login
+from mailhub.auth.foreign_realm import GuardedPortal, Logout, log_out
 from mailhub.auth.realm import canonical_user
 from mailhub.auth.sessions import OpenSessions
 from mailhub.auth.throttle import Throttle, Turns
@@ -34,14 +35,20 @@ _FAILED_AGAIN = _FAILED.replace("failed:", "failed again:")
 @implementer(IAuthenticator)
 @attrs.define(eq=False)
 class Authenticator:
-    """Logs users in through a `Portal`: throttled, with one answer for every kind of refusal, and logged."""
+    """Logs users in through a `Portal`: throttled, with one answer for every kind of refusal, and logged.
 
-    portal: Portal
+    `canonical` makes the user of a login name and `default_domain`: by that name checkers and realm know who it is.
+    """
+
+    portal: Portal | GuardedPortal
     clock: IReactorTime
     throttle: Throttle = attrs.field(factory=Throttle)
     default_domain: str = ""
     turns: Turns = attrs.field(factory=Turns)
     sessions: OpenSessions | None = None
+    canonical: Callable[[str, str], str] = canonical_user
+    # What the realm wants called when a session is over, by session.
+    _logouts: dict[str, Logout] = attrs.field(init=False, factory=dict)
 
     async def login(
         self,
@@ -100,7 +107,7 @@ class Authenticator:
     def _name(self, name: str) -> str:
         """The account that a login name means, or the name itself: to count by."""
         try:
-            return canonical_user(name, self.default_domain)
+            return self.canonical(name, self.default_domain)
         except AuthenticationFailed:
             return name
 
@@ -108,6 +115,9 @@ class Authenticator:
         """See `IAuthenticator`."""
         if self.sessions is not None:
             self.sessions.leave(session_id)
+        logout = self._logouts.pop(session_id, None)
+        if logout is not None:
+            log_out(logout, session_id)
 
     async def _avatar(
         self,
@@ -116,19 +126,22 @@ class Authenticator:
         origin: Origin,
         revoked: Callable[[], None] | None,
     ) -> Any:
-        user = canonical_user(credentials.user, self.default_domain)
-        if credentials.authorization_id and canonical_user(credentials.authorization_id, self.default_domain) != user:
+        user = self.canonical(credentials.user, self.default_domain)
+        acting_as = credentials.authorization_id
+        if acting_as and self.canonical(acting_as, self.default_domain) != user:
             raise AuthenticationFailed(detail="authorization identity differs")
         asked = Login(user.encode(), credentials.password.encode())
         seen = self.sessions.seen if self.sessions is not None else 0
         try:
-            _, found, _ = await self.portal.login(asked, origin, interface)
+            _, found, logout = await self.portal.login(asked, origin, interface)
         except (LoginFailed, NoSuchUser):
             raise AuthenticationFailed from None
         except TemporaryError:
             raise
         except MailError as error:
             raise AuthenticationFailed(detail=str(error)) from None
+        self.logged_out(origin.session_id)  # of a login before this one
+        self._logouts[origin.session_id] = logout
         if self.sessions is not None and revoked is not None and asked.account_hash:
             self.sessions.enter(origin.session_id, user, asked.account_hash, revoked, seen)
         return found

@@ -67,6 +67,11 @@ class Login(UsernamePassword):
 
     account_hash = ""
 
+    def checkPassword(self, password: bytes | str) -> bool:
+        """Also of a checker that was given its passwords as text."""
+        expected = password.encode() if isinstance(password, str) else password
+        return hmac.compare_digest(self.password, expected)
+
 
 @implementer(ICredentialsChecker)
 @attrs.define(eq=False)

@@ -30,6 +30,19 @@ def canonical_user(name: str, default_domain: str = "") -> str:
         raise AuthenticationFailed(detail=str(error)) from None
 
 
+def as_sent(name: str, default_domain: str = "") -> str:
+    """The user of a realm that is not ours, whose names we know nothing of."""
+    return name
+
+
+def address_or_name(name: str, default_domain: str = "") -> str:
+    """As `canonical_user`, but what cannot be an address is taken as it is."""
+    try:
+        return canonical_user(name, default_domain)
+    except AuthenticationFailed:
+        return name
+
+
 @implementer(ISubmitter)
 @attrs.frozen
 class Submitter:
@@ -53,7 +66,7 @@ Avatar = tuple[type[Interface], object, Callable[[], None]]
 
 
 def _no_logout() -> None:
-    """A submitter holds nothing."""
+    """A submitter holds nothing, and an account is told by its session (`IMailAccount.logout`)."""
 
 
 @implementer(IRealm)
@@ -76,12 +89,7 @@ class MailRealm:
             raise NoSuchUser(detail="anonymous login")
         user = canonical_user(avatar_id.decode(), self.default_domain)
         if IMailAccount in interfaces:
-            account = await self.store.account(user, create=True)
-
-            def logout() -> None:
-                Deferred.fromCoroutine(account.logout())
-
-            return IMailAccount, account, logout
+            return IMailAccount, await self.store.account(user, create=True), _no_logout
         if ISubmitter in interfaces:
             if not await self.store.exists(user):
                 # Who is known to a foreign checker alone: answers to what is sent now must find a mailbox. A store may

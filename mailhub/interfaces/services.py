@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import attrs
 from zope.interface import Interface
 
 if TYPE_CHECKING:
+    from mailhub.interfaces.accounts import IAuthenticator, IHarvest
+    from mailhub.interfaces.environment import Environment
+    from mailhub.interfaces.pipeline import IConversations
+    from mailhub.interfaces.plugins import ISettings
     from mailhub.net.link import Link, Session
+
+T = TypeVar("T")
 
 
 def _octets(service: Service, field: attrs.Attribute[Any], value: bytes | tuple[bytes, ...]) -> None:
@@ -52,3 +59,21 @@ class IService(Interface):
 
     def session(link: Link) -> Session:
         """The session of a new connection."""
+
+
+class House(Protocol):
+    """What our own services are made of: an `IHub`, or what stands for one in somebody's own `.tac`."""
+
+    @property
+    def hostname(self) -> str: ...
+    @property
+    def environment(self) -> Environment: ...
+    @property
+    def settings(self) -> ISettings: ...
+    @property
+    def harvest(self) -> IHarvest: ...
+    @property
+    def pipeline(self) -> IConversations: ...
+    @property
+    def authenticator(self) -> IAuthenticator: ...
+    def shared(self, name: str, make: Callable[[], T]) -> T: ...

@@ -11,6 +11,7 @@ from zope.interface import implementer
 
 from mailhub.errors import AuthenticationFailed, MailError, MessageGone, NotPermitted
 from mailhub.interfaces import (
+    House,
     IAuthenticator,
     IBlobReader,
     IHold,
@@ -19,6 +20,7 @@ from mailhub.interfaces import (
     IService,
     IUniqueIds,
     Origin,
+    Service,
     rights_of,
 )
 from mailhub.keys import DAY, LOGIN_FAILURES, LOGIN_SECONDS, limit, setting
@@ -96,6 +98,12 @@ class Pop3Service:
     authenticator: IAuthenticator
     maildrops: OpenMaildrops
     options: Pop3Options = attrs.field(factory=Pop3Options)
+
+    @classmethod
+    def of(cls, service: Service, house: House) -> Pop3Service:
+        """What a row of the table of services says."""
+        maildrops = house.shared("pop3 maildrops", OpenMaildrops)
+        return cls(house.authenticator, maildrops, house.settings.of(Pop3Options, host=house.hostname))
 
     def session(self, link: Link) -> Pop3Session:
         """A session for a new connection; what `DriverFactory` calls."""
@@ -221,6 +229,7 @@ class Pop3Session:
             self._account = self._mailbox = None
             self._let_go()
             self._service.maildrops.release(account.user, self)
+            self._service.authenticator.logged_out(self.link.session_id)
             log_out(account, self.link.session_id, log)
             if not isinstance(error, MailError):
                 raise

@@ -13,6 +13,7 @@ from zope.interface import implementer
 from mailhub.errors import MailError, NotYetKnown, TemporaryError
 from mailhub.interfaces import (
     Committed,
+    House,
     IAuthenticator,
     IBodyWriter,
     IConversation,
@@ -22,6 +23,7 @@ from mailhub.interfaces import (
     ISubmitter,
     ITransaction,
     Origin,
+    Service,
 )
 from mailhub.keys import DAY, LOGIN_FAILURES, MESSAGE_SIZE, MIB, Key, limit, setting
 from mailhub.log import Logger
@@ -145,6 +147,17 @@ class SmtpService:
     authenticator: IAuthenticator
     options: SmtpOptions = attrs.field(factory=SmtpOptions)
     harvest: IHarvest | None = None
+
+    @classmethod
+    def of(cls, service: Service, house: House) -> SmtpService:
+        """SMTP, submission or LMTP, as the row says."""
+        options = house.settings.of(
+            SmtpOptions,
+            hostname=house.hostname,
+            submission=service.submission,
+            each_recipient=service.each_recipient,
+        )
+        return cls(house.pipeline, house.authenticator, options, house.harvest)
 
     def session(self, link: Link) -> SmtpSession:
         """A session for a new connection; what `DriverFactory` calls."""

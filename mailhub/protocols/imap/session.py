@@ -7,15 +7,18 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailhub.errors import MailError
-from mailhub.interfaces import IMailAccount, IService, Origin
+from mailhub.interfaces import House, IMailAccount, IService, Origin, Service
 from mailhub.net.link import Disconnected, Link
 from mailhub.protocols.imap import append, fetch, mailboxes, messages, search
 from mailhub.protocols.imap.context import Context, Handlers, ImapOptions, ImapParts, log
 from mailhub.protocols.imap.errors import code_for
 from mailhub.protocols.logout import log_out
+from mailhub.wire.budget import Budget
 from mailhub.wire.imap import commands, responses
 from mailhub.wire.imap.commands import Event
 from mailhub.wire.imap.server import ImapServer
+from mailhub.wire.imap.server_settings import ImapSettings
+from mailhub.wire.imap.view import RecentMarks
 
 __all__ = ["ImapOptions", "ImapParts", "ImapService", "ImapSession"]
 
@@ -26,6 +29,15 @@ class ImapService:
     """Makes the sessions of one listener."""
 
     parts: ImapParts
+
+    @classmethod
+    def of(cls, service: Service, house: House) -> ImapService:
+        """What a row of the table of services says."""
+        environment = house.environment
+        options = house.settings.of(ImapOptions, settings=house.settings.of(ImapSettings, hostname=house.hostname))
+        marks, budget = house.shared("imap marks", RecentMarks), house.shared("imap before login", Budget)
+        parts = ImapParts(house.authenticator, environment.clock, marks, options, environment.wall, budget=budget)
+        return cls(parts)
 
     def session(self, link: Link) -> ImapSession:
         """A session for a new connection; what `DriverFactory` calls."""

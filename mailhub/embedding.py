@@ -1,0 +1,334 @@
+"""mailhub's protocols for somebody's own `.tac`: Twisted factories over a portal, with realm, checkers and avatars that
+are not ours.
+
+    factory = imap_factory(Portal(MyRealm(), [MyChecker()]), tls=("certificate.pem", "key.pem"))
+    internet.TCPServer(143, factory).setServiceParent(application)
+
+The avatars are `IMailAccount` for IMAP and POP3 and `IMailReceiver` for SMTP, LMTP and submission, or those of
+`twisted.mail`. The reactor and the log stay as they are.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from random import SystemRandom
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+import attrs
+from twisted.cred.credentials import Anonymous
+from twisted.cred.error import LoginFailed
+from twisted.cred.portal import Portal
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocolFactory
+from twisted.internet.ssl import CertificateOptions
+from zope.interface import Interface
+
+from mailhub import plugin_faults
+from mailhub.auth.authenticator import Authenticator
+from mailhub.auth.foreign_realm import Adapter, Avatars, GuardedPortal, Logout, Wanted, log_out, nothing
+from mailhub.auth.harvest import Harvest, HarvestLimits
+from mailhub.auth.realm import as_sent
+from mailhub.auth.throttle import Throttle, Turns
+from mailhub.config import rules
+from mailhub.config.reader import Place
+from mailhub.config.settings import Config, from_values
+from mailhub.delivery.intake import HEADERS_TOGETHER
+from mailhub.delivery.limits import HOPS, LONG_LINES
+from mailhub.delivery.reception import Receiver, Reception
+from mailhub.delivery.spool import Spool
+from mailhub.doors import door
+from mailhub.errors import NotPermitted
+from mailhub.foreign import ADAPTERS, Foreign, adapt
+from mailhub.guard import Guard, GuardLimits
+from mailhub.interfaces import Environment, House, IMailAccount, IMailReceiver, IService, ISubmitter, Origin, Service
+from mailhub.keys import MESSAGE_SIZE
+from mailhub.net.crowd import Room
+from mailhub.net.listen import ImplicitTls
+from mailhub.net.network import ReactorNetwork
+from mailhub.net.tls import ServerTls, ServiceTls
+from mailhub.protocols.imap.session import ImapService
+from mailhub.protocols.pop3 import Pop3Service
+from mailhub.protocols.smtp import SmtpService
+from mailhub.services import SERVICES
+from mailhub.store.guarded.asking import Asking
+from mailhub.store.guarded.store import GuardedAccount
+from mailhub.threads import ReactorThreads
+from mailhub.wire.budget import Budget
+
+T = TypeVar("T")
+
+# One portal is everybody's door: what keeps one user out must not keep out others.
+_NEVER_RESTS = GuardLimits(failures=sys.maxsize)
+# Which interfaces of `twisted.mail` a service can be given instead of ours. Of a realm that has several each protocol
+# gets its own.
+_THEIRS = {"imap": "IAccountIMAP", "pop3": "IMailboxPOP3"}
+_THEIR_RECEIVER = "IMessageDelivery"
+
+
+def smtp_factory(portal: Portal, *, domains: Collection[str] | None = None, **options: Any) -> IProtocolFactory:
+    """Mail from other servers (RFC 5321). The portal is asked for an `IMailReceiver` by anonymous credentials
+    (`twisted.cred.checkers.AllowAnonymousAccess`).
+
+    `domains`: mail for other ones is refused; None leaves that to the receiver. For the rest see `Options`. Raises
+    ConfigurationError.
+    """
+    return _made(portal, "smtp", domains=domains, **options)
+
+
+def lmtp_factory(portal: Portal, *, domains: Collection[str] | None = None, **options: Any) -> IProtocolFactory:
+    """Mail from a local program, with an answer for each recipient (RFC 2033). As `smtp_factory`."""
+    return _made(portal, "lmtp", domains=domains, **options)
+
+
+def submission_factory(portal: Portal, **options: Any) -> IProtocolFactory:
+    """Mail from users, who log in (RFC 6409). The portal is asked for an `IMailReceiver` by name and password. See
+    `Options`. Raises ConfigurationError."""
+    return _made(portal, "submission", **options)
+
+
+def imap_factory(portal: Portal, **options: Any) -> IProtocolFactory:
+    """Mail read on the server (RFC 9051, RFC 3501). The portal is asked for an `IMailAccount` (or an `IAccountIMAP` of
+    `twisted.mail`) by name and password. See `Options`. Raises ConfigurationError."""
+    return _made(portal, "imap", **options)
+
+
+def pop3_factory(portal: Portal, **options: Any) -> IProtocolFactory:
+    """Mail fetched from the server (RFC 1939). The portal is asked for an `IMailAccount` (or an `IMailboxPOP3` of
+    `twisted.mail`) by name and password. See `Options`. Raises ConfigurationError."""
+    return _made(portal, "pop3", **options)
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """What can be said of a factory.
+
+    * `hostname`: our name in greetings and trace fields; that of the machine by default.
+    * `tls`: the paths of certificate and key (PEM; they are read again when they change), or what Twisted takes, as a
+      `twisted.internet.ssl.CertificateOptions`.
+    * `implicit_tls`: TLS is spoken from the first octet (ports 465, 993, 995), instead of by STARTTLS.
+    * `cleartext_login`: networks (`127.0.0.0/8`) from which passwords are taken without TLS.
+    * `limits`, `smtp`: as the tables `[limits]` and `[smtp]` of a configuration file (docs/configuration.rst).
+    * `timeout_seconds`: for an answer of portal and avatars.
+    * `name`: what the log calls the service.
+    * `environment`: clock, threads and chance, for tests. All factories of one portal have that of the first.
+    """
+
+    hostname: str = ""
+    tls: Any = None
+    implicit_tls: bool = False
+    cleartext_login: Sequence[str] = ()
+    domains: Collection[str] | None = None
+    limits: Mapping[str, int | bool] = attrs.field(factory=dict)
+    smtp: Mapping[str, str] = attrs.field(factory=dict)
+    timeout_seconds: float = 30.0
+    name: str = ""
+    environment: Environment | None = None
+
+
+def _made(portal: Portal, service: str, **options: Any) -> IProtocolFactory:
+    return Embedding(portal, service, Options(**options)).factory()
+
+
+class Common:
+    """What all factories over one portal share: what is known of guessers, which maildrops are open, how much room
+    there is."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+        self.room = Room()
+        self.turns = Turns()
+        self.headers = Budget(HEADERS_TOGETHER)
+        self.spool = Spool(environment.threads)
+        self._shared: dict[str, Any] = {}
+
+    def shared(self, name: str, make: Callable[[], T]) -> T:
+        """See `IHub`."""
+        if name not in self._shared:
+            self._shared[name] = make()
+        found: T = self._shared[name]
+        return found
+
+
+_commons: WeakKeyDictionary[Portal, Common] = WeakKeyDictionary()
+
+
+def real_environment() -> Environment:
+    """The reactor, which stays as it is. Nothing is kept in a folder, and no DNS is asked."""
+    from twisted.internet import reactor
+
+    any_reactor: Any = reactor
+    nobody: Any = None
+    return Environment(
+        clock=any_reactor,
+        threads=ReactorThreads(any_reactor),
+        network=ReactorNetwork(any_reactor),
+        resolver=nobody,
+        random=SystemRandom(),
+        data=Path(tempfile.gettempdir()),
+        wall=time.time,
+    )
+
+
+class Embedding:
+    """One factory in the making, and what its sessions stand on: a `House`."""
+
+    def __init__(self, portal: Portal, service: str, options: Options) -> None:
+        """Raises ConfigurationError."""
+        self._place = Place(f"{service}_factory", Path())
+        self._service = service
+        self._row = row = attrs.evolve(SERVICES[service], implicit_tls=options.implicit_tls)
+        self._name = options.name or service
+        self.settings = config = _read(options, Path(self._place.file))
+        self.hostname = config.hostname
+        if not callable(getattr(portal, "login", None)):
+            raise self._place.error(f"{portal!r:.100} is no twisted.cred.portal.Portal")
+        if options.tls is None and options.implicit_tls:
+            raise self._place.at("implicit_tls").error("goes with tls=(certificate, key)")
+        if options.tls is None and row.login and not config.trust.cleartext_login:
+            raise self._place.at("tls").error("nobody could log in: give (certificate, key), or cleartext_login")
+        self._common = common = _commons.get(portal) or Common(options.environment or real_environment())
+        _commons[portal] = common
+        self.environment = environment = common.environment
+        self._tls = self._server_tls(options.tls)
+        realm = getattr(portal, "realm", portal)
+        file = plugin_faults.source(realm)
+        self._guard = Guard(
+            "realm", type(realm).__name__, file, environment.clock, options.timeout_seconds, limits=_NEVER_RESTS
+        )
+        self._gate = GuardedPortal(portal, Avatars(self._guard, self._wanted(), _lacks))
+        harvest = config.of(HarvestLimits)
+        self.harvest = self.shared("harvest", lambda: Harvest(environment.clock, harvest))
+        throttle = self.shared("throttle", lambda: config.of(Throttle))
+        self.authenticator = Authenticator(
+            self._gate, environment.clock, throttle, turns=common.turns, canonical=as_sent
+        )
+        self.pipeline = Reception(
+            hostname=self.hostname,
+            environment=environment,
+            spool=common.spool,
+            anonymous=self._anonymous,
+            domains=None if options.domains is None else frozenset(config.domains),
+            hop_limit=config.value(HOPS),
+            long_lines=config.value(LONG_LINES),
+            headers=common.headers,
+        )
+
+    def factory(self) -> IProtocolFactory:
+        """Makes the connections."""
+        made = _SESSIONS[self._service](self._row, self)
+        factory = door(
+            self._name,
+            self._row,
+            made,
+            environment=self.environment,
+            settings=self.settings,
+            tls=self._tls,
+            room=self._common.room,
+        )
+        return ImplicitTls(self._tls, factory, self.environment.clock) if self._row.implicit_tls else factory
+
+    def shared(self, name: str, make: Callable[[], T]) -> T:
+        """See `IHub`."""
+        return self._common.shared(name, make)
+
+    def _server_tls(self, tls: Any) -> Any:
+        if isinstance(tls, tuple | list) and len(tls) == 2:
+            certificate, key = (Path(path) for path in tls)
+            return ServiceTls(ServerTls(certificate, key, self.environment.clock), self._row.alpn)
+        if tls is None or isinstance(tls, CertificateOptions) or IOpenSSLServerConnectionCreator.providedBy(tls):
+            return tls
+        raise self._place.at("tls").error(f"must be (certificate, key) or a CertificateOptions, not {tls!r:.100}")
+
+    # --- Avatars ----------------------------------------------------------------------------------------------------
+
+    def _wanted(self) -> Mapping[type[Interface], Wanted]:
+        foreign = self.shared(
+            "foreign",
+            lambda: Foreign(self.environment, self._guard, message_octets=self.settings.value(MESSAGE_SIZE)),
+        )
+
+        def receiver(avatar: Any, user: str, logout: Logout) -> tuple[Any, Logout]:
+            return Receiver(_user(avatar) or user, avatar, self._guard), logout
+
+        def account(avatar: Any, user: str, logout: Logout) -> tuple[Any, Logout]:
+            about = {"user": avatar.user}
+            return GuardedAccount(Asking(self._guard, avatar, "account", about), avatar.user), logout
+
+        def adapted(interface: type[Interface]) -> Adapter:
+            def adapter(avatar: Any, user: str, logout: Logout) -> tuple[Any, Logout]:
+                made = adapt(interface, avatar, user, foreign, logout)
+                # An account's own logout() calls it.
+                return (made, nothing) if name != _THEIR_RECEIVER else receiver(made, user, logout)
+
+            return adapter
+
+        name = _THEIRS.get(self._service, _THEIR_RECEIVER)
+        theirs: Wanted = {each: adapted(each) for each in ADAPTERS if each.__name__ == name}
+        receivers: Wanted = {IMailReceiver: receiver, **theirs}
+        return {
+            IMailAccount: {IMailAccount: account, **theirs},
+            ISubmitter: receivers,
+            IMailReceiver: receivers,
+        }
+
+    async def _anonymous(self, origin: Origin) -> tuple[Receiver, Logout]:
+        try:
+            _, receiver, logout = await self._gate.login(Anonymous(), origin, IMailReceiver)
+        except LoginFailed:
+            raise NotPermitted from None
+        return receiver, partial(log_out, logout, origin.session_id)
+
+
+_SESSIONS: Mapping[str, Callable[[Service, House], IService]] = {
+    "smtp": SmtpService.of,
+    "lmtp": SmtpService.of,
+    "submission": SmtpService.of,
+    "imap": ImapService.of,
+    "pop3": Pop3Service.of,
+}
+
+
+def _user(avatar: Any) -> str:
+    user = getattr(avatar, "user", None)
+    return user if isinstance(user, str) else ""
+
+
+def _lacks(interface: type[Interface], avatar: Any) -> str:
+    """What keeps an avatar from being one of ours; "" for nothing. Those of `twisted.mail` are looked at when they are
+    called."""
+    if interface not in (IMailAccount, IMailReceiver):
+        return ""
+    faults = plugin_faults.lacks(interface, avatar)
+    if faults:
+        return f"{type(avatar).__name__} is no {interface.__name__}: {faults}"
+    if interface is IMailAccount and not _user(avatar):
+        return f"{type(avatar).__name__}.user is {avatar.user!r:.100}, not the name of a user"
+    return ""
+
+
+def _read(options: Options, file: Path) -> Config:
+    """The options as a configuration file would say them, with its checks. Raises ConfigurationError."""
+    values = {
+        "hostname": options.hostname or _machine(),
+        "data": tempfile.gettempdir(),
+        "domains": list(options.domains or ()),
+        "limits": dict(options.limits),
+        "smtp": dict(options.smtp),
+        "trust": {"cleartext_login": list(options.cleartext_login)},
+    }
+    return from_values(values, file)
+
+
+def _machine() -> str:
+    """What the machine calls itself; no DNS is asked for more."""
+    name = socket.gethostname()
+    try:
+        return rules.domain(name)
+    except ValueError:
+        return "localhost"

@@ -1,0 +1,266 @@
+"""Our protocols over a portal of somebody else's."""
+
+from __future__ import annotations
+
+import gc
+from base64 import b64encode
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.portal import Portal
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.logger import capturedLogs, formatEvent, globalLogPublisher
+
+from mailhub.api import (
+    ConfigurationError,
+    IMailAccount,
+    IMailReceiver,
+    NoSuchUser,
+    imap_factory,
+    lmtp_factory,
+    pop3_factory,
+    smtp_factory,
+    submission_factory,
+)
+from mailhub.embedding import _commons
+from tests.embedding.rig import PASSWORD, USER, Deferring, Embedded, Realm
+
+FACTORIES = [smtp_factory, submission_factory, lmtp_factory, imap_factory, pop3_factory]
+LOGIN = b64encode(f"\0{USER}\0{PASSWORD}".encode())
+LOGINS: dict[Callable[..., Any], tuple[list[bytes], bytes]] = {
+    smtp_factory: ([b"EHLO c.example", b"MAIL FROM:<a@yy.example>"], b"\r\n250 2.1.0 "),
+    lmtp_factory: ([b"LHLO c.example", b"MAIL FROM:<a@yy.example>"], b"\r\n250 2.1.0 "),
+    submission_factory: ([b"EHLO c.example", b"AUTH PLAIN " + LOGIN], b"\r\n235 2.7.0 "),
+    imap_factory: ([b"a LOGIN Bob secret"], b"a OK "),
+    pop3_factory: ([b"USER Bob", b"PASS secret"], b"\r\n+OK "),
+}
+TROUBLE = {
+    smtp_factory: b"\r\n451 4.3.0 ",
+    lmtp_factory: b"\r\n451 4.3.0 ",
+    submission_factory: b"\r\n454 4.3.0 ",
+    imap_factory: b"a NO [UNAVAILABLE] ",
+    pop3_factory: b"\r\n-ERR [SYS/TEMP] ",
+}
+
+
+def log_in(embedded: Embedded, make: Any) -> bytes:
+    return embedded.say(*LOGINS[make][0])
+
+
+@pytest.mark.parametrize("make", FACTORIES)
+def test_a_login_gets_an_avatar_by_the_name_as_it_was_sent_and_lets_go_of_it(make: Any) -> None:
+    embedded = Embedded(make)
+    assert IProtocolFactory.providedBy(embedded.factory)
+    assert LOGINS[make][1] in log_in(embedded, make)
+    ((avatar_id, mind, interfaces),) = embedded.realm.asked
+    assert interfaces[0] in (IMailAccount, IMailReceiver)
+    assert avatar_id in (b"Bob", ())
+    assert (mind.peer, mind.service) == ("192.0.2.7", make.__name__.removesuffix("_factory"))
+    assert embedded.realm.logouts == 0
+    embedded.lose()
+    assert embedded.realm.logouts == 1
+
+
+@pytest.mark.parametrize("make", [submission_factory, imap_factory, pop3_factory])
+def test_a_wrong_password_is_refused(make: Any) -> None:
+    embedded = Embedded(make)
+    embedded.portal.checkers.clear()
+    embedded.portal.registerChecker(InMemoryUsernamePasswordDatabaseDontUse(Bob=b"other"))
+    said = log_in(embedded, make)
+    assert any(refused in said for refused in (b"535 5.7.8 ", b"a NO [AUTHENTICATIONFAILED]", b"-ERR [AUTH]"))
+    assert not embedded.realm.asked
+
+
+def not_an_account() -> Any:
+    class Poor:
+        user = "Bob"
+
+        async def mailbox(self, name: str) -> None: ...
+
+    return Poor()
+
+
+def wrong_interface(realm: Realm, *_: Any) -> Any:
+    return IProtocolFactory, realm.inbox, realm.logout
+
+
+def nothing_at_all(realm: Realm, *_: Any) -> Any:
+    return None
+
+
+def poor_avatar(realm: Realm, interface: Any, *_: Any) -> Any:
+    return interface, not_an_account(), realm.logout
+
+
+def no_logout(realm: Realm, interface: Any, *_: Any) -> Any:
+    return interface, realm.inbox, None
+
+
+def no_avatar(realm: Realm, interface: Any, *_: Any) -> Any:
+    return interface, None, realm.logout
+
+
+def raises(realm: Realm, *_: Any) -> Any:
+    raise NotImplementedError("no such interface")
+
+
+def leaves(realm: Realm, *_: Any) -> Any:
+    raise SystemExit(1)
+
+
+@pytest.mark.parametrize("make", FACTORIES)
+@pytest.mark.parametrize(
+    "gives",
+    [wrong_interface, nothing_at_all, poor_avatar, no_logout, no_avatar, raises, leaves],
+    ids=lambda it: it.__name__,
+)
+def test_a_realm_at_fault_is_named_and_the_client_comes_again(make: Any, gives: Any) -> None:
+    embedded = Embedded(make, Realm(gives))
+    with capturedLogs() as logs:
+        assert TROUBLE[make] in b"\r\n" + log_in(embedded, make)
+    (line,) = [formatEvent(event) for event in logs if formatEvent(event).startswith("realm failed")]
+    assert "realm=Deferring" in line
+    assert f"file={Path(__file__).with_name('rig.py')}" in line
+    assert embedded.realm.logouts == (gives in (wrong_interface, poor_avatar, no_avatar))
+    # The next one is served.
+    embedded.realm.gives = None
+    embedded.connect()
+    assert LOGINS[make][1] in log_in(embedded, make)
+
+
+@pytest.mark.parametrize("make", FACTORIES)
+def test_one_user_for_whom_the_realm_fails_keeps_nobody_else_out(make: Any) -> None:
+    embedded = Embedded(make, Realm(raises))
+    for _ in range(20):
+        log_in(embedded, make)
+        embedded.connect()
+    embedded.realm.gives = None
+    assert LOGINS[make][1] in log_in(embedded, make)
+
+
+@pytest.mark.parametrize("make", FACTORIES)
+def test_a_realm_that_answers_never_is_given_up_and_a_late_avatar_let_go(make: Any) -> None:
+    late: Deferred[Any] = Deferred()
+    embedded = Embedded(make, timeout_seconds=7)
+
+    def requestAvatar(*_: Any) -> Any:
+        return late
+
+    embedded.portal.realm.requestAvatar = requestAvatar
+    assert TROUBLE[make] not in log_in(embedded, make)
+    with capturedLogs() as logs:
+        embedded.clock.advance(7)
+    assert TROUBLE[make] in b"\r\n" + embedded.peer.taken()
+    assert any(formatEvent(event).startswith("realm timed out") for event in logs)
+    late.callback((IMailAccount, None, embedded.realm.logout))
+    assert embedded.realm.logouts == 1
+
+
+@pytest.mark.parametrize("make", FACTORIES)
+def test_a_portal_without_a_checker_is_a_mistake_that_the_log_names(make: Any) -> None:
+    embedded = Embedded(make)
+    embedded.portal.checkers.clear()
+    with capturedLogs() as logs:
+        assert TROUBLE[make] in b"\r\n" + log_in(embedded, make)
+    assert any("UnhandledCredentials: No checker for" in formatEvent(event) for event in logs)
+
+
+def unknown(realm: Realm, *_: Any) -> Any:
+    raise NoSuchUser
+
+
+def test_who_is_unknown_to_the_realm_is_refused_as_with_a_wrong_password() -> None:
+    assert b"a NO [AUTHENTICATIONFAILED]" in log_in(Embedded(imap_factory, Realm(unknown)), imap_factory)
+
+
+# --- Mail ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [smtp_factory, submission_factory, lmtp_factory])
+def test_mail_comes_to_the_avatar(make: Any) -> None:
+    embedded = Embedded(make)
+    log_in(embedded, make)
+    embedded.say(b"MAIL FROM:<a@yy.example> BODY=8BITMIME SMTPUTF8 SIZE=100")
+    said = embedded.say(b"RCPT TO:<b@zz.example>", b"DATA", b"Subject: x", b"", b"caf\xc3\xa9", b".")
+    assert (said.endswith(b"\r\n") and b"\r\n250 2.0.0 " in said) or b"\r\n250 " in said
+    ((origin, octets),) = embedded.realm.inbox.messages
+    assert octets.endswith(b"Subject: x\r\n\r\ncaf\xc3\xa9\r\n")
+    assert origin.user == ("Bob" if make is submission_factory else "")
+
+
+def test_mail_for_other_domains_is_refused_where_domains_are_named() -> None:
+    embedded = Embedded(smtp_factory, domains=["XX.example"])
+    log_in(embedded, smtp_factory)
+    assert embedded.say(b"RCPT TO:<b@zz.example>").startswith(b"550 5.7.1 ")
+    assert embedded.say(b"RCPT TO:<b@xx.example>").startswith(b"250 ")
+
+
+def test_limits_are_those_of_the_configuration() -> None:
+    embedded = Embedded(smtp_factory, limits={"message_size_bytes": 2000})
+    assert b"250-SIZE 2000\r\n" in embedded.say(b"EHLO c.example")
+
+
+def test_imap_and_pop3_of_one_portal_share_the_mailbox_and_the_maildrop() -> None:
+    embedded = Embedded(imap_factory)
+    log_in(embedded, imap_factory)
+    embedded.say(b"a APPEND INBOX {19+}", b"Subject: x\r\n\r\nhello")
+    pop3 = pop3_factory(embedded.portal, cleartext_login=["192.0.2.0/24"])
+    embedded.factory = pop3
+    embedded.connect()
+    log_in(embedded, pop3_factory)
+    assert embedded.say(b"STAT").startswith(b"+OK 1 ")
+    first = embedded.channel
+    embedded.factory = pop3_factory(embedded.portal, cleartext_login=["192.0.2.0/24"], name="pop3-inside")
+    embedded.connect()
+    assert b"[IN-USE]" in log_in(embedded, pop3_factory)
+    assert first is not embedded.channel
+
+
+# --- Mistakes ------------------------------------------------------------------------------------------------------
+
+
+def portal() -> Portal:
+    return Portal(Deferring(Realm()))
+
+
+MISTAKES: list[tuple[Any, dict[str, Any], str]] = [
+    (imap_factory, {}, "imap_factory: tls: nobody could log in: give (certificate, key), or cleartext_login"),
+    (smtp_factory, {"implicit_tls": True}, "smtp_factory: implicit_tls: goes with tls=(certificate, key)"),
+    (smtp_factory, {"tls": "cert.pem"}, "smtp_factory: tls: must be (certificate, key) or a CertificateOptions, not"),
+    (smtp_factory, {"tls": ("/nowhere.pem", "/nowhere.key")}, '[tls] certificate "/nowhere.pem": No such file'),
+    (smtp_factory, {"hostname": "a b"}, "smtp_factory: hostname:"),
+    (smtp_factory, {"limits": {"message_size": 1}}, "smtp_factory: [limits] message_size: unknown key; did you mean"),
+    (smtp_factory, {"limits": {"message_size_bytes": 1}}, "smtp_factory: [limits] message_size_bytes: must be from"),
+    (smtp_factory, {"domains": ["a b"]}, "smtp_factory: domains:"),
+    (imap_factory, {"cleartext_login": ["home"]}, "imap_factory: [trust] cleartext_login:"),
+]
+
+
+@pytest.mark.parametrize(("make", "options", "line"), MISTAKES, ids=[line for *_, line in MISTAKES])
+def test_mistakes_are_told_when_the_factory_is_made(make: Any, options: dict[str, Any], line: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        make(portal(), **options)
+    assert str(caught.value).startswith(line)
+
+
+def test_an_unknown_option_is_a_type_error_as_everywhere() -> None:
+    with pytest.raises(TypeError, match="hostnam"):
+        smtp_factory(portal(), hostnam="mx.example")
+    with pytest.raises(ConfigurationError, match=r"smtp_factory: None is no twisted.cred.portal.Portal"):
+        smtp_factory(None)  # type: ignore[arg-type]
+
+
+def test_neither_reactor_nor_log_are_changed_and_nothing_is_kept_of_a_portal() -> None:
+    any_reactor: Any = reactor
+    before = (vars(any_reactor).get("seconds"), list(globalLogPublisher._observers))
+    factory = imap_factory(portal(), cleartext_login=["127.0.0.1"])
+    assert (vars(any_reactor).get("seconds"), list(globalLogPublisher._observers)) == before
+    count = len(_commons)
+    del factory
+    gc.collect()
+    assert len(_commons) < count
