@@ -205,6 +205,9 @@ from mailhub.store.simple import (
     Message,
     SimpleStore,
 )
+from mailhub.store_realm import (
+    StoreRealm,
+)
 
 __all__ = [
     "ACCEPT",
@@ -369,6 +372,7 @@ __all__ = [
     "Source",
     "State",
     "StorageFull",
+    "StoreRealm",
     "StoreUnavailable",
     "Submission",
     "Taken",

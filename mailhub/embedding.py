@@ -10,14 +10,11 @@ The avatars are `IMailAccount` for IMAP and POP3 and `IMailReceiver` for SMTP, L
 
 from __future__ import annotations
 
-import socket
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from random import SystemRandom
+from types import CodeType
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -30,14 +27,13 @@ from twisted.internet.ssl import CertificateOptions
 from zope.interface import Interface
 
 from mailhub import plugin_faults
+from mailhub.alone import real_environment, settings
 from mailhub.auth.authenticator import Authenticator
 from mailhub.auth.foreign_realm import Adapter, Avatars, GuardedPortal, Logout, Wanted, log_out, nothing
 from mailhub.auth.harvest import Harvest, HarvestLimits
 from mailhub.auth.realm import as_sent
 from mailhub.auth.throttle import Throttle, Turns
-from mailhub.config import rules
 from mailhub.config.reader import Place
-from mailhub.config.settings import Config, from_values
 from mailhub.delivery.intake import HEADERS_TOGETHER
 from mailhub.delivery.limits import HOPS, LONG_LINES
 from mailhub.delivery.reception import Receiver, Reception
@@ -50,7 +46,6 @@ from mailhub.interfaces import Environment, House, IMailAccount, IMailReceiver, 
 from mailhub.keys import MESSAGE_SIZE
 from mailhub.net.crowd import Room
 from mailhub.net.listen import ImplicitTls
-from mailhub.net.network import ReactorNetwork
 from mailhub.net.tls import ServerTls, ServiceTls
 from mailhub.protocols.imap.session import ImapService
 from mailhub.protocols.pop3 import Pop3Service
@@ -58,7 +53,6 @@ from mailhub.protocols.smtp import SmtpService
 from mailhub.services import SERVICES
 from mailhub.store.guarded.asking import Asking
 from mailhub.store.guarded.store import GuardedAccount
-from mailhub.threads import ReactorThreads
 from mailhub.wire.budget import Budget
 
 T = TypeVar("T")
@@ -158,23 +152,6 @@ class Common:
 _commons: WeakKeyDictionary[Portal, Common] = WeakKeyDictionary()
 
 
-def real_environment() -> Environment:
-    """The reactor, which stays as it is. Nothing is kept in a folder, and no DNS is asked."""
-    from twisted.internet import reactor
-
-    any_reactor: Any = reactor
-    nobody: Any = None
-    return Environment(
-        clock=any_reactor,
-        threads=ReactorThreads(any_reactor),
-        network=ReactorNetwork(any_reactor),
-        resolver=nobody,
-        random=SystemRandom(),
-        data=Path(tempfile.gettempdir()),
-        wall=time.time,
-    )
-
-
 class Embedding:
     """One factory in the making, and what its sessions stand on: a `House`."""
 
@@ -184,7 +161,14 @@ class Embedding:
         self._service = service
         self._row = row = attrs.evolve(SERVICES[service], implicit_tls=options.implicit_tls)
         self._name = options.name or service
-        self.settings = config = _read(options, Path(self._place.file))
+        self.settings = config = settings(
+            self._place.file,
+            hostname=options.hostname,
+            domains=options.domains or (),
+            limits=options.limits,
+            smtp=options.smtp,
+            trust={"cleartext_login": list(options.cleartext_login)},
+        )
         self.hostname = config.hostname
         if not callable(getattr(portal, "login", None)):
             raise self._place.error(f"{portal!r:.100} is no twisted.cred.portal.Portal")
@@ -197,7 +181,7 @@ class Embedding:
         self.environment = environment = common.environment
         self._tls = self._server_tls(options.tls)
         realm = getattr(portal, "realm", portal)
-        file = plugin_faults.source(realm)
+        file = _file_of(realm)
         self._guard = Guard(
             "realm", type(realm).__name__, file, environment.clock, options.timeout_seconds, limits=_NEVER_RESTS
         )
@@ -294,6 +278,12 @@ _SESSIONS: Mapping[str, Callable[[Service, House], IService]] = {
 }
 
 
+def _file_of(realm: Any) -> str:
+    """Where it is written; what a `.tac` defines is in no module."""
+    code = getattr(getattr(realm, "requestAvatar", None), "__code__", None)
+    return code.co_filename if isinstance(code, CodeType) else plugin_faults.source(realm)
+
+
 def _user(avatar: Any) -> str:
     user = getattr(avatar, "user", None)
     return user if isinstance(user, str) else ""
@@ -310,25 +300,3 @@ def _lacks(interface: type[Interface], avatar: Any) -> str:
     if interface is IMailAccount and not _user(avatar):
         return f"{type(avatar).__name__}.user is {avatar.user!r:.100}, not the name of a user"
     return ""
-
-
-def _read(options: Options, file: Path) -> Config:
-    """The options as a configuration file would say them, with its checks. Raises ConfigurationError."""
-    values = {
-        "hostname": options.hostname or _machine(),
-        "data": tempfile.gettempdir(),
-        "domains": list(options.domains or ()),
-        "limits": dict(options.limits),
-        "smtp": dict(options.smtp),
-        "trust": {"cleartext_login": list(options.cleartext_login)},
-    }
-    return from_values(values, file)
-
-
-def _machine() -> str:
-    """What the machine calls itself; no DNS is asked for more."""
-    name = socket.gethostname()
-    try:
-        return rules.domain(name)
-    except ValueError:
-        return "localhost"

@@ -1,0 +1,127 @@
+"""The files for `twistd -y`, run by it and spoken to by the clients of the standard library."""
+
+from __future__ import annotations
+
+import imaplib
+import poplib
+import signal
+import smtplib
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailhub.testing.process import BIN, DEADLINE, eventually, free_ports
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PORTS = {"smtp": 2525, "submission": 2587, "lmtp": 2424, "imap": 2143, "pop3": 2110}
+MESSAGE = "Subject: hello\r\n\r\nHow are you?\r\n"
+
+
+def file_of(service: str) -> Path:
+    return EXAMPLES / f"embed_{service}.tac"
+
+
+@pytest.mark.parametrize("service", PORTS)
+def test_each_has_fifteen_lines_at_most(service: str) -> None:
+    lines = file_of(service).read_text().splitlines()
+    assert len(lines) <= 15
+    assert all(len(line) <= 120 for line in lines)
+
+
+Serve = Callable[[str], int]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Have the real twistd run the example as it is, on another port and in a folder of its own."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def serve(service: str) -> int:
+        (port,) = free_ports(1)
+        text = file_of(service).read_text()
+        assert text.count(f"TCPServer({PORTS[service]}, ") == 1
+        tac = tmp_path / f"embed_{service}.tac"
+        tac.write_text(text.replace(f"TCPServer({PORTS[service]}, ", f"TCPServer({port}, "))
+        log = tmp_path / "twistd.log"
+        command: list[str | Path] = [BIN / "twistd", "--nodaemon", "--pidfile=", f"--logfile={log}", "-y", tac]
+        running.append(subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+
+        def is_open() -> bool:
+            assert running[-1].poll() is None, running[-1].communicate()[0].decode() + log.read_text()
+            return log.exists() and f" starting on {port}" in log.read_text()
+
+        eventually(is_open, f"{tac.name} listens")
+        return port
+
+    yield serve
+    for process in running:
+        process.terminate()
+        assert process.wait(DEADLINE) in (0, -signal.SIGTERM)
+        assert "Traceback" not in (tmp_path / "twistd.log").read_text()
+
+
+def test_smtp(serve: Serve, tmp_path: Path) -> None:
+    with smtplib.SMTP("127.0.0.1", serve("smtp"), timeout=DEADLINE) as client:
+        client.sendmail("ben@example.net", ["ann@example.org"], MESSAGE)
+        with pytest.raises(smtplib.SMTPRecipientsRefused):
+            client.sendmail("ben@example.net", ["ann@example.com"], MESSAGE)
+    (kept,) = tmp_path.glob("*.eml")
+    octets = kept.read_bytes().decode()
+    assert octets.startswith("Return-Path: <ben@example.net>\r\nReceived: from ")
+    assert octets.endswith(MESSAGE)
+
+
+def test_submission(serve: Serve, tmp_path: Path) -> None:
+    with smtplib.SMTP("127.0.0.1", serve("submission"), timeout=DEADLINE) as client:
+        with pytest.raises(smtplib.SMTPSenderRefused):
+            client.sendmail("ann@example.org", ["ben@example.net"], MESSAGE)
+        with pytest.raises(smtplib.SMTPAuthenticationError):
+            client.login("ann", "wrong")
+        client.login("ann", "secret")
+        with pytest.raises(smtplib.SMTPSenderRefused):
+            client.sendmail("ben@example.org", ["ben@example.net"], MESSAGE)
+        client.sendmail("ann@example.org", ["ben@example.net"], MESSAGE)
+    octets = (tmp_path / "outbox").read_text()
+    assert "Message-ID: <" in octets
+    assert octets.endswith("How are you?\n")
+
+
+def test_lmtp(serve: Serve, tmp_path: Path) -> None:
+    with smtplib.LMTP("127.0.0.1", serve("lmtp")) as client:
+        client.ehlo()
+        client.mail("ben@example.net")
+        assert [client.rcpt(name)[0] for name in ("ann@example.org", "who@example.org")] == [250, 250]
+        # The standard library knows of one answer only.
+        assert client.data(MESSAGE)[0] == 250
+        assert client.getreply() == (550, b"5.1.1 No such user")
+    assert (tmp_path / "ann.inbox").read_text().endswith("How are you?\n")
+    assert (tmp_path / "ben.inbox").read_text() == ""
+
+
+def test_imap(serve: Serve, tmp_path: Path) -> None:
+    port = serve("imap")
+    with imaplib.IMAP4("127.0.0.1", port, timeout=DEADLINE) as client:
+        with pytest.raises(imaplib.IMAP4.error):
+            client.login("ann@example.org", "wrong")
+        client.login("ann@example.org", "secret")
+        assert client.select("INBOX", readonly=True) == ("OK", [b"1"])
+        fetched: Any = client.fetch("1", "(UID BODY[])")
+        assert fetched[1][0][1].endswith(b"\r\nHow are you?\r\n")
+        assert b"UID 1 " in fetched[1][0][0]
+    assert list((tmp_path / "notes").rglob("*.sqlite"))
+
+
+def test_pop3(serve: Serve, tmp_path: Path) -> None:
+    for folder in ("new", "cur", "tmp"):
+        (tmp_path / "maildirs" / "ann" / folder).mkdir(parents=True)
+    (tmp_path / "maildirs" / "ann" / "new" / "1.eml").write_text("Subject: hello\n\nHow are you?\n")
+    port = serve("pop3")
+    client = poplib.POP3("127.0.0.1", port, timeout=DEADLINE)
+    client.user("ann")
+    client.pass_("secret")
+    assert client.stat()[0] == 1
+    assert client.retr(1)[1] == [b"Subject: hello", b"", b"How are you?"]
+    client.quit()
