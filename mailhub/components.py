@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.portal import Portal
+from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
-from mailhub import plugin_faults
+from mailhub import avatars, plugin_faults
 from mailhub.answers import answer
 from mailhub.auth.authenticator import Authenticator
 from mailhub.auth.checkers import (
@@ -25,9 +25,10 @@ from mailhub.auth.checkers import (
     not_of_passwords,
 )
 from mailhub.auth.directories import Directories, DirectoryLimits, GuardedDirectory, directory_of
+from mailhub.auth.foreign_realm import Avatars, GuardedRealm
 from mailhub.auth.harvest import Harvest, HarvestLimits
 from mailhub.auth.passwords import Passwords
-from mailhub.auth.realm import MailRealm
+from mailhub.auth.realm import MailRealm, address_or_name, canonical_user
 from mailhub.auth.sessions import OpenSessions
 from mailhub.auth.throttle import Throttle, Turns
 from mailhub.checker_strings import CheckerStrings, load_strings
@@ -55,9 +56,11 @@ from mailhub.interfaces import (
     IAuthenticator,
     IComponentFactory,
     IDatabase,
+    IMailAccount,
     IMailStore,
     IPipeline,
     IQueue,
+    ISubmitter,
     NextHop,
     Service,
 )
@@ -369,17 +372,14 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
         long_lines=config.value(LONG_LINES),
         rules=_rules(hub, catalogue),
     )
-    portal = Portal(
-        MailRealm(hub.store, hub.routing.route, config.auth.default_domain),
-        [hub.logins],
-    )
     hub.authenticator = Authenticator(
-        portal,
+        Portal(_realm(hub, catalogue), [hub.logins]),
         environment.clock,
         hub.throttle,
         config.auth.default_domain,
         hub.turns,
         hub.sessions,
+        address_or_name if config.auth.realm else canonical_user,
     )
     for name, endpoints in config.listen.items():
         part = config.part("service", name, config.place("listen", name))
@@ -397,6 +397,17 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
                 tls=hub.tls and ServiceTls(hub.tls, service.alpn),
                 room=hub.room,
             )
+
+
+def _realm(hub: Hub, catalogue: Catalogue) -> IRealm:
+    """What a login becomes: by the store, or by a plugin."""
+    config = hub.settings
+    if not config.auth.realm:
+        return MailRealm(hub.store, hub.routing.route, config.auth.default_domain)
+    part = config.part("realm", config.auth.realm, config.place("auth", "realm"))
+    guard = _guard(hub, catalogue, part)
+    wanted = {IMailAccount: avatars.accounts(guard), ISubmitter: avatars.submitters(guard)}
+    return GuardedRealm(catalogue.build(part, hub), Avatars(guard, wanted, avatars.lacks))
 
 
 def _make_store(new: Hub, hub: Hub, catalogue: Catalogue) -> None:

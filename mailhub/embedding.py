@@ -26,7 +26,7 @@ from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtoc
 from twisted.internet.ssl import CertificateOptions
 from zope.interface import Interface
 
-from mailhub import plugin_faults
+from mailhub import avatars, plugin_faults
 from mailhub.alone import real_environment, settings
 from mailhub.auth.authenticator import Authenticator
 from mailhub.auth.foreign_realm import Adapter, Avatars, GuardedPortal, Logout, Wanted, log_out, nothing
@@ -36,7 +36,8 @@ from mailhub.auth.throttle import Throttle, Turns
 from mailhub.config.reader import Place
 from mailhub.delivery.intake import HEADERS_TOGETHER
 from mailhub.delivery.limits import HOPS, LONG_LINES
-from mailhub.delivery.reception import Receiver, Reception
+from mailhub.delivery.receiver import Receiver
+from mailhub.delivery.reception import Reception
 from mailhub.delivery.spool import Spool
 from mailhub.doors import door
 from mailhub.errors import NotPermitted
@@ -51,18 +52,17 @@ from mailhub.protocols.imap.session import ImapService
 from mailhub.protocols.pop3 import Pop3Service
 from mailhub.protocols.smtp import SmtpService
 from mailhub.services import SERVICES
-from mailhub.store.guarded.asking import Asking
-from mailhub.store.guarded.store import GuardedAccount
 from mailhub.wire.budget import Budget
 
 T = TypeVar("T")
 
 # One portal is everybody's door: what keeps one user out must not keep out others.
 _NEVER_RESTS = GuardLimits(failures=sys.maxsize)
-# Which interfaces of `twisted.mail` a service can be given instead of ours. Of a realm that has several each protocol
-# gets its own.
-_THEIRS = {"imap": "IAccountIMAP", "pop3": "IMailboxPOP3"}
-_THEIR_RECEIVER = "IMessageDelivery"
+
+
+# What a service takes of `twisted.mail` instead of our interfaces. Of a realm that has several each gets its own.
+_THEIRS = {"imap": ("IAccountIMAP",), "pop3": ("IMailboxPOP3",)}
+_DELIVERY = ("IMessageDelivery", "IMessageDeliveryFactory")
 
 
 def smtp_factory(portal: Portal, *, domains: Collection[str] | None = None, **options: Any) -> IProtocolFactory:
@@ -185,7 +185,7 @@ class Embedding:
         self._guard = Guard(
             "realm", type(realm).__name__, file, environment.clock, options.timeout_seconds, limits=_NEVER_RESTS
         )
-        self._gate = GuardedPortal(portal, Avatars(self._guard, self._wanted(), _lacks))
+        self._gate = GuardedPortal(portal, Avatars(self._guard, self._wanted(), avatars.lacks))
         harvest = config.of(HarvestLimits)
         self.harvest = self.shared("harvest", lambda: Harvest(environment.clock, harvest))
         throttle = self.shared("throttle", lambda: config.of(Throttle))
@@ -232,34 +232,23 @@ class Embedding:
     # --- Avatars ----------------------------------------------------------------------------------------------------
 
     def _wanted(self) -> Mapping[type[Interface], Wanted]:
-        foreign = self.shared(
-            "foreign",
-            lambda: Foreign(self.environment, self._guard, message_octets=self.settings.value(MESSAGE_SIZE)),
-        )
+        foreign = self.shared("foreign", self._foreign)
 
-        def receiver(avatar: Any, user: str, logout: Logout) -> tuple[Any, Logout]:
-            return Receiver(_user(avatar) or user, avatar, self._guard), logout
+        def account(interface: type[Interface]) -> Adapter:
+            # The session tells the account, which calls the realm's function.
+            return lambda avatar, user, logout: (adapt(interface, avatar, user, foreign, logout), nothing)
 
-        def account(avatar: Any, user: str, logout: Logout) -> tuple[Any, Logout]:
-            about = {"user": avatar.user}
-            return GuardedAccount(Asking(self._guard, avatar, "account", about), avatar.user), logout
+        def receiver(interface: type[Interface]) -> Adapter:
+            return lambda avatar, user, logout: (adapt(interface, avatar, user, foreign, nothing), logout)
 
-        def adapted(interface: type[Interface]) -> Adapter:
-            def adapter(avatar: Any, user: str, logout: Logout) -> tuple[Any, Logout]:
-                made = adapt(interface, avatar, user, foreign, logout)
-                # An account's own logout() calls it.
-                return (made, nothing) if name != _THEIR_RECEIVER else receiver(made, user, logout)
+        theirs = [each for each in ADAPTERS if each.__name__ in _THEIRS.get(self._service, _DELIVERY)]
+        accounts = avatars.accounts(self._guard, {each: account(each) for each in theirs})
+        receivers = avatars.receivers(self._guard, {each: receiver(each) for each in theirs})
+        return {IMailAccount: accounts, ISubmitter: receivers, IMailReceiver: receivers}
 
-            return adapter
-
-        name = _THEIRS.get(self._service, _THEIR_RECEIVER)
-        theirs: Wanted = {each: adapted(each) for each in ADAPTERS if each.__name__ == name}
-        receivers: Wanted = {IMailReceiver: receiver, **theirs}
-        return {
-            IMailAccount: {IMailAccount: account, **theirs},
-            ISubmitter: receivers,
-            IMailReceiver: receivers,
-        }
+    def _foreign(self) -> Foreign:
+        size = self.settings.value(MESSAGE_SIZE)
+        return Foreign(self.environment, self._guard, message_octets=size, hostname=self.hostname)
 
     async def _anonymous(self, origin: Origin) -> tuple[Receiver, Logout]:
         try:
@@ -282,21 +271,3 @@ def _file_of(realm: Any) -> str:
     """Where it is written; what a `.tac` defines is in no module."""
     code = getattr(getattr(realm, "requestAvatar", None), "__code__", None)
     return code.co_filename if isinstance(code, CodeType) else plugin_faults.source(realm)
-
-
-def _user(avatar: Any) -> str:
-    user = getattr(avatar, "user", None)
-    return user if isinstance(user, str) else ""
-
-
-def _lacks(interface: type[Interface], avatar: Any) -> str:
-    """What keeps an avatar from being one of ours; "" for nothing. Those of `twisted.mail` are looked at when they are
-    called."""
-    if interface not in (IMailAccount, IMailReceiver):
-        return ""
-    faults = plugin_faults.lacks(interface, avatar)
-    if faults:
-        return f"{type(avatar).__name__} is no {interface.__name__}: {faults}"
-    if interface is IMailAccount and not _user(avatar):
-        return f"{type(avatar).__name__}.user is {avatar.user!r:.100}, not the name of a user"
-    return ""

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.portal import IRealm
 from twisted.internet.interfaces import IProtocolFactory
 from zope.interface import Interface
 from zope.interface.interface import Method
@@ -39,6 +40,7 @@ PROMISES: Mapping[str, tuple[type[Interface], ...]] = {
     "store": (IMailStore,),
     "checker": (ICredentialsChecker,),
     "directory": (IUserDirectory,),
+    "realm": (IRealm,),
     "router": (IRouter,),
     "policy": (IPolicy,),
     "rule": (IMailRules,),

@@ -59,6 +59,7 @@ FLOORS = {
     "mailhub.demo": 5,
     "mailhub.doors": 5,
     "mailhub.embedding": 5,
+    "mailhub.avatars": 5,
     "mailhub.builtin": 5,
     "mailhub.cli": 5,
     "mailhub.testing": 5,

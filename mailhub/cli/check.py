@@ -119,6 +119,7 @@ def _components(config: Config) -> Iterator[Finding]:
         ("stores", tuple(f"{name} ({part.type})" for name, part in config.stores.items())),
         ("directories", config.auth.directories),
         ("checkers", config.auth.checkers),
+        ("realm", [config.auth.realm] if config.auth.realm else []),
         ("policies", config.delivery.policies),
         ("rules", config.delivery.rules),
     ]

@@ -28,7 +28,7 @@ from mailhub.store.several import Shares
 
 FILE_LIMIT = 4 * 1024 * 1024  # octets
 # Kinds of component of which there may be several, each with a table of its own: [checker.x].
-NAMED = ("checker", "directory", "router", "policy", "rule", "agent", "service")
+NAMED = ("checker", "directory", "realm", "router", "policy", "rule", "agent", "service")
 T = TypeVar("T")
 V = TypeVar("V")
 
@@ -47,6 +47,7 @@ class _OwnAuth:
 
     checkers: tuple[str, ...] = ("accounts",)
     directories: tuple[str, ...] = ()
+    realm: str = ""
     default_domain: str = attrs.field(default="", converter=rules.domain_or_none)
     users_known_elsewhere: tuple[str, ...] | None = attrs.field(default=None, converter=rules.domains_or_none)
 
@@ -118,6 +119,7 @@ _GUARDED = {
     "router": ("timeout_seconds",),
     "checker": ("timeout_seconds",),
     "directory": ("timeout_seconds",),
+    "realm": ("timeout_seconds",),
 }
 
 
@@ -224,6 +226,7 @@ class _Top:
     limits: LimitsTable = attrs.field(factory=LimitsTable)
     checker: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     directory: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    realm: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     router: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     policy: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     rule: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)

@@ -15,9 +15,9 @@ from mailhub.delivery.intake import HEADERS_TOGETHER, IntakeWriter
 from mailhub.delivery.limits import HOPS, LONG_LINES, LongLines
 from mailhub.delivery.message_ids import message_id, token
 from mailhub.delivery.pipeline import vouched
+from mailhub.delivery.receiver import Receiver
 from mailhub.delivery.spool import Spool
 from mailhub.errors import NotPermitted, PermanentError, TemporaryError
-from mailhub.guard import Guard
 from mailhub.interfaces import (
     Committed,
     Environment,
@@ -26,16 +26,13 @@ from mailhub.interfaces import (
     IBodyWriter,
     IConversation,
     IConversations,
-    IMailReceiver,
     IReceivedMessage,
     ISubmitter,
     ITransaction,
-    ITransactionView,
     Origin,
 )
 from mailhub.keys import setting
 from mailhub.log import Logger
-from mailhub.message.address import Address
 from mailhub.message.dates import format_date
 from mailhub.message.envelope import Mail, Outcome, Recipient, State
 from mailhub.message.submission import mend_header
@@ -44,44 +41,8 @@ from mailhub.wire.budget import Budget
 
 _log = Logger(namespace="mailhub.delivery")
 
-# RFC 5321 4.5.3.2.6: a client waits ten minutes for the answer to the end of its data.
-MESSAGE_SECONDS = 300.0
 _ID = re.compile(r"[!-~]{1,64}")
 _DELIVERED = Outcome.delivered()
-
-
-@implementer(ISubmitter)
-@attrs.frozen(eq=False)
-class Receiver:
-    """A receiver that somebody has logged in to (`user`), or nobody ("")."""
-
-    user: str
-    _avatar: IMailReceiver
-    _guard: Guard
-
-    async def may_send_as(self, address: Address | None) -> bool:
-        """See `ISubmitter`."""
-        asked = getattr(self._avatar, "may_send_as", None)
-        return True if asked is None else bool(await self._guard.ask("may_send_as", asked, address))
-
-    async def recipient(self, recipient: Recipient, transaction: ITransactionView) -> None:
-        """See `IMailReceiver`."""
-        about = {"session": transaction.origin.session_id}
-        await self._guard.ask_about(about, "recipient", self._avatar.recipient, recipient, transaction)
-
-    async def message(self, message: IReceivedMessage) -> Sequence[Outcome] | str | None:
-        """See `IMailReceiver`."""
-        about = {"session": message.origin.session_id}
-        given = await self._guard.ask_about(about, "message", self._avatar.message, message, seconds=MESSAGE_SECONDS)
-        if given is None or isinstance(given, str):
-            return given
-        if isinstance(given, list | tuple) and all(isinstance(each, Outcome) for each in given):
-            if len(given) == len(message.recipients):
-                return given
-            raise self._guard.fault(
-                "message", f"it gave {len(given)} outcomes for {len(message.recipients)} recipients", about
-            )
-        raise self._guard.fault("message", f"it gave {given!r:.100}, not an id, None or outcomes", about)
 
 
 # Who takes the mail of a session without a login, and what is to be called when the session is over.

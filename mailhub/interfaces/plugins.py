@@ -92,7 +92,7 @@ class IComponentFactory(Interface):
     fields are the allowed keys (a missing default makes a key required), their types are checked.
     """
 
-    kind: str = Attribute("database, store, checker, directory, router, agent, policy, rule or service.")
+    kind: str = Attribute("database, store, checker, directory, realm, router, agent, policy, rule or service.")
     name: str = Attribute("What the configuration calls it.")
     options: type = Attribute("attrs class of the keys its table may have.")
 

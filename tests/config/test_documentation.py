@@ -21,7 +21,9 @@ TABLES: dict[str, type] = {
     "[auth]": settings.AuthTable,
     '[route."domain"]': settings.RouteTable,
     "[delivery]": settings.DeliveryTable,
-    "[router.x], [policy.x], [rule.x], [agent.x], [checker.x], [directory.x], [service.x]": settings.GuardTable,
+    "[router.x], [policy.x], [rule.x], [agent.x], [checker.x], [directory.x], [realm.x], [service.x]": (
+        settings.GuardTable
+    ),
     "[queue]": settings.QueueTable,
     "[trust]": settings.TrustTable,
     "[log]": settings.LogTable,

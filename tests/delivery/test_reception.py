@@ -15,7 +15,8 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 
-from mailhub.delivery.reception import MESSAGE_SECONDS, Receiver, Reception
+from mailhub.delivery.receiver import MESSAGE_SECONDS, Receiver
+from mailhub.delivery.reception import Reception
 from mailhub.delivery.spool import IN_MEMORY, Spool
 from mailhub.errors import AuthenticationFailed, NoSuchUser, OverQuota, TemporaryError
 from mailhub.guard import Guard
