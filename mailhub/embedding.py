@@ -43,7 +43,8 @@ from mailhub.doors import door
 from mailhub.errors import NotPermitted
 from mailhub.foreign import ADAPTERS, Foreign, adapt
 from mailhub.guard import Guard, GuardLimits
-from mailhub.interfaces import Environment, House, IMailAccount, IMailReceiver, IService, ISubmitter, Origin, Service
+from mailhub.interfaces import Environment, IMailAccount, IMailReceiver, IService, ISubmitter, Origin, Service
+from mailhub.interfaces.services import House
 from mailhub.keys import MESSAGE_SIZE
 from mailhub.net.crowd import Room
 from mailhub.net.listen import ImplicitTls

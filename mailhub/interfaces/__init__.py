@@ -72,7 +72,7 @@ from mailhub.interfaces.screens import (
     Screen,
     Verdict,
 )
-from mailhub.interfaces.services import House, IService, Service
+from mailhub.interfaces.services import IService, Service
 from mailhub.interfaces.transport import (
     ALIAS,
     AT_ONCE,
@@ -114,7 +114,6 @@ __all__ = [
     "Edit",
     "Ended",
     "Environment",
-    "House",
     "IAccounts",
     "IAuthenticator",
     "IBlobReader",

@@ -11,7 +11,6 @@ from zope.interface import implementer
 
 from mailhub.errors import AuthenticationFailed, MailError, MessageGone, NotPermitted
 from mailhub.interfaces import (
-    House,
     IAuthenticator,
     IBlobReader,
     IHold,
@@ -23,6 +22,7 @@ from mailhub.interfaces import (
     Service,
     rights_of,
 )
+from mailhub.interfaces.services import House
 from mailhub.keys import DAY, LOGIN_FAILURES, LOGIN_SECONDS, limit, setting
 from mailhub.log import Logger
 from mailhub.net.body import BLOCK, copy

@@ -13,7 +13,6 @@ from zope.interface import implementer
 from mailhub.errors import MailError, NotYetKnown, TemporaryError
 from mailhub.interfaces import (
     Committed,
-    House,
     IAuthenticator,
     IBodyWriter,
     IConversation,
@@ -25,6 +24,7 @@ from mailhub.interfaces import (
     Origin,
     Service,
 )
+from mailhub.interfaces.services import House
 from mailhub.keys import DAY, LOGIN_FAILURES, MESSAGE_SIZE, MIB, Key, limit, setting
 from mailhub.log import Logger
 from mailhub.message.envelope import Outcome, State

@@ -7,14 +7,20 @@ import poplib
 import signal
 import smtplib
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.cred.portal import Portal
+from twisted.internet.interfaces import IProtocolFactory
 
+from mailhub.net.certificates import self_signed
 from mailhub.testing.process import BIN, DEADLINE, eventually, free_ports
+from tests.documented import code_blocks
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "embedding.rst"
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PORTS = {"smtp": 2525, "submission": 2587, "lmtp": 2424, "imap": 2143, "pop3": 2110}
 MESSAGE = "Subject: hello\r\n\r\nHow are you?\r\n"
@@ -29,6 +35,24 @@ def test_each_has_fifteen_lines_at_most(service: str) -> None:
     lines = file_of(service).read_text().splitlines()
     assert len(lines) <= 15
     assert all(len(line) <= 120 for line in lines)
+
+
+@pytest.mark.parametrize("service", PORTS)
+def test_the_documentation_shows_each_as_it_is(service: str) -> None:
+    file = file_of(service)
+    assert code_blocks(DOCUMENT)[file.name] == file.read_text()
+
+
+def test_the_options_of_the_documentation_are_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path, octets in zip(
+        ("certificate.pem", "key.pem"), self_signed(["mail.example.org"], 30, time.time()), strict=True
+    ):
+        Path(path).write_bytes(octets)
+    names: dict[str, Any] = {"portal": Portal(object())}  # type: ignore[arg-type]
+    exec(code_blocks(DOCUMENT)["options.py"], names)
+    assert IProtocolFactory.providedBy(names["submission"])
+    assert IProtocolFactory.providedBy(names["imaps"])
 
 
 Serve = Callable[[str], int]

@@ -23,7 +23,8 @@ from mailhub.components import build_hub
 from mailhub.config.reader import Place
 from mailhub.config.settings import ComponentTable, load
 from mailhub.errors import ConfigurationError
-from mailhub.interfaces import ACCEPT, House, IComponentFactory, IHub, IPolicy, Origin, OwnTransaction, Service
+from mailhub.interfaces import ACCEPT, IComponentFactory, IHub, IPolicy, Origin, OwnTransaction, Service
+from mailhub.interfaces.services import House
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail
 from mailhub.plugins import Catalogue, Component, load_catalogue

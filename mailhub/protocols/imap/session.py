@@ -7,7 +7,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailhub.errors import MailError
-from mailhub.interfaces import House, IMailAccount, IService, Origin, Service
+from mailhub.interfaces import IMailAccount, IService, Origin, Service
+from mailhub.interfaces.services import House
 from mailhub.net.link import Disconnected, Link
 from mailhub.protocols.imap import append, fetch, mailboxes, messages, search
 from mailhub.protocols.imap.context import Context, Handlers, ImapOptions, ImapParts, log
