@@ -5,16 +5,20 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 import threading
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from examples.plugins.feed_store import feed_store
 from mailhub.api import NO_FLAGS
 from mailhub.testing.hubs import Internet
 from mailhub.testing.process import BIN, DEADLINE, free_ports, run
 from tests.documented import DOCUMENT, ROOT, code_block, code_blocks
 from tests.examples.stage import ANN, HELLO, append, imap
+from tests.examples.test_stores import ENTRY
 from tests.system.conftest import need
 
 EXAMPLES = ROOT / "examples" / "plugins"
@@ -92,6 +96,7 @@ def test_the_path_from_an_empty_file_to_mail_in_a_client(tmp_path: Path) -> None
     (place / "mailhub.toml").write_text(text("mailhub.toml"))
     (place / "mbsyncrc").write_text(text("mbsyncrc"))
     assert shell("check.sh", place).startswith("ok ")
+    assert " 0 not, " in shell("exam.sh", place)
     command = [str(BIN / word) if word == "twistd" else word for word in text("run.sh").split()]
     server = subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=path)
     ready = threading.Event()
@@ -117,3 +122,31 @@ def test_the_path_from_an_empty_file_to_mail_in_a_client(tmp_path: Path) -> None
         server.terminate()
         server.wait(DEADLINE)
         listener.join(DEADLINE)
+
+
+def test_the_shown_exam_is_passed(tmp_path: Path) -> None:
+    for name in ("team_plugin.py", "test_team.py"):
+        (tmp_path / name).write_text(code_block(name))
+    run(
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        tmp_path / "test_team.py",
+        env={"PYTHONPATH": str(tmp_path)},
+    )
+
+
+def test_a_feed_is_a_folder_beside_all_other_mail(tmp_path: Path) -> None:
+    (tmp_path / "feed.xml").write_text(f'<feed xmlns="http://www.w3.org/2005/Atom">{ENTRY.format("news")}</feed>')
+    shown = code_block("several_stores.toml").replace("https://www.xx.example", tmp_path.as_uri())
+    with Internet(seed=1) as internet:
+        host = internet.hub("xx.example", config=tomllib.loads(shown), plugins=[feed_store])
+        host.add_account(ANN, "correct-horse")
+        host.submit("", [ANN], HELLO)
+        client = imap(internet, host, "Feeds")
+        assert b"news" in client.ask(b"c fetch 1 body.peek[header]\r\n", b"c OK")
+        assert b"COPYUID" in client.ask(b"d copy 1 INBOX\r\n", b"d OK")
+        assert [b"Subject: news" in octets for octets in host.inbox(ANN)] == [False, True]

@@ -15,8 +15,8 @@ import pytest
 from twisted.internet.task import Clock
 
 from examples.plugins import dict_store, eml_folder, feed_store, git_store, sql_store
-from mailhub.api import READ_ONLY, Component, IMailAccount, IMailStore, MessageGone, NotPermitted
-from mailhub.testing.exams import StoreExam
+from mailhub.api import READ_ONLY, Component, IMailAccount, IMailStore, MessageGone, NotPermitted, SimpleStore
+from mailhub.testing.exams import SimpleStoreExam, StoreExam
 from mailhub.testing.hubs import Internet
 from tests.examples.stage import ANN, HELLO, append, imap, lines, pop3, serve
 from tests.store.mirror.simple_stores import PlayedHub, environment
@@ -31,6 +31,11 @@ class Backend:
     component: Component
     table: dict[str, Any]
     put: Callable[[str], object]
+
+    def make(self, hub: Any) -> Any:
+        """The store."""
+        options = {key: Path(value) if key == "path" else value for key, value in self.table.items()}
+        return self.component.make(self.component.options(**options), hub)
 
 
 def a_dict(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Backend:
@@ -357,10 +362,7 @@ class ReadExam(ExampleExam):
             self.backend.put(subject)
 
     async def open_store(self) -> IMailStore:
-        component, options = self.backend.component, dict(self.backend.table)
-        if "path" in options:
-            options["path"] = Path(options["path"])
-        store = component.make(component.options(**options), cast(Any, PlayedHub(environment())))
+        store = self.backend.make(cast(Any, PlayedHub(environment())))
         await store.start()
         return cast(IMailStore, store)
 
@@ -377,4 +379,39 @@ class TestFeedStore(ReadExam):
 
 class TestGitStore(ReadExam):
     rights = READ_ONLY | {"s", "w"}
+    made = staticmethod(a_history)
+
+
+class MethodsExam(SimpleStoreExam):
+    """What is asked of the methods themselves."""
+
+    user = ANN
+    made: Made
+
+    @pytest.fixture(autouse=True)
+    def place(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.backend = type(self).made(tmp_path, monkeypatch)
+        self.backend.put("second")
+
+    def make_store(self) -> SimpleStore:
+        return cast(SimpleStore, self.backend.make(self.host.hub))
+
+
+class TestDictMethods(MethodsExam):
+    made = staticmethod(a_dict)
+
+
+class TestFolderMethods(MethodsExam):
+    made = staticmethod(a_folder)
+
+
+class TestTableMethods(MethodsExam):
+    made = staticmethod(a_table)
+
+
+class TestFeedMethods(MethodsExam):
+    made = staticmethod(a_feed)
+
+
+class TestHistoryMethods(MethodsExam):
     made = staticmethod(a_history)
