@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -158,8 +159,6 @@ class ForeignInbox:
                 raise Nonsense(f"gave {shown(size)}, no size")
             if size:
                 found[index + 1] = text(await answer(self._mailbox.getUidl(index)))
-        if len(set(found.values())) != len(found):
-            raise Nonsense("getUidl() gave the same for two messages")
         if bad := next((each for each in found.values() if not is_unique_id(each)), None):
             raise Nonsense(f"getUidl() gave {shown(bad)}: it must be 1 to 70 printable characters of ASCII")
         return found
@@ -168,17 +167,22 @@ class ForeignInbox:
         """Of the first of these messages; None for one that cannot be read, which is left out of the session. Each has
         to be read once: what the realm says of its size need not be so."""
         found: dict[int, Measured | None] = {}
+        counts = Counter(ids.values())
         room, clock = BATCH_OCTETS, self._foreign.environment.clock
         until = clock.seconds() + BATCH_SECONDS
         for uid in uids:
-            found[uid] = self._sizes.get(ids[uid])
+            # Copies may share theirs (RFC 1939 7); who gives one to different messages is not to be believed.
+            own = ids[uid] if counts[ids[uid]] == 1 else None
+            found[uid] = self._sizes.get(own) if own is not None else None
             if found[uid] is None:
                 try:
                     octets = await self._read(uid)
                 except Exception as error:
                     self._foreign.fault("getMessage", f"{self._user}: message {ids[uid]} cannot be read: {error!r}")
                 else:
-                    found[uid] = self._sizes[ids[uid]] = Measured.of(octets, max(0, digest(octets).sent))
+                    found[uid] = measured = Measured.of(octets, max(0, digest(octets).sent))
+                    if own is not None:
+                        self._sizes[own] = measured
                     room -= len(octets)
             if room <= 0 or clock.seconds() > until:
                 break

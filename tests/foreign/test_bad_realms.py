@@ -273,7 +273,7 @@ def test_an_avatar_of_another_kind_has_nothing() -> None:
 def test_a_bad_maildrop_is_refused_at_login(method: str, bad: Any) -> None:
     mailbox: Any = StringListMailbox([ONE, ONE])  # type: ignore[no-untyped-call]
     if (method, bad) == ("getUidl", BAD[-1]):
-        return  # the same for both, which are the same
+        return  # equal messages may have the same (RFC 1939 7)
     setattr(mailbox, method, bad)
     server = Server(IMailboxPOP3, lambda: mailbox)
     client = Client(server, "pop3")

@@ -114,3 +114,17 @@ def test_a_message_is_read_through_once() -> None:
     for _ in range(3):
         assert played.pop3().send("QUIT").startswith(b"+OK")
     assert read == [0, 1]
+
+
+def test_equal_messages_have_the_same_unique_id() -> None:
+    client = server([ONE, TWO, ONE]).pop3()
+    first, second, third = client.send("UIDL").decode().split("\r\n")[1:4]
+    assert first.split()[1] == third.split()[1] != second.split()[1]
+    assert client.send("STAT") == b"+OK 3 %d\r\n" % (2 * len(ONE) + len(TWO))
+
+
+def test_who_gives_all_messages_one_unique_id_has_their_sizes_right() -> None:
+    mailbox: Any = StringListMailbox([ONE, TWO])  # type: ignore[no-untyped-call]
+    mailbox.getUidl = lambda index: b"same"
+    client = Server(IMailboxPOP3, lambda: mailbox).pop3()
+    assert client.send("LIST").decode().split("\r\n")[1:3] == [f"1 {len(ONE)}", f"2 {len(TWO)}"]
