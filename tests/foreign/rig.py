@@ -44,7 +44,7 @@ class Server:
         def adapted(user: str) -> Any:
             return adapt(interface, avatar(), user, self.foreign, lambda: self.logouts.append(user))
 
-        gate = FakeAuthenticator(IMailAccount, adapted)
+        self.gate = gate = FakeAuthenticator(IMailAccount, adapted)
         parts = ImapParts(gate, self.clock, options=ImapOptions(ImapSettings("mx", plaintext_login=True)))
         pop3 = Pop3Service(gate, OpenMaildrops(), Pop3Options(host="mx", plaintext_login=True))
         self.factories = {

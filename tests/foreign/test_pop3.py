@@ -6,12 +6,15 @@ from hashlib import md5
 from pathlib import Path
 from typing import Any
 
+import pytest
 from twisted.mail.interfaces import IMailboxPOP3
 from twisted.mail.maildir import StringListMailbox
 from twisted.mail.pop3 import IMailbox
 
+from mailhub.store.guarded.asking import Asking
+from mailhub.store.guarded.store import GuardedAccount
 from tests.foreign.realms import MaildropRealm, maildir_domain
-from tests.foreign.rig import Server
+from tests.foreign.rig import Client, Server
 
 ONE = b"Subject: one\r\n\r\nfirst\r\n.second\r\n"
 TWO = b"Subject: two\r\n\r\n\xe9\r\n"
@@ -36,6 +39,34 @@ def test_unique_ids_are_the_realms() -> None:
     ids = [md5(octets).hexdigest() for octets in (ONE, TWO)]  # as Twisted's mailbox makes them
     assert client.send("UIDL").decode().split("\r\n")[1:3] == [f"1 {ids[0]}", f"2 {ids[1]}"]
     assert client.send("UIDL 2").decode() == f"+OK 2 {ids[1]}\r\n"
+
+
+def test_a_guarded_store_has_unique_ids_of_its_own_as_well() -> None:
+    played = server([ONE, TWO])
+    made = played.gate.avatar
+
+    def guarded(user: str) -> GuardedAccount:
+        return GuardedAccount(Asking(played.foreign.guard, made(user), "account", {}), user)
+
+    played.gate.avatar = guarded
+    ids = [md5(octets).hexdigest() for octets in (ONE, TWO)]
+    assert played.pop3().send("UIDL").decode().split("\r\n")[1:3] == [f"1 {ids[0]}", f"2 {ids[1]}"]
+
+
+@pytest.mark.parametrize("bad", [None, {1: 7}, "text"])
+def test_a_guarded_store_that_gives_nonsense_for_unique_ids_is_refused(bad: Any) -> None:
+    played = server([ONE])
+    made = played.gate.avatar
+
+    def guarded(user: str) -> GuardedAccount:
+        account = made(user)
+        account._inbox.unique_ids = lambda uids: bad
+        return GuardedAccount(Asking(played.foreign.guard, account, "account", {}), user)
+
+    played.gate.avatar = guarded
+    client = Client(played, "pop3")
+    client.send("USER b@yy.example")
+    assert client.send("PASS secret").startswith(b"-ERR [SYS/TEMP]")
 
 
 def test_nothing_is_marked_in_the_realm_before_quit() -> None:

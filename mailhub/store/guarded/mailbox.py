@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 
-from mailhub.interfaces import IBlobReader, IBody, IHold, IMailbox, rights_of
+from mailhub.interfaces import IBlobReader, IBody, IHold, IMailbox, IUniqueIds, rights_of
 from mailhub.message.flags import Flags
 from mailhub.message.record import (
     READ_ONLY,
@@ -39,6 +40,9 @@ class GuardedMailbox:
         self.name: str = asking.get(_text, "name")
         self.uid_validity = asking.get(sound.uid_validity, "uid_validity")
         self._listeners: dict[int, Callable[[Change], None]] = {}
+        with suppress(Exception):  # what cannot be asked has none
+            if IUniqueIds.providedBy(asking.thing):
+                alsoProvides(self, IUniqueIds)
 
     @property
     def rights(self) -> Rights:
@@ -64,6 +68,10 @@ class GuardedMailbox:
     async def bodies(self, uids: Sequence[int]) -> Mapping[int, bytes]:
         """Raises MailError."""
         return await self.asking.ask(sound.bodies(uids), "bodies", uids)
+
+    async def unique_ids(self, uids: Sequence[int]) -> Mapping[int, str]:
+        """Of a mailbox that is `IUniqueIds`. Raises MailError."""
+        return await self.asking.ask(sound.unique_ids, "unique_ids", uids)
 
     async def open(self, uid: int) -> IBlobReader:
         """Raises MailError."""

@@ -206,6 +206,15 @@ def bodies(asked: Collection[int]) -> Callable[[Any], Mapping[int, bytes]]:
     return looked_at
 
 
+def unique_ids(given: Any) -> Mapping[int, str]:
+    """Text by UID; POP3 takes those that it can write."""
+    found: Mapping[int, str] = _instance(given, Mapping, "unique-ids by UID")
+    for each, own in found.items():
+        if type(own) is not str:
+            raise Nonsense(f"the unique-id of {shown(each)} is {shown(own)}")
+    return found
+
+
 def flag_result(given: Any) -> FlagResult:
     """Rows, and those that were not changed."""
     found: FlagResult = _instance(given, FlagResult, "a FlagResult")
