@@ -136,7 +136,7 @@ def test_any_cut_gives_the_same_text(name: str, octets: bytes, cuts: list[int]) 
     decoder = incremental_decoder(name)
     pieces = [decoder.decode(octets[start:end]) for start, end in pairwise(edges)]
     text = "".join(pieces) + decoder.decode(b"", True)
-    if name != "none":  # a guess depends on what has been seen
+    if name not in ("none", "ascii"):  # a guess depends on what has been seen
         assert text == decode(octets, name)
 
 
