@@ -82,7 +82,8 @@ def _exam(arguments: argparse.Namespace) -> int:
             "verbose": arguments.verbose,
         }
         command = [sys.executable, "-m", "mailhub.testing.exams", json.dumps(task)]
-        return subprocess.run(command, check=False).returncode and 1
+        status = subprocess.run(command, check=False).returncode
+        return status if status in (0, 130) else 1
 
 
 def _file(path: Path | None) -> Mapping[str, Any]:

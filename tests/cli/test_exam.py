@@ -97,6 +97,7 @@ def test_questions_can_be_chosen(tmp_path: Path) -> None:
         (BAD.replace('"policy"', '"service"'), (), "there is no exam for a service here"),
         (BAD.replace('"policy"', '"polices"'), (), "kind must not be 'polices'"),
         (BAD.replace("Careless())", "1 / 0)"), (), "ZeroDivisionError"),
+        (BAD.replace("Careless())", "exit(3))"), (), "SystemExit"),
     ],
 )
 def test_what_cannot_be_examined_is_told_in_one_line(

@@ -314,7 +314,9 @@ def main(argument: str, exams: Mapping[str, type[ComponentExam]], store: type[Ex
     except (ConfigurationError, MailError) as error:
         print(f"mailhub: {' '.join(str(error).split())}", file=sys.stderr)
         status = 1
-    except Exception as error:
+    except KeyboardInterrupt:
+        status = 130
+    except BaseException as error:
         # Of a plugin that does what nobody thought of; the questions have their own way to say so.
         print(f"mailhub: {told(error)}", file=sys.stderr)
         status = 1
