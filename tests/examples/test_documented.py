@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 import tomllib
+from base64 import b64encode
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ from mailhub.api import NO_FLAGS
 from mailhub.testing.hubs import Internet
 from mailhub.testing.process import BIN, DEADLINE, free_ports, run
 from tests.documented import DOCUMENT, ROOT, code_block, code_blocks
-from tests.examples.stage import ANN, HELLO, append, imap
+from tests.examples.stage import ANN, HELLO, PASSWORD, append, imap
 from tests.examples.test_stores import ENTRY
 from tests.system.conftest import need
 
@@ -150,3 +152,19 @@ def test_a_feed_is_a_folder_beside_all_other_mail(tmp_path: Path) -> None:
         assert b"news" in client.ask(b"c fetch 1 body.peek[header]\r\n", b"c OK")
         assert b"COPYUID" in client.ask(b"d copy 1 INBOX\r\n", b"d OK")
         assert [b"Subject: news" in octets for octets in host.inbox(ANN)] == [False, True]
+
+
+def test_everybody_reads_and_writes_as_the_office() -> None:
+    names: dict[str, Any] = {"__name__": "office_realm"}
+    exec(code_block("office_realm.py"), names)
+    with Internet(seed=1) as internet:
+        host = internet.hub("xx.example", ["office"], {"auth": {"realm": "office"}}, [names["office"]])
+        host.add_account(ANN, PASSWORD)
+        host.submit("", ["office@xx.example"], HELLO)
+        assert b"* 1 EXISTS" in imap(internet, host).heard
+        sender = internet.call(host, "submissions")
+        sender.expect(b"220 ")
+        sender.ask(b"EHLO yy.example\r\n", b"250 ")
+        sender.ask(b"AUTH PLAIN " + b64encode(f"\0{ANN}\0{PASSWORD}".encode()) + b"\r\n", b"235 ")
+        sender.ask(f"MAIL FROM:<{ANN}>\r\n".encode(), b"550 5.7.1 ")
+        sender.ask(b"MAIL FROM:<office@xx.example>\r\n", b"250 ")
