@@ -34,7 +34,7 @@ daily work, also while the server runs:
   mailhub queue retry --all                 try it again now
   mailhub backup /var/backups/mailhub       a consistent copy
   mailhub reload                            take over a changed configuration
-  mailhub exam my_store.py                  ask a plugin what its contract promises
+  mailhub exam my_store.py                  ask a plugin what its kind promises
   mailhub plugins list                      what there is, and how it does
 
 The configuration is --config FILE, else $MAILHUB_CONFIG, else mailhub.toml in
