@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import attrs
 from twisted.application.service import IProcess, Service
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.logger import ILogObserver, globalLogPublisher
@@ -32,6 +32,7 @@ from mailhub.control import ControlSocket
 from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import Environment
+from mailhub.keys import STOP_SECONDS
 from mailhub.log import Logger, escape_others
 from mailhub.logfile import User, find_user, log_file, log_observer, rotate_by_signal
 from mailhub.net.crowd import make_room
@@ -209,6 +210,8 @@ class MailService(Service):
             await self._hub.start()
         except ConfigurationError as error:
             self._fail(str(error))
+        except CancelledError:
+            _log.warn("mailhub is stopped before it has started")
         except Exception as error:
             _log.failure("mailhub cannot start")
             self._fail(f"cannot start: {type(error).__name__}: {error}")
@@ -276,7 +279,11 @@ class MailService(Service):
 
     async def _stop(self) -> None:
         if self._starting is not None:
+            # Perhaps it waits for a plugin that will never answer.
+            cut = self._reactor.callLater(self._config.value(STOP_SECONDS), self._starting.cancel)
             await self._starting
+            if cut.active():
+                cut.cancel()
         self._watchdog.stop()
         await DeferredList([maybeDeferred(port.stopListening) for port in self._ports], consumeErrors=True)
         await self._control.close()

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
 from mailhub.errors import ConfigurationError
-from mailhub.guard import Health
+from mailhub.guard import Guard, Health
 from mailhub.interfaces import IMailAccount
 from mailhub.message.record import Added, CopyResult, Entry, Expunged, MailboxInfo
 from mailhub.plugins import Component
+from mailhub.store.guarded.store import GuardedStore
 from mailhub.store.memory import MemoryDatabase
 from mailhub.testing.caller import Caller
 from mailhub.testing.hubs import Internet
@@ -23,6 +25,10 @@ from mailhub.testing.waiting import result_of
 ANN, EVE = "ann@xx.example", "eve@xx.example"
 PASSWORD = "correct horse"
 HELLO = b"From: ben@yy.example\r\nSubject: hello\r\n\r\nHello\r\n"
+
+
+class Raising:
+    """An attribute that raises."""
 
 
 class Bad:
@@ -35,7 +41,8 @@ class Bad:
     def __getattr__(self, name: str) -> Any:
         path = f"{self._path}.{name}".lstrip(".")
         if path in self._faults:
-            return self._faults[path]
+            fault = self._faults[path]
+            return raises() if isinstance(fault, Raising) else fault
         found = getattr(self._thing, name)
         if path not in ("account", "account.mailbox", "account.mailbox.open", "account.new_body"):
             return found
@@ -234,6 +241,38 @@ def test_mail_for_a_store_that_fails_waits_and_comes_once(scene: Scene) -> None:
     assert b"* 3 EXISTS" in scene.imap().ask(b"b SELECT INBOX\r\n", b"b OK")
 
 
+@pytest.mark.parametrize("rights", [None, 7, "raises", Deferred(), [1]], ids=["None", "int", "raises", "never", "list"])
+def test_mail_for_a_mailbox_that_does_not_say_its_rights_waits(scene: Scene, rights: Any) -> None:
+    scene.faults["account.mailbox.rights"] = Raising() if rights == "raises" else rights
+    scene.host.submit("ben@yy.example", [ANN], HELLO)
+    scene.internet.run(1)
+    assert len(scene.host.queued()) == 1
+    assert b"[UNAVAILABLE]" in scene.imap().ask(b"b SELECT INBOX\r\n", b"b NO")
+    scene.faults.clear()
+    scene.internet.run(3600)
+    assert scene.host.queued() == []
+    assert len(scene.host.inbox(ANN)) == 3
+
+
+def test_rights_that_were_told_once_count_where_they_are_not_told_now(scene: Scene) -> None:
+    client = scene.imap()
+    client.ask(b"b SELECT INBOX\r\n", b"b OK")
+    scene.faults["account.mailbox.rights"] = None
+    client.ask(b"c STORE 1 +FLAGS (\\Seen)\r\n", b"c OK")
+
+
+@pytest.mark.parametrize("method", ["watch", "hold"])
+def test_a_store_that_leaves_by_sys_exit_harms_nobody(scene: Scene, method: str) -> None:
+    def leave(*_: Any) -> None:
+        raise SystemExit(3)
+
+    client = scene.imap()
+    scene.faults[f"account.mailbox.{method}"] = leave
+    client.ask(b"b SELECT INBOX\r\n", b"b NO [UNAVAILABLE]")
+    scene.faults.clear()
+    client.ask(b"c SELECT INBOX\r\n", b"c OK")
+
+
 def test_a_recipient_of_a_store_that_never_answers_is_asked_to_come_again(scene: Scene) -> None:
     scene.faults["check_quota"] = never
     sender = scene.internet.call(scene.host, "smtp")
@@ -268,6 +307,21 @@ def test_the_hub_stops_whatever_its_store_makes_of_it(scene: Scene) -> None:
     stopping = Deferred.fromCoroutine(scene.host.hub.stop())
     scene.internet.run(60)
     assert stopping.called
+
+
+def test_who_waits_for_a_store_to_start_is_told_for_which() -> None:
+    clock = Clock()
+    inner: Any = type("Slow", (), {"start": lambda self: waiting})()
+    waiting: Deferred[None] = Deferred()
+    store = GuardedStore(inner, Guard("store", "mine", "/plugins/mine.py", clock))
+    started = Deferred.fromCoroutine(store.start())
+    with capturedLogs() as events:
+        clock.pump([10, 10])
+        waiting.callback(None)
+    line = "still waiting for a store to start: store=mine file=/plugins/mine.py"
+    assert [formatEvent(event) for event in events] == [line] * 2
+    assert started.called
+    assert not clock.getDelayedCalls()
 
 
 def test_the_mailboxes_of_the_database_itself_have_no_time() -> None:

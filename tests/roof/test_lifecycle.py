@@ -36,10 +36,10 @@ class Reactor:
     running: bool = True
     waiting: list[Callable[[], object]] = attrs.field(factory=list)
     stopped: int = 0
+    clock: Clock = attrs.field(factory=Clock)
 
     def callLater(self, seconds: float, function: Callable[..., object], *arguments: object) -> IDelayedCall:
-        """Never."""
-        return Clock().callLater(seconds, function, *arguments)
+        return self.clock.callLater(seconds, function, *arguments)
 
     def callWhenRunning(self, function: Callable[[], object]) -> None:
         if self.running:
@@ -222,6 +222,16 @@ def test_a_stop_that_comes_while_it_starts_waits_for_the_start(config: Config) -
     hub.starting.callback(None)
     wait(stopping)
     assert hub.stopped == 1
+
+
+def test_a_start_that_never_ends_is_given_up_when_it_is_to_stop(config: Config) -> None:
+    hub, reactor = FakeHub(), Reactor()
+    stopping = made(config, hub, reactor).stopService()
+    assert not stopping.called
+    reactor.clock.advance(11)
+    assert stopping.called
+    assert (hub.stopped, reactor.stopped) == (1, 0)
+    assert not is_locked(config)
 
 
 def test_a_start_that_fails_while_it_is_stopped_still_stops_in_good_order(

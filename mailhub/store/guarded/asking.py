@@ -46,23 +46,24 @@ class Asking:
             return take(_call(self.thing, method, arguments))
         except Nonsense as error:
             raise self.fault(method, str(error)) from None
-        except Exception as error:
+        except BaseException as error:
+            # sys.exit() would pass by all who keep one connection's mishap from the others.
             raise self.failed(method, error) from error
 
-    def get(self, take: Callable[[Any], T], attribute: str) -> T:
-        """As `call`, of an attribute."""
+    def get(self, take: Callable[[Any], T], attribute: str, *default: object) -> T:
+        """As `call`, of an attribute, in the place of which `default` is where there is none."""
         try:
-            return take(getattr(self.thing, attribute))
+            return take(getattr(self.thing, attribute, *default))
         except Nonsense as error:
             raise self.fault(attribute, str(error)) from None
-        except Exception as error:
+        except BaseException as error:
             raise self.failed(attribute, error) from error
 
     def fault(self, method: str, why: str | BaseException) -> Exception:
         """What is raised where there is no answer that counts; the log is told."""
         return self.guard.fault(f"{self.what}.{method}", why, self.about)
 
-    def failed(self, method: str, error: Exception) -> Exception:
+    def failed(self, method: str, error: BaseException) -> Exception:
         """The same for what it has raised, unless that is an answer."""
         return error if isinstance(error, MailError) else self.fault(method, error)
 

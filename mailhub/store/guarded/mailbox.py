@@ -8,10 +8,11 @@ from typing import Any
 
 from zope.interface import alsoProvides, implementer
 
-from mailhub.interfaces import IBlobReader, IBody, IHold, IMailbox, IUniqueIds, rights_of
+from mailhub.errors import MailError
+from mailhub.interfaces import IBlobReader, IBody, IHold, IMailbox, IUniqueIds
 from mailhub.message.flags import Flags
 from mailhub.message.record import (
-    READ_ONLY,
+    ALL_RIGHTS,
     Change,
     CopyResult,
     DigestColumns,
@@ -39,6 +40,7 @@ class GuardedMailbox:
         self.asking = asking
         self.name: str = asking.get(_text, "name")
         self.uid_validity = asking.get(sound.uid_validity, "uid_validity")
+        self._rights: Rights | None = None
         self._listeners: dict[int, Callable[[Change], None]] = {}
         with suppress(Exception):  # what cannot be asked has none
             if IUniqueIds.providedBy(asking.thing):
@@ -46,12 +48,14 @@ class GuardedMailbox:
 
     @property
     def rights(self) -> Rights:
-        """What can be done with it, as far as that can be known."""
+        """What can be done with it: what it has said last, where it does not say so now. Raises MailError where it has
+        never said it: nobody knows then."""
         try:
-            return rights_of(self.asking.thing)
-        except Exception as error:
-            self.asking.fault("rights", error)
-            return READ_ONLY
+            self._rights = self.asking.get(sound.rights, "rights", ALL_RIGHTS)
+        except MailError:
+            if self._rights is None:
+                raise
+        return self._rights
 
     async def status(self) -> MailboxStatus:
         """Raises MailError."""
@@ -132,7 +136,7 @@ class GuardedMailbox:
             self._listeners.pop(key, None)
             try:
                 stop()
-            except Exception as error:
+            except BaseException as error:
                 self.asking.fault("watch", error)
 
         return stopped
@@ -161,7 +165,7 @@ class GuardedHold:
     def _try(self, method: str, *arguments: object) -> None:
         try:
             getattr(self._asking.thing, method)(*arguments)
-        except Exception as error:
+        except BaseException as error:
             self._asking.fault(method, error)
 
 

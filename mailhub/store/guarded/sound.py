@@ -23,6 +23,7 @@ from mailhub.message.record import (
     MailboxInfo,
     MailboxStatus,
     Quota,
+    Rights,
 )
 from mailhub.store.nonsense import Nonsense, shown
 
@@ -120,6 +121,13 @@ def entries(given: Any) -> Sequence[Entry]:
 def _hashed(given: Any) -> Any:
     """What is no frozenset might have no hash, and is named by `flags` then."""
     return given if isinstance(given, frozenset) else flags(given)
+
+
+def rights(given: Any) -> Rights:
+    """Letters of RFC 4314."""
+    if not isinstance(given, str | frozenset | set) or not all(isinstance(each, str) for each in given):
+        raise Nonsense(f"rights are {shown(given)}, no letters")
+    return frozenset(given)
 
 
 def status(given: Any) -> MailboxStatus:

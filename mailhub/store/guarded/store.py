@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
 from mailhub.answers import answer
 from mailhub.errors import MailError
 from mailhub.guard import Guard
 from mailhub.interfaces import IBodyWriter, IMailAccount, IMailbox, IMailStore
+from mailhub.log import Logger
 from mailhub.message.record import MailboxInfo, Quota
 from mailhub.store.guarded import sound
 from mailhub.store.guarded.asking import Asking
@@ -17,6 +19,10 @@ from mailhub.store.guarded.mailbox import GuardedMailbox
 from mailhub.store.guarded.octets import GuardedWriter
 from mailhub.store.guarded.sound import nothing
 from mailhub.store.nonsense import Nonsense, shown
+
+log = Logger(namespace="mailhub.plugins")
+
+STARTING_SECONDS = 10.0  # between two lines about a store that takes its time
 
 
 @implementer(IMailStore)
@@ -36,8 +42,20 @@ class GuardedStore:
         return Asking(self._guard, self.inner, "store", about)
 
     async def start(self) -> None:
-        """Opening may take its time. Raises ConfigurationError, and whatever else it raises."""
-        await answer(self.inner.start())
+        """Opening may take its time, but who waits is told for what. Raises ConfigurationError, and whatever else it
+        raises."""
+        waiting: list[IDelayedCall] = []
+
+        def tell() -> None:
+            guard = self._guard
+            log.warn("still waiting for a store to start: store={store} file={file}", store=guard.name, file=guard.file)
+            waiting[:] = [guard.clock.callLater(STARTING_SECONDS, tell)]
+
+        waiting.append(self._guard.clock.callLater(STARTING_SECONDS, tell))
+        try:
+            await answer(self.inner.start())
+        finally:
+            waiting[0].cancel()
 
     async def stop(self) -> None:
         """Whatever it makes of that, it is the last that is heard of it."""
