@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from mailhub.answers import in_time
-from mailhub.errors import InvalidMailboxName, MailboxExists, MailError, NoSuchUser, NotPermitted
+from mailhub.errors import InvalidMailboxName, MailboxExists, MailError, NoSuchMailbox, NoSuchUser, NotPermitted
 from mailhub.interfaces import IBodyWriter, IMailAccount, IMailbox, IMailStore, makes_account
 from mailhub.message.mailbox_names import DELIMITER, INBOX, check, normalise
 from mailhub.message.record import MailboxInfo, Quota
@@ -131,26 +131,32 @@ class SharedAccount:
         self._shares = store.shares
         self._home_name = store.shares.home(user)
         self._home = home
-        self._mounted: dict[str, IMailAccount | None] = {}  # by mount; None: the user has none there
+        # What is mounted in its own store is at home already.
+        folders = store.shares.folders.items()
+        self._mounts = {mount: store.stores[name] for mount, name in folders if name != self._home_name}
+        self._mounted: dict[str, IMailAccount] = {}  # by mount
 
     # --- Which account has a name ---------------------------------------------------------------------------------
 
-    async def _at(self, name: str) -> tuple[str, IMailAccount]:
-        """The mount and the account that has the mailbox; "" is home. Raises TemporaryError."""
+    def _mount(self, name: str) -> str:
+        """Where what has the mailbox is mounted, "" for what is at home. Whether the mounted store knows the user makes
+        no difference: mail that went home meanwhile would be hidden when it does again."""
         mount = self._shares.mount(name)
-        account = await self._account(mount) if mount else None
-        return (mount, account) if account is not None else ("", self._home)
+        return "" if mount not in self._mounts else mount
 
-    async def _account(self, mount: str) -> IMailAccount | None:
+    async def _at(self, name: str) -> tuple[str, IMailAccount]:
+        """The mount and the account that has the mailbox; "" is home. Raises NoSuchMailbox where the mounted store does
+        not know the user, TemporaryError."""
+        mount = self._mount(name)
+        try:
+            return mount, await self._account(mount) if mount else self._home
+        except NoSuchUser:
+            raise NoSuchMailbox from None
+
+    async def _account(self, mount: str) -> IMailAccount:
         if mount not in self._mounted:
-            store = self._store.stores[self._shares.folders[mount]]
-            if store is self._store.stores[self._home_name]:
-                found = None  # its own store: there is nothing to mount
-            else:
-                try:
-                    found = await store.account(self.user, makes_account(store, self.user))
-                except NoSuchUser:
-                    found = None
+            store = self._mounts[mount]
+            found = await store.account(self.user, makes_account(store, self.user))
             self._mounted.setdefault(mount, found)
         return self._mounted[mount]
 
@@ -160,7 +166,7 @@ class SharedAccount:
         """Raises NoSuchUser. What does not answer is as it was when it last did."""
         home = await self._home.mailboxes()
         mounted: dict[str, Any] = await self._listed("mailboxes", [MailboxInfo(INBOX)])
-        found = [each for each in home if self._shares.mount(each.name) not in mounted]
+        found = [each for each in home if not self._mount(each.name)]
         for mount, listed in mounted.items():
             # An account has one mailbox for each special use, and its own has it.
             found += [MailboxInfo(name) for name in self._outer(mount, (each.name for each in listed))]
@@ -173,50 +179,58 @@ class SharedAccount:
 
     async def _listed(self, method: str, otherwise: _Names) -> dict[str, Any]:
         """What the mounted accounts say, by mount, all asked at once."""
-        mounts = list(self._shares.folders)
+        mounts = list(self._mounts)
         answers = [Deferred.fromCoroutine(self._listed_at(mount, method, otherwise)) for mount in mounts]
         found = zip(mounts, await gatherResults(answers, consumeErrors=True), strict=True)
         return {mount: names for mount, names in found if names is not None}
 
     async def _listed_at(self, mount: str, method: str, otherwise: _Names) -> _Names | None:
-        async def asked() -> _Names | None:
-            account = await self._account(mount)
-            return None if account is None else await getattr(account, method)()
+        async def asked() -> _Names:
+            names: _Names = await getattr(await self._account(mount), method)()
+            return names
 
         key = (self.user, mount, method)
         try:
-            names: _Names | None = await in_time(self._store.clock, LIST_SECONDS, asked)
+            names: _Names = await in_time(self._store.clock, LIST_SECONDS, asked)
         except NoSuchUser:
             return None
         except (MailError, NoAnswer):
             # Clients forget what they have of a mailbox that is listed no more.
             return self._store.listings.get(key, otherwise)
-        if names is not None:
-            self._store.remember(key, names)
+        self._store.remember(key, names)
         return names
 
     async def mailbox(self, name: str) -> IMailbox:
         """Raises NoSuchMailbox, TemporaryError."""
         name = normalise(name)
         mount, account = await self._at(name)
-        inner = await account.mailbox(inner_name(mount, name) if mount else name)
-        store = self._store.stores[self._shares.folders[mount] if mount else self._home_name]
+        try:
+            inner = await account.mailbox(inner_name(mount, name) if mount else name)
+        except NoSuchUser:
+            if mount:
+                raise NoSuchMailbox from None
+            raise
+        store = self._mounts[mount] if mount else self._store.stores[self._home_name]
         owner = f"{self.user} {mount}" if mount else self.user
         return SharedMailbox(inner, account, store, owner, lambda found: outer_name(mount, found) if mount else found)
 
     async def create(self, name: str, special_use: str = "") -> None:
         """Raises MailboxExists, InvalidMailboxName, NoSuchUser, NotPermitted."""
         name = normalise(name)
-        mount, account = await self._at(name)
+        mount = self._mount(name)
         if not mount:
-            await account.create(name, special_use)
-        elif name == mount:
-            raise MailboxExists
-        elif special_use:
-            raise InvalidMailboxName("Mailboxes in another store have no special use")
-        else:
-            check(name)
+            await self._home.create(name, special_use)
+            return
+        check(name)
+        try:
+            account = await self._account(mount)
+            if name == mount:
+                raise MailboxExists
+            if special_use:
+                raise InvalidMailboxName("Mailboxes in another store have no special use")
             await account.create(inner_name(mount, name), "")
+        except NoSuchUser:
+            raise InvalidMailboxName("This name belongs to another store, which does not know you") from None
 
     async def delete(self, name: str) -> None:
         """Raises NoSuchMailbox, NotPermitted."""
@@ -229,40 +243,37 @@ class SharedAccount:
     async def rename(self, old: str, new: str) -> None:
         """Within a store. Raises NoSuchMailbox, MailboxExists, InvalidMailboxName, NotPermitted."""
         old, new = normalise(old), normalise(new)
-        (mount, account), (target, _) = await self._at(old), await self._at(new)
-        if mount != target or (mount and old == mount):
+        mount, account = await self._at(old)
+        if mount != self._mount(new) or (mount and old == mount):
             raise InvalidMailboxName("A mailbox cannot be renamed into another store; copy its messages")
-        if not mount and (await self._has_below(old) or await self._has_below(new)):
+        if not mount and (self._has_below(old) or self._has_below(new)):
             raise InvalidMailboxName("Below this name there are mailboxes of another store")
         convert: Callable[[str], str] = (lambda name: inner_name(mount, name)) if mount else (lambda name: name)
         if mount:
             check(new)
         await account.rename(convert(old), convert(new))
 
-    async def _has_below(self, name: str) -> bool:
-        for mount in self._shares.folders:
-            if name != INBOX and mount.startswith(name + DELIMITER) and await self._account(mount) is not None:
-                return True
-        return False
+    def _has_below(self, name: str) -> bool:
+        return name != INBOX and any(mount.startswith(name + DELIMITER) for mount in self._mounts)
 
     async def subscribe(self, name: str, subscribed: bool) -> None:
         """Kept by the store that has the mailbox; by the user's own where that keeps none."""
         name = normalise(name)
-        mount, account = await self._at(name)
-        if mount:
-            if subscribed:
-                check(name)
-            try:
-                await account.subscribe(inner_name(mount, name), subscribed)
-            except NotPermitted:
-                await self._home.subscribe(name, subscribed)
-                return
-            if subscribed:
-                return
+        mount = self._mount(name)
+        if not mount:
+            await self._home.subscribe(name, subscribed)
+            return
+        if subscribed:
+            check(name)
+        try:
+            account = await self._account(mount)
+            await account.subscribe(inner_name(mount, name), subscribed)
+        except (NotPermitted, NoSuchUser):
+            await self._home.subscribe(name, subscribed)
+            return
+        if not subscribed:
             with suppress(NotPermitted):
                 await self._home.subscribe(name, False)
-            return
-        await account.subscribe(name, subscribed)
 
     async def subscriptions(self) -> Sequence[str]:
         """In name order."""
@@ -282,8 +293,7 @@ class SharedAccount:
 
     async def logout(self) -> None:
         """Of all accounts, whatever one of them says."""
-        mounted = [account for account in self._mounted.values() if account is not None]
-        for account in mounted:
+        for account in self._mounted.values():
             with suppress(MailError):
                 await account.logout()
         await self._home.logout()

@@ -262,15 +262,32 @@ def test_subscriptions_are_kept_by_who_has_the_mailbox() -> None:
     assert "INBOX" in result_of(again.subscriptions())
 
 
-def test_a_user_whom_the_other_store_does_not_know_has_nothing_mounted() -> None:
+def test_a_mount_never_falls_through_to_the_home_store() -> None:
+    """Mail that went home while the mounted store does not know the user would be hidden when it does again."""
     world = World()
-    result_of(world.home.accounts.add("c@yy.example", ""))
-    store: Any = world.other.store
+    one = world.add("INBOX", 1)
+    unknown = database()
+    store: Any = unknown.store
     store.makes_accounts = False
-    account = result_of(world.store.account("c@yy.example"))
+    result_of(result_of(world.home.store.account(USER)).create("Feeds/old"))
+    world.store.stores["other"] = store
+    account = result_of(world.store.account(USER))
     assert not any(each.name.startswith("Feeds") for each in result_of(account.mailboxes()))
-    result_of(account.create("Feeds"))
-    assert "Feeds" in [each.name for each in result_of(account.mailboxes())]
+    for name in ("Feeds", "Feeds/old", "Feeds/new"):
+        for call, error in (
+            (account.create(name), InvalidMailboxName),
+            (account.mailbox(name), NoSuchMailbox),
+            (account.delete(name), NoSuchMailbox),
+            (account.rename("Sent", name), InvalidMailboxName),
+            (account.rename(name, "x"), NoSuchMailbox),
+        ):
+            with pytest.raises(error):
+                result_of(call)
+    result_of(account.subscribe("Feeds/new", True))
+    assert "Feeds/new" in result_of(account.subscriptions())
+    assert world.has("INBOX").keys() == {one}
+    result_of(unknown.accounts.add(USER, ""))  # the session goes on, and it is known again
+    assert result_of(account.mailbox("Feeds")).name == "Feeds"
 
 
 class _Broken:

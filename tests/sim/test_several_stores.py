@@ -185,6 +185,25 @@ def test_a_mounted_store_that_never_answers_leaves_the_rest_served() -> None:
         assert b"* 1 EXISTS" in client.ask(b"f select Feeds\r\n", b"f OK")
 
 
+def test_a_store_that_knows_nobody_for_a_moment_lets_no_mail_go_home_under_its_names() -> None:
+    notes, feeds = both()
+    with Internet() as internet:
+        host = server(internet, notes, feeds)
+        client = login(internet, host, ANN)
+        kept = feeds.kept.pop(ANN)
+        internet.run(30)
+        client = login(internet, host, ANN)
+        assert b"Feeds" not in client.ask(b'b list "" *\r\n', b"b OK")
+        client.ask(b"c select Feeds\r\n", b"c NO [NONEXISTENT]")
+        client.ask(b"d create Feeds\r\n", b"d NO [CANNOT]")
+        client.ask(b"e create Feeds/new\r\n", b"e NO [CANNOT]")
+        client.ask(b"f append Feeds {%d+}\r\n%s\r\n" % (len(MORE), MORE), b"f NO [TRYCREATE]")
+        feeds.kept[ANN] = kept
+        internet.run(30)
+        assert b"* 1 EXISTS" in client.ask(b"g select Feeds\r\n", b"g OK")
+        assert b'"Feeds/news"' in client.ask(b'h list "" *\r\n', b"h OK")
+
+
 def test_a_change_of_stores_waits_for_a_restart() -> None:
     notes, feeds = both()
     with Internet() as internet:
