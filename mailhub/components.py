@@ -72,6 +72,7 @@ from mailhub.plugins import Catalogue
 from mailhub.store.guarded.store import GuardedStore
 from mailhub.store.several import MAIN, SeveralStores
 from mailhub.store_swap import Retired, busy, replace, start_after, start_instead
+from mailhub.threads import FewThreads
 from mailhub.wire.budget import Budget
 
 if TYPE_CHECKING:
@@ -545,7 +546,7 @@ def _directories(hub: Hub, catalogue: Catalogue, found: Sequence[ICredentialsChe
     for name, checker in zip(config.auth.checkers, found, strict=True):
         if isinstance(checker, AccountsChecker) and hub.store is hub.database.store:
             continue  # the store has told
-        directory = directory_of(checker, hub.environment.threads)
+        directory = directory_of(checker, FewThreads(hub.environment.threads, f"checker {name}"))
         complete = complete and directory is not None
         if directory is not None:
             guard = _directory_guard(hub, name, checker)

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
+import attrs
 from zope.interface import classImplements
 
-from mailhub.interfaces import IHub, Part
+from mailhub.interfaces import Environment, IHub, Part
+from mailhub.threads import FewThreads
 
 _NAMES = frozenset(IHub.names(all=True)) - {"part"}
+_OURS = Path(__file__).parent  # code that is mailhub's own
 
 
 class HubView:
     """An `IHub` for one component, which `part` names."""
 
-    __slots__ = ("_hub", "part")
+    __slots__ = ("_environment", "_hub", "part")
 
     def __init__(self, hub: object, part: Part) -> None:
         self._hub = hub
         self.part = part
+        self._environment: Environment | None = None
+
+    @property
+    def environment(self) -> Environment:
+        """The hub's; a plugin has threads of its own in it, so that what is stuck there takes nobody else's."""
+        if self._environment is None:
+            given: Environment = cast(Any, self._hub).environment
+            if not Path(self.part.file).is_relative_to(_OURS):
+                name = f"{self.part.kind} {self.part.name}"
+                given = attrs.evolve(given, threads=FewThreads(given.threads, name))
+            self._environment = given
+        return self._environment
 
     def __getattr__(self, name: str) -> Any:
         """Raises AttributeError that says why, also for what is not there yet."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
-from typing import ParamSpec, Protocol, TypeVar
+from queue import Empty, SimpleQueue
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
@@ -20,6 +22,8 @@ P = ParamSpec("P")
 
 THREADS = Key("limits", "threads", 10, 1, 1000)  # in the shared pool
 BACKLOG = 1000  # calls that wait for a thread or run in one
+FEW = 4  # threads that one component has for itself
+IDLE_SECONDS = 30.0  # after which such a thread ends
 
 
 class ThreadedReactor(Protocol):
@@ -93,3 +97,127 @@ class InlineThreads:
     def start_loop(self, name: str, loop: Callable[[], None]) -> None:
         """There is no second thread."""
         raise RuntimeError(f"{name}: inline threads have no loops")
+
+
+# --- Threads of one component ----------------------------------------------------------------------------------------
+
+
+class Call:
+    """A function to be called, and what came of it. `dropped`: nobody waits for it any more; `drop` is told so."""
+
+    __slots__ = ("_drop", "arguments", "dropped", "function", "outcome", "result")
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        arguments: tuple[object, ...],
+        drop: Callable[[Call], object] | None = None,
+    ) -> None:
+        self.function = function
+        self.arguments = arguments
+        self.dropped = False
+        self.outcome: Any = None
+        self.result: Deferred[Any] = Deferred(self._cancelled)
+        self._drop = drop
+
+    def _cancelled(self, _: object) -> None:
+        self.dropped = True
+        if self._drop is not None:
+            self._drop(self)
+
+    def run(self) -> None:
+        """In the thread."""
+        try:
+            self.outcome = self.function(*self.arguments)
+        except BaseException:  # sys.exit() of somebody's code shall not end the thread
+            self.outcome = Failure()  # type: ignore[no-untyped-call]
+
+
+@implementer(IThreads)
+class FewThreads:
+    """Threads that one component has for itself: what is stuck in them holds up nobody else, and does not keep the
+    process from ending. There are none before they are needed, and they end when there is nothing to do for a while.
+
+    A call whose Deferred was cancelled before its turn is never made. One that is under way is not stopped: its result
+    is nobody's, and it takes its place until it is back.
+    """
+
+    def __init__(self, threads: IThreads, name: str, size: int = FEW, backlog: int = BACKLOG) -> None:
+        """`size` is the number of calls at the same time, `backlog` that of calls that wait for their turn."""
+        self.inline = threads.inline
+        self._threads = threads
+        self._name = name
+        self._size = size
+        self._backlog = backlog
+        self._waiting: deque[Call] = deque()
+        self._busy = 0
+        self._idle: list[SimpleQueue[Call | None]] = []
+
+    def run(self, function: Callable[..., T], *args: object) -> Deferred[T]:
+        """Run a blocking call; on the reactor thread. Fails with Busy when too many wait already."""
+        if self.inline:
+            call = Call(function, args)
+            call.run()
+            call.result.callback(call.outcome)
+            return call.result
+        if len(self._waiting) >= self._backlog:
+            return fail(Busy(detail=f"{self._name}: {self._backlog} calls wait for a thread"))
+        call = Call(function, args, self._dropped)
+        self._waiting.append(call)
+        self._go_on()
+        return call.result
+
+    def call_in_reactor(self, function: Callable[..., object], *args: object) -> None:
+        """See `IThreads`."""
+        self._threads.call_in_reactor(function, *args)
+
+    def start_loop(self, name: str, loop: Callable[[], None]) -> None:
+        """See `IThreads`."""
+        self._threads.start_loop(name, loop)
+
+    def _go_on(self) -> None:
+        while self._waiting and self._busy < self._size:
+            call = self._waiting.popleft()
+            inbox = self._idle.pop() if self._idle else self._start(call)
+            if inbox is not None:
+                self._busy += 1
+                inbox.put(call)
+
+    def _start(self, call: Call) -> SimpleQueue[Call | None] | None:
+        inbox: SimpleQueue[Call | None] = SimpleQueue()
+        try:
+            self._threads.start_loop(self._name, lambda: self._serve(inbox))
+        except RuntimeError as error:  # the system has no more of them
+            call.result.errback(Busy(detail=f"{self._name}: {error}"))
+            return None
+        return inbox
+
+    def _serve(self, inbox: SimpleQueue[Call | None]) -> None:
+        """In the thread."""
+        while True:
+            try:
+                call = inbox.get(timeout=IDLE_SECONDS)
+            except Empty:
+                self._threads.call_in_reactor(self._let_go, inbox)
+                call = inbox.get()
+            if call is None:
+                return
+            call.run()
+            self._threads.call_in_reactor(self._done, inbox, call)
+            del call  # with passwords, perhaps
+
+    def _let_go(self, inbox: SimpleQueue[Call | None]) -> None:
+        if inbox in self._idle:  # else there is something to do just now
+            self._idle.remove(inbox)
+            inbox.put(None)
+
+    def _dropped(self, call: Call) -> None:
+        if call in self._waiting:
+            self._waiting.remove(call)
+
+    def _done(self, inbox: SimpleQueue[Call | None], call: Call) -> None:
+        self._busy -= 1
+        self._idle.append(inbox)
+        self._go_on()
+        if not call.dropped:
+            call.result.callback(call.outcome)

@@ -17,22 +17,20 @@ from typing import Any
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from mailhub.answers import answer
 from mailhub.interfaces import IHub
-
-THREADS = 4  # calls of one checker at the same time; the threads are everybody's
 
 
 @implementer(ICredentialsChecker)
 class SimpleChecker(ABC):
     """An ICredentialsChecker of one method; `Component("checker", "mine", MyChecker)` is all that is needed.
 
-    `check` may be a plain function: then it is called in a thread, up to four calls at the same time, and may block. Or
-    it may be `async def`: then it runs on the reactor, and must not block. What it raises is logged with file and
-    method, and the client is asked to come again; a MailError goes to the client as it is.
+    `check` may be a plain function: then it is called in a thread of this checker's own, up to four calls at the same
+    time, and may block. Or it may be `async def`: then it runs on the reactor, and must not block. What it raises is
+    logged with file and method, and the client is asked to come again; a MailError goes to the client as it is.
     """
 
     credentialInterfaces = (IUsernamePassword,)
@@ -40,7 +38,6 @@ class SimpleChecker(ABC):
     def __init__(self, options: Any, hub: IHub) -> None:
         self.options = options
         self.hub = hub
-        self.__slots = DeferredSemaphore(THREADS)
 
     @abstractmethod
     def check(self, user: str, password: str, /) -> bool | Awaitable[bool]:
@@ -59,11 +56,7 @@ class SimpleChecker(ABC):
         if iscoroutinefunction(self.check):
             right = await self.check(*told)
         else:
-            await self.__slots.acquire()
-            try:
-                right = await answer(await self.hub.environment.threads.run(self.check, *told))
-            finally:
-                self.__slots.release()
+            right = await answer(await self.hub.environment.threads.run(self.check, *told))
         if not isinstance(right, bool):
             raise TypeError(f"check() gave {type(right).__name__}, neither True nor False")
         if not right:

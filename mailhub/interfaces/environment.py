@@ -25,7 +25,11 @@ class IThreads(Interface):
     """The one door to threads. The simulation's twin runs everything inline."""
 
     def run(function: Callable[..., T], *args: object) -> Awaitable[T]:
-        """Run a blocking call in the shared pool; the result arrives on the reactor thread."""
+        """Run a blocking call in a thread; the result arrives on the reactor thread. Fails with Busy.
+
+        Of a plugin's component four calls are made at the same time, the others wait for their turn. One whose
+        Deferred is cancelled meanwhile goes on; its result is nobody's.
+        """
 
     def call_in_reactor(function: Callable[..., object], *args: object) -> None:
         """From any thread: have `function` called on the reactor thread, in order of calling."""

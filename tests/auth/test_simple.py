@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -9,13 +10,14 @@ import attrs
 import pytest
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import succeed
 
 from mailhub.answers import answer
-from mailhub.api import Busy, IHub, SimpleChecker
-from mailhub.auth.simple import THREADS
+from mailhub.api import Busy, IHub, Part, SimpleChecker
+from mailhub.hub_view import view
 from mailhub.testing.waiting import result_of
-from mailhub.threads import InlineThreads
+from mailhub.threads import FEW, InlineThreads, ReactorThreads
+from tests.store.harness import HandReactor
 
 
 @attrs.frozen
@@ -84,23 +86,26 @@ def test_a_plain_function_may_give_a_deferred() -> None:
     assert ask(Plain, lambda user, password: succeed(True)) == b"ann"
 
 
-class SlowThreads:
-    """Answers when it is told to."""
+def test_few_threads_are_taken_until_they_are_back_whoever_has_given_up_by_then() -> None:
+    reactor, go_on, began = HandReactor(), threading.Event(), threading.Semaphore(0)
+    called: list[str] = []
 
-    def __init__(self) -> None:
-        self.running: list[Deferred[bool]] = []
+    def check(user: str, password: str) -> bool:
+        called.append(user)
+        began.release()
+        return go_on.wait(60)
 
-    def run(self, function: object, *arguments: object) -> Deferred[bool]:
-        self.running.append(Deferred())
-        return self.running[-1]
-
-
-def test_it_takes_few_threads_at_the_same_time() -> None:
-    threads = SlowThreads()
-    checker = Plain(None, hub(Surroundings(threads)))
-    login = UsernamePassword(b"ann", b"w")
-    asked = [checker.requestAvatarId(login) for _ in range(THREADS + 1)]
-    assert len(threads.running) == THREADS
-    threads.running[0].callback(True)
-    assert result_of(answer(asked[0])) == b"ann"
-    assert len(threads.running) == THREADS + 1
+    seen = view(hub(Surroundings(ReactorThreads(reactor))), Part("checker", "plain", __file__))
+    checker = Plain(check, seen)
+    given_up = [checker.requestAvatarId(UsernamePassword(b"ann", b"w")) for _ in range(FEW)]
+    for asked in given_up:
+        assert began.acquire(timeout=30)
+        asked.addErrback(lambda _: None)
+        asked.cancel()
+    ben = checker.requestAvatarId(UsernamePassword(b"ben", b"w"))
+    assert called == ["ann"] * FEW
+    go_on.set()
+    while not ben.called:
+        reactor.turn()
+    assert result_of(answer(ben)) == b"ben"
+    reactor.pool.stop()

@@ -7,11 +7,15 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from mailhub.api import Component, IHub, Part
+from mailhub.delivery.local import StoreAgent
 from mailhub.errors import ConfigurationError
+from mailhub.hub_view import view
 from mailhub.testing.hubs import Internet
+from mailhub.threads import FewThreads
 from tests.store.mirror.simple_stores import DictStore
 
 
@@ -52,13 +56,26 @@ def test_what_the_contract_does_not_name_is_not_there() -> None:
     with Internet() as internet:
         host = internet.hub("xx.example", config={"store": {"type": "keeper"}}, plugins=PLUGINS)
         (hub,) = Keeper.hubs
-        view: Any = hub
+        seen: Any = hub
         assert hub.queue is host.hub.queue
         assert hub.shared("one", list) is hub.shared("one", list)
         for name in ("runner", "adopt", "_started", "agents"):
             assert hasattr(host.hub, name)
             with pytest.raises(AttributeError, match=f"IHub has no '{name}'"):
-                getattr(view, name)
+                getattr(seen, name)
+
+
+def test_a_plugin_has_threads_of_its_own_and_mailhub_the_hubs() -> None:
+    Keeper.hubs.clear()
+    with Internet() as internet:
+        host = internet.hub("xx.example", config={"store": {"type": "keeper"}}, plugins=PLUGINS)
+        (hub,) = Keeper.hubs
+        theirs = hub.environment
+        assert theirs is hub.environment
+        assert isinstance(theirs.threads, FewThreads)
+        assert attrs.evolve(theirs, threads=host.hub.environment.threads) == host.hub.environment
+        ours = view(host.hub, Part("agent", "store", inspect.getfile(StoreAgent)))
+        assert ours.environment is host.hub.environment
 
 
 def test_the_contract_says_of_everything_what_it_is() -> None:

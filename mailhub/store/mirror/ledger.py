@@ -20,8 +20,9 @@ from twisted.python.failure import Failure
 from mailhub.errors import ConfigurationError, StorageFull, StoreUnavailable
 from mailhub.interfaces import IThreads
 from mailhub.log import Logger
-from mailhub.store.mirror.own_thread import GROUP, Call, OwnThread
+from mailhub.store.mirror.own_thread import GROUP, OwnThread
 from mailhub.store.space import is_full
+from mailhub.threads import Call
 
 log = Logger(namespace="mailhub.store")
 

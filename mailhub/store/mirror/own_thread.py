@@ -4,38 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred, fail
-from twisted.python.failure import Failure
 
 from mailhub.errors import Busy, StoreUnavailable
 from mailhub.interfaces import IThreads
+from mailhub.threads import Call
 
 T = TypeVar("T")
 
 WAITING = 1000  # calls that wait; more are refused
 GROUP = 200  # calls that are taken together
-
-
-class Call:
-    """A function to be called, and what came of it. `dropped`: nobody waits for it any more."""
-
-    __slots__ = ("arguments", "dropped", "function", "outcome", "result")
-
-    def __init__(self, function: Callable[..., Any], arguments: tuple[object, ...]) -> None:
-        self.function = function
-        self.arguments = arguments
-        self.dropped = False
-        self.outcome: Any = None
-        self.result: Deferred[Any] = Deferred(lambda _: setattr(self, "dropped", True))
-
-    def run(self) -> None:
-        """In the thread."""
-        try:
-            self.outcome = self.function(*self.arguments)
-        except BaseException:  # sys.exit() of somebody's code shall not end the thread
-            self.outcome = Failure()  # type: ignore[no-untyped-call]
 
 
 def each(calls: Sequence[Call]) -> None:
