@@ -10,9 +10,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
+from weakref import WeakValueDictionary
 
 import attrs
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, DeferredLock, gatherResults
 from twisted.internet.defer import TimeoutError as NoAnswer
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
@@ -70,6 +71,7 @@ class SeveralStores:
         self.stores = dict(stores)
         self.shares = shares
         self.clock = clock
+        self._moves: WeakValueDictionary[tuple[str, str, int], DeferredLock] = WeakValueDictionary()
         self.listings: OrderedDict[tuple[str, str, str], _Names] = OrderedDict()
 
     async def start(self) -> None:
@@ -108,6 +110,10 @@ class SeveralStores:
     async def check_quota(self, user: str, size: int) -> None:
         """Of the INBOX, which is at home."""
         await self._home(user).check_quota(user, size)
+
+    def moves_out_of(self, place: str, user: str, mailbox: IMailbox) -> DeferredLock:
+        """One lock for all sessions that have this mailbox of the store `place`."""
+        return self._moves.setdefault((place, user, mailbox.uid_validity), DeferredLock())
 
     def remember(self, key: tuple[str, str, str], names: _Names) -> None:
         """A listing of what is mounted."""
@@ -210,9 +216,16 @@ class SharedAccount:
             if mount:
                 raise NoSuchMailbox from None
             raise
-        store = self._mounts[mount] if mount else self._store.stores[self._home_name]
+        place = self._shares.folders[mount] if mount else self._home_name
         owner = f"{self.user} {mount}" if mount else self.user
-        return SharedMailbox(inner, account, store, owner, lambda found: outer_name(mount, found) if mount else found)
+        return SharedMailbox(
+            inner,
+            account,
+            self._store.stores[place],
+            owner,
+            lambda found: outer_name(mount, found) if mount else found,
+            self._store.moves_out_of(place, self.user, inner),
+        )
 
     async def create(self, name: str, special_use: str = "") -> None:
         """Raises MailboxExists, InvalidMailboxName, NoSuchUser, NotPermitted."""

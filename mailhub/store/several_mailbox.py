@@ -7,9 +7,10 @@ from contextlib import suppress
 from typing import Any
 
 import attrs
+from twisted.internet.defer import DeferredLock
 from zope.interface import alsoProvides, implementer
 
-from mailhub.errors import MailError, MessageGone, NotPermitted
+from mailhub.errors import MailError, MessageGone, NotPermitted, OverQuota
 from mailhub.interfaces import (
     IBlobReader,
     IBody,
@@ -37,6 +38,7 @@ from mailhub.message.record import (
 )
 
 _BLOCK = 256 * 1024  # octets that are copied at once
+MOVED_AT_ONCE = 8  # messages that are in both stores while some are moved
 
 
 @implementer(IBody)
@@ -85,16 +87,23 @@ class SharedWriter:
 @implementer(IMailbox)
 class SharedMailbox:
     """`inner`, of that account and store, under the name that the user knows it by: `outer` of its own name. `owner`
-    and UIDVALIDITY together are those of no other mailbox."""
+    and UIDVALIDITY together are those of no other mailbox. Who moves messages out of it has `moves`."""
 
     def __init__(
-        self, inner: IMailbox, account: IMailAccount, store: IMailStore, owner: str, outer: Callable[[str], str]
+        self,
+        inner: IMailbox,
+        account: IMailAccount,
+        store: IMailStore,
+        owner: str,
+        outer: Callable[[str], str],
+        moves: DeferredLock,
     ) -> None:
         self.inner = inner
         self._account = account
         self._store = store
         self.owner = owner
         self._outer = outer
+        self._moves = moves
         if IUniqueIds.providedBy(inner):
             alsoProvides(self, IUniqueIds)
 
@@ -155,27 +164,47 @@ class SharedMailbox:
         assert isinstance(target, SharedMailbox), "it is one of ours"
         if target._store is self._store:
             return await self.inner.copy(uids, target.inner)
-        return (await self._carried(uids, target))[0]
+        return (await self._carried(await self.inner.entries(sorted(uids)), target))[0]
 
     async def move(self, uids: Sequence[int], target: IMailbox) -> CopyResult:
-        """See `IMailbox`. From one store to another a message is removed when it is durable there: a crash between the
-        two leaves it in both."""
+        """See `IMailbox`. From one store to another some messages go at a time, and are removed when they are durable
+        there: a crash leaves those few in both. After an error those that went before are moved."""
         assert isinstance(target, SharedMailbox), "it is one of ours"
-        if target._store is self._store:
-            return await self.inner.move(uids, target.inner)
+        await self._moves.acquire()  # of two moves at once each would copy what the other is about to remove
+        try:
+            if target._store is self._store:
+                return await self.inner.move(uids, target.inner)
+            return await self._move_over(uids, target)
+        finally:
+            self._moves.release()
+
+    async def _move_over(self, uids: Sequence[int], target: SharedMailbox) -> CopyResult:
         if "e" not in self.rights:
             raise NotPermitted("Messages cannot be removed from this mailbox")
-        result, before = await self._carried(uids, target)
-        await self._follow(result, before, target)
-        await self.inner.expunge(result.source, deleted_only=False)
-        return result
+        entries: Sequence[Entry] = await self.inner.entries(sorted(uids))
+        if len(entries) > MOVED_AT_ONCE:
+            await target._check_room(entries)
+        source: list[int] = []
+        moved: list[int] = []
+        for start in range(0, len(entries), MOVED_AT_ONCE):
+            result, before = await self._carried(entries[start : start + MOVED_AT_ONCE], target)
+            await self._follow(result, before, target)
+            await self.inner.expunge(result.source, deleted_only=False)
+            source += result.source
+            moved += result.target
+        return CopyResult(target.uid_validity, tuple(source), tuple(moved))
 
-    async def _carried(self, uids: Sequence[int], target: SharedMailbox) -> tuple[CopyResult, Mapping[int, Flags]]:
+    async def _check_room(self, entries: Sequence[Entry]) -> None:
+        """Raises OverQuota before anything is moved rather than half-way."""
+        quota = await self.quota()
+        if quota.limit and quota.used + sum(entry.size for entry in entries) > quota.limit:
+            raise OverQuota
+
+    async def _carried(self, entries: Sequence[Entry], target: SharedMailbox) -> tuple[CopyResult, Mapping[int, Flags]]:
         """Add messages to a mailbox of another store, all or none; and the flags they came with."""
         rights = target.rights
         if "i" not in rights:
             raise NotPermitted("Nothing can be added to this mailbox")
-        entries: Sequence[Entry] = await self.inner.entries(sorted(uids))
         added: dict[int, int] = {}
         before: dict[int, Flags] = {}
         try:

@@ -25,6 +25,7 @@ from mailhub.store.exam import StoreExam
 from mailhub.store.exam.rig import DATE, make_body, message, read_message, uids
 from mailhub.store.memory.database import MemoryDatabase
 from mailhub.store.several import LIST_SECONDS, MAIN, SeveralStores, Shares
+from mailhub.store.several_mailbox import MOVED_AT_ONCE
 from mailhub.testing.waiting import result_of
 from tests.store.harness import NOW, environment
 
@@ -148,6 +149,58 @@ def test_a_copy_that_fails_half_way_leaves_nothing_and_a_move_removes_nothing() 
     with pytest.raises(OverQuota):
         result_of(world.box("INBOX").move(numbers, target))
     assert (len(world.has("INBOX")), world.has("Feeds")) == (3, {})
+
+
+def test_two_moves_of_the_same_messages_at_once_double_none() -> None:
+    world = World()
+    numbers = [world.add("INBOX", number) for number in range(3)]
+    other = result_of(world.store.account(USER))
+    waiting: Deferred[None] = Deferred()
+    target = world.box("Feeds")
+    append = target.inner.append
+
+    async def slow(*given: Any) -> int:
+        if not waiting.called:
+            await waiting
+        uid: int = await append(*given)
+        return uid
+
+    target.inner.append = slow
+    first = Deferred.fromCoroutine(world.box("INBOX").move(numbers, target))
+    inbox, feeds, sent = (result_of(other.mailbox(name)) for name in ("INBOX", "Feeds", "Sent"))
+    others = [Deferred.fromCoroutine(inbox.move(numbers, box)) for box in (feeds, sent)]
+    moved: list[int] = []
+    for each in (first, *others):
+        each.addCallback(lambda result: moved.append(len(result.source)))
+    waiting.callback(None)
+    assert moved == [3, 0, 0]
+    assert [len(world.has(name)) for name in ("INBOX", "Feeds", "Sent")] == [0, 3, 0]
+
+
+@pytest.mark.parametrize("method", ["append", "expunge"])
+def test_a_move_that_ends_half_way_leaves_a_few_messages_in_both_at_most(method: str) -> None:
+    """A crash is an error after which nothing runs, neither here nor there."""
+    world = World()
+    numbers = [world.add("INBOX", number) for number in range(3 * MOVED_AT_ONCE)]
+    source, target = world.box("INBOX"), world.box("Feeds")
+    if method == "append":
+        target.inner = _Failing(target.inner, "append", StoreUnavailable(), 2 * MOVED_AT_ONCE)
+    else:
+        source.inner = _Failing(source.inner, "expunge", StoreUnavailable(), 2)
+    with pytest.raises(StoreUnavailable):
+        result_of(source.move(numbers, target))
+    left, there = (sorted(octets for octets, _, _ in world.has(name).values()) for name in ("INBOX", "Feeds"))
+    assert (len(left), {*left, *there}) == (2 * MOVED_AT_ONCE, {message(number) for number in range(len(numbers))})
+    assert len(there) == (MOVED_AT_ONCE if method == "append" else 2 * MOVED_AT_ONCE)
+    assert len(result_of(world.box("INBOX").move(numbers, world.box("Feeds/Sent"))).source) == len(left)
+
+
+def test_many_messages_without_room_for_them_all_stay_where_they_are() -> None:
+    world = World(quota=(MOVED_AT_ONCE + 2) * len(message(1)))
+    numbers = [world.add("INBOX", number) for number in range(2 * MOVED_AT_ONCE)]
+    with pytest.raises(OverQuota):
+        result_of(world.box("INBOX").move(numbers, world.box("Feeds")))
+    assert (len(world.has("INBOX")), world.has("Feeds")) == (len(numbers), {})
 
 
 def test_what_cannot_be_removed_after_it_was_copied_is_in_both() -> None:
