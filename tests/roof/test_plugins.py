@@ -8,8 +8,10 @@ import hmac
 import poplib
 import smtplib
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 import attrs
@@ -331,9 +333,11 @@ def test_the_documented_service_is_served_on_a_port_and_read_again(
         assert finger(str(port), "ann@xx.example") == b"ann@xx.example was seen here\r\n"
 
 
-def test_the_documented_service_is_tried_in_a_simulation() -> None:
-    names: dict[str, Any] = {"__name__": "finger_plugin"}
-    exec(compile(code_block("finger_plugin.py"), "finger_plugin.py", "exec", dont_inherit=True), names)
+def test_the_documented_service_is_tried_in_a_simulation(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("finger_plugin")
+    exec(compile(code_block("finger_plugin.py"), "finger_plugin.py", "exec", dont_inherit=True), module.__dict__)
+    monkeypatch.setitem(sys.modules, "finger_plugin", module)
+    names: dict[str, Any] = {}
     exec(compile(code_block("try_finger.py"), "docs/plugins.rst", "exec", dont_inherit=True), names)
     assert names["caller"].lost
 
