@@ -9,14 +9,21 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from zlib import crc32
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.python.failure import Failure
 
-from mailhub.errors import MailError, MessageDamaged, MessageGone, NoSuchMailbox, TooManyKeywords
+from mailhub.errors import (
+    MailError,
+    MessageDamaged,
+    MessageGone,
+    NoSuchMailbox,
+    StoreUnavailable,
+    TooManyKeywords,
+)
 from mailhub.log import Logger
 from mailhub.message.digest import digest
 from mailhub.message.flags import SEEN, SYSTEM_FLAGS, Flags
@@ -61,6 +68,14 @@ def scan_all(bodies: Sequence[bytes]) -> list[Scanned]:
     return [Scanned(octets) for octets in bodies]
 
 
+class Unreadable(NamedTuple):
+    """A message that is left out. `since`: when reading it first failed, in seconds since the epoch; `again`: when it
+    is to be tried again, by the clock."""
+
+    since: int
+    again: float
+
+
 class MirrorFolder:
     """One folder, shared by all who have it open."""
 
@@ -82,8 +97,9 @@ class MirrorFolder:
         with suppress(TooManyKeywords):
             self.keywords.take_up({entry.flags for entry in loaded.entries}, ())
         self._turns = DeferredLock()
-        self._listing: Sequence[Listed] | None = None  # what the rows were brought up to date by
-        self._unreadable: dict[Key, float] = {}  # when each is to be tried again
+        self._listing: Sequence[Listed] | None = None  # what the rows were brought up to date by, and
+        self._under_way: Sequence[Listed] | None = None  # what they are being brought up to date by
+        self._unreadable: dict[Key, Unreadable] = {}
         self._waiting: list[Deferred[None]] = []
         self._asked = self._looking = False
         self._poll: IDelayedCall | None = None
@@ -185,17 +201,22 @@ class MirrorFolder:
             await self._engine.folders(self.user)
 
     async def _look(self) -> None:
-        found = await self._in_turn(self._compare)
-        if found is None:
+        compared = await self._in_turn(self._compare)
+        if compared is None:
             return
+        found, listing = compared
         if await self._read_new(found.added) and not self.looked:
             self.looked = True
             await self._engine.ledger.run(partial(ledger.looked, number=self.number))
         if found.suspects:
             await self._look_into(found.suspects)
+        if self._under_way is listing:
+            self._listing = listing
 
-    async def _compare(self) -> Difference | None:
-        """List the folder and take in what needs no reading. None when nothing is left to be done."""
+    async def _compare(self) -> tuple[Difference, Sequence[Listed]] | None:
+        """List the folder and take in what needs no reading; the list is returned, too. None when nothing is left to be
+        done. Until all that is new was read, the next look finds it new again: a look may fail, and others go on beside
+        it."""
         self.require()
         listing = await self._source.messages(self.user, self.name)
         if listing is self._listing and not self._due():
@@ -212,14 +233,14 @@ class MirrorFolder:
             await self._take_flags(news.flagged)
         if before is None and self._unreadable:
             there = {each.key for each in news.added}
-            self._unreadable = {key: at for key, at in self._unreadable.items() if key in there}
-        self._listing = listing
+            self._unreadable = {key: each for key, each in self._unreadable.items() if key in there}
+        self._listing, self._under_way = None, listing
         self.listed = True
-        return news
+        return news, listing
 
     def _due(self) -> bool:
         now = self._engine.clock.seconds()
-        return any(at <= now for at in self._unreadable.values())
+        return any(each.again <= now for each in self._unreadable.values())
 
     async def _take_flags(self, flagged: Mapping[int, Flags]) -> None:
         entries = []
@@ -234,7 +255,8 @@ class MirrorFolder:
         """Give messages their UIDs, in the order in which they are listed. A message of which neither size nor octets
         are to be had is left out until it can be read, and hides no other. Whether all could be read in time."""
         now = self._engine.clock.seconds()
-        todo = [each for each in added if self._unreadable.get(each.key, 0) <= now and each.key not in self.uids]
+        left_out = {key for key, each in self._unreadable.items() if each.again > now}
+        todo = [each for each in added if each.key not in left_out and each.key not in self.uids]
         while todo and not self.gone:
             sized = next((i for i, each in enumerate(todo) if each.size is None), len(todo))
             if sized:
@@ -257,7 +279,9 @@ class MirrorFolder:
     def _cannot_read(self, key: Key, error: Exception) -> None:
         if key not in self._unreadable and not isinstance(error, MessageGone):
             self._source.fault("read", f"{self.user} {self.name}: {key!r} is left out until it can be read: {error}")
-        self._unreadable[key] = self._engine.clock.seconds() + AGAIN_SECONDS
+        before = self._unreadable.get(key)
+        since = before.since if before else self._engine.environment.now()
+        self._unreadable[key] = Unreadable(since, self._engine.clock.seconds() + AGAIN_SECONDS)
 
     async def _read(self, keys: Sequence[Key]) -> tuple[dict[Key, Scanned], dict[Key, Exception]]:
         """Octets of some of these messages, scanned; and what kept others from being read."""
@@ -356,7 +380,7 @@ class MirrorFolder:
 
     def changed_by_us(self) -> None:
         """What was listed before does not tell what is known now."""
-        self._listing = None
+        self._listing = self._under_way = None
 
     async def insert(self, rows: Sequence[Row], settled: Mapping[str, int] | None = None) -> None:
         """New messages, in turn; `settled` are UIDs of deliveries."""
@@ -436,7 +460,8 @@ class MirrorFolder:
         """The UID of what was added under this id. What became of an earlier attempt that was broken off between the
         source's add() and the ledger's note of it is found by looking: a message that has come since, with the very
         octets, is that one. (A source that changes octets as it takes them cannot be helped: it has the message
-        twice then, and never not at all.)"""
+        twice then, and never not at all.) None only after a look in which all that is new could be read. Raises
+        TemporaryError where that cannot be had now, and MailError."""
         for again in (False, True):
             for delivery in await self._deliveries(delivery_id):
                 if delivery.uid is not None:
@@ -444,7 +469,12 @@ class MirrorFolder:
                 if not again:
                     await self._look()
                     await self._search(delivery)
+                elif any(each.since >= delivery.at for each in self._unreadable.values()):
+                    raise self._not_known("a message that came since cannot be read")
         return None
+
+    def _not_known(self, why: str) -> StoreUnavailable:
+        return StoreUnavailable(detail=f"{self._source.name}: whether a message was added before is not known: {why}")
 
     async def _deliveries(self, delivery_id: str | None = None) -> list[Delivery]:
         return await self._engine.ledger.run(partial(ledger.deliveries, number=self.number, delivery_id=delivery_id))
@@ -462,8 +492,10 @@ class MirrorFolder:
             note = self.notes.get(uid)
             if note is None:
                 continue
-            bodies, _ = await self._read([note.key])
+            bodies, errors = await self._read([note.key])
             body = bodies.get(note.key)
+            if body is None and not isinstance(errors.get(note.key), MessageGone):
+                raise self._not_known("one with its size cannot be read")
             if body and await self.take_octets(uid, body) and body.checksum == delivery.checksum:
                 await self._engine.ledger.run(
                     partial(ledger.settle_delivery, number=self.number, delivery_id=delivery.id, uid=uid)

@@ -230,9 +230,9 @@ class MirrorMailbox:
         await self._engine.check_room(folder.user, body.size)
         if delivery_id:
             scanned = _scanned(body)
-            delivery = Delivery(delivery_id, None, folder.uid_next, body.size, scanned.checksum)
             now = self._engine.environment.now()
-            await self._ledger.run(partial(rows.note_delivery, number=folder.number, delivery=delivery, now=now))
+            delivery = Delivery(delivery_id, None, folder.uid_next, body.size, scanned.checksum, now)
+            await self._ledger.run(partial(rows.note_delivery, number=folder.number, delivery=delivery))
             self._engine.undecided[folder.number] = True
         added = await folder.in_turn(partial(self._add, [(body, flags, internal_date)], delivery_id))
         return added[0]

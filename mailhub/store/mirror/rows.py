@@ -41,13 +41,14 @@ class Row(NamedTuple):
 
 class Delivery(NamedTuple):
     """A delivery id. `uid` None: add() was about to be called, and what became of it is not known; the message then has
-    a UID from `uid_next` on."""
+    a UID from `uid_next` on. `at` in seconds since the epoch."""
 
     id: str
     uid: int | None
     uid_next: int
     size: int
     checksum: int
+    at: int
 
 
 @attrs.frozen
@@ -299,17 +300,17 @@ def deliveries(connection: sqlite3.Connection, number: int, delivery_id: str | N
     """The one of this id, or all of which it is not known what became of them."""
     which = ("uid IS NULL", ()) if delivery_id is None else ("id = ?", (delivery_id,))
     found = connection.execute(
-        f"SELECT id, uid, uid_next, size, checksum FROM delivery WHERE folder = ? AND {which[0]} ORDER BY at, id",
+        f"SELECT id, uid, uid_next, size, checksum, at FROM delivery WHERE folder = ? AND {which[0]} ORDER BY at, id",
         (number, *which[1]),
     )
     return [Delivery(*row) for row in found]
 
 
-def note_delivery(connection: sqlite3.Connection, number: int, delivery: Delivery, now: int) -> None:
+def note_delivery(connection: sqlite3.Connection, number: int, delivery: Delivery) -> None:
     """A message is about to be added under this id, or was."""
     connection.execute(
-        "INSERT OR REPLACE INTO delivery (folder, at, id, uid, uid_next, size, checksum) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (number, now, *delivery),
+        "INSERT OR REPLACE INTO delivery (folder, id, uid, uid_next, size, checksum, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (number, *delivery),
     )
 
 
