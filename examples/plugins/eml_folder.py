@@ -1,13 +1,17 @@
-"""Mail as files, PATH/USER/FOLDER/*.eml: other programs may add files and remove them. Flags are kept by mailhub."""
+"""Mail as files, PATH/USER/FOLDER/*.eml: other programs may add files and remove them. Flags are kept by mailhub.
+
+Each USER has an INBOX. Where it is not there, its disk is taken to be away: mail waits until it is back.
+"""
 
 import os
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import NoReturn
 from uuid import uuid4
 
 from attrs import frozen
 
-from mailhub.api import Component, Flags, NotPermitted, SimpleStore
+from mailhub.api import Component, Flags, NotPermitted, SimpleStore, StoreUnavailable
 
 
 @frozen
@@ -25,14 +29,17 @@ class EmlFolder(SimpleStore):
         return self.options.path.joinpath(*parts)
 
     def users(self) -> list[str]:
-        return [folder.name for folder in self.options.path.glob("*@*/")]
+        found = [each.name for each in os.scandir(self.options.path) if "@" in each.name and each.is_dir()]
+        return found or _away(f"{self.options.path} has no users")
 
-    def folders(self, user: str) -> set[str]:
+    def folders(self, user: str) -> list[str]:
         top = self._path(user)
-        return {"INBOX", *(str(folder.relative_to(top)) for folder in top.rglob("*/"))}
+        found = [Path(place, name) for place, names, _ in os.walk(top, onerror=_away) for name in names]
+        names = sorted(str(folder.relative_to(top)) for folder in found)  # INBOX comes before Inbox, and is the one
+        return names if "INBOX" in names else _away(f"{top} has no INBOX")
 
     def messages(self, user: str, folder: str) -> list[str]:
-        return sorted(file.name for file in self._path(user, folder).glob("*.eml"))
+        return sorted(name for name in os.listdir(self._path(user, folder)) if name.endswith(".eml"))
 
     def read(self, user: str, folder: str, key: str) -> bytes:
         octets = self._path(user, folder, key).read_bytes()
@@ -41,13 +48,12 @@ class EmlFolder(SimpleStore):
 
     def add(self, user: str, folder: str, octets: bytes, flags: Flags, date: int) -> str:
         path = self._path(user, folder, f"{date:010}-{uuid4()}+.eml")
-        path.parent.mkdir(exist_ok=True)
         with NamedTemporaryFile(dir=path.parent, suffix=".tmp") as file:
             file.write(octets)
             file.flush()
             os.fsync(file.fileno())
             os.link(file.name, path)  # has its name when it is whole; the temporary one goes, whatever happens
-        self._sync(path.parent, path.parent.parent)
+        self._sync(path.parent)
         return path.name
 
     def remove(self, user: str, folder: str, key: str) -> None:
@@ -55,10 +61,14 @@ class EmlFolder(SimpleStore):
         path.unlink()
         self._sync(path.parent)
 
-    def _sync(self, *folders: Path) -> None:
-        for descriptor in [os.open(folder, os.O_RDONLY) for folder in folders]:
-            os.fsync(descriptor)
-            os.close(descriptor)
+    def _sync(self, folder: Path) -> None:
+        descriptor = os.open(folder, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+
+
+def _away(what: object) -> NoReturn:
+    raise StoreUnavailable(detail=str(what))  # an empty list would mean that all is gone for good
 
 
 eml_folder = Component("store", "eml-folder", EmlFolder, FolderOptions)

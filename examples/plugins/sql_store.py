@@ -10,8 +10,11 @@ from attrs import frozen
 from mailhub.api import Component, Flags, Message, SimpleStore
 
 SCHEMA = """
-CREATE TABLE folder (user TEXT, name TEXT, PRIMARY KEY (user, name));
-CREATE TABLE mail (id INTEGER PRIMARY KEY AUTOINCREMENT, user TEXT, folder TEXT, octets BLOB, flags TEXT, date INTEGER);
+CREATE TABLE folder (user TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (user, name));
+CREATE TABLE mail (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, user TEXT NOT NULL, folder TEXT NOT NULL, octets BLOB NOT NULL,
+  flags TEXT NOT NULL DEFAULT '', date INTEGER
+);
 """
 
 
@@ -35,10 +38,10 @@ class SqlStore(SimpleStore):
 
     def messages(self, user: str, folder: str) -> list[Message]:
         rows = self._run("SELECT id, flags, date FROM mail WHERE user = ? AND folder = ? ORDER BY id", user, folder)
-        return [Message(key, frozenset(flags.split()), date) for key, flags, date in rows]
+        return [Message(key, frozenset((flags or "").split()), date) for key, flags, date in rows]
 
     def read(self, user: str, folder: str, key: int) -> bytes:
-        ((octets,),) = self._run("SELECT octets FROM mail WHERE id = ?", key)
+        ((octets,),) = self._run("SELECT CAST(octets AS BLOB) FROM mail WHERE id = ?", key)
         return bytes(octets)
 
     def add(self, user: str, folder: str, octets: bytes, flags: Flags, date: int) -> int:

@@ -55,6 +55,10 @@ class SimpleStore(ABC):
     Each method may be a plain function: then it is called in a thread of this store's own, one call at a time, so it
     may block and needs no locks. Or it may be `async def`, or give a Deferred: then it runs on the reactor, and must
     not block. What a method raises is logged with file and method; a MailError goes to the client as it is.
+
+    A store that cannot tell now must raise (StoreUnavailable, or what comes), and not give an empty list: that means
+    that all is gone for good. What comes back after it has new UIDs, and a folder a new UIDVALIDITY; flags that were
+    kept are lost, and mail for a user who is not listed is refused.
     """
 
     poll_seconds: float = 10.0

@@ -31,7 +31,7 @@ def _nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str
 
 @contextlib.contextmanager
 def _folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    (folder / ANN).mkdir()
+    (folder / ANN / "INBOX").mkdir(parents=True)
     yield ["--option", f"path={folder}"]
 
 

@@ -15,13 +15,22 @@ import pytest
 from twisted.internet.task import Clock
 
 from examples.plugins import dict_store, eml_folder, feed_store, git_store, sql_store
-from mailhub.api import READ_ONLY, Component, IMailAccount, IMailStore, MessageGone, NotPermitted, SimpleStore
+from mailhub.api import (
+    READ_ONLY,
+    Component,
+    IMailAccount,
+    IMailStore,
+    MessageGone,
+    NotPermitted,
+    SimpleStore,
+    StoreUnavailable,
+)
 from mailhub.testing.exams import SimpleStoreExam, StoreExam
 from mailhub.testing.hubs import Internet
 from tests.examples.stage import ANN, HELLO, append, imap, lines, pop3, serve
 from tests.store.mirror.simple_stores import PlayedHub, environment
 
-LINES = {"dict_store": 20, "eml_folder": 65, "feed_store": 80, "git_store": 60, "sql_store": 60}
+LINES = {"dict_store": 20, "eml_folder": 75, "feed_store": 80, "git_store": 60, "sql_store": 60}
 
 
 @attrs.frozen
@@ -231,7 +240,7 @@ def test_no_name_leads_out_of_the_folder(name: str, tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_finished_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / ANN).mkdir()
+    (tmp_path / ANN / "INBOX").mkdir(parents=True)
     store = eml_folder.EmlFolder(eml_folder.FolderOptions(tmp_path), cast(Any, PlayedHub(environment())))
 
     def full(descriptor: int) -> None:
@@ -252,6 +261,101 @@ def test_lines_of_unix_programs_end_as_mail_does(tmp_path: Path, monkeypatch: py
     (tmp_path / ANN / "INBOX" / "unix.eml").write_bytes(b"Subject: x\n\nx\n")
     store = eml_folder.EmlFolder(eml_folder.FolderOptions(tmp_path), cast(Any, PlayedHub(environment())))
     assert store.read(ANN, "INBOX", "unix.eml") == b"Subject: x\r\n\r\nx\r\n"
+
+
+@pytest.mark.parametrize("away", ["", ANN, f"{ANN}/INBOX"], ids=["all", "user", "inbox"])
+@pytest.mark.parametrize("empty", [True, False])
+def test_mail_waits_while_its_disk_is_away(
+    away: str, empty: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`empty`: the folder is there, as one is where nothing is mounted."""
+    disk = tmp_path / "mail"
+    disk.mkdir()
+    backend = a_folder(disk, monkeypatch)
+    (disk / "ben@xx.example" / "INBOX").mkdir(parents=True)
+    with Internet(seed=1, folder=tmp_path) as internet:
+        host = serve(internet, backend.component, backend.table)
+        client = imap(internet, host)
+        client.ask(b"c store 1 +flags (\\Seen)\r\n", b"c OK")
+        (validity,) = [line for line in client.heard.split(b"\r\n") if b"UIDVALIDITY" in line]
+        (disk / away).rename(tmp_path / "away")
+        if empty and not away.endswith("INBOX"):
+            (disk / away).mkdir()
+        internet.run(30)
+        if empty or away != ANN:  # a user without a folder is nobody
+            sender = internet.call(host, "smtp")
+            sender.expect(b"220 ")
+            sender.ask(b"EHLO yy.example\r\n", b"250 ")
+            sender.ask(b"MAIL FROM:<ben@yy.example>\r\n", b"250 ")
+            sender.ask(f"RCPT TO:<{ANN}>\r\n".encode(), b"451 " if not away else b"250 ")
+            if away:
+                sender.ask(b"DATA\r\n", b"354 ")
+                sender.ask(HELLO.replace(b"hello", b"meanwhile") + b".\r\n", b"250 ")
+                internet.run(5)
+                assert len(host.queued()) == 1
+        host.restart()  # as after a failure of the machine
+        internet.run(30)
+        if empty and not away.endswith("INBOX"):
+            (disk / away).rmdir()  # nothing was put there
+        assert not (disk / away).exists()
+        (tmp_path / "away").rename(disk / away)
+        internet.run(3600)
+        client = imap(internet, host)
+        assert validity in client.heard
+        heard = client.ask(b"d fetch 1:* (uid flags body.peek[header])\r\n", b"d OK")
+        assert b"UID 1 FLAGS (\\Seen" in heard
+        assert heard.count(b"meanwhile") == (1 if away and (empty or away != ANN) else 0)
+        assert b"Work/Old" in client.ask(b'e list "" *\r\n', b"e OK")
+
+
+def test_a_folder_that_cannot_be_listed_is_not_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_folder(tmp_path, monkeypatch)
+    store = eml_folder.EmlFolder(eml_folder.FolderOptions(tmp_path), cast(Any, PlayedHub(environment())))
+    with pytest.raises(FileNotFoundError):
+        store.messages(ANN, "Work/Older")
+    with pytest.raises(FileNotFoundError):
+        store.add(ANN, "Work/Older", HELLO, frozenset(), 0)
+    real = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if Path(path).name == "Work":
+            raise OSError(5, "Input/output error")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(StoreUnavailable, match="Input/output"):
+        store.folders(ANN)
+
+
+def test_of_two_inboxes_the_one_that_is_spelled_so_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_folder(tmp_path, monkeypatch)
+    for name in ("inbox", "Inbox", "Zoo"):
+        (tmp_path / ANN / name).mkdir()
+    store = eml_folder.EmlFolder(eml_folder.FolderOptions(tmp_path), cast(Any, PlayedHub(environment())))
+    assert list(store.folders(ANN)) == ["INBOX", "Inbox", "Work", "Work/Old", "Zoo", "inbox"]
+
+
+def test_a_row_of_another_program_hides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = a_table(tmp_path, monkeypatch)
+    with closing(sqlite3.connect(tmp_path / "mail.db")) as database, database:
+        insert = "INSERT INTO mail (user, folder, octets) VALUES (?, 'INBOX', ?)"
+        database.execute(insert, (ANN, HELLO.decode()))  # as text, and without flags and date
+        with pytest.raises(sqlite3.IntegrityError):
+            database.execute(insert, (ANN, None))
+    backend.put("third")
+    store = backend.make(PlayedHub(environment()))
+    messages = store.messages(ANN, "INBOX")
+    assert [(message.flags, message.date) for message in messages][1] == (frozenset(), None)
+    assert [store.read(ANN, "INBOX", message.key)[:40].count(b"From: ben") for message in messages] == [1, 1, 1]
+
+
+def test_a_table_without_the_constraint_is_read_as_well(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "mail.db")) as database, database:
+        database.executescript(sql_store.SCHEMA.replace("NOT NULL", ""))
+        database.execute("INSERT INTO mail VALUES (1, ?, 'INBOX', ?, NULL, NULL)", (ANN, HELLO))
+    store = sql_store.SqlStore(sql_store.SqlOptions(tmp_path / "mail.db"), cast(Any, PlayedHub(environment())))
+    (message,) = store.messages(ANN, "INBOX")
+    assert message.flags == frozenset()
 
 
 def feed(path: Path, text: str) -> feed_store.FeedStore:
@@ -317,6 +421,7 @@ class ExampleExam(StoreExam):
 class TestEmlFolder(ExampleExam):
     @pytest.fixture(autouse=True)
     def place(self, tmp_path: Path) -> None:
+        (tmp_path / "somebody@yy.example").mkdir()  # a place without users is one whose disk is away
         self.folder = tmp_path
 
     async def open_store(self) -> IMailStore:
