@@ -7,7 +7,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from types import CoroutineType, MappingProxyType, coroutine
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -15,11 +15,14 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 
+from mailhub.answers import Nonsense, cut
 from mailhub.errors import MailError, TemporaryError
 from mailhub.keys import DAY, limit
 from mailhub.log import Logger
 
 _log = Logger(namespace="mailhub.plugins")
+
+T = TypeVar("T")
 
 # What happens without an answer: the client is asked to come again, or all goes on as if the component were not there.
 FailMode = Literal["tempfail", "skip"]
@@ -130,8 +133,8 @@ class Guard:
             raise
         except _CalledOff as error:
             raise CancelledError from error
-        except GeneratorExit:
-            raise
+        except _Closed as error:
+            raise GeneratorExit from error
         except BaseException as error:
             # sys.exit() would pass by all who keep one connection's mishap from the others.
             self._took(began)
@@ -148,6 +151,16 @@ class Guard:
     def fault(self, method: str, why: str | BaseException, about: About = _NOTHING) -> Unanswered:
         """Its last answer cannot be used, for this reason; to be raised or dropped."""
         return self._failed(about, method, why, abs(self._row))
+
+    def look(self, method: str, take: Callable[[Any], T], given: Any, about: About = _NOTHING) -> T:
+        """What `take` makes of its last answer, of which it raises Nonsense where that is none. Raises MailError,
+        Unanswered for all that is raised by objects of somebody else's when they are looked at."""
+        try:
+            return take(given)
+        except MailError:
+            raise
+        except BaseException as error:
+            raise self.fault(method, error, about) from error
 
     def take_over(self, other: Guard) -> None:
         """Go on counting where that one is. Whether it rests does not count: this one may be mended."""
@@ -195,6 +208,12 @@ class Guard:
             if called_off:
                 raise _CalledOff from error
             raise
+        except GeneratorExit as error:
+            # The component may raise it as well.
+            if waiting.called:
+                raise
+            waiting.addErrback(lambda _: None)  # nobody's
+            raise _Closed from error
         finally:
             if timer.active():
                 timer.cancel()
@@ -231,10 +250,10 @@ class Guard:
             reason = str(why)
         else:
             self.errors += 1
-            reason = why if isinstance(why, str) else told(why, self.file)
+            reason = cut(str(why)) if isinstance(why, str | Nonsense) else told(why, self.file)
         fields = {self.kind: self.name, **about, "method": method, "file": self.file, "reason": reason}
         # Where it was raised is for whoever writes it; what is no accident has said enough.
-        failure = None if isinstance(why, str | MailError | _TooSlow) else Failure(why)  # type: ignore[no-untyped-call]
+        failure = None if isinstance(why, str | Nonsense | MailError | _TooSlow) else Failure(why)  # type: ignore[no-untyped-call]
         _log.event((_TIMED_OUT if late else _FAILED)[self.kind], fields, LogLevel.error, failure)
         unanswered = Unanswered(detail=f"{self.kind} {self.name}: {method}(): {reason}")
         if late and not self.late_counts:
@@ -261,6 +280,10 @@ class _TooSlow(Exception):
 
 class _CalledOff(Exception):
     """Whoever waits for the answer wants it no more."""
+
+
+class _Closed(Exception):
+    """The coroutine that waits for the answer is closed."""
 
 
 def _expire(waiting: Deferred[Any], seconds: float) -> None:
@@ -295,7 +318,11 @@ def told(error: BaseException, file: str) -> str:
     """What a component raised and, ` (FILE line N)`, where in its own file it came to the call that raised."""
     lines = [entry.lineno for entry in traceback.extract_tb(error.__traceback__) if entry.filename == file]
     where = f" ({file} line {lines[-1]})" if lines else f" ({file})"
-    return " ".join(f"{type(error).__name__}: {error}".split()) + where
+    try:
+        text = str.__str__(str(error))
+    except BaseException as other:
+        text = f"<{type(other).__name__} in str()>"
+    return " ".join(f"{type(error).__name__}: {cut(text)}".split()) + where
 
 
 @attrs.define(eq=False)

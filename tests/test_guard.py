@@ -163,6 +163,65 @@ def test_a_component_that_calls_itself_off_has_failed() -> None:
     assert guard.errors == 1
 
 
+async def leaves(before: Any) -> None:
+    await before
+    raise GeneratorExit
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("give", [lambda before: before, leaves], ids=["deferred", "coroutine"])
+def test_a_component_that_raises_generator_exit_has_failed(give: Callable[..., Any], late: bool) -> None:
+    guard, before = make(), Deferred[Any]()
+    if not late:
+        before.errback(GeneratorExit())
+    seen = asked(guard, give, before)
+    if late:
+        before.errback(GeneratorExit())
+    assert isinstance(error(seen), Unanswered)
+    assert (guard.errors, guard.clock.getDelayedCalls()) == (1, [])
+
+
+def test_whoever_asks_can_be_closed() -> None:
+    guard, never, told = make(), Deferred[int](), []
+
+    async def asks() -> None:
+        try:
+            await guard.ask("mail", lambda: never)
+        except BaseException as raised:
+            told.append(type(raised))
+            raise
+
+    waiting = asks()
+    waiting.send(None)
+    with captured() as events:
+        waiting.close()
+    assert told == [GeneratorExit]
+    assert never.called
+    assert (events, guard.errors, guard.clock.getDelayedCalls()) == ([], 0, [])
+
+
+class Unlooked:
+    @property
+    def size(self) -> int:
+        raise SystemExit(3)
+
+
+def test_what_is_raised_when_an_answer_is_looked_at_is_a_failure() -> None:
+    guard = make()
+    with captured() as events:
+        assert guard.look("mail", lambda given: given + 1, 7) == 8
+        with pytest.raises(Unanswered):
+            guard.look("mail", lambda given: given.size, Unlooked(), {"session": "s1"})
+        with pytest.raises(NoSuchUser):
+            guard.look("mail", mistaken_user, 7)
+    assert guard.errors == 1
+    assert formatEvent(events[0]).startswith("policy failed: policy=odd session=s1 method=mail file=/plugins/odd.py")
+
+
+def mistaken_user(given: object) -> None:
+    raise NoSuchUser
+
+
 def test_after_failures_in_a_row_it_rests_and_is_tried_with_one_call() -> None:
     clock, never = Clock(), Deferred[int]()
     guard = make(clock, limits=GuardLimits(failures=3, rest_seconds=10))

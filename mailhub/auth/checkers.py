@@ -16,6 +16,7 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, maybeDeferred
 from zope.interface import implementer
 
+from mailhub.answers import Nonsense
 from mailhub.errors import ConfigurationError, MailError, TemporaryError
 from mailhub.guard import Guard
 from mailhub.interfaces import IAccounts, IPasswords, IVerifiedLogins
@@ -148,22 +149,30 @@ class FirstMatch:
         for checker, guard in zip(self._checkers, self._guards, strict=True):
             try:
                 if guard is None:
-                    avatar_id = await _asked(checker, credentials)
+                    avatar_id = _avatar_id(await _asked(checker, credentials))
                 else:
                     avatar_id = await guard.ask("requestAvatarId", _asked, checker, credentials)
-                    if not isinstance(avatar_id, bytes | str) and avatar_id != ANONYMOUS:
-                        raise guard.fault("requestAvatarId", f"it gave {type(avatar_id).__name__}, no avatar id")
+                    avatar_id = guard.look("requestAvatarId", _avatar_id, avatar_id)
             except TemporaryError as error:
                 broken = error
             except Exception:
                 _log.failure("checker {checker} failed", checker=type(checker).__name__)
                 broken = TemporaryError(status="4.7.0", detail=f"checker {type(checker).__name__} failed")
             else:
-                if isinstance(avatar_id, str):
-                    avatar_id = avatar_id.encode()
-                if isinstance(avatar_id, bytes) and avatar_id:
+                if avatar_id:
                     return avatar_id
         raise broken or UnauthorizedLogin()
+
+
+def _avatar_id(given: object) -> bytes:
+    """In octets; none for nobody's. Raises Nonsense."""
+    if isinstance(given, str):
+        return str.encode(given)
+    if isinstance(given, bytes):
+        return given
+    if given != ANONYMOUS:
+        raise Nonsense(f"it gave {type(given).__name__}, no avatar id")
+    return b""
 
 
 async def _asked(checker: ICredentialsChecker, credentials: Any) -> Any:

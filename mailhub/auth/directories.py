@@ -11,6 +11,7 @@ from twisted.cred.checkers import FilePasswordDB, InMemoryUsernamePasswordDataba
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
+from mailhub.answers import shown
 from mailhub.errors import MailError, NoSuchUser, TemporaryError
 from mailhub.guard import Guard
 from mailhub.interfaces import IMailStore, IThreads, IUserDirectories, IUserDirectory, makes_account
@@ -43,9 +44,9 @@ class GuardedDirectory:
             raise
         except MailError as error:
             raise TemporaryError(detail=f"directory {self.guard.name}: {error}") from error
-        if not isinstance(known, bool):
-            raise self.guard.fault("exists", f"it gave {known!r:.100}, neither True nor False", {"user": user})
-        return known
+        if known is True or known is False:
+            return known
+        raise self.guard.fault("exists", f"it gave {shown(known)}, neither True nor False", {"user": user})
 
     def _exists(self, user: str) -> Any:
         # One that has no such method fails as others do.

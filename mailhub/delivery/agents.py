@@ -4,13 +4,15 @@ meanwhile."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredList
 
+from mailhub.answers import TEXT_LIMIT, Nonsense, cut, shown
 from mailhub.errors import MailError
 from mailhub.guard import Guard
 from mailhub.interfaces import Delivery, IDeliveryAgent
@@ -29,9 +31,11 @@ class GuardedAgent:
         MailError, of which Unanswered is in the log already."""
         about = {"id": delivery.id}
         outcomes = await self.guard.ask_about(about, "deliver", self._deliver, delivery, seconds=seconds)
-        if not isinstance(outcomes, Mapping) or not all(map(_is_sound, outcomes.values())):
-            raise self.guard.fault("deliver", f"it gave {outcomes!r:.100}, not an Outcome by the id of each", about)
-        return outcomes
+        asked = [recipient.id for recipient in delivery.recipients]
+        found, fault = self.guard.look("deliver", lambda given: _outcomes(given, asked), outcomes, about)
+        if fault:
+            self.guard.fault("deliver", fault, about)
+        return found
 
     async def stop(self) -> None:
         """Have it close what it keeps. Whatever it makes of that, it is the last that is heard of it."""
@@ -44,6 +48,31 @@ class GuardedAgent:
 
     def _stop(self) -> Any:
         return self.agent.stop()
+
+
+def _outcomes(given: object, asked: Sequence[int]) -> tuple[dict[int, Outcome], str]:
+    """Those of the recipients that were asked about, and what is wrong with others. Raises Nonsense."""
+    if not isinstance(given, Mapping):
+        raise Nonsense(f"it gave {shown(given)}, not an Outcome by the id of each")
+    found = {each: given[each] for each in asked if each in given}
+    if not all(map(_is_sound, found.values())):
+        raise Nonsense(f"it gave {shown(given)}, not an Outcome by the id of each")
+    others = () if len(given) == len(found) else [each for each in islice(given, len(found) + 1) if each not in found]
+    fault = f"it gave an Outcome for {shown(others[0])}, an id that it was not asked about" if others else ""
+    return {each: _bounded(outcome) for each, outcome in found.items()}, fault
+
+
+def _bounded(outcome: Outcome) -> Outcome:
+    """What it says is kept, and told in a DSN."""
+    if len(outcome.reply) + len(outcome.remote) + len(outcome.protocol) + len(outcome.tls) <= TEXT_LIMIT:
+        return outcome
+    return attrs.evolve(
+        outcome,
+        reply=cut(outcome.reply),
+        remote=cut(outcome.remote),
+        protocol=cut(outcome.protocol),
+        tls=cut(outcome.tls),
+    )
 
 
 def _is_sound(outcome: object) -> bool:

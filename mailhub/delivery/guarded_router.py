@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import attrs
 
+from mailhub.answers import Nonsense, shown
 from mailhub.delivery.editing import TransactionView
-from mailhub.delivery.routing import MISTAKE
+from mailhub.delivery.routing import MISTAKE, TARGET_LIMIT
 from mailhub.errors import TemporaryError
 from mailhub.guard import Guard, Unanswered
 from mailhub.interfaces import IRouter, ITransactionView, ReversePath, Route
@@ -33,13 +35,23 @@ class GuardedRouter:
         try:
             view = TransactionView(transaction)
             routes = await self.guard.ask_about(about, "route", self.router.route, recipient, view)
-            if not routes:
-                return None
-            if not isinstance(routes, tuple | list) or not all(_is_sound(route, recipient) for route in routes):
-                raise self.guard.fault("route", f"it gave {routes!r:.100}", about)
+            return self.guard.look("route", lambda given: _sound(given, recipient), routes, about)
         except Unanswered as error:
             raise TemporaryError(MISTAKE, status="4.3.5", detail=f"router {self.guard.name}") from error
-        return tuple(routes)
+
+
+def _sound(given: object, asked: Address) -> Sequence[Route] | None:
+    """The routes that were given. Raises Nonsense."""
+    if not given:
+        return None
+    if not isinstance(given, tuple | list):
+        raise Nonsense(f"it gave {shown(given)}, not a sequence of Route")
+    routes = tuple(islice(given, TARGET_LIMIT + 1))
+    if len(routes) > TARGET_LIMIT:
+        raise Nonsense(f"it gave more than {TARGET_LIMIT} routes for one recipient")
+    if not all(_is_sound(route, asked) for route in routes):
+        raise Nonsense(f"it gave {shown(given)}")
+    return routes
 
 
 def _is_sound(route: object, asked: Address) -> bool:
@@ -56,5 +68,6 @@ def _is_sound(route: object, asked: Address) -> bool:
         and isinstance(route.mailbox, str)
         and isinstance(route.flags, frozenset)
         and isinstance(route.via, tuple)
+        and len(route.flags) + len(route.via) <= TARGET_LIMIT
         and (not (route.flags or route.via) or all(isinstance(text, str) for text in (*route.flags, *route.via)))
     )

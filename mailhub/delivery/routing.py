@@ -7,7 +7,7 @@ only renames a recipient answers with a `Route` for the agent `ALIAS`: its recip
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -134,8 +134,12 @@ def _through(step: Route, alias: Route | None, key: str, found: Sequence[Route])
 
 def _check_bounds(recipient: Address, depth: int, count: int) -> None:
     if depth > DEPTH_LIMIT or count >= TARGET_LIMIT:
-        detail = f"aliases of {recipient} are nested too deeply, or too many"
-        raise TemporaryError(MISTAKE, status="4.3.5", detail=detail)
+        raise _unbounded(recipient)
+
+
+def _unbounded(recipient: Address) -> TemporaryError:
+    detail = f"aliases of {recipient} are nested too deeply, or too many"
+    return TemporaryError(MISTAKE, status="4.3.5", detail=detail)
 
 
 def without_detail(address: Address) -> Address | None:
@@ -144,8 +148,11 @@ def without_detail(address: Address) -> Address | None:
     return attrs.evolve(address, local=user) if plus and user else None
 
 
-def _renamed(targets: Iterable[Address], via: tuple[str, ...] = ()) -> tuple[Route, ...]:
-    """`via` is the alias where it has another name than the recipient: who comes back with another detail is known."""
+def _renamed(recipient: Address, targets: Collection[Address], via: tuple[str, ...] = ()) -> tuple[Route, ...]:
+    """`via` is the alias where it has another name than the recipient: who comes back with another detail is known.
+    Raises TemporaryError for more than can be followed, which is no failure of this router."""
+    if len(targets) > TARGET_LIMIT:
+        raise _unbounded(recipient)
     return tuple(Route(ALIAS, target, via=via) for target in targets)
 
 
@@ -175,12 +182,12 @@ class AliasRouter:
         if recipient.ascii_domain not in self._names.domains:
             return None
         if targets := self._names.aliases.named(recipient):
-            return _renamed(targets)
+            return _renamed(recipient, targets)
         plain = without_detail(recipient)
         targets = self._names.aliases.named(plain) if plain else ()
         if plain is None or not targets or await _is_known(recipient.key, self._store, self._directories):
             return None
-        return _renamed(targets, (plain.key,))
+        return _renamed(recipient, targets, (plain.key,))
 
 
 async def _is_known(user: str, store: IMailStore, directories: IUserDirectory) -> bool:
@@ -260,7 +267,7 @@ class CatchAllRouter:
         if targets is None:
             waits = not self._all_known and self._names.known_elsewhere(domain)
             raise NotYetKnown() if waits else NoSuchUser()
-        return _renamed(targets)
+        return _renamed(recipient, targets)
 
 
 @implementer(IRouter)
@@ -288,7 +295,7 @@ class PostmasterRouter:
         for domain in sorted(domains):
             candidate = Address(POSTMASTER, domain)
             if self._names.aliases.named(candidate) or await _is_known(candidate.key, self._store, self._directories):
-                return _renamed([candidate])
+                return _renamed(recipient, [candidate])
         if recipient.ascii_domain not in domains:
             raise NoSuchUser()
         return None

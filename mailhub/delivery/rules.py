@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
+from mailhub.answers import Nonsense, shown
 from mailhub.delivery.limits import POLICY_TIMEOUT
-from mailhub.delivery.screens import EditRefused
-from mailhub.errors import InvalidMailboxName
+from mailhub.errors import InvalidMailboxName, MailError
 from mailhub.guard import Guard, Unanswered
 from mailhub.interfaces import (
     AddField,
@@ -43,7 +44,7 @@ TOGETHER_SECONDS = 300.0
 _STATUS = re.compile(r"[45]\.[0-9]{1,3}\.[0-9]{1,3}")
 
 
-class RuleFault(Exception):
+class RuleFault(Nonsense):
     """An answer that cannot be followed; the text says why."""
 
 
@@ -99,24 +100,23 @@ class Rules:
             try:
                 given = await asked
                 if given is not None:
-                    return Answer(guard, checked(given))
-            except Exception as error:
+                    return Answer(guard, guard.look("apply", checked, given, about))
+            except MailError as error:
                 if not isinstance(error, Unanswered):
-                    fault(guard, account, message.origin.session_id, error)
+                    guard.fault("apply", error, about)
                 return None
         return None
 
 
 def fault(guard: Guard, account: str, session_id: str, error: Exception) -> None:
     """A rule did what it must not; the account gets the message as if there were no rules."""
-    why = str(error) if isinstance(error, RuleFault | EditRefused) else error
-    guard.fault("apply", why, {"account": account, "session": session_id})
+    guard.fault("apply", error, {"account": account, "session": session_id})
 
 
 def checked(given: object) -> Placements:
     """An answer with nothing in it that is not what it should be. Raises RuleFault."""
     if not isinstance(given, Placements):
-        raise RuleFault(f"it gave {given!r:.100}")
+        raise RuleFault(f"it gave {shown(given)}")
     deposits = [_deposit(each) for each in _all(given.deposits, Placement)]
     redirects = [_redirect(each) for each in _all(given.redirects, Redirect)]
     replies = [_reply(each) for each in _all(given.replies, Reply)]
@@ -133,22 +133,25 @@ def checked(given: object) -> Placements:
 
 
 def _all(given: object, kind: type[Any]) -> Sequence[Any]:
-    if not isinstance(given, tuple | list) or not all(isinstance(each, kind) for each in given):
-        raise RuleFault(f"it gave {given!r:.100} where a sequence of {kind.__name__} is wanted")
-    if len(given) > PLACEMENTS_LIMIT:
+    if not isinstance(given, tuple | list):
+        raise RuleFault(f"it gave {shown(given)} where a sequence of {kind.__name__} is wanted")
+    found = tuple(islice(given, PLACEMENTS_LIMIT + 1))
+    if len(found) > PLACEMENTS_LIMIT:
         raise RuleFault(f"it gave more than {PLACEMENTS_LIMIT} placements")
-    return given
+    if not all(isinstance(each, kind) for each in found):
+        raise RuleFault(f"it gave {shown(given)} where a sequence of {kind.__name__} is wanted")
+    return found
 
 
 def _deposit(given: Placement) -> Placement:
     name = given.mailbox
     if not isinstance(name, str):
-        raise RuleFault(f"{name!r:.100} is no name of a mailbox")
+        raise RuleFault(f"{shown(name)} is no name of a mailbox")
     name = mailbox_names.normalise(name) or mailbox_names.INBOX
     try:
         mailbox_names.check(name)
     except InvalidMailboxName as error:
-        raise RuleFault(f"{name!r:.100}: {error}") from None
+        raise RuleFault(f"{shown(name)}: {error}") from None
     return Placement(name, _flags(given.flags), _edits(given.edits))
 
 
@@ -159,15 +162,15 @@ def _flags(given: object) -> flags.Flags:
         try:
             return flags.normalise(given)
         except ValueError as error:
-            raise RuleFault(f"{list(given)!r:.100}: {error}") from None
-    raise RuleFault(f"{given!r:.100} are no flags")
+            raise RuleFault(f"{shown(list(given))}: {error}") from None
+    raise RuleFault(f"{shown(given)} are no flags")
 
 
 def _edits(given: object) -> tuple[HeaderEdit, ...]:
     """Whether they can be carried out shows where the header is."""
     kinds = AddField | ReplaceField | RemoveField
     if not isinstance(given, tuple | list) or not all(isinstance(edit, kinds) for edit in given):
-        raise RuleFault(f"{given!r:.100} are no edits of a header")
+        raise RuleFault(f"{shown(given)} are no edits of a header")
     if len(given) > EDITS_LIMIT:
         raise RuleFault(f"it gave more than {EDITS_LIMIT} edits")
     return tuple(given)
@@ -176,15 +179,15 @@ def _edits(given: object) -> tuple[HeaderEdit, ...]:
 def _redirect(given: Redirect) -> Redirect:
     own = given.reverse_path
     if not is_address(given.recipient):
-        raise RuleFault(f"{given.recipient!r:.100} is no address")
+        raise RuleFault(f"{shown(given.recipient)} is no address")
     if own is not None and not (isinstance(own, ReversePath) and (own.address is None or is_address(own.address))):
-        raise RuleFault(f"{own!r:.100} is no reverse-path")
+        raise RuleFault(f"{shown(own)} is no reverse-path")
     return given
 
 
 def _reply(given: Reply) -> Reply:
     if not isinstance(given.message, bytes) or not (given.reverse_path is None or is_address(given.reverse_path)):
-        raise RuleFault(f"{given!r:.100} is no reply")
+        raise RuleFault(f"{shown(given)} is no reply")
     if len(given.message) > REPLY_LIMIT:
         raise RuleFault(f"a reply has more than {REPLY_LIMIT} octets")
     if not fields_end(given.message, 0, len(given.message)):
@@ -194,8 +197,8 @@ def _reply(given: Reply) -> Reply:
 
 def _refusal(given: object) -> Refusal:
     if not isinstance(given, Refusal) or not isinstance(given.text, str) or not isinstance(given.status, str):
-        raise RuleFault(f"{given!r:.100} is no refusal")
+        raise RuleFault(f"{shown(given)} is no refusal")
     if not _STATUS.fullmatch(given.status):
-        raise RuleFault(f"{given.status!r:.100} is no status of a refusal")
+        raise RuleFault(f"{shown(given.status)} is no status of a refusal")
     text = " ".join("".join(char if char.isprintable() else " " for char in given.text).split())
     return Refusal(given.status, text[:_TEXT_LIMIT])

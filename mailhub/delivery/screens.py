@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
 from typing import Any, Literal, TypeGuard
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from mailhub.answers import Nonsense, shown
 from mailhub.delivery.limits import POLICY_FAILURE, POLICY_TIMEOUT, FailMode
-from mailhub.errors import NotPermitted, TemporaryError
+from mailhub.errors import MailError, NotPermitted, TemporaryError
 from mailhub.guard import Guard, Unanswered
 from mailhub.interfaces import ACCEPT, Edit, IPolicy, Origin, Screen, Verdict
 from mailhub.keys import setting
@@ -48,12 +50,8 @@ class GuardedPolicy:
         return self.guard or Guard("policy", self.name, "", clock, self.timeout_seconds, self.failure)
 
 
-class EditRefused(Exception):
+class EditRefused(Nonsense):
     """A screen asks for an edit that would not leave a message; the text says why."""
-
-
-class Nonsense(Exception):
-    """What a plugin's method gave is not what it is to give; the text says what that was."""
 
 
 @attrs.frozen
@@ -77,7 +75,7 @@ class Screens:
         methods = {moment: getattr(screen, moment, None) for moment in _MOMENTS}
         given = [method for method in methods.values() if method is not None]
         if isinstance(screen, type) or not given or not all(map(callable, given)):
-            raise Nonsense(f"begin() gave {screen!r:.100}")
+            raise Nonsense(f"begin() gave {shown(screen)}")
         for moment, method in methods.items():
             # Who has not overridden the method of `Screen` has nothing to say.
             if callable(method) and getattr(method, "__func__", method) is not getattr(Screen, moment):
@@ -122,13 +120,10 @@ class Screens:
 
     async def _verdict(self, asked: _Asked, take: Take, arguments: Sequence[object]) -> Verdict:
         try:
-            verdict = await self._answer(asked, arguments)
-            if not _is_sound(verdict):
-                raise Nonsense(f"it gave {verdict!r:.100}")
-            if verdict.edits and verdict.action in ("accept", "quarantine"):
-                if len(verdict.edits) > EDITS_LIMIT:
-                    raise EditRefused(f"a message cannot have more than {EDITS_LIMIT} edits")
-                await take(tuple(verdict.edits))
+            given = await self._answer(asked, arguments)
+            verdict, edits = asked.guard.look(asked.moment, _sound, given, self._about)
+            if edits:
+                await take(edits)
         except Exception as error:
             if not isinstance(error, Unanswered):
                 self._fault(asked, error)
@@ -139,7 +134,7 @@ class Screens:
         return await asked.guard.ask_about(self._about, asked.moment, asked.method, *arguments)
 
     def _fault(self, asked: _Asked, error: Exception) -> None:
-        asked.guard.fault(asked.moment, _why(error), self._about)
+        asked.guard.fault(asked.moment, error, self._about)
 
 
 class Screening:
@@ -162,19 +157,15 @@ class Screening:
     async def _begin(self, screens: Screens, policy: IPolicy, guard: Guard, origin: Origin) -> None:
         about = {"session": origin.session_id}
         try:
-            screens.add(guard, await guard.ask_about(about, "begin", policy.begin, origin))
-        except Exception as error:
+            screen = await guard.ask_about(about, "begin", policy.begin, origin)
+            guard.look("begin", lambda given: screens.add(guard, given), screen, about)
+        except MailError as error:
             if not isinstance(error, Unanswered):
                 if isinstance(error, NotPermitted | TemporaryError):
                     raise
-                guard.fault("begin", _why(error), about)
+                guard.fault("begin", error, about)
             if guard.failure == "tempfail":
                 obey(_UNAVAILABLE)
-
-
-def _why(error: Exception) -> str | Exception:
-    """What is told of it: who has given nonsense has raised nothing."""
-    return str(error) if isinstance(error, EditRefused | Nonsense) else error
 
 
 def obey(verdict: Verdict) -> None:
@@ -189,6 +180,18 @@ def obey(verdict: Verdict) -> None:
 def _in_class(status: str, digit: str, default: str) -> str:
     """A policy that rejects with a 4.x.x status has made a mistake: the action counts."""
     return status if status.startswith(digit) and _STATUS.fullmatch(status) else default
+
+
+def _sound(given: object) -> tuple[Verdict, Sequence[Edit]]:
+    """A verdict, and what it edits. Raises Nonsense."""
+    if not _is_sound(given):
+        raise Nonsense(f"it gave {shown(given)}")
+    if not given.edits or given.action not in ("accept", "quarantine"):
+        return given, ()
+    edits = tuple(islice(given.edits, EDITS_LIMIT + 1))
+    if len(edits) > EDITS_LIMIT:
+        raise EditRefused(f"a message cannot have more than {EDITS_LIMIT} edits")
+    return given, edits
 
 
 def _is_sound(verdict: object) -> TypeGuard[Verdict]:

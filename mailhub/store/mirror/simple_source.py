@@ -15,6 +15,7 @@ from zope.interface import implementer
 from mailhub.errors import ConfigurationError, MailError, MessageGone, NoSuchMailbox, NoSuchUser, NotPermitted
 from mailhub.guard import Guard
 from mailhub.interfaces import Environment, IBlobReader, IBody, IBodyWriter
+from mailhub.keys import DAY
 from mailhub.log import Logger
 from mailhub.message.flags import Flags
 from mailhub.message.mailbox_names import INBOX
@@ -33,6 +34,7 @@ METHODS = {"users": 0, "folders": 1, "messages": 2, "read": 3}
 OPTIONAL = {"add": 5, "change": 4, "remove": 3}
 """The methods of a simple store, and how many arguments each takes."""
 
+SHORTEST_POLL = 0.1  # seconds
 USERS_SECONDS = 10.0  # for which users stay known
 _SAID = 1000  # different lines of the log
 _LISTINGS = 1000  # folders whose last list is kept
@@ -78,6 +80,19 @@ def check_methods(store: object) -> None:
             pass  # made in C, which does not tell
 
 
+def _poll_seconds(store: Any) -> float:
+    """Raises ConfigurationError."""
+    where = f"{type(store).__name__} ({file_of(store)})"
+    try:
+        seconds = store.poll_seconds
+        if type(seconds) in (int, float) and (seconds == 0 or SHORTEST_POLL <= seconds <= DAY):
+            return float(seconds)
+        fault = f"is {shown(seconds)}"
+    except BaseException as error:
+        fault = f"raised {type(error).__name__}"
+    raise ConfigurationError(f"{where}: poll_seconds {fault}; it must be 0, or from {SHORTEST_POLL} to {DAY} seconds")
+
+
 @implementer(ISource)
 class SimpleSource:
     """Calls the store's methods, and looks at what they give."""
@@ -97,7 +112,7 @@ class SimpleSource:
         self.name = guard.name
         self.rights = rights_of(store)
         self.keeps_flags = self._calls.has("change") or not self.rights & {"s", "w"}
-        self.poll_seconds = float(store.poll_seconds)
+        self.poll_seconds = _poll_seconds(store)
         self._users: dict[str, str] = {}
         self._users_at = 0.0
         self._asking: list[Deferred[None]] = []
@@ -207,11 +222,11 @@ class SimpleSource:
 
     async def quota(self, user: str) -> int:
         """A number for everybody, or what a method says."""
-        given = getattr(self._store, "quota", 0)
+        given = self._guard.look("quota", lambda store: getattr(store, "quota", 0), self._store)
         if callable(given):
             limit: int = await self._calls.one("quota", answers.quota, self._user(user))
             return limit
-        return answers.quota(given)
+        return self._guard.look("quota", answers.quota, given)
 
     # --- reading -----------------------------------------------------------------------------------------------------
 

@@ -110,6 +110,24 @@ def test_a_store_that_goes_on_failing_is_left_alone_for_a_while() -> None:
     assert rig.uids() == [1]
 
 
+@pytest.mark.parametrize("quota", ["x", -5, True, property(lambda self: 1 / 0), property(lambda self: exit(3))])
+def test_a_quota_that_is_none_is_named(quota: Any) -> None:
+    rig = Rig(quota=quota)
+    with capturedLogs() as logs, pytest.raises(Unanswered):
+        result_of(rig.store.check_quota(ANN, 5))
+    (line,) = [formatEvent(event) for event in logs]
+    assert line.startswith("store failed: store=")
+    assert f"method=quota file={__file__}" in line
+
+
+@pytest.mark.parametrize(
+    "seconds", [1e-6, float("nan"), float("inf"), 1e300, -1, "x", None, True, property(lambda _: 1 / 0), property(exit)]
+)
+def test_a_folder_cannot_be_listed_all_the_time_or_never(seconds: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"Faulty \(.*: poll_seconds .*; it must be 0, or from 0\.1 to 86400 "):
+        Rig(poll_seconds=seconds)
+
+
 # --- answers of which a part can be used
 
 
