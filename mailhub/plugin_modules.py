@@ -17,7 +17,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
 from pathlib import Path
@@ -25,6 +25,10 @@ from types import ModuleType
 from typing import Any
 
 import attrs
+
+from mailhub.keys import Key
+
+LOAD_SECONDS = Key("limits", "plugin_load_seconds", 30, 1, 3600)  # for all files that are run at one time
 
 PACKAGE = "twisted.plugins"
 SIZE_LIMIT = 4 << 20  # octets of one file
@@ -92,7 +96,8 @@ class _Loader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         """See `importlib.abc.Loader`."""
         linecache.checkcache(self.path)
-        super().exec_module(module)
+        with MODULES.at(Path(self.path)):
+            super().exec_module(module)
         MODULES.has_run(_run(module, Path(self.path), self._source))
 
 
@@ -110,6 +115,8 @@ class Modules:
     """What has run, by name, and where the files of names are. A finder of `sys.meta_path`."""
 
     runs: dict[str, Run] = attrs.field(factory=dict)
+    running: list[Path] = attrs.field(factory=list)  # one inside the other
+    noted: Callable[[Path | None], object] = attrs.field(default=lambda path: None)  # the innermost, when it changes
     _files: dict[str, Path] = attrs.field(factory=dict)
     _outside: dict[Path, tuple[int, int]] = attrs.field(factory=dict)  # first seen: time (nanoseconds) and octets
 
@@ -140,6 +147,17 @@ class Modules:
             with suppress(OSError):
                 self._outside.setdefault(path, _stamp(path))
 
+    @contextmanager
+    def at(self, path: Path) -> Iterator[None]:
+        """Inside, what runs is of this file."""
+        self.running.append(path)
+        self.noted(path)
+        try:
+            yield
+        finally:
+            self.running.pop()
+            self.noted(self.running[-1] if self.running else None)
+
     def _imported(self, run: Run) -> Iterator[Path]:
         """Files of modules that are not ours."""
         for name in run.imports:
@@ -149,15 +167,24 @@ class Modules:
 
     # --- For who looks for plugins ---------------------------------------------------------------------------------
 
+    def place(self, files: Mapping[str, Path]) -> None:
+        """These may be imported, by the names of their modules."""
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+        importlib.invalidate_caches()
+        self._files = {name: path for name, path in self._files.items() if path.is_file()} | dict(files)
+
+    def waiting(self, files: Mapping[str, Path], again: Collection[str] | None = None) -> set[str]:
+        """Which of these `load` would run."""
+        stale = self._stale(files, again)
+        return {name for name in files if name in stale or not self._has(name)}
+
     def load(self, files: Mapping[str, Path], again: Collection[str] | None = None) -> dict[str, BaseException]:
         """Have every one of these files, by the names of their modules, run as it is now: those that have not, those
         that have changed, and those that import such. With `again`, others than these stay as they are though they
         have changed. What was raised, by name. A name that did not run is no module.
         """
-        if self not in sys.meta_path:
-            sys.meta_path.insert(0, self)
-        importlib.invalidate_caches()
-        self._files = {name: path for name, path in self._files.items() if path.is_file()} | dict(files)
+        self.place(files)
         self._drop(self._stale(files, again))
         imported = {name for name in files if name in sys.modules and not self._has(name)}
         others = {name for name in imported if not self._adopt(name, files[name])}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -151,10 +151,16 @@ class Catalogue:
         return component
 
 
-def load_catalogue(folders: Iterable[Path] = (), again: str | None = None) -> Catalogue:
+def load_catalogue(
+    folders: Iterable[Path] = (), again: str | None = None, only: Collection[str] | None = None
+) -> Catalogue:
     """Run the plugin files in every `twisted/plugins/` folder on the path, and in `folders`: those that have not run
-    and those that have changed. With `again`, a module's name, no other one runs for having changed."""
+    and those that have changed. With `again`, a module's name, no other one runs for having changed. With `only`, no
+    other ones but those that they import."""
     found = find(folders)
+    MODULES.place(found.files)
+    if only is not None:
+        found = attrs.evolve(found, files={name: path for name, path in found.files.items() if name in only})
     errors = MODULES.load(found.files, None if again is None else {again})
     taken: set[int] = set()
     files = [
@@ -173,7 +179,8 @@ def load_catalogue(folders: Iterable[Path] = (), again: str | None = None) -> Ca
 
 def _looked_into(path: Path, module: ModuleType, taken: set[int]) -> PluginFile:
     try:
-        return _searched(path, module, taken)
+        with MODULES.at(path):
+            return _searched(path, module, taken)
     except (Exception, SystemExit) as error:  # something in it raises as soon as it is looked at
         return PluginFile(path, module.__name__, (), (f"{path}: {_described(error, path)}",), module)
 

@@ -9,20 +9,20 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from mailhub.components import Hub, successor
 from mailhub.config.difference import Difference, compare
 from mailhub.config.settings import Config, load
 from mailhub.errors import ConfigurationError
 from mailhub.log import Logger
-from mailhub.plugin_modules import MODULES
+from mailhub.plugin_modules import LOAD_SECONDS, MODULES
 from mailhub.plugins import Catalogue, PluginFile
 from mailhub.store_swap import stop_quietly
 
@@ -47,12 +47,20 @@ class Reading:
     warnings: tuple[str, ...] = ()
 
 
+# Tries files before `catalogue` has them run, of the same arguments, within so many seconds. Raises ConfigurationError.
+Trial = Callable[[tuple[Path, ...], str | None, float], Awaitable[None]]
+
+
+async def no_trial(folders: tuple[Path, ...], again: str | None, seconds: float) -> None:
+    """Where there is no other process for that."""
+
+
 class Reloader:
     """Reads the file again when it is asked to: one reading at a time, none before the server is ready.
 
     `catalogue` looks for plugins in these folders beside those on the path, and has all files run that have changed;
     or this one alone, by the name of its module. `begin` is called before each reading, and `tell` is given its outcome
-    when that has been logged. `read` is what reads the file.
+    when that has been logged. `read` is what reads the file, `trial` what tries plugin files elsewhere before.
     """
 
     def __init__(
@@ -62,12 +70,15 @@ class Reloader:
         begin: Callable[[], object],
         tell: Callable[[Reading], object],
         read: Callable[[Path], Config] = load,
+        trial: Trial = no_trial,
     ) -> None:
         self._hub = hub
         self._catalogue = catalogue
         self._begin = begin
         self._tell = tell
         self._load = read
+        self._trial = trial
+        self._trying: Deferred[None] | None = None
         self._ready = False
         self._stopped = False
         self._asked = False
@@ -102,6 +113,8 @@ class Reloader:
     def stop(self) -> None:
         """The server stops: whoever has asked is told so."""
         waiting, self._asked, self._stopped = self._asked, False, True
+        if self._trying is not None:
+            self._trying.cancel()
         if waiting:
             self._end(self._begun("the server is stopping"))
         named, self._named = self._named, []
@@ -144,10 +157,24 @@ class Reloader:
             outcome = attrs.evolve(begun, fault=f"{file}: {type(error).__name__}: {error}")
         self._end(outcome)
 
+    async def _try_out(self, config: Config, module: str | None) -> None:
+        """Raises ConfigurationError for a file that would not let this process go on."""
+        trying = self._trial(config.plugins, module, config.value(LOAD_SECONDS))
+        self._trying = Deferred.fromCoroutine(_waited(trying))
+        try:
+            await self._trying
+        except CancelledError:
+            raise ConfigurationError("the server is stopping") from None
+        finally:
+            self._trying = None
+        if self._stopped:
+            raise ConfigurationError("the server is stopping")
+
     async def _take(self, config: Config, begun: Reading) -> Reading:
         """Build all, then swap. Raises ConfigurationError."""
         hub = self._hub
         found = compare(hub.settings, config, [name for name, service in hub.services.items() if service.needs_tls])
+        await self._try_out(config, None)
         with MODULES.kept():
             catalogue = self._catalogue(config.plugins, None)
             files = catalogue.changed(hub.catalogue)
@@ -177,6 +204,7 @@ class Reloader:
         hub, begun = self._hub, self._begun()
         try:
             module = hub.catalogue.file_called(name, hub.settings)
+            await self._try_out(hub.settings, module)
             with MODULES.kept():
                 catalogue = self._catalogue(hub.settings.plugins, module)
                 files = catalogue.changed(hub.catalogue)
@@ -209,6 +237,10 @@ class Reloader:
             if outcome.lasting:
                 _log.warn("needs a restart to take effect: {lasting:text}", lasting=", ".join(outcome.lasting))
         self._tell(outcome)
+
+
+async def _waited(work: Awaitable[None]) -> None:
+    await work
 
 
 def _shown(file: PluginFile, catalogue: Catalogue) -> str:

@@ -43,6 +43,8 @@ from mailhub.net.network import ReactorNetwork
 from mailhub.net.processes import PROCESSES, ReactorProcesses
 from mailhub.net.udp import QuietUdp
 from mailhub.plugin_list import listing
+from mailhub.plugin_modules import LOAD_SECONDS
+from mailhub.plugin_trial import try_out, watched
 from mailhub.plugins import load_catalogue
 from mailhub.reload import Reading, Reloader, write_answer
 from mailhub.signals import Signals
@@ -122,7 +124,8 @@ class MailService(Service):
         self._ports: list[Any] = []
         self._wanted = -1
         self._starting: Deferred[None] | None = None
-        self._reloader = Reloader(hub, load_catalogue, self._supervisor.reloading, self._reloaded)
+        begin, tell = self._supervisor.reloading, self._reloaded
+        self._reloader = Reloader(hub, load_catalogue, begin, tell, trial=self._try_out)
         self._signals = Signals(reactor, self.reload, self._end)
         self._control = ControlSocket(config.data, reactor, self._asked)
         self._takes_signals = False
@@ -245,6 +248,9 @@ class MailService(Service):
         """Read the configuration again, as soon as that can be."""
         self._reloader.ask()
 
+    async def _try_out(self, folders: tuple[Path, ...], again: str | None, seconds: float) -> None:
+        await try_out(self._hub.environment.processes, folders, again, seconds)
+
     def _reloaded(self, outcome: Reading) -> None:
         if not outcome.fault:
             self._folder.note_reading(outcome.read_at)
@@ -341,7 +347,9 @@ def make_service(file: Path, user: str = "", group: str = "") -> MailService:
     try:
         owner = find_user(user, group)
         config = load(file)
-        hub = build_hub(config, environment(config, reactor), load_catalogue(config.plugins))
+        with watched(config.value(LOAD_SECONDS), complain):
+            catalogue = load_catalogue(config.plugins)
+        hub = build_hub(config, environment(config, reactor), catalogue)
     except ConfigurationError as error:
         complain(str(error))
         raise SystemExit(1) from None

@@ -43,6 +43,7 @@ FLOORS = {
     "mailhub.plugin_files": 5,
     "mailhub.plugin_list": 5,
     "mailhub.plugin_modules": 5,
+    "mailhub.plugin_trial": 5,
     "mailhub.plugins": 5,
     "mailhub.components": 5,
     "mailhub.control": 5,

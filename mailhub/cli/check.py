@@ -16,6 +16,7 @@ from mailhub.cli.check_files import Finding, certificate, rights
 from mailhub.cli.names import everybody_of
 from mailhub.cli.offline import environment, opened, owning, repaired, try_write
 from mailhub.cli.ours import is_ours, require_ours
+from mailhub.cli.outcome import complain
 from mailhub.cli.progress import Bar
 from mailhub.components import build_hub
 from mailhub.config.settings import Config, load
@@ -23,6 +24,8 @@ from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError, MailError
 from mailhub.message.address import POSTMASTER
 from mailhub.net.listen import both_families, obstacle
+from mailhub.plugin_modules import LOAD_SECONDS
+from mailhub.plugin_trial import watched
 from mailhub.plugins import load_catalogue
 from mailhub.store.mirror import ledger_files
 from mailhub.store.mirror.ledger import FOLDER
@@ -110,7 +113,8 @@ def _to_its_end(part: Iterator[Finding]) -> Iterator[Finding]:
 
 
 def _components(config: Config) -> Iterator[Finding]:
-    catalogue = load_catalogue(config.plugins)
+    with watched(config.value(LOAD_SECONDS), complain):
+        catalogue = load_catalogue(config.plugins)
     for line in catalogue.broken:
         yield False, f"plugin not loaded: {line}"
     # The certificate is looked over by itself: without it all other mistakes shall be found too.

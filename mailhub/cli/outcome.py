@@ -15,6 +15,11 @@ def show(text: str, lasting: Iterable[str], warnings: Iterable[str]) -> None:
         print(plain(f"warning: {warning}"), file=sys.stderr)
 
 
+def complain(text: str) -> None:
+    """One line that says why it cannot go on."""
+    print(f"mailhub: {plain(' '.join(text.split()))}", file=sys.__stderr__, flush=True)
+
+
 def plain(text: str) -> str:
     """No control characters for the terminal."""
     return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)

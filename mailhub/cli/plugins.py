@@ -11,12 +11,14 @@ from typing import Any
 
 import attrs
 
-from mailhub.cli.outcome import plain, show
+from mailhub.cli.outcome import complain, plain, show
 from mailhub.config.settings import Config, load
-from mailhub.control import ask
+from mailhub.control import PATIENCE, ask
 from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError
-from mailhub.plugin_list import Row, faults, listing
+from mailhub.plugin_list import Row, listing
+from mailhub.plugin_modules import LOAD_SECONDS
+from mailhub.plugin_trial import look_over, watched
 from mailhub.plugins import load_catalogue
 from mailhub.reload import Reading, reading_of
 
@@ -42,7 +44,7 @@ def add_parser(commands: Any) -> None:
     check = actions.add_parser(
         "check",
         help="run all plugin files, build nothing; exit status 1 when one cannot be used",
-        description="Runs all plugin files in this process and compares what they make with the configuration. "
+        description="Runs all plugin files in a process of its own and compares what they make with the configuration. "
         "Nothing is built, and the server is not asked.",
     )
     check.set_defaults(run=_check)
@@ -82,7 +84,7 @@ def _list(arguments: argparse.Namespace) -> None:
 
 def _here(config: Config) -> list[Row]:
     # What a plugin prints when it is run is not part of the answer.
-    with redirect_stdout(sys.stderr):
+    with redirect_stdout(sys.stderr), watched(config.value(LOAD_SECONDS), complain):
         return listing(load_catalogue(config.plugins), config)
 
 
@@ -115,15 +117,14 @@ def _line(cells: Iterable[str], widths: Sequence[int]) -> str:
 
 def _check(arguments: argparse.Namespace) -> int:
     config = load(arguments.config)
-    with redirect_stdout(sys.stderr):
-        catalogue = load_catalogue(config.plugins)
-        found = faults(catalogue, config)
-    for line in found:
+    found = look_over(config)
+    sys.stderr.write(found.printed)
+    for line in found.faults:
         print(plain(f"problem  {line}"))
-    if found:
-        print(f"{len(found)} to mend", file=sys.stderr)
+    if found.faults:
+        print(f"{len(found.faults)} to mend", file=sys.stderr)
         return 1
-    print(f"ok       {len(catalogue.factories)} components in {len(catalogue.files)} files")
+    print(f"ok       {found.components} components in {found.files} files")
     return 0
 
 
@@ -135,7 +136,8 @@ def _reload(arguments: argparse.Namespace) -> int:
     process = DataFolder(config.data).server()
     if process is None:
         raise ConfigurationError(f"no server serves {config.data}; plugin files are run when it starts")
-    answer = ask(config.data, {"plugins": "reload", "name": arguments.name})
+    patience = PATIENCE + config.value(LOAD_SECONDS)
+    answer = ask(config.data, {"plugins": "reload", "name": arguments.name}, patience)
     outcome = _outcome(answer)
     if outcome.fault:
         raise ConfigurationError(f"nothing has changed: {outcome.fault}")

@@ -12,6 +12,7 @@ from mailhub.cli.outcome import show
 from mailhub.config.settings import load
 from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError
+from mailhub.plugin_modules import LOAD_SECONDS
 from mailhub.reload import Reading, read_answer
 
 _PATIENCE = 60.0  # seconds
@@ -49,7 +50,7 @@ def _reload(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(f"the server (process {process}) takes signals from its own user and root") from None
     except ProcessLookupError:
         raise ConfigurationError("the server has just ended") from None
-    outcome = _answer(folder, process, asked)
+    outcome = _answer(folder, process, asked, _PATIENCE + config.value(LOAD_SECONDS))
     if outcome.fault:
         raise _unchanged(outcome.fault)
     changed = ", ".join(outcome.changed) or "nothing"
@@ -61,9 +62,9 @@ def _unchanged(fault: str) -> ConfigurationError:
     return ConfigurationError(f"nothing has changed: {fault}")
 
 
-def _answer(folder: DataFolder, process: int, asked: int) -> Reading:
+def _answer(folder: DataFolder, process: int, asked: int, patience: float) -> Reading:
     """The outcome of a reading that began after we asked. Raises ConfigurationError when there is none."""
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + patience
     while time.monotonic() < end:
         outcome = read_answer(folder.path)
         if outcome is not None and outcome.began >= asked:
@@ -71,4 +72,4 @@ def _answer(folder: DataFolder, process: int, asked: int) -> Reading:
         if folder.server() != process:
             raise ConfigurationError("the server ended before it answered; see its log")
         time.sleep(_PAUSE)
-    raise ConfigurationError(f"the server did not answer within {_PATIENCE:.0f} seconds; see its log")
+    raise ConfigurationError(f"the server did not answer within {patience:.0f} seconds; see its log")

@@ -26,6 +26,7 @@ from mailhub.guard import GuardLimits
 from mailhub.keys import STOP_SECONDS, Key, keys_of
 from mailhub.net.link import DriverLimits
 from mailhub.net.processes import PROCESSES
+from mailhub.plugin_modules import LOAD_SECONDS
 from mailhub.protocols.imap.context import ImapOptions
 from mailhub.protocols.pop3 import Pop3Options
 from mailhub.protocols.smtp import SmtpOptions
@@ -53,6 +54,7 @@ DECLARING: tuple[type | Key[Any], ...] = (
     TransmitLimits,
     GuardLimits,
     DirectoryLimits,
+    LOAD_SECONDS,
     STOP_SECONDS,
     *LASTING,
 )

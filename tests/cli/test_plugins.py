@@ -125,6 +125,24 @@ def test_a_line_for_each_fault(mailhub: Command, config: Config, folder: Path) -
     assert result.err == "hello\n4 to mend\n"
 
 
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("while True: pass\n", "has not ended within 1 seconds"),
+        ("import os; os._exit(0)\n", "has ended, with status 0, the process that it was tried in"),
+        ("import os; os.kill(os.getpid(), 9)\n", "has ended, by SIGKILL, the process that it was tried in"),
+    ],
+)
+def test_a_file_that_would_keep_or_end_the_process_is_named(
+    mailhub: Command, config: Config, folder: Path, text: str, fault: str
+) -> None:
+    (folder / "broken_plugin.py").write_text(text)
+    config.file.write_text(f"{config.file.read_text()}[limits]\nplugin_load_seconds = 1\n")
+    result = mailhub("plugins", "check")
+    assert (result.status, result.out) == (1, f"problem  {folder}/broken_plugin.py: {fault}\n")
+    assert result.err == "1 to mend\n"
+
+
 def test_a_checker_of_strcred_is_no_plugin_that_is_missing(mailhub: Command, config: Config, folder: Path) -> None:
     config.file.write_text(config.file.read_text() + '[auth]\ncheckers = ["accounts", "file:/x", "unix", "nosuch"]\n')
     result = mailhub("plugins", "check")
@@ -149,7 +167,7 @@ def asked(config: Config, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]
     folder.lock()
     questions: list[Any] = [{}]
 
-    def ask(data: Path, question: Any) -> Any:
+    def ask(data: Path, question: Any, patience: float = 0) -> Any:
         assert data == config.data
         questions.append(question)
         return questions[0]
