@@ -43,7 +43,7 @@ class CheckerStrings:
                 raise place.error(f"there is no file {argument}")
         try:
             made: ICredentialsChecker = factory.generateChecker(argument)
-        except Exception as error:
+        except BaseException as error:
             raise place.error(f"{kind!r}: {error or type(error).__name__}") from None
         if fault := plugin_faults.component_fault("checker", made):
             raise place.error(f"{kind!r} ({plugin_faults.source(factory)}): {fault}")
@@ -70,7 +70,7 @@ def _is_factory(value: Any) -> bool:
     declared: tuple[Any, Any] = (IPlugin, ICheckerFactory)
     try:
         return all(interface.providedBy(value) for interface in declared) and isinstance(value.authType, str)
-    except Exception:
+    except BaseException:
         return False  # what raises when it is looked at is none
 
 

@@ -129,7 +129,7 @@ def _violations(interface: type[Interface], thing: Any) -> Iterator[str]:
         except AttributeError:
             yield f"{name}{'()' if isinstance(description, Method) else ''} is missing"
             continue
-        except Exception as error:
+        except BaseException as error:
             yield f"{name} raises {type(error).__name__}"
             continue
         if isinstance(description, Method):
@@ -188,7 +188,7 @@ def _provides(value: object) -> bool:
     declared: Any = IComponentFactory
     try:
         return bool(declared.providedBy(value))
-    except Exception:
+    except BaseException:
         return False
 
 
@@ -196,7 +196,7 @@ def _implements(value: type) -> bool:
     declared: Any = IComponentFactory
     try:
         return bool(declared.implementedBy(value))
-    except Exception:
+    except BaseException:
         return False
 
 

@@ -122,6 +122,4 @@ def faults(catalogue: Catalogue, config: Config) -> list[str]:
             catalogue.look_over(part)
         except ConfigurationError as error:
             lines.append(" ".join(str(error).split()))
-        except (Exception, SystemExit) as error:
-            lines.append(part.place.error(f"{part.type}: {type(error).__name__}: {error}").args[0])
     return lines

@@ -126,7 +126,14 @@ class Catalogue:
 
     def look_over(self, part: ComponentTable) -> None:
         """Raises ConfigurationError where there is no such plugin, or it does not take these options."""
-        self._options(part, self.find(part))
+        factory = self.find(part)
+        try:
+            self._options(part, factory)
+        except ConfigurationError:
+            raise
+        except BaseException as error:
+            told = plugin_faults.told(error, plugin_faults.source(factory))
+            raise part.place.error(f"{part.type}: {told}") from error
 
     def _options(self, part: ComponentTable, factory: IComponentFactory) -> Any:
         return read(factory.options, part.options, part.place, part.guarding)
@@ -138,14 +145,14 @@ class Catalogue:
         file = plugin_faults.source(factory)
         try:
             component = factory.build(self._options(part, factory), view(hub, Part(part.kind, part.name, file)))
+            fault = plugin_faults.component_fault(part.kind, component)
         except ConfigurationError as error:
             if str(error).startswith(part.place.file):
                 raise
             # Components do not know where their table stands.
             raise part.place.error(str(error)) from error
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # SystemExit and KeyboardInterrupt of a plugin are mistakes as all others
             raise part.place.error(f"{part.type} cannot be built: {plugin_faults.told(error, file)}") from error
-        fault = plugin_faults.component_fault(part.kind, component)
         if fault:
             raise part.place.error(f"{part.type} ({file}): {fault}")
         return component
@@ -181,7 +188,7 @@ def _looked_into(path: Path, module: ModuleType, taken: set[int]) -> PluginFile:
     try:
         with MODULES.at(path):
             return _searched(path, module, taken)
-    except (Exception, SystemExit) as error:  # something in it raises as soon as it is looked at
+    except BaseException as error:  # something in it raises as soon as it is looked at
         return PluginFile(path, module.__name__, (), (f"{path}: {_described(error, path)}",), module)
 
 
@@ -202,7 +209,7 @@ def _searched(path: Path, module: ModuleType, taken: set[int]) -> PluginFile:
             elif id(factory) not in taken:
                 taken.add(id(factory))
                 good.append(factory)
-        except Exception as error:
+        except BaseException as error:
             faults.append(f"{path}: {_described(error, path)}")
     faults += [f"{path}: {line}" for line in plugin_faults.hidden_factories(module, found)]
     return PluginFile(path, module.__name__, tuple(good), tuple(faults), module)

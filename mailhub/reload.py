@@ -152,7 +152,7 @@ class Reloader:
             outcome = await self._take(config, begun)
         except ConfigurationError as error:
             outcome = attrs.evolve(begun, fault=" ".join(str(error).split()))
-        except Exception as error:
+        except BaseException as error:  # whoever asked waits, whatever a plugin has raised
             _log.failure("the configuration cannot be read again")
             outcome = attrs.evolve(begun, fault=f"{file}: {type(error).__name__}: {error}")
         self._end(outcome)
@@ -198,10 +198,16 @@ class Reloader:
             raise ConfigurationError("the server is stopping")
 
     async def _load_plugin(self, name: str, answer: Deferred[Reading]) -> None:
-        answer.callback(await self._plugin_outcome(name))
+        begun = self._begun()
+        try:
+            outcome = await self._plugin_outcome(name, begun)
+        except BaseException as error:  # whoever asked waits, whatever a plugin has raised
+            _log.failure("plugin {name:text} cannot be loaded again", name=name)
+            outcome = attrs.evolve(begun, fault=f"{name}: {type(error).__name__}: {error}")
+        answer.callback(outcome)
 
-    async def _plugin_outcome(self, name: str) -> Reading:
-        hub, begun = self._hub, self._begun()
+    async def _plugin_outcome(self, name: str, begun: Reading) -> Reading:
+        hub = self._hub
         try:
             module = hub.catalogue.file_called(name, hub.settings)
             await self._try_out(hub.settings, module)
@@ -218,9 +224,6 @@ class Reloader:
             fault = " ".join(str(error).split())
             _log.error("plugin not loaded again, nothing has changed: {fault:text}", fault=fault)
             return attrs.evolve(begun, fault=fault)
-        except Exception as error:
-            _log.failure("plugin {name:text} cannot be loaded again", name=name)
-            return attrs.evolve(begun, fault=f"{name}: {type(error).__name__}: {error}")
         if files:
             hub.adopt(new)
         _log.info("plugin loaded again: changed: {changed:text}", changed=", ".join(changed) or "nothing")

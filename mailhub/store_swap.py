@@ -69,7 +69,7 @@ async def stop_quietly(store: IMailStore) -> None:
     """Stop one that nobody needs; the log has what it raises."""
     try:
         await answer(store.stop())
-    except Exception:
+    except BaseException:  # a plugin's, which may be anything
         _log.failure("a store that was replaced did not stop in good order")
 
 

@@ -31,6 +31,7 @@ class Policy:
     def hello(self, origin): return Verdict("reject", "5.7.1", {word!r})
 {name} = Component("policy", {name!r}, Policy)
 """
+BUILDING = POLICY.format(word="x", name="quiet").replace("options, hub): ...", "options, hub): {}")
 USED = '[delivery]\npolicies = ["quiet"]\n'
 
 
@@ -115,8 +116,16 @@ def test_a_file_that_was_edited_counts_for_new_sessions(stage: Stage) -> None:
         ),
         (POLICY.format(word="x", name="quiet").replace("options, hub): ...", "options, hub): exit()"), "SystemExit"),
         (POLICY.format(word="x", name="quiet").replace("def begin", "def start"), "begin() is missing"),
+        (BUILDING.format("raise KeyboardInterrupt"), "KeyboardInterrupt"),
+        (BUILDING.format("raise GeneratorExit"), "GeneratorExit"),
+        (BUILDING.format("raise type('Odd', (BaseException,), {})('odd')"), "Odd: odd"),
+        (BUILDING.format("type(self).begin = property(lambda self: exit('odd'))"), "begin raises SystemExit"),
+        (BUILDING.format("type(self).__dir__ = lambda self: exit('odd')"), "SystemExit: odd"),
     ],
-    ids=["syntax", "exit", "factory", "name", "building", "leaving", "methods"],
+    ids=[
+        *("syntax", "exit", "factory", "name", "building", "leaving", "methods"),
+        *("interrupt", "generator", "base", "property", "dir"),
+    ],
 )
 def test_a_mistake_changes_nothing_and_is_named(stage: Stage, text: str, fault: str) -> None:
     held = [stage.hub.pipeline, stage.hub.catalogue, stage.hub.settings]
@@ -135,6 +144,25 @@ def test_a_mistake_changes_nothing_and_is_named(stage: Stage, text: str, fault: 
     stage.write("three")
     assert not stage.reload().fault
     assert stage.said() == "three"
+
+
+@pytest.mark.parametrize("raised", [KeyError("odd"), KeyboardInterrupt("odd"), GeneratorExit("odd")])
+def test_whoever_asks_has_an_answer_whatever_is_raised(
+    stage: Stage, raised: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(Hub, "adopt", fail)
+    stage.write("two")
+    fault = f"{type(raised).__name__}: {raised}"
+    assert fault in stage.reload().fault
+    stage.write("three")
+    assert fault in stage.reload_plugin("quiet").fault
+    monkeypatch.undo()
+    stage.write("four")
+    assert not stage.reload().fault
+    assert stage.said() == "four"
 
 
 def test_one_file_alone_is_run_anew_by_its_name_or_what_it_makes(stage: Stage) -> None:
