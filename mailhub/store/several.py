@@ -23,7 +23,7 @@ from mailhub.errors import InvalidMailboxName, MailboxExists, MailError, NoSuchM
 from mailhub.interfaces import IBodyWriter, IMailAccount, IMailbox, IMailStore, makes_account
 from mailhub.message.mailbox_names import DELIMITER, INBOX, check, normalise
 from mailhub.message.record import MailboxInfo, Quota
-from mailhub.store.several_mailbox import SharedMailbox, SharedWriter
+from mailhub.store.several_mailbox import SharedMailbox, SharedWriter, shift_of
 
 MAIN = "store"  # what [store] is called where others have names
 LIST_SECONDS = 5.0  # how long a listing waits for what is mounted
@@ -225,6 +225,7 @@ class SharedAccount:
             owner,
             lambda found: outer_name(mount, found) if mount else found,
             self._store.moves_out_of(place, self.user, inner),
+            0 if place == MAIN else shift_of(place),
         )
 
     async def create(self, name: str, special_use: str = "") -> None:

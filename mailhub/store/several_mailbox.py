@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from hashlib import sha256
 from typing import Any
 
 import attrs
@@ -24,6 +25,7 @@ from mailhub.interfaces import (
 )
 from mailhub.message.flags import Flags
 from mailhub.message.record import (
+    LAST_UID,
     Change,
     CopyResult,
     DigestColumns,
@@ -38,7 +40,14 @@ from mailhub.message.record import (
 )
 
 _BLOCK = 256 * 1024  # octets that are copied at once
+_SHIFTS = 2**30  # so many that two stores hardly have the same, and few enough for UIDVALIDITYs that are clock times
 MOVED_AT_ONCE = 8  # messages that are in both stores while some are moved
+
+
+def shift_of(store: str) -> int:
+    """What the UIDVALIDITYs of a store are told higher by. Each store counts for itself, and most start from the clock:
+    a mailbox of one in the place of another's must not look like it (RFC 9051 2.3.1.1)."""
+    return 1 + int.from_bytes(sha256(store.encode()).digest()[:4]) % _SHIFTS
 
 
 @implementer(IBody)
@@ -87,7 +96,8 @@ class SharedWriter:
 @implementer(IMailbox)
 class SharedMailbox:
     """`inner`, of that account and store, under the name that the user knows it by: `outer` of its own name. `owner`
-    and UIDVALIDITY together are those of no other mailbox. Who moves messages out of it has `moves`."""
+    and UIDVALIDITY together are those of no other mailbox. Who moves messages out of it has `moves`. `shift`: see `shift_of`; 0 for
+    the main store."""
 
     def __init__(
         self,
@@ -97,6 +107,7 @@ class SharedMailbox:
         owner: str,
         outer: Callable[[str], str],
         moves: DeferredLock,
+        shift: int,
     ) -> None:
         self.inner = inner
         self._account = account
@@ -104,6 +115,7 @@ class SharedMailbox:
         self.owner = owner
         self._outer = outer
         self._moves = moves
+        self._shift = shift
         if IUniqueIds.providedBy(inner):
             alsoProvides(self, IUniqueIds)
 
@@ -115,7 +127,7 @@ class SharedMailbox:
     @property
     def uid_validity(self) -> int:
         """See `IMailbox`."""
-        return self.inner.uid_validity
+        return (self.inner.uid_validity - 1 + self._shift) % LAST_UID + 1
 
     @property
     def rights(self) -> Rights:
@@ -163,7 +175,7 @@ class SharedMailbox:
         """See `IMailbox`, to a mailbox of any of the stores."""
         assert isinstance(target, SharedMailbox), "it is one of ours"
         if target._store is self._store:
-            return await self.inner.copy(uids, target.inner)
+            return target._told(await self.inner.copy(uids, target.inner))
         return (await self._carried(await self.inner.entries(sorted(uids)), target))[0]
 
     async def move(self, uids: Sequence[int], target: IMailbox) -> CopyResult:
@@ -173,10 +185,14 @@ class SharedMailbox:
         await self._moves.acquire()  # of two moves at once each would copy what the other is about to remove
         try:
             if target._store is self._store:
-                return await self.inner.move(uids, target.inner)
+                return target._told(await self.inner.move(uids, target.inner))
             return await self._move_over(uids, target)
         finally:
             self._moves.release()
+
+    def _told(self, result: CopyResult) -> CopyResult:
+        """Of messages that came here."""
+        return attrs.evolve(result, uid_validity=self.uid_validity)
 
     async def _move_over(self, uids: Sequence[int], target: SharedMailbox) -> CopyResult:
         if "e" not in self.rights:
@@ -240,7 +256,7 @@ class SharedMailbox:
 
     async def status(self) -> MailboxStatus:
         """See `IMailbox`."""
-        return await self.inner.status()
+        return attrs.evolve(await self.inner.status(), uid_validity=self.uid_validity)
 
     async def entries(self, uids: Sequence[int] | None = None, since_modseq: int = 0) -> Sequence[Entry]:
         """See `IMailbox`."""

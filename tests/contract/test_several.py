@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,12 @@ from mailhub.errors import (
 )
 from mailhub.interfaces import IMailAccount, IMailbox, IMailStore, body_for, quota_for
 from mailhub.message.flags import FLAGGED, SEEN
-from mailhub.message.record import READ_ONLY, Added, Expunged, FlagChange
+from mailhub.message.record import LAST_UID, READ_ONLY, Added, Expunged, FlagChange
 from mailhub.store.exam import StoreExam
 from mailhub.store.exam.rig import DATE, make_body, message, read_message, uids
 from mailhub.store.memory.database import MemoryDatabase
 from mailhub.store.several import LIST_SECONDS, MAIN, SeveralStores, Shares
-from mailhub.store.several_mailbox import MOVED_AT_ONCE
+from mailhub.store.several_mailbox import MOVED_AT_ONCE, shift_of
 from mailhub.testing.waiting import result_of
 from tests.store.harness import NOW, environment
 
@@ -266,6 +267,38 @@ def test_a_body_of_the_account_is_taken_by_every_mailbox() -> None:
     body = result_of(make_body(world.account.new_body, message(1)))
     result_of(world.box("Feeds").append(body, STARS, DATE))
     assert [octets for octets, _, _ in world.has("Feeds").values()] == [message(1)]
+
+
+def test_no_mailbox_looks_like_one_of_another_store() -> None:
+    """All stores count UIDVALIDITYs from the same second on, and what stands in a place may be another tomorrow."""
+    told: dict[str, int] = {}
+    for kind in ("feeds", "git", MAIN):
+        stores: dict[str, Any] = {MAIN: database(), "feeds": database(), "git": database()}
+        for each in stores.values():
+            result_of(each.accounts.add(USER, ""))
+        stores = {name: each.store for name, each in stores.items()}
+        account = result_of(SeveralStores(stores, Shares(folders={"Feeds": kind}), Clock()).account(USER))
+        with suppress(MailboxExists):
+            result_of(account.create("Feeds"))
+        box = result_of(account.mailbox("Feeds"))
+        told[kind] = box.uid_validity
+        assert result_of(box.status()).uid_validity == box.uid_validity
+        inbox = result_of(account.mailbox("INBOX"))
+        assert result_of(inbox.copy([], box)).uid_validity == box.uid_validity
+        assert result_of(box.copy([], box)).uid_validity == box.uid_validity
+        assert result_of(box.move([], inbox)).uid_validity == inbox.uid_validity == NOW
+    assert len(set(told.values())) == 3
+    # Clients keep them over years: the number of a name is for ever.
+    assert (told["feeds"] - NOW, told["git"] - NOW) == (shift_of("feeds"), shift_of("git")) == (717934508, 445127580)
+
+
+@pytest.mark.parametrize("inner", [1, LAST_UID - 1, LAST_UID])
+def test_every_uidvalidity_of_a_store_is_told_as_one(inner: int) -> None:
+    world = World()
+    box = world.box("Feeds")
+    box.inner.uid_validity = inner
+    assert 1 <= box.uid_validity <= LAST_UID
+    assert (box.uid_validity - inner) % LAST_UID == shift_of("other")
 
 
 def test_mailboxes_are_made_renamed_and_deleted_where_they_are() -> None:
