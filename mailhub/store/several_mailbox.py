@@ -96,8 +96,8 @@ class SharedWriter:
 @implementer(IMailbox)
 class SharedMailbox:
     """`inner`, of that account and store, under the name that the user knows it by: `outer` of its own name. `owner`
-    and UIDVALIDITY together are those of no other mailbox. Who moves messages out of it has `moves`. `shift`: see `shift_of`; 0 for
-    the main store."""
+    and UIDVALIDITY together are those of no other mailbox. Who moves messages out of it has `moves`. `shift`: see
+    `shift_of`; 0 for the main store."""
 
     def __init__(
         self,
