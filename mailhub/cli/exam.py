@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from mailhub.errors import ConfigurationError
 
@@ -69,10 +73,14 @@ def _exam(arguments: argparse.Namespace) -> int:
         "target": arguments.agent_target,
         "recipient": arguments.recipient,
     }
-    with tempfile.TemporaryDirectory(prefix="mailhub-exam-") as folder:
+    with _folder() as top:
+        # Whatever is made there goes with it: the process ends at once, and may have been stopped in the middle.
+        folder, scratch = top / "folder", top / "tmp"
+        folder.mkdir()
+        scratch.mkdir()
         task = {
             "target": arguments.target,
-            "options": _filled({**_file(arguments.options), **_pairs("option", arguments.option)}, folder),
+            "options": _filled({**_file(arguments.options), **_pairs("option", arguments.option)}, str(folder)),
             "names": arguments.component,
             "switches": {
                 **_pairs("switch", arguments.switch),
@@ -82,8 +90,24 @@ def _exam(arguments: argparse.Namespace) -> int:
             "verbose": arguments.verbose,
         }
         command = [sys.executable, "-m", "mailhub.testing.exams", json.dumps(task)]
-        status = subprocess.run(command, check=False).returncode
+        status = subprocess.run(command, check=False, env={**os.environ, "TMPDIR": str(scratch)}).returncode
         return status if status in (0, 130) else 1
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A new folder, which is removed at the end, also where that is a signal's."""
+
+    def ended(number: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, ended) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        with tempfile.TemporaryDirectory(prefix="mailhub-exam-", ignore_cleanup_errors=True) as name:
+            yield Path(name)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _file(path: Path | None) -> Mapping[str, Any]:

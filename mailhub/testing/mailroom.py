@@ -191,9 +191,13 @@ class Mailroom:
         self.accept_any = anybody
 
     async def add_account(self, user: str, password: str) -> None:
-        """An account that can log in. One that was there has this password now."""
-        await self.enter(Address.parse(user).key)
-        await self._hub.accounts.set_password(Address.parse(user).key, hash_password(password, _CHEAP))
+        """An account that can log in. One that was there has this password now. Raises ValueError for what is no
+        address, and for a domain that is not the server's."""
+        address = _address(user)
+        if address.ascii_domain not in self._hub.names.domains:
+            raise ValueError(f"{user}: its domain is none of the server's, which are {', '.join(self._domains)}")
+        await self.enter(address.key)
+        await self._hub.accounts.set_password(address.key, hash_password(password, _CHEAP))
 
     async def enter(self, user: str) -> None:
         """A mailbox for a user, by the canonical address. Without a password nobody can log in."""
@@ -205,8 +209,9 @@ class Mailroom:
         self._users[user] = inbox.watch(lambda _: self.changed())
 
     async def inbox(self, user: str, mailbox: str) -> list[Letter]:
-        """What is in a mailbox, in order of arrival; nothing where there is none."""
-        user = Address.parse(user).key
+        """What is in a mailbox, in order of arrival; nothing where there is none. Raises ValueError for what is no
+        address."""
+        user = _address(user).key
         if user not in self._users:
             return []
         account = await self._hub.store.account(user)
@@ -267,6 +272,13 @@ class Mailroom:
             waiting.callback(None)
 
 
+def _address(user: str) -> Address:
+    try:
+        return Address.parse(user)
+    except ValueError as error:
+        raise ValueError(f"{user}: {error}") from None
+
+
 def _letter(sender: str, recipients: Sequence[str], octets: bytes, mailbox: str = "") -> Letter:
     return {
         "sender": sender,
@@ -308,7 +320,7 @@ class _Door(LineOnlyReceiver):
             else:
                 answer = {"result": await getattr(self._room, request["call"])(*request["arguments"])}
         except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}
+            answer = {"error": str(error), "kind": type(error).__name__}
         self.sendLine(json.dumps(answer).encode())  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Any = None) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from mailhub.message.address import parse_domain
 from mailhub.testing.mailroom import HOST, Letter, Mailroom
 
 DOMAINS = ("example.test",)
@@ -78,14 +79,20 @@ class TestServer:
 
     __test__ = False  # pytest takes it for none of its own
 
-    def __init__(self, link: Link, folder: Path, user: str, password: str) -> None:
+    def __init__(self, link: Link, folder: Path) -> None:
         self._link = link
-        self._defaults: dict[str, str] = {user: password} if user else {}
-        self._passwords = dict(self._defaults)
+        self._defaults: dict[str, str] = {}
+        self._passwords: dict[str, str] = {}
         self._accepts_any = False
         self.folder = folder
         self.ports: Mapping[str, int] = link.call("start")
+
+    def begin(self, user: str, password: str, *, accept_any: bool) -> None:
+        """How it is at the beginning; `clear` comes back to it. Raises ValueError as `add_account` does."""
+        self._defaults = {user: password} if user else {}
+        self._passwords = dict(self._defaults)
         self._enter()
+        self.accept_any = accept_any
 
     host = HOST
 
@@ -109,14 +116,18 @@ class TestServer:
         return ssl.create_default_context(cafile=str(self.authority))
 
     def address(self, service: str = "smtp") -> tuple[str, int]:
-        """Host and port of smtp, submission, submissions, lmtp, imap, imaps, pop3 or pop3s."""
+        """Host and port of smtp, submission, submissions, lmtp, imap, imaps, pop3 or pop3s. Raises ValueError for
+        another name."""
+        if service not in self.ports:
+            raise ValueError(f"there is no service {service!r}; there are {', '.join(self.ports)}")
         return self.host, self.ports[service]
 
     def url(self, service: str = "smtp", user: str = "") -> str:
         """The same as a URL, with name and password of `user` where the service has a login."""
+        host, port = self.address(service)
         user = user or self.user
         login = f"{quote(user, safe='')}:{quote(self._passwords.get(user, ''), safe='')}@" if user else ""
-        return f"{_SCHEMES[service]}://{'' if service in _WITHOUT_LOGIN else login}{self.host}:{self.ports[service]}"
+        return f"{_SCHEMES[service]}://{'' if service in _WITHOUT_LOGIN else login}{host}:{port}"
 
     @property
     def urls(self) -> Mapping[str, str]:
@@ -136,7 +147,11 @@ class TestServer:
         self._link.call("accept", self._accepts_any)
 
     def add_account(self, user: str, password: str = PASSWORD) -> None:
-        """Somebody who gets mail and can log in, until `clear`. The password of one that is there is changed."""
+        """Somebody who gets mail and can log in, until `clear`. The password of one that is there is changed.
+
+        Raises ValueError for what is no address, and for a domain that is none of the server's: nobody would get mail
+        there. With `accept_any` every domain is.
+        """
         self._link.call("add_account", user, password)
         self._passwords[user] = password
 
@@ -162,6 +177,8 @@ class TestServer:
 
         Raises AssertionError after `timeout` seconds, which says what there is.
         """
+        if not isinstance(wanted, int) and not callable(wanted):
+            raise TypeError(f"wait_for() takes a number of messages or a function, not {wanted!r}")
         end = time.monotonic() + timeout
         version = -1
         while True:
@@ -296,7 +313,10 @@ class _Elsewhere:
             raise RuntimeError(f"the server for tests has ended, with status {process.wait()}")
         answer = json.loads(line)
         if "error" in answer:
-            raise RuntimeError(answer["error"])
+            # A mistake of the caller's is the same one wherever the server runs.
+            if answer["kind"] == "ValueError":
+                raise ValueError(answer["error"])
+            raise RuntimeError(f"{answer['kind']}: {answer['error']}")
         return answer["result"]
 
     def close(self) -> None:
@@ -310,29 +330,46 @@ class _Elsewhere:
             self._process.kill()
 
 
+def _usual(domains: Sequence[str]) -> str:
+    return USER if any(USER.endswith(f"@{domain.lower()}") for domain in domains) else f"user@{domains[0]}"
+
+
+def check_domains(domains: Sequence[str]) -> None:
+    """Raises ValueError for what is no list of domains."""
+    if isinstance(domains, str):
+        raise ValueError(f"domains must be a list of domains, such as [{domains!r}], not the text {domains!r}")
+    if not domains:
+        raise ValueError("domains: a server has one at least")
+    for domain in domains:
+        try:
+            parse_domain(domain)
+        except ValueError:
+            raise ValueError(f"{domain!r} is no domain") from None
+
+
 @contextmanager
 def server(
     *,
     accept_any: bool = False,
     domains: Sequence[str] = DOMAINS,
-    user: str = USER,
+    user: str | None = None,
     password: str = PASSWORD,
     process: bool | None = None,
 ) -> Iterator[TestServer]:
     """A mail server for tests, on ephemeral ports of 127.0.0.1, with all services; nothing leaves the machine.
 
-    Mail for accounts in `domains` is taken: of `user`, and of those added by `TestServer.add_account`; with
-    `accept_any` for everybody. `process`: whether it has a process of its own. By default it runs on Twisted's reactor
-    in a thread of this one, unless somebody else uses that reactor.
+    Mail for accounts in `domains` is taken: of `user`, who is user@example.test or else "user" in the first of the
+    domains, and "" for nobody; of those added by `TestServer.add_account`; with `accept_any` for everybody. `process`:
+    whether it has a process of its own. By default it runs on Twisted's reactor in a thread of this one, unless
+    somebody else uses that reactor. Raises ValueError for what is no domain, and for a `user` in none of them.
     """
+    check_domains(domains)
     folder = Path(tempfile.mkdtemp(prefix="mailhub-testing-"))
     elsewhere = not _Here.is_possible() if process is None else process
     try:
-        running = TestServer(
-            _Elsewhere(folder, domains) if elsewhere else _Here(folder, domains), folder, user, password
-        )
+        running = TestServer(_Elsewhere(folder, domains) if elsewhere else _Here(folder, domains), folder)
         try:
-            running.accept_any = accept_any
+            running.begin(_usual(domains) if user is None else user, password, accept_any=accept_any)
             yield running
         finally:
             running.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -117,6 +119,57 @@ def test_a_store_that_raises_is_told_by_question(tmp_path: Path) -> None:
     assert (
         "FAILED test_users_are_addresses: SimpleStore.users() may raise a MailError and nothing else; it raised" in out
     )
+
+
+LEAVES = """
+import tempfile
+from mailhub.api import Component
+
+tempfile.mkdtemp()
+
+class Rule:
+    def apply(self, account, mail, message):
+        {apply}
+
+rule = Component("rule", "leaves", lambda options, hub: Rule())
+"""
+
+
+@pytest.mark.parametrize("apply", ["return None", "1 / 0", "import os; os._exit(3)"])
+def test_nothing_stays_in_the_folder_for_temporary_files(apply: str, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    (tmp_path / "plugin.py").write_text(LEAVES.format(apply=apply))
+    subprocess.run(
+        [MAILHUB, "exam", "plugin.py"],
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(scratch)},
+        capture_output=True,
+        timeout=100,
+        check=False,
+    )
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_nothing_stays_where_it_is_interrupted(number: int, status: int, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    text = LEAVES.format(apply="print('begun', flush=True); import time; time.sleep(100)")
+    (tmp_path / "plugin.py").write_text(text)
+    with subprocess.Popen(
+        [MAILHUB, "exam", "plugin.py"],
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(scratch)},
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begun\n"
+        assert list(scratch.iterdir())
+        process.send_signal(number)
+        assert process.wait(100) == status
+    assert list(scratch.iterdir()) == []
 
 
 def test_a_module_of_the_path(tmp_path: Path) -> None:

@@ -108,6 +108,52 @@ def test_keys_of_the_ini_file(tmp_path: Path) -> None:
     assert "1 passed" in run(tmp_path, tests, ini=ini)
 
 
+def test_what_a_marker_says_and_nobody_hears_is_an_error_of_usage(tmp_path: Path) -> None:
+    for written, said in (
+        ("accept_al=True", "accept_al: unknown key; did you mean accept_any? known: accept_any, accounts"),
+        ("True", "write accept_any=... or accounts=..., not True alone"),
+        ("accounts=['ann@example.test']", "accounts: must be a dict of passwords by address"),
+    ):
+        tests = f"""
+        import pytest
+
+        @pytest.mark.mailhub({written})
+        def test_it(mailhub):
+            pass
+        """
+        came = run(tmp_path, tests)
+        assert f"ERROR: test_application.py::test_it: pytest.mark.mailhub: {said}" in came
+
+
+def test_mistakes_are_told_in_a_line_without_a_server(tmp_path: Path) -> None:
+    tests = """
+    import pytest
+
+    @pytest.mark.mailhub(accounts={"bob@other.test": "x"})
+    def test_it(mailhub):
+        pass
+    """
+    came = run(tmp_path, tests)
+    assert "pytest.mark.mailhub: accounts: bob@other.test: its domain is none of the server's" in came
+    assert "Traceback" not in came
+    assert "serving.py" not in came
+    came = run(tmp_path, tests, ini="mailhub_domains = a.test, b.test\n")
+    assert "mailhub_domains of the ini file: 'a.test,' is no domain; write them with spaces between" in came
+    assert "serving.py" not in came
+
+
+def test_mistakes_are_the_same_errors_in_a_thread(tmp_path: Path) -> None:
+    tests = """
+    import pytest
+
+    def test_it(mailhub):
+        for user in ("nonsense", "bob@other.test"):
+            with pytest.raises(ValueError, match=user):
+                mailhub.add_account(user)
+    """
+    assert "1 passed" in run(tmp_path, tests)
+
+
 def test_who_does_not_use_it_pays_nothing(tmp_path: Path) -> None:
     tests = """
     import sys

@@ -4,10 +4,14 @@ a reactor in a thread, is in test_pytest_plugin.py."""
 from __future__ import annotations
 
 import imaplib
+import inspect
+import json
 import poplib
 import smtplib
 import ssl
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,5 +121,71 @@ def test_waiting_ends_when_it_comes_or_when_time_is_over(mail: TestServer) -> No
 
 
 def test_a_mistake_is_told(mail: TestServer) -> None:
-    with pytest.raises(RuntimeError, match="ValueError"):
+    with pytest.raises(ValueError, match="no address: address has no @"):
         mail.add_account("no address")
+    with pytest.raises(
+        ValueError, match=r"bob@other\.test: its domain is none of the server's, which are example\.test"
+    ):
+        mail.add_account("bob@other.test")
+    with pytest.raises(ValueError, match=r"there is no service 'smpt'; there are .*smtp"):
+        mail.address("smpt")
+    with pytest.raises(ValueError, match="there is no service 'smpt'"):
+        mail.url("smpt")
+    wait_for: Any = mail.wait_for
+    with pytest.raises(TypeError, match=r"wait_for\(\) takes a number of messages or a function, not 'x'"):
+        wait_for("x")
+    assert [mail.user] == list(mail._passwords)
+
+
+def test_an_account_in_any_domain_where_all_are_taken(mail: TestServer) -> None:
+    mail.accept_any = True
+    mail.add_account("bob@other.test")
+    with smtplib.SMTP(*mail.address("submission")) as client:
+        client.login("bob@other.test", "secret")
+
+
+@pytest.mark.parametrize(
+    ("domains", "words"),
+    [
+        ("foo.example", r"domains must be a list of domains, such as \['foo.example'\]"),
+        (["a.test,", "b.test"], "'a.test,' is no domain"),
+        ([], "a server has one at least"),
+    ],
+)
+def test_what_is_no_list_of_domains_is_told(domains: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words), server(domains=domains, process=True):
+        pass
+
+
+def test_the_first_account_is_in_one_of_the_domains() -> None:
+    with server(domains=["foo.example"], process=True) as found:
+        assert found.user == "user@foo.example"
+        with smtplib.SMTP(*found.address()) as client:
+            client.sendmail(BEN, [found.user], HELLO)
+        assert len(found.inbox()) == 1
+    with pytest.raises(ValueError, match="its domain is none"), server(user="ann@other.test", process=True):
+        pass
+
+
+def test_the_documentation_has_the_signatures() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "testing.rst").read_text()
+    for name in ("address", "url", "add_account", "inbox", "wait_for"):
+        signature = inspect.signature(getattr(TestServer, name))
+        wanted = ", ".join(
+            [
+                *(_parameter(each) for each in signature.parameters.values() if _is(each, "POSITIONAL_OR_KEYWORD")),
+                *(["*"] if any(_is(each, "KEYWORD_ONLY") for each in signature.parameters.values()) else []),
+                *(_parameter(each) for each in signature.parameters.values() if _is(each, "KEYWORD_ONLY")),
+            ]
+        )
+        assert f"``mailhub.{name}({wanted})``" in text
+
+
+def _is(parameter: inspect.Parameter, kind: str) -> bool:
+    return parameter.name != "self" and parameter.kind.name == kind
+
+
+def _parameter(parameter: inspect.Parameter) -> str:
+    if parameter.default is parameter.empty:
+        return parameter.name
+    return f"{parameter.name}={json.dumps(parameter.default)}"
