@@ -9,6 +9,7 @@ from mailhub.auth.simple import (
     SimpleChecker,
 )
 from mailhub.credentials import PlainCredentials
+from mailhub.durable import keep
 from mailhub.embedding import (
     imap_factory,
     lmtp_factory,
@@ -381,6 +382,7 @@ __all__ = [
     "Verdict",
     "body_for",
     "imap_factory",
+    "keep",
     "lmtp_factory",
     "makes_account",
     "pop3_factory",

@@ -20,6 +20,7 @@ FLOORS = {
     "mailhub.message": 0,
     "mailhub.wire": 0,
     "mailhub.answers": 1,
+    "mailhub.durable": 1,
     "mailhub.alone": 5,
     "mailhub.api": 5,
     "mailhub.guard": 1,

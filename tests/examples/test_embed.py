@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import imaplib
+import os
 import poplib
+import resource
 import signal
 import smtplib
 import subprocess
@@ -16,6 +19,7 @@ import pytest
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IProtocolFactory
 
+from mailhub.api import Address, Recipient, keep
 from mailhub.net.certificates import self_signed
 from mailhub.testing.process import BIN, DEADLINE, eventually, free_ports
 from tests.documented import code_blocks
@@ -108,7 +112,8 @@ def test_submission(serve: Serve, tmp_path: Path) -> None:
         with pytest.raises(smtplib.SMTPSenderRefused):
             client.sendmail("ben@example.org", ["ben@example.net"], MESSAGE)
         client.sendmail("ann@example.org", ["ben@example.net"], MESSAGE)
-    octets = (tmp_path / "outbox").read_text()
+    (kept,) = tmp_path.glob("*.eml")
+    octets = kept.read_text()
     assert "Message-ID: <" in octets
     assert octets.endswith("How are you?\n")
 
@@ -121,8 +126,9 @@ def test_lmtp(serve: Serve, tmp_path: Path) -> None:
         # The standard library knows of one answer only.
         assert client.data(MESSAGE)[0] == 250
         assert client.getreply() == (550, b"5.1.1 No such user")
-    assert (tmp_path / "ann.inbox").read_text().endswith("How are you?\n")
-    assert (tmp_path / "ben.inbox").read_text() == ""
+    (kept,) = tmp_path.glob("ann.*")
+    assert kept.read_text().endswith("How are you?\n")
+    assert not list(tmp_path.glob("*ben*"))
 
 
 def test_imap(serve: Serve, tmp_path: Path) -> None:
@@ -139,13 +145,87 @@ def test_imap(serve: Serve, tmp_path: Path) -> None:
 
 
 def test_pop3(serve: Serve, tmp_path: Path) -> None:
-    for folder in ("new", "cur", "tmp"):
-        (tmp_path / "maildirs" / "ann" / folder).mkdir(parents=True)
-    (tmp_path / "maildirs" / "ann" / "new" / "1.eml").write_text("Subject: hello\n\nHow are you?\n")
     port = serve("pop3")
-    client = poplib.POP3("127.0.0.1", port, timeout=DEADLINE)
-    client.user("ann")
-    client.pass_("secret")
-    assert client.stat()[0] == 1
-    assert client.retr(1)[1] == [b"Subject: hello", b"", b"How are you?"]
+
+    def logged_in() -> poplib.POP3:
+        client = poplib.POP3("127.0.0.1", port, timeout=DEADLINE)
+        client.user("ann@example.org")
+        client.pass_("secret")
+        return client
+
+    client = logged_in()
+    assert client.stat() == (0, 0)  # an empty folder will do
     client.quit()
+    for name in ("1.eml", "2.eml"):
+        (tmp_path / name).write_bytes(b"Subject: hello\r\n\r\nHow are you?\r\n")
+    client = logged_in()
+    assert client.stat()[0] == 2
+    assert client.retr(1)[1] == [b"Subject: hello", b"", b"How are you?"]
+    client.dele(1)
+    client.quit()
+    assert [path.name for path in tmp_path.glob("*.eml")] == ["2.eml"]
+
+
+# --- Kept is whole -------------------------------------------------------------------------------------------------
+
+
+def avatar_of(service: str) -> Any:
+    names: dict[str, Any] = {}
+    text = file_of(service).read_text()
+    exec(text[: text.index("factory = ")], names)
+    return (names.get("Realm") or names["Outbox"])()
+
+
+class Message:
+    """What a receiver uses of one."""
+
+    octets = b"Subject: hello\r\n\r\nHow are you?\r\n"
+    recipients = tuple(Recipient(Address.parse(f"{user}@example.org")) for user in ("ann", "ben", "who"))
+
+    def open(self) -> Message:
+        return self
+
+    async def read(self) -> bytes:
+        return self.octets
+
+
+@pytest.mark.parametrize("service", ["smtp", "lmtp", "submission"])
+@pytest.mark.parametrize("number", [1, 2])
+def test_what_cannot_be_synchronised_is_not_taken_and_not_there(
+    service: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First the file, then the folder in which its name is."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("twisted.internet.threads.deferToThread", lambda function, *given: function(*given))
+    synchronised: list[bool] = []
+
+    def fsync(descriptor: int) -> None:
+        synchronised.append(os.path.isdir(f"/proc/self/fd/{descriptor}"))
+        if len(synchronised) == number:
+            raise OSError(errno.EIO, "the disk is broken")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="the disk is broken"):
+        avatar_of(service).message(Message()).send(None)
+    assert synchronised == [False, True][:number]
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_kept_over_what_is_there(tmp_path: Path) -> None:
+    keep(tmp_path / "a", b"one")
+    with pytest.raises(FileExistsError):
+        keep(tmp_path / "a", b"two")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"one"]
+
+
+def test_a_disk_that_takes_a_part_of_a_message_has_none_of_it(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        with pytest.raises(OSError, match="File too large"):
+            keep(tmp_path / "a", b"x" * 3000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert not list(tmp_path.iterdir())
