@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from types import CodeType
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakValueDictionary
 
 import attrs
 from twisted.cred.credentials import Anonymous
@@ -41,11 +41,11 @@ from mailhub.delivery.reception import Reception
 from mailhub.delivery.spool import Spool
 from mailhub.doors import door
 from mailhub.errors import NotPermitted
-from mailhub.foreign import ADAPTERS, Foreign, adapt
+from mailhub.foreign import ADAPTERS, Foreign, Learnt, adapt
 from mailhub.guard import Guard, GuardLimits
 from mailhub.interfaces import Environment, IMailAccount, IMailReceiver, IService, ISubmitter, Origin, Service
 from mailhub.interfaces.services import House
-from mailhub.keys import MESSAGE_SIZE
+from mailhub.keys import DAY
 from mailhub.net.crowd import Room
 from mailhub.net.listen import ImplicitTls
 from mailhub.net.tls import ServerTls, ServiceTls
@@ -127,14 +127,49 @@ class Options:
 
 
 def _made(portal: Portal, service: str, **options: Any) -> IProtocolFactory:
-    return Embedding(portal, service, Options(**options)).factory()
+    place = Place(f"{service}_factory", Path())
+    known = {field.name for field in attrs.fields(Options)} - (set() if service in _OF_DOMAINS else {"domains"})
+    for name in options:
+        if name not in known:
+            raise place.at(name).error(f"is none of its options: {', '.join(sorted(known))}")
+    return Embedding(portal, service, _looked_at(Options(**options), place)).factory()
+
+
+_OF_DOMAINS = ("smtp", "lmtp")
+
+
+def _looked_at(options: Options, place: Place) -> Options:
+    """What the tables' own rules do not look at. Raises ConfigurationError."""
+    for name in ("domains", "cleartext_login"):
+        given = getattr(options, name)
+        if isinstance(given, str | bytes) or not isinstance(given, Collection | None):
+            raise place.at(name).error(f"must be a list of texts, not {given!r:.100}")
+    for name in ("limits", "smtp"):
+        if not isinstance(given := getattr(options, name), Mapping):
+            raise place.at(name).error(f"must be a dict, not {given!r:.100}")
+    for name in ("hostname", "name"):
+        given = getattr(options, name)
+        if not isinstance(given, str) or not given.isprintable() or len(given) > _NAME:
+            raise place.at(name).error(f"must be a text of one line, {_NAME} characters at most, not {given!r:.100}")
+    seconds: Any = options.timeout_seconds
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds <= DAY:
+        raise place.at("timeout_seconds").error(
+            f"must be a number of seconds, from above 0 to {DAY}, not {seconds!r:.100}"
+        )
+    if not isinstance(options.implicit_tls, bool):
+        raise place.at("implicit_tls").error(f"must be True or False, not {options.implicit_tls!r:.100}")
+    return options
+
+
+_NAME = 255
 
 
 class Common:
     """What all factories over one portal share: what is known of guessers, which maildrops are open, how much room
     there is."""
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, portal: Any, environment: Environment) -> None:
+        self.portal = portal
         self.environment = environment
         self.room = Room()
         self.turns = Turns()
@@ -150,7 +185,8 @@ class Common:
         return found
 
 
-_commons: WeakKeyDictionary[Portal, Common] = WeakKeyDictionary()
+# By the identity of the portal, which is kept as long as there is a factory over it.
+_commons: WeakValueDictionary[int, Common] = WeakValueDictionary()
 
 
 class Embedding:
@@ -177,8 +213,8 @@ class Embedding:
             raise self._place.at("implicit_tls").error("goes with tls=(certificate, key)")
         if options.tls is None and row.login and not config.trust.cleartext_login:
             raise self._place.at("tls").error("nobody could log in: give (certificate, key), or cleartext_login")
-        self._common = common = _commons.get(portal) or Common(options.environment or real_environment())
-        _commons[portal] = common
+        common = _commons.get(id(portal)) or Common(portal, options.environment or real_environment())
+        self._common = _commons[id(portal)] = common
         self.environment = environment = common.environment
         self._tls = self._server_tls(options.tls)
         realm = getattr(portal, "realm", portal)
@@ -186,7 +222,7 @@ class Embedding:
         self._guard = Guard(
             "realm", type(realm).__name__, file, environment.clock, options.timeout_seconds, limits=_NEVER_RESTS
         )
-        self._gate = GuardedPortal(portal, Avatars(self._guard, self._wanted(), avatars.lacks))
+        self._gate = GuardedPortal(portal, Avatars(self._guard, self._wanted(), avatars.lacks), kept=common)
         harvest = config.of(HarvestLimits)
         self.harvest = self.shared("harvest", lambda: Harvest(environment.clock, harvest))
         throttle = self.shared("throttle", lambda: config.of(Throttle))
@@ -207,6 +243,9 @@ class Embedding:
     def factory(self) -> IProtocolFactory:
         """Makes the connections."""
         made = _SESSIONS[self._service](self._row, self)
+        if isinstance(made, SmtpService) and self.settings.domains:
+            # Where the receiver is asked for the postmaster (RFC 5321 4.5.1).
+            made = attrs.evolve(made, options=attrs.evolve(made.options, postmaster_domain=self.settings.domains[0]))
         factory = door(
             self._name,
             self._row,
@@ -233,7 +272,8 @@ class Embedding:
     # --- Avatars ----------------------------------------------------------------------------------------------------
 
     def _wanted(self) -> Mapping[type[Interface], Wanted]:
-        foreign = self.shared("foreign", self._foreign)
+        # Limits on what is taken do not hide what is there.
+        foreign = Foreign(self.environment, self._guard, hostname=self.hostname, learnt=self.shared("learnt", Learnt))
 
         def account(interface: type[Interface]) -> Adapter:
             # The session tells the account, which calls the realm's function.
@@ -246,10 +286,6 @@ class Embedding:
         accounts = avatars.accounts(self._guard, {each: account(each) for each in theirs})
         receivers = avatars.receivers(self._guard, {each: receiver(each) for each in theirs})
         return {IMailAccount: accounts, ISubmitter: receivers, IMailReceiver: receivers}
-
-    def _foreign(self) -> Foreign:
-        size = self.settings.value(MESSAGE_SIZE)
-        return Foreign(self.environment, self._guard, message_octets=size, hostname=self.hostname)
 
     async def _anonymous(self, origin: Origin) -> tuple[Receiver, Logout]:
         try:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from inspect import signature
 from typing import Any
 
 import attrs
+from twisted.cred.checkers import ANONYMOUS
 from twisted.cred.error import LoginFailed, UnhandledCredentials
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
+from mailhub.answers import answer
 from mailhub.guard import Guard
 from mailhub.interfaces import Origin
 from mailhub.log import Logger
@@ -45,10 +49,18 @@ class Avatars:
     fault: Callable[[type[Interface], Any], str]
 
     async def get(
-        self, method: str, ask: Callable[..., Any], subject: Any, mind: Any, interface: type[Interface], user: str
+        self,
+        method: str,
+        ask: Callable[..., Any],
+        subject: Any,
+        mind: Any,
+        interface: type[Interface],
+        user: Callable[[], str],
     ) -> tuple[type[Interface], Any, Logout]:
-        """The avatar for `user`, which `ask(subject, mind, *interfaces)` gives. Raises LoginFailed, MailError: for all
-        that is not as it should be Unanswered, when the log has said why."""
+        """The avatar for `user` (who is known when it is there), which `ask(subject, mind, *interfaces)` gives.
+
+        Raises LoginFailed, MailError: for all that is not as it should be Unanswered, when the log has said why.
+        """
         wanted = self.wanted.get(interface, {interface: as_it_is})
         about = {"session": mind.session_id} if isinstance(mind, Origin) else {}
         given = await self.guard.ask_about(about, method, _asked, ask, subject, mind, tuple(wanted))
@@ -58,10 +70,14 @@ class Avatars:
         if not fault:
             found, avatar, logout = given
             fault = self.fault(found, avatar)
+            # Whoever gives back the first interface means the one that the avatar has.
+            other = next((each for each in wanted if fault and each is not found and each.providedBy(avatar)), None)
+            if other is not None:
+                found, fault = other, self.fault(other, avatar)
         if fault:
             _let_go(given)
             raise self.guard.fault(method, fault, about)
-        adapted, logout = wanted[found](avatar, user, logout)
+        adapted, logout = wanted[found](avatar, user(), logout)
         return interface, adapted, logout
 
 
@@ -123,9 +139,10 @@ class GuardedRealm:
     ) -> Deferred[tuple[type[Interface], Any, Logout]]:
         """See `IRealm`."""
         (interface,) = interfaces
-        user = avatarId.decode("utf-8", "replace") if isinstance(avatarId, bytes) else ""
         ask = self.realm.requestAvatar
-        return Deferred.fromCoroutine(self.avatars.get("requestAvatar", ask, avatarId, mind, interface, user))
+        return Deferred.fromCoroutine(
+            self.avatars.get("requestAvatar", ask, avatarId, mind, interface, lambda: name_of(avatarId))
+        )
 
 
 @attrs.frozen(eq=False)
@@ -134,10 +151,79 @@ class GuardedPortal:
 
     portal: Portal
     avatars: Avatars
+    kept: object = None  # as long as anybody can log in
 
     async def login(
         self, credentials: Any, mind: object, interface: type[Interface]
     ) -> tuple[type[Interface], Any, Logout]:
         """As `Portal.login`. Raises LoginFailed, MailError."""
-        user = getattr(credentials, "username", b"").decode()
-        return await self.avatars.get("login", self.portal.login, credentials, mind, interface, user)
+        realm = _OneLogin(getattr(self.portal, "realm", None), getattr(credentials, "username", b"").decode())
+        ask = _over(self.portal, realm).login
+        return await self.avatars.get("login", ask, credentials, mind, interface, lambda: realm.user)
+
+
+class _OneLogin:
+    """A realm for one login: sees whose avatar it is asked for, and asks it in the way that it can be asked."""
+
+    def __init__(self, realm: Any, user: str) -> None:
+        self._realm = realm
+        self.user = user
+
+    def requestAvatar(self, avatar_id: Any, mind: Any, *interfaces: type[Interface]) -> Deferred[Any]:
+        """See `IRealm`."""
+        self.user = name_of(avatar_id) or self.user
+        return Deferred.fromCoroutine(self._ask(avatar_id, mind, interfaces))
+
+    async def _ask(self, avatar_id: Any, mind: Any, interfaces: tuple[type[Interface], ...]) -> Any:
+        """Realms that were written for one kind of server look at one interface."""
+        ask = self._realm.requestAvatar
+        failed: Exception | None = None
+        for wanted in (interfaces, *((each,) for each in interfaces)):
+            try:
+                _bound(ask, avatar_id, mind, *wanted)
+                return await answer(ask(avatar_id, mind, *wanted))
+            except NotImplementedError as error:
+                failed = error
+            except WrongSignature as error:
+                failed = failed or error
+        assert failed is not None, "it was asked"
+        raise failed
+
+
+class WrongSignature(TypeError):
+    """A function cannot be called with so many arguments."""
+
+
+def _bound(function: Callable[..., Any], *arguments: object) -> None:
+    try:
+        signature(function).bind(*arguments)
+    except ValueError:
+        return  # it has none to look at
+    except TypeError as error:
+        raise WrongSignature(f"{getattr(function, '__name__', function)}(): {error}") from error
+
+
+def _over(portal: Any, realm: _OneLogin) -> Any:
+    """The portal with this realm instead of its own, where it is a `Portal`: all else that it has is the same."""
+    if not isinstance(portal, Portal):
+        return portal
+    kind: Any = type(portal)
+    made = object.__new__(_class_over(kind))
+    made.__dict__ = portal.__dict__
+    made.one_login = realm
+    return made
+
+
+@lru_cache(maxsize=100)
+def _class_over(kind: type[Any]) -> Any:
+    """A class may have a login() of its own."""
+    return type(kind.__name__, (kind,), {"__slots__": ("one_login",), "realm": property(lambda self: self.one_login)})
+
+
+def name_of(avatar_id: Any) -> str:
+    """What the user of an avatar is called, each by another name; "" for nobody."""
+    if isinstance(avatar_id, str):
+        return avatar_id
+    if isinstance(avatar_id, bytes):
+        return avatar_id.decode("utf-8", "backslashreplace")
+    return "" if avatar_id is None or avatar_id == ANONYMOUS else repr(avatar_id)

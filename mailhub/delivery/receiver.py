@@ -33,7 +33,10 @@ class Receiver:
     async def recipient(self, recipient: Recipient, transaction: ITransactionView) -> None:
         """See `IMailReceiver`."""
         about = {"session": transaction.origin.session_id}
-        await self._guard.ask_about(about, "recipient", self._avatar.recipient, recipient, transaction)
+        given = await self._guard.ask_about(about, "recipient", self._avatar.recipient, recipient, transaction)
+        if given is not None:
+            # Such as False: what was meant by it, nobody knows.
+            raise self._guard.fault("recipient", f"it gave {given!r:.100}; None takes, a MailError refuses", about)
 
     async def message(self, message: IReceivedMessage) -> Sequence[Outcome] | str | None:
         """See `IMailReceiver`."""

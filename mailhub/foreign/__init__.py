@@ -12,12 +12,12 @@ from typing import Any
 from twisted.mail.interfaces import IAccountIMAP, IMailboxPOP3, IMessageDelivery, IMessageDeliveryFactory
 from zope.interface import Interface
 
-from mailhub.foreign.calls import Foreign
+from mailhub.foreign.calls import Foreign, Learnt
 from mailhub.foreign.delivery import ForeignDelivery
 from mailhub.foreign.imap import ForeignAccount
 from mailhub.foreign.pop3 import ForeignMaildrop
 
-__all__ = ["ADAPTERS", "Foreign", "adapt"]
+__all__ = ["ADAPTERS", "Foreign", "Learnt", "adapt"]
 
 Adapter = Callable[[Any, str, Foreign, Callable[[], Any]], Any]
 

@@ -27,7 +27,6 @@ from mailhub import errors
 from mailhub.answers import answer
 from mailhub.guard import Guard
 from mailhub.interfaces import Environment
-from mailhub.keys import MESSAGE_SIZE
 from mailhub.log import Logger
 from mailhub.message import flags as flag_names
 from mailhub.message.flags import Flags
@@ -39,6 +38,7 @@ from mailhub.store.nonsense import Nonsense, listed, shown
 
 log = Logger(namespace="mailhub.plugins")
 
+READABLE = 1 << 30  # octets of a message that a realm has: what may be taken is another matter
 SIZES = 1_000_000  # messages whose size stays known
 _CHUNK = 1 << 16  # octets read from a file at a time
 _TEXT = 200  # characters of a reason that a client is told
@@ -104,26 +104,40 @@ class Sizes:
 
 
 @attrs.define(eq=False)
+class Learnt:
+    """What is known of a realm's mailboxes, whoever serves them."""
+
+    digests: DigestCache = attrs.field(factory=lambda: DigestCache(StoreLimits().digest_cache_bytes))
+    kept: Kept = attrs.field(factory=Kept)
+    sizes: Sizes = attrs.field(factory=Sizes)
+    # What users have subscribed to, which the realm has no list of.
+    named: dict[str, set[str]] = attrs.field(factory=dict)
+    # Mailboxes that sessions have, by the identity of the realm's object (which they hold on to).
+    folders: WeakValueDictionary[int, Any] = attrs.field(factory=WeakValueDictionary)
+
+
+@attrs.define(eq=False)
 class Foreign:
-    """A realm, as its adapters share it. It is called by its `guard`, and no message of it may have more than
-    `message_octets`. `hostname` is ours."""
+    """A realm, as the adapters of one service share it. It is called by its `guard`, and what has more than
+    `message_octets` is no message of it. `hostname` is ours. `learnt` is that of all services of the realm."""
 
     environment: Environment
     guard: Guard
-    message_octets: int = MESSAGE_SIZE.default
+    message_octets: int = READABLE
     hostname: str = "localhost"
     limits: StoreLimits = attrs.field(factory=StoreLimits)
-    kept: Kept = attrs.field(init=False, factory=Kept)
-    sizes: Sizes = attrs.field(init=False, factory=Sizes)
+    learnt: Learnt = attrs.field(factory=Learnt)
     digests: DigestCache = attrs.field(init=False)
-    # What users have subscribed to, which the realm has no list of.
-    named: dict[str, set[str]] = attrs.field(init=False, factory=dict)
-    # Mailboxes that sessions have, by the identity of the realm's object (which they hold on to).
-    folders: WeakValueDictionary[int, Any] = attrs.field(init=False, factory=WeakValueDictionary)
+    kept: Kept = attrs.field(init=False)
+    sizes: Sizes = attrs.field(init=False)
+    named: dict[str, set[str]] = attrs.field(init=False)
+    folders: WeakValueDictionary[int, Any] = attrs.field(init=False)
     _said: set[tuple[str, str]] = attrs.field(init=False, factory=set)
 
     def __attrs_post_init__(self) -> None:
-        self.digests = DigestCache(self.limits.digest_cache_bytes)
+        learnt = self.learnt
+        self.digests, self.kept, self.sizes = learnt.digests, learnt.kept, learnt.sizes
+        self.named, self.folders = learnt.named, learnt.folders
 
     async def ask(self, thing: Any, method: str, *arguments: object, **named: object) -> Any:
         """What the realm's object answers. Raises MailError: Unanswered when it has failed."""

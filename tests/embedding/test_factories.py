@@ -200,6 +200,34 @@ def test_mail_for_other_domains_is_refused_where_domains_are_named() -> None:
     assert embedded.say(b"RCPT TO:<b@xx.example>").startswith(b"250 ")
 
 
+@pytest.mark.parametrize("given", [False, True, "no", 550])
+def test_a_recipient_for_whom_something_is_given_is_not_taken_and_the_log_says_why(given: Any) -> None:
+    """Whether it is to be taken cannot be known."""
+    embedded = Embedded(smtp_factory)
+    embedded.realm.inbox.recipient = lambda *_: given  # type: ignore[method-assign]
+    log_in(embedded, smtp_factory)
+    with capturedLogs() as logs:
+        assert embedded.say(b"RCPT TO:<b@zz.example>").startswith(b"451 ")
+    (line,) = [formatEvent(event) for event in logs if formatEvent(event).startswith("realm failed")]
+    assert "method=recipient" in line
+    assert "it gave " in line
+
+
+@pytest.mark.parametrize(("domains", "asked"), [(["xx.example", "yy.example"], "xx.example"), (None, "mx.xx.example")])
+@pytest.mark.parametrize("make", [smtp_factory, lmtp_factory])
+def test_the_receiver_is_asked_for_the_postmaster_without_a_domain(make: Any, domains: Any, asked: str) -> None:
+    embedded = Embedded(make, domains=domains)
+    recipients: list[str] = []
+
+    def recipient(recipient: Any, transaction: Any) -> None:
+        recipients.append(recipient.address.domain)
+
+    embedded.realm.inbox.recipient = recipient  # type: ignore[method-assign]
+    log_in(embedded, make)
+    assert embedded.say(b"RCPT TO:<postmaster>").startswith(b"250 ")
+    assert recipients == [asked]
+
+
 def test_limits_are_those_of_the_configuration() -> None:
     embedded = Embedded(smtp_factory, limits={"message_size_bytes": 2000})
     assert b"250-SIZE 2000\r\n" in embedded.say(b"EHLO c.example")
@@ -238,6 +266,25 @@ MISTAKES: list[tuple[Any, dict[str, Any], str]] = [
     (smtp_factory, {"limits": {"message_size_bytes": 1}}, "smtp_factory: [limits] message_size_bytes: must be from"),
     (smtp_factory, {"domains": ["a b"]}, "smtp_factory: domains:"),
     (imap_factory, {"cleartext_login": ["home"]}, "imap_factory: [trust] cleartext_login:"),
+    (imap_factory, {"cleartext_login": "127.0.0.1"}, "imap_factory: cleartext_login: must be a list of texts, not"),
+    (
+        smtp_factory,
+        {"hostnam": "mx.example"},
+        "smtp_factory: hostnam: is none of its options: cleartext_login, domains",
+    ),
+    (imap_factory, {"domains": ["xx.example"]}, "imap_factory: domains: is none of its options: cleartext_login, env"),
+    (submission_factory, {"domains": ["xx.example"]}, "submission_factory: domains: is none of its options:"),
+    (lmtp_factory, {"domains": "xx.example"}, "lmtp_factory: domains: must be a list of texts, not 'xx.example'"),
+    (smtp_factory, {"domains": 5}, "smtp_factory: domains: must be a list of texts, not 5"),
+    (smtp_factory, {"limits": ["x"]}, "smtp_factory: limits: must be a dict, not ['x']"),
+    (smtp_factory, {"timeout_seconds": "x"}, "smtp_factory: timeout_seconds: must be a number of seconds, from above"),
+    (smtp_factory, {"timeout_seconds": -1}, "smtp_factory: timeout_seconds: must be a number of seconds, from above 0"),
+    (smtp_factory, {"timeout_seconds": float("nan")}, "smtp_factory: timeout_seconds: must be a number of seconds"),
+    (smtp_factory, {"timeout_seconds": True}, "smtp_factory: timeout_seconds: must be a number of seconds, from"),
+    (smtp_factory, {"name": "a\nb"}, "smtp_factory: name: must be a text of one line, 255 characters at most, not 'a"),
+    (smtp_factory, {"name": None}, "smtp_factory: name: must be a text of one line, 255 characters at most, not None"),
+    (smtp_factory, {"hostname": 5}, "smtp_factory: hostname: must be a text of one line"),
+    (smtp_factory, {"implicit_tls": "no"}, "smtp_factory: implicit_tls: must be True or False, not 'no'"),
 ]
 
 
@@ -246,13 +293,46 @@ def test_mistakes_are_told_when_the_factory_is_made(make: Any, options: dict[str
     with pytest.raises(ConfigurationError) as caught:
         make(portal(), **options)
     assert str(caught.value).startswith(line)
+    assert str(caught.value).isprintable()
 
 
-def test_an_unknown_option_is_a_type_error_as_everywhere() -> None:
-    with pytest.raises(TypeError, match="hostnam"):
-        smtp_factory(portal(), hostnam="mx.example")
+def test_what_is_no_portal_is_told() -> None:
     with pytest.raises(ConfigurationError, match=r"smtp_factory: None is no twisted.cred.portal.Portal"):
         smtp_factory(None)  # type: ignore[arg-type]
+
+
+class Peculiar(Portal):
+    """Can be no key, and counts its logins."""
+
+    logins = 0
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def login(self, *arguments: Any) -> Any:
+        self.logins += 1
+        return super().login(*arguments)
+
+
+class Slots:
+    """Does what a portal does, and can be no key and have no weak reference."""
+
+    __slots__ = ("login",)
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, portal: Portal) -> None:
+        self.login = portal.login
+
+
+@pytest.mark.parametrize("make", FACTORIES)
+@pytest.mark.parametrize("peculiar", [True, False])
+def test_any_portal_will_do(make: Any, peculiar: bool) -> None:
+    embedded = Embedded(make)
+    portal: Any = Peculiar(embedded.portal.realm, embedded.portal.checkers.values()) if peculiar else None
+    embedded.factory = make(portal or Slots(embedded.portal), **embedded.options)
+    embedded.connect()
+    assert LOGINS[make][1] in log_in(embedded, make)
+    assert not peculiar or portal.logins == 1
 
 
 def test_neither_reactor_nor_log_are_changed_and_nothing_is_kept_of_a_portal() -> None:
