@@ -30,7 +30,7 @@ from mailhub.testing.hubs import Internet
 from tests.examples.stage import ANN, HELLO, append, imap, lines, pop3, serve
 from tests.store.mirror.simple_stores import PlayedHub, environment
 
-LINES = {"dict_store": 20, "eml_folder": 75, "feed_store": 80, "git_store": 60, "sql_store": 60}
+LINES = {"dict_store": 20, "eml_folder": 75, "feed_store": 80, "git_store": 70, "sql_store": 60}
 
 
 @attrs.frozen
@@ -404,6 +404,84 @@ def test_branches_are_folders_and_patches_are_bounded(tmp_path: Path, monkeypatc
         store.read(ANN, "INBOX", "0" * 40)
     monkeypatch.setattr(git_store, "LARGEST", 200)
     assert len(store.read(ANN, "INBOX", str(message.key))) < 300
+
+
+SETTINGS = {
+    "core.abbrev": "12",
+    "core.attributesFile": "../attributes",
+    "core.quotePath": "false",
+    "diff.algorithm": "patience",
+    "diff.context": "1",
+    "diff.mnemonicPrefix": "true",
+    "diff.noprefix": "true",
+    "diff.renames": "false",
+    "diff.statGraphWidth": "5",
+    "diff.suppressBlankEmpty": "true",
+    "diff.words.xfuncname": "^.*$",
+    "format.pretty": "oneline",
+    "i18n.logOutputEncoding": "latin1",
+    "log.date": "iso",
+    "log.mailmap": "true",
+    "log.showRoot": "false",
+    "log.showSignature": "true",
+}
+
+
+@pytest.mark.parametrize("form", ["sha1", "sha256"])
+def test_a_commit_is_the_same_octets_whatever_is_set(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "history"
+    git = ["git", "-C", str(place)]
+    subprocess.run(["git", "init", "-q", "-b", "main", f"--object-format={form}", place], check=True)
+    (place / "\u00fcber.txt").write_text("a\n\nb\n")
+    subprocess.run([*git, "add", "."], check=True)
+    commit(place, "hello")
+    subprocess.run([*git, "mv", "\u00fcber.txt", "unter.txt"], check=True)
+    (place / "unter.txt").write_text("a\n\nb\nc\n")
+    subprocess.run([*git, "add", "."], check=True)
+    commit(place, "gr\u00fc\u00dfe")
+    subprocess.run([*git, "checkout", "-q", "-b", "topic", "HEAD~"], check=True)
+    (place / "other").write_text("x\n")
+    subprocess.run([*git, "add", "."], check=True)
+    commit(place, "third")
+
+    def octets() -> dict[tuple[str, str], bytes]:
+        store = git_store.GitStore(git_store.GitOptions(place, (ANN,)), cast(Any, PlayedHub(environment())))
+        keys = [(name, str(each.key)) for name in ("main", "topic") for each in store.messages(ANN, name)]
+        return {(name, key): store.read(ANN, name, key) for name, key in keys}
+
+    before = octets()
+    assert len(before) == 4
+    assert all(b"\r\ndiff --git a/" in each and b"Ben <ben@yy.example>" in each for each in before.values())
+    (place / ".mailmap").write_text("Benjamin <new@yy.example> <ben@yy.example>\n")
+    for attributes in (place / ".gitattributes", place / ".git/info/attributes", tmp_path / "attributes"):
+        attributes.write_text("* diff=words\n*.txt -diff\n")
+    for key, value in SETTINGS.items():
+        subprocess.run([*git, "config", key, value], check=True)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for key, value in SETTINGS.items():
+        subprocess.run(["git", "config", "--global", key, value], check=True)
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("GIT_DIFF_OPTS", "-u0")
+    (_, first), (_, last) = list(before)[:2]
+    notes = ["-c", "user.name=Ben", "-c", "user.email=ben@yy.example", "notes", "add", "-m", "a note", first]
+    subprocess.run([*git, *notes], check=True)
+    subprocess.run([*git, "replace", last, first], check=True)
+    after = octets()
+    assert ("main", last) in after
+    assert after == {key: before[key] for key in after}
+
+
+def test_a_commit_that_cannot_be_shown_now_is_not_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = a_history(tmp_path, monkeypatch)
+    store = backend.make(PlayedHub(environment()))
+    (message,) = store.messages(ANN, "INBOX")
+    tree = subprocess.run(["git", "rev-parse", "HEAD^{tree}"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    name = tree.stdout.strip()
+    (tmp_path / ".git" / "objects" / name[:2] / name[2:]).unlink()
+    with pytest.raises(StoreUnavailable):
+        store.read(ANN, "INBOX", message.key)
 
 
 # --- the exam of every store ------------------------------------------------------------
