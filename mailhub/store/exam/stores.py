@@ -13,6 +13,8 @@ waits for a clock says how to let it go on in `pump()`.
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
+
 from mailhub.errors import (
     MessageGone,
     NoSuchMailbox,
@@ -345,6 +347,19 @@ class StoreExam(MailboxNamesExam, ReadingExam):
         if self.has_quota:
             same(await account.quota(), quota)
         same(await read_message(trash, result.target[1]), message(3))
+
+    @question(rights="ie", needs=("has_folders",))
+    async def test_two_sessions_that_move_the_same_messages_double_none(self) -> None:
+        account, inbox = await self._inbox(*[NO_FLAGS] * 12)
+        there = await uids(inbox)
+        sent, trash = await self._second(account, "Sent"), await self._second(account, "Trash")
+        moves = [
+            Deferred.fromCoroutine((await account.mailbox("INBOX")).move(there, target)) for target in (sent, trash)
+        ]
+        moved = [await move for move in moves]
+        same(sorted(uid for result in moved for uid in result.source), there)
+        same(await uids(inbox), [])
+        same([await uids(sent), await uids(trash)], [list(result.target) for result in moved])
 
     @question(rights="ie")
     async def test_moving_onto_itself_gives_new_uids(self) -> None:

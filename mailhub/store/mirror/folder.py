@@ -378,6 +378,13 @@ class MirrorFolder:
         finally:
             self._turns.release()
 
+    async def in_turns(self, other: MirrorFolder, change: Callable[[], Awaitable[T]]) -> T:
+        """Make a change of two folders. All wait for them in the same order, so that nobody waits for ever."""
+        if other is self:
+            return await self._in_turn(change)
+        first, second = sorted((self, other), key=lambda each: each.number)
+        return await first.in_turn(partial(second.in_turn, change))
+
     def changed_by_us(self) -> None:
         """What was listed before does not tell what is known now."""
         self._listing = self._under_way = None

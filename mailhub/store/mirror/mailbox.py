@@ -33,6 +33,8 @@ from mailhub.store.mirror.rows import Delivery, Note, Row
 from mailhub.store.mirror.source import ISource, Key
 from mailhub.store.octets import OctetsReader
 
+MOVED = 5  # messages that a crash may leave in both folders
+
 
 @implementer(IMailbox)
 class MirrorMailbox:
@@ -393,19 +395,34 @@ class MirrorMailbox:
         return await self._copy(entries, other)
 
     async def move(self, uids: Sequence[int], target: IMailbox) -> CopyResult:
-        """First all are added there, then they are removed here: a crash between the two leaves a message twice, and
-        never not at all."""
+        """A few at a time are added there, then removed here: a crash between the two leaves those few twice, and never
+        not at all. An error leaves moved what was moved."""
         other = self._sibling(target)
         self._need("e")
         other._need("i")
         entries = self.folder.index.select(sorted(uids))
         if other.folder.user != self.folder.user:
             await self._engine.check_room(other.folder.user, sum(entry.size for entry in entries))
-        result = await self._copy(entries, other)
-        if result.source:
-            _, errors = await self.folder.in_turn(partial(self._remove_copied, result.source))
-            _raise_first(errors)
-        return result
+        moved: list[tuple[int, int]] = []
+        for batch in _batches(entries):
+            bodies = [(await self._body(entry), entry.uid) for entry in batch]
+            there = [(body, uid) for body, uid in bodies if body is not None]
+            for start in range(0, len(there), MOVED):
+                some = there[start : start + MOVED]
+                moved += await self.folder.in_turns(other.folder, partial(self._move, some, other))
+        return CopyResult(other.uid_validity, tuple(uid for uid, _ in moved), tuple(uid for _, uid in moved))
+
+    async def _move(self, some: Sequence[tuple[MirrorBody, int]], other: MirrorMailbox) -> list[tuple[int, int]]:
+        """In the turns of both folders, so that two sessions never move one message twice: what is not here any more
+        was moved or removed by somebody else. UIDs here and there."""
+        rows = {entry.uid: entry for entry in self.folder.index.select([uid for _, uid in some])}
+        bodies = {uid: body for body, uid in some if uid in rows}
+        if not bodies:
+            return []
+        added = await other._add([(body, rows[uid].flags, rows[uid].internal_date) for uid, body in bodies.items()])
+        _, errors = await self._remove(list(bodies))
+        _raise_first(errors)
+        return list(zip(bodies, added, strict=True))
 
     async def _remove_copied(self, uids: Sequence[int]) -> tuple[list[int], Mapping[Key, Exception]]:
         return await self._remove([uid for uid in uids if uid in self.folder.notes])
