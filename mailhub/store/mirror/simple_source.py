@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailhub.errors import ConfigurationError, MailError, MessageGone, NoSuchMailbox, NoSuchUser, NotPermitted
-from mailhub.guard import Guard
+from mailhub.guard import Guard, Unanswered
 from mailhub.interfaces import Environment, IBlobReader, IBody, IBodyWriter
 from mailhub.keys import DAY
 from mailhub.log import Logger
@@ -36,6 +36,7 @@ OPTIONAL = {"add": 5, "change": 4, "remove": 3}
 
 SHORTEST_POLL = 0.1  # seconds
 USERS_SECONDS = 10.0  # for which users stay known
+BARE_SECONDS = 60.0  # for which a store is not asked for an INBOX that it does not name and has failed to list
 _SAID = 1000  # different lines of the log
 _LISTINGS = 1000  # folders whose last list is kept
 
@@ -117,6 +118,7 @@ class SimpleSource:
         self._users_at = 0.0
         self._asking: list[Deferred[None]] = []
         self._folders: dict[str, dict[str, str]] = {}
+        self._bare: dict[str, float] = {}  # users without an INBOX, until they are asked for it again
         self._listings: OrderedDict[tuple[str, str], Listing] = OrderedDict()
         self._said: set[tuple[str, str]] = set()
 
@@ -192,28 +194,38 @@ class SimpleSource:
         self._folders[user] = found
         return list(found)
 
-    async def _folder(self, user: str, folder: str) -> str | None:
-        """As the store writes it, None for an INBOX that it does not have. Raises NoSuchMailbox."""
+    async def _folder(self, user: str, folder: str) -> str:
+        """As the store writes it. INBOX is there also where the store does not name it. Raises NoSuchMailbox."""
         if user not in self._folders:
             await self.folders(user)
         found = self._folders[user].get(folder)
         if found is None and folder != INBOX:
             raise NoSuchMailbox
-        return found
+        return found or INBOX
 
     async def messages(self, user: str, folder: str) -> Sequence[Listed]:
-        """The very object of before when the store lists the same."""
+        """The very object of before when the store lists the same. An INBOX that it does not name, cannot be asked for,
+        and cannot add to, is empty."""
         name = await self._folder(user, folder)
-        if name is None:
-            return ()
         before = self._listings.get((user, folder))
+        bare = not (before or folder in self._folders[user] or "i" in self.rights)
+        if bare and self._environment.monotonic() < self._bare.get(user, 0.0):
+            return ()
         say = self._say("messages")
-        listing: Listing = await self._calls.one(
-            "messages",
-            lambda given: answers.messages(given, self._size_limit, say, before),
-            self._user(user),
-            name,
-        )
+        try:
+            listing: Listing = await self._calls.one(
+                "messages",
+                lambda given: answers.messages(given, self._size_limit, say, before),
+                self._user(user),
+                name,
+            )
+        except Unanswered:
+            if not bare:
+                raise
+            if len(self._bare) >= _LISTINGS:
+                self._bare.clear()
+            self._bare[user] = self._environment.monotonic() + BARE_SECONDS
+            return ()
         self._listings[user, folder] = listing
         self._listings.move_to_end((user, folder))
         if len(self._listings) > _LISTINGS:
@@ -255,8 +267,6 @@ class SimpleSource:
         self, method: str, take: Any, user: str, folder: str, calls: Sequence[tuple[object, ...]], octets: int = 0
     ) -> list[Any]:
         name = await self._folder(user, folder)
-        if name is None:
-            return [MessageGone()] * len(calls)
         return await self._calls.each(method, take, [(self._user(user), name, *call) for call in calls], octets)
 
     # --- changing ----------------------------------------------------------------------------------------------------
@@ -268,8 +278,6 @@ class SimpleSource:
     async def add(self, user: str, folder: str, body: IBody, flags: Flags, date: int) -> Key | None:
         """The store's own key of it."""
         name = await self._folder(user, folder)
-        if name is None:
-            raise NotPermitted("There is no such folder to add to")
         octets = await self._environment.threads.run(_octets, body)
         key: Key | None = await self._calls.one("add", self._take_key, self._user(user), name, octets, flags, date)
         return key

@@ -169,11 +169,47 @@ def test_folders_with_names_that_cannot_be_shown_are_left_out() -> None:
 
 
 def test_inbox_is_there_and_empty_where_the_store_has_none() -> None:
-    rig = Rig(folders=lambda self, user: [], messages=lambda self, user, folder: 1 / 0)
-    assert rig.uids() == []
+    asked: list[str] = []
+
+    def messages(self: Any, user: str, folder: str) -> None:
+        asked.append(folder)
+        raise KeyError(folder)
+
+    rig = Rig(folders=lambda self, user: [], messages=messages, add=None)
+    assert rig.uids() == rig.uids() == []
+    assert asked == ["INBOX"]  # and not over and over again
     body = result_of(result_of(rig.store.account(ANN)).new_body().finish())
     with pytest.raises(NotPermitted):
         result_of(rig.open().append(body, NOBODY, 0))
+
+
+@pytest.mark.parametrize(("names", "written"), [(["Lists"], "INBOX"), ([], "INBOX"), (["Lists", "Inbox"], "Inbox")])
+def test_inbox_is_asked_and_added_to_whether_the_store_names_it_or_not(names: list[str], written: str) -> None:
+    rig = Rig(folders=lambda self, user: names)
+    folders: dict[str, dict[Any, Any]] = {written: {}, "Lists": {}}
+    rig.store.mail[ANN] = folders
+    body = result_of(result_of(rig.store.account(ANN)).new_body().finish())
+    assert result_of(rig.open().append(body, NOBODY, 0, "q1.1")) == 1
+    assert [octets for octets, _, _ in folders[written].values()] == [b""]
+    folders[written]["by others"] = (HELLO, NOBODY, 0)
+    assert rig.uids() == [1, 2]
+    assert result_of(result_of(rig.open().open(2)).read()) == HELLO
+    result_of(rig.open().expunge([1], deleted_only=False))
+    assert list(folders[written]) == ["by others"]
+
+
+def test_an_inbox_that_a_store_does_not_name_is_shown_where_it_can_only_be_read() -> None:
+    rig = Rig(folders=lambda self, user: ["Lists"], add=None)
+    rig.put(1)
+    assert rig.uids() == [1]
+    rig.store.messages = lambda user, folder: 1 / 0
+    assert rig.uids() == [1]  # it was there, so that it cannot be told now
+
+
+def test_an_inbox_that_can_be_added_to_and_not_listed_is_not_shown_empty() -> None:
+    rig = Rig(folders=lambda self, user: ["Lists"], messages=lambda self, user, folder: 1 / 0)
+    with pytest.raises(Unanswered):
+        rig.uids()
 
 
 @pytest.mark.parametrize("given", ["text", None, 7, b"x" * (50 * 1024 * 1024 + 1)])
