@@ -91,5 +91,6 @@ def test_a_store_that_is_stuck_times_out_and_stops_all_the_same(tmp_path: Path) 
         reactor.turn()
     assert shared == [7]
     assert outcome_of(store.stop()) is None
+    clock.advance(30)  # the look that nobody waits for any more
     stuck.set()
     reactor.pool.stop()
