@@ -53,20 +53,22 @@ def read(path: Path) -> bytes:
 class Run:
     """A file that has run: its module, the digest of the source, and the names that it imports, wherever in it."""
 
+    name: str  # that it was imported by, whatever the file calls itself
     path: Path
     module: ModuleType
     digest: bytes
     imports: frozenset[str]
 
 
-def _run(module: ModuleType, path: Path, source: bytes) -> Run:
-    return Run(path, module, hashlib.sha256(source).digest(), _imports(ast.parse(source), module))
+def _run(name: str, module: ModuleType, path: Path, source: bytes) -> Run:
+    return Run(name, path, module, hashlib.sha256(source).digest(), _imports(source, name, path))
 
 
-def _imports(tree: ast.Module, module: ModuleType) -> frozenset[str]:
+def _imports(source: bytes, name: str, path: Path) -> frozenset[str]:
     """Every name that may be a module, in full."""
+    tree = ast.parse(source)
     names: set[str] = set()
-    inside = module.__name__ if hasattr(module, "__path__") else module.__name__.rpartition(".")[0]
+    inside = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
@@ -98,7 +100,7 @@ class _Loader(SourceFileLoader):
         linecache.checkcache(self.path)
         with MODULES.at(Path(self.path)):
             super().exec_module(module)
-        MODULES.has_run(_run(module, Path(self.path), self._source))
+        MODULES.has_run(_run(self.name, module, Path(self.path), self._source))
 
 
 @attrs.frozen(eq=False)
@@ -142,7 +144,7 @@ class Modules:
 
     def has_run(self, run: Run) -> None:
         """Keep what a file has become."""
-        self.runs[run.module.__name__] = run
+        self.runs[run.name] = run
         for path in self._imported(run):
             with suppress(OSError):
                 self._outside.setdefault(path, _stamp(path))
@@ -162,7 +164,7 @@ class Modules:
         """Files of modules that are not ours."""
         for name in run.imports:
             file = getattr(sys.modules.get(name), "__file__", None)
-            if file and name not in self.runs and name not in self._files:
+            if isinstance(file, str) and file and name not in self.runs and name not in self._files:
                 yield Path(file)
 
     # --- For who looks for plugins ---------------------------------------------------------------------------------
@@ -181,8 +183,8 @@ class Modules:
 
     def load(self, files: Mapping[str, Path], again: Collection[str] | None = None) -> dict[str, BaseException]:
         """Have every one of these files, by the names of their modules, run as it is now: those that have not, those
-        that have changed, and those that import such. With `again`, others than these stay as they are though they
-        have changed. What was raised, by name. A name that did not run is no module.
+        that have changed, and those that import such. With `again`, others than these and what they import stay as they
+        are though they have changed. What was raised, by name. A name that did not run is no module.
         """
         self.place(files)
         self._drop(self._stale(files, again))
@@ -196,6 +198,8 @@ class Modules:
             self._drop({name})
             try:
                 importlib.import_module(name)
+                if name not in self.runs:
+                    raise ImportError("it leaves no module")
             except BaseException as error:  # what a file raises is no reason to end: SystemExit, KeyboardInterrupt
                 errors[name] = error
                 self._drop({name})
@@ -214,13 +218,31 @@ class Modules:
         return name in self.runs and sys.modules.get(name) is self.runs[name].module
 
     def _stale(self, files: Mapping[str, Path], again: Collection[str] | None) -> set[str]:
+        looked_at = self.runs.keys() if again is None else self._reached(again, files)
         return self._with_users(
             {
                 name
                 for name, run in self.runs.items()
-                if not self._has(name) or ((again is None or name in again) and self._changed(name, run, files))
+                if not self._has(name) or (name in looked_at and self._changed(name, run, files))
             }
         )
+
+    def _reached(self, again: Collection[str], files: Mapping[str, Path]) -> set[str]:
+        """These and what they import of ours, as they have run and as they are now, and so on."""
+        reached: set[str] = set()
+        waiting = set(again)
+        while waiting:
+            name = waiting.pop()
+            reached.add(name)
+            run = self.runs.get(name)
+            imports = set(run.imports) if run is not None else set()
+            path = files.get(name) or self._files.get(name) or (run.path if run is not None else None)
+            if path is not None:
+                with suppress(OSError, ValueError, SyntaxError, RecursionError, MemoryError):
+                    imports |= _imports(read(path), name, path)
+            imports |= {inner for inner in self.runs if inner.startswith(f"{name}.")}
+            waiting |= {one for one in imports if one in self.runs or one in files or one in self._files} - reached
+        return reached
 
     def _with_users(self, stale: set[str]) -> set[str]:
         """And those that import such."""
@@ -254,7 +276,7 @@ class Modules:
             source = read(path)
             if not _made_of(source, path, spec.cached):
                 return False
-            self.has_run(_run(module, path, source))
+            self.has_run(_run(name, module, path, source))
         except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
             return False
         return True

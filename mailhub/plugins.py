@@ -173,7 +173,7 @@ def load_catalogue(
     files = [
         PluginFile(path, name, faults=(f"{path}: {_described(errors[name], path)}",))
         if name in errors
-        else _looked_into(path, MODULES.runs[name].module, taken)
+        else _looked_into(path, name, MODULES.runs[name].module, taken)
         for name, path in found.files.items()
     ]
     hidden = [f"{path}: is not run: {first} has the same name" for path, first in found.hidden.items()]
@@ -184,15 +184,15 @@ def load_catalogue(
     return Catalogue(tuple(factories), broken, tuple(files))
 
 
-def _looked_into(path: Path, module: ModuleType, taken: set[int]) -> PluginFile:
+def _looked_into(path: Path, name: str, module: ModuleType, taken: set[int]) -> PluginFile:
     try:
         with MODULES.at(path):
-            return _searched(path, module, taken)
+            return _searched(path, name, module, taken)
     except BaseException as error:  # something in it raises as soon as it is looked at
-        return PluginFile(path, module.__name__, (), (f"{path}: {_described(error, path)}",), module)
+        return PluginFile(path, name, (), (f"{path}: {_described(error, path)}",), module)
 
 
-def _searched(path: Path, module: ModuleType, taken: set[int]) -> PluginFile:
+def _searched(path: Path, name: str, module: ModuleType, taken: set[int]) -> PluginFile:
     """What is found by its name, as `twisted.plugin` finds it. `taken`: factories of the files before, which this one
     may have imported."""
     found: list[Any] = []
@@ -212,7 +212,7 @@ def _searched(path: Path, module: ModuleType, taken: set[int]) -> PluginFile:
         except BaseException as error:
             faults.append(f"{path}: {_described(error, path)}")
     faults += [f"{path}: {line}" for line in plugin_faults.hidden_factories(module, found)]
-    return PluginFile(path, module.__name__, tuple(good), tuple(faults), module)
+    return PluginFile(path, name, tuple(good), tuple(faults), module)
 
 
 def _is_found(value: Any) -> bool:

@@ -270,6 +270,51 @@ def test_what_was_running_comes_back(plugin: Put) -> None:
     assert load_catalogue().broken == (f"{file}: ValueError: ",)
 
 
+@pytest.mark.parametrize(
+    "line", ["__name__ = 'rename'", "__name__ = 5", "__file__ = 5", "__path__ = 5", "__spec__ = None"]
+)
+def test_a_file_may_call_itself_what_it_will(plugin: Put, line: str) -> None:
+    plugin("words_plugin.py", f"{words('words', 'one')}{line}\n")
+    plugin("other_plugin.py", words("other"))
+    catalogue = load_catalogue()
+    assert catalogue.broken == ()
+    first = factory(catalogue, "words")
+    assert factory(load_catalogue(), "words") is first
+    plugin("words_plugin.py", f"{words('words', 'two')}{line}\n")
+    assert factory(load_catalogue(), "words").make.word == "two"
+    assert factory(load_catalogue(), "other") is factory(catalogue, "other")
+
+
+@pytest.mark.parametrize("line", ["import sys; del sys.modules[__name__]", "del __name__"])
+def test_a_file_that_takes_itself_away_is_named(plugin: Put, line: str) -> None:
+    file = plugin("words_plugin.py", f"{words('words')}{line}\n")
+    plugin("other_plugin.py", words("other"))
+    (told,) = load_catalogue().broken
+    assert told.startswith(f"{file}: ")
+    assert load_catalogue().names("policy") == ["other"]
+
+
+def test_what_a_file_imports_is_run_anew_with_it_where_it_is_run_alone(plugin: Put) -> None:
+    part = plugin("parts_of_mine.py", "WORD = 'one'\n")
+    plugin("a_words_plugin.py", f"from . import parts_of_mine\n{words('words')}Policy.word = parts_of_mine.WORD\n")
+    plugin("b_plugin.py", words("other"))
+    load_catalogue()
+    plugin("b_plugin.py", words("other", "two"))
+    part.write_text("WORD = 'two'\n")
+    name = "twisted.plugins.a_words_plugin"
+    catalogue = load_catalogue(again=name)
+    assert [factory(catalogue, one).make.word for one in ("words", "other")] == ["two", "one"]
+    # It is not old code that goes on without a word when what it imports is broken, or gone.
+    part.write_text("def f(:\n")
+    assert len(load_catalogue(again=name).broken) == 2
+    # Nor is it when that is mended, and it has not run itself.
+    part.write_text("WORD = 'three'\n")
+    assert factory(load_catalogue(again=name), "words").make.word == "three"
+    part.unlink()
+    (told,) = load_catalogue(again=name).broken
+    assert "cannot import name 'parts_of_mine'" in told
+
+
 def test_one_file_can_be_run_anew_alone(plugin: Put) -> None:
     for name in ("a", "b"):
         plugin(f"{name}_plugin.py", words(name, "one"))

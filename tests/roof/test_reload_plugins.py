@@ -88,7 +88,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 def forget() -> None:
     """The next test has other files of these names."""
-    for name in ("quiet_plugin", "other_plugin"):
+    for name in ("quiet_plugin", "other_plugin", "helper_plugin"):
         sys.modules.pop(f"twisted.plugins.{name}", None)
         vars(twisted.plugins).pop(name, None)
 
@@ -176,6 +176,21 @@ def test_one_file_alone_is_run_anew_by_its_name_or_what_it_makes(stage: Stage) -
         assert stage.said() == number
         assert stage.reload_plugin(name).changed == ()
     assert stage.reload(TOP + USED).changed == (f"plugin file {stage.folder}/plugins/other_plugin.py (policy other)",)
+
+
+def test_a_file_is_not_run_anew_without_what_it_imports(stage: Stage) -> None:
+    helper = stage.write("WORD = 'one'\n", "helper")
+    text = POLICY.replace("{word!r}", "helper_plugin.WORD").format(name="quiet")
+    file = stage.write(f"from . import helper_plugin\n{text}")
+    assert not stage.reload().fault
+    helper.write_text("WORD = 'two'\n")
+    assert stage.reload_plugin("quiet").changed == (f"plugin file {helper}", f"plugin file {file} (policy quiet)")
+    assert stage.said() == "two"
+    helper.write_text("def f(:\n")
+    assert f"{helper}: SyntaxError" in stage.reload_plugin("quiet").fault
+    helper.unlink()
+    assert f"{file}: ImportError: cannot import name 'helper_plugin'" in stage.reload_plugin("quiet").fault
+    assert stage.said() == "two"
 
 
 def test_a_component_is_known_by_the_name_of_its_table_too(stage: Stage) -> None:
