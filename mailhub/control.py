@@ -26,7 +26,7 @@ NAME = "mailhub.control"
 QUESTION_LIMIT = 1 << 16  # octets
 ANSWER_LIMIT = 1 << 24  # octets
 PATIENCE = 60.0  # seconds
-_QUESTION_SECONDS = 10.0
+_QUESTION_SECONDS = 2.0  # commands ask at once, and whoever says nothing keeps others out
 _CONNECTIONS = 16
 _PATH_LIMIT = 100  # octets; sun_path has room for 107
 

@@ -113,10 +113,20 @@ def _parts(config: Config, catalogue: Catalogue) -> Iterator[ComponentTable]:
             yield config.part("service", name, config.place("listen", name))
 
 
+def _named_alike(catalogue: Catalogue) -> Iterator[str]:
+    """None of these could be configured."""
+    files: dict[tuple[str, str], list[str]] = {}
+    for factory in catalogue.factories:
+        files.setdefault((factory.kind, factory.name), []).append(plugin_faults.source(factory))
+    for (kind, name), found in files.items():
+        if len(found) > 1:
+            yield f"{' and '.join(sorted(set(found)))}: {len(found)} {kind} plugins are called {name!r}"
+
+
 def faults(catalogue: Catalogue, config: Config) -> list[str]:
     """A line for each file that cannot be used, and for each component that is configured and cannot be made of what is
     there; nothing is built."""
-    lines = list(catalogue.broken)
+    lines = [*catalogue.broken, *_named_alike(catalogue)]
     for part in parts(config, catalogue):
         try:
             catalogue.look_over(part)

@@ -37,6 +37,13 @@ def not_empty(instance: object, field: attrs.Attribute[Any], value: tuple[object
         raise ValueError("must not be empty")
 
 
+def no_two(instance: object, field: attrs.Attribute[Any], value: tuple[object, ...]) -> None:
+    """A list that has nothing twice."""
+    for index, each in enumerate(value):
+        if each in value[:index]:
+            raise ValueError(f'"{each}" is there twice')
+
+
 def domain(text: str) -> str:
     """A domain name as A-labels, in lower case."""
     try:

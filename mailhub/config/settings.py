@@ -45,8 +45,8 @@ class TlsTable:
 class _OwnAuth:
     """[auth]: who may log in."""
 
-    checkers: tuple[str, ...] = ("accounts",)
-    directories: tuple[str, ...] = ()
+    checkers: tuple[str, ...] = attrs.field(default=("accounts",), validator=rules.no_two)
+    directories: tuple[str, ...] = attrs.field(default=(), validator=rules.no_two)
     realm: str = ""
     default_domain: str = attrs.field(default="", converter=rules.domain_or_none)
     users_known_elsewhere: tuple[str, ...] | None = attrs.field(default=None, converter=rules.domains_or_none)
@@ -67,10 +67,11 @@ class _OwnDelivery:
     """[delivery]: how a recipient's way is found, who has a say, and where mail for accounts goes."""
 
     routers: tuple[str, ...] = attrs.field(
-        default=("aliases", "accounts", "postmaster", "catch-all", "static", "exchangers"), validator=rules.not_empty
+        default=("aliases", "accounts", "postmaster", "catch-all", "static", "exchangers"),
+        validator=[rules.not_empty, rules.no_two],
     )
-    policies: tuple[str, ...] = ()
-    rules: tuple[str, ...] = ()
+    policies: tuple[str, ...] = attrs.field(default=(), validator=rules.no_two)
+    rules: tuple[str, ...] = attrs.field(default=(), validator=rules.no_two)
 
 
 @attrs.frozen

@@ -143,6 +143,13 @@ def test_a_file_that_would_keep_or_end_the_process_is_named(
     assert result.err == "1 to mend\n"
 
 
+def test_two_of_one_name_are_a_fault_before_one_is_configured(mailhub: Command, config: Config, folder: Path) -> None:
+    file = folder / "quiet_plugin.py"
+    file.write_text(f'{QUIET}again = Component("policy", "loud", Policy)\n')
+    result = mailhub("plugins", "check")
+    assert (result.status, result.out) == (1, f"problem  {file}: 2 policy plugins are called 'loud'\n")
+
+
 def test_a_checker_of_strcred_is_no_plugin_that_is_missing(mailhub: Command, config: Config, folder: Path) -> None:
     config.file.write_text(config.file.read_text() + '[auth]\ncheckers = ["accounts", "file:/x", "unix", "nosuch"]\n')
     result = mailhub("plugins", "check")

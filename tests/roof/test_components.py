@@ -166,6 +166,11 @@ def test_the_password_of_a_next_hop_may_stand_in_a_file_of_its_own(tmp_path: Pat
             '[delivery]\nrouters = ["alias"]',
             "[delivery] routers: there is no router plugin called 'alias'; did",
         ),
+        ('[delivery]\npolicies = ["x", "y", "x"]', '[delivery] policies: "x" is there twice'),
+        ('[delivery]\nrules = ["x", "x"]', '[delivery] rules: "x" is there twice'),
+        ('[delivery]\nrouters = ["static", "static"]', '[delivery] routers: "static" is there twice'),
+        ('[auth]\ncheckers = ["accounts", "accounts"]', '[auth] checkers: "accounts" is there twice'),
+        ('[auth]\ndirectories = ["x", "x"]', '[auth] directories: "x" is there twice'),
         ('[delivery]\npolicies = ["x"]', "[delivery] policies: there is no policy plugin called 'x'; known: none"),
         (
             '[delivery]\npolicies = ["neighbors"]\n[policy.neighbours]\ntype = "quiet"',
