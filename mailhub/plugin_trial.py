@@ -53,7 +53,7 @@ class Looked:
 async def try_out(processes: IProcesses, folders: Sequence[Path], again: str | None, seconds: float) -> None:
     """Run in a child what `load_catalogue` of these would run now. Raises ConfigurationError for a file that does not
     end within `seconds`, all of them together, or that ends its process. What else they raise is no concern here."""
-    names = MODULES.waiting(find(folders).files, again)
+    names = MODULES.waiting(find(folders).files, None if again is None else {again})
     if not names:
         return
     task = {"folders": list(map(str, folders)), "names": sorted(names), "seconds": seconds}
