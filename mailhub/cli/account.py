@@ -9,8 +9,9 @@ from mailhub.cli import passwords
 from mailhub.cli.confirm import confirmed, yes_option
 from mailhub.cli.names import names_now, user_of
 from mailhub.cli.offline import Offline, opened
-from mailhub.config.settings import load
+from mailhub.config.settings import Config, load
 from mailhub.errors import ConfigurationError, MailboxExists, NoSuchUser
+from mailhub.store.several import MAIN
 
 _UNITS = {"K": 10, "M": 20, "G": 30, "T": 40}  # powers of two
 
@@ -112,18 +113,27 @@ def _add(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    with opened(load(arguments.config), "read") as hub:
+    config = load(arguments.config)
+    with opened(config, "read") as hub:
         for account in hub.wait(hub.accounts.all()):
-            print(_line(hub, account.user, account.quota, account.enabled))
+            print(_line(hub, account.user, account.quota, account.enabled, _elsewhere(config, account.user)))
 
 
-def _line(hub: Offline, user: str, limit: int, enabled: bool) -> str:
+def _elsewhere(config: Config, user: str) -> str:
+    """The other store that has an account's mail and looks after its quota, "" for none."""
+    home = config.mailboxes.home(user)
+    return "" if home == MAIN else home
+
+
+def _line(hub: Offline, user: str, limit: int, enabled: bool, elsewhere: str = "") -> str:
     try:
         held = hub.wait(hub.wait(hub.database.store.account(user)).quota())
     except NoSuchUser:
         return f"{user}  removed just now"
     words = [f"{user:40}", f"{held.messages} messages", f"{held.used} octets"]
-    if limit:
+    if elsewhere:
+        words = [f"{user:40}", f"mail in [stores.{elsewhere}]"]
+    elif limit:
         words.append(f"of {limit}")
     if not enabled:
         words.append("disabled")
@@ -170,6 +180,9 @@ def _quota(arguments: argparse.Namespace) -> None:
             held = hub.wait(hub.wait(hub.database.store.account(user)).quota())
         except NoSuchUser:
             raise _no_account(user) from None
+    if elsewhere := _elsewhere(config, user):
+        print(f"the mail of account {user} is in [stores.{elsewhere}], which looks after its quota itself")
+        return
     limit = f"of {held.limit} octets" if held.limit else "octets, no quota"
     print(f"account {user} holds {held.used} {limit}")
 

@@ -65,6 +65,17 @@ def test_list_shows_what_accounts_hold(mailhub: Command, config: Config) -> None
     ]
 
 
+def test_what_an_account_holds_in_another_store_is_not_called_nothing(mailhub: Command, config: Config) -> None:
+    mailhub("account", "add", "ann@xx.example", "--quota-bytes", "1000")
+    with config.file.open("a") as file:
+        file.write('[stores.notes]\ntype = "notes"\n[mailboxes.domains]\n"xx.example" = "notes"\n')
+    (line,) = mailhub("account", "list").out.splitlines()
+    assert line.split() == ["ann@xx.example", "mail", "in", "[stores.notes]"]
+    for arguments in ((), ("7",)):
+        said = mailhub("account", "quota", "ann@xx.example", *arguments).out
+        assert said == "the mail of account ann@xx.example is in [stores.notes], which looks after its quota itself\n"
+
+
 def test_password_replaces_the_old_one(mailhub: Command, config: Config) -> None:
     mailhub("account", "add", "ann@xx.example", "--password-stdin", stdin="old\n")
     assert mailhub("account", "password", "ann@xx.example", "--password-stdin", stdin="new\n").status == 0
