@@ -7,6 +7,7 @@ import errno
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from mailhub.cli.progress import Bar
 from mailhub.components import build_hub
 from mailhub.config.settings import Config, load
 from mailhub.data_folder import DataFolder
-from mailhub.errors import ConfigurationError, MailError
+from mailhub.errors import ConfigurationError, MailError, NoSuchUser
 from mailhub.message.address import POSTMASTER
 from mailhub.net.listen import both_families, obstacle
 from mailhub.plugin_modules import LOAD_SECONDS
@@ -73,7 +74,7 @@ def _check(arguments: argparse.Namespace) -> int:
     print(f"ok       configuration {config.file}")
     parts = [_components(config), rights(config), certificate(config)]
     if is_ours(config):
-        store = [_aliases(config), _written(config), _store_alone(config.data, arguments)]
+        store = [_aliases(config), _hidden(config), _written(config), _store_alone(config.data, arguments)]
         parts = [_repair(config.data, arguments), *parts, *store]
     else:
         parts.append(_elsewhere(config, arguments))
@@ -145,6 +146,28 @@ def _aliases(config: Config) -> Iterator[Finding]:
     if everybody.names.domains and POSTMASTER not in names:
         # Not a problem: a catch-all or a plugin may know one.
         yield None, f"nobody is named {POSTMASTER}, whom every mail domain must have (RFC 5321 4.5.1): add an alias"
+
+
+def _hidden(config: Config) -> Iterator[Finding]:
+    """Mailboxes in whose place another store is mounted."""
+    shares = config.mailboxes
+    found: dict[str, list[str]] = {}
+    if not shares.folders:
+        return
+    with opened(config, "read") as hub:
+        for account in hub.wait(hub.accounts.all()):
+            with suppress(NoSuchUser):  # removed just now
+                own = hub.wait(hub.wait(hub.database.store.account(account.user)).mailboxes())
+                for name in shares.hidden(account.user, [each.name for each in own]):
+                    found.setdefault(name, []).append(account.user)
+    for name, users in sorted(found.items()):
+        mount = shares.mount(name)
+        whose = users[0] if len(users) == 1 else f"{users[0]} and {len(users) - 1} more"
+        yield (
+            None,
+            f'[mailboxes.folders] "{mount}" hides the mailbox {name!r} that {whose} had before: its mail is kept, and '
+            "seen again when nothing is mounted there",
+        )
 
 
 def _elsewhere(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:

@@ -21,9 +21,12 @@ from zope.interface import implementer
 from mailhub.answers import in_time
 from mailhub.errors import InvalidMailboxName, MailboxExists, MailError, NoSuchMailbox, NoSuchUser, NotPermitted
 from mailhub.interfaces import IBodyWriter, IMailAccount, IMailbox, IMailStore, makes_account
+from mailhub.log import Logger
 from mailhub.message.mailbox_names import DELIMITER, INBOX, check, normalise
 from mailhub.message.record import MailboxInfo, Quota
 from mailhub.store.several_mailbox import SharedMailbox, SharedWriter, shift_of
+
+log = Logger(namespace="mailhub.store")
 
 MAIN = "store"  # what [store] is called where others have names
 LIST_SECONDS = 5.0  # how long a listing waits for what is mounted
@@ -52,6 +55,11 @@ class Shares:
                 return ""
         return name
 
+    def hidden(self, user: str, names: Iterable[str]) -> list[str]:
+        """Those of the mailboxes of an account in whose place another store is mounted."""
+        home = self.home(user)
+        return [name for name in names if (mount := self.mount(name)) and self.folders[mount] != home]
+
 
 def inner_name(mount: str, name: str) -> str:
     """What the mounted store calls a mailbox."""
@@ -72,6 +80,7 @@ class SeveralStores:
         self.shares = shares
         self.clock = clock
         self._moves: WeakValueDictionary[tuple[str, str, int], DeferredLock] = WeakValueDictionary()
+        self._told: set[str] = set()
         self.listings: OrderedDict[tuple[str, str, str], _Names] = OrderedDict()
 
     async def start(self) -> None:
@@ -114,6 +123,16 @@ class SeveralStores:
     def moves_out_of(self, place: str, user: str, mailbox: IMailbox) -> DeferredLock:
         """One lock for all sessions that have this mailbox of the store `place`."""
         return self._moves.setdefault((place, user, mailbox.uid_validity), DeferredLock())
+
+    def tell_of(self, user: str, hidden: Sequence[str]) -> None:
+        """Mail that a user does not see is in the log, once."""
+        if hidden and user not in self._told and len(self._told) < LISTINGS:
+            self._told.add(user)
+            log.warn(
+                "mailboxes hidden by what is mounted in their place: account={account} mailboxes={mailboxes:text}",
+                account=user,
+                mailboxes=", ".join(hidden),
+            )
 
     def remember(self, key: tuple[str, str, str], names: _Names) -> None:
         """A listing of what is mounted."""
@@ -172,7 +191,9 @@ class SharedAccount:
         """Raises NoSuchUser. What does not answer is as it was when it last did."""
         home = await self._home.mailboxes()
         mounted: dict[str, Any] = await self._listed("mailboxes", [MailboxInfo(INBOX)])
-        found = [each for each in home if not self._mount(each.name)]
+        hidden = self._shares.hidden(self.user, (each.name for each in home))
+        self._store.tell_of(self.user, hidden)
+        found = [each for each in home if each.name not in hidden]
         for mount, listed in mounted.items():
             # An account has one mailbox for each special use, and its own has it.
             found += [MailboxInfo(name) for name in self._outer(mount, (each.name for each in listed))]

@@ -229,6 +229,14 @@ def test_users_whom_another_store_may_have_are_no_problem(mailhub: Command, good
     assert "warning  alias sales@xx.example leads to nobody" in mailhub("check").out
 
 
+def test_mailboxes_that_a_mounted_store_hides_are_told(mailhub: Command, good: Config) -> None:
+    with good.file.open("a") as file:
+        file.write('[stores.feeds]\ntype = "feeds"\n[mailboxes.folders]\n"Sent" = "feeds"\n"Feeds" = "feeds"\n')
+    told = [line for line in mailhub("check").out.splitlines() if "hides" in line]
+    assert len(told) == 1
+    assert told[0].startswith("warning  [mailboxes.folders] \"Sent\" hides the mailbox 'Sent' that ")
+
+
 def test_a_part_that_cannot_go_on_keeps_no_other_from_it(mailhub: Command, good: Config) -> None:
     """A table that cannot be read, and a data folder that is not there: each is told once, and the ports are tried."""
     with sqlite3.connect(good.data / "mailhub.sqlite") as database:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 
 from mailhub.errors import (
     InvalidMailboxName,
@@ -269,6 +270,15 @@ def test_a_body_of_the_account_is_taken_by_every_mailbox() -> None:
     assert [octets for octets, _, _ in world.has("Feeds").values()] == [message(1)]
 
 
+def test_mail_hidden_by_a_mount_is_in_the_log_once() -> None:
+    world = World()
+    result_of(result_of(world.home.store.account(USER)).create("Feeds/old"))
+    with capturedLogs() as events:
+        for _ in range(2):
+            assert "Feeds/old" not in world.names()
+    assert [(event["account"], event["mailboxes"]) for event in events] == [(USER, "Feeds/old")]
+
+
 def test_no_mailbox_looks_like_one_of_another_store() -> None:
     """All stores count UIDVALIDITYs from the same second on, and what stands in a place may be another tomorrow."""
     told: dict[str, int] = {}
@@ -359,6 +369,7 @@ def test_a_mount_never_falls_through_to_the_home_store() -> None:
     world.store.stores["other"] = store
     account = result_of(world.store.account(USER))
     assert not any(each.name.startswith("Feeds") for each in result_of(account.mailboxes()))
+    assert world.store.shares.hidden(USER, ["INBOX", "Feeds", "Feeds/old", "Feedsx"]) == ["Feeds", "Feeds/old"]
     for name in ("Feeds", "Feeds/old", "Feeds/new"):
         for call, error in (
             (account.create(name), InvalidMailboxName),
