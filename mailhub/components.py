@@ -389,15 +389,24 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
             place, trusted = config.place("listen", name), bool(config.trust.cleartext_login)
             rules.require_tls(service, place, tls=config.tls is not None, trusted=trusted)
             hub.services[name] = service
+            made = catalogue.build(part, hub)
             hub.factories[name] = door(
                 name,
                 service,
-                catalogue.build(part, hub),
+                made,
                 environment=environment,
                 settings=config,
                 tls=hub.tls and ServiceTls(hub.tls, service.alpn),
                 room=hub.room,
+                guard=_service_guard(hub, catalogue, part, made),
             )
+
+
+def _service_guard(hub: Hub, catalogue: Catalogue, part: ComponentTable, made: object) -> Guard | None:
+    """None for sessions of ours, whose every octet would pay for it."""
+    if type(made).__module__.startswith("mailhub.protocols."):
+        return None
+    return hub.guards.make("service", part.name, plugin_faults.source(catalogue.find(part)))
 
 
 def _realm(hub: Hub, catalogue: Catalogue) -> IRealm:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mailhub.guard import Guard
 from mailhub.interfaces import Environment, ISettings, Service
 from mailhub.net.crowd import Room
 from mailhub.net.driver import DriverFactory
@@ -11,10 +12,18 @@ from mailhub.net.link import DriverLimits, Link, Session
 
 
 def door(
-    name: str, service: Service, made: Any, *, environment: Environment, settings: ISettings, tls: Any, room: Room
+    name: str,
+    service: Service,
+    made: Any,
+    *,
+    environment: Environment,
+    settings: ISettings,
+    tls: Any,
+    room: Room,
+    guard: Guard | None = None,
 ) -> DriverFactory:
     """Sessions of ours, where `made` is an IService, or the protocols of a Twisted factory. `tls` is what
-    `transport.startTLS` takes, or None."""
+    `transport.startTLS` takes, or None; `guard` what one that is not ours is called by."""
     guests = not hasattr(made, "session")
     return DriverFactory(
         _no_session if guests else made.session,
@@ -27,6 +36,7 @@ def door(
         room=room,
         refusal=b"" if service.implicit_tls else service.refusal,
         guests=made if guests else None,
+        guard=guard,
     )
 
 

@@ -148,6 +148,19 @@ class Guard:
             self._answered()
         return given
 
+    def within(self, method: str, function: Callable[..., T], *arguments: Any) -> T:
+        """Call what does not wait, and raise what it raises; `fault_of_one` is for whoever catches it."""
+        self.calls += 1
+        began = self._now()
+        try:
+            return function(*arguments)
+        finally:
+            self._took(began)
+
+    def fault_of_one(self, method: str, error: BaseException, about: About) -> Unanswered:
+        """It has failed one connection. That never makes it rest: what a peer sends shall not end it for others."""
+        return self._told(about, method, error)
+
     def fault(self, method: str, why: str | BaseException, about: About = _NOTHING) -> Unanswered:
         """Its last answer cannot be used, for this reason; to be raised or dropped."""
         return self._failed(about, method, why, abs(self._row))
@@ -244,6 +257,16 @@ class Guard:
 
     def _failed(self, about: About, method: str, why: str | BaseException, before: int) -> Unanswered:
         """`before`: failures in a row up to now."""
+        unanswered = self._told(about, method, why)
+        if isinstance(why, _TooSlow) and not self.late_counts:
+            return unanswered
+        self._row = before + 1
+        if self._row >= self.limits.failures:
+            self._rest()
+        return unanswered
+
+    def _told(self, about: About, method: str, why: str | BaseException) -> Unanswered:
+        """Count it, and name it in the log."""
         late = isinstance(why, _TooSlow)
         if late:
             self.timeouts += 1
@@ -255,13 +278,7 @@ class Guard:
         # Where it was raised is for whoever writes it; what is no accident has said enough.
         failure = None if isinstance(why, str | Nonsense | MailError | _TooSlow) else Failure(why)  # type: ignore[no-untyped-call]
         _log.event((_TIMED_OUT if late else _FAILED)[self.kind], fields, LogLevel.error, failure)
-        unanswered = Unanswered(detail=f"{self.kind} {self.name}: {method}(): {reason}")
-        if late and not self.late_counts:
-            return unanswered
-        self._row = before + 1
-        if self._row >= self.limits.failures:
-            self._rest()
-        return unanswered
+        return Unanswered(detail=f"{self.kind} {self.name}: {method}(): {reason}")
 
     def _rest(self) -> None:
         self._rests_until = self._now() + self.limits.rest_seconds

@@ -24,6 +24,9 @@ _log = Logger(namespace="mailhub.plugins")
 TICK_SECONDS = 0.5
 BLOCKED_SECONDS = 1.0
 
+# In whose frames `self` and `method` are those that are called.
+_CALLS = (Guard.ask_about.__code__, Guard.within.__code__)
+
 _PLUGINS = "twisted.plugins."  # the package of all plugin files
 
 
@@ -39,18 +42,24 @@ class Blame:
 
 def blame(frame: FrameType | None, guards: Iterable[Guard]) -> Blame | None:
     """The plugin that a stack is in; None when it is in none. `frame` is the innermost."""
-    by_file = {guard.file: guard for guard in guards}
+    by_file: dict[str, list[Guard]] = {}
+    for guard in guards:
+        by_file.setdefault(guard.file, []).append(guard)
     where: tuple[str, int] | None = None
     while frame is not None:
         code = frame.f_code
-        if code is Guard.ask_about.__code__:
+        if code in _CALLS:
             guard, method = frame.f_locals["self"], frame.f_locals["method"]
             return Blame(guard, method, *where) if where is not None else None
         if where is None and (code.co_filename in by_file or str(frame.f_globals.get("__name__")).startswith(_PLUGINS)):
             where = code.co_filename, frame.f_lineno
         frame = frame.f_back
     # What was waited for goes on in a call of the reactor's, far from whoever asked.
-    return Blame(by_file.get(where[0]), "", *where) if where is not None else None
+    if where is None:
+        return None
+    # Which of several parts of one file that is cannot be told.
+    found = by_file.get(where[0], [])
+    return Blame(found[0] if len(found) == 1 else None, "", *where)
 
 
 class Watchdog:

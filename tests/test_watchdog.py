@@ -104,6 +104,32 @@ def test_one_that_blocks_after_it_has_waited_is_known_by_its_file() -> None:
     assert said(events)[0] == "plugin blocks the server: kind=policy name=slow file=/plugins/slow.py line=7 seconds=1.0"
 
 
+def test_which_of_several_parts_of_a_file_blocks_after_it_has_waited_is_not_guessed() -> None:
+    kennel = Kennel()
+    kennel.guards.make("agent", "slow", "/plugins/slow.py")
+    waited_for: Deferred[None] = Deferred()
+    kennel.ask(plugin("elsewhere").later, kennel.gate, waited_for)
+    with capturedLogs() as events, kennel.blocked(lambda: waited_for.callback(None)):
+        kennel.time += 1
+        kennel.dog.look()
+    assert said(events)[0] == "plugin blocks the server: file=/plugins/slow.py line=7 seconds=1.0"
+    assert [row.blocked for row in kennel.guards.all()] == [0, 0]
+
+
+def test_a_service_that_blocks_is_known_by_its_guard() -> None:
+    kennel = Kennel()
+    service = kennel.guards.make("service", "sv", "/plugins/slow.py")
+
+    def work() -> None:
+        service.within("dataReceived", plugin().plainly, kennel.gate)
+
+    with capturedLogs() as events, kennel.blocked(work):
+        kennel.time += 1
+        kennel.dog.look()
+    who = "kind=service name=sv method=dataReceived file=/plugins/slow.py line=3"
+    assert said(events)[0] == f"plugin blocks the server: {who} seconds=1.0"
+
+
 def test_a_plugin_that_nobody_has_asked_is_known_by_its_file_alone() -> None:
     kennel = Kennel()
     with capturedLogs() as events, kennel.blocked(lambda: plugin(file="/plugins/timer.py").plainly(kennel.gate)):
@@ -132,4 +158,5 @@ def test_it_ticks_and_ends() -> None:
 
 def test_guards_know_the_frame_that_names_them() -> None:
     """The watchdog reads these names of a running call."""
-    assert {"self", "method"} <= set(Guard.ask_about.__code__.co_varnames)
+    for call in (Guard.ask_about, Guard.within):
+        assert {"self", "method"} <= set(call.__code__.co_varnames)

@@ -18,6 +18,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
+from mailhub.guard import Guard
 from mailhub.log import Logger
 from mailhub.net.body import copy
 from mailhub.net.channel import Channel, Phase
@@ -52,6 +53,7 @@ class SessionHost(Host, Protocol):
     make_session: Callable[[Link], Session]
     tls: Any
     implicit_tls: bool
+    guard: Guard | None
 
 
 @attrs.define(eq=False, repr=False)
@@ -177,9 +179,9 @@ class Connection:
         self._factory.opened(self)
         self.channel.arm(self._idle_seconds)
         try:
-            self._session = self._factory.make_session(self)
-        except Exception:
-            log.failure("no session could be made: session={session_id}", session_id=self.session_id)
+            self._session = self._factory.within("session", self._factory.make_session, self)
+        except BaseException:
+            self._factory.failed(self, "session", Failure())  # type: ignore[no-untyped-call]
         if self._session is None:
             self.abort()
             return
@@ -197,7 +199,7 @@ class Connection:
     def _greet(self, session: Session) -> None:
         try:
             self._start(session.connected())
-        except Exception:
+        except BaseException:
             self._broken()
         self._pump()
 
@@ -205,8 +207,8 @@ class Connection:
         if self._session is None:
             return
         try:
-            self._session.machine.receive_data(data)
-        except Exception:
+            self._factory.within("receive_data", self._session.machine.receive_data, data)
+        except BaseException:
             self._broken()
             return
         self._pump()
@@ -219,7 +221,7 @@ class Connection:
             self._stage = Stage.ANSWERING
         try:
             self._session.machine.receive_eof()
-        except Exception:
+        except BaseException:
             self._broken()
             return
         self._pump()
@@ -246,7 +248,7 @@ class Connection:
             try:
                 self._session.timed_out()
                 self.close()
-            except Exception:
+            except BaseException:
                 self._broken()
 
     def lost(self, reason: Failure) -> None:
@@ -284,7 +286,7 @@ class Connection:
                 turns -= 1
                 if not self._turn():
                     break
-        except Exception:
+        except BaseException:
             self._broken()
         finally:
             self._pumping = False
@@ -336,12 +338,15 @@ class Connection:
         handler = self._handler
         assert handler is not None
         try:
-            waiting = handler.send(None) if failure is None else _throw(failure, handler)
+            if self._factory.guard is not None:
+                waiting = self._factory.guard.within(_name(handler), _resumed, handler, failure)
+            else:
+                waiting = handler.send(None) if failure is None else _throw(failure, handler)
         except StopIteration:
             self._handler = None
-        except Exception:
+        except BaseException:
             self._handler = None
-            self._crashed(Failure())  # type: ignore[no-untyped-call]
+            self._crashed(Failure(), _name(handler))  # type: ignore[no-untyped-call]
         else:
             self._waiting = waiting
             waiting.addBoth(self._wake)
@@ -355,17 +360,20 @@ class Connection:
         self._step(result if isinstance(result, Failure) else None)
         self._pump()
 
-    def _crashed(self, failure: Failure) -> None:
+    def _crashed(self, failure: Failure, method: str = "session") -> None:
         told = isinstance(failure.value, Disconnected | CancelledError)
         if self._session is None or (told and not self.channel.alive):
             return
-        log.failure("handler failed: session={session_id}", failure=failure, session_id=self.session_id)
+        if self._factory.guard is None:
+            log.failure("handler failed: session={session_id}", failure=failure, session_id=self.session_id)
+        else:
+            self._factory.failed(self, method, failure)
         if not self.channel.alive:
             return
         try:
             self._session.crashed(failure)
-        except Exception:
-            log.failure("no answer to a failure: session={session_id}", session_id=self.session_id)
+        except BaseException:
+            self._factory.failed(self, "crashed", Failure())  # type: ignore[no-untyped-call]
             self.abort()
 
     def _broken(self) -> None:
@@ -373,7 +381,7 @@ class Connection:
         self._crashed(Failure())  # type: ignore[no-untyped-call]
         try:
             self.close()
-        except Exception:
+        except BaseException:
             self.abort()
 
     def cancel(self) -> None:
@@ -401,8 +409,8 @@ class Connection:
         if session is not None:
             try:
                 session.disconnected()
-            except Exception:
-                log.failure("session did not end cleanly: session={session_id}", session_id=self.session_id)
+            except BaseException:
+                self._factory.failed(self, "disconnected", Failure())  # type: ignore[no-untyped-call]
 
     def _collect(self) -> bool:
         """Take what the machine has to say; false for nothing."""
@@ -410,6 +418,14 @@ class Connection:
         if octets:
             self.channel.write(octets)
         return bool(octets)
+
+
+def _resumed(handler: Coroutine[Any, Any, None], failure: Failure | None) -> Any:
+    return handler.send(None) if failure is None else _throw(failure, handler)
+
+
+def _name(handler: object) -> str:
+    return str(getattr(handler, "__name__", "handle"))
 
 
 def address_text(address: object) -> str:

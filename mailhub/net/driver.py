@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailhub.errors import ConfigurationError
+from mailhub.guard import Guard
 from mailhub.log import Logger
 from mailhub.net.connection import Connection, address_text
 from mailhub.net.crowd import Crowd, Room
@@ -25,6 +26,8 @@ from mailhub.net.guest import Guest
 from mailhub.net.link import DriverLimits, Link, Session
 
 log = Logger(namespace="mailhub.net")
+
+T = TypeVar("T")
 
 
 @implementer(IProtocol)
@@ -61,7 +64,7 @@ class DriverFactory:
     `tls` is what `transport.startTLS` takes; with `implicit_tls` the transport speaks TLS already (see
     `mailhub.net.listen`). `refusal` is what a connection too many is told (a whole line) before it is closed.
     `room` is shared by all services. With `guests` it is that factory's protocols that serve the connections, and no
-    sessions are made.
+    sessions are made. What is not ours has a `guard`, by which it is called and named.
     """
 
     make_session: Callable[[Link], Session]
@@ -74,6 +77,7 @@ class DriverFactory:
     refusal: bytes = b""
     room: Room = attrs.field(factory=Room)
     guests: IProtocolFactory | None = None
+    guard: Guard | None = None
     sessions: set[Connection | Guest] = attrs.field(init=False, factory=set)
     _crowd: Crowd = attrs.field(init=False)
     _connections: int = attrs.field(init=False, default=0)
@@ -95,12 +99,13 @@ class DriverFactory:
         certificate already, its owner has it replaced: ports with TLS from the first octet hold on to `tls`."""
         self.make_session, self.limits, self.refusal = new.make_session, new.limits, new.refusal
         self._crowd.bound(new.limits)
-        before, self.guests = self.guests, new.guests
+        before, self.guests = (self.guests, self.guard), new.guests
+        self.guard = new.guard
         for _ in range(self._ports):
             if new.guests is not None:
-                self._guarded(new.guests.doStart)
-            if before is not None:
-                self._guarded(before.doStop)
+                self._try("doStart", new.guests.doStart, new.guard)
+            if before[0] is not None:
+                self._try("doStop", before[0].doStop, before[1])
         if self.tls is None or new.tls is None:
             self.tls = new.tls
 
@@ -114,7 +119,7 @@ class DriverFactory:
         if self.guests is not None:
             try:
                 self.guests.doStart()
-            except Exception as error:
+            except BaseException as error:
                 fault = f"{type(error).__name__}: {error}"
                 raise ConfigurationError(f"[listen] {self.service}: its factory cannot start: {fault}") from error
 
@@ -122,13 +127,21 @@ class DriverFactory:
         """A port does not listen any more."""
         self._ports -= 1
         if self.guests is not None:
-            self._guarded(self.guests.doStop)
+            self._try("doStop", self.guests.doStop, self.guard)
 
-    def _guarded(self, call: Callable[[], object]) -> None:
+    def _try(self, method: str, call: Callable[[], object], guard: Guard | None) -> None:
         try:
             call()
-        except Exception:
-            log.failure("{service} failed", service=self.service)
+        except BaseException as error:
+            _told(guard, self.service, method, Failure(error))  # type: ignore[no-untyped-call]
+
+    def within(self, method: str, function: Callable[..., T], *arguments: Any) -> T:
+        """See `Host`."""
+        return function(*arguments) if self.guard is None else self.guard.within(method, function, *arguments)
+
+    def failed(self, connection: Connection | Guest, method: str, failure: Failure) -> None:
+        """See `Host`."""
+        _told(self.guard, self.service, method, failure, connection.session_id)
 
     def buildProtocol(self, addr: IAddress | None) -> IProtocol:
         """A connection, or a refusal when there are too many."""
@@ -141,9 +154,10 @@ class DriverFactory:
         if self.guests is None:
             return Connection(self, peer, session_id).channel
         try:
-            protocol = self.guests.buildProtocol(addr)  # type: ignore[arg-type]
-        except Exception:
-            log.failure("{service} failed: session={session}", service=self.service, session=session_id)
+            protocol = self.within("buildProtocol", self.guests.buildProtocol, addr)
+        except BaseException as error:
+            failure = Failure(error)  # type: ignore[no-untyped-call]
+            _told(self.guard, self.service, "buildProtocol", failure, session_id)
             protocol = None
         return RefusedConnection(b"") if protocol is None else Guest(self, self._wrapping, protocol, peer, session_id)
 
@@ -195,3 +209,17 @@ class DriverFactory:
             log.warn("sessions left at stop: service={service} n={n}", service=self.service, n=len(self.sessions))
             empty, self._empty = self._empty, None
             empty.callback(None)
+
+
+def _told(guard: Guard | None, service: str, method: str, failure: Failure, session: str = "") -> None:
+    """Name what has failed: what is not ours by its guard."""
+    if guard is None or failure.value is None:
+        log.failure(
+            "{service} failed: session={session} method={method}",
+            failure,
+            service=service,
+            session=session,
+            method=method,
+        )
+    else:
+        guard.fault_of_one(method, failure.value, {"session": session} if session else {})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, TypeVar
 
 from twisted.internet.interfaces import IDelayedCall, IProtocol, IReactorTime
 from twisted.internet.protocol import connectionDone
@@ -14,6 +14,8 @@ from mailhub.log import Logger
 from mailhub.net.link import DriverLimits
 
 log = Logger(namespace="mailhub.net")
+
+T = TypeVar("T")
 
 
 class Host(Protocol):
@@ -31,6 +33,12 @@ class Host(Protocol):
 
     def ended(self, connection: Any) -> None:
         """The session is over: no handler runs any more."""
+
+    def within(self, method: str, function: Callable[..., T], *arguments: Any) -> T:
+        """Call a method of whoever serves the connection. Raises what that raises."""
+
+    def failed(self, connection: Any, method: str, failure: Failure) -> None:
+        """It raised this: named in the log."""
 
 
 class Guest(ProtocolWrapper):
@@ -51,19 +59,13 @@ class Guest(ProtocolWrapper):
         """See `IProtocol`."""
         self._host.opened(self)
         self._timer = self._host.clock.callLater(self._host.limits.idle_seconds, self._idle)
-        try:
-            super().makeConnection(transport)  # type: ignore[no-untyped-call]
-        except Exception:
-            self._failed()
+        if not self._call("makeConnection", super().makeConnection, transport):
             self.abort()
 
     def dataReceived(self, data: bytes) -> None:
         """See `IProtocol`."""
         self._stir()
-        try:
-            super().dataReceived(data)  # type: ignore[no-untyped-call]
-        except Exception:
-            self._failed()
+        if not self._call("dataReceived", super().dataReceived, data):
             self.abort()
 
     def write(self, data: bytes) -> None:
@@ -80,10 +82,7 @@ class Guest(ProtocolWrapper):
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
-        try:
-            super().connectionLost(reason)  # type: ignore[no-untyped-call]
-        except Exception:
-            self._failed()
+        self._call("connectionLost", super().connectionLost, reason)
         self._host.gone(self)
         self._host.ended(self)
 
@@ -99,8 +98,14 @@ class Guest(ProtocolWrapper):
     def cancel(self) -> None:
         """There is no handler of ours."""
 
-    def _failed(self) -> None:
-        log.failure("{service} failed: session={session}", service=self._host.service, session=self.session_id)
+    def _call(self, method: str, function: Callable[..., object], *arguments: object) -> bool:
+        """Whether it has done it. Even sys.exit() is an end of this connection alone."""
+        try:
+            self._host.within(method, function, *arguments)
+        except BaseException:
+            self._host.failed(self, method, Failure())  # type: ignore[no-untyped-call]
+            return False
+        return True
 
     def _stir(self) -> None:
         if self._timer is not None and self._timer.active():

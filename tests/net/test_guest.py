@@ -109,6 +109,7 @@ def test_a_crash_ends_one_connection_with_a_line_that_names_it() -> None:
     with capturedLogs() as events:
         rig.said(one, b"crash")
     assert [event["service"] for event in events] == ["echo"]
+    assert [event["method"] for event in events] == ["dataReceived"]
     assert (one.connected, other.connected) == (False, True)
 
 

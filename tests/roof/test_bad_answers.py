@@ -170,9 +170,13 @@ async def soon() -> None:
 WAYS: dict[str, Callable[[BaseException], Any]] = {"plainly": raised, "in a coroutine": later, "in a Deferred": fail}
 
 
-@pytest.mark.parametrize("kind", ["policy", "router", "rule", "directory", "checker"])
-@pytest.mark.parametrize("error", [GeneratorExit, SystemExit, KeyboardInterrupt, Own, StopIteration])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("kind", "error", "way"),
+    [
+        *((kind, GeneratorExit, way) for kind in ("policy", "router", "rule", "directory", "checker") for way in WAYS),
+        *(("router", error, "in a coroutine") for error in (SystemExit, KeyboardInterrupt, Own, StopIteration)),
+    ],
+)
 def test_whatever_it_raises_and_however_is_a_failure_like_others(
     kind: str, error: type[BaseException], way: str
 ) -> None:
