@@ -8,7 +8,9 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any, ParamSpec, Protocol, TypeVar
 
+import attrs
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
@@ -133,24 +135,43 @@ class Call:
             self.outcome = Failure()  # type: ignore[no-untyped-call]
 
 
+@attrs.frozen
+class Leave:
+    """A call that nobody waits for any more is stuck when it has taken so many `seconds`, and then its thread is left
+    alone: another one takes its place. With so many stuck `calls` all others are refused until one is back."""
+
+    clock: IReactorTime
+    seconds: float
+    calls: int = FEW
+
+
 @implementer(IThreads)
 class FewThreads:
     """Threads that one component has for itself: what is stuck in them holds up nobody else, and does not keep the
     process from ending. There are none before they are needed, and they end when there is nothing to do for a while.
 
     A call whose Deferred was cancelled before its turn is never made. One that is under way is not stopped: its result
-    is nobody's, and it takes its place until it is back.
+    is nobody's, and it takes its place until it is back, or for the time of `leave`.
     """
 
-    def __init__(self, threads: IThreads, name: str, size: int = FEW, backlog: int = BACKLOG) -> None:
+    def __init__(
+        self,
+        threads: IThreads,
+        name: str,
+        size: int = FEW,
+        backlog: int = BACKLOG,
+        leave: Leave | None = None,
+    ) -> None:
         """`size` is the number of calls at the same time, `backlog` that of calls that wait for their turn."""
         self.inline = threads.inline
         self._threads = threads
         self._name = name
         self._size = size
         self._backlog = backlog
+        self._leave = leave
         self._waiting: deque[Call] = deque()
-        self._busy = 0
+        self._running: dict[Call, float] = {}  # since when, where calls are left
+        self._stuck: set[Call] = set()
         self._idle: list[SimpleQueue[Call | None]] = []
 
     def run(self, function: Callable[..., T], *args: object) -> Deferred[T]:
@@ -160,6 +181,8 @@ class FewThreads:
             call.run()
             call.result.callback(call.outcome)
             return call.result
+        if self._all_stuck():
+            return fail(self._busy())
         if len(self._waiting) >= self._backlog:
             return fail(Busy(detail=f"{self._name}: {self._backlog} calls wait for a thread"))
         call = Call(function, args, self._dropped)
@@ -176,11 +199,11 @@ class FewThreads:
         self._threads.start_loop(name, loop)
 
     def _go_on(self) -> None:
-        while self._waiting and self._busy < self._size:
+        while self._waiting and len(self._running) < self._size:
             call = self._waiting.popleft()
             inbox = self._idle.pop() if self._idle else self._start(call)
             if inbox is not None:
-                self._busy += 1
+                self._running[call] = 0.0 if self._leave is None else self._leave.clock.seconds()
                 inbox.put(call)
 
     def _start(self, call: Call) -> SimpleQueue[Call | None] | None:
@@ -214,9 +237,33 @@ class FewThreads:
     def _dropped(self, call: Call) -> None:
         if call in self._waiting:
             self._waiting.remove(call)
+        elif self._leave is not None:
+            # Its time may not be over: a client has gone.
+            clock = self._leave.clock
+            left = self._running[call] + self._leave.seconds - clock.seconds()
+            if left > 0:
+                clock.callLater(left, self._give_up, call)
+            else:
+                self._give_up(call)
+
+    def _give_up(self, call: Call) -> None:
+        if self._running.pop(call, None) is None:
+            return  # it is back
+        self._stuck.add(call)
+        while self._all_stuck() and self._waiting:
+            self._waiting.popleft().result.errback(self._busy())
+        if not self._all_stuck():
+            self._go_on()
+
+    def _all_stuck(self) -> bool:
+        return self._leave is not None and len(self._stuck) >= self._leave.calls
+
+    def _busy(self) -> Busy:
+        return Busy(detail=f"{self._name}: {len(self._stuck)} calls do not return")
 
     def _done(self, inbox: SimpleQueue[Call | None], call: Call) -> None:
-        self._busy -= 1
+        self._running.pop(call, None)
+        self._stuck.discard(call)
         self._idle.append(inbox)
         self._go_on()
         if not call.dropped:

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from mailhub import threads as module
 from mailhub.errors import Busy
 from mailhub.interfaces import IThreads
-from mailhub.threads import FewThreads, InlineThreads, ReactorThreads
+from mailhub.threads import FewThreads, InlineThreads, Leave, ReactorThreads
 from tests.store.harness import HandReactor
 
 
@@ -204,3 +205,66 @@ def test_sys_exit_in_a_call_ends_nothing_but_the_call(reactor: HandReactor) -> N
     reactor.turn(2)
     assert isinstance(outcome(first), SystemExit)
     assert outcome(second) == 7
+
+
+def given_up(result: Deferred[Any]) -> None:
+    result.addErrback(lambda failure: None)
+    result.cancel()
+
+
+def test_a_call_that_takes_too_long_is_left_behind_but_not_before_its_time(reactor: HandReactor, stuck: Stuck) -> None:
+    clock = Clock()
+    one = FewThreads(ReactorThreads(reactor), "mine", size=1, leave=Leave(clock, 30))
+    first = one.run(stuck.call, 1)
+    stuck.wait_for(1)
+    clock.advance(20)
+    given_up(first)  # a client has gone
+    second = one.run(stuck.call, 2)
+    clock.advance(9)
+    assert stuck.called == [1]
+    clock.advance(1)
+    stuck.wait_for(1)
+    clock.advance(30)
+    given_up(second)  # at the end of its time
+    third = one.run(int, "3")
+    reactor.turn()
+    assert outcome(third) == 3
+    # What is late is nobody's, and one is called at a time again.
+    stuck.go_on.set()
+    reactor.turn(2)
+    fourth, fifth = one.run(int, "4"), one.run(int, "5")
+    reactor.turn(2)
+    assert (outcome(fourth), outcome(fifth)) == (4, 5)
+    assert clock.getDelayedCalls() == []
+
+
+def test_one_that_comes_back_within_its_time_was_not_stuck(reactor: HandReactor, stuck: Stuck) -> None:
+    clock = Clock()
+    one = FewThreads(ReactorThreads(reactor), "mine", size=1, leave=Leave(clock, 30, calls=1))
+    first = one.run(stuck.call, 1)
+    given_up(first)
+    stuck.go_on.set()
+    reactor.turn()
+    clock.advance(30)
+    second = one.run(int, "2")
+    reactor.turn()
+    assert outcome(second) == 2
+
+
+def test_few_are_left_behind_and_then_all_are_refused_until_one_is_back(reactor: HandReactor, stuck: Stuck) -> None:
+    clock = Clock()
+    one = FewThreads(ReactorThreads(reactor), "mine", size=1, leave=Leave(clock, 30, calls=2))
+    first = one.run(stuck.call, 1)
+    second, waiting = one.run(stuck.call, 2), one.run(int, "3")
+    clock.advance(30)
+    given_up(first)
+    stuck.wait_for(2)
+    clock.advance(30)
+    given_up(second)
+    assert isinstance(outcome(waiting), Busy)
+    assert isinstance(outcome(one.run(int, "4")), Busy)
+    stuck.go_on.set()
+    reactor.turn()
+    fifth = one.run(int, "5")
+    reactor.turn(2)
+    assert outcome(fifth) == 5

@@ -53,8 +53,10 @@ class SimpleStore(ABC):
     `keep_flags`, has them kept for it. `remove` takes messages away (EXPUNGE, MOVE, DELE).
 
     Each method may be a plain function: then it is called in a thread of this store's own, one call at a time, so it
-    may block and needs no locks. Or it may be `async def`, or give a Deferred: then it runs on the reactor, and must
-    not block. What a method raises is logged with file and method; a MailError goes to the client as it is.
+    may block and needs no locks. (A call that does not return in time is left behind, and the next one is made in
+    another thread; with four such calls the store is busy.) Or it may be `async def`, or give a Deferred: then it runs
+    on the reactor, and must not block. What a method raises is logged with file and method; a MailError goes to the
+    client as it is.
 
     A store that cannot tell now must raise (StoreUnavailable, or what comes), and not give an empty list: that means
     that all is gone for good. What comes back after it has new UIDs, and a folder a new UIDVALIDITY; flags that were

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterable, Callable, Sequence
 from typing import Any
 
 from mailhub.answers import answer
-from mailhub.errors import MailError
+from mailhub.errors import MailError, StoreUnavailable
 from mailhub.guard import Guard
 from mailhub.interfaces import IThreads
-from mailhub.store.mirror.own_thread import OwnThread
+from mailhub.threads import FewThreads, Leave
 
 BATCH_SECONDS = 5.0  # of calls that are made together
 ELEMENTS = 1_000_001  # of what comes one by one
@@ -21,18 +21,29 @@ Take = Callable[[Any], Any]
 
 class Calls:
     """The methods of one object, by their names. Plain functions are called in a thread that nobody else has, one at a
-    time; whatever gives a coroutine or a Deferred runs on the reactor."""
+    time; whatever gives a coroutine or a Deferred runs on the reactor.
+
+    A call that was given up after the guard's time is left behind in its thread, and the next ones are made in another.
+    """
 
     def __init__(self, thing: object, guard: Guard, threads: IThreads) -> None:
         self._thing = thing
         self._guard = guard
-        self._thread = OwnThread(threads, f"{guard.kind} {guard.name}")
+        self._threads = FewThreads(
+            threads, f"{guard.kind} {guard.name}", size=1, leave=Leave(guard.clock, guard.timeout_seconds)
+        )
+        self._closed = False
         self._clock = guard.clock
         self._waits: dict[str, bool] = {}
 
     def close(self) -> None:
         """Make no more calls."""
-        self._thread.close()
+        self._closed = True
+
+    async def _in_thread(self, function: Callable[..., Any], *arguments: object) -> Any:
+        if self._closed:
+            raise StoreUnavailable(detail=f"{self._guard.kind} {self._guard.name} is stopped")
+        return await self._threads.run(function, *arguments)
 
     def has(self, method: str) -> bool:
         """Whether there is such a method."""
@@ -51,7 +62,7 @@ class Calls:
     async def _one(self, method: str, take: Take, arguments: Sequence[object]) -> Any:
         function = getattr(self._thing, method)
         if not self.waits(method):
-            given = await self._thread.run(_called, function, take, arguments)
+            given = await self._in_thread(_called, function, take, arguments)
             if not isinstance(given, _Waiting):
                 return given
             self._waits[method] = True  # nothing about it has said so
@@ -70,7 +81,7 @@ class Calls:
         function = getattr(self._thing, method)
         until = self._clock.seconds() + min(BATCH_SECONDS, self._guard.timeout_seconds / 4)
         if not self.waits(method):
-            made = await self._thread.run(self._several, function, take, calls, octets, until)
+            made: list[Any] = await self._in_thread(self._several, function, take, calls, octets, until)
             if not made or not isinstance(made[-1], _Waiting):
                 return made
             self._waits[method] = True

@@ -7,18 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
 from mailhub.errors import Busy, StoreUnavailable
 from mailhub.guard import Unanswered
 from mailhub.store.mirror import own_thread
 from mailhub.store.mirror.own_thread import OwnThread
-from mailhub.threads import ReactorThreads
+from mailhub.threads import FEW, ReactorThreads
 from tests.store.harness import HandReactor
 from tests.store.mirror.simple_stores import DictStore, PlayedHub, environment
 
 ANN = "ann@xx.example"
+BEN = "ben@xx.example"
 
 
 def test_calls_run_one_at_a_time_in_order_in_one_thread_of_their_own() -> None:
@@ -59,38 +62,88 @@ def test_what_nobody_waits_for_any_more_is_never_called(monkeypatch: Any) -> Non
     reactor.pool.stop()
 
 
-def test_a_store_that_is_stuck_times_out_and_stops_all_the_same(tmp_path: Path) -> None:
-    reactor, clock, stuck = HandReactor(), Clock(), threading.Event()
+class Stuck(DictStore):
+    """Lists an INBOX when it is told to, if it is Ann's."""
 
-    class Stuck(DictStore):
-        def messages(self, user: str, folder: str) -> list[Any]:
-            stuck.wait(60)
-            return []
+    def __init__(self, options: Any, hub: Any) -> None:
+        super().__init__(options, hub)
+        self.began = threading.Semaphore(0)
+        self.go_on = threading.Event()
+        self.mail = {ANN: {"INBOX": {}}, BEN: {"INBOX": {1: (b"Subject: x\r\n\r\n", frozenset(), 0)}}}
 
-    played = attrs.evolve(environment(tmp_path, clock=clock), threads=ReactorThreads(reactor))
-    store = Stuck(None, PlayedHub(played))
-    store.mail[ANN] = {"INBOX": {}}
+    def messages(self, user: str, folder: str) -> list[Any]:
+        if user == ANN:
+            self.began.release()
+            self.go_on.wait(60)
+        return super().messages(user, folder)
 
-    def outcome_of(coroutine: Any, *, seconds: float = 0) -> Any:
+
+class Stage:
+    """A store in real threads, with a clock that is set by hand."""
+
+    def __init__(self, folder: Path) -> None:
+        self.reactor, self.clock = HandReactor(), Clock()
+        played = attrs.evolve(environment(folder, clock=self.clock), threads=ReactorThreads(self.reactor))
+        self.store = Stuck(None, PlayedHub(played))
+        assert self.outcome_of(self.store.start()) is None
+
+    def outcome_of(self, coroutine: Any) -> Any:
         results: list[Any] = []
         Deferred.fromCoroutine(coroutine).addBoth(results.append)
         while not results:
-            if reactor.arrived.acquire(timeout=0.5):
-                reactor.calls.pop(0)()
-            elif seconds:
-                clock.advance(seconds)
+            self.reactor.turn()
         return results[0]
 
-    assert outcome_of(store.start()) is None
-    mailbox = outcome_of(outcome_of(store.account(ANN)).mailbox("INBOX"))
-    assert outcome_of(mailbox.entries(), seconds=10).check(Unanswered, StoreUnavailable)
+    def list_inbox(self, user: str) -> Any:
+        account = self.outcome_of(self.store.account(user))
+        if isinstance(account, Failure):
+            return account
+        return self.outcome_of(self.outcome_of(account.mailbox("INBOX")).entries())
+
+    def stick(self) -> Any:
+        """What comes of listing Ann's INBOX when its time is over."""
+        mailbox = self.outcome_of(self.outcome_of(self.store.account(ANN)).mailbox("INBOX"))
+        results: list[Any] = []
+        Deferred.fromCoroutine(mailbox.entries()).addBoth(results.append)
+        while not self.store.began.acquire(timeout=0.001):
+            if self.reactor.arrived.acquire(blocking=False):
+                self.reactor.calls.pop(0)()
+        self.clock.advance(30)
+        return results[0]
+
+    def end(self) -> None:
+        assert self.outcome_of(self.store.stop()) is None
+        self.store.go_on.set()
+        self.reactor.pool.stop()
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Any:
+    stage = Stage(tmp_path)
+    yield stage
+    stage.end()
+
+
+def test_a_store_that_is_stuck_times_out_and_stops_all_the_same(stage: Stage) -> None:
+    assert stage.stick().check(Unanswered, StoreUnavailable)
     # The pool that all share is free.
     shared: list[Any] = []
-    ReactorThreads(reactor).run(lambda: 7).addBoth(shared.append)
+    ReactorThreads(stage.reactor).run(lambda: 7).addBoth(shared.append)
     while not shared:
-        reactor.turn()
+        stage.reactor.turn()
     assert shared == [7]
-    assert outcome_of(store.stop()) is None
-    clock.advance(30)  # the look that nobody waits for any more
-    stuck.set()
-    reactor.pool.stop()
+
+
+def test_one_call_that_is_stuck_holds_up_no_other_user_of_the_store(stage: Stage) -> None:
+    assert stage.stick().check(Unanswered, StoreUnavailable)
+    assert [entry.uid for entry in stage.list_inbox(BEN)] == [1]
+
+
+def test_a_store_of_many_stuck_calls_is_busy_until_one_is_back(stage: Stage) -> None:
+    for _ in range(FEW):
+        assert stage.stick().check(Unanswered, StoreUnavailable)
+    assert stage.list_inbox(BEN).check(Busy)
+    stage.store.go_on.set()
+    stage.reactor.turn(FEW)
+    assert [entry.uid for entry in stage.list_inbox(BEN)] == [1]
+    assert stage.list_inbox(ANN) == []
