@@ -25,7 +25,7 @@ def self_signed(hostnames: Sequence[str], days: int, now: float) -> tuple[bytes,
     `hostnames`: names and IP addresses, the first one is the subject. `now`: seconds since the epoch.
     """
     key = ec.generate_private_key(ec.SECP256R1())
-    return _pem(_server(hostnames, days, now, key).sign(key, hashes.SHA256())), _key_pem(key)
+    return _pem(_server(hostnames, days, now, key, key).sign(key, hashes.SHA256())), _key_pem(key)
 
 
 def with_authority(hostnames: Sequence[str], days: int, now: float) -> tuple[bytes, bytes, bytes]:
@@ -38,22 +38,27 @@ def with_authority(hostnames: Sequence[str], days: int, now: float) -> tuple[byt
     name = _name(f"mailhub authority for {hostnames[0]}")
     only = x509.NameConstraints([_subtree(host) for host in hostnames], None)
     authority = (
-        _begun(name, name, days, now, authority_key)
+        _begun(name, name, days, now, authority_key, authority_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_ISSUING_ONLY, critical=True)
         .add_extension(only, critical=True)
         .sign(authority_key, hashes.SHA256())
     )
-    certificate = _server(hostnames, days, now, key, issuer=name).sign(authority_key, hashes.SHA256())
+    certificate = _server(hostnames, days, now, key, authority_key, issuer=name).sign(authority_key, hashes.SHA256())
     return _pem(certificate), _key_pem(key), _pem(authority)
 
 
 def _server(
-    hostnames: Sequence[str], days: int, now: float, key: ec.EllipticCurvePrivateKey, issuer: x509.Name | None = None
+    hostnames: Sequence[str],
+    days: int,
+    now: float,
+    key: ec.EllipticCurvePrivateKey,
+    issuing: ec.EllipticCurvePrivateKey,
+    issuer: x509.Name | None = None,
 ) -> x509.CertificateBuilder:
     subject = _name(hostnames[0])
     return (
-        _begun(subject, issuer or subject, days, now, key)
+        _begun(subject, issuer or subject, days, now, key, issuing)
         .add_extension(x509.SubjectAlternativeName([_general_name(host) for host in hostnames]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_SIGNATURE_ONLY, critical=True)
@@ -62,7 +67,12 @@ def _server(
 
 
 def _begun(
-    subject: x509.Name, issuer: x509.Name, days: int, now: float, key: ec.EllipticCurvePrivateKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    days: int,
+    now: float,
+    key: ec.EllipticCurvePrivateKey,
+    issuing: ec.EllipticCurvePrivateKey,
 ) -> x509.CertificateBuilder:
     begin = datetime.fromtimestamp(now, UTC) - timedelta(hours=1)
     return (
@@ -73,6 +83,9 @@ def _begun(
         .serial_number(x509.random_serial_number())
         .not_valid_before(begin)
         .not_valid_after(begin + timedelta(days=days))
+        # RFC 5280 4.2.1: clients that are strict (Python from 3.13 on) want these.
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuing.public_key()), critical=False)
     )
 
 

@@ -16,7 +16,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.protocols import tls as twisted_tls
 
 from mailhub.errors import ConfigurationError
-from mailhub.net.certificates import self_signed, write_self_signed
+from mailhub.net.certificates import self_signed, with_authority, write_self_signed
 from mailhub.net.listen import ImplicitTls
 from mailhub.net.tls import ClientTls, ServerTls, ServiceTls, server_context
 from tests.net.line_session import Peer, Rig
@@ -46,6 +46,16 @@ def serial(server: ServerTls, client: ClientTls | None = None) -> int:
     certificate = connection.get_peer_certificate()
     assert certificate is not None
     return certificate.get_serial_number()
+
+
+def test_certificates_name_the_keys_of_subject_and_issuer() -> None:
+    made, _, vouching = with_authority(HOSTS, 9, NOW)
+    certificate, authority, alone = map(x509.load_pem_x509_certificate, (made, vouching, self_signed(HOSTS, 9, NOW)[0]))
+    for each, issuer in ((certificate, authority), (authority, authority), (alone, alone)):
+        own = each.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        issued = each.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+        assert own == x509.SubjectKeyIdentifier.from_public_key(each.public_key())
+        assert issued.key_identifier == x509.SubjectKeyIdentifier.from_public_key(issuer.public_key()).digest
 
 
 class TestServer:
