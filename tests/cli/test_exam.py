@@ -8,8 +8,11 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from mailhub.testing.exam import command
 
 MAILHUB = Path(sys.executable).with_name("mailhub")
 
@@ -119,6 +122,39 @@ def test_a_store_that_raises_is_told_by_question(tmp_path: Path) -> None:
     assert (
         "FAILED test_users_are_addresses: SimpleStore.users() may raise a MailError and nothing else; it raised" in out
     )
+
+
+def test_a_store_of_nobody_is_told_in_one_line(tmp_path: Path) -> None:
+    status, out, _ = exam(tmp_path, GOOD, "--option", "users=[]")
+    assert status == 1
+    (line,) = [line for line in out.splitlines() if "FAILED" in line]
+    assert "SimpleStore.users() must give somebody who has mail here" in line
+
+
+def test_an_agent_that_needs_a_target_is_not_asked_without(tmp_path: Path) -> None:
+    for name in ("webhook", "pipe"):
+        text = (Path(__file__).parents[2] / "examples" / "plugins" / f"{name}_agent.py").read_text()
+        status, out, _ = exam(tmp_path, text, "-v")
+        assert (status, "FAILED" in out) == (0, False), out
+        assert "not asked test_any_message_has_an_outcome: it needs a target, named by --target" in out
+        assert "questions answered as the contract says, 0 not, 6 not asked" in out or "7 not asked" in out
+
+
+def test_an_agent_that_cannot_deliver_to_the_target_is_not_asked(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "examples" / "plugins" / "pipe_agent.py").read_text()
+    status, out, _ = exam(tmp_path, text, "-v", "--target", "/nonexistent/program")
+    assert (status, "FAILED" in out) == (0, False), out
+    assert "not asked test_any_message_has_an_outcome: it does not deliver to the target /nonexistent/program" in out
+
+
+@pytest.mark.parametrize("line", ["time.sleep(100)", "threading.Event().wait()"])
+def test_what_blocks_is_told_by_file_and_line(line: str, tmp_path: Path) -> None:
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text(f"import threading, time\ndef slow():\n    {line}\n")
+    scope: dict[str, Any] = {}
+    exec(compile(plugin.read_text(), str(plugin), "exec"), scope)
+    with pytest.raises(AssertionError, match=f"{plugin} line 3 blocks"), command._bounded(str(plugin), 0.01):
+        scope["slow"]()
 
 
 LEAVES = """

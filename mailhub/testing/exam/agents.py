@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
+import unittest
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from mailhub.answers import answer
+from mailhub.answers import answer, in_time
 from mailhub.errors import MailError, TemporaryError
 from mailhub.interfaces import Delivery, IBlobReader, QueuedRecipient, Route
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Outcome, Reach, Source, State
 from mailhub.store.exam.rig import question
 from mailhub.store.octets import OctetsReader
-from mailhub.testing.exam.component import ComponentExam, shown
+from mailhub.testing.exam.component import ComponentExam, shown, told
 from mailhub.testing.exam.samples import MAILS, MESSAGES, RECIPIENTS, Unreadable
 
 _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
@@ -116,6 +117,7 @@ class AgentExam(ComponentExam):
 
     async def _deliver(self, agent: Any, delivery: Delivery, about: str = "a plain message") -> Mapping[int, Outcome]:
         """The outcomes; none where it raised, which counts as DELAYED: a MailError, or what network and disk raise."""
+        await self._look_for_need(agent)
 
         async def delivered() -> Any:
             try:
@@ -138,11 +140,38 @@ class AgentExam(ComponentExam):
                 raise AssertionError(f"IDeliveryAgent.deliver(): {fault}; {shown(outcome)} came; {about}")
         return outcomes
 
+    async def _look_for_need(self, agent: Any) -> None:
+        """Where nothing can be delivered for want of a target, questions are of no use. Raises SkipTest."""
+        if self._looked:
+            return
+        self._looked = True
+        plain = self._delivery("target")
+        watched = _Watched(plain.id, plain.mail, plain.target, plain.recipients, plain.body)
+        try:
+            await in_time(self.internet.clock, self.answer_seconds, agent.deliver, watched)
+        except Exception as error:
+            raised = f"deliver() raised {told(error)}"
+            if not self.target and "asked" in vars(watched):
+                raise unittest.SkipTest(f"it needs a target, named by --target; without one {raised}") from None
+            if self.target and isinstance(error, (MailError, OSError)):
+                raise unittest.SkipTest(f"it does not deliver to the target {self.target}: {raised}") from None
+
+    _looked = False
+
     async def _stop(self, agent: Any) -> None:
         try:
             await self.ask("IDeliveryAgent.stop()", agent.stop)
         except MailError as error:
             raise AssertionError(f"IDeliveryAgent.stop() closes what there is; it raised {error!r}") from error
+
+
+class _Watched(Delivery):
+    """Knows whether its target was asked for."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "target":
+            vars(self)["asked"] = True
+        return super().__getattribute__(name)
 
 
 def _fault(outcome: object) -> str:

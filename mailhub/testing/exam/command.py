@@ -13,25 +13,31 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
 import attrs
+from twisted.internet.task import Clock
 
 from mailhub import plugin_faults
 from mailhub.answers import answer
 from mailhub.errors import ConfigurationError, MailError
+from mailhub.guard import Guard
 from mailhub.interfaces import IComponentFactory, IMailAccount, IMailStore
 from mailhub.message.record import READ_ONLY
 from mailhub.store.exam.rig import Exam
 from mailhub.store.exam.switches import ExaminedStore
 from mailhub.store.mirror.simple_source import rights_of
 from mailhub.store.simple import SimpleStore
-from mailhub.testing.exam.component import ComponentExam, told
+from mailhub.testing.exam.component import ComponentExam, Fault, told
 from mailhub.testing.exam.sitting import Answer, sit
+from mailhub.watchdog import blame
 
-QUESTION_SECONDS = 60  # for each; then it is taken for one that blocks
+QUESTION_SECONDS = 15  # for each; then it is taken for one that blocks
+_BLOCKED = 2  # questions of an exam that may block; the rest is not asked then
+_LATE = "no answer within"
 _STEP = 0.02  # seconds of the played clock for each turn of the reactor
 _TURN = 0.005
 
@@ -57,11 +63,14 @@ class Command:
         self._exams = exams
         self._store = store
         self._failed = 0
+        path = Path(task.target).absolute()
+        self._bounded = partial(_bounded, str(path))
 
     def run(self) -> int:
         """The exit status."""
-        with _bounded():
+        with self._bounded():
             module = _loaded(self._task.target)
+        self._bounded = partial(_bounded, module.__file__ or "")
         factories = list(self._factories(module))
         self._check_switches()
         _run_reactor()
@@ -118,7 +127,7 @@ class Command:
 
     def _exams_of_store(self, factory: IComponentFactory) -> Iterator[type[Exam]]:
         probe = self._made(factory, _StoreExam)()
-        with _bounded():
+        with self._bounded():
             store = probe.build()
             usual = {} if isinstance(store, SimpleStore) else self._usual(probe)
         if not isinstance(store, SimpleStore):
@@ -126,7 +135,7 @@ class Command:
             return
         simple: Any = self._made(factory, self._exams["simple store"])
         yield simple
-        with _bounded():
+        with self._bounded():
             user = self._task.switches.get("user") or probe.wait_for(_first_user(store))
         if not user:
             return  # the exam has said so
@@ -134,7 +143,7 @@ class Command:
         own = {"user": user, "rights": rights, "read_only": rights == READ_ONLY}
         off = {"has_folders": False, "has_quota": False, "makes_accounts": False, "keeps_keywords": False}
         exam = self._made(factory, _StoreExam, self._store, **own, **off)
-        with _bounded():
+        with self._bounded():
             why = probe.wait_for(_hindrance(exam()))
         if why:
             print(f"store {factory.name}: StoreExam is not sat: {why}")
@@ -151,10 +160,15 @@ class Command:
     def _sit(self, factory: IComponentFactory, exam: type[Exam]) -> None:
         about = f"{factory.kind} {factory.name}"
         answers = []
-        for each in sit(exam, _bounded, only=self._task.only):
+        blocked = 0
+        for each in sit(exam, self._bounded, only=self._task.only):
             answers.append(each)
             if each.fault or self._task.verbose:
                 print(f"{about}: {_line(each)}", flush=True)
+            blocked += each.fault.startswith(_LATE)
+            if blocked == _BLOCKED:
+                print(f"{about}: {exam.__name__}: the rest is not asked, for it blocks", flush=True)
+                break
         failed = sum(bool(each.fault) for each in answers)
         skipped = sum(bool(each.skipped) for each in answers)
         self._failed += failed
@@ -275,15 +289,25 @@ def _loaded(target: str) -> ModuleType:
         raise ConfigurationError(f"{target} cannot be run: {why}") from error
 
 
+class _Late(Fault):
+    """No answer in real time, which is not played."""
+
+
 @contextmanager
-def _bounded() -> Iterator[None]:
-    """Nothing that blocks goes on for ever."""
+def _bounded(file: str, seconds: float = QUESTION_SECONDS) -> Iterator[None]:
+    """Nothing that blocks goes on for ever: then it is told where in the plugin's file."""
+    guard = Guard("", "", file, Clock())
 
     def late(number: int, frame: FrameType | None) -> None:
-        raise AssertionError(f"no answer within {QUESTION_SECONDS} seconds: something blocks")
+        # Plain functions of a store are called in a thread.
+        for each in (frame, *sys._current_frames().values()):
+            if found := blame(each, [guard]):
+                raise _Late(f"{_LATE} {seconds:g} seconds: {found.file} line {found.line} blocks")
+        raise _Late(f"{_LATE} {seconds:g} seconds: something blocks")
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, QUESTION_SECONDS)
+    # Again and again, for who catches it and goes on.
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1)
     try:
         yield
     finally:

@@ -68,7 +68,10 @@ class SimpleStoreExam(ComponentExam):
     async def test_users_are_addresses(self) -> None:
         """SimpleStore.users(): the addresses of all who have mail here, the same each time."""
         store = self.make_store()
-        found = await self._users(store)
+        try:
+            found = await self._users(store)
+        except unittest.SkipTest as reason:
+            raise AssertionError(f"{reason}, for the exam at least") from None
         same(sorted(await self._users(store)), sorted(found))
 
     @question
@@ -250,7 +253,7 @@ class SimpleStoreExam(ComponentExam):
         """As the store writes them."""
         found: dict[str, str] = await self._call(store, "users", lambda given: _said("users", answers.users, given))
         if not found:
-            raise AssertionError("SimpleStore.users() must give somebody who has mail here, for the exam at least")
+            raise unittest.SkipTest("SimpleStore.users() must give somebody who has mail here")
         return list(found.values())
 
     async def _folders(self, store: Any, user: str) -> list[str]:
