@@ -66,6 +66,11 @@ def inner_name(mount: str, name: str) -> str:
     return INBOX if name == mount else normalise(name[len(mount) + 1 :])
 
 
+def _second_inbox(mount: str, name: str) -> bool:
+    """Whether the name would be another one of what is called as the mount is."""
+    return bool(mount) and name != mount and inner_name(mount, name) == INBOX
+
+
 def outer_name(mount: str, name: str) -> str:
     """What the user calls it."""
     return mount if name == INBOX else mount + DELIMITER + name
@@ -173,6 +178,8 @@ class SharedAccount:
         """The mount and the account that has the mailbox; "" is home. Raises NoSuchMailbox where the mounted store does
         not know the user, TemporaryError."""
         mount = self._mount(name)
+        if _second_inbox(mount, name):
+            raise NoSuchMailbox
         try:
             return mount, await self._account(mount) if mount else self._home
         except NoSuchUser:
@@ -257,6 +264,8 @@ class SharedAccount:
             await self._home.create(name, special_use)
             return
         check(name)
+        if _second_inbox(mount, name):
+            raise InvalidMailboxName(f"The INBOX of this store is {mount}")
         try:
             account = await self._account(mount)
             if name == mount:
@@ -281,6 +290,8 @@ class SharedAccount:
         mount, account = await self._at(old)
         if mount != self._mount(new) or (mount and old == mount):
             raise InvalidMailboxName("A mailbox cannot be renamed into another store; copy its messages")
+        if _second_inbox(mount, new):
+            raise InvalidMailboxName(f"The INBOX of this store is {mount}")
         if not mount and (self._has_below(old) or self._has_below(new)):
             raise InvalidMailboxName("Below this name there are mailboxes of another store")
         convert: Callable[[str], str] = (lambda name: inner_name(mount, name)) if mount else (lambda name: name)

@@ -330,6 +330,10 @@ def test_mailboxes_are_made_renamed_and_deleted_where_they_are() -> None:
         (world.account.rename("INBOX", "Feeds/old"), InvalidMailboxName),
         (world.account.delete("Feeds"), NotPermitted),
         (world.account.delete("Feeds/none"), NoSuchMailbox),
+        (world.account.mailbox("Feeds/Inbox"), NoSuchMailbox),
+        (world.account.delete("Feeds/INBOX"), NoSuchMailbox),
+        (world.account.create("Feeds/inbox"), InvalidMailboxName),
+        (world.account.rename("Feeds/b", "Feeds/INBOX"), InvalidMailboxName),
     ):
         with pytest.raises(error):
             result_of(call)
