@@ -27,6 +27,10 @@ T = TypeVar("T")
 # What happens without an answer: the client is asked to come again, or all goes on as if the component were not there.
 FailMode = Literal["tempfail", "skip"]
 
+# Asked about names that anybody may send: one for which they fail must not put off all others.
+# What answers nobody in time rests.
+_OF_NAMES = ("checker", "directory")
+
 # What a call is about, for the log: the session, the account, the message.
 About = Mapping[str, object]
 _NOTHING: About = MappingProxyType({})
@@ -258,7 +262,8 @@ class Guard:
     def _failed(self, about: About, method: str, why: str | BaseException, before: int) -> Unanswered:
         """`before`: failures in a row up to now."""
         unanswered = self._told(about, method, why)
-        if isinstance(why, _TooSlow) and not self.late_counts:
+        late = isinstance(why, _TooSlow)
+        if not self.late_counts if late else self.kind in _OF_NAMES:
             return unanswered
         self._row = before + 1
         if self._row >= self.limits.failures:

@@ -46,7 +46,8 @@ class StoreRealm:
 
     `make(options, hub)` makes the store, as a component's does; its class will do. In the folder `data` it keeps what
     it has to know again: UIDs, and flags where it keeps them itself. `limits` is as the table `[limits]` of a
-    configuration file, and `environment` for tests. The store is started by the first login.
+    configuration file, and `environment` for tests. The store is started by the first login, and stopped when the
+    reactor is.
     """
 
     def __init__(
@@ -66,22 +67,29 @@ class StoreRealm:
         self.store = make(options, view(_House(config.hostname, self._environment, config), part))
         self._lock = DeferredLock()
         self._started = False
+        self._stops = False  # by itself, at the end
 
     def requestAvatar(
-        self, avatarId: bytes | tuple[()], mind: object, *interfaces: type[Interface]
+        self, avatarId: bytes | str | tuple[()], mind: object, *interfaces: type[Interface]
     ) -> Deferred[tuple[type[Interface], Any, Callable[[], None]]]:
         """See `IRealm`. Fails with NotImplementedError where no IMailAccount is wanted, and with NoSuchUser."""
         return Deferred.fromCoroutine(self._avatar(avatarId, interfaces))
 
     async def _avatar(
-        self, avatar_id: bytes | tuple[()], interfaces: tuple[type[Interface], ...]
+        self, avatar_id: bytes | str | tuple[()], interfaces: tuple[type[Interface], ...]
     ) -> tuple[type[Interface], Any, Callable[[], None]]:
         if IMailAccount not in interfaces:
             raise NotImplementedError("a store has accounts, and takes no mail by itself")
-        if not isinstance(avatar_id, bytes):
+        if avatar_id == ():
             raise NoSuchUser(detail="anonymous login")
+        user = avatar_id.decode() if isinstance(avatar_id, bytes) else avatar_id
+        if not isinstance(user, str) or not user or "\0" in user:
+            raise ValueError(f"the checker gave {avatar_id!r:.100}, which is no user's name")
         await self._lock.run(lambda: Deferred.fromCoroutine(self._start()))
-        account = await answer(self.store.account(address_or_name(avatar_id.decode())))
+        try:
+            account = await answer(self.store.account(address_or_name(user)))
+        except NoSuchUser as error:
+            raise NoSuchUser(detail=error.detail or f"the store has no user {user!r:.100}") from error
         return IMailAccount, account, _nothing
 
     async def _start(self) -> None:
@@ -89,6 +97,10 @@ class StoreRealm:
             await self._environment.threads.run(_make, self._environment.data)
             await answer(self.store.start())
             self._started = True
+            at_end = getattr(self._environment.clock, "addSystemEventTrigger", None)
+            if at_end is not None and not self._stops:
+                self._stops = True
+                at_end("before", "shutdown", lambda: Deferred.fromCoroutine(self.stop()))
 
     async def stop(self) -> None:
         """Close the store; the next login would open it again."""

@@ -134,8 +134,10 @@ class Authenticator:
         seen = self.sessions.seen if self.sessions is not None else 0
         try:
             _, found, logout = await self.portal.login(asked, origin, interface)
-        except (LoginFailed, NoSuchUser):
+        except LoginFailed:
             raise AuthenticationFailed from None
+        except NoSuchUser as error:
+            raise AuthenticationFailed(detail=str(error.detail)) from None
         except TemporaryError:
             raise
         except MailError as error:

@@ -166,10 +166,14 @@ class FirstMatch:
 
 def _avatar_id(given: object) -> bytes:
     """In octets; none for nobody's. Raises Nonsense."""
-    if isinstance(given, str):
-        return str.encode(given)
-    if isinstance(given, bytes):
-        return given
+    try:
+        if isinstance(given, str | bytes):
+            text = given if isinstance(given, str) else bytes.decode(given)
+            if "\0" in text:  # which no table keeps
+                raise Nonsense("it gave an avatar id with a NUL")
+            return str.encode(text)
+    except UnicodeError:
+        raise Nonsense("it gave an avatar id that is no text in UTF-8") from None
     if given != ANONYMOUS:
         raise Nonsense(f"it gave {type(given).__name__}, no avatar id")
     return b""

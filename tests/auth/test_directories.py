@@ -108,6 +108,15 @@ def test_one_that_never_answers_is_waited_for_once_in_a_while() -> None:
     assert len(silent.calls) == 5  # it rests
 
 
+def test_names_for_which_one_fails_do_not_keep_it_from_knowing_others() -> None:
+    """Anybody may send such names."""
+    known = directories(Asked(lambda user: user == ANN or 1 // 0))
+    for number in range(20):
+        with pytest.raises(TemporaryError):
+            result_of(known.exists(f"{number}@xx.example"))
+    assert result_of(known.exists(ANN))
+
+
 def test_answers_are_remembered_for_a_time_and_in_number() -> None:
     clock = Clock()
     asked = Asked(lambda user: user == ANN)

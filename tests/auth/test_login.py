@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
-from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
+from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword, UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
@@ -25,6 +25,7 @@ from mailhub.auth.realm import MailRealm, Submitter
 from mailhub.auth.throttle import Throttle, Turns
 from mailhub.credentials import PlainCredentials
 from mailhub.errors import AuthenticationFailed, Busy, ConfigurationError, NoSuchUser, NotYetKnown, TemporaryError
+from mailhub.guard import Guard
 from mailhub.interfaces import Account, IAccounts, IMailAccount, IMailStore, ISubmitter, IThreads, Origin, Route
 from mailhub.message.address import Address
 from mailhub.testing.waiting import result_of
@@ -389,3 +390,19 @@ def test_who_may_send_as_whom() -> None:
     assert all(result_of(ann.may_send_as(Address.parse(text))) for text in own)
     assert not any(result_of(ann.may_send_as(Address.parse(text))) for text in others)
     assert result_of(ann.may_send_as(None))
+
+
+@pytest.mark.parametrize("given", [b"\xff@xx.example", "\ud800@xx.example", b"a\0b@xx.example", "a\0b@xx.example"])
+def test_an_avatar_id_that_is_no_text_is_the_checker_s_fault(given: Any) -> None:
+    class Checker:
+        credentialInterfaces = (IUsernamePassword,)
+
+        def requestAvatarId(self, credentials: Any) -> Any:
+            return given
+
+    guard = Guard("checker", "strange", "strange.py", Clock())
+    asked = FirstMatch([Checker()], [guard]).requestAvatarId(UsernamePassword(b"ann", b"x"))  # type: ignore[list-item]
+    failures: list[Any] = []
+    asked.addErrback(failures.append)
+    assert failures[0].check(TemporaryError)
+    assert guard.errors == 1
