@@ -95,6 +95,11 @@ def test_questions_can_be_chosen(tmp_path: Path) -> None:
         (GOOD, ("--component", "other"), "plugin.py has no component called other; it has good"),
         (GOOD, ("--option", "users"), "--option users: write KEY=VALUE"),
         (GOOD, ("--option", "users=[]", "--switch", "has_folder=false"), "there is no switch has_folder; there are"),
+        (
+            GOOD + 'other = Component("rule", "other", lambda options, hub: None)\n',
+            (),
+            "users: is missing; the file has good, other: --component NAME asks one alone",
+        ),
         ("", (), "plugin.py has no component"),
         ("1 / 0", (), "plugin.py cannot be run: ZeroDivisionError: division by zero ("),
         ("raise SystemExit(3)", (), "plugin.py cannot be run: SystemExit(3)"),

@@ -75,8 +75,14 @@ class Command:
         self._check_switches()
         _run_reactor()
         for factory in factories:
-            for exam in self._exams_of(factory):
-                self._sit(factory, exam)
+            try:
+                for exam in self._exams_of(factory):
+                    self._sit(factory, exam)
+            except ConfigurationError as error:
+                if len(factories) == 1:
+                    raise
+                names = ", ".join(each.name for each in factories)
+                raise ConfigurationError(f"{error}; the file has {names}: --component NAME asks one alone") from None
         return 1 if self._failed else 0
 
     def _factories(self, module: ModuleType) -> Iterator[IComponentFactory]:
