@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from mailhub.answers import answer
+from mailhub.auth.realm import address_or_name
 from mailhub.guard import Guard
 from mailhub.interfaces import Origin
 from mailhub.log import Logger
@@ -139,6 +140,9 @@ class GuardedRealm:
     ) -> Deferred[tuple[type[Interface], Any, Logout]]:
         """See `IRealm`."""
         (interface,) = interfaces
+        if isinstance(avatarId, bytes):
+            # A checker has its own ways to write an address; accounts have one.
+            avatarId = address_or_name(name_of(avatarId)).encode()
         ask = self.realm.requestAvatar
         return Deferred.fromCoroutine(
             self.avatars.get("requestAvatar", ask, avatarId, mind, interface, lambda: name_of(avatarId))

@@ -20,6 +20,7 @@ from zope.interface import implementer
 from mailhub.auth import checkers as checkers_module
 from mailhub.auth.authenticator import Authenticator
 from mailhub.auth.checkers import AccountsChecker, FirstMatch, Login, VerifiedCache
+from mailhub.auth.foreign_realm import Avatars, GuardedRealm
 from mailhub.auth.passwords import Passwords, hash_password
 from mailhub.auth.realm import MailRealm, Submitter
 from mailhub.auth.throttle import Throttle, Turns
@@ -406,3 +407,17 @@ def test_an_avatar_id_that_is_no_text_is_the_checker_s_fault(given: Any) -> None
     asked.addErrback(failures.append)
     assert failures[0].check(TemporaryError)
     assert guard.errors == 1
+
+
+@pytest.mark.parametrize(("given", "asked"), [(b"Ann@XX.example", b"ann@xx.example"), (b"Ann", b"Ann"), ((), ())])
+def test_a_realm_of_a_plugin_is_asked_by_the_one_form_of_an_address(given: Any, asked: Any) -> None:
+    seen: list[Any] = []
+
+    class Realm:
+        def requestAvatar(self, avatar_id: Any, mind: Any, *interfaces: Any) -> Any:
+            seen.append(avatar_id)
+            return interfaces[0], object(), lambda: None
+
+    avatars = Avatars(Guard("realm", "office", "office.py", Clock()), {}, lambda interface, avatar: "")
+    GuardedRealm(Realm(), avatars).requestAvatar(given, None, IMailAccount)
+    assert seen == [asked]
