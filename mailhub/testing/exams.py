@@ -30,6 +30,7 @@ from mailhub.testing.exam.routers import RouterExam
 from mailhub.testing.exam.rules import RuleExam
 from mailhub.testing.exam.simple_stores import SimpleStoreExam
 from mailhub.testing.hubs import Internet
+from mailhub.testing.processes import spawned
 
 __all__ = [
     "AccountsExam",
@@ -56,7 +57,16 @@ def _surroundings(folder: Path) -> Internet:
 
 ComponentExam.surroundings = _surroundings
 
+
+def _with_programs(folder: Path) -> Internet:
+    """For the command: an agent is given a program of the machine as its target."""
+    internet = _surroundings(folder)
+    internet.processes.otherwise = spawned
+    return internet
+
+
 if __name__ == "__main__":
+    ComponentExam.surroundings = _with_programs
     components: tuple[type[ComponentExam], ...] = (
         AgentExam,
         CheckerExam,

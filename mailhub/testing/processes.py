@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,11 @@ class PlayedProcesses:
     or coroutine of either. `calls` has all that was run.
 
         internet.processes.add("spamc", lambda call: Ended(0, b"X-Spam: no\\r\\n" + call.stdin))
+
+    `otherwise` runs those that were not added; without it there are no others.
     """
+
+    otherwise: Callable[[Call], Any] | None = None
 
     def __init__(self, clock: IReactorTime) -> None:
         self.calls: list[Call] = []
@@ -55,16 +60,28 @@ class PlayedProcesses:
     ) -> Ended:
         """See `IProcesses`."""
         name = arguments[0]
-        if name not in self._programs:
+        program = self._programs.get(name, self.otherwise)
+        if program is None:
             raise cannot(arguments, FileNotFoundError("there is no such program"))
         octets = stdin if isinstance(stdin, bytes) else await stdin.read()
         call = Call(tuple(arguments), octets, dict(environment or {}), folder)
         self.calls.append(call)
         try:
-            given = await in_time(self._clock, seconds, self._programs[name], call)
+            given = await in_time(self._clock, seconds, program, call)
         except DeferredTimeout as error:
             raise too_slow(Path(name).name, seconds) from error
         ended = given if isinstance(given, Ended) else Ended(0, given)
         if len(ended.stdout) > output_limit:
             raise too_much(Path(name).name, output_limit)
         return attrs.evolve(ended, stderr=ended.stderr[:STDERR_LIMIT])
+
+
+def spawned(call: Call) -> Ended:
+    """The machine's own program, waited for: for an examination, in which nobody else is served."""
+    try:
+        ended = subprocess.run(
+            call.arguments, input=call.stdin, capture_output=True, cwd=call.folder, env=dict(call.environment) or None
+        )
+    except OSError as error:
+        raise cannot(call.arguments, error) from error
+    return Ended(ended.returncode, ended.stdout, ended.stderr)

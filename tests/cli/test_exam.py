@@ -152,6 +152,13 @@ def test_an_agent_that_cannot_deliver_to_the_target_is_not_asked(tmp_path: Path)
     assert "not asked test_any_message_has_an_outcome: it does not deliver to the target /nonexistent/program" in out
 
 
+def test_an_agent_that_pipes_into_a_program_is_examined_with_a_real_one(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "examples" / "plugins" / "pipe_agent.py").read_text()
+    status, out, _ = exam(tmp_path, text, "-v", "--target", "/bin/true")
+    assert (status, "not asked" in out.splitlines()[0], "FAILED" in out) == (0, False, False), out
+    assert "7 questions answered as the contract says, 0 not, 0 not asked" in out
+
+
 @pytest.mark.parametrize("line", ["time.sleep(100)", "threading.Event().wait()"])
 def test_what_blocks_is_told_by_file_and_line(line: str, tmp_path: Path) -> None:
     plugin = tmp_path / "plugin.py"
