@@ -25,7 +25,7 @@ def need(*clients: str) -> None:
 @pytest.fixture
 def one_hub(tmp_path: Path) -> Iterator[ServerProcess]:
     """A running hub for xx.example with the accounts a and b."""
-    accounts = {f"{name}@xx.example": secrets.token_urlsafe(12) for name in ("a", "b")}
+    accounts = {f"{name}@xx.example": secrets.token_hex(12) for name in ("a", "b")}
     with ServerProcess(tmp_path / "xx", "xx.example", accounts) as hub:
         yield hub
 
@@ -33,8 +33,8 @@ def one_hub(tmp_path: Path) -> Iterator[ServerProcess]:
 @pytest.fixture(scope="module")
 def _xx_and_yy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProcess, ServerProcess]]:
     folder = tmp_path_factory.mktemp("hubs")
-    xx = ServerProcess(folder / "xx", "xx.example", {"a@xx.example": secrets.token_urlsafe(12)})
-    yy = ServerProcess(folder / "yy", "yy.example", {"b@yy.example": secrets.token_urlsafe(12)})
+    xx = ServerProcess(folder / "xx", "xx.example", {"a@xx.example": secrets.token_hex(12)})
+    yy = ServerProcess(folder / "yy", "yy.example", {"b@yy.example": secrets.token_hex(12)})
     xx.extra = f'[route."yy.example"]\nhost = "127.0.0.1:{yy.ports["smtp"]}"\n[queue]\nretry_seconds = [1]\n'
     yy.extra = f'[route."xx.example"]\nhost = "127.0.0.1:{xx.ports["smtp"]}"\n[queue]\nretry_seconds = [1]\n'
     with yy, xx:

@@ -22,7 +22,7 @@ USER = "a@xx.example"
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with ServerProcess(tmp_path_factory.mktemp("hub") / "xx", "xx.example", {USER: secrets.token_urlsafe(12)}) as one:
+    with ServerProcess(tmp_path_factory.mktemp("hub") / "xx", "xx.example", {USER: secrets.token_hex(12)}) as one:
         yield one
 
 
