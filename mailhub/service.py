@@ -36,7 +36,8 @@ from mailhub.keys import STOP_SECONDS
 from mailhub.log import Logger, escape_others
 from mailhub.logfile import User, find_user, log_file, log_observer, rotate_by_signal
 from mailhub.net.crowd import make_room
-from mailhub.net.dns import Resolver, machine_hosts, machine_servers
+from mailhub.net.dns import Resolver
+from mailhub.net.dns_servers import MachineServers, machine_hosts
 from mailhub.net.driver import DriverFactory
 from mailhub.net.listen import both_families, listen
 from mailhub.net.network import ReactorNetwork
@@ -80,8 +81,9 @@ def environment(config: Config, reactor: Any) -> Environment:
         network=network,
         clock=reactor,
         random=random,
-        servers=config.dns.servers or machine_servers() or ("127.0.0.1",),
+        servers=config.dns.servers or MachineServers(reactor),
         hosts=machine_hosts(),
+        validating=config.dns.validating,
     )
     return Environment(
         clock=reactor,

@@ -49,6 +49,22 @@ class Nowhere:
         """Never."""
         raise TemporaryError("commands do not ask DNS")
 
+    async def host(self, name: str) -> Any:
+        """Never."""
+        raise TemporaryError("commands do not ask DNS")
+
+    async def texts(self, name: str) -> Any:
+        """Never."""
+        raise TemporaryError("commands do not ask DNS")
+
+    async def pointers(self, address: str) -> Any:
+        """Never."""
+        raise TemporaryError("commands do not ask DNS")
+
+    async def tlsa(self, name: str) -> Any:
+        """Never."""
+        raise TemporaryError("commands do not ask DNS")
+
 
 @attrs.frozen(eq=False)
 class Offline:

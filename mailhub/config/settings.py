@@ -88,9 +88,11 @@ class RouteTable:
 
 @attrs.frozen
 class DnsTable:
-    """[dns]: recursive name servers, `address` or `address#port`; by default those of /etc/resolv.conf."""
+    """[dns]: recursive name servers, `address` or `address#port`; by default those of /etc/resolv.conf. `validating`:
+    whether they are believed about DNSSEC; by default those on loopback are."""
 
     servers: tuple[str, ...] = attrs.field(default=(), converter=rules.name_servers)
+    validating: bool | None = None
 
 
 # Tables of which each part declares its own keys (`mailhub.keys`). Which class that makes is known at run time alone.

@@ -52,14 +52,48 @@ class INetwork(Interface):
 
 @attrs.frozen
 class MailExchanger:
-    """One MX record (RFC 5321 5.1)."""
+    """One MX record (RFC 5321 5.1). `secure`: see `IResolver`."""
 
     preference: int
     host: str
+    secure: bool = attrs.field(default=False, eq=False)
+
+
+@attrs.frozen
+class HostAddresses:
+    """IPv4 and IPv6 addresses of a host, as text. `secure`: see `IResolver`. `canonical` is the name that the host's
+    aliases (CNAME) lead to, its own where it has none; "" where that is not known."""
+
+    addresses: tuple[str, ...] = ()
+    secure: bool = attrs.field(default=False, eq=False)
+    canonical: str = attrs.field(default="", eq=False)
+
+
+@attrs.frozen
+class TlsaRecord:
+    """What a host's certificate is to be (RFC 6698 2.1): `usage`, `selector` and `matching` as numbered there."""
+
+    usage: int
+    selector: int
+    matching: int
+    data: bytes
+
+
+@attrs.frozen
+class Tlsa:
+    """The TLSA records of a name. `secure`: see `IResolver`; records that are not mean nothing."""
+
+    records: tuple[TlsaRecord, ...] = ()
+    secure: bool = False
 
 
 class IResolver(Interface):
-    """DNS as mail needs it. Answers are bounded in number; names are A-labels without a trailing dot."""
+    """DNS as mail needs it. Answers are bounded in number; names are A-labels without a trailing dot.
+
+    An answer is `secure` when DNSSEC vouches for it, be it for records or for their absence (RFC 4035 3.2.3, the AD
+    bit), and the resolver that says so is to be believed. All of these raise TemporaryError when no answer can be had,
+    as where signatures are wrong.
+    """
 
     async def mail_exchangers(domain: str) -> Sequence[MailExchanger]:
         """MX records in no particular order; empty when there are none (the A/AAAA fall-back applies).
@@ -70,6 +104,21 @@ class IResolver(Interface):
 
     async def addresses(host: str) -> Sequence[str]:
         """IPv4 and IPv6 addresses as text; empty when there are none. Raises TemporaryError."""
+
+    async def host(name: str) -> HostAddresses:
+        """The same, with what DNSSEC says of it. Raises TemporaryError."""
+
+    async def texts(name: str) -> Sequence[bytes]:
+        """TXT records, the strings of each in one; empty when there are none, or no such name. Raises
+        TemporaryError."""
+
+    async def pointers(address: str) -> Sequence[str]:
+        """The names that an IP address claims for itself (PTR), which prove nothing before `addresses` leads back;
+        empty when there are none. Raises TemporaryError; ValueError for what is no address."""
+
+    async def tlsa(name: str) -> Tlsa:
+        """TLSA records of a name such as `_25._tcp.mx.example.org` (RFC 6698 3), none when there is no such name.
+        Raises TemporaryError."""
 
 
 @attrs.frozen

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_address
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -17,23 +16,20 @@ import dns.message
 import dns.name
 import dns.rcode
 import dns.rdatatype
+import dns.reversename
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime, IReactorUDP
-from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailhub.errors import PermanentError, TemporaryError
-from mailhub.interfaces import INetwork, IResolver, MailExchanger
-from mailhub.log import Logger
-
-_log = Logger(namespace="mailhub.net.dns")
+from mailhub.interfaces import HostAddresses, INetwork, IResolver, MailExchanger, Tlsa, TlsaRecord
+from mailhub.net.dns_exchange import Datagrams, OneProtocol, Stream
+from mailhub.net.dns_servers import NameServers, is_loopback
 
 # RFC 1123 2.1 and RFC 952, with the underscore that service names have (RFC 2782).
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*")
 _PAYLOAD = 1232  # octets of a UDP answer, DNS flag day 2020
-_TCP_LIMIT = 16384  # octets of a TCP answer; no mail domain needs more
-_STRAYS = 100  # datagrams that are not the answer, before the exchange is given up
 # Answers of servers that do not know EDNS, or of what stands before them (RFC 6891 7; the last two are seen as well).
 _NO_EDNS = frozenset({dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS, dns.rcode.SERVFAIL, dns.rcode.REFUSED})
 
@@ -53,27 +49,35 @@ class _NoAnswer(TemporaryError):
 class ResolverLimits:
     """Bounds of the resolver.
 
-    A question goes to each server in turn, `rounds` times, each time for `timeout_seconds`. At most `exchangers`
-    (the most preferred) and `addresses` of an answer are used. The cache holds `cached` answers, none longer than
-    `cache_seconds`. A server that answers only without EDNS is asked without for `plain_seconds`.
+    A question goes to each server in turn, `rounds` times, each time for `timeout_seconds`, unless the servers come
+    with numbers of their own. At most `exchangers` (the most preferred), `addresses` and, of the other types, `records`
+    of an answer are used. The cache holds `cached` answers, none longer than `cache_seconds`, and that there is nothing
+    no longer than `negative_seconds` (RFC 2308 5). A server that answers only without EDNS is asked without for
+    `plain_seconds`.
     """
 
     timeout_seconds: float = 3.0
     rounds: int = 2
     exchangers: int = 20
     addresses: int = 20
+    records: int = 50
     cached: int = 10_000
     cache_seconds: int = 86_400
+    negative_seconds: int = 10_800
     plain_seconds: float = 3600.0
 
 
 @attrs.frozen
 class _Answer:
-    """`exists` False: NXDOMAIN. `records` is empty where the name has none of the type."""
+    """`exists` False: NXDOMAIN. `records` is empty where the name has none of the type; `ttl` in seconds. `canonical`
+    is the name at the end of the aliases. `secure`: a server that is believed says that DNSSEC vouches for all of it,
+    for absence, too."""
 
     exists: bool
     records: tuple[Any, ...]
     ttl: int
+    canonical: dns.name.Name
+    secure: bool
 
 
 @implementer(IResolver)
@@ -82,6 +86,10 @@ class Resolver:
 
     Servers that do not know EDNS (RFC 6891), as in many a home router, refuse questions that have it, or say nothing:
     they are asked again without it, a silent one in the next round.
+
+    That an answer is secure (the AD bit, RFC 4035 3.2.3) is believed of servers on loopback; with `validating` of all
+    of them, or of none: nobody else knows whether a server looks at signatures, and whether what it says of them comes
+    through unchanged.
     """
 
     def __init__(
@@ -91,15 +99,20 @@ class Resolver:
         network: INetwork,
         clock: IReactorTime,
         random: Random,
-        servers: Sequence[str],
+        servers: Sequence[str] | Callable[[], NameServers],
         hosts: Mapping[str, Sequence[str]] | None = None,
         limits: ResolverLimits | None = None,
+        validating: bool | None = None,
     ) -> None:
+        """`servers` that may change are a callable, which is asked before each question."""
         self._udp = udp
         self._network = network
         self._clock = clock
         self._random = random
-        self._servers = [_server(text) for text in servers] or [("127.0.0.1", 53)]
+        fixed = None if callable(servers) else NameServers.of(servers)
+        self._servers: Callable[[], NameServers] = servers if callable(servers) else lambda: fixed or NameServers()
+        self._known: NameServers | None = None
+        self._validating = validating
         self._hosts = {name.lower(): tuple(addresses) for name, addresses in (hosts or {}).items()}
         self._limits = limits or ResolverLimits()
         self._cache: OrderedDict[tuple[str, str], tuple[float, _Answer]] = OrderedDict()
@@ -114,38 +127,66 @@ class Resolver:
             raise NoSuchDomain()
         found = [(record.preference, host_name(record.exchange)) for record in answer.records]
         if found and all(host == "" for _, host in found):
-            return (MailExchanger(0, ""),)
+            return (MailExchanger(0, "", answer.secure),)
         named = sorted((preference, host) for preference, host in found if host)
         if found and not named:
             raise PermanentError("Domain has no usable mail exchanger", status="5.4.4")
-        return tuple(MailExchanger(*pair) for pair in named[: self._limits.exchangers])
+        return tuple(MailExchanger(*pair, answer.secure) for pair in named[: self._limits.exchangers])
 
     async def addresses(self, host: str) -> Sequence[str]:
+        """See `IResolver`."""
+        return (await self.host(host)).addresses
+
+    async def host(self, name: str) -> HostAddresses:
         """See `IResolver`. IPv4 first: a host without an IPv6 route would otherwise wait for each address in vain."""
-        host = host.rstrip(".").lower()
-        if host in self._hosts:
-            return self._hosts[host]
-        if host == "localhost" or host.endswith(".localhost"):  # RFC 6761 6.3
-            return ("127.0.0.1", "::1")
-        found: list[str] = []
+        name = name.rstrip(".").lower()
+        if name in self._hosts:
+            return HostAddresses(self._hosts[name])
+        if name == "localhost" or name.endswith(".localhost"):  # RFC 6761 6.3
+            return HostAddresses(("127.0.0.1", "::1"))
+        answers: list[_Answer] = []
         failed: TemporaryError | None = None
         for kind in ("A", "AAAA"):
             try:
-                answer = await self._ask(host, kind)
+                answer = await self._ask(name, kind)
             except TemporaryError as error:
                 failed = error
                 continue
-            found.extend(record.address for record in answer.records[: self._limits.addresses])
+            answers.append(answer)
             if not answer.exists:
                 break
+        found = [record.address for answer in answers for record in answer.records[: self._limits.addresses]]
         if failed and not found:
             raise failed
-        return tuple(found[: self._limits.addresses])
+        secure = all(answer.secure for answer in answers)
+        canonical = host_name(answers[0].canonical) if answers[0].exists else None
+        return HostAddresses(tuple(found[: self._limits.addresses]), secure, canonical or "")
+
+    async def texts(self, name: str) -> Sequence[bytes]:
+        """See `IResolver`."""
+        answer = await self._ask(name, "TXT")
+        return tuple(b"".join(record.strings) for record in answer.records[: self._limits.records])
+
+    async def pointers(self, address: str) -> Sequence[str]:
+        """See `IResolver`."""
+        reverse = dns.reversename.from_address(str(ip_address(address.partition("%")[0])))
+        answer = await self._ask(reverse.to_text(), "PTR")
+        names = (host_name(record.target) for record in answer.records[: self._limits.records])
+        return tuple(name for name in names if name)
+
+    async def tlsa(self, name: str) -> Tlsa:
+        """See `IResolver`."""
+        answer = await self._ask(name, "TLSA")
+        records = answer.records[: self._limits.records]
+        return Tlsa(
+            tuple(TlsaRecord(each.usage, each.selector, each.mtype, each.cert) for each in records), answer.secure
+        )
 
     # --- One question, once ----------------------------------------------------------------------------------------
 
     async def _ask(self, name: str, kind: str) -> _Answer:
         key = (name.rstrip(".").lower(), kind)
+        self._look_at_servers()
         cached = self._cache.get(key)
         if cached is not None and cached[0] > self._clock.seconds():
             self._cache.move_to_end(key)
@@ -161,7 +202,8 @@ class Resolver:
 
     def _answered(self, result: _Answer | Failure, key: tuple[str, str]) -> None:
         if isinstance(result, _Answer):
-            self._cache[key] = (self._clock.seconds() + min(result.ttl, self._limits.cache_seconds), result)
+            most = self._limits.cache_seconds if result.records else self._limits.negative_seconds
+            self._cache[key] = (self._clock.seconds() + min(result.ttl, most), result)
             self._cache.move_to_end(key)
             while len(self._cache) > self._limits.cached:
                 self._cache.popitem(last=False)
@@ -173,11 +215,12 @@ class Resolver:
         try:
             question = dns.name.from_text(name)
         except (dns.exception.DNSException, UnicodeError, ValueError) as error:
-            raise NoSuchDomain(detail=f"{name!r}: {error}") from None
+            raise NoSuchDomain(detail=f"{name!r:.300}: {error}") from None
         reason = ""
         silent: set[tuple[str, int]] = set()
-        for _ in range(self._limits.rounds):
-            for server in self._servers:
+        known = self._look_at_servers()
+        for _ in range(known.rounds or self._limits.rounds):
+            for server in known.servers:
                 try:
                     return await self._ask_server(server, question, kind, edns=server not in silent)
                 except _NoAnswer as error:
@@ -187,13 +230,25 @@ class Resolver:
                     reason = error.text
         raise TemporaryError(f"DNS gives no answer about {name}", status="4.4.3", detail=f"{kind}: {reason}")
 
+    def _look_at_servers(self) -> NameServers:
+        """Whom to ask now. What others said of the same name may differ from what these say: it is forgotten."""
+        found = self._servers()
+        if found != self._known:
+            self._known = found
+            self._cache.clear()
+            self._plain.clear()
+        return found
+
+    def _believed(self, server: tuple[str, int]) -> bool:
+        return is_loopback(server[0]) if self._validating is None else self._validating
+
     async def _ask_server(self, server: tuple[str, int], question: dns.name.Name, kind: str, *, edns: bool) -> _Answer:
         if edns and self._plain.get(server, 0.0) <= self._clock.seconds():
             response = await self._exchange(server, question, kind, edns=True)
             if response.rcode() not in _NO_EDNS:
-                return _read(response, kind)
+                return _read(response, kind, believed=self._believed(server))
         response = await self._exchange(server, question, kind, edns=False)
-        answer = _read(response, kind)
+        answer = _read(response, kind, believed=self._believed(server))
         # Only now: a server that fails with EDNS and without does not fail because of it.
         self._plain[server] = self._clock.seconds() + self._limits.plain_seconds
         return answer
@@ -204,13 +259,14 @@ class Resolver:
         extra = {"use_edns": 0, "payload": _PAYLOAD} if edns else {"use_edns": False}
         query = dns.message.make_query(question, kind, **extra)
         query.id = self._random.getrandbits(16)
+        query.flags |= dns.flags.AD  # tell whether it is secure (RFC 6840 5.7)
         response = await self._by_udp(server, query)
         if response.flags & dns.flags.TC:
             response = await self._by_tcp(server, query)
         return response
 
     async def _by_udp(self, server: tuple[str, int], query: dns.message.Message) -> dns.message.Message:
-        exchange = _Datagrams(server, query)
+        exchange = Datagrams(server, query)
         interface = "::" if ":" in server[0] else ""
         try:
             # Port 0: the kernel chooses a random one for every question (RFC 5452 9.2).
@@ -223,16 +279,19 @@ class Resolver:
             port.stopListening()
 
     async def _by_tcp(self, server: tuple[str, int], query: dns.message.Message) -> dns.message.Message:
-        exchange = _Stream(query)
-        factory = _OneProtocol(exchange)
-        await self._network.connect(server[0], server[1], factory, self._limits.timeout_seconds)
+        exchange = Stream(query)
+        factory = OneProtocol(exchange)
+        await self._network.connect(server[0], server[1], factory, self._timeout())
         try:
             return await self._in_time(exchange.response)
         finally:
             exchange.close()
 
+    def _timeout(self) -> float:
+        return (self._known.timeout_seconds if self._known else None) or self._limits.timeout_seconds
+
     async def _in_time(self, response: Deferred[dns.message.Message]) -> dns.message.Message:
-        timer = self._clock.callLater(self._limits.timeout_seconds, _time_out, response)
+        timer = self._clock.callLater(self._timeout(), _time_out, response)
         try:
             return await response
         except CancelledError as error:
@@ -247,8 +306,8 @@ def _time_out(response: Deferred[dns.message.Message]) -> None:
         response.errback(_NoAnswer("no answer in time", status="4.4.3"))
 
 
-def _read(response: dns.message.Message, kind: str) -> _Answer:
-    """What a response means. Raises TemporaryError when it is of no use."""
+def _read(response: dns.message.Message, kind: str, *, believed: bool) -> _Answer:
+    """What a response means; `believed`: what it says of DNSSEC counts. Raises TemporaryError when it is of no use."""
     code = response.rcode()
     if code not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
         raise TemporaryError(f"server answers {dns.rcode.to_text(code)}", status="4.4.3")
@@ -261,7 +320,10 @@ def _read(response: dns.message.Message, kind: str) -> _Answer:
     records = tuple(chain.answer) if chain.answer is not None else ()
     wanted = dns.rdatatype.from_text(kind)
     ttl = int(chain.minimum_ttl) if records or response.authority else 60
-    return _Answer(code == dns.rcode.NOERROR, tuple(r for r in records if r.rdtype == wanted), max(0, ttl))
+    # With CD the server was told not to look at signatures, so whoever answers so did not hear us.
+    secure = believed and response.flags & (dns.flags.AD | dns.flags.CD) == dns.flags.AD
+    found = tuple(record for record in records if record.rdtype == wanted)
+    return _Answer(code == dns.rcode.NOERROR, found, max(0, ttl), chain.canonical_name, secure)
 
 
 def host_name(name: dns.name.Name) -> str | None:
@@ -270,154 +332,3 @@ def host_name(name: dns.name.Name) -> str | None:
     if text in (".", "@", ""):
         return ""
     return text if _HOST.fullmatch(text) else None
-
-
-def _accept(octets: bytes, query: dns.message.Message) -> dns.message.Message | None:
-    """The message when it is an answer to this very question."""
-    try:
-        response = dns.message.from_wire(octets, ignore_trailing=True, raise_on_truncation=False)
-    except (dns.exception.DNSException, ValueError, IndexError, OverflowError):
-        return None
-    return response if query.is_response(response) else None
-
-
-class _Datagrams(DatagramProtocol):
-    """One question to one server. What is not its answer is ignored, up to a bound."""
-
-    def __init__(self, server: tuple[str, int], query: dns.message.Message) -> None:
-        self.response: Deferred[dns.message.Message] = Deferred()
-        self._server = server
-        self._query = query
-        self._strays = 0
-
-    def logPrefix(self) -> str:
-        """What Twisted's line about the port of each question begins with."""
-        return "DNS question"
-
-    def startProtocol(self) -> None:
-        transport: Any = self.transport
-        try:
-            transport.connect(*self._server)
-            transport.write(self._query.to_wire())
-        except Exception as error:
-            self._fail(f"cannot send: {error}")
-
-    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
-        response = _accept(datagram, self._query)
-        if response is not None and not self.response.called:
-            self.response.callback(response)
-            return
-        self._strays += 1
-        if self._strays >= _STRAYS:
-            self._fail("too many answers to other questions")
-
-    def connectionRefused(self) -> None:
-        self._fail("connection refused")
-
-    def _fail(self, reason: str) -> None:
-        if not self.response.called:
-            self.response.errback(TemporaryError(reason, status="4.4.3"))
-
-
-class _Stream(Protocol):
-    """One question over TCP: each message has its length in two octets before it (RFC 1035 4.2.2)."""
-
-    def __init__(self, query: dns.message.Message) -> None:
-        self.response: Deferred[dns.message.Message] = Deferred()
-        self._query = query
-        self._octets = b""
-
-    def connectionMade(self) -> None:
-        wire = self._query.to_wire()
-        transport: Any = self.transport
-        transport.write(len(wire).to_bytes(2, "big") + wire)
-
-    def dataReceived(self, data: bytes) -> None:
-        if self.response.called:
-            return
-        self._octets += data
-        size = int.from_bytes(self._octets[:2], "big")
-        if len(self._octets) >= 2 and size > _TCP_LIMIT:
-            self._fail("answer is too large")
-        elif len(self._octets) >= 2 + size > 2:
-            response = _accept(self._octets[2 : 2 + size], self._query)
-            if response is None or response.flags & dns.flags.TC:
-                self._fail("answer is not usable")
-            else:
-                self.response.callback(response)
-
-    def connectionLost(self, reason: Failure | None = None) -> None:
-        self._fail("connection lost")
-
-    def close(self) -> None:
-        """Cut the connection."""
-        transport: Any = self.transport
-        if transport is not None:
-            transport.abortConnection()
-
-    def _fail(self, reason: str) -> None:
-        if not self.response.called:
-            self.response.errback(TemporaryError(reason, status="4.4.3"))
-
-
-class _OneProtocol(Factory):
-    noisy = False
-
-    def __init__(self, protocol: Protocol) -> None:
-        self._protocol = protocol
-
-    def buildProtocol(self, addr: Any) -> Protocol:
-        return self._protocol
-
-
-# --- The machine's own set-up --------------------------------------------------------------------------------------
-
-
-def _server(text: str) -> tuple[str, int]:
-    host, _, port = text.partition("#")
-    return host, int(port or 53)
-
-
-def parse_resolv_conf(text: str) -> list[str]:
-    """The first three name servers (resolv.conf(5)); empty when there are none."""
-    words = (line.split() for line in text.splitlines())
-    named = [line[1] for line in words if len(line) >= 2 and line[0] == "nameserver"]
-    return [server for server in named if _is_address(server)][:3]
-
-
-def parse_hosts(text: str) -> dict[str, tuple[str, ...]]:
-    """Names and their addresses (hosts(5))."""
-    hosts: dict[str, tuple[str, ...]] = {}
-    for line in text.splitlines():
-        address, *names = line.partition("#")[0].split() or [""]
-        if _is_address(address):
-            for name in names:
-                known = hosts.get(name.lower(), ())
-                hosts[name.lower()] = known if address in known else (*known, address)
-    return hosts
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def machine_servers(path: Path = Path("/etc/resolv.conf")) -> list[str]:
-    """The name servers this machine is told to use."""
-    return parse_resolv_conf(_text(path))
-
-
-def machine_hosts(path: Path = Path("/etc/hosts")) -> dict[str, tuple[str, ...]]:
-    """The names this machine knows without asking."""
-    return parse_hosts(_text(path))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError as error:
-        _log.warn("cannot read {path:text}: {error:text}", path=str(path), error=error.strerror)
-        return ""

@@ -71,6 +71,22 @@ class Nowhere:
         """Never."""
         raise TemporaryError("a server for tests asks no DNS")
 
+    async def host(self, name: str) -> Any:
+        """Never."""
+        raise TemporaryError("a server for tests asks no DNS")
+
+    async def texts(self, name: str) -> Any:
+        """Never."""
+        raise TemporaryError("a server for tests asks no DNS")
+
+    async def pointers(self, address: str) -> Any:
+        """Never."""
+        raise TemporaryError("a server for tests asks no DNS")
+
+    async def tlsa(self, name: str) -> Any:
+        """Never."""
+        raise TemporaryError("a server for tests asks no DNS")
+
 
 class _Domains(frozenset[str]):
     """Those of the server; every domain there is while it accepts any recipient."""

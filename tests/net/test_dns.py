@@ -19,8 +19,9 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from mailhub.errors import PermanentError, TemporaryError
-from mailhub.interfaces import MailExchanger
-from mailhub.net.dns import NoSuchDomain, Resolver, ResolverLimits, machine_hosts, parse_hosts, parse_resolv_conf
+from mailhub.interfaces import MailExchanger, TlsaRecord
+from mailhub.net.dns import NoSuchDomain, Resolver, ResolverLimits
+from mailhub.net.dns_servers import MachineServers, NameServers, machine_hosts, parse_hosts, parse_resolv_conf
 from mailhub.testing.waiting import result_of
 
 ZONE = {
@@ -33,6 +34,16 @@ ZONE = {
     ("mx1.xx.example.", "AAAA"): "mx1.xx.example. 60 IN AAAA 2001:db8::1",
     ("v4.example.", "A"): "v4.example. 60 IN A 192.0.2.4",
     ("xn--bcher-kva.example.", "MX"): "xn--bcher-kva.example. 60 IN MX 1 mx1.xx.example.",
+    ("_mta-sts.xx.example.", "TXT"): '_mta-sts.xx.example. 60 IN TXT "v=STSv1; " "id=1;"\n'
+    "_mta-sts.xx.example. 60 IN TXT other",
+    ("1.2.0.192.in-addr.arpa.", "PTR"): r"1.2.0.192.in-addr.arpa. 60 IN PTR MX1.xx.example."
+    "\n"
+    r"1.2.0.192.in-addr.arpa. 60 IN PTR a\000b.example.",
+    ("1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa.", "PTR"): "1.0.0.0.0.0.0.0.0.0.0.0.0.0"
+    ".0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa. 60 IN PTR six.xx.example.",
+    ("_25._tcp.mx1.xx.example.", "TLSA"): "_25._tcp.mx1.xx.example. 60 IN TLSA 3 1 1 " + "ab" * 32 + "\n"
+    "_25._tcp.mx1.xx.example. 60 IN TLSA 2 0 0 0102",
+    ("mx.alias.example.", "A"): "mx.alias.example. 60 IN CNAME mx1.xx.example.\nmx1.xx.example. 60 IN A 192.0.2.1",
 }
 NEGATIVE = "example. 900 IN SOA ns.example. admin.example. 1 2 3 4 600"
 Answers = Callable[[dns.message.Message], "bytes | list[bytes]"]
@@ -120,7 +131,7 @@ class _UdpTransport:
 
 def resolver(servers: Servers | None = None, clock: Clock | None = None, **options: Any) -> Resolver:
     servers = servers or Servers(ns1=honest)
-    options.setdefault("servers", list(servers.answers))
+    options["servers"] = options.pop("servers_now", None) or list(servers.answers)
     real: Any = servers
     return Resolver(udp=real, network=real, clock=clock or Clock(), random=Random(3), **options)
 
@@ -313,13 +324,135 @@ def test_huge_answers_and_endless_chains_are_cut() -> None:
 
 
 def test_the_machines_own_files(tmp_path: Path) -> None:
-    assert parse_resolv_conf("# x\nsearch a\nnameserver 192.0.2.1\nnameserver\nnameserver x\nnameserver ::1 # y\n") == [
-        "192.0.2.1",
-        "::1",
-    ]
+    text = "# x\nsearch a\nnameserver 192.0.2.1\nnameserver\nnameserver x\nnameserver ::1 # y\n"
+    assert parse_resolv_conf(text) == NameServers((("192.0.2.1", 53), ("::1", 53)))
+    assert parse_resolv_conf("") == NameServers((("127.0.0.1", 53),))
     hosts = parse_hosts("127.0.0.1 localhost # c\n::1 localhost Hub\n\nbad name\n10.0.0.1\n")
     assert hosts == {"localhost": ("127.0.0.1", "::1"), "hub": ("::1",)}
     assert machine_hosts(tmp_path / "none") == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds", "rounds"),
+    [
+        ("options timeout:1 attempts:3 edns0", 1, 3),
+        ("options timeout:99 attempts:99", 30, 5),
+        ("options timeout:0 attempts:-1", 1, None),
+        ("options timeout:x attempts: rotate\noptions timeout:2", 2, None),
+        ("options", None, None),
+    ],
+)
+def test_the_options_of_resolv_conf(options: str, seconds: int | None, rounds: int | None) -> None:
+    found = parse_resolv_conf(f"{options}\n" + "".join(f"nameserver 192.0.2.{n}\n" for n in range(9)))
+    assert (found.timeout_seconds, found.rounds, len(found.servers)) == (seconds, rounds, 3)
+
+
+def test_resolv_conf_is_read_again_when_it_has_changed_and_what_was_known_is_forgotten(tmp_path: Path) -> None:
+    file, clock = tmp_path / "resolv.conf", Clock()
+    file.write_text("nameserver 192.0.2.1\n")
+    servers = Servers()
+    servers.answers = {"192.0.2.1": honest, "192.0.2.22": lambda query: []}
+    asking = resolver(servers, clock, servers_now=MachineServers(clock, file))
+    for _ in range(2):
+        result_of(asking.mail_exchangers("xx.example"))
+    file.write_text("nameserver 192.0.2.22\noptions timeout:1 attempts:1\n")
+    clock.advance(1)
+    assert isinstance(outcome_of(asking.mail_exchangers("xx.example"), clock, 1), TemporaryError)
+    file.unlink()
+    clock.advance(1)
+    assert isinstance(outcome_of(asking.mail_exchangers("xx.example"), clock, 1), TemporaryError)
+    assert servers.udp == ["192.0.2.1", "192.0.2.22", "192.0.2.22"]
+
+
+def test_texts_pointers_and_tlsa_and_their_absence() -> None:
+    found = resolver()
+    assert sorted(result_of(found.texts("_MTA-STS.xx.example"))) == [b"other", b"v=STSv1; id=1;"]
+    assert result_of(found.pointers("192.0.2.1")) == ("mx1.xx.example",)
+    assert result_of(found.pointers("2001:db8::1")) == ("six.xx.example",)
+    both = (TlsaRecord(3, 1, 1, b"\xab" * 32), TlsaRecord(2, 0, 0, b"\1\2"))
+    assert sorted(result_of(found.tlsa("_25._tcp.mx1.xx.example")).records, key=lambda each: -each.usage) == list(both)
+    assert result_of(found.texts("xx.example")) == ()
+    assert result_of(found.texts("nowhere.example")) == ()
+    assert result_of(found.pointers("192.0.2.9")) == ()
+    assert result_of(found.tlsa("_25._tcp.nowhere.example")).records == ()
+    with pytest.raises(ValueError, match="nonsense"):
+        result_of(found.pointers("nonsense"))
+
+
+@pytest.mark.parametrize("ask", ["texts", "pointers", "tlsa", "host"])
+def test_that_there_is_no_answer_is_told_of_every_type(ask: str) -> None:
+    broken = resolver(Servers(ns1=lambda query: answer(query, rcode=dns.rcode.SERVFAIL).to_wire()))
+    with pytest.raises(TemporaryError):
+        result_of(getattr(broken, ask)("192.0.2.1"))
+
+
+def test_a_host_is_known_by_the_name_that_its_aliases_lead_to() -> None:
+    found = result_of(resolver().host("mx.alias.example"))
+    assert (found.addresses, found.canonical) == (("192.0.2.1",), "mx1.xx.example")
+    assert result_of(resolver().host("V4.example")).canonical == "v4.example"
+    assert result_of(resolver().host("nowhere.example")).canonical == ""
+
+
+def signed(query: dns.message.Message, flags: int = dns.flags.AD) -> bytes:
+    reply = answer(query)
+    reply.flags |= flags
+    return reply.to_wire()
+
+
+@pytest.mark.parametrize(
+    ("server", "validating", "flags", "secure"),
+    [
+        ("127.0.0.1", None, dns.flags.AD, True),
+        ("::1", None, dns.flags.AD, True),
+        ("127.0.0.1", None, 0, False),
+        ("127.0.0.1", None, dns.flags.AD | dns.flags.CD, False),
+        ("127.0.0.1", False, dns.flags.AD, False),
+        ("192.0.2.53", None, dns.flags.AD, False),
+        ("192.0.2.53", True, dns.flags.AD, True),
+        ("192.0.2.53", True, 0, False),
+    ],
+)
+def test_who_is_believed_about_dnssec(server: str, validating: bool | None, flags: int, secure: bool) -> None:
+    servers = Servers()
+    servers.answers[server] = lambda query: signed(query, flags)
+    asking = resolver(servers, validating=validating)
+    assert [each.secure for each in result_of(asking.mail_exchangers("xx.example"))] == [secure] * 2
+    assert result_of(asking.mail_exchangers("null.example"))[0].secure is secure
+    assert result_of(asking.host("mx1.xx.example")).secure is secure
+    assert result_of(asking.tlsa("_25._tcp.mx1.xx.example")).secure is secure
+    assert result_of(asking.tlsa("_25._tcp.nowhere.example")).secure is secure
+    assert all(query.flags & dns.flags.AD and not query.flags & dns.flags.CD for query in servers.queries)
+
+
+def test_a_host_is_secure_when_both_families_are() -> None:
+    servers = Servers()
+    servers.answers["127.0.0.1"] = lambda query: signed(
+        query, dns.flags.AD if query.question[0].rdtype == dns.rdatatype.A else 0
+    )
+    assert not result_of(resolver(servers).host("mx1.xx.example")).secure
+
+
+def test_ids_differ_and_absence_is_remembered_for_as_long_as_the_zone_says_within_bounds() -> None:
+    def absent(query: dns.message.Message) -> bytes:
+        reply = dns.message.make_response(query)
+        reply.authority = records("example. 90000 IN SOA ns.example. admin.example. 1 2 3 4 80000")
+        return reply.to_wire()
+
+    clock, servers = Clock(), Servers(ns1=absent)
+    asking = resolver(servers, clock)
+    for seconds, questions in ((0, 1), (10_799, 1), (2, 2)):
+        clock.advance(seconds)
+        assert result_of(asking.texts("v4.example")) == ()
+        assert len(servers.queries) == questions
+    clock, servers = Clock(), Servers(ns1=honest)
+    asking = resolver(servers, clock)
+    for seconds, questions in ((0, 1), (599, 1), (2, 2)):
+        clock.advance(seconds)
+        assert result_of(asking.texts("v4.example")) == ()
+        assert len(servers.queries) == questions
+    for n in range(20):
+        result_of(asking.texts(f"n{n}.example"))
+    assert len({query.id for query in servers.queries}) > 15
 
 
 def has_edns(query: dns.message.Message) -> bool:

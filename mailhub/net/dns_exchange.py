@@ -1,0 +1,124 @@
+"""One question to one name server, over UDP or TCP (RFC 1035 4.2, RFC 5452, RFC 7766)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dns.exception
+import dns.flags
+import dns.message
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
+from twisted.python.failure import Failure
+
+from mailhub.errors import TemporaryError
+
+_TCP_LIMIT = 16384  # octets of a TCP answer; no mail domain needs more
+_STRAYS = 100  # datagrams that are not the answer, before the exchange is given up
+
+
+def _accept(octets: bytes, query: dns.message.Message) -> dns.message.Message | None:
+    """The message when it is an answer to this very question."""
+    try:
+        response = dns.message.from_wire(octets, ignore_trailing=True, raise_on_truncation=False)
+    except (dns.exception.DNSException, ValueError, IndexError, OverflowError):
+        return None
+    return response if query.is_response(response) else None
+
+
+class Datagrams(DatagramProtocol):
+    """One question to one server. What is not its answer is ignored, up to a bound."""
+
+    def __init__(self, server: tuple[str, int], query: dns.message.Message) -> None:
+        self.response: Deferred[dns.message.Message] = Deferred()
+        self._server = server
+        self._query = query
+        self._strays = 0
+
+    def logPrefix(self) -> str:
+        """What Twisted's line about the port of each question begins with."""
+        return "DNS question"
+
+    def startProtocol(self) -> None:
+        """Ask."""
+        transport: Any = self.transport
+        try:
+            transport.connect(*self._server)
+            transport.write(self._query.to_wire())
+        except Exception as error:
+            self._fail(f"cannot send: {error}")
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        """Perhaps the answer."""
+        response = _accept(datagram, self._query)
+        if response is not None and not self.response.called:
+            self.response.callback(response)
+            return
+        self._strays += 1
+        if self._strays >= _STRAYS:
+            self._fail("too many answers to other questions")
+
+    def connectionRefused(self) -> None:
+        """Nobody serves there."""
+        self._fail("connection refused")
+
+    def _fail(self, reason: str) -> None:
+        if not self.response.called:
+            self.response.errback(TemporaryError(reason, status="4.4.3"))
+
+
+class Stream(Protocol):
+    """One question over TCP: each message has its length in two octets before it (RFC 1035 4.2.2)."""
+
+    def __init__(self, query: dns.message.Message) -> None:
+        self.response: Deferred[dns.message.Message] = Deferred()
+        self._query = query
+        self._octets = b""
+
+    def connectionMade(self) -> None:
+        """Ask."""
+        wire = self._query.to_wire()
+        transport: Any = self.transport
+        transport.write(len(wire).to_bytes(2, "big") + wire)
+
+    def dataReceived(self, data: bytes) -> None:
+        """The answer, or a part of it."""
+        if self.response.called:
+            return
+        self._octets += data
+        size = int.from_bytes(self._octets[:2], "big")
+        if len(self._octets) >= 2 and size > _TCP_LIMIT:
+            self._fail("answer is too large")
+        elif len(self._octets) >= 2 + size > 2:
+            response = _accept(self._octets[2 : 2 + size], self._query)
+            if response is None or response.flags & dns.flags.TC:
+                self._fail("answer is not usable")
+            else:
+                self.response.callback(response)
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        """Too early, where there was no answer."""
+        self._fail("connection lost")
+
+    def close(self) -> None:
+        """Cut the connection."""
+        transport: Any = self.transport
+        if transport is not None:
+            transport.abortConnection()
+
+    def _fail(self, reason: str) -> None:
+        if not self.response.called:
+            self.response.errback(TemporaryError(reason, status="4.4.3"))
+
+
+class OneProtocol(Factory):
+    """The factory of a protocol that is there already."""
+
+    noisy = False
+
+    def __init__(self, protocol: Protocol) -> None:
+        self._protocol = protocol
+
+    def buildProtocol(self, addr: Any) -> Protocol:
+        """See `IProtocolFactory`."""
+        return self._protocol
