@@ -43,7 +43,7 @@ from mailhub.doors import door
 from mailhub.errors import NotPermitted
 from mailhub.foreign import ADAPTERS, Foreign, Learnt, adapt
 from mailhub.guard import Guard, GuardLimits
-from mailhub.interfaces import Environment, IMailAccount, IMailReceiver, IService, ISubmitter, Origin, Service
+from mailhub.interfaces import Environment, IMailAccount, IMailReceiver, IService, IState, ISubmitter, Origin, Service
 from mailhub.interfaces.services import House
 from mailhub.keys import DAY
 from mailhub.net.crowd import Room
@@ -53,6 +53,7 @@ from mailhub.protocols.imap.session import ImapService
 from mailhub.protocols.pop3 import Pop3Service
 from mailhub.protocols.smtp import SmtpService
 from mailhub.services import SERVICES
+from mailhub.store.memory.state import MemoryStates
 from mailhub.wire.budget import Budget
 
 T = TypeVar("T")
@@ -175,6 +176,7 @@ class Common:
         self.turns = Turns()
         self.headers = Budget(HEADERS_TOGETHER)
         self.spool = Spool(environment.threads)
+        self.states = MemoryStates(environment.now)
         self._shared: dict[str, Any] = {}
 
     def shared(self, name: str, make: Callable[[], T]) -> T:
@@ -256,6 +258,11 @@ class Embedding:
             room=self._common.room,
         )
         return ImplicitTls(self._tls, factory, self.environment.clock) if self._row.implicit_tls else factory
+
+    @property
+    def state(self) -> IState:
+        """See `IHub`; without a database it is gone with the process."""
+        return self._common.states.of(f"service {self._service}")
 
     def shared(self, name: str, make: Callable[[], T]) -> T:
         """See `IHub`."""

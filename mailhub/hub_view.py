@@ -8,10 +8,10 @@ from typing import Any, cast
 import attrs
 from zope.interface import classImplements
 
-from mailhub.interfaces import Environment, IHub, Part
+from mailhub.interfaces import Environment, IDatabase, IHub, IState, Part
 from mailhub.threads import FewThreads
 
-_NAMES = frozenset(IHub.names(all=True)) - {"part"}
+_NAMES = frozenset(IHub.names(all=True)) - {"part", "state"}
 _OURS = Path(__file__).parent  # code that is mailhub's own
 
 
@@ -35,6 +35,12 @@ class HubView:
                 given = attrs.evolve(given, threads=FewThreads(given.threads, name))
             self._environment = given
         return self._environment
+
+    @property
+    def state(self) -> IState:
+        """This part's own."""
+        database: IDatabase = self.database
+        return database.state.of(f"{self.part.kind} {self.part.name}")
 
     def __getattr__(self, name: str) -> Any:
         """Raises AttributeError that says why, also for what is not there yet."""

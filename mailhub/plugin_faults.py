@@ -30,6 +30,7 @@ from mailhub.interfaces import (
     IQueue,
     IRouter,
     IService,
+    IStates,
     IUserDirectory,
     Service,
 )
@@ -53,6 +54,7 @@ _FACETS: Mapping[str, type[Interface]] = {
     "queue": IQueue,
     "accounts": IAccounts,
     "names": INames,
+    "state": IStates,
 }
 
 

@@ -22,7 +22,7 @@ from mailhub.interfaces.accounts import (
     KeptNames,
     Origin,
 )
-from mailhub.interfaces.database import IDatabase
+from mailhub.interfaces.database import IDatabase, IState, IStates
 from mailhub.interfaces.environment import (
     Disk,
     Ended,
@@ -154,6 +154,8 @@ __all__ = [
     "IScreen",
     "IService",
     "ISettings",
+    "IState",
+    "IStates",
     "ISubmitter",
     "IThreads",
     "ITransaction",

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Account:
-    """A row of mailhub's own account table. `quota` in octets, 0 for none."""
+    """A row of mailhub's own account table. `quota` in octets, 0 for none. `created` in seconds since the epoch, 0 for
+    one that is older than the fourth schema."""
 
     user: str
     password_hash: str
     quota: int
     enabled: bool = True
+    created: int = attrs.field(default=0, eq=False)
 
 
 class IAccounts(Interface):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from zope.interface import Attribute, Interface
@@ -12,8 +13,36 @@ if TYPE_CHECKING:
     from mailhub.interfaces.transport import IQueue
 
 
+class IState(Interface):
+    """What one part remembers over a restart: octets by name, for ever or for a time. It is no place for mail.
+
+    A name is text of up to 512 octets in UTF-8, without NUL and U+10FFFF; a value has up to 64 KiB. Of more than
+    100,000 entries of a part, the tenth that would be forgotten first is forgotten; those that are for ever go last.
+    """
+
+    async def get(name: str) -> bytes | None:
+        """The value, None where there is none or its time is over."""
+
+    async def put(values: Mapping[str, bytes], seconds: int = 0) -> None:
+        """Keep up to 1,000 values, in the place of those of the same names: all or none, on disk on return. They are
+        forgotten after `seconds`, never for 0. Raises StoreUnavailable; ValueError for what cannot be kept."""
+
+    async def remove(names: Sequence[str]) -> None:
+        """Forget them; what is not there is passed over."""
+
+    async def items(prefix: str = "", limit: int = 1000) -> Mapping[str, bytes]:
+        """Up to `limit` entries whose names begin with `prefix`, in the order of their names."""
+
+
+class IStates(Interface):
+    """What all parts remember."""
+
+    def of(part: str) -> IState:
+        """What the part of this name remembers, and no other sees."""
+
+
 class IDatabase(Interface):
-    """All that mailhub itself keeps. The four facets are there before it is started, and share their transactions.
+    """All that mailhub itself keeps. The five facets are there before it is started, and share their transactions.
 
     Which mailboxes can be delivered to in the queue's own commit is asked of `queue.deposits_into`.
     """
@@ -22,6 +51,7 @@ class IDatabase(Interface):
     queue: IQueue = Attribute("The durable queue.")
     accounts: IAccounts = Attribute("The account table.")
     names: INames = Attribute("Domains and aliases.")
+    state: IStates = Attribute("What parts remember over a restart.")
 
     async def start() -> None:
         """Open it, bring it up to date, and set aside what a crash left behind. Doing it twice does nothing. Raises

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         IUserDirectories,
         IVerifiedLogins,
     )
-    from mailhub.interfaces.database import IDatabase
+    from mailhub.interfaces.database import IDatabase, IState
     from mailhub.interfaces.environment import Environment
     from mailhub.interfaces.mailboxes import IMailStore
     from mailhub.interfaces.pipeline import IPipeline
@@ -70,6 +70,7 @@ class IHub(Interface):
     database: IDatabase = Attribute("mailhub's own database. There, with what is in it, from the store on.")
     accounts: IAccounts = Attribute("Its account table.")
     queue: IQueue = Attribute("Its queue.")
+    state: IState = Attribute("What this component remembers over a restart, and no other sees.")
     names: ILocalNames = Attribute("Local domains and aliases.")
     store: IMailStore = Attribute("The mailbox store. There from the routers on.")
     directories: IUserDirectories = Attribute(

@@ -10,6 +10,7 @@ from zope.interface import Interface
 
 if TYPE_CHECKING:
     from mailhub.interfaces.accounts import IAuthenticator, IHarvest
+    from mailhub.interfaces.database import IState
     from mailhub.interfaces.environment import Environment
     from mailhub.interfaces.pipeline import IConversations
     from mailhub.interfaces.plugins import ISettings
@@ -76,4 +77,6 @@ class House(Protocol):
     def pipeline(self) -> IConversations: ...
     @property
     def authenticator(self) -> IAuthenticator: ...
+    @property
+    def state(self) -> IState: ...
     def shared(self, name: str, make: Callable[[], T]) -> T: ...

@@ -19,7 +19,7 @@ class TestMyStore(StoreExam):
 import sys
 from pathlib import Path
 
-from mailhub.store.exam import AccountsExam, DatabaseExam, NamesExam, QueueExam, StoreExam
+from mailhub.store.exam import AccountsExam, DatabaseExam, NamesExam, QueueExam, StateExam, StoreExam
 from mailhub.store.exam.rig import Exam, question
 from mailhub.testing.exam import command
 from mailhub.testing.exam.agents import AgentExam
@@ -46,6 +46,7 @@ __all__ = [
     "RouterExam",
     "RuleExam",
     "SimpleStoreExam",
+    "StateExam",
     "StoreExam",
     "question",
 ]

@@ -18,7 +18,7 @@ from mailhub.interfaces import Environment, IDatabase, IMailAccount, IMailStore
 from mailhub.message.flags import NO_FLAGS, SEEN
 from mailhub.message.record import Added, Expunged, FlagChange, FlagsChanged
 from mailhub.store import changes
-from mailhub.store.exam import AccountsExam, NamesExam, QueueExam, StoreExam
+from mailhub.store.exam import AccountsExam, NamesExam, QueueExam, StateExam, StoreExam
 from mailhub.store.exam.rig import message, question
 from mailhub.store.guarded.store import GuardedStore
 from mailhub.store.memory.database import MemoryDatabase
@@ -42,7 +42,7 @@ TRIGGERS = (
 )
 
 
-class Backend(StoreExam, QueueExam, AccountsExam, NamesExam):
+class Backend(StoreExam, QueueExam, AccountsExam, NamesExam, StateExam):
     """All exams of a backend; each question gets a new one. Ours have more than the contract demands."""
 
     has_usual_folders = True
@@ -104,6 +104,9 @@ class Backend(StoreExam, QueueExam, AccountsExam, NamesExam):
 
     def make(self, environment: Environment) -> IDatabase:
         raise AssertionError
+
+    def pass_time(self, seconds: int) -> None:
+        self.clock.advance(seconds)
 
     async def open_store(self) -> IMailStore:
         await self.database.start()

@@ -51,6 +51,21 @@ def test_a_component_knows_who_it_is() -> None:
     assert parts == [Part(*name, __file__) for name in [("store", "keeper"), ("router", "keeper"), ("router", "mine")]]
 
 
+def test_each_component_remembers_what_is_its_own() -> None:
+    Keeper.hubs.clear()
+    config = {
+        "store": {"type": "keeper"},
+        "router": {"mine": {"type": "keeper"}},
+        "delivery": {"routers": ["keeper", "mine", "exchangers"]},
+    }
+    with Internet() as internet:
+        host = internet.hub("xx.example", config=config, plugins=PLUGINS)
+        for number, hub in enumerate(Keeper.hubs):
+            internet.wait(hub.state.put({"a": bytes([number])}))
+        assert [internet.wait(hub.state.get("a")) for hub in Keeper.hubs] == [b"\0", b"\1", b"\2"]
+        assert internet.wait(host.hub.database.state.of("router mine").get("a")) == b"\2"
+
+
 def test_what_the_contract_does_not_name_is_not_there() -> None:
     Keeper.hubs.clear()
     with Internet() as internet:

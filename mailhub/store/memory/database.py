@@ -14,6 +14,7 @@ from zope.interface import implementer
 from mailhub.interfaces import Environment, IDatabase, INames, KeptNames
 from mailhub.store.limits import StoreLimits
 from mailhub.store.memory.queue import MemoryQueue
+from mailhub.store.memory.state import MemoryStates
 from mailhub.store.memory.store import MemoryAccounts, MemoryEngine, MemoryStore
 
 
@@ -69,6 +70,7 @@ class MemoryDatabase:
         self.accounts = MemoryAccounts(engine)
         self.names = MemoryNames()
         self.queue = MemoryQueue(engine, self.store)
+        self.state = MemoryStates(environment.now)
 
     async def start(self) -> None:
         """Always open."""

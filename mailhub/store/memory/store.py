@@ -550,7 +550,8 @@ class MemoryAccounts:
 
     async def add(self, user: str, password_hash: str, quota: int = 0) -> None:
         """Raises MailboxExists."""
-        self._engine.add_account(Account(user, password_hash, quota))
+        created = self._engine.environment.now()
+        self._engine.add_account(Account(user, password_hash, quota, created=created))
 
     async def remove(self, user: str) -> None:
         """Raises NoSuchUser."""

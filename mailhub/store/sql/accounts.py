@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from mailhub.errors import NoSuchUser
 from mailhub.interfaces import Account
 from mailhub.message.record import Quota
 from mailhub.store.sql.mailbox_rows import account_id, remove_mailboxes
 from mailhub.store.sql.transaction import Snapshot, Transaction
 
+_COLUMNS = "address, password_hash, quota, enabled, created"
+
 
 def find_account(snapshot: Snapshot, user: str) -> Account | None:
     """The row."""
-    row = snapshot.execute(
-        "SELECT address, password_hash, quota, enabled FROM account WHERE address = ?", (user,)
-    ).fetchone()
-    return None if row is None else Account(row[0], row[1], row[2], bool(row[3]))
+    row = snapshot.execute(f"SELECT {_COLUMNS} FROM account WHERE address = ?", (user,)).fetchone()
+    return None if row is None else _account(row)
 
 
 def all_accounts(snapshot: Snapshot) -> list[Account]:
     """In address order."""
-    return [
-        Account(user, password_hash, quota, bool(enabled))
-        for user, password_hash, quota, enabled in snapshot.execute(
-            "SELECT address, password_hash, quota, enabled FROM account ORDER BY address"
-        )
-    ]
+    return [_account(row) for row in snapshot.execute(f"SELECT {_COLUMNS} FROM account ORDER BY address")]
+
+
+def _account(row: Sequence[Any]) -> Account:
+    user, password_hash, quota, enabled, created = row
+    return Account(user, password_hash, quota, bool(enabled), created)
 
 
 def remove_account(transaction: Transaction, user: str) -> None:

@@ -49,8 +49,8 @@ def add_account(transaction: Transaction, user: str, password_hash: str, quota: 
     if transaction.row("SELECT 1 FROM account WHERE address = ?", (user,)):
         raise MailboxExists("Account exists already")
     (account,) = transaction.row(
-        "INSERT INTO account (address, password_hash, quota) VALUES (?, ?, ?) RETURNING id",
-        (user, password_hash, quota),
+        "INSERT INTO account (address, password_hash, quota, created) VALUES (?, ?, ?, ?) RETURNING id",
+        (user, password_hash, quota, now),
     )
     for name, special_use in USUAL_FOLDERS:
         make_mailbox(transaction, account, name, special_use, now)

@@ -28,6 +28,7 @@ from mailhub.store.sql.account_table import Accounts
 from mailhub.store.sql.engine import Engine
 from mailhub.store.sql.names import Names
 from mailhub.store.sql.queue import Queue
+from mailhub.store.sql.state import States
 from mailhub.store.sql.store import MailStore
 from mailhub.store.sqlite import foreign, opening, schema
 from mailhub.store.sqlite.blobs import BLOBS, Blobs, lost_and_found
@@ -83,6 +84,7 @@ class Database:
         self.accounts = Accounts(self._engine)
         self.names = Names(self._engine)
         self.queue = Queue(self._engine, self.store)
+        self.state = States(self._engine)
 
     def _make_engine(self, space: Space, gather: bool) -> Engine:
         """With the writer, which tells it of every change."""

@@ -169,6 +169,21 @@ ALTER TABLE queue_recipient ADD COLUMN tls TEXT NOT NULL DEFAULT '';
 CREATE INDEX queue_recipient_destination ON queue_recipient (destination, due);
 """
 
+# One step for all that the fourth schema brings. What is remembered for ever expires NULL. A row of the queue that the
+# operator holds is due at no time; `held` is when it would be, NULL for a row that is not held.
+VERSION_4 = """
+CREATE TABLE state (
+  part TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL, expires INTEGER, PRIMARY KEY (part, name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX state_expires ON state (expires) WHERE expires IS NOT NULL;
+ALTER TABLE account ADD COLUMN created INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE queue_message ADD COLUMN submitter TEXT NOT NULL DEFAULT '';
+ALTER TABLE queue_recipient ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE queue_recipient ADD COLUMN held INTEGER;
+ALTER TABLE queue_recipient ADD COLUMN tried INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE queue_recipient ADD COLUMN warned INTEGER NOT NULL DEFAULT 0;
+"""
+
 Migration = Callable[[sqlite3.Connection], None]
 
 
@@ -201,7 +216,11 @@ def _version_3(connection: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: Sequence[Migration] = (_version_1, _version_2, _version_3)
+def _version_4(connection: sqlite3.Connection) -> None:
+    run_script(connection, VERSION_4)
+
+
+MIGRATIONS: Sequence[Migration] = (_version_1, _version_2, _version_3, _version_4)
 """Step n brings a database of version n to version n + 1. Each is one transaction together with the new version."""
 
 

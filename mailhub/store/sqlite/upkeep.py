@@ -7,7 +7,7 @@ from twisted.internet.interfaces import IDelayedCall
 
 from mailhub.errors import MailError
 from mailhub.log import Logger
-from mailhub.store.sql import content, messages
+from mailhub.store.sql import content, messages, state_rows
 from mailhub.store.sql.engine import Engine
 from mailhub.store.sql.transaction import Snapshot, Transaction
 from mailhub.store.sqlite.blobs import Blobs, lost_and_found
@@ -20,8 +20,8 @@ LEFTOVER_SECONDS = 86400  # no message is on its way in for as long as that
 
 
 class Upkeep:
-    """Forgets delivery ids that nobody repeats any more, and sets bodies aside that nothing has named for a day: a
-    commit that failed, or another process that was killed, may have left them."""
+    """Forgets delivery ids that nobody repeats any more and what parts remember no longer, and sets bodies aside that
+    nothing has named for a day: a commit that failed, or another process that was killed, may have left them."""
 
     def __init__(self, engine: Engine, blobs: Blobs) -> None:
         self._engine = engine
@@ -53,12 +53,13 @@ class Upkeep:
             log.warn("upkeep is put off: {error:text}", error=str(error))
 
     async def forget(self) -> None:
-        """Delivery ids."""
+        """Delivery ids, and what parts were to remember for a time."""
         now = self._engine.environment.now()
 
         def work(transaction: Transaction) -> None:
             messages.forget(transaction, now)
             content.forget(transaction, now)
+            state_rows.forget(transaction, now)
 
         await self._engine.write(work)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from twisted.internet.task import Clock
@@ -34,6 +36,17 @@ def opened(data: Path) -> tuple[Database, Clock]:
 
 def set_age(data: Path, name: str, seconds: int) -> None:
     os.utime(blob_path(data / BLOBS, name), (NOW, NOW + FIRST_SECONDS - seconds))
+
+
+def test_what_parts_were_to_remember_for_a_time_goes(tmp_path: Path) -> None:
+    database, clock = opened(tmp_path)
+    wait(database.state.of("tls").put({"a": b"1"}, FIRST_SECONDS))
+    wait(database.state.of("tls").put({"b": b"1"}, FIRST_SECONDS + 1))
+    wait(database.state.of("tls").put({"c": b"1"}))
+    clock.advance(FIRST_SECONDS)
+    wait(database.stop())
+    with closing(sqlite3.connect(database.path)) as connection:
+        assert [row[0] for row in connection.execute("SELECT name FROM state ORDER BY name")] == ["b", "c"]
 
 
 def test_bodies_that_nothing_has_named_for_a_day_are_set_aside_while_the_server_runs(tmp_path: Path) -> None:
