@@ -16,7 +16,7 @@ from mailhub.errors import Busy, MessageTooLarge, PermanentError
 from mailhub.interfaces import IBlobReader, IBody, IBodyWriter, IHeadedBodyWriter
 from mailhub.message.header import fields_end, without_field, without_mailbox_line
 from mailhub.message.long_lines import LINE_LIMIT, LineWrapper
-from mailhub.message.needs import HEADER_LIMIT, NeedsScanner, needs_of
+from mailhub.message.needs import BINARY, HEADER_LIMIT, NeedsScanner, needs_of
 from mailhub.message.trace import count_received, delivered_to
 from mailhub.wire.budget import Budget
 
@@ -68,7 +68,8 @@ class Intake:
 class IntakeWriter:
     """Writes `return_path`, `received` and then the message, whose header goes through `mend`. With `aliases`, its
     Delivered-To fields are noted. What it holds beyond `HEADER_SHARE` is taken from `budget`. `long_lines`: what
-    is done with lines over 998 octets, None for nothing. `needs`: note what it asks of a next hop.
+    is done with lines over 998 octets, None for nothing. `needs`: note what it asks of a next hop. A `binary` message
+    (BODY=BINARYMIME) has no lines that could be too long.
 
     A header is held back up to HEADER_LIMIT octets. A larger one cannot be mended and is refused where it should be;
     else it passes as it is, and hops beyond are not counted.
@@ -89,6 +90,7 @@ class IntakeWriter:
         long_lines: LongLines | None = None,
         needs: bool = False,
         held: bool = False,
+        binary: bool = False,
     ) -> None:
         self._writer = writer
         self.return_path = return_path
@@ -100,9 +102,10 @@ class IntakeWriter:
         self._aliases = aliases
         self._budget = budget or Budget(HEADERS_TOGETHER)
         self._taken = 0  # of the budget
-        self._wrapper = LineWrapper() if long_lines else None
+        self._wrapper = LineWrapper() if long_lines and not binary else None
         self._may_wrap = long_lines == "wrap"
         self._scanner = NeedsScanner(header=not held) if needs else None
+        self._binary = BINARY if binary else 0
         self.hops = 0
         self._delivered_to: frozenset[str] = frozenset()
         # The octets held back until the header is whole; None once it has been written.
@@ -142,7 +145,7 @@ class IntakeWriter:
         head = self.return_path + self._received + self.header if self.held else b""
         needs = None
         if self._scanner is not None:
-            needs = self._scanner.finish().bits | needs_of(head[len(self.return_path) :]).bits
+            needs = self._scanner.finish().bits | needs_of(head[len(self.return_path) :]).bits | self._binary
         body = await self._writer.finish(head)
         self._give_back()
         trace = len(self.return_path) + len(self._received)

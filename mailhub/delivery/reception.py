@@ -193,6 +193,7 @@ class Taking:
             budget=reception.headers,
             long_lines=reception.long_lines if origin.submission else None,
             held=True,
+            binary=self.mail.body_type == "BINARYMIME",
         )
         return self._writer
 

@@ -120,6 +120,7 @@ class Transaction:
             long_lines=None if mend is None else house.long_lines,
             needs=rules or any(route.agent != STORE for each in named for route in each.routes),
             held=held,
+            binary=mail.body_type == "BINARYMIME",
         )
         self._phase = _Phase.BODY
         return writer

@@ -13,7 +13,7 @@ import attrs
 from mailhub.errors import MailError
 from mailhub.message.address import Address
 
-BodyType = Literal["7BIT", "8BITMIME"]
+BodyType = Literal["7BIT", "8BITMIME", "BINARYMIME"]
 Notify = Literal["NEVER", "SUCCESS", "FAILURE", "DELAY"]
 
 

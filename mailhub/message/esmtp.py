@@ -148,14 +148,16 @@ def _parse_size(text: str | None) -> int:
     return int(text)
 
 
-def _parse_body(text: str | None) -> BodyType:
-    match text.upper() if text and text.isascii() else None:
-        case "7BIT":
-            return "7BIT"
-        case "8BITMIME":
-            return "8BITMIME"
-        case _:
-            raise ParameterError("BODY is 7BIT or 8BITMIME")
+def _body(*types: BodyType) -> Callable[[str | None], BodyType]:
+    says = f"BODY is {', '.join(types[:-1])} or {types[-1]}"
+
+    def parse(text: str | None) -> BodyType:
+        for each in types:
+            if text and text.isascii() and text.upper() == each:
+                return each
+        raise ParameterError(says)
+
+    return parse
 
 
 def _flag(keyword: str) -> Callable[[str | None], bool]:
@@ -334,7 +336,9 @@ def _render_rrvs(since: ValidSince) -> str:
 # --- The rows ------------------------------------------------------------------------------------------------------
 
 SIZE = Parameter("SIZE", "size", 26, _parse_size, str)
-BODY = Parameter("BODY", "body_type", 17, _parse_body, str)
+BODY = Parameter("BODY", "body_type", 17, _body("7BIT", "8BITMIME"), str)
+# RFC 3030 3: with another value more, for who takes chunks.
+BINARY_BODY = Parameter("BODY", "body_type", 17, _body("7BIT", "8BITMIME", "BINARYMIME"), str)
 SMTPUTF8 = Parameter("SMTPUTF8", "smtputf8", 10, _flag("SMTPUTF8"), _render_flag)
 AUTH = Parameter("AUTH", "auth", 6 + _AUTH_LIMIT, _parse_auth, _render_auth)
 RET = Parameter("RET", "ret", 9, _parse_ret, str)

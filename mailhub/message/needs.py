@@ -22,6 +22,7 @@ HEADER_UTF8 = 2
 BODY_8BIT = 4
 LONG_LINE = 8
 NUL = 16
+BINARY = 32
 
 _LONGEST = LINE_LIMIT + 2  # octets with the line end
 
@@ -64,8 +65,9 @@ class Needs:
 
     @property
     def binary(self) -> bool:
-        """A line has more than 998 octets, or there is a NUL: only BINARYMIME carries that as it is (RFC 3030 3)."""
-        return bool(self.bits & (LONG_LINE | NUL))
+        """A line has more than 998 octets, there is a NUL, or it came as BODY=BINARYMIME, where CR and LF need not be
+        line ends: only BINARYMIME carries that as it is (RFC 3030 3)."""
+        return bool(self.bits & (LONG_LINE | NUL | BINARY))
 
     def met_by(self, offer: Offer) -> bool:
         """Whether the hop takes all that is 8-bit as it is."""

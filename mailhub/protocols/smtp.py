@@ -327,7 +327,10 @@ class SmtpSession:
             return
         options = self._service.options
         # While we are at work, it is not the client who is slow.
-        if self._working or message != self._messages or self.machine.data_octets - before >= options.pace_octets:
+        came = self.machine.data_octets - before
+        # Nor between two chunks: then a command is waited for.
+        busy = self._working or not self.machine.receiving or message != self._messages
+        if busy or came >= options.pace_octets:
             self._watch_pace()
             return
         self._log_refusal({"at": "message"}, TemporaryError("Message arrives too slowly", status="4.4.2"))

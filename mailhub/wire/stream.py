@@ -148,7 +148,49 @@ class _LineEndings:
         return self._decoder.newlines in (None, "\r\n") and b"\0" not in piece
 
 
-class DataDecoder:
+class _Lines:
+    """Message data that is judged by its line ends."""
+
+    __slots__ = ("_endings", "_policy", "violation")
+
+    def __init__(self, policy: BareLines) -> None:
+        self._policy = policy
+        self._endings = _LineEndings()
+        self.violation: Violation | None = None
+
+    def _judged(self, piece: bytes) -> tuple[bytes, bool]:
+        """What may be given out of a piece, and whether that is to be repaired."""
+        rejecting = self._policy is BareLines.REJECT
+        if rejecting and self.violation:
+            return b"", False
+        if self._endings.clean(piece):
+            return piece, False
+        offence = _BARE.search(piece)
+        if offence is not None:
+            self.violation = self.violation or _OFFENCES[offence[0]]
+            piece = piece[: offence.start()] if rejecting else piece
+        return piece, not rejecting
+
+
+class LineDecoder(_Lines):
+    """Counted octets (BDAT, RFC 3030) -> the message: its line ends are judged as those after 354 are, and its dots
+    are dots. `violation` is the first offence."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self, policy: BareLines) -> None:
+        super().__init__(policy)
+        self._held = b""
+
+    def feed(self, data: bytes, *, final: bool = False) -> bytes:
+        """Give back what these octets add to the message; a CR waits for what follows it, unless they are the last."""
+        data = self._held + data
+        self._held = b"\r" if data.endswith(b"\r") and not final else b""
+        piece, repair = self._judged(data[:-1] if self._held else data)
+        return normalise_line_endings(piece) if repair else piece
+
+
+class DataDecoder(_Lines):
     """The octets after 354 -> the message (RFC 5321 4.5.2): the dot stuffing removed, the end found.
 
     Only CRLF.CRLF on the wire ends the data (an empty message is .CRLF at once); no bare CR or LF takes part in it, in
@@ -157,16 +199,14 @@ class DataDecoder:
     `violation` is the first offence.
     """
 
-    __slots__ = ("_endings", "_first", "_held", "_policy", "ended", "rest", "violation")
+    __slots__ = ("_first", "_held", "ended", "rest")
 
     def __init__(self, policy: BareLines) -> None:
-        self._policy = policy
-        self._endings = _LineEndings()
+        super().__init__(policy)
         self._held = b"\r\n"  # The end of the command line before: a dot may be the very first octet.
         self._first = True
         self.ended = False
         self.rest = b""
-        self.violation: Violation | None = None
 
     def feed(self, data: bytes) -> bytes:
         """Give back what these octets add to the message. Once `ended` is true, `rest` is what followed the end."""
@@ -184,21 +224,13 @@ class DataDecoder:
         return self._given_out(piece, stuffed=dot >= 0 and dot != end) if piece else b""
 
     def _given_out(self, piece: bytes, stuffed: bool) -> bytes:
-        rejecting = self._policy is BareLines.REJECT
-        if rejecting and self.violation:
-            return b""
-        clean = self._endings.clean(piece)
-        if not clean:
-            offence = _BARE.search(piece)
-            if offence is not None:
-                self.violation = self.violation or _OFFENCES[offence[0]]
-                piece = piece[: offence.start()] if rejecting else piece
+        piece, repair = self._judged(piece)
         if stuffed:
             piece = piece.replace(b"\r\n.", b"\r\n")
         if self._first:
             self._first = False
             piece = piece[2:]
-        return piece if clean or rejecting else normalise_line_endings(piece)
+        return normalise_line_endings(piece) if repair else piece
 
 
 def _hold_back(data: bytes) -> tuple[bytes, bytes]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mailhub.delivery.intake import HEADER_SHARE, Intake, IntakeWriter
 from mailhub.errors import Busy, MessageTooLarge, PermanentError
 from mailhub.message.header import header_end
-from mailhub.message.needs import BODY_8BIT, HEADER_LIMIT, HEADER_UTF8, LONG_LINE
+from mailhub.message.needs import BINARY, BODY_8BIT, HEADER_LIMIT, HEADER_UTF8, LONG_LINE
 from mailhub.testing.waiting import result_of
 from mailhub.wire.budget import Budget
 from tests.delivery.doubles import OctetsWriter
@@ -85,6 +85,15 @@ def test_a_header_over_the_limit_passes_as_it_is_and_is_not_held() -> None:
         result_of(writer.write(huge[start : start + 8192]))
     assert sum(map(len, inner.pieces)) == len(huge)
     assert b"".join(inner.pieces) == huge
+
+
+def test_a_binary_message_has_no_lines_that_could_be_too_long() -> None:
+    message = b"Subject: x\r\n\r\n" + b"\n\r" * 600 + b"x" * 2000
+    intake, _ = taken_in([message], lambda header: header, long_lines="reject", needs=True, binary=True)
+    assert intake.needs == LONG_LINE | BINARY
+    assert result_of(intake.open().read()).endswith(message)
+    intake, _ = taken_in([b"Subject: x\r\n\r\nplain\r\n"], needs=True, binary=True)
+    assert intake.needs == BINARY
 
 
 def test_a_header_that_cannot_be_mended_is_refused() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mailhub.message.header import fields_end
 from mailhub.message.needs import (
+    BINARY,
     BODY_8BIT,
     HEADER_8BIT,
     HEADER_LIMIT,
@@ -74,7 +75,7 @@ def test_what_follows_from_the_bits() -> None:
     assert not Needs(HEADER_8BIT | BODY_8BIT).smtputf8
     assert all(Needs(bit).eight_bit for bit in (HEADER_8BIT, HEADER_UTF8, BODY_8BIT))
     assert not Needs(LONG_LINE | NUL).eight_bit
-    assert all(Needs(bit).binary for bit in (LONG_LINE, NUL))
+    assert all(Needs(bit).binary for bit in (LONG_LINE, NUL, BINARY))
     assert not Needs(HEADER_8BIT | BODY_8BIT | HEADER_UTF8).binary
 
 

@@ -660,6 +660,61 @@ def test_pace_is_that_of_one_message_and_nothing_else() -> None:
     assert peer.link.clock.getDelayedCalls() == []
 
 
+def test_a_message_in_chunks_goes_through_the_pipeline() -> None:
+    peer = greeted()
+    assert peer.send(BEFORE + b"BDAT 2\r\nx\rBDAT 1 LAST\r\n\n") == ["250 2.1.0", "250 2.1.5", *["250 2.0.0"] * 2]
+    assert peer.calls("commit") == [(Mail(ANN, size=9), [BOB], b"x\r\n")]
+    assert peer.link.clock.getDelayedCalls() != []
+    peer.link.clock.advance(1000)
+    assert not peer.link.closed
+
+
+@pytest.mark.parametrize("end", [b"RSET\r\n", b"EHLO x\r\n", b"STARTTLS\r\n", b"QUIT\r\n", b""])
+def test_a_message_that_is_not_complete_is_given_up(end: bytes) -> None:
+    peer = greeted()
+    peer.send(BEFORE + b"BDAT 5\r\nhello" + end)
+    if not end or end == b"QUIT\r\n":
+        peer.session.disconnected()
+    assert not peer.pipeline.writers[-1].open
+    assert peer.pipeline.transactions[-1].aborted
+    assert peer.calls("commit") == []
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "codes"),
+    [
+        ("open", TemporaryError("Full", status="4.3.1"), ["452 4.3.1", "503 5.5.1"]),
+        ("write", OverQuota(), ["552 5.2.2", "503 5.5.1"]),
+        ("commit", TemporaryError(), ["250 2.0.0", "451 4.3.0"]),
+    ],
+)
+def test_refusals_of_chunks(step: str, error: MailError, codes: list[str]) -> None:
+    peer = greeted()
+    peer.pipeline.errors[step] = error
+    assert peer.send(BEFORE + b"BDAT 6\r\nQUIT\r\nBDAT 6 LAST\r\nQUIT\r\n")[2:] == codes
+    assert peer.pipeline.transactions[-1].writer is None or not peer.pipeline.writers[-1].open
+    peer.pipeline.errors.clear()
+    assert peer.send(BEFORE + b"BDAT 1 LAST\r\nx")[-1] == "250 2.0.0"
+
+
+def test_lmtp_tells_each_recipient_behind_the_last_chunk() -> None:
+    peer = greeted("lmtp")
+    peer.pipeline.outcomes[BOB] = Outcome.failed("Full", status="5.2.2")
+    to = b"MAIL FROM:<>\r\nRCPT TO:<ann@xx.example>\r\nRCPT TO:<bob@yy.example>\r\n"
+    assert peer.send(to + b"BDAT 1\r\nxBDAT 0 LAST\r\n")[3:] == ["250 2.0.0", "250 2.0.0", "552 5.2.2"]
+
+
+def test_pace_is_that_of_octets_and_not_of_the_pause_between_chunks() -> None:
+    peer = greeted()
+    peer.send(BEFORE + b"BDAT 5\r\nhello")
+    peer.link.clock.advance(250)
+    assert not peer.link.closed
+    peer.send(b"BDAT 500\r\nx")
+    peer.link.clock.advance(239)
+    assert peer.link.closed
+    assert not peer.pipeline.writers[-1].open
+
+
 QUICK = HarvestLimits(free=2, per_session=3)
 GHOST = b"RCPT TO:<ghost@xx.example>\r\n"
 

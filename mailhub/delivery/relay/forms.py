@@ -15,7 +15,7 @@ from zope.interface import implementer
 from mailhub.errors import StoreUnavailable, TemporaryError
 from mailhub.interfaces import Delivery, IBlobReader, IThreads
 from mailhub.message.convert import convert
-from mailhub.message.needs import Needs, NeedsScanner, Offer
+from mailhub.message.needs import BINARY, Needs, NeedsScanner, Offer
 from mailhub.store.octets import OctetsReader
 
 # Octets up to which a message is converted in memory; a larger one is in files meanwhile.
@@ -37,6 +37,7 @@ class Forms:
     def __init__(self, delivery: Delivery, threads: IThreads) -> None:
         self._body = delivery.body
         self._threads = threads
+        self._came_binary = delivery.mail.body_type == "BINARYMIME"
         self._needs = None if delivery.needs is None else Needs(delivery.needs)
         self._made: dict[Offer, Form] = {}
 
@@ -46,7 +47,8 @@ class Forms:
             scanner = NeedsScanner()
             async for block in self._blocks():
                 scanner.feed(block)
-            self._needs = scanner.finish()
+            came_so = BINARY if self._came_binary else 0
+            self._needs = Needs(scanner.finish().bits | came_so)
         return Form(self._body, self._needs)
 
     async def for_hop(self, offer: Offer) -> Form:

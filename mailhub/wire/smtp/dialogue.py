@@ -9,7 +9,7 @@ import attrs
 from mailhub.wire.sasl import ServerExchange
 from mailhub.wire.smtp.events import Hello
 from mailhub.wire.smtp.extensions import Offering, SmtpSettings, offer
-from mailhub.wire.smtp.reception import Reception
+from mailhub.wire.smtp.reception import Chunks, Reception
 from mailhub.wire.smtp.replies import Reply, render
 
 
@@ -20,15 +20,19 @@ class Progress(Enum):
     READY = "no mail transaction is open"
     SENDER = "MAIL was accepted, no recipient yet"
     RECIPIENTS = "at least one recipient was accepted"
+    CHUNKS = "a part of the message has come (BDAT)"
 
 
 @attrs.define
 class MailTransaction:
-    """One mail transaction. `attempts` counts RCPT, taken or not; `recipients` those that were accepted."""
+    """One mail transaction. `attempts` counts RCPT, taken or not; `recipients` those that were accepted. `binary`:
+    BODY=BINARYMIME was said. `chunks` are there from the first BDAT on."""
 
     smtputf8: bool
+    binary: bool = False
     attempts: int = 0
     recipients: int = 0
+    chunks: Chunks | None = None
 
 
 class Dialogue:
@@ -55,6 +59,8 @@ class Dialogue:
         """How far the client has come."""
         if self.transaction is None:
             return Progress.CONNECTED if self.hello is None else Progress.READY
+        if self.transaction.chunks is not None:
+            return Progress.CHUNKS
         return Progress.RECIPIENTS if self.transaction.recipients else Progress.SENDER
 
     def keywords(self) -> list[str]:

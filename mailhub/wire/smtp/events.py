@@ -44,12 +44,12 @@ class RcptTo:
 
 @attrs.frozen
 class DataStart:
-    """DATA, with at least one recipient accepted. Needs an answer; 354 follows accept()."""
+    """DATA or the first BDAT, with at least one recipient accepted. Needs an answer."""
 
 
 @attrs.frozen
 class BodyChunk:
-    """More octets of the message, dot stuffing removed."""
+    """More octets of the message, without dot stuffing."""
 
     octets: bytes
 

@@ -14,6 +14,7 @@ import attrs
 
 from mailhub.message.esmtp import (
     AUTH,
+    BINARY_BODY,
     BODY,
     BY,
     ENVID,
@@ -32,7 +33,20 @@ from mailhub.message.esmtp import (
 from mailhub.wire.smtp.replies import Reply, reply
 from mailhub.wire.stream import BareLines
 
-COMPLETE = frozenset({"PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "STARTTLS", "AUTH", "HELP"})
+COMPLETE = frozenset(
+    {
+        "PIPELINING",
+        "SIZE",
+        "8BITMIME",
+        "BINARYMIME",
+        "CHUNKING",
+        "SMTPUTF8",
+        "ENHANCEDSTATUSCODES",
+        "STARTTLS",
+        "AUTH",
+        "HELP",
+    }
+)
 
 
 @attrs.frozen
@@ -118,6 +132,12 @@ EXTENSIONS = (
     Extension("PIPELINING"),  # RFC 2920
     Extension("SIZE", mail=(SIZE,), value=lambda settings: str(settings.message_size_limit)),  # RFC 1870
     Extension("8BITMIME", mail=(BODY,)),  # RFC 6152
+    Extension(  # RFC 3030 3: with those beside it alone
+        "BINARYMIME",
+        mail=(BINARY_BODY,),
+        offered=lambda settings, _secure: settings.extensions >= {"8BITMIME", "CHUNKING"},
+    ),
+    Extension("CHUNKING"),  # RFC 3030 2
     Extension("SMTPUTF8", mail=(SMTPUTF8,), octets={"VRFY": 10, "EXPN": 10}),  # RFC 6531
     Extension("ENHANCEDSTATUSCODES"),  # RFC 2034
     Extension("DSN", mail=(RET, ENVID), rcpt=(NOTIFY, ORCPT)),  # RFC 3461
@@ -200,7 +220,7 @@ class HopTerms:
 
 
 # By these the client says what the message is, not what was said of it.
-_OF_CONTENT = (SIZE, BODY, SMTPUTF8)
+_OF_CONTENT = (SIZE, BODY, BINARY_BODY, SMTPUTF8)
 
 
 def terms(keywords: Iterable[str], secure: bool) -> HopTerms:

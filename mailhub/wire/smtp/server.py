@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any
 
 from mailhub.wire.foreign import is_foreign, is_foreign_octet
+from mailhub.wire.smtp.chunks import chunk_received
 from mailhub.wire.smtp.dialogue import Dialogue, MailTransaction, Progress
 from mailhub.wire.smtp.events import (
     BodyAborted,
@@ -28,7 +29,7 @@ from mailhub.wire.smtp.events import (
 from mailhub.wire.smtp.extensions import EXTENSIONS, SmtpSettings, offer
 from mailhub.wire.smtp.grammar import CommandRefused, refused, split_command
 from mailhub.wire.smtp.login import respond
-from mailhub.wire.smtp.reception import TOO_LARGE, Reception
+from mailhub.wire.smtp.reception import TOO_LARGE, Chunk, Data, Reception
 from mailhub.wire.smtp.replies import Reply, render, reply
 from mailhub.wire.smtp.verbs import NAMES, Argument, Since, Verb, longest_line, spoken
 from mailhub.wire.stream import ENDLESS, LineBuffer, LineTooLong
@@ -49,6 +50,7 @@ _SENDER_OK = render(reply(250, "2.1.0", "Sender OK"))
 _RECIPIENT_OK = render(reply(250, "2.1.5", "Recipient OK"))
 _GO_ON = render(reply(354, "", "End data with <CR><LF>.<CR><LF>"))
 _INTERNAL_ERROR = reply(451, "4.3.0", "Internal error, please try again later")
+_IN_CHUNKS = "The message is coming in chunks"
 _REFUSALS = {row.keyword: row.refusal for row in EXTENSIONS}
 
 
@@ -67,7 +69,14 @@ class SmtpServer(Dialogue):
     @property
     def data_octets(self) -> int:
         """Octets of the message under way that have come in, as they stand on the wire."""
-        return 0 if self.reception is None else self.reception.wire_size
+        if self.transaction is not None and self.transaction.chunks is not None:
+            return self.transaction.chunks.wire_size
+        return self.reception.wire_size if isinstance(self.reception, Data) else 0
+
+    @property
+    def receiving(self) -> bool:
+        """Octets are to come, not commands."""
+        return self.reception is not None
 
     # --- Octets ----------------------------------------------------------------------------------------------------
 
@@ -132,6 +141,8 @@ class SmtpServer(Dialogue):
         event = self._take_pending()
         if isinstance(event, BodyEnd):
             self._finish_body([refusal] * self._final_replies())
+        elif isinstance(self.reception, Chunk) and refusal.code != 421:
+            self.reception.refusal = refusal  # its octets come all the same
         else:
             self.reception = None
             self.send(refusal)
@@ -198,7 +209,7 @@ class SmtpServer(Dialogue):
         self._buffer.limit = longest_line(self.offer, True)
 
     def _accept_mail(self, event: MailFrom, lines: _Lines) -> None:
-        self.transaction = MailTransaction(event.mail.smtputf8)
+        self.transaction = MailTransaction(event.mail.smtputf8, event.mail.body_type == "BINARYMIME")
         self.out.append(self.render(Reply(250, "2.1.0", lines)) if lines else _SENDER_OK)
 
     def _accept_recipient(self, _event: RcptTo, lines: _Lines) -> None:
@@ -207,6 +218,8 @@ class SmtpServer(Dialogue):
         self.out.append(self.render(Reply(250, "2.1.5", lines)) if lines else _RECIPIENT_OK)
 
     def _accept_data(self, _event: DataStart, lines: _Lines) -> None:
+        if isinstance(self.reception, Chunk):
+            return
         self.out.append(self.render(Reply(354, "", lines)) if lines else _GO_ON)
 
     def _accept_body(self, _event: BodyEnd, lines: _Lines) -> None:
@@ -251,7 +264,16 @@ class SmtpServer(Dialogue):
                 self._end_foreign()
                 return None
             raise refused(500, "5.5.1", "Command not recognised")
-        if len(line) + 2 > verb.limit + self.offer.octets.get(name, 0):
+        try:
+            return self._carry_out(verb, name, argument, len(line) + 2)
+        except CommandRefused as error:
+            if not verb.follow_up(self, argument, error.answer):
+                raise
+            self._too_idle()
+            return None
+
+    def _carry_out(self, verb: Verb, name: str, argument: str, octets: int) -> Event | None:
+        if octets > verb.limit + self.offer.octets.get(name, 0):
             raise refused(500, "5.5.2", "Line too long")
         if verb.idle and self._too_idle():
             return None
@@ -264,7 +286,7 @@ class SmtpServer(Dialogue):
         if verb.extension and verb.extension not in self.offer.lines:
             raise CommandRefused(_REFUSALS[verb.extension](self.settings, self.secure))
         if state not in verb.states:
-            raise refused(503, "5.5.1", verb.order)
+            raise refused(503, "5.5.1", _IN_CHUNKS if state is Progress.CHUNKS else verb.order)
         return verb.action(self, argument)
 
     def _end_foreign(self) -> None:
@@ -295,8 +317,8 @@ class SmtpServer(Dialogue):
     # --- The message -----------------------------------------------------------------------------------------------
 
     def _read_body(self, body: Reception) -> tuple[bool, Event | None]:
-        octets = self._buffer.take_all()
-        if not octets:
+        octets = self._buffer.take(body.wanted)
+        if not octets and body.wanted:
             return False, None
         chunk = body.take(octets)
         if body.ended:
@@ -306,9 +328,18 @@ class SmtpServer(Dialogue):
         return True, BodyChunk(chunk) if chunk else None
 
     def _end_body(self, body: Reception) -> tuple[bool, Event | None]:
-        if body.refusal is None:
+        if body.refusal is None and body.complete:
             return True, BodyEnd()
-        self._finish_body([body.refusal] * self._final_replies())
+        self.reception = None
+        if body.refusal is None:
+            assert isinstance(body, Chunk), "all else is complete"
+            self.send(chunk_received(body))
+            return bool(body.size) or not self._too_idle(), None
+        transaction = self.transaction
+        if transaction is None or (isinstance(body, Chunk) and transaction.chunks is None):
+            self.send(body.refusal)  # a chunk of no message
+            return True, None
+        self._finish_body([body.refusal] * (self._final_replies() if body.complete else 1))
         return True, BodyAborted()
 
     def _final_replies(self) -> int:

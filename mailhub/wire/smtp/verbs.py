@@ -13,13 +13,14 @@ from functools import lru_cache
 import attrs
 
 from mailhub.wire.sasl import LINE_LIMIT
+from mailhub.wire.smtp.chunks import pass_over_chunk, receive_chunk
 from mailhub.wire.smtp.dialogue import Dialogue, Progress
 from mailhub.wire.smtp.events import DataStart, Event, Hello, MailFrom, Quit, RcptTo, Reset, StartTls
 from mailhub.wire.smtp.extensions import Offering
 from mailhub.wire.smtp.grammar import CommandRefused, parse_hello, parse_mail, parse_rcpt, refused
 from mailhub.wire.smtp.login import authenticate
-from mailhub.wire.smtp.reception import TOO_LARGE, Reception
-from mailhub.wire.smtp.replies import reply
+from mailhub.wire.smtp.reception import TOO_LARGE, Data
+from mailhub.wire.smtp.replies import Reply, reply
 
 
 class Argument(Enum):
@@ -46,7 +47,8 @@ class Verb:
     """One command. `limit` is the longest line in octets, CRLF included, without what extensions add.
 
     `states` in which it may be given; `order` says so in others. `idle`: counts as a command that brings no mail
-    nearer. `extension`: the keyword that must be offered. `told` in the answer to HELP.
+    nearer. `extension`: the keyword that must be offered. `told` in the answer to HELP. `follow_up`: what is to be done
+    where it is refused by us; whether it gives the answer itself.
     """
 
     action: Action
@@ -60,6 +62,7 @@ class Verb:
     limit: int = 512
     extension: str = ""
     told: bool = True
+    follow_up: Callable[[Dialogue, str, Reply], bool] = lambda _dialogue, _argument, _refusal: False
 
 
 def _ehlo(_dialogue: Dialogue, argument: str) -> Event:
@@ -107,7 +110,10 @@ def _data(dialogue: Dialogue, _argument: str) -> Event:
         # RFC 2033 4.2 wants 503 here; RFC 5321 4.1.1.4 gives the choice.
         attempted = transaction.attempts and not dialogue.settings.lmtp
         raise refused(554 if attempted else 503, "5.5.1", "No valid recipients")
-    dialogue.reception = Reception(dialogue.settings.bare_lines, dialogue.settings.message_size_limit)
+    if transaction.binary:
+        # RFC 3030 3: no line that ends such a message could be told from its octets.
+        raise refused(503, "5.5.1", "BODY=BINARYMIME is sent by BDAT")
+    dialogue.reception = Data(dialogue.settings.bare_lines, dialogue.settings.message_size_limit)
     return DataStart()
 
 
@@ -143,10 +149,11 @@ def _quit(dialogue: Dialogue, _argument: str) -> Event:
 
 
 # RFC 5321 4.1.4: the states in which a command may be given.
-_ANY = (Progress.CONNECTED, Progress.READY, Progress.SENDER, Progress.RECIPIENTS)
-_GREETED = (Progress.READY, Progress.SENDER, Progress.RECIPIENTS)
+_ANY = tuple(Progress)
+_GREETED = _ANY[1:]
 _IDLE = (Progress.READY,)
 _OPEN = (Progress.SENDER, Progress.RECIPIENTS)
+_CHUNKS = (*_OPEN, Progress.CHUNKS)
 
 _PATH = 2048  # octets; RFC 5321 4.5.3.1.4 wants 512, which is little for UTF-8 and quoted local parts
 _NO, _YES, _MAY = Argument.NONE, Argument.REQUIRED, Argument.OPTIONAL
@@ -164,6 +171,8 @@ VERBS: Mapping[str, Verb] = {
     "MAIL": Verb(      _mail,         _YES, _IDLE,    _LOGIN, "A sender is given already", idle=True, limit=_PATH),
     "RCPT": Verb(      _rcpt,         _YES, _OPEN,    _LOGIN, "Give a sender first", limit=_PATH),
     "DATA": Verb(      _data,         _NO,  _OPEN,    _LOGIN, "Give a sender first"),
+    "BDAT": Verb(      receive_chunk, _YES, _CHUNKS,  _LOGIN, "Give a sender first", extension="CHUNKING",
+                                                              follow_up=pass_over_chunk),
     "RSET": Verb(      _rset,         _NO,  _ANY,     _TLS,   idle=True),
     "NOOP": Verb(      _noop,         _MAY, _ANY,     _START, idle=True),
     "QUIT": Verb(      _quit,         _NO,  _ANY,     _START),

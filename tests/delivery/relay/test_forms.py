@@ -264,6 +264,13 @@ def test_needs_that_are_known_are_believed_and_others_looked_for() -> None:
     assert result(forms_of(BODY).as_it_is()).needs == Needs(BODY_8BIT)
 
 
+def test_what_came_as_binarymime_is_binary_though_nobody_has_looked() -> None:
+    body: Any = Octets(b"Subject: x\r\n\r\nx\r\n")
+    made = Forms(Delivery("m1", Mail(ANN, "BINARYMIME"), "", (), body), InlineThreads())
+    assert result(made.as_it_is()).needs.binary
+    assert not result(made.for_hop(Offer(eight_bit=True))).needs.binary
+
+
 @pytest.mark.parametrize("large", [False, True])
 def test_large_messages_are_converted_in_files(large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if large:
