@@ -17,6 +17,8 @@ from mailhub.delivery.routing import (
     PostmasterRouter,
     StaticRouter,
 )
+from mailhub.delivery.transports.pipe import PipeAgent, PipeOptions
+from mailhub.delivery.transports.plain import DiscardAgent, ErrorAgent, ErrorOptions
 from mailhub.interfaces import IDatabase, IHub, IMailStore, IService, Service
 from mailhub.plugins import Component, NoOptions
 from mailhub.protocols.imap.session import ImapService
@@ -46,6 +48,9 @@ maildirs = Component("store", "maildir", maildir_store, MaildirOptions)
 store_agent = Component("agent", "store", lambda _, hub: StoreAgent(hub.store, hub.environment, hub.directories))
 smtp_agent = Component("agent", "smtp", lambda _, hub: SmtpAgent(hub.hops, hub.relay.transmitter()))
 lmtp_agent = Component("agent", "lmtp", lambda _, hub: LmtpAgent(hub.hops, hub.relay.transmitter()))
+pipe_agent = Component("agent", "pipe", PipeAgent.of, PipeOptions, yields=True)
+discard_agent = Component("agent", "discard", lambda _, hub: DiscardAgent(), yields=True)
+error_agent = Component("agent", "error", lambda options, hub: ErrorAgent(options), ErrorOptions, yields=True)
 
 accounts_checker = Component(
     "checker", "accounts", lambda _, hub: AccountsChecker(hub.accounts, hub.passwords, hub.verified)

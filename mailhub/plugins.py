@@ -38,7 +38,8 @@ class Component:
     """A component factory in one line, for built-in parts and for plugins.
 
     `make(options, hub)` gives the component; `options` is an attrs class whose fields are the keys of its table.
-    `service` says of a service how it is offered.
+    `service` says of a service how it is offered. One that `yields` is not there where another has its name: names of
+    ours that came after plugins that may have them.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class Component:
     make: Callable[[Any, IHub], Any]
     options: type = NoOptions
     service: Service = attrs.field(factory=Service)
+    yields: bool = False
 
     def build(self, options: Any, hub: IHub) -> Any:
         """See `IComponentFactory`."""
@@ -82,6 +84,7 @@ class Catalogue:
     def find(self, part: ComponentTable) -> IComponentFactory:
         """The factory of one configured component. Raises ConfigurationError that lists the names there are."""
         found = [factory for factory in self.factories if (factory.kind, factory.name) == (part.kind, part.type)]
+        found = [factory for factory in found if not getattr(factory, "yields", False)] or found
         if not found:
             broken = "".join(f"; not loaded: {line}" for line in self.broken)
             known = one_of(part.type, part.tables.union(self.names(part.kind)))

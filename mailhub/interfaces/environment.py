@@ -156,10 +156,14 @@ class IProcesses(Interface):
         output_limit: int = 1 << 20,
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
+        user: str | None = None,
     ) -> Ended:
         """Run a program, without a shell, with `stdin` to read, and wait for its end. `arguments` begin with its path,
         or its name in PATH. Of our environment it gets PATH alone, beside `environment`; it starts in `folder`, by
         default in ours. Some run at the same time ([limits] processes), the others wait for their turn.
+
+        With `user` it runs as that user of the machine, and with the user's groups alone; "" is nobody where we are
+        root, else our own. Who is not root can run programs as itself only.
 
         It is killed after `seconds`, when it writes more than `output_limit` octets, and when the call is cancelled.
         Raises TemporaryError in the first two cases, and where it cannot be started; Busy, and what `stdin` raises.
@@ -179,6 +183,7 @@ class NoProcesses:
         output_limit: int = 1 << 20,
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
+        user: str | None = None,
     ) -> Ended:
         """Raises TemporaryError."""
         raise TemporaryError(detail=f"{arguments[:1]!r:.100} cannot be run: no programs are run here")

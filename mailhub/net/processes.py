@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -22,6 +23,7 @@ from mailhub.keys import Key
 
 PROCESSES = Key("limits", "processes", 10, 1, 1000)  # at the same time
 WAITING = 1000  # calls in line for their turn
+UNPRIVILEGED = "nobody"  # who runs what root is not to run
 STDERR_LIMIT = 64 << 10  # octets; what comes beyond is read and thrown away
 CHUNK = 64 << 10  # octets of a body that are read at a time
 LINGER_SECONDS = 1.0  # for what a program's own children still write when it has ended
@@ -45,11 +47,13 @@ class ReactorProcesses:
         output_limit: int = 1 << 20,
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
+        user: str | None = None,
     ) -> Ended:
         """See `IProcesses`."""
         program, variables = find(arguments, environment)
         if folder is not None and not folder.is_dir():
             raise cannot(arguments, NotADirectoryError(str(folder)))
+        uid, gid = (None, None) if user is None else numbers_of(arguments, user)
         if len(self._slots.waiting) >= WAITING:
             raise Busy(detail="too many programs are waiting for their turn")
         await self._slots.acquire()
@@ -57,7 +61,7 @@ class ReactorProcesses:
             run = _Run(Path(program).name, stdin, output_limit, self._clock)
             try:
                 self._reactor.spawnProcess(
-                    run, program, list(arguments), variables, None if folder is None else str(folder)
+                    run, program, list(arguments), variables, None if folder is None else str(folder), uid, gid
                 )
             except Exception as error:
                 raise cannot(arguments, error) from error
@@ -82,6 +86,22 @@ def find(arguments: Sequence[str], environment: Mapping[str, str] | None) -> tup
     if program is None:
         raise cannot(arguments, FileNotFoundError("there is no such program"))
     return program, variables
+
+
+def numbers_of(arguments: Sequence[str], user: str) -> tuple[int | None, int | None]:
+    """The user and group to become; none where that is our own. Raises TemporaryError."""
+    ours = os.geteuid()
+    if not user and ours != 0:
+        return None, None
+    try:
+        found = pwd.getpwnam(user or UNPRIVILEGED)
+    except KeyError:
+        raise cannot(arguments, LookupError(f"there is no user {user or UNPRIVILEGED}")) from None
+    if ours == 0:
+        return found.pw_uid, found.pw_gid
+    if ours != found.pw_uid:
+        raise cannot(arguments, PermissionError(f"only root can run it as {user}"))
+    return None, None
 
 
 def cannot(arguments: Sequence[str], error: Exception) -> TemporaryError:

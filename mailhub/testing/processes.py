@@ -25,6 +25,7 @@ class Call:
     stdin: bytes
     environment: Mapping[str, str]
     folder: Path | None
+    user: str | None = None
 
 
 @implementer(IProcesses)
@@ -57,6 +58,7 @@ class PlayedProcesses:
         output_limit: int = 1 << 20,
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
+        user: str | None = None,
     ) -> Ended:
         """See `IProcesses`."""
         name = arguments[0]
@@ -64,7 +66,7 @@ class PlayedProcesses:
         if program is None:
             raise cannot(arguments, FileNotFoundError("there is no such program"))
         octets = stdin if isinstance(stdin, bytes) else await stdin.read()
-        call = Call(tuple(arguments), octets, dict(environment or {}), folder)
+        call = Call(tuple(arguments), octets, dict(environment or {}), folder, user)
         self.calls.append(call)
         try:
             given = await in_time(self._clock, seconds, program, call)

@@ -44,6 +44,7 @@ class Waiting:
         output_limit: int = 1 << 20,
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
+        user: str | None = None,
     ) -> Ended:
         self.runs += 1
         ended = subprocess.run(arguments, capture_output=True, env=dict(environment or {}), timeout=60, check=False)

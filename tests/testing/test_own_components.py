@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import argon2
 
 from mailhub import builtin
 from mailhub.auth.passwords import hash_password
+from mailhub.interfaces import Ended
 from mailhub.testing.exams import AgentExam, CheckerExam, RouterExam
 
 _CHEAP = hash_password("nobody's", argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
@@ -50,6 +52,24 @@ class TestSmtpAgent(AgentExam):
 class TestLmtpAgent(AgentExam):
     factory = builtin.lmtp_agent
     target = "mx.yy.example:24"
+
+
+class TestPipeAgent(AgentExam):
+    factory = builtin.pipe_agent
+    options: ClassVar[Mapping[str, Any]] = {"command": ["take", "--", "${recipient}"], "user": "vmail"}
+    target = "a program"
+
+    def make_agent(self) -> Any:
+        self.internet.processes.add("take", lambda call: Ended(0, b"taken"))
+        return self.build()
+
+
+class TestDiscardAgent(AgentExam):
+    factory = builtin.discard_agent
+
+
+class TestErrorAgent(AgentExam):
+    factory = builtin.error_agent
 
 
 class TestAccountsChecker(CheckerExam):
