@@ -260,14 +260,7 @@ def build_hub(
             catalogue=catalogue,
         )
         hub.database = catalogue.build(config.database, hub)
-        aliases = routes.aliases(config)
-        hub.names = LocalNames(
-            frozenset(config.domains),
-            aliases,
-            hub.database.names,
-            environment.clock,
-            elsewhere=routes.known_elsewhere(config),
-        )
+        hub.names = LocalNames(routes.names(config), hub.database.names, environment.clock)
         hub.sessions = OpenSessions(hub.accounts, environment.clock)
         hub.store = _stores(hub, catalogue)
         tables = {"database": config.database, "store": config.store}
@@ -299,7 +292,7 @@ def successor(hub: Hub, config: Config, catalogue: Catalogue) -> Hub:
         new.settings, new.hostname, new.hops = config, config.hostname, routes.next_hops(config)
         new.catalogue = catalogue
         new.names = copy(hub.names)
-        new.names.replace(frozenset(config.domains), routes.aliases(config), routes.known_elsewhere(config))
+        new.names.replace(routes.names(config))
         new.services, new.factories = {}, {}
         new.guards = Guards(hub.environment.clock, config.of(GuardLimits))
         _make_store(new, hub, catalogue)

@@ -99,7 +99,10 @@ def _add(arguments: argparse.Namespace) -> None:
     user = user_of(arguments.address)
     with opened(config, "create") as hub:
         domain = user.rpartition("@")[2]
-        if domain not in names_now(config, hub).domains:
+        names = names_now(config, hub)
+        if domain in names.same_as:
+            raise ConfigurationError(f"{domain} is the same as {names.same_as[domain]}, which has the accounts")
+        if domain not in names.domains:
             raise ConfigurationError(f"{domain} is not one of our domains; `mailhub domain add {domain}` makes it one")
         password, encoded = _chosen_password(arguments, user)
         try:

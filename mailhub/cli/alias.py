@@ -14,8 +14,12 @@ from mailhub.config import rules
 from mailhub.config.settings import Config, load
 from mailhub.errors import ConfigurationError
 from mailhub.message.address import Address, fold_local, parse_local
+from mailhub.message.aliases import is_pattern
 
-_NAME = 'an address, "@domain" for every other name of a domain, or a local part, which counts in every domain'
+_NAME = (
+    'an address, "@domain" for every other name of a domain, a local part, which counts in every domain, or '
+    '"wildcard:" or "regex:" and a pattern for addresses that nothing else knows'
+)
 
 
 def add_parser(commands: Any) -> None:
@@ -46,6 +50,8 @@ def add_parser(commands: Any) -> None:
 def canonical(name: str) -> str:
     """One text for every way to write an alias; it can be read again. Raises ConfigurationError."""
     try:
+        if is_pattern(name):
+            return rules.alias(name)
         if name.startswith("@"):
             return "@" + rules.domain(name[1:])
         if "@" not in name:
@@ -56,9 +62,14 @@ def canonical(name: str) -> str:
         raise ConfigurationError(f"{name!r} is not {_NAME}: {error}") from None
 
 
-def _targets(texts: list[str]) -> list[str]:
+def _domain(name: str) -> str:
+    """That of an alias; "" where it is for all of them."""
+    return name.rpartition("@")[2] if "@" in name and not is_pattern(name) else ""
+
+
+def _targets(name: str, texts: list[str]) -> list[str]:
     try:
-        return list(dict.fromkeys(rules.address(text) for text in texts))
+        return list(dict.fromkeys(rules.alias_targets(name, texts))) if texts else []
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
 
@@ -70,11 +81,14 @@ def _only_in_database(config: Config, name: str) -> None:
 
 def _add(arguments: argparse.Namespace) -> None:
     config = load(arguments.config)
-    name, targets = canonical(arguments.name), _targets(arguments.targets)
+    name = canonical(arguments.name)
+    targets = _targets(name, arguments.targets)
     _only_in_database(config, name)
     with opened(config) as hub:
-        domain = name.rpartition("@")[2] if "@" in name else ""
-        if domain and domain not in names_now(config, hub).domains:
+        domain, names = _domain(name), names_now(config, hub)
+        if name.startswith("@") and domain in names.same_as:
+            raise ConfigurationError(f"{domain} is the same as {names.same_as[domain]}; give that one the catch-all")
+        if domain and domain not in names.domains:
             raise ConfigurationError(f"{domain} is not one of our domains; `mailhub domain add {domain}` makes it one")
         new = hub.wait(hub.database.names.add_alias(name, targets))
         if not new:
@@ -97,7 +111,7 @@ def _list(arguments: argparse.Namespace) -> None:
         why = ""
         if name in file:
             why = "  (not in use: the file has this name too)"
-        elif "@" in name and name.rpartition("@")[2] not in domains:
+        elif _domain(name) and _domain(name) not in domains:
             why = "  (not in use: its domain is not ours)"
         lines.append((name, "database", ", ".join(targets) + why))
     for name, where, targets_text in sorted(lines):
@@ -106,7 +120,8 @@ def _list(arguments: argparse.Namespace) -> None:
 
 def _remove(arguments: argparse.Namespace) -> int:
     config = load(arguments.config)
-    name, targets = canonical(arguments.name), _targets(arguments.targets)
+    name = canonical(arguments.name)
+    targets = _targets(name, arguments.targets)
     with opened(config) as hub:
         had = kept_names(hub).aliases.get(name, ())
         if not had:
@@ -126,6 +141,6 @@ def _remove(arguments: argparse.Namespace) -> int:
 
 def _refuses(config: Config, hub: Offline, name: str) -> bool:
     """Whether mail for a name will find nobody without this alias."""
-    if "@" not in name or name.startswith("@"):
+    if "@" not in name or name.startswith("@") or is_pattern(name):
         return True
     return not everybody_of(config, hub).without(name).knows(Address.parse(name))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 
 import attrs
 
 from mailhub.delivery.names import LocalNames
-from mailhub.delivery.routing import without_detail
 from mailhub.message.address import POSTMASTER, Address, is_postmaster
-from mailhub.message.aliases import AliasTable
 
 
 @attrs.frozen
@@ -25,25 +24,29 @@ class Everybody:
         key = Address.parse(name).key
         aliases = self.names.aliases
         exact = {other: targets for other, targets in aliases.exact.items() if other != key}
-        names = LocalNames(self.names.domains, AliasTable(exact, aliases.everywhere, aliases.catch_all))
+        names = copy(self.names)
+        names.aliases = attrs.evolve(aliases, exact=exact)
         return attrs.evolve(self, names=names)
 
     def is_account(self, address: Address) -> bool:
         """Whether it has a mailbox, with or without its detail."""
-        plain = without_detail(address)
-        return address.key in self.users or (plain is not None and plain.key in self.users)
+        plain = (plain for plain, _ in self.names.without_detail(address))
+        return any(each.key in self.users for each in (address, *plain))
 
     def targets(self, address: Address) -> tuple[Address, ...]:
-        """What an alias makes of it: one of its name, with its detail or without, or else its domain's catch-all."""
+        """What an alias makes of it: one of its name, with its detail or without, the same name in another domain, or
+        else a pattern or its domain's catch-all."""
         aliases = self.names.aliases
         if address.ascii_domain not in self.names.domains:
             return ()
         if named := aliases.named(address):
             return named
-        plain = without_detail(address)
-        if plain and address.key not in self.users and (named := aliases.named(plain)):
-            return named
-        return () if self.is_account(address) else aliases.catch_all.get(address.ascii_domain, ())
+        for plain, _ in self.names.without_detail(address):
+            if address.key not in self.users and (named := aliases.named(plain)):
+                return named
+        if same := self.names.same(address):
+            return (same,)
+        return () if self.is_account(address) else aliases.matching(address)
 
     def knows(self, address: Address) -> bool:
         """Whether mail for the address finds anybody: an address elsewhere, an account, an alias."""

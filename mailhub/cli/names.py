@@ -39,7 +39,7 @@ def await_server(config: Config) -> None:
 
 def names_now(config: Config, hub: Offline) -> LocalNames:
     """Domains and aliases of configuration and database together."""
-    names = LocalNames(frozenset(config.domains), routes.aliases(config), hub.database.names)
+    names = LocalNames(routes.names(config), hub.database.names)
     hub.wait(names.look_again())
     return names
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mailhub.delivery.limits import DETAIL_SEPARATOR
+from mailhub.delivery.names import NamesInFile
 from mailhub.delivery.relay.exchangers import SMTP_PORT, parse_target
 from mailhub.interfaces import NextHop
 from mailhub.message.aliases import AliasTable
@@ -16,10 +18,38 @@ _LMTP = "lmtp"
 _HOSTS = ("smtp", _LMTP)
 
 
+def names(config: Config) -> NamesInFile:
+    """All that the file says of names. Raises ConfigurationError."""
+    return NamesInFile(
+        frozenset(config.domains),
+        aliases(config),
+        known_elsewhere(config),
+        _same_as(config),
+        config.value(DETAIL_SEPARATOR),
+    )
+
+
+def _same_as(config: Config) -> dict[str, str]:
+    """[domain_aliases]. Raises ConfigurationError."""
+    place = config.place("domain_aliases")
+    for name, other in config.domain_aliases.items():
+        if name in config.domains:
+            raise place.at(f'"{name}"').error("stands in domains as well; take it out of one of the two")
+        if other not in config.domains:
+            # One that the database keeps may be removed at any time, and the file would be wrong then.
+            advice = f"add it to domains, or say `mailhub domain add {name} --same-as {other}`"
+            raise place.at(f'"{name}"').error(f'"{other}" is not one of domains: {advice}')
+    return dict(config.domain_aliases)
+
+
 def aliases(config: Config) -> AliasTable:
     """[aliases]. Raises ConfigurationError for a domain that is not ours."""
+    for name in config.aliases:
+        if name.removeprefix("@") in config.domain_aliases:
+            advice = f"its names are those of {config.domain_aliases[name[1:]]}"
+            raise config.place("aliases").at(f'"{name}"').error(f"has no catch-all of its own: {advice}")
     try:
-        return AliasTable.parse(config.aliases, config.domains)
+        return AliasTable.parse(config.aliases, {*config.domains, *config.domain_aliases})
     except ValueError as error:
         # One that the database keeps may be removed at any time, and the file would be wrong then.
         advice = "add it to domains, or make the alias by `mailhub alias add`"

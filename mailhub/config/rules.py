@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Any
 
@@ -12,6 +12,7 @@ from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from mailhub.config.reader import Place
 from mailhub.interfaces import Service
 from mailhub.message.address import Address, parse_domain, parse_local, to_ascii
+from mailhub.message.aliases import PatternAlias, is_pattern
 
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
@@ -92,13 +93,24 @@ def address(text: str) -> str:
 
 
 def alias(text: str) -> str:
-    """What an alias may stand for: `user@domain`, `@domain` (all others of a domain) or `user` (in every domain)."""
+    """What an alias may stand for: `user@domain`, `@domain` (all others of a domain), `user` (in every domain), or
+    `wildcard:` or `regex:` and a pattern."""
     try:
+        if is_pattern(text):
+            PatternAlias.parse(text, ["x@x.example"])
+            return text
         if text.startswith("@"):
             return "@" + domain(text[1:])
         return str(Address.parse(text)) if "@" in text else parse_local(text)
     except ValueError as error:
         raise ValueError(f'"{text}" is not an address, an "@domain" or a local part: {error}') from None
+
+
+def alias_targets(name: str, texts: Sequence[str]) -> tuple[str, ...]:
+    """Addresses, in their canonical text; those of a pattern as they are."""
+    if is_pattern(name):
+        return PatternAlias.parse(name, texts).targets
+    return tuple(address(text) for text in texts)
 
 
 def endpoint(text: str) -> str:

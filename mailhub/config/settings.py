@@ -169,6 +169,7 @@ class Config:
     log: LogTable
     delivery: DeliveryTable
     aliases: Mapping[str, tuple[str, ...]]
+    domain_aliases: Mapping[str, str]
     routes: Mapping[str, RouteTable]
     dns: DnsTable
     smtp: SmtpTable
@@ -222,6 +223,7 @@ class _Top:
     log: LogTable = attrs.field(factory=LogTable)
     delivery: DeliveryTable = attrs.field(factory=DeliveryTable)
     aliases: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    domain_aliases: Mapping[str, str] = attrs.field(factory=dict)
     route: Mapping[str, RouteTable] = attrs.field(factory=dict)
     dns: DnsTable = attrs.field(factory=DnsTable)
     smtp: SmtpTable = attrs.field(factory=SmtpTable)
@@ -287,6 +289,7 @@ def from_values(values: Mapping[str, Any], file: Path) -> Config:
         log=_log(top, place),
         delivery=top.delivery,
         aliases=_aliases(top, place.inside("aliases")),
+        domain_aliases=_domain_aliases(top, place.inside("domain_aliases")),
         routes=_routes(top, place.inside("route")),
         dns=top.dns,
         smtp=top.smtp,
@@ -350,10 +353,23 @@ def _aliases(top: _Top, place: Place) -> dict[str, tuple[str, ...]]:
                 raise ValueError(f'is the same as another key, "{name}"')
             if not targets:
                 raise ValueError("has no target")
-            aliases[name] = tuple(rules.address(target) for target in targets)
+            aliases[name] = rules.alias_targets(name, targets)
         except ValueError as error:
             raise here.error(str(error)) from None
     return aliases
+
+
+def _domain_aliases(top: _Top, place: Place) -> dict[str, str]:
+    same_as: dict[str, str] = {}
+    for written, other in top.domain_aliases.items():
+        try:
+            name = rules.domain(written)
+            if name in same_as:
+                raise ValueError(f'is the same as another key, "{name}"')
+            same_as[name] = rules.domain(other)
+        except ValueError as error:
+            raise place.at(f'"{written}"').error(str(error)) from None
+    return same_as
 
 
 def _routes(top: _Top, place: Place) -> dict[str, RouteTable]:

@@ -14,6 +14,7 @@ from mailhub.auth.passwords import Passwords
 from mailhub.auth.throttle import Throttle
 from mailhub.delivery.limits import (
     DETAIL_MAILBOXES,
+    DETAIL_SEPARATOR,
     HOPS,
     LONG_LINES,
     POLICY_FAILURE,
@@ -38,6 +39,7 @@ from mailhub.wire.imap.server_settings import ImapSettings
 LASTING: tuple[type | Key[Any], ...] = (StoreLimits, Passwords, LOGINS_REMEMBERED, THREADS, PROCESSES)
 DECLARING: tuple[type | Key[Any], ...] = (
     DETAIL_MAILBOXES,
+    DETAIL_SEPARATOR,
     HOPS,
     LONG_LINES,
     POLICY_TIMEOUT,

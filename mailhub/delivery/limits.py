@@ -9,6 +9,12 @@ import attrs
 
 from mailhub.keys import DAY, STOP_SECONDS, Key, limit, setting
 
+
+def _separators(characters: str) -> None:
+    if unknown := set(characters) - set("+-=#_.~!%/"):
+        raise ValueError(f'"{min(unknown)}" cannot separate a detail; known: + - = # _ . ~ ! % /')
+
+
 # What happens to lines of a submitted message that are longer than 998 octets (RFC 5322 2.1.1).
 LongLines = Literal["wrap", "reject"]
 LONG_LINES: Key[LongLines] = Key("smtp", "submission_long_lines", "wrap", hint=LongLines)
@@ -19,6 +25,8 @@ POLICY_TIMEOUT = Key("policy", "timeout_seconds", 30, 1, 600)
 POLICY_FAILURE: Key[FailMode] = Key("policy", "failure", "tempfail", hint=FailMode)
 # Whether `user+detail` is for the mailbox of that name.
 DETAIL_MAILBOXES = Key("delivery", "detail_mailboxes", False, hint=bool)
+# What separates user and detail: any of these characters, none where it is empty.
+DETAIL_SEPARATOR = Key("delivery", "detail_separator", "+", hint=str, check=_separators)
 # A message that has come through so many hosts goes round in a loop (RFC 5321 6.3).
 HOPS = Key("limits", "hops", 50, 5, 1000)
 # For how long a server, or a destination, that cannot be reached is left alone.

@@ -8,17 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+import attrs
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from mailhub.errors import MailError
 from mailhub.interfaces import ILocalNames, INames, KeptNames
 from mailhub.log import Logger
-from mailhub.message.aliases import AliasTable
+from mailhub.message.address import Address, without_detail
+from mailhub.message.aliases import AliasTable, is_pattern
 
 _log = Logger(namespace="mailhub.delivery.names")
 
 FRESH_SECONDS = 0.1
+
+
+@attrs.frozen
+class NamesInFile:
+    """What the configuration says of names. `elsewhere` are the domains whose users others than mailhub know, None for
+    all. `same_as`: domains whose every name is one of another domain. What separates a detail from a user is any of
+    `detail_separator`'s characters."""
+
+    domains: frozenset[str] = frozenset()
+    aliases: AliasTable = attrs.field(factory=AliasTable)
+    elsewhere: Collection[str] | None = ()
+    same_as: Mapping[str, str] = attrs.field(factory=dict)
+    detail_separator: str = "+"
 
 
 @implementer(ILocalNames)
@@ -30,20 +45,11 @@ class LocalNames:
 
     domains: frozenset[str]
     aliases: AliasTable
+    same_as: Mapping[str, str]
 
-    def __init__(
-        self,
-        domains: frozenset[str],
-        aliases: AliasTable,
-        table: INames | None = None,
-        clock: IReactorTime | None = None,
-        *,
-        elsewhere: Collection[str] | None = (),
-    ) -> None:
-        """`domains` and `aliases` are the configuration's. Without `table` there are no others. `elsewhere` are the
-        domains whose users others than mailhub know, None for all."""
-        self._file = (domains, aliases)
-        self._elsewhere = elsewhere
+    def __init__(self, file: NamesInFile, table: INames | None = None, clock: IReactorTime | None = None) -> None:
+        """`file` is the configuration's. Without `table` there are no others."""
+        self._file = file
         self._table = table
         self._clock = clock
         self._kept = KeptNames()
@@ -51,15 +57,23 @@ class LocalNames:
         self.generation = 0
         self._merge()
 
-    def replace(self, domains: frozenset[str], aliases: AliasTable, elsewhere: Collection[str] | None = ()) -> None:
+    def replace(self, file: NamesInFile) -> None:
         """The configuration has been read again."""
-        self._file = (domains, aliases)
-        self._elsewhere = elsewhere
+        self._file = file
         self._merge()
 
     def known_elsewhere(self, domain: str) -> bool:
         """Whether others than mailhub may know more users of this domain (an A-label)."""
-        return self._elsewhere is None or domain in self._elsewhere
+        return self._file.elsewhere is None or domain in self._file.elsewhere
+
+    def without_detail(self, address: Address) -> tuple[tuple[Address, str], ...]:
+        """See `ILocalNames`."""
+        return without_detail(address, self._file.detail_separator)
+
+    def same(self, address: Address) -> Address | None:
+        """See `ILocalNames`."""
+        domain = self.same_as.get(address.ascii_domain)
+        return None if domain is None else attrs.evolve(address, domain=domain)
 
     async def refresh(self) -> None:
         """Before names are asked. Reads seldom; when the database does not answer, what is known stays in use."""
@@ -85,12 +99,19 @@ class LocalNames:
             self._merge()
 
     def _merge(self) -> None:
-        domains, aliases = self._file
-        self.domains = domains | self._kept.domains
-        self.aliases = aliases.before(AliasTable.parse(_of_domains(self._kept.aliases, self.domains), self.domains))
+        file, kept = self._file, self._kept
+        own = file.domains | kept.domains
+        same_as = {**kept.same_as, **file.same_as}
+        self.same_as = {name: other for name, other in same_as.items() if other in own and name not in own}
+        self.domains = own | frozenset(self.same_as)
+        self.aliases = file.aliases.before(AliasTable.parse(_of_domains(kept.aliases, self.domains), self.domains))
         self.generation += 1
 
 
 def _of_domains(aliases: Mapping[str, tuple[str, ...]], domains: frozenset[str]) -> dict[str, tuple[str, ...]]:
     """Without those of domains that were ours when they were added, and are not now."""
-    return {name: targets for name, targets in aliases.items() if "@" not in name or name.rpartition("@")[2] in domains}
+    return {
+        name: targets
+        for name, targets in aliases.items()
+        if is_pattern(name) or "@" not in name or name.rpartition("@")[2] in domains
+    }

@@ -142,12 +142,6 @@ def _unbounded(recipient: Address) -> TemporaryError:
     return TemporaryError(MISTAKE, status="4.3.5", detail=detail)
 
 
-def without_detail(address: Address) -> Address | None:
-    """`user+detail@domain` -> `user@domain` (RFC 5233); None when there is no detail."""
-    user, plus, _ = address.local.partition("+")
-    return attrs.evolve(address, local=user) if plus and user else None
-
-
 def _renamed(recipient: Address, targets: Collection[Address], via: tuple[str, ...] = ()) -> tuple[Route, ...]:
     """`via` is the alias where it has another name than the recipient: who comes back with another detail is known.
     Raises TemporaryError for more than can be followed, which is no failure of this router."""
@@ -170,7 +164,8 @@ NOBODY = _Nobody()
 
 @implementer(IRouter)
 class AliasRouter:
-    """Aliases by name. A detail (`user+detail`) is ignored unless an alias or an account has it in its name."""
+    """Aliases by name, and names of a domain that is the same as another. A detail (`user+detail`) is ignored unless an
+    alias or an account has it in its name."""
 
     def __init__(self, names: ILocalNames, store: IMailStore, directories: IUserDirectory = NOBODY) -> None:
         self._names = names
@@ -183,11 +178,12 @@ class AliasRouter:
             return None
         if targets := self._names.aliases.named(recipient):
             return _renamed(recipient, targets)
-        plain = without_detail(recipient)
-        targets = self._names.aliases.named(plain) if plain else ()
-        if plain is None or not targets or await _is_known(recipient.key, self._store, self._directories):
-            return None
-        return _renamed(recipient, targets, (plain.key,))
+        same = self._names.same(recipient)
+        for plain, _ in self._names.without_detail(recipient):
+            targets = self._names.aliases.named(plain)
+            if targets and (same or not await _is_known(recipient.key, self._store, self._directories)):
+                return _renamed(recipient, targets, (plain.key,))
+        return _renamed(recipient, (same,)) if same else None
 
 
 async def _is_known(user: str, store: IMailStore, directories: IUserDirectory) -> bool:
@@ -220,12 +216,9 @@ class AccountRouter:
         """The account's mailbox."""
         if recipient.ascii_domain not in self._names.domains:
             return None
-        for name in (recipient, without_detail(recipient)):
-            if name is None:
-                continue
+        for name, detail in ((recipient, ""), *self._names.without_detail(recipient)):
             if await self._store.exists(name.key):
-                detail = self._detail_mailboxes and name is not recipient
-                mailbox = await self._mailbox(name.key, recipient.local.partition("+")[2]) if detail else ""
+                mailbox = await self._mailbox(name.key, detail) if detail and self._detail_mailboxes else ""
                 return (Route(STORE, recipient, name.key, mailbox=mailbox),)
             if await answer(self._directories.exists(name.key)):
                 return (Route(STORE, recipient, name.key, create=True),)
@@ -246,9 +239,9 @@ class AccountRouter:
 
 @implementer(IRouter)
 class CatchAllRouter:
-    """`@domain` aliases: for every name of the domain that nothing else knows. Ends with NoSuchUser for the rest, or
-    NotYetKnown where others may know it: who has no account here may get one by a first login, so that mail is to wait
-    for it and not to go back."""
+    """Patterns and `@domain` aliases: for every name of the domain that nothing else knows. Ends with NoSuchUser for
+    the rest, or NotYetKnown where others may know it: who has no account here may get one by a first login, so that
+    mail is to wait for it and not to go back."""
 
     final = True  # next hops are for other domains, and would bring the message back
 
@@ -263,8 +256,8 @@ class CatchAllRouter:
         domain = recipient.ascii_domain
         if domain not in self._names.domains:
             return None
-        targets = self._names.aliases.catch_all.get(domain)
-        if targets is None:
+        targets = self._names.aliases.matching(recipient)
+        if not targets:
             waits = not self._all_known and self._names.known_elsewhere(domain)
             raise NotYetKnown() if waits else NoSuchUser()
         return _renamed(recipient, targets)

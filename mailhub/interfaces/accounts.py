@@ -59,11 +59,13 @@ class IAccounts(Interface):
 @attrs.frozen
 class KeptNames:
     """Domains (A-labels) and aliases of the database, beside the configuration's. An alias is named by the key of an
-    address, `@domain` or a folded local part. `version` grows with every change."""
+    address, `@domain`, a folded local part, or `wildcard:` or `regex:` and a pattern. `same_as`: domains of which every
+    name means that of another domain. `version` grows with every change."""
 
     version: int = 0
     domains: frozenset[str] = frozenset()
     aliases: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    same_as: Mapping[str, str] = attrs.field(factory=dict)
 
 
 class INames(Interface):
@@ -75,8 +77,13 @@ class INames(Interface):
     async def add_domain(domain: str) -> bool:
         """Whether it is new."""
 
+    async def add_domain_alias(domain: str, same_as: str) -> bool:
+        """Have every name of a domain mean that of another; False when it is so already. One that was the same as a
+        third is not any more."""
+
     async def remove_domain(domain: str) -> bool:
-        """Whether it was there. Aliases in it stay, and stand for nothing until it is back."""
+        """Whether it was there, as one of its own or as the same as another. Aliases in it stay, and stand for nothing
+        until it is back."""
 
     async def add_alias(name: str, targets: Sequence[str]) -> Sequence[str]:
         """Give the name these targets too; returns those that it did not have."""
@@ -89,7 +96,7 @@ class ILocalNames(Interface):
     """The domains and aliases that are ours, those of the configuration and those of the database. They change while
     the hub runs: ask each time, keep no copy."""
 
-    domains: frozenset[str] = Attribute("Local domains, A-labels.")
+    domains: frozenset[str] = Attribute("Local domains, A-labels; those that are the same as another are among them.")
     aliases: AliasTable = Attribute("Their aliases.")
 
     async def refresh() -> None:
@@ -98,6 +105,14 @@ class ILocalNames(Interface):
 
     def known_elsewhere(domain: str) -> bool:
         """Whether others than mailhub may know more users of this domain (an A-label)."""
+
+    def without_detail(address: Address) -> Sequence[tuple[Address, str]]:
+        """The user and the detail of `user+detail@domain` (RFC 5233), by what separates them here. Where several
+        characters do, all that may be meant, the longest user first; empty when there is no detail."""
+
+    def same(address: Address) -> Address | None:
+        """What a name means in a domain that is the same as another: that name in the other; None in any other
+        domain."""
 
 
 class IPasswords(Interface):

@@ -91,6 +91,14 @@ def fold_local(local: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", local).casefold())
 
 
+def without_detail(address: Address, separators: str) -> tuple[tuple[Address, str], ...]:
+    """`user+detail@domain` -> `user@domain` and `detail` (RFC 5233). Where several characters separate, the first place
+    of each is one to look at, the longest user first; empty when there is no detail."""
+    local = address.local
+    places = sorted({at for mark in separators if (at := local.find(mark)) > 0}, reverse=True)
+    return tuple([(attrs.evolve(address, local=local[:at]), local[at + 1 :]) for at in places])
+
+
 def parse_local(text: str) -> str:
     """Read a Local-part and give it unquoted. Raises ValueError."""
     if len(text) > 2 * LOCAL_LIMIT + 2:  # every octet escaped, two quotes

@@ -23,6 +23,7 @@ from zope.interface import implementer
 
 from mailhub.auth.passwords import hash_password
 from mailhub.components import build_hub
+from mailhub.config import routes
 from mailhub.config.settings import from_values
 from mailhub.errors import MailboxExists, TemporaryError
 from mailhub.interfaces import (
@@ -172,7 +173,7 @@ class Mailroom:
         )
         domains = _Domains(hub.settings.domains)
         domains.room = self
-        hub.names.replace(domains, hub.names.aliases)
+        hub.names.replace(attrs.evolve(routes.names(hub.settings), domains=domains))
         await hub.start()
         for service, factory in hub.factories.items():
             tls = factory.tls if factory.implicit_tls else None

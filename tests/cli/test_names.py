@@ -162,3 +162,35 @@ def test_faults_of_aliases(config: Config, aliases: dict[str, list[str]], found:
         told = faults(everybody_of(changed, hub))
     assert len(told) == len(found)
     assert all(line.startswith(start) for line, start in zip(told, found, strict=True))
+
+
+def test_a_domain_can_be_the_same_as_another(mailhub: Command, config: Config) -> None:
+    assert mailhub("domain", "add", "old.example", "--same-as", "XX.example").out.startswith(
+        "domain old.example added: its names are those of xx.example"
+    )
+    lines = [line.split(maxsplit=2) for line in mailhub("domain", "list").out.splitlines()]
+    assert lines == [["old.example", "database", "same as xx.example"], ["xx.example", "file"]]
+    for refused, why in [
+        (("domain", "add", "old.example", "--same-as", "xx.example"), "already"),
+        (("domain", "add", "older.example", "--same-as", "old.example"), "not one of our own domains"),
+        (("domain", "add", "xx.example", "--same-as", "xx.example"), "stands in domains"),
+        (("domain", "add", "old.example"), "is the same as another domain"),
+        (("account", "add", "cid@old.example"), "which has the accounts"),
+        (("alias", "add", "@old.example", "ann@xx.example"), "give that one the catch-all"),
+    ]:
+        outcome = mailhub(*refused)
+        assert (outcome.status, why in outcome.err) == (1, True), outcome.err
+    mailhub("alias", "add", "own@xx.example", "Ann@old.example")
+    with opened(config, "read") as hub:
+        assert faults(everybody_of(load(config.file), hub)) == []
+    assert "It has all names of xx.example" in mailhub("domain", "remove", "old.example").err
+    assert mailhub("domain", "remove", "old.example", "--yes").status == 0
+
+
+def test_patterns_are_kept_as_they_are_and_looked_at(mailhub: Command) -> None:
+    added = mailhub("alias", "add", "regex:([a-z]+)-X@xx.example", r"\1@xx.example")
+    assert added.out == "alias regex:([a-z]+)-X@xx.example -> \\1@xx.example added\n"
+    assert "regex:([a-z]+)-X@xx.example" in mailhub("alias", "list").out
+    for name, target in [("regex:(", "ann@xx.example"), ("wildcard:*", r"\3@xx.example"), ("regex:x", "nobody")]:
+        assert mailhub("alias", "add", name, target).status == 1
+    assert mailhub("alias", "remove", "regex:([a-z]+)-X@xx.example", "--yes").status == 0

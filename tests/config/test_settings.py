@@ -8,6 +8,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from mailhub.config import routes
 from mailhub.config.settings import (
     FILE_LIMIT,
     AuthTable,
@@ -242,3 +243,31 @@ def test_relative_paths_start_at_the_file(tmp_path: Path, monkeypatch: pytest.Mo
 def test_trusted_networks_need_no_tls_table() -> None:
     text = TOP + "[trust]\ncleartext_login = ['10.0.0.0/8']\n[listen]\nimap = ['tcp:143']\nsubmission = ['tcp:587']\n"
     assert parse(text, FILE).trust.cleartext_login == ("10.0.0.0/8",)
+
+
+def test_domains_that_are_the_same_as_others() -> None:
+    config = read(TOP + '[domain_aliases]\n"Old.example" = "bücher.example"\n')
+    assert config.domain_aliases == {"old.example": "xn--bcher-kva.example"}
+    with pytest.raises(ConfigurationError, match=r'\[domain_aliases\] "a b": '):
+        read(TOP + '[domain_aliases]\n"a b" = "xx.example"\n')
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ('[domain_aliases]\n"xx.example" = "yy.example"', '[domain_aliases] "xx.example": stands in domains as well'),
+        ('[domain_aliases]\n"zz.example" = "ww.example"', '[domain_aliases] "zz.example": "ww.example" is not one of'),
+        (
+            '[aliases]\n"@zz.example" = ["a@xx.example"]\n[domain_aliases]\n"zz.example" = "xx.example"',
+            '[aliases] "@zz.example": has no catch-all of its own',
+        ),
+        ('[delivery]\ndetail_separator = "+a"', '[delivery] detail_separator: "a" cannot separate'),
+        ('[aliases]\n"regex:(" = ["a@xx.example"]', '[aliases] "regex:(": '),
+        ('[aliases]\n"wildcard:*" = ["\\\\2@xx.example"]', '[aliases] "wildcard:*": there is no group'),
+    ],
+)
+def test_mistakes_in_names_are_named(tables: str, message: str) -> None:
+    top = 'hostname = "mx.xx.example"\ndata = "data"\ndomains = ["xx.example", "yy.example"]\n'
+    with pytest.raises(ConfigurationError) as caught:
+        routes.names(read(top + tables + "\n"))
+    assert message in str(caught.value)

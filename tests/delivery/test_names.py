@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from mailhub.delivery.names import FRESH_SECONDS, LocalNames
+from mailhub.delivery.names import FRESH_SECONDS, LocalNames, NamesInFile
 from mailhub.delivery.pipeline import Pipeline
 from mailhub.delivery.screens import Screening
 from mailhub.errors import MailError, NoSuchUser, NotPermitted, StoreUnavailable, TemporaryError
@@ -47,7 +47,7 @@ class Stage:
         self.table = CountedNames()
         domains = frozenset({"xx.example"})
         aliases = AliasTable.parse({"both@xx.example": ["a@xx.example"]}, domains)
-        self.names = LocalNames(domains, aliases, self.table, self.clock)
+        self.names = LocalNames(NamesInFile(domains, aliases), self.table, self.clock)
         store: Any = KnownAccounts("a@xx.example", "b@xx.example", "a@new.example")
         queue: Any = Commits(store)
         self.pipeline = Pipeline(
@@ -109,7 +109,7 @@ def test_the_configuration_comes_first() -> None:
     stage = Stage()
     stage.add_alias("both@xx.example", ["b@xx.example"])
     assert stage.targets("both@xx.example") == ["a@xx.example"]
-    stage.names.replace(frozenset({"xx.example"}), AliasTable())
+    stage.names.replace(NamesInFile(frozenset({"xx.example"})))
     assert stage.targets("both@xx.example") == ["b@xx.example"]
 
 
@@ -118,10 +118,10 @@ def test_another_configuration_keeps_what_the_database_has() -> None:
     result_of(stage.table.add_domain("new.example"))
     stage.add_alias("sales@xx.example", ["a@new.example"])
     assert stage.targets("sales@xx.example") == ["a@new.example"]
-    stage.names.replace(frozenset({"yy.example"}), AliasTable())
+    stage.names.replace(NamesInFile(frozenset({"yy.example"})))
     assert stage.names.domains == {"yy.example", "new.example"}
     assert stage.refused("sales@xx.example") is NotPermitted  # its domain is no longer ours
-    stage.names.replace(frozenset({"xx.example"}), AliasTable())
+    stage.names.replace(NamesInFile(frozenset({"xx.example"})))
     assert stage.targets("sales@xx.example") == ["a@new.example"]
 
 

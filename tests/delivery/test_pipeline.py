@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
-from mailhub.delivery.names import LocalNames
+from mailhub.delivery.names import LocalNames, NamesInFile
 from mailhub.delivery.pipeline import Pipeline
 from mailhub.delivery.screens import GuardedPolicy, Screening
 from mailhub.delivery.transaction import Transaction
@@ -82,7 +82,7 @@ class Stage:
 
     def __attrs_post_init__(self) -> None:
         self.queue = self.queue or Commits(self.store)
-        names = LocalNames(DOMAINS, AliasTable.parse(ALIASES, DOMAINS))
+        names = LocalNames(NamesInFile(DOMAINS, AliasTable.parse(ALIASES, DOMAINS)))
         self.pipeline = Pipeline(
             hostname="mx.xx.example",
             names=names,

@@ -12,8 +12,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
-from mailhub.delivery.names import LocalNames
-from mailhub.delivery.routing import CatchAllRouter, Routing, without_detail
+from mailhub.delivery.names import LocalNames, NamesInFile
+from mailhub.delivery.routing import CatchAllRouter, Routing
 from mailhub.delivery.targets import distinct
 from mailhub.errors import MailError, NoSuchUser, NotPermitted, NotYetKnown, PermanentError, TemporaryError
 from mailhub.interfaces import ALIAS, ITransactionView, NextHop, Origin, OwnTransaction, ReversePath, Route
@@ -35,7 +35,7 @@ def routing(
 ) -> Routing:
     table = AliasTable.parse(aliases or {}, DOMAINS)
     store: Any = KnownAccounts(*users)
-    return standard_routing("mx.xx.example", LocalNames(DOMAINS, table), store, hops or {}, before)
+    return standard_routing("mx.xx.example", LocalNames(NamesInFile(DOMAINS, table)), store, hops or {}, before)
 
 
 def ends(chain: Routing, recipient: str) -> list[tuple[str, str, str]]:
@@ -102,9 +102,8 @@ def test_catch_all_serves_only_names_nothing_else_knows() -> None:
     [((), NoSuchUser), (None, NotYetKnown), ({"xx.example"}, NotYetKnown), ({"yy.example"}, NoSuchUser)],
 )
 def test_who_may_be_known_elsewhere_is_not_refused_for_good(elsewhere: Any, expected: type[MailError]) -> None:
-    names = LocalNames(
-        DOMAINS, AliasTable.parse({"@xn--bcher-kva.example": ["a@xx.example"]}, DOMAINS), elsewhere=elsewhere
-    )
+    table = AliasTable.parse({"@xn--bcher-kva.example": ["a@xx.example"]}, DOMAINS)
+    names = LocalNames(NamesInFile(DOMAINS, table, elsewhere))
     router = CatchAllRouter(names)
     with pytest.raises(expected):
         result_of(router.route(Address("ghost", "xx.example"), OwnTransaction()))
@@ -116,6 +115,52 @@ def test_who_may_be_known_elsewhere_is_not_refused_for_good(elsewhere: Any, expe
 def test_an_alias_may_keep_a_copy_for_the_account_of_its_own_name() -> None:
     chain = routing({"a@xx.example": ["A@xx.example", "far@else.example"]}, "a@xx.example")
     assert ends(chain, "a@xx.example") == [stored("a@xx.example", "A@xx.example"), ("smtp", "far@else.example", "")]
+
+
+def test_every_name_of_an_alias_domain_is_one_of_the_other() -> None:
+    domains = DOMAINS | {"zz.example"}
+    table = {
+        "all@xx.example": ["b@xx.example"],
+        "own@zz.example": ["a@xx.example"],
+        "@xx.example": ["rest@xx.example"],
+        "postmaster@xx.example": ["a@xx.example"],
+    }
+    store: Any = KnownAccounts("a@xx.example", "b@xx.example", "rest@xx.example")
+    file = NamesInFile(DOMAINS, AliasTable.parse(table, domains), same_as={"zz.example": "xx.example"})
+    chain = standard_routing("mx.xx.example", LocalNames(file), store, {})
+    assert ends(chain, "A+x@ZZ.example") == [stored("a@xx.example", "A+x@xx.example")]
+    assert ends(chain, "all@zz.example") == [stored("b@xx.example")]
+    assert ends(chain, "own+x@zz.example") == [stored("a@xx.example")]
+    assert ends(chain, "typo@zz.example") == [stored("rest@xx.example")]
+    assert ends(chain, "Postmaster@zz.example") == [stored("a@xx.example")]
+
+
+def test_patterns_serve_names_that_nothing_else_knows() -> None:
+    table = {
+        "@xx.example": ["a@xx.example"],
+        "wildcard:sales-*@xx.example": ["b+\\1@xx.example"],
+        "regex:(.+)\\.at\\.(.+)@xx\\.example": ["\\1@\\2.example"],
+        "regex:loop(.*)@xx\\.example": ["loop\\1@xx.example", "a@xx.example"],
+    }
+    chain = routing(table, "a@xx.example", "b@xx.example", "sales-1@xx.example")
+    assert ends(chain, "sales-anna@xx.example") == [stored("b@xx.example", "b+anna@xx.example")]
+    assert ends(chain, "sales-1@xx.example") == [stored("sales-1@xx.example")]
+    assert ends(chain, "Ben.at.yy@xx.example") == [("smtp", "Ben@yy.example", "")]
+    assert ends(chain, "loops@xx.example") == [stored("a@xx.example")]
+    assert ends(chain, "other@xx.example") == [stored("a@xx.example")]
+
+
+@pytest.mark.parametrize(("separators", "recipient"), [("-", "a-x@xx.example"), ("+-", "a-x+y@xx.example")])
+def test_what_separates_a_detail_can_be_said(separators: str, recipient: str) -> None:
+    store: Any = KnownAccounts("a@xx.example")
+    names = LocalNames(NamesInFile(DOMAINS, detail_separator=separators))
+    chain = standard_routing("mx.xx.example", names, store, {})
+    assert ends(chain, recipient) == [stored("a@xx.example", recipient)]
+    with pytest.raises(NoSuchUser):
+        ends(
+            standard_routing("mx.xx.example", LocalNames(NamesInFile(DOMAINS, detail_separator="")), store, {}),
+            "a+x@xx.example",
+        )
 
 
 def test_aliases_in_a_ring_end() -> None:
@@ -291,10 +336,21 @@ def test_final_targets_are_taken_once_and_in_order() -> None:
     assert distinct(routes) == (routes[0], routes[1], routes[3])
 
 
-@pytest.mark.parametrize(("local", "plain"), [("a+b+c", "a"), ("a", None), ("+a", None), ("a+", "a")])
-def test_detail(local: str, plain: str | None) -> None:
-    found = without_detail(Address(local, "xx.example"))
-    assert (found.local if found else None) == plain
+@pytest.mark.parametrize(
+    ("local", "separators", "found"),
+    [
+        ("a+b+c", "+", [("a", "b+c")]),
+        ("a", "+", []),
+        ("+a", "+", []),
+        ("a+", "+", [("a", "")]),
+        ("a+b", "", []),
+        ("a-b", "-", [("a", "b")]),
+        ("ann-mary+x", "+-", [("ann-mary", "x"), ("ann", "mary+x")]),
+    ],
+)
+def test_detail(local: str, separators: str, found: list[tuple[str, str]]) -> None:
+    names = LocalNames(NamesInFile(detail_separator=separators))
+    assert [(user.local, detail) for user, detail in names.without_detail(Address(local, "xx.example"))] == found
 
 
 NAMES = st.sampled_from([f"{c}@xx.example" for c in "abcdef"])

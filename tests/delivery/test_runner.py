@@ -20,7 +20,7 @@ from zope.interface import implementer
 from mailhub.delivery.agents import GuardedAgent
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.limits import RunnerLimits
-from mailhub.delivery.names import LocalNames
+from mailhub.delivery.names import LocalNames, NamesInFile
 from mailhub.delivery.runner import QueueRunner
 from mailhub.delivery.schedule import Schedule
 from mailhub.errors import NotPermitted, StoreUnavailable, TemporaryError
@@ -126,7 +126,7 @@ class World:
             environment=environment,
             store=store,
             queue=self.database.queue,
-            routing=standard_routing("mx.xx.example", LocalNames(DOMAINS, aliases), store, {}),
+            routing=standard_routing("mx.xx.example", LocalNames(NamesInFile(DOMAINS, aliases)), store, {}),
         )
         self.runner = QueueRunner(
             queue=self.database.queue,

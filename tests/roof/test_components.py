@@ -256,7 +256,7 @@ def test_users_of_other_checkers_are_known_elsewhere(tmp_path: Path, auth: str, 
 
 
 def known_elsewhere_of(hub: Hub) -> object:
-    return hub.names._elsewhere
+    return hub.names._file.elsewhere
 
 
 def test_the_database_is_a_component_and_serves_without_a_file(tmp_path: Path) -> None:

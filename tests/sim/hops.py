@@ -17,7 +17,7 @@ from twisted.protocols.basic import LineReceiver
 from mailhub.delivery.agents import GuardedAgent
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.limits import RunnerLimits
-from mailhub.delivery.names import LocalNames
+from mailhub.delivery.names import LocalNames, NamesInFile
 from mailhub.delivery.relay.smtp import SmtpAgent
 from mailhub.delivery.relay.transmit import Transmitter
 from mailhub.delivery.runner import QueueRunner
@@ -25,7 +25,6 @@ from mailhub.delivery.schedule import Schedule
 from mailhub.guard import Guard
 from mailhub.interfaces import Environment, IBody, Plan, QueuedMessage, Route, Submission
 from mailhub.message.address import Address
-from mailhub.message.aliases import AliasTable
 from mailhub.message.envelope import Mail
 from mailhub.net.smtp_client import SmtpTimeouts
 from mailhub.net.tls import ClientTls
@@ -157,7 +156,7 @@ class World:
 
     def _new_runner(self) -> QueueRunner:
         database, domains = self.database, frozenset({"xx.example"})
-        names = LocalNames(domains, AliasTable.parse({}, domains))
+        names = LocalNames(NamesInFile(domains))
         routing = standard_routing("mx.xx.example", names, database.store, {})
         transmitter = Transmitter("mx.xx.example", self.environment, ClientTls(), None, self.timeouts)
         agent = SmtpAgent({}, transmitter)

@@ -109,10 +109,24 @@ class NamesExam(DatabaseExam):
         assert kept.aliases == {"all@xx.example": ("b@xx.example", "a@xx.example", "c@xx.example")}
         assert list(await names.remove_alias("all@xx.example", ["b@xx.example", "d@xx.example"])) == ["b@xx.example"]
         assert list(await names.remove_alias("all@xx.example")) == ["a@xx.example", "c@xx.example"]
-        assert [await names.remove_domain(name) for name in ("xx.example", "zz.example")] == [True, False]
+        assert [
+            await names.add_domain_alias("ww.example", to) for to in ("xx.example", "yy.example", "yy.example")
+        ] == [
+            True,
+            True,
+            False,
+        ]
         kept = await names.kept()
         assert kept is not None
-        assert (sorted(kept.domains), list(kept.aliases)) == (["yy.example"], [])
+        assert (kept.same_as, kept.domains) == ({"ww.example": "yy.example"}, {"xx.example", "yy.example"})
+        assert [await names.remove_domain(name) for name in ("ww.example", "xx.example", "zz.example")] == [
+            True,
+            True,
+            False,
+        ]
+        kept = await names.kept()
+        assert kept is not None
+        assert (sorted(kept.domains), list(kept.aliases), list(kept.same_as)) == (["yy.example"], [], [])
 
     @question
     async def test_only_news_is_told_to_who_knows_the_rest(self) -> None:

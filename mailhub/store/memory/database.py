@@ -6,7 +6,8 @@ Every call takes effect at once and is gone with the process.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import attrs
 from zope.interface import implementer
@@ -31,17 +32,22 @@ class MemoryNames:
 
     async def add_domain(self, domain: str) -> bool:
         """Whether it is new."""
-        return self._become(self._now.domains | {domain}, self._now.aliases)
+        return self._become(domains=self._now.domains | {domain})
+
+    async def add_domain_alias(self, domain: str, same_as: str) -> bool:
+        """Whether it is new."""
+        return self._become(same_as={**self._now.same_as, domain: same_as})
 
     async def remove_domain(self, domain: str) -> bool:
         """Whether it was there."""
-        return self._become(self._now.domains - {domain}, self._now.aliases)
+        same_as = {name: other for name, other in self._now.same_as.items() if name != domain}
+        return self._become(domains=self._now.domains - {domain}, same_as=same_as)
 
     async def add_alias(self, name: str, targets: Sequence[str]) -> Sequence[str]:
         """The targets that are new."""
         had = self._now.aliases.get(name, ())
         new = tuple(target for target in dict.fromkeys(targets) if target not in had)
-        self._become(self._now.domains, {**self._now.aliases, name: had + new})
+        self._become(aliases={**self._now.aliases, name: had + new})
         return new
 
     async def remove_alias(self, name: str, targets: Sequence[str] = ()) -> Sequence[str]:
@@ -49,11 +55,12 @@ class MemoryNames:
         had = self._now.aliases.get(name, ())
         gone = [target for target in targets or had if target in had]
         left = tuple(target for target in had if target not in gone)
-        self._become(self._now.domains, {**self._now.aliases, name: left})
+        self._become(aliases={**self._now.aliases, name: left})
         return gone
 
-    def _become(self, domains: frozenset[str], aliases: Mapping[str, tuple[str, ...]]) -> bool:
-        new = KeptNames(self._now.version, domains, {name: targets for name, targets in aliases.items() if targets})
+    def _become(self, **changes: Any) -> bool:
+        new = attrs.evolve(self._now, **changes)
+        new = attrs.evolve(new, aliases={name: targets for name, targets in new.aliases.items() if targets})
         if new == self._now:
             return False
         self._now = attrs.evolve(new, version=self._now.version + 1)

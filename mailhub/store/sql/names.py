@@ -10,6 +10,8 @@ from mailhub.interfaces import INames, KeptNames
 from mailhub.store.sql.engine import Engine
 from mailhub.store.sql.transaction import Snapshot, Transaction
 
+_OF_DOMAINS = ("local_domain", "domain_alias")
+
 
 def kept(snapshot: Snapshot, newer_than: int) -> KeptNames | None:
     """All, unless nothing has changed since that version: then one row is read."""
@@ -19,7 +21,9 @@ def kept(snapshot: Snapshot, newer_than: int) -> KeptNames | None:
     aliases: dict[str, tuple[str, ...]] = {}
     for name, target in snapshot.execute("SELECT name, target FROM local_alias ORDER BY id"):
         aliases[name] = (*aliases.get(name, ()), target)
-    return KeptNames(version, frozenset(row[0] for row in snapshot.execute("SELECT name FROM local_domain")), aliases)
+    domains = frozenset(row[0] for row in snapshot.execute("SELECT name FROM local_domain"))
+    same_as = dict(snapshot.execute("SELECT name, same_as FROM domain_alias").fetchall())
+    return KeptNames(version, domains, aliases, same_as)
 
 
 def _change(transaction: Transaction, statement: str, parameters: Sequence[object]) -> bool:
@@ -28,6 +32,11 @@ def _change(transaction: Transaction, statement: str, parameters: Sequence[objec
         return False
     transaction.execute("UPDATE local_names_version SET number = number + 1")
     return True
+
+
+def _remove_domain(transaction: Transaction, domain: str) -> bool:
+    gone = [_change(transaction, f"DELETE FROM {table} WHERE name = ?", (domain,)) for table in _OF_DOMAINS]
+    return any(gone)
 
 
 def _add_alias(transaction: Transaction, name: str, targets: Sequence[str]) -> list[str]:
@@ -44,7 +53,7 @@ def _remove_alias(transaction: Transaction, name: str, targets: Sequence[str]) -
 
 @implementer(INames)
 class Names:
-    """The tables `local_domain` and `local_alias`."""
+    """The tables `local_domain`, `domain_alias` and `local_alias`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -58,10 +67,17 @@ class Names:
         statement = "INSERT INTO local_domain VALUES (?) ON CONFLICT DO NOTHING"
         return await self._engine.write(lambda transaction: _change(transaction, statement, (domain,)))
 
+    async def add_domain_alias(self, domain: str, same_as: str) -> bool:
+        """Whether it is new."""
+        statement = """
+        INSERT INTO domain_alias (name, same_as) VALUES (?, ?)
+        ON CONFLICT (name) DO UPDATE SET same_as = excluded.same_as WHERE domain_alias.same_as <> excluded.same_as
+        """
+        return await self._engine.write(lambda transaction: _change(transaction, statement, (domain, same_as)))
+
     async def remove_domain(self, domain: str) -> bool:
         """Whether it was there."""
-        statement = "DELETE FROM local_domain WHERE name = ?"
-        return await self._engine.write(lambda transaction: _change(transaction, statement, (domain,)))
+        return await self._engine.write(lambda transaction: _remove_domain(transaction, domain))
 
     async def add_alias(self, name: str, targets: Sequence[str]) -> Sequence[str]:
         """The targets that are new."""
