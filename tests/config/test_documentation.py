@@ -65,5 +65,5 @@ def test_every_key_is_documented_with_its_default(table: str) -> None:
 
 def test_every_table_is_documented() -> None:
     read = {field.name for field in attrs.fields(settings._Top)}
-    named = set(re.findall(r"\[([a-z0-9]+)", " ".join(documented()))) | set(documented()["Top"])
+    named = set(re.findall(r"\[([a-z0-9_]+)", " ".join(documented()))) | set(documented()["Top"])
     assert named == read

@@ -263,7 +263,7 @@ def test_domains_that_are_the_same_as_others() -> None:
         ),
         ('[delivery]\ndetail_separator = "+a"', '[delivery] detail_separator: "a" cannot separate'),
         ('[aliases]\n"regex:(" = ["a@xx.example"]', '[aliases] "regex:(": '),
-        ('[aliases]\n"wildcard:*" = ["\\\\2@xx.example"]', '[aliases] "wildcard:*": there is no group'),
+        ('[aliases]\n"wildcard:*" = ["\\\\3@xx.example"]', '[aliases] "wildcard:*": there is no group'),
     ],
 )
 def test_mistakes_in_names_are_named(tables: str, message: str) -> None:

@@ -182,6 +182,11 @@ ALTER TABLE queue_recipient ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE queue_recipient ADD COLUMN held INTEGER;
 ALTER TABLE queue_recipient ADD COLUMN tried INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE queue_recipient ADD COLUMN warned INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE domain_alias (name TEXT PRIMARY KEY, same_as TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE mailing_list (address TEXT PRIMARY KEY, settings TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE list_member (
+  list TEXT NOT NULL, member TEXT NOT NULL, address TEXT NOT NULL, PRIMARY KEY (list, member)
+) STRICT, WITHOUT ROWID;
 """
 
 Migration = Callable[[sqlite3.Connection], None]
