@@ -10,7 +10,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import attrs
 from zope.interface import implementer
@@ -21,7 +21,7 @@ from mailhub.config.reader import Place, convert, read
 from mailhub.config.rules import bounded
 from mailhub.config.tables import table, told_to
 from mailhub.errors import ConfigurationError
-from mailhub.interfaces import ISettings
+from mailhub.interfaces import ISettings, TlsPolicy
 from mailhub.keys import GIB, KIB, MIB, Key
 from mailhub.services import SERVICES
 from mailhub.store.several import Shares
@@ -80,7 +80,7 @@ class RouteTable:
 
     agent: str = "smtp"
     host: str = ""
-    tls: Literal["never", "opportunistic", "required"] = "opportunistic"
+    tls: TlsPolicy = "opportunistic"
     user: str = ""
     password: str = attrs.field(default="", repr=False)
     password_file: Path | None = None

@@ -59,7 +59,7 @@ from mailhub.interfaces.pipeline import (
 )
 from mailhub.interfaces.plugins import IComponentFactory, IHub, ISettings, Part
 from mailhub.interfaces.reception import IMailReceiver, IReceivedMessage, Taken
-from mailhub.interfaces.relay import IClientTls, IRelay, ITransmitter, NextHop, TlsPolicy
+from mailhub.interfaces.relay import IClientTls, IPeerConnections, IRelay, ITransmitter, NextHop, TlsPolicy
 from mailhub.interfaces.rules import IMailRules, Placement, Placements, Redirect, Refusal, Reply
 from mailhub.interfaces.screens import (
     ACCEPT,
@@ -143,6 +143,7 @@ __all__ = [
     "INames",
     "INetwork",
     "IPasswords",
+    "IPeerConnections",
     "IPipeline",
     "IPolicy",
     "IProcesses",

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import attrs
-from zope.interface import Interface
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
-
+    from mailhub.interfaces.environment import TlsaRecord
     from mailhub.interfaces.transport import Delivery
     from mailhub.message.envelope import Outcome
 
-TlsPolicy = Literal["never", "opportunistic", "required"]
+TlsPolicy = Literal["never", "opportunistic", "encrypted", "required"]
 """`never`: plain. `opportunistic`: whatever the server offers, plain when that fails, no look at the certificate.
-`required`: nothing is sent unless a trusted certificate vouches for the host we meant to reach."""
+`encrypted`: not without TLS, no look at the certificate. `required`: nothing is sent unless a trusted certificate
+vouches for the host we meant to reach. Where DNSSEC vouches for TLSA records of the host, `opportunistic` becomes what
+they say (RFC 7672)."""
 
 
 @attrs.frozen
@@ -55,12 +57,24 @@ class IRelay(Interface):
         """A new one, with connections of its own."""
 
 
-class IClientTls(Interface):
-    """TLS of outgoing connections: what `transport.startTLS` takes. Raises ValueError for a name that no certificate
-    can have."""
+class IPeerConnections(IOpenSSLClientConnectionCreator):
+    """What `transport.startTLS` takes, for one connection."""
 
-    def opportunistic(host: str) -> IOpenSSLClientConnectionCreator:
+    failure: str = Attribute("What was wrong with the certificate, as a result type of RFC 8460 4.3; else empty.")
+
+
+class IClientTls(Interface):
+    """TLS of outgoing connections. Raises ValueError for a name that no certificate can have."""
+
+    def opportunistic(host: str) -> IPeerConnections:
         """Encrypted, but to whomever (RFC 7435): the certificate is not looked at."""
 
-    def verifying(host: str) -> IOpenSSLClientConnectionCreator:
+    def verifying(host: str) -> IPeerConnections:
         """Only to a peer that a trusted root vouches for as `host` (a name, or an IP address)."""
+
+    def observing(host: str) -> IPeerConnections:
+        """To whomever, but what is wrong with the certificate is noted."""
+
+    def dane(host: str, records: Sequence[TlsaRecord], names: Sequence[str]) -> IPeerConnections:
+        """Only to a peer that one of the TLSA records vouches for, the record of an authority as one of `names`
+        (RFC 7672 3.1). `host` is asked for (RFC 6066 3)."""

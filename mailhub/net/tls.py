@@ -6,7 +6,7 @@ the trust roots anew (15 ms) for every object, and cannot change its certificate
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -20,15 +20,15 @@ from service_identity import VerificationError
 from service_identity.hazmat import DNS_ID, IPAddress_ID, ServiceID, verify_service_identity
 from service_identity.pyopenssl import extract_patterns
 from twisted.internet.interfaces import (
-    IOpenSSLClientConnectionCreator,
     IOpenSSLServerConnectionCreator,
     IReactorTime,
 )
 from zope.interface import implementer
 
 from mailhub.errors import ConfigurationError
-from mailhub.interfaces import IClientTls
+from mailhub.interfaces import IClientTls, IPeerConnections, TlsaRecord
 from mailhub.log import Logger
+from mailhub.net import dane
 
 log = Logger(namespace="mailhub.tls")
 
@@ -254,18 +254,29 @@ class ClientTls:
         """Only to a peer that a trusted root vouches for as `host` (a name, or an IP address)."""
         return ClientConnections(self._verifying, host, verify=True)
 
+    def observing(self, host: str) -> ClientConnections:
+        """To whomever, but what is wrong with the certificate is noted."""
+        return ClientConnections(self._verifying, host, verify=True, strict=False)
 
-@implementer(IOpenSSLClientConnectionCreator)
+    def dane(self, host: str, records: Sequence[TlsaRecord], names: Sequence[str]) -> DaneConnections:
+        """Only to a peer that a TLSA record vouches for, one of an authority as one of `names`."""
+        return DaneConnections(self._opportunistic, host, records, names)
+
+
+@implementer(IPeerConnections)
 class ClientConnections:
-    """What `transport.startTLS` takes at a client."""
+    """What `transport.startTLS` takes at a client. `strict`: what is wrong with the certificate ends the handshake."""
 
-    def __init__(self, context: SSL.Context, host: str, *, verify: bool) -> None:
+    def __init__(self, context: SSL.Context, host: str, *, verify: bool, strict: bool = True) -> None:
         self._context = context
         self._identity, self._server_name = _identity(host)
         self._verify = verify
+        self._strict = strict
+        self.failure = ""
 
     def clientConnectionForTLS(self, protocol: object) -> SSL.Connection:
         """A connection that names the host (RFC 6066 3; not for IP addresses)."""
+        self.failure = ""
         connection = SSL.Connection(self._context, None)
         if self._server_name:
             connection.set_tlsext_host_name(self._server_name)
@@ -274,13 +285,53 @@ class ClientConnections:
         return connection
 
     def _judge(self, _: SSL.Connection, certificate: crypto.X509, errno: int, depth: int, trusted: int) -> bool:
-        if not trusted or depth:
-            return bool(trusted)
+        if not trusted:
+            self.failure = self.failure or dane.failure_of(errno)
+        elif depth == 0:
+            try:
+                verify_service_identity(extract_patterns(certificate), [self._identity], [])
+            except VerificationError:
+                self.failure = self.failure or dane.OTHER_HOST
+        return not (self.failure and self._strict)
+
+
+@implementer(IPeerConnections)
+class DaneConnections:
+    """What `transport.startTLS` takes at a client that goes by TLSA records."""
+
+    def __init__(self, context: SSL.Context, host: str, records: Sequence[TlsaRecord], names: Sequence[str]) -> None:
+        self._context = context
+        self._server_name = _identity(host)[1]
+        self._records = records
+        self._names = names
+        self.failure = ""
+
+    def clientConnectionForTLS(self, protocol: object) -> SSL.Connection:
+        """A connection that names the host, and fails when the handshake has shown its certificates and none fits."""
+        self.failure = ""
+        connection = _DaneConnection(self._context, None)
+        connection.judge = self._judge
+        if self._server_name:
+            connection.set_tlsext_host_name(self._server_name)
+        return connection
+
+    def _judge(self, chain: Sequence[x509.Certificate]) -> None:
         try:
-            verify_service_identity(extract_patterns(certificate), [self._identity], [])
-        except VerificationError:
-            return False
-        return True
+            dane.verify(chain, self._records, self._names)
+        except dane.NotVouchedFor as error:
+            self.failure = error.failure
+            raise SSL.Error([("DANE", "", str(error))]) from None
+
+
+class _DaneConnection(SSL.Connection):
+    """A handshake that is not done before all the certificates that were shown have been looked at: OpenSSL's own way
+    to ask about them shows one at a time, and those alone that it makes a chain of."""
+
+    judge: Callable[[Sequence[x509.Certificate]], None]
+
+    def do_handshake(self) -> None:
+        super().do_handshake()
+        self.judge([each.to_cryptography() for each in self.get_peer_cert_chain() or ()])
 
 
 def _identity(host: str) -> tuple[ServiceID, bytes]:

@@ -163,7 +163,10 @@ MISTAKES = [
     (TOP + "[aliases]\n'@a.example' = ['x@y']\n'@A.example' = ['x@y']", '[aliases] "@A.example": is the same as'),
     (TOP + "[route.'a b']\nhost = 'x'", '[route."a b"]: "a b" is not a domain name'),
     (TOP + "[route.'a.example']\nhots = 'x'", '[route."a.example"] hots: unknown key; did you mean host?'),
-    (TOP + "[route.x]\ntls = 'maybe'", '[route.x] tls: must be never or opportunistic or required, not "maybe"'),
+    (
+        TOP + "[route.x]\ntls = 'maybe'",
+        '[route.x] tls: must be never or opportunistic or encrypted or required, not "maybe"',
+    ),
     (TOP + "[route.x]\nuser = 'me'", "[route.x] user: user and password (or password_file) go together"),
     (TOP + "[route.x]\n[route.X]", '[route.X]: is the same as another table, [route."x"]'),
     (TOP + "[delivery]\nrouters = []", "[delivery] routers: must not be empty"),

@@ -12,23 +12,29 @@ from mailhub.interfaces import IResolver, MailExchanger
 SMTP_PORT = 25
 
 
-async def exchangers(domain: str, hostname: str, resolver: IResolver, random: Random) -> list[str]:
+async def exchangers(domain: str, hostname: str, resolver: IResolver, random: Random) -> list[MailExchanger]:
     """Hosts to try for a domain (A-labels) or an address literal, at least one; those of equal preference shuffled.
+
+    A domain without MX is its own exchanger: what DNSSEC says of its address says the same of that absence.
 
     Raises PermanentError: the domain does not exist (5.1.2), takes no mail (5.1.10), or we are its best exchanger
     without knowing the domain (5.4.6). Raises TemporaryError.
     """
     if domain.startswith("["):
-        return [domain[1:-1].removeprefix("IPv6:")]
+        return [MailExchanger(0, domain[1:-1].removeprefix("IPv6:"))]
     found = await resolver.mail_exchangers(domain)
     if not found:
-        found = [MailExchanger(0, domain)]  # the implicit MX
+        found = [MailExchanger(0, domain, secure=True)]  # the implicit MX
     if any(each.host == "" for each in found):
         raise PermanentError("Domain takes no mail", status="5.1.10")
     below = _below_ourselves(found, hostname)
     if not below:
         raise PermanentError("We are the best mail exchanger of this domain but do not serve it", status="5.4.6")
-    return list(dict.fromkeys(each.host for each in sorted(below, key=lambda each: (each.preference, random.random()))))
+    ordered = sorted(below, key=lambda each: (each.preference, random.random()))
+    first: dict[str, MailExchanger] = {}
+    for each in ordered:
+        first.setdefault(each.host, each)
+    return list(first.values())
 
 
 def _below_ourselves(found: Sequence[MailExchanger], hostname: str) -> list[MailExchanger]:

@@ -6,6 +6,7 @@ import attrs
 
 from mailhub.credentials import PlainCredentials
 from mailhub.delivery.relay.exchangers import SMTP_PORT, exchangers, parse_target
+from mailhub.delivery.relay.tls_policy import Demand
 from mailhub.errors import MailError, TemporaryError
 from mailhub.interfaces import Environment, NextHop, TlsPolicy
 from mailhub.message.envelope import Outcome, Reach, State, outcome_of
@@ -13,7 +14,11 @@ from mailhub.message.envelope import Outcome, Reach, State, outcome_of
 
 @attrs.frozen
 class Server:
-    """A host to try. `found_by_dns`: the choice of a stranger, who must not send us to our own machine."""
+    """A host to try. `found_by_dns`: the choice of a stranger, who must not send us to our own machine; `secure`: for
+    which DNSSEC vouches, as it need not for an operator's. `domain` is the recipients'.
+
+    `demand` is how much TLS it is to show, by what is known of it.
+    """
 
     host: str
     port: int
@@ -21,6 +26,9 @@ class Server:
     credentials: PlainCredentials | None = None
     lmtp: bool = False
     found_by_dns: bool = False
+    secure: bool = attrs.field(default=True, eq=False)
+    domain: str = attrs.field(default="", eq=False)
+    demand: Demand | None = None
 
 
 def server_at(hop: NextHop, default_port: int, *, lmtp: bool = False) -> Server:
@@ -36,8 +44,8 @@ def server_at(hop: NextHop, default_port: int, *, lmtp: bool = False) -> Server:
 
 async def servers_of(domain: str, hostname: str, environment: Environment) -> list[Server]:
     """By the mail exchangers of a domain. Raises what `exchangers` raises."""
-    hosts = await exchangers(domain, hostname, environment.resolver, environment.random)
-    return [Server(host, SMTP_PORT, found_by_dns=True) for host in hosts]
+    found = await exchangers(domain, hostname, environment.resolver, environment.random)
+    return [Server(each.host, SMTP_PORT, found_by_dns=True, secure=each.secure, domain=domain) for each in found]
 
 
 def no_way(error: MailError) -> Outcome:

@@ -1,25 +1,46 @@
-"""How much TLS a next hop gets (RFC 7435 opportunistic security)."""
+"""How much TLS a next hop is to show (RFC 7435 opportunistic security)."""
 
 from __future__ import annotations
 
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from typing import Literal
 
-from mailhub.interfaces import IClientTls, TlsPolicy
+import attrs
+
+from mailhub.interfaces import IClientTls, IPeerConnections, TlsaRecord, TlsPolicy
 
 SUBMISSIONS_PORT = 465  # TLS from the first octet (RFC 8314 3.3)
 
 
+@attrs.frozen
+class Demand:
+    """What a server must show before it is given a message: `TlsPolicy`, or "dane", a certificate that one of `records`
+    vouches for, the record of an authority as one of `names`. `server_name` is asked for. `observed`: nothing is
+    demanded of the certificate, but what is wrong with it is to be known."""
+
+    level: TlsPolicy | Literal["dane"] = "opportunistic"
+    server_name: str = ""
+    records: tuple[TlsaRecord, ...] = ()
+    names: tuple[str, ...] = ()
+    observed: bool = False
+
+    @property
+    def needs_tls(self) -> bool:
+        """Whether nothing is sent in the clear."""
+        return self.level not in ("never", "opportunistic")
+
+    def context(self, tls: IClientTls, address: str) -> IPeerConnections:
+        """For a connection to `address`. Raises ValueError for a name that no certificate can have where one is
+        needed."""
+        if self.level == "required":
+            return tls.verifying(self.server_name)
+        if self.level == "dane":
+            return tls.dane(self.server_name, self.records, self.names)
+        try:
+            return tls.observing(self.server_name) if self.observed else tls.opportunistic(self.server_name)
+        except ValueError:
+            return tls.opportunistic(address)
+
+
 def effective(policy: TlsPolicy, *, credentials: bool) -> TlsPolicy:
     """A password is for one host only, so that a hop with a login gets the full check unless TLS is ruled out."""
-    return "required" if credentials and policy == "opportunistic" else policy
-
-
-def context(tls: IClientTls, policy: TlsPolicy, host: str, address: str) -> IOpenSSLClientConnectionCreator:
-    """What `startTLS` takes for a connection to `address`, which is to be `host`. Raises ValueError for a name that no
-    certificate can have where one is needed."""
-    if policy == "required":
-        return tls.verifying(host)
-    try:
-        return tls.opportunistic(host)
-    except ValueError:
-        return tls.opportunistic(address)
+    return "required" if credentials and policy != "never" else policy

@@ -12,19 +12,20 @@ from mailhub.delivery.plan import recipient_of
 from mailhub.delivery.relay.exchangers import SMTP_PORT, is_address, may_be_exchanger
 from mailhub.delivery.relay.forms import Form, Forms
 from mailhub.delivery.relay.peers import Line, Peer, Peers
+from mailhub.delivery.relay.security import Security
 from mailhub.delivery.relay.servers import Server, no_way, server_at, servers_of
-from mailhub.delivery.relay.tls_policy import SUBMISSIONS_PORT, context, effective
+from mailhub.delivery.relay.tls_policy import SUBMISSIONS_PORT, Demand
 from mailhub.errors import MailError, TemporaryError
 from mailhub.interfaces import (
     AT_ONCE,
     Delivery,
     Environment,
+    HostAddresses,
     IBlobReader,
     IClientTls,
     IRelay,
     ITransmitter,
     NextHop,
-    TlsPolicy,
 )
 from mailhub.log import Logger
 from mailhub.message.address import Address
@@ -136,6 +137,7 @@ class Transmitter:
         self._limits = limits = limits or TransmitLimits()
         self._timeouts = timeouts
         self._peers = Peers(environment.clock, limits)
+        self._security = Security(environment.resolver)
 
     async def smtp(self, delivery: Delivery, hop: NextHop | None = None) -> Mapping[int, Outcome]:
         """See `ITransmitter`."""
@@ -186,12 +188,11 @@ class Transmitter:
         urgent = any(row.due == AT_ONCE for row in delivery.recipients)
         full = []
         for server in servers:
-            found = await self._addresses(server)
+            found = await self._places(server)
             if isinstance(found, Outcome):
                 way.note(dict.fromkeys(way.left, found))
                 continue
-            for address in found[:tries]:
-                place = _Place(server, address)
+            for place in found[:tries]:
                 peer = self._peers.at(place)
                 if urgent:
                     peer.back()
@@ -213,25 +214,28 @@ class Transmitter:
                 await self._try(place, way, most)
         return way.answers
 
-    async def _addresses(self, server: Server) -> Sequence[str] | Outcome:
-        """Where a server is, or why it cannot be tried."""
-        if server.host.startswith("unix:"):
-            return [server.host]
+    async def _places(self, server: Server) -> Sequence[_Place] | Outcome:
+        """Where a server is, and how to talk to it there, or why it cannot be tried."""
         try:
-            found = (
-                [server.host] if is_address(server.host) else await self._environment.resolver.addresses(server.host)
-            )
+            where = await self._where(server.host)
+            found = where.addresses
+            usable = [each for each in found if not server.found_by_dns or may_be_exchanger(each)]
+            if usable:
+                demanding = await self._security.demanded(server, where)
+                return [_Place(demanding, each) for each in usable]
         except TemporaryError as error:
             return Outcome.delayed(error.text, status=error.status, remote=server.host, reach=Reach.UNREACHED)
-        usable = [each for each in found if not server.found_by_dns or may_be_exchanger(each)]
-        if usable:
-            return usable
         if not server.found_by_dns:
             # The operator's own next hop: a mistake to mend, not the sender's fault.
             return Outcome.delayed("Next hop has no address", status="4.4.4", remote=server.host, reach=Reach.UNREACHED)
         if found:
             return Outcome.failed("Mail exchanger has no address on the network", status="5.4.6", remote=server.host)
         return Outcome.failed("Host has no address", status="5.4.4", remote=server.host)
+
+    async def _where(self, host: str) -> HostAddresses:
+        if host.startswith("unix:") or is_address(host):
+            return HostAddresses((host,))
+        return await self._environment.resolver.host(host)
 
     async def _try(self, place: _Place, way: _Way, most: Offer | None = None) -> None:
         """Have a server take what is left; with `most`, in the form for what it has of that."""
@@ -314,36 +318,36 @@ class Transmitter:
 
     async def _open(self, place: _Place) -> SmtpConnection | Outcome:
         """A connection ready for a message, or why there is none."""
-        policy = effective(place.server.tls, credentials=place.server.credentials is not None)
+        demand = place.server.demand or Demand(place.server.tls, place.server.host)
         try:
-            return await self._connect_or_fall_back(place, policy)
+            return await self._connect_or_fall_back(place, demand)
         except SessionFailed as error:
             return attrs.evolve(error.outcome, protocol=_protocol(place))
         except TemporaryError as error:
             return Outcome.delayed(error.text, status=error.status, remote=place.server.host)
 
-    async def _connect_or_fall_back(self, place: _Place, policy: TlsPolicy) -> SmtpConnection:
+    async def _connect_or_fall_back(self, place: _Place, demand: Demand) -> SmtpConnection:
         try:
-            return await self._connect(place, policy)
+            return await self._connect(place, demand)
         except SessionFailed as error:
-            if not error.tls_failed or policy != "opportunistic" or place.server.port == SUBMISSIONS_PORT:
+            if not error.tls_failed or demand.needs_tls or place.server.port == SUBMISSIONS_PORT:
                 raise
         _log.info("TLS failed, going on without: host={host} [{ip}]", host=place.server.host, ip=place.address)
-        return await self._connect(place, "never")
+        return await self._connect(place, Demand("never"))
 
-    async def _connect(self, place: _Place, policy: TlsPolicy) -> SmtpConnection:
+    async def _connect(self, place: _Place, demand: Demand) -> SmtpConnection:
         server = place.server
         try:
             tls = None
-            if self._tls is not None and policy != "never":
-                tls = context(self._tls, policy, server.host, place.address)
+            if self._tls is not None and demand.level != "never":
+                tls = demand.context(self._tls, place.address)
         except ValueError:
             raise TemporaryError(f"No certificate can be for {server.host}", status="4.7.4") from None
         settings = SmtpClientSettings(
             helo=self._hostname,
             remote=server.host,
-            tls=policy,
-            secure=server.port == SUBMISSIONS_PORT and policy != "never",
+            tls="required" if demand.needs_tls else "never" if demand.level == "never" else "opportunistic",
+            secure=server.port == SUBMISSIONS_PORT and demand.level != "never",
             credentials=server.credentials,
             lmtp=server.lmtp,
         )

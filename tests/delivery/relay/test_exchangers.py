@@ -21,7 +21,7 @@ def resolver(*records: tuple[int, str], hosts: tuple[str, ...] = ()) -> FakeReso
 
 
 def order(source: FakeResolver, domain: str = "yy.example", seed: int = 1) -> list[str]:
-    return result_of(exchangers(domain, "mx.xx.example", source, Random(seed)))
+    return [each.host for each in result_of(exchangers(domain, "mx.xx.example", source, Random(seed)))]
 
 
 def test_in_order_of_preference_and_equal_ones_in_any_order() -> None:

@@ -1,0 +1,111 @@
+"""How much TLS is demanded of a server, by what its owner has published."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from mailhub.credentials import PlainCredentials
+from mailhub.delivery.relay.security import Security
+from mailhub.delivery.relay.servers import Server
+from mailhub.delivery.relay.tls_policy import Demand
+from mailhub.errors import TemporaryError
+from mailhub.interfaces import HostAddresses, TlsaRecord
+from mailhub.services import SERVICES
+from mailhub.testing.hubs import Internet
+from mailhub.testing.resolver import FakeResolver
+from mailhub.testing.waiting import result_of
+
+EE = TlsaRecord(3, 1, 1, bytes(32))
+TA = TlsaRecord(2, 0, 1, bytes(32))
+PKIX = TlsaRecord(1, 0, 1, bytes(32))
+FOUND = HostAddresses(("192.0.2.1",), secure=True, canonical="mx.yy.example")
+SERVER = Server("mx.yy.example", 25, found_by_dns=True, secure=True, domain="yy.example")
+LOGIN = PlainCredentials("", "user", "password")
+
+
+# Without TLS nobody may log in.
+PLAIN = {"tls": None, "listen": {name: ["tcp:25"] if name == "smtp" else [] for name in SERVICES}}
+
+
+def resolver(*records: TlsaRecord, name: str = "_25._tcp.mx.yy.example") -> FakeResolver:
+    made = FakeResolver()
+    made.dane[name] = list(records)
+    made.secure.add("example")
+    return made
+
+
+def demand(source: FakeResolver, server: Server = SERVER, found: HostAddresses = FOUND) -> Demand | None:
+    return result_of(Security(source).demanded(server, found)).demand
+
+
+def test_records_that_dnssec_vouches_for_are_demanded() -> None:
+    assert demand(resolver(EE, PKIX)) == Demand("dane", "mx.yy.example", (EE,))
+    assert demand(resolver(TA)) == Demand("dane", "mx.yy.example", (TA,), ("mx.yy.example", "yy.example"))
+    other = resolver(EE, name="_2525._tcp.mx.yy.example")
+    assert demand(other, attrs.evolve(SERVER, port=2525)) == Demand("dane", "mx.yy.example", (EE,))
+
+
+def test_records_that_cannot_be_used_demand_tls_alone() -> None:
+    assert demand(resolver(PKIX)) == Demand("encrypted", "mx.yy.example")
+
+
+@pytest.mark.parametrize(
+    ("server", "found"),
+    [
+        (attrs.evolve(SERVER, secure=False), FOUND),
+        (SERVER, attrs.evolve(FOUND, secure=False)),
+        (attrs.evolve(SERVER, tls="never"), FOUND),
+        (attrs.evolve(SERVER, tls="encrypted"), FOUND),
+        (attrs.evolve(SERVER, tls="required"), FOUND),
+        (attrs.evolve(SERVER, credentials=LOGIN), FOUND),
+    ],
+)
+def test_who_is_not_asked_for(server: Server, found: HostAddresses) -> None:
+    source = resolver(EE)
+    expected = demand(source, server, found)
+    assert expected is not None
+    assert expected.level == ("required" if server.credentials else server.tls)
+    assert source.asked == []
+
+
+def test_without_records_or_without_dnssec_it_is_as_ever() -> None:
+    assert demand(FakeResolver()) == Demand("opportunistic", "mx.yy.example")
+    insecure = resolver(EE)
+    insecure.secure.clear()
+    assert demand(insecure) == Demand("opportunistic", "mx.yy.example")
+
+
+def test_records_that_cannot_be_looked_up_put_the_host_off() -> None:
+    source = resolver(EE)
+    source.failing.add("_25._tcp.mx.yy.example")
+    with pytest.raises(TemporaryError) as caught:
+        demand(source)
+    assert caught.value.status == "4.7.5"
+
+
+def test_a_name_that_leads_to_another_is_looked_for_there_first() -> None:
+    found = HostAddresses(("192.0.2.1",), secure=True, canonical="real.example")
+    both = resolver(EE)
+    assert demand(both, found=found) == Demand("dane", "mx.yy.example", (EE,))
+    both.dane["_25._tcp.real.example"] = [TA]
+    names = ("real.example", "mx.yy.example", "yy.example")
+    assert demand(both, found=found) == Demand("dane", "real.example", (TA,), names)
+
+
+def test_mail_waits_for_tls_that_is_demanded_and_goes_when_it_is_there() -> None:
+    with Internet() as internet:
+        xx = internet.hub("xx.example", ["a"])
+        yy = internet.hub("yy.example", ["b"], PLAIN)
+        internet.resolver.secure.add("yy.example")
+        internet.resolver.dane["_25._tcp.mx.yy.example"] = [PKIX]
+        xx.submit("a@xx.example", ["b@yy.example"], b"Subject: x\r\n\r\nx\r\n")
+        internet.run(600)
+        assert yy.inbox("b@yy.example") == []
+        (message,) = xx.queued()
+        (row,) = message.recipients
+        assert row.last is not None
+        assert (row.last.status, row.attempts > 1) == ("4.7.4", True)
+        internet.resolver.dane.clear()
+        internet.run(8000)
+        assert len(yy.inbox("b@yy.example")) == 1
