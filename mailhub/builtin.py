@@ -17,8 +17,14 @@ from mailhub.delivery.routing import (
     PostmasterRouter,
     StaticRouter,
 )
+<<<<<<< HEAD
 from mailhub.delivery.transports.pipe import PipeAgent, PipeOptions
 from mailhub.delivery.transports.plain import DiscardAgent, ErrorAgent, ErrorOptions
+=======
+from mailhub.delivery.screening.early import EarlyOptions, EarlyTalker
+from mailhub.delivery.screening.helo import Helo, HeloOptions
+from mailhub.delivery.screening.rates import RateOptions, Rates
+>>>>>>> 397d946 (Ship policies of our own against bad greetings, early talkers and floods, each of which names itself in log and answer)
 from mailhub.interfaces import IDatabase, IHub, IMailStore, IService, Service
 from mailhub.plugins import Component, NoOptions
 from mailhub.protocols.imap.session import ImapService
@@ -72,6 +78,12 @@ catch_all_router = Component(
 )
 static_router = Component("router", "static", lambda _, hub: StaticRouter(hub.hops))
 exchangers_router = Component("router", "exchangers", lambda _, hub: ExchangerRouter())
+
+# --- Policies: what mailhub has against bad senders -------------------------------------------------------------------
+
+helo_policy = Component("policy", "helo", Helo.of, HeloOptions)
+early_talker_policy = Component("policy", "early-talker", EarlyTalker.of, EarlyOptions)
+rates_policy = Component("policy", "rates", Rates.of, RateOptions)
 
 
 # --- Services: how the sessions of each row of the table are made -----------------------------------------------------

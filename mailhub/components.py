@@ -37,7 +37,7 @@ from mailhub.delivery.agents import GuardedAgent
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.guarded_router import GuardedRouter
 from mailhub.delivery.intake import HEADERS_TOGETHER
-from mailhub.delivery.limits import HOPS, LONG_LINES, RunnerLimits, TransmitLimits
+from mailhub.delivery.limits import HOPS, LONG_LINES, NULL_SENDER, RunnerLimits, TransmitLimits
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.pipeline import Pipeline
 from mailhub.delivery.relay.transmit import Relay
@@ -67,6 +67,7 @@ from mailhub.interfaces import (
 from mailhub.keys import STOP_SECONDS
 from mailhub.net.crowd import Room
 from mailhub.net.driver import DriverFactory
+from mailhub.net.networks import TRUSTED, Networks
 from mailhub.net.tls import CertificateUnreadable, ClientTls, ServerTls, ServiceTls
 from mailhub.plugins import Catalogue
 from mailhub.store.guarded.store import GuardedStore
@@ -365,6 +366,8 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
         headers=hub.headers,
         long_lines=config.value(LONG_LINES),
         rules=_rules(hub, catalogue),
+        null_sender_recipients=config.value(NULL_SENDER),
+        trusted=Networks.of(config.value(TRUSTED)),
     )
     hub.authenticator = Authenticator(
         Portal(_realm(hub, catalogue), [hub.logins]),

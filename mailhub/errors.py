@@ -1,8 +1,8 @@
 """The one family of errors that domain code raises.
 
 Each carries an enhanced status code (RFC 3463) whose class digit says temporary (4) or permanent (5), a `text`
-that may be shown to the client, and a `detail` that goes to the log alone. Each protocol turns them into its
-own replies in one table.
+that may be shown to the client, and a `detail` that goes to the log alone, as does the name of the `rule` that has
+spoken where there is one. Each protocol turns them into its own replies in one table.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ class MailError(Exception):
     default_status: ClassVar[str] = "5.0.0"
     default_text: ClassVar[str] = "Refused"
 
-    def __init__(self, text: str = "", *, status: str = "", detail: str = "") -> None:
+    def __init__(self, text: str = "", *, status: str = "", detail: str = "", rule: str = "") -> None:
         # Plugins raise it, too: with whatever they have at hand.
         self.text = str(text or self.default_text)
         self.status = str(status or self.default_status)
         self.detail = detail
+        self.rule = rule
         super().__init__(f"{self.status} {self.text}" + (f" ({detail})" if detail else ""))
 
     @property

@@ -17,6 +17,7 @@ from mailhub.delivery.limits import (
     DETAIL_SEPARATOR,
     HOPS,
     LONG_LINES,
+    NULL_SENDER,
     POLICY_FAILURE,
     POLICY_TIMEOUT,
     RunnerLimits,
@@ -26,6 +27,7 @@ from mailhub.delivery.schedule import Schedule
 from mailhub.guard import GuardLimits
 from mailhub.keys import STOP_SECONDS, Key, keys_of
 from mailhub.net.link import DriverLimits
+from mailhub.net.networks import TRUSTED
 from mailhub.net.processes import PROCESSES
 from mailhub.plugin_modules import LOAD_SECONDS
 from mailhub.protocols.imap.context import ImapOptions
@@ -45,6 +47,8 @@ DECLARING: tuple[type | Key[Any], ...] = (
     POLICY_TIMEOUT,
     POLICY_FAILURE,
     DriverLimits,
+    NULL_SENDER,
+    TRUSTED,
     SmtpOptions,
     Pop3Options,
     ImapOptions,

@@ -185,12 +185,13 @@ class Committing:
             _log.event("queued", {**known, **way, **client})
 
 
-def discarded(house: House, transaction: ITransactionView) -> Committed:
-    """What is answered for a message that nobody gets and nobody misses."""
+def discarded(house: House, transaction: ITransactionView, rule: str = "") -> Committed:
+    """What is answered for a message that nobody gets and nobody misses. `rule` is who says so."""
     # Like an id of the queue: the client is not to see the difference.
     name = token(house.environment.random, 16)
     known = {"id": name, "session": transaction.origin.session_id}
-    _log.event("discarded", {**known, "from": transaction.mail.reverse_path or ""})
+    said = {"rule": rule} if rule else {}
+    _log.event("discarded", {**known, "from": transaction.mail.reverse_path or "", **said})
     return Committed(name, (_DELIVERED,) * len(transaction.recipients))
 
 

@@ -6,13 +6,14 @@ import attrs
 
 from mailhub.delivery.admission import Admission
 from mailhub.delivery.intake import HEADERS_TOGETHER
-from mailhub.delivery.limits import HOPS, LONG_LINES, LongLines
+from mailhub.delivery.limits import HOPS, LONG_LINES, NULL_SENDER, LongLines
 from mailhub.delivery.message_ids import message_id
 from mailhub.delivery.rules import Rules
 from mailhub.interfaces import Environment, IMailStore, IQueue
 from mailhub.keys import setting
 from mailhub.message.dates import format_date
 from mailhub.message.submission import mend_header
+from mailhub.net.networks import TRUSTED, Networks
 from mailhub.wire.budget import Budget
 
 
@@ -23,7 +24,7 @@ class House:
     A message that has come through `hop_limit` hosts
     goes round in a loop (RFC 5321 6.3). `headers` is what those that are not whole yet may hold together. `long_lines`:
     what happens to those of a submitted message. `rules` say what becomes of mail for accounts, None where there are
-    none.
+    none. A message with the null reverse-path has at most `null_sender_recipients`, unless its client is `trusted`.
     """
 
     hostname: str
@@ -35,6 +36,8 @@ class House:
     headers: Budget = attrs.field(factory=lambda: Budget(HEADERS_TOGETHER))
     long_lines: LongLines = setting(LONG_LINES)
     rules: Rules | None = None
+    null_sender_recipients: int = setting(NULL_SENDER)
+    trusted: Networks = setting(TRUSTED, Networks.of)
 
     def mend(self, header: bytes) -> bytes:
         """What a submitted message's header lacks, or has too much of."""

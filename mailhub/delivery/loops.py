@@ -29,7 +29,7 @@ def break_loops(recipients: Sequence[Accepted], seen: Collection[str]) -> list[A
         return list(recipients)
     left = [_left(accepted, seen) for accepted in recipients]
     if all(route.agent == LOOP for accepted in left for route in accepted.routes or (Route("", accepted.address),)):
-        raise PermanentError(LOOP_TEXT, status=LOOP_STATUS)
+        raise PermanentError(LOOP_TEXT, status=LOOP_STATUS, rule="delivered-to")
     return left
 
 

@@ -11,7 +11,7 @@ from mailhub.delivery.admission import Admission
 from mailhub.delivery.editing import Editing, check_envelope
 from mailhub.delivery.house import House
 from mailhub.delivery.intake import HEADERS_TOGETHER
-from mailhub.delivery.limits import HOPS, LONG_LINES, LongLines
+from mailhub.delivery.limits import HOPS, LONG_LINES, NULL_SENDER, LongLines
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.rules import Rules
 from mailhub.delivery.screens import EditRefused, Moment, Screening, Screens, obey
@@ -33,6 +33,7 @@ from mailhub.interfaces import (
 )
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail
+from mailhub.net.networks import Networks
 from mailhub.wire.budget import Budget
 
 
@@ -54,6 +55,8 @@ class Pipeline:
         headers: Budget | None = None,
         long_lines: LongLines = LONG_LINES.default,
         rules: Rules | None = None,
+        null_sender_recipients: int = NULL_SENDER.default,
+        trusted: Networks | None = None,
     ) -> None:
         self.policies = policies
         self._house = House(
@@ -66,6 +69,8 @@ class Pipeline:
             headers=headers or Budget(HEADERS_TOGETHER),
             long_lines=long_lines,
             rules=rules,
+            null_sender_recipients=null_sender_recipients,
+            trusted=trusted or Networks(),
         )
 
     async def connected(self, origin: Origin) -> Conversation:

@@ -204,7 +204,7 @@ class Taking:
         try:
             await writer.end()
             if writer.hops >= self._reception.hop_limit:
-                raise PermanentError("Too many hops, this message goes round in a loop", status="5.4.6")
+                raise PermanentError("Too many hops, this message goes round in a loop", status="5.4.6", rule="hops")
             rest = await writer.written()
             body = await writer.finish()
             trace = await body.open().read(0, body.trace)

@@ -17,15 +17,21 @@ from mailhub.errors import MailError, NotPermitted, TemporaryError
 from mailhub.guard import Guard, Unanswered
 from mailhub.interfaces import ACCEPT, Edit, IPolicy, Origin, Screen, Verdict
 from mailhub.keys import setting
+from mailhub.log import Logger
 from mailhub.message.edits import EDITS_LIMIT
 
 Moment = Literal["hello", "login", "mail", "recipient", "recipient_refused", "message", "closed"]
 # What carries out edits before the next screen is asked. Raises EditRefused.
 Take = Callable[[Sequence[Edit]], Awaitable[None]]
+# Is told what each policy says, by its name. Where there is one, all are asked, also behind one that refuses.
+Witness = Callable[[str, str, Verdict], None]
+
+_log = Logger(namespace="mailhub.delivery")
 
 _MOMENTS: tuple[Moment, ...] = ("hello", "login", "mail", "recipient", "recipient_refused", "message", "closed")
 _ACTIONS = frozenset({"accept", "reject", "defer", "discard", "quarantine"})
 _TEXT_LIMIT = 500  # characters of what a client is told; a reply's line has no room for more
+_RULE_LIMIT = 100  # of these, for the rule
 # RFC 3463 2
 _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 _UNAVAILABLE = Verdict("defer", "4.7.1", "Try again later")
@@ -66,8 +72,9 @@ class _Asked:
 class Screens:
     """The screens of one connection. Its questions never raise."""
 
-    def __init__(self, session_id: str) -> None:
+    def __init__(self, session_id: str, witness: Witness | None = None) -> None:
         self._about = {"session": session_id}
+        self._witness = witness
         self._asked: dict[Moment, list[_Asked]] = {}
 
     def add(self, guard: Guard, screen: object) -> None:
@@ -89,15 +96,21 @@ class Screens:
         """What all of them say: the first that rejects, defers or discards; else whether one wants it quarantined. What
         they edit has been taken by then."""
         together = ACCEPT
+        refusal: Verdict | None = None
         for asked in self._asked.get(moment, ()):
             if not self._asked:
                 return _UNAVAILABLE  # closed while one before it was thinking
             verdict = await self._verdict(asked, take, arguments)
+            if self._witness is not None:
+                self._witness(moment, asked.guard.name, verdict)
             if verdict.action == "quarantine":
+                _log.event("quarantined", {**self._about, "rule": asked.guard.name})
                 together = _QUARANTINE
             elif verdict.action != "accept":
-                return verdict
-        return together
+                refusal = refusal or _named(verdict, asked.guard.name)
+                if self._witness is None:
+                    return refusal
+        return refusal or together
 
     async def tell(self, moment: Moment, *arguments: object) -> None:
         """Something that nobody has a say in."""
@@ -143,12 +156,23 @@ class Screening:
     def __init__(self, policies: Sequence[GuardedPolicy], clock: IReactorTime) -> None:
         self._policies = tuple((policy.policy, policy.guarded(clock)) for policy in policies)
 
-    async def begin(self, origin: Origin) -> Screens:
+    async def begin(self, origin: Origin, witness: Witness | None = None) -> Screens:
         """The screens of a new connection. Raises NotPermitted, TemporaryError."""
-        screens = Screens(origin.session_id)
+        screens = Screens(origin.session_id, witness)
+        refusal: MailError | None = None
         try:
             for policy, guard in self._policies:
-                await self._begin(screens, policy, guard, origin)
+                try:
+                    await self._begin(screens, policy, guard, origin)
+                except (NotPermitted, TemporaryError) as error:
+                    error.rule = error.rule or guard.name
+                    if witness is None:
+                        raise
+                    action: Literal["defer", "reject"] = "defer" if error.temporary else "reject"
+                    witness("connect", guard.name, Verdict(action, error.status, error.text))
+                    refusal = refusal or error
+            if refusal is not None:
+                raise refusal
         except BaseException:
             screens.close()
             raise
@@ -172,9 +196,20 @@ def obey(verdict: Verdict) -> None:
     """Go on, or raise NotPermitted or TemporaryError: what a verdict means where nothing can be discarded."""
     if verdict.action in ("accept", "quarantine"):
         return
+    text, rule = verdict.text[:_TEXT_LIMIT], verdict.rule
     if verdict.action == "defer":
-        raise TemporaryError(verdict.text[:_TEXT_LIMIT], status=_in_class(verdict.status, "4", "4.7.1"))
-    raise NotPermitted(verdict.text[:_TEXT_LIMIT], status=_in_class(verdict.status, "5", "5.7.1"))
+        raise TemporaryError(text, status=_in_class(verdict.status, "4", "4.7.1"), rule=rule)
+    raise NotPermitted(text, status=_in_class(verdict.status, "5", "5.7.1"), rule=rule)
+
+
+def _named(verdict: Verdict, policy: str) -> Verdict:
+    """With the rule that has spoken: in the text where the screen says which, and for the log in any case."""
+    if not verdict.rule:
+        return attrs.evolve(verdict, rule=policy)
+    rule = verdict.rule[:_RULE_LIMIT]
+    text = verdict.text or (TemporaryError if verdict.action == "defer" else NotPermitted).default_text
+    told = f"{text[: _TEXT_LIMIT - _RULE_LIMIT - 3]} ({rule})"
+    return attrs.evolve(verdict, text=told, rule=policy if rule == policy else f"{policy}:{rule}")
 
 
 def _in_class(status: str, digit: str, default: str) -> str:
@@ -202,5 +237,6 @@ def _is_sound(verdict: object) -> TypeGuard[Verdict]:
         and verdict.action in _ACTIONS
         and isinstance(verdict.status, str)
         and isinstance(verdict.text, str)
+        and isinstance(verdict.rule, str)
         and isinstance(verdict.edits, Sequence)
     )

@@ -14,7 +14,7 @@ from mailhub.delivery.house import House
 from mailhub.delivery.intake import HEAD_LIMIT, IntakeWriter
 from mailhub.delivery.plan import Accepted
 from mailhub.delivery.screens import Screens, obey
-from mailhub.errors import MailError, PermanentError
+from mailhub.errors import MailError, PermanentError, TemporaryError
 from mailhub.interfaces import (
     STORE,
     AddRecipient,
@@ -60,6 +60,7 @@ class Transaction:
     _accepted: list[Accepted] = attrs.field(factory=list)
     _added: list[Accepted] = attrs.field(factory=list)  # by screens; the client knows nothing of them
     _writer: IntakeWriter | None = None
+    _discarded_by: str = ""  # a policy
 
     @property
     def recipients(self) -> tuple[Recipient, ...]:
@@ -75,11 +76,14 @@ class Transaction:
         """See `ITransaction`."""
         self._expect(_Phase.RECIPIENTS, "recipient")
         try:
+            if self.mail.reverse_path is None and self._accepted:
+                self._check_null_sender()
             routes = await self._house.admission.ways(self, recipient.address)
             if self._screens.wants("recipient"):
                 verdict = await self._screens.ask("recipient", self._take, TransactionView(self), recipient)
                 if verdict.action == "discard":
-                    _log.event("discarded", {"session": self.origin.session_id, "to": recipient.address})
+                    known = {"session": self.origin.session_id, "to": recipient.address}
+                    _log.event("discarded", {**known, "rule": verdict.rule})
                     routes = ()
                 else:
                     self._obey(verdict)
@@ -87,6 +91,16 @@ class Transaction:
             await self._screens.tell("recipient_refused", TransactionView(self), recipient, error)
             raise
         self._accepted.append(Accepted(recipient, routes))
+
+    def _check_null_sender(self) -> None:
+        """What comes from nobody reports to one (RFC 5321 4.5.5). A server that means it sends the others in messages
+        of their own (4.5.3.1.10), so that nothing is lost. Raises TemporaryError."""
+        origin, house = self.origin, self._house
+        if origin.user or origin.submission or origin.each_recipient or not origin.peer or origin.peer in house.trusted:
+            return
+        if len(self._accepted) >= house.null_sender_recipients:
+            text = "One recipient a message from the null sender (null-sender)"
+            raise TemporaryError(text, status="4.5.3", rule="null-sender")
 
     def body(self, size: int = 0) -> IBodyWriter:
         """See `ITransaction`."""
@@ -135,9 +149,11 @@ class Transaction:
             try:
                 await writer.end()
                 if writer.hops >= self._house.hop_limit:
-                    raise PermanentError("Too many hops, this message goes round in a loop", status="5.4.6")
+                    raise PermanentError(
+                        "Too many hops, this message goes round in a loop", status="5.4.6", rule="hops"
+                    )
                 if writer.held and not await self._screen_message(writer):
-                    return discarded(self._house, self)
+                    return discarded(self._house, self, self._discarded_by)
                 body = await writer.finish()
             finally:
                 writer.abort()
@@ -180,6 +196,7 @@ class Transaction:
             finally:
                 reader.close()
             if verdict.action == "discard":
+                self._discarded_by = verdict.rule
                 return False
             self._obey(verdict)
         writer.header = editing.head(self._house.hostname)

@@ -175,6 +175,8 @@ class Origin:
     users hand in mail, after a login: RFC 6409, RFC 8314 3.3) and `each_recipient` (each recipient of a message gets
     its own answer at the end: LMTP, RFC 2033). `peer` is an IP address or "" for a local socket, as is `local`, the one
     of ours that was called; `user` the login, or ""; `tls` protocol and cipher, as `TLSv1.3/TLS_AES_256_GCM_SHA384`.
+    `early`: the client has spoken before it was its turn (before the greeting, or behind a command whose reply must be
+    waited for, RFC 2920 3.1). `rehearsal`: nobody is there; it is only asked what would happen, and nothing counts.
     """
 
     service: str
@@ -188,6 +190,8 @@ class Origin:
     tls: str = ""
     submission: bool = False
     each_recipient: bool = False
+    early: bool = False
+    rehearsal: bool = False
 
 
 class IAuthenticator(Interface):

@@ -57,13 +57,15 @@ class Verdict:
     "discard" pretends to accept a recipient or a message; before the first recipient it counts as "reject".
     "quarantine" lets the message pass, and into Junk where it is for a mailbox of ours; what is relayed goes on as it
     is. `edits` are carried out where the action lets the message pass; those given before the message is there wait for
-    it where they are about its header.
+    it where they are about its header. `rule` is which rule has spoken, in a few words, where that helps the client: it
+    is told in parentheses. The log names the policy in any case.
     """
 
     action: Literal["accept", "reject", "defer", "discard", "quarantine"] = "accept"
     status: str = ""
     text: str = ""
     edits: Sequence[Edit] = ()
+    rule: str = attrs.field(default="", eq=False)
 
 
 ACCEPT = Verdict()

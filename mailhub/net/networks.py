@@ -48,6 +48,8 @@ def _check(texts: tuple[str, ...]) -> None:
 
 # Networks from which a password is taken without TLS.
 CLEARTEXT_LOGIN: Key[tuple[str, ...]] = Key("trust", "cleartext_login", (), hint=tuple[str, ...], check=_check)
+# Networks of whom nothing is expected that strangers have to show.
+TRUSTED: Key[Iterable[str]] = Key("trust", "networks", (), hint=tuple[str, ...], check=_check)
 
 
 def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:

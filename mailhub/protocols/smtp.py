@@ -398,7 +398,9 @@ class SmtpSession:
 
 
 def _detail(error: MailError) -> dict[str, object]:
-    return {"reason": error.detail} if error.detail else {}
+    """What is for the log alone."""
+    told = {"rule": error.rule, "reason": error.detail}
+    return {name: value for name, value in told.items() if value}
 
 
 def _refusal(event: _Decided, error: MailError) -> Reply:

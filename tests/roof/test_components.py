@@ -171,7 +171,7 @@ def test_the_password_of_a_next_hop_may_stand_in_a_file_of_its_own(tmp_path: Pat
         ('[delivery]\nrouters = ["static", "static"]', '[delivery] routers: "static" is there twice'),
         ('[auth]\ncheckers = ["accounts", "accounts"]', '[auth] checkers: "accounts" is there twice'),
         ('[auth]\ndirectories = ["x", "x"]', '[auth] directories: "x" is there twice'),
-        ('[delivery]\npolicies = ["x"]', "[delivery] policies: there is no policy plugin called 'x'; known: none"),
+        ('[delivery]\npolicies = ["x"]', "[delivery] policies: there is no policy plugin called 'x'; known: "),
         (
             '[delivery]\npolicies = ["neighbors"]\n[policy.neighbours]\ntype = "quiet"',
             "[delivery] policies: there is no policy plugin called 'neighbors'; did you mean neighbours?",
@@ -198,6 +198,7 @@ def told(hub: Hub) -> list[Any]:
     return [
         *options,
         seen.pipeline._house.hop_limit,
+        seen.pipeline._house.null_sender_recipients,
         seen.harvest.limits,
         attrs.asdict(hub.throttle, filter=lambda field, _: not field.name.startswith("_")),
         seen.runner._limits,

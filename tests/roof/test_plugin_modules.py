@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 import twisted.plugins
+from mailhub import builtin
 from mailhub.plugin_files import find
 from mailhub.plugin_modules import MODULES, SIZE_LIMIT
-from mailhub.plugins import Catalogue, load_catalogue
+from mailhub.plugins import Catalogue, Component, load_catalogue
 
+OUR_POLICIES = {one.name for one in vars(builtin).values() if isinstance(one, Component) and one.kind == "policy"}
 Put = Callable[[str, str], Path]
 PLUGIN = """\
 from mailhub.plugins import Component
@@ -29,6 +31,11 @@ class Policy:
 
 def words(name: str, word: str = "one") -> str:
     return PLUGIN.format(name=name, word=word)
+
+
+def policies(catalogue: Catalogue) -> list[str]:
+    """Those of plugins."""
+    return [name for name in catalogue.names("policy") if name not in OUR_POLICIES]
 
 
 def factory(catalogue: Catalogue, name: str) -> Any:
@@ -59,7 +66,7 @@ def test_neither_compiled_files_nor_dropin_cache_are_read_or_written(plugin: Put
     file = plugin("words_plugin.py", words("words"))
     cache = file.parent / "dropin.cache"
     cache.write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
-    assert load_catalogue().names("policy") == ["words"]
+    assert policies(load_catalogue()) == ["words"]
     assert sorted(path.name for path in file.parent.iterdir()) == ["dropin.cache", "words_plugin.py"]
     cache.unlink()
     load_catalogue()
@@ -114,7 +121,7 @@ def test_a_file_that_is_broken_in_any_way_is_named_and_the_others_are_there(
     (line,) = catalogue.broken
     assert line.startswith(f"{broken}: {reason}")
     assert "\n" not in line
-    assert catalogue.names("policy") == ["words"]
+    assert policies(catalogue) == ["words"]
     assert "twisted.plugins.broken_plugin" not in sys.modules
 
 
@@ -127,7 +134,7 @@ def test_what_raises_when_it_is_looked_at_is_named(plugin: Put) -> None:
     catalogue = load_catalogue()
     (line,) = catalogue.broken
     assert line == f"{file}: SystemExit: 3"
-    assert "words" in catalogue.names("policy")
+    assert "words" in policies(catalogue)
 
 
 def test_what_is_no_file_is_named(plugin: Put) -> None:
@@ -141,7 +148,7 @@ def test_what_is_no_file_is_named(plugin: Put) -> None:
         f"{folder}/gone_plugin.py: cannot be read: No such file or directory",
         f"{folder}/pipe_plugin.py: cannot be read: it is no regular file",
     ]
-    assert catalogue.names("policy") == ["words"]
+    assert policies(catalogue) == ["words"]
 
 
 def test_a_name_that_cannot_be_imported_is_told_and_those_of_editors_are_not(plugin: Put) -> None:
@@ -171,7 +178,7 @@ def test_names_of_other_programs_stay_theirs(tmp_path: Path) -> None:
     catalogue = load_catalogue([tmp_path])
     theirs = Path(str(twisted.plugins.__file__)).parent / "twisted_core.py"
     assert catalogue.broken == (f"{mine}: is not run: {theirs} has the same name",)
-    assert catalogue.names("policy") == []
+    assert policies(catalogue) == []
 
 
 def test_where_other_programs_put_theirs_only_files_that_speak_of_mailhub_are_run(
@@ -183,7 +190,7 @@ def test_where_other_programs_put_theirs_only_files_that_speak_of_mailhub_are_ru
     (folder / "another_program.py").write_text("raise RuntimeError\n")
     (folder / "ours_plugin.py").write_text(words("words"))
     catalogue = load_catalogue()
-    assert (catalogue.broken, catalogue.names("policy")) == ((), ["words"])
+    assert (catalogue.broken, policies(catalogue)) == ((), ["words"])
 
 
 def test_a_factory_that_another_file_imports_is_found_once(plugin: Put) -> None:
@@ -261,7 +268,7 @@ def test_what_was_running_comes_back(plugin: Put) -> None:
     file.write_text("raise ValueError\n")
     plugin("new_plugin.py", words("new"))
     with suppress(LookupError), MODULES.kept():
-        assert load_catalogue().names("policy") == ["new"]
+        assert policies(load_catalogue()) == ["new"]
         raise LookupError
     module = sys.modules["twisted.plugins.words_plugin"]
     assert (vars(module)["words"], vars(twisted.plugins)["words_plugin"]) == (first, module)
@@ -291,7 +298,7 @@ def test_a_file_that_takes_itself_away_is_named(plugin: Put, line: str) -> None:
     plugin("other_plugin.py", words("other"))
     (told,) = load_catalogue().broken
     assert told.startswith(f"{file}: ")
-    assert load_catalogue().names("policy") == ["other"]
+    assert policies(load_catalogue()) == ["other"]
 
 
 def test_what_a_file_imports_is_run_anew_with_it_where_it_is_run_alone(plugin: Put) -> None:

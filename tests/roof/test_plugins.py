@@ -34,6 +34,7 @@ from mailhub.store.memory import MemoryDatabase
 from mailhub.testing.process import BIN, ServerProcess, free_ports, insecure_tls, run
 from tests.documented import code_block
 
+OUR_POLICIES = {one.name for one in vars(builtin).values() if isinstance(one, Component) and one.kind == "policy"}
 PLACE = Place("m.toml", Path("/etc"), "policy.x")
 Put = Callable[[str, str], Path]
 
@@ -45,6 +46,11 @@ class Words:
 
 def part(name: str, options: dict[str, Any] | None = None) -> ComponentTable:
     return ComponentTable("policy", "x", name, options or {}, PLACE)
+
+
+def policies(catalogue: Catalogue) -> list[str]:
+    """Those of plugins."""
+    return [name for name in catalogue.names("policy") if name not in OUR_POLICIES]
 
 
 def refusal(catalogue: Catalogue, wanted: ComponentTable) -> str:
@@ -75,7 +81,7 @@ def test_a_file_in_a_foreign_folder_is_found(plugin: Put) -> None:
     )
     catalogue = load_catalogue()
     assert catalogue.broken == ()
-    assert catalogue.names("policy") == ["words"]
+    assert policies(catalogue) == ["words"]
     # Nothing has to be declared, and names of arguments are free.
     assert catalogue.build(part("words", {"word": "spam"}), None).word == "spam"
 
@@ -109,6 +115,12 @@ def test_a_name_of_another_kind_is_told_apart() -> None:
     catalogue = Catalogue((Component("router", "grey", lambda options, hub: 1),))
     said = "there is no policy plugin called 'grey' (it makes a router); known: none"
     assert refusal(catalogue, part("grey")) == f"m.toml: [policy.x]: {said}"
+
+
+def test_a_policy_of_a_plugin_comes_before_one_of_ours_that_has_its_name() -> None:
+    theirs = Component("policy", "helo", lambda options, hub: 1)
+    assert Catalogue((builtin.helo_policy, theirs)).find(part("helo")) is theirs
+    assert Catalogue((builtin.helo_policy,)).find(part("helo")) is builtin.helo_policy
 
 
 def test_two_plugins_of_one_name_are_not_chosen_between() -> None:
@@ -285,7 +297,7 @@ def test_lists_of_factories_that_are_found_by_their_names_are_nobodys_mistake(pl
     plugin("words_plugin.py", POLICY + "x = Component('policy', 'words', Policy)\nALL = [x]\n__all__ = ['x']\n")
     catalogue = load_catalogue()
     assert catalogue.broken == ()
-    assert catalogue.names("policy") == ["words"]
+    assert policies(catalogue) == ["words"]
 
 
 def test_the_documented_policy_says_no_by_configuration_alone(plugin: Put, tmp_path: Path) -> None:

@@ -1,0 +1,136 @@
+"""The policies that mailhub ships, over the network of simulations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from twisted.logger import capturedLogs, formatEvent
+
+from mailhub.testing.caller import Caller
+from mailhub.testing.hubs import Host, Internet
+
+MESSAGE = b"Subject: hello\r\n\r\nHow are you?\r\n.\r\n"
+
+
+@pytest.fixture
+def internet() -> Iterator[Internet]:
+    with Internet(seed=1) as internet:
+        yield internet
+
+
+def hub(internet: Internet, *policies: str, **tables: Any) -> Host:
+    """xx.example with these policies, and tables for them or others."""
+    policy = {name: {"type": name.partition(" ")[0], **tables.pop(name.replace("-", "_"), {})} for name in policies}
+    return internet.hub(
+        "xx.example", ["ann", "ben"], config={"delivery": {"policies": list(policies)}, "policy": policy, **tables}
+    )
+
+
+def greeted(internet: Internet, host: Host, source: str = "10.9.9.9", helo: str = "mx.yy.example") -> Caller:
+    caller = internet.call(host, "smtp", source)
+    caller.expect(b"220 ")
+    caller.ask(f"EHLO {helo}\r\n".encode(), b"250 ")
+    return caller
+
+
+def answers(caller: Caller, *lines: str) -> list[str]:
+    """The last line of the answer to each command."""
+    return [caller.ask(f"{line}\r\n".encode(), b"").decode().splitlines()[-1] for line in lines]
+
+
+def refusals(events: Sequence[Any]) -> list[str]:
+    return [text for event in events if (text := formatEvent(event)).startswith("refused: ")]
+
+
+def test_a_greeting_with_our_name_is_refused_and_log_and_answer_name_the_rule(internet: Internet) -> None:
+    host = hub(internet, "helo")
+    with capturedLogs() as events:
+        caller = internet.call(host, "smtp")
+        caller.expect(b"220 ")
+        said = answers(caller, "EHLO mx.xx.example", "MAIL FROM:<a@yy.example>", "EHLO mx.yy.example")
+    assert said[0] == "550 5.7.1 That is our own name (helo)"
+    assert said[1].startswith("503 ")
+    assert said[2].startswith("250 ")
+    (line,) = refusals(events)
+    assert "at=hello status=5.7.1 reply='That is our own name (helo)' rule=helo" in line
+
+
+def test_a_strict_greeting_must_be_in_dns_and_is_deferred_where_dns_fails(internet: Internet) -> None:
+    host = hub(internet, "helo", helo={"strict": True})
+    internet.resolver.hosts["mx.yy.example"] = ["10.9.9.9"]
+    internet.resolver.failing.add("mx.broken.example")
+    caller = internet.call(host, "smtp")
+    caller.expect(b"220 ")
+    said = answers(caller, "EHLO mx.broken.example", "EHLO mx.nowhere.example", "EHLO mx.yy.example")
+    assert [line[:9] for line in said[:2]] == ["451 4.4.3", "550 5.7.1"]
+    assert said[2].startswith("250")
+
+
+def test_trusted_networks_and_logins_are_not_looked_at(internet: Internet) -> None:
+    host = hub(internet, "helo", trust={"networks": ["10.9.0.0/16"]})
+    assert greeted(internet, host, "10.9.9.9", "localhost").heard.endswith(b"\r\n")
+    caller = internet.call(host, "smtp", "10.8.0.1")
+    caller.expect(b"220 ")
+    assert answers(caller, "EHLO localhost")[0].startswith("550 ")
+    caller = internet.call(host, "submissions", "10.8.0.1")
+    caller.expect(b"220 ")
+    assert answers(caller, "EHLO localhost")[0].startswith("250 ")
+
+
+def test_who_connects_too_often_is_asked_to_come_again_and_may_after_a_while(internet: Internet) -> None:
+    host = hub(internet, "rates", rates={"connections_per_address": 3, "connections_per_network": 5})
+    for _ in range(3):
+        greeted(internet, host, "10.9.9.1")
+    refused = internet.call(host, "smtp", "10.9.9.1")
+    refused.expect(b"421 4.7.0 Too many connections from your network, come again later (rates)")
+    refused.wait_for_end()
+    for last in (2, 3):
+        greeted(internet, host, f"10.9.9.{last}")
+    internet.call(host, "smtp", "10.9.9.4").expect(b"421 4.7.0")  # the /24 is full
+    greeted(internet, host, "10.9.8.1")
+    internet.run(120)
+    greeted(internet, host, "10.9.9.1")
+
+
+def test_messages_are_counted_by_address_and_what_is_deferred_does_not_count(internet: Internet) -> None:
+    host = hub(internet, "rates", rates={"messages_per_address": 2})
+    caller = greeted(internet, host)
+    said = answers(caller, *["MAIL FROM:<a@yy.example>", "RSET"] * 4)[::2]
+    assert [line[:9] for line in said] == ["250 2.1.0", "250 2.1.0", "451 4.7.0", "451 4.7.0"]
+    internet.run(120)
+    assert answers(caller, "MAIL FROM:<a@yy.example>")[0].startswith("250 ")
+
+
+def test_counts_outlast_a_reload(internet: Internet) -> None:
+    host = hub(internet, "rates", rates={"messages_per_address": 1})
+    assert answers(greeted(internet, host), "MAIL FROM:<a@yy.example>")[0].startswith("250 ")
+    config = {"delivery": {"policies": ["rates"]}, "policy": {"rates": {"type": "rates", "messages_per_address": 1}}}
+    assert not host.reload({**config, "smtp": {"bare_lines": "reject"}}).fault
+    assert answers(greeted(internet, host), "MAIL FROM:<a@yy.example>")[0].startswith("451 4.7.0")
+
+
+def test_the_null_sender_has_one_recipient_whatever_policies_there_are(internet: Internet) -> None:
+    host = hub(internet)
+    caller = greeted(internet, host)
+    with capturedLogs() as events:
+        said = answers(caller, "MAIL FROM:<>", "RCPT TO:<ann@xx.example>", "RCPT TO:<ben@xx.example>")
+    assert said[1].startswith("250 ")
+    assert said[2] == "452 4.5.3 One recipient a message from the null sender (null-sender)"
+    assert "rule=null-sender" in refusals(events)[0]
+    caller.ask(b"DATA\r\n", b"354 ")
+    caller.ask(MESSAGE, b"250 ")
+    assert (len(host.inbox("ann@xx.example")), len(host.inbox("ben@xx.example"))) == (1, 0)
+    said = answers(caller, "MAIL FROM:<a@yy.example>", "RCPT TO:<ann@xx.example>", "RCPT TO:<ben@xx.example>")
+    assert [line[:3] for line in said] == ["250"] * 3
+
+
+def test_the_null_sender_may_have_several_recipients_by_lmtp_and_by_the_operators_word(internet: Internet) -> None:
+    host = hub(internet, limits={"null_sender_recipients": 2})
+    for service, hello in (("lmtp", "LHLO"), ("smtp", "EHLO")):
+        caller = internet.call(host, service)
+        caller.expect(b"220 ")
+        to = ["RCPT TO:<ann@xx.example>", "RCPT TO:<ben@xx.example>"]
+        said = answers(caller, f"{hello} c.example", "MAIL FROM:<>", *to)
+        assert [line[:3] for line in said] == ["250"] * 4
