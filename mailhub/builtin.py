@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from mailhub.auth.checkers import AccountsChecker
 from mailhub.delivery.limits import DETAIL_MAILBOXES
@@ -17,15 +18,12 @@ from mailhub.delivery.routing import (
     PostmasterRouter,
     StaticRouter,
 )
-<<<<<<< HEAD
-from mailhub.delivery.transports.pipe import PipeAgent, PipeOptions
-from mailhub.delivery.transports.plain import DiscardAgent, ErrorAgent, ErrorOptions
-=======
 from mailhub.delivery.screening.early import EarlyOptions, EarlyTalker
 from mailhub.delivery.screening.helo import Helo, HeloOptions
 from mailhub.delivery.screening.rates import RateOptions, Rates
->>>>>>> 397d946 (Ship policies of our own against bad greetings, early talkers and floods, each of which names itself in log and answer)
-from mailhub.interfaces import IDatabase, IHub, IMailStore, IService, Service
+from mailhub.delivery.transports.pipe import PipeAgent, PipeOptions
+from mailhub.delivery.transports.plain import DiscardAgent, ErrorAgent, ErrorOptions
+from mailhub.interfaces import IDatabase, IHub, IMailStore, IPolicy, IService, Service
 from mailhub.plugins import Component, NoOptions
 from mailhub.protocols.imap.session import ImapService
 from mailhub.protocols.pop3 import Pop3Service
@@ -81,9 +79,14 @@ exchangers_router = Component("router", "exchangers", lambda _, hub: ExchangerRo
 
 # --- Policies: what mailhub has against bad senders -------------------------------------------------------------------
 
-helo_policy = Component("policy", "helo", Helo.of, HeloOptions)
-early_talker_policy = Component("policy", "early-talker", EarlyTalker.of, EarlyOptions)
-rates_policy = Component("policy", "rates", Rates.of, RateOptions)
+
+def _policy(name: str, make: Callable[[Any, IHub], IPolicy], options: type) -> Component:
+    return Component("policy", name, make, options, yields=True)
+
+
+helo_policy = _policy("helo", Helo.of, HeloOptions)
+early_talker_policy = _policy("early-talker", EarlyTalker.of, EarlyOptions)
+rates_policy = _policy("rates", Rates.of, RateOptions)
 
 
 # --- Services: how the sessions of each row of the table are made -----------------------------------------------------

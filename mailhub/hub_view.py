@@ -12,7 +12,7 @@ from mailhub.interfaces import Environment, IDatabase, IHub, IState, Part
 from mailhub.threads import FewThreads
 
 _NAMES = frozenset(IHub.names(all=True)) - {"part", "state"}
-_OURS = Path(__file__).parent
+_OURS = Path(__file__).parent  # code that is mailhub's own
 
 
 class HubView:
@@ -30,7 +30,7 @@ class HubView:
         """The hub's; a plugin has threads of its own in it, so that what is stuck there takes nobody else's."""
         if self._environment is None:
             given: Environment = cast(Any, self._hub).environment
-            if not is_ours(self.part.file):
+            if not Path(self.part.file).is_relative_to(_OURS):
                 name = f"{self.part.kind} {self.part.name}"
                 given = attrs.evolve(given, threads=FewThreads(given.threads, name))
             self._environment = given
@@ -50,11 +50,6 @@ class HubView:
             return getattr(self._hub, name)
         except AttributeError as error:
             raise AttributeError(f"hub.{name} is not there yet when a {self.part.kind} is built") from error
-
-
-def is_ours(file: str) -> bool:
-    """Whether code that is written there is mailhub's own."""
-    return Path(file).is_relative_to(_OURS)
 
 
 classImplements(HubView, IHub)

@@ -14,7 +14,7 @@ from zope.interface import implementer
 from mailhub import plugin_faults
 from mailhub.config.reader import one_of, read
 from mailhub.errors import ConfigurationError
-from mailhub.hub_view import is_ours, view
+from mailhub.hub_view import view
 from mailhub.interfaces import IComponentFactory, IHub, Part, Service
 from mailhub.log import Logger
 from mailhub.plugin_files import find
@@ -91,9 +91,6 @@ class Catalogue:
             others = sorted({factory.kind for factory in self.factories if factory.name == part.type})
             other = f" (it makes a {' and a '.join(others)})" if others else ""
             raise part.place.error(f"there is no {part.kind} plugin called {part.type!r}{other}; {known}{broken}")
-        if len(found) > 1 and part.kind == "policy":
-            # mailhub's own came when there were plugins of such names already, which are meant where they are.
-            found = [one for one in found if not is_ours(plugin_faults.source(one))] or found
         if len(found) > 1:
             files = " and ".join(sorted(plugin_faults.source(factory) for factory in found))
             raise part.place.error(f"{len(found)} {part.kind} plugins are called {part.type!r}: {files}")
