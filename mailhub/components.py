@@ -54,6 +54,7 @@ from mailhub.interfaces import (
     Environment,
     IAccounts,
     IAuthenticator,
+    IClientTls,
     IComponentFactory,
     IDatabase,
     IMailAccount,
@@ -102,7 +103,7 @@ class Hub:
     hops: Mapping[str, NextHop]
     passwords: Passwords
     verified: VerifiedCache
-    client_tls: ClientTls
+    client_tls: IClientTls
     server_tls: ServerTlsMaker | None
     guards: Guards
     catalogue: Catalogue  # of which all was built but what stands
@@ -243,10 +244,15 @@ ServerTlsMaker = Callable[[Path, Path, IReactorTime], ServerTls]
 
 
 def build_hub(
-    config: Config, environment: Environment, catalogue: Catalogue, *, server_tls: ServerTlsMaker | None = ServerTls
+    config: Config,
+    environment: Environment,
+    catalogue: Catalogue,
+    *,
+    server_tls: ServerTlsMaker | None = ServerTls,
+    client_tls: IClientTls | None = None,
 ) -> Hub:
     """Put a hub together; only files that the configuration names are read. Without `server_tls` the certificate is
-    left alone, and nobody can be served. Raises ConfigurationError."""
+    left alone, and nobody can be served. `client_tls` is that of outgoing connections. Raises ConfigurationError."""
     with _named(config):
         hub = Hub(
             environment=environment,
@@ -255,7 +261,7 @@ def build_hub(
             hops=routes.next_hops(config),
             passwords=config.of(Passwords, threads=environment.threads),
             verified=VerifiedCache(environment.random, config.value(LOGINS_REMEMBERED)),
-            client_tls=ClientTls(),
+            client_tls=client_tls or ClientTls(),
             server_tls=server_tls,
             guards=Guards(environment.clock, config.of(GuardLimits)),
             catalogue=catalogue,

@@ -30,18 +30,22 @@ from twisted.python.failure import Failure
 from mailhub.auth.passwords import hash_password
 from mailhub.components import Hub, build_hub
 from mailhub.config.settings import Config, from_values
-from mailhub.interfaces import Committed, Disk, Environment, IComponentFactory, Origin, QueuedMessage
+from mailhub.delivery.limits import RunnerLimits
+from mailhub.delivery.schedule import Schedule
+from mailhub.interfaces import Committed, Environment, IComponentFactory, IHub, Origin, QueuedMessage
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Recipient
-from mailhub.plugins import Catalogue, load_catalogue
+from mailhub.plugins import Catalogue, Component, NoOptions, load_catalogue
 from mailhub.reload import Reading, Reloader
 from mailhub.services import SERVICES
+from mailhub.store.limits import StoreLimits
 from mailhub.testing.caller import Caller
-from mailhub.testing.databases import inline_database, memory_database
-from mailhub.testing.network import MemoryNetwork, PlayedTls, Weather
+from mailhub.testing.databases import memory_database
+from mailhub.testing.disks import PlayedDatabase, PlayedDisk
+from mailhub.testing.life import LifeClock, LifeThreads
+from mailhub.testing.network import MemoryNetwork, PlayedClientTls, PlayedTls, Weather
 from mailhub.testing.processes import PlayedProcesses
 from mailhub.testing.resolver import FakeResolver
-from mailhub.threads import InlineThreads
 
 T = TypeVar("T")
 
@@ -49,7 +53,6 @@ T = TypeVar("T")
 EPOCH = 1_704_067_200
 _LMTP_PORT = 24
 _CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-_TEBIBYTE = 1 << 40
 
 
 class Internet:
@@ -57,21 +60,29 @@ class Internet:
 
     `seed` decides everything that is left to chance. `folder` is for databases on disk, which a configuration may ask
     for (`[database] type = "inline"`). `clock_error` is by how many seconds the servers' wall clocks are wrong: change
-    it, and they were set.
+    it, and they were set; `Host.clock_error` is the same of one of them. `poll_seconds` is how often a server looks at
+    its queue without being called: to play days is cheap where that is seldom.
     """
 
-    def __init__(self, seed: int = 1, weather: Weather | None = None, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        seed: int = 1,
+        weather: Weather | None = None,
+        folder: Path | None = None,
+        poll_seconds: float = RunnerLimits().poll_seconds,
+    ) -> None:
         self.seed = seed
         self.clock = Clock()
         self.clock.rightNow = float(EPOCH)
         self.clock_error = 0.0
         self.network = MemoryNetwork(self.clock, Random(f"{seed} network"), weather)
-        self.resolver = FakeResolver()
+        self.resolver = FakeResolver(self.clock)
+        self.poll_seconds = poll_seconds
         self.processes = PlayedProcesses(self.clock)
         self.hubs: list[Host] = []
         self._folder = folder or Path("/nonexistent")
         found = load_catalogue()
-        self._catalogue = attrs.evolve(found, factories=(*found.factories, memory_database, inline_database))
+        self._catalogue = attrs.evolve(found, factories=(*found.factories, memory_database))
 
     def hub(
         self,
@@ -171,26 +182,54 @@ class Host:
         self._data = data
         self._values = self._with_usual(config)
         self._ports: list[tuple[str, int]] = []
-        self._catalogue = catalogue
-        self._environment = Environment(
-            internet.clock,
-            InlineThreads(),
-            internet.network.at(address),
-            internet.resolver,
-            Random(f"{internet.seed} {domain}"),
-            data,
-            wall=lambda: internet.clock.seconds() + internet.clock_error,
-            disk=lambda folder: Disk(_TEBIBYTE, _TEBIBYTE // 2),
-            processes=internet.processes,
-        )
+        self.clock_error = 0.0
+        self.disk = PlayedDisk(note=lambda what: internet.network.note(f"disk {domain} {what}"))
+        self._own = Component("database", "inline", self._make_database)
+        self._catalogue = self._with_own(catalogue)
+        self._lives = 0
+        self._database: PlayedDatabase | None = None
         self._readings: list[Reading] = []
         self._build()
 
+    def _make_database(self, _: NoOptions, hub: IHub) -> PlayedDatabase:
+        hub.environment.data.mkdir(parents=True, exist_ok=True)
+        made = PlayedDatabase(hub.environment, hub.settings.of(StoreLimits, durable=False), self.disk)
+        self._database = made
+        return made
+
+    def _with_own(self, catalogue: Catalogue) -> Catalogue:
+        return attrs.evolve(catalogue, factories=(*catalogue.factories, self._own))
+
     def _build(self) -> None:
-        self.hub: Hub = build_hub(self._read(), self._environment, self._catalogue, server_tls=PlayedTls)
+        """A process, and a server in it."""
+        internet, domain = self.internet, self.domain
+        self._lives += 1
+        life = self._life = LifeClock(internet.clock)
+        self.disk.over = lambda: life.over
+        self._database = None
+        self._environment = Environment(
+            life,
+            LifeThreads(life),
+            internet.network.at(self.address, lambda: not life.over),
+            internet.resolver,
+            Random(f"{internet.seed} {domain}" if self._lives == 1 else f"{internet.seed} {domain} {self._lives}"),
+            self._data,
+            wall=lambda: internet.clock.seconds() + internet.clock_error + self.clock_error,
+            disk=self.disk.measure,
+            processes=internet.processes,
+        )
+        self.hub: Hub = build_hub(
+            self._read(), self._environment, self._catalogue, server_tls=PlayedTls, client_tls=PlayedClientTls()
+        )
+        self._poll_seldom(self.hub)
         self._reloader = Reloader(
             self.hub, lambda *_: self._catalogue, lambda: None, self._readings.append, lambda _: self._read()
         )
+
+    def _poll_seldom(self, hub: Hub) -> None:
+        limits = hub.settings.of(RunnerLimits, poll_seconds=self.internet.poll_seconds)
+        schedule = hub.settings.of(Schedule)
+        hub.runner.reform(agents=hub.agents, bouncer=hub.bouncer, schedule=schedule, limits=limits)
 
     def _with_usual(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         """A configuration with what any server has here."""
@@ -217,7 +256,9 @@ class Host:
         self._reloader.ready()
 
     def stop(self) -> None:
-        """Stop in good order."""
+        """Stop in good order; one that was killed is left as it is."""
+        if not self.is_running:
+            return
         self._reloader.stop()
         self.unlisten()
         self._wait(self.hub.stop())
@@ -227,6 +268,40 @@ class Host:
         self.stop()
         self._build()
         self.start()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a process that has not been killed."""
+        return not self._life.over
+
+    def kill(self, *, power: bool = False) -> None:
+        """End the process here and now, whatever it is doing; `boot` starts another one on the same data. Peers are
+        told by their connections, unless it is the `power` that fails: then nobody is told, and files that were not
+        synchronised are lost. What the memory database has is lost in any case."""
+        internet = self.internet
+        internet.network.note(f"{'power fails' if power else 'killed'} {self.domain}")
+        self._life.end()
+        self.unlisten()
+        internet.network.cut_off(self.address, silently=power)
+        if power:
+            internet.network.away.add(self.address)
+            self.disk.lose_unsynchronised()
+
+    def boot(self) -> None:
+        """Start a new process after `kill`. When it is killed itself meanwhile, that is as if it had not been tried."""
+        internet = self.internet
+        internet.network.away.discard(self.address)
+        if self._database is not None:
+            self._database.crash()
+        internet.network.note(f"booted {self.domain}")
+        self._build()
+        Deferred.fromCoroutine(self._boot(self._life))
+
+    async def _boot(self, life: LifeClock) -> None:
+        await self.hub.start()
+        if not life.over:
+            self.listen()
+            self._reloader.ready()
 
     def listen(self) -> None:
         """Serve the ports, again after `unlisten`."""
@@ -241,14 +316,15 @@ class Host:
         """Refuse connections; those that are open go on."""
         while self._ports:
             self.internet.network.unlisten(*self._ports.pop())
-        for factory in self.hub.factories.values():
-            factory.doStop()
+        if self.is_running:
+            for factory in self.hub.factories.values():
+                factory.doStop()
 
     def reload(self, config: Mapping[str, Any], plugins: Sequence[IComponentFactory] | None = None) -> Reading:
         """Read the configuration again, which has become this one, as SIGHUP makes a server do. `plugins` are what has
         become of those that were given to `Internet.hub`: edited ones are other factories."""
         if plugins is not None:
-            self._catalogue = self.internet.catalogue(plugins)
+            self._catalogue = self._with_own(self.internet.catalogue(plugins))
         self._values = self._with_usual(config)
         count = len(self._readings)
         self._reloader.ask()
@@ -262,16 +338,18 @@ class Host:
 
     def submit(self, sender: str, recipients: Sequence[str], message: bytes) -> Committed:
         """Put a message in as its logged-in sender would by submission. Raises MailError."""
-        return self._wait(self._submit(sender, recipients, message))
-
-    async def _submit(self, sender: str, recipients: Sequence[str], message: bytes) -> Committed:
-        user = sender or f"postmaster@{self.domain}"
-        origin = Origin("submission", "10.1.1.1", "test", True, "client.example", True, user, submission=True)
         mail = Mail(Address.parse(sender) if sender else None, "8BITMIME", size=len(message))
+        return self._wait(self.hand_in(mail, [Recipient(Address.parse(each)) for each in recipients], message))
+
+    async def hand_in(self, mail: Mail, recipients: Sequence[Recipient], message: bytes) -> Committed:
+        """The same, with all that may be said of the message; time does not go by meanwhile. Where the server is killed
+        before it has answered, it never does. Raises MailError."""
+        user = str(mail.reverse_path or f"postmaster@{self.domain}")
+        origin = Origin("submission", "10.1.1.1", "test", True, "client.example", True, user, submission=True)
         transaction = await self.hub.pipeline.begin(origin, mail)
         try:
             for recipient in recipients:
-                await transaction.recipient(Recipient(Address.parse(recipient)))
+                await transaction.recipient(recipient)
             await transaction.body().write(message)
             return await transaction.commit()
         finally:

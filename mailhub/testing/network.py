@@ -7,15 +7,16 @@ played, not computed: contexts are not looked at, but who speaks plainly where t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 from twisted.internet import error
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
     IConsumer,
@@ -30,8 +31,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailhub.errors import TemporaryError
-from mailhub.interfaces import INetwork
+from mailhub.interfaces import IClientTls, INetwork
 from mailhub.net.tls import ServerTls
+from mailhub.testing.dialogue import Dialogue, Piece, Side
 
 _HIGH = 65536  # octets on the way before a producer is paused
 
@@ -53,6 +55,27 @@ class PlayedTls(ServerTls):
     def fingerprint(self) -> bytes:
         """Another one for each file."""
         return bytes(self._certificate)
+
+
+@attrs.frozen
+class PlayedContext:
+    """A client's TLS as it is played here. `verified`: the certificate of `host` must be good."""
+
+    host: str
+    verified: bool
+
+
+@implementer(IClientTls)
+class PlayedClientTls:
+    """`IClientTls` for a network in memory."""
+
+    def opportunistic(self, host: str) -> Any:
+        """See `IClientTls`."""
+        return PlayedContext(host, verified=False)
+
+    def verifying(self, host: str) -> Any:
+        """See `IClientTls`."""
+        return PlayedContext(host, verified=True)
 
 
 class _Signal(Enum):
@@ -80,6 +103,26 @@ class Weather:
     split: bool = False
 
 
+@attrs.frozen
+class Trouble:
+    """What befalls one connection.
+
+    `refused`: nobody listens. `unanswered`: the call is not answered until the caller's time is up. `reset`: both ends
+    lose it. `silent`: it is half-open, nothing arrives at either end any more and neither is told. `slow`: from then on
+    all that is sent takes `seconds`.
+
+    The last three come when a `stage` of an SMTP conversation is reached (`mailhub.testing.dialogue.STAGES`): before
+    the `side` "command" of it gets to the server, or before the "reply" gets to the client. With `octets`, when so
+    many have been sent by both together.
+    """
+
+    kind: Literal["refused", "unanswered", "reset", "silent", "slow"]
+    stage: str = ""
+    side: Side = "reply"
+    octets: int = 0
+    seconds: float = 30.0
+
+
 @attrs.define(eq=False)
 class Listener:
     """A port that is listened on."""
@@ -89,14 +132,22 @@ class Listener:
 
 
 class MemoryNetwork:
-    """All hosts and their ports. `events` is what happened: (seconds, line), the same for the same seed."""
+    """All hosts and their ports. `events` is what happened: (seconds, line), the same for the same seed.
+
+    `trouble(source, host, port)` is asked what befalls each connection. The certificates of addresses in `expired` are
+    not good, for whoever looks at them. Those in `away` have no power, and answer nobody.
+    """
 
     def __init__(self, clock: IReactorTime, random: Random, weather: Weather | None = None) -> None:
         self.clock = clock
         self.random = random
         self.weather = weather or Weather()
         self.weather_at: dict[str, Weather] = {}
+        self.trouble: Callable[[str, str, int], Trouble | None] = lambda source, host, port: None
+        self.expired: set[str] = set()
+        self.away: set[str] = set()
         self.events: list[tuple[float, str]] = []
+        self._wires: dict[Wire, None] = {}
         self._listeners: dict[tuple[str, int], Listener] = {}
         self._ports = 40_000
 
@@ -108,45 +159,72 @@ class MemoryNetwork:
         """Refuse connections from now on; those there are go on."""
         del self._listeners[host, port]
 
-    def at(self, address: str) -> HostNetwork:
-        """The network as the host with this address sees it."""
-        return HostNetwork(self, address)
+    def at(self, address: str, alive: Callable[[], bool] = lambda: True) -> HostNetwork:
+        """The network as the host with this address sees it, while it is `alive`."""
+        return HostNetwork(self, address, alive)
+
+    @property
+    def open_connections(self) -> tuple[str, ...]:
+        """Those that at least one end has not closed or lost yet."""
+        return tuple(wire.name for wire in self._wires)
+
+    def cut_off(self, address: str, *, silently: bool) -> None:
+        """The process at an address has ended: its protocols hear nothing any more. The other ends lose their
+        connections or, where it went `silently` (the power has failed), are not told."""
+        for wire in tuple(self._wires):
+            wire.cut_off(address, silently=silently)
 
     def note(self, line: str) -> None:
         """Write an event down."""
         self.events.append((self.clock.seconds(), line))
 
-    async def dial(self, source: str, host: str, port: int, factory: IProtocolFactory, timeout: float) -> Any:
-        """Connect from one host to another. Raises TemporaryError."""
+    async def dial(
+        self,
+        source: str,
+        host: str,
+        port: int,
+        factory: IProtocolFactory,
+        timeout: float,
+        alive: Callable[[], bool] = lambda: True,
+    ) -> Any:
+        """Connect from one host to another. Raises TemporaryError. A caller that is not `alive` any more gets no
+        answer."""
         weather = self.weather_at.get(host, self.weather)
-        if self.random.random() < weather.lost:
+        trouble = self.trouble(source, host, port)
+        kind = "" if trouble is None else trouble.kind
+        if host in self.away or kind == "unanswered" or self.random.random() < weather.lost:
             self.note(f"lost {source} -> {host}:{port}")
             await deferLater(self.clock, timeout)
             raise TemporaryError(f"Cannot connect to {host}: timed out", status="4.4.1")
         await deferLater(self.clock, weather.latency_seconds)
+        if not alive():
+            await Deferred()
         listener = self._listeners.get((host, port))
-        if listener is None or self.random.random() < weather.refused:
+        if listener is None or kind == "refused" or self.random.random() < weather.refused:
             self.note(f"refused {source} -> {host}:{port}")
             raise TemporaryError(f"Cannot connect to {host}: connection refused", status="4.4.1")
-        return self._join(source, host, port, factory, listener, weather)
-
-    def _join(
-        self, source: str, host: str, port: int, factory: IProtocolFactory, listener: Listener, weather: Weather
-    ) -> Any:
         self._ports += 1
         here, there = _address(source, self._ports), _address(host, port)
+        wire = Wire(self, weather, f"{source} -> {host}:{port} #{self._ports}", trouble)
+        return self._join(wire, here, there, factory, listener)
+
+    def _join(self, wire: Wire, here: IAddress, there: IAddress, factory: IProtocolFactory, listener: Listener) -> Any:
         caller, served = factory.buildProtocol(there), listener.factory.buildProtocol(here)
         if caller is None or served is None:
-            raise TemporaryError(f"Cannot connect to {host}: connection refused", status="4.4.1")
-        wire = Wire(self, weather, f"{source} -> {host}:{port} #{self._ports}")
+            raise TemporaryError(f"Cannot connect to {_text(there)}: connection refused", status="4.4.1")
         wire.caller = MemoryTransport(wire, caller, here, there)
         wire.served = MemoryTransport(wire, served, there, here)
+        self._wires[wire] = None
         self.note(f"connected {wire.name}")
         if listener.implicit_tls:
             wire.served.startTLS(None)
         served.makeConnection(wire.served)
         caller.makeConnection(wire.caller)
         return caller
+
+    def ended(self, wire: Wire) -> None:
+        """Both ends have closed or lost a connection."""
+        self._wires.pop(wire, None)
 
 
 @implementer(INetwork)
@@ -156,10 +234,13 @@ class HostNetwork:
 
     network: MemoryNetwork
     address: str
+    alive: Callable[[], bool] = lambda: True
 
     async def connect(self, host: str, port: int, factory: IProtocolFactory, timeout: float) -> Any:
         """See `INetwork`."""
-        return await self.network.dial(self.address, host, port, factory, timeout)
+        if not self.alive():
+            await Deferred()
+        return await self.network.dial(self.address, host, port, factory, timeout, self.alive)
 
 
 class Wire:
@@ -168,7 +249,7 @@ class Wire:
     caller: MemoryTransport
     served: MemoryTransport
 
-    def __init__(self, network: MemoryNetwork, weather: Weather, name: str) -> None:
+    def __init__(self, network: MemoryNetwork, weather: Weather, name: str, trouble: Trouble | None = None) -> None:
         random = network.random
         self.network = network
         self.weather = weather
@@ -176,6 +257,10 @@ class Wire:
         self.tls_broken = random.random() < weather.tls_broken
         self._left = random.randint(1, weather.cut_octets) if random.random() < weather.cut else -1
         self._severed = False
+        self._trouble = trouble
+        self._overheard = Dialogue()
+        self._octets = 0
+        self._latency = weather.latency_seconds
 
     def other(self, end: MemoryTransport) -> MemoryTransport:
         """The far end."""
@@ -183,6 +268,36 @@ class Wire:
 
     def carry(self, sender: MemoryTransport, item: bytes | _Signal) -> None:
         """Bring an item to the far end."""
+        if self._trouble is None or not isinstance(item, bytes):
+            self._carry(sender, item)
+            return
+        from_client = sender is self.caller
+        for piece, stage in (self._overheard.client if from_client else self._overheard.server)(item):
+            if self._trouble is not None and self._strikes(self._trouble, from_client, (piece, stage)):
+                if stage == "body":
+                    self._carry(sender, piece[: len(piece) // 2])
+                self._strike(self._trouble)
+            self._carry(sender, piece)
+
+    def _strikes(self, trouble: Trouble, from_client: bool, piece: Piece) -> bool:
+        octets, stage = piece
+        self._octets += len(octets)
+        if trouble.octets:
+            return self._octets > trouble.octets
+        return stage == trouble.stage and from_client == (trouble.side == "command")
+
+    def _strike(self, trouble: Trouble) -> None:
+        self._trouble = None
+        if trouble.kind == "reset":
+            self._sever()
+        elif trouble.kind == "silent":
+            self.network.note(f"silent {self.name}")
+            self._severed = True
+        elif trouble.kind == "slow":
+            self.network.note(f"slow {self.name}")
+            self._latency = trouble.seconds
+
+    def _carry(self, sender: MemoryTransport, item: bytes | _Signal) -> None:
         if self._severed:
             return
         if isinstance(item, bytes) and sender is self.caller and self._left >= 0:
@@ -195,7 +310,21 @@ class Wire:
 
     def _send(self, sender: MemoryTransport, item: bytes | _Signal) -> None:
         for piece in self._pieces(item):
-            self.network.clock.callLater(self.weather.latency_seconds, self.other(sender).arrived, piece)
+            self.network.clock.callLater(self._latency, self.other(sender).arrived, piece)
+
+    def cut_off(self, address: str, *, silently: bool) -> None:
+        """See `MemoryNetwork.cut_off`."""
+        for end in (self.caller, self.served):
+            if getattr(end.getHost(), "host", "") == address and not end.disconnected:
+                if not silently:
+                    self._carry(end, _Signal.LOST)
+                self._severed = True
+                end.vanish()
+
+    def end_lost(self) -> None:
+        """One of them is closed or lost."""
+        if self.caller.disconnected and self.served.disconnected:
+            self.network.ended(self)
 
     def _pieces(self, item: bytes | _Signal) -> Iterable[bytes | _Signal]:
         if not isinstance(item, bytes) or not self.weather.split:
@@ -230,6 +359,7 @@ class MemoryTransport:
         self._producer: Any = None
         self._producer_paused = False
         self._handshaking = False
+        self._verified = False
         self._greeted = False
         self._held: list[bytes] = []
         self._ended = False
@@ -354,13 +484,23 @@ class MemoryTransport:
             if producer is not None:
                 producer.stopProducing()
             self._wire.network.note(f"closed {self._wire.name} at {_text(self._host)}: {type(reason).__name__}")
+            self._wire.end_lost()
             self._protocol.connectionLost(Failure(reason))  # type: ignore[no-untyped-call]
+
+    def vanish(self) -> None:
+        """The process is gone, and its protocol with it: nobody is told."""
+        self.disconnected = True
+        self._inbox.clear()
+        self._held.clear()
+        self._producer = None
+        self._wire.end_lost()
 
     # --- TLS -------------------------------------------------------------------------------------------------------
 
     def startTLS(self, contextFactory: Any, normal: bool = True) -> bool:
         """Play a handshake: done when the far end has said hello too."""
         self._handshaking = True
+        self._verified = getattr(contextFactory, "verified", False)
         self._wire.carry(self, _Signal.HELLO)
         if self._greeted:
             self._clock.callLater(0, self._hello)
@@ -370,6 +510,8 @@ class MemoryTransport:
         self._greeted = not self._handshaking
         if self._wire.tls_broken:
             self._break("TLS handshake failed")
+        elif self._verified and getattr(self._peer, "host", "") in self._wire.network.expired:
+            self._break("certificate has expired")
         elif self._handshaking:
             self._handshaking = False
             held, self._held = self._held, []

@@ -69,14 +69,7 @@ class Database:
         self._sweep_again = False
         self.path = environment.data / schema.FILE
         space = Space(environment.data, environment.disk, environment.clock, settings.disk_reserve_percent)
-        self._blobs = blobs = Blobs(
-            environment.data / BLOBS,
-            environment.threads,
-            environment.random,
-            inline_limit=settings.inline_body_octets,
-            durable=settings.durable,
-            check_space=space.check,
-        )
+        self._blobs = blobs = self._make_blobs(environment, settings, space)
         self._readers = Readers(self.path, environment.threads, blobs, settings.busy_seconds, read_only=read_only)
         self._engine = self._make_engine(space, gather)
         self._upkeep = Upkeep(self._engine, blobs)
@@ -85,6 +78,16 @@ class Database:
         self.names = Names(self._engine)
         self.queue = Queue(self._engine, self.store)
         self.state = States(self._engine)
+
+    def _make_blobs(self, environment: Environment, settings: StoreLimits, space: Space) -> Blobs:
+        return Blobs(
+            environment.data / BLOBS,
+            environment.threads,
+            environment.random,
+            inline_limit=settings.inline_body_octets,
+            durable=settings.durable,
+            check_space=space.check,
+        )
 
     def _make_engine(self, space: Space, gather: bool) -> Engine:
         """With the writer, which tells it of every change."""

@@ -1,0 +1,94 @@
+"""How far an SMTP conversation has come, overheard from both sides: so that a fault can strike at a stage of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Literal
+
+# In their order; a conversation may leave some out, and come to some often. "body" is in the midst of a message, "end"
+# its final dot (or last chunk) and the reply to that. What is said of QUIT matters to nobody any more.
+STAGES = ("greeting", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "body", "end", "RSET", "QUIT")
+
+Side = Literal["command", "reply"]
+Piece = tuple[bytes, str]
+"""Octets, and the stage that they belong to."""
+
+
+class Dialogue:
+    """One connection. TLS that is played is no hindrance, for its octets are plain.
+
+    It is fed what travels, and gives it back in pieces: from the client a command each (its beginning without a stage,
+    where not all of it has come; with "body" what precedes the final dot, with "end" that dot), from the server the
+    lines of one reply each, as far as they have come.
+    """
+
+    def __init__(self) -> None:
+        self._awaited = deque(["greeting"])  # of which stages replies are to come
+        self._heard = b""  # from the client: the beginning of a line
+        self._said = b""  # from the server
+        self._data = False  # a message comes, up to the final dot
+        self._tail = b"\r\n"  # of the message so far
+        self._chunk = 0  # octets of a chunk that are still to come
+        self._last = False  # it is the message's last one
+        self._login = False  # the next line is part of AUTH
+
+    def client(self, octets: bytes) -> Iterator[Piece]:
+        """What the client sends."""
+        while octets:
+            if self._chunk:
+                piece, octets = octets[: self._chunk], octets[self._chunk :]
+                self._chunk -= len(piece)
+                yield piece, "end" if self._last and not self._chunk else "body"
+            elif self._data:
+                pieces, octets = self._message(octets)
+                yield from pieces
+            else:
+                line, end, octets = octets.partition(b"\n")
+                self._heard += line + end
+                stage = self._command(self._heard) if end else ""
+                if end:
+                    self._heard = b""
+                yield line + end, stage
+
+    def _message(self, octets: bytes) -> tuple[list[Piece], bytes]:
+        """Pieces of the message in these octets, and what follows it."""
+        seen = self._tail + octets
+        at = seen.find(b"\r\n.\r\n")
+        if at < 0:
+            self._tail = seen[-4:]
+            return [(octets, "body")], b""
+        dot = max(0, at + 2 - len(self._tail))
+        end = at + 5 - len(self._tail)
+        self._data, self._tail = False, b"\r\n"
+        self._awaited.append("end")
+        pieces = [(octets[:dot], "body"), (octets[dot:end], "end")]
+        return [piece for piece in pieces if piece[0]], octets[end:]
+
+    def _command(self, line: bytes) -> str:
+        if self._login:
+            self._login = False
+            self._awaited.append("AUTH")
+            return "AUTH"
+        words = line.upper().split()
+        verb = words[0].decode("ascii", "replace") if words else ""
+        stage = {"HELO": "EHLO", "LHLO": "EHLO"}.get(verb, verb)
+        if verb == "BDAT" and len(words) > 1 and words[1].isdigit():
+            self._chunk, self._last = int(words[1]), words[-1] == b"LAST"
+            stage = "end" if self._last else "body"
+        self._awaited.append(stage)
+        return stage
+
+    def server(self, octets: bytes) -> Iterator[Piece]:
+        """What the server sends."""
+        while octets:
+            line, end, octets = octets.partition(b"\n")
+            self._said += line + end
+            stage = self._awaited[0] if self._awaited else "QUIT"
+            if end:
+                said, self._said = self._said, b""
+                if said[3:4] != b"-" and self._awaited:
+                    self._awaited.popleft()
+                    self._data = self._data or (stage == "DATA" and said.startswith(b"354"))
+                    self._login = stage == "AUTH" and said.startswith(b"334")
+            yield line + end, stage
