@@ -7,7 +7,7 @@ played, not computed: contexts are not looked at, but who speaks plainly where t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from pathlib import Path
 from random import Random
@@ -31,7 +31,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailhub.errors import TemporaryError
-from mailhub.interfaces import IClientTls, INetwork
+from mailhub.interfaces import IClientTls, INetwork, IPeerConnections, TlsaRecord
 from mailhub.net.tls import ServerTls
 from mailhub.testing.dialogue import Dialogue, Piece, Side
 
@@ -57,25 +57,45 @@ class PlayedTls(ServerTls):
         return bytes(self._certificate)
 
 
-@attrs.frozen
-class PlayedContext:
-    """A client's TLS as it is played here. `verified`: the certificate of `host` must be good."""
+@implementer(IPeerConnections)
+@attrs.define(eq=False)
+class PlayedConnections:
+    """A client's TLS as it is played here. `strict`: the handshake ends when the certificate is not good, else that is
+    only noted in `failure`, where it is `looked_at`."""
 
-    host: str
-    verified: bool
+    looked_at: bool
+    strict: bool
+    failure: str = ""
+
+    def clientConnectionForTLS(self, protocol: object) -> Any:
+        """No handshake is computed."""
+        raise NotImplementedError
+
+    def accepts(self, *, expired: bool) -> bool:
+        """Whether the handshake goes on."""
+        self.failure = "certificate-expired" if expired and self.looked_at else ""
+        return not (self.failure and self.strict)
 
 
 @implementer(IClientTls)
 class PlayedClientTls:
-    """`IClientTls` for a network in memory."""
+    """TLS of outgoing connections for a network in memory. All names and TLSA records are right."""
 
-    def opportunistic(self, host: str) -> Any:
+    def opportunistic(self, host: str) -> PlayedConnections:
         """See `IClientTls`."""
-        return PlayedContext(host, verified=False)
+        return PlayedConnections(looked_at=False, strict=False)
 
-    def verifying(self, host: str) -> Any:
+    def verifying(self, host: str) -> PlayedConnections:
         """See `IClientTls`."""
-        return PlayedContext(host, verified=True)
+        return PlayedConnections(looked_at=True, strict=True)
+
+    def observing(self, host: str) -> PlayedConnections:
+        """See `IClientTls`."""
+        return PlayedConnections(looked_at=True, strict=False)
+
+    def dane(self, host: str, records: Sequence[TlsaRecord], names: Sequence[str]) -> PlayedConnections:
+        """See `IClientTls`. Dates of a certificate that is named itself do not count (RFC 7672 3.1.1)."""
+        return PlayedConnections(looked_at=all(record.usage != 3 for record in records), strict=True)
 
 
 class _Signal(Enum):
@@ -359,7 +379,7 @@ class MemoryTransport:
         self._producer: Any = None
         self._producer_paused = False
         self._handshaking = False
-        self._verified = False
+        self._tls: PlayedConnections | None = None
         self._greeted = False
         self._held: list[bytes] = []
         self._ended = False
@@ -500,7 +520,8 @@ class MemoryTransport:
     def startTLS(self, contextFactory: Any, normal: bool = True) -> bool:
         """Play a handshake: done when the far end has said hello too."""
         self._handshaking = True
-        self._verified = getattr(contextFactory, "verified", False)
+        if isinstance(contextFactory, PlayedConnections):
+            self._tls = contextFactory
         self._wire.carry(self, _Signal.HELLO)
         if self._greeted:
             self._clock.callLater(0, self._hello)
@@ -510,7 +531,7 @@ class MemoryTransport:
         self._greeted = not self._handshaking
         if self._wire.tls_broken:
             self._break("TLS handshake failed")
-        elif self._verified and getattr(self._peer, "host", "") in self._wire.network.expired:
+        elif self._tls is not None and not self._tls.accepts(expired=_text(self._peer) in self._wire.network.expired):
             self._break("certificate has expired")
         elif self._handshaking:
             self._handshaking = False
