@@ -11,6 +11,8 @@ _USUAL = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")  # as int(
 _RANDOM_BITS = 45
 _STEP = 1 << 16  # the least that two ids of one process differ by: what numbers leave out is less
 
+_STEPS = 512  # octets of randomness that are drawn at once, two for each step: a system call costs as much as the rest
+
 # A number has 33 bits of seconds (until 2242), 29 that are random, and one that says whether it may come again.
 _NUMBER_SECONDS = (1 << 33) - 1
 _NUMBER_BITS = 30
@@ -23,6 +25,7 @@ class DeliveryIds:
     def __init__(self, random: Random) -> None:
         self._random = random
         self._last = 0
+        self._steps = b""
 
     def next(self, now: int) -> tuple[str, int]:
         """One that this process has not made yet, with its number."""
@@ -35,7 +38,10 @@ class DeliveryIds:
 
     def _next(self, now: int) -> int:
         if now == self._last >> _RANDOM_BITS:
-            self._last += _STEP * (1 + self._random.getrandbits(9))
+            if not self._steps:
+                self._steps = self._random.randbytes(_STEPS)
+            step, self._steps = self._steps[:2], self._steps[2:]
+            self._last += _STEP * (1 + (int.from_bytes(step) & 511))
         else:
             self._last = now << _RANDOM_BITS | self._random.getrandbits(_RANDOM_BITS - 1)
         return self._last
