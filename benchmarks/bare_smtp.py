@@ -1,4 +1,4 @@
-"""What Twisted and SQLite cost alone: a prototype that takes a message by SMTP and makes durable rows of it, nothing else.
+"""What Twisted and SQLite cost alone: a prototype that makes durable rows of what comes by SMTP, and nothing else.
 
 No limits, no checks, no digest, no TLS, no log: the floor that a server in this language stands on. It is the baseline
 of `smtp_delivery.py`, which starts it as a program: `python benchmarks/bare_smtp.py PORT DATABASE`.
@@ -10,11 +10,12 @@ import queue
 import sqlite3
 import sys
 import threading
+from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.protocol import Factory
-from twisted.protocols.basic import LineReceiver
+from twisted.internet.protocol import Factory, Protocol
 
+_REACTOR: Any = reactor
 Message = tuple["BareSmtp", bytes, bytes]
 
 
@@ -43,60 +44,74 @@ class Store:
             database.executemany("INSERT INTO content VALUES (?, ?)", [(at, each[2]) for at, each in numbered])
             database.executemany("INSERT INTO message VALUES (?, ?)", [(each[1], at) for at, each in numbered])
             database.execute("COMMIT")
-            reactor.callFromThread(self._tell, group)  # type: ignore[attr-defined]
+            _REACTOR.callFromThread(self._tell, group)
 
     @staticmethod
     def _tell(group: list[Message]) -> None:
         for session, _, _ in group:
-            session.sendLine(b"250 2.0.0 Message accepted")
-            session.resumeProducing()
+            session.taken()
 
 
-class BareSmtp(LineReceiver):
+class BareSmtp(Protocol):
     """As much of SMTP as the benchmark's client speaks."""
 
-    MAX_LENGTH = 1 << 16
+    transport: Any
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._recipient = b""
-        self._body: list[bytes] = []
+        self._unread = b""
+        self._in_message = False
 
     def connectionMade(self) -> None:
-        self.transport.setTcpNoDelay(True)  # type: ignore[union-attr]
-        self.sendLine(b"220 bare.example ESMTP")
+        self.transport.setTcpNoDelay(True)
+        self.transport.write(b"220 bare.example ESMTP\r\n")
 
-    def lineReceived(self, line: bytes) -> None:
+    def dataReceived(self, data: bytes) -> None:
+        self._unread += data
+        if self._in_message:
+            if self._unread.endswith(b"\r\n.\r\n"):
+                octets, self._unread, self._in_message = self._unread[:-3], b"", False
+                self._store.waiting.put((self, self._recipient, octets))
+            return
+        *lines, self._unread = self._unread.split(b"\r\n")
+        self.transport.write(b"".join([self._reply(line) for line in lines]))
+
+    def _reply(self, line: bytes) -> bytes:
         verb = line[:4].upper()
         if verb == b"DATA":
-            self.sendLine(b"354 Go on")
-            self.setRawMode()
-        elif verb == b"RCPT":
+            self._in_message = True
+            return b"354 Go on\r\n"
+        if verb == b"RCPT":
             self._recipient = line[line.index(b"<") + 1 : line.index(b">")]
-            self.sendLine(b"250 2.1.5 Recipient OK")
-        elif verb == b"EHLO":
-            self.sendLine(b"250-bare.example\r\n250-8BITMIME\r\n250-SIZE\r\n250 PIPELINING")
-        else:
-            self.sendLine(b"250 2.1.0 Sender OK")
+            return b"250 2.1.5 Recipient OK\r\n"
+        if verb == b"EHLO":
+            return b"250-bare.example\r\n250-8BITMIME\r\n250-SIZE\r\n250 PIPELINING\r\n"
+        return b"250 2.1.0 Sender OK\r\n"
 
-    def rawDataReceived(self, data: bytes) -> None:
-        self._body.append(data)
-        if data.endswith(b"\r\n.\r\n"):
-            octets = b"".join(self._body)[:-3]
-            self._body.clear()
-            self.pauseProducing()
-            self._store.waiting.put((self, self._recipient, octets))
-            self.setLineMode()
+    def taken(self) -> None:
+        """The message is durable."""
+        self.transport.write(b"250 2.0.0 Message accepted\r\n")
+
+
+class BareFactory(Factory):
+    """A session for each connection."""
+
+    noisy = False
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def buildProtocol(self, addr: object) -> BareSmtp:
+        return BareSmtp(self._store)
 
 
 def main() -> None:
     """Serve until killed."""
-    store = Store(sys.argv[2])
-    factory = Factory()
-    factory.buildProtocol = lambda _: BareSmtp(store)  # type: ignore[method-assign,assignment,arg-type,return-value]
-    reactor.listenTCP(int(sys.argv[1]), factory, interface="127.0.0.1")  # type: ignore[attr-defined]
+    factory = BareFactory(Store(sys.argv[2]))
+    _REACTOR.listenTCP(int(sys.argv[1]), factory, interface="127.0.0.1")
     print("ready", flush=True)
-    reactor.run()  # type: ignore[attr-defined]
+    _REACTOR.run()
 
 
 if __name__ == "__main__":

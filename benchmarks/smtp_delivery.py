@@ -1,25 +1,29 @@
 """CPU the whole server spends on a 4 KiB message, from the octets on its socket to the durable mailbox row.
 
 Budget: 500 us a message. Two clients: one that waits for each reply (four round trips a message), and one that
-sends MAIL, RCPT and DATA in one packet as relays do (RFC 2920). Senders, recipients and message ids vary. Baseline of
-the same run: one durable SQLite transaction with the same octets a message, in a bare loop.
+sends MAIL, RCPT and DATA in one packet as relays do (RFC 2920). Senders, recipients and message ids vary. Baselines of
+the same run: one durable SQLite transaction with the same octets a message, in a bare loop, and the same client at a
+prototype of Twisted and SQLite that does nothing else (`bare_smtp.py`).
 
     python benchmarks/smtp_delivery.py [MESSAGES]
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from mailhub.testing.process import ServerProcess
+from mailhub.testing.process import ServerProcess, free_ports
 
 USERS = [f"user{number}@xx.example" for number in range(20)]
 LINE = b"all work and no play makes a dull message, and so on it goes\r\n"
@@ -71,10 +75,12 @@ def send(port: int, numbers: Sequence[int], pipelining: bool) -> None:
             expect(replies, b"250")
 
 
-def through_the_server(server: ServerProcess, count: int, clients: int, pipelining: bool) -> float:
-    """Seconds of server CPU a message, with `clients` connections at once."""
-    port = server.ports["smtp"]
-    before = server.cpu_seconds()
+Cpu = Callable[[], float]
+
+
+def drive(port: int, cpu: Cpu, count: int, clients: int, pipelining: bool) -> tuple[float, float]:
+    """Seconds of the server's CPU a message, and messages a second, with `clients` connections at once."""
+    before, began = cpu(), time.monotonic()
     threads = [
         threading.Thread(target=send, args=(port, range(client, count, clients), pipelining))
         for client in range(clients)
@@ -83,7 +89,42 @@ def through_the_server(server: ServerProcess, count: int, clients: int, pipelini
         thread.start()
     for thread in threads:
         thread.join()
-    return (server.cpu_seconds() - before) / count
+    return (cpu() - before) / count, count / (time.monotonic() - began)
+
+
+def through_the_server(server: ServerProcess, count: int, clients: int, pipelining: bool) -> float:
+    """Seconds of server CPU a message."""
+    return drive(server.ports["smtp"], server.cpu_seconds, count, clients, pipelining)[0]
+
+
+def cpu_of(process: subprocess.Popen[bytes]) -> Cpu:
+    """What gives the seconds of CPU that a process has used."""
+
+    def seconds() -> float:
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    return seconds
+
+
+@contextmanager
+def prototype(folder: Path) -> Iterator[tuple[int, Cpu]]:
+    """The bare server: its port, and what gives its CPU."""
+    (port,) = free_ports(1)
+    program = [
+        sys.executable,
+        str(Path(__file__).with_name("bare_smtp.py")),
+        str(port),
+        str(folder / "bare_smtp.sqlite"),
+    ]
+    process = subprocess.Popen(program, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield port, cpu_of(process)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def bare_transactions(folder: Path, count: int) -> float:
@@ -108,14 +149,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         base = bare_transactions(Path(folder), count)
         print(f"bare durable row: {base * 1e6:.0f} us CPU a message (baseline)")
-        with ServerProcess(Path(folder) / "server", "xx.example", accounts) as server:
+        home = Path(folder)
+        with prototype(home) as (port, cpu), ServerProcess(home / "server", "xx.example", accounts) as server:
+            drive(port, cpu, WARM, 1, True)
             through_the_server(server, WARM, 1, True)
             for pipelining in (False, True):
                 for clients in (1, 10, 50):
-                    cost = through_the_server(server, count, clients, pipelining)
+                    bare, bare_rate = drive(port, cpu, count, clients, pipelining)
+                    cost, rate = drive(server.ports["smtp"], server.cpu_seconds, count, clients, pipelining)
                     kind = "pipelining" if pipelining else "lock-step"
-                    line = f"{kind:10}, {clients:2} connections: {cost * 1e6:5.0f} us CPU a message"
-                    print(f"{line}, {cost / base:.1f} x baseline")
+                    print(
+                        f"{kind:10}, {clients:2} connections: {cost * 1e6:5.0f} us CPU a message, {rate:5.0f} a second;"
+                        f" prototype {bare * 1e6:4.0f} us, {bare_rate:5.0f}; {cost / bare:.1f} x"
+                    )
 
 
 if __name__ == "__main__":

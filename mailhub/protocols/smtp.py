@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal
 
 import attrs
 from twisted.internet.interfaces import IDelayedCall
@@ -212,17 +212,14 @@ class SmtpSession:
             self._working = False
 
     async def _handle(self, event: Event) -> None:
-        match event:
-            case BodyChunk(octets):
-                await self._write(octets)
-            case RcptTo() | MailFrom() | Login() | DataStart() | BodyEnd() | Hello():
-                await self._decide(event)
-            case Reset() | BodyAborted():
-                self._drop_transaction()
-            case StartTls():
-                self._start_tls()
-            case _:
-                pass
+        if isinstance(event, BodyChunk):
+            await self._write(event.octets)
+        elif type(event) in _DECISIONS:
+            await self._decide(event)  # type: ignore[arg-type]
+        elif isinstance(event, Reset | BodyAborted):
+            self._drop_transaction()
+        elif isinstance(event, StartTls):
+            self._start_tls()
 
     def crashed(self, failure: Failure) -> None:
         """451 for what is under way. A message of which a part is missing is given up."""
@@ -255,20 +252,7 @@ class SmtpSession:
 
     async def _decide(self, event: _Decided) -> None:
         try:
-            match event:
-                case RcptTo(recipient):
-                    await self._in_transaction.recipient(recipient)
-                    self.machine.accept()
-                case MailFrom():
-                    await self._mail(event)
-                case DataStart():
-                    self._start_body()
-                case BodyEnd():
-                    await self._commit()
-                case Login():
-                    await self._login(event)
-                case Hello():
-                    await self._hello(event)
+            await _DECISIONS[type(event)](self, event)
         except MailError as error:
             self._log_refusal(_subject(event), error)
             if isinstance(event, RcptTo) and not await self._go_on_after(error):
@@ -281,6 +265,10 @@ class SmtpSession:
         await talk.hello(attrs.evolve(talk.origin, helo=event.domain, extended=event.extended, tls=self.link.tls))
         # RFC 5321 4.1.1.1: one that is refused changes nothing.
         self._drop_transaction()
+        self.machine.accept()
+
+    async def _recipient(self, event: RcptTo) -> None:
+        await self._in_transaction.recipient(event.recipient)
         self.machine.accept()
 
     async def _login(self, event: Login) -> None:
@@ -307,7 +295,7 @@ class SmtpSession:
         self._refused += 1
         return await harvest.refused("" if self._talk.origin.user else self.link.peer, self._refused)
 
-    def _start_body(self) -> None:
+    async def _start_body(self, _event: DataStart) -> None:
         self._writer = self._in_transaction.body()
         self.machine.accept()
         self._messages += 1
@@ -338,7 +326,7 @@ class SmtpSession:
         self.machine.close_with(reply(421, "4.4.2", f"{options.hostname} Message arrives too slowly"))
         self.link.close()
 
-    async def _commit(self) -> None:
+    async def _commit(self, _event: BodyEnd) -> None:
         transaction = self._in_transaction
         # Whatever comes of it, it is over.
         self._transaction = self._writer = None
@@ -395,6 +383,17 @@ class SmtpSession:
     def _log_refusal(self, subject: Mapping[str, object], error: MailError) -> None:
         known = {"session": self.link.session_id, "peer": self.link.peer}
         log.event("refused", {**known, **subject, "status": error.status, "reply": error.text, **_detail(error)})
+
+
+# What may be refused, and what decides it.
+_DECISIONS: Mapping[type, Callable[[SmtpSession, Any], Awaitable[None]]] = {
+    Hello: SmtpSession._hello,
+    Login: SmtpSession._login,
+    MailFrom: SmtpSession._mail,
+    RcptTo: SmtpSession._recipient,
+    DataStart: SmtpSession._start_body,
+    BodyEnd: SmtpSession._commit,
+}
 
 
 def _detail(error: MailError) -> dict[str, object]:

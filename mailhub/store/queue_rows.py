@@ -57,7 +57,8 @@ def check_readable(mail: Mail, routes: Iterable[Route]) -> None:
     """Raises ValueError for what could not be read again: one such row would keep all others from being read."""
     if mail.reverse_path is not None:
         Address.parse(str(mail.reverse_path))
-    with_mail_parameters(mail, mail_parameters(mail))
+    if parameters := mail_parameters(mail):
+        with_mail_parameters(mail, parameters)
     for route in routes:
         route_in(route_columns(route))
 

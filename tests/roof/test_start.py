@@ -241,7 +241,7 @@ class TestOptions:
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str]
     ) -> None:
         found: list[Path] = []
-        monkeypatch.setattr("mailhub.tap.make_service", lambda file, *_: found.append(file))
+        monkeypatch.setattr("mailhub.tap.make_service", lambda file, *_, **__: found.append(file))
         monkeypatch.setenv("MAILHUB_CONFIG", str(tmp_path / "named.toml"))
         makeService(parsed(*words))
         assert found == [Path("given.toml") if words else tmp_path / "named.toml"]
