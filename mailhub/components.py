@@ -69,6 +69,7 @@ from mailhub.keys import STOP_SECONDS
 from mailhub.net.crowd import Room
 from mailhub.net.driver import DriverFactory
 from mailhub.net.networks import TRUSTED, Networks
+from mailhub.net.smtp_client import SmtpTimeouts
 from mailhub.net.tls import CertificateUnreadable, ClientTls, ServerTls, ServiceTls
 from mailhub.plugins import Catalogue
 from mailhub.store.guarded.store import GuardedStore
@@ -139,7 +140,13 @@ class Hub:
     @property
     def relay(self) -> Relay:
         """The way to other servers, by what the configuration says now."""
-        return Relay(self.hostname, self.environment, self.client_tls, self.settings.of(TransmitLimits))
+        return Relay(
+            self.hostname,
+            self.environment,
+            self.client_tls,
+            self.settings.of(TransmitLimits),
+            self.settings.of(SmtpTimeouts),
+        )
 
     @property
     def accounts(self) -> IAccounts:

@@ -29,6 +29,7 @@ from mailhub.keys import STOP_SECONDS, Key, keys_of
 from mailhub.net.link import DriverLimits
 from mailhub.net.networks import TRUSTED
 from mailhub.net.processes import PROCESSES
+from mailhub.net.smtp_client import SmtpTimeouts
 from mailhub.plugin_modules import LOAD_SECONDS
 from mailhub.protocols.imap.context import ImapOptions
 from mailhub.protocols.pop3 import Pop3Options
@@ -58,6 +59,7 @@ DECLARING: tuple[type | Key[Any], ...] = (
     Schedule,
     RunnerLimits,
     TransmitLimits,
+    SmtpTimeouts,
     GuardLimits,
     DirectoryLimits,
     LOAD_SECONDS,

@@ -29,14 +29,15 @@ _LONGEST = LINE_LIMIT + 2  # octets with the line end
 
 @attrs.frozen
 class Offer:
-    """What a hop has: 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531)."""
+    """What a hop has: 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531), BINARYMIME with CHUNKING (RFC 3030)."""
 
     eight_bit: bool = False
     smtputf8: bool = False
+    binary: bool = False
 
     def at_most(self, other: Offer) -> Offer:
         """What both have."""
-        return Offer(self.eight_bit and other.eight_bit, self.smtputf8 and other.smtputf8)
+        return Offer(self.eight_bit and other.eight_bit, self.smtputf8 and other.smtputf8, self.binary and other.binary)
 
 
 @attrs.frozen
@@ -69,9 +70,19 @@ class Needs:
         line ends: only BINARYMIME carries that as it is (RFC 3030 3)."""
         return bool(self.bits & (LONG_LINE | NUL | BINARY))
 
+    @property
+    def declared_binary(self) -> bool:
+        """Its client has said BODY=BINARYMIME: a CR or LF that stands alone belongs to the content. Undeclared ones are
+        mistakes, and what holds them is a text."""
+        return bool(self.bits & BINARY)
+
     def met_by(self, offer: Offer) -> bool:
-        """Whether the hop takes all that is 8-bit as it is."""
-        return (offer.eight_bit or not self.eight_bit) and (offer.smtputf8 or not self.smtputf8)
+        """Whether the hop takes all that is 8-bit, or declared as binary, as it is."""
+        return (
+            (offer.eight_bit or not self.eight_bit)
+            and (offer.smtputf8 or not self.smtputf8)
+            and (offer.binary or not self.declared_binary)
+        )
 
 
 class NeedsScanner:

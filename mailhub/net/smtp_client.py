@@ -13,9 +13,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailhub.errors import MailError, TemporaryError
+from mailhub.keys import limit
 from mailhub.log import Logger
 from mailhub.message.envelope import Mail, Outcome, Recipient
-from mailhub.message.needs import Needs, Offer
+from mailhub.message.needs import Needs
 from mailhub.net.body import copy
 from mailhub.net.channel import Channel
 from mailhub.wire.smtp.client import (
@@ -29,7 +30,7 @@ from mailhub.wire.smtp.client import (
     StartTls,
     Unusable,
 )
-from mailhub.wire.smtp.hop import OutgoingMessage
+from mailhub.wire.smtp.hop import Hop, OutgoingMessage
 
 if TYPE_CHECKING:
     from mailhub.interfaces import IBlobReader, INetwork
@@ -39,16 +40,19 @@ log = Logger(namespace="mailhub.net.smtp")
 
 @attrs.frozen
 class SmtpTimeouts:
-    """Seconds to wait for the server (RFC 5321 4.5.3.2). `block` is for it to take one block of the message."""
+    """Seconds to wait for the server, which are those of RFC 5321 4.5.3.2 where it has some. They run until a reply is
+    complete, however many octets of it come. `block` is for the server to take one block of the message."""
 
-    connect: float = 30.0
-    tls: float = 60.0
-    greeting: float = 300.0
-    command: float = 300.0
-    data: float = 120.0
-    block: float = 180.0
-    final: float = 600.0
-    quit: float = 10.0
+    connect: float = limit("relay_connect_seconds", 30, 1, 3600)
+    tls: float = limit("relay_tls_seconds", 60, 1, 3600)
+    greeting: float = limit("relay_greeting_seconds", 300, 1, 3600)
+    command: float = limit("relay_command_seconds", 300, 1, 3600)
+    mail: float = limit("relay_mail_seconds", 300, 1, 3600)
+    recipient: float = limit("relay_recipient_seconds", 300, 1, 3600)
+    data: float = limit("relay_data_seconds", 120, 1, 3600)
+    block: float = limit("relay_block_seconds", 180, 1, 3600)
+    final: float = limit("relay_final_seconds", 600, 1, 7200)
+    quit: float = limit("relay_quit_seconds", 10, 1, 3600)
 
     def of(self, phase: Phase) -> float:
         """How long the machine may stay in a phase without a reply."""
@@ -57,9 +61,13 @@ class SmtpTimeouts:
                 return self.greeting
             case Phase.TLS:
                 return self.tls
+            case Phase.MAIL:
+                return self.mail
+            case Phase.RECIPIENT:
+                return self.recipient
             case Phase.DATA:
                 return self.data
-            case Phase.BODY:
+            case Phase.BODY | Phase.CHUNK:
                 return self.block
             case Phase.FINAL:
                 return self.final
@@ -106,14 +114,24 @@ class SmtpConnection:
         return self._machine.phase is Phase.READY and not self._machine.closing
 
     @property
+    def took_recipients(self) -> bool:
+        """Whether the server has taken recipients of the last message, be it that it refused the message then."""
+        return self._machine.took_recipients
+
+    @property
     def secure(self) -> bool:
         """Whether TLS is on."""
         return self._machine.secure
 
     @property
-    def offer(self) -> Offer:
-        """What the server has of what a message may need."""
-        return self._machine.offer
+    def hop(self) -> Hop:
+        """The server, as its last answer to EHLO shows it."""
+        return self._machine.hop
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the server may have the last message, although it has not said so to all of its recipients."""
+        return self._machine.in_doubt
 
     @property
     def tls_name(self) -> str:
@@ -188,18 +206,22 @@ class SmtpConnection:
     async def _write_block(self, octets: bytes) -> None:
         """Hand a block over and wait until the server's side of the transport has room for more."""
         self._machine.send_body(octets)
+        if self._machine.gathering:
+            return
         self._flush()
         deadline = self._clock.seconds() + self._timeouts.block
-        while self.channel.blocked and not self._over_early():
+        while not self._over_early():
+            if not (self.channel.blocked or self._machine.full):
+                return
             await self._wait(deadline)
-        if self._over_early():
-            raise _Interrupted
+        raise _Interrupted
 
     def _over_early(self) -> bool:
-        """Whether a premature reply, a time-out or a lost connection has ended the message."""
-        if self._machine.phase is Phase.BODY:
+        """Whether a refusal, a premature reply, a time-out or a lost connection has ended the message."""
+        if self._machine.wants_body:
             self._machine.look_ahead()
-        return self._machine.phase is not Phase.BODY
+            self.channel.caught_up()
+        return not self._machine.wants_body
 
     # --- Waiting ---------------------------------------------------------------------------------------------------
 
@@ -208,7 +230,8 @@ class SmtpConnection:
         replies, deadline = -1, 0.0
         while True:
             event = self._machine.next_event()
-            self._flush()
+            if not isinstance(event, SendBody):  # where an envelope waits, the message goes out with it
+                self._flush()
             if event is not None or self._machine.closing:
                 return event
             self.channel.caught_up()

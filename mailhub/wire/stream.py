@@ -241,34 +241,53 @@ def _hold_back(data: bytes) -> tuple[bytes, bytes]:
     return data, b""
 
 
+class LineEnder:
+    """A text whose bare CR and bare LF become CRLF, and whose NUL are dropped, however it is cut."""
+
+    __slots__ = ("_ended", "_held")
+
+    def __init__(self) -> None:
+        self._held = b""
+        self._ended = True
+
+    def feed(self, data: bytes) -> bytes:
+        """What is certain with these octets."""
+        data = self._held + data
+        self._held = b"\r" if data.endswith(b"\r") else b""
+        data = data[:-1] if self._held else data
+        if not _LineEndings().clean(data):
+            data = normalise_line_endings(data)
+        if data:
+            self._ended = data.endswith(b"\n")
+        return data
+
+    def finish(self) -> bytes:
+        """The end of the last line where it has none."""
+        if self._held:
+            return b"\r\n"
+        return b"" if self._ended else b"\r\n"
+
+
 class DotStuffer:
     """A message -> the octets after 354, or a multi-line POP3 response (RFC 5321 4.5.2, RFC 1939 3).
 
     With `normalise`, bare CR, bare LF and NUL are repaired on the way (a next hop may take `LF.LF` for the end).
     """
 
-    __slots__ = ("_held", "_normalise", "_tail")
+    __slots__ = ("_ender", "_tail")
 
     def __init__(self, *, normalise: bool = False) -> None:
-        self._normalise = normalise
-        self._held = b""
+        self._ender = LineEnder() if normalise else None
         self._tail = b"\r\n"  # The last two octets given out.
 
     def feed(self, data: bytes) -> bytes:
         """Give back the octets to send for these octets of the message."""
-        if self._normalise:
-            data = self._held + data
-            self._held = b"\r" if data.endswith(b"\r") else b""
-            data = data[:-1] if self._held else data
-            if not _LineEndings().clean(data):
-                data = normalise_line_endings(data)
-        return self._stuffed(data)
+        return self._stuffed(self._ender.feed(data) if self._ender else data)
 
     def finish(self) -> bytes:
         """Give back the ending: CRLF when the message has none, and the line with the dot."""
-        if self._held:
-            self._held = b""
-            return self._stuffed(b"\r\n") + b".\r\n"
+        if self._ender:
+            return self._ender.finish() + b".\r\n"
         if self._tail == b"\r\n":
             return b".\r\n"
         return b"\n.\r\n" if self._tail.endswith(b"\r") else b"\r\n.\r\n"

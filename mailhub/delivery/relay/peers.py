@@ -25,6 +25,10 @@ class Line:
     used: int = 0
     timer: IDelayedCall | None = None
 
+    def is_used_up(self, messages: int) -> bool:
+        """Whether it has carried as many as we want, or as the server takes (RFC 9422)."""
+        return self.used >= min(messages, self.connection.hop.limits.messages)
+
 
 @attrs.define(eq=False)
 class Peer:
@@ -158,7 +162,7 @@ class Peers:
         if not line.connection.usable:
             peer.busy -= 1
             line.connection.abort()
-        elif line.used >= self._limits.messages or not self._limits.idle_connections:
+        elif line.is_used_up(self._limits.messages) or not self._limits.idle_connections:
             self._leave(peer, line)
         else:
             peer.busy -= 1

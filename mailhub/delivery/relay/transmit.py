@@ -21,7 +21,6 @@ from mailhub.interfaces import (
     Delivery,
     Environment,
     HostAddresses,
-    IBlobReader,
     IClientTls,
     IRelay,
     ITransmitter,
@@ -34,11 +33,12 @@ from mailhub.message.envelope import Outcome, Reach, Recipient, Source, State
 from mailhub.message.needs import Needs, Offer
 from mailhub.net.smtp_client import SessionFailed, SmtpConnection, SmtpTimeouts, connect
 from mailhub.wire.smtp.client import SmtpClientSettings
+from mailhub.wire.smtp.outgoing import TOO_MANY
 
 _log = Logger(namespace="mailhub.delivery.smtp")
 
 LMTP_PORT = 24
-_WHAT_IT_SAYS = Offer(eight_bit=True, smtputf8=True)  # no less than a server can offer
+_WHAT_IT_SAYS = Offer(eight_bit=True, smtputf8=True, binary=True)  # no less than a server can offer
 # RFC 3463 3.7, RFC 6531 5: media not supported, conversion required but not supported, header in UTF-8.
 _UNFIT = frozenset({"5.6.1", "5.6.3", "5.6.9"})
 
@@ -51,22 +51,15 @@ class _Place:
     address: str
 
 
-@implementer(IBlobReader)
-class _Watched:
-    """A body that knows whether any of it was asked for."""
+@attrs.frozen
+class _Said:
+    """What came of one transaction: the outcomes of those asked for, and who is still to be asked for at this server.
+    `usable`: the connection is. `in_doubt`: the server may have the message, so that another could double it."""
 
-    def __init__(self, body: IBlobReader) -> None:
-        self._body = body
-        self.size = body.size
-        self.touched = False
-
-    async def read(self, offset: int = 0, length: int = -1) -> bytes:
-        """See `IBlobReader`."""
-        self.touched = True
-        return await self._body.read(offset, length)
-
-    def close(self) -> None:
-        """The owner closes the body."""
+    told: Mapping[Address, Outcome]
+    waiting: Sequence[Address] = ()
+    usable: bool = True
+    in_doubt: bool = False
 
 
 @attrs.define
@@ -103,19 +96,19 @@ class _Way:
             if each not in self.answers or self.answers[each].state is State.FAILED:
                 self.answers[each] = outcome
 
-    def sayable(self, place: _Place, offer: Offer) -> list[Address]:
-        """Those who are left and whom this server can be asked for; a local part has no form without SMTPUTF8."""
+    def sayable(self, place: _Place, offer: Offer, waiting: Sequence[Address]) -> list[Address]:
+        """Those of them whom this server can be asked for; a local part has no form without SMTPUTF8."""
         sender = self.delivery.mail.reverse_path
-        if offer.smtputf8 or all(each.local.isascii() for each in [*self.left, *([sender] if sender else [])]):
-            return list(self.left)
+        if offer.smtputf8 or all(each.local.isascii() for each in [*waiting, *([sender] if sender else [])]):
+            return list(waiting)
         lacks = Outcome.failed(
             "Address needs SMTPUTF8, which the server does not take",
             status="5.6.7",
             remote=place.server.host,
             source=Source.SESSION,
         )
-        found = [each for each in self.left if each.local.isascii() and (sender is None or sender.local.isascii())]
-        self.note(dict.fromkeys([each for each in self.left if each not in found], lacks))
+        found = [each for each in waiting if each.local.isascii() and (sender is None or sender.local.isascii())]
+        self.note(dict.fromkeys([each for each in waiting if each not in found], lacks))
         return found
 
 
@@ -238,51 +231,62 @@ class Transmitter:
         return await self._environment.resolver.host(host)
 
     async def _try(self, place: _Place, way: _Way, most: Offer | None = None) -> None:
-        """Have a server take what is left; with `most`, in the form for what it has of that."""
+        """Have a server take what is left, in as many transactions as it wants; with `most`, in the form for what it
+        has of that."""
+        waiting: Sequence[Address] = list(way.left)
+        while waiting:
+            said = await self._transact(place, way, waiting, most)
+            way.tell(said.told, final=said.in_doubt)
+            waiting = said.waiting
+
+    async def _transact(self, place: _Place, way: _Way, waiting: Sequence[Address], most: Offer | None) -> _Said:
         peer = self._peers.at(place)
         while (kept := await self._peers.kept(peer)) is not None:
-            told, untouched = await self._send(place, peer, kept, way, most)
-            usable = kept.connection.usable
+            said = await self._send(place, peer, kept, way, waiting, most)
             # The server may have closed a kept connection just as we used it again.
-            if usable or not untouched or not _all_delayed(told):
-                way.tell(told, final=not (usable or untouched))
-                return
+            if said.usable or said.in_doubt or not _all_delayed(said.told):
+                return said
         opened = peer.why(self._environment.clock.seconds()) or await self._peers.open(peer, lambda: self._open(place))
         if isinstance(opened, Outcome):
-            way.tell(dict.fromkeys(way.left, opened), final=False)
-            return
-        told, untouched = await self._send(place, peer, opened, way, most)
-        way.tell(told, final=not (opened.connection.usable or untouched))
+            return _Said(dict.fromkeys(waiting, opened))
+        return await self._send(place, peer, opened, way, waiting, most)
 
     async def _send(
-        self, place: _Place, peer: Peer, line: Line, way: _Way, most: Offer | None
-    ) -> tuple[Mapping[Address, Outcome], bool]:
-        """What the server said, and whether it was not given any of the message."""
+        self, place: _Place, peer: Peer, line: Line, way: _Way, waiting: Sequence[Address], most: Offer | None
+    ) -> _Said:
         try:
-            return await self._offer(place, line, way, most)
+            return await self._offer(place, line, way, waiting, most)
         finally:
             self._peers.done(peer, line)
 
     async def _offer(
-        self, place: _Place, line: Line, way: _Way, most: Offer | None
-    ) -> tuple[Mapping[Address, Outcome], bool]:
-        told: Mapping[Address, Outcome] = {}
-        untouched, connection = True, line.connection
-        recipients = way.sayable(place, connection.offer)
-        form = await self._form(place, way, connection.offer, most) if recipients else None
-        if form is not None:
-            body = _Watched(form.body)
-            asked = [way.named[each] for each in recipients]
-            said = await connection.send(way.delivery.mail, asked, body, needs=form.needs)
-            protocol, tls = _protocol(place), connection.tls_name
-            told = {
-                each: outcome if outcome.source is Source.OURS else attrs.evolve(outcome, protocol=protocol, tls=tls)
-                for each, outcome in zip(recipients, said, strict=True)
-            }
-            told = _last_words(told, place, way, form)
-            untouched = not body.touched
-            line.used += 1
-        return told, untouched
+        self, place: _Place, line: Line, way: _Way, waiting: Sequence[Address], most: Offer | None
+    ) -> _Said:
+        connection, hop = line.connection, line.connection.hop
+        sayable = way.sayable(place, hop.offer, waiting)
+        form = await self._form(place, way, hop.offer, most) if sayable else None
+        if form is None:
+            return _Said({}, usable=connection.usable)
+        batch = hop.limits.batch(sayable)
+        asked = [way.named[each] for each in batch]
+        said = await connection.send(way.delivery.mail, asked, form.body, needs=form.needs)
+        line.used += 1
+        protocol, tls = _protocol(place), connection.tls_name
+        told = {
+            each: outcome
+            if outcome.source is Source.OURS
+            else attrs.evolve(outcome, protocol=protocol, tls=tls, dsn=hop.dsn)
+            for each, outcome in zip(batch, said, strict=True)
+        }
+        others = [each for each in sayable if each not in told]
+        if not _all_delayed(told):
+            # RFC 5321 4.5.3.1.10: those too many for one transaction go in another at once.
+            others += [each for each in batch if told[each].status == TOO_MANY and told[each].state is State.DELAYED]
+        elif connection.took_recipients or not connection.usable:
+            # What has kept the message from these keeps it from the others.
+            told |= dict.fromkeys(others, said[0])
+            others = []
+        return _Said(_last_words(told, place, way, form), others, connection.usable, connection.in_doubt)
 
     async def _form(self, place: _Place, way: _Way, offer: Offer, most: Offer | None) -> Form | None:
         """What to send to a server; None, with the outcomes noted, where it takes it in no form, or not before others
@@ -293,8 +297,8 @@ class Transmitter:
         try:
             form = await way.forms.as_it_is()
             fits = form.needs.met_by(offer)
-            # No server has BINARYMIME for us; a mail store behind LMTP takes more than it says.
-            if fits and (server.lmtp or not form.needs.binary):
+            # A mail store behind LMTP takes more than it says.
+            if fits and (server.lmtp or form.needs.declared_binary or not form.needs.binary):
                 return form
             if not fits and most is None:
                 way.lacking.setdefault(place, _WHAT_IT_SAYS)
@@ -366,10 +370,11 @@ class Relay:
     environment: Environment
     tls: IClientTls | None
     limits: TransmitLimits
+    timeouts: SmtpTimeouts
 
     def transmitter(self) -> Transmitter:
         """See `IRelay`."""
-        return Transmitter(self.hostname, self.environment, self.tls, self.limits)
+        return Transmitter(self.hostname, self.environment, self.tls, self.limits, self.timeouts)
 
 
 def _last_words(told: Mapping[Address, Outcome], place: _Place, way: _Way, form: Form) -> Mapping[Address, Outcome]:
@@ -378,7 +383,7 @@ def _last_words(told: Mapping[Address, Outcome], place: _Place, way: _Way, form:
     that it sends on to, takes in another form alone (RFC 3463 3.7, X.6.3), although it offers more."""
     passed = {}
     for each, outcome in told.items():
-        is_unfit = form.needs.eight_bit and outcome.status in _UNFIT
+        is_unfit = (form.needs.eight_bit or form.needs.declared_binary) and outcome.status in _UNFIT
         if is_unfit:
             way.lacking[place] = Offer()
         if is_unfit or (outcome.state is State.FAILED and outcome.source is Source.SESSION):
@@ -389,6 +394,8 @@ def _last_words(told: Mapping[Address, Outcome], place: _Place, way: _Way, form:
 
 def _lacks(needs: Needs, offer: Offer, host: str) -> Outcome:
     status, what = "5.6.3", "Message has 8-bit content"
+    if needs.declared_binary and not offer.binary:
+        status, what = "5.6.1", "Message is binary"
     if needs.smtputf8 and not offer.smtputf8:
         status, what = "5.6.9", "Message has a header in UTF-8"
     return Outcome.failed(f"{what}, which the server does not take", status=status, remote=host, source=Source.SESSION)

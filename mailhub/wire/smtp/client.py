@@ -2,7 +2,12 @@
 
 It sets the session up by itself (EHLO, STARTTLS, AUTH), then takes one message after the other. Nothing the server says
 is trusted: replies are bounded, and what is out of order ends the session with everything open DELAYED. A recipient is
-DELIVERED only by a positive final reply to the data, so a lost connection may double a message but never lose it.
+DELIVERED only by a positive final reply to the data, so a lost connection may double a message but never lose it;
+`in_doubt` tells when it may.
+
+A server that has CHUNKING gets the message by BDAT (RFC 3030), a small one together with the envelope. That is done
+with the first message of a session alone: of what was sent into a session that the server has closed meanwhile, nobody
+knows whether it was taken.
 """
 
 from __future__ import annotations
@@ -16,15 +21,18 @@ import attrs
 
 from mailhub.credentials import PlainCredentials
 from mailhub.message.envelope import Outcome, Source, State
-from mailhub.message.long_lines import LineWrapper
-from mailhub.message.needs import Offer
 from mailhub.wire.sasl import ClientExchange, SaslError, choose
 from mailhub.wire.smtp.hop import CannotSay, Hop, OutgoingMessage
+from mailhub.wire.smtp.outgoing import TOO_MANY, ChunkedBody, DataBody, Transaction
 from mailhub.wire.smtp.replies import BadReply, Reply, ReplyReader
-from mailhub.wire.stream import ENDLESS, DotStuffer, LineBuffer, LineTooLong
+from mailhub.wire.stream import ENDLESS, LineBuffer, LineTooLong
 
 # RFC 5321 4.5.3.1.5 says 512 octets; some servers write longer lines.
 _REPLY_LINE = 2048
+# Octets of a message that is sent before the server has taken its recipients.
+_SMALL = 65536
+# Chunks that may be on their way without an answer, where the server takes several commands at once.
+_CHUNKS_AHEAD = 16
 
 
 class Phase(Enum):
@@ -41,6 +49,7 @@ class Phase(Enum):
     RECIPIENT = "the reply to RCPT"
     DATA = "the reply to DATA"
     BODY = "the driver to hand over the message"
+    CHUNK = "the reply to BDAT"
     FINAL = "the reply to the message"
     QUIT = "the reply to QUIT"
     CLOSED = "nothing"
@@ -106,19 +115,10 @@ class _Command:
     recipient: int = -1
 
 
-@attrs.define
-class _Transaction:
-    """Recipients are told by their number. `same`: who is spared a RCPT, as that of another says the very same."""
-
-    outcomes: list[Outcome | None]
-    wrapper: LineWrapper | None
-    same: dict[int, int] = attrs.field(factory=dict)
-    accepted: deque[int] = attrs.field(factory=deque)
-    stuffer: DotStuffer = attrs.field(factory=lambda: DotStuffer(normalise=True))
-
-
 class SmtpClient:
-    """One connection to a server. `closing`: close it once data_to_send() is out. `replies`: complete ones so far."""
+    """One connection to a server. `closing`: close it once data_to_send() is out. `replies`: complete ones so far.
+    `in_doubt`: the server may have the last message, although it has not said so to all of its recipients.
+    `took_recipients`: of the last message it took some."""
 
     def __init__(self, settings: SmtpClientSettings) -> None:
         self._settings = settings
@@ -130,11 +130,14 @@ class SmtpClient:
         self._sent: deque[_Command] = deque([_Command(Phase.GREETING)])
         self._hop = Hop()
         self._exchange: ClientExchange | None = None
-        self._transaction: _Transaction | None = None
+        self._transaction: Transaction | None = None
         self._reset_first = False
+        self._fresh = True
         self._tls_refused = False
         self._state = Phase.GREETING
         self.replies = 0
+        self.in_doubt = False
+        self.took_recipients = False
         self.secure = settings.secure
         self.closing = False
 
@@ -144,9 +147,24 @@ class SmtpClient:
         return self._sent[0].phase if self._sent else self._state
 
     @property
-    def offer(self) -> Offer:
-        """What the server has of what a message may need."""
-        return self._hop.offer
+    def hop(self) -> Hop:
+        """The server, as its last answer to EHLO shows it."""
+        return self._hop
+
+    @property
+    def wants_body(self) -> bool:
+        """Whether the driver is to go on with the message."""
+        return self._state is Phase.BODY and not self.closing
+
+    @property
+    def gathering(self) -> bool:
+        """Envelope and message are to go out in one piece, of which there is more to come."""
+        return self.wants_body and self._transaction is not None and self._transaction.early
+
+    @property
+    def full(self) -> bool:
+        """The driver is to wait for replies before it goes on with the message."""
+        return len(self._sent) >= (_CHUNKS_AHEAD if "PIPELINING" in self._hop.keywords else 1)
 
     # --- Octets ----------------------------------------------------------------------------------------------------
 
@@ -197,6 +215,8 @@ class SmtpClient:
         phase = self.phase
         self.closing = True
         if self._transaction is not None:
+            # Who says 421 has not taken it.
+            self.in_doubt = self._transaction.ended and source is not Source.REMOTE
             self._finish(outcome)
         elif self._state in _SET_UP:
             self._events.append(Unusable(outcome, phase))
@@ -219,8 +239,7 @@ class SmtpClient:
         """Begin to send a message; Finished follows, SendBody perhaps before."""
         if self._state is not Phase.READY or self.closing:
             raise RuntimeError("not ready for a message")
-        wrapper = None if self._settings.lmtp else LineWrapper()
-        self._transaction = transaction = _Transaction([None] * len(message.recipients), wrapper)
+        self._transaction = transaction = self._begin(message)
         self._state = Phase.MAIL
         smtputf8 = message.needs_smtputf8 and self._hop.offer.smtputf8
         try:
@@ -243,24 +262,38 @@ class SmtpClient:
             self._finish(None)
             return
         reset = [_Command(Phase.RESET, b"RSET")] if self._reset_first else []
-        self._todo.extend([*reset, *commands, _Command(Phase.DATA, b"DATA")])
+        data = [] if transaction.chunked else [_Command(Phase.DATA, b"DATA")]
+        self._todo.extend([*reset, *commands, *data])
         self._send_commands()
+
+    def _begin(self, message: OutgoingMessage) -> Transaction:
+        hop, wrap = self._hop, not self._settings.lmtp
+        chunked = "CHUNKING" in hop.keywords
+        body = ChunkedBody(wrap=wrap, binary=hop.takes_binary(message)) if chunked else DataBody(wrap=wrap)
+        early = chunked and self._fresh and "PIPELINING" in hop.keywords and message.size <= _SMALL
+        self._fresh = self.in_doubt = self.took_recipients = False
+        return Transaction([None] * len(message.recipients), body, chunked, early)
 
     def send_body(self, octets: bytes) -> None:
         """After SendBody: octets of the message. Bare CR, bare LF and NUL are repaired on the way, and lines that are
-        too long for SMTP are broken; a mail store behind LMTP gets them as they are."""
-        if self._state is Phase.BODY and self._transaction is not None:
-            wrapper = self._transaction.wrapper
-            self._out.append(self._transaction.stuffer.feed(wrapper.feed(octets) if wrapper else octets))
+        too long for SMTP are broken; a mail store behind LMTP gets them as they are, and who takes binary messages gets
+        all as it is."""
+        transaction = self._transaction
+        if self._state is Phase.BODY and transaction is not None:
+            out = transaction.body.feed(octets)
+            if out and transaction.chunked:
+                transaction.early = False
+                self._sent.append(_Command(Phase.CHUNK))
+            self._out.append(out)
 
     def end_body(self) -> None:
         """The message is complete."""
-        if self._state is Phase.BODY and self._transaction is not None:
-            if self._transaction.wrapper:
-                self._out.append(self._transaction.stuffer.feed(self._transaction.wrapper.finish()))
-            self._out.append(self._transaction.stuffer.finish())
+        transaction = self._transaction
+        if self._state is Phase.BODY and transaction is not None:
+            self._out.append(transaction.body.finish())
             self._state = Phase.FINAL
-            self._expect_final(len(self._transaction.accepted) if self._settings.lmtp else 1)
+            self._sent.append(_Command(Phase.FINAL))
+            transaction.ended = True
 
     def quit(self) -> None:
         """Take leave; the machine closes when the server has answered."""
@@ -275,7 +308,7 @@ class SmtpClient:
         if answer.code == 421:
             self.fail(answer.status or "4.3.2", answer.text, Source.REMOTE)
             return
-        if self._state is Phase.BODY:
+        if self._state is Phase.BODY and not self._sent:
             self._interrupted(answer)
             return
         if not self._sent:
@@ -293,6 +326,7 @@ class SmtpClient:
         else:
             self._settle(self._delayed("4.5.0", f"Premature reply: {answer.text}"))
         self.fail("4.5.0", "Server answered before the end of the message")
+        self.in_doubt = answer.code < 400
 
     def _greeted(self, _command: _Command, answer: Reply) -> None:
         if answer.code != 220:
@@ -380,21 +414,34 @@ class SmtpClient:
         # What was pipelined behind it is answered by errors, which add nothing.
         self._settle_open(answer)
         self._todo.clear()
-        if not self._sent:
-            self._finish(None)
+        self._out_of_recipients()
 
     def _rcpt_answered(self, command: _Command, answer: Reply) -> None:
         transaction = self._transaction
         recipient = command.recipient
         if transaction is None or transaction.outcomes[recipient] is not None:
+            self._out_of_recipients()
             return
         if answer.code // 100 == 2:
             transaction.accepted.append(recipient)
-        elif answer.code == 552 and not answer.status:
-            # RFC 5321 4.5.3.1.10: "too many recipients" of old servers.
-            transaction.outcomes[recipient] = self._delayed("4.5.3", answer.text, Source.REMOTE)
+            self.took_recipients = True
+        elif transaction.is_full(answer):
+            transaction.outcomes[recipient] = self._delayed(TOO_MANY, answer.text, Source.REMOTE)
         else:
             transaction.outcomes[recipient] = self._outcome(answer)
+        self._out_of_recipients()
+
+    def _out_of_recipients(self) -> None:
+        """With nobody left nothing more of a message in chunks is sent; there is no DATA that would end it."""
+        transaction = self._transaction
+        if transaction is None or transaction.accepted or self._todo:
+            return
+        if self._sent and self._sent[0].phase is Phase.RECIPIENT:
+            return
+        if self._state is Phase.BODY:
+            self._state = Phase.FINAL
+        if not self._sent:
+            self._finish(None)
 
     def _data_answered(self, _command: _Command, answer: Reply) -> None:
         transaction = self._transaction
@@ -409,20 +456,30 @@ class SmtpClient:
         else:
             # RFC 2920 3.1: a server that takes DATA after refusing all recipients gets an empty message.
             self._out.append(b".\r\n")
-            self._expect_final(1)
+            self._sent.append(_Command(Phase.FINAL))
+
+    def _chunk_answered(self, _command: _Command, answer: Reply) -> None:
+        if answer.code // 100 != 2:
+            # RFC 3030 2: it is the end of the transaction, and what was pipelined behind it is refused, too.
+            self._settle_open(answer)
+        self._out_of_recipients()
 
     def _final_answered(self, _command: _Command, answer: Reply) -> None:
         transaction = self._transaction
         if transaction is None:
             return
+        outcome = self._outcome(answer)
         if self._settings.lmtp and transaction.accepted:
             recipient = transaction.accepted.popleft()
-            transaction.outcomes[recipient] = self._outcome(answer)
+            transaction.outcomes[recipient] = outcome
+            if transaction.accepted:
+                self._sent.append(_Command(Phase.FINAL))
+                return
         else:
-            self._settle(self._outcome(answer))
-        if not self._sent:
-            self._reset_first = False
-            self._finish(None)
+            self._settle(outcome)
+        # A chunk that is refused may leave the transaction open (RFC 3030 2).
+        self._reset_first = transaction.chunked and outcome.state is not State.DELIVERED
+        self._finish(None)
 
     def _quit_answered(self, _command: _Command, _answer: Reply) -> None:
         self.closing = True
@@ -444,9 +501,12 @@ class SmtpClient:
                 return
             self._sent.append(command)
             self._out.append(command.line + b"\r\n")
-
-    def _expect_final(self, replies: int) -> None:
-        self._sent.extend([_Command(Phase.FINAL)] * replies)
+        transaction = self._transaction
+        if self._state is not Phase.MAIL or transaction is None or not transaction.chunked or self._todo:
+            return
+        if transaction.early or not self._sent:
+            self._state = Phase.BODY
+            self._events.append(SendBody())
 
     # --- Outcomes --------------------------------------------------------------------------------------------------
 
@@ -516,6 +576,7 @@ _ANSWERS: Mapping[Phase, _Answer] = {
     Phase.MAIL: SmtpClient._mail_answered,
     Phase.RECIPIENT: SmtpClient._rcpt_answered,
     Phase.DATA: SmtpClient._data_answered,
+    Phase.CHUNK: SmtpClient._chunk_answered,
     Phase.FINAL: SmtpClient._final_answered,
     Phase.QUIT: SmtpClient._quit_answered,
 }

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from math import inf
+
 import attrs
 
 from mailhub.message.address import Address
@@ -41,16 +45,56 @@ class CannotSay(Exception):
         super().__init__(text)
 
 
+@attrs.frozen
+class HopLimits:
+    """LIMITS (RFC 9422 4): the most messages in a session, recipients of one, and domains that these may be of."""
+
+    messages: float = inf
+    recipients: float = inf
+    domains: float = inf
+
+    @classmethod
+    def read(cls, text: str) -> HopLimits:
+        """What stands behind LIMITS. What is malformed or senseless is no limit."""
+        words = (word.upper().partition("=") for word in text.split())
+        told = {name: int(value) for name, _, value in words if _LIMIT.fullmatch(value)}
+        return cls(told.get("MAILMAX", inf), told.get("RCPTMAX", inf), told.get("RCPTDOMAINMAX", inf))
+
+    def batch(self, recipients: Sequence[Address]) -> list[Address]:
+        """The first of them that may be recipients of one message; one at least."""
+        batch: list[Address] = []
+        domains: set[str] = set()
+        for each in recipients:
+            if len(batch) >= self.recipients:
+                break
+            if len(domains) < self.domains or each.ascii_domain in domains:
+                domains.add(each.ascii_domain)
+                batch.append(each)
+        return batch
+
+
+_LIMIT = re.compile(r"0{0,5}[1-9][0-9]{0,5}")
+
+
 class Hop:
     """One server. `keywords` that it offers, in upper case -> what stands behind them (none where it knows HELO only);
-    `offer`: what it has of what a message may need."""
+    `offer`: what it has of what a message may need; `limits`: how much it takes; `dsn`: whether it tells success (RFC
+    3461)."""
 
     def __init__(self, lines: tuple[str, ...] = (), *, secure: bool = False) -> None:
         # RFC 5321 4.1.1.1: ehlo-line = ehlo-keyword *( SP ehlo-param ); the first line is a greeting.
         parts = (line.partition(" ") for line in lines[1:])
         self.keywords = {keyword.upper(): parameters.strip() for keyword, _, parameters in parts}
-        self.offer = Offer("8BITMIME" in self.keywords, "SMTPUTF8" in self.keywords)
+        eight_bit = "8BITMIME" in self.keywords
+        binary = eight_bit and {"BINARYMIME", "CHUNKING"} <= self.keywords.keys()
+        self.offer = Offer(eight_bit, "SMTPUTF8" in self.keywords, binary)
+        self.limits = HopLimits.read(self.keywords.get("LIMITS", ""))
+        self.dsn = "DSN" in self.keywords
         self._terms = terms(self.keywords, secure)
+
+    def takes_binary(self, message: OutgoingMessage) -> bool:
+        """Whether a message is declared as binary (RFC 3030 3)."""
+        return self.offer.binary and message.needs.declared_binary
 
     def mail(self, message: OutgoingMessage, *, smtputf8: bool) -> bytes:
         """The command MAIL. Raises CannotSay for a message that the server does not take as it is; another form is for
@@ -64,11 +108,19 @@ class Hop:
             raise CannotSay("5.6.9", "Message has a header in UTF-8, which the server does not take")
         if eight_bit and not self.offer.eight_bit:
             raise CannotSay("5.6.3", "Message has 8-bit content, which the server does not take")
+        if message.needs.declared_binary and not self.offer.binary:
+            raise CannotSay("5.6.1", "Message is binary, which the server does not take")
         _check(message.mail, self._terms.mail_demands)
+        by, least = message.mail.by, self.keywords.get("DELIVERBY", "")
+        # RFC 2852 4.1.4.2: who takes longer at best is not asked.
+        if by is not None and by.mode == "R" and _LIMIT.fullmatch(least) and by.seconds < int(least):
+            raise CannotSay("5.4.7", f"Message has {by.seconds} seconds left, of which the server wants {least}")
         line = b"MAIL FROM:<" + _path(message.mail.reverse_path, smtputf8) + b">"
         if "SIZE" in self.keywords:
             line += b" SIZE=%d" % message.size
-        if eight_bit:
+        if self.takes_binary(message):
+            line += b" BODY=BINARYMIME"
+        elif eight_bit:
             line += b" BODY=8BITMIME"
         if smtputf8:
             line += b" SMTPUTF8"

@@ -71,6 +71,9 @@ class _Session(_LineReceiver):  # type: ignore[misc]
     def __init__(self, server: Server) -> None:
         self.server = server
         self.body: list[bytes] | None = None
+        self.chunks = b""
+        self.left = 0
+        self.last = False
         self.recipients = 0
 
     def connectionMade(self) -> None:
@@ -106,6 +109,9 @@ class _Session(_LineReceiver):  # type: ignore[misc]
         elif verb == "STARTTLS":
             self.sendLine(b"220 go")
             self.transport.startTLS(None)
+        elif verb == "BDAT":
+            self.left, self.last = int(line.split(" ")[1]), line.endswith("LAST")
+            self.setRawMode()
         elif verb == "DATA":
             if self.say("DATA").startswith("354"):
                 self.body = []
@@ -119,6 +125,24 @@ class _Session(_LineReceiver):  # type: ignore[misc]
         else:
             self.recipients = 0
             self.say(verb)
+
+    def rawDataReceived(self, data: bytes) -> None:
+        chunk, rest = data[: self.left], data[self.left :]
+        self.chunks += chunk
+        self.left -= len(chunk)
+        if self.left:
+            return
+        if not self.last:
+            self.say("CHUNK")
+        elif not self.recipients:
+            self.sendLine(b"503 5.5.1 No valid recipients")
+            self.chunks = b""
+        else:
+            self.server.messages.append(self.chunks)
+            self.chunks = b""
+            for _ in range(self.recipients if self.lmtp else 1):
+                self.say("END")
+        self.setLineMode(rest)
 
 
 @attrs.define
