@@ -59,6 +59,16 @@ class Harvest:
         seconds = max(self._session_wait(count), self._network_wait(peer))
         if count > self.limits.per_session or seconds > self.limits.longest_seconds:
             return False
+        return await self._wait(seconds)
+
+    async def erred(self, peer: str, count: int) -> bool:
+        """A command is refused for another reason than a recipient, the `count`th beyond those that its session has
+        free: wait as long as the answer is to be held back. False when the session is to end instead."""
+        if not network_of(peer) and not self.limits.loopback:
+            return True
+        return await self._wait(min(self.limits.longest_seconds, float(count)))
+
+    async def _wait(self, seconds: float) -> bool:
         if seconds <= 0:
             return True
         if self.waiting >= self.limits.waiting:

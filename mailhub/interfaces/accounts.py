@@ -140,6 +140,10 @@ class IHarvest(Interface):
         """A recipient is refused, the `count`th of its session: wait as long as the answer is to be held back. False
         when the session is to end instead."""
 
+    async def erred(peer: str, count: int) -> bool:
+        """A command is refused for another reason than a recipient, the `count`th beyond those that its session has
+        free: wait as long as the answer is to be held back. False when the session is to end instead."""
+
 
 class IUserDirectory(Interface):
     """Knows users who may have no account here yet: those of LDAP, a file, another program."""
@@ -190,8 +194,8 @@ class Origin:
     tls: str = ""
     submission: bool = False
     each_recipient: bool = False
-    early: bool = False
-    rehearsal: bool = False
+    early: bool = attrs.field(default=False, eq=False)
+    rehearsal: bool = attrs.field(default=False, eq=False)
 
 
 class IAuthenticator(Interface):

@@ -31,6 +31,7 @@ from mailhub.message.envelope import Outcome, State
 from mailhub.net.link import Link
 from mailhub.net.networks import CLEARTEXT_LOGIN, Networks
 from mailhub.wire.smtp.events import (
+    BadCommand,
     BodyAborted,
     BodyChunk,
     BodyEnd,
@@ -49,6 +50,8 @@ from mailhub.wire.smtp.server import SmtpServer
 from mailhub.wire.stream import BareLines
 
 log = Logger(namespace="mailhub.smtp")
+
+_TOO_MANY_ERRORS = TemporaryError("Too many errors", status="4.7.0", rule="errors")
 
 _Decided = RcptTo | MailFrom | Login | DataStart | BodyEnd | Hello
 
@@ -114,6 +117,11 @@ class SmtpOptions:
     cleartext_login: Networks = setting(CLEARTEXT_LOGIN, Networks.of)
     extensions: frozenset[str] = COMPLETE
 
+    @property
+    def free_errors(self) -> int:
+        """Refused commands whose answers are not held back."""
+        return self.bad_commands // 2
+
     def settings(self, *, secure: bool, starttls: bool, peer: str = "") -> SmtpSettings:
         """The machine's settings for a connection."""
         plaintext = self.plaintext_login or peer in self.cleartext_login
@@ -131,6 +139,7 @@ class SmtpOptions:
             message_size_limit=self.message_size_limit,
             recipient_limit=self.recipient_limit,
             bad_command_limit=self.bad_commands,
+            free_bad_commands=self.free_errors,
             idle_command_limit=self.idle_commands,
             login_failure_limit=self.logins,
             extensions=self.extensions,
@@ -178,6 +187,7 @@ class SmtpSession:
     _transaction: ITransaction | None = None
     _writer: IBodyWriter | None = None  # the transaction's
     _refused: int = 0  # recipients since the last message
+    _errors: int = 0  # other commands refused for good since then
     _messages: int = 0
     _receiving: bool = False
     _working: bool = False
@@ -220,6 +230,8 @@ class SmtpSession:
             self._drop_transaction()
         elif isinstance(event, StartTls):
             self._start_tls()
+        elif isinstance(event, BadCommand):
+            await self._answer_late(event)
 
     def crashed(self, failure: Failure) -> None:
         """451 for what is under way. A message of which a part is missing is given up."""
@@ -258,11 +270,15 @@ class SmtpSession:
             if isinstance(event, RcptTo) and not await self._go_on_after(error):
                 self.machine.refuse(reply(421, "4.7.0", "Too many refused recipients"))
                 return
+            if not isinstance(event, RcptTo) and not await self._go_on_after_error(event, error):
+                self.machine.refuse(reply(421, "4.7.0", "Too many errors"))
+                return
             self.machine.refuse(_refusal(event, error))
 
     async def _hello(self, event: Hello) -> None:
         talk = self._talk
-        await talk.hello(attrs.evolve(talk.origin, helo=event.domain, extended=event.extended, tls=self.link.tls))
+        origin = attrs.evolve(talk.origin, helo=event.domain, extended=event.extended, tls=self.link.tls)
+        await talk.hello(attrs.evolve(origin, early=self.machine.early))
         # RFC 5321 4.1.1.1: one that is refused changes nothing.
         self._drop_transaction()
         self.machine.accept()
@@ -282,7 +298,10 @@ class SmtpSession:
         self.machine.accept()
 
     async def _mail(self, event: MailFrom) -> None:
-        self._transaction = await self._talk.begin(event.mail)
+        talk = self._talk
+        if self.machine.early and not talk.origin.early:
+            talk.origin = attrs.evolve(talk.origin, early=True)
+        self._transaction = await talk.begin(event.mail)
         self.machine.accept()
 
     async def _go_on_after(self, error: MailError) -> bool:
@@ -295,8 +314,40 @@ class SmtpSession:
         self._refused += 1
         return await harvest.refused("" if self._talk.origin.user else self.link.peer, self._refused)
 
+    async def _go_on_after_error(self, event: _Decided, error: MailError) -> bool:
+        """The same for another command. Logins have limits of their own."""
+        if error.temporary or isinstance(event, Login) or self._service.options.each_recipient:
+            return True
+        self._errors += 1
+        if self._errors >= self._service.options.bad_commands:
+            self._log_refusal({"at": "command"}, _TOO_MANY_ERRORS)
+            return False
+        return await self._hold_back(self._errors)
+
+    async def _answer_late(self, event: BadCommand) -> None:
+        if event.count >= self._service.options.bad_commands:
+            self._log_refusal({"at": "command"}, _TOO_MANY_ERRORS)
+        if await self._hold_back(event.count):
+            self.machine.accept()
+        else:
+            self.machine.refuse(reply(421, "4.7.0", "Too many errors"))
+
+    async def _hold_back(self, errors: int) -> bool:
+        """Whether a refused command may be answered, perhaps after a while: who makes many errors gets few answers."""
+        harvest, count = self._service.harvest, errors - self._service.options.free_errors
+        if harvest is None or count <= 0 or self._user or self._service.options.each_recipient:
+            return True
+        return await harvest.erred(self.link.peer, count)
+
+    @property
+    def _user(self) -> str:
+        return self._conversation.origin.user if self._conversation is not None else ""
+
     async def _start_body(self, _event: DataStart) -> None:
-        self._writer = self._in_transaction.body()
+        transaction = self._in_transaction
+        if self.machine.early and not transaction.origin.early:
+            transaction.origin = attrs.evolve(transaction.origin, early=True)
+        self._writer = transaction.body()
         self.machine.accept()
         self._messages += 1
         self._receiving = True
@@ -332,7 +383,7 @@ class SmtpSession:
         self._transaction = self._writer = None
         self._receiving = False
         self._answer(await transaction.commit())
-        self._refused = 0
+        self._refused = self._errors = 0
 
     def _answer(self, committed: Committed) -> None:
         if not self._service.options.each_recipient:

@@ -33,6 +33,10 @@ class Caller(Protocol):
         """See `IProtocol`."""
         self.lost = True
 
+    def say(self, octets: bytes) -> None:
+        """Say `octets`, and wait for nothing."""
+        self._transport.write(octets)
+
     def ask(self, octets: bytes, until: bytes, seconds: float = 60) -> bytes:
         """Say `octets` and return what comes, up to a line that begins with `until`. Raises AssertionError when it does
         not come within `seconds`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import attrs
 import pytest
 from twisted.logger import capturedLogs, formatEvent
 
@@ -134,3 +135,85 @@ def test_the_null_sender_may_have_several_recipients_by_lmtp_and_by_the_operator
         to = ["RCPT TO:<ann@xx.example>", "RCPT TO:<ben@xx.example>"]
         said = answers(caller, f"{hello} c.example", "MAIL FROM:<>", *to)
         assert [line[:3] for line in said] == ["250"] * 4
+
+
+def test_who_speaks_before_the_greeting_or_out_of_turn_is_refused_at_the_next_step(internet: Internet) -> None:
+    host = hub(internet, "early-talker")
+    patient = greeted(internet, host)
+    assert answers(patient, "MAIL FROM:<a@yy.example>")[0].startswith("250 ")
+    patient.ask(b"RCPT TO:<ann@xx.example>\r\n", b"250 ")
+    patient.ask(b"DATA\r\n" + MESSAGE, b"554 5.5.0 You have spoken before it was your turn (early-talker)")
+    hasty = internet.call(host, "smtp")
+    hasty.say(b"EHLO mx.yy.example\r\n")
+    hasty.expect(b"220 ")
+    hasty.expect(b"550 5.5.0 You have spoken before it was your turn (early-talker)")
+    assert answers(hasty, "MAIL FROM:<a@yy.example>")[0].startswith("503 ")
+    at_once = internet.call(host, "smtp")
+    at_once.expect(b"220 ")
+    at_once.ask(b"EHLO mx.yy.example\r\nMAIL FROM:<a@yy.example>\r\n", b"550 5.5.0")
+
+
+def test_the_greeting_is_held_back_for_strangers_alone(internet: Internet) -> None:
+    host = hub(
+        internet,
+        "early-talker",
+        early_talker={"greeting_delay_seconds": 20},
+        trust={"networks": ["10.9.9.9"]},
+    )
+    began = internet.clock.seconds()
+    internet.call(host, "smtp", "10.9.9.9").expect(b"220 ")
+    assert internet.clock.seconds() - began < 1
+    internet.call(host, "smtp", "10.9.9.8").expect(b"220 ")
+    assert 20 <= internet.clock.seconds() - began < 25
+
+
+def test_who_makes_many_errors_is_answered_ever_later_and_then_sent_away(internet: Internet) -> None:
+    host = hub(internet, limits={"smtp_bad_commands": 6})
+    caller = greeted(internet, host)
+    waits = []
+    with capturedLogs() as events:
+        for _ in range(6):
+            began = internet.clock.seconds()
+            caller.ask(b"ODD\r\n", b"500 5.5.1")
+            waits.append(round(internet.clock.seconds() - began))
+        caller.expect(b"421 4.7.0 Too many errors")
+        caller.wait_for_end()
+    assert waits == [0, 0, 0, 1, 2, 3]
+    (line,) = refusals(events)
+    assert "at=command status=4.7.0 reply='Too many errors' rule=errors" in line
+
+
+def test_refused_senders_are_errors_too_and_a_message_that_is_taken_makes_up_for_them(internet: Internet) -> None:
+    host = hub(internet, "early-talker", limits={"smtp_bad_commands": 4})
+    caller = greeted(internet, host)
+    caller.ask(b"EHLO mx.yy.example\r\nNOOP\r\n", b"250 ")
+    waits = []
+    for _ in range(2):
+        began = internet.clock.seconds()
+        assert answers(caller, "MAIL FROM:<a@yy.example>")[0].startswith("550 5.5.0")
+        waits.append(round(internet.clock.seconds() - began))
+    caller.ask(b"MAIL FROM:<a@yy.example>\r\n", b"421 4.7.0 Too many errors")
+    caller.wait_for_end()
+    assert waits == [0, 1]
+
+
+def test_programs_of_this_machine_are_not_kept_waiting(internet: Internet) -> None:
+    host = hub(internet, limits={"smtp_bad_commands": 6})
+    caller = greeted(internet, host, source="127.0.0.1")
+    began = internet.clock.seconds()
+    for _ in range(6):
+        caller.ask(b"ODD\r\n", b"500 5.5.1")
+    assert internet.clock.seconds() - began < 1
+
+
+def test_those_who_wait_for_late_answers_are_bounded_in_number(internet: Internet) -> None:
+    host = hub(internet, limits={"smtp_bad_commands": 2})
+    host.hub.harvest.limits = attrs.evolve(host.hub.harvest.limits, waiting=1)
+    callers = [greeted(internet, host, f"10.9.9.{number}") for number in range(3)]
+    for caller in callers:
+        caller.ask(b"ODD\r\n", b"500 5.5.1")
+    for caller in callers:
+        caller.say(b"ODD\r\n")
+    internet.run(5)
+    assert [caller.heard.rstrip().splitlines()[-1][:9] for caller in callers] == [b"421 4.7.0"] * 3
+    assert [caller.heard.count(b"500 ") for caller in callers] == [2, 1, 1]

@@ -6,6 +6,7 @@ import attrs
 
 from mailhub.credentials import PlainCredentials
 from mailhub.message.envelope import Mail, Recipient
+from mailhub.wire.smtp.replies import Reply
 
 
 @attrs.frozen
@@ -74,4 +75,26 @@ class Quit:
     """QUIT. The client has been told; the machine is closing."""
 
 
-Event = Hello | StartTls | Login | MailFrom | RcptTo | DataStart | BodyChunk | BodyEnd | BodyAborted | Reset | Quit
+@attrs.frozen
+class BadCommand:
+    """A command that is refused for its syntax or order, the `count`th of the session. accept() gives its `answer`,
+    when it is time for that. The first ones are answered by the machine itself (`SmtpSettings.free_bad_commands`)."""
+
+    answer: Reply
+    count: int
+
+
+Event = (
+    Hello
+    | StartTls
+    | Login
+    | MailFrom
+    | RcptTo
+    | DataStart
+    | BodyChunk
+    | BodyEnd
+    | BodyAborted
+    | Reset
+    | Quit
+    | BadCommand
+)

@@ -57,7 +57,8 @@ class SmtpSettings:
     only. `postmaster_domain` completes `<postmaster>` (RFC 5321 4.5.1). `secure`: TLS is on from the first octet. Sizes
     in octets. Limits a session: `bad_command_limit` of commands refused for syntax or order, `idle_command_limit` of
     commands since the last message that brought no mail nearer, `login_failure_limit` of refused logins, as many
-    recipients above `recipient_limit` as that allows; each ends it with 421.
+    recipients above `recipient_limit` as that allows; each ends it with 421. Of the bad commands those after the first
+    `free_bad_commands` are events, whose answers may be held back.
     """
 
     hostname: str
@@ -73,6 +74,7 @@ class SmtpSettings:
     message_size_limit: int = 52428800
     recipient_limit: int = 1000
     bad_command_limit: int = 20
+    free_bad_commands: int = 1_000_000
     idle_command_limit: int = 100
     login_failure_limit: int = 5
     extensions: frozenset[str] = COMPLETE

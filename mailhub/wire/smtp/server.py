@@ -15,6 +15,7 @@ from mailhub.wire.foreign import is_foreign, is_foreign_octet
 from mailhub.wire.smtp.chunks import chunk_received
 from mailhub.wire.smtp.dialogue import Dialogue, MailTransaction, Progress
 from mailhub.wire.smtp.events import (
+    BadCommand,
     BodyAborted,
     BodyChunk,
     BodyEnd,
@@ -64,6 +65,9 @@ class SmtpServer(Dialogue):
         self._phase = _Phase.GREETING
         self._pending: Event | None = None
         self._bad_commands = self._idle_commands = self._login_failures = 0
+        # The client has spoken before it was its turn: before the greeting, or without waiting for a reply that it must
+        # see first (RFC 5321 4.3.1, RFC 2920 3.1).
+        self.early = False
         self._eof = False
 
     @property
@@ -83,6 +87,7 @@ class SmtpServer(Dialogue):
     def receive_data(self, data: bytes) -> None:
         """Take octets from the peer."""
         if not self.closing:
+            self.early = self.early or self._phase is _Phase.GREETING
             self._buffer.feed(data)
 
     def receive_eof(self) -> None:
@@ -237,8 +242,7 @@ class SmtpServer(Dialogue):
         try:
             line = self._buffer.next_line()
         except LineTooLong:
-            self._line_too_long()
-            return True, None
+            return True, self._line_too_long()
         if line is None:
             if self._buffer.discarded > ENDLESS:
                 self.close_with(reply(421, "4.7.0", "Line too long"))
@@ -246,15 +250,13 @@ class SmtpServer(Dialogue):
         try:
             return True, self._command(line) if exchange is None else respond(self, exchange, line)
         except CommandRefused as error:
-            self._bad_command(error.answer)
-            return True, None
+            return True, self._bad_command(error.answer)
 
-    def _line_too_long(self) -> None:
+    def _line_too_long(self) -> Event | None:
         if self.exchange is not None:
             self.exchange = None
-            self._bad_command(reply(500, "5.5.6", "Authentication exchange line is too long"))
-        else:
-            self._bad_command(reply(500, "5.5.2", "Line too long"))
+            return self._bad_command(reply(500, "5.5.6", "Authentication exchange line is too long"))
+        return self._bad_command(reply(500, "5.5.2", "Line too long"))
 
     def _command(self, line: bytes) -> Event | None:
         name, argument = split_command(line)
@@ -287,7 +289,13 @@ class SmtpServer(Dialogue):
             raise CommandRefused(_REFUSALS[verb.extension](self.settings, self.secure))
         if state not in verb.states:
             raise refused(503, "5.5.1", _IN_CHUNKS if state is Progress.CHUNKS else verb.order)
+        if (verb.last or not self._pipelines) and self._buffer.first is not None:
+            self.early = True
         return verb.action(self, argument)
+
+    @property
+    def _pipelines(self) -> bool:
+        return self.hello is None or (self.hello.extended and "PIPELINING" in self.offer.lines)
 
     def _end_foreign(self) -> None:
         self.close_with(reply(554, "5.5.1", "This is a mail server"))
@@ -308,11 +316,20 @@ class SmtpServer(Dialogue):
         if settings.require_login and not self.authenticated and verb.since is Since.LOGIN:
             raise refused(530, "5.7.0", "Authentication required")
 
-    def _bad_command(self, answer: Reply) -> None:
-        self.send(answer)
+    def _bad_command(self, answer: Reply) -> Event | None:
         self._bad_commands += 1
+        if self._bad_commands > self.settings.free_bad_commands:
+            return BadCommand(answer, self._bad_commands)
+        self._answer_bad_command(answer)
+        return None
+
+    def _answer_bad_command(self, answer: Reply) -> None:
+        self.send(answer)
         if self._bad_commands >= self.settings.bad_command_limit:
             self.close_with(reply(421, "4.7.0", "Too many errors"))
+
+    def _accept_bad_command(self, event: BadCommand, _lines: _Lines) -> None:
+        self._answer_bad_command(event.answer)
 
     # --- The message -----------------------------------------------------------------------------------------------
 
@@ -355,6 +372,7 @@ class SmtpServer(Dialogue):
 
 # The events that need an answer, and what a positive one does; each takes the event that is its key.
 _ACCEPTED: Mapping[type, Callable[[SmtpServer, Any, _Lines], None]] = {
+    BadCommand: SmtpServer._accept_bad_command,
     Hello: SmtpServer._accept_hello,
     StartTls: SmtpServer._accept_tls,
     Login: SmtpServer._accept_login,

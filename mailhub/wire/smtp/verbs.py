@@ -47,7 +47,8 @@ class Verb:
     """One command. `limit` is the longest line in octets, CRLF included, without what extensions add.
 
     `states` in which it may be given; `order` says so in others. `idle`: counts as a command that brings no mail
-    nearer. `extension`: the keyword that must be offered. `told` in the answer to HELP. `follow_up`: what is to be done
+    nearer. `extension`: the keyword that must be offered. `told` in the answer to HELP. `last`: its answer is
+    to be awaited before anything follows (RFC 2920 3.1), and clients do. `follow_up`: what is to be done
     where it is refused by us; whether it gives the answer itself.
     """
 
@@ -62,6 +63,7 @@ class Verb:
     limit: int = 512
     extension: str = ""
     told: bool = True
+    last: bool = False
     follow_up: Callable[[Dialogue, str, Reply], bool] = lambda _dialogue, _argument, _refusal: False
 
 
@@ -162,15 +164,15 @@ _START, _TLS, _LOGIN = Since.START, Since.TLS, Since.LOGIN
 # fmt: off
 VERBS: Mapping[str, Verb] = {
     # verb             action        argument states   since
-    "EHLO": Verb(      _ehlo,         _YES, _ANY,     _START, idle=True, lmtp=False),
-    "HELO": Verb(      _helo,         _YES, _ANY,     _START, idle=True, lmtp=False),
-    "LHLO": Verb(      _ehlo,         _YES, _ANY,     _START, idle=True, smtp=False),
+    "EHLO": Verb(      _ehlo,         _YES, _ANY,     _START, idle=True, lmtp=False, last=True),
+    "HELO": Verb(      _helo,         _YES, _ANY,     _START, idle=True, lmtp=False, last=True),
+    "LHLO": Verb(      _ehlo,         _YES, _ANY,     _START, idle=True, smtp=False, last=True),
     "STARTTLS": Verb(  _starttls,     _NO,  _GREETED, _START, idle=True, extension="STARTTLS"),
     "AUTH": Verb(      authenticate,  _YES, _IDLE,    _TLS,   "Not during a mail transaction", idle=True,
                                                               limit=LINE_LIMIT, extension="AUTH"),
     "MAIL": Verb(      _mail,         _YES, _IDLE,    _LOGIN, "A sender is given already", idle=True, limit=_PATH),
     "RCPT": Verb(      _rcpt,         _YES, _OPEN,    _LOGIN, "Give a sender first", limit=_PATH),
-    "DATA": Verb(      _data,         _NO,  _OPEN,    _LOGIN, "Give a sender first"),
+    "DATA": Verb(      _data,         _NO,  _OPEN,    _LOGIN, "Give a sender first", last=True),
     "BDAT": Verb(      receive_chunk, _YES, _CHUNKS,  _LOGIN, "Give a sender first", extension="CHUNKING",
                                                               follow_up=pass_over_chunk),
     "RSET": Verb(      _rset,         _NO,  _ANY,     _TLS,   idle=True),
