@@ -23,6 +23,7 @@ from mailhub.delivery.screening.helo import Helo, HeloOptions
 from mailhub.delivery.screening.rates import RateOptions, Rates
 from mailhub.delivery.transports.pipe import PipeAgent, PipeOptions
 from mailhub.delivery.transports.plain import DiscardAgent, ErrorAgent, ErrorOptions
+from mailhub.delivery.transports.table import TransportRouter
 from mailhub.interfaces import IDatabase, IHub, IMailStore, IPolicy, IService, Service
 from mailhub.plugins import Component, NoOptions
 from mailhub.protocols.imap.session import ImapService
@@ -50,8 +51,8 @@ sqlite_store = Component("store", "sqlite", _mailboxes)  # the same, as configur
 maildirs = Component("store", "maildir", maildir_store, MaildirOptions)
 
 store_agent = Component("agent", "store", lambda _, hub: StoreAgent(hub.store, hub.environment, hub.directories))
-smtp_agent = Component("agent", "smtp", lambda _, hub: SmtpAgent(hub.hops, hub.relay.transmitter()))
-lmtp_agent = Component("agent", "lmtp", lambda _, hub: LmtpAgent(hub.hops, hub.relay.transmitter()))
+smtp_agent = Component("agent", "smtp", lambda _, hub: SmtpAgent(hub.hops, hub.relay.transmitter(), hub.hop))
+lmtp_agent = Component("agent", "lmtp", lambda _, hub: LmtpAgent(hub.hops, hub.relay.transmitter(), hub.hop))
 pipe_agent = Component("agent", "pipe", PipeAgent.of, PipeOptions, yields=True)
 discard_agent = Component("agent", "discard", lambda _, hub: DiscardAgent(), yields=True)
 error_agent = Component("agent", "error", lambda options, hub: ErrorAgent(options), ErrorOptions, yields=True)
@@ -74,6 +75,7 @@ postmaster_router = Component(
 catch_all_router = Component(
     "router", "catch-all", lambda _, hub: CatchAllRouter(hub.names, all_known=hub.directories.complete)
 )
+transports_router = Component("router", "transports", lambda _, hub: TransportRouter(hub.transports))
 static_router = Component("router", "static", lambda _, hub: StaticRouter(hub.hops))
 exchangers_router = Component("router", "exchangers", lambda _, hub: ExchangerRouter())
 

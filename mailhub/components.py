@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
 from mailhub import avatars, plugin_faults
+from mailhub.agents import agents_of
 from mailhub.answers import answer
 from mailhub.auth.authenticator import Authenticator
 from mailhub.auth.checkers import (
@@ -33,6 +34,7 @@ from mailhub.auth.sessions import OpenSessions
 from mailhub.auth.throttle import Throttle, Turns
 from mailhub.checker_strings import CheckerStrings, load_strings
 from mailhub.config import routes, rules
+from mailhub.config.transports import ROUTER as TRANSPORTS
 from mailhub.delivery.agents import GuardedAgent
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.guarded_router import GuardedRouter
@@ -41,16 +43,16 @@ from mailhub.delivery.limits import HOPS, LONG_LINES, NULL_SENDER, RunnerLimits,
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.pipeline import Pipeline
 from mailhub.delivery.relay.transmit import Relay
-from mailhub.delivery.routing import REFUSE, SMTP, Routing
+from mailhub.delivery.routing import Routing
 from mailhub.delivery.rules import GuardedRule, Rules
 from mailhub.delivery.runner import QueueRunner
 from mailhub.delivery.schedule import Schedule
 from mailhub.delivery.screens import GuardedPolicy, Screening
+from mailhub.delivery.transports.table import Transports
 from mailhub.doors import door
 from mailhub.errors import ConfigurationError
 from mailhub.guard import Guard, GuardLimits, Guards
 from mailhub.interfaces import (
-    STORE,
     Environment,
     IAccounts,
     IAuthenticator,
@@ -83,7 +85,19 @@ if TYPE_CHECKING:
 
 # What a hub takes over from its successor, beside the TLS and the factories that ports hold on to.
 _MADE_ANEW = (
-    *("settings", "guards", "hostname", "names", "hops", "logins", "directories", "routing", "agents", "bouncer"),
+    *(
+        "settings",
+        "guards",
+        "hostname",
+        "names",
+        "hops",
+        "logins",
+        "directories",
+        "transports",
+        "routing",
+        "agents",
+        "bouncer",
+    ),
     *("throttle", "harvest", "pipeline", "authenticator", "services", "catalogue", "store", "standing"),
 )
 T = TypeVar("T")
@@ -102,6 +116,7 @@ class Hub:
     settings: Config
     hostname: str
     hops: Mapping[str, NextHop]
+    hop: None = None  # see `_OfTransport`
     passwords: Passwords
     verified: VerifiedCache
     client_tls: IClientTls
@@ -117,6 +132,7 @@ class Hub:
     store: IMailStore = attrs.field(init=False)
     logins: FirstMatch = attrs.field(init=False)
     directories: Directories = attrs.field(init=False)
+    transports: Transports = attrs.field(init=False)
     routing: Routing = attrs.field(init=False)
     agents: Mapping[str, GuardedAgent] = attrs.field(init=False)
     bouncer: Bouncer = attrs.field(init=False)
@@ -231,6 +247,7 @@ class Hub:
         self.runner.reform(
             agents=new.agents,
             bouncer=new.bouncer,
+            transports=new.transports,
             schedule=new.settings.of(Schedule),
             limits=new.settings.of(RunnerLimits),
         )
@@ -285,6 +302,7 @@ def build_hub(
             queue=hub.queue,
             agents=hub.agents,
             bouncer=hub.bouncer,
+            transports=hub.transports,
             schedule=config.of(Schedule),
             environment=environment,
             limits=config.of(RunnerLimits),
@@ -357,8 +375,9 @@ def _make_ways(hub: Hub, catalogue: Catalogue) -> None:
     found = checkers(hub, catalogue)
     hub.logins = FirstMatch(found, _checker_guards(hub, catalogue, found))
     hub.directories = _directories(hub, catalogue, found)
+    hub.transports = Transports([each.transport() for each in hub.settings.transports], hub.names)
     hub.routing = Routing(_routers(hub, catalogue), hub.names)
-    hub.agents = _agents(hub, catalogue)
+    hub.agents = agents_of(hub, catalogue)
     hub.bouncer = Bouncer(
         hostname=hub.hostname, environment=hub.environment, store=hub.store, queue=hub.queue, routing=hub.routing
     )
@@ -475,6 +494,7 @@ def _routers(hub: Hub, catalogue: Catalogue) -> list[GuardedRouter]:
     return [
         GuardedRouter(catalogue.build(part, hub), _guard(hub, catalogue, part))
         for name in config.delivery.routers
+        if name != TRANSPORTS or config.transports  # nothing is spent on it where there are none
         for part in [config.part("router", name, place)]
     ]
 
@@ -512,22 +532,6 @@ def _rules(hub: Hub, catalogue: Catalogue) -> Rules | None:
     parts = [config.part("rule", name, place) for name in config.delivery.rules]
     guarded = [GuardedRule(part.name, catalogue.build(part, hub), guard=_guard(hub, catalogue, part)) for part in parts]
     return Rules(guarded, hub.environment.clock) if guarded else None
-
-
-def _agents(hub: Hub, catalogue: Catalogue) -> dict[str, GuardedAgent]:
-    """The two that routers name by themselves, those with a table, and those that a route names."""
-    config = hub.settings
-    places = {name: config.place() for name in (STORE, SMTP)}
-    places |= {name: config.place("agent").inside(name) for kind, name in config.parts if kind == "agent"}
-    for domain, route in config.routes.items():
-        places.setdefault(route.agent, config.place("route").inside(domain).at("agent"))
-    places.pop(REFUSE, None)  # the router says no by itself
-    agents = {}
-    for name, place in places.items():
-        part = config.part("agent", name, place)
-        guard = hub.guards.make("agent", name, plugin_faults.source(catalogue.find(part)), late_counts=False)
-        agents[name] = GuardedAgent(catalogue.build(part, hub), guard)
-    return agents
 
 
 def checkers(hub: Hub, catalogue: Catalogue) -> list[ICredentialsChecker]:

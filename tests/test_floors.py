@@ -21,6 +21,7 @@ FLOORS = {
     "mailhub.wire": 0,
     "mailhub.answers": 1,
     "mailhub.durable": 1,
+    "mailhub.agents": 5,
     "mailhub.alone": 5,
     "mailhub.api": 5,
     "mailhub.guard": 1,

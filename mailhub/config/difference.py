@@ -79,6 +79,8 @@ def _names(name: str, before: Any, after: Any) -> Iterator[str]:
     """As they stand in the file."""
     if name == "routes":
         yield from (f'[route."{domain}"]' for domain in _unequal(before, after))
+    elif name == "transports":
+        yield from (f"[transport.{each}]" for each in _moved(before, after))
     elif name == "parts":
         yield from (f"[{kind}.{part}]" for kind, part in _unequal(before, after))
     elif name == "stores":
@@ -97,3 +99,10 @@ def _names(name: str, before: Any, after: Any) -> Iterator[str]:
 
 def _unequal(before: Any, after: Any) -> list[Any]:
     return sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
+
+
+def _moved(before: Any, after: Any) -> list[str]:
+    """Transports that are not what they were, or not where they were: the first that is for a recipient counts."""
+    old = {each.name: (place, each) for place, each in enumerate(before)}
+    new = {each.name: (place, each) for place, each in enumerate(after)}
+    return _unequal(old, new)

@@ -11,11 +11,12 @@ from mailhub.interfaces import NextHop
 from mailhub.message.aliases import AliasTable
 
 if TYPE_CHECKING:
+    from mailhub.config.reader import Place
     from mailhub.config.settings import Config, RouteTable
 
 # Agents whose `host` is an SMTP or LMTP server; to others it may mean anything.
 _LMTP = "lmtp"
-_HOSTS = ("smtp", _LMTP)
+HOSTS = ("smtp", _LMTP)
 
 
 def names(config: Config) -> NamesInFile:
@@ -58,11 +59,11 @@ def aliases(config: Config) -> AliasTable:
 
 def next_hops(config: Config) -> dict[str, NextHop]:
     """[route."domain"] by domain. Raises ConfigurationError for a host or a password file that cannot be used."""
-    return {domain: _next_hop(config, domain, route) for domain, route in config.routes.items()}
+    return {domain: next_hop(config.place("route").inside(domain), route) for domain, route in config.routes.items()}
 
 
-def _next_hop(config: Config, domain: str, route: RouteTable) -> NextHop:
-    place = config.place("route").inside(domain)
+def next_hop(place: Place, route: RouteTable) -> NextHop:
+    """What a table says of the server that mail goes to. Raises ConfigurationError."""
     password = route.password
     if route.password_file is not None:
         try:
@@ -72,7 +73,7 @@ def _next_hop(config: Config, domain: str, route: RouteTable) -> NextHop:
     hop = NextHop(route.agent, route.host, route.tls, route.user, password)
     if hop.agent == _LMTP and not hop.host:
         raise place.at("host").error("is missing: who takes the mail by LMTP, such as unix:/run/lmtp")
-    if hop.host and hop.agent in _HOSTS:
+    if hop.host and hop.agent in HOSTS:
         try:
             parse_target(hop.host, SMTP_PORT)
         except ValueError as error:

@@ -13,6 +13,7 @@ from mailhub.config.reader import Place
 from mailhub.interfaces import Service
 from mailhub.message.address import Address, parse_domain, parse_local, to_ascii
 from mailhub.message.aliases import PatternAlias, is_pattern
+from mailhub.message.patterns import AddressPatterns
 
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
@@ -30,6 +31,13 @@ def between(low: int, high: int) -> Validator:
 def bounded(default: int, low: int, high: int) -> Any:
     """A field for a whole number with a default and bounds."""
     return attrs.field(default=default, validator=between(low, high))
+
+
+def patterns(instance: object, field: attrs.Attribute[Any], value: tuple[str, ...] | None) -> None:
+    """A list of addresses and domains, which may be left out but not be empty."""
+    if value is not None and not value:
+        raise ValueError("must not be empty; leave it out to name all")
+    AddressPatterns.parse(value or ())
 
 
 def not_empty(instance: object, field: attrs.Attribute[Any], value: tuple[object, ...]) -> None:

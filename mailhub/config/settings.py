@@ -18,8 +18,11 @@ from zope.interface import implementer
 from mailhub.config import rules
 from mailhub.config.mailboxes import MailboxesTable, shares_of
 from mailhub.config.reader import Place, convert, read
+from mailhub.config.routes import HOSTS
 from mailhub.config.rules import bounded
 from mailhub.config.tables import table, told_to
+from mailhub.config.transports import ROUTER, TAKEN, TransportKeys, TransportTable
+from mailhub.delivery.routing import REFUSE
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import ISettings, TlsPolicy
 from mailhub.keys import GIB, KIB, MIB, Key
@@ -67,7 +70,7 @@ class _OwnDelivery:
     """[delivery]: how a recipient's way is found, who has a say, and where mail for accounts goes."""
 
     routers: tuple[str, ...] = attrs.field(
-        default=("aliases", "accounts", "postmaster", "catch-all", "static", "exchangers"),
+        default=("aliases", "transports", "accounts", "postmaster", "catch-all", "static", "exchangers"),
         validator=[rules.not_empty, rules.no_two],
     )
     policies: tuple[str, ...] = attrs.field(default=(), validator=rules.no_two)
@@ -171,6 +174,7 @@ class Config:
     aliases: Mapping[str, tuple[str, ...]]
     domain_aliases: Mapping[str, str]
     routes: Mapping[str, RouteTable]
+    transports: tuple[TransportTable, ...]  # in the order of the file
     dns: DnsTable
     smtp: SmtpTable
     queue: QueueTable
@@ -225,6 +229,7 @@ class _Top:
     aliases: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     domain_aliases: Mapping[str, str] = attrs.field(factory=dict)
     route: Mapping[str, RouteTable] = attrs.field(factory=dict)
+    transport: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     dns: DnsTable = attrs.field(factory=DnsTable)
     smtp: SmtpTable = attrs.field(factory=SmtpTable)
     queue: QueueTable = attrs.field(factory=QueueTable)
@@ -291,6 +296,7 @@ def from_values(values: Mapping[str, Any], file: Path) -> Config:
         aliases=_aliases(top, place.inside("aliases")),
         domain_aliases=_domain_aliases(top, place.inside("domain_aliases")),
         routes=_routes(top, place.inside("route")),
+        transports=_transports(top, parts, place),
         dns=top.dns,
         smtp=top.smtp,
         queue=top.queue,
@@ -382,12 +388,46 @@ def _routes(top: _Top, place: Place) -> dict[str, RouteTable]:
             raise here.error(str(error)) from None
         if name in routes:
             raise here.error(f'is the same as another table, [route."{name}"]')
-        if route.password and route.password_file:
-            raise here.at("password_file").error("password is given as well; give one of the two")
-        if bool(route.user) != bool(route.password or route.password_file):
-            raise here.at("user").error("user and password (or password_file) go together")
+        _check_login(route, here)
         routes[name] = route
     return routes
+
+
+def _check_login(route: RouteTable, place: Place) -> None:
+    if route.password and route.password_file:
+        raise place.at("password_file").error("password is given as well; give one of the two")
+    if bool(route.user) != bool(route.password or route.password_file):
+        raise place.at("user").error("user and password (or password_file) go together")
+
+
+_OF_TRANSPORT = tuple(field.name for field in attrs.fields(TransportKeys))
+
+
+def _transports(top: _Top, parts: Parts, place: Place) -> tuple[TransportTable, ...]:
+    """Each with the keys of its agent: those of a route, of a component, or none where that has its own table."""
+    if top.transport and ROUTER not in top.delivery.routers:
+        raise place.inside("delivery").at("routers").error(f'lacks "{ROUTER}", which goes by the tables [transport.x]')
+    found = []
+    for name, values in top.transport.items():
+        here = place.inside("transport").inside(name)
+        if name in TAKEN or ("agent", name) in parts:
+            raise here.error("is the name of an agent already; call it otherwise")
+        own = {key: value for key, value in values.items() if key in _OF_TRANSPORT}
+        more = {key: value for key, value in values.items() if key not in _OF_TRANSPORT}
+        agent = own.get("agent", "smtp")
+        route = None
+        if agent in (*HOSTS, REFUSE):
+            hop = {key: value for key, value in own.items() if key in ("agent", "host")}
+            route = read(RouteTable, {**hop, **more}, here, _OF_TRANSPORT)
+            _check_login(route, here)
+            more = {}
+        keys = read(TransportKeys, own, here)
+        part = parts.get(("agent", keys.agent))
+        if part is not None and more:
+            raise here.at(next(iter(more))).error(f"stands in [agent.{keys.agent}], whose keys are those of the agent")
+        part = attrs.evolve(part, name=name) if part else ComponentTable("agent", name, keys.agent, more, here)
+        found.append(TransportTable(name, keys, part, here, route))
+    return tuple(found)
 
 
 def _parts(top: _Top, place: Place) -> dict[tuple[str, str], ComponentTable]:

@@ -31,6 +31,7 @@ from mailhub.interfaces import (
     Delivery,
     Environment,
     IQueue,
+    ITransports,
     QueuedMessage,
     QueuedRecipient,
     ReversePath,
@@ -59,6 +60,7 @@ class QueueRunner:
         schedule: Schedule,
         environment: Environment,
         limits: RunnerLimits | None = None,
+        transports: ITransports | None = None,
     ) -> None:
         self._queue = queue
         self._agents = Agents(agents)
@@ -67,6 +69,7 @@ class QueueRunner:
         self._environment = environment
         self._clock = environment.clock
         self._limits = limits or RunnerLimits()
+        self._transports = transports
         # An item is what is tried at once: a claim, or the part of one that travels together.
         self._destinations: Destinations[Claim] = Destinations(*_bounds(self._limits))
         self._rows = 0  # at work or waiting for it
@@ -117,10 +120,12 @@ class QueueRunner:
         bouncer: Bouncer,
         schedule: Schedule,
         limits: RunnerLimits,
+        transports: ITransports | None = None,
     ) -> None:
         """Work by other parts from the next attempt on. Those under way end as they began; their waits are told by the
         new schedule."""
         self._bouncer, self._schedule, self._limits = bouncer, schedule, limits
+        self._transports = transports
         self._agents.replace(agents)
         self._destinations.resize(*_bounds(limits))
         if self._running:
@@ -411,7 +416,8 @@ class QueueRunner:
             reply = f"Delivery time expired; the last answer was: {outcome.reply}"
             source = Source.SESSION if outcome.source is Source.REMOTE else outcome.source
             return Settlement(row.id, Outcome.failed(reply, status="5.4.7", remote=outcome.remote, source=source))
-        return Settlement(row.id, outcome, due)
+        later = self._transports.later(message, row, row.attempts + 2) if self._transports else None
+        return Settlement(row.id, outcome, due, later)
 
     async def _settle(
         self, claim: Claim, settlements: Sequence[Settlement], reports: Sequence[Submission] = ()
@@ -491,6 +497,8 @@ def _log_state(message: QueuedMessage, row: QueuedRecipient, settlement: Settlem
         fields["protocol"], fields["tls"] = outcome.protocol, outcome.tls
     if outcome.state is State.DELAYED:
         fields["attempts"] = row.attempts + 1
+        if settlement.route is not None:
+            fields["agent_then"] = settlement.route.agent
         fields["next"] = datetime.fromtimestamp(settlement.due, UTC).isoformat()
     _log.event(_WORDS[outcome.state], fields)
 

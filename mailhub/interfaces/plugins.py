@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mailhub.interfaces.mailboxes import IMailStore
     from mailhub.interfaces.pipeline import IPipeline
     from mailhub.interfaces.relay import IClientTls, IRelay, NextHop
-    from mailhub.interfaces.transport import IQueue, IRouter
+    from mailhub.interfaces.transport import IQueue, IRouter, ITransports
     from mailhub.keys import Key
 
 T = TypeVar("T")
@@ -67,11 +67,13 @@ class IHub(Interface):
     passwords: IPasswords = Attribute("Verifies passwords off the reactor thread.")
     verified: IVerifiedLogins = Attribute("Credentials that were verified lately.")
     hops: Mapping[str, NextHop] = Attribute('The tables `[route."domain"]`, by domain.')
+    hop: NextHop | None = Attribute("What a `[transport.x]` says of the server that its agent goes to, for that agent.")
     database: IDatabase = Attribute("mailhub's own database. There, with what is in it, from the store on.")
     accounts: IAccounts = Attribute("Its account table.")
     queue: IQueue = Attribute("Its queue.")
     state: IState = Attribute("What this component remembers over a restart, and no other sees.")
     names: ILocalNames = Attribute("Local domains and aliases.")
+    transports: ITransports = Attribute("The tables `[transport.x]`. There from the routers on.")
     store: IMailStore = Attribute("The mailbox store. There from the routers on.")
     directories: IUserDirectories = Attribute(
         "All who know users that may have no account yet, as one. There from the routers on."

@@ -165,13 +165,26 @@ class QueuedMessage:
     needs: int | None = None
 
 
+class ITransports(Interface):
+    """Ways of mail by recipient, sender, account and number of the attempt: `[transport.x]`."""
+
+    def first(recipient: Address, transaction: ITransactionView) -> Route | None:
+        """Where mail goes at first; None where no transport says so. Raises NotPermitted, or with what else a transport
+        refuses it."""
+
+    def later(message: QueuedMessage, row: QueuedRecipient, attempt: int) -> Route | None:
+        """Where a row of the queue goes from this attempt on (1 is the first); None where it goes on as before."""
+
+
 @attrs.frozen
 class Settlement:
-    """The result of an attempt for one row. `due` is the next attempt (seconds since the epoch) where it is DELAYED."""
+    """The result of an attempt for one row. `due` is the next attempt (seconds since the epoch) where it is DELAYED,
+    `route` the way that it then takes, None for that of before: another agent and target, all else is kept."""
 
     id: int
     outcome: Outcome
     due: int = 0
+    route: Route | None = None
 
 
 NO_QUOTAS: Mapping[str, int] = MappingProxyType({})

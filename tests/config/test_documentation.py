@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 
-from mailhub.config import settings
+from mailhub.config import settings, transports
 from mailhub.services import SERVICES
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.rst"
@@ -20,6 +20,7 @@ TABLES: dict[str, type] = {
     "[tls]": settings.TlsTable,
     "[auth]": settings.AuthTable,
     '[route."domain"]': settings.RouteTable,
+    "[transport.x]": transports.TransportKeys,
     "[delivery]": settings.DeliveryTable,
     "[router.x], [policy.x], [rule.x], [agent.x], [checker.x], [directory.x], [realm.x], [service.x]": (
         settings.GuardTable

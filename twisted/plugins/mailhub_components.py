@@ -29,6 +29,7 @@ from mailhub.builtin import (
     store_agent,
     submission_service,
     submissions_service,
+    transports_router,
 )
 
 __all__ = [
@@ -60,4 +61,5 @@ __all__ = [
     "store_agent",
     "submission_service",
     "submissions_service",
+    "transports_router",
 ]

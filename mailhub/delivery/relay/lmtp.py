@@ -13,15 +13,17 @@ from mailhub.message.envelope import Outcome
 
 @implementer(IDeliveryAgent)
 class LmtpAgent:
-    """Hands mail to the host or `unix:/path` that the route names. `hops` are the static next hops by domain."""
+    """Hands mail to the host or `unix:/path` that the route names. `hops` are the static next hops by domain, `hop` is
+    the one for all, of an agent that a transport has for itself."""
 
-    def __init__(self, hops: Mapping[str, NextHop], transmitter: ITransmitter) -> None:
+    def __init__(self, hops: Mapping[str, NextHop], transmitter: ITransmitter, hop: NextHop | None = None) -> None:
         self._hops = dict(hops)
+        self._hop = hop
         self._transmitter = transmitter
 
     async def deliver(self, delivery: Delivery) -> Mapping[int, Outcome]:
         """See `IDeliveryAgent`."""
-        return await self._transmitter.lmtp(delivery, hop_of(delivery, self._hops))
+        return await self._transmitter.lmtp(delivery, self._hop or hop_of(delivery, self._hops))
 
     async def stop(self) -> None:
         """Close kept connections."""

@@ -23,15 +23,20 @@ def hop_of(delivery: Delivery, hops: Mapping[str, NextHop]) -> NextHop:
 
 @implementer(IDeliveryAgent)
 class SmtpAgent:
-    """Relays mail (RFC 5321 5.1). `hops` are the static next hops by recipient domain."""
+    """Relays mail (RFC 5321 5.1). `hops` are the static next hops by recipient domain; `hop` is the one for all, of an
+    agent that a transport has for itself."""
 
-    def __init__(self, hops: Mapping[str, NextHop], transmitter: ITransmitter) -> None:
+    def __init__(self, hops: Mapping[str, NextHop], transmitter: ITransmitter, hop: NextHop | None = None) -> None:
         self._hops = dict(hops)
+        self._hop = hop
         self._transmitter = transmitter
 
     async def deliver(self, delivery: Delivery) -> Mapping[int, Outcome]:
         """See `IDeliveryAgent`. All recipients have one domain where the target is found by MX."""
-        hop = hop_of(delivery, self._hops) if delivery.target else None
+        if self._hop is not None:
+            hop = self._hop if self._hop.host else None
+        else:
+            hop = hop_of(delivery, self._hops) if delivery.target else None
         return await self._transmitter.smtp(delivery, hop)
 
     async def stop(self) -> None:

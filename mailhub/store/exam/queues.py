@@ -112,6 +112,26 @@ class QueueExam(SubmissionExam):
         ]
 
     @question
+    async def test_a_row_that_waits_may_go_another_way(self) -> None:
+        queue, _ = await self._open()
+        await self._submit(queue, Plan(routes=(smtp("q"), smtp("r"))))
+        claim = await self._claim(queue)
+        first, second = claim.message.recipients
+        other = attrs.evolve(first.route, agent="backup", target="backup.example:25")
+        await queue.settle(
+            claim,
+            [
+                Settlement(first.id, Outcome.delayed("busy"), NOW + 5, other),
+                Settlement(second.id, Outcome.delayed("busy"), NOW + 5),
+            ],
+        )
+        found = {claim.destination: claim.message.recipients for claim in await queue.claim(NOW + 5, 10, 10)}
+        assert sorted(found) == sorted([other.destination, second.route.destination])
+        (moved,) = found[other.destination]
+        assert (moved.route, moved.attempts, moved.id) == (other, 1, first.id)
+        assert found[second.route.destination][0].route == second.route
+
+    @question
     async def test_claimed_rows_are_nobody_elses(self) -> None:
         queue, accounts = await self._open()
         await accounts.add(USER, "")

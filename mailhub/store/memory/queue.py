@@ -232,7 +232,12 @@ class MemoryQueue:
         for item in settlements:
             row = message.rows.pop(item.id, None) if item.id in held else None
             if row is not None and item.outcome.state is State.DELAYED:
-                message.rows[item.id] = attrs.evolve(row, attempts=row.attempts + 1, due=item.due, last=item.outcome)
+                way = item.route or row.route
+                moved = attrs.evolve(row.route, agent=way.agent, target=way.target)
+                message.rows[item.id] = attrs.evolve(
+                    row, attempts=row.attempts + 1, due=item.due, last=item.outcome, route=moved
+                )
+                message.places[item.id] = moved.destination
         message.rows = dict(sorted(message.rows.items()))
         if not message.rows:
             del self._messages[message.id]

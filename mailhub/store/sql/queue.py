@@ -64,6 +64,12 @@ def settle(transaction: Transaction, message_id: str, settlements: Sequence[Sett
             if item.outcome.state is State.DELAYED
         ],
     )
+    moved = [(item.route, item.id) for item in settlements if item.route and item.outcome.state is State.DELAYED]
+    if moved:
+        transaction.execute_many(
+            "UPDATE queue_recipient SET agent = ?, target = ?, destination = ? WHERE id = ? AND message = ?",
+            [(route.agent, route.target, route.destination, number, message_id) for route, number in moved],
+        )
     if transaction.row("SELECT 1 FROM queue_recipient WHERE message = ? LIMIT 1", (message_id,)) is None:
         _remove_messages(transaction, [message_id])
 

@@ -1,0 +1,50 @@
+"""The delivery agents of a hub, made as its configuration says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mailhub import plugin_faults
+from mailhub.delivery.agents import GuardedAgent
+from mailhub.delivery.routing import REFUSE, SMTP
+from mailhub.interfaces import STORE, NextHop
+
+if TYPE_CHECKING:
+    from mailhub.components import Hub
+    from mailhub.plugins import Catalogue
+
+
+def agents_of(hub: Hub, catalogue: Catalogue) -> dict[str, GuardedAgent]:
+    """The agents that the queue's runner asks: the two that routers name by themselves, those with a table, those that a route names, and one for each
+    transport. Raises ConfigurationError."""
+    config = hub.settings
+    places = {name: config.place() for name in (STORE, SMTP)}
+    places |= {name: config.place("agent").inside(name) for kind, name in config.parts if kind == "agent"}
+    for domain, route in config.routes.items():
+        places.setdefault(route.agent, config.place("route").inside(domain).at("agent"))
+    places.pop(REFUSE, None)  # the router says no by itself
+    agents = {}
+    for name, place in places.items():
+        part = config.part("agent", name, place)
+        guard = hub.guards.make("agent", name, plugin_faults.source(catalogue.find(part)), late_counts=False)
+        agents[name] = GuardedAgent(catalogue.build(part, hub), guard)
+    for table in config.transports:
+        if table.name in agents or table.name in catalogue.names("agent"):
+            raise table.place.error("is the name of an agent already; call it otherwise")
+        if table.keys.agent != REFUSE:
+            seen = _OfTransport(hub, table.next_hop())
+            file = plugin_faults.source(catalogue.find(table.part))
+            guard = hub.guards.make("agent", table.name, file, late_counts=False)
+            agents[table.name] = GuardedAgent(catalogue.build(table.part, seen), guard)
+    return agents
+
+
+class _OfTransport:
+    """The hub as an agent sees it that is a transport's."""
+
+    def __init__(self, hub: Hub, hop: NextHop) -> None:
+        self._hub = hub
+        self.hop = hop
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._hub, name)
