@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def agents_of(hub: Hub, catalogue: Catalogue) -> dict[str, GuardedAgent]:
-    """The agents that the queue's runner asks: the two that routers name by themselves, those with a table, those that a route names, and one for each
-    transport. Raises ConfigurationError."""
+    """The agents that the queue asks: the two that routers name by themselves, those with a table, those that a
+    route names, and one for each transport. Raises ConfigurationError."""
     config = hub.settings
     places = {name: config.place() for name in (STORE, SMTP)}
     places |= {name: config.place("agent").inside(name) for kind, name in config.parts if kind == "agent"}

@@ -229,7 +229,9 @@ class Host:
     def _poll_seldom(self, hub: Hub) -> None:
         limits = hub.settings.of(RunnerLimits, poll_seconds=self.internet.poll_seconds)
         schedule = hub.settings.of(Schedule)
-        hub.runner.reform(agents=hub.agents, bouncer=hub.bouncer, schedule=schedule, limits=limits)
+        hub.runner.reform(
+            agents=hub.agents, bouncer=hub.bouncer, schedule=schedule, limits=limits, transports=hub.transports
+        )
 
     def _with_usual(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         """A configuration with what any server has here."""
