@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mailhub import plugin_faults
 from mailhub.delivery.agents import GuardedAgent
+from mailhub.delivery.alias_file import ALIASES_FILE, DISCARD
 from mailhub.delivery.routing import REFUSE, SMTP
 from mailhub.interfaces import STORE, NextHop
 
@@ -19,6 +20,8 @@ def agents_of(hub: Hub, catalogue: Catalogue) -> dict[str, GuardedAgent]:
     route names, and one for each transport. Raises ConfigurationError."""
     config = hub.settings
     places = {name: config.place() for name in (STORE, SMTP)}
+    if any(part.type == ALIASES_FILE for part in config.parts.values() if part.kind == "router"):
+        places[DISCARD] = config.place()
     places |= {name: config.place("agent").inside(name) for kind, name in config.parts if kind == "agent"}
     for domain, route in config.routes.items():
         places.setdefault(route.agent, config.place("route").inside(domain).at("agent"))

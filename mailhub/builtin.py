@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mailhub.auth.checkers import AccountsChecker
+from mailhub.delivery.alias_file import ALIASES_FILE, AliasFileOptions, AliasFileRouter
 from mailhub.delivery.limits import DETAIL_MAILBOXES
 from mailhub.delivery.local import StoreAgent
 from mailhub.delivery.relay.lmtp import LmtpAgent
@@ -76,6 +77,12 @@ catch_all_router = Component(
     "router", "catch-all", lambda _, hub: CatchAllRouter(hub.names, all_known=hub.directories.complete)
 )
 transports_router = Component("router", "transports", lambda _, hub: TransportRouter(hub.transports))
+alias_file_router = Component(
+    "router",
+    ALIASES_FILE,
+    lambda options, hub: AliasFileRouter(options, hub.names, hub.store, hub.environment, hub.directories),
+    AliasFileOptions,
+)
 static_router = Component("router", "static", lambda _, hub: StaticRouter(hub.hops))
 exchangers_router = Component("router", "exchangers", lambda _, hub: ExchangerRouter())
 

@@ -6,20 +6,16 @@ import argparse
 import sys
 from typing import Any
 
+from mailhub.cli import alias_import
 from mailhub.cli.alias_faults import faults
 from mailhub.cli.confirm import confirmed, yes_option
-from mailhub.cli.names import await_server, everybody_of, kept_names, names_now
+from mailhub.cli.names import ALIAS_NAME, await_server, canonical, everybody_of, kept_names, names_now
 from mailhub.cli.offline import Offline, opened
 from mailhub.config import rules
 from mailhub.config.settings import Config, load
 from mailhub.errors import ConfigurationError
-from mailhub.message.address import Address, fold_local, parse_local
+from mailhub.message.address import Address
 from mailhub.message.aliases import is_pattern
-
-_NAME = (
-    'an address, "@domain" for every other name of a domain, a local part, which counts in every domain, or '
-    '"wildcard:" or "regex:" and a pattern for addresses that nothing else knows'
-)
 
 
 def add_parser(commands: Any) -> None:
@@ -33,33 +29,20 @@ def add_parser(commands: Any) -> None:
     actions = group.add_subparsers(metavar="ACTION", required=True)
 
     add = actions.add_parser("add", help="a new alias, or more targets for one that is there")
-    add.add_argument("name", metavar="NAME", help=_NAME)
+    add.add_argument("name", metavar="NAME", help=ALIAS_NAME)
     add.add_argument("targets", metavar="TARGET", nargs="+", help="addresses, here or elsewhere, that get its mail")
     add.set_defaults(run=_add)
 
     show = actions.add_parser("list", help="all aliases, where each stands, and their targets")
     show.set_defaults(run=_list)
 
+    alias_import.add_parser(actions)
+
     remove = actions.add_parser("remove", help="an alias, or some of its targets")
     remove.add_argument("name", metavar="NAME", help="as in `mailhub alias list`")
     remove.add_argument("targets", metavar="TARGET", nargs="*", help="targets to remove (default: all)")
     yes_option(remove)
     remove.set_defaults(run=_remove)
-
-
-def canonical(name: str) -> str:
-    """One text for every way to write an alias; it can be read again. Raises ConfigurationError."""
-    try:
-        if is_pattern(name):
-            return rules.alias(name)
-        if name.startswith("@"):
-            return "@" + rules.domain(name[1:])
-        if "@" not in name:
-            return str(Address(fold_local(parse_local(name)), "x")).rpartition("@")[0]
-        address = Address.parse(name)
-        return str(Address(fold_local(address.local), address.ascii_domain))
-    except ValueError as error:
-        raise ConfigurationError(f"{name!r} is not {_NAME}: {error}") from None
 
 
 def _domain(name: str) -> str:

@@ -6,16 +6,37 @@ import time
 from typing import TYPE_CHECKING
 
 from mailhub.cli.alias_faults import Everybody
-from mailhub.config import routes
+from mailhub.config import routes, rules
 from mailhub.config.settings import Config
 from mailhub.data_folder import DataFolder
 from mailhub.delivery.names import FRESH_SECONDS, LocalNames
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import KeptNames
-from mailhub.message.address import Address
+from mailhub.message.address import Address, fold_local, parse_local
+from mailhub.message.aliases import is_pattern
 
 if TYPE_CHECKING:
     from mailhub.cli.offline import Offline
+
+ALIAS_NAME = (
+    'an address, "@domain" for every other name of a domain, a local part, which counts in every domain, or '
+    '"wildcard:" or "regex:" and a pattern for addresses that nothing else knows'
+)
+
+
+def canonical(name: str) -> str:
+    """One text for every way to write an alias; it can be read again. Raises ConfigurationError."""
+    try:
+        if is_pattern(name):
+            return rules.alias(name)
+        if name.startswith("@"):
+            return "@" + rules.domain(name[1:])
+        if "@" not in name:
+            return str(Address(fold_local(parse_local(name)), "x")).rpartition("@")[0]
+        address = Address.parse(name)
+        return str(Address(fold_local(address.local), address.ascii_domain))
+    except ValueError as error:
+        raise ConfigurationError(f"{name!r} is not {ALIAS_NAME}: {error}") from None
 
 
 def user_of(text: str) -> str:

@@ -142,9 +142,10 @@ def _unbounded(recipient: Address) -> TemporaryError:
     return TemporaryError(MISTAKE, status="4.3.5", detail=detail)
 
 
-def _renamed(recipient: Address, targets: Collection[Address], via: tuple[str, ...] = ()) -> tuple[Route, ...]:
-    """`via` is the alias where it has another name than the recipient: who comes back with another detail is known.
-    Raises TemporaryError for more than can be followed, which is no failure of this router."""
+def renamed(recipient: Address, targets: Collection[Address], via: tuple[str, ...] = ()) -> tuple[Route, ...]:
+    """Routes to what an alias stands for. `via` is the alias where it has another name than the recipient: who comes
+    back with another detail is known. Raises TemporaryError for more than can be followed, which is no failure of the
+    router."""
     if len(targets) > TARGET_LIMIT:
         raise _unbounded(recipient)
     return tuple(Route(ALIAS, target, via=via) for target in targets)
@@ -177,16 +178,17 @@ class AliasRouter:
         if recipient.ascii_domain not in self._names.domains:
             return None
         if targets := self._names.aliases.named(recipient):
-            return _renamed(recipient, targets)
+            return renamed(recipient, targets)
         same = self._names.same(recipient)
         for plain, _ in self._names.without_detail(recipient):
             targets = self._names.aliases.named(plain)
-            if targets and (same or not await _is_known(recipient.key, self._store, self._directories)):
-                return _renamed(recipient, targets, (plain.key,))
-        return _renamed(recipient, (same,)) if same else None
+            if targets and (same or not await is_known(recipient.key, self._store, self._directories)):
+                return renamed(recipient, targets, (plain.key,))
+        return renamed(recipient, (same,)) if same else None
 
 
-async def _is_known(user: str, store: IMailStore, directories: IUserDirectory) -> bool:
+async def is_known(user: str, store: IMailStore, directories: IUserDirectory) -> bool:
+    """Whether somebody has this very name (`Address.key`): an account, or who is to get one."""
     known: bool = await store.exists(user) or await answer(directories.exists(user))
     return known
 
@@ -260,7 +262,7 @@ class CatchAllRouter:
         if not targets:
             waits = not self._all_known and self._names.known_elsewhere(domain)
             raise NotYetKnown() if waits else NoSuchUser()
-        return _renamed(recipient, targets)
+        return renamed(recipient, targets)
 
 
 @implementer(IRouter)
@@ -287,8 +289,8 @@ class PostmasterRouter:
             return None
         for domain in sorted(domains):
             candidate = Address(POSTMASTER, domain)
-            if self._names.aliases.named(candidate) or await _is_known(candidate.key, self._store, self._directories):
-                return _renamed(recipient, [candidate])
+            if self._names.aliases.named(candidate) or await is_known(candidate.key, self._store, self._directories):
+                return renamed(recipient, [candidate])
         if recipient.ascii_domain not in domains:
             raise NoSuchUser()
         return None

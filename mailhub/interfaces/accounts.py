@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -68,6 +69,9 @@ class KeptNames:
     same_as: Mapping[str, str] = attrs.field(factory=dict)
 
 
+NO_NAMES: Mapping[str, str] = MappingProxyType({})
+
+
 class INames(Interface):
     """mailhub's own table of domains and aliases."""
 
@@ -87,6 +91,12 @@ class INames(Interface):
 
     async def add_alias(name: str, targets: Sequence[str]) -> Sequence[str]:
         """Give the name these targets too; returns those that it did not have."""
+
+    async def add_all(
+        aliases: Mapping[str, Sequence[str]], domains: Sequence[str] = (), same_as: Mapping[str, str] = NO_NAMES
+    ) -> int:
+        """As `add_domain`, `add_domain_alias` and `add_alias` for all of them, or, whatever fails, for none. Returns
+        how many domains and targets are new."""
 
     async def remove_alias(name: str, targets: Sequence[str] = ()) -> Sequence[str]:
         """Take these targets from the name, or all; returns those that it had."""

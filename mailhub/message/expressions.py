@@ -170,6 +170,16 @@ def _word(character: str) -> bool:
 _KINDS: dict[str, Test] = {"d": _digit, "w": _word, "s": str.isspace}
 
 
+_CLASSES: dict[str, Test] = {
+    "alnum": str.isalnum,
+    "alpha": str.isalpha,
+    "digit": _digit,
+    "lower": str.isalpha,  # case does not matter
+    "space": str.isspace,
+    "upper": str.isalpha,
+}
+
+
 def _kind(letter: str) -> Test | None:
     test = _KINDS.get(letter.lower())
     if test is None or letter.islower():
@@ -339,6 +349,8 @@ class _Parser:
                 raise ValueError("a [ has no ]")
             if character == "\\":
                 tests.append(self._escaped())
+            elif character == "[" and self._take(":"):
+                tests.append(self._class())
             elif self._peek() == "-" and self._text[self._at + 1 : self._at + 2] not in ("]", _END):
                 self._next()
                 tests.append(_between(character, self._next()))
@@ -346,6 +358,14 @@ class _Parser:
                 tests.append(_same_as(character))
         self._next()
         return lambda character: any(test(character) for test in tests) is not refused
+
+    def _class(self) -> Test:
+        """A class of POSIX, as in `[[:digit:]]`."""
+        name, end, rest = self._text[self._at :].partition(":]")
+        if not end or name not in _CLASSES:
+            raise ValueError(f"after [: stands one of {', '.join(_CLASSES)}, and :]")
+        self._at = len(self._text) - len(rest)
+        return _CLASSES[name]
 
 
 def _between(first: str, last: str) -> Test:

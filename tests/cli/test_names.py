@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from mailhub.cli.alias import canonical
 from mailhub.cli.alias_faults import faults
-from mailhub.cli.names import everybody_of
+from mailhub.cli.names import canonical, everybody_of
 from mailhub.cli.offline import opened
 from mailhub.config.settings import Config, load
 from tests.cli.conftest import Command
@@ -194,3 +195,46 @@ def test_patterns_are_kept_as_they_are_and_looked_at(mailhub: Command) -> None:
     for name, target in [("regex:(", "ann@xx.example"), ("wildcard:*", r"\3@xx.example"), ("regex:x", "nobody")]:
         assert mailhub("alias", "add", name, target).status == 1
     assert mailhub("alias", "remove", "regex:([a-z]+)-X@xx.example", "--yes").status == 0
+
+
+def test_a_table_of_another_server_is_taken_over_whole_and_again(
+    mailhub: Command, config: Config, tmp_path: Path
+) -> None:
+    file = tmp_path / "aliases"
+    file.write_text(
+        "postmaster: root\nroot: ann, x@far.example\nteam: :include:" + str(tmp_path / "team") + "\n*: ben\n"
+    )
+    (tmp_path / "team").write_text("ann\nben\n")
+    told = mailhub("alias", "import", str(file), "--dry-run").out
+    assert "alias root@xx.example -> ann@xx.example, x@far.example\n" in told
+    assert "postmaster" not in mailhub("alias", "list").out
+    assert mailhub("alias", "import", str(file)).out == "4 aliases read, 6 domains and targets are new\n"
+    assert mailhub("alias", "import", str(file)).out == "4 aliases read, 0 domains and targets are new\n"
+    assert mailhub("alias", "import", str(file), "--dry-run").out == ""
+    lines = [line.split(maxsplit=2) for line in mailhub("alias", "list").out.splitlines()]
+    assert ["team@xx.example", "database", "ann@xx.example, ben@xx.example"] in lines
+    assert ["@xx.example", "database", "ben@xx.example"] in lines
+
+
+def test_a_table_with_a_mistake_changes_nothing(mailhub: Command, tmp_path: Path) -> None:
+    file = tmp_path / "aliases"
+    file.write_text("a: ann\nb: |prog\nboth: ann\nc@far.example: ann\nd: :fail: no\n")
+    refused = mailhub("alias", "import", str(file))
+    assert refused.status == 1
+    for line in (2, 3, 4, 5):
+        assert f"{file}: line {line}: " in refused.err
+    assert "nothing was changed" in refused.err
+    assert "a@xx.example" not in mailhub("alias", "list").out
+    assert mailhub("alias", "import", str(tmp_path / "none")).status == 1
+
+
+def test_tables_of_postfix_bring_their_domains(mailhub: Command, tmp_path: Path) -> None:
+    file = tmp_path / "virtual"
+    file.write_text("new.example x\ninfo@new.example ann@xx.example\n@old.example @new.example\n")
+    assert mailhub("alias", "import", str(file), "--format", "virtual").status == 0
+    lines = [line.split(maxsplit=2) for line in mailhub("domain", "list").out.splitlines()]
+    assert ["old.example", "database", "same as new.example"] in lines
+    assert "info@new.example" in mailhub("alias", "list").out
+    file.write_text("/^([a-z]+)\\.x@/ $1@xx.example\n")
+    assert mailhub("alias", "import", str(file), "--format", "regexp").status == 0
+    assert "regex:(?:^([a-z]+)\\.x@).*" in mailhub("alias", "list").out

@@ -23,6 +23,7 @@ from mailhub.message.expressions import PATTERN_LIMIT, Pattern, Test, expanded
         ("(?:x|y){2,3}(z)?", "xyx", ("",)),
         ("(\\d{3})-(\\w+)[^@]@mi\\d", "007-bond!@mi6", ("007", "bond")),
         ("[]a-]+", "a]-", ()),
+        ("[[:alpha:][:digit:]]+", "a1", ()),
         ("[\\d-]+", "1-2", ()),
         ("a{2}", "aa", ()),
         ("a{,2}b{1,}", "abbb", ()),

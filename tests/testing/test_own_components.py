@@ -31,6 +31,16 @@ class TestCatchAll(RouterExam):
     factory = builtin.catch_all_router
 
 
+class TestAliasesFile(RouterExam):
+    factory = builtin.alias_file_router
+
+    def make_router(self) -> Any:
+        file = self.folder / "aliases"
+        file.write_text('"a n": ann\nann: \\ann, x@yy.example\nnobody-of-that-name: :fail: gone\n*: ann\n')
+        self.options = {"file": str(file)}  # type: ignore[misc]
+        return self.build()
+
+
 class TestStatic(RouterExam):
     factory = builtin.static_router
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mailhub.errors import MailboxExists, NoSuchMailbox, NoSuchUser, OverQuota
 from mailhub.interfaces import Account, KeptNames
 from mailhub.message.record import Change, MailboxGone
@@ -128,6 +130,21 @@ class NamesExam(DatabaseExam):
         kept = await names.kept()
         assert kept is not None
         assert (sorted(kept.domains), list(kept.aliases), list(kept.same_as)) == (["yy.example"], [], [])
+
+    @question
+    async def test_whole_tables_are_added_at_once_and_again_without_a_change(self) -> None:
+        await self._open()
+        names = self.database.names
+        await names.add_alias("all@xx.example", ["a@xx.example"])
+        aliases = {"all@xx.example": ["a@xx.example", "b@xx.example"], "more@xx.example": ["c@xx.example"]}
+        table: Any = (aliases, ["xx.example"], {"ww.example": "xx.example"})
+        assert await names.add_all(*table) == 4
+        kept = await names.kept()
+        assert kept is not None
+        assert (dict(kept.same_as), set(kept.domains)) == ({"ww.example": "xx.example"}, {"xx.example"})
+        assert {name: list(targets) for name, targets in kept.aliases.items()} == aliases
+        assert await names.add_all(*table) == 0
+        assert await names.kept(kept.version) is None
 
     @question
     async def test_only_news_is_told_to_who_knows_the_rest(self) -> None:

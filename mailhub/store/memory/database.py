@@ -6,13 +6,14 @@ Every call takes effect at once and is gone with the process.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 from zope.interface import implementer
 
 from mailhub.interfaces import Environment, IDatabase, INames, KeptNames
+from mailhub.interfaces.accounts import NO_NAMES
 from mailhub.store.limits import StoreLimits
 from mailhub.store.memory.queue import MemoryQueue
 from mailhub.store.memory.state import MemoryStates
@@ -49,6 +50,17 @@ class MemoryNames:
         new = tuple(target for target in dict.fromkeys(targets) if target not in had)
         self._become(aliases={**self._now.aliases, name: had + new})
         return new
+
+    async def add_all(
+        self,
+        aliases: Mapping[str, Sequence[str]],
+        domains: Sequence[str] = (),
+        same_as: Mapping[str, str] = NO_NAMES,
+    ) -> int:
+        """See `INames`."""
+        new = sum([await self.add_domain(domain) for domain in domains])
+        new += sum([await self.add_domain_alias(domain, other) for domain, other in same_as.items()])
+        return new + sum([len(await self.add_alias(name, targets)) for name, targets in aliases.items()])
 
     async def remove_alias(self, name: str, targets: Sequence[str] = ()) -> Sequence[str]:
         """The targets that were there."""

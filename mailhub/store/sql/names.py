@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from zope.interface import implementer
 
 from mailhub.interfaces import INames, KeptNames
+from mailhub.interfaces.accounts import NO_NAMES
 from mailhub.store.sql.engine import Engine
 from mailhub.store.sql.transaction import Snapshot, Transaction
 
+_ADD_DOMAIN = "INSERT INTO local_domain VALUES (?) ON CONFLICT DO NOTHING"
+_ADD_SAME = """
+INSERT INTO domain_alias (name, same_as) VALUES (?, ?)
+ON CONFLICT (name) DO UPDATE SET same_as = excluded.same_as WHERE domain_alias.same_as <> excluded.same_as
+"""
 _OF_DOMAINS = ("local_domain", "domain_alias")
 
 
@@ -44,6 +50,17 @@ def _add_alias(transaction: Transaction, name: str, targets: Sequence[str]) -> l
     return [target for target in targets if _change(transaction, statement, (name, target))]
 
 
+def _add_all(
+    transaction: Transaction,
+    aliases: Mapping[str, Sequence[str]],
+    domains: Sequence[str],
+    same_as: Mapping[str, str],
+) -> int:
+    new = sum([_change(transaction, _ADD_DOMAIN, (domain,)) for domain in domains])
+    new += sum([_change(transaction, _ADD_SAME, pair) for pair in same_as.items()])
+    return new + sum([len(_add_alias(transaction, name, targets)) for name, targets in aliases.items()])
+
+
 def _remove_alias(transaction: Transaction, name: str, targets: Sequence[str]) -> list[str]:
     rows = transaction.execute("SELECT target FROM local_alias WHERE name = ? ORDER BY id", (name,)).fetchall()
     statement = "DELETE FROM local_alias WHERE name = ? AND target = ?"
@@ -64,16 +81,11 @@ class Names:
 
     async def add_domain(self, domain: str) -> bool:
         """Whether it is new."""
-        statement = "INSERT INTO local_domain VALUES (?) ON CONFLICT DO NOTHING"
-        return await self._engine.write(lambda transaction: _change(transaction, statement, (domain,)))
+        return await self._engine.write(lambda transaction: _change(transaction, _ADD_DOMAIN, (domain,)))
 
     async def add_domain_alias(self, domain: str, same_as: str) -> bool:
         """Whether it is new."""
-        statement = """
-        INSERT INTO domain_alias (name, same_as) VALUES (?, ?)
-        ON CONFLICT (name) DO UPDATE SET same_as = excluded.same_as WHERE domain_alias.same_as <> excluded.same_as
-        """
-        return await self._engine.write(lambda transaction: _change(transaction, statement, (domain, same_as)))
+        return await self._engine.write(lambda transaction: _change(transaction, _ADD_SAME, (domain, same_as)))
 
     async def remove_domain(self, domain: str) -> bool:
         """Whether it was there."""
@@ -82,6 +94,15 @@ class Names:
     async def add_alias(self, name: str, targets: Sequence[str]) -> Sequence[str]:
         """The targets that are new."""
         return await self._engine.write(lambda transaction: _add_alias(transaction, name, targets))
+
+    async def add_all(
+        self,
+        aliases: Mapping[str, Sequence[str]],
+        domains: Sequence[str] = (),
+        same_as: Mapping[str, str] = NO_NAMES,
+    ) -> int:
+        """See `INames`."""
+        return await self._engine.write(lambda transaction: _add_all(transaction, aliases, domains, same_as))
 
     async def remove_alias(self, name: str, targets: Sequence[str] = ()) -> Sequence[str]:
         """The targets that were there."""

@@ -1,0 +1,157 @@
+"""`mailhub alias import`: tables of other servers, taken into the database. All of a file, or nothing."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from mailhub.cli.alias_faults import faults
+from mailhub.cli.names import await_server, canonical, everybody_of, kept_names, names_now
+from mailhub.cli.offline import Offline, as_caller, opened
+from mailhub.config import rules
+from mailhub.config.settings import Config, load
+from mailhub.delivery.names import LocalNames
+from mailhub.errors import ConfigurationError
+from mailhub.message.alias_files import FILE_LIMIT, Entry, Table, in_domain, read_table
+from mailhub.message.aliases import REGEX
+
+_WARNINGS = 20
+
+
+def add_parser(actions: Any) -> None:
+    """The grammar of this action of `mailhub alias`."""
+    add = actions.add_parser(
+        "import",
+        help="aliases of another server's table",
+        description="Take the aliases of a file into the database, beside what is there. When a line cannot be taken "
+        "over, it is named and nothing is changed. Doing it again adds only what is new in the file.",
+    )
+    add.add_argument("file", metavar="FILE", type=Path)
+    add.add_argument(
+        "--format",
+        choices=("aliases", "virtual", "regexp"),
+        default="aliases",
+        help="aliases: /etc/aliases (the default); virtual and regexp: tables of Postfix",
+    )
+    add.add_argument(
+        "--domain", metavar="DOMAIN", help="of names and targets without one (default: ours, where there is one alone)"
+    )
+    add.add_argument("--dry-run", action="store_true", help="say what would be added, and add nothing")
+    add.set_defaults(run=_import)
+
+
+@attrs.frozen
+class _Wanted:
+    """What is to be in the database."""
+
+    aliases: dict[str, tuple[str, ...]]
+    domains: tuple[str, ...]
+    same_as: dict[str, str]
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    config = load(arguments.config)
+    with opened(config, "read" if arguments.dry_run else "write") as hub:
+        with as_caller():
+            table = read_table(_octets(arguments.file), arguments.format, _octets)
+        names = names_now(config, hub)
+        domain = _domain(arguments.domain, names)
+        wanted, wrong = _wanted(table, names, config, hub, domain)
+        if wrong:
+            for line in wrong:
+                print(f"mailhub: {arguments.file}: {line}", file=sys.stderr)
+            print(f"mailhub: {arguments.file}: nothing was changed", file=sys.stderr)
+            return 1
+        if arguments.dry_run:
+            _show(wanted, hub)
+            return 0
+        new = hub.wait(hub.database.names.add_all(wanted.aliases, wanted.domains, wanted.same_as))
+        found = faults(everybody_of(config, hub)) if new else []
+    await_server(config)
+    print(f"{len(wanted.aliases)} aliases read, {new} domains and targets are new")
+    for fault in found[:_WARNINGS]:
+        print(f"mailhub: warning: {fault}", file=sys.stderr)
+    if len(found) > _WARNINGS:
+        print(f"mailhub: warning: {len(found) - _WARNINGS} more; `mailhub check` shows all", file=sys.stderr)
+    return 0
+
+
+def _octets(path: str | Path) -> bytes:
+    try:
+        with Path(path).open("rb") as stream:
+            return stream.read(FILE_LIMIT + 1)
+    except OSError as error:
+        if isinstance(path, str):
+            raise  # an included file, whose line is named
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _domain(text: str | None, names: LocalNames) -> str:
+    """That of names without one, "" where it cannot be told. Raises ConfigurationError."""
+    own = sorted(names.domains - names.same_as.keys())
+    if text is None:
+        return own[0] if len(own) == 1 else ""
+    try:
+        domain = rules.domain(text)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    if domain not in names.domains:
+        raise ConfigurationError(f"{domain} is not one of our domains; `mailhub domain add {domain}` makes it one")
+    return domain
+
+
+def _wanted(table: Table, names: LocalNames, config: Config, hub: Offline, domain: str) -> tuple[_Wanted, list[str]]:
+    """What is wanted, and what is wrong with it."""
+    wrong = [str(fault) for fault in table.faults]
+    in_file = set(map(canonical, config.aliases))
+    kept = kept_names(hub)
+    domains = names.domains | set(table.domains)
+    wanted = _Wanted({}, tuple(name for name in table.domains if name not in names.domains), {})
+    for entry in table.entries:
+        try:
+            _take(entry, wanted, domains, in_file, domain)
+        except ValueError as error:
+            wrong.append(f"line {entry.line}: {error}")
+    for name, other in wanted.same_as.items():
+        if name in kept.domains or name in config.domains or any(each.endswith(f"@{name}") for each in wanted.aliases):
+            wrong.append(f"{name} is to be the same as {other}, but has names of its own")
+    return wanted, wrong
+
+
+def _take(entry: Entry, wanted: _Wanted, domains: set[str] | frozenset[str], in_file: set[str], domain: str) -> None:
+    """Raises ValueError."""
+    if entry.answer:
+        raise ValueError(
+            f'{entry.name}: an alias of the database leads to addresses; a [router.x] of type "aliases-file" can answer'
+        )
+    if not domain and any(text == "@" or "@" not in text for text in (entry.name, *entry.targets)):
+        raise ValueError(f"{entry.name}: has no domain; say which one by --domain")
+    (name,) = in_domain([entry.name], domain)
+    if name in in_file:
+        raise ValueError(f"{name}: stands in [aliases] of the configuration")
+    own = "" if name.startswith(REGEX) else name.rpartition("@")[2]
+    (first, *_) = entry.targets
+    if first.startswith("@"):
+        if first[1:] not in domains:
+            raise ValueError(f"{first[1:]} is not one of our domains")
+        wanted.same_as[own] = first[1:]
+        return
+    if own and own not in domains:
+        raise ValueError(f"{own} is not one of our domains; `mailhub domain add {own}` makes it one")
+    wanted.aliases[name] = tuple(dict.fromkeys(in_domain(entry.targets, own or domain)))
+
+
+def _show(wanted: _Wanted, hub: Offline) -> None:
+    kept = kept_names(hub)
+    for name in wanted.domains:
+        print(f"domain {name}")
+    for name, other in wanted.same_as.items():
+        if kept.same_as.get(name) != other:
+            print(f"domain {name} same as {other}")
+    for name, targets in wanted.aliases.items():
+        if new := [target for target in targets if target not in kept.aliases.get(name, ())]:
+            print(f"alias {name} -> {', '.join(new)}")
