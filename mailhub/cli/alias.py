@@ -6,7 +6,6 @@ import argparse
 import sys
 from typing import Any
 
-from mailhub.cli import alias_import
 from mailhub.cli.alias_faults import faults
 from mailhub.cli.confirm import confirmed, yes_option
 from mailhub.cli.names import ALIAS_NAME, await_server, canonical, everybody_of, kept_names, names_now
@@ -18,8 +17,8 @@ from mailhub.message.address import Address
 from mailhub.message.aliases import is_pattern
 
 
-def add_parser(commands: Any) -> None:
-    """The grammar of this command."""
+def add_parser(commands: Any) -> Any:
+    """The grammar of this command. Returns where more actions can be added."""
     group = commands.add_parser(
         "alias",
         help="add, list and remove aliases",
@@ -36,13 +35,12 @@ def add_parser(commands: Any) -> None:
     show = actions.add_parser("list", help="all aliases, where each stands, and their targets")
     show.set_defaults(run=_list)
 
-    alias_import.add_parser(actions)
-
     remove = actions.add_parser("remove", help="an alias, or some of its targets")
     remove.add_argument("name", metavar="NAME", help="as in `mailhub alias list`")
     remove.add_argument("targets", metavar="TARGET", nargs="*", help="targets to remove (default: all)")
     yes_option(remove)
     remove.set_defaults(run=_remove)
+    return actions
 
 
 def _domain(name: str) -> str:
