@@ -162,6 +162,7 @@ class Hub:
             self.client_tls,
             self.settings.of(TransmitLimits),
             self.settings.of(SmtpTimeouts),
+            routes.relay_addresses(self.settings),
         )
 
     @property

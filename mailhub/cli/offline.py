@@ -37,7 +37,7 @@ T = TypeVar("T")
 class Nowhere:
     """Commands work on this machine's data alone."""
 
-    async def connect(self, host: str, port: int, factory: Any, timeout: float) -> Any:
+    async def connect(self, host: str, port: int, factory: Any, timeout: float, source: str = "") -> Any:
         """Never."""
         raise TemporaryError("commands do not connect")
 

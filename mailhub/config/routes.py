@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from mailhub.delivery.limits import DETAIL_SEPARATOR
+import attrs
+
+from mailhub.delivery.limits import DETAIL_SEPARATOR, RelayAddresses
 from mailhub.delivery.names import NamesInFile
-from mailhub.delivery.relay.exchangers import SMTP_PORT, parse_target
+from mailhub.delivery.relay.exchangers import SMTP_PORT, is_address, parse_target
 from mailhub.interfaces import NextHop
 from mailhub.message.aliases import AliasTable
 
@@ -70,7 +73,7 @@ def next_hop(place: Place, route: RouteTable) -> NextHop:
             password = route.password_file.read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
             raise place.at("password_file").error(f"cannot be read: {error}") from None
-    hop = NextHop(route.agent, route.host, route.tls, route.user, password)
+    hop = NextHop(route.agent, route.host, route.tls, route.user, password, route.source_address)
     if hop.agent == _LMTP and not hop.host:
         raise place.at("host").error("is missing: who takes the mail by LMTP, such as unix:/run/lmtp")
     if hop.host and hop.agent in HOSTS:
@@ -79,6 +82,18 @@ def next_hop(place: Place, route: RouteTable) -> NextHop:
         except ValueError as error:
             raise place.at("host").error(f'"{hop.host}": {error}') from None
     return hop
+
+
+def relay_addresses(config: Config) -> RelayAddresses:
+    """[relay], and among the own addresses those that mail is listened for on."""
+    told = config.of(RelayAddresses)
+    found = [_INTERFACE.search(endpoint) for endpoint in config.listen.get("smtp", ())]
+    listening = [match[1].replace("\\", "") for match in found if match is not None]
+    return attrs.evolve(told, own=(*told.own, *(each for each in listening if is_address(each))))
+
+
+# What stands in an endpoint; a colon within an address has a backslash before it.
+_INTERFACE = re.compile(r":interface=((?:\\.|[^:\\])+)")
 
 
 def known_elsewhere(config: Config) -> frozenset[str] | None:

@@ -10,6 +10,7 @@ import attrs
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 
 from mailhub.config.reader import Place
+from mailhub.delivery.limits import one_of_each_family
 from mailhub.interfaces import Service
 from mailhub.message.address import Address, parse_domain, parse_local, to_ascii
 from mailhub.message.aliases import PatternAlias, is_pattern
@@ -119,6 +120,11 @@ def alias_targets(name: str, texts: Sequence[str]) -> tuple[str, ...]:
     if is_pattern(name):
         return PatternAlias.parse(name, texts).targets
     return tuple(address(text) for text in texts)
+
+
+def source_address(instance: object, field: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
+    """One IPv4 and one IPv6 address at most."""
+    one_of_each_family(value)
 
 
 def endpoint(text: str) -> str:

@@ -87,6 +87,7 @@ class RouteTable:
     user: str = ""
     password: str = attrs.field(default="", repr=False)
     password_file: Path | None = None
+    source_address: tuple[str, ...] = attrs.field(default=(), validator=rules.source_address)
 
 
 @attrs.frozen
@@ -105,6 +106,7 @@ if TYPE_CHECKING:
     TrustTable: TypeAlias = Any
     SmtpTable: TypeAlias = Any
     QueueTable: TypeAlias = Any
+    RelayTable: TypeAlias = Any
     LimitsTable: TypeAlias = Any
     GuardTable: TypeAlias = Any
 else:
@@ -113,6 +115,7 @@ else:
     TrustTable = table("trust")
     SmtpTable = table("smtp")
     QueueTable = table("queue")
+    RelayTable = table("relay")
     LimitsTable = table("limits")
     GuardTable = table("policy")  # the keys of a [policy.x] beside the plugin's own
 
@@ -178,6 +181,7 @@ class Config:
     dns: DnsTable
     smtp: SmtpTable
     queue: QueueTable
+    relay: RelayTable
     limits: LimitsTable
     database: ComponentTable
     store: ComponentTable
@@ -233,6 +237,7 @@ class _Top:
     dns: DnsTable = attrs.field(factory=DnsTable)
     smtp: SmtpTable = attrs.field(factory=SmtpTable)
     queue: QueueTable = attrs.field(factory=QueueTable)
+    relay: RelayTable = attrs.field(factory=RelayTable)
     limits: LimitsTable = attrs.field(factory=LimitsTable)
     checker: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     directory: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
@@ -300,6 +305,7 @@ def from_values(values: Mapping[str, Any], file: Path) -> Config:
         dns=top.dns,
         smtp=top.smtp,
         queue=top.queue,
+        relay=top.relay,
         limits=top.limits,
         database=_part("database", "", {"type": "sqlite", **top.database}, place.inside("database")),
         store=_part("store", "", {"type": "database", **top.store}, place.inside("store")),

@@ -20,6 +20,7 @@ from mailhub.delivery.limits import (
     NULL_SENDER,
     POLICY_FAILURE,
     POLICY_TIMEOUT,
+    RelayAddresses,
     RunnerLimits,
     TransmitLimits,
 )
@@ -60,6 +61,7 @@ DECLARING: tuple[type | Key[Any], ...] = (
     RunnerLimits,
     TransmitLimits,
     SmtpTimeouts,
+    RelayAddresses,
     GuardLimits,
     DirectoryLimits,
     LOAD_SECONDS,

@@ -3,6 +3,7 @@ configuration, which reads it, need not stand on them."""
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Literal
 
 import attrs
@@ -33,6 +34,35 @@ HOPS = Key("limits", "hops", 50, 5, 1000)
 NULL_SENDER = Key("limits", "null_sender_recipients", 1, 1, 100_000)
 # For how long a server, or a destination, that cannot be reached is left alone.
 UNREACHABLE_SECONDS = Key("limits", "relay_unreachable_seconds", 30, 1, DAY)
+
+
+def one_of_each_family(texts: tuple[str, ...]) -> None:
+    """Raises ValueError for what is not at most one IPv4 and one IPv6 address."""
+    if len({_address(text).version for text in texts}) < len(texts):
+        raise ValueError("has two addresses of one family; give one IPv4 and one IPv6 address at most")
+
+
+def _addresses(texts: tuple[str, ...]) -> None:
+    for text in texts:
+        _address(text)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
+    try:
+        return ip_address(text)
+    except ValueError:
+        raise ValueError(f'"{text}" is not an IP address') from None
+
+
+@attrs.frozen
+class RelayAddresses:
+    """IP addresses of this host: `own` are those by which others reach it, also where the machine itself does not know
+    them; from `source` connections are made, one IPv4 and one IPv6 address at most."""
+
+    own: tuple[str, ...] = setting(Key("relay", "own_addresses", (), hint=tuple[str, ...], check=_addresses))
+    source: tuple[str, ...] = setting(
+        Key("relay", "source_address", (), hint=tuple[str, ...], check=one_of_each_family)
+    )
 
 
 @attrs.frozen

@@ -43,8 +43,10 @@ class IThreads(Interface):
 class INetwork(Interface):
     """Outgoing connections."""
 
-    async def connect(host: str, port: int, factory: IProtocolFactory, timeout: float) -> Any:
+    async def connect(host: str, port: int, factory: IProtocolFactory, timeout: float, source: str = "") -> Any:
         """Connect to an IP address (or `unix:/path`, port ignored) within `timeout` seconds and return the protocol.
+        `source` is the IP address, of the same family, that the connection is to come from; by default the operating
+        system chooses, and it is not given then.
 
         Raises TemporaryError when the peer cannot be reached.
         """

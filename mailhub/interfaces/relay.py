@@ -23,7 +23,8 @@ they say (RFC 7672)."""
 
 @attrs.frozen
 class NextHop:
-    """A `[route."domain"]`. `host` is what the agent takes: for "smtp" and "lmtp" `host[:port]`, or `unix:/path`.
+    """A `[route."domain"]`. `host` is what the agent takes: for "smtp" and "lmtp" `host[:port]`, or `unix:/path`; ""
+    for the hosts that are found by MX. `source_address`: one IPv4 and one IPv6 address at most to come from.
 
     The agent "refuse" takes nothing: recipients are refused at once.
     """
@@ -33,6 +34,7 @@ class NextHop:
     tls: TlsPolicy = "opportunistic"
     user: str = ""
     password: str = attrs.field(default="", repr=False)
+    source_address: tuple[str, ...] = ()
 
 
 class ITransmitter(Interface):
@@ -40,8 +42,9 @@ class ITransmitter(Interface):
     of the configuration."""
 
     async def smtp(delivery: Delivery, hop: NextHop | None = None) -> Mapping[int, Outcome]:
-        """Hand a message to a next hop, or to the mail exchangers of its recipients' domain, which is one for all
-        (RFC 5321 5.1). An outcome for every `QueuedRecipient.id`, whatever happens."""
+        """Hand a message to a next hop, or, without one or where it has no host, to the mail exchangers of its
+        recipients' domain, which is one for all (RFC 5321 5.1). An outcome for every `QueuedRecipient.id`, whatever
+        happens."""
 
     async def lmtp(delivery: Delivery, hop: NextHop) -> Mapping[int, Outcome]:
         """Hand a message to a mail store (RFC 2033). An outcome for every `QueuedRecipient.id`, whatever happens."""

@@ -23,10 +23,10 @@ class ReactorNetwork:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
 
-    async def connect(self, host: str, port: int, factory: IProtocolFactory, timeout: float) -> Any:
+    async def connect(self, host: str, port: int, factory: IProtocolFactory, timeout: float, source: str = "") -> Any:
         """See `INetwork`."""
         try:
-            return await self._endpoint(host, port, timeout).connect(factory)
+            return await self._endpoint(host, port, timeout, source).connect(factory)
         except CancelledError:
             raise
         except Exception as error:
@@ -37,14 +37,14 @@ class ReactorNetwork:
                 f"Cannot connect to {where}: {_reason(error)}", status="4.4.1", detail=type(error).__name__
             ) from error
 
-    def _endpoint(self, host: str, port: int, timeout: float) -> IStreamClientEndpoint:
+    def _endpoint(self, host: str, port: int, timeout: float, source: str) -> IStreamClientEndpoint:
         if host.startswith(_UNIX):
             unix: Any = UNIXClientEndpoint
             endpoint: IStreamClientEndpoint = unix(self._reactor, host.removeprefix(_UNIX), timeout)
             return endpoint
         version = ip_address(host.partition("%")[0]).version
         kind = TCP6ClientEndpoint if version == 6 else TCP4ClientEndpoint
-        return kind(self._reactor, host, port, timeout)
+        return kind(self._reactor, host, port, timeout, (source, 0) if source else None)
 
 
 def _reason(error: Exception) -> str:

@@ -345,12 +345,13 @@ async def connect(
     settings: SmtpClientSettings,
     tls: Any = None,
     timeouts: SmtpTimeouts | None = None,
+    source: str = "",
 ) -> SmtpConnection:
     """Connect to an IP address (or `unix:/path`) and set the session up.
 
     `tls` is what `transport.startTLS` takes (see `mailhub.net.tls.ClientTls`); without it, `settings.tls` counts as
-    "never". With `settings.secure`, TLS is spoken from the first octet. Raises TemporaryError when the server cannot
-    be reached, SessionFailed when it does not serve us.
+    "never". With `settings.secure`, TLS is spoken from the first octet. `source`: the IP address to come from. Raises
+    TemporaryError when the server cannot be reached, SessionFailed when it does not serve us.
     """
     if tls is None:
         if settings.secure or settings.tls == "required":
@@ -358,7 +359,9 @@ async def connect(
         settings = attrs.evolve(settings, tls="never")
     timeouts = timeouts or SmtpTimeouts()
     connection = SmtpConnection(settings, clock, tls, timeouts)
-    await network.connect(host, port, _Factory(connection), timeouts.connect)
+    # Networks of others may be older than `source`.
+    more = {"source": source} if source else {}
+    await network.connect(host, port, _Factory(connection), timeouts.connect, **more)
     try:
         await connection.set_up()
     except BaseException:

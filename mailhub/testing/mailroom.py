@@ -60,7 +60,7 @@ Letter = dict[str, Any]
 class Nowhere:
     """Nothing leaves the machine."""
 
-    async def connect(self, host: str, port: int, factory: Any, timeout: float) -> Any:
+    async def connect(self, host: str, port: int, factory: Any, timeout: float, source: str = "") -> Any:
         """Never."""
         raise TemporaryError("a server for tests connects to nobody")
 

@@ -256,11 +256,11 @@ class HostNetwork:
     address: str
     alive: Callable[[], bool] = lambda: True
 
-    async def connect(self, host: str, port: int, factory: IProtocolFactory, timeout: float) -> Any:
+    async def connect(self, host: str, port: int, factory: IProtocolFactory, timeout: float, source: str = "") -> Any:
         """See `INetwork`."""
         if not self.alive():
             await Deferred()
-        return await self.network.dial(self.address, host, port, factory, timeout, self.alive)
+        return await self.network.dial(source or self.address, host, port, factory, timeout, self.alive)
 
 
 class Wire:

@@ -26,6 +26,7 @@ TABLES: dict[str, type] = {
         settings.GuardTable
     ),
     "[queue]": settings.QueueTable,
+    "[relay]": settings.RelayTable,
     "[trust]": settings.TrustTable,
     "[log]": settings.LogTable,
     "[dns]": settings.DnsTable,

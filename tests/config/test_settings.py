@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from mailhub.config import routes
+from mailhub.config.routes import relay_addresses
 from mailhub.config.settings import (
     FILE_LIMIT,
     AuthTable,
@@ -168,6 +169,12 @@ MISTAKES = [
         '[route.x] tls: must be never or opportunistic or encrypted or required, not "maybe"',
     ),
     (TOP + "[route.x]\nuser = 'me'", "[route.x] user: user and password (or password_file) go together"),
+    (
+        TOP + "[route.x]\nsource_address = ['1.1.1.1', '2.2.2.2']",
+        "[route.x] source_address: has two addresses of one family",
+    ),
+    (TOP + "[relay]\nsource_address = ['mx']", '[relay] source_address: "mx" is not an IP address'),
+    (TOP + "[relay]\nown_addresses = ['1.1.1.0/24']", '[relay] own_addresses: "1.1.1.0/24" is not an IP address'),
     (TOP + "[route.x]\n[route.X]", '[route.X]: is the same as another table, [route."x"]'),
     (TOP + "[delivery]\nrouters = []", "[delivery] routers: must not be empty"),
     (TOP + "[policy.x]\ntype = 'y'\nfailure = 'open'", '[policy.x] failure: must be tempfail or skip, not "open"'),
@@ -212,6 +219,12 @@ def test_no_key_takes_a_value_of_a_kind_that_no_key_has(table: str, key: str, va
     line = mistake(f"{TOP}[{table}]\n{others}{key} = {value}\n")
     assert line.startswith(f"{FILE}: [{table}] {key}: must be ")
     assert "\n" not in line
+
+
+def test_addresses_that_are_listened_on_are_our_own() -> None:
+    listening = "[listen]\nsmtp = ['tcp:25', 'tcp:25:interface=192.0.2.1', 'tcp6:25:interface=2001\\:db8\\:\\:1']\n"
+    config = read(TOP + listening + "[relay]\nown_addresses = ['198.51.100.1']")
+    assert relay_addresses(config).own == ("198.51.100.1", "192.0.2.1", "2001:db8::1")
 
 
 def test_passwords_stay_out_of_the_log() -> None:

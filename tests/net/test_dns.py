@@ -97,7 +97,7 @@ class Servers:
     def stopListening(self) -> None:
         self.open -= 1
 
-    async def connect(self, host: str, port: int, factory: Any, timeout: float) -> Any:
+    async def connect(self, host: str, port: int, factory: Any, timeout: float, source: str = "") -> Any:
         self.tcp.append(host)
         protocol = factory.buildProtocol(None)
         transport: Any = _transport()

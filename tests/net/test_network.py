@@ -33,6 +33,14 @@ def test_both_families_and_scopes_are_taken(host: str) -> None:
     assert (connected, port, timeout, source) == (host, 25, 7.0, None)
 
 
+@pytest.mark.parametrize(("host", "source"), [("192.0.2.1", "192.0.2.9"), ("2001:db8::1", "2001:db8::9")])
+def test_a_connection_comes_from_the_address_that_it_is_told(host: str, source: str) -> None:
+    reactor = _reactor()
+    connection = ReactorNetwork(reactor).connect(host, 25, Factory.forProtocol(Protocol), 7.0, source)
+    Deferred.fromCoroutine(connection)
+    assert reactor.tcpClients[0][4] == (source, 0)
+
+
 def test_a_local_socket() -> None:
     reactor = _reactor()
     connecting(reactor, "unix:/run/lmtp", 0)

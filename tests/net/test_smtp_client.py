@@ -80,7 +80,7 @@ class Network:
     protocol: Channel | None = None
     refuse: bool = False
 
-    async def connect(self, host: str, port: int, factory: IProtocolFactory, timeout: float) -> Any:
+    async def connect(self, host: str, port: int, factory: IProtocolFactory, timeout: float, source: str = "") -> Any:
         if self.refuse:
             raise TemporaryError("Connection refused", status="4.4.1")
         self.protocol = cast(Channel, factory.buildProtocol(None))  # type: ignore[arg-type]

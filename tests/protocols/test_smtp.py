@@ -551,7 +551,7 @@ class Network:
     clock: Clock = attrs.field(factory=Clock)
     ends: list[tuple[Any, StringTransport]] = attrs.field(factory=list)
 
-    async def connect(self, host: str, port: int, factory: IProtocolFactory, timeout: float) -> Any:
+    async def connect(self, host: str, port: int, factory: IProtocolFactory, timeout: float, source: str = "") -> Any:
         address = IPv4Address("TCP", "192.0.2.1", 25)
         driver = DriverFactory(self.server.session, self.clock, Random(1))
         for made in (factory, driver):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import ip_address
+from itertools import zip_longest
 from random import Random
 
 from mailhub.errors import PermanentError
@@ -18,7 +19,7 @@ async def exchangers(domain: str, hostname: str, resolver: IResolver, random: Ra
     A domain without MX is its own exchanger: what DNSSEC says of its address says the same of that absence.
 
     Raises PermanentError: the domain does not exist (5.1.2), takes no mail (5.1.10), or we are its best exchanger
-    without knowing the domain (5.4.6). Raises TemporaryError.
+    without knowing the domain (5.4.6), or its records name no host (5.4.4). Raises TemporaryError.
     """
     if domain.startswith("["):
         return [MailExchanger(0, domain[1:-1].removeprefix("IPv6:"))]
@@ -27,6 +28,10 @@ async def exchangers(domain: str, hostname: str, resolver: IResolver, random: Ra
         found = [MailExchanger(0, domain, secure=True)]  # the implicit MX
     if any(each.host == "" for each in found):
         raise PermanentError("Domain takes no mail", status="5.1.10")
+    # An address is no host name (RFC 5321 5.1, RFC 1035 3.3.9), and what stands there for one is a mistake.
+    found = [each for each in found if not is_address(each.host)]
+    if not found:
+        raise PermanentError("Domain has no usable mail exchanger", status="5.4.4")
     below = _below_ourselves(found, hostname)
     if not below:
         raise PermanentError("We are the best mail exchanger of this domain but do not serve it", status="5.4.6")
@@ -51,13 +56,26 @@ def may_be_exchanger(address: str) -> bool:
     return not (found.is_loopback or found.is_unspecified or found.is_multicast or broadcast)
 
 
+def family(address: str) -> int:
+    """4 or 6; 0 for what is no IP address."""
+    try:
+        return ip_address(address.partition("%")[0]).version
+    except ValueError:
+        return 0
+
+
+def interleaved(addresses: Sequence[str]) -> list[str]:
+    """The same in turn of each family, in the order that each has, so that one that leads nowhere does not cost all the
+    tries."""
+    kinds: dict[int, list[str]] = {}
+    for each in addresses:
+        kinds.setdefault(family(each), []).append(each)
+    return [each for turn in zip_longest(*kinds.values()) for each in turn if each is not None]
+
+
 def is_address(host: str) -> bool:
     """Whether a host is named by its IP address."""
-    try:
-        ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
+    return family(host) != 0
 
 
 def parse_target(target: str, default_port: int) -> tuple[str, int]:

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from mailhub.delivery.limits import TransmitLimits
-from mailhub.message.envelope import Outcome, Reach
+from mailhub.message.envelope import Outcome, Reach, State
 from mailhub.net.smtp_client import SmtpConnection
 
 _FULL_SECONDS = 10.0  # until one connection more is asked for, where the last one was refused
@@ -151,6 +151,8 @@ class Peers:
             peer.tell()
         while not (others or peer.alive) and peer.opening:
             await peer.changed()  # one that was asked for at the same time may be had
+        if connection.state is State.FAILED:
+            return connection
         if others or peer.alive:
             return attrs.evolve(connection, reach=Reach.CROWDED)
         outcome = attrs.evolve(connection, reach=Reach.UNREACHED)

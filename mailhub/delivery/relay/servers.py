@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from mailhub.credentials import PlainCredentials
-from mailhub.delivery.relay.exchangers import SMTP_PORT, exchangers, parse_target
+from mailhub.delivery.relay.exchangers import SMTP_PORT, exchangers, family, parse_target
 from mailhub.delivery.relay.tls_policy import Demand
 from mailhub.errors import MailError, TemporaryError
 from mailhub.interfaces import Environment, NextHop, TlsPolicy
@@ -15,7 +15,8 @@ from mailhub.message.envelope import Outcome, Reach, State, outcome_of
 @attrs.frozen
 class Server:
     """A host to try. `found_by_dns`: the choice of a stranger, who must not send us to our own machine; `secure`: for
-    which DNSSEC vouches, as it need not for an operator's. `domain` is the recipients'.
+    which DNSSEC vouches, as it need not for an operator's. `domain` is the recipients'. `preference` is that of its MX
+    record. `source`: the addresses that connections are to come from.
 
     `demand` is how much TLS it is to show, by what is known of it.
     """
@@ -28,7 +29,14 @@ class Server:
     found_by_dns: bool = False
     secure: bool = attrs.field(default=True, eq=False)
     domain: str = attrs.field(default="", eq=False)
+    preference: int = attrs.field(default=0, eq=False)
+    source: tuple[str, ...] = ()
     demand: Demand | None = None
+
+    def source_for(self, address: str) -> str:
+        """The one of the same family as `address`, "" where there is none."""
+        kind = family(address)
+        return next((each for each in self.source if family(each) == kind), "")
 
 
 def server_at(hop: NextHop, default_port: int, *, lmtp: bool = False) -> Server:
@@ -39,13 +47,26 @@ def server_at(hop: NextHop, default_port: int, *, lmtp: bool = False) -> Server:
         raise TemporaryError(f"Next hop is misconfigured: {error}", status="4.3.5") from None
     credentials = PlainCredentials("", hop.user, hop.password) if hop.user else None
     # A local socket needs no TLS, and no certificate could name it.
-    return Server(host, port, "never" if host.startswith("unix:") else hop.tls, credentials, lmtp)
+    tls = "never" if host.startswith("unix:") else hop.tls
+    return Server(host, port, tls, credentials, lmtp, source=hop.source_address)
 
 
-async def servers_of(domain: str, hostname: str, environment: Environment) -> list[Server]:
-    """By the mail exchangers of a domain. Raises what `exchangers` raises."""
+async def servers_of(domain: str, hop: NextHop, hostname: str, environment: Environment) -> list[Server]:
+    """By the mail exchangers of a domain; `hop` says how they are to be talked to. Raises what `exchangers` raises."""
     found = await exchangers(domain, hostname, environment.resolver, environment.random)
-    return [Server(each.host, SMTP_PORT, found_by_dns=True, secure=each.secure, domain=domain) for each in found]
+    return [
+        Server(
+            each.host,
+            SMTP_PORT,
+            hop.tls,
+            found_by_dns=True,
+            secure=each.secure,
+            domain=domain,
+            preference=each.preference,
+            source=hop.source_address,
+        )
+        for each in found
+    ]
 
 
 def no_way(error: MailError) -> Outcome:

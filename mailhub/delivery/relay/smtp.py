@@ -12,9 +12,11 @@ from mailhub.message.envelope import Outcome
 
 def hop_of(delivery: Delivery, hops: Mapping[str, NextHop]) -> NextHop:
     """The configuration of a static next hop, as it is now. What is in the queue since before it changed finds at
-    least what is said about the same host."""
+    least what is said about the same host. Without a target it is what is said of hosts that are found by MX."""
     domain = delivery.recipients[0].route.recipient.ascii_domain
     own = hops.get(domain) or hops.get("*")
+    if not delivery.target:
+        return own if own is not None and not own.host else NextHop()
     for hop in (own, *hops.values()):
         if hop is not None and hop.host == delivery.target:
             return hop
@@ -33,11 +35,7 @@ class SmtpAgent:
 
     async def deliver(self, delivery: Delivery) -> Mapping[int, Outcome]:
         """See `IDeliveryAgent`. All recipients have one domain where the target is found by MX."""
-        if self._hop is not None:
-            hop = self._hop if self._hop.host else None
-        else:
-            hop = hop_of(delivery, self._hops) if delivery.target else None
-        return await self._transmitter.smtp(delivery, hop)
+        return await self._transmitter.smtp(delivery, self._hop or hop_of(delivery, self._hops))
 
     async def stop(self) -> None:
         """Close kept connections."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from ipaddress import ip_address
+from itertools import groupby
 
 import attrs
 from zope.interface import implementer
 
-from mailhub.delivery.limits import TransmitLimits
+from mailhub.delivery.limits import RelayAddresses, TransmitLimits
 from mailhub.delivery.plan import recipient_of
-from mailhub.delivery.relay.exchangers import SMTP_PORT, is_address, may_be_exchanger
+from mailhub.delivery.relay.exchangers import SMTP_PORT, interleaved, is_address, may_be_exchanger
 from mailhub.delivery.relay.forms import Form, Forms
 from mailhub.delivery.relay.peers import Line, Peer, Peers
 from mailhub.delivery.relay.security import Security
@@ -38,6 +40,7 @@ from mailhub.wire.smtp.outgoing import TOO_MANY
 _log = Logger(namespace="mailhub.delivery.smtp")
 
 LMTP_PORT = 24
+_LOOP = Outcome.failed("We are the best mail exchanger of this domain but do not serve it", status="5.4.6")
 _WHAT_IT_SAYS = Offer(eight_bit=True, smtputf8=True, binary=True)  # no less than a server can offer
 # RFC 3463 3.7, RFC 6531 5: media not supported, conversion required but not supported, header in UTF-8.
 _UNFIT = frozenset({"5.6.1", "5.6.3", "5.6.9"})
@@ -123,7 +126,11 @@ class Transmitter:
         tls: IClientTls | None,
         limits: TransmitLimits | None = None,
         timeouts: SmtpTimeouts | None = None,
+        addresses: RelayAddresses | None = None,
     ) -> None:
+        addresses = addresses or RelayAddresses()
+        self._own = frozenset(map(ip_address, addresses.own))
+        self._source = addresses.source
         self._hostname = hostname
         self._environment = environment
         self._tls = tls
@@ -135,11 +142,12 @@ class Transmitter:
     async def smtp(self, delivery: Delivery, hop: NextHop | None = None) -> Mapping[int, Outcome]:
         """See `ITransmitter`."""
         try:
-            if hop is not None:
+            hop = self._from(hop or NextHop())
+            if hop.host:
                 servers = [server_at(hop, SMTP_PORT)]
             else:
                 domain = delivery.recipients[0].route.recipient.ascii_domain
-                servers = await servers_of(domain, self._hostname, self._environment)
+                servers = await servers_of(domain, hop, self._hostname, self._environment)
         except MailError as error:
             return dict.fromkeys((row.id for row in delivery.recipients), no_way(error))
         return await self.transmit(delivery, servers)
@@ -147,7 +155,7 @@ class Transmitter:
     async def lmtp(self, delivery: Delivery, hop: NextHop) -> Mapping[int, Outcome]:
         """See `ITransmitter`."""
         try:
-            server = server_at(hop, LMTP_PORT, lmtp=True)
+            server = server_at(self._from(hop), LMTP_PORT, lmtp=True)
         except MailError as error:
             return dict.fromkeys((row.id for row in delivery.recipients), no_way(error))
         return await self.transmit(delivery, [server])
@@ -167,6 +175,10 @@ class Transmitter:
             forms.close()
         return outcomes
 
+    def _from(self, hop: NextHop) -> NextHop:
+        """With where connections come from."""
+        return hop if hop.source_address else attrs.evolve(hop, source_address=self._source)
+
     async def stop(self) -> None:
         """Say goodbye on the connections that are kept."""
         await self._peers.close()
@@ -180,7 +192,7 @@ class Transmitter:
         tries = self._limits.addresses
         urgent = any(row.due == AT_ONCE for row in delivery.recipients)
         full = []
-        for server in servers:
+        async for server in self._better_than_us(servers, way):
             found = await self._places(server)
             if isinstance(found, Outcome):
                 way.note(dict.fromkeys(way.left, found))
@@ -207,6 +219,24 @@ class Transmitter:
                 await self._try(place, way, most)
         return way.answers
 
+    async def _better_than_us(self, servers: Sequence[Server], way: _Way) -> AsyncIterator[Server]:
+        """Those before the first that has an address of ours: of its preference and below nobody is tried, lest two
+        exchangers send mail back and forth (RFC 5321 5.1)."""
+        for _, same in groupby(servers, key=lambda each: each.preference):
+            group = list(same)
+            if self._own and any([each.found_by_dns and await self._is_ours(each.host) for each in group]):
+                way.note(dict.fromkeys(way.left, _LOOP))
+                return
+            for each in group:
+                yield each
+
+    async def _is_ours(self, host: str) -> bool:
+        try:
+            found = (await self._where(host)).addresses
+        except TemporaryError:
+            return False  # it is asked again where it is to be tried
+        return any(ip_address(each.partition("%")[0]) in self._own for each in found)
+
     async def _places(self, server: Server) -> Sequence[_Place] | Outcome:
         """Where a server is, and how to talk to it there, or why it cannot be tried."""
         try:
@@ -215,7 +245,7 @@ class Transmitter:
             usable = [each for each in found if not server.found_by_dns or may_be_exchanger(each)]
             if usable:
                 demanding = await self._security.demanded(server, where)
-                return [_Place(demanding, each) for each in usable]
+                return [_Place(demanding, each) for each in interleaved(usable)]
         except TemporaryError as error:
             return Outcome.delayed(error.text, status=error.status, remote=server.host, reach=Reach.UNREACHED)
         if not server.found_by_dns:
@@ -247,6 +277,11 @@ class Transmitter:
             if said.usable or said.in_doubt or not _all_delayed(said.told):
                 return said
         opened = peer.why(self._environment.clock.seconds()) or await self._peers.open(peer, lambda: self._open(place))
+        if isinstance(opened, Outcome) and opened.state is State.FAILED:
+            # It takes no mail, which says nothing of the others; nor of those behind ourselves, which are not tried.
+            way.note(dict.fromkeys(waiting, opened))
+            way.left = [] if opened == _LOOP else way.left
+            return _Said({})
         if isinstance(opened, Outcome):
             return _Said(dict.fromkeys(waiting, opened))
         return await self._send(place, peer, opened, way, waiting, most)
@@ -324,7 +359,11 @@ class Transmitter:
         """A connection ready for a message, or why there is none."""
         demand = place.server.demand or Demand(place.server.tls, place.server.host)
         try:
-            return await self._connect_or_fall_back(place, demand)
+            connection = await self._connect_or_fall_back(place, demand)
+            if place.server.found_by_dns and connection.hop.name.lower() == self._hostname.lower():
+                await connection.quit()
+                return _LOOP
+            return connection
         except SessionFailed as error:
             return attrs.evolve(error.outcome, protocol=_protocol(place))
         except TemporaryError as error:
@@ -357,7 +396,14 @@ class Transmitter:
         )
         environment = self._environment
         return await connect(
-            environment.network, environment.clock, place.address, server.port, settings, tls, self._timeouts
+            environment.network,
+            environment.clock,
+            place.address,
+            server.port,
+            settings,
+            tls,
+            self._timeouts,
+            server.source_for(place.address),
         )
 
 
@@ -371,10 +417,11 @@ class Relay:
     tls: IClientTls | None
     limits: TransmitLimits
     timeouts: SmtpTimeouts
+    addresses: RelayAddresses
 
     def transmitter(self) -> Transmitter:
         """See `IRelay`."""
-        return Transmitter(self.hostname, self.environment, self.tls, self.limits, self.timeouts)
+        return Transmitter(self.hostname, self.environment, self.tls, self.limits, self.timeouts, self.addresses)
 
 
 def _last_words(told: Mapping[Address, Outcome], place: _Place, way: _Way, form: Form) -> Mapping[Address, Outcome]:

@@ -97,7 +97,8 @@ class Finished:
 
 @attrs.frozen
 class Unusable:
-    """The session could not be set up; `outcome` (always DELAYED) says why. `phase` is where it ended."""
+    """The session could not be set up; `outcome` says why: DELAYED, or FAILED where the server takes no mail ever.
+    `phase` is where it ended."""
 
     outcome: Outcome
     phase: Phase
@@ -211,7 +212,7 @@ class SmtpClient:
         """The connection is lost, has timed out, or cannot go on: everything open is DELAYED for this reason."""
         if self.closing:
             return
-        outcome = self._delayed(status, text, source)
+        outcome = self._delayed(status, text, source) if status[0] == "4" else self._failed(status, text, source)
         phase = self.phase
         self.closing = True
         if self._transaction is not None:
@@ -329,7 +330,10 @@ class SmtpClient:
         self.in_doubt = answer.code < 400
 
     def _greeted(self, _command: _Command, answer: Reply) -> None:
-        if answer.code != 220:
+        if answer.code == 521:
+            # RFC 7504 3: this host takes no mail, now or ever.
+            self.fail("5.3.2", answer.text, Source.REMOTE)
+        elif answer.code != 220:
             self._unusable(answer)
         else:
             self._say_hello()
@@ -518,8 +522,8 @@ class SmtpClient:
     def _delayed(self, status: str, text: str, source: Source | None = None) -> Outcome:
         return Outcome.delayed(text, status=status, remote=self._settings.remote, source=source or self._source())
 
-    def _failed(self, status: str, text: str) -> Outcome:
-        return Outcome.failed(text, status=status, remote=self._settings.remote, source=self._source())
+    def _failed(self, status: str, text: str, source: Source | None = None) -> Outcome:
+        return Outcome.failed(text, status=status, remote=self._settings.remote, source=source or self._source())
 
     def _source(self) -> Source:
         """Of what we say ourselves."""

@@ -77,9 +77,10 @@ _LIMIT = re.compile(r"0{0,5}[1-9][0-9]{0,5}")
 
 
 class Hop:
-    """One server. `keywords` that it offers, in upper case -> what stands behind them (none where it knows HELO only);
-    `offer`: what it has of what a message may need; `limits`: how much it takes; `dsn`: whether it tells success (RFC
-    3461)."""
+    """One server. `name` is what it calls itself; `keywords` that it offers, in upper case -> what stands behind them
+    (neither where it knows HELO only); `offer`: what it has of what a message may need; `limits`: how much it takes;
+    `dsn`: whether it tells success (RFC 3461).
+    """
 
     def __init__(self, lines: tuple[str, ...] = (), *, secure: bool = False) -> None:
         # RFC 5321 4.1.1.1: ehlo-line = ehlo-keyword *( SP ehlo-param ); the first line is a greeting.
@@ -88,6 +89,7 @@ class Hop:
         eight_bit = "8BITMIME" in self.keywords
         binary = eight_bit and {"BINARYMIME", "CHUNKING"} <= self.keywords.keys()
         self.offer = Offer(eight_bit, "SMTPUTF8" in self.keywords, binary)
+        self.name = lines[0].partition(" ")[0] if lines else ""
         self.limits = HopLimits.read(self.keywords.get("LIMITS", ""))
         self.dsn = "DSN" in self.keywords
         self._terms = terms(self.keywords, secure)

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from mailhub.delivery.relay.exchangers import exchangers, may_be_exchanger, parse_target
+from mailhub.delivery.relay.exchangers import exchangers, interleaved, may_be_exchanger, parse_target
 from mailhub.errors import PermanentError, TemporaryError
 from mailhub.interfaces import MailExchanger
 from mailhub.testing.resolver import FakeResolver
@@ -103,3 +103,25 @@ def test_targets(target: str, place: tuple[str, int]) -> None:
 def test_targets_that_are_none(target: str) -> None:
     with pytest.raises(ValueError, match=r"host\[:port\]"):
         parse_target(target, 25)
+
+
+def test_an_address_is_no_exchanger() -> None:
+    """RFC 5321 5.1: what the records name are hosts."""
+    assert order(resolver((5, "192.0.2.1"), (10, "a"), (20, "2001:db8::1"))) == ["a"]
+    with pytest.raises(PermanentError) as caught:
+        order(resolver((5, "192.0.2.1")))
+    assert caught.value.status == "5.4.4"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "turns"),
+    [
+        ((), []),
+        (("192.0.2.1",), ["192.0.2.1"]),
+        (("1.1.1.1", "1.1.1.2", "1.1.1.3", "::2", "::1"), ["1.1.1.1", "::2", "1.1.1.2", "::1", "1.1.1.3"]),
+        (("::2", "1.1.1.1", "1.1.1.2"), ["::2", "1.1.1.1", "1.1.1.2"]),
+        (("unix:/run/x",), ["unix:/run/x"]),
+    ],
+)
+def test_families_take_turns(addresses: tuple[str, ...], turns: list[str]) -> None:
+    assert interleaved(addresses) == turns

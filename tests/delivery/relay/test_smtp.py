@@ -14,7 +14,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.protocols.basic import LineReceiver
 
-from mailhub.delivery.limits import TransmitLimits
+from mailhub.delivery.limits import RelayAddresses, TransmitLimits
 from mailhub.delivery.relay.lmtp import LmtpAgent
 from mailhub.delivery.relay.smtp import SmtpAgent, hop_of
 from mailhub.delivery.relay.transmit import Transmitter
@@ -47,6 +47,7 @@ class Server(Factory):
     "silence" is no reply."""
 
     noisy = False
+    name = "server"
 
     def __init__(self, *, extensions: Sequence[str] = ("PIPELINING", "8BITMIME"), **script: list[str]) -> None:
         self.script = {"GREET": ["220 hi"], "DATA": ["354 go"], "END": ["250 2.0.0 taken"]} | script
@@ -54,9 +55,11 @@ class Server(Factory):
         self.commands: list[str] = []
         self.messages: list[bytes] = []
         self.connections = 0
+        self.callers: list[str] = []
 
     def buildProtocol(self, addr: Any) -> Any:
         self.connections += 1
+        self.callers.append(addr.host)
         return _Session(self)
 
     def answer(self, key: str) -> str:
@@ -103,7 +106,7 @@ class _Session(_LineReceiver):  # type: ignore[misc]
         verb = line.split(" ")[0].split(":")[0].upper()
         if verb in ("EHLO", "LHLO"):
             self.lmtp = verb == "LHLO"
-            lines = ["server", *self.server.extensions]
+            lines = [self.server.name, *self.server.extensions]
             self.transport.write("".join(f"250-{each}\r\n" for each in lines[:-1]).encode())
             self.sendLine(f"250 {lines[-1]}".encode())
         elif verb == "STARTTLS":
@@ -157,6 +160,7 @@ class World:
     body: bytes = BODY
     mail: Mail = attrs.field(factory=lambda: Mail(Address("a", "xx.example")))
     needs: int | None = None
+    addresses: RelayAddresses = attrs.field(factory=RelayAddresses)
     network: MemoryNetwork = attrs.field(init=False)
     _agents: dict[str, Any] = attrs.field(factory=dict)
 
@@ -176,7 +180,7 @@ class World:
                 self.clock, InlineThreads(), self.network.at("10.9.9.9"), self.resolver, Random(1), Path()
             )
             timeouts = SmtpTimeouts(connect=10, greeting=20, command=20, data=20, block=20, final=20, quit=2)
-            transmitter = Transmitter("mx.xx.example", environment, TLS, self.limits, timeouts)
+            transmitter = Transmitter("mx.xx.example", environment, TLS, self.limits, timeouts, self.addresses)
             self._agents["smtp"] = SmtpAgent(self.hops, transmitter)
             self._agents["lmtp"] = LmtpAgent(self.hops, transmitter)
         return self._agents[kind]
