@@ -7,7 +7,10 @@ spoken where there is one. Each protocol turns them into its own replies in one 
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
+
+_STATUS = re.compile(r"[45](?:\.[0-9]{1,3}){2}")  # RFC 3463 2
 
 
 class MailError(Exception):
@@ -19,7 +22,8 @@ class MailError(Exception):
     def __init__(self, text: str = "", *, status: str = "", detail: str = "", rule: str = "") -> None:
         # Plugins raise it, too: with whatever they have at hand.
         self.text = str(text or self.default_text)
-        self.status = str(status or self.default_status)
+        status = str(status)
+        self.status = status if _STATUS.fullmatch(status) else self.default_status
         self.detail = detail
         self.rule = rule
         super().__init__(f"{self.status} {self.text}" + (f" ({detail})" if detail else ""))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
+from twisted.plugin import IPlugin
 
 from mailhub import plugin_faults
 from mailhub.checker_strings import load_strings
@@ -14,12 +15,13 @@ from mailhub.errors import ConfigurationError
 from mailhub.guard import Health
 from mailhub.interfaces import STORE
 from mailhub.plugin_modules import MODULES
-from mailhub.plugins import Catalogue
+from mailhub.plugins import Catalogue, PluginFile
 
 if TYPE_CHECKING:
     from mailhub.config.settings import ComponentTable, Config
 
 
+NEVER_REFUSED: Mapping[str, str] = {}
 _EDITED = "has changed since it was run"
 
 
@@ -46,10 +48,16 @@ class Row:
     slowest_ms: float | None = None
 
 
-def listing(catalogue: Catalogue, config: Config, health: Iterable[Health] = ()) -> list[Row]:
-    """Rows for all that is configured, then for all that is not, then for what is broken."""
-    edited = {str(path) for path in MODULES.edited()}
-    known = {(one.kind, one.name): one for one in health}
+def listing(
+    catalogue: Catalogue, config: Config, health: Iterable[Health] = (), refused: Mapping[str, str] = NEVER_REFUSED
+) -> list[Row]:
+    """Rows for all that is configured, then for all that is not, then for what is broken. `refused`: why a file that
+    has changed was not loaded again, by its module."""
+    edited = {str(path): _EDITED for path in MODULES.edited()}
+    for one in catalogue.files:
+        if str(one.path) in edited and one.name in refused:
+            edited[str(one.path)] = f"{_EDITED}, and was not loaded again: {refused[one.name]}"
+    known = {(does.kind, does.name): does for does in health}
     files = {id(factory): str(file.path) for file in catalogue.files for factory in file.factories}
     rows: list[Row] = []
     taken: set[int] = set()
@@ -61,7 +69,7 @@ def listing(catalogue: Catalogue, config: Config, health: Iterable[Health] = ())
             continue
         taken.add(id(factory))
         file = files.get(id(factory)) or plugin_faults.source(factory)
-        row = Row(part.kind, part.name, part.type, file, "good", _EDITED if file in edited else "")
+        row = Row(part.kind, part.name, part.type, file, "good", edited.get(file, ""))
         does = known.pop((part.kind, part.name), None)
         rows.append(row if does is None else _with(row, does))
     # Checkers that strings make, and those that are asked as directories.
@@ -121,6 +129,21 @@ def _named_alike(catalogue: Catalogue) -> Iterator[str]:
     for (kind, name), found in files.items():
         if len(found) > 1:
             yield f"{' and '.join(sorted(set(found)))}: {len(found)} {kind} plugins are called {name!r}"
+
+
+def idle(catalogue: Catalogue) -> list[str]:
+    """A line for each file that makes no component and that no other file imports: perhaps its class stands in none."""
+    imported = frozenset[str]().union(*[run.imports for run in MODULES.runs.values()])
+    return [
+        f"{file.path}: makes no component (`Component(kind, name, make)`), so nothing can name it"
+        for file in catalogue.files
+        if not (file.factories or file.faults or file.name in imported or _is_twisteds(file))
+    ]
+
+
+def _is_twisteds(file: PluginFile) -> bool:
+    """Whether it has a plugin of another kind, such as a command of twistd."""
+    return any(IPlugin.providedBy(value) for value in vars(file.module).values())
 
 
 def faults(catalogue: Catalogue, config: Config) -> list[str]:

@@ -29,7 +29,7 @@ from mailhub.config.settings import Config, load
 from mailhub.errors import ConfigurationError, TemporaryError
 from mailhub.interfaces import IProcesses
 from mailhub.plugin_files import find
-from mailhub.plugin_list import faults
+from mailhub.plugin_list import faults, idle
 from mailhub.plugin_modules import LOAD_SECONDS, MODULES
 from mailhub.plugins import load_catalogue
 
@@ -41,10 +41,11 @@ _LATE = (-signal.SIGALRM, -signal.SIGXCPU)
 
 @attrs.frozen
 class Looked:
-    """What a look at all plugin files has found: a line for each fault, how many components and files there are, and
-    what the files have printed."""
+    """What a look at all plugin files has found: a line for each fault, and for each file that is no use; how many
+    components and files there are, and what the files have printed."""
 
     faults: tuple[str, ...]
+    idle: tuple[str, ...] = ()
     components: int = 0
     files: int = 0
     printed: str = ""
@@ -93,7 +94,7 @@ def look_over(config: Config) -> Looked:
             given = _outcome(report, status, seconds, said)
         except ConfigurationError as error:
             return Looked((str(error),), printed=said)
-    return Looked(tuple(given["faults"]), given["components"], given["files"], said)
+    return Looked(tuple(given["faults"]), tuple(given["idle"]), given["components"], given["files"], said)
 
 
 def _command(task: Mapping[str, Any], report: Path) -> list[str]:
@@ -207,7 +208,8 @@ def _done(task: Mapping[str, Any]) -> dict[str, Any]:
         config = load(Path(task["config"]))
         catalogue = load_catalogue(config.plugins)
         found = faults(catalogue, config)
-        return {"faults": found, "components": len(catalogue.factories), "files": len(catalogue.files)}
+        counts = {"components": len(catalogue.factories), "files": len(catalogue.files)}
+        return {"faults": found, "idle": idle(catalogue), **counts}
     load_catalogue(map(Path, task["folders"]), only=task["names"])
     return {}
 

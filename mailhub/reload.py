@@ -83,6 +83,7 @@ class Reloader:
         self._stopped = False
         self._asked = False
         self._named: list[tuple[str, Deferred[Reading]]] = []  # plugins, and who waits
+        self.refused: dict[str, str] = {}  # why a module was not loaded again the last time, by its name
         self._reading = False
 
     def ask(self) -> None:
@@ -187,6 +188,7 @@ class Reloader:
                 warnings.append("the certificate stays as it was: the server's user cannot read certificate and key")
             lasting = (*found.lasting, *_standing(new))
             await self._start(new)
+        self.refused.clear()
         hub.adopt(new)
         return attrs.evolve(begun, changed=changed, lasting=lasting, warnings=tuple(warnings))
 
@@ -207,7 +209,7 @@ class Reloader:
         answer.callback(outcome)
 
     async def _plugin_outcome(self, name: str, begun: Reading) -> Reading:
-        hub = self._hub
+        hub, module = self._hub, ""
         try:
             module = hub.catalogue.file_called(name, hub.settings)
             await self._try_out(hub.settings, module)
@@ -223,7 +225,10 @@ class Reloader:
         except ConfigurationError as error:
             fault = " ".join(str(error).split())
             _log.error("plugin not loaded again, nothing has changed: {fault:text}", fault=fault)
+            if module:
+                self.refused[module] = fault
             return attrs.evolve(begun, fault=fault)
+        self.refused.pop(module, None)
         if files:
             hub.adopt(new)
         _log.info("plugin loaded again: changed: {changed:text}", changed=", ".join(changed) or "nothing")

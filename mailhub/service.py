@@ -272,7 +272,7 @@ class MailService(Service):
         name = question.get("name")
         if question.get("plugins") == "list":
             hub = self._hub
-            rows = listing(hub.catalogue, hub.settings, hub.guards.all())
+            rows = listing(hub.catalogue, hub.settings, hub.guards.all(), self._reloader.refused)
             return {"process": os.getpid(), "rows": [attrs.asdict(row) for row in rows]}
         if question.get("plugins") == "reload" and isinstance(name, str):
             return {"process": os.getpid(), "reading": attrs.asdict(await self._reloader.ask_plugin(name))}

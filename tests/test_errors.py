@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import pytest
 
 from mailhub import errors
-from mailhub.errors import MailError, NotPermitted, PermanentError, TemporaryError
+from mailhub.errors import MailError, NoSuchUser, NotPermitted, PermanentError, TemporaryError
 
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, MailError)]
 
@@ -34,4 +35,10 @@ def test_what_is_said_and_what_is_logged() -> None:
 
 def test_what_a_plugin_raises_it_with_is_text() -> None:
     error = NotPermitted(["no"], status=550)  # type: ignore[arg-type]
-    assert (error.text, error.status, error.temporary) == ("['no']", "550", False)
+    assert (error.text, error.status, error.temporary) == ("['no']", "5.7.1", False)
+
+
+@pytest.mark.parametrize("status", ["", "nonsense", "250", "2.0.0", "4.3", "5.1.1\r\n", "5.1111.1", 7, None])
+def test_what_is_no_status_of_a_refusal_is_the_usual_one(status: Any) -> None:
+    assert NoSuchUser(status=status).status == "5.1.1"
+    assert TemporaryError(status=status).status == "4.3.0"

@@ -121,6 +121,8 @@ def _check(arguments: argparse.Namespace) -> int:
     sys.stderr.write(found.printed)
     for line in found.faults:
         print(plain(f"problem  {line}"))
+    for line in found.idle:
+        print(plain(f"note     {line}"))
     if found.faults:
         print(f"{len(found.faults)} to mend", file=sys.stderr)
         return 1
