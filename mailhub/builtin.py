@@ -19,9 +19,12 @@ from mailhub.delivery.routing import (
     PostmasterRouter,
     StaticRouter,
 )
+from mailhub.delivery.screening.dnsbl import Dnsbl, DnsblOptions
 from mailhub.delivery.screening.early import EarlyOptions, EarlyTalker
 from mailhub.delivery.screening.helo import Helo, HeloOptions
 from mailhub.delivery.screening.rates import RateOptions, Rates
+from mailhub.delivery.screening.reverse_dns import ReverseDns, ReverseDnsOptions
+from mailhub.delivery.screening.sender_domain import SenderDomain
 from mailhub.delivery.transports.pipe import PipeAgent, PipeOptions
 from mailhub.delivery.transports.plain import DiscardAgent, ErrorAgent, ErrorOptions
 from mailhub.delivery.transports.table import TransportRouter
@@ -96,6 +99,9 @@ def _policy(name: str, make: Callable[[Any, IHub], IPolicy], options: type) -> C
 helo_policy = _policy("helo", Helo.of, HeloOptions)
 early_talker_policy = _policy("early-talker", EarlyTalker.of, EarlyOptions)
 rates_policy = _policy("rates", Rates.of, RateOptions)
+sender_domain_policy = _policy("sender-domain", SenderDomain.of, NoOptions)
+reverse_dns_policy = _policy("reverse-dns", ReverseDns.of, ReverseDnsOptions)
+dnsbl_policy = _policy("dnsbl", Dnsbl.of, DnsblOptions)
 
 
 # --- Services: how the sessions of each row of the table are made -----------------------------------------------------

@@ -9,6 +9,7 @@ import attrs
 import pytest
 from twisted.logger import capturedLogs, formatEvent
 
+from mailhub.interfaces import MailExchanger
 from mailhub.testing.caller import Caller
 from mailhub.testing.hubs import Host, Internet
 
@@ -217,3 +218,95 @@ def test_those_who_wait_for_late_answers_are_bounded_in_number(internet: Interne
     internet.run(5)
     assert [caller.heard.rstrip().splitlines()[-1][:9] for caller in callers] == [b"421 4.7.0"] * 3
     assert [caller.heard.count(b"500 ") for caller in callers] == [2, 1, 1]
+
+
+def test_a_listed_client_is_refused_with_the_lists_reason_and_may_still_ask_the_postmaster(internet: Internet) -> None:
+    lists = ["bl.example=127.0.0.[2..11]*2", "good.example*-2"]
+    host = hub(internet, "dnsbl", dnsbl={"lists": lists}, aliases={"abuse@xx.example": ["ann@xx.example"]})
+    internet.resolver.hosts["9.9.9.10.bl.example"] = ["127.0.0.4"]
+    internet.resolver.txt["9.9.9.10.bl.example"] = [b"https://bl.example/10.9.9.9"]
+    caller = greeted(internet, host)
+    with capturedLogs() as events:
+        said = answers(
+            caller, "MAIL FROM:<a@yy.example>", *["RCPT TO:<ann@xx.example>"] * 2, "RCPT TO:<abuse@xx.example>"
+        )
+    refused = "550 5.7.1 Your address 10.9.9.9 is listed by bl.example: https://bl.example/10.9.9.9 (dnsbl)"
+    assert said[1:3] == [refused] * 2
+    assert said[3].startswith("250 ")
+    assert all("rule=dnsbl" in line for line in refusals(events))
+    assert len([name for _, name in internet.resolver.asked if name == "9.9.9.10.bl.example"]) == 2  # A and TXT, once
+    internet.resolver.hosts["9.9.9.10.good.example"] = ["127.0.5.1"]
+    said = answers(greeted(internet, host), "MAIL FROM:<a@yy.example>", "RCPT TO:<ann@xx.example>")
+    assert said[1].startswith("250 ")
+
+
+def test_mail_of_a_listed_client_may_go_to_junk_instead(internet: Internet) -> None:
+    host = hub(internet, "dnsbl", dnsbl={"lists": ["bl.example"], "action": "quarantine"})
+    internet.resolver.hosts["9.9.9.10.bl.example"] = ["127.0.0.4"]
+    caller = greeted(internet, host)
+    answers(caller, "MAIL FROM:<a@yy.example>", "RCPT TO:<ann@xx.example>")
+    caller.ask(b"DATA\r\n", b"354 ")
+    with capturedLogs() as events:
+        caller.ask(MESSAGE, b"250 ")
+    assert host.inbox("ann@xx.example") == []
+    del events
+
+
+@pytest.mark.parametrize(
+    ("sender", "answer"),
+    [
+        ("<a@yy.example>", "250 2.1.0"),
+        ("<a@only-a.example>", "250 2.1.0"),
+        ("<>", "250 2.1.0"),
+        ("<a@xx.example>", "250 2.1.0"),
+        ("<a@[192.0.2.1]>", "250 2.1.0"),
+        ("<a@nowhere.example>", "553 5.1.8"),
+        ("<a@nothing.example>", "553 5.1.8"),
+        ("<a@nomail.example>", "550 5.7.27"),
+        ("<a@broken.example>", "451 4.1.8"),
+    ],
+)
+def test_the_domain_of_a_sender_can_be_answered(internet: Internet, sender: str, answer: str) -> None:
+    host = hub(internet, "sender-domain")
+    resolver = internet.resolver
+    resolver.add("yy.example", "mx.yy.example", "192.0.2.7")
+    resolver.hosts["only-a.example"] = ["192.0.2.8"]
+    resolver.hosts["nothing.example"] = []
+    resolver.exchangers["nomail.example"] = [MailExchanger(0, "")]
+    resolver.failing.add("broken.example")
+    said = answers(greeted(internet, host), f"MAIL FROM:{sender}")
+    assert said[0].startswith(answer)
+    assert said[0].startswith("250") or said[0].endswith(" (sender-domain)")
+
+
+@pytest.mark.parametrize(
+    ("peer", "answer"),
+    [
+        ("192.0.2.1", "250 2.1.5"),
+        ("192.0.2.2", "550 5.7.25 Your address 192.0.2.2 has no name in DNS (reverse-dns)"),
+        ("192.0.2.3", "550 5.7.25 The name of your address 192.0.2.3 does not lead back to it (reverse-dns)"),
+        ("192.0.2.4", "451 4.7.25"),
+        ("192.0.2.5", "451 4.7.25"),
+        ("2001:db8::6", "250 2.1.5"),
+    ],
+)
+def test_a_client_has_a_name_that_leads_back(internet: Internet, peer: str, answer: str) -> None:
+    host = hub(internet, "reverse-dns")
+    resolver = internet.resolver
+    resolver.ptr |= {
+        "192.0.2.1": ["other.example", "one.example"],
+        "192.0.2.3": ["one.example"],
+        "192.0.2.5": ["broken.example"],
+        "2001:db8::6": ["one.example"],
+    }
+    resolver.hosts["one.example"] = ["192.0.2.1", "2001:DB8:0::6"]
+    resolver.failing |= {"192.0.2.4", "broken.example"}
+    said = answers(greeted(internet, host, peer), "MAIL FROM:<a@yy.example>", "RCPT TO:<ann@xx.example>")
+    assert said[1].startswith(answer)
+
+
+def test_a_name_that_need_not_lead_back(internet: Internet) -> None:
+    host = hub(internet, "reverse-dns", reverse_dns={"confirmed": False})
+    internet.resolver.ptr["10.9.9.9"] = ["anything.example"]
+    said = answers(greeted(internet, host), "MAIL FROM:<a@yy.example>", "RCPT TO:<ann@xx.example>")
+    assert said[1].startswith("250 ")

@@ -7,7 +7,7 @@ import attrs
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from mailhub.delivery.screening.rule import Rule
+from mailhub.delivery.screening.rule import Rule, number
 from mailhub.interfaces import (
     ACCEPT,
     Environment,
@@ -28,7 +28,7 @@ class EarlyOptions:
     """`greeting_delay_seconds`: how long a stranger is kept waiting for the greeting, which is how the impatient are
     found."""
 
-    greeting_delay_seconds: int = attrs.field(default=2, validator=[attrs.validators.ge(0), attrs.validators.le(25)])
+    greeting_delay_seconds: int = number(2, 0, 25)
 
 
 @implementer(IPolicy)

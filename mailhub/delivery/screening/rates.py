@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import attrs
 from zope.interface import implementer
 
-from mailhub.delivery.screening.rule import Rule
+from mailhub.delivery.screening.rule import Rule, number
 from mailhub.delivery.screening.windows import SlidingCounts
 from mailhub.errors import TemporaryError
 from mailhub.interfaces import ACCEPT, Environment, IHub, IPolicy, ITransactionView, Origin, Screen, Verdict
+from mailhub.keys import DAY
 from mailhub.net.crowd import networks
 
 _STATUS = "4.7.0"
@@ -18,21 +19,16 @@ _STATUS = "4.7.0"
 _Key = tuple[str, int, int, int]
 
 
-def _bound(default: int) -> int:
-    made: int = attrs.field(default=default, validator=[attrs.validators.ge(0), attrs.validators.le(1_000_000)])
-    return made
-
-
 @attrs.frozen
 class RateOptions:
     """How many there may be in any `window_seconds`; 0 is for any number. An address is an IPv4 address or an IPv6 /64,
     its network the /24 or the /48."""
 
-    window_seconds: int = attrs.field(default=60, validator=[attrs.validators.ge(1), attrs.validators.le(86400)])
-    connections_per_address: int = _bound(60)
-    connections_per_network: int = _bound(300)
-    messages_per_address: int = _bound(120)
-    messages_per_network: int = _bound(600)
+    window_seconds: int = number(60, 1, DAY)
+    connections_per_address: int = number(60, 0, 1_000_000)
+    connections_per_network: int = number(300, 0, 1_000_000)
+    messages_per_address: int = number(120, 0, 1_000_000)
+    messages_per_network: int = number(600, 0, 1_000_000)
 
 
 @implementer(IPolicy)

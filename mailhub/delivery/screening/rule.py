@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
 from mailhub.interfaces import IHub, Origin, Verdict
+from mailhub.keys import Key
+from mailhub.message.address import POSTMASTER
+from mailhub.message.envelope import Recipient
 from mailhub.net.networks import TRUSTED, Networks
+
+# Whom even those may write to who are refused everything else, to ask why (RFC 5321 4.5.1, RFC 2142 4 and 5).
+_OPEN = frozenset({POSTMASTER, "abuse"})
+
+
+def number(default: int, low: int, high: int) -> Any:
+    """A field of a policy's options for a whole number."""
+    return attrs.field(default=default, validator=Key("policy", "", default, low, high).validate)
 
 
 @attrs.frozen
@@ -33,3 +46,8 @@ class Rule:
     def defer(self, status: str, text: str) -> Verdict:
         """For now, by this rule's name."""
         return Verdict("defer", status, text, rule=self.name)
+
+
+def is_open(recipient: Recipient) -> bool:
+    """Whether it is one whom everybody may write to."""
+    return recipient.address.local.lower() in _OPEN
