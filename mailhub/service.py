@@ -186,7 +186,7 @@ class MailService(Service):
     def _open(self, service: str, endpoint: str, factory: DriverFactory) -> IListeningPort:
         tls = factory.tls if factory.implicit_tls else None
         results: list[Any] = []
-        opening = Deferred.fromCoroutine(listen(service, endpoint, factory, self._reactor, tls))
+        opening = Deferred.fromCoroutine(listen(service, endpoint, factory, self._reactor, tls, factory))
         opening.addBoth(results.append)
         if not results:
             raise ConfigurationError(

@@ -79,6 +79,7 @@ class DriverFactory:
     guests: IProtocolFactory | None = None
     guard: Guard | None = None
     sessions: set[Connection | Guest] = attrs.field(init=False, factory=set)
+    waiting: set[Any] = attrs.field(init=False, factory=set)  # see `mailhub.net.gate`
     _crowd: Crowd = attrs.field(init=False)
     _connections: int = attrs.field(init=False, default=0)
     _prefix: str = attrs.field(init=False, default="")
@@ -187,6 +188,8 @@ class DriverFactory:
     async def stop(self, grace_seconds: float = 5.0) -> None:
         """Turn away newcomers, say farewell to everyone, and wait; after the grace time cut what is left."""
         self._stopping = True
+        for waiting in tuple(self.waiting):
+            waiting.abort()
         for connection in tuple(self.sessions):
             connection.leave()
         if not self.sessions:

@@ -18,6 +18,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from mailhub.errors import ConfigurationError
+from mailhub.net.gate import Door, ProxyGate
 
 # Connections that wait to be accepted. Twisted's 50 turn peers away for seconds when many come at once.
 _BACKLOG = 511
@@ -41,16 +42,20 @@ async def listen(
     factory: IProtocolFactory,
     reactor: Any,
     tls: IOpenSSLServerConnectionCreator | None = None,
+    door: Door | None = None,
 ) -> IListeningPort:
     """Listen on an endpoint string such as `tcp:25`, `tcp:1025:interface=127.0.0.1`, `unix:/run/x` or `systemd:...`.
 
-    With `tls` the port speaks TLS from the first octet. Raises ConfigurationError that names service and string.
+    With `tls` the port speaks TLS from the first octet. `door` says from whom a PROXY header comes before that.
+    Raises ConfigurationError that names service and string.
     """
     where = f'[listen] {service} = "{description}"'
     if description.partition(":")[0] in _TLS_ENDPOINTS:
         raise ConfigurationError(f"{where}: say tcp; whether TLS is spoken follows from the service")
     if tls is not None:
         factory = ImplicitTls(tls, factory, reactor)
+    if door is not None:
+        factory = ProxyGate(factory, door)
     try:
         ports = _Ports(reactor) if description.startswith("tcp6:") else reactor
         endpoint = serverFromString(ports, _with_backlog(description))  # type: ignore[no-untyped-call]

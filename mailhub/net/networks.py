@@ -51,6 +51,9 @@ CLEARTEXT_LOGIN: Key[tuple[str, ...]] = Key("trust", "cleartext_login", (), hint
 # Networks of whom nothing is expected that strangers have to show.
 TRUSTED: Key[Iterable[str]] = Key("trust", "networks", (), hint=tuple[str, ...], check=_check)
 
+# Networks from which a connection begins with a header of the PROXY protocol.
+PROXY_PROTOCOL: Key[tuple[str, ...]] = Key("trust", "proxy_protocol", (), hint=tuple[str, ...], check=_check)
+
 
 def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
     """`::ffff:192.0.2.0/120` as `192.0.2.0/24`: the peers in it are known by their IPv4 addresses."""

@@ -44,7 +44,7 @@ from mailhub.wire.smtp.events import (
     Reset,
     StartTls,
 )
-from mailhub.wire.smtp.extensions import COMPLETE, SmtpSettings
+from mailhub.wire.smtp.extensions import COMPLETE, EXTENSIONS, SmtpSettings
 from mailhub.wire.smtp.replies import Reply, reply
 from mailhub.wire.smtp.server import SmtpServer
 from mailhub.wire.stream import BareLines
@@ -89,6 +89,20 @@ _BARE_LINES = Key("smtp", "bare_lines", "normalise", hint=_Lines)
 _SUBMISSION_BARE_LINES = Key("smtp", "submission_bare_lines", "normalise", hint=_Lines)
 
 
+def _known_keywords(keywords: tuple[str, ...]) -> None:
+    for each in keywords:
+        if each.upper() not in _KEYWORDS:
+            raise ValueError(f'"{each}" is no extension; there are {", ".join(_KEYWORDS)}')
+
+
+_KEYWORDS = [row.keyword for row in EXTENSIONS]
+_EXTENSIONS_OFF: Key[tuple[str, ...]] = Key("smtp", "extensions_off", (), hint=tuple[str, ...], check=_known_keywords)
+
+
+def _without(off: tuple[str, ...]) -> frozenset[str]:
+    return COMPLETE.difference([each.upper() for each in off])
+
+
 @attrs.frozen
 class SmtpOptions:
     """What a listener does; sizes in octets.
@@ -106,6 +120,7 @@ class SmtpOptions:
     plaintext_login: bool = False
     message_size_limit: int = setting(MESSAGE_SIZE)
     recipient_limit: int = limit("recipients_per_message", 1000, 100, 100_000)
+    mails: int = limit("messages_per_connection", 100_000, 1, 1_000_000_000)
     bad_commands: int = limit("smtp_bad_commands", 20, 1, 100_000)
     idle_commands: int = limit("smtp_idle_commands", 100, 1, 1_000_000)
     logins: int = setting(LOGIN_FAILURES)
@@ -115,7 +130,7 @@ class SmtpOptions:
     bare_lines: BareLines = setting(_BARE_LINES, BareLines)
     submission_bare_lines: BareLines = setting(_SUBMISSION_BARE_LINES, BareLines)
     cleartext_login: Networks = setting(CLEARTEXT_LOGIN, Networks.of)
-    extensions: frozenset[str] = COMPLETE
+    extensions: frozenset[str] = setting(_EXTENSIONS_OFF, _without)
 
     @property
     def free_errors(self) -> int:
@@ -129,6 +144,7 @@ class SmtpOptions:
             hostname=self.hostname,
             postmaster_domain=self.postmaster_domain or self.hostname,
             lmtp=self.each_recipient,
+            submission=self.submission,
             secure=secure,
             starttls=starttls,
             require_tls=self.submission and not plaintext,
@@ -138,6 +154,7 @@ class SmtpOptions:
             bare_lines=self.submission_bare_lines if self.submission else self.bare_lines,
             message_size_limit=self.message_size_limit,
             recipient_limit=self.recipient_limit,
+            mail_limit=self.mails,
             bad_command_limit=self.bad_commands,
             free_bad_commands=self.free_errors,
             idle_command_limit=self.idle_commands,

@@ -35,6 +35,7 @@ from mailhub.delivery.schedule import Schedule
 from mailhub.interfaces import Committed, Environment, IComponentFactory, IHub, Origin, QueuedMessage
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Recipient
+from mailhub.net.gate import ProxyGate
 from mailhub.plugins import Catalogue, Component, NoOptions, load_catalogue
 from mailhub.reload import Reading, Reloader
 from mailhub.services import SERVICES
@@ -310,7 +311,8 @@ class Host:
         for service, factory in self.hub.factories.items():
             for endpoint in self.hub.settings.listen[service]:
                 host, port = _place(self.address, endpoint)
-                self.internet.network.listen(host, port, factory, implicit_tls=factory.implicit_tls)
+                gate = ProxyGate(factory, factory)
+                self.internet.network.listen(host, port, gate, implicit_tls=factory.implicit_tls)
                 factory.doStart()
                 self._ports.append((host, port))
 

@@ -178,7 +178,7 @@ class Mailroom:
         for service, factory in hub.factories.items():
             tls = factory.tls if factory.implicit_tls else None
             where = f"tcp:0:interface={HOST}"
-            self._ports[service] = await listen(service, where, factory, self._reactor, tls)
+            self._ports[service] = await listen(service, where, factory, self._reactor, tls, factory)
         return {service: port.getHost().port for service, port in self._ports.items()}
 
     def _configuration(self) -> Mapping[str, Any]:

@@ -369,7 +369,7 @@ class MemoryTransport:
 
     def __init__(self, wire: Wire, protocol: Any, host: IAddress, peer: IAddress) -> None:
         self._wire = wire
-        self._protocol = protocol
+        self.protocol = protocol
         self._host = host
         self._peer = peer
         self._clock = wire.network.clock
@@ -488,11 +488,11 @@ class MemoryTransport:
                 if self._handshaking != self._greeted:
                     self._break("plain octets where TLS was agreed")
                 elif not self.disconnecting:
-                    self._protocol.dataReceived(item)
+                    self.protocol.dataReceived(item)
             elif item is _Signal.HELLO:
                 self._hello()
-            elif IHalfCloseableProtocol.providedBy(self._protocol):
-                self._protocol.readConnectionLost()
+            elif IHalfCloseableProtocol.providedBy(self.protocol):
+                self.protocol.readConnectionLost()
             else:
                 self._lose(error.ConnectionDone())
 
@@ -505,7 +505,7 @@ class MemoryTransport:
                 producer.stopProducing()
             self._wire.network.note(f"closed {self._wire.name} at {_text(self._host)}: {type(reason).__name__}")
             self._wire.end_lost()
-            self._protocol.connectionLost(Failure(reason))  # type: ignore[no-untyped-call]
+            self.protocol.connectionLost(Failure(reason))  # type: ignore[no-untyped-call]
 
     def vanish(self) -> None:
         """The process is gone, and its protocol with it: nobody is told."""
@@ -539,8 +539,8 @@ class MemoryTransport:
             for octets in held:
                 self._wire.carry(self, octets)
             self._close_when_empty()
-            if IHandshakeListener.providedBy(self._protocol):
-                self._protocol.handshakeCompleted()
+            if IHandshakeListener.providedBy(self.protocol):
+                self.protocol.handshakeCompleted()
 
     def _break(self, reason: str) -> None:
         self._wire.carry(self, _Signal.LOST)

@@ -37,6 +37,8 @@ def test_nothing() -> None:
         ("[limits]\nsmtp_idle_seconds = 99\n", "[limits] smtp_idle_seconds"),
         ("[queue]\nexpire_hours = 7\n", "[queue] expire_hours"),
         ('[smtp]\nbare_lines = "reject"\n', "[smtp] bare_lines"),
+        ('[smtp]\nextensions_off = ["chunking"]\n', "[smtp] extensions_off"),
+        ('[trust]\nproxy_protocol = ["192.0.2.1"]\n', "[trust] proxy_protocol"),
         ("[auth]\nfailures_free = 9\n", "[auth] failures_free"),
         (TLS, "[tls]"),
     ],

@@ -183,6 +183,8 @@ MISTAKES = [
     (TOP + "[dns]\nservers = ['::1#0']", '[dns] servers: "::1#0" has no port after the #'),
     (TOP + "[trust]\ncleartext_login = ['192.0.2.1/24']", '[trust] cleartext_login: "192.0.2.1/24" is not a network'),
     (TOP + "[trust]\ncleartext_login = ['::1']\n[listen]\nimaps = ['tcp:993']", "[listen] imaps: nobody could log in"),
+    (TOP + "[trust]\nproxy_protocol = ['proxy']", '[trust] proxy_protocol: "proxy" is not a network'),
+    (TOP + "[smtp]\nextensions_off = ['PIPES']", '[smtp] extensions_off: "PIPES" is no extension; there are PIPELINI'),
     (TOP + "[log]\nfile = 'mailhub.toml'", "[log] file: /etc/mailhub/mailhub.toml is no log file"),
     (TOP + "[log]\nfile = 'x/../data/mailhub.sqlite'", "[log] file: /etc/mailhub/x/../data/mailhub.sqlite is no"),
     (TOP + "[tls]\ncertificate = 'c'\nkey = 'k'\n[log]\nfile = 'k'", "[log] file: /etc/mailhub/k is no log file"),

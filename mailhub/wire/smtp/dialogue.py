@@ -49,6 +49,7 @@ class Dialogue:
         self.exchange: ServerExchange | None = None
         self.reception: Reception | None = None
         self.excess_recipients = 0
+        self.mails = 0
         self.authenticated = False
         self.secure = settings.secure
         self.closing = False

@@ -45,6 +45,7 @@ COMPLETE = frozenset(
         "STARTTLS",
         "AUTH",
         "HELP",
+        "LIMITS",
     }
 )
 
@@ -53,17 +54,19 @@ COMPLETE = frozenset(
 class SmtpSettings:
     """What one service offers, and its limits. Text lines of a message have no limit of their own: they are data.
 
-    `extensions`: keywords that may be offered. `mechanisms` are offered under TLS, in plaintext with `plaintext_login`
-    only. `postmaster_domain` completes `<postmaster>` (RFC 5321 4.5.1). `secure`: TLS is on from the first octet. Sizes
-    in octets. Limits a session: `bad_command_limit` of commands refused for syntax or order, `idle_command_limit` of
-    commands since the last message that brought no mail nearer, `login_failure_limit` of refused logins, as many
-    recipients above `recipient_limit` as that allows; each ends it with 421. Of the bad commands those after the first
-    `free_bad_commands` are events, whose answers may be held back.
+    `extensions`: keywords that may be offered. `submission`: for our own users alone. `mechanisms` are offered under
+    TLS, in plaintext with `plaintext_login` only. `postmaster_domain` completes `<postmaster>` (RFC 5321 4.5.1).
+    `secure`: TLS is on from the first octet. Sizes in octets. Limits a session: `bad_command_limit` of commands refused
+    for syntax or order, `idle_command_limit` of commands since the last message that brought no mail nearer,
+    `login_failure_limit` of refused logins, `mail_limit` of MAIL, as many recipients above `recipient_limit` as that
+    allows; each ends it with 421. Of the bad commands those after the first `free_bad_commands` are events, whose
+    answers may be held back.
     """
 
     hostname: str
     postmaster_domain: str
     lmtp: bool = False
+    submission: bool = False
     secure: bool = False
     starttls: bool = False
     require_tls: bool = False
@@ -73,6 +76,7 @@ class SmtpSettings:
     bare_lines: BareLines = BareLines.REJECT
     message_size_limit: int = 52428800
     recipient_limit: int = 1000
+    mail_limit: int = 100_000
     bad_command_limit: int = 20
     free_bad_commands: int = 1_000_000
     idle_command_limit: int = 100
@@ -155,7 +159,12 @@ EXTENSIONS = (
         demand=Demand(BY, lambda by: by.mode == "R", "5.3.3", "DELIVERBY required, which the server does not offer"),
     ),
     # RFC 4865 3: the furthest that can be asked for, which is what the grammar takes.
-    Extension("FUTURERELEASE", mail=(HOLDFOR, HOLDUNTIL), value=lambda _settings: "999999999 9999-12-31T23:59:59Z"),
+    Extension(
+        "FUTURERELEASE",
+        mail=(HOLDFOR, HOLDUNTIL),
+        offered=lambda settings, _secure: settings.submission,
+        value=lambda _settings: "999999999 9999-12-31T23:59:59Z",
+    ),
     Extension("MT-PRIORITY", mail=(MT_PRIORITY,)),  # RFC 6710
     Extension(  # RFC 7293
         "RRVS",
@@ -175,6 +184,9 @@ EXTENSIONS = (
         refusal=_auth_refusal,
     ),
     Extension("HELP"),  # RFC 5321 4.1.1.8
+    Extension(  # RFC 9422
+        "LIMITS", value=lambda settings: f"RCPTMAX={settings.recipient_limit} MAILMAX={settings.mail_limit}"
+    ),
 )
 
 

@@ -79,7 +79,12 @@ def _starttls(_dialogue: Dialogue, _argument: str) -> Event:
     return StartTls()
 
 
-def _mail(dialogue: Dialogue, argument: str) -> Event:
+def _mail(dialogue: Dialogue, argument: str) -> Event | None:
+    # RFC 9422 4.1: those that are refused count as well.
+    dialogue.mails += 1
+    if dialogue.mails > dialogue.settings.mail_limit:
+        dialogue.close_with(reply(421, "4.5.3", "Too many messages on one connection"))
+        return None
     mail = parse_mail(argument, dialogue.offer.mail)
     if mail.size > dialogue.settings.message_size_limit:
         raise CommandRefused(TOO_LARGE)

@@ -114,7 +114,8 @@ def test_a_session() -> None:
     peer = Peer()
     assert peer.send(b"EHLO client.example\r\n") == (
         b"250-mx.example\r\n250-PIPELINING\r\n250-SIZE 52428800\r\n250-8BITMIME\r\n250-BINARYMIME\r\n"
-        b"250-CHUNKING\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250 HELP\r\n"
+        b"250-CHUNKING\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-HELP\r\n"
+        b"250 LIMITS RCPTMAX=1000 MAILMAX=100000\r\n"
     )
     assert peer.send(b"MAIL FROM:<ann@xx.example> SIZE=20\r\n") == b"250 2.1.0 Sender OK\r\n"
     assert peer.send(b"RCPT TO:<bob@yy.example>\r\n") == b"250 2.1.5 Recipient OK\r\n"
@@ -327,6 +328,16 @@ def test_too_many_recipients() -> None:
     assert peer.codes(b"DATA\r\n.\r\n")[-1] == "250 2.0.0"
     again = peer.codes(BEFORE.partition(b"\r\n")[2] + b"RCPT TO:<bob@yy.example>\r\n" * 9)
     assert again[-5:] == ["452 4.5.3"] * 4 + ["421 4.7.0"]
+
+
+def test_too_many_messages_on_one_connection() -> None:
+    peer = Peer(attrs.evolve(SETTINGS, mail_limit=3))
+    assert b"LIMITS RCPTMAX=1000 MAILMAX=3\r\n" in peer.send(b"EHLO a\r\n")
+    message = b"MAIL FROM:<>\r\nRCPT TO:<bob@yy.example>\r\nDATA\r\n.\r\n"
+    assert peer.codes(b"MAIL FROM:x y z\r\n" + message)[-1] == "250 2.0.0"
+    peer.send(b"EHLO a\r\n")
+    assert peer.codes(message * 2)[3:] == ["250 2.0.0", "421 4.5.3"]
+    assert peer.server.closing
 
 
 @pytest.mark.parametrize("first_line", [b"GET / HTTP/1.1", b"CONNECT mx:25 HTTP/1.1", b"Host: mx", b"POST / HTTP/1.0"])

@@ -22,7 +22,7 @@ from mailhub.wire.stream import BareLines
 from tests.wire.smtp.test_server import ANN, BOB, PLAIN, SETTINGS, SUBMISSION, Peer, accept_all, refusing
 
 ALL = frozenset(row.keyword for row in EXTENSIONS)
-WITH_ALL = attrs.evolve(SETTINGS, extensions=ALL, secure=True, starttls=True, mechanisms=("PLAIN",))
+WITH_ALL = attrs.evolve(SETTINGS, extensions=ALL, submission=True, secure=True, starttls=True, mechanisms=("PLAIN",))
 
 # RFC 5321 4.1.4 and the extensions' own documents: the code of an answer to each command in each state.
 STATES = {
@@ -77,6 +77,7 @@ def test_nothing_is_offered_that_is_not_carried_out_to_the_end() -> None:
         "SMTPUTF8",
         "ENHANCEDSTATUSCODES",
         "HELP",
+        "LIMITS RCPTMAX=1000 MAILMAX=100000",
     ]
     assert {"DSN", "REQUIRETLS", "DELIVERBY", "FUTURERELEASE", "MT-PRIORITY", "RRVS"} == ALL - COMPLETE
 
@@ -98,7 +99,14 @@ def test_all_that_can_be_offered() -> None:
         "RRVS",
         "AUTH PLAIN",
         "HELP",
+        "LIMITS RCPTMAX=1000 MAILMAX=100000",
     ]
+
+
+def test_future_release_is_for_our_own_users() -> None:
+    peer = Peer(attrs.evolve(WITH_ALL, submission=False))
+    assert b"FUTURERELEASE" not in peer.send(b"EHLO a\r\n")
+    assert peer.codes(b"MAIL FROM:<> HOLDFOR=60\r\n") == ["555 5.5.4"]
 
 
 def test_requiretls_exists_under_tls_only() -> None:
@@ -158,10 +166,63 @@ def test_a_parameter_of_rcpt_exists_where_its_extension_does(
     assert Peer(attrs.evolve(WITH_ALL, extensions=ALL - {keyword})).codes(lines)[-1] == "555 5.5.4"
 
 
-@pytest.mark.parametrize("parameter", ["BY=0;R", "MT-PRIORITY=10", "HOLDFOR=0", "ENVID=a+0A", "RET=BODY"])
-def test_a_malformed_parameter_is_501(parameter: str) -> None:
-    peer = Peer(WITH_ALL)
-    assert peer.codes(b"EHLO a\r\nMAIL FROM:<> " + parameter.encode() + b"\r\n")[-1] == "501 5.5.4"
+# What each parameter may not be; a flag may have no value, all others must have one.
+MALFORMED = {
+    "SIZE": ("SIZE", "SIZE=", "SIZE=x", "SIZE=-1", "SIZE=1.5", f"SIZE={'1' * 21}"),
+    "BODY": ("BODY", "BODY=", "BODY=9BIT", "BODY=BINARY"),
+    "SMTPUTF8": ("SMTPUTF8=", "SMTPUTF8=YES"),
+    "RET": ("RET", "RET=", "RET=BODY", "RET=FULL,HDRS"),
+    "ENVID": ("ENVID", "ENVID=", "ENVID=a+0A", "ENVID=a+2b", f"ENVID={'x' * 101}"),
+    "REQUIRETLS": ("REQUIRETLS=", "REQUIRETLS=YES"),
+    "BY": ("BY", "BY=", "BY=60", "BY=0;R", "BY=-1;R", "BY=60;X", "BY=1234567890;R"),
+    "HOLDFOR": ("HOLDFOR", "HOLDFOR=", "HOLDFOR=0", "HOLDFOR=-1", "HOLDFOR=1234567890"),
+    "HOLDUNTIL": ("HOLDUNTIL", "HOLDUNTIL=", "HOLDUNTIL=tomorrow", "HOLDUNTIL=2026-13-01T00:00:00Z"),
+    "MT-PRIORITY": ("MT-PRIORITY", "MT-PRIORITY=", "MT-PRIORITY=10", "MT-PRIORITY=-10", "MT-PRIORITY=x"),
+    "AUTH": ("AUTH", "AUTH=", "AUTH=a+2", "AUTH=a+0A"),
+    "NOTIFY": ("NOTIFY", "NOTIFY=", "NOTIFY=NEVER,SUCCESS", "NOTIFY=ALWAYS", "NOTIFY=SUCCESS,"),
+    "ORCPT": ("ORCPT", "ORCPT=", "ORCPT=x@y", "ORCPT=rfc822;a+0A", f"ORCPT=rfc822;{'x' * 501}"),
+    "RRVS": ("RRVS", "RRVS=", "RRVS=yesterday", "RRVS=2026-11-29T01:50:00Z;X", "RRVS=2026-11-29"),
+}
+
+
+def said(parameters: str, of: str) -> str:
+    """The answer to MAIL, or to RCPT, with these parameters."""
+    mail = offer(WITH_ALL, True).mail
+    start = "MAIL FROM:<>" if of in mail else "MAIL FROM:<>\r\nRCPT TO:<bob@yy.example>"
+    return Peer(WITH_ALL).codes(f"EHLO a\r\n{start} {parameters}\r\n".encode())[-1]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "parameter"), [(name, each) for name, all_of in MALFORMED.items() for each in all_of]
+)
+def test_a_malformed_parameter_is_501(keyword: str, parameter: str) -> None:
+    assert said(parameter, keyword) == "501 5.5.4"
+
+
+def test_every_parameter_has_malformed_ones_here() -> None:
+    everything = offer(WITH_ALL, True)
+    assert MALFORMED.keys() == everything.mail.keys() | everything.rcpt.keys()
+
+
+@pytest.mark.parametrize("keyword", MALFORMED)
+def test_a_parameter_is_given_once_and_where_it_belongs(keyword: str) -> None:
+    sample = SAMPLES[keyword]
+    assert said(f"{sample} {sample.lower()}", keyword) == "501 5.5.4"
+    assert said(sample, "NOTIFY" if keyword in offer(WITH_ALL, True).mail else "SIZE") == "555 5.5.4"
+
+
+@pytest.mark.parametrize("parameter", ["FOO", "FOO=bar", "XFOO=1", "SIZES=1", "BODY-TYPE=7BIT"])
+def test_an_unknown_parameter_is_555(parameter: str) -> None:
+    assert said(parameter, "SIZE") == said(parameter, "NOTIFY") == "555 5.5.4"
+
+
+@pytest.mark.parametrize("parameter", ["=1", "-A=1", "SIZE==1", "SIZE=1=2", "A_B=1", "SIZE =1", "\xe4=1"])
+def test_what_is_no_parameter_is_501(parameter: str) -> None:
+    assert said(parameter, "SIZE") == "501 5.5.4"
+
+
+def test_one_way_to_hold_a_message_alone() -> None:
+    assert said("HOLDFOR=60 HOLDUNTIL=2026-11-29T01:50:00Z", "HOLDFOR") == "501 5.5.4"
 
 
 @pytest.mark.parametrize("keyword", sorted(ALL))
