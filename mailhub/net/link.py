@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Container, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import attrs
@@ -163,7 +163,7 @@ class DriverLimits:
     larger networks are bounded as well, never below what is in them.
 
     `linger` is how long a peer may take to accept the last octets after we closed; `abandon` is how long a handler
-    may go on after the connection is lost before it is cancelled. `proxies` are the networks whose connections begin
+    may go on after the connection is lost before it is cancelled. `proxies` are the addresses whose connections begin
     with a PROXY header.
     """
 
@@ -173,7 +173,7 @@ class DriverLimits:
     connections_per_ipv6_56: int = limit("connections_per_ipv6_56", 200, 1, 1_000_000)
     connections_per_ipv6_48: int = limit("connections_per_ipv6_48", 500, 1, 1_000_000)
     count_loopback: bool = setting(COUNT_LOOPBACK)
-    proxies: Networks = setting(PROXY_PROTOCOL, Networks.of)
+    proxies: Container[str] = setting(PROXY_PROTOCOL, Networks.of)
     idle_seconds: float = 600.0
     linger_seconds: float = 30.0
     abandon_seconds: float = 60.0

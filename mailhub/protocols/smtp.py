@@ -99,8 +99,8 @@ _KEYWORDS = [row.keyword for row in EXTENSIONS]
 _EXTENSIONS_OFF: Key[tuple[str, ...]] = Key("smtp", "extensions_off", (), hint=tuple[str, ...], check=_known_keywords)
 
 
-def _without(off: tuple[str, ...]) -> frozenset[str]:
-    return COMPLETE.difference([each.upper() for each in off])
+def _in_capitals(keywords: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(each.upper() for each in keywords)
 
 
 @attrs.frozen
@@ -110,7 +110,8 @@ class SmtpOptions:
     `submission` is for our own users and `each_recipient` for LMTP, see `Origin`. `postmaster_domain` (the host name by
     default) completes `<postmaster>`. Submission demands a login, and TLS before it unless `plaintext_login` or the
     peer is in `cleartext_login`; the other services have no login. A message of which fewer than `pace_octets` come in
-    `pace_seconds` ends the session. `extensions` are the keywords that may be offered.
+    `pace_seconds` ends the session. `extensions` are the keywords that may be offered, but for
+    `extensions_off`.
     """
 
     hostname: str = "localhost"
@@ -130,7 +131,8 @@ class SmtpOptions:
     bare_lines: BareLines = setting(_BARE_LINES, BareLines)
     submission_bare_lines: BareLines = setting(_SUBMISSION_BARE_LINES, BareLines)
     cleartext_login: Networks = setting(CLEARTEXT_LOGIN, Networks.of)
-    extensions: frozenset[str] = setting(_EXTENSIONS_OFF, _without)
+    extensions: frozenset[str] = COMPLETE
+    extensions_off: frozenset[str] = setting(_EXTENSIONS_OFF, _in_capitals)
 
     @property
     def free_errors(self) -> int:
@@ -159,7 +161,7 @@ class SmtpOptions:
             free_bad_commands=self.free_errors,
             idle_command_limit=self.idle_commands,
             login_failure_limit=self.logins,
-            extensions=self.extensions,
+            extensions=self.extensions - self.extensions_off,
         )
 
 

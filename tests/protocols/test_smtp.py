@@ -52,6 +52,7 @@ from mailhub.net.smtp_client import SmtpConnection, connect
 from mailhub.protocols.smtp import SmtpOptions, SmtpService, SmtpSession, reply_to
 from mailhub.testing.waiting import result_of
 from mailhub.wire.smtp.client import SmtpClientSettings
+from mailhub.wire.smtp.extensions import COMPLETE
 from mailhub.wire.stream import BareLines
 from tests.protocols.gate import PASSWORD, FakeAuthenticator
 
@@ -619,6 +620,12 @@ def test_a_password_without_tls_from_trusted_networks_only(network: str, offered
     assert (b"AUTH PLAIN LOGIN" in machine.data_to_send()) is offered
     machine.receive_data(b"AUTH PLAIN AGEAYg==\r\n")
     assert (machine.next_event() is not None) is offered
+
+
+def test_extensions_are_switched_off() -> None:
+    options = SmtpOptions("mx.example", extensions_off=frozenset({"CHUNKING", "SIZE"}))
+    offered = options.settings(secure=False, starttls=False).extensions
+    assert COMPLETE - offered == {"CHUNKING", "SIZE"}
 
 
 # --- Slow messages, and those who try names --------------------------------------------------------------------------

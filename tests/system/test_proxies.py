@@ -40,7 +40,7 @@ class Smtp(smtplib.SMTP):
         self._there = there
         super().__init__("localhost", 25, "c.example", DEADLINE)
 
-    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:  # type: ignore[override]
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
         return self._there
 
 

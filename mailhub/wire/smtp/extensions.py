@@ -183,10 +183,10 @@ EXTENSIONS = (
         value=lambda settings: " ".join(settings.mechanisms),
         refusal=_auth_refusal,
     ),
-    Extension("HELP"),  # RFC 5321 4.1.1.8
     Extension(  # RFC 9422
         "LIMITS", value=lambda settings: f"RCPTMAX={settings.recipient_limit} MAILMAX={settings.mail_limit}"
     ),
+    Extension("HELP"),  # RFC 5321 4.1.1.8
 )
 
 

@@ -76,8 +76,8 @@ def test_nothing_is_offered_that_is_not_carried_out_to_the_end() -> None:
         "CHUNKING",
         "SMTPUTF8",
         "ENHANCEDSTATUSCODES",
-        "HELP",
         "LIMITS RCPTMAX=1000 MAILMAX=100000",
+        "HELP",
     ]
     assert {"DSN", "REQUIRETLS", "DELIVERBY", "FUTURERELEASE", "MT-PRIORITY", "RRVS"} == ALL - COMPLETE
 
@@ -98,8 +98,8 @@ def test_all_that_can_be_offered() -> None:
         "MT-PRIORITY",
         "RRVS",
         "AUTH PLAIN",
-        "HELP",
         "LIMITS RCPTMAX=1000 MAILMAX=100000",
+        "HELP",
     ]
 
 
