@@ -26,8 +26,8 @@ class Networks:
         """The same from a list."""
         return cls.parse(*texts)
 
-    def __contains__(self, peer: str) -> bool:
-        if not self.parts:
+    def __contains__(self, peer: object) -> bool:
+        if not self.parts or not isinstance(peer, str):
             return False
         try:
             address = ip_address(peer.partition("%")[0])
