@@ -399,6 +399,7 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
         headers=hub.headers,
         long_lines=config.value(LONG_LINES),
         rules=_rules(hub, catalogue),
+        backup=routes.backup_mx(config),
         null_sender_recipients=config.value(NULL_SENDER),
         trusted=Networks.of(config.value(TRUSTED)),
     )

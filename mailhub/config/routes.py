@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from mailhub.delivery.backup_mx import BackupMx
 from mailhub.delivery.limits import DETAIL_SEPARATOR, RelayAddresses
 from mailhub.delivery.names import NamesInFile
 from mailhub.delivery.relay.exchangers import SMTP_PORT, is_address, parse_target
 from mailhub.interfaces import NextHop
 from mailhub.message.aliases import AliasTable
+from mailhub.message.patterns import AddressPatterns
 
 if TYPE_CHECKING:
     from mailhub.config.reader import Place
@@ -58,6 +60,23 @@ def aliases(config: Config) -> AliasTable:
         # One that the database keeps may be removed at any time, and the file would be wrong then.
         advice = "add it to domains, or make the alias by `mailhub alias add`"
         raise config.place("aliases").error(f"{error}: {advice}") from None
+
+
+def backup_mx(config: Config) -> BackupMx:
+    """[backup_mx]. Raises ConfigurationError for a domain that is ours, and for a file that cannot be used."""
+    backup, place = config.backup_mx, config.place("backup_mx")
+    patterns = AddressPatterns.parse(backup.domains)
+    if both := sorted(patterns.domains.intersection((*config.domains, *config.domain_aliases))):
+        raise place.at("domains").error(f"{both[0]} is ours, by domains; take it out of one of the two")
+    file = backup.recipients_file
+    if file is None:
+        return BackupMx(patterns)
+    here = place.at("recipients_file")
+    try:
+        lines = [line.partition("#")[0].strip() for line in file.read_text().splitlines()]
+        return BackupMx(patterns, AddressPatterns.parse(filter(None, lines)))
+    except (OSError, ValueError) as error:
+        raise here.error(f"{file}: {error}") from None
 
 
 def next_hops(config: Config) -> dict[str, NextHop]:

@@ -91,6 +91,14 @@ class RouteTable:
 
 
 @attrs.frozen
+class BackupMxTable:
+    """[backup_mx]: domains of others for which mail is taken while their own server is away."""
+
+    domains: tuple[str, ...] = attrs.field(default=(), validator=rules.domain_patterns)
+    recipients_file: Path | None = None
+
+
+@attrs.frozen
 class DnsTable:
     """[dns]: recursive name servers, `address` or `address#port`; by default those of /etc/resolv.conf. `validating`:
     whether they are believed about DNSSEC; by default those on loopback are."""
@@ -178,6 +186,7 @@ class Config:
     domain_aliases: Mapping[str, str]
     routes: Mapping[str, RouteTable]
     transports: tuple[TransportTable, ...]  # in the order of the file
+    backup_mx: BackupMxTable
     dns: DnsTable
     smtp: SmtpTable
     queue: QueueTable
@@ -234,6 +243,7 @@ class _Top:
     domain_aliases: Mapping[str, str] = attrs.field(factory=dict)
     route: Mapping[str, RouteTable] = attrs.field(factory=dict)
     transport: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    backup_mx: BackupMxTable = attrs.field(factory=BackupMxTable)
     dns: DnsTable = attrs.field(factory=DnsTable)
     smtp: SmtpTable = attrs.field(factory=SmtpTable)
     queue: QueueTable = attrs.field(factory=QueueTable)
@@ -302,6 +312,7 @@ def from_values(values: Mapping[str, Any], file: Path) -> Config:
         domain_aliases=_domain_aliases(top, place.inside("domain_aliases")),
         routes=_routes(top, place.inside("route")),
         transports=_transports(top, parts, place),
+        backup_mx=top.backup_mx,
         dns=top.dns,
         smtp=top.smtp,
         queue=top.queue,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import attrs
 
+from mailhub.delivery.backup_mx import NO_BACKUP, BackupMx
 from mailhub.delivery.names import LocalNames
 from mailhub.errors import NoSuchUser, NotPermitted, NotYetKnown, OverQuota, PermanentError, TemporaryError
 from mailhub.interfaces import STORE, IMailStore, IRouter, ITransactionView, Route
@@ -20,6 +21,7 @@ class Admission:
     names: LocalNames
     store: IMailStore
     routing: IRouter
+    backup: BackupMx = NO_BACKUP
 
     async def ways(self, transaction: ITransactionView, address: Address) -> tuple[Route, ...]:
         """Where the mail of this transaction for `address` goes, at least one way.
@@ -48,7 +50,7 @@ class Admission:
             if not is_postmaster(address):
                 raise NoSuchUser()
             address = Address(address.local, self.hostname)
-        if not (origin.user or self._is_local(address)):
+        if not (origin.user or self._is_local(address) or self.backup.takes(address)):
             raise NotPermitted("Relaying denied")
         return await self.routes(transaction, address)
 

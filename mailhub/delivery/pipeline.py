@@ -8,6 +8,7 @@ import attrs
 from zope.interface import implementer
 
 from mailhub.delivery.admission import Admission
+from mailhub.delivery.backup_mx import NO_BACKUP, BackupMx
 from mailhub.delivery.editing import Editing, check_envelope
 from mailhub.delivery.house import House
 from mailhub.delivery.intake import HEADERS_TOGETHER
@@ -55,6 +56,7 @@ class Pipeline:
         headers: Budget | None = None,
         long_lines: LongLines = LONG_LINES.default,
         rules: Rules | None = None,
+        backup: BackupMx = NO_BACKUP,
         null_sender_recipients: int = NULL_SENDER.default,
         trusted: Networks | None = None,
     ) -> None:
@@ -62,7 +64,7 @@ class Pipeline:
         self._house = House(
             hostname=hostname,
             environment=environment,
-            admission=Admission(hostname=hostname, names=names, store=store, routing=routing),
+            admission=Admission(hostname=hostname, names=names, store=store, routing=routing, backup=backup),
             queue=queue,
             store=store,
             hop_limit=hop_limit,

@@ -21,6 +21,7 @@ TABLES: dict[str, type] = {
     "[auth]": settings.AuthTable,
     '[route."domain"]': settings.RouteTable,
     "[transport.x]": transports.TransportKeys,
+    "[backup_mx]": settings.BackupMxTable,
     "[delivery]": settings.DeliveryTable,
     "[router.x], [policy.x], [rule.x], [agent.x], [checker.x], [directory.x], [realm.x], [service.x]": (
         settings.GuardTable
