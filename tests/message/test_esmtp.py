@@ -105,7 +105,7 @@ def test_a_parameter_in_its_forms(text: str, fields: dict[str, Any], written: st
     "text",
     [
         "SIZE", "SIZE=", "SIZE=-1", "SIZE=1x", "SIZE=" + "9" * 21, "SIZE=1 SIZE=1", "=x", "SIZE=1\u3000RET=FULL",
-        "BODY", "BODY=BINARYMIME", "BODY=8B\u0131TMIME", "SMTPUTF8=1", "REQUIRETLS=1",
+        "BODY", "BODY=BINARYMIMES", "BODY=8B\u0131TMIME", "SMTPUTF8=1", "REQUIRETLS=1",
         "RET", "RET=BODY", "RET=FULL ret=FULL",
         "ENVID", "ENVID=a+2b", "ENVID=a+", "ENVID=" + "a" * 101, "ENVID=a+00", "ENVID=a+0D+0A", "ENVID=+E9",
         "ENVID=\u00e9",
