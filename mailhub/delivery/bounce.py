@@ -1,4 +1,4 @@
-"""Delivery status notifications for what could not be delivered (RFC 3464), on the way back to the sender."""
+"""Delivery status notifications (RFC 3464), on the way back to the sender."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import attrs
 
 from mailhub.delivery.message_ids import message_id, token
+from mailhub.delivery.notices import is_news, is_wanted
 from mailhub.delivery.plan import Accepted, deposits_of, make_plan
 from mailhub.errors import MessageDamaged, MessageGone, NotYetKnown, PermanentError
 from mailhub.interfaces import (
@@ -24,7 +25,7 @@ from mailhub.interfaces import (
 from mailhub.log import Logger
 from mailhub.message.address import Address
 from mailhub.message.dates import format_date
-from mailhub.message.envelope import Mail, Outcome, Recipient
+from mailhub.message.envelope import Mail, Outcome, Recipient, State
 from mailhub.message.header import fields_end
 from mailhub.message.needs import needs_of
 from mailhub.message.report import HEADER_LIMIT, MESSAGE_LIMIT, Report, ReportedRecipient, delivery_status
@@ -32,7 +33,7 @@ from mailhub.message.trace import return_path
 
 _log = Logger(namespace="mailhub.queue")
 
-Failures = Sequence[tuple[QueuedRecipient, Outcome]]
+Told = Sequence[tuple[QueuedRecipient, Outcome]]
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -45,17 +46,17 @@ class Bouncer:
     queue: IQueue
     routing: IRouter
 
-    async def report(self, message: QueuedMessage, failures: Failures) -> Submission | None:
+    async def report(self, message: QueuedMessage, outcomes: Told, until: int = 0) -> Submission | None:
         """A DSN about these recipients, whose routes have one reverse-path, ready for `IQueue.settle`; None when nobody
-        can be told, or wants to be (RFC 3461 4.1 NOTIFY).
+        can be told, or wants to be (RFC 3461 4.1 NOTIFY). `until`: when those that are delayed will be given up.
 
         Raises TemporaryError when the way to the sender cannot be found now, StoreUnavailable.
         """
-        own = failures[0][0].route.reverse_path
+        own = outcomes[0][0].route.reverse_path
         sender = message.mail.reverse_path if own is None else own.address
         # The parameters are those of who sent it to us, and not of who sends it on in another name.
         mail = message.mail if own is None else attrs.evolve(message.mail, envid="", ret="")
-        told = _to_be_told(failures)
+        told = self._to_be_told(message.mail, outcomes, until)
         if not told:
             _log.info("no DSN: id={id} reason='not asked for'", id=message.id)
             return None
@@ -67,6 +68,8 @@ class Bouncer:
             return None
         # Wherever it goes, nobody is told of its own failure (RFC 3464 2).
         accepted = Accepted(Recipient(sender), tuple([attrs.evolve(route, reverse_path=None) for route in routes]))
+        if not any(outcome.state is State.FAILED for _, outcome in outcomes):
+            mail = attrs.evolve(mail, ret="")  # RFC 3461 4.3: the whole of it goes back with a failure alone
         header, whole = await self._original(message.id, mail)
         report = self._describe(message, mail, sender, told, header, whole)
         octets = delivery_status(report)
@@ -131,21 +134,31 @@ class Bouncer:
             envelope_id=mail.envid,
             smtputf8=mail.smtputf8,
             message=whole,
+            log_id=message.id,
         )
 
-
-def _to_be_told(failures: Failures) -> list[ReportedRecipient]:
-    """Each recipient as it was named to us, where its failure is to be told (RFC 3461 4.1); what a route sends on in a
-    name of its own is told to that name, whatever the sender wanted to know."""
-    told = []
-    for row, outcome in failures:
-        final = row.route.recipient
-        originals = row.route.originals
-        if row.route.reverse_path is not None or not originals:
-            told.append(ReportedRecipient(final, outcome))
-            continue
-        for original in originals:
-            if not original.notify or "FAILURE" in original.notify:
-                named = None if original.address == final else original.address
-                told.append(ReportedRecipient(final, outcome, named, original.orcpt))
-    return told
+    def _to_be_told(self, mail: Mail, outcomes: Told, until: int) -> list[ReportedRecipient]:
+        """Each recipient as it was named to us, where that is to be told; what a route sends on in a name of its own is
+        told to that name, whatever the sender wanted to know."""
+        told = []
+        last = format_date(until) if until else ""
+        for row, outcome in outcomes:
+            if not is_news(mail, row, outcome):
+                continue
+            # What has waited for its DSN alone was not tried again.
+            at_once = row.last is None or row.last.state is State.DELAYED
+            tried = self.environment.now() if at_once else row.tried
+            made = ReportedRecipient(
+                row.route.recipient,
+                outcome,
+                tried=format_date(tried) if tried else "",
+                until=last if outcome.state is State.DELAYED else "",
+            )
+            if row.route.reverse_path is not None or not row.route.originals:
+                told.append(made)
+                continue
+            for named in row.route.originals:
+                if is_wanted(mail, named, outcome):
+                    original = None if named.address == made.recipient else named.address
+                    told.append(attrs.evolve(made, original=original, orcpt=named.orcpt))
+        return told

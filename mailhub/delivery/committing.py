@@ -12,7 +12,7 @@ from mailhub.delivery.intake import Intake
 from mailhub.delivery.loops import break_loops
 from mailhub.delivery.message_ids import token
 from mailhub.delivery.placing import Arrived, Placed, Placing
-from mailhub.delivery.plan import Accepted, Copy, deposits_of, make_plan, outcomes
+from mailhub.delivery.plan import Accepted, Copy, deposits_of, make_plan, outcomes, told_once
 from mailhub.delivery.replies import Replies, is_automatic
 from mailhub.delivery.rules import Rules
 from mailhub.errors import MailError, PermanentError, TemporaryError
@@ -57,7 +57,15 @@ class Committing:
 
     def _copy(self, accepted: Sequence[Accepted], body: Intake) -> Copy:
         plan = make_plan(accepted, self._transaction.mail, deposits=deposits_of(self._house.queue, self._house.store))
-        message = Submission(self._transaction.mail, plan, body.body, body.relay_offset, body.needs, self._held_until())
+        message = Submission(
+            self._transaction.mail,
+            plan,
+            body.body,
+            body.relay_offset,
+            body.needs,
+            self._held_until(),
+            submitter=self._transaction.origin.user,
+        )
         return Copy(accepted, message)
 
     async def _by_rules(self, rules: Rules, accepted: Sequence[Accepted], body: Intake) -> Committed:
@@ -71,7 +79,7 @@ class Committing:
             if refusals and not self._transaction.origin.each_recipient:
                 raise _as_error(tuple(refusals.values()))
             copies = []
-            for edits, recipients in placed.copies.items():
+            for edits, recipients in told_once(placed.copies).items():
                 if edits:
                     written, header = await arrived.write(edits, self._house.queue.new_body)
                     own.append(written)

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import attrs
 
+from mailhub.delivery.notices import of_alias, of_deposit, without_success
 from mailhub.delivery.targets import FinalTarget, final_target
-from mailhub.interfaces import STORE, Deposit, IMailStore, IQueue, Plan, QueuedMessage, Receipt, Route, Submission
+from mailhub.interfaces import (
+    STORE,
+    Deposit,
+    IMailStore,
+    IQueue,
+    Notice,
+    Plan,
+    QueuedMessage,
+    Receipt,
+    Route,
+    Submission,
+)
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Notify, Outcome, Recipient
 from mailhub.message.mailbox_names import INBOX, normalise
+
+E = TypeVar("E")
 
 _USUAL: frozenset[Notify] = frozenset({"FAILURE", "DELAY"})  # what who says nothing means (RFC 3461 4.1)
 _TAKEN = Outcome.delivered()
@@ -43,19 +58,27 @@ def deposits_of(queue: IQueue, store: IMailStore) -> Deposits:
 
 
 def make_plan(accepted: Iterable[Accepted], mail: Mail, *, deposits: Deposits) -> Plan:
-    """Each final target once, with all the recipients that lead to it.
+    """Each final target once, with all the recipients that lead to it, and what is to be told as soon as that is done.
 
     The commit fills a mailbox there, unless its copy is to begin with another Return-Path than the message, or the
     message is held for a while (RFC 4865): that is left to the queue.
     """
     wanted: dict[FinalTarget, tuple[Route, list[Recipient]]] = {}
+    notices: list[Notice] = []
+    telling = False
     for each in accepted:
+        named = each.recipient
+        if "SUCCESS" in named.notify and mail.reverse_path is not None:
+            telling = True
+            if (notice := of_alias(named, each.routes, mail.reverse_path)) is not None:
+                notices.append(notice)
+                named = without_success(named)
         for route in each.routes:
-            wanted.setdefault(final_target(route), (route, []))[1].append(each.recipient)
+            wanted.setdefault(final_target(route), (route, []))[1].append(named)
     now, later = [], []
     held = mail.hold is not None
-    for route, named in wanted.values():
-        originals = tuple(dict.fromkeys(named)) if len(named) > 1 else tuple(named)
+    for route, names in wanted.values():
+        originals = tuple(dict.fromkeys(names)) if len(names) > 1 else tuple(names)
         own = route.reverse_path
         if route.agent == STORE and not held and (own is None or own.address == mail.reverse_path) and deposits(route):
             now.append(
@@ -70,7 +93,9 @@ def make_plan(accepted: Iterable[Accepted], mail: Mail, *, deposits: Deposits) -
             )
         else:
             later.append(attrs.evolve(route, originals=originals))
-    return Plan(tuple(now), tuple(later))
+    if telling:
+        notices += [notice for number, each in enumerate(now) if (notice := of_deposit(each, number)) is not None]
+    return Plan(tuple(now), tuple(later), tuple(notices))
 
 
 @attrs.frozen
@@ -80,6 +105,22 @@ class Copy:
 
     accepted: Sequence[Accepted]
     message: Submission
+
+
+def told_once(copies: Mapping[E, Sequence[Accepted]]) -> Mapping[E, Sequence[Accepted]]:
+    """The recipients of several copies of one message, so that whoever wants to know of success is told of the first of
+    his alone."""
+    if len(copies) < 2:
+        return copies
+    told: set[int] = set()
+    once: dict[E, Sequence[Accepted]] = {}
+    for key, accepted in copies.items():
+        once[key] = [
+            attrs.evolve(each, recipient=without_success(each.recipient)) if number in told else each
+            for number, each in enumerate(accepted)
+        ]
+        told |= {number for number, each in enumerate(accepted) if each.routes}
+    return once
 
 
 def outcomes(copies: Sequence[Copy], receipts: Sequence[Receipt]) -> tuple[Outcome, ...]:

@@ -21,8 +21,9 @@ from mailhub.delivery.dead_ends import without_agent
 from mailhub.delivery.destination import FIRST, Destination, Destinations, Turn
 from mailhub.delivery.limits import RunnerLimits
 from mailhub.delivery.loops import Prefixed
+from mailhub.delivery.notices import is_news
 from mailhub.delivery.plan import mail_of
-from mailhub.delivery.schedule import Schedule
+from mailhub.delivery.schedule import Schedule, deadline, returned_at
 from mailhub.errors import MailError, MessageDamaged, MessageGone
 from mailhub.guard import Unanswered
 from mailhub.interfaces import (
@@ -46,6 +47,8 @@ _log = Logger(namespace="mailhub.queue")
 
 # Seconds by which wall clock and monotonic clock may drift apart between two looks at the queue.
 CLOCK_SLACK = 60
+
+_TOO_LATE = Outcome.failed("Not delivered in the time that its sender has set", status="5.4.7")
 
 
 class QueueRunner:
@@ -297,7 +300,9 @@ class QueueRunner:
         """Rows for which there was no connection while others had one: that is no attempt, and they wait for the next
         turn, unless their time is up."""
         message = turn.item.message
-        if self._environment.now() >= message.queued_at + self._schedule.expire_seconds:
+        now = self._environment.now()
+        back = returned_at(message)
+        if now >= message.begins + self._schedule.time_of(message.mail) or (back is not None and now >= back):
             return ()
         reached = destination.was_reached(turn)
         return [
@@ -347,6 +352,9 @@ class QueueRunner:
         name = rows[0].route.agent
         if not claim.destination:
             return {row.id: row.last for row in rows if row.last is not None}
+        back = returned_at(claim.message)
+        if back is not None and back <= self._environment.now():
+            return {row.id: _TOO_LATE for row in rows}
         if without_agent(rows[0].route) is not None:
             return {row.id: outcome for row in rows if (outcome := without_agent(row.route)) is not None}
         with self._agents.at_work(name) as agent:
@@ -392,15 +400,21 @@ class QueueRunner:
         settlements = [self._settlement(message, row, outcomes.get(row.id), now) for row in message.recipients]
         for row, settlement in zip(message.recipients, settlements, strict=True):
             destination.counters.add(settlement.outcome)
-            if not quiet or settlement.outcome.state is not State.DELAYED:
+            if settlement.outcome.state is State.FAILED or (
+                claim.destination and not (quiet and settlement.outcome.state is State.DELAYED)
+            ):
                 _log_state(message, row, settlement)
-        going_on = [settlement for settlement in settlements if settlement.outcome.state is not State.FAILED]
-        if going_on:
-            await self._settle(claim, going_on)
-        failed = {settlement.id: settlement for settlement in settlements if settlement.outcome.state is State.FAILED}
-        if failed:
-            await self._bounce(_part(claim, [row for row in message.recipients if row.id in failed]), failed)
-        for settlement in going_on:
+        told = {
+            settlement.id: settlement
+            for row, settlement in zip(message.recipients, settlements, strict=True)
+            if _is_told(message, row, settlement)
+        }
+        rest = [settlement for settlement in settlements if settlement.id not in told]
+        if rest:
+            await self._settle(claim, rest)
+        if told:
+            await self._tell(_part(claim, [row for row in message.recipients if row.id in told]), told)
+        for settlement in settlements:
             if settlement.outcome.state is State.DELAYED:
                 self._look_in(max(0, settlement.due - now))
 
@@ -410,14 +424,19 @@ class QueueRunner:
         outcome = outcome or Outcome.delayed("The delivery agent gave no answer", status="4.3.0")
         if outcome.state is not State.DELAYED:
             return Settlement(row.id, outcome)
-        chance = self._environment.random.random()
-        due = self._schedule.next_attempt(message.queued_at, now, row.attempts + 1, chance)
-        if due is None:
+        chance, schedule = self._environment.random.random(), self._schedule
+        due = schedule.next_attempt(message.begins, now, row.attempts + 1, chance, schedule.time_of(message.mail))
+        back = returned_at(message)
+        if due is None or (back is not None and back <= now):
             reply = f"Delivery time expired; the last answer was: {outcome.reply}"
             source = Source.SESSION if outcome.source is Source.REMOTE else outcome.source
             return Settlement(row.id, Outcome.failed(reply, status="5.4.7", remote=outcome.remote, source=source))
         later = self._transports.later(message, row, row.attempts + 2) if self._transports else None
-        return Settlement(row.id, outcome, due, later)
+        if (at := deadline(message, now)) is not None:
+            due = min(due, at)
+        late = schedule.late_at(message)
+        warned = late is not None and late <= now and not row.warned and is_news(message.mail, row, outcome)
+        return Settlement(row.id, outcome, due, later, warned)
 
     async def _settle(
         self, claim: Claim, settlements: Sequence[Settlement], reports: Sequence[Submission] = ()
@@ -432,26 +451,51 @@ class QueueRunner:
                 _log.error("outcome cannot be recorded: id={id} ({error:text})", id=claim.message.id, error=error)
             await self._pause()
 
-    async def _bounce(self, claim: Claim, failed: Mapping[int, Settlement]) -> None:
-        """Record failures together with their DSN."""
+    async def _tell(self, claim: Claim, told: Mapping[int, Settlement]) -> None:
+        """Record outcomes together with their DSN."""
         message = claim.message
-        outcomes = [(row, failed[row.id].outcome) for row in message.recipients]
+        outcomes = [(row, told[row.id].outcome) for row in message.recipients]
         patience = self._clock.seconds() + self._schedule.expire_seconds
+        until = message.begins + self._schedule.time_of(message.mail)
         while True:
             try:
-                report = await self._bouncer.report(message, outcomes)
+                report = await self._bouncer.report(message, outcomes, until)
                 break
             except MailError as error:
                 _log.error("DSN cannot be made: id={id} ({error:text})", id=message.id, error=error)
+                failed = {row: each for row, each in told.items() if each.outcome.state is State.FAILED}
+                if len(failed) < len(told):
+                    await self._tell_later(claim, [each for row, each in told.items() if row not in failed])
+                    claim = _part(claim, [row for row in message.recipients if row.id in failed])
+                    if failed:
+                        await self._tell(claim, failed)
+                    return
                 if not error.temporary or self._clock.seconds() >= patience:
                     report = None
                     break
             await self._pause()
         try:
-            await self._settle(claim, list(failed.values()), [report] if report else [])
+            await self._settle(claim, list(told.values()), [report] if report else [])
         finally:
             if report is not None:
                 report.body.discard()
+
+    async def _tell_later(self, claim: Claim, settlements: Sequence[Settlement]) -> None:
+        """Record what is no failure before its DSN, which cannot be made now: mail that is delivered must not be
+        delivered again."""
+        message, now = claim.message, self._environment.now()
+        over = now >= message.begins + self._schedule.time_of(message.mail)
+        due = now + self._schedule.wait(1, self._environment.random.random())
+        await self._settle(
+            claim,
+            [
+                attrs.evolve(each, warned=False)
+                if each.outcome.state is State.DELAYED
+                else attrs.evolve(each, due=due, untold=not over)
+                for each in settlements
+            ],
+        )
+        self._look_in(max(0, due - now))
 
     async def _pause(self) -> None:
         await deferLater(self._clock, self._limits.retry_seconds)
@@ -467,16 +511,26 @@ def _part(claim: Claim, rows: Sequence[QueuedRecipient]) -> Claim:
 
 
 def _travelling_together(claim: Claim) -> Sequence[Claim]:
-    """What came through other aliases, or has another reverse-path, is another message to the next hop."""
+    """What came through other aliases, or has another reverse-path, is another message to the next hop. What waits for
+    its DSN alone is told to one reverse-path in one."""
     groups: dict[tuple[tuple[str, ...], ReversePath | None], list[QueuedRecipient]] = {}
     for row in claim.message.recipients:
-        groups.setdefault((row.route.via, row.route.reverse_path), []).append(row)
+        groups.setdefault((row.route.via if claim.destination else (), row.route.reverse_path), []).append(row)
     return [claim] if len(groups) == 1 else [_part(claim, rows) for rows in groups.values()]
 
 
 def _cancel_all(working: Sequence[Deferred[None]]) -> None:
     for work in working:
         work.cancel()
+
+
+def _is_told(message: QueuedMessage, row: QueuedRecipient, settlement: Settlement) -> bool:
+    """Whether a DSN may be called for; of a failure, the log says why there is none."""
+    if settlement.outcome.state is State.DELAYED:
+        return settlement.warned
+    if settlement.outcome.state is State.FAILED or (row.last is not None and row.last.state is not State.DELAYED):
+        return True
+    return message.mail.reverse_path is not None and is_news(message.mail, row, settlement.outcome)
 
 
 _WORDS = {State.DELIVERED: "delivered", State.DELAYED: "delayed", State.FAILED: "bounced"}

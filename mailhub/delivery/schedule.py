@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import attrs
 
+from mailhub.interfaces import QueuedMessage
 from mailhub.keys import DAY, Key, setting
+from mailhub.message.envelope import Mail
 
 _SLOWNESS = 1.25  # what attempts themselves add to the waits, as a factor
 
@@ -20,8 +22,10 @@ class Schedule:
     """Back-off of the queue.
 
     `retry_seconds` are the waits after the first, second, ... attempt; the last one repeats. `expire_seconds` is the
-    age at which a recipient that cannot be reached is given up. `jitter` is the share by which a wait is stretched at
-    most, so that a thousand messages for one dead host do not come back in the same second.
+    age at which a recipient that cannot be reached is given up, `bounce_expire_seconds` that of a message with the null
+    reverse-path, of which nobody is told. `jitter` is the share by which a wait is stretched at most, so that a
+    thousand messages for one dead host do not come back in the same second. After `warning_seconds` its sender is told
+    that a message is late (0: never).
 
     Age alone is no reason to give up: the wall clock may have been set forward by days, or the server may have been
     off. As many attempts must have been made as fit in the time (`enough`).
@@ -32,6 +36,10 @@ class Schedule:
     )
     expire_seconds: int = setting(Key("queue", "expire_hours", 120, 1, 24 * 30), lambda hours: hours * 3600)
     jitter: float = 0.2
+    warning_seconds: int = setting(Key("queue", "delay_warning_hours", 4, 0, 24 * 30), lambda hours: hours * 3600)
+    bounce_expire_seconds: int = setting(
+        Key("queue", "bounce_expire_hours", 120, 1, 24 * 30), lambda hours: hours * 3600
+    )
 
     def wait(self, attempts: int, chance: float) -> int:
         """Seconds to wait after `attempts` (1 or more) failed attempts. `chance` is in 0.0 to 1.0."""
@@ -46,22 +54,55 @@ class Schedule:
     @property
     def enough(self) -> int:
         """Attempts that are made in `expire_seconds` at the least, with waits as long as they get and slow servers."""
+        return self._enough_in(self.expire_seconds)
+
+    def _enough_in(self, expire_seconds: int) -> int:
         waits = [seconds * (1 + self.jitter) * _SLOWNESS for seconds in self.retry_seconds]
-        attempts, left = 1, float(self.expire_seconds)
+        attempts, left = 1, float(expire_seconds)
         for wait in waits[:-1]:
             if left < wait:
                 return attempts
             attempts, left = attempts + 1, left - wait
         return attempts + int(left // waits[-1])
 
-    def next_attempt(self, queued_at: int, now: int, attempts: int, chance: float) -> int | None:
+    def time_of(self, mail: Mail) -> int:
+        """For how many seconds a message is tried."""
+        return self.bounce_expire_seconds if mail.reverse_path is None else self.expire_seconds
+
+    def next_attempt(
+        self, begins: int, now: int, attempts: int, chance: float, expire_seconds: int | None = None
+    ) -> int | None:
         """Time of the next attempt in seconds since the epoch, after `attempts`; None when it is time to give up.
 
         The last attempt is made at the very end of the message's time, not up to a whole wait before it. A message
         from the future (the clock has been set back) is judged by its attempts alone.
         """
-        end = queued_at + self.expire_seconds
+        expire_seconds = self.expire_seconds if expire_seconds is None else expire_seconds
+        end = begins + expire_seconds
         due = now + self.wait(attempts, chance)
-        if queued_at <= now < end:
+        if begins <= now < end:
             return min(due, end)
-        return None if attempts >= self.enough else due
+        return None if attempts >= self._enough_in(expire_seconds) else due
+
+    def late_at(self, message: QueuedMessage) -> int | None:
+        """When a message that is not delivered is late, in seconds since the epoch: its sender is told then, once."""
+        by = message.mail.by
+        moments = []
+        if self.warning_seconds:
+            moments.append(message.begins + self.warning_seconds)
+        if by is not None and by.mode == "N" and by.seconds > 0:  # else it was late before it came here
+            moments.append(message.queued_at + by.seconds)
+        return min(moments, default=None)
+
+
+def returned_at(message: QueuedMessage) -> int | None:
+    """When a message that is not delivered has to go back, because its sender wants that (RFC 2852 4)."""
+    by = message.mail.by
+    return message.queued_at + by.seconds if by is not None and by.mode == "R" else None
+
+
+def deadline(message: QueuedMessage, now: int) -> int | None:
+    """The moment ahead that BY names, if any: something has to be done then, whatever is waited for."""
+    by = message.mail.by
+    at = None if by is None else message.queued_at + by.seconds
+    return at if at is not None and at > now else None

@@ -94,11 +94,23 @@ class Deposit:
 
 
 @attrs.frozen
+class Notice:
+    """Something of a message that the commit settles and its sender wants to know (RFC 3461 NOTIFY=SUCCESS): the
+    `originals` of `route`, and what became of them. It is told where none of these deposits (by number) is refused."""
+
+    route: Route
+    outcome: Outcome
+    deposits: tuple[int, ...] = ()
+
+
+@attrs.frozen
 class Plan:
-    """What is to be done with one message: `deposits` now, `routes` by the queue."""
+    """What is to be done with one message: `deposits` now, `routes` by the queue; and what there is to tell of it as
+    soon as it is committed."""
 
     deposits: tuple[Deposit, ...] = ()
     routes: tuple[Route, ...] = ()
+    notices: tuple[Notice, ...] = ()
 
 
 @attrs.frozen
@@ -109,7 +121,7 @@ class Submission:
     what it asks of a next hop (`mailhub.message.needs`), None where nobody has looked. The queue tries nothing before
     `not_before` (seconds since the epoch). A submission that may have to be repeated, because the answer to the first
     may be lost, has a `delivery_id` of `IQueue.new_delivery_id`. `reply`: it answers the messages that it is committed
-    with, and is for nobody whom they are for.
+    with, and is for nobody whom they are for. `submitter`: the login that it came with.
     """
 
     mail: Mail
@@ -120,6 +132,7 @@ class Submission:
     not_before: int = 0
     delivery_id: str = ""
     reply: bool = False
+    submitter: str = ""
 
 
 @attrs.frozen
@@ -140,9 +153,10 @@ AT_ONCE = 0
 
 @attrs.frozen
 class QueuedRecipient:
-    """One row of the queue. `due` in seconds since the epoch, or `AT_ONCE`.
+    """One row of the queue. `due` in seconds since the epoch, or `AT_ONCE`. `tried`: when the last attempt was, 0 for
+    never. `warned`: the sender was told that it is late.
 
-    A row whose `last` outcome is FAILED is not tried again: its DSN is due.
+    A row whose `last` outcome is anything but DELAYED is not tried again: its DSN is due.
     """
 
     id: int
@@ -150,12 +164,14 @@ class QueuedRecipient:
     attempts: int
     due: int
     last: Outcome | None = None
+    tried: int = attrs.field(default=0, eq=False)
+    warned: bool = attrs.field(default=False, eq=False)
 
 
 @attrs.frozen
 class QueuedMessage:
-    """A message in the queue, with the recipients asked for. `size` is what is relayed, in octets. `needs` as in
-    `Submission`."""
+    """A message in the queue, with the recipients asked for. `size` is what is relayed, in octets. `needs`,
+    `not_before` and `submitter` as in `Submission`."""
 
     id: str
     mail: Mail
@@ -163,6 +179,13 @@ class QueuedMessage:
     size: int
     recipients: tuple[QueuedRecipient, ...]
     needs: int | None = None
+    not_before: int = 0
+    submitter: str = ""
+
+    @property
+    def begins(self) -> int:
+        """From when on its time is counted, in seconds since the epoch."""
+        return max(self.queued_at, self.not_before)
 
 
 class ITransports(Interface):
@@ -179,12 +202,18 @@ class ITransports(Interface):
 @attrs.frozen
 class Settlement:
     """The result of an attempt for one row. `due` is the next attempt (seconds since the epoch) where it is DELAYED,
-    `route` the way that it then takes, None for that of before: another agent and target, all else is kept."""
+    `route` the way that it then takes, None for that of before: another agent and target, all else is kept. `warned`:
+    that it is late is told to its sender with this.
+
+    With `untold`, a row that is not DELAYED stays for its DSN alone, which is due then.
+    """
 
     id: int
     outcome: Outcome
     due: int = 0
     route: Route | None = None
+    warned: bool = False
+    untold: bool = False
 
 
 NO_QUOTAS: Mapping[str, int] = MappingProxyType({})
@@ -257,10 +286,10 @@ class IQueue(Interface):
         one. Empty when there is nothing."""
 
     async def settle(claim: Claim, settlements: Sequence[Settlement], reports: Sequence[Submission] = ()) -> bool:
-        """Record outcomes of claimed rows: DELIVERED and FAILED rows go, DELAYED ones wait, and none is claimed any
-        more. `reports` (DSNs) are committed in the same transaction. Rows that are gone (removed by the operator, or
-        settled by a call whose answer was lost) are passed over, and when all are, so are the reports. A report's
-        refused deposit is dropped. False when the claim on these rows is lost: then nothing is changed."""
+        """Record outcomes of claimed rows: DELAYED ones and those that are `untold` wait, others go, and none is
+        claimed any more. `reports` (DSNs) are committed in the same transaction. Rows that are gone (removed by the
+        operator, or settled by a call whose answer was lost) are passed over, and when all are, so are the reports. A
+        report's refused deposit is dropped. False when the claim on these rows is lost: then nothing is changed."""
 
     def watch(listener: Callable[[], None]) -> Callable[[], None]:
         """Have `listener` called, on the reactor thread, after each commit of this process that put rows in (also those

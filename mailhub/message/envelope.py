@@ -84,11 +84,13 @@ class Recipient:
 
 
 class State(Enum):
-    """What became of one recipient in one attempt; the words are RFC 3464's actions."""
+    """What became of one recipient in one attempt; the words are RFC 3464's actions. EXPANDED is no agent's: an alias
+    took the message, and others get it for it."""
 
     DELIVERED = "delivered"
     DELAYED = "delayed"
     FAILED = "failed"
+    EXPANDED = "expanded"
 
 
 class Source(Enum):

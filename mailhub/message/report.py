@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import attrs
 
@@ -25,30 +26,54 @@ _LOCAL = "unix:"
 # A socket's name, or an absolute path that is no part of a URL.
 _PATH = re.compile(rf"{_LOCAL}[^\s:]+:?|(?<![\w/.:])/[\w.+-]+/[^\s'\"<>:;,)]*")
 _LINE_END = re.compile(rb"\r?\n|\r")
-_SUBJECTS = {
-    State.FAILED: "Undelivered mail: it could not be delivered to one or more recipients",
-    State.DELAYED: "Delayed mail: it is still being delivered to one or more recipients",
-    State.DELIVERED: "Delivered mail: it reached its recipients",
+
+Action = Literal["failed", "delayed", "relayed", "expanded", "delivered"]  # RFC 3464 2.3.3, the worst one first
+
+_SUBJECTS: dict[Action, str] = {
+    "failed": "Undelivered mail: it could not be delivered to one or more recipients",
+    "delayed": "Delayed mail: it is still being delivered to one or more recipients",
+    "relayed": "Relayed mail: it went on to systems that tell no more of it",
+    "expanded": "Delivered mail: it reached its recipients",
+    "delivered": "Delivered mail: it reached its recipients",
 }
-_OPENINGS = {
-    State.FAILED: "Your message could not be delivered to the following recipients.\nIt will not be tried again.",
-    State.DELAYED: "Your message could not yet be delivered to the following recipients.\n"
+_OPENINGS: dict[Action, str] = {
+    "failed": "Your message could not be delivered to the following recipients.\nIt will not be tried again.",
+    "delayed": "Your message could not yet be delivered to the following recipients.\n"
     "You need not send it again: delivery is still being tried.",
-    State.DELIVERED: "Your message was delivered to the following recipients.",
+    "relayed": "Your message went on to the mail systems of the following recipients.\n"
+    "They will not tell you when it is delivered.",
+    "expanded": "Your message reached the following addresses, and was sent on to those behind them.",
+    "delivered": "Your message was delivered to the following recipients.",
 }
-_STATUS_OF = {State.FAILED: "5.0.0", State.DELAYED: "4.0.0", State.DELIVERED: "2.0.0"}
-_SEVERITY = (State.FAILED, State.DELAYED, State.DELIVERED)
+_STATUS_OF: dict[Action, str] = {"failed": "5.0.0", "delayed": "4.0.0"}
+_SUCCESS = "2.0.0"
 
 
 @attrs.frozen
 class ReportedRecipient:
     """One recipient's fate. `original` is the address that the sender wrote, where it is known and another one;
-    `orcpt` what the sender's program gave to know the recipient by."""
+    `orcpt` what the sender's program gave to know the recipient by. `tried`: when it was last tried, and `until` when
+    that will end, RFC 5322 date-times or ""."""
 
     recipient: Address
     outcome: Outcome
     original: Address | None = None
     orcpt: OriginalRecipient | None = None
+    tried: str = ""
+    until: str = ""
+
+    @property
+    def action(self) -> Action:
+        """RFC 3464 2.3.3. Who has taken it over SMTP and tells nothing itself has but relayed it."""
+        match self.outcome.state:
+            case State.FAILED:
+                return "failed"
+            case State.DELAYED:
+                return "delayed"
+            case State.EXPANDED:
+                return "expanded"
+            case State.DELIVERED:
+                return "relayed" if self.outcome.protocol == "smtp" else "delivered"
 
 
 @attrs.frozen(kw_only=True)
@@ -57,7 +82,8 @@ class Report:
 
     Dates are RFC 5322 date-times, "" for an unknown `arrival_date`; `message_id` has its angle brackets; `boundary`
     must not occur in the rest; `header` is the original's. `message` is the whole original, where the sender asked for
-    it (RET=FULL) and it is not over `MESSAGE_LIMIT`. `smtputf8`: the DSN may be sent with SMTPUTF8.
+    it (RET=FULL), something failed, and it is not over `MESSAGE_LIMIT`. `log_id` is what our log calls it. `smtputf8`:
+    the DSN may be sent with SMTPUTF8.
     """
 
     hostname: str
@@ -71,6 +97,13 @@ class Report:
     envelope_id: str = ""
     smtputf8: bool = False
     message: bytes = b""
+    log_id: str = ""
+
+    @property
+    def actions(self) -> list[Action]:
+        """Those that there are, the worst one first."""
+        there = {each.action for each in self.recipients}
+        return [action for action in get_args(Action) if action in there]
 
 
 def delivery_status(report: Report) -> bytes:
@@ -96,11 +129,10 @@ def delivery_status(report: Report) -> bytes:
 
 
 def _header(report: Report, encoding: str) -> bytes:
-    worst = next(state for state in _SEVERITY if any(each.outcome.state is state for each in report.recipients))
     return _lines(
         f"From: Mail Delivery System <MAILER-DAEMON@{report.hostname}>",
         f"To: <{_address(report.to, report)}>",
-        f"Subject: {_SUBJECTS[worst]}",
+        f"Subject: {_SUBJECTS[report.actions[0]]}",
         f"Date: {report.date}",
         f"Message-ID: {report.message_id}",
         "Auto-Submitted: auto-replied",
@@ -119,22 +151,30 @@ def _part(kind: str, encoding: str, body: bytes) -> bytes:
 def _words(report: Report) -> bytes:
     """The part for people."""
     lines = [f"This is the mail system at {report.hostname}.", ""]
-    for state in _SEVERITY:
-        group = [each for each in report.recipients if each.outcome.state is state]
-        if group:
-            lines += [*_OPENINGS[state].split("\n"), ""]
-        for each in group:
+    for action in report.actions:
+        lines += [*_OPENINGS[action].split("\n"), ""]
+        for each in [each for each in report.recipients if each.action == action]:
             lines.append(f"  <{_address(each.recipient, report)}>")
             if each.original is not None:
                 lines.append(f"    (you wrote to <{_address(each.original, report)}>)")
-            lines += [f"    {_said(each.outcome, report)}", ""]
+            if each.until:
+                lines.append(f"    (until {each.until})")
+            lines += [f"    {said}" for said in [_said(each, report)] if said] + [""]
     return _lines(*lines[:-1])
 
 
-def _said(outcome: Outcome, report: Report) -> str:
+def _said(each: ReportedRecipient, report: Report) -> str:
+    outcome = each.outcome
+    if not _has_reason(each):
+        return ""
     said = _reply(outcome, report) or "no reason was given"
     host = _host(outcome, report)
-    return f"{host} said: {said}" if host and outcome.source is Source.REMOTE else f"{_status_code(outcome)}: {said}"
+    return f"{host} said: {said}" if host and outcome.source is Source.REMOTE else f"{_status_code(each)}: {said}"
+
+
+def _has_reason(each: ReportedRecipient) -> bool:
+    """Whether anything is said beside the action. What our own stores say of success is for the log."""
+    return each.action in _STATUS_OF or each.outcome.source is Source.REMOTE
 
 
 def _host(outcome: Outcome, report: Report) -> str:
@@ -162,20 +202,27 @@ def _status(report: Report) -> bytes:
         if each.orcpt is not None:  # and only then, RFC 3461 6.3
             lines.append(f"Original-Recipient: {_original(each.orcpt, report)}")
         lines.append(f"Final-Recipient: {_typed(each.recipient, report)}")
-        lines.append(f"Action: {each.outcome.state.value}")
-        lines.append(f"Status: {_status_code(each.outcome)}")
+        lines.append(f"Action: {each.action}")
+        lines.append(f"Status: {_status_code(each)}")
         host = _host(each.outcome, report)
         if host:
             lines.append(f"Remote-MTA: dns; {host}")
-        if each.outcome.reply:
+        if each.outcome.reply and _has_reason(each):
             kind = "smtp" if host and each.outcome.source is Source.REMOTE else "x-mailhub"
             lines.append(f"Diagnostic-Code: {kind}; {_reply(each.outcome, report)}")
+        if each.tried:
+            lines.append(f"Last-Attempt-Date: {each.tried}")
+        if report.log_id:
+            lines.append(f"Final-Log-ID: {_text(report.log_id, report)}")
+        if each.until:
+            lines.append(f"Will-Retry-Until: {each.until}")
     return _lines(*lines)
 
 
-def _status_code(outcome: Outcome) -> str:
+def _status_code(each: ReportedRecipient) -> str:
     """RFC 3464 2.3.4 has no other form, whatever a next hop said."""
-    return outcome.status if _STATUS.fullmatch(outcome.status) else _STATUS_OF[outcome.state]
+    status = each.outcome.status
+    return status if _STATUS.fullmatch(status) else _STATUS_OF.get(each.action, _SUCCESS)
 
 
 def _whole(report: Report) -> bytes:

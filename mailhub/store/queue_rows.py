@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from mailhub.interfaces import STORE, Deposit, ReversePath, Route
+from mailhub.interfaces import STORE, Deposit, Notice, Plan, ReversePath, Route
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Outcome, Recipient, State
 from mailhub.message.esmtp import (
@@ -94,6 +94,11 @@ def route_of(deposit: Deposit) -> Route:
     )
 
 
+def notices_of(plan: Plan, refused: Collection[int]) -> Iterable[Notice]:
+    """What there is to tell where these deposits, by number, were refused."""
+    return [notice for notice in plan.notices if not any(number in refused for number in notice.deposits)]
+
+
 def destination_of(route: Route, last: Outcome | None) -> str:
-    """Where a row waits. One that has FAILED waits for its DSN alone, which no host can hold up."""
-    return "" if last is not None and last.state is State.FAILED else route.destination
+    """Where a row waits. One that is not DELAYED waits for its DSN alone, which no host can hold up."""
+    return route.destination if last is None or last.state is State.DELAYED else ""

@@ -32,7 +32,7 @@ from mailhub.store.memory.body import MemoryBody, MemoryBodyWriter, memory_body
 from mailhub.store.memory.store import MemoryEngine
 from mailhub.store.octets import OctetsReader
 from mailhub.store.queue_ids import DeliveryIds, number_of
-from mailhub.store.queue_rows import check_readable, destination_of, route_of
+from mailhub.store.queue_rows import check_readable, destination_of, notices_of, route_of
 
 
 @attrs.define(eq=False)
@@ -46,6 +46,8 @@ class Queued:
     queued_at: int
     rows: dict[int, QueuedRecipient]
     needs: int | None = None
+    not_before: int = 0
+    submitter: str = ""
     places: dict[int, str] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -54,7 +56,9 @@ class Queued:
     def value(self, rows: tuple[QueuedRecipient, ...]) -> QueuedMessage:
         """What the queue tells of it, with these of its rows."""
         size = self.body.size - self.relay_offset
-        return QueuedMessage(self.id, self.mail, self.queued_at, size, rows, self.needs)
+        return QueuedMessage(
+            self.id, self.mail, self.queued_at, size, rows, self.needs, self.not_before, self.submitter
+        )
 
 
 @implementer(IQueue)
@@ -147,6 +151,7 @@ class MemoryQueue:
         rows: list[tuple[Route, Outcome | None]] = [(route, None) for route in plan.routes]
         if refusals == "bounce":
             rows += [(route_of(plan.deposits[index]), outcome) for index, outcome in refused.items()]
+        rows += [(notice.route, notice.outcome) for notice in notices_of(plan, refused)]
         if rows:
             self._messages[message_id] = Queued(
                 message_id,
@@ -154,43 +159,50 @@ class MemoryQueue:
                 memory_body(submission.body),
                 submission.relay_offset,
                 now,
-                self._numbered(rows, max(now, submission.not_before)),
+                self._numbered(rows, now, max(now, submission.not_before)),
                 submission.needs,
+                submission.not_before,
+                submission.submitter,
             )
         self._receipts[message_id] = Receipt(message_id, refused)
 
-    def _numbered(self, rows: Iterable[tuple[Route, Outcome | None]], due: int) -> dict[int, QueuedRecipient]:
+    def _numbered(self, rows: Iterable[tuple[Route, Outcome | None]], now: int, due: int) -> dict[int, QueuedRecipient]:
         numbered = {}
         for route, last in rows:
             self._rows += 1
-            numbered[self._rows] = QueuedRecipient(self._rows, route, 0, due, last)
+            when = due if destination_of(route, last) else now
+            numbered[self._rows] = QueuedRecipient(self._rows, route, 0, when, last)
         return numbered
 
     async def claim(
         self, now: int, limit: int, quota: int, quotas: Mapping[str, int] = NO_QUOTAS, latest: int | None = None
     ) -> Sequence[Claim]:
         """One destination after the other, in the order of their names from where the last call has ended."""
-        places: dict[str, list[tuple[bool, int, int, Queued, QueuedRecipient]]] = {}
+        places: dict[str, list[tuple[bool, int, int, int, Queued, QueuedRecipient]]] = {}
+        highest: dict[str, int] = {}
         taken = self._claims.rows
         for message in self._messages.values():
+            priority = message.mail.priority or 0
             for row in message.rows.values():
                 early = row.due > now
                 held = not row.attempts and row.due > message.queued_at
                 clock_was_set = latest is not None and row.due > latest and not held
                 if (not early or clock_was_set) and row.id not in taken:
-                    places.setdefault(message.places[row.id], []).append((early, row.due, row.id, message, row))
+                    place = message.places[row.id]
+                    places.setdefault(place, []).append((early, -priority, row.due, row.id, message, row))
+                    highest[place] = max(priority, highest.get(place, priority))
         found: list[tuple[str, QueuedMessage]] = []
         after, self._after = self._after, ""
-        for place in sorted(places, key=lambda place: (place != "", place <= after, place)):
+        for place in sorted(places, key=lambda place: (place != "", -highest[place], place <= after, place)):
             messages: dict[str, list[QueuedRecipient]] = {}
-            for _, _, _, message, row in sorted(places[place], key=lambda item: item[:3]):
+            for *_, message, row in sorted(places[place], key=lambda item: item[:4]):
                 if limit <= 0 or (message.id not in messages and len(messages) >= quotas.get(place, quota)):
                     break
                 messages.setdefault(message.id, []).append(row)
                 limit -= 1
             found += [(place, self._messages[name].value(tuple(rows))) for name, rows in messages.items()]
             if limit <= 0:
-                self._after = place
+                self._after = after if highest[place] > 0 else place
                 break
         return self._claims.take(found)
 
@@ -226,7 +238,7 @@ class MemoryQueue:
         message = self._messages.get(claim.message.id)
         if message is None or not any(number in message.rows for number in held):
             return bool(held)
-        rows = self._rows
+        rows, now = self._rows, self._engine.environment.now()
         for report in reports:
             self._take(report, "reply")
         for item in settlements:
@@ -235,9 +247,19 @@ class MemoryQueue:
                 way = item.route or row.route
                 moved = attrs.evolve(row.route, agent=way.agent, target=way.target)
                 message.rows[item.id] = attrs.evolve(
-                    row, attempts=row.attempts + 1, due=item.due, last=item.outcome, route=moved
+                    row,
+                    attempts=row.attempts + 1,
+                    due=item.due,
+                    last=item.outcome,
+                    tried=now,
+                    warned=row.warned or item.warned,
+                    route=moved,
                 )
                 message.places[item.id] = moved.destination
+            elif row is not None and item.untold:
+                tried = now if message.places[item.id] else row.tried
+                message.rows[item.id] = attrs.evolve(row, due=item.due, last=item.outcome, tried=tried)
+                message.places[item.id] = ""
         message.rows = dict(sorted(message.rows.items()))
         if not message.rows:
             del self._messages[message.id]

@@ -21,7 +21,7 @@ from mailhub.message.flags import SEEN, SYSTEM_FLAGS, Flags, encode, excess
 from mailhub.message.mailbox_names import INBOX, normalise
 from mailhub.message.record import LAST_UID, Added, Entry
 from mailhub.store.limits import USUAL_USES
-from mailhub.store.queue_rows import ROUTE_COLUMNS, destination_of, route_columns, route_of
+from mailhub.store.queue_rows import ROUTE_COLUMNS, destination_of, notices_of, route_columns, route_of
 from mailhub.store.sql import content
 from mailhub.store.sql.keywords import admit_delivered
 from mailhub.store.sql.mailbox_rows import account_id, ensure_account, make_mailbox, usual_use
@@ -49,14 +49,15 @@ _COUNT_MANY = (
 )
 _INSERT_QUEUED = (
     "INSERT INTO queue_message"
-    " (id, content, relay_offset, reverse_path, body_type, smtputf8, parameters, needs, queued_at) VALUES ",
-    "(?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    " (id, content, relay_offset, reverse_path, body_type, smtputf8, parameters, needs, queued_at, not_before,"
+    " submitter) VALUES ",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "",
 )
 _INSERT_RECIPIENT = (
     f"INSERT INTO queue_recipient (message, {ROUTE_COLUMNS},"
-    f" destination, due, {content.OUTCOME_COLUMNS}, attempts) VALUES ",
-    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+    f" destination, priority, due, {content.OUTCOME_COLUMNS}, attempts) VALUES ",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
     "",
 )
 _INSERT_REFUSAL = ("INSERT INTO refusal (submission, deposit, status, reply) VALUES ", "(?, ?, ?, ?)", "")
@@ -261,13 +262,14 @@ class _Group:
             self._deposit(transaction, place, posting, item.flags)
         if kept:
             transaction.kept.append(body)
-            if plan.routes or refused or posting.number & 1:
+            if plan.routes or refused or plan.notices or posting.number & 1:
                 self._note(posting, refused)
         return Receipt(posting.id, refused, kept=kept)
 
     def _note(self, posting: Posting, refused: Mapping[int, Outcome]) -> None:
         """What is left to do for a posting that is kept, and to tell when it comes again."""
-        if posting.submission.plan.routes or refused:
+        plan = posting.submission.plan
+        if plan.routes or refused or plan.notices:
             self._queue(posting, refused)
         if posting.number & 1:
             self.done[posting.id] = Receipt(posting.id, refused)
@@ -306,6 +308,7 @@ class _Group:
         rows: list[tuple[Route, Outcome | None]] = [(route, None) for route in submission.plan.routes]
         if posting.refusals == "bounce":
             rows += [(route_of(submission.plan.deposits[index]), outcome) for index, outcome in refused.items()]
+        rows += [(notice.route, notice.outcome) for notice in notices_of(submission.plan, refused)]
         if not rows:
             return
         self.queued.append(
@@ -319,13 +322,15 @@ class _Group:
                 mail_parameters(mail),
                 submission.needs,
                 posting.now,
+                submission.not_before,
+                submission.submitter,
             )
         )
-        due = max(posting.now, submission.not_before)
-        self.recipients += [
-            (posting.id, *route_columns(route), destination_of(route, last), due, *content.outcome_columns(last))
-            for route, last in rows
-        ]
+        due, priority = max(posting.now, submission.not_before), mail.priority or 0
+        for route, last in rows:
+            where = destination_of(route, last)
+            row = (posting.id, *route_columns(route), where, priority, due if where else posting.now)
+            self.recipients.append((*row, *content.outcome_columns(last)))
 
     # --- writing
 

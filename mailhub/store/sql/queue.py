@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import product
 from typing import Any
 
 import attrs
@@ -48,18 +49,18 @@ def waits(transaction: Transaction, message_id: str, settlements: Sequence[Settl
     return row is not None
 
 
-def settle(transaction: Transaction, message_id: str, settlements: Sequence[Settlement]) -> None:
+def settle(transaction: Transaction, message_id: str, settlements: Sequence[Settlement], now: int) -> None:
     """Record outcomes; rows that are gone are passed over."""
-    done = [item.id for item in settlements if item.outcome.state is not State.DELAYED]
+    done = [item.id for item in settlements if item.outcome.state is not State.DELAYED and not item.untold]
     transaction.execute(
         f"DELETE FROM queue_recipient WHERE message = ? AND id IN {transaction.dialect.numbers}",
         (message_id, transaction.many(done)),
     )
     transaction.execute_many(
-        "UPDATE queue_recipient SET attempts = attempts + 1, due = ?,"
+        "UPDATE queue_recipient SET attempts = attempts + 1, tried = ?, due = ?, warned = warned OR ?,"
         " state = ?, status = ?, reply = ?, remote = ?, source = ?, protocol = ?, tls = ? WHERE id = ? AND message = ?",
         [
-            (item.due, *content.outcome_columns(item.outcome), item.id, message_id)
+            (now, item.due, int(item.warned), *content.outcome_columns(item.outcome), item.id, message_id)
             for item in settlements
             if item.outcome.state is State.DELAYED
         ],
@@ -70,6 +71,17 @@ def settle(transaction: Transaction, message_id: str, settlements: Sequence[Sett
             "UPDATE queue_recipient SET agent = ?, target = ?, destination = ? WHERE id = ? AND message = ?",
             [(route.agent, route.target, route.destination, number, message_id) for route, number in moved],
         )
+    # Rows that wait for their DSN alone wait where no host can hold them up; when they were tried is known of those
+    # that have not waited there before.
+    transaction.execute_many(
+        "UPDATE queue_recipient SET tried = CASE destination WHEN '' THEN tried ELSE ? END, destination = '', due = ?,"
+        " state = ?, status = ?, reply = ?, remote = ?, source = ?, protocol = ?, tls = ? WHERE id = ? AND message = ?",
+        [
+            (now, item.due, *content.outcome_columns(item.outcome), item.id, message_id)
+            for item in settlements
+            if item.outcome.state is not State.DELAYED and item.untold
+        ],
+    )
     if transaction.row("SELECT 1 FROM queue_recipient WHERE message = ? LIMIT 1", (message_id,)) is None:
         _remove_messages(transaction, [message_id])
 
@@ -114,17 +126,26 @@ _PAGE = 1000  # destinations
 _QUEUED_AT = "(SELECT m.queued_at FROM queue_message m WHERE m.id = queue_recipient.message)"
 _CLOCK_WAS_SET = f"due > ? AND (attempts > 0 OR due <= {_QUEUED_AT})"
 
-# All destinations behind one, and when their first and last rows are due: a seek each, however many rows they have.
-_DESTINATIONS = """
-WITH RECURSIVE place (name) AS (
-  SELECT min(destination) FROM queue_recipient WHERE destination > ?
+# The next destinations and priorities behind one, and when the first and last rows of each are due: a seek each,
+# however many rows they have.
+_PLACES = """
+WITH RECURSIVE place (name, priority) AS (
+  SELECT * FROM (
+    SELECT destination, priority FROM queue_recipient WHERE (destination, priority) > (?, ?)
+    ORDER BY destination, priority LIMIT 1
+  ) AS first
   UNION ALL
-  SELECT (SELECT min(destination) FROM queue_recipient WHERE destination > place.name)
-  FROM place WHERE place.name IS NOT NULL
+  SELECT next.destination, next.priority FROM place JOIN queue_recipient AS next ON next.id = coalesce(
+    (SELECT id FROM queue_recipient WHERE destination = place.name AND priority > place.priority
+      ORDER BY priority LIMIT 1),
+    (SELECT id FROM queue_recipient WHERE destination > place.name ORDER BY destination, priority LIMIT 1)
+  )
 )
-SELECT name, (SELECT min(due) FROM queue_recipient WHERE destination = place.name),
-  (SELECT max(due) FROM queue_recipient WHERE destination = place.name)
-FROM place WHERE name IS NOT NULL LIMIT ?"""
+SELECT name, priority,
+  (SELECT min(due) FROM queue_recipient WHERE destination = place.name AND priority = place.priority),
+  (SELECT max(due) FROM queue_recipient WHERE destination = place.name AND priority = place.priority)
+FROM place LIMIT ?"""
+_HIGHEST = 9  # RFC 6710 3
 
 
 @attrs.frozen
@@ -151,11 +172,11 @@ Found = list[tuple[str, QueuedMessage]]
 
 
 def find_due(snapshot: Snapshot, wanted: Wanted) -> tuple[Found, str]:
-    """What can be claimed, and where the limit was reached ("" when it was not)."""
+    """What can be claimed, and behind which destination the next call is to go on."""
     found: Found = []
     room = wanted.limit
     few = _destinations_of_few(snapshot, wanted)
-    for destination in _destinations_in_turn(snapshot, wanted) if few is None else few:
+    for destination, urgent in _destinations_in_turn(snapshot, wanted) if few is None else few:
         quota = wanted.quotas.get(destination, wanted.quota)
         for message_id, rows in _due_at(snapshot, destination, wanted, quota, room).items() if quota > 0 else ():
             message = _message(snapshot, message_id, rows)
@@ -163,37 +184,77 @@ def find_due(snapshot: Snapshot, wanted: Wanted) -> tuple[Found, str]:
                 found.append((destination, message))
                 room -= len(rows)
         if room <= 0:
-            return found, destination
+            return found, wanted.after if urgent else destination
     return found, ""
 
 
-def _destinations_of_few(snapshot: Snapshot, wanted: Wanted) -> Sequence[str] | None:
-    """The destinations of all rows that are due and free, in turn; None when that are too many to look at."""
-    found: set[str] = set()
+def _destinations_of_few(snapshot: Snapshot, wanted: Wanted) -> Sequence[tuple[str, bool]] | None:
+    """The destinations of all rows that are due and free, those with the highest priority first, then in turn, and
+    whether they are before their turn; None when that are too many to look at."""
+    found: dict[str, int] = {}
     bound = len(wanted.taken) + _LOOK_AHEAD
     for condition, moment in wanted.moments:
         rows = snapshot.execute(
-            f"SELECT id, destination FROM queue_recipient WHERE {condition} ORDER BY due, id LIMIT ?", (moment, bound)
+            f"SELECT id, destination, priority FROM queue_recipient WHERE {condition} ORDER BY due, id LIMIT ?",
+            (moment, bound),
         ).fetchall()
         if len(rows) == bound:
             return None
-        found.update(destination for number, destination in rows if number not in wanted.taken)
-    return sorted(found, key=lambda name: (name != "", name <= wanted.after, name))
+        for number, destination, priority in rows:
+            if number not in wanted.taken:
+                found[destination] = max(priority, found.get(destination, priority))
+    order = sorted(found, key=lambda name: (name != "", -found[name], name <= wanted.after, name))
+    return [(name, found[name] > 0) for name in order]
 
 
-def _destinations_in_turn(snapshot: Snapshot, wanted: Wanted) -> Iterator[str]:
-    """All that have due rows, from where the last call has ended; before them those whose DSN is due."""
-    yield ""
+def _destinations_in_turn(snapshot: Snapshot, wanted: Wanted) -> Iterator[tuple[str, bool]]:
+    """All that have due rows, from where the last call has ended; before them those whose DSN is due, and those that
+    have rows of a higher priority than usual."""
+    before = {"": 0, **_urgent(snapshot, wanted)}
+    for name in sorted(before, key=lambda name: (name != "", -before[name], name <= wanted.after, name)):
+        yield name, True
     for start, end in ((wanted.after, None), ("", wanted.after)):
-        last: str | None = start
-        while last is not None and (end is None or last < end):
-            page = snapshot.execute(_DESTINATIONS, (last, _PAGE)).fetchall()
-            for name, first_due, last_due in page:
+        given = ""
+        last: tuple[str, int] | None = (start, _HIGHEST)
+        while last is not None:
+            page = snapshot.execute(_PLACES, (*last, _PAGE)).fetchall()
+            for name, _, first_due, last_due in page:
                 if end is not None and name > end:
                     return
+                if name in before or name == given:
+                    continue
                 if first_due <= wanted.now or (wanted.latest is not None and last_due > wanted.latest):
-                    yield name
-            last = page[-1][0] if len(page) == _PAGE else None
+                    given = name
+                    yield name, False
+            last = page[-1][:2] if len(page) == _PAGE else None
+
+
+def _urgent(snapshot: Snapshot, wanted: Wanted) -> Mapping[str, int]:
+    """Some destinations with due rows of a higher priority than usual, and the highest one at each."""
+    found: dict[str, int] = {}
+    for number, destination, priority in snapshot.execute(
+        "SELECT id, destination, priority FROM queue_recipient WHERE priority > 0 AND due <= ? ORDER BY due LIMIT ?",
+        (wanted.now, len(wanted.taken) + wanted.limit),
+    ):
+        if number not in wanted.taken:
+            found[destination] = max(priority, found.get(destination, priority))
+    return found
+
+
+def _priorities(snapshot: Snapshot, destination: str) -> Iterator[int]:
+    """Of the rows of a destination, the highest first; by seeks, since most have one alone."""
+    lowest, priority = snapshot.row(
+        "SELECT (SELECT min(priority) FROM queue_recipient WHERE destination = ?),"
+        " (SELECT max(priority) FROM queue_recipient WHERE destination = ?)",
+        (destination, destination),
+    )
+    while priority is not None:
+        yield priority
+        if priority == lowest:
+            return
+        (priority,) = snapshot.row(
+            "SELECT max(priority) FROM queue_recipient WHERE destination = ? AND priority < ?", (destination, priority)
+        )
 
 
 def _due_at(
@@ -201,11 +262,12 @@ def _due_at(
 ) -> Mapping[str, Sequence[QueuedRecipient]]:
     """Up to `room` free rows that are due at a destination, by message, of which there are up to `quota`."""
     messages: dict[str, list[QueuedRecipient]] = {}
-    for condition, moment in wanted.moments:
+    priorities = list(_priorities(snapshot, destination))
+    for (condition, moment), priority in product(wanted.moments, priorities):
         for message_id, *columns in snapshot.execute(
-            f"SELECT message, {_RECIPIENT} FROM queue_recipient WHERE destination = ? AND {condition}"
+            f"SELECT message, {_RECIPIENT} FROM queue_recipient WHERE destination = ? AND priority = ? AND {condition}"
             " ORDER BY due, id LIMIT ?",
-            (destination, moment, len(wanted.taken) + room),
+            (destination, priority, moment, len(wanted.taken) + room),
         ):
             if columns[0] in wanted.taken:
                 continue
@@ -230,14 +292,15 @@ def _message(snapshot: Snapshot, message_id: str, rows: Iterable[QueuedRecipient
     row = _row(snapshot, message_id)
     if row is None:
         return None
-    reverse_path, body_type, smtputf8, parameters, needs, queued_at, size = row
+    reverse_path, body_type, smtputf8, parameters, needs, queued_at, not_before, submitter, size = row
     sender = None if reverse_path is None else Address.parse(reverse_path)
     mail = with_mail_parameters(Mail(sender, body_type, bool(smtputf8)), parameters)
-    return QueuedMessage(message_id, mail, queued_at, size, tuple(rows), needs)
+    return QueuedMessage(message_id, mail, queued_at, size, tuple(rows), needs, not_before, submitter)
 
 
 _ROW = (
-    "SELECT q.reverse_path, q.body_type, q.smtputf8, q.parameters, q.needs, q.queued_at, {size}"
+    "SELECT q.reverse_path, q.body_type, q.smtputf8, q.parameters, q.needs, q.queued_at, q.not_before, q.submitter,"
+    " {size}"
     " FROM queue_message q {join}WHERE q.id = ?"
 )
 _WITH_SIZE = _ROW.format(size="coalesce(c.size - q.relay_offset, 0)", join="LEFT JOIN content c ON c.id = q.content ")
@@ -253,7 +316,7 @@ def _row(snapshot: Snapshot, message_id: str) -> Any:
     return snapshot.execute(_ROW.format(size=0, join=""), (message_id,)).fetchone()
 
 
-_RECIPIENT = f"id, attempts, due, {content.OUTCOME_COLUMNS}, {ROUTE_COLUMNS}"
+_RECIPIENT = f"id, attempts, due, tried, warned, {content.OUTCOME_COLUMNS}, {ROUTE_COLUMNS}"
 
 
 def _recipients(snapshot: Snapshot, message_id: str) -> Iterable[QueuedRecipient]:
@@ -262,11 +325,11 @@ def _recipients(snapshot: Snapshot, message_id: str) -> Iterable[QueuedRecipient
 
 
 def _recipient(columns: Sequence[Any]) -> QueuedRecipient:
-    number, attempts, due, state, status, reply, remote, source, protocol, tls, *route = columns
+    number, attempts, due, tried, warned, state, status, reply, remote, source, protocol, tls, *route = columns
     last = None
     if state is not None:
         last = Outcome(State(state), status, reply, remote, Source(source), protocol, tls)
-    return QueuedRecipient(number, route_in(route), attempts, due, last)
+    return QueuedRecipient(number, route_in(route), attempts, due, last, tried, bool(warned))
 
 
 def oldest_ids(snapshot: Snapshot, limit: int) -> list[str]:
@@ -395,13 +458,14 @@ class Queue:
             return False
         ours = [item for item in settlements if item.id in held]
         postings = [self._posting(report, "reply") for report in reports]
+        now = self._engine.environment.now()
 
         def work(transaction: Transaction) -> None:
             if not waits(transaction, message_id, ours):
                 return
             if postings:
                 post([(transaction, postings)])
-            settle(transaction, message_id, ours)
+            settle(transaction, message_id, ours, now)
 
         await self._engine.write(work, [posting.body for posting in postings], partial(touched_by, postings))
         self._claims.drop(claim, held)

@@ -178,6 +178,7 @@ CREATE TABLE state (
 CREATE INDEX state_expires ON state (expires) WHERE expires IS NOT NULL;
 ALTER TABLE account ADD COLUMN created INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE queue_message ADD COLUMN submitter TEXT NOT NULL DEFAULT '';
+ALTER TABLE queue_message ADD COLUMN not_before INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE queue_recipient ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE queue_recipient ADD COLUMN held INTEGER;
 ALTER TABLE queue_recipient ADD COLUMN tried INTEGER NOT NULL DEFAULT 0;
@@ -187,6 +188,9 @@ CREATE TABLE mailing_list (address TEXT PRIMARY KEY, settings TEXT NOT NULL) STR
 CREATE TABLE list_member (
   list TEXT NOT NULL, member TEXT NOT NULL, address TEXT NOT NULL, PRIMARY KEY (list, member)
 ) STRICT, WITHOUT ROWID;
+DROP INDEX queue_recipient_destination;
+CREATE INDEX queue_recipient_turn ON queue_recipient (destination, priority, due);
+CREATE INDEX queue_recipient_urgent ON queue_recipient (due) WHERE priority > 0;
 """
 
 Migration = Callable[[sqlite3.Connection], None]
