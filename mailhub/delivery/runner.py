@@ -434,9 +434,8 @@ class QueueRunner:
         later = self._transports.later(message, row, row.attempts + 2) if self._transports else None
         if (at := deadline(message, now)) is not None:
             due = min(due, at)
-        late = schedule.late_at(message)
-        warned = late is not None and late <= now and not row.warned and is_news(message.mail, row, outcome)
-        return Settlement(row.id, outcome, due, later, warned)
+        late = not row.warned and schedule.is_late(message, now, row.attempts + 1)
+        return Settlement(row.id, outcome, due, later, late and is_news(message.mail, row, outcome))
 
     async def _settle(
         self, claim: Claim, settlements: Sequence[Settlement], reports: Sequence[Submission] = ()

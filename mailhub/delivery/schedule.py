@@ -84,15 +84,14 @@ class Schedule:
             return min(due, end)
         return None if attempts >= self._enough_in(expire_seconds) else due
 
-    def late_at(self, message: QueuedMessage) -> int | None:
-        """When a message that is not delivered is late, in seconds since the epoch: its sender is told then, once."""
+    def is_late(self, message: QueuedMessage, now: int, attempts: int) -> bool:
+        """Whether a message that is still not delivered after `attempts` is late: its sender is told then, once. A
+        clock that was set makes nothing late, for there would have been more attempts."""
         by = message.mail.by
-        moments = []
-        if self.warning_seconds:
-            moments.append(message.begins + self.warning_seconds)
-        if by is not None and by.mode == "N" and by.seconds > 0:  # else it was late before it came here
-            moments.append(message.queued_at + by.seconds)
-        return min(moments, default=None)
+        if by is not None and by.mode == "N" and 0 < by.seconds <= now - message.queued_at:
+            return True  # with none left, it was late before it came here
+        late, end = self.warning_seconds, self.time_of(message.mail)
+        return 0 < late <= now - message.begins < end and attempts >= self._enough_in(late)
 
 
 def returned_at(message: QueuedMessage) -> int | None:

@@ -7,10 +7,10 @@ from collections.abc import Awaitable
 import attrs
 
 from mailhub.errors import MessageGone
-from mailhub.interfaces import AT_ONCE, Plan, Settlement, Submission
+from mailhub.interfaces import ALIAS, AT_ONCE, STORE, Notice, Plan, Route, Settlement, Submission
 from mailhub.message.envelope import Mail, Outcome, Source, State
 from mailhub.store.exam.rig import OTHER, USER, make_body, message, question, read_message, uids
-from mailhub.store.exam.submissions import LATER, NOW, TRACE, SubmissionExam, smtp, to
+from mailhub.store.exam.submissions import FROM, LATER, NOW, TRACE, SubmissionExam, smtp, to
 
 
 class QueueExam(SubmissionExam):
@@ -247,6 +247,76 @@ class QueueExam(SubmissionExam):
             stop()
         assert len(await queue.messages()) == 1
         assert heard == [1]
+
+    @question
+    async def test_what_the_commit_settles_is_told_by_a_row_of_its_own(self) -> None:
+        """`Plan.notices`, and only those whose deposits were made."""
+        queue, accounts = await self._open()
+        await accounts.add(USER, "")
+        made, refused = (to(user) for user in (USER, OTHER))
+        notices = tuple(
+            Notice(Route(STORE, deposit.recipient, deposit.user), Outcome.delivered(), (number,))
+            for number, deposit in enumerate((made, refused))
+        )
+        alias = Notice(Route(ALIAS, FROM, ""), Outcome(State.EXPANDED, "2.0.0"))
+        plan = Plan((made, refused), (), (*notices, alias))
+        await self._submit(queue, plan, not_before=LATER, submitter="somebody")
+        (claim,) = await queue.claim(NOW, 10, 10)
+        assert (claim.destination, claim.message.submitter, claim.message.begins) == ("", "somebody", LATER)
+        told = [(row.route.recipient, row.last and row.last.state) for row in claim.message.recipients]
+        assert told == [
+            (refused.recipient, State.FAILED),
+            (made.recipient, State.DELIVERED),
+            (FROM, State.EXPANDED),
+        ]
+        await self._submit(queue, plan, refusals="reply")
+        (answered,) = await queue.claim(NOW, 10, 10)
+        assert len(answered.message.recipients) == 2
+
+    @question
+    async def test_a_row_whose_dsn_cannot_be_made_waits_for_it_alone(self) -> None:
+        queue, _ = await self._open()
+        await self._submit(queue, Plan(routes=(smtp("q"), smtp("r"))))
+        claim = await self._claim(queue)
+        first, second = claim.message.recipients
+        late = Outcome.delayed("busy")
+        await queue.settle(
+            claim,
+            [
+                Settlement(first.id, Outcome.delivered(), LATER, untold=True),
+                Settlement(second.id, late, LATER, warned=True),
+            ],
+        )
+        assert list(await queue.claim(LATER - 1, 10, 10)) == []
+        claims = {claim.destination: claim for claim in await queue.claim(LATER, 10, 10)}
+        assert list(claims) == ["", smtp("r").destination]
+        (untold,), (warned,) = (claim.message.recipients for claim in claims.values())
+        assert (untold.id, untold.last, untold.tried, untold.warned) == (first.id, Outcome.delivered(), NOW, False)
+        assert (warned.id, warned.last, warned.tried, warned.warned) == (second.id, late, NOW, True)
+        await queue.settle(claims[""], [Settlement(first.id, Outcome.delivered())])
+        await queue.settle(claims[smtp("r").destination], [Settlement(second.id, late, LATER + 1)])
+        (queued,) = await queue.messages()
+        assert [(row.id, row.warned) for row in queued.recipients] == [(second.id, True)]
+
+    @question
+    async def test_the_highest_priority_is_first_at_a_destination_and_among_destinations(self) -> None:
+        """RFC 6710."""
+        queue, _ = await self._open()
+        for priority in (-3, None, 6, 1, 0):
+            await self._submit(queue, Plan(routes=(smtp("q", "b"),)), mail=Mail(FROM, priority=priority))
+        await self._submit(queue, Plan(routes=(smtp("q", "a"),)))
+        await self._submit(queue, Plan(routes=(smtp("q", "c"),)), mail=Mail(FROM, priority=9))
+
+        async def claimed(limit: int, quota: int) -> list[tuple[str, int | None]]:
+            claims = await queue.claim(NOW, limit, quota)
+            await queue.release(claims)
+            return [(claim.destination.removeprefix("smtp "), claim.message.mail.priority) for claim in claims]
+
+        by_turn = [("c", 9), ("b", 6), ("b", 1), ("b", None), ("b", 0), ("b", -3), ("a", None)]
+        assert await claimed(10, 10) == by_turn
+        assert await claimed(10, 2) == [("c", 9), ("b", 6), ("b", 1), ("a", None)]
+        assert await claimed(1, 2) == [("c", 9)]
+        assert await claimed(10, 10) == by_turn
 
     @question
     async def test_the_operator_retries_and_removes(self) -> None:

@@ -42,6 +42,7 @@ COMPLETE = frozenset(
         "CHUNKING",
         "SMTPUTF8",
         "ENHANCEDSTATUSCODES",
+        "DSN",
         "STARTTLS",
         "AUTH",
         "HELP",
