@@ -21,6 +21,7 @@ from mailhub.delivery.routing import (
 )
 from mailhub.delivery.screening.dnsbl import Dnsbl, DnsblOptions
 from mailhub.delivery.screening.early import EarlyOptions, EarlyTalker
+from mailhub.delivery.screening.greylist import Greylist, GreylistOptions
 from mailhub.delivery.screening.helo import Helo, HeloOptions
 from mailhub.delivery.screening.rates import RateOptions, Rates
 from mailhub.delivery.screening.reverse_dns import ReverseDns, ReverseDnsOptions
@@ -102,6 +103,7 @@ rates_policy = _policy("rates", Rates.of, RateOptions)
 sender_domain_policy = _policy("sender-domain", SenderDomain.of, NoOptions)
 reverse_dns_policy = _policy("reverse-dns", ReverseDns.of, ReverseDnsOptions)
 dnsbl_policy = _policy("dnsbl", Dnsbl.of, DnsblOptions)
+greylist_policy = _policy("greylist", Greylist.of, GreylistOptions)
 
 
 # --- Services: how the sessions of each row of the table are made -----------------------------------------------------
