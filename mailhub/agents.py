@@ -1,17 +1,20 @@
-"""The delivery agents of a hub, made as its configuration says."""
+"""The delivery agents of a hub, made as its configuration says, and what is rewritten for them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mailhub import plugin_faults
+from mailhub.config import routes
 from mailhub.delivery.agents import GuardedAgent
 from mailhub.delivery.alias_file import ALIASES_FILE, DISCARD
+from mailhub.delivery.forwarding import SRS_DAYS, SRS_DOMAIN, Forwarding, SrsKeys
 from mailhub.delivery.routing import REFUSE, SMTP
 from mailhub.interfaces import STORE, NextHop
 
 if TYPE_CHECKING:
     from mailhub.components import Hub
+    from mailhub.interfaces import IHub
     from mailhub.plugins import Catalogue
 
 
@@ -40,6 +43,21 @@ def agents_of(hub: Hub, catalogue: Catalogue) -> dict[str, GuardedAgent]:
             guard = hub.guards.make("agent", table.name, file, late_counts=False)
             agents[table.name] = GuardedAgent(catalogue.build(table.part, seen), guard)
     return agents
+
+
+def forwarding_of(hub: Hub) -> Forwarding:
+    """By which agents, and how, mail is sent on with a reverse-path of ours."""
+    config = hub.settings
+    (first, *_) = config.domains or ("",)
+    return Forwarding(
+        agents=routes.forwarding_agents(config),
+        hostname=hub.hostname,
+        names=hub.names,
+        keys=SrsKeys.of(cast("IHub", hub)),
+        environment=hub.environment,
+        domain=config.value(SRS_DOMAIN) or first,
+        days=config.value(SRS_DAYS),
+    )
 
 
 class _OfTransport:

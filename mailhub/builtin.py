@@ -7,6 +7,7 @@ from typing import Any
 
 from mailhub.auth.checkers import AccountsChecker
 from mailhub.delivery.alias_file import ALIASES_FILE, AliasFileOptions, AliasFileRouter
+from mailhub.delivery.forwarding import ROUTER, SrsKeys, SrsRouter
 from mailhub.delivery.limits import DETAIL_MAILBOXES
 from mailhub.delivery.local import StoreAgent
 from mailhub.delivery.relay.lmtp import LmtpAgent
@@ -79,6 +80,11 @@ postmaster_router = Component(
 )
 catch_all_router = Component(
     "router", "catch-all", lambda _, hub: CatchAllRouter(hub.names, all_known=hub.directories.complete)
+)
+srs_router = Component(
+    "router",
+    ROUTER,
+    lambda _, hub: hub.settings.of(SrsRouter, names=hub.names, keys=SrsKeys.of(hub), environment=hub.environment),
 )
 transports_router = Component("router", "transports", lambda _, hub: TransportRouter(hub.transports))
 alias_file_router = Component(

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
 from mailhub import avatars, plugin_faults
-from mailhub.agents import agents_of
+from mailhub.agents import agents_of, forwarding_of
 from mailhub.answers import answer
 from mailhub.auth.authenticator import Authenticator
 from mailhub.auth.checkers import (
@@ -249,6 +249,7 @@ class Hub:
             agents=new.agents,
             bouncer=new.bouncer,
             transports=new.transports,
+            forwarding=forwarding_of(new),
             schedule=new.settings.of(Schedule),
             limits=new.settings.of(RunnerLimits),
         )
@@ -304,6 +305,7 @@ def build_hub(
             agents=hub.agents,
             bouncer=hub.bouncer,
             transports=hub.transports,
+            forwarding=forwarding_of(hub),
             schedule=config.of(Schedule),
             environment=environment,
             limits=config.of(RunnerLimits),

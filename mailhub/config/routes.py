@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import attrs
 
 from mailhub.delivery.backup_mx import BackupMx
+from mailhub.delivery.forwarding import ROUTER, SRS, SRS_DOMAIN
 from mailhub.delivery.limits import DETAIL_SEPARATOR, RelayAddresses
 from mailhub.delivery.names import NamesInFile
 from mailhub.delivery.relay.exchangers import SMTP_PORT, is_address, parse_target
+from mailhub.delivery.routing import SMTP
 from mailhub.interfaces import NextHop
 from mailhub.message.aliases import AliasTable
 from mailhub.message.patterns import AddressPatterns
@@ -26,8 +28,9 @@ HOSTS = ("smtp", _LMTP)
 
 def names(config: Config) -> NamesInFile:
     """All that the file says of names. Raises ConfigurationError."""
+    own = config.value(SRS_DOMAIN)
     return NamesInFile(
-        frozenset(config.domains),
+        frozenset((*config.domains, own) if own else config.domains),
         aliases(config),
         known_elsewhere(config),
         _same_as(config),
@@ -113,6 +116,17 @@ def relay_addresses(config: Config) -> RelayAddresses:
 
 # What stands in an endpoint; a colon within an address has a backslash before it.
 _INTERFACE = re.compile(r":interface=((?:\\.|[^:\\])+)")
+
+
+def forwarding_agents(config: Config) -> frozenset[str]:
+    """The agents by which mail gets a reverse-path of ours when it is sent on: those that speak SMTP. None where that
+    is not wanted, or reports would not find the way back."""
+    place = config.place("delivery", "routers")
+    if not config.value(SRS) or all(
+        config.part("router", name, place).type != ROUTER for name in config.delivery.routers
+    ):
+        return frozenset()
+    return frozenset((SMTP, *(table.name for table in config.transports if table.keys.agent == SMTP)))
 
 
 def known_elsewhere(config: Config) -> frozenset[str] | None:

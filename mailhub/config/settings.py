@@ -70,7 +70,7 @@ class _OwnDelivery:
     """[delivery]: how a recipient's way is found, who has a say, and where mail for accounts goes."""
 
     routers: tuple[str, ...] = attrs.field(
-        default=("aliases", "transports", "accounts", "postmaster", "catch-all", "static", "exchangers"),
+        default=("aliases", "transports", "accounts", "postmaster", "srs", "catch-all", "static", "exchangers"),
         validator=[rules.not_empty, rules.no_two],
     )
     policies: tuple[str, ...] = attrs.field(default=(), validator=rules.no_two)
@@ -113,6 +113,7 @@ if TYPE_CHECKING:
     DeliveryTable: TypeAlias = Any
     TrustTable: TypeAlias = Any
     SmtpTable: TypeAlias = Any
+    ForwardingTable: TypeAlias = Any
     QueueTable: TypeAlias = Any
     RelayTable: TypeAlias = Any
     LimitsTable: TypeAlias = Any
@@ -122,6 +123,7 @@ else:
     DeliveryTable = table("delivery", _OwnDelivery)
     TrustTable = table("trust")
     SmtpTable = table("smtp")
+    ForwardingTable = table("forwarding")
     QueueTable = table("queue")
     RelayTable = table("relay")
     LimitsTable = table("limits")
@@ -182,6 +184,7 @@ class Config:
     trust: TrustTable
     log: LogTable
     delivery: DeliveryTable
+    forwarding: ForwardingTable
     aliases: Mapping[str, tuple[str, ...]]
     domain_aliases: Mapping[str, str]
     routes: Mapping[str, RouteTable]
@@ -239,6 +242,7 @@ class _Top:
     trust: TrustTable = attrs.field(factory=TrustTable)
     log: LogTable = attrs.field(factory=LogTable)
     delivery: DeliveryTable = attrs.field(factory=DeliveryTable)
+    forwarding: ForwardingTable = attrs.field(factory=ForwardingTable)
     aliases: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     domain_aliases: Mapping[str, str] = attrs.field(factory=dict)
     route: Mapping[str, RouteTable] = attrs.field(factory=dict)
@@ -308,6 +312,7 @@ def from_values(values: Mapping[str, Any], file: Path) -> Config:
         trust=top.trust,
         log=_log(top, place),
         delivery=top.delivery,
+        forwarding=top.forwarding,
         aliases=_aliases(top, place.inside("aliases")),
         domain_aliases=_domain_aliases(top, place.inside("domain_aliases")),
         routes=_routes(top, place.inside("route")),

@@ -12,6 +12,7 @@ from mailhub.auth.directories import DirectoryLimits
 from mailhub.auth.harvest import HarvestLimits
 from mailhub.auth.passwords import Passwords
 from mailhub.auth.throttle import Throttle
+from mailhub.delivery.forwarding import SRS, SRS_DAYS, SRS_DOMAIN
 from mailhub.delivery.limits import (
     DETAIL_MAILBOXES,
     DETAIL_SEPARATOR,
@@ -66,6 +67,9 @@ DECLARING: tuple[type | Key[Any], ...] = (
     DirectoryLimits,
     LOAD_SECONDS,
     STOP_SECONDS,
+    SRS,
+    SRS_DOMAIN,
+    SRS_DAYS,
     *LASTING,
 )
 

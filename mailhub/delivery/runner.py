@@ -19,6 +19,7 @@ from mailhub.delivery.agents import Agents, GuardedAgent
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.dead_ends import without_agent
 from mailhub.delivery.destination import FIRST, Destination, Destinations, Turn
+from mailhub.delivery.forwarding import Forwarding
 from mailhub.delivery.limits import RunnerLimits
 from mailhub.delivery.loops import Prefixed
 from mailhub.delivery.notices import is_news
@@ -64,6 +65,7 @@ class QueueRunner:
         environment: Environment,
         limits: RunnerLimits | None = None,
         transports: ITransports | None = None,
+        forwarding: Forwarding | None = None,
     ) -> None:
         self._queue = queue
         self._agents = Agents(agents)
@@ -73,6 +75,7 @@ class QueueRunner:
         self._clock = environment.clock
         self._limits = limits or RunnerLimits()
         self._transports = transports
+        self._forwarding = forwarding
         # An item is what is tried at once: a claim, or the part of one that travels together.
         self._destinations: Destinations[Claim] = Destinations(*_bounds(self._limits))
         self._rows = 0  # at work or waiting for it
@@ -124,11 +127,12 @@ class QueueRunner:
         schedule: Schedule,
         limits: RunnerLimits,
         transports: ITransports | None = None,
+        forwarding: Forwarding | None = None,
     ) -> None:
         """Work by other parts from the next attempt on. Those under way end as they began; their waits are told by the
         new schedule."""
         self._bouncer, self._schedule, self._limits = bouncer, schedule, limits
-        self._transports = transports
+        self._transports, self._forwarding = transports, forwarding
         self._agents.replace(agents)
         self._destinations.resize(*_bounds(limits))
         if self._running:
@@ -381,6 +385,8 @@ class QueueRunner:
             needs = needs if fields.isascii() else None  # another header: look again
         try:
             mail = mail_of(message, route, self._environment.now())
+            if self._forwarding is not None:
+                mail = await self._forwarding.rewritten(mail, route)
             delivery = Delivery(message.id, mail, route.target, rows, body, needs)
             return await agent.deliver(delivery, self._limits.attempt_seconds)
         except Unanswered:

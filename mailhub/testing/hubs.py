@@ -27,6 +27,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from mailhub.agents import forwarding_of
 from mailhub.auth.passwords import hash_password
 from mailhub.components import Hub, build_hub
 from mailhub.config.settings import Config, from_values
@@ -231,7 +232,12 @@ class Host:
         limits = hub.settings.of(RunnerLimits, poll_seconds=self.internet.poll_seconds)
         schedule = hub.settings.of(Schedule)
         hub.runner.reform(
-            agents=hub.agents, bouncer=hub.bouncer, schedule=schedule, limits=limits, transports=hub.transports
+            agents=hub.agents,
+            bouncer=hub.bouncer,
+            schedule=schedule,
+            limits=limits,
+            transports=hub.transports,
+            forwarding=forwarding_of(hub),
         )
 
     def _with_usual(self, config: Mapping[str, Any]) -> Mapping[str, Any]:

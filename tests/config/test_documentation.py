@@ -27,6 +27,7 @@ TABLES: dict[str, type] = {
         settings.GuardTable
     ),
     "[queue]": settings.QueueTable,
+    "[forwarding]": settings.ForwardingTable,
     "[relay]": settings.RelayTable,
     "[trust]": settings.TrustTable,
     "[log]": settings.LogTable,

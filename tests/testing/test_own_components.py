@@ -41,6 +41,10 @@ class TestAliasesFile(RouterExam):
         return self.build()
 
 
+class TestSrs(RouterExam):
+    factory = builtin.srs_router
+
+
 class TestStatic(RouterExam):
     factory = builtin.static_router
 

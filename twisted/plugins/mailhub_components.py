@@ -3,6 +3,7 @@
 from mailhub.builtin import (
     accounts_checker,
     accounts_router,
+    alias_file_router,
     aliases_router,
     catch_all_router,
     database_store,
@@ -29,6 +30,7 @@ from mailhub.builtin import (
     smtp_service,
     sqlite_database,
     sqlite_store,
+    srs_router,
     static_router,
     store_agent,
     submission_service,
@@ -39,6 +41,7 @@ from mailhub.builtin import (
 __all__ = [
     "accounts_checker",
     "accounts_router",
+    "alias_file_router",
     "aliases_router",
     "catch_all_router",
     "database_store",
@@ -65,6 +68,7 @@ __all__ = [
     "smtp_service",
     "sqlite_database",
     "sqlite_store",
+    "srs_router",
     "static_router",
     "store_agent",
     "submission_service",

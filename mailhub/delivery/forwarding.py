@@ -1,0 +1,135 @@
+"""What leaves by an alias or a redirect to another server gets a reverse-path of ours (SRS), and reports come back by
+it.
+
+The message in the queue keeps its own reverse-path, so that failures that we find ourselves are told to the sender,
+with all that the sender asked for. What the next hop is told is rewritten for each attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import attrs
+from zope.interface import implementer
+
+from mailhub.delivery import srs
+from mailhub.delivery.routing import renamed
+from mailhub.errors import NoSuchUser
+from mailhub.interfaces import Environment, IHub, ILocalNames, IRouter, IState, ITransactionView, Route
+from mailhub.keys import Key, setting
+from mailhub.log import Logger
+from mailhub.message.address import Address
+from mailhub.message.envelope import Mail
+
+_log = Logger(namespace="mailhub.delivery.forwarding")
+
+ROUTER = "srs"
+KEY_OCTETS = 32
+KEY_DAYS = 90  # a key makes codes for so long
+_LOOK_SECONDS = 3600.0  # other processes may have made a key
+_LOOK_AGAIN_SECONDS = 10.0
+_PREFIX = "key "
+
+
+def _domain(text: str) -> None:
+    if text and str(Address.parse(f"x@{text}")) != f"x@{text}":
+        raise ValueError(f'"{text}" is not a domain name in lower case')
+
+
+SRS: Key[bool] = Key("forwarding", "srs", True, hint=bool)
+SRS_DOMAIN: Key[str] = Key("forwarding", "srs_domain", "", hint=str, check=_domain)
+SRS_DAYS = Key("forwarding", "srs_days", 21, 1, 365)
+
+
+@attrs.define(eq=False)
+class SrsKeys:
+    """Keys that codes are made with, kept in the database for as long as an address that was made with them counts.
+    The first makes codes, and is replaced after 90 days."""
+
+    _state: IState
+    _environment: Environment
+    _keys: Sequence[bytes] = ()
+    _read_at: float = 0.0
+
+    async def get(self, days: int, *, again: bool = False) -> Sequence[bytes]:
+        """The newest one first; addresses count for `days`. `again`: one may have been made meanwhile. Raises
+        StoreUnavailable."""
+        age = self._environment.clock.seconds() - self._read_at
+        if self._keys and 0 <= age < (_LOOK_AGAIN_SECONDS if again else _LOOK_SECONDS):
+            return self._keys
+        kept = await self._state.items(_PREFIX)
+        names = sorted(kept, reverse=True)
+        now = self._environment.now()
+        if not names or now - int(names[0].removeprefix(_PREFIX)) > KEY_DAYS * srs.DAY:
+            if names:
+                await self._state.put({name: kept[name] for name in names[:1]}, (days + 1) * srs.DAY)
+            new = self._environment.random.randbytes(KEY_OCTETS)
+            await self._state.put({f"{_PREFIX}{now:012}": new})
+            self._keys = (new, *(kept[name] for name in names))
+        else:
+            self._keys = tuple(kept[name] for name in names)
+        self._read_at = self._environment.clock.seconds()
+        return self._keys
+
+    @classmethod
+    def of(cls, hub: IHub) -> SrsKeys:
+        """Those of a hub, which are the same for all its parts."""
+        return hub.shared("srs keys", lambda: cls(hub.database.state.of("srs"), hub.environment))
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Forwarding:
+    """`agents` are those that speak SMTP to other servers, none where nothing is rewritten. `domain`: "" for one of our
+    local domains."""
+
+    agents: Collection[str]
+    hostname: str
+    names: ILocalNames
+    keys: SrsKeys
+    environment: Environment
+    domain: str
+    days: int
+
+    async def rewritten(self, mail: Mail, route: Route) -> Mail:
+        """What MAIL is to say where a message goes on by this route. Raises StoreUnavailable."""
+        sender = mail.reverse_path
+        if not route.via or sender is None or route.agent not in self.agents:
+            return mail
+        if sender.ascii_domain in self.names.domains or sender.ascii_domain == self.hostname:
+            return mail
+        domain = self.domain or min(self.names.domains, default="")
+        if not domain:
+            return mail
+        key, *_ = await self.keys.get(self.days)
+        path = srs.forward(sender, domain, key, self.environment.now())
+        if path is None:
+            _log.info("reverse-path is sent on as it is, for it is too long: from=<{sender}>", sender=sender)
+            return mail
+        return attrs.evolve(mail, reverse_path=path)
+
+
+@implementer(IRouter)
+@attrs.frozen(kw_only=True, eq=False)
+class SrsRouter:
+    """The way back: a report for an address that we made goes to whom it was made of."""
+
+    names: ILocalNames
+    keys: SrsKeys
+    environment: Environment
+    days: int = setting(SRS_DAYS)
+
+    async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
+        """To the sender of before. Raises NoSuchUser for an address that is not ours, or too old."""
+        if recipient.ascii_domain not in self.names.domains or not srs.is_srs(recipient):
+            return None
+        now = self.environment.now()
+        try:
+            try:
+                found = srs.reverse(recipient, await self.keys.get(self.days), now, self.days)
+            except srs.NotOurs:
+                found = srs.reverse(recipient, await self.keys.get(self.days, again=True), now, self.days)
+        except srs.NotOurs:
+            raise NoSuchUser("This return address is not one of ours") from None
+        except srs.Expired:
+            raise NoSuchUser("This return address has expired") from None
+        return renamed(recipient, [found])
