@@ -1,8 +1,8 @@
 """The Sender Rewriting Scheme: a reverse-path in our domain that leads back to that of before. Pure.
 
 A message that is sent on to another server comes from ours, which the domain of its sender does not vouch for (SPF,
-RFC 7208). So it gets an address of ours in which that of the sender stands, with a day and a code that nobody else can make
-(M. Wong, "Sender Rewriting Scheme", 2004): `SRS0=code=day=domain=user@ours`. Where the sender's is such an address
+RFC 7208). So it gets an address of ours in which that of the sender stands, with a day and a code that nobody else can
+make (M. Wong, "Sender Rewriting Scheme", 2004): `SRS0=code=day=domain=user@ours`. Where the sender's is such an address
 already, of somebody else who sent it on, ours names that server alone: `SRS1=code=server==code=day=domain=user@ours`.
 """
 
