@@ -57,6 +57,10 @@ class Gate:
 
     def logged_out(self, session_id: str) -> None: ...
 
+    async def vouched(self, user: str, avatar: type[Interface], origin: Origin) -> Any:
+        """The account."""
+        return await self.database.store.account(user)
+
     async def login(
         self,
         credentials: PlainCredentials,

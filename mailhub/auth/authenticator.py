@@ -92,6 +92,29 @@ class Authenticator:
         )
         return found
 
+    async def vouched(self, user: str, avatar: type[Interface], origin: Origin) -> Any:
+        """See `IAuthenticator`."""
+        realm = getattr(self.portal, "realm", None)
+        if realm is None:
+            raise AuthenticationFailed(detail="this portal has no users but those that it has logged in itself")
+        name = self.canonical(user, self.default_domain)
+        try:
+            _, found, logout = await realm.requestAvatar(name.encode(), origin, avatar)
+        except TemporaryError:
+            raise
+        except MailError as error:
+            raise AuthenticationFailed(detail=str(error)) from None
+        self.logged_out(origin.session_id)
+        self._logouts[origin.session_id] = logout
+        _log.info(
+            "vouched for: service={service} user={user} peer=[{peer}] session={session}",
+            service=origin.service,
+            user=found.user,
+            peer=origin.peer,
+            session=origin.session_id,
+        )
+        return found
+
     def _refuse_guessers(self, credentials: PlainCredentials, user: str, origin: Origin) -> None:
         """Raises Busy."""
         if not self.throttle.refused(origin.peer, user, credentials.password, self.clock.seconds()):

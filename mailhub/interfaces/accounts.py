@@ -223,5 +223,8 @@ class IAuthenticator(Interface):
         removed), unless `logged_out` was called before.
         """
 
+    async def vouched(user: str, avatar: type[Interface], origin: Origin) -> Any:
+        """The avatar of a user whom a trusted proxy has logged in. Raises AuthenticationFailed, TemporaryError."""
+
     def logged_out(session_id: str) -> None:
         """The session of this `Origin.session_id` is over, whether it had logged in or not."""

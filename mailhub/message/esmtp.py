@@ -100,8 +100,9 @@ _NO_XCHAR = re.compile(r"[^!-*,-<>-~]")
 _LATIN_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def _decode_xtext(text: str, says: str) -> str:
-    """Raises ParameterError for what is no xtext, and for control characters within it."""
+def decode_xtext(text: str, says: str) -> str:
+    """xtext (RFC 3461 4), each octet a character. Raises ParameterError with `says` for what is none, and for control
+    characters within it."""
     if not _XTEXT.fullmatch(text):
         raise ParameterError(says)
     decoded = _HEXCHAR.sub(lambda hexchar: chr(int(hexchar[1], 16)), text)
@@ -182,7 +183,7 @@ def _parse_auth(text: str | None) -> str:
     says = "AUTH is <> or an address in xtext"
     if text is None or len(text) > _AUTH_LIMIT:
         raise ParameterError(says)
-    return _decode_xtext(text, says)
+    return decode_xtext(text, says)
 
 
 def _render_auth(auth: str) -> str:
@@ -206,7 +207,7 @@ def _parse_envid(text: str | None) -> str:
     says = f"ENVID is printable ASCII in xtext, at most {_ENVID_LIMIT} characters"
     if text is None or len(text) > _ENVID_LIMIT:
         raise ParameterError(says)
-    envid = _decode_xtext(text, says)
+    envid = decode_xtext(text, says)
     if not envid.isascii():
         raise ParameterError(says)
     return envid
@@ -244,7 +245,7 @@ def _parse_orcpt(text: str | None) -> OriginalRecipient:
     if kind.lower() == "utf-8":
         address = _decode_utf8_address(written, says)
     else:
-        address = _decode_xtext(written, says)
+        address = decode_xtext(written, says)
         if not address.isascii():
             raise ParameterError(says)
     orcpt = OriginalRecipient(kind, address)
@@ -256,7 +257,7 @@ def _parse_orcpt(text: str | None) -> OriginalRecipient:
 
 def _decode_utf8_address(text: str, says: str) -> str:
     """RFC 6533 3: as it stands, or within ASCII as utf-8-addr-xtext."""
-    decoded = _decode_xtext(text, says) if text.isascii() else text
+    decoded = decode_xtext(text, says) if text.isascii() else text
     try:
         address = _EMBEDDED.sub(lambda embedded: chr(int(embedded[1], 16)), decoded)
     except ValueError:

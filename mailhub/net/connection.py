@@ -108,6 +108,12 @@ class Connection:
         self._idle_seconds = seconds
         self.channel.arm(max(0.0, self._active + seconds - self._factory.clock.seconds()))
 
+    def speak_for(self, peer: str, local: str = "") -> bool:
+        if not self._factory.moved(self, peer):
+            return False
+        self.local = local or self.local
+        return True
+
     def start_tls(self) -> None:
         if not self.can_start_tls or self._session is None:
             raise RuntimeError("TLS is on already, or there is no certificate")

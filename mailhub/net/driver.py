@@ -172,6 +172,15 @@ class DriverFactory:
         self.room.taken += 1
         self._crowd.enter(connection.peer)
 
+    def moved(self, connection: Connection | Guest, peer: str) -> bool:
+        """See `Host`."""
+        self._crowd.leave(connection.peer)
+        has_room = self._crowd.has_room(peer)
+        if has_room:
+            connection.peer = peer
+        self._crowd.enter(connection.peer)
+        return has_room
+
     def gone(self, connection: Connection | Guest) -> None:
         """Its network has room for another."""
         self._connections -= 1

@@ -28,6 +28,9 @@ class Host(Protocol):
     def opened(self, connection: Any) -> None:
         """The transport is there."""
 
+    def moved(self, connection: Any, peer: str) -> bool:
+        """Count it as one of that peer; false, and as before, when there is no room."""
+
     def gone(self, connection: Any) -> None:
         """The transport is lost."""
 

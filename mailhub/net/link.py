@@ -122,6 +122,10 @@ class Link(Protocol):
     def silent_seconds(self) -> float:
         """How long the peer has neither said anything nor taken any of our octets; our own work is not its silence."""
 
+    def speak_for(self, peer: str, local: str = "") -> bool:
+        """The peer is trusted and speaks for the client `peer`, which has called `local` ("" where that is not known):
+        from now on it counts as that one. False when there is no room for another connection of that address."""
+
     def start_tls(self) -> None:
         """From a handler that has accepted it: send what is pending, start TLS, then `machine.tls_started()`."""
 

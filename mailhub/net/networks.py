@@ -54,6 +54,9 @@ TRUSTED: Key[Iterable[str]] = Key("trust", "networks", (), hint=tuple[str, ...],
 # Networks from which a connection begins with a header of the PROXY protocol.
 PROXY_PROTOCOL: Key[tuple[str, ...]] = Key("trust", "proxy_protocol", (), hint=tuple[str, ...], check=_check)
 
+# Networks of SMTP clients that may say for whom they speak (XCLIENT, XFORWARD).
+XCLIENT: Key[tuple[str, ...]] = Key("trust", "xclient", (), hint=tuple[str, ...], check=_check)
+
 
 def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
     """`::ffff:192.0.2.0/120` as `192.0.2.0/24`: the peers in it are known by their IPv4 addresses."""

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailhub.errors import MailError, NotYetKnown, TemporaryError
+from mailhub.errors import Busy, MailError, NotYetKnown, TemporaryError
 from mailhub.interfaces import (
     Committed,
     IAuthenticator,
@@ -29,7 +29,7 @@ from mailhub.keys import DAY, LOGIN_FAILURES, MESSAGE_SIZE, MIB, Key, limit, set
 from mailhub.log import Logger
 from mailhub.message.envelope import Outcome, State
 from mailhub.net.link import Link
-from mailhub.net.networks import CLEARTEXT_LOGIN, Networks
+from mailhub.net.networks import CLEARTEXT_LOGIN, XCLIENT, Networks
 from mailhub.wire.smtp.events import (
     BadCommand,
     BodyAborted,
@@ -37,11 +37,13 @@ from mailhub.wire.smtp.events import (
     BodyEnd,
     DataStart,
     Event,
+    Forwarded,
     Hello,
     Login,
     MailFrom,
     RcptTo,
     Reset,
+    SpeaksFor,
     StartTls,
 )
 from mailhub.wire.smtp.extensions import COMPLETE, EXTENSIONS, SmtpSettings
@@ -53,7 +55,7 @@ log = Logger(namespace="mailhub.smtp")
 
 _TOO_MANY_ERRORS = TemporaryError("Too many errors", status="4.7.0", rule="errors")
 
-_Decided = RcptTo | MailFrom | Login | DataStart | BodyEnd | Hello
+_Decided = RcptTo | MailFrom | Login | DataStart | BodyEnd | Hello | SpeaksFor
 
 # Codes of errors that say more than "550" and "451"; the first digit is that of the status.
 _CODES = {
@@ -131,6 +133,7 @@ class SmtpOptions:
     bare_lines: BareLines = setting(_BARE_LINES, BareLines)
     submission_bare_lines: BareLines = setting(_SUBMISSION_BARE_LINES, BareLines)
     cleartext_login: Networks = setting(CLEARTEXT_LOGIN, Networks.of)
+    xclient: Networks = setting(XCLIENT, Networks.of)
     extensions: frozenset[str] = COMPLETE
     extensions_off: frozenset[str] = setting(_EXTENSIONS_OFF, _in_capitals)
 
@@ -147,6 +150,7 @@ class SmtpOptions:
             postmaster_domain=self.postmaster_domain or self.hostname,
             lmtp=self.each_recipient,
             submission=self.submission,
+            speaks_for=peer in self.xclient,
             secure=secure,
             starttls=starttls,
             require_tls=self.submission and not plaintext,
@@ -209,13 +213,24 @@ class SmtpSession:
     _errors: int = 0  # other commands refused for good since then
     _messages: int = 0
     _receiving: bool = False
+    _speaks_for: Mapping[str, str] = attrs.field(factory=dict)
     _working: bool = False
     _pace: IDelayedCall | None = None
 
     async def connected(self) -> None:
         """Greet, or say why not."""
+        try:
+            self._conversation = await self._service.pipeline.connected(self._origin())
+        except MailError as error:
+            self._log_refusal({"at": "connect"}, error)
+            self.machine.greet(reply(421 if error.temporary else 554, error.status, error.text))
+        else:
+            self.machine.greet()
+
+    def _origin(self) -> Origin:
+        """What is known before anything is said."""
         options, link = self._service.options, self.link
-        origin = Origin(
+        return Origin(
             link.service,
             link.peer,
             link.session_id,
@@ -224,13 +239,6 @@ class SmtpSession:
             submission=options.submission,
             each_recipient=options.each_recipient,
         )
-        try:
-            self._conversation = await self._service.pipeline.connected(origin)
-        except MailError as error:
-            self._log_refusal({"at": "connect"}, error)
-            self.machine.greet(reply(421 if error.temporary else 554, error.status, error.text))
-        else:
-            self.machine.greet()
 
     async def handle(self, event: Event) -> None:
         """Answer one event."""
@@ -249,6 +257,8 @@ class SmtpSession:
             self._drop_transaction()
         elif isinstance(event, StartTls):
             self._start_tls()
+        elif isinstance(event, Forwarded):
+            self._log_attributes("forwarded", event.attributes)
         elif isinstance(event, BadCommand):
             await self._answer_late(event)
 
@@ -296,7 +306,9 @@ class SmtpSession:
 
     async def _hello(self, event: Hello) -> None:
         talk = self._talk
-        origin = attrs.evolve(talk.origin, helo=event.domain, extended=event.extended, tls=self.link.tls)
+        helo = self._speaks_for.get("HELO") or event.domain
+        extended = event.extended and self._speaks_for.get("PROTO") != "SMTP"
+        origin = attrs.evolve(talk.origin, helo=helo, extended=extended, tls=self.link.tls)
         await talk.hello(attrs.evolve(origin, early=self.machine.early))
         # RFC 5321 4.1.1.1: one that is refused changes nothing.
         self._drop_transaction()
@@ -314,6 +326,25 @@ class SmtpSession:
         except BaseException:
             authenticator.logged_out(self.link.session_id)
             raise
+        self.machine.accept()
+
+    async def _speak_for(self, event: SpeaksFor) -> None:
+        """XCLIENT: another client, another conversation. What cannot be is said instead of the greeting."""
+        given, link, authenticator = event.attributes, self.link, self._service.authenticator
+        self._log_attributes("speaks for", given)
+        self._drop_transaction()
+        authenticator.logged_out(link.session_id)
+        conversation, self._conversation = self._conversation, None
+        if conversation is not None:
+            conversation.closed()
+        if not link.speak_for(given.get("ADDR") or link.peer, given.get("DESTADDR", "")):
+            raise Busy("Too many connections, try again later")
+        self._speaks_for = given
+        origin = self._origin()
+        talk = self._conversation = await self._service.pipeline.connected(origin)
+        if login := given.get("LOGIN"):
+            submitter = await authenticator.vouched(login, ISubmitter, origin)
+            await talk.login(attrs.evolve(origin, user=submitter.user), submitter)
         self.machine.accept()
 
     async def _mail(self, event: MailFrom) -> None:
@@ -450,6 +481,11 @@ class SmtpSession:
         if transaction is not None:
             transaction.abort()
 
+    def _log_attributes(self, what: str, attributes: Mapping[str, str]) -> None:
+        """Of what a trusted client says of another."""
+        known = {"session": self.link.session_id, "peer": self.link.peer}
+        log.event(what, {**known, **{name.lower(): value for name, value in attributes.items() if value}})
+
     def _log_refusal(self, subject: Mapping[str, object], error: MailError) -> None:
         known = {"session": self.link.session_id, "peer": self.link.peer}
         log.event("refused", {**known, **subject, "status": error.status, "reply": error.text, **_detail(error)})
@@ -459,6 +495,7 @@ class SmtpSession:
 _DECISIONS: Mapping[type, Callable[[SmtpSession, Any], Awaitable[None]]] = {
     Hello: SmtpSession._hello,
     Login: SmtpSession._login,
+    SpeaksFor: SmtpSession._speak_for,
     MailFrom: SmtpSession._mail,
     RcptTo: SmtpSession._recipient,
     DataStart: SmtpSession._start_body,
@@ -476,6 +513,8 @@ def _refusal(event: _Decided, error: MailError) -> Reply:
     match event:
         case Login():
             return reply(454 if error.temporary else 535, error.status, error.text)
+        case SpeaksFor():
+            return reply(421 if error.temporary else 554, error.status, error.text)
         case MailFrom() if error.status == "5.7.0":
             return reply(530, error.status, error.text)
         case BodyEnd():
@@ -494,5 +533,7 @@ def _subject(event: _Decided) -> dict[str, object]:
             return {"at": "login"}
         case Hello():
             return {"at": "hello"}
+        case SpeaksFor():
+            return {"at": "connect"}
         case _:
             return {"at": "message"}

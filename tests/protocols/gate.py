@@ -31,6 +31,13 @@ class FakeAuthenticator:
     def logged_out(self, session_id: str) -> None:
         self.revoked.pop(session_id, None)
 
+    async def vouched(self, user: str, avatar: type[Interface], origin: Origin) -> Any:
+        assert avatar is self.interface
+        self.origins.append(origin)
+        if self.trouble is not None:
+            raise self.trouble
+        return await answer(self.avatar(user))
+
     async def login(
         self,
         credentials: PlainCredentials,

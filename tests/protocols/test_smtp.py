@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -220,6 +221,10 @@ class FakeLink:
     def close(self) -> None:
         self.closed = True
 
+    def speak_for(self, peer: str, local: str = "") -> bool:
+        self.peer, self.local = peer, local or self.local
+        return peer != "203.0.113.1"
+
     def start_tls(self) -> None:
         assert self.session is not None
         self.secure, self.can_start_tls, self.tls = True, False, "TLSv1.3/AES"
@@ -241,6 +246,7 @@ class Peer:
         harvest: HarvestLimits | None = None,
         bare_lines: BareLines = BareLines.NORMALISE,
         plaintext_login: bool = False,
+        xclient: str = "203.0.113.99",
     ) -> None:
         self.pipeline = Pipeline()
         self.link = FakeLink(service, secure=secure, can_start_tls=not secure)
@@ -251,6 +257,7 @@ class Peer:
             postmaster_domain="xx.example",
             bare_lines=bare_lines,
             plaintext_login=plaintext_login,
+            xclient=Networks.parse(xclient),
         )
         guard = Harvest(self.link.clock, harvest) if harvest else None
         self.service = smtp = SmtpService(self.pipeline, FakeAuthenticator(ISubmitter, Submitter, auth), options, guard)
@@ -626,6 +633,52 @@ def test_extensions_are_switched_off() -> None:
     options = SmtpOptions("mx.example", extensions_off=frozenset({"CHUNKING", "SIZE"}))
     offered = options.settings(secure=False, starttls=False).extensions
     assert COMPLETE - offered == {"CHUNKING", "SIZE"}
+
+
+XCLIENT = b"XCLIENT NAME=c.example ADDR=198.51.100.7 DESTADDR=192.0.2.25 HELO=them PROTO=SMTP LOGIN=ann@xx.example\r\n"
+
+
+def test_another_client_has_a_conversation_of_its_own() -> None:
+    peer = greeted(xclient="192.0.2.0/24")
+    with capturedLogs() as events:
+        assert peer.send(XCLIENT) == ["220"]
+    assert [event["log_namespace"] for event in events] == ["mailhub.smtp"]
+    assert peer.calls("closed") == [()]
+    peer.send(b"EHLO proxy.example\r\nMAIL FROM:<ann@xx.example>\r\n")
+    origin = Origin(
+        "smtp", "198.51.100.7", "s1", helo="them", extended=False, user="ann@xx.example", local="192.0.2.25"
+    )
+    assert peer.calls("begin") == [(origin, Mail(ANN), "ann@xx.example")]
+    assert (
+        peer.send(b"RSET\r\nXCLIENT ADDR=198.51.100.8\r\nEHLO x\r\nMAIL FROM:<ann@xx.example>\r\n")[-1] == "250 2.1.0"
+    )
+    origin = Origin("smtp", "198.51.100.8", "s1", helo="x", local="192.0.2.25")
+    assert peer.calls("begin")[1:] == [(origin, Mail(ANN), None)]
+    peer.session.disconnected()
+    assert len(peer.calls("closed")) == 3
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "code"),
+    [
+        ("connected", NotPermitted("Go away"), "554 5.7.1"),
+        ("connected", Busy("Later"), "421 4.3.2"),
+        ("login", NotPermitted("Not you"), "554 5.7.1"),
+    ],
+)
+def test_another_client_that_is_refused_ends_the_session(step: str, error: MailError, code: str) -> None:
+    peer = greeted(xclient="192.0.2.0/24")
+    peer.pipeline.errors[step] = error
+    assert peer.send(XCLIENT + b"NOOP\r\n") == [code]
+    assert peer.session.machine.closing
+    peer.session.disconnected()
+
+
+def test_a_user_whom_nobody_knows_and_an_address_with_too_many_connections() -> None:
+    peer = greeted(xclient="192.0.2.0/24", auth=AuthenticationFailed())
+    assert peer.send(XCLIENT) == ["554 5.7.8"]
+    peer = greeted(xclient="192.0.2.0/24")
+    assert peer.send(b"XCLIENT ADDR=203.0.113.1\r\n") == ["421 4.3.2"]
 
 
 # --- Slow messages, and those who try names --------------------------------------------------------------------------

@@ -36,3 +36,50 @@ def test_a_binary_message_is_kept_as_it_is_and_sent_on_as_the_next_server_takes_
             part = message_from_bytes(sent_on)
             assert part["Content-Transfer-Encoding"] == "base64"
             assert b64decode(str(part.get_payload())) == PDF
+
+
+MESSAGE = b"DATA\r\nFrom: a@xx.example\r\nSubject: x\r\n\r\nx\r\n.\r\n"
+
+
+def test_a_trusted_proxy_says_who_is_there_and_who_has_logged_in() -> None:
+    with Internet() as internet:
+        xx = internet.hub("xx.example", ["ann"], {"trust": {"xclient": ["10.9.9.9"]}})
+        yy = internet.hub("yy.example", ["ben"])
+        caller = internet.call(xx, "smtp")
+        assert b"250-XCLIENT NAME ADDR" in caller.ask(b"EHLO proxy.example\r\n", b"250 HELP")
+        caller.ask(b"XCLIENT ADDR=198.51.100.7 HELO=their.example LOGIN=ann@xx.example\r\n", b"220 ")
+        caller.ask(b"EHLO proxy.example\r\n", b"250 HELP")
+        caller.ask(b"MAIL FROM:<ann@xx.example>\r\nRCPT TO:<ben@yy.example>\r\n" + MESSAGE, b"250 2.0.0 Queued")
+        caller.ask(b"XCLIENT ADDR=198.51.100.8 LOGIN=[UNAVAILABLE]\r\nEHLO other.example\r\n", b"250 HELP")
+        caller.ask(b"MAIL FROM:<ann@xx.example>\r\nRCPT TO:<ben@yy.example>\r\n", b"550 5.7.1")
+        caller.ask(b"RSET\r\nXCLIENT LOGIN=nobody@@\r\n", b"554 5.7.8")
+        caller.wait_for_end()
+        internet.run(60)
+        (arrived,) = yy.inbox("ben@yy.example")
+        assert b"Received: from their.example ([198.51.100.7]) by mx.xx.example with ESMTPA" in arrived
+
+
+def test_strangers_say_it_in_vain() -> None:
+    with Internet() as internet:
+        xx = internet.hub("xx.example", ["ann"], {"trust": {"xclient": ["10.9.9.8"], "proxy_protocol": ["10.9.9.8"]}})
+        caller = internet.call(xx, "smtp")
+        assert b"XCLIENT" not in caller.ask(b"EHLO proxy.example\r\n", b"250 HELP")
+        caller.ask(b"XCLIENT ADDR=198.51.100.7\r\n", b"502 5.5.1")
+        caller.ask(b"PROXY TCP4 198.51.100.7 192.0.2.25 4711 25\r\n", b"554 5.5.1")
+        caller.wait_for_end()
+
+
+def test_the_proxy_header_comes_before_the_greeting() -> None:
+    with Internet() as internet:
+        xx = internet.hub("xx.example", ["ann"], {"trust": {"proxy_protocol": ["10.9.9.9"]}})
+        caller = internet.call(xx, "smtp")
+        internet.run(5)
+        assert caller.heard == b""
+        caller.ask(b"PROXY TCP6 2001:db8::7 2001:db8::25 4711 25\r\n", b"220 ")
+        caller.ask(b"HELO c.example\r\nMAIL FROM:<s@zz.example>\r\nRCPT TO:<ann@xx.example>\r\n", b"250 2.1.5")
+        caller.ask(MESSAGE, b"250 2.0.0 Queued")
+        (arrived,) = xx.inbox("ann@xx.example")
+        assert b"Received: from c.example ([IPv6:2001:db8::7]) by mx.xx.example with SMTP" in arrived
+        silent = internet.call(xx, "smtp")
+        silent.wait_for_end(11)
+        assert silent.heard == b""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import attrs
 
 from mailhub.credentials import PlainCredentials
@@ -20,6 +22,21 @@ class Hello:
 @attrs.frozen
 class StartTls:
     """STARTTLS. Needs an answer; after accept(), TLS is started and then `tls_started()` called."""
+
+
+@attrs.frozen
+class SpeaksFor:
+    """XCLIENT: the client speaks for another, of whom it knows these attributes ("" for those that it says it does not
+    know). Needs an answer: the session begins anew with a greeting, or ends."""
+
+    attributes: Mapping[str, str]
+
+
+@attrs.frozen
+class Forwarded:
+    """XFORWARD: where the next message came from, for the log. The client has been told."""
+
+    attributes: Mapping[str, str]
 
 
 @attrs.frozen
@@ -96,5 +113,7 @@ Event = (
     | BodyAborted
     | Reset
     | Quit
+    | SpeaksFor
+    | Forwarded
     | BadCommand
 )

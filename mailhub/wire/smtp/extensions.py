@@ -47,16 +47,23 @@ COMPLETE = frozenset(
         "AUTH",
         "HELP",
         "LIMITS",
+        "XCLIENT",
+        "XFORWARD",
     }
 )
+
+# What a trusted client may say of another.
+XCLIENT_ATTRIBUTES = "NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT"
+XFORWARD_ATTRIBUTES = "NAME ADDR PORT PROTO HELO IDENT SOURCE"
 
 
 @attrs.frozen
 class SmtpSettings:
     """What one service offers, and its limits. Text lines of a message have no limit of their own: they are data.
 
-    `extensions`: keywords that may be offered. `submission`: for our own users alone. `mechanisms` are offered under
-    TLS, in plaintext with `plaintext_login` only. `postmaster_domain` completes `<postmaster>` (RFC 5321 4.5.1).
+    `extensions`: keywords that may be offered. `submission`: for our own users alone. `speaks_for`: the client is
+    trusted to say for whom it speaks. `mechanisms` are offered under TLS, in plaintext with `plaintext_login` only.
+    `postmaster_domain` completes `<postmaster>` (RFC 5321 4.5.1).
     `secure`: TLS is on from the first octet. Sizes in octets. Limits a session: `bad_command_limit` of commands refused
     for syntax or order, `idle_command_limit` of commands since the last message that brought no mail nearer,
     `login_failure_limit` of refused logins, `mail_limit` of MAIL, as many recipients above `recipient_limit` as that
@@ -68,6 +75,7 @@ class SmtpSettings:
     postmaster_domain: str
     lmtp: bool = False
     submission: bool = False
+    speaks_for: bool = False
     secure: bool = False
     starttls: bool = False
     require_tls: bool = False
@@ -186,6 +194,16 @@ EXTENSIONS = (
     ),
     Extension(  # RFC 9422
         "LIMITS", value=lambda settings: f"RCPTMAX={settings.recipient_limit} MAILMAX={settings.mail_limit}"
+    ),
+    Extension(
+        "XCLIENT",
+        offered=lambda settings, _secure: settings.speaks_for and not settings.lmtp,
+        value=lambda _settings: XCLIENT_ATTRIBUTES,
+    ),
+    Extension(
+        "XFORWARD",
+        offered=lambda settings, _secure: settings.speaks_for and not settings.lmtp,
+        value=lambda _settings: XFORWARD_ATTRIBUTES,
     ),
     Extension("HELP"),  # RFC 5321 4.1.1.8
 )

@@ -25,6 +25,7 @@ from mailhub.wire.smtp.events import (
     Login,
     MailFrom,
     RcptTo,
+    SpeaksFor,
     StartTls,
 )
 from mailhub.wire.smtp.extensions import EXTENSIONS, SmtpSettings, offer
@@ -151,7 +152,7 @@ class SmtpServer(Dialogue):
         else:
             self.reception = None
             self.send(refusal)
-        self.closing = self.closing or refusal.code == 421
+        self.closing = self.closing or refusal.code == 421 or isinstance(event, SpeaksFor)
         if isinstance(event, Login) and refusal.code >= 500:
             self._login_failures += 1
             if self._login_failures >= self.settings.login_failure_limit:
@@ -203,6 +204,12 @@ class SmtpServer(Dialogue):
         self.transaction = None
         keywords = self.keywords() if event.extended else []
         self.send(Reply(250, "", (self.settings.hostname, *keywords)))
+
+    def _accept_another(self, event: SpeaksFor, _lines: _Lines) -> None:
+        self.hello = self.transaction = None
+        self.authenticated = bool(event.attributes.get("LOGIN"))
+        self._phase = _Phase.GREETING
+        self.greet()
 
     def _accept_tls(self, _event: StartTls, lines: _Lines) -> None:
         self.out.append(self.render(Reply(220, "2.0.0", lines)) if lines else _TLS_OK)
@@ -375,6 +382,7 @@ _ACCEPTED: Mapping[type, Callable[[SmtpServer, Any, _Lines], None]] = {
     BadCommand: SmtpServer._accept_bad_command,
     Hello: SmtpServer._accept_hello,
     StartTls: SmtpServer._accept_tls,
+    SpeaksFor: SmtpServer._accept_another,
     Login: SmtpServer._accept_login,
     MailFrom: SmtpServer._accept_mail,
     RcptTo: SmtpServer._accept_recipient,

@@ -17,6 +17,7 @@ from mailhub.wire.smtp.chunks import pass_over_chunk, receive_chunk
 from mailhub.wire.smtp.dialogue import Dialogue, Progress
 from mailhub.wire.smtp.events import DataStart, Event, Hello, MailFrom, Quit, RcptTo, Reset, StartTls
 from mailhub.wire.smtp.extensions import Offering
+from mailhub.wire.smtp.forwarding import note_forwarded, speak_for
 from mailhub.wire.smtp.grammar import CommandRefused, parse_hello, parse_mail, parse_rcpt, refused
 from mailhub.wire.smtp.login import authenticate
 from mailhub.wire.smtp.reception import TOO_LARGE, Data
@@ -159,6 +160,7 @@ def _quit(dialogue: Dialogue, _argument: str) -> Event:
 _ANY = tuple(Progress)
 _GREETED = _ANY[1:]
 _IDLE = (Progress.READY,)
+_CLOSED = (Progress.CONNECTED, Progress.READY)
 _OPEN = (Progress.SENDER, Progress.RECIPIENTS)
 _CHUNKS = (*_OPEN, Progress.CHUNKS)
 
@@ -182,6 +184,10 @@ VERBS: Mapping[str, Verb] = {
                                                               follow_up=pass_over_chunk),
     "RSET": Verb(      _rset,         _NO,  _ANY,     _TLS,   idle=True),
     "NOOP": Verb(      _noop,         _MAY, _ANY,     _START, idle=True),
+    "XCLIENT": Verb(   speak_for,     _YES, _CLOSED,  _START, "Not during a mail transaction", idle=True, lmtp=False,
+                                                              limit=_PATH, extension="XCLIENT"),
+    "XFORWARD": Verb(  note_forwarded, _YES, _CLOSED, _START, "Not during a mail transaction", lmtp=False,
+                                                              limit=_PATH, extension="XFORWARD"),
     "QUIT": Verb(      _quit,         _NO,  _ANY,     _START),
     "HELP": Verb(      _help,         _MAY, _ANY,     _TLS,   idle=True),
     "VRFY": Verb(      _vrfy,         _YES, _ANY,     _LOGIN, idle=True, limit=_PATH),

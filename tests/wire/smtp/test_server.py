@@ -24,6 +24,7 @@ from mailhub.wire.smtp.events import (
     MailFrom,
     Quit,
     RcptTo,
+    SpeaksFor,
     StartTls,
 )
 from mailhub.wire.smtp.extensions import SmtpSettings
@@ -44,7 +45,7 @@ SUBMISSION = attrs.evolve(
     bare_lines=BareLines.NORMALISE,
 )
 BEFORE = b"EHLO client.example\r\nMAIL FROM:<ann@xx.example>\r\nRCPT TO:<bob@yy.example>\r\n"
-NEEDS_ANSWER = (Hello, StartTls, Login, MailFrom, RcptTo, DataStart, BodyEnd)
+NEEDS_ANSWER = (Hello, StartTls, SpeaksFor, Login, MailFrom, RcptTo, DataStart, BodyEnd)
 
 Answer = Callable[[SmtpServer, Event], None]
 

@@ -22,7 +22,9 @@ from mailhub.wire.stream import BareLines
 from tests.wire.smtp.test_server import ANN, BOB, PLAIN, SETTINGS, SUBMISSION, Peer, accept_all, refusing
 
 ALL = frozenset(row.keyword for row in EXTENSIONS)
-WITH_ALL = attrs.evolve(SETTINGS, extensions=ALL, submission=True, secure=True, starttls=True, mechanisms=("PLAIN",))
+WITH_ALL = attrs.evolve(
+    SETTINGS, extensions=ALL, submission=True, speaks_for=True, secure=True, starttls=True, mechanisms=("PLAIN",)
+)
 
 # RFC 5321 4.1.4 and the extensions' own documents: the code of an answer to each command in each state.
 STATES = {
@@ -44,6 +46,8 @@ ORDER = {
     "BDAT 0": (503, 503, 503, 250, 250),
     "RSET": (250, 250, 250, 250, 250),
     "NOOP": (250, 250, 250, 250, 250),
+    "XCLIENT ADDR=192.0.2.1": (220, 220, 503, 503, 503),
+    "XFORWARD ADDR=192.0.2.1": (250, 250, 503, 503, 503),
     "QUIT": (221, 221, 221, 221, 221),
     "HELP": (214, 214, 214, 214, 214),
     "VRFY ann": (252, 252, 252, 252, 252),
@@ -54,7 +58,8 @@ ORDER = {
 @pytest.mark.parametrize("command", ORDER)
 @pytest.mark.parametrize("state", STATES)
 def test_the_order_of_commands(state: str, command: str) -> None:
-    peer = Peer(attrs.evolve(SETTINGS, starttls=True, mechanisms=("PLAIN",), plaintext_login=True))
+    smtp = attrs.evolve(SETTINGS, starttls=True, mechanisms=("PLAIN",), plaintext_login=True, speaks_for=True)
+    peer = Peer(smtp)
     peer.send(STATES[state])
     assert int(peer.codes(command.encode() + b"\r\n")[-1][:3]) == ORDER[command][list(STATES).index(state)]
 
@@ -100,6 +105,8 @@ def test_all_that_can_be_offered() -> None:
         "RRVS",
         "AUTH PLAIN",
         "LIMITS RCPTMAX=1000 MAILMAX=100000",
+        "XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT",
+        "XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE",
         "HELP",
     ]
 
