@@ -31,10 +31,12 @@ _SWEPT = 250  # messages that are taken at a time to be put off
 
 @attrs.define(eq=False)
 class Turn(Generic[T]):
-    """An item at work. `begun` in seconds of the monotonic clock; `urgent` is what the operator wants tried now."""
+    """An item at work. `begun` in seconds of the monotonic clock; `urgent` is what the operator wants tried now.
+    `priority`: the higher, the earlier."""
 
     item: T
     urgent: bool
+    priority: int = 0
     begun: float = 0.0
     epoch: int = 0
 
@@ -115,13 +117,21 @@ class Destination(Generic[T]):
         """Whether it is time to ask the queue for more."""
         return self.more and self.waiting < self.window
 
-    def add(self, item: T, urgent: bool = False) -> None:
-        """Put an item at the end of its line."""
-        (self._urgent if urgent else self._waiting).append(Turn(item, urgent))
+    def add(self, item: T, urgent: bool = False, priority: int = 0) -> None:
+        """Put an item at the end of its line, behind those of its priority."""
+        line = self._urgent if urgent else self._waiting
+        behind = len(line)
+        while behind and line[behind - 1].priority < priority:
+            behind -= 1
+        line.insert(behind, Turn(item, urgent, priority))
 
-    def put_back(self, item: T) -> None:
-        """What is left of an item that was at work goes to the front. It is no longer urgent: it was tried."""
-        self._waiting.appendleft(Turn(item, urgent=False))
+    def put_back(self, item: T, priority: int = 0) -> None:
+        """What is left of an item that was at work goes to the front of its priority. It is no longer urgent: it was
+        tried."""
+        before = 0
+        while before < len(self._waiting) and self._waiting[before].priority > priority:
+            before += 1
+        self._waiting.insert(before, Turn(item, False, priority))
 
     def give_up(self, *, urgent: bool = False) -> list[T]:
         """Everything that waits, which is forgotten here; what is urgent only if asked for."""
@@ -309,19 +319,25 @@ class Destinations(Generic[T]):
                 self._away.pop(oldest.name, None)
                 self._wanting.pop(oldest.name, None)
 
-    def add(self, destination: Destination[T], item: T, urgent: bool = False) -> None:
-        """Put an item at the end of a line."""
-        destination.add(item, urgent)
-        self._list(destination)
+    def add(self, destination: Destination[T], item: T, urgent: bool = False, priority: int = 0) -> None:
+        """Put an item at the end of a line. With a priority above the usual one its destination is next, once."""
+        destination.add(item, urgent, priority)
+        self._list(destination, first=priority > 0)
 
-    def put_back(self, destination: Destination[T], item: T) -> None:
+    def put_back(self, destination: Destination[T], item: T, priority: int = 0) -> None:
         """See `Destination.put_back`."""
-        destination.put_back(item)
+        destination.put_back(item, priority)
         self._list(destination)
 
-    def _list(self, destination: Destination[T]) -> None:
-        if destination.name not in self._listed:
-            self._listed.add(destination.name)
+    def _list(self, destination: Destination[T], *, first: bool = False) -> None:
+        if destination.name in self._listed:
+            if not first:
+                return
+            self._turns.remove(destination)
+        self._listed.add(destination.name)
+        if first:
+            self._turns.appendleft(destination)
+        else:
             self._turns.append(destination)
 
     def claimed(self, counts: Mapping[str, int], quotas: Mapping[str, int], *, complete: bool) -> None:

@@ -222,7 +222,7 @@ class QueueRunner:
                 if destination.why is not None and destination.is_paused(self._clock.seconds()) and not urgent:
                     self._put_off(destination, part, destination.why)
                 else:
-                    self._destinations.add(destination, part, urgent)
+                    self._destinations.add(destination, part, urgent, _priority(part))
         self._dispatch()
 
     def _dispatch(self) -> None:
@@ -276,7 +276,7 @@ class QueueRunner:
             await self._failed(claim, error)
         self._conclude(destination, turn, outcomes)
         if left and self._running:
-            self._destinations.put_back(destination, _part(claim, left))
+            self._destinations.put_back(destination, _part(claim, left), _priority(claim))
         elif left:
             await self._release([_part(claim, left)])
         self._ended(destination, len(rows) - (len(left) if self._running else 0))
@@ -513,6 +513,10 @@ def _bounds(limits: RunnerLimits) -> tuple[int, int, float]:
 def _part(claim: Claim, rows: Sequence[QueuedRecipient]) -> Claim:
     """Some rows of a claim."""
     return attrs.evolve(claim, message=attrs.evolve(claim.message, recipients=tuple(rows)))
+
+
+def _priority(claim: Claim) -> int:
+    return max(row.priority for row in claim.message.recipients)
 
 
 def _travelling_together(claim: Claim) -> Sequence[Claim]:

@@ -121,7 +121,8 @@ class Submission:
     what it asks of a next hop (`mailhub.message.needs`), None where nobody has looked. The queue tries nothing before
     `not_before` (seconds since the epoch). A submission that may have to be repeated, because the answer to the first
     may be lost, has a `delivery_id` of `IQueue.new_delivery_id`. `reply`: it answers the messages that it is committed
-    with, and is for nobody whom they are for. `submitter`: the login that it came with.
+    with, and is for nobody whom they are for. `submitter`: the login that it came with. `priority` (RFC 6710, -9 to 9)
+    is the one that the queue goes by, None for what `mail` says.
     """
 
     mail: Mail
@@ -133,6 +134,12 @@ class Submission:
     delivery_id: str = ""
     reply: bool = False
     submitter: str = ""
+    priority: int | None = None
+
+    @property
+    def rank(self) -> int:
+        """The priority that the queue goes by."""
+        return (self.mail.priority or 0) if self.priority is None else self.priority
 
 
 @attrs.frozen
@@ -154,7 +161,7 @@ AT_ONCE = 0
 @attrs.frozen
 class QueuedRecipient:
     """One row of the queue. `due` in seconds since the epoch, or `AT_ONCE`. `tried`: when the last attempt was, 0 for
-    never. `warned`: the sender was told that it is late.
+    never. `warned`: the sender was told that it is late. `priority` as in `Submission`.
 
     A row whose `last` outcome is anything but DELAYED is not tried again: its DSN is due.
     """
@@ -166,6 +173,7 @@ class QueuedRecipient:
     last: Outcome | None = None
     tried: int = attrs.field(default=0, eq=False)
     warned: bool = attrs.field(default=False, eq=False)
+    priority: int = attrs.field(default=0, eq=False)
 
 
 @attrs.frozen

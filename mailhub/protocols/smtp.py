@@ -98,6 +98,7 @@ def _known_keywords(keywords: tuple[str, ...]) -> None:
 
 
 _KEYWORDS = [row.keyword for row in EXTENSIONS]
+_DELIVER_BY_MINIMUM = Key("smtp", "deliver_by_minimum_seconds", 0, 0, DAY)
 _EXTENSIONS_OFF: Key[tuple[str, ...]] = Key("smtp", "extensions_off", (), hint=tuple[str, ...], check=_known_keywords)
 
 
@@ -136,6 +137,7 @@ class SmtpOptions:
     xclient: Networks = setting(XCLIENT, Networks.of)
     extensions: frozenset[str] = COMPLETE
     extensions_off: frozenset[str] = setting(_EXTENSIONS_OFF, _in_capitals)
+    deliver_by_minimum: int = setting(_DELIVER_BY_MINIMUM)
 
     @property
     def free_errors(self) -> int:
@@ -166,6 +168,7 @@ class SmtpOptions:
             idle_command_limit=self.idle_commands,
             login_failure_limit=self.logins,
             extensions=self.extensions - self.extensions_off,
+            deliver_by_minimum=self.deliver_by_minimum,
         )
 
 

@@ -159,19 +159,21 @@ class MemoryQueue:
                 memory_body(submission.body),
                 submission.relay_offset,
                 now,
-                self._numbered(rows, now, max(now, submission.not_before)),
+                self._numbered(rows, now, max(now, submission.not_before), submission.rank),
                 submission.needs,
                 submission.not_before,
                 submission.submitter,
             )
         self._receipts[message_id] = Receipt(message_id, refused)
 
-    def _numbered(self, rows: Iterable[tuple[Route, Outcome | None]], now: int, due: int) -> dict[int, QueuedRecipient]:
+    def _numbered(
+        self, rows: Iterable[tuple[Route, Outcome | None]], now: int, due: int, priority: int
+    ) -> dict[int, QueuedRecipient]:
         numbered = {}
         for route, last in rows:
             self._rows += 1
             when = due if destination_of(route, last) else now
-            numbered[self._rows] = QueuedRecipient(self._rows, route, 0, when, last)
+            numbered[self._rows] = QueuedRecipient(self._rows, route, 0, when, last, priority=priority)
         return numbered
 
     async def claim(
@@ -182,15 +184,14 @@ class MemoryQueue:
         highest: dict[str, int] = {}
         taken = self._claims.rows
         for message in self._messages.values():
-            priority = message.mail.priority or 0
             for row in message.rows.values():
                 early = row.due > now
                 held = not row.attempts and row.due > message.queued_at
                 clock_was_set = latest is not None and row.due > latest and not held
                 if (not early or clock_was_set) and row.id not in taken:
                     place = message.places[row.id]
-                    places.setdefault(place, []).append((early, -priority, row.due, row.id, message, row))
-                    highest[place] = max(priority, highest.get(place, priority))
+                    places.setdefault(place, []).append((early, -row.priority, row.due, row.id, message, row))
+                    highest[place] = max(row.priority, highest.get(place, row.priority))
         found: list[tuple[str, QueuedMessage]] = []
         after, self._after = self._after, ""
         for place in sorted(places, key=lambda place: (place != "", -highest[place], place <= after, place)):

@@ -326,7 +326,7 @@ class _Group:
                 submission.submitter,
             )
         )
-        due, priority = max(posting.now, submission.not_before), mail.priority or 0
+        due, priority = max(posting.now, submission.not_before), submission.rank
         for route, last in rows:
             where = destination_of(route, last)
             row = (posting.id, *route_columns(route), where, priority, due if where else posting.now)

@@ -316,7 +316,7 @@ def _row(snapshot: Snapshot, message_id: str) -> Any:
     return snapshot.execute(_ROW.format(size=0, join=""), (message_id,)).fetchone()
 
 
-_RECIPIENT = f"id, attempts, due, tried, warned, {content.OUTCOME_COLUMNS}, {ROUTE_COLUMNS}"
+_RECIPIENT = f"id, attempts, due, tried, warned, priority, {content.OUTCOME_COLUMNS}, {ROUTE_COLUMNS}"
 
 
 def _recipients(snapshot: Snapshot, message_id: str) -> Iterable[QueuedRecipient]:
@@ -325,11 +325,12 @@ def _recipients(snapshot: Snapshot, message_id: str) -> Iterable[QueuedRecipient
 
 
 def _recipient(columns: Sequence[Any]) -> QueuedRecipient:
-    number, attempts, due, tried, warned, state, status, reply, remote, source, protocol, tls, *route = columns
+    number, attempts, due, tried, warned, priority, *said = columns
+    state, status, reply, remote, source, protocol, tls, *route = said
     last = None
     if state is not None:
         last = Outcome(State(state), status, reply, remote, Source(source), protocol, tls)
-    return QueuedRecipient(number, route_in(route), attempts, due, last, tried, bool(warned))
+    return QueuedRecipient(number, route_in(route), attempts, due, last, tried, bool(warned), priority)
 
 
 def oldest_ids(snapshot: Snapshot, limit: int) -> list[str]:

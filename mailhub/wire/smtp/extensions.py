@@ -43,6 +43,8 @@ COMPLETE = frozenset(
         "SMTPUTF8",
         "ENHANCEDSTATUSCODES",
         "DSN",
+        "DELIVERBY",
+        "MT-PRIORITY",
         "STARTTLS",
         "AUTH",
         "HELP",
@@ -68,7 +70,7 @@ class SmtpSettings:
     for syntax or order, `idle_command_limit` of commands since the last message that brought no mail nearer,
     `login_failure_limit` of refused logins, `mail_limit` of MAIL, as many recipients above `recipient_limit` as that
     allows; each ends it with 421. Of the bad commands those after the first `free_bad_commands` are events, whose
-    answers may be held back.
+    answers may be held back. `deliver_by_minimum`: the fewest seconds in which mail can be asked to be returned.
     """
 
     hostname: str
@@ -90,6 +92,7 @@ class SmtpSettings:
     free_bad_commands: int = 1_000_000
     idle_command_limit: int = 100
     login_failure_limit: int = 5
+    deliver_by_minimum: int = 0
     extensions: frozenset[str] = COMPLETE
 
 
@@ -165,6 +168,7 @@ EXTENSIONS = (
     Extension(  # RFC 2852 4.3: what must be returned in time goes to those alone who will do so
         "DELIVERBY",
         mail=(BY,),
+        value=lambda settings: str(settings.deliver_by_minimum or ""),
         demand=Demand(BY, lambda by: by.mode == "R", "5.3.3", "DELIVERBY required, which the server does not offer"),
     ),
     # RFC 4865 3: the furthest that can be asked for, which is what the grammar takes.

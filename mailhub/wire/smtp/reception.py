@@ -8,6 +8,7 @@ from typing import Protocol
 from mailhub.wire.smtp.replies import Reply, reply
 from mailhub.wire.stream import BareLines, DataDecoder, LineDecoder, Violation
 
+TOO_SOON = reply(555, "5.5.4", "BY asks for less time than is promised here")  # RFC 2852 4
 TOO_LARGE = reply(552, "5.3.4", "Message is too large")
 
 _WIRE_SLACK = 1 << 16  # octets

@@ -20,7 +20,7 @@ from mailhub.wire.smtp.extensions import Offering
 from mailhub.wire.smtp.forwarding import note_forwarded, speak_for
 from mailhub.wire.smtp.grammar import CommandRefused, parse_hello, parse_mail, parse_rcpt, refused
 from mailhub.wire.smtp.login import authenticate
-from mailhub.wire.smtp.reception import TOO_LARGE, Data
+from mailhub.wire.smtp.reception import TOO_LARGE, TOO_SOON, Data
 from mailhub.wire.smtp.replies import Reply, reply
 
 
@@ -89,6 +89,8 @@ def _mail(dialogue: Dialogue, argument: str) -> Event | None:
     mail = parse_mail(argument, dialogue.offer.mail)
     if mail.size > dialogue.settings.message_size_limit:
         raise CommandRefused(TOO_LARGE)
+    if mail.by is not None and mail.by.mode == "R" and mail.by.seconds < dialogue.settings.deliver_by_minimum:
+        raise CommandRefused(TOO_SOON)
     return MailFrom(mail)
 
 
