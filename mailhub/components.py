@@ -48,6 +48,7 @@ from mailhub.delivery.rules import GuardedRule, Rules
 from mailhub.delivery.runner import QueueRunner
 from mailhub.delivery.schedule import Schedule
 from mailhub.delivery.screens import GuardedPolicy, Screening
+from mailhub.delivery.sending import SendingOptions
 from mailhub.delivery.transports.table import Transports
 from mailhub.doors import door
 from mailhub.errors import ConfigurationError
@@ -402,6 +403,7 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
         long_lines=config.value(LONG_LINES),
         rules=_rules(hub, catalogue),
         backup=routes.backup_mx(config),
+        sending=config.of(SendingOptions),
         null_sender_recipients=config.value(NULL_SENDER),
         trusted=Networks.of(config.value(TRUSTED)),
     )

@@ -114,6 +114,7 @@ if TYPE_CHECKING:
     TrustTable: TypeAlias = Any
     SmtpTable: TypeAlias = Any
     ForwardingTable: TypeAlias = Any
+    SubmissionTable: TypeAlias = Any
     QueueTable: TypeAlias = Any
     RelayTable: TypeAlias = Any
     LimitsTable: TypeAlias = Any
@@ -124,6 +125,7 @@ else:
     TrustTable = table("trust")
     SmtpTable = table("smtp")
     ForwardingTable = table("forwarding")
+    SubmissionTable = table("submission")
     QueueTable = table("queue")
     RelayTable = table("relay")
     LimitsTable = table("limits")
@@ -192,6 +194,7 @@ class Config:
     backup_mx: BackupMxTable
     dns: DnsTable
     smtp: SmtpTable
+    submission: SubmissionTable
     queue: QueueTable
     relay: RelayTable
     limits: LimitsTable
@@ -250,6 +253,7 @@ class _Top:
     backup_mx: BackupMxTable = attrs.field(factory=BackupMxTable)
     dns: DnsTable = attrs.field(factory=DnsTable)
     smtp: SmtpTable = attrs.field(factory=SmtpTable)
+    submission: SubmissionTable = attrs.field(factory=SubmissionTable)
     queue: QueueTable = attrs.field(factory=QueueTable)
     relay: RelayTable = attrs.field(factory=RelayTable)
     limits: LimitsTable = attrs.field(factory=LimitsTable)
@@ -320,6 +324,7 @@ def from_values(values: Mapping[str, Any], file: Path) -> Config:
         backup_mx=top.backup_mx,
         dns=top.dns,
         smtp=top.smtp,
+        submission=top.submission,
         queue=top.queue,
         relay=top.relay,
         limits=top.limits,

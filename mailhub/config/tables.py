@@ -26,6 +26,7 @@ from mailhub.delivery.limits import (
     TransmitLimits,
 )
 from mailhub.delivery.schedule import Schedule
+from mailhub.delivery.sending import SendingOptions
 from mailhub.guard import GuardLimits
 from mailhub.keys import STOP_SECONDS, Key, keys_of
 from mailhub.net.link import DriverLimits
@@ -60,6 +61,7 @@ DECLARING: tuple[type | Key[Any], ...] = (
     Throttle,
     Schedule,
     RunnerLimits,
+    SendingOptions,
     TransmitLimits,
     SmtpTimeouts,
     RelayAddresses,

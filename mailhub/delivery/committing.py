@@ -58,14 +58,16 @@ class Committing:
         return self._transaction.origin.each_recipient and not self._added
 
     def _copy(self, accepted: Sequence[Accepted], body: Intake) -> Copy:
-        plan = make_plan(accepted, self._transaction.mail, deposits=deposits_of(self._house.queue, self._house.store))
+        house, mail = self._house, self._transaction.mail
+        held_until = house.sending.held_until(self._transaction.origin, mail)
+        plan = make_plan(accepted, mail, deposits=deposits_of(house.queue, house.store), held=bool(held_until))
         message = Submission(
-            self._transaction.mail,
+            mail,
             plan,
             body.body,
             body.relay_offset,
             body.needs,
-            self._held_until(),
+            held_until,
             submitter=self._transaction.origin.user,
             priority=self._priority(),
         )
@@ -124,13 +126,6 @@ class Committing:
         if asked is None or asked <= 0 or origin.user or not origin.peer:
             return None
         return None if origin.peer in self._house.trusted or origin.peer in _LOOPBACK else 0
-
-    def _held_until(self) -> int:
-        """Before when nothing may be delivered (RFC 4865), in seconds since the epoch."""
-        hold = self._transaction.mail.hold
-        if hold is None:
-            return 0
-        return hold.seconds if hold.kind == "UNTIL" else self._house.environment.now() + hold.seconds
 
     def _without_loops(self, accepted: Sequence[Accepted], delivered_to: frozenset[str]) -> Sequence[Accepted]:
         if not delivered_to:

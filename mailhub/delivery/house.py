@@ -9,6 +9,7 @@ from mailhub.delivery.intake import HEADERS_TOGETHER
 from mailhub.delivery.limits import HOPS, LONG_LINES, NULL_SENDER, LongLines
 from mailhub.delivery.message_ids import message_id
 from mailhub.delivery.rules import Rules
+from mailhub.delivery.sending import Sending, SendingOptions
 from mailhub.interfaces import Environment, IMailStore, IQueue
 from mailhub.keys import setting
 from mailhub.message.dates import format_date
@@ -39,7 +40,17 @@ class House:
     null_sender_recipients: int = setting(NULL_SENDER)
     trusted: Networks = setting(TRUSTED, Networks.of)
 
+    sending: Sending = attrs.field()
+
+    @sending.default
+    def _usual_sending(self) -> Sending:
+        return Sending(SendingOptions(), self.environment)
+
+    def new_message_id(self) -> str:
+        """With its angle brackets."""
+        return message_id(self.environment, self.hostname)
+
     def mend(self, header: bytes) -> bytes:
         """What a submitted message's header lacks, or has too much of."""
         date = format_date(self.environment.now())
-        return mend_header(header, date, message_id(self.environment, self.hostname))
+        return mend_header(header, date, self.new_message_id())

@@ -28,6 +28,8 @@ POLICY_FAILURE: Key[FailMode] = Key("policy", "failure", "tempfail", hint=FailMo
 DETAIL_MAILBOXES = Key("delivery", "detail_mailboxes", False, hint=bool)
 # What separates user and detail: any of these characters, none where it is empty.
 DETAIL_SEPARATOR = Key("delivery", "detail_separator", "+", hint=str, check=_separators)
+# For how long one's own mail can be held (RFC 4865), in seconds.
+HOLD_LIMIT = Key("submission", "hold_limit_seconds", 30 * DAY, 0, 365 * DAY)
 # A message that has come through so many hosts goes round in a loop (RFC 5321 6.3).
 HOPS = Key("limits", "hops", 50, 5, 1000)
 # Recipients of a message with the null reverse-path, which reports on one that somebody has sent, and goes to that one.

@@ -16,6 +16,7 @@ from mailhub.delivery.limits import HOPS, LONG_LINES, NULL_SENDER, LongLines
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.rules import Rules
 from mailhub.delivery.screens import EditRefused, Moment, Screening, Screens, obey
+from mailhub.delivery.sending import Sending, SendingOptions
 from mailhub.delivery.transaction import Transaction, nothing
 from mailhub.errors import NotPermitted
 from mailhub.interfaces import (
@@ -57,6 +58,7 @@ class Pipeline:
         long_lines: LongLines = LONG_LINES.default,
         rules: Rules | None = None,
         backup: BackupMx = NO_BACKUP,
+        sending: SendingOptions | None = None,
         null_sender_recipients: int = NULL_SENDER.default,
         trusted: Networks | None = None,
     ) -> None:
@@ -71,6 +73,7 @@ class Pipeline:
             headers=headers or Budget(HEADERS_TOGETHER),
             long_lines=long_lines,
             rules=rules,
+            sending=Sending(sending or SendingOptions(), environment),
             null_sender_recipients=null_sender_recipients,
             trusted=trusted or Networks(),
         )
@@ -129,8 +132,11 @@ class Conversation:
             raise NotPermitted("Sender address does not belong to your login")
         if mail.auth:
             mail = await vouched(mail, submitter)
+        if mail.hold is not None:
+            self._house.sending.check_hold(mail)
         self._house.queue.check_space(mail.size)
-        transaction = Transaction(self._house, self._screens, origin, mail, self._greeted + self._logged_in, ended)
+        edits = self._greeted + self._logged_in
+        transaction = Transaction(self._house, self._screens, origin, mail, edits, ended, submitter)
         await transaction.screened()
         return transaction
 

@@ -57,11 +57,11 @@ def deposits_of(queue: IQueue, store: IMailStore) -> Deposits:
     return lambda route: all_of_them
 
 
-def make_plan(accepted: Iterable[Accepted], mail: Mail, *, deposits: Deposits) -> Plan:
+def make_plan(accepted: Iterable[Accepted], mail: Mail, *, deposits: Deposits, held: bool = False) -> Plan:
     """Each final target once, with all the recipients that lead to it, and what is to be told as soon as that is done.
 
     The commit fills a mailbox there, unless its copy is to begin with another Return-Path than the message, or the
-    message is held for a while (RFC 4865): that is left to the queue.
+    message is `held` for a while (RFC 4865): that is left to the queue.
     """
     wanted: dict[FinalTarget, tuple[Route, list[Recipient]]] = {}
     notices: list[Notice] = []
@@ -76,7 +76,6 @@ def make_plan(accepted: Iterable[Accepted], mail: Mail, *, deposits: Deposits) -
         for route in each.routes:
             wanted.setdefault(final_target(route), (route, []))[1].append(named)
     now, later = [], []
-    held = mail.hold is not None
     for route, names in wanted.values():
         originals = tuple(dict.fromkeys(names)) if len(names) > 1 else tuple(names)
         own = route.reverse_path

@@ -14,6 +14,7 @@ from mailhub.delivery.house import House
 from mailhub.delivery.intake import HEAD_LIMIT, IntakeWriter
 from mailhub.delivery.plan import Accepted
 from mailhub.delivery.screens import Screens, obey
+from mailhub.delivery.sending import Author
 from mailhub.errors import MailError, PermanentError, TemporaryError
 from mailhub.interfaces import (
     STORE,
@@ -22,6 +23,7 @@ from mailhub.interfaces import (
     Committed,
     Edit,
     IBodyWriter,
+    ISubmitter,
     ITransaction,
     Origin,
     RemoveRecipient,
@@ -56,10 +58,12 @@ class Transaction:
     mail: Mail
     _editing: Editing = attrs.field(factory=Editing)
     _ended: Callable[[], None] = nothing
+    _submitter: ISubmitter | None = None
     _phase: _Phase = _Phase.RECIPIENTS
     _accepted: list[Accepted] = attrs.field(factory=list)
     _added: list[Accepted] = attrs.field(factory=list)  # by screens; the client knows nothing of them
     _writer: IntakeWriter | None = None
+    _author: Author | None = None
     _discarded_by: str = ""  # a policy
 
     @property
@@ -117,7 +121,10 @@ class Transaction:
             own=not (self.origin.session_id or self.origin.peer or self.origin.helo),
         )
         top = return_path(mail.reverse_path)
-        mend = house.mend if self.origin.submission else None
+        mend = None
+        if self.origin.submission:
+            self._author = author = Author(house.sending, self.origin.user, self._submitter)
+            mend = lambda header: author.mend(header, house.new_message_id())  # noqa: E731
         # Who sends old mail again by hand means it.
         rules = house.rules is not None  # which may send on whatever there is
         named = (*accepted, *self._added)
@@ -152,6 +159,8 @@ class Transaction:
                     raise PermanentError(
                         "Too many hops, this message goes round in a loop", status="5.4.6", rule="hops"
                     )
+                if self._author is not None:
+                    await self._author.check(self.mail)
                 if writer.held and not await self._screen_message(writer):
                     return discarded(self._house, self, self._discarded_by)
                 body = await writer.finish()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import attrs
@@ -10,6 +11,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailhub.delivery.limits import HOLD_LIMIT
 from mailhub.errors import Busy, MailError, NotYetKnown, TemporaryError
 from mailhub.interfaces import (
     Committed,
@@ -60,6 +62,7 @@ _Decided = RcptTo | MailFrom | Login | DataStart | BodyEnd | Hello | SpeaksFor
 # Codes of errors that say more than "550" and "451"; the first digit is that of the status.
 _CODES = {
     "5.1.7": 553,
+    "5.5.4": 501,
     "5.1.8": 553,
     "5.2.2": 552,
     "5.2.3": 552,
@@ -136,6 +139,7 @@ class SmtpOptions:
     cleartext_login: Networks = setting(CLEARTEXT_LOGIN, Networks.of)
     xclient: Networks = setting(XCLIENT, Networks.of)
     extensions: frozenset[str] = COMPLETE
+    hold_limit: int = setting(HOLD_LIMIT)
     extensions_off: frozenset[str] = setting(_EXTENSIONS_OFF, _in_capitals)
     deliver_by_minimum: int = setting(_DELIVER_BY_MINIMUM)
 
@@ -144,8 +148,8 @@ class SmtpOptions:
         """Refused commands whose answers are not held back."""
         return self.bad_commands // 2
 
-    def settings(self, *, secure: bool, starttls: bool, peer: str = "") -> SmtpSettings:
-        """The machine's settings for a connection."""
+    def settings(self, *, secure: bool, starttls: bool, peer: str = "", now: int | None = None) -> SmtpSettings:
+        """The machine's settings for a connection at `now`, seconds since the epoch; None where mail cannot be held."""
         plaintext = self.plaintext_login or peer in self.cleartext_login
         return SmtpSettings(
             hostname=self.hostname,
@@ -169,19 +173,27 @@ class SmtpOptions:
             login_failure_limit=self.logins,
             extensions=self.extensions - self.extensions_off,
             deliver_by_minimum=self.deliver_by_minimum,
+            hold_seconds=0 if now is None else self.hold_limit,
+            # Of a day, so that connections have settings in common.
+            hold_until="" if now is None else _instant(now // DAY * DAY + self.hold_limit),
         )
+
+
+def _instant(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @implementer(IService)
 @attrs.frozen
 class SmtpService:
     """What the sessions of a listener share. `authenticator` is asked on submission only; `harvest` of recipients that
-    are refused, except on LMTP."""
+    are refused, except on LMTP. `now` tells the time (seconds since the epoch) where mail can be held (RFC 4865)."""
 
     pipeline: IConversations
     authenticator: IAuthenticator
     options: SmtpOptions = attrs.field(factory=SmtpOptions)
     harvest: IHarvest | None = None
+    now: Callable[[], int] | None = None
 
     @classmethod
     def of(cls, service: Service, house: House) -> SmtpService:
@@ -192,13 +204,15 @@ class SmtpService:
             submission=service.submission,
             each_recipient=service.each_recipient,
         )
-        return cls(house.pipeline, house.authenticator, options, house.harvest)
+        return cls(house.pipeline, house.authenticator, options, house.harvest, house.environment.now)
 
     def session(self, link: Link) -> SmtpSession:
         """A session for a new connection; what `DriverFactory` calls."""
         options = self.options
         link.idle_seconds = options.idle_seconds
-        machine = SmtpServer(options.settings(secure=link.secure, starttls=link.can_start_tls, peer=link.peer))
+        now = self.now() if self.now is not None and options.submission else None
+        settings = options.settings(secure=link.secure, starttls=link.can_start_tls, peer=link.peer, now=now)
+        machine = SmtpServer(settings)
         return SmtpSession(self, link, machine)
 
 

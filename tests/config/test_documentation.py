@@ -33,6 +33,7 @@ TABLES: dict[str, type] = {
     "[log]": settings.LogTable,
     "[dns]": settings.DnsTable,
     "[smtp]": settings.SmtpTable,
+    "[submission]": settings.SubmissionTable,
     "[limits]": settings.LimitsTable,
 }
 

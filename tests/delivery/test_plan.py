@@ -90,7 +90,8 @@ def _copy(accepted: Sequence[Accepted], plan: Plan) -> Copy:
     ],
 )
 def test_the_commit_fills_mailboxes_with_what_is_as_it_stands_and_now(mail: Mail, own: Any, now: bool) -> None:
-    plan = make_plan([Accepted(Recipient(A), (attrs.evolve(TO_A, reverse_path=own),))], mail, deposits=here)
+    accepted = [Accepted(Recipient(A), (attrs.evolve(TO_A, reverse_path=own),))]
+    plan = make_plan(accepted, mail, deposits=here, held=mail.hold is not None)
     assert (len(plan.deposits), len(plan.routes)) == (now, not now)
 
 

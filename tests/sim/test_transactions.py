@@ -48,7 +48,7 @@ def wide(name: str) -> Component:
             each_recipient=service.each_recipient,
             extensions=offered,
         )
-        return SmtpService(hub.pipeline, hub.authenticator, options, hub.harvest)
+        return SmtpService(hub.pipeline, hub.authenticator, options, hub.harvest, hub.environment.now)
 
     return Component("service", f"wide-{name}", make, service=service)
 

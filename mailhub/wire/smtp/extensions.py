@@ -51,6 +51,7 @@ COMPLETE = frozenset(
         "LIMITS",
         "XCLIENT",
         "XFORWARD",
+        "FUTURERELEASE",
     }
 )
 
@@ -71,6 +72,7 @@ class SmtpSettings:
     `login_failure_limit` of refused logins, `mail_limit` of MAIL, as many recipients above `recipient_limit` as that
     allows; each ends it with 421. Of the bad commands those after the first `free_bad_commands` are events, whose
     answers may be held back. `deliver_by_minimum`: the fewest seconds in which mail can be asked to be returned.
+    Mail may be held for up to `hold_seconds`, or until `hold_until` (RFC 3339); 0 for not.
     """
 
     hostname: str
@@ -94,6 +96,8 @@ class SmtpSettings:
     login_failure_limit: int = 5
     deliver_by_minimum: int = 0
     extensions: frozenset[str] = COMPLETE
+    hold_seconds: int = 0
+    hold_until: str = ""
 
 
 def _always(_settings: SmtpSettings, _secure: bool) -> bool:
@@ -171,12 +175,12 @@ EXTENSIONS = (
         value=lambda settings: str(settings.deliver_by_minimum or ""),
         demand=Demand(BY, lambda by: by.mode == "R", "5.3.3", "DELIVERBY required, which the server does not offer"),
     ),
-    # RFC 4865 3: the furthest that can be asked for, which is what the grammar takes.
+    # RFC 4865 3: the furthest that can be asked for.
     Extension(
         "FUTURERELEASE",
         mail=(HOLDFOR, HOLDUNTIL),
-        offered=lambda settings, _secure: settings.submission,
-        value=lambda _settings: "999999999 9999-12-31T23:59:59Z",
+        offered=lambda settings, _secure: settings.submission and settings.hold_seconds > 0,
+        value=lambda settings: f"{settings.hold_seconds} {settings.hold_until}",
     ),
     Extension("MT-PRIORITY", mail=(MT_PRIORITY,)),  # RFC 6710
     Extension(  # RFC 7293

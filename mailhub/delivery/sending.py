@@ -1,0 +1,108 @@
+"""What is done for our own users' messages beside sending them (RFC 6409): who they are from, how long they wait."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import attrs
+
+from mailhub.delivery.limits import HOLD_LIMIT
+from mailhub.errors import NotPermitted, PermanentError
+from mailhub.interfaces import Environment, ISubmitter, Origin
+from mailhub.keys import Key, setting
+from mailhub.message.address import Address
+from mailhub.message.authors import authors
+from mailhub.message.dates import format_date
+from mailhub.message.envelope import Mail
+from mailhub.message.submission import mend_header
+
+CheckFrom = Literal["off", "envelope", "strict"]
+_CHECK_FROM: Key[CheckFrom] = Key("submission", "check_from", "off", hint=CheckFrom)
+
+
+@attrs.frozen
+class SendingOptions:
+    """[submission]. `check_from`: whose addresses the From field may have. `set_sender`: whether Sender says who has
+    logged in, where From does not. Nothing is sent for `undo_seconds`; a message may ask for `hold_limit_seconds` (RFC
+    4865)."""
+
+    check_from: CheckFrom = setting(_CHECK_FROM)
+    set_sender: bool = setting(Key("submission", "set_sender", False, hint=bool))
+    undo_seconds: int = setting(Key("submission", "undo_seconds", 0, 0, 3600))
+    hold_limit_seconds: int = setting(HOLD_LIMIT)
+
+
+def held_until(mail: Mail, now: int) -> int:
+    """Before when nothing of a message may be delivered (RFC 4865), in seconds since the epoch; 0 for none."""
+    hold = mail.hold
+    if hold is None:
+        return 0
+    return hold.seconds if hold.kind == "UNTIL" else now + hold.seconds
+
+
+@attrs.frozen(eq=False)
+class Sending:
+    """One hub's rules for what its users send."""
+
+    options: SendingOptions
+    environment: Environment
+
+    def check_hold(self, mail: Mail) -> None:
+        """Raises PermanentError (5.5.4, RFC 4865 4) for a message that is to be held for too long."""
+        now = self.environment.now()
+        if held_until(mail, now) > now + self.options.hold_limit_seconds:
+            limit = self.options.hold_limit_seconds
+            raise PermanentError(f"Mail is held for at most {limit} seconds", status="5.5.4")
+
+    def held_until(self, origin: Origin, mail: Mail) -> int:
+        """Before when nothing of a message may be delivered, in seconds since the epoch; 0 for none."""
+        now = self.environment.now()
+        until = held_until(mail, now)
+        return max(until, now + self.options.undo_seconds) if origin.submission and self.options.undo_seconds else until
+
+
+@attrs.define(eq=False)
+class Author:
+    """Who one submitted message is from: noted while its header comes in, looked at when all of it is there."""
+
+    _sending: Sending
+    _user: str
+    _submitter: ISubmitter | None
+    _found: Sequence[Address] = ()
+    _fault: str = ""
+
+    def mend(self, header: bytes, message_id: str) -> bytes:
+        """The header with what it lacks, and without what nobody is to see."""
+        try:
+            self._found = authors(header)
+        except ValueError as error:
+            self._fault = str(error)
+        date = format_date(self._sending.environment.now())
+        return mend_header(header, date, message_id, self._sender)
+
+    @property
+    def _sender(self) -> str | None:
+        """What the Sender field is to say: nothing where From says the same (RFC 5322 3.6.2)."""
+        if not self._sending.options.set_sender or not self._user:
+            return None
+        try:
+            user = Address.parse(self._user)
+        except ValueError:  # a login that is no address
+            return None
+        return "" if [each.key for each in self._found] == [user.key] else str(user)
+
+    async def check(self, mail: Mail) -> None:
+        """Raises NotPermitted (5.7.1) where the From field is not the submitter's, PermanentError (5.6.0) where there
+        is none that can be read; TemporaryError."""
+        kind = self._sending.options.check_from
+        if kind == "off" or self._submitter is None:
+            return
+        if self._fault:
+            raise PermanentError(self._fault, status="5.6.0")
+        for each in self._found:
+            same = mail.reverse_path is not None and each.key == mail.reverse_path.key
+            if kind == "envelope" and mail.reverse_path is not None and not same:
+                raise NotPermitted("From field is not the sender that MAIL has named")
+            if not same and not await self._submitter.may_send_as(each):
+                raise NotPermitted("From field has an address that does not belong to your login")

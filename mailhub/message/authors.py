@@ -1,0 +1,34 @@
+"""Who a message says it is from (RFC 5322 3.6.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mailhub.message.address import Address, parse_domain
+from mailhub.message.address_list import MISSING_DOMAIN, MISSING_MAILBOX, parse
+from mailhub.message.header import raw_fields, unfold
+
+
+def authors(header: bytes) -> Sequence[Address]:
+    """The addresses of the From field, at least one; members of groups, too. Raises ValueError with what is wrong: the
+    field is missing, there are several, or it has what is no address."""
+    fields = [octets for name, octets in raw_fields(header) if name == b"from"]
+    if len(fields) != 1:
+        raise ValueError("Message has several From fields" if fields else "Message has no From field")
+    specs = parse(unfold(fields[0].partition(b":")[2]))
+    found = []
+    for spec in specs:
+        if spec.domain is None:
+            continue  # where a group begins, and where it ends
+        try:
+            if spec.local == MISSING_MAILBOX or spec.domain == MISSING_DOMAIN:
+                raise ValueError
+            address = Address((spec.local or b"").decode(), parse_domain(spec.domain.decode()))
+            if Address.parse(str(address)) != address:
+                raise ValueError
+        except ValueError:
+            raise ValueError("From field has what is no address") from None
+        found.append(address)
+    if not found:
+        raise ValueError("From field names nobody")
+    return found

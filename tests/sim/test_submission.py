@@ -1,0 +1,190 @@
+"""What is done for our own users' messages: authors are looked at, mail is held, and what is sent can be taken back."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from mailhub.testing.caller import Caller
+from mailhub.testing.hubs import Host, Internet
+
+DAY = 86400
+MESSAGE = b"From: Ann <ann@xx.example>\r\nSubject: hello\r\n\r\nHow are you?\r\n"
+
+
+@pytest.fixture
+def internet() -> Iterator[Internet]:
+    with Internet(seed=7) as made:
+        yield made
+
+
+def house(internet: Internet, **config: Any) -> Host:
+    aliases = {"sales@xx.example": ["ann@xx.example", "ben@xx.example"], "box@xx.example": ["ben@xx.example"]}
+    host = internet.hub("xx.example", users=["ben"], config={"aliases": aliases, **config})
+    host.add_account("ann@xx.example", "secret")
+    return host
+
+
+def logged_in(internet: Internet, host: Host, user: str = "ann@xx.example") -> Caller:
+    sender = internet.call(host, "submissions")
+    sender.expect(b"220")
+    sender.ask(b"EHLO client.example\r\n", b"250 ")
+    sender.ask(b"AUTH PLAIN " + base64.b64encode(f"\0{user}\0secret".encode()) + b"\r\n", b"235")
+    return sender
+
+
+def send(
+    internet: Internet,
+    host: Host,
+    message: bytes = MESSAGE,
+    answer: bytes = b"250",
+    *,
+    sender: str = "<ann@xx.example>",
+    to: str = "ben@xx.example",
+) -> str:
+    """The id that it is queued by."""
+    client = logged_in(internet, host)
+    client.ask(f"MAIL FROM:{sender}\r\n".encode(), b"250")
+    client.ask(f"RCPT TO:<{to}>\r\n".encode(), b"250")
+    client.ask(b"DATA\r\n", b"354")
+    told = client.ask(message + b".\r\n", answer)
+    client.say(b"QUIT\r\n")
+    found = re.search(rb"Queued as (\S+)", told)
+    return found[1].decode() if found else ""
+
+
+# --- Authors ---------------------------------------------------------------------------------------------------------
+
+FROM: Mapping[str, tuple[str, str, str]] = {  # what each way of checking makes of it
+    "ann@xx.example": ("250", "250", "250"),
+    "Ann <Ann@XX.example>": ("250", "250", "250"),
+    "sales@xx.example": ("250", "554 5.7.1", "250"),
+    "ann+list@xx.example": ("250", "554 5.7.1", "250"),
+    "box@xx.example": ("250", "554 5.7.1", "554 5.7.1"),
+    "ceo@zz.example": ("250", "554 5.7.1", "554 5.7.1"),
+    "ann@xx.example (ceo@zz.example)": ("250", "250", "250"),
+    "=?utf-8?q?ceo=40zz.example?= <ann@xx.example>": ("250", "250", "250"),
+    "ann@xx.example, ceo@zz.example": ("250", "554 5.7.1", "554 5.7.1"),
+    "ann@xx.example, sales@xx.example": ("250", "554 5.7.1", "250"),
+    "We: ann@xx.example, sales@xx.example;": ("250", "554 5.7.1", "250"),
+    "We:;": ("250", "554 5.6.0", "554 5.6.0"),
+    "ann@xx.example\r\nFrom: ceo@zz.example": ("250", "554 5.6.0", "554 5.6.0"),
+    "": ("250", "554 5.6.0", "554 5.6.0"),
+}
+
+
+@pytest.mark.parametrize("number", range(3), ids=["off", "envelope", "strict"])
+def test_the_from_field_is_looked_at_where_that_is_wanted(internet: Internet, number: int) -> None:
+    kind = ("off", "envelope", "strict")[number]
+    host = house(internet, submission={"check_from": kind})
+    for written, answers in FROM.items():
+        field = f"From: {written}\r\n" if written else ""
+        send(internet, host, f"{field}Subject: x\r\n\r\nHello\r\n".encode(), answers[number].encode())
+    expected = [answers[number] for answers in FROM.values()].count("250")
+    assert len(host.inbox("ben@xx.example")) == expected
+
+
+def test_without_a_sender_the_from_field_is_the_logins(internet: Internet) -> None:
+    host = house(internet, submission={"check_from": "envelope"})
+    send(internet, host, sender="<>")
+    send(internet, host, MESSAGE.replace(b"ann@", b"sales@"), sender="<>")
+    send(internet, host, MESSAGE.replace(b"ann@", b"box@"), b"554 5.7.1", sender="<>")
+
+
+def test_who_is_not_logged_in_is_not_looked_at(internet: Internet) -> None:
+    host = house(internet, submission={"check_from": "strict"})
+    client = internet.call(host, "smtp")
+    client.expect(b"220")
+    client.ask(b"EHLO client.example\r\n", b"250 ")
+    client.ask(b"MAIL FROM:<z@zz.example>\r\n", b"250")
+    client.ask(b"RCPT TO:<ben@xx.example>\r\n", b"250")
+    client.ask(b"DATA\r\n", b"354")
+    client.ask(b"Subject: no author\r\n\r\n.\r\n", b"250")
+
+
+@pytest.mark.parametrize(
+    ("header", "sender"),
+    [
+        (b"From: ann@xx.example\r\n", None),
+        (b"From: ann@xx.example\r\nSender: ceo@zz.example\r\n", None),
+        (b"From: sales@xx.example\r\n", b"ann@xx.example"),
+        (
+            b"From: ann@xx.example, ben@xx.example\r\nSENDER: ceo@zz.example\r\nsender:\r\n b@zz.example\r\n",
+            b"ann@xx.example",
+        ),
+        (b"", b"ann@xx.example"),
+    ],
+)
+def test_sender_says_who_has_logged_in_where_from_does_not(internet: Internet, header: bytes, sender: bytes) -> None:
+    host = house(internet, submission={"set_sender": True})
+    send(internet, host, header + b"Subject: x\r\n\r\nHello\r\n")
+    (arrived,) = host.inbox("ben@xx.example")
+    found = re.findall(rb"(?im)^sender:\s*(\S+)", arrived)
+    assert found == ([sender] if sender else [])
+
+
+# --- Held mail -------------------------------------------------------------------------------------------------------
+
+
+def test_mail_is_held_until_its_time(internet: Internet) -> None:
+    host = house(internet)
+    yy = internet.hub("yy.example", users=["b"])
+    send(internet, host, sender="<ann@xx.example> HOLDFOR=3600")
+    send(internet, host, sender="<ann@xx.example> HOLDUNTIL=2024-01-01T03:00:00Z", to="b@yy.example")
+    internet.run(3500)
+    assert host.inbox("ben@xx.example") == []
+    internet.run(200)
+    assert len(host.inbox("ben@xx.example")) == 1
+    assert yy.inbox("b@yy.example") == []
+    internet.run(2 * 3600)
+    assert len(yy.inbox("b@yy.example")) == 1
+    assert list(host.queued()) == []
+
+
+def test_how_long_is_told_and_kept_to(internet: Internet) -> None:
+    host = house(internet, submission={"hold_limit_seconds": 7 * DAY})
+    client = logged_in(internet, host)
+    said = client.ask(b"EHLO client.example\r\n", b"250 ")
+    assert b"250-FUTURERELEASE 604800 2024-01-08T00:00:00Z\r\n" in said
+    for parameter, answer in (
+        (b"HOLDFOR=604801", b"501 5.5.4"),
+        (b"HOLDUNTIL=2024-02-08T00:00:00Z", b"501 5.5.4"),
+        (b"HOLDFOR=x", b"501 5.5.4"),
+        (b"HOLDFOR=604800", b"250"),
+    ):
+        client.ask(b"MAIL FROM:<ann@xx.example> " + parameter + b"\r\n", answer)
+    plain = internet.call(host, "smtp")
+    plain.expect(b"220")
+    assert b"FUTURERELEASE" not in plain.ask(b"EHLO client.example\r\n", b"250 ")
+    plain.ask(b"MAIL FROM:<z@zz.example> HOLDFOR=60\r\n", b"555 5.5.4")
+
+
+def test_it_is_not_offered_where_nothing_may_be_held(internet: Internet) -> None:
+    host = house(internet, submission={"hold_limit_seconds": 0})
+    client = logged_in(internet, host)
+    assert b"FUTURERELEASE" not in client.ask(b"EHLO client.example\r\n", b"250 ")
+    client.ask(b"MAIL FROM:<ann@xx.example> HOLDFOR=60\r\n", b"555 5.5.4")
+
+
+def test_what_can_be_undone_waits_for_a_moment(internet: Internet) -> None:
+    host = house(internet, submission={"undo_seconds": 100})
+    send(internet, host)
+    send(internet, host, sender="<ann@xx.example> HOLDFOR=3600")
+    outside = internet.call(host, "smtp")
+    outside.expect(b"220")
+    outside.ask(b"EHLO client.example\r\n", b"250 ")
+    outside.ask(b"MAIL FROM:<z@zz.example>\r\n", b"250")
+    outside.ask(b"RCPT TO:<ben@xx.example>\r\n", b"250")
+    outside.ask(b"DATA\r\n", b"354")
+    outside.ask(MESSAGE + b".\r\n", b"250")
+    assert len(host.inbox("ben@xx.example")) == 1  # that of others at once
+    internet.run(60)
+    assert len(host.inbox("ben@xx.example")) == 1
+    internet.run(60)
+    assert len(host.inbox("ben@xx.example")) == 2
+    internet.run(3600)
+    assert len(host.inbox("ben@xx.example")) == 3
