@@ -42,6 +42,8 @@ from mailhub.delivery.intake import HEADERS_TOGETHER
 from mailhub.delivery.limits import HOPS, LONG_LINES, NULL_SENDER, RunnerLimits, TransmitLimits
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.pipeline import Pipeline
+from mailhub.delivery.relay.security import Security
+from mailhub.delivery.relay.sts import StsPolicies, fetch_over_https
 from mailhub.delivery.relay.transmit import Relay
 from mailhub.delivery.routing import Routing
 from mailhub.delivery.rules import GuardedRule, Rules
@@ -129,6 +131,7 @@ class Hub:
     room: Room = attrs.field(factory=Room)
     database: IDatabase = attrs.field(init=False)
     names: LocalNames = attrs.field(init=False)
+    security: Security = attrs.field(init=False)
     sessions: OpenSessions = attrs.field(init=False)
     store: IMailStore = attrs.field(init=False)
     logins: FirstMatch = attrs.field(init=False)
@@ -164,6 +167,7 @@ class Hub:
             self.settings.of(TransmitLimits),
             self.settings.of(SmtpTimeouts),
             routes.relay_addresses(self.settings),
+            self.security,
         )
 
     @property
@@ -294,6 +298,7 @@ def build_hub(
             catalogue=catalogue,
         )
         hub.database = catalogue.build(config.database, hub)
+        hub.security = _security(hub)
         hub.names = LocalNames(routes.names(config), hub.database.names, environment.clock)
         hub.sessions = OpenSessions(hub.accounts, environment.clock)
         hub.store = _stores(hub, catalogue)
@@ -357,6 +362,11 @@ def _named(config: Config) -> Iterator[None]:
         if str(error).startswith(str(config.file)):
             raise
         raise ConfigurationError(f"{config.file}: {error}") from error
+
+
+def _security(hub: Hub) -> Security:
+    fetch = fetch_over_https(hub.environment, hub.client_tls)
+    return Security(hub.environment.resolver, StsPolicies(hub.environment, hub.database.state.of("tls"), fetch))
 
 
 def _server_tls(hub: Hub, before: Hub | None) -> ServerTls | None:

@@ -127,6 +127,7 @@ class Transmitter:
         limits: TransmitLimits | None = None,
         timeouts: SmtpTimeouts | None = None,
         addresses: RelayAddresses | None = None,
+        security: Security | None = None,
     ) -> None:
         addresses = addresses or RelayAddresses()
         self._own = frozenset(map(ip_address, addresses.own))
@@ -137,7 +138,7 @@ class Transmitter:
         self._limits = limits = limits or TransmitLimits()
         self._timeouts = timeouts
         self._peers = Peers(environment.clock, limits)
-        self._security = Security(environment.resolver)
+        self._security = security or Security(environment.resolver)
 
     async def smtp(self, delivery: Delivery, hop: NextHop | None = None) -> Mapping[int, Outcome]:
         """See `ITransmitter`."""
@@ -418,10 +419,19 @@ class Relay:
     limits: TransmitLimits
     timeouts: SmtpTimeouts
     addresses: RelayAddresses
+    security: Security
 
     def transmitter(self) -> Transmitter:
         """See `IRelay`."""
-        return Transmitter(self.hostname, self.environment, self.tls, self.limits, self.timeouts, self.addresses)
+        return Transmitter(
+            self.hostname,
+            self.environment,
+            self.tls,
+            self.limits,
+            self.timeouts,
+            self.addresses,
+            self.security,
+        )
 
 
 def _last_words(told: Mapping[Address, Outcome], place: _Place, way: _Way, form: Form) -> Mapping[Address, Outcome]:
