@@ -42,8 +42,7 @@ from mailhub.delivery.intake import HEADERS_TOGETHER
 from mailhub.delivery.limits import HOPS, LONG_LINES, NULL_SENDER, RunnerLimits, TransmitLimits
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.pipeline import Pipeline
-from mailhub.delivery.relay.security import Security
-from mailhub.delivery.relay.sts import StsPolicies, fetch_over_https
+from mailhub.delivery.relay.security import Security, security
 from mailhub.delivery.relay.transmit import Relay
 from mailhub.delivery.routing import Routing
 from mailhub.delivery.rules import GuardedRule, Rules
@@ -298,7 +297,7 @@ def build_hub(
             catalogue=catalogue,
         )
         hub.database = catalogue.build(config.database, hub)
-        hub.security = _security(hub)
+        hub.security = security(environment, hub.database.state.of("tls"), hub.client_tls)
         hub.names = LocalNames(routes.names(config), hub.database.names, environment.clock)
         hub.sessions = OpenSessions(hub.accounts, environment.clock)
         hub.store = _stores(hub, catalogue)
@@ -362,11 +361,6 @@ def _named(config: Config) -> Iterator[None]:
         if str(error).startswith(str(config.file)):
             raise
         raise ConfigurationError(f"{config.file}: {error}") from error
-
-
-def _security(hub: Hub) -> Security:
-    fetch = fetch_over_https(hub.environment, hub.client_tls)
-    return Security(hub.environment.resolver, StsPolicies(hub.environment, hub.database.state.of("tls"), fetch))
 
 
 def _server_tls(hub: Hub, before: Hub | None) -> ServerTls | None:

@@ -6,10 +6,10 @@ from __future__ import annotations
 import attrs
 
 from mailhub.delivery.relay.servers import Server
-from mailhub.delivery.relay.sts import StsPolicies
+from mailhub.delivery.relay.sts import StsPolicies, fetch_over_https
 from mailhub.delivery.relay.tls_policy import Demand, effective
 from mailhub.errors import TemporaryError
-from mailhub.interfaces import HostAddresses, IResolver
+from mailhub.interfaces import Environment, HostAddresses, IClientTls, IResolver, IState
 from mailhub.log import Logger
 from mailhub.net import dane
 
@@ -75,3 +75,8 @@ class Security:
                 host=server.host,
             )
         return Demand("opportunistic", server.host, observed=True)
+
+
+def security(environment: Environment, state: IState, tls: IClientTls) -> Security:
+    """Of a hub; what it must remember over a restart is in `state`."""
+    return Security(environment.resolver, StsPolicies(environment, state, fetch_over_https(environment, tls)))
