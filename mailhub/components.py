@@ -410,6 +410,7 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
         sending=config.of(SendingOptions),
         null_sender_recipients=config.value(NULL_SENDER),
         trusted=Networks.of(config.value(TRUSTED)),
+        accounts=hub.accounts,
     )
     hub.authenticator = Authenticator(
         Portal(_realm(hub, catalogue), [hub.logins]),

@@ -9,8 +9,9 @@ import attrs
 from mailhub.delivery.backup_mx import NO_BACKUP, BackupMx
 from mailhub.delivery.names import LocalNames
 from mailhub.errors import NoSuchUser, NotPermitted, NotYetKnown, OverQuota, PermanentError, TemporaryError
-from mailhub.interfaces import STORE, IMailStore, IRouter, ITransactionView, Route
+from mailhub.interfaces import STORE, IAccounts, IMailStore, IRouter, ITransactionView, Route
 from mailhub.message.address import Address, is_postmaster, literal_of
+from mailhub.message.envelope import Recipient
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -22,6 +23,7 @@ class Admission:
     store: IMailStore
     routing: IRouter
     backup: BackupMx = NO_BACKUP
+    accounts: IAccounts | None = None
 
     async def ways(self, transaction: ITransactionView, address: Address) -> tuple[Route, ...]:
         """Where the mail of this transaction for `address` goes, at least one way.
@@ -60,6 +62,20 @@ class Admission:
         if not routes:
             raise TemporaryError("Server configuration error", status="4.3.5", detail=f"no router knows {address}")
         return tuple(routes)
+
+    async def check_owner(self, recipient: Recipient, routes: Sequence[Route]) -> None:
+        """RFC 7293 5.1: a mailbox that is younger than its sender's knowledge of it is somebody else's. What an alias
+        leads to was not meant by the date, nor is anything known of an account of before the table had dates. Raises
+        PermanentError, StoreUnavailable."""
+        since = recipient.rrvs
+        if since is None or self.accounts is None:
+            return
+        for route in routes:
+            if route.agent == STORE and not route.via:
+                account = await self.accounts.find(route.target)
+                created = 0 if account is None else account.created
+                if created > since.timestamp or route.create:
+                    raise PermanentError("Mailbox has another owner than at that time", status="5.7.17")
 
     def _is_local(self, address: Address) -> bool:
         domain = address.ascii_domain

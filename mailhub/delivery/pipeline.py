@@ -24,6 +24,7 @@ from mailhub.interfaces import (
     ChangeReversePath,
     Edit,
     Environment,
+    IAccounts,
     IConversation,
     IMailStore,
     IPipeline,
@@ -61,12 +62,15 @@ class Pipeline:
         sending: SendingOptions | None = None,
         null_sender_recipients: int = NULL_SENDER.default,
         trusted: Networks | None = None,
+        accounts: IAccounts | None = None,
     ) -> None:
         self.policies = policies
         self._house = House(
             hostname=hostname,
             environment=environment,
-            admission=Admission(hostname=hostname, names=names, store=store, routing=routing, backup=backup),
+            admission=Admission(
+                hostname=hostname, names=names, store=store, routing=routing, backup=backup, accounts=accounts
+            ),
             queue=queue,
             store=store,
             hop_limit=hop_limit,

@@ -165,4 +165,5 @@ def recipient_of(route: Route) -> Recipient:
     notify = first.notify
     if len(told) > 1 and any(each.notify != notify for each in told):
         notify = frozenset[Notify]().union(*[each.notify or _USUAL for each in told])
-    return Recipient(route.recipient, notify, first.orcpt, first.rrvs)
+    # RFC 7293: since when the sender knows the name of an alias says nothing of those whom it leads to.
+    return Recipient(route.recipient, notify, first.orcpt, None if route.via else first.rrvs)

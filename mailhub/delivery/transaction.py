@@ -15,6 +15,7 @@ from mailhub.delivery.intake import HEAD_LIMIT, IntakeWriter
 from mailhub.delivery.plan import Accepted
 from mailhub.delivery.screens import Screens, obey
 from mailhub.delivery.sending import Author
+from mailhub.delivery.verp import verp
 from mailhub.errors import MailError, PermanentError, TemporaryError
 from mailhub.interfaces import (
     STORE,
@@ -27,6 +28,7 @@ from mailhub.interfaces import (
     ITransaction,
     Origin,
     RemoveRecipient,
+    Route,
     Verdict,
 )
 from mailhub.log import Logger
@@ -83,6 +85,7 @@ class Transaction:
             if self.mail.reverse_path is None and self._accepted:
                 self._check_null_sender()
             routes = await self._house.admission.ways(self, recipient.address)
+            await self._house.admission.check_owner(recipient, routes)
             if self._screens.wants("recipient"):
                 verdict = await self._screens.ask("recipient", self._take, TransactionView(self), recipient)
                 if verdict.action == "discard":
@@ -94,7 +97,15 @@ class Transaction:
         except MailError as error:
             await self._screens.tell("recipient_refused", TransactionView(self), recipient, error)
             raise
-        self._accepted.append(Accepted(recipient, routes))
+        self._accepted.append(Accepted(recipient, self._by_own_sender(recipient, routes)))
+
+    def _by_own_sender(self, recipient: Recipient, routes: tuple[Route, ...]) -> tuple[Route, ...]:
+        """XVERP: failures of each recipient are told to an address of its own."""
+        sender = self.mail.reverse_path
+        own = verp(sender, recipient.address, self.mail.verp) if sender is not None and self.mail.verp else None
+        if own is None:
+            return routes
+        return tuple([each if each.reverse_path else attrs.evolve(each, reverse_path=own) for each in routes])
 
     def _check_null_sender(self) -> None:
         """What comes from nobody reports to one (RFC 5321 4.5.5). A server that means it sends the others in messages

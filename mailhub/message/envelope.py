@@ -58,6 +58,7 @@ class Mail:
 
     `size` in octets as declared (RFC 1870), 0 when not. `ret` and `envid` of RFC 3461; `requiretls` of RFC 8689;
     `priority` from -9 to 9 (RFC 6710). `auth` (RFC 4954 5) is the submitter that a trusted client names, "" for `<>`.
+    `verp`: the two characters around the local part of a recipient in its own reverse-path (XVERP), "" for none.
     """
 
     reverse_path: Address | None
@@ -71,6 +72,7 @@ class Mail:
     hold: FutureRelease | None = None
     priority: int | None = None
     auth: str | None = None
+    verp: str = ""
 
 
 @attrs.frozen

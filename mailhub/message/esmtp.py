@@ -57,7 +57,7 @@ class Parameter:
 
 
 # esmtp-param = esmtp-keyword ["=" esmtp-value]; RFC 6531 3.3 adds what is beyond ASCII.
-_PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\u0080-\U0010ffff]+))?")
+_PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\u0080-\U0010ffff]+|[-=+]{2}))?")
 
 
 def parse_parameters(text: str, rows: Mapping[str, Parameter]) -> dict[str, Any]:
@@ -312,6 +312,17 @@ def _render_holduntil(hold: FutureRelease) -> str | None:
     return _render_instant(hold.seconds) if hold.kind == "UNTIL" else None
 
 
+# Postfix's VERP_README: the characters of verp_delimiter_filter.
+_DELIMITERS = re.compile(r"[-=+]{2}")
+USUAL_DELIMITERS = "+="
+
+
+def _parse_verp(text: str | None) -> str:
+    if text is not None and not _DELIMITERS.fullmatch(text):
+        raise ParameterError("XVERP takes two characters of -, = and +, or no value")
+    return text or USUAL_DELIMITERS
+
+
 # RFC 6710 3: priority-value = (["-"] NZDIGIT) / "0"
 _PRIORITY = re.compile(r"-?[1-9]|0")
 
@@ -351,6 +362,7 @@ BY = Parameter("BY", "by", 17, _parse_by, _render_by)
 HOLDFOR = Parameter("HOLDFOR", "hold", 18, _parse_holdfor, _render_holdfor)
 HOLDUNTIL = Parameter("HOLDUNTIL", "hold", 46, _parse_holduntil, _render_holduntil)
 MT_PRIORITY = Parameter("MT-PRIORITY", "priority", 15, _parse_priority, str)
+XVERP = Parameter("XVERP", "verp", 9, _parse_verp, str)
 RRVS = Parameter("RRVS", "rrvs", 43, _parse_rrvs, _render_rrvs)
 
 # --- In the queue --------------------------------------------------------------------------------------------------

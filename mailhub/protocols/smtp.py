@@ -94,6 +94,9 @@ _BARE_LINES = Key("smtp", "bare_lines", "normalise", hint=_Lines)
 _SUBMISSION_BARE_LINES = Key("smtp", "submission_bare_lines", "normalise", hint=_Lines)
 
 
+_VERP = Key("smtp", "xverp", False, hint=bool)
+
+
 def _known_keywords(keywords: tuple[str, ...]) -> None:
     for each in keywords:
         if each.upper() not in _KEYWORDS:
@@ -136,6 +139,7 @@ class SmtpOptions:
     pace_octets: int = limit("smtp_data_window_bytes", 12_000, 0, MIB)
     bare_lines: BareLines = setting(_BARE_LINES, BareLines)
     submission_bare_lines: BareLines = setting(_SUBMISSION_BARE_LINES, BareLines)
+    verp: bool = setting(_VERP)
     cleartext_login: Networks = setting(CLEARTEXT_LOGIN, Networks.of)
     xclient: Networks = setting(XCLIENT, Networks.of)
     extensions: frozenset[str] = COMPLETE
@@ -156,6 +160,7 @@ class SmtpOptions:
             postmaster_domain=self.postmaster_domain or self.hostname,
             lmtp=self.each_recipient,
             submission=self.submission,
+            verp=self.verp,
             speaks_for=peer in self.xclient,
             secure=secure,
             starttls=starttls,

@@ -145,3 +145,4 @@ def test_what_rcpt_says_when_a_message_goes_on(originals: tuple[Recipient, ...],
     route = attrs.evolve(TO_FAR, originals=originals)
     assert recipient_of(route) == said
     assert recipient_of(attrs.evolve(route, reverse_path=ReversePath(OWNER))) == Recipient(FAR)
+    assert recipient_of(attrs.evolve(route, via=("list@xx.example",))) == attrs.evolve(said, rrvs=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from email import message_from_bytes
 
 import pytest
@@ -83,3 +83,34 @@ def test_the_proxy_header_comes_before_the_greeting() -> None:
         silent = internet.call(xx, "smtp")
         silent.wait_for_end(11)
         assert silent.heard == b""
+
+
+def test_a_mailbox_that_is_younger_than_what_its_sender_knows_is_somebody_elses() -> None:
+    with Internet() as internet:
+        xx = internet.hub("xx.example", ["ann"], {"aliases": {"info@xx.example": ["ann@xx.example"]}})
+        caller = internet.call(xx, "smtp")
+        assert b"250-RRVS" in caller.ask(b"EHLO c.example\r\nMAIL FROM:<s@zz.example>\r\n", b"250 2.1.0")
+        for date, code in ((b"2023-12-31T00:00:00Z", b"550 5.7.17"), (b"2024-02-01T00:00:00+01:00;C", b"250 2.1.5")):
+            caller.ask(b"RCPT TO:<ann@xx.example> RRVS=%b\r\n" % date, code)
+        # What an alias leads to was not meant.
+        caller.ask(b"RCPT TO:<info@xx.example> RRVS=2023-12-31T00:00:00Z\r\n", b"250 2.1.5")
+        caller.ask(MESSAGE, b"250 2.0.0 Queued")
+        assert len(xx.inbox("ann@xx.example")) == 1
+
+
+def test_each_recipient_has_its_own_reverse_path_where_that_is_asked_for() -> None:
+    with Internet() as internet:
+        xx = internet.hub("xx.example", ["ben"], {"smtp": {"xverp": True}})
+        xx.add_account("ann@xx.example", "correct horse")
+        yy = internet.hub("yy.example", ["eve"])
+        caller = internet.call(xx, "submissions")
+        login = b64encode(b"\0ann@xx.example\0correct horse")
+        caller.ask(b"EHLO c.example\r\nAUTH PLAIN " + login + b"\r\n", b"235 ")
+        to = [b"RCPT TO:<%b>\r\n" % each for each in (b"ben@xx.example", b"eve@yy.example", b"nobody@yy.example")]
+        caller.ask(b"MAIL FROM:<ann@xx.example> XVERP\r\n" + b"".join(to) + MESSAGE, b"250 2.0.0 Queued")
+        internet.run(60)
+        (here,), (there,) = xx.inbox("ben@xx.example"), yy.inbox("eve@yy.example")
+        assert here.startswith(b"Return-Path: <ann+ben=xx.example@xx.example>\r\n")
+        assert there.startswith(b"Return-Path: <ann+eve=yy.example@xx.example>\r\n")
+        (failure,) = xx.inbox("ann@xx.example")
+        assert message_from_bytes(failure)["To"] == "<ann+nobody=yy.example@xx.example>"

@@ -147,8 +147,21 @@ def test_what_was_said_at_submission_arrives_at_the_next_hop_over_a_restart(worl
         priority=3,
     )
     notify: Any = frozenset({"FAILURE", "DELAY"})
-    since = ValidSince(1396566060, "C")
-    assert list(transaction.recipients) == [Recipient(BEN, notify, ORCPT, since)]
+    # What was said of an alias's owner is not said of those whom it leads to (RFC 7293).
+    assert list(transaction.recipients) == [Recipient(BEN, notify, ORCPT)]
+
+
+def test_since_when_a_recipient_is_known_arrives_at_its_own_server(world: World) -> None:
+    start, end = "MAIL FROM:<ann@xx.example>", "DATA"
+    for date in ("2024-03-01T00:00:00Z;C", "2014-04-03T23:01:00Z;R"):
+        caller = world.say("wide-submissions", start, f"RCPT TO:<ben@yy.example> RRVS={date}", end)
+        caller.ask(MESSAGE, b"250 ")
+    world.internet.run(700)
+    (transaction, *_) = world.seen.shown
+    assert list(transaction.recipients) == [Recipient(BEN, rrvs=ValidSince(1709251200, "C"))]
+    assert len(world.yy.inbox(str(BEN))) == 1
+    (failure,) = world.xx.inbox(str(ANN))
+    assert b"Status: 5.7.17\r\n" in failure
 
 
 def test_the_failure_is_told_by_the_name_that_the_sender_gave(world: World) -> None:

@@ -28,6 +28,7 @@ from mailhub.message.esmtp import (
     RRVS,
     SIZE,
     SMTPUTF8,
+    XVERP,
     Parameter,
 )
 from mailhub.wire.smtp.replies import Reply, reply
@@ -45,6 +46,7 @@ COMPLETE = frozenset(
         "DSN",
         "DELIVERBY",
         "MT-PRIORITY",
+        "RRVS",
         "STARTTLS",
         "AUTH",
         "HELP",
@@ -52,6 +54,7 @@ COMPLETE = frozenset(
         "XCLIENT",
         "XFORWARD",
         "FUTURERELEASE",
+        "XVERP",
     }
 )
 
@@ -64,15 +67,15 @@ XFORWARD_ATTRIBUTES = "NAME ADDR PORT PROTO HELO IDENT SOURCE"
 class SmtpSettings:
     """What one service offers, and its limits. Text lines of a message have no limit of their own: they are data.
 
-    `extensions`: keywords that may be offered. `submission`: for our own users alone. `speaks_for`: the client is
-    trusted to say for whom it speaks. `mechanisms` are offered under TLS, in plaintext with `plaintext_login` only.
-    `postmaster_domain` completes `<postmaster>` (RFC 5321 4.5.1).
-    `secure`: TLS is on from the first octet. Sizes in octets. Limits a session: `bad_command_limit` of commands refused
-    for syntax or order, `idle_command_limit` of commands since the last message that brought no mail nearer,
-    `login_failure_limit` of refused logins, `mail_limit` of MAIL, as many recipients above `recipient_limit` as that
-    allows; each ends it with 421. Of the bad commands those after the first `free_bad_commands` are events, whose
-    answers may be held back. `deliver_by_minimum`: the fewest seconds in which mail can be asked to be returned.
-    Mail may be held for up to `hold_seconds`, or until `hold_until` (RFC 3339); 0 for not.
+    `extensions`: keywords that may be offered. `submission`: for our own users alone; with `verp` they may have XVERP.
+    `speaks_for`: the client is trusted to say for whom it speaks. `mechanisms` are offered under TLS, in plaintext with
+    `plaintext_login` only. `postmaster_domain` completes `<postmaster>` (RFC 5321 4.5.1). `secure`: TLS is on from the
+    first octet. Sizes in octets. Limits a session: `bad_command_limit` of commands refused for syntax or order,
+    `idle_command_limit` of commands since the last message that brought no mail nearer, `login_failure_limit` of
+    refused logins, `mail_limit` of MAIL, as many recipients above `recipient_limit` as that allows; each ends it with
+    421. Of the bad commands those after the first `free_bad_commands` are events, whose answers may be held back.
+    `deliver_by_minimum`: the fewest seconds in which mail can be asked to be returned. Mail may be held for up to
+    `hold_seconds`, or until `hold_until` (RFC 3339); 0 for not.
     """
 
     hostname: str
@@ -80,6 +83,7 @@ class SmtpSettings:
     lmtp: bool = False
     submission: bool = False
     speaks_for: bool = False
+    verp: bool = False
     secure: bool = False
     starttls: bool = False
     require_tls: bool = False
@@ -213,6 +217,7 @@ EXTENSIONS = (
         offered=lambda settings, _secure: settings.speaks_for and not settings.lmtp,
         value=lambda _settings: XFORWARD_ATTRIBUTES,
     ),
+    Extension("XVERP", mail=(XVERP,), offered=lambda settings, _secure: settings.verp and settings.submission),
     Extension("HELP"),  # RFC 5321 4.1.1.8
 )
 
@@ -260,8 +265,8 @@ class HopTerms:
     rcpt_demands: tuple[Demand, ...]
 
 
-# By these the client says what the message is, not what was said of it.
-_OF_CONTENT = (SIZE, BODY, BINARY_BODY, SMTPUTF8)
+# By these the client says what the message is, not what was said of it; by the last each recipient has got its sender.
+_NOT_SENT_ON = (SIZE, BODY, BINARY_BODY, SMTPUTF8, XVERP)
 
 
 def terms(keywords: Iterable[str], secure: bool) -> HopTerms:
@@ -274,7 +279,7 @@ def _terms(keywords: frozenset[str], secure: bool) -> HopTerms:
     offered = [row for row in EXTENSIONS if row.keyword in keywords and (secure or not row.tls)]
     demands = [row.demand for row in EXTENSIONS if row.demand is not None and row not in offered]
     return HopTerms(
-        tuple(each for row in offered for each in row.mail if each not in _OF_CONTENT),
+        tuple(each for row in offered for each in row.mail if each not in _NOT_SENT_ON),
         tuple(each for row in offered for each in row.rcpt),
         tuple(each for each in demands if each.parameter.keyword in _MAIL),
         tuple(each for each in demands if each.parameter.keyword not in _MAIL),

@@ -116,7 +116,7 @@ def test_a_session() -> None:
     assert peer.send(b"EHLO client.example\r\n") == (
         b"250-mx.example\r\n250-PIPELINING\r\n250-SIZE 52428800\r\n250-8BITMIME\r\n250-BINARYMIME\r\n"
         b"250-CHUNKING\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-DSN\r\n250-DELIVERBY\r\n250-MT-PRIORITY\r\n"
-        b"250-LIMITS RCPTMAX=1000 MAILMAX=100000\r\n250 HELP\r\n"
+        b"250-RRVS\r\n250-LIMITS RCPTMAX=1000 MAILMAX=100000\r\n250 HELP\r\n"
     )
     assert peer.send(b"MAIL FROM:<ann@xx.example> SIZE=20\r\n") == b"250 2.1.0 Sender OK\r\n"
     assert peer.send(b"RCPT TO:<bob@yy.example>\r\n") == b"250 2.1.5 Recipient OK\r\n"

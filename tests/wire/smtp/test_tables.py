@@ -23,7 +23,14 @@ from tests.wire.smtp.test_server import ANN, BOB, PLAIN, SETTINGS, SUBMISSION, P
 
 ALL = frozenset(row.keyword for row in EXTENSIONS)
 WITH_ALL = attrs.evolve(
-    SETTINGS, extensions=ALL, submission=True, speaks_for=True, secure=True, starttls=True, mechanisms=("PLAIN",)
+    SETTINGS,
+    extensions=ALL,
+    submission=True,
+    speaks_for=True,
+    verp=True,
+    secure=True,
+    starttls=True,
+    mechanisms=("PLAIN",),
 )
 WITH_ALL = attrs.evolve(WITH_ALL, hold_seconds=999999999, hold_until="9999-12-31T23:59:59Z")
 
@@ -85,10 +92,11 @@ def test_nothing_is_offered_that_is_not_carried_out_to_the_end() -> None:
         "DSN",
         "DELIVERBY",
         "MT-PRIORITY",
+        "RRVS",
         "LIMITS RCPTMAX=1000 MAILMAX=100000",
         "HELP",
     ]
-    assert {"REQUIRETLS", "RRVS"} == ALL - COMPLETE
+    assert {"REQUIRETLS"} == ALL - COMPLETE
 
 
 def test_all_that_can_be_offered() -> None:
@@ -110,6 +118,7 @@ def test_all_that_can_be_offered() -> None:
         "LIMITS RCPTMAX=1000 MAILMAX=100000",
         "XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT",
         "XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE",
+        "XVERP",
         "HELP",
     ]
 
@@ -118,6 +127,13 @@ def test_future_release_is_for_our_own_users() -> None:
     peer = Peer(attrs.evolve(WITH_ALL, submission=False))
     assert b"FUTURERELEASE" not in peer.send(b"EHLO a\r\n")
     assert peer.codes(b"MAIL FROM:<> HOLDFOR=60\r\n") == ["555 5.5.4"]
+
+
+def test_xverp_is_for_our_own_users_by_option() -> None:
+    for smtp in (attrs.evolve(WITH_ALL, submission=False), attrs.evolve(WITH_ALL, verp=False)):
+        peer = Peer(smtp)
+        assert b"XVERP" not in peer.send(b"EHLO a\r\n")
+        assert peer.codes(b"MAIL FROM:<ann@xx.example> XVERP\r\n") == ["555 5.5.4"]
 
 
 def test_requiretls_exists_under_tls_only() -> None:
@@ -144,6 +160,8 @@ def test_requiretls_exists_under_tls_only() -> None:
         ("FUTURERELEASE", "HOLDUNTIL=1970-01-01T00:01:00Z", Mail(ANN, hold=FutureRelease(60, "UNTIL"))),
         ("MT-PRIORITY", "MT-PRIORITY=-3", Mail(ANN, priority=-3)),
         ("AUTH", "AUTH=<>", Mail(ANN, auth="")),
+        ("XVERP", "XVERP", Mail(ANN, verp="+=")),
+        ("XVERP", "XVERP=-+", Mail(ANN, verp="-+")),
     ],
 )
 def test_a_parameter_of_mail_exists_where_its_extension_does(keyword: str, parameters: str, mail: Mail) -> None:
@@ -192,6 +210,7 @@ MALFORMED = {
     "AUTH": ("AUTH", "AUTH=", "AUTH=a+2", "AUTH=a+0A"),
     "NOTIFY": ("NOTIFY", "NOTIFY=", "NOTIFY=NEVER,SUCCESS", "NOTIFY=ALWAYS", "NOTIFY=SUCCESS,"),
     "ORCPT": ("ORCPT", "ORCPT=", "ORCPT=x@y", "ORCPT=rfc822;a+0A", f"ORCPT=rfc822;{'x' * 501}"),
+    "XVERP": ("XVERP=", "XVERP=+", "XVERP=+==", "XVERP=ab"),
     "RRVS": ("RRVS", "RRVS=", "RRVS=yesterday", "RRVS=2026-11-29T01:50:00Z;X", "RRVS=2026-11-29"),
 }
 
@@ -326,6 +345,7 @@ SAMPLES = {
     "HOLDUNTIL": "HOLDUNTIL=2026-11-29T01:50:00Z",
     "MT-PRIORITY": "MT-PRIORITY=1",
     "AUTH": "AUTH=<>",
+    "XVERP": "XVERP=-=",
     "NOTIFY": "NOTIFY=DELAY",
     "ORCPT": "ORCPT=rfc822;b@yy.example",
     "RRVS": "RRVS=2026-11-29T01:50:00Z;C",
@@ -335,7 +355,7 @@ SAMPLES = {
 def test_every_parameter_of_an_extension_is_kept_in_the_queue() -> None:
     everything = offer(WITH_ALL, True)
     assert SAMPLES.keys() == everything.mail.keys() | everything.rcpt.keys()
-    for keyword in everything.mail.keys() - {"BODY", "SMTPUTF8"}:
+    for keyword in everything.mail.keys() - {"BODY", "SMTPUTF8", "XVERP"}:
         mail = parse_mail(f"FROM:<ann@xx.example> {SAMPLES[keyword]}", everything.mail)
         assert mail != Mail(ANN)
         assert with_mail_parameters(Mail(ANN), mail_parameters(mail)) == mail
