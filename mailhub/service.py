@@ -30,6 +30,7 @@ from mailhub.components import Hub, build_hub
 from mailhub.config.settings import Config, load
 from mailhub.control import ControlSocket
 from mailhub.data_folder import DataFolder
+from mailhub.delivery.scheduled import cancel
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import Environment
 from mailhub.keys import STOP_SECONDS
@@ -276,6 +277,9 @@ class MailService(Service):
             return {"process": os.getpid(), "rows": [attrs.asdict(row) for row in rows]}
         if question.get("plugins") == "reload" and isinstance(name, str):
             return {"process": os.getpid(), "reading": attrs.asdict(await self._reloader.ask_plugin(name))}
+        ids = question.get("ids")
+        if question.get("scheduled") == "cancel" and isinstance(ids, list):
+            return {"told": await cancel(self._hub.queue, [str(each) for each in ids])}
         raise ConfigurationError("the server does not know this question: it is another version than the command")
 
     # --- Stop ------------------------------------------------------------------------------------------------------

@@ -11,7 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from mailhub import __version__
-from mailhub.cli import account, alias, alias_import, backup, check, domain, exam, init, plugins, queue, reload, restore
+from mailhub.cli import (
+    account,
+    alias,
+    alias_import,
+    backup,
+    check,
+    domain,
+    exam,
+    init,
+    plugins,
+    queue,
+    reload,
+    restore,
+    scheduled,
+)
 from mailhub.config.settings import default_file
 from mailhub.errors import ConfigurationError, MailError
 
@@ -63,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"mailhub {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", title="commands")
-    for module in (init, account, alias, domain, queue, check, backup, restore, reload, plugins, exam):
+    for module in (init, account, alias, domain, queue, scheduled, check, backup, restore, reload, plugins, exam):
         actions = module.add_parser(commands)
         if module is alias:
             alias_import.add_parser(actions)

@@ -310,6 +310,10 @@ class IQueue(Interface):
     async def retry(message_ids: Sequence[str]) -> int:
         """Make rows due `AT_ONCE`; returns how many messages. An empty sequence means all."""
 
+    async def cancel(message_id: str) -> bool:
+        """Drop a message that is held until its time (`Submission.not_before`) and of which nothing has been tried.
+        False where there is no such message: then nothing is changed, and it may have been sent."""
+
     async def remove(message_ids: Sequence[str]) -> int:
         """Drop messages without a DSN; returns how many."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mailhub.delivery.scheduled import cancel
 from mailhub.testing.caller import Caller
 from mailhub.testing.hubs import Host, Internet
 
@@ -188,3 +189,37 @@ def test_what_can_be_undone_waits_for_a_moment(internet: Internet) -> None:
     assert len(host.inbox("ben@xx.example")) == 2
     internet.run(3600)
     assert len(host.inbox("ben@xx.example")) == 3
+
+
+@pytest.mark.parametrize("database", ["memory", "inline"])
+def test_mail_can_be_taken_back_while_it_waits_and_not_afterwards(tmp_path: Any, database: str) -> None:
+    with Internet(seed=7, folder=tmp_path) as internet:
+        host = house(internet, submission={"undo_seconds": 100}, database={"type": database})
+        first, second = send(internet, host), send(internet, host, to="sales@xx.example")
+        assert internet.wait(cancel(host.hub.queue, [first])) == {first: ""}
+        internet.run(110)
+        assert len(host.inbox("ben@xx.example")) == 1
+        assert len(host.inbox("ann@xx.example")) == 1
+        assert (
+            list(internet.wait(cancel(host.hub.queue, [first, second])).values())
+            == ["is not in the queue: it has been sent, or removed"] * 2
+        )
+
+
+def test_what_is_being_sent_is_not_taken_back_by_half(internet: Internet) -> None:
+    host = house(internet, queue={"retry_seconds": [600]})
+    yy = internet.hub("yy.example", users=["b"])
+    yy.unlisten()
+    client = logged_in(internet, host)
+    client.ask(b"MAIL FROM:<ann@xx.example> HOLDFOR=3600\r\n", b"250")
+    for to in (b"ben@xx.example", b"b@yy.example"):
+        client.ask(b"RCPT TO:<%b>\r\n" % to, b"250")
+    client.ask(b"DATA\r\n", b"354")
+    client.ask(MESSAGE + b".\r\n", b"250")
+    internet.run(3700)
+    (waiting,) = host.queued()
+    told = internet.wait(cancel(host.hub.queue, [waiting.id]))
+    assert told == {waiting.id: "its time has come; in the queue are only <b@yy.example>"}
+    yy.listen()
+    assert internet.run_until(lambda: not host.queued(), 7200)
+    assert (len(host.inbox("ben@xx.example")), len(yy.inbox("b@yy.example"))) == (1, 1)

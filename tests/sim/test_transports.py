@@ -121,6 +121,20 @@ def test_a_fallback_takes_what_others_have_not_taken(internet: Internet) -> None
     assert len(good.inbox("b@yy.example")) == 1
 
 
+def test_a_fallback_may_be_for_one_account(internet: Internet) -> None:
+    yy = internet.hub("yy.example", users=["b"])
+    good = internet.hub("good.example", config={"domains": ["good.example", "yy.example"]})
+    good.add_account("b@yy.example")
+    yy.unlisten()
+    table = {"fallback": {"from_attempt": 2, "accounts": ["a@xx.example"], "host": good.address}}
+    host = xx(internet, table, queue={"retry_seconds": [600]})
+    host.submit("a@xx.example", ["b@yy.example"], MESSAGE)
+    host.submit("c@xx.example", ["b@yy.example"], MESSAGE)
+    internet.run(3600)
+    assert len(good.inbox("b@yy.example")) == 1
+    assert {way for way, _, _ in queued(host)} == {"smtp"}
+
+
 def test_a_domain_of_ours_can_be_a_programs_or_another_stores(internet: Internet) -> None:
     store = internet.hub("store.example", config={"domains": ["store.example", "old.example"]})
     store.add_account("ann@old.example")

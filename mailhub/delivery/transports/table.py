@@ -74,14 +74,10 @@ class Transports:
         route = row.route
         if route.agent == STORE:
             return None
-        found = self.find(route.recipient, message.mail.reverse_path, _submitter(message), attempt)
+        found = self.find(route.recipient, message.mail.reverse_path, message.submitter, attempt)
         if found is None or found.from_attempt == 1 or found.name == route.agent:
             return None
         return attrs.evolve(route, agent=found.name, target=found.target)
-
-
-def _submitter(message: QueuedMessage) -> str:
-    return str(getattr(message, "submitter", ""))
 
 
 def _for_recipient(patterns: AddressPatterns | None, recipient: Address, *, local: bool) -> bool:

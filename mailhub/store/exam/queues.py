@@ -112,6 +112,21 @@ class QueueExam(SubmissionExam):
         ]
 
     @question
+    async def test_what_waits_for_its_time_can_be_taken_back_whole(self) -> None:
+        queue, _ = await self._open()
+        plan = Plan(routes=(smtp("q"), smtp("r")))
+        first, second = [(await self._submit(queue, plan, not_before=LATER)).id for _ in range(2)]
+        started = (await self._submit(queue, plan)).id
+        assert await queue.cancel(first)
+        assert not await queue.cancel(first)
+        assert not await queue.cancel(started)
+        assert not await queue.cancel("nonsense")
+        await queue.retry([second])  # the operator sends it now
+        assert not await queue.cancel(second)
+        assert sorted(message.id for message in await queue.messages()) == sorted([second, started])
+        assert {len(message.recipients) for message in await queue.messages()} == {2}
+
+    @question
     async def test_a_row_that_waits_may_go_another_way(self) -> None:
         queue, _ = await self._open()
         await self._submit(queue, Plan(routes=(smtp("q"), smtp("r"))))

@@ -279,6 +279,16 @@ class MemoryQueue:
         self._watchers.tell()
         return len(chosen)
 
+    async def cancel(self, message_id: str) -> bool:
+        """Unless any of its rows is due or claimed."""
+        message, now = self._messages.get(message_id), self._engine.environment.now()
+        if message is None or message.not_before <= now:
+            return False
+        if any(row.due <= now or row.id in self._claims.rows for row in message.rows.values()):
+            return False
+        del self._messages[message_id]
+        return True
+
     async def remove(self, message_ids: Sequence[str]) -> int:
         """Drop messages without a DSN."""
         chosen = self._chosen(message_ids)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import product
 from typing import Any
@@ -102,6 +102,15 @@ def remove(transaction: Transaction, message_ids: Sequence[str]) -> int:
         "DELETE FROM queue_recipient WHERE message = ?", [(message_id,) for message_id in message_ids]
     )
     return _remove_messages(transaction, message_ids)
+
+
+def cancel(transaction: Transaction, message_id: str, now: int, taken: Container[int]) -> bool:
+    """Drop a message whose time has not come, unless any of its rows is due or taken; whether that was done."""
+    held = transaction.row("SELECT 1 FROM queue_message WHERE id = ? AND not_before > ?", (message_id, now))
+    rows = transaction.execute("SELECT id, due FROM queue_recipient WHERE message = ?", (message_id,)).fetchall()
+    if held is None or any(due <= now or number in taken for number, due in rows):
+        return False
+    return remove(transaction, [message_id]) > 0
 
 
 def retry(transaction: Transaction, message_ids: Sequence[str]) -> int:
@@ -479,6 +488,15 @@ class Queue:
     async def retry(self, message_ids: Sequence[str]) -> int:
         """Make rows due now."""
         return await self._engine.write(lambda transaction: retry(transaction, message_ids))
+
+    async def cancel(self, message_id: str) -> bool:
+        """While nothing can be claimed."""
+        await self._claims.taking.acquire()
+        try:
+            now, taken = self._engine.environment.now(), self._claims.rows
+            return await self._engine.write(lambda transaction: cancel(transaction, message_id, now, taken))
+        finally:
+            self._claims.taking.release()
 
     async def remove(self, message_ids: Sequence[str]) -> int:
         """Drop messages without a DSN."""

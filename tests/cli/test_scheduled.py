@@ -1,0 +1,75 @@
+"""`mailhub scheduled` on a queue with mail that is held."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from mailhub.cli import scheduled
+from mailhub.cli.offline import opened
+from mailhub.config.settings import Config
+from mailhub.data_folder import DataFolder
+from mailhub.interfaces import Plan, Route, Submission
+from mailhub.message.address import Address
+from mailhub.message.envelope import Mail
+from tests.cli.conftest import Command
+
+HOUR = 3600
+
+
+@pytest.fixture
+def ids(config: Config) -> list[str]:
+    """A message to two for tomorrow, one for in an hour, and one that goes at once."""
+    made = []
+    now = int(time.time())
+    with opened(config, "create") as hub:
+        for wait, names in ((24 * HOUR, ("ben", "cid")), (HOUR, ("dot",)), (0, ("eve",))):
+            writer = hub.queue.new_body()
+            hub.wait(writer.write(b"Subject: hello\r\n\r\nHow are you?\r\n"))
+            body = hub.wait(writer.finish())
+            plan = Plan(routes=tuple(Route("smtp", Address.parse(f"{name}@yy.example")) for name in names))
+            mail = Mail(Address.parse("ann@xx.example"))
+            submission = Submission(mail, plan, body, not_before=wait and now + wait, submitter="ann@xx.example")
+            made.append(hub.wait(hub.queue.submit(submission)).id)
+    return made
+
+
+def test_what_waits_for_its_time_is_listed_by_it(mailhub: Command, ids: list[str]) -> None:
+    first, second = mailhub("scheduled", "list").out.splitlines()
+    assert first.startswith(ids[1])
+    assert first.endswith("  ann@xx.example  <ann@xx.example> -> <dot@yy.example>")
+    assert second.startswith(ids[0])
+    assert second.endswith("<ben@yy.example> and 1 more")
+    told = [json.loads(line) for line in mailhub("scheduled", "list", "--json").out.splitlines()]
+    assert [each["id"] for each in told] == [ids[1], ids[0]]
+    assert told[1]["to"] == ["ben@yy.example", "cid@yy.example"]
+
+
+def test_it_is_taken_back_whole_or_not_at_all(mailhub: Command, ids: list[str]) -> None:
+    done = mailhub("scheduled", "cancel", *ids, "nonsense")
+    assert done.status == 1
+    assert done.out == "2 messages taken back\n"
+    assert done.err.splitlines() == [
+        f"mailhub: {ids[2]}: its time has come; in the queue are only <eve@yy.example>",
+        "mailhub: nonsense: is not in the queue: it has been sent, or removed",
+    ]
+    assert mailhub("scheduled", "list").out == "nothing is scheduled\n"
+    assert [line.split()[0] for line in mailhub("queue", "list").out.splitlines()] == [ids[2]]
+
+
+def test_a_server_that_runs_is_asked(
+    mailhub: Command, ids: list[str], config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def ask(folder: object, question: object) -> object:
+        asked.append((folder, question))
+        return {"told": {ids[0]: ""}}
+
+    monkeypatch.setattr(scheduled, "ask", ask)
+    monkeypatch.setattr(DataFolder, "server", lambda folder: 17)
+    done = mailhub("scheduled", "cancel", ids[0])
+    assert (done.status, done.out, done.err) == (0, "1 message taken back\n", "")
+    assert asked == [(config.data, {"scheduled": "cancel", "ids": [ids[0]]})]
