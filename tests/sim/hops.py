@@ -120,7 +120,9 @@ class World:
 
     limits: RunnerLimits = attrs.field(factory=RunnerLimits)
     schedule: Schedule = attrs.field(factory=Schedule)
-    timeouts: SmtpTimeouts = attrs.field(factory=lambda: SmtpTimeouts(greeting=20, command=600, final=600))
+    timeouts: SmtpTimeouts = attrs.field(
+        factory=lambda: SmtpTimeouts(greeting=20, command=600, mail=600, recipient=600, final=600)
+    )
     clock: Clock = attrs.field(factory=Clock)
     resolver: FakeResolver = attrs.field(factory=FakeResolver)
     network: MemoryNetwork = attrs.field(init=False)

@@ -157,7 +157,10 @@ def test_what_finds_no_room_goes_to_another_exchanger() -> None:
 
 
 def test_a_hop_that_greets_each_connection_otherwise_loses_and_doubles_nothing() -> None:
-    world = World(schedule=Schedule((60, 300), 5 * 86400), timeouts=SmtpTimeouts(greeting=20, command=20, final=20))
+    world = World(
+        schedule=Schedule((60, 300), 5 * 86400),
+        timeouts=SmtpTimeouts(greeting=20, command=20, mail=20, recipient=20, final=20),
+    )
     moods = cycle(["421 4.3.2 busy", "554 5.3.2 go away", "tls", "hang", "220"])
     hop = world.hop("yy.example", seconds=0.5, moods=moods)
     world.submit("yy.example", 200)

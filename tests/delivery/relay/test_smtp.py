@@ -179,7 +179,9 @@ class World:
             environment = Environment(
                 self.clock, InlineThreads(), self.network.at("10.9.9.9"), self.resolver, Random(1), Path()
             )
-            timeouts = SmtpTimeouts(connect=10, greeting=20, command=20, data=20, block=20, final=20, quit=2)
+            timeouts = SmtpTimeouts(
+                connect=10, greeting=20, command=20, mail=20, recipient=20, data=20, block=20, final=20, quit=2
+            )
             transmitter = Transmitter("mx.xx.example", environment, TLS, self.limits, timeouts, self.addresses)
             self._agents["smtp"] = SmtpAgent(self.hops, transmitter)
             self._agents["lmtp"] = LmtpAgent(self.hops, transmitter)
