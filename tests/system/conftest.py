@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import which
+from typing import NoReturn
 
 import pytest
 
@@ -15,11 +16,16 @@ from mailhub.testing.process import ServerProcess
 
 def need(*clients: str) -> None:
     """Skip where a real client is missing; fail where the machine was to have them all."""
-    missing = [name for name in clients if which(name) is None]
-    if missing and os.environ.get("MAILHUB_REQUIRE_CLIENTS"):
-        pytest.fail(f"real clients are missing: {', '.join(missing)}")
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}")
+    absent = [name for name in clients if which(name) is None]
+    if absent:
+        missing(*absent)
+
+
+def missing(*names: str) -> NoReturn:
+    """These are not there: skip, or fail."""
+    if os.environ.get("MAILHUB_REQUIRE_CLIENTS"):
+        pytest.fail(f"real clients are missing: {', '.join(names)}")
+    pytest.skip(f"not installed: {', '.join(names)}")
 
 
 @pytest.fixture
