@@ -159,7 +159,7 @@ defer unix - - n - 0 bounce
 trace unix - - n - 0 bounce
 flush unix n - n 1000? 0 flush
 smtp unix - - n - - smtp
-plain unix - - n - - smtp -o smtp_tls_security_level=none
+plain unix - - n - - smtp -o smtp_tls_security_level=none -o smtp_send_xforward_command=yes
 relay unix - - n - - smtp
 lmtp unix - - n - - lmtp
 virtual unix - n n - - virtual

@@ -40,6 +40,8 @@ host = "127.0.0.1:{sink}"
 [route."lmtp-sink.example"]
 agent = "lmtp"
 host = "127.0.0.1:{sink}"
+[trust]
+xclient = ["127.0.0.0/8"]
 [limits]
 relay_unreachable_seconds = 1
 """
@@ -199,6 +201,17 @@ def test_an_exact_copy_of_a_large_message_arrives(hub: ServerProcess, peer: Mail
     assert below(crlf(peer.wait_for_message(f"Subject: {subject}".encode()))).rstrip() == below(octets).rstrip()
 
 
+def test_success_is_told_by_who_delivers(hub: ServerProcess, running_postfix: Postfix) -> None:
+    """Postfix says DSN, so that it tells, once, and the hub does not (RFC 3461 5.2.2)."""
+    octets = letter("told-by-postfix", A, "box@pf.example")
+    submit(hub, octets, "box@pf.example", mail=("RET=HDRS", "ENVID=q+3D1"), rcpt=("NOTIFY=SUCCESS",))
+    report = arrived(hub, A, b"Message-ID: <told-by-postfix@test.example>")
+    assert b"\r\nReporting-MTA: dns; mx.pf.example\r\n" in report
+    assert b"\r\nOriginal-Envelope-Id: q=1\r\n" in report
+    assert b"\r\nAction: delivered\r\n" in report
+    assert b"end\r\n" not in report
+
+
 # --- Others to the hub ----------------------------------------------------------------------------------------------
 
 
@@ -229,6 +242,24 @@ def test_smtputf8_comes_from_postfix(hub: ServerProcess, running_postfix: Postfi
     with smtplib.SMTP("127.0.0.1", running_postfix.port, timeout=DEADLINE) as smtp:
         smtp.sendmail("jörg@pf.example", [UTF8], octets, ("SMTPUTF8", "BODY=8BITMIME"))
     arrived(hub, UTF8, "Subject: utf8-from-postfix-ß".encode(), running_postfix)
+
+
+def test_success_is_told_here_of_what_postfix_sends(hub: ServerProcess, running_postfix: Postfix) -> None:
+    octets = letter("told-by-the-hub", "box@pf.example", A)
+    with smtplib.SMTP("127.0.0.1", running_postfix.port, timeout=DEADLINE) as smtp:
+        smtp.sendmail("box@pf.example", [A], octets, ("BODY=8BITMIME", "ENVID=q2"), ("NOTIFY=SUCCESS",))
+    report = running_postfix.wait_for_message(b"told-by-the-hub")
+    assert b"\nReporting-MTA: dns; mx.xx.example\n" in report
+    assert b"\nOriginal-Envelope-Id: q2\n" in report
+    assert b"\nAction: delivered\n" in report
+
+
+def test_postfix_says_for_whom_it_speaks(hub: ServerProcess, running_postfix: Postfix) -> None:
+    """XFORWARD."""
+    with smtplib.SMTP("127.0.0.1", running_postfix.port, "client.test", timeout=DEADLINE) as smtp:
+        smtp.sendmail("box@pf.example", [PLAIN], letter("forwarded", "box@pf.example", PLAIN), ("BODY=8BITMIME",))
+    arrived(hub, PLAIN, b"Subject: forwarded", running_postfix)
+    assert [line for line in hub.log if "client.test" in line], hub.log[-20:]
 
 
 def test_who_is_unknown_here_comes_back_from_there(hub: ServerProcess, running_postfix: Postfix) -> None:
