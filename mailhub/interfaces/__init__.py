@@ -49,6 +49,7 @@ from mailhub.interfaces.mailboxes import (
     rights_of,
 )
 from mailhub.interfaces.octets import IBlobReader, IBody, IBodyWriter, IHeadedBodyWriter
+from mailhub.interfaces.operating import EVERYTHING, HELD_DUE, RowChange, Waiting, Which
 from mailhub.interfaces.pipeline import (
     Committed,
     IConversation,
@@ -105,6 +106,8 @@ __all__ = [
     "ACCEPT",
     "ALIAS",
     "AT_ONCE",
+    "EVERYTHING",
+    "HELD_DUE",
     "NO_QUOTAS",
     "STORE",
     "Account",
@@ -193,6 +196,7 @@ __all__ = [
     "Reply",
     "ReversePath",
     "Route",
+    "RowChange",
     "Screen",
     "Service",
     "Settlement",
@@ -202,6 +206,8 @@ __all__ = [
     "Tlsa",
     "TlsaRecord",
     "Verdict",
+    "Waiting",
+    "Which",
     "body_for",
     "makes_account",
     "quota_for",

@@ -10,6 +10,7 @@ import attrs
 from zope.interface import Interface
 
 from mailhub.interfaces.octets import IBlobReader, IBody, IHeadedBodyWriter
+from mailhub.interfaces.operating import EVERYTHING, RowChange, Waiting, Which
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Outcome, Recipient
 from mailhub.message.flags import NO_FLAGS, Flags
@@ -162,6 +163,7 @@ AT_ONCE = 0
 class QueuedRecipient:
     """One row of the queue. `due` in seconds since the epoch, or `AT_ONCE`. `tried`: when the last attempt was, 0 for
     never. `warned`: the sender was told that it is late. `priority` as in `Submission`.
+    `held` by the operator, until it is released.
 
     A row whose `last` outcome is anything but DELAYED is not tried again: its DSN is due.
     """
@@ -174,6 +176,7 @@ class QueuedRecipient:
     tried: int = attrs.field(default=0, eq=False)
     warned: bool = attrs.field(default=False, eq=False)
     priority: int = attrs.field(default=0, eq=False)
+    held: bool = attrs.field(default=False, eq=False)
 
 
 @attrs.frozen
@@ -304,8 +307,17 @@ class IQueue(Interface):
         of reports) or made them due (retry), whoever asked for it, before that call returns; the result stops it. What
         it raises is logged."""
 
-    async def messages(limit: int = 1000) -> Sequence[QueuedMessage]:
-        """The queue as it stands, oldest first, for the operator."""
+    async def messages(limit: int = 1000, after: str = "", which: Which = EVERYTHING) -> Sequence[QueuedMessage]:
+        """The queue as it stands, oldest first, for the operator: up to so many messages with those of their rows that
+        are meant, and that came behind the one of this id."""
+
+    async def waiting(which: Which = EVERYTHING) -> Sequence[Waiting]:
+        """What waits at each destination, in the order of their names, for the operator."""
+
+    async def change(rows: Sequence[int], change: RowChange) -> int:
+        """What the operator does with rows, by number; returns how many have changed. Those that are claimed are
+        changed as well: their outcome is recorded all the same, but what is held stays held, and what is removed is
+        gone."""
 
     async def retry(message_ids: Sequence[str]) -> int:
         """Make rows due `AT_ONCE`; returns how many messages. An empty sequence means all."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from mailhub.interfaces import STORE, Deposit, Notice, Plan, ReversePath, Route
-from mailhub.message.address import Address
-from mailhub.message.envelope import Mail, Outcome, Recipient, State
+from mailhub.message.address import Address, to_ascii
+from mailhub.message.envelope import Mail, Outcome, Recipient, Source, State
 from mailhub.message.esmtp import (
     mail_parameters,
     recipient_parameters,
@@ -51,6 +52,28 @@ def route_in(columns: RouteColumns) -> Route:
         decode(flags),
         originals_in(originals, recipient),
     )
+
+
+def outcome_in(columns: Sequence[Any]) -> Outcome | None:
+    """What stands in the columns of an outcome; None where there was no attempt."""
+    state, status, reply, remote, source, protocol, tls = columns
+    return None if state is None else Outcome(State(state), status, reply, remote, Source(source), protocol, tls)
+
+
+def domain_forms(domain: str) -> list[str]:
+    """A domain as it may stand in a row: as A-labels, as U-labels, and as it is written here."""
+    forms = {domain.lower()}
+    with suppress(ValueError):
+        forms.add(to_ascii(domain))
+    with suppress(UnicodeError):
+        forms.add(to_ascii(domain).encode("ascii").decode("idna"))
+    return sorted(forms)
+
+
+def originals_part(address: str) -> str:
+    """What `originals_text` has in it, in small letters, where the client named this address."""
+    local, _, domain = address.lower().rpartition("@")
+    return json.dumps([local, domain])[1:-1]
 
 
 def check_readable(mail: Mail, routes: Iterable[Route]) -> None:

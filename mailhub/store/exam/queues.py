@@ -7,8 +7,21 @@ from collections.abc import Awaitable
 import attrs
 
 from mailhub.errors import MessageGone
-from mailhub.interfaces import ALIAS, AT_ONCE, STORE, Notice, Plan, Route, Settlement, Submission
-from mailhub.message.envelope import Mail, Outcome, Source, State
+from mailhub.interfaces import (
+    ALIAS,
+    AT_ONCE,
+    STORE,
+    Notice,
+    Plan,
+    QueuedRecipient,
+    Route,
+    RowChange,
+    Settlement,
+    Submission,
+    Which,
+)
+from mailhub.message.address import Address
+from mailhub.message.envelope import Mail, Outcome, Recipient, Source, State
 from mailhub.store.exam.rig import OTHER, USER, make_body, message, question, read_message, uids
 from mailhub.store.exam.submissions import FROM, LATER, NOW, TRACE, SubmissionExam, smtp, to
 
@@ -332,6 +345,97 @@ class QueueExam(SubmissionExam):
         assert await claimed(10, 2) == [("c", 9), ("b", 6), ("b", 1), ("a", None)]
         assert await claimed(1, 2) == [("c", 9)]
         assert await claimed(10, 10) == by_turn
+
+    @question
+    async def test_the_operator_finds_what_is_meant(self) -> None:
+        queue, _ = await self._open()
+        elsewhere = Route("smtp", Address("ü", "bücher.example"), originals=(Recipient(Address("list", "yy.example")),))
+        mails = (Mail(FROM), Mail(None), Mail(Address("b", "xx.example")))
+        plans = (Plan(routes=(smtp("q"), elsewhere)), Plan(routes=(smtp("r"),)), Plan(routes=(smtp("s"),)))
+        first, second, third = [
+            (await self._submit(queue, plan, mail=mail)).id for mail, plan in zip(mails, plans, strict=True)
+        ]
+        for claim in await queue.claim(NOW, 10, 10):
+            if claim.message.id == second:
+                said = Outcome.delayed("450 Greylisted, come again", status="4.7.1")
+                await queue.settle(claim, [Settlement(claim.message.recipients[0].id, said, LATER)])
+            else:
+                await queue.release([claim])
+
+        async def found(which: Which) -> list[tuple[str, int]]:
+            messages = await queue.messages(which=which)
+            counts = {waiting.destination: waiting.rows for waiting in await queue.waiting(which)}
+            assert sum(counts.values()) == sum(len(message.recipients) for message in messages)
+            return [(message.id, len(message.recipients)) for message in messages]
+
+        everything = [(first, 2), (second, 1), (third, 1)]
+        for which, expected in (
+            (Which(), everything),
+            (Which(ids=(third, first, "unknown")), [everything[0], everything[2]]),
+            (Which(domain="ZZ.example"), [(first, 1), *everything[1:]]),
+            (Which(domain="bücher.example"), [(first, 1)]),
+            (Which(domain="xn--bcher-kva.example"), [(first, 1)]),
+            (Which(sender="<>"), [everything[1]]),
+            (Which(sender="A@xx.example"), [everything[0]]),
+            (Which(sender="@xx.example"), [everything[0], everything[2]]),
+            (Which(sender="@x_.example"), []),
+            (Which(recipient="R@zz.example"), [everything[1]]),
+            (Which(recipient="list@yy.example"), [(first, 1)]),
+            (Which(reply="greylisted"), [everything[1]]),
+            (Which(reply="4.7.1", sender="<>"), [everything[1]]),
+            (Which(reply="%"), []),
+            (Which(age_seconds=1), []),
+            (Which(destination=smtp("q").destination), [(first, 1), *everything[1:]]),
+            (Which(destination=""), []),
+        ):
+            assert await found(which) == expected, which
+        assert [message.id for message in await queue.messages(1, first)] == [second]
+        await queue.remove([second])
+        assert [message.id for message in await queue.messages(5, second)] == [third]
+
+    @question
+    async def test_the_operator_holds_reroutes_and_gives_up(self) -> None:
+        queue, _ = await self._open()
+        await self._submit(queue, Plan(routes=(smtp("q"), smtp("r"))))
+        await self._submit(queue, Plan(routes=(smtp("s"),)), not_before=LATER)
+        (one, two), (three,) = [[row.id for row in queued.recipients] for queued in await queue.messages()]
+
+        async def rows() -> dict[int, QueuedRecipient]:
+            return {row.id: row for queued in await queue.messages() for row in queued.recipients}
+
+        assert await queue.change([one, three, 99_999], RowChange(held=True)) == 2
+        assert await queue.change([one], RowChange(held=True)) == 0
+        assert [row.held for row in (await rows()).values()] == [True, False, True]
+        assert [claim.message.recipients[0].id for claim in await queue.claim(LATER, 10, 10, latest=LATER)] == [two]
+        (waiting,) = await queue.waiting()
+        assert (waiting.messages, waiting.rows, waiting.held, waiting.scheduled) == (2, 3, 2, 0)
+        assert (waiting.oldest, waiting.next_due, waiting.last) == (NOW, NOW, None)
+        await queue.retry([])
+        assert list(await queue.claim(LATER, 10, 10)) == []
+        assert await queue.change([one, three], RowChange(held=False)) == 2
+        assert {number: row.due for number, row in (await rows()).items()} == {one: 0, two: 0, three: 0}
+        # What is at work is held when it comes back.
+        (claim,) = [claim for claim in await queue.claim(NOW, 10, 10) if claim.message.recipients[0].id == one]
+        assert await queue.change([one], RowChange(held=True)) == 1
+        await queue.settle(claim, [Settlement(one, Outcome.delayed("busy"), LATER)])
+        assert (await rows())[one].held
+        assert await queue.change([one], RowChange(held=False)) == 1
+        assert ((await rows())[one].held, (await rows())[one].due) == (False, LATER)
+        assert await queue.change([one], RowChange(way=("lmtp", "unix:/s"), priority=3)) == 1
+        row = (await rows())[one]
+        assert (row.route.agent, row.route.target, row.due, row.priority) == ("lmtp", "unix:/s", AT_ONCE, 3)
+        (claim,) = await queue.claim(NOW, 10, 10)
+        assert claim.destination == "lmtp unix:/s"
+        await queue.release([claim])
+        no = Outcome.failed("cancelled", status="5.3.0")
+        assert await queue.change([one], RowChange(failed=no)) == 1
+        assert await queue.change([one], RowChange(failed=no, held=True, way=("smtp", ""))) == 0
+        (claim,) = await queue.claim(NOW, 10, 10)
+        assert (claim.destination, claim.message.recipients[0].last) == ("", no)
+        assert await queue.change([one], RowChange(removed=True)) == 1
+        assert await queue.settle(claim, [Settlement(one, no)])
+        assert await queue.change([three], RowChange(removed=True)) == 1
+        assert len(await queue.messages()) == 1
 
     @question
     async def test_the_operator_retries_and_removes(self) -> None:

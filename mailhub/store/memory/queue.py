@@ -9,7 +9,8 @@ from zope.interface import implementer
 
 from mailhub.errors import MailError, MessageGone
 from mailhub.interfaces import (
-    AT_ONCE,
+    EVERYTHING,
+    HELD_DUE,
     NO_QUOTAS,
     Claim,
     IBlobReader,
@@ -21,44 +22,22 @@ from mailhub.interfaces import (
     Receipt,
     Refusals,
     Route,
+    RowChange,
     Settlement,
     Submission,
+    Waiting,
+    Which,
 )
-from mailhub.message.envelope import Mail, Outcome, State
+from mailhub.message.envelope import Outcome, State
 from mailhub.message.mailbox_names import normalise
 from mailhub.store.claims import Claims
 from mailhub.store.due import DueWatchers
-from mailhub.store.memory.body import MemoryBody, MemoryBodyWriter, memory_body
+from mailhub.store.memory.body import MemoryBodyWriter, memory_body
+from mailhub.store.memory.queued import Queued, change_row, meant_rows, waiting
 from mailhub.store.memory.store import MemoryEngine
 from mailhub.store.octets import OctetsReader
 from mailhub.store.queue_ids import DeliveryIds, number_of
 from mailhub.store.queue_rows import check_readable, destination_of, notices_of, route_of
-
-
-@attrs.define(eq=False)
-class Queued:
-    """A message in the queue; `rows` by their number, and in which destinations they are."""
-
-    id: str
-    mail: Mail
-    body: MemoryBody
-    relay_offset: int
-    queued_at: int
-    rows: dict[int, QueuedRecipient]
-    needs: int | None = None
-    not_before: int = 0
-    submitter: str = ""
-    places: dict[int, str] = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.places = {number: destination_of(row.route, row.last) for number, row in self.rows.items()}
-
-    def value(self, rows: tuple[QueuedRecipient, ...]) -> QueuedMessage:
-        """What the queue tells of it, with these of its rows."""
-        size = self.body.size - self.relay_offset
-        return QueuedMessage(
-            self.id, self.mail, self.queued_at, size, rows, self.needs, self.not_before, self.submitter
-        )
 
 
 @implementer(IQueue)
@@ -187,7 +166,7 @@ class MemoryQueue:
             for row in message.rows.values():
                 early = row.due > now
                 held = not row.attempts and row.due > message.queued_at
-                clock_was_set = latest is not None and row.due > latest and not held
+                clock_was_set = latest is not None and row.due > latest and not held and not row.held
                 if (not early or clock_was_set) and row.id not in taken:
                     place = message.places[row.id]
                     places.setdefault(place, []).append((early, -row.priority, row.due, row.id, message, row))
@@ -250,16 +229,18 @@ class MemoryQueue:
                 message.rows[item.id] = attrs.evolve(
                     row,
                     attempts=row.attempts + 1,
-                    due=item.due,
+                    due=HELD_DUE if row.held else item.due,
                     last=item.outcome,
                     tried=now,
                     warned=row.warned or item.warned,
                     route=moved,
                 )
+                if row.held:
+                    message.held[item.id] = item.due
                 message.places[item.id] = moved.destination
             elif row is not None and item.untold:
                 tried = now if message.places[item.id] else row.tried
-                message.rows[item.id] = attrs.evolve(row, due=item.due, last=item.outcome, tried=tried)
+                message.rows[item.id] = attrs.evolve(row, due=item.due, last=item.outcome, tried=tried, held=False)
                 message.places[item.id] = ""
         message.rows = dict(sorted(message.rows.items()))
         if not message.rows:
@@ -267,15 +248,39 @@ class MemoryQueue:
         self._tell(rows)
         return True
 
-    async def messages(self, limit: int = 1000) -> Sequence[QueuedMessage]:
+    async def messages(self, limit: int = 1000, after: str = "", which: Which = EVERYTHING) -> Sequence[QueuedMessage]:
         """Oldest first."""
-        return [message.value(tuple(message.rows.values())) for message in list(self._messages.values())[:limit]]
+        now, names = self._engine.environment.now(), list(self._messages)
+        if after:
+            names = names[names.index(after) + 1 :] if after in names else [name for name in names if name > after]
+        meant = [self._messages[name].value(meant_rows(self._messages[name], which, now)) for name in names]
+        return [message for message in meant if message.recipients][: max(0, limit)]
+
+    async def waiting(self, which: Which = EVERYTHING) -> Sequence[Waiting]:
+        """Counted."""
+        return waiting(list(self._messages.values()), which, self._engine.environment.now())
+
+    async def change(self, rows: Sequence[int], change: RowChange) -> int:
+        """Row by row."""
+        wanted, changed = set(rows), 0
+        for message in list(self._messages.values()):
+            changed += sum(
+                change_row(message, number, change, self._engine.environment.now())
+                for number in list(message.rows)
+                if number in wanted
+            )
+            if not message.rows:
+                del self._messages[message.id]
+        if not change.removed:
+            self._watchers.tell()
+        return changed
 
     async def retry(self, message_ids: Sequence[str]) -> int:
         """Make rows due now."""
         chosen = self._chosen(message_ids or list(self._messages))
         for message in chosen:
-            message.rows = {number: attrs.evolve(row, due=AT_ONCE) for number, row in message.rows.items()}
+            for number in list(message.rows):
+                change_row(message, number, RowChange(retry=True), self._engine.environment.now())
         self._watchers.tell()
         return len(chosen)
 

@@ -12,6 +12,7 @@ from zope.interface import implementer
 
 from mailhub.interfaces import (
     AT_ONCE,
+    EVERYTHING,
     NO_QUOTAS,
     Claim,
     IBlobReader,
@@ -22,16 +23,19 @@ from mailhub.interfaces import (
     QueuedRecipient,
     Receipt,
     Refusals,
+    RowChange,
     Settlement,
     Submission,
+    Waiting,
+    Which,
 )
 from mailhub.message.address import Address
-from mailhub.message.envelope import Mail, Outcome, Source, State
+from mailhub.message.envelope import Mail, State
 from mailhub.message.esmtp import with_mail_parameters
 from mailhub.store.claims import Claims
 from mailhub.store.queue_ids import number_of
-from mailhub.store.queue_rows import ROUTE_COLUMNS, check_readable, route_in
-from mailhub.store.sql import content
+from mailhub.store.queue_rows import ROUTE_COLUMNS, check_readable, outcome_in, route_in
+from mailhub.store.sql import content, queue_operator
 from mailhub.store.sql.deposits import Posting, post, touched_by
 from mailhub.store.sql.engine import Engine
 from mailhub.store.sql.messages import open_content
@@ -57,10 +61,12 @@ def settle(transaction: Transaction, message_id: str, settlements: Sequence[Sett
         (message_id, transaction.many(done)),
     )
     transaction.execute_many(
-        "UPDATE queue_recipient SET attempts = attempts + 1, tried = ?, due = ?, warned = warned OR ?,"
+        "UPDATE queue_recipient SET attempts = attempts + 1, tried = ?,"
+        " due = CASE WHEN held IS NULL THEN ? ELSE due END, held = CASE WHEN held IS NULL THEN NULL ELSE ? END,"
+        " warned = CASE WHEN ? <> 0 THEN 1 ELSE warned END,"
         " state = ?, status = ?, reply = ?, remote = ?, source = ?, protocol = ?, tls = ? WHERE id = ? AND message = ?",
         [
-            (now, item.due, int(item.warned), *content.outcome_columns(item.outcome), item.id, message_id)
+            (now, item.due, item.due, int(item.warned), *content.outcome_columns(item.outcome), item.id, message_id)
             for item in settlements
             if item.outcome.state is State.DELAYED
         ],
@@ -74,7 +80,8 @@ def settle(transaction: Transaction, message_id: str, settlements: Sequence[Sett
     # Rows that wait for their DSN alone wait where no host can hold them up; when they were tried is known of those
     # that have not waited there before.
     transaction.execute_many(
-        "UPDATE queue_recipient SET tried = CASE destination WHEN '' THEN tried ELSE ? END, destination = '', due = ?,"
+        "UPDATE queue_recipient SET tried = CASE destination WHEN '' THEN tried ELSE ? END, destination = '',"
+        " held = NULL, due = ?,"
         " state = ?, status = ?, reply = ?, remote = ?, source = ?, protocol = ?, tls = ? WHERE id = ? AND message = ?",
         [
             (now, item.due, *content.outcome_columns(item.outcome), item.id, message_id)
@@ -116,12 +123,16 @@ def cancel(transaction: Transaction, message_id: str, now: int, taken: Container
 def retry(transaction: Transaction, message_ids: Sequence[str]) -> int:
     """Make rows due; returns how many messages they belong to."""
     transaction.due = True
+    at_once = (
+        "UPDATE queue_recipient SET due = CASE WHEN held IS NULL THEN ? ELSE due END,"
+        " held = CASE WHEN held IS NULL THEN NULL ELSE ? END"
+    )
     if not message_ids:
-        transaction.execute("UPDATE queue_recipient SET due = ?", (AT_ONCE,))
+        transaction.execute(at_once, (AT_ONCE, AT_ONCE))
         return int(transaction.row("SELECT count(*) FROM queue_message")[0])
     count = 0
     for message_id in dict.fromkeys(message_ids):
-        transaction.execute("UPDATE queue_recipient SET due = ? WHERE message = ?", (AT_ONCE, message_id))
+        transaction.execute(f"{at_once} WHERE message = ?", (AT_ONCE, AT_ONCE, message_id))
         count += transaction.row("SELECT 1 FROM queue_message WHERE id = ?", (message_id,)) is not None
     return count
 
@@ -133,7 +144,7 @@ _PAGE = 1000  # destinations
 
 # What has not been tried and is to be held (`Submission.not_before`) may have any date.
 _QUEUED_AT = "(SELECT m.queued_at FROM queue_message m WHERE m.id = queue_recipient.message)"
-_CLOCK_WAS_SET = f"due > ? AND (attempts > 0 OR due <= {_QUEUED_AT})"
+_CLOCK_WAS_SET = f"due > ? AND held IS NULL AND (attempts > 0 OR due <= {_QUEUED_AT})"
 
 # The next destinations and priorities behind one, and when the first and last rows of each are due: a seek each,
 # however many rows they have.
@@ -290,9 +301,13 @@ def _due_at(
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def load(snapshot: Snapshot, message_ids: Sequence[str]) -> list[QueuedMessage]:
-    """The messages in the given order, with all their recipients."""
-    loaded = (_message(snapshot, message_id, _recipients(snapshot, message_id)) for message_id in message_ids)
+def load(snapshot: Snapshot, found: Sequence[tuple[str, Sequence[int]]]) -> list[QueuedMessage]:
+    """The messages in the given order, with these rows."""
+    loaded = []
+    for message_id, numbers in found:
+        wanted = set(numbers)
+        rows = [row for row in _recipients(snapshot, message_id) if row.id in wanted]
+        loaded.append(_message(snapshot, message_id, rows))
     return [message for message in loaded if message is not None]
 
 
@@ -325,7 +340,8 @@ def _row(snapshot: Snapshot, message_id: str) -> Any:
     return snapshot.execute(_ROW.format(size=0, join=""), (message_id,)).fetchone()
 
 
-_RECIPIENT = f"id, attempts, due, tried, warned, priority, {content.OUTCOME_COLUMNS}, {ROUTE_COLUMNS}"
+_SAID = content.OUTCOME_COLUMNS.count(",") + 1
+_RECIPIENT = f"id, attempts, due, tried, warned, priority, held, {content.OUTCOME_COLUMNS}, {ROUTE_COLUMNS}"
 
 
 def _recipients(snapshot: Snapshot, message_id: str) -> Iterable[QueuedRecipient]:
@@ -334,18 +350,29 @@ def _recipients(snapshot: Snapshot, message_id: str) -> Iterable[QueuedRecipient
 
 
 def _recipient(columns: Sequence[Any]) -> QueuedRecipient:
-    number, attempts, due, tried, warned, priority, *said = columns
-    state, status, reply, remote, source, protocol, tls, *route = said
-    last = None
-    if state is not None:
-        last = Outcome(State(state), status, reply, remote, Source(source), protocol, tls)
-    return QueuedRecipient(number, route_in(route), attempts, due, last, tried, bool(warned), priority)
+    number, attempts, due, tried, warned, priority, held, *said = columns
+    last, route = outcome_in(said[:_SAID]), route_in(said[_SAID:])
+    return QueuedRecipient(number, route, attempts, due, last, tried, bool(warned), priority, held is not None)
 
 
-def oldest_ids(snapshot: Snapshot, limit: int) -> list[str]:
-    """In the order of arrival."""
-    rows = snapshot.execute("SELECT id FROM queue_message ORDER BY number LIMIT ?", (limit,))
-    return [row[0] for row in rows]
+def messages_of(snapshot: Snapshot, rows: Sequence[int]) -> list[str]:
+    """Whose rows these are."""
+    numbers = snapshot.dialect.numbers
+    return [
+        row[0]
+        for row in snapshot.rows(
+            f"SELECT DISTINCT message FROM queue_recipient WHERE id IN {numbers}", (snapshot.many(list(rows)),)
+        )
+    ]
+
+
+def without_rows(snapshot: Snapshot, messages: Sequence[str]) -> list[str]:
+    """Those of the messages that have no row any more."""
+    return [
+        name
+        for name in messages
+        if snapshot.row("SELECT 1 FROM queue_recipient WHERE message = ? LIMIT 1", (name,)) is None
+    ]
 
 
 def next_due(snapshot: Snapshot, after: int) -> int | None:
@@ -481,9 +508,32 @@ class Queue:
         self._claims.drop(claim, held)
         return True
 
-    async def messages(self, limit: int = 1000) -> Sequence[QueuedMessage]:
+    async def messages(self, limit: int = 1000, after: str = "", which: Which = EVERYTHING) -> Sequence[QueuedMessage]:
         """Oldest first."""
-        return await self._engine.read(lambda snapshot: load(snapshot, oldest_ids(snapshot, limit)))
+        now = self._engine.environment.now()
+
+        def query(snapshot: Snapshot) -> list[QueuedMessage]:
+            found = queue_operator.page(snapshot, which, now, after, limit)
+            return load(snapshot, found)
+
+        return await self._engine.read(query)
+
+    async def waiting(self, which: Which = EVERYTHING) -> Sequence[Waiting]:
+        """Counted."""
+        now = self._engine.environment.now()
+        return await self._engine.read(lambda snapshot: queue_operator.waiting(snapshot, which, now))
+
+    async def change(self, rows: Sequence[int], change: RowChange) -> int:
+        """In one transaction."""
+        now = self._engine.environment.now()
+
+        def work(transaction: Transaction) -> int:
+            messages = messages_of(transaction, rows) if change.removed else []
+            changed = queue_operator.change(transaction, rows, change, now)
+            _remove_messages(transaction, without_rows(transaction, messages))
+            return changed
+
+        return await self._engine.write(work)
 
     async def retry(self, message_ids: Sequence[str]) -> int:
         """Make rows due now."""
