@@ -48,6 +48,7 @@ from mailhub.plugin_list import listing
 from mailhub.plugin_modules import LOAD_SECONDS
 from mailhub.plugin_trial import try_out, watched
 from mailhub.plugins import load_catalogue
+from mailhub.questions import QUESTIONS
 from mailhub.reload import Reading, Reloader, write_answer
 from mailhub.signals import Signals
 from mailhub.systemd import Supervisor
@@ -269,7 +270,10 @@ class MailService(Service):
             self._supervisor.ready("serving" if not outcome.fault else f"serving; not reloaded: {outcome.fault}")
 
     async def _asked(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What `mailhub plugins` asks. Raises ConfigurationError."""
+        """What commands ask. Raises ConfigurationError."""
+        for key, handler in QUESTIONS.items():
+            if key in question:
+                return await handler(self._hub, question)
         name = question.get("name")
         if question.get("plugins") == "list":
             hub = self._hub

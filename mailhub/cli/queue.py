@@ -1,56 +1,168 @@
-"""`mailhub queue`: mail that is not delivered yet. Works while the server runs, which notices within seconds."""
+"""`mailhub queue`: mail that is not delivered yet. Asks the running server; where none runs, works on its data."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from mailhub.cli.confirm import confirmed, yes_option
-from mailhub.cli.offline import Offline, opened
+from mailhub.cli.offline import Opening, opened, wait
 from mailhub.config.settings import load
+from mailhub.control import NAME, ask
+from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError
-from mailhub.interfaces import QueuedMessage, QueuedRecipient
+from mailhub.interfaces import EVERYTHING, Which
 from mailhub.log import clean
+from mailhub.queue_desk import PAGE, QueueDesk, as_question
 
-_LIMIT = 100_000  # messages shown
+Ask = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+Record = Mapping[str, Any]
 
 
 def add_parser(commands: Any) -> None:
     """The grammar of this command."""
-    group = commands.add_parser("queue", help="list, retry and remove mail that is not delivered yet")
+    group = commands.add_parser("queue", help="what is not delivered yet: list, retry, hold, return, send elsewhere")
     actions = group.add_subparsers(metavar="ACTION", required=True)
 
-    show_all = actions.add_parser("list", help="one line a message: id, age, size, sender, recipients, last answer")
+    show_all = actions.add_parser(
+        "list",
+        help="what waits, by destination, and why",
+        description="One line a destination: agent and host or domain, messages, age of the oldest, why they wait. "
+        "With --messages one line a message: id, age, size, sender, recipients, last answer.",
+    )
+    show_all.add_argument("--messages", action="store_true", help="one line a message")
+    show_all.add_argument("--json", action="store_true", help="an array of objects, for programs")
+    _filters(show_all)
     show_all.set_defaults(run=_list)
 
     show = actions.add_parser("show", help="all about one message, and its header")
     show.add_argument("id", metavar="ID")
+    show.add_argument("--json", action="store_true", help="an object, for programs")
     show.set_defaults(run=_show)
 
-    retry = actions.add_parser("retry", help="try again now")
-    _which(retry)
-    retry.set_defaults(run=_retry)
+    for name, done, text in (
+        ("retry", "due now", "try again now"),
+        ("hold", "held", "try nothing until it is released"),
+        ("release", "released", "let go what is held"),
+        ("remove", "removed", "drop messages; their senders are not told"),
+        ("bounce", "returned", "give messages up; their senders are told"),
+        ("reroute", "rerouted", "send by another host or agent, now"),
+        ("priority", "changed", "say how urgent messages are, from -9 to 9"),
+    ):
+        action = actions.add_parser(name, help=text)
+        if name == "reroute":
+            action.add_argument("way", metavar="WAY", help="host, host:port, unix:path, or mx for the way by DNS")
+            action.add_argument("--agent", default="smtp", help="the delivery agent (smtp)")
+        elif name == "priority":
+            action.add_argument("priority", metavar="N", type=int)
+        _which(action)
+        if name in _ASKING:
+            yes_option(action)
+        action.set_defaults(run=_change, change=name, done=done)
 
-    remove = actions.add_parser("remove", help="drop messages; their senders are not told")
-    _which(remove)
-    yes_option(remove)
-    remove.set_defaults(run=_remove)
+    flush = actions.add_parser("flush", help="try all mail for a domain now")
+    flush.add_argument("domain", metavar="DOMAIN")
+    flush.set_defaults(run=_flush)
+
+
+# Asked before it is done to messages that were not named.
+_ASKING = {
+    "remove": "Drop {what} in the queue? Senders are not told.",
+    "bounce": "Return {what} in the queue to their senders?",
+}
 
 
 def _which(action: argparse.ArgumentParser) -> None:
-    action.add_argument("ids", metavar="ID", nargs="*", help="as shown by `mailhub queue list`")
+    action.add_argument("ids", metavar="ID", nargs="*", help="as shown by `mailhub queue list --messages`")
     action.add_argument("--all", action="store_true", help="the whole queue")
+    _filters(action)
+
+
+def _filters(action: argparse.ArgumentParser) -> None:
+    which = action.add_argument_group("which messages; several conditions hold together")
+    which.add_argument("--id", action="append", default=[], metavar="ID", help="this one; may be given again")
+    which.add_argument("--domain", default="", help="of the recipient")
+    which.add_argument("--sender", default="", help="reverse-path: an address, @domain, or <>")
+    which.add_argument("--recipient", default="", metavar="ADDRESS", help="as delivered to, or as it was named")
+    which.add_argument("--age", default=0, type=_age, help="at least so old: 90s, 30m, 4h, 2d")
+    which.add_argument("--reply", default="", metavar="TEXT", help="part of the last answer, or its status")
+
+
+_AGE = re.compile(r"([0-9]{1,9})([smhd]?)")
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _age(text: str) -> int:
+    match = _AGE.fullmatch(text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"not a length of time, such as 90s, 30m, 4h or 2d: {text!r}")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _meant(arguments: argparse.Namespace) -> Which:
+    return Which(
+        ids=tuple(dict.fromkeys([*getattr(arguments, "ids", ()), *arguments.id])),
+        domain=arguments.domain,
+        sender=arguments.sender,
+        recipient=arguments.recipient,
+        age_seconds=arguments.age,
+        reply=arguments.reply,
+    )
+
+
+@contextmanager
+def _asked(arguments: argparse.Namespace, how: Opening) -> Iterator[Ask]:
+    """The running server, or its database where none runs."""
+    config = load(arguments.config)
+    if DataFolder(config.data).server() is not None and (config.data / NAME).exists():
+        yield lambda question: ask(config.data, question)
+        return
+    with opened(config, how) as hub:
+        desk = QueueDesk(hub.queue, lambda: int(time.time()))
+        yield lambda question: wait(desk.answer(question))
+
+
+def _pages(asked: Ask, which: Which) -> Iterator[Sequence[Record]]:
+    """The messages that are meant, a page at a time."""
+    after = ""
+    while True:
+        page = asked({"queue": "messages", "which": as_question(which), "after": after})["messages"]
+        if page:
+            yield page
+        if len(page) < PAGE:
+            return
+        after = page[-1]["id"]
+
+
+# --- list and show ----------------------------------------------------------------------------------------------------
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    now = int(time.time())
-    with opened(load(arguments.config), "read") as hub:
-        messages = hub.wait(hub.queue.messages(_LIMIT))
-    for message in messages:
-        _print(_line(message, now))
-    if not messages:
-        print("the queue is empty")
+    which = _meant(arguments)
+    with _asked(arguments, "read") as asked:
+        if arguments.messages:
+            records: Iterator[Record] = (message for page in _pages(asked, which) for message in page)
+            line: Callable[[Record], str] = _message_line
+        else:
+            records = iter(asked({"queue": "destinations", "which": as_question(which)})["destinations"])
+            line = _destination_line
+        count = 0
+        for record in records:
+            if arguments.json:
+                print(("[" if not count else ",\n") + json.dumps(record), end="")
+            else:
+                _print(line(record))
+            count += 1
+    if arguments.json:
+        print("]" if count else "[]")
+    elif not count:
+        print("the queue is empty" if which == EVERYTHING else "no such message is in the queue")
 
 
 def _print(line: str) -> None:
@@ -58,13 +170,51 @@ def _print(line: str) -> None:
     print(clean(line).replace("\n", "\\x0a"))
 
 
-def _line(message: QueuedMessage, now: int) -> str:
-    first, *others = message.recipients
+def _message_line(message: Record) -> str:
+    first, *others = message["recipients"]
     more = f" and {len(others)} more" if others else ""
-    answer = f"  {first.last.reply}" if first.last else ""
-    age = _span(now - message.queued_at)
-    sender = message.mail.reverse_path or ""
-    return f"{message.id}  {age:>7}  {message.size:>9}  <{sender}> -> <{first.route.recipient}>{more}{answer}"
+    answer = f"  {first['last_reply']}" if first["last_status"] else ""
+    age = _span(_since(message["queued"]))
+    way = f"<{message['sender']}> -> <{first['address']}>{more}"
+    return f"{message['id']}  {age:>7}  {message['size']:>9}  {way}{answer}"
+
+
+def _destination_line(place: Record) -> str:
+    count = place["messages"]
+    name = place["destination"] or "(to be told to their senders)"
+    return (
+        f"{name}  {count} message{'' if count == 1 else 's'}  oldest {_span(_since(place['oldest']))}"
+        f"  {_why(place)}{_answer(place)}"
+    )
+
+
+def _why(place: Record) -> str:
+    ahead = "" if place["next_attempt"] is None else _ahead(place["next_attempt"])
+    slots = f"{place['at_work']} of {place['at_work_limit']} at work"
+    match place["state"]:
+        case "dsn":
+            why = "DSN due"
+        case "scheduled":
+            why = f"scheduled, first {ahead}"
+        case "paused":
+            why = f"cannot be reached, left alone until {_clock(place['paused_until'])}"
+        case "busy":
+            why = f"waits for its turn, {slots}"
+        case "due":
+            why = f"due, {slots}" if place["at_work_limit"] else "due"
+        case "waiting":
+            why = f"waits, next {ahead}"
+        case state:
+            why = state
+    parts = [f"{place[name]} {name}" for name in ("held", "scheduled") if place[name] and place["state"] != name]
+    return f"{why} ({', '.join(parts)})" if parts else why
+
+
+def _answer(said: Record) -> str:
+    if not said["last_status"]:
+        return ""
+    host = f"{said['last_host']}: " if said["last_host"] else ""
+    return f"; last answer: {host}{said['last_status']} {said['last_reply']}"
 
 
 def _span(seconds: int) -> str:
@@ -76,82 +226,105 @@ def _span(seconds: int) -> str:
     return f"{seconds}s"
 
 
+def _since(moment: str) -> int:
+    return int(time.time() - datetime.fromisoformat(moment).timestamp())
+
+
+def _ahead(moment: str) -> str:
+    seconds = -_since(moment)
+    return f"in {_span(seconds)}" if seconds > 0 else "now"
+
+
+def _clock(moment: str) -> str:
+    return datetime.fromisoformat(moment).astimezone().strftime("%H:%M:%S")
+
+
 def _show(arguments: argparse.Namespace) -> None:
-    now = int(time.time())
-    with opened(load(arguments.config), "read") as hub:
-        found = [message for message in hub.wait(hub.queue.messages(_LIMIT)) if message.id == arguments.id]
-        if not found:
-            raise _unknown([arguments.id])
-        body = hub.wait(hub.queue.open(arguments.id))
-        header = hub.wait(body.read(0, 65536)).partition(b"\r\n\r\n")[0]
-        body.close()
-    (message,) = found
-    print(f"id:      {message.id}")
-    print(f"queued:  {_moment(message.queued_at)}, {_span(now - message.queued_at)} ago")
-    print(f"size:    {message.size} octets")
-    _print(f"from:    <{message.mail.reverse_path or ''}>")
-    for recipient in message.recipients:
-        _show_recipient(recipient, now)
+    with _asked(arguments, "read") as asked:
+        shown = asked({"queue": "show", "which": {"ids": [arguments.id]}})
+    message = shown["message"]
+    if message is None:
+        raise _unknown([arguments.id])
+    if arguments.json:
+        print(json.dumps({**message, "header": shown["header"]}, indent=1))
+        return
+    queued = datetime.fromisoformat(message["queued"])
+    print(f"id:      {message['id']}")
+    print(f"queued:  {queued.astimezone():%Y-%m-%d %H:%M:%S}, {_span(_since(message['queued']))} ago")
+    print(f"size:    {message['size']} octets")
+    _print(f"from:    <{message['sender']}>" + (f", login {message['submitter']}" if message["submitter"] else ""))
+    for recipient in message["recipients"]:
+        _show_recipient(recipient)
     print()
-    for line in header.decode("utf-8", "replace").splitlines():
+    for line in shown["header"].splitlines():
         _print(line)
 
 
-def _show_recipient(recipient: QueuedRecipient, now: int) -> None:
-    route = recipient.route
-    way = f"{route.agent} {route.target}".strip()
-    due = f"next in {_span(recipient.due - now)}" if recipient.due > now else "due"
-    _print(f"to:      <{route.recipient}> by {way}, {recipient.attempts} attempts, {due}")
-    if recipient.last is not None:
-        host = f"{recipient.last.remote}: " if recipient.last.remote else ""
-        _print(f"         {host}{recipient.last.status} {recipient.last.reply}")
+def _show_recipient(recipient: Record) -> None:
+    way = f"{recipient['agent']} {recipient['target']}".strip()
+    due = {"dsn": "DSN due", "held": "held", "due": "due"}.get(recipient["state"])
+    if due is None:
+        due = f"next {_ahead(recipient['next_attempt'])}"
+        due = f"scheduled, {due}" if recipient["state"] == "scheduled" else due
+    urgency = f", priority {recipient['priority']}" if recipient["priority"] else ""
+    _print(f"to:      <{recipient['address']}> by {way}, {recipient['attempts']} attempts, {due}{urgency}")
+    if recipient["last_status"]:
+        host = f"{recipient['last_host']}: " if recipient["last_host"] else ""
+        _print(f"         {host}{recipient['last_status']} {recipient['last_reply']}")
 
 
-def _moment(seconds: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+# --- What changes something -------------------------------------------------------------------------------------------
 
 
-def _retry(arguments: argparse.Namespace) -> None:
-    ids = _chosen(arguments)
-    with opened(load(arguments.config)) as hub:
-        _require(hub, ids)
-        count = hub.wait(hub.queue.retry(ids))
-    _report(count, ids, "due now")
-
-
-def _remove(arguments: argparse.Namespace) -> int:
-    """Messages that were named are meant; for the whole queue it asks."""
-    ids = _chosen(arguments)
-    with opened(load(arguments.config)) as hub:
-        _require(hub, ids)
-        if arguments.all:
-            ids = [message.id for message in hub.wait(hub.queue.messages(_LIMIT))]
-            what = "the only message" if len(ids) == 1 else f"all {len(ids)} messages"
-            if ids and not confirmed(arguments, f"Drop {what} in the queue? Senders are not told."):
+def _change(arguments: argparse.Namespace) -> int:
+    """Messages that were named are meant; before others are lost it asks."""
+    which = _meant(arguments)
+    if (which != EVERYTHING) == arguments.all:
+        raise ConfigurationError("say which messages, by their ids or with --all")
+    question: dict[str, Any] = {"change": arguments.change}
+    if arguments.change == "reroute":
+        question |= {"agent": arguments.agent, "target": "" if arguments.way == "mx" else arguments.way}
+    elif arguments.change == "priority":
+        question["priority"] = arguments.priority
+    with _asked(arguments, "write") as asked:
+        _require(asked, which.ids)
+        if arguments.change in _ASKING and not which.ids:
+            count = sum(len(page) for page in _pages(asked, which))
+            every = "all " if arguments.all else ""
+            what = f"the only message{'' if arguments.all else ' meant'}" if count == 1 else f"{every}{count} messages"
+            if count and not confirmed(arguments, _ASKING[arguments.change].format(what=what)):
                 return 1
-        count = hub.wait(hub.queue.remove(ids)) if ids else 0
-    _report(count, ids, "removed")
+        changed = _carry_out(asked, which, question)
+    _report(changed, arguments.done)
     return 0
 
 
-def _chosen(arguments: argparse.Namespace) -> list[str]:
-    if bool(arguments.ids) == arguments.all:
-        raise ConfigurationError("say which messages, by their ids or with --all")
-    return list(arguments.ids)
+def _flush(arguments: argparse.Namespace) -> None:
+    with _asked(arguments, "write") as asked:
+        _report(_carry_out(asked, Which(domain=arguments.domain), {"change": "retry"}), "due now")
 
 
-def _require(hub: Offline, ids: list[str]) -> None:
+def _carry_out(asked: Ask, which: Which, question: Mapping[str, Any]) -> int:
+    """Page by page; how many messages have changed."""
+    changed, after = 0, ""
+    while True:
+        done = asked({"queue": "change", "which": as_question(which), "after": after, **question})
+        changed += int(done["changed"])
+        if done["after"] is None:
+            return changed
+        after = done["after"]
+
+
+def _require(asked: Ask, ids: Sequence[str]) -> None:
     """Raises ConfigurationError unless all are in the queue: nothing is done by halves."""
-    known = {message.id for message in hub.wait(hub.queue.messages(_LIMIT))} if ids else set()
+    known = {message["id"] for page in _pages(asked, Which(ids=tuple(ids))) for message in page} if ids else set()
     if missing := [name for name in ids if name not in known]:
         raise _unknown(missing)
 
 
-def _report(count: int, ids: list[str], what: str) -> None:
-    if ids and not count:
-        raise _unknown(ids)
+def _report(count: int, what: str) -> None:
     print(f"{count} message{'' if count == 1 else 's'} {what}")
 
 
-def _unknown(ids: list[str]) -> ConfigurationError:
+def _unknown(ids: Sequence[str]) -> ConfigurationError:
     return ConfigurationError(f"not in the queue: {' '.join(ids)}; `mailhub queue list` shows what is")

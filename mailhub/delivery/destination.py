@@ -154,6 +154,10 @@ class Destination(Generic[T]):
         """Whether it could not be reached a moment ago."""
         return now < self._paused_until
 
+    def paused_seconds(self, now: float) -> float:
+        """For how long it is left alone."""
+        return max(0.0, self._paused_until - now)
+
     def wakes_at(self, now: float) -> float | None:
         """When something that waits may begin, where it waits for nothing but time."""
         return self._held_until if self.waiting and now < self._held_until else None
@@ -298,6 +302,10 @@ class Destinations(Generic[T]):
         for destination in self._all.values():
             destination.most, destination.pause_seconds = most, pause_seconds
             destination.window = min(destination.window, most)
+
+    def known(self, name: str) -> Destination[T] | None:
+        """The destination of that name, if it is known."""
+        return self._all.get(name)
 
     def at(self, name: str, suspect: bool = False) -> Destination[T]:
         """The destination of that name. `suspect`: if it is new, see there."""

@@ -119,6 +119,22 @@ class QueueRunner:
         """Attempts; each has a result when it is over."""
         return frozenset(self._working)
 
+    async def recall(self) -> None:
+        """Give back what only waits for its turn: what the operator changes now is seen when it is claimed again."""
+        waiting = self._destinations.give_up()
+        self._rows -= sum(len(claim.message.recipients) for claim in waiting)
+        await self._release(waiting)
+        self._wake()
+
+    def standing(self, name: str) -> tuple[int, int, float, str]:
+        """Of a destination: attempts at work, how many there may be, for how many seconds it is left alone, and why."""
+        destination = self._destinations.known(name)
+        if destination is None:
+            return 0, 0, 0.0, ""
+        paused = destination.paused_seconds(self._clock.seconds())
+        why = destination.why.reply if paused and destination.why is not None else ""
+        return destination.working, destination.window, paused, why
+
     def reform(
         self,
         *,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
 
-from mailhub.message.envelope import Outcome
+if TYPE_CHECKING:
+    from mailhub.message.envelope import Outcome
 
 # `due` of a row that the operator holds: later than anything else can be.
 HELD_DUE = 253402300799

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -44,8 +45,8 @@ def ids(config: Config) -> list[str]:
     return made
 
 
-def test_list_is_one_line_a_message(mailhub: Command, ids: list[str]) -> None:
-    lines = {line.split()[0]: line for line in mailhub("queue", "list").out.splitlines()}
+def test_list_is_by_request_one_line_a_message(mailhub: Command, ids: list[str]) -> None:
+    lines = {line.split()[0]: line for line in mailhub("queue", "list", "--messages").out.splitlines()}
     assert sorted(lines) == sorted(ids)
     assert lines[ids[0]].endswith("<ann@xx.example> -> <ben@yy.example>  451 not now")
     assert lines[ids[1]].endswith("<ann@xx.example> -> <cid@yy.example> and 1 more")
@@ -69,7 +70,7 @@ def test_list_sends_none_either(mailhub: Command, ids: list[str], config: Config
     with opened(config, "write") as hub:
         said = Outcome.delayed("451 \x1b]0;x\x07\u202e\nid=FAKE", status="4.7.1", remote="mx.yy.example")
         settle(hub, ids[0], said)
-    for words in (("list",), ("show", ids[0])):
+    for words in (("list",), ("list", "--messages"), ("show", ids[0])):
         assert r"451 \x1b]0;x\x07\u202e\x0aid=FAKE" in mailhub("queue", *words).out
 
 
@@ -81,7 +82,7 @@ def test_retry_makes_messages_due(mailhub: Command, ids: list[str]) -> None:
 
 def test_remove_takes_only_what_is_named(mailhub: Command, ids: list[str]) -> None:
     assert mailhub("queue", "remove", ids[0]).out == "1 message removed\n"
-    assert mailhub("queue", "list").out.split()[0] == ids[1]
+    assert mailhub("queue", "list", "--messages").out.split()[0] == ids[1]
     assert mailhub("queue", "remove", "--all", "--yes").out == "1 message removed\n"
     assert mailhub("queue", "list").out == "the queue is empty\n"
     assert mailhub("queue", "remove", "--all").out == "0 messages removed\n"
@@ -95,7 +96,7 @@ def test_the_whole_queue_is_dropped_only_by_who_says_yes(mailhub: Command, ids: 
     )
     asked = mailhub("queue", "remove", "--all", stdin="no\n", terminal=True)
     assert (asked.status, asked.out.endswith("nothing was changed\n")) == (1, True)
-    assert len(mailhub("queue", "list").out.splitlines()) == 2
+    assert len(mailhub("queue", "list", "--messages").out.splitlines()) == 2
     assert mailhub("queue", "remove", "--all", stdin="yes\n", terminal=True).out.endswith("2 messages removed\n")
 
 
@@ -119,4 +120,80 @@ def test_an_unknown_id_is_a_mistake(mailhub: Command, ids: list[str], words: tup
 def test_the_whole_queue_is_meant_only_when_said(mailhub: Command, ids: list[str], words: tuple[str, ...]) -> None:
     result = mailhub("queue", *words)
     assert (result.status, result.err) == (1, "mailhub: say which messages, by their ids or with --all\n")
-    assert len(mailhub("queue", "list").out.splitlines()) == 2
+    assert len(mailhub("queue", "list", "--messages").out.splitlines()) == 2
+
+
+def test_list_groups_by_destination_and_says_why_it_waits(mailhub: Command, ids: list[str]) -> None:
+    (line,) = mailhub("queue", "list").out.splitlines()
+    assert line.startswith("smtp relay.example:25  2 messages  oldest ")
+    assert line.endswith("due; last answer: mx.yy.example: 4.7.1 451 not now")
+    assert mailhub("queue", "hold", ids[1]).out == "1 message held\n"
+    (line,) = mailhub("queue", "list").out.splitlines()
+    assert "waits, next in 1h1m (2 held); " in line
+    mailhub("queue", "hold", "--all")
+    assert "  held; last answer: " in mailhub("queue", "list").out
+    assert ", held\n" in mailhub("queue", "show", ids[1]).out
+    assert mailhub("queue", "release", "--all").out == "2 messages released\n"
+    assert "  due; " in mailhub("queue", "list").out
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (("--domain", "yy.example"), [0, 1]),
+        (("--domain", "zz.example"), []),
+        (("--sender", "@xx.example", "--reply", "not now"), [0]),
+        (("--recipient", "dot@yy.example"), [1]),
+        (("--age", "1h"), []),
+        (("--reply", "4.7.1"), [0]),
+        (("--sender", "<>"), []),
+    ],
+)
+def test_conditions_hold_together(mailhub: Command, ids: list[str], words: tuple[str, ...], found: list[int]) -> None:
+    shown = json.loads(mailhub("queue", "list", "--messages", "--json", *words).out)
+    assert [message["id"] for message in shown] == [ids[number] for number in found]
+    assert mailhub("queue", "retry", *words).out.startswith(f"{len(found)} message")
+    if not found:
+        assert mailhub("queue", "list", *words).out == "no such message is in the queue\n"
+
+
+def test_json_has_stable_keys(mailhub: Command, ids: list[str]) -> None:
+    (place,) = json.loads(mailhub("queue", "list", "--json").out)
+    said = ["last_status", "last_reply", "last_host"]
+    assert list(place) == [
+        "destination", "state", "messages", "recipients", "held", "scheduled", "oldest", "next_attempt",
+        "paused_until", "at_work", "at_work_limit", *said,
+    ]  # fmt: skip
+    shown = json.loads(mailhub("queue", "show", "--json", ids[0]).out)
+    assert list(shown) == [
+        "id", "queued", "size", "sender", "submitter", "not_before", "envelope_id", "recipients", "header",
+    ]  # fmt: skip
+    assert list(shown["recipients"][0]) == [
+        "address", "named", "agent", "target", "state", "attempts", "priority", "last_attempt", "next_attempt",
+        "warned", *said,
+    ]  # fmt: skip
+    assert json.loads(mailhub("queue", "list", "--json", "--domain", "zz.example").out) == []
+
+
+def test_messages_go_elsewhere_come_back_and_are_urgent(mailhub: Command, ids: list[str]) -> None:
+    assert mailhub("queue", "reroute", "other.example:587", ids[0]).out == "1 message rerouted\n"
+    assert "by smtp other.example:587, 1 attempts, due" in mailhub("queue", "show", ids[0]).out
+    assert mailhub("queue", "reroute", "mx", "--all").out == "2 messages rerouted\n"
+    assert "to:      <ben@yy.example> by smtp, 1 attempts, due" in mailhub("queue", "show", ids[0]).out
+    assert mailhub("queue", "priority", "4", ids[1]).out == "1 message changed\n"
+    assert mailhub("queue", "show", ids[1]).out.count(", priority 4\n") == 2
+    assert mailhub("queue", "bounce", ids[0]).out == "1 message returned\n"
+    shown = mailhub("queue", "show", ids[0]).out
+    assert "DSN due\n" in shown
+    assert "5.3.0 Delivery was cancelled by the administrator; the last answer was: 451 not now" in shown
+    assert "(to be told to their senders)  1 message  " in mailhub("queue", "list").out
+    refused = mailhub("queue", "bounce", "--domain", "yy.example")
+    assert (refused.status, refused.err.count("\n")) == (1, 1)
+    assert mailhub("queue", "flush", "yy.example").out == "2 messages due now\n"
+
+
+@pytest.mark.parametrize("words", [("list", "--age", "old"), ("priority", "10", "--all"), ("priority", "x", "--all")])
+def test_what_cannot_be_meant_is_told_in_a_line(mailhub: Command, ids: list[str], words: tuple[str, ...]) -> None:
+    result = mailhub("queue", *words)
+    assert result.status
+    assert "bug" not in result.err

@@ -1,0 +1,109 @@
+"""What the operator does with the queue of a running server counts at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import pytest
+
+from mailhub.questions import QUESTIONS
+from mailhub.testing.hubs import Host, Internet
+
+HOUR = 3600
+MESSAGE = b"From: ann@xx.example\r\nSubject: hello\r\n\r\nHow are you?\r\n"
+
+
+@attrs.define
+class World:
+    internet: Internet
+    xx: Host
+    yy: Host
+
+    def ask(self, **question: Any) -> Any:
+        return self.internet.wait(QUESTIONS["queue"](self.xx.hub, question))  # type: ignore[arg-type]
+
+    def change(self, what: str, **more: Any) -> int:
+        return int(self.ask(queue="change", change=what, **more)["changed"])
+
+    def places(self) -> list[Any]:
+        return list(self.ask(queue="destinations")["destinations"])
+
+    def send(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.xx.submit("ann@xx.example", ["ben@yy.example"], MESSAGE)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with Internet(seed=3, poll_seconds=600) as internet:
+        yield World(
+            internet, internet.hub("xx.example", users=["ann"]), internet.hub("yy.example", users=["ben", "bob"])
+        )
+
+
+def test_it_says_that_a_host_is_away_and_retry_asks_it_at_once(world: World) -> None:
+    world.yy.unlisten()
+    world.send(3)
+    world.internet.run(20)
+    (place,) = world.places()
+    assert (place["destination"], place["state"], place["messages"]) == ("smtp yy.example", "paused", 3)
+    assert place["paused_until"] > place["oldest"]
+    assert place["last_status"].startswith("4.")
+    world.yy.listen()
+    assert world.change("retry") == 3
+    world.internet.run(5)
+    assert (len(world.yy.inbox("ben@yy.example")), world.places()) == (3, [])
+
+
+def test_what_is_held_stays_even_where_it_only_waited_for_its_turn(world: World) -> None:
+    world.yy.unlisten()
+    world.send(30)
+    held = world.xx.queued()[-1].id
+    assert world.change("hold", which={"ids": [held]}) == 1
+    world.yy.listen()
+    world.internet.run(2 * HOUR)
+    assert len(world.yy.inbox("ben@yy.example")) == 29
+    (place,) = world.places()
+    assert (place["state"], place["held"], place["next_attempt"]) == ("held", 1, None)
+    assert world.change("release") == 1
+    world.internet.run(60)
+    assert len(world.yy.inbox("ben@yy.example")) == 30
+
+
+def test_what_is_given_up_comes_back_with_its_last_answer(world: World) -> None:
+    world.yy.unlisten()
+    world.send()
+    world.internet.run(120)
+    assert world.change("bounce", which={"domain": "yy.example"}) == 1
+    world.internet.run(10)
+    (report,) = world.xx.inbox("ann@xx.example")
+    assert b"\r\nAction: failed\r\nStatus: 5.3.0\r\n" in report
+    assert b"cancelled by the administrator; the last answer was: " in report
+    assert b"\r\nLast-Attempt-Date: " in report
+    assert world.places() == []
+
+
+def test_mail_goes_by_another_host(world: World) -> None:
+    world.internet.resolver.add("zz.example", "mx.zz.example", "10.0.7.7")
+    world.xx.submit("ann@xx.example", ["ben@zz.example"], MESSAGE)
+    world.internet.run(60)
+    assert world.change("reroute", target=world.yy.address) == 1
+    world.internet.run(5)
+    (report,) = world.xx.inbox("ann@xx.example")  # that host takes no mail for this domain, and says so
+    assert f"\r\nRemote-MTA: dns; [{world.yy.address}]\r\nDiagnostic-Code: smtp; 550 ".encode() in report
+
+
+def test_a_large_queue_is_told_by_the_page(world: World) -> None:
+    world.yy.unlisten()
+    world.send(450)
+    seen: list[str] = []
+    after = ""
+    while page := world.ask(queue="messages", after=after)["messages"]:
+        assert len(page) <= 200
+        seen += [message["id"] for message in page]
+        after = seen[-1]
+    assert len(set(seen)) == len(seen) == 450
+    done = world.ask(queue="change", change="remove")
+    assert (done["changed"], bool(done["after"])) == (200, True)
