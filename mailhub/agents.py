@@ -9,6 +9,7 @@ from mailhub.config import routes
 from mailhub.delivery.agents import GuardedAgent
 from mailhub.delivery.alias_file import ALIASES_FILE, DISCARD
 from mailhub.delivery.forwarding import SRS_DAYS, SRS_DOMAIN, Forwarding, SrsKeys
+from mailhub.delivery.lists import LIST, LISTS
 from mailhub.delivery.routing import REFUSE, SMTP
 from mailhub.interfaces import STORE, NextHop
 
@@ -18,13 +19,17 @@ if TYPE_CHECKING:
     from mailhub.plugins import Catalogue
 
 
+# What routers of ours name beside those two.
+_OF_ROUTERS = ((ALIASES_FILE, DISCARD), (LISTS, LIST))
+
+
 def agents_of(hub: Hub, catalogue: Catalogue) -> dict[str, GuardedAgent]:
     """The agents that the queue asks: the two that routers name by themselves, those with a table, those that a
     route names, and one for each transport. Raises ConfigurationError."""
     config = hub.settings
     places = {name: config.place() for name in (STORE, SMTP)}
-    if any(part.type == ALIASES_FILE for part in config.parts.values() if part.kind == "router"):
-        places[DISCARD] = config.place()
+    routers = {config.part("router", name, config.place()).type for name in config.delivery.routers}
+    places |= {agent: config.place() for router, agent in _OF_ROUTERS if router in routers}
     places |= {name: config.place("agent").inside(name) for kind, name in config.parts if kind == "agent"}
     for domain, route in config.routes.items():
         places.setdefault(route.agent, config.place("route").inside(domain).at("agent"))

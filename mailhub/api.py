@@ -185,6 +185,7 @@ from mailhub.message.flags import (
 from mailhub.message.header import (
     Header,
 )
+from mailhub.message.lists import MailingList
 from mailhub.message.record import (
     ALL_RIGHTS,
     READ_ONLY,
@@ -337,6 +338,7 @@ __all__ = [
     "MailboxGone",
     "MailboxInfo",
     "MailboxStatus",
+    "MailingList",
     "Message",
     "MessageDamaged",
     "MessageGone",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 from mailhub.auth.checkers import AccountsChecker
 from mailhub.delivery.alias_file import ALIASES_FILE, AliasFileOptions, AliasFileRouter
 from mailhub.delivery.forwarding import ROUTER, SrsKeys, SrsRouter
+from mailhub.delivery.intake import Intake
 from mailhub.delivery.limits import DETAIL_MAILBOXES
+from mailhub.delivery.lists import LIST, LISTS, ListAgent, ListRouter
 from mailhub.delivery.local import StoreAgent
+from mailhub.delivery.pipeline import Pipeline
+from mailhub.delivery.plan import Accepted
 from mailhub.delivery.relay.lmtp import LmtpAgent
 from mailhub.delivery.relay.smtp import SmtpAgent
 from mailhub.delivery.routing import (
@@ -30,7 +34,8 @@ from mailhub.delivery.screening.sender_domain import SenderDomain
 from mailhub.delivery.transports.pipe import PipeAgent, PipeOptions
 from mailhub.delivery.transports.plain import DiscardAgent, ErrorAgent, ErrorOptions
 from mailhub.delivery.transports.table import TransportRouter
-from mailhub.interfaces import IDatabase, IHub, IMailStore, IPolicy, IService, Service
+from mailhub.interfaces import Committed, IDatabase, IHub, IMailStore, IPolicy, IService, Service
+from mailhub.message.envelope import Mail
 from mailhub.plugins import Component, NoOptions
 from mailhub.protocols.imap.session import ImapService
 from mailhub.protocols.pop3 import Pop3Service
@@ -39,6 +44,15 @@ from mailhub.services import SERVICES
 from mailhub.store.limits import StoreLimits
 from mailhub.store.maildir.store import MaildirOptions, maildir_store
 from mailhub.store.sqlite.database import Database
+
+
+def _list_agent(hub: IHub) -> ListAgent:
+    """The pipeline is there when it is asked."""
+
+    async def commit(mail: Mail, accepted: Sequence[Accepted], intake: Intake, once: str) -> Committed:
+        return await cast(Pipeline, hub.pipeline).send_on(mail, accepted, intake, once)
+
+    return ListAgent(hub.names, hub.routing, hub.queue, hub.environment, commit)
 
 
 def _mailboxes(_: NoOptions, hub: IHub) -> IMailStore:
@@ -87,6 +101,8 @@ srs_router = Component(
     lambda _, hub: hub.settings.of(SrsRouter, names=hub.names, keys=SrsKeys.of(hub), environment=hub.environment),
 )
 transports_router = Component("router", "transports", lambda _, hub: TransportRouter(hub.transports))
+lists_router = Component("router", LISTS, lambda _, hub: ListRouter(hub.names, hub.store, hub.directories))
+list_agent = Component("agent", LIST, lambda _, hub: _list_agent(hub))
 alias_file_router = Component(
     "router",
     ALIASES_FILE,

@@ -20,6 +20,7 @@ from mailhub.cli import (
     domain,
     exam,
     init,
+    lists,
     plugins,
     queue,
     reload,
@@ -77,7 +78,21 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"mailhub {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", title="commands")
-    for module in (init, account, alias, domain, queue, scheduled, check, backup, restore, reload, plugins, exam):
+    for module in (
+        init,
+        account,
+        alias,
+        domain,
+        lists,
+        queue,
+        scheduled,
+        check,
+        backup,
+        restore,
+        reload,
+        plugins,
+        exam,
+    ):
         actions = module.add_parser(commands)
         if module is alias:
             alias_import.add_parser(actions)

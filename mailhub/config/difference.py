@@ -77,7 +77,9 @@ def _parts(running: Config, new: Config) -> tuple[Parts, set[str]]:
 
 def _names(name: str, before: Any, after: Any) -> Iterator[str]:
     """As they stand in the file."""
-    if name == "routes":
+    if name == "lists":
+        yield from (f'[list."{address}"]' for address in _unequal(before, after))
+    elif name == "routes":
         yield from (f'[route."{domain}"]' for domain in _unequal(before, after))
     elif name == "transports":
         yield from (f"[transport.{each}]" for each in _moved(before, after))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import attrs
@@ -10,11 +11,13 @@ import attrs
 from mailhub.delivery.backup_mx import BackupMx
 from mailhub.delivery.forwarding import ROUTER, SRS, SRS_DOMAIN
 from mailhub.delivery.limits import DETAIL_SEPARATOR, RelayAddresses
+from mailhub.delivery.lists import LISTS
 from mailhub.delivery.names import NamesInFile
 from mailhub.delivery.relay.exchangers import SMTP_PORT, is_address, parse_target
 from mailhub.delivery.routing import SMTP
 from mailhub.interfaces import NextHop
 from mailhub.message.aliases import AliasTable
+from mailhub.message.lists import MailingList
 from mailhub.message.patterns import AddressPatterns
 
 if TYPE_CHECKING:
@@ -35,7 +38,21 @@ def names(config: Config) -> NamesInFile:
         known_elsewhere(config),
         _same_as(config),
         config.value(DETAIL_SEPARATOR),
+        _lists(config),
     )
+
+
+def _lists(config: Config) -> Mapping[str, MailingList]:
+    """[list."address"]. Raises ConfigurationError."""
+    place = config.place("list")
+    here = config.place("delivery", "routers")
+    if config.lists and all(config.part("router", name, here).type != LISTS for name in config.delivery.routers):
+        raise here.error(f'lacks "{LISTS}", which goes by the tables [list."address"]')
+    for name in config.lists:
+        domain = name.rpartition("@")[2]
+        if domain not in config.domains:
+            raise place.inside(name).error(f'"{domain}" is not one of domains: add it, or use `mailhub list add`')
+    return config.lists
 
 
 def _same_as(config: Config) -> dict[str, str]:

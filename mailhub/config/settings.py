@@ -26,6 +26,8 @@ from mailhub.delivery.routing import REFUSE
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import ISettings, TlsPolicy
 from mailhub.keys import GIB, KIB, MIB, Key
+from mailhub.message.address import Address
+from mailhub.message.lists import MailingList
 from mailhub.services import SERVICES
 from mailhub.store.several import Shares
 
@@ -70,7 +72,17 @@ class _OwnDelivery:
     """[delivery]: how a recipient's way is found, who has a say, and where mail for accounts goes."""
 
     routers: tuple[str, ...] = attrs.field(
-        default=("aliases", "transports", "accounts", "postmaster", "srs", "catch-all", "static", "exchangers"),
+        default=(
+            "aliases",
+            "lists",
+            "transports",
+            "accounts",
+            "postmaster",
+            "srs",
+            "catch-all",
+            "static",
+            "exchangers",
+        ),
         validator=[rules.not_empty, rules.no_two],
     )
     policies: tuple[str, ...] = attrs.field(default=(), validator=rules.no_two)
@@ -189,6 +201,7 @@ class Config:
     forwarding: ForwardingTable
     aliases: Mapping[str, tuple[str, ...]]
     domain_aliases: Mapping[str, str]
+    lists: Mapping[str, MailingList]  # by `Address.key`
     routes: Mapping[str, RouteTable]
     transports: tuple[TransportTable, ...]  # in the order of the file
     backup_mx: BackupMxTable
@@ -248,6 +261,7 @@ class _Top:
     forwarding: ForwardingTable = attrs.field(factory=ForwardingTable)
     aliases: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     domain_aliases: Mapping[str, str] = attrs.field(factory=dict)
+    list: Mapping[str, MailingList] = attrs.field(factory=dict)
     route: Mapping[str, RouteTable] = attrs.field(factory=dict)
     transport: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     backup_mx: BackupMxTable = attrs.field(factory=BackupMxTable)
@@ -318,6 +332,7 @@ def from_values(values: Mapping[str, Any], file: Path) -> Config:
         delivery=top.delivery,
         forwarding=top.forwarding,
         aliases=_aliases(top, place.inside("aliases")),
+        lists=_lists(top, place.inside("list")),
         domain_aliases=_domain_aliases(top, place.inside("domain_aliases")),
         routes=_routes(top, place.inside("route")),
         transports=_transports(top, parts, place),
@@ -390,6 +405,22 @@ def _aliases(top: _Top, place: Place) -> dict[str, tuple[str, ...]]:
         except ValueError as error:
             raise here.error(str(error)) from None
     return aliases
+
+
+def _lists(top: _Top, place: Place) -> dict[str, MailingList]:
+    lists: dict[str, MailingList] = {}
+    for written, settings in top.list.items():
+        here = place.inside(written)
+        try:
+            name = Address.parse(written).key
+        except ValueError as error:
+            raise here.error(f"is no mail address: {error}") from None
+        if name in lists:
+            raise here.error(f'is the same as another table, [list."{name}"]')
+        if any(Address.parse(owner).key == name for owner in settings.owners):
+            raise here.at("owners").error("a list is not its own owner")
+        lists[name] = settings
+    return lists
 
 
 def _domain_aliases(top: _Top, place: Place) -> dict[str, str]:

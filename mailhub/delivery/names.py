@@ -6,7 +6,7 @@ domain`): it is read again when the last reading is older than a tenth of a seco
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -17,6 +17,7 @@ from mailhub.interfaces import ILocalNames, INames, KeptNames
 from mailhub.log import Logger
 from mailhub.message.address import Address, without_detail
 from mailhub.message.aliases import AliasTable, is_pattern
+from mailhub.message.lists import MailingList, list_of
 
 _log = Logger(namespace="mailhub.delivery.names")
 
@@ -25,7 +26,9 @@ FRESH_SECONDS = 0.1
 
 @attrs.frozen
 class NamesInFile:
-    """What the configuration says of names. `elsewhere` are the domains whose users others than mailhub know, None for
+    """What the configuration says of names. `lists` are by `Address.key`.
+
+    `elsewhere` are the domains whose users others than mailhub know, None for
     all. `same_as`: domains whose every name is one of another domain. What separates a detail from a user is any of
     `detail_separator`'s characters."""
 
@@ -34,6 +37,7 @@ class NamesInFile:
     elsewhere: Collection[str] | None = ()
     same_as: Mapping[str, str] = attrs.field(factory=dict)
     detail_separator: str = "+"
+    lists: Mapping[str, MailingList] = attrs.field(factory=dict)
 
 
 @implementer(ILocalNames)
@@ -46,6 +50,7 @@ class LocalNames:
     domains: frozenset[str]
     aliases: AliasTable
     same_as: Mapping[str, str]
+    lists: Mapping[str, MailingList]
 
     def __init__(self, file: NamesInFile, table: INames | None = None, clock: IReactorTime | None = None) -> None:
         """`file` is the configuration's. Without `table` there are no others."""
@@ -74,6 +79,21 @@ class LocalNames:
         """See `ILocalNames`."""
         domain = self.same_as.get(address.ascii_domain)
         return None if domain is None else attrs.evolve(address, domain=domain)
+
+    async def members(self, address: str) -> Sequence[Address]:
+        """See `ILocalNames`."""
+        settings = self.lists.get(address)
+        found = list(settings.members) if settings else []
+        if self._table is not None:
+            found += await self._table.list_members(address)
+        return [Address.parse(text) for text in found]
+
+    async def is_member(self, address: str, member: Address) -> bool:
+        """See `ILocalNames`."""
+        settings = self.lists.get(address)
+        if settings is not None and any(Address.parse(text).key == member.key for text in settings.members):
+            return True
+        return self._table is not None and await self._table.has_member(address, member.key)
 
     async def refresh(self) -> None:
         """Before names are asked. Reads seldom; when the database does not answer, what is known stays in use."""
@@ -105,6 +125,8 @@ class LocalNames:
         self.same_as = {name: other for name, other in same_as.items() if other in own and name not in own}
         self.domains = own | frozenset(self.same_as)
         self.aliases = file.aliases.before(AliasTable.parse(_of_domains(kept.aliases, self.domains), self.domains))
+        lists = {name: list_of(text) for name, text in kept.lists.items()} | dict(file.lists)
+        self.lists = {name: found for name, found in lists.items() if name.rpartition("@")[2] in own}
         self.generation += 1
 
 

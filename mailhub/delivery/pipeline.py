@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import attrs
 from zope.interface import implementer
 
 from mailhub.delivery.admission import Admission
 from mailhub.delivery.backup_mx import NO_BACKUP, BackupMx
+from mailhub.delivery.committing import Committing
 from mailhub.delivery.editing import Editing, check_envelope
 from mailhub.delivery.house import House
-from mailhub.delivery.intake import HEADERS_TOGETHER
+from mailhub.delivery.intake import HEADERS_TOGETHER, Intake
 from mailhub.delivery.limits import HOPS, LONG_LINES, NULL_SENDER, LongLines
 from mailhub.delivery.names import LocalNames
+from mailhub.delivery.once import Once
+from mailhub.delivery.plan import Accepted
 from mailhub.delivery.rules import Rules
 from mailhub.delivery.screens import EditRefused, Moment, Screening, Screens, obey
 from mailhub.delivery.sending import Sending, SendingOptions
@@ -22,6 +26,7 @@ from mailhub.errors import NotPermitted
 from mailhub.interfaces import (
     AddRecipient,
     ChangeReversePath,
+    Committed,
     Edit,
     Environment,
     IAccounts,
@@ -32,6 +37,7 @@ from mailhub.interfaces import (
     IRouter,
     ISubmitter,
     Origin,
+    OwnTransaction,
     RemoveRecipient,
 )
 from mailhub.message.address import Address
@@ -81,6 +87,14 @@ class Pipeline:
             null_sender_recipients=null_sender_recipients,
             trusted=trusted or Networks(),
         )
+
+    async def send_on(self, mail: Mail, accepted: Sequence[Accepted], intake: Intake, once: str) -> Committed:
+        """Commit a message of mailhub's own for recipients whose ways are known, as one that came in: rules are asked,
+        and what goes round is stopped. Repeated within a day with the same `once`, it adds nothing. Raises MailError.
+        """
+        house = attrs.evolve(self._house, queue=cast(IQueue, Once(self._house.queue, once)))
+        own = OwnTransaction(mail=mail, recipients=tuple([each.recipient for each in accepted]))
+        return await Committing(house, own, accepted, (), False).commit(intake)
 
     async def connected(self, origin: Origin) -> Conversation:
         """See `IPipeline`."""

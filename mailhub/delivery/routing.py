@@ -125,7 +125,7 @@ def _through(step: Route, alias: Route | None, key: str, found: Sequence[Route])
         return attrs.evolve(step, via=tuple(dict.fromkeys(names)))
     return attrs.evolve(
         step,
-        via=tuple(dict.fromkeys((*alias.via, *names))),
+        via=tuple(dict.fromkeys((*alias.via, *names, *(() if step.agent == ALIAS else step.via)))),
         reverse_path=step.reverse_path or alias.reverse_path,
         mailbox=step.mailbox or alias.mailbox,
         flags=step.flags | alias.flags,

@@ -14,6 +14,7 @@ from mailhub.message.address import Address
 
 if TYPE_CHECKING:
     from mailhub.message.aliases import AliasTable
+    from mailhub.message.lists import MailingList
 
 
 @attrs.frozen
@@ -61,12 +62,14 @@ class IAccounts(Interface):
 class KeptNames:
     """Domains (A-labels) and aliases of the database, beside the configuration's. An alias is named by the key of an
     address, `@domain`, a folded local part, or `wildcard:` or `regex:` and a pattern. `same_as`: domains of which every
-    name means that of another domain. `version` grows with every change."""
+    name means that of another domain. `lists`: mailing lists by the keys of their addresses, with what is set about
+    them (JSON). `version` grows with every change."""
 
     version: int = 0
     domains: frozenset[str] = frozenset()
     aliases: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     same_as: Mapping[str, str] = attrs.field(factory=dict)
+    lists: Mapping[str, str] = attrs.field(factory=dict)
 
 
 NO_NAMES: Mapping[str, str] = MappingProxyType({})
@@ -101,6 +104,25 @@ class INames(Interface):
     async def remove_alias(name: str, targets: Sequence[str] = ()) -> Sequence[str]:
         """Take these targets from the name, or all; returns those that it had."""
 
+    async def put_list(address: str, settings: str) -> bool:
+        """Have a mailing list of this address (`Address.key`) with these settings; whether that is new."""
+
+    async def remove_list(address: str) -> bool:
+        """With its members. Whether it was there."""
+
+    async def list_members(address: str) -> Sequence[str]:
+        """The addresses of its members, in the order of their keys. Those that stand in the configuration are not among
+        them."""
+
+    async def has_member(address: str, member: str) -> bool:
+        """Whether somebody (`Address.key`) is among them."""
+
+    async def join_list(address: str, members: Sequence[str]) -> Sequence[str]:
+        """Those that are new. A member is an address, the same one in whichever case."""
+
+    async def leave_list(address: str, members: Sequence[str]) -> Sequence[str]:
+        """Those that were there."""
+
 
 class ILocalNames(Interface):
     """The domains and aliases that are ours, those of the configuration and those of the database. They change while
@@ -108,6 +130,7 @@ class ILocalNames(Interface):
 
     domains: frozenset[str] = Attribute("Local domains, A-labels; those that are the same as another are among them.")
     aliases: AliasTable = Attribute("Their aliases.")
+    lists: Mapping[str, MailingList] = Attribute("Mailing lists, by the keys of their addresses.")
 
     async def refresh() -> None:
         """Before names are asked: have them as they are now. Where the database does not answer, what was known stays
@@ -123,6 +146,12 @@ class ILocalNames(Interface):
     def same(address: Address) -> Address | None:
         """What a name means in a domain that is the same as another: that name in the other; None in any other
         domain."""
+
+    async def members(address: str) -> Sequence[Address]:
+        """Those of a mailing list (`Address.key`). Raises StoreUnavailable."""
+
+    async def is_member(address: str, member: Address) -> bool:
+        """Whether somebody is among them. Raises StoreUnavailable."""
 
 
 class IPasswords(Interface):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from random import Random
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # without i, l, o, u: nothing is misread from a log
@@ -45,6 +46,16 @@ class DeliveryIds:
         else:
             self._last = now << _RANDOM_BITS | self._random.getrandbits(_RANDOM_BITS - 1)
         return self._last
+
+
+def derived(text: str, number: int) -> str:
+    """The same for the same text and number, and no other's. A text that begins with an id keeps its time."""
+    try:
+        time = int(text[:_DIGITS].translate(_USUAL), 32) >> _RANDOM_BITS << _RANDOM_BITS
+    except ValueError:
+        time = 1 << 30 + _RANDOM_BITS
+    digest = sha256(f"{text} {number}".encode()).digest()
+    return _text(time | int.from_bytes(digest, "big") & (1 << _RANDOM_BITS) - 1)
 
 
 def number_of(delivery_id: str, *, again: bool = False) -> int:

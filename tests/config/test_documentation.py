@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from mailhub.config import settings, transports
+from mailhub.message.lists import MailingList
 from mailhub.services import SERVICES
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.rst"
@@ -27,6 +28,7 @@ TABLES: dict[str, type] = {
         settings.GuardTable
     ),
     "[queue]": settings.QueueTable,
+    '[list."address"]': MailingList,
     "[forwarding]": settings.ForwardingTable,
     "[relay]": settings.RelayTable,
     "[trust]": settings.TrustTable,

@@ -45,6 +45,10 @@ class TestSrs(RouterExam):
     factory = builtin.srs_router
 
 
+class TestLists(RouterExam):
+    factory = builtin.lists_router
+
+
 class TestStatic(RouterExam):
     factory = builtin.static_router
 
@@ -56,6 +60,11 @@ class TestExchangers(RouterExam):
 class TestStoreAgent(AgentExam):
     factory = builtin.store_agent
     target = "ann@xx.example"
+
+
+class TestListAgent(AgentExam):
+    factory = builtin.list_agent
+    target = "team@xx.example"
 
 
 class TestSmtpAgent(AgentExam):

@@ -147,6 +147,30 @@ class NamesExam(DatabaseExam):
         assert await names.kept(kept.version) is None
 
     @question
+    async def test_lists_and_their_members(self) -> None:
+        await self._open()
+        names = self.database.names
+        assert [await names.put_list("l@xx.example", text) for text in ("{}", "{}", '{"group": true}')] == [
+            True,
+            False,
+            True,
+        ]
+        assert list(await names.join_list("l@xx.example", ["B@yy.example", "a@xx.example"])) == [
+            "B@yy.example",
+            "a@xx.example",
+        ]
+        assert list(await names.join_list("l@xx.example", ["b@YY.example", "c@xx.example"])) == ["c@xx.example"]
+        assert list(await names.list_members("l@xx.example")) == ["a@xx.example", "B@yy.example", "c@xx.example"]
+        assert await names.has_member("l@xx.example", "b@yy.example")
+        assert not await names.has_member("m@xx.example", "b@yy.example")
+        assert list(await names.leave_list("l@xx.example", ["A@xx.example", "d@xx.example"])) == ["A@xx.example"]
+        kept = await names.kept()
+        assert kept is not None
+        assert dict(kept.lists) == {"l@xx.example": '{"group": true}'}
+        assert [await names.remove_list("l@xx.example") for _ in range(2)] == [True, False]
+        assert list(await names.list_members("l@xx.example")) == []
+
+    @question
     async def test_only_news_is_told_to_who_knows_the_rest(self) -> None:
         await self._open()
         names = self.database.names

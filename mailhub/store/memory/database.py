@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from mailhub.interfaces import Environment, IDatabase, INames, KeptNames
 from mailhub.interfaces.accounts import NO_NAMES
+from mailhub.message.address import Address
 from mailhub.store.limits import StoreLimits
 from mailhub.store.memory.queue import MemoryQueue
 from mailhub.store.memory.state import MemoryStates
@@ -26,6 +27,7 @@ class MemoryNames:
 
     def __init__(self) -> None:
         self._now = KeptNames()
+        self._members: dict[str, dict[str, str]] = {}
 
     async def kept(self, newer_than: int = -1) -> KeptNames | None:
         """All, or None when nothing has changed since that version."""
@@ -69,6 +71,35 @@ class MemoryNames:
         left = tuple(target for target in had if target not in gone)
         self._become(aliases={**self._now.aliases, name: left})
         return gone
+
+    async def put_list(self, address: str, settings: str) -> bool:
+        """Whether it is new."""
+        return self._become(lists={**self._now.lists, address: settings})
+
+    async def remove_list(self, address: str) -> bool:
+        """Whether it was there."""
+        self._members.pop(address, None)
+        return self._become(lists={name: text for name, text in self._now.lists.items() if name != address})
+
+    async def list_members(self, address: str) -> Sequence[str]:
+        """See `INames`."""
+        return [member for _, member in sorted(self._members.get(address, {}).items())]
+
+    async def has_member(self, address: str, member: str) -> bool:
+        """See `INames`."""
+        return member in self._members.get(address, {})
+
+    async def join_list(self, address: str, members: Sequence[str]) -> Sequence[str]:
+        """Those that are new."""
+        had = self._members.setdefault(address, {})
+        new = {key: member for member in members if (key := Address.parse(member).key) not in had}
+        had.update(new)
+        return list(new.values())
+
+    async def leave_list(self, address: str, members: Sequence[str]) -> Sequence[str]:
+        """Those that were there."""
+        had = self._members.get(address, {})
+        return [member for member in members if had.pop(Address.parse(member).key, None) is not None]
 
     def _become(self, **changes: Any) -> bool:
         new = attrs.evolve(self._now, **changes)

@@ -8,6 +8,7 @@ from zope.interface import implementer
 
 from mailhub.interfaces import INames, KeptNames
 from mailhub.interfaces.accounts import NO_NAMES
+from mailhub.message.address import Address
 from mailhub.store.sql.engine import Engine
 from mailhub.store.sql.transaction import Snapshot, Transaction
 
@@ -29,7 +30,8 @@ def kept(snapshot: Snapshot, newer_than: int) -> KeptNames | None:
         aliases[name] = (*aliases.get(name, ()), target)
     domains = frozenset(row[0] for row in snapshot.execute("SELECT name FROM local_domain"))
     same_as = dict(snapshot.execute("SELECT name, same_as FROM domain_alias").fetchall())
-    return KeptNames(version, domains, aliases, same_as)
+    lists = dict(snapshot.execute("SELECT address, settings FROM mailing_list").fetchall())
+    return KeptNames(version, domains, aliases, same_as, lists)
 
 
 def _change(transaction: Transaction, statement: str, parameters: Sequence[object]) -> bool:
@@ -61,6 +63,23 @@ def _add_all(
     return new + sum([len(_add_alias(transaction, name, targets)) for name, targets in aliases.items()])
 
 
+def _remove_list(transaction: Transaction, address: str) -> bool:
+    transaction.execute("DELETE FROM list_member WHERE list = ?", (address,))
+    return _change(transaction, "DELETE FROM mailing_list WHERE address = ?", (address,))
+
+
+def _join(transaction: Transaction, address: str, members: Sequence[str]) -> list[str]:
+    statement = "INSERT INTO list_member (list, member, address) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+    rows = [(address, Address.parse(member).key, member) for member in members]
+    return [row[2] for row in rows if transaction.execute(statement, row).rowcount]
+
+
+def _leave(transaction: Transaction, address: str, members: Sequence[str]) -> list[str]:
+    statement = "DELETE FROM list_member WHERE list = ? AND member = ?"
+    rows = [(member, (address, Address.parse(member).key)) for member in members]
+    return [member for member, row in rows if transaction.execute(statement, row).rowcount]
+
+
 def _remove_alias(transaction: Transaction, name: str, targets: Sequence[str]) -> list[str]:
     rows = transaction.execute("SELECT target FROM local_alias WHERE name = ? ORDER BY id", (name,)).fetchall()
     statement = "DELETE FROM local_alias WHERE name = ? AND target = ?"
@@ -70,7 +89,7 @@ def _remove_alias(transaction: Transaction, name: str, targets: Sequence[str]) -
 
 @implementer(INames)
 class Names:
-    """The tables `local_domain`, `domain_alias` and `local_alias`."""
+    """The tables `local_domain`, `domain_alias`, `local_alias`, `mailing_list` and `list_member`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -107,3 +126,36 @@ class Names:
     async def remove_alias(self, name: str, targets: Sequence[str] = ()) -> Sequence[str]:
         """The targets that were there."""
         return await self._engine.write(lambda transaction: _remove_alias(transaction, name, targets))
+
+    async def put_list(self, address: str, settings: str) -> bool:
+        """Whether it is new."""
+        statement = """
+        INSERT INTO mailing_list (address, settings) VALUES (?, ?)
+        ON CONFLICT (address) DO UPDATE SET settings = excluded.settings
+        WHERE mailing_list.settings <> excluded.settings
+        """
+        return await self._engine.write(lambda transaction: _change(transaction, statement, (address, settings)))
+
+    async def remove_list(self, address: str) -> bool:
+        """Whether it was there."""
+        return await self._engine.write(lambda transaction: _remove_list(transaction, address))
+
+    async def list_members(self, address: str) -> Sequence[str]:
+        """See `INames`."""
+        statement = "SELECT address FROM list_member WHERE list = ? ORDER BY member"
+        return await self._engine.read(lambda snapshot: [row[0] for row in snapshot.execute(statement, (address,))])
+
+    async def has_member(self, address: str, member: str) -> bool:
+        """See `INames`."""
+        statement = "SELECT 1 FROM list_member WHERE list = ? AND member = ?"
+        return await self._engine.read(
+            lambda snapshot: snapshot.execute(statement, (address, member)).fetchone() is not None
+        )
+
+    async def join_list(self, address: str, members: Sequence[str]) -> Sequence[str]:
+        """Those that are new."""
+        return await self._engine.write(lambda transaction: _join(transaction, address, members))
+
+    async def leave_list(self, address: str, members: Sequence[str]) -> Sequence[str]:
+        """Those that were there."""
+        return await self._engine.write(lambda transaction: _leave(transaction, address, members))

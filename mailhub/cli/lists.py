@@ -1,0 +1,230 @@
+"""`mailhub list`: mailing lists and groups, kept in the database beside those of the configuration. Counts at once."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import attrs
+
+from mailhub.cli.confirm import confirmed, yes_option
+from mailhub.cli.names import await_server, kept_names, names_now
+from mailhub.cli.offline import Offline, opened
+from mailhub.config.settings import Config, load
+from mailhub.delivery.lists import LISTS
+from mailhub.errors import ConfigurationError
+from mailhub.message.address import Address
+from mailhub.message.lists import MEMBERS_LIMIT, MailingList, list_of, text_of
+
+_WHO = {
+    "anyone": "anyone may post",
+    "members": "members may post",
+    "owners": "owners may post",
+    "named": "who is named may post",
+}
+
+
+def add_parser(commands: Any) -> None:
+    """The grammar of this command."""
+    group = commands.add_parser(
+        "list",
+        help="mailing lists and groups, and their members",
+        description="Lists kept in the database beside [list.x] of the configuration. Every change counts at once, the "
+        "server need not be restarted.",
+    )
+    actions = group.add_subparsers(metavar="ACTION", required=True)
+
+    add = actions.add_parser("add", help="a new list")
+    change = actions.add_parser("change", help="what is set about a list")
+    for action, run in ((add, _add), (change, _change)):
+        action.add_argument("list", metavar="LIST", help="its address")
+        _settings(action)
+        action.set_defaults(run=run)
+
+    show = actions.add_parser("show", help="all lists, or what is set about one")
+    show.add_argument("list", metavar="LIST", nargs="?")
+    show.set_defaults(run=_show)
+
+    remove = actions.add_parser("remove", help="a list, with its members")
+    remove.add_argument("list", metavar="LIST")
+    yes_option(remove)
+    remove.set_defaults(run=_remove)
+
+    members = actions.add_parser("members", help="who is in a list, a line each")
+    members.add_argument("list", metavar="LIST")
+    members.set_defaults(run=_members)
+
+    join = actions.add_parser("join", help="put members into a list")
+    leave = actions.add_parser("leave", help="take members out of a list")
+    for action, run in ((join, _join), (leave, _leave)):
+        action.add_argument("list", metavar="LIST")
+        action.add_argument("members", metavar="MEMBER", nargs="+", help="addresses, here or elsewhere")
+        action.set_defaults(run=run)
+
+
+def _settings(action: argparse.ArgumentParser) -> None:
+    none = argparse.SUPPRESS
+    action.add_argument(
+        "--owner", dest="owners", metavar="ADDRESS", action="append", default=none, help="who is told of failures"
+    )
+    action.add_argument("--post", choices=sorted(_WHO), default=none, help="who may post (default: members)")
+    action.add_argument(
+        "--poster",
+        dest="posters",
+        metavar="WHO",
+        action="append",
+        default=none,
+        help="with --post named: an address, a domain or *.domain",
+    )
+    action.add_argument(
+        "--group", action=argparse.BooleanOptionalAction, default=none, help="leave the header of messages alone"
+    )
+    action.add_argument("--name", default=none, help="what it is called in List-Id")
+    action.add_argument("--subject-prefix", metavar="TEXT", default=none, help="put before each subject")
+    action.add_argument(
+        "--reply-to-list",
+        action=argparse.BooleanOptionalAction,
+        default=none,
+        help="have replies go to the list",
+    )
+    action.add_argument("--message-size-bytes", metavar="N", type=int, default=none, help="larger ones are refused")
+
+
+def _address(text: str) -> Address:
+    try:
+        return Address.parse(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{text!r} is not a mail address: {error}") from None
+
+
+def _changed(settings: MailingList, arguments: argparse.Namespace, name: str) -> MailingList:
+    names = {field.name for field in attrs.fields(MailingList)} - {"members"}
+    given = {key: value for key, value in vars(arguments).items() if key in names}
+    if given.get("post", "named") != "named":
+        given.setdefault("posters", ())
+    try:
+        new = attrs.evolve(settings, **given)
+    except ValueError as error:
+        raise ConfigurationError(f"{name}: {error}") from None
+    if any(Address.parse(owner).key == name for owner in new.owners):
+        raise ConfigurationError(f"{name} cannot be its own owner")
+    return new
+
+
+def _not_in_file(config: Config, name: str) -> None:
+    if name in config.lists:
+        raise ConfigurationError(f'{name} stands in [list."{name}"] of {config.file}; change it there')
+
+
+def _kept(hub: Offline, config: Config, text: str) -> tuple[str, MailingList]:
+    """A list of the database."""
+    name = _address(text).key
+    _not_in_file(config, name)
+    found = kept_names(hub).lists.get(name)
+    if found is None:
+        raise ConfigurationError(f"there is no list {name}; `mailhub list show` shows all")
+    return name, list_of(found)
+
+
+def _add(arguments: argparse.Namespace) -> None:
+    config = load(arguments.config)
+    address = _address(arguments.list)
+    name = address.key
+    _not_in_file(config, name)
+    place = config.place("delivery", "routers")
+    if all(config.part("router", each, place).type != LISTS for each in config.delivery.routers):
+        raise place.error(f'lacks "{LISTS}", which goes by lists')
+    settings = _changed(MailingList(), arguments, name)
+    with opened(config) as hub:
+        names = names_now(config, hub)
+        domain = address.ascii_domain
+        if domain not in names.domains or domain in names.same_as:
+            raise ConfigurationError(f"{domain} is not one of our own domains; `mailhub domain list` shows all")
+        if name in kept_names(hub).lists:
+            raise ConfigurationError(f"there is a list {name} already; `mailhub list change` changes it")
+        if names.aliases.named(address):
+            raise ConfigurationError(f"{name} is an alias, which would go before the list")
+        if hub.wait(hub.accounts.find(name)) is not None:
+            raise ConfigurationError(f"{name} is an account, which would get no mail any more")
+        hub.wait(hub.database.names.put_list(name, text_of(settings)))
+    await_server(config)
+    what = "group" if settings.group else "list"
+    print(f"{what} {name} added; `mailhub list join {name} MEMBER...` puts members into it")
+
+
+def _change(arguments: argparse.Namespace) -> None:
+    config = load(arguments.config)
+    with opened(config) as hub:
+        name, before = _kept(hub, config, arguments.list)
+        if not hub.wait(hub.database.names.put_list(name, text_of(_changed(before, arguments, name)))):
+            raise ConfigurationError(f"nothing is different for {name}; nothing was changed")
+    await_server(config)
+    print(f"list {name} changed")
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    config = load(arguments.config)
+    with opened(config, "read") as hub:
+        lists = names_now(config, hub).lists
+        if arguments.list is None:
+            for name in sorted(lists):
+                where = "file" if name in config.lists else "database"
+                count = len(hub.wait(names_now(config, hub).members(name)))
+                print(f"{name:40}  {where:8}  {count} members, {_WHO[lists[name].post]}")
+            return
+    name = _address(arguments.list).key
+    settings = lists.get(name)
+    if settings is None:
+        raise ConfigurationError(f"there is no list {name}; `mailhub list show` shows all")
+    for field in attrs.fields(MailingList):
+        value = getattr(settings, field.name)
+        if field.name != "members" and value != field.default:
+            print(f"{field.name:20}  {', '.join(value) if isinstance(value, tuple) else value}")
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    config = load(arguments.config)
+    with opened(config) as hub:
+        name, _ = _kept(hub, config, arguments.list)
+        if not confirmed(arguments, f"Refuse mail for {name} from now on, and forget its members?"):
+            return 1
+        hub.wait(hub.database.names.remove_list(name))
+    await_server(config)
+    print(f"list {name} removed")
+    return 0
+
+
+def _members(arguments: argparse.Namespace) -> None:
+    config = load(arguments.config)
+    name = _address(arguments.list).key
+    with opened(config, "read") as hub:
+        names = names_now(config, hub)
+        if name not in names.lists:
+            raise ConfigurationError(f"there is no list {name}; `mailhub list show` shows all")
+        for member in hub.wait(names.members(name)):
+            print(member)
+
+
+def _join(arguments: argparse.Namespace) -> None:
+    config = load(arguments.config)
+    members = [str(_address(text)) for text in arguments.members]
+    with opened(config) as hub:
+        name, _ = _kept(hub, config, arguments.list)
+        had = len(hub.wait(hub.database.names.list_members(name)))
+        if had + len(members) > MEMBERS_LIMIT:
+            raise ConfigurationError(f"{name} would have more than {MEMBERS_LIMIT} members; nothing was changed")
+        new = hub.wait(hub.database.names.join_list(name, members))
+    if not new:
+        raise ConfigurationError(f"{', '.join(members)}: in {name} already; nothing was changed")
+    print(f"{', '.join(new)} joined {name}")
+
+
+def _leave(arguments: argparse.Namespace) -> None:
+    config = load(arguments.config)
+    members = [str(_address(text)) for text in arguments.members]
+    with opened(config) as hub:
+        name, _ = _kept(hub, config, arguments.list)
+        gone = hub.wait(hub.database.names.leave_list(name, members))
+    if not gone:
+        raise ConfigurationError(f"{', '.join(members)}: not in {name}; nothing was changed")
+    print(f"{', '.join(gone)} left {name}")

@@ -1,0 +1,268 @@
+"""Mailing lists and groups: who may post (the router), and how a message comes to the members (the agent).
+
+A message for a list waits in the queue as one row, and is made into one for all members then: each gets it once,
+however many lists in the list name them, by their rules, and also where a crash has it made again. From there on it is
+the list's message: failures are told to its owners, and what the sender wanted to be told ends here (RFC 3461 5.2.7.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from zlib import crc32
+
+import attrs
+from twisted.internet.task import deferLater
+from zope.interface import implementer
+
+from mailhub.delivery.dead_ends import LOOP_STATUS, LOOP_TEXT, refusing
+from mailhub.delivery.intake import Intake
+from mailhub.delivery.plan import Accepted
+from mailhub.delivery.routing import NOBODY, is_known, renamed
+from mailhub.errors import MailError, MessageTooLarge, NotPermitted
+from mailhub.interfaces import (
+    Committed,
+    Delivery,
+    Environment,
+    IBlobReader,
+    IBody,
+    IDeliveryAgent,
+    ILocalNames,
+    IMailStore,
+    IQueue,
+    IRouter,
+    ITransactionView,
+    IUserDirectory,
+    OwnTransaction,
+    QueuedRecipient,
+    Route,
+)
+from mailhub.message.address import POSTMASTER, Address
+from mailhub.message.envelope import Mail, Outcome, Recipient, outcome_of
+from mailhub.message.header import Header, fields_end
+from mailhub.message.lists import BOUNCES, MEMBERS_LIMIT, ROLES, MailingList, for_members, is_ours, role
+from mailhub.message.needs import HEADER_LIMIT, needs_of
+from mailhub.message.patterns import AddressPatterns
+from mailhub.message.trace import count_received, delivered_to, return_path
+from mailhub.net.body import copy
+
+LISTS = "lists"  # the router's name
+LIST = "list"  # the agent's
+# The status of RFC 3463 for "mailing list expansion prohibited".
+NOT_ALLOWED = "5.7.2"
+_AT_ONCE = 50  # members that are looked up before others have their turn
+_PORTION = 1000  # members of one commit
+_PATIENCE = 5  # attempts after which a member who cannot be looked up keeps the others waiting no longer
+
+
+@implementer(IRouter)
+class ListRouter:
+    """Lists by name, with `team-owner`, `team-bounces` and `team-request`, which are the owners' unless an account has
+    the name."""
+
+    def __init__(self, names: ILocalNames, store: IMailStore, directories: IUserDirectory = NOBODY) -> None:
+        self._names = names
+        self._store = store
+        self._directories = directories
+
+    async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
+        """To the agent that knows the members. Raises NotPermitted for who may not post, MessageTooLarge."""
+        lists = self._names.lists
+        if not lists or recipient.ascii_domain not in self._names.domains:
+            return None
+        for name in (recipient, *(plain for plain, _ in self._names.without_detail(recipient))):
+            settings = lists.get(name.key)
+            if settings is not None:
+                await self._permit(name, settings, transaction)
+                return (Route(LIST, name, name.key, via=(name.key,)),)
+        return await self._role(recipient)
+
+    async def _role(self, recipient: Address) -> Sequence[Route] | None:
+        low = recipient.local.lower()
+        for suffix in ROLES:
+            if not low.endswith(suffix):
+                continue
+            settings = self._names.lists.get(attrs.evolve(recipient, local=recipient.local[: -len(suffix)]).key)
+            if settings is None or await is_known(recipient.key, self._store, self._directories):
+                return None
+            owners = [Address.parse(text) for text in settings.owners]
+            return renamed(recipient, owners or [Address(POSTMASTER, recipient.domain)])
+        return None
+
+    async def _permit(self, name: Address, settings: MailingList, transaction: ITransactionView) -> None:
+        sender = transaction.mail.reverse_path
+        if sender is None:
+            if not settings.group or settings.post != "anyone":
+                raise NotPermitted(f"{name} takes no reports", status=NOT_ALLOWED)
+        elif not await self._may_post(name.key, settings, sender, transaction):
+            raise NotPermitted(_REASONS[settings.post].format(name), status=NOT_ALLOWED)
+        if 0 < settings.message_size_bytes < transaction.mail.size:
+            raise MessageTooLarge(f"{name} takes messages of up to {settings.message_size_bytes} octets")
+
+    async def _may_post(self, key: str, settings: MailingList, sender: Address, transaction: ITransactionView) -> bool:
+        if settings.post == "anyone" or _is_of_a_list(transaction, sender, self._names):
+            return True
+        who = [sender]
+        if transaction.origin.user and "@" in transaction.origin.user:
+            who.append(Address.parse(transaction.origin.user))
+        keys = {each.key for each in who}
+        if any(Address.parse(owner).key in keys for owner in settings.owners):
+            return True
+        if settings.post == "named":
+            patterns = AddressPatterns.parse(settings.posters)
+            return any(patterns.match(each) for each in who)
+        if settings.post == "members":
+            for each in who:
+                if await self._names.is_member(key, each):
+                    return True
+        return False
+
+
+_REASONS = {
+    "members": "Only members may post to {}",
+    "owners": "Only its owners may post to {}",
+    "named": "Only those who are named for it may post to {}",
+}
+
+
+def _is_of_a_list(transaction: ITransactionView, sender: Address, names: ILocalNames) -> bool:
+    """Whether mailhub itself asks for the members of a list that is among those of another."""
+    if transaction.origin.session_id or transaction.origin.peer or transaction.origin.service:
+        return False
+    local, bounces, rest = sender.local.rpartition(BOUNCES)
+    return bool(bounces) and not rest and attrs.evolve(sender, local=local).key in names.lists
+
+
+@implementer(IDeliveryAgent)
+@attrs.define(eq=False)
+class ListAgent:
+    """Makes a message for a list one for its members, which `commit` commits once (see `Pipeline.send_on`)."""
+
+    _names: ILocalNames
+    _routing: IRouter
+    _queue: IQueue
+    _environment: Environment
+    _commit: Callable[[Mail, Sequence[Accepted], Intake, str], Awaitable[Committed]]
+
+    async def deliver(self, delivery: Delivery) -> Mapping[int, Outcome]:
+        """See `IDeliveryAgent`. Repeating it adds nothing."""
+        return {row.id: await self._expand(delivery, row) for row in delivery.recipients}
+
+    async def stop(self) -> None:
+        """Nothing is kept."""
+
+    async def _expand(self, delivery: Delivery, row: QueuedRecipient) -> Outcome:
+        await self._names.refresh()
+        settings = self._names.lists.get(delivery.target)
+        if settings is None:
+            return Outcome.failed("No such list here", status="5.1.1")
+        try:
+            top = await delivery.body.read(0, HEADER_LIMIT + 1)
+            end = fields_end(top, 0, len(top))
+            header = top[:end] if end <= HEADER_LIMIT else b""  # too large to be edited: ours is put before it
+            if refusal := _refusal(header, delivery.body.size, settings, row.route.recipient):
+                return refusal
+            return await self._pass_on(delivery, row, settings, header)
+        except MailError as error:
+            return outcome_of(error)
+
+    async def _pass_on(self, delivery: Delivery, row: QueuedRecipient, settings: MailingList, header: bytes) -> Outcome:
+        address = row.route.recipient
+        bounces = role(address, BOUNCES)
+        mail = Mail(
+            bounces,
+            delivery.mail.body_type,
+            delivery.mail.smtputf8 or not bounces.is_ascii,
+            requiretls=delivery.mail.requiretls,
+            priority=delivery.mail.priority,
+        )
+        accepted = await _Expansion(self._names, self._routing, self._environment, mail, row.attempts).of(address)
+        if not accepted:
+            return Outcome.failed(f"{address} has no members", status="5.2.4")
+        edited = for_members(header, settings, address)
+        top = return_path(bounces)
+        needs = None if delivery.needs is None else delivery.needs | needs_of(edited).bits
+        names = []
+        for number, some in _portions(accepted):
+            body = await self._written(top + edited, delivery.body, len(header))
+            intake = Intake(body, len(top), count_received(header), delivered_to(header), needs, len(top))
+            once = f"{delivery.id} {row.id} {number}"
+            try:
+                names.append((await self._commit(mail, some, intake, once)).id)
+            finally:
+                body.discard()
+        return Outcome.delivered(f"{len(accepted)} members as {' '.join(names)}", status="2.0.0")
+
+    async def _written(self, top: bytes, body: IBlobReader, start: int) -> IBody:
+        writer = self._queue.new_body(len(top) + body.size - start)
+        try:
+            await writer.write(top)
+            await copy(body, writer.write, start)
+            return await writer.finish()
+        finally:
+            writer.abort()
+
+
+def _portions(accepted: Sequence[Accepted]) -> Iterator[tuple[str, Sequence[Accepted]]]:
+    """Some hundred members at a time, so that others have their turn. Who is in which goes by the address alone: when
+    the list has changed before a repetition, nobody is left out."""
+    count = -(-len(accepted) // _PORTION)
+    for number in range(count):
+        some = [each for each in accepted if count == 1 or crc32(each.address.key.encode()) % count == number]
+        if some:
+            yield f"{number}/{count}", some
+
+
+def _refusal(header: bytes, size: int, settings: MailingList, address: Address) -> Outcome | None:
+    if is_ours(header, address):
+        return Outcome.failed(LOOP_TEXT, status=LOOP_STATUS)
+    said = Header(header).first(b"auto-submitted") or b"no"
+    if not settings.group and said.strip().lower().startswith(b"auto-replied"):
+        return Outcome.failed(f"{address} takes no automatic replies", status=NOT_ALLOWED)  # RFC 3834 2
+    if 0 < settings.message_size_bytes < size:
+        return Outcome.failed(f"{address} takes messages of up to {settings.message_size_bytes} octets", status="5.2.3")
+    return None
+
+
+@attrs.define(eq=False)
+class _Expansion:
+    """The members of a list, and of those that are among them, each with the ways to them."""
+
+    names: ILocalNames
+    routing: IRouter
+    environment: Environment
+    mail: Mail
+    attempts: int
+    _lists: set[str] = attrs.field(factory=set)
+    _members: set[str] = attrs.field(factory=set)
+
+    async def of(self, address: Address) -> list[Accepted]:
+        """Raises TemporaryError, StoreUnavailable; who is refused for good has a route that tells the owners."""
+        found: list[Accepted] = []
+        self._lists.add(address.key)
+        pending = [address]
+        while pending:
+            for member in await self.names.members(pending.pop(0).key):
+                if member.key in self._members or len(self._members) >= MEMBERS_LIMIT:
+                    continue
+                self._members.add(member.key)
+                if len(self._members) % _AT_ONCE == 0:
+                    await deferLater(self.environment.clock, 0)
+                ways = []
+                for route in await self._ways(member):
+                    if route.agent != LIST:
+                        ways.append(attrs.evolve(route, reverse_path=None))
+                    elif route.target not in self._lists:
+                        self._lists.add(route.target)
+                        pending.append(route.recipient)
+                if ways:
+                    found.append(Accepted(Recipient(member), tuple(ways)))
+        return found
+
+    async def _ways(self, member: Address) -> Sequence[Route]:
+        try:
+            return await self.routing.route(member, OwnTransaction(mail=self.mail)) or ()
+        except MailError as error:
+            if error.temporary and self.attempts < _PATIENCE:
+                raise
+            outcome = Outcome.failed(error.text, status="5" + error.status[1:])
+            return [refusing(member, outcome)]
