@@ -30,6 +30,7 @@ from mailhub.auth.foreign_realm import Avatars, GuardedRealm
 from mailhub.auth.harvest import Harvest, HarvestLimits
 from mailhub.auth.passwords import Passwords
 from mailhub.auth.realm import MailRealm, address_or_name, canonical_user
+from mailhub.auth.send_as import SendAs
 from mailhub.auth.sessions import OpenSessions
 from mailhub.auth.throttle import Throttle, Turns
 from mailhub.checker_strings import CheckerStrings, load_strings
@@ -452,7 +453,8 @@ def _realm(hub: Hub, catalogue: Catalogue) -> IRealm:
     """What a login becomes: by the store, or by a plugin."""
     config = hub.settings
     if not config.auth.realm:
-        return MailRealm(hub.store, hub.routing.route, config.auth.default_domain)
+        send_as = SendAs.of(config.send_as, hub.database.state, hub.environment.clock)
+        return MailRealm(hub.store, hub.routing.route, config.auth.default_domain, send_as)
     part = config.part("realm", config.auth.realm, config.place("auth", "realm"))
     guard = _guard(hub, catalogue, part)
     wanted = {IMailAccount: avatars.accounts(guard), ISubmitter: avatars.submitters(guard)}

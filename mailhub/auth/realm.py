@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import attrs
@@ -10,11 +10,10 @@ from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred
 from zope.interface import Interface, implementer
 
+from mailhub.auth.send_as import FindRoutes, SendAs
 from mailhub.errors import AuthenticationFailed, NoSuchUser, NotYetKnown, PermanentError
 from mailhub.interfaces import STORE, IMailAccount, IMailStore, ISubmitter, Route
 from mailhub.message.address import Address
-
-FindRoutes = Callable[[Address], Awaitable[Sequence[Route]]]
 
 
 def canonical_user(name: str, default_domain: str = "") -> str:
@@ -46,20 +45,24 @@ def address_or_name(name: str, default_domain: str = "") -> str:
 @implementer(ISubmitter)
 @attrs.frozen
 class Submitter:
-    """May send as its own address, with or without +detail, and as every alias that reaches its mailbox."""
+    """May send as its own address, with or without +detail, as every alias that reaches its mailbox, and as what it has
+    been granted."""
 
     user: str
     routes: FindRoutes
+    send_as: SendAs | None = None
 
     async def may_send_as(self, address: Address | None) -> bool:
         # The null reverse-path is how user agents send read receipts (RFC 8098 3).
         if address is None or address.key == self.user:
             return True
         try:
-            routes = await self.routes(address)
+            routes: Sequence[Route] = await self.routes(address)
         except (PermanentError, NotYetKnown):
-            return False
-        return any(route.agent == STORE and route.target == self.user for route in routes)
+            routes = ()
+        if any(route.agent == STORE and route.target == self.user for route in routes):
+            return True
+        return self.send_as is not None and await self.send_as.allows(self.user, address, self.routes)
 
 
 Avatar = tuple[type[Interface], object, Callable[[], None]]
@@ -72,11 +75,13 @@ def _no_logout() -> None:
 @implementer(IRealm)
 @attrs.define(eq=False)
 class MailRealm:
-    """Avatars over one mail store. `routes` says where an address leads; `default_domain` may be ""."""
+    """Avatars over one mail store. `routes` says where an address leads; `default_domain` may be "". `send_as` has what
+    accounts may send as beside their own addresses."""
 
     store: IMailStore
     routes: FindRoutes
     default_domain: str = ""
+    send_as: SendAs | None = None
 
     def requestAvatar(
         self, avatarId: bytes | tuple[()], mind: object, *interfaces: type[Interface]
@@ -96,5 +101,5 @@ class MailRealm:
                 # have none for who only sends.
                 with suppress(NoSuchUser):
                     await (await self.store.account(user, create=True)).logout()
-            return ISubmitter, Submitter(user, self.routes), _no_logout
+            return ISubmitter, Submitter(user, self.routes, self.send_as), _no_logout
         raise NotImplementedError(f"no avatar provides {interfaces}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from mailhub.auth.send_as import PART, KeptGrants
 from mailhub.cli import passwords
 from mailhub.cli.confirm import confirmed, yes_option
 from mailhub.cli.names import names_now, user_of
@@ -16,8 +17,8 @@ from mailhub.store.several import MAIN
 _UNITS = {"K": 10, "M": 20, "G": 30, "T": 40}  # powers of two
 
 
-def add_parser(commands: Any) -> None:
-    """The grammar of this command."""
+def add_parser(commands: Any) -> Any:
+    """The grammar of this command. Returns where more actions can be added."""
     group = commands.add_parser(
         "account",
         help="add, list, disable and remove accounts, change passwords and quotas",
@@ -64,6 +65,7 @@ def add_parser(commands: Any) -> None:
         "octets", metavar="OCTETS", type=_octets, nargs="?", help="most it may hold, such as 500M or 2G; 0: any"
     )
     quota.set_defaults(run=_quota)
+    return actions
 
 
 def _password_option(action: argparse.ArgumentParser) -> None:
@@ -153,6 +155,7 @@ def _remove(arguments: argparse.Namespace) -> int:
             if not confirmed(arguments, f"Remove {user} and all its mail for good? It has {count}."):
                 return 1
             hub.wait(hub.accounts.remove(user))
+            hub.wait(KeptGrants(hub.database.state.of(PART)).remove(user))  # nobody else of that name is to have them
         except NoSuchUser:
             raise _no_account(user) from None
     print(f"account {user} removed")

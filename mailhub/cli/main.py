@@ -26,6 +26,7 @@ from mailhub.cli import (
     reload,
     restore,
     scheduled,
+    send_as,
 )
 from mailhub.config.settings import default_file
 from mailhub.errors import ConfigurationError, MailError
@@ -96,6 +97,8 @@ def parser() -> argparse.ArgumentParser:
         actions = module.add_parser(commands)
         if module is alias:
             alias_import.add_parser(actions)
+        if module is account:
+            send_as.add_parser(actions)
     return top
 
 

@@ -89,7 +89,7 @@ def _names(name: str, before: Any, after: Any) -> Iterator[str]:
         yield from (f"[stores.{part}]" for part in _unequal(before, after))
     elif name == "listen":
         yield from (f"[listen] {name}" for name in {**before, **after} if before.get(name) != after.get(name))
-    elif name in ("aliases", "domain_aliases", "database", "store") or before is None or after is None:
+    elif name in ("aliases", "send_as", "domain_aliases", "database", "store") or before is None or after is None:
         yield f"[{name}]"
     elif attrs.has(type(before)):
         for field in attrs.fields(type(before)):

@@ -108,6 +108,14 @@ def address(text: str) -> str:
         raise ValueError(f'"{text}" is not a mail address: {error}') from None
 
 
+def key(text: str) -> str:
+    """A whole mail address, in the one text that all ways to write it have."""
+    try:
+        return Address.parse(text).key
+    except ValueError as error:
+        raise ValueError(f'"{text}" is not a mail address: {error}') from None
+
+
 def alias(text: str) -> str:
     """What an alias may stand for: `user@domain`, `@domain` (all others of a domain), `user` (in every domain), or
     `wildcard:` or `regex:` and a pattern."""

@@ -28,6 +28,7 @@ from mailhub.interfaces import ISettings, TlsPolicy
 from mailhub.keys import GIB, KIB, MIB, Key
 from mailhub.message.address import Address
 from mailhub.message.lists import MailingList
+from mailhub.message.patterns import AddressPatterns
 from mailhub.services import SERVICES
 from mailhub.store.several import Shares
 
@@ -208,6 +209,7 @@ class Config:
     dns: DnsTable
     smtp: SmtpTable
     submission: SubmissionTable
+    send_as: Mapping[str, tuple[str, ...]]  # by Address.key
     queue: QueueTable
     relay: RelayTable
     limits: LimitsTable
@@ -267,6 +269,7 @@ class _Top:
     backup_mx: BackupMxTable = attrs.field(factory=BackupMxTable)
     dns: DnsTable = attrs.field(factory=DnsTable)
     smtp: SmtpTable = attrs.field(factory=SmtpTable)
+    send_as: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     submission: SubmissionTable = attrs.field(factory=SubmissionTable)
     queue: QueueTable = attrs.field(factory=QueueTable)
     relay: RelayTable = attrs.field(factory=RelayTable)
@@ -340,6 +343,7 @@ def from_values(values: Mapping[str, Any], file: Path) -> Config:
         dns=top.dns,
         smtp=top.smtp,
         submission=top.submission,
+        send_as=_send_as(top, place.inside("send_as")),
         queue=top.queue,
         relay=top.relay,
         limits=top.limits,
@@ -434,6 +438,21 @@ def _domain_aliases(top: _Top, place: Place) -> dict[str, str]:
         except ValueError as error:
             raise place.at(f'"{written}"').error(str(error)) from None
     return same_as
+
+
+def _send_as(top: _Top, place: Place) -> dict[str, tuple[str, ...]]:
+    granted: dict[str, tuple[str, ...]] = {}
+    for written, others in top.send_as.items():
+        here = place.at(f'"{written}"')
+        try:
+            name = rules.key(written)
+            if name in granted:
+                raise ValueError(f'is the same as another key, "{name}"')
+            AddressPatterns.parse(others)
+        except ValueError as error:
+            raise here.error(str(error)) from None
+        granted[name] = others
+    return granted
 
 
 def _routes(top: _Top, place: Place) -> dict[str, RouteTable]:

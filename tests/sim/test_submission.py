@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mailhub.auth.send_as import PART, KeptGrants
 from mailhub.delivery.scheduled import cancel
 from mailhub.testing.caller import Caller
 from mailhub.testing.hubs import Host, Internet
@@ -126,6 +127,49 @@ def test_sender_says_who_has_logged_in_where_from_does_not(internet: Internet, h
     (arrived,) = host.inbox("ben@xx.example")
     found = re.findall(rb"(?im)^sender:\s*(\S+)", arrived)
     assert found == ([sender] if sender else [])
+
+
+# --- What a login may send as ----------------------------------------------------------------------------------------
+
+
+def may_send(internet: Internet, host: Host, sender: str) -> bool:
+    client = logged_in(internet, host)
+    return client.ask(f"MAIL FROM:<{sender}>\r\n".encode(), b"").startswith(b"250")
+
+
+def test_a_login_sends_as_itself_its_aliases_and_what_it_was_granted(internet: Internet) -> None:
+    granted = {
+        "Ann@xx.example": ["boss@xx.example", "@shop.example"],
+        "sales@xx.example": ["news@zz.example"],  # ann is one of them
+        "box@xx.example": ["box@zz.example"],  # she is not
+        "nobody@xx.example": ["*"],
+    }
+    host = house(internet, send_as=granted)
+    wanted = {
+        "ann@xx.example": True,
+        "ann+x@xx.example": True,
+        "sales@xx.example": True,
+        "boss@xx.example": True,
+        "Any.Body@SHOP.example": True,
+        "a@sub.shop.example": False,
+        "news@zz.example": True,
+        "box@xx.example": False,
+        "box@zz.example": False,
+        "ben@xx.example": False,
+    }
+    assert {sender: may_send(internet, host, sender) for sender in wanted} == wanted
+
+
+def test_grants_of_the_database_count_at_once(internet: Internet) -> None:
+    host = house(internet)
+    kept = KeptGrants(host.hub.database.state.of(PART))
+    assert not may_send(internet, host, "boss@xx.example")
+    internet.wait(kept.add("ann@xx.example", "@xx.example"))
+    internet.run(2)
+    assert may_send(internet, host, "boss@xx.example")
+    internet.wait(kept.remove("ann@xx.example"))
+    internet.run(2)
+    assert not may_send(internet, host, "boss@xx.example")
 
 
 # --- Held mail -------------------------------------------------------------------------------------------------------
