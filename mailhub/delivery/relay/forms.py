@@ -15,6 +15,7 @@ from zope.interface import implementer
 from mailhub.errors import StoreUnavailable, TemporaryError
 from mailhub.interfaces import Delivery, IBlobReader, IThreads
 from mailhub.message.convert import convert
+from mailhub.message.header import HEADER_LIMIT, Header, fields_end
 from mailhub.message.needs import BINARY, Needs, NeedsScanner, Offer
 from mailhub.store.octets import OctetsReader
 
@@ -40,6 +41,7 @@ class Forms:
         self._came_binary = delivery.mail.body_type == "BINARYMIME"
         self._needs = None if delivery.needs is None else Needs(delivery.needs)
         self._made: dict[Offer, Form] = {}
+        self._no_tls: bool | None = None
 
     async def as_it_is(self) -> Form:
         """The message as it came. Its octets are looked at where nobody has done so. Raises MailError."""
@@ -57,6 +59,15 @@ class Forms:
             small = self._body.size <= IN_MEMORY
             self._made[offer] = await (self._in_memory(offer) if small else self._in_files(offer))
         return self._made[offer]
+
+    async def asks_for_no_tls(self) -> bool:
+        """Whether its author would rather have it arrive in the clear than not at all, and says so once: what domains
+        publish about TLS is not for it (RFC 8689 5). Raises MailError."""
+        if self._no_tls is None:
+            octets = await self._body.read(0, HEADER_LIMIT)
+            values = Header(octets[: fields_end(octets, 0, len(octets))]).all(b"tls-required")
+            self._no_tls = [value.strip().lower() for value in values] == [b"no"]
+        return self._no_tls
 
     def close(self) -> None:
         """Throw away what was made. The message itself is its owner's."""

@@ -8,7 +8,7 @@ import attrs
 from mailhub.delivery.relay.servers import Server
 from mailhub.delivery.relay.sts import StsPolicies, fetch_over_https
 from mailhub.delivery.relay.tls_policy import Demand, effective
-from mailhub.errors import TemporaryError
+from mailhub.errors import PermanentError, TemporaryError
 from mailhub.interfaces import Environment, HostAddresses, IClientTls, IResolver, IState
 from mailhub.log import Logger
 from mailhub.net import dane
@@ -22,6 +22,20 @@ class Security:
     def __init__(self, resolver: IResolver, policies: StsPolicies | None = None) -> None:
         self._resolver = resolver
         self._policies = policies
+
+    async def required(self, server: Server, found: HostAddresses) -> Server:
+        """The same for a message with REQUIRETLS: the server must prove that it is the one that it was taken for, and
+        that must be known for sure (RFC 8689 4.2.1). Raises PermanentError where it cannot be."""
+        demanding = await self.demanded(server, found)
+        demand = demanding.demand
+        if demand is not None and demand.level in ("required", "dane"):
+            return demanding
+        # The MX record says who is meant; a domain without one is meant itself, if that is sure.
+        if server.found_by_dns and server.secure and (server.host != server.domain or found.secure):
+            return attrs.evolve(server, demand=Demand("required", server.host))
+        raise PermanentError(
+            "REQUIRETLS support required, but nobody vouches for the name of the host", status="5.7.30"
+        )
 
     async def demanded(self, server: Server, found: HostAddresses) -> Server:
         """A server with what it is to show, whose addresses are known. Raises TemporaryError where it must not be used,

@@ -17,7 +17,7 @@ from mailhub.delivery.relay.peers import Line, Peer, Peers
 from mailhub.delivery.relay.security import Security
 from mailhub.delivery.relay.servers import Server, no_way, server_at, servers_of
 from mailhub.delivery.relay.tls_policy import SUBMISSIONS_PORT, Demand
-from mailhub.errors import MailError, TemporaryError
+from mailhub.errors import MailError, PermanentError, TemporaryError
 from mailhub.interfaces import (
     AT_ONCE,
     Delivery,
@@ -42,6 +42,7 @@ _log = Logger(namespace="mailhub.delivery.smtp")
 LMTP_PORT = 24
 _LOOP = Outcome.failed("We are the best mail exchanger of this domain but do not serve it", status="5.4.6")
 _WHAT_IT_SAYS = Offer(eight_bit=True, smtputf8=True, binary=True)  # no less than a server can offer
+_NO_TLS = "4.7.4"  # what we say where a server does not offer TLS that it must have
 # RFC 3463 3.7, RFC 6531 5: media not supported, conversion required but not supported, header in UTF-8.
 _UNFIT = frozenset({"5.6.1", "5.6.3", "5.6.9"})
 
@@ -194,7 +195,7 @@ class Transmitter:
         urgent = any(row.due == AT_ONCE for row in delivery.recipients)
         full = []
         async for server in self._better_than_us(servers, way):
-            found = await self._places(server)
+            found = await self._places(server, way)
             if isinstance(found, Outcome):
                 way.note(dict.fromkeys(way.left, found))
                 continue
@@ -238,23 +239,41 @@ class Transmitter:
             return False  # it is asked again where it is to be tried
         return any(ip_address(each.partition("%")[0]) in self._own for each in found)
 
-    async def _places(self, server: Server) -> Sequence[_Place] | Outcome:
+    async def _places(self, server: Server, way: _Way) -> Sequence[_Place] | Outcome:
         """Where a server is, and how to talk to it there, or why it cannot be tried."""
         try:
             where = await self._where(server.host)
             found = where.addresses
             usable = [each for each in found if not server.found_by_dns or may_be_exchanger(each)]
             if usable:
-                demanding = await self._security.demanded(server, where)
+                demanding = await self._demanding(server, where, way)
                 return [_Place(demanding, each) for each in interleaved(usable)]
         except TemporaryError as error:
             return Outcome.delayed(error.text, status=error.status, remote=server.host, reach=Reach.UNREACHED)
+        except PermanentError as error:
+            return Outcome.failed(error.text, status=error.status, remote=server.host)
         if not server.found_by_dns:
             # The operator's own next hop: a mistake to mend, not the sender's fault.
             return Outcome.delayed("Next hop has no address", status="4.4.4", remote=server.host, reach=Reach.UNREACHED)
         if found:
             return Outcome.failed("Mail exchanger has no address on the network", status="5.4.6", remote=server.host)
         return Outcome.failed("Host has no address", status="5.4.4", remote=server.host)
+
+    async def _demanding(self, server: Server, where: HostAddresses, way: _Way) -> Server:
+        """A server with what it is to show before it gets this message. Raises MailError where it must not be used."""
+        if way.delivery.mail.requiretls and not server.lmtp:
+            return await self._security.required(server, where)
+        try:
+            demanding = await self._security.demanded(server, where)
+        except TemporaryError:
+            if not await way.forms.asks_for_no_tls():
+                raise
+        else:
+            is_published = server.tls == "opportunistic" and server.credentials is None
+            needs_tls = demanding.demand is not None and demanding.demand.needs_tls
+            if not (needs_tls and is_published and await way.forms.asks_for_no_tls()):
+                return demanding
+        return attrs.evolve(server, demand=Demand(server.tls, server.host))
 
     async def _where(self, host: str) -> HostAddresses:
         if host.startswith("unix:") or is_address(host):
@@ -278,6 +297,10 @@ class Transmitter:
             if said.usable or said.in_doubt or not _all_delayed(said.told):
                 return said
         opened = peer.why(self._environment.clock.seconds()) or await self._peers.open(peer, lambda: self._open(place))
+        if isinstance(opened, Outcome) and opened.status == _NO_TLS and way.delivery.mail.requiretls:
+            opened = Outcome.failed(
+                "REQUIRETLS support required: " + opened.reply, status="5.7.30", remote=opened.remote
+            )
         if isinstance(opened, Outcome) and opened.state is State.FAILED:
             # It takes no mail, which says nothing of the others; nor of those behind ourselves, which are not tried.
             way.note(dict.fromkeys(waiting, opened))

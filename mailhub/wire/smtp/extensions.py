@@ -44,6 +44,7 @@ COMPLETE = frozenset(
         "SMTPUTF8",
         "ENHANCEDSTATUSCODES",
         "DSN",
+        "REQUIRETLS",
         "DELIVERBY",
         "MT-PRIORITY",
         "RRVS",

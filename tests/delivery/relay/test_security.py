@@ -11,8 +11,10 @@ from mailhub.delivery.relay.servers import Server
 from mailhub.delivery.relay.tls_policy import Demand
 from mailhub.errors import TemporaryError
 from mailhub.interfaces import HostAddresses, TlsaRecord
+from mailhub.message.address import Address
+from mailhub.message.envelope import Mail, Recipient
 from mailhub.services import SERVICES
-from mailhub.testing.hubs import Internet
+from mailhub.testing.hubs import Host, Internet
 from mailhub.testing.resolver import FakeResolver
 from mailhub.testing.waiting import result_of
 
@@ -109,3 +111,62 @@ def test_mail_waits_for_tls_that_is_demanded_and_goes_when_it_is_there() -> None
         internet.resolver.dane.clear()
         internet.run(8000)
         assert len(yy.inbox("b@yy.example")) == 1
+
+
+def hand_in(host: Host, message: bytes, *, requiretls: bool) -> None:
+    mail = Mail(Address("a", "xx.example"), "8BITMIME", requiretls=requiretls)
+    host.internet.wait(host.hand_in(mail, [Recipient(Address("b", "yy.example"))], message))
+
+
+@pytest.mark.parametrize("extensions_off", [[], ["REQUIRETLS"]])
+def test_requiretls_is_offered_under_tls_and_kept_on_the_whole_way(extensions_off: list[str]) -> None:
+    with Internet() as internet:
+        xx = internet.hub("xx.example", ["a"])
+        yy = internet.hub("yy.example", ["b"], {"smtp": {"extensions_off": extensions_off}})
+        caller = internet.call(yy, "smtp")
+        assert b"REQUIRETLS" not in caller.ask(b"EHLO a\r\n", b"250 ")
+        caller.ask(b"STARTTLS\r\n", b"220 ")
+        caller.start_tls()
+        offered = b"250-REQUIRETLS" in caller.ask(b"EHLO a\r\n", b"250 ")
+        assert offered is not bool(extensions_off)
+        internet.resolver.secure.add("yy.example")
+        hand_in(xx, b"Subject: x\r\n\r\nx\r\n", requiretls=True)
+        internet.run(60)
+        assert len(yy.inbox("b@yy.example")) == (1 if offered else 0)
+        assert [b"Status: 5.7.30" in each for each in xx.inbox("a@xx.example")] == ([] if offered else [True])
+
+
+def test_requiretls_without_dnssec_or_a_policy_is_returned() -> None:
+    with Internet() as internet:
+        xx, yy = internet.hub("xx.example", ["a"]), internet.hub("yy.example", ["b"])
+        hand_in(xx, b"Subject: x\r\n\r\nx\r\n", requiretls=True)
+        internet.run(60)
+        assert yy.inbox("b@yy.example") == []
+        (report,) = xx.inbox("a@xx.example")
+        assert b"Status: 5.7.30" in report
+
+
+@pytest.mark.parametrize(
+    ("field", "requiretls", "delivered"),
+    [
+        (b"TLS-Required: No\r\n", False, 1),
+        (b"tls-required:  no \r\n", False, 1),
+        (b"TLS-Required: Yes\r\n", False, 0),
+        (b"TLS-Required: No\r\nTLS-Required: No\r\n", False, 0),
+        (b"X: TLS-Required: No\r\n", False, 0),
+        (b"TLS-Required: No\r\n", True, 0),
+    ],
+)
+@pytest.mark.parametrize("failing", [False, True])
+def test_who_would_rather_have_mail_arrive_in_the_clear_says_so_in_the_header(
+    field: bytes, requiretls: bool, delivered: int, failing: bool
+) -> None:
+    with Internet() as internet:
+        xx, yy = internet.hub("xx.example", ["a"]), internet.hub("yy.example", ["b"], PLAIN)
+        internet.resolver.secure.add("yy.example")
+        internet.resolver.dane["_25._tcp.mx.yy.example"] = [EE]
+        if failing:
+            internet.resolver.failing.add("_25._tcp.mx.yy.example")
+        hand_in(xx, field + b"Subject: x\r\n\r\nTLS-Required: No\r\n", requiretls=requiretls)
+        internet.run(60)
+        assert len(yy.inbox("b@yy.example")) == delivered

@@ -18,7 +18,16 @@ from mailhub.delivery.limits import RelayAddresses, TransmitLimits
 from mailhub.delivery.relay.lmtp import LmtpAgent
 from mailhub.delivery.relay.smtp import SmtpAgent, hop_of
 from mailhub.delivery.relay.transmit import Transmitter
-from mailhub.interfaces import AT_ONCE, Delivery, Environment, MailExchanger, NextHop, QueuedRecipient, Route
+from mailhub.interfaces import (
+    AT_ONCE,
+    Delivery,
+    Environment,
+    MailExchanger,
+    NextHop,
+    QueuedRecipient,
+    Route,
+    TlsaRecord,
+)
 from mailhub.message.address import Address
 from mailhub.message.envelope import (
     DeliverBy,
@@ -255,7 +264,27 @@ def test_requiretls_is_not_left_out(world: World) -> None:
     server = world.server("10.0.0.1", Server(extensions=["PIPELINING", "STARTTLS"]), host="mx1")
     (outcome,) = world.deliver("b")
     assert (outcome.state, outcome.status) == (State.FAILED, "5.7.30")
+    world.resolver.secure.add("yy.example")
+    (outcome,) = world.deliver("b")
+    assert (outcome.state, outcome.status) == (State.FAILED, "5.7.30")
     assert server.messages == []
+
+
+@pytest.mark.parametrize("sure", ["MX", "TLSA", "route", "nothing"])
+def test_requiretls_goes_on_where_the_name_of_the_host_is_sure(world: World, sure: str) -> None:
+    world.mail = Mail(Address("a", "xx.example"), requiretls=True)
+    server = world.server(
+        "10.0.0.1", Server(extensions=["PIPELINING", "STARTTLS", "REQUIRETLS"]), host="mx1.yy.example"
+    )
+    world.resolver.secure |= {"yy.example"} if sure in ("MX", "TLSA") else set()
+    if sure == "TLSA":
+        world.resolver.dane["_25._tcp.mx1.yy.example"] = [TlsaRecord(3, 1, 1, bytes(32))]
+    world.hops = {"yy.example": NextHop(host="mx1.yy.example", tls="required")} if sure == "route" else {}
+    (outcome,) = world.deliver("b", target="mx1.yy.example" if sure == "route" else "")
+    assert outcome.status == ("2.0.0" if sure != "nothing" else "5.7.30")
+    assert [line for line in server.commands if line.startswith("MAIL")] == (
+        ["MAIL FROM:<a@xx.example> REQUIRETLS"] if sure != "nothing" else []
+    )
 
 
 @pytest.mark.parametrize(
@@ -272,6 +301,7 @@ def test_what_one_server_cannot_be_asked_for_the_next_one_is(
 ) -> None:
     """RFC 8689 4.2.1, and in its way every other demand."""
     world.mail = mail
+    world.resolver.secure.add("yy.example")
     named = Recipient(Address("b", "yy.example"), rrvs=rrvs)
     row = QueuedRecipient(0, Route("smtp", named.address, originals=(named,)), 0, 1)
     first = world.server("10.0.0.1", Server(extensions=["PIPELINING", "SIZE 10"]), host="mx1")

@@ -10,8 +10,10 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.internet.defer import Deferred, gatherResults
 
-from mailhub.delivery.relay.sts import StsPolicies
+from mailhub.delivery.relay import security
+from mailhub.delivery.relay.sts import StsPolicies, fetch_over_https
 from mailhub.message.mta_sts import StsPolicy
+from mailhub.net.tls import ClientTls
 from mailhub.services import SERVICES
 from mailhub.testing.hubs import Host, Internet
 from tests.net.certificate_chains import issue
@@ -29,7 +31,9 @@ TESTING = POLICY.replace(b"enforce", b"testing")
 def internet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Internet]:
     file = tmp_path / "root.pem"
     file.write_bytes(ROOT.certificate.public_bytes(Encoding.PEM))
-    monkeypatch.setenv("SSL_CERT_FILE", str(file))  # OpenSSL's own: whom the system trusts
+    # TLS between servers is played, that of web servers is not.
+    real = ClientTls(roots=file)
+    monkeypatch.setattr(security, "fetch_over_https", lambda environment, tls: fetch_over_https(environment, real))
     with Internet(folder=tmp_path) as made:
         yield made
 
