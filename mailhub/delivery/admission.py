@@ -63,6 +63,11 @@ class Admission:
             raise TemporaryError("Server configuration error", status="4.3.5", detail=f"no router knows {address}")
         return tuple(routes)
 
+    def check_route(self, recipient: Recipient) -> None:
+        """A source route is good for getting here, and no further. Raises NotPermitted."""
+        if recipient.source_route and not self._is_local(recipient.address):
+            raise NotPermitted("Relaying by a source route denied")
+
     async def check_owner(self, recipient: Recipient, routes: Sequence[Route]) -> None:
         """RFC 7293 5.1: a mailbox that is younger than its sender's knowledge of it is somebody else's. What an alias
         leads to was not meant by the date, nor is anything known of an account of before the table had dates. Raises

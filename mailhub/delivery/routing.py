@@ -29,7 +29,7 @@ from mailhub.interfaces import (
     Route,
 )
 from mailhub.log import Logger
-from mailhub.message.address import POSTMASTER, Address, is_postmaster
+from mailhub.message.address import POSTMASTER, Address, is_postmaster, is_role
 from mailhub.message.mailbox_names import normalise
 
 if TYPE_CHECKING:
@@ -267,9 +267,9 @@ class CatchAllRouter:
 
 @implementer(IRouter)
 class PostmasterRouter:
-    """Postmaster of every local domain and of the host itself (RFC 5321 4.5.1).
+    """Postmaster of every local domain and of the host itself (RFC 5321 4.5.1), and abuse of every local domain.
 
-    Where the name has no alias and no account in its own domain, that of another local domain serves.
+    Where the name has no alias and no account in its own domain, the postmaster of this or another local domain serves.
     """
 
     def __init__(
@@ -282,16 +282,16 @@ class PostmasterRouter:
 
     async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """The first postmaster there is. Raises NoSuchUser where the host has none: its name is nobody else's."""
-        if not is_postmaster(recipient):
+        if not is_role(recipient):
             return None
-        domains = self._names.domains
-        if recipient.ascii_domain not in domains and recipient.ascii_domain != self._hostname:
+        domains, own = self._names.domains, recipient.ascii_domain
+        if own not in domains and not (own == self._hostname and is_postmaster(recipient)):
             return None
-        for domain in sorted(domains):
+        for domain in sorted(domains, key=lambda each: (each != own, each)):
             candidate = Address(POSTMASTER, domain)
             if self._names.aliases.named(candidate) or await is_known(candidate.key, self._store, self._directories):
                 return renamed(recipient, [candidate])
-        if recipient.ascii_domain not in domains:
+        if own not in domains:
             raise NoSuchUser()
         return None
 

@@ -13,6 +13,7 @@ import idna
 LOCAL_LIMIT = 256  # octets; RFC 5321 4.5.3.1.1 wants at least 64, and VERP and SRS senders are longer
 DOMAIN_LIMIT = 255  # octets, RFC 5321 4.5.3.1.2
 POSTMASTER = "postmaster"
+ABUSE = "abuse"
 _LABEL_LIMIT = 63  # octets, RFC 1035 2.3.4
 
 # UTF8-non-ascii of RFC 6531, less what no name may hold: C1 controls, line separators, lone surrogates.
@@ -82,6 +83,11 @@ def is_address(given: object) -> bool:
 def is_postmaster(address: Address) -> bool:
     """The one local part that is the same in any case everywhere (RFC 5321 2.3.11)."""
     return address.local.lower() == POSTMASTER
+
+
+def is_role(address: Address) -> bool:
+    """The two that every domain has to have: postmaster, and abuse (RFC 2142 2)."""
+    return address.local.lower() in (POSTMASTER, ABUSE)
 
 
 def fold_local(local: str) -> str:

@@ -77,12 +77,14 @@ class Mail:
 
 @attrs.frozen
 class Recipient:
-    """What RCPT said. `notify` is empty where NOTIFY was not given (RFC 3461 4.1)."""
+    """What RCPT said. `notify` is empty where NOTIFY was not given (RFC 3461 4.1). `source_route`: there was one before
+    the address (RFC 5321 appendix C)."""
 
     address: Address
     notify: frozenset[Notify] = frozenset()
     orcpt: OriginalRecipient | None = None
     rrvs: ValidSince | None = None
+    source_route: bool = attrs.field(default=False, eq=False)
 
 
 class State(Enum):

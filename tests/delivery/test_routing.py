@@ -261,6 +261,15 @@ def test_postmaster_is_known_in_every_domain_and_on_the_host(recipient: str) -> 
     assert [target for _, _, target in ends(by_account, recipient)] == ["postmaster@xx.example"]
 
 
+def test_abuse_is_the_postmasters_unless_somebody_has_the_name() -> None:
+    by_alias = routing({"postmaster@xx.example": ["a@xx.example"]}, "a@xx.example")
+    assert ends(by_alias, "Abuse@xx.example") == [stored("a@xx.example")]
+    own = routing({"postmaster@xx.example": ["a@xx.example"]}, "a@xx.example", "abuse@xx.example")
+    assert [target for _, _, target in ends(own, "abuse@xx.example")] == ["abuse@xx.example"]
+    with pytest.raises(NoSuchUser):
+        ends(routing({}, "a@xx.example"), "abuse@xx.example")
+
+
 def test_a_postmaster_that_nobody_is_is_not_looked_for_elsewhere() -> None:
     for recipient in ("postmaster@xx.example", "postmaster@mx.xx.example"):
         with pytest.raises(NoSuchUser):

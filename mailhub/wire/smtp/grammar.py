@@ -90,7 +90,7 @@ def _parameters(text: str, rows: Mapping[str, Parameter]) -> dict[str, Any]:
 
 
 def _drop_source_route(path: str) -> str:
-    """RFC 5321 3.6.1, appendix C: a source route is read and ignored."""
+    """RFC 5321 3.6.1, appendix C: a source route is read and ignored; who takes the mail knows that there was one."""
     route = _SOURCE_ROUTE.match(path)
     if route is None:
         return path
@@ -131,7 +131,7 @@ def parse_rcpt(argument: str, rows: Mapping[str, Parameter], *, smtputf8: bool, 
     address = _parse_mailbox(path, "5.1.3")
     if not smtputf8:
         _require_ascii(address)
-    return Recipient(address, **fields)
+    return Recipient(address, **fields, source_route=path.startswith("@"))
 
 
 # RFC 4954 8: auth-command = "AUTH" SP sasl-mech [SP initial-response]; what is no base64 has an answer of its own (4).
