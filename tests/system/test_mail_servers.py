@@ -287,6 +287,7 @@ FAULTS = {
     "closes after MAIL": ("-q", "MAIL"),
     "closes after RCPT": ("-q", "RCPT"),
     "closes after DATA": ("-q", "DATA"),
+    "closes after the message": ("-q", "."),
     "closes when connected": ("-q", "CONNECT"),
     "421 to EHLO": ("-Q", "EHLO,HELO"),
     "421 to DATA": ("-Q", "DATA"),

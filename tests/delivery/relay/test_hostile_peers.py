@@ -43,7 +43,7 @@ class Hostile(Factory):
         return _Session(self)
 
 
-_REPLIES = {"MAIL": b"250 m\r\n", "RCPT": b"250 r\r\n", "DATA": b"354 go\r\n", "QUIT": b"221 bye\r\n"}
+_REPLIES = {"MAIL": b"250 m\r\n", "RCPT": b"250 r\r\n", "DATA": b"354 go\r\n", "QUIT": b"221 bye\r\n", "STARTTLS": b""}
 # What is said once, and then nothing more.
 _SAID = {
     "silence": b"",
@@ -160,13 +160,14 @@ def play(world: World, stage: str, behaviour: str, extensions: tuple[str, ...]) 
     return hostile, honest, results
 
 
-STAGES = ("GREET", "EHLO", "MAIL", "RCPT", "DATA", "END")
+STAGES = ("GREET", "EHLO", "STARTTLS", "MAIL", "RCPT", "DATA", "END")
 
 
 @pytest.mark.parametrize("behaviour", BEHAVIOURS)
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_hostile_exchanger_costs_little_and_the_message_nothing(world: World, stage: str, behaviour: str) -> None:
-    hostile, honest, results = play(world, stage, behaviour, ("PIPELINING",))
+    extensions = ("PIPELINING", "STARTTLS") if stage == "STARTTLS" else ("PIPELINING",)
+    hostile, honest, results = play(world, stage, behaviour, extensions)
     (outcome,) = results[0].values()
     if stage == "END" and behaviour == "endless replies":
         assert (outcome.state, hostile.messages, honest.messages) == (State.DELIVERED, [BODY], [])
