@@ -81,18 +81,21 @@ class _Way:
     answers: dict[Address, Outcome] = attrs.field(factory=dict)
     lacking: dict[_Place, Offer] = attrs.field(factory=dict)
 
-    def tell(self, told: Mapping[Address, Outcome], *, final: bool) -> None:
-        """What a server said of the recipients that it was asked for. `final`: it may have the message, so that another
-        could double it."""
+    def tell(self, told: Mapping[Address, Outcome], *, in_doubt: bool = False) -> None:
+        """What a server said of the recipients that it was asked for. `in_doubt`: it may have the message for those of
+        whom it has said nothing, so that another could double it."""
         for each, outcome in told.items():
             before = self.answers.get(each)
             if before is not None and before.reach.value < outcome.reach.value:
                 # Whatever is said last, one of them was reached.
                 outcome = attrs.evolve(outcome, reach=before.reach)
             self.answers[each] = outcome
-        self.left = [
-            each for each in self.left if each not in told or (told[each].state is State.DELAYED and not final)
-        ]
+        done = {
+            each
+            for each, outcome in told.items()
+            if outcome.state is not State.DELAYED or (in_doubt and outcome.source is not Source.REMOTE)
+        }
+        self.left = [each for each in self.left if each not in done]
 
     def note(self, told: Mapping[Address, Outcome]) -> None:
         """Why a server cannot be asked, which is not the last word where another said "later"."""
@@ -286,7 +289,7 @@ class Transmitter:
         waiting: Sequence[Address] = list(way.left)
         while waiting:
             said = await self._transact(place, way, waiting, most)
-            way.tell(said.told, final=said.in_doubt)
+            way.tell(said.told, in_doubt=said.in_doubt)
             waiting = said.waiting
 
     async def _transact(self, place: _Place, way: _Way, waiting: Sequence[Address], most: Offer | None) -> _Said:
@@ -371,7 +374,7 @@ class Transmitter:
             way.note(dict.fromkeys(way.left, failed))
             return None
         except MailError as error:
-            way.tell(dict.fromkeys(way.left, Outcome.delayed(error.text, status=error.status)), final=False)
+            way.tell(dict.fromkeys(way.left, Outcome.delayed(error.text, status=error.status)))
             return None
         if not fits:
             _log.info("message is converted: id={id} host={host}", id=way.delivery.id, host=server.host)

@@ -217,7 +217,7 @@ class SmtpClient:
         self.closing = True
         if self._transaction is not None:
             # Who says 421 has not taken it.
-            self.in_doubt = self._transaction.ended and source is not Source.REMOTE
+            self.in_doubt = self._transaction.in_doubt and source is not Source.REMOTE
             self._finish(outcome)
         elif self._state in _SET_UP:
             self._events.append(Unusable(outcome, phase))

@@ -87,6 +87,12 @@ class Transaction:
     accepted: deque[int] = attrs.field(factory=deque)
     ended: bool = False
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the server may have it for a recipient of whom it has said nothing, or that he is taken."""
+        open_ones = (number for number, told in enumerate(self.outcomes) if told is None)
+        return self.ended and any(number not in self.same for number in open_ones)
+
     def is_full(self, answer: Reply) -> bool:
         """Whether the server has said to RCPT that it is one too many, and may be taken in a transaction of its own: by
         452, or by 552 where it is an old one (RFC 5321 4.5.3.1.10)."""

@@ -195,3 +195,17 @@ def test_who_tells_success_itself_is_known(world: World) -> None:
     world.server("10.0.0.1", Server(extensions=["PIPELINING", "DSN"]), host="mx1")
     (outcome,) = world.deliver("b")
     assert (outcome.state, outcome.dsn) == (State.DELIVERED, True)
+
+
+def test_whom_a_server_has_put_off_another_gets_although_the_message_is_in_doubt(world: World) -> None:
+    """Of LMTP's recipients, and of SMTP's, each has its own answer."""
+    script = {"RCPT": ["250 ok", "450 4.2.1 busy", "250 ok"], "END": ["drop"]}
+    first = world.server("10.0.0.1", Server(**script), host="mx1")
+    second = world.server("10.0.0.2", Server(), host="mx2", preference=20)
+    outcomes = world.deliver("b", "c", "d")
+    assert [(outcome.state, outcome.remote) for outcome in outcomes] == [
+        (State.DELAYED, "mx1"),
+        (State.DELIVERED, "mx2"),
+        (State.DELAYED, "mx1"),
+    ]
+    assert (len(first.messages), len(second.messages)) == (1, 1)

@@ -156,6 +156,7 @@ def test_a_chunk_that_is_refused_ends_the_message_and_not_the_session(answer: by
         (b"250 m\r\n250 b\r\n250 c\r\n421 bye\r\n", False),
         (b"250 m\r\n250 b\r\n250 c\r\nwhat\r\n", True),
         (b"250 m\r\n250 b\r\n250 c\r\n450 later\r\n", False),
+        (b"250 m\r\n450 b\r\n450 c\r\n", False),
     ],
 )
 def test_what_may_have_been_taken_is_in_doubt(heard: bytes, doubt: bool) -> None:
