@@ -50,7 +50,7 @@ from mailhub.delivery.rules import GuardedRule, Rules
 from mailhub.delivery.runner import QueueRunner
 from mailhub.delivery.schedule import Schedule
 from mailhub.delivery.screens import GuardedPolicy, Screening
-from mailhub.delivery.sending import SendingOptions
+from mailhub.delivery.sending import Sending
 from mailhub.delivery.transports.table import Transports
 from mailhub.doors import door
 from mailhub.errors import ConfigurationError
@@ -408,7 +408,7 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
         long_lines=config.value(LONG_LINES),
         rules=_rules(hub, catalogue),
         backup=routes.backup_mx(config),
-        sending=config.of(SendingOptions),
+        sending=Sending.of(hub),
         null_sender_recipients=config.value(NULL_SENDER),
         trusted=Networks.of(config.value(TRUSTED)),
         accounts=hub.accounts,
@@ -453,7 +453,7 @@ def _realm(hub: Hub, catalogue: Catalogue) -> IRealm:
     """What a login becomes: by the store, or by a plugin."""
     config = hub.settings
     if not config.auth.realm:
-        send_as = SendAs.of(config.send_as, hub.database.state, hub.environment.clock)
+        send_as = SendAs.of(config.send_as, hub.database.state, hub.environment.clock, hub.names)
         return MailRealm(hub.store, hub.routing.route, config.auth.default_domain, send_as)
     part = config.part("realm", config.auth.realm, config.place("auth", "realm"))
     guard = _guard(hub, catalogue, part)

@@ -13,7 +13,7 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 
 from mailhub.errors import NotYetKnown, PermanentError
-from mailhub.interfaces import STORE, IState, IStates, Route
+from mailhub.interfaces import STORE, ILocalNames, IState, IStates, Route
 from mailhub.message.address import Address
 from mailhub.message.patterns import AddressPatterns
 
@@ -63,23 +63,29 @@ class SendAs:
     _table: Mapping[str, AddressPatterns]
     _kept: KeptGrants
     _clock: IReactorTime
+    _names: ILocalNames | None = None
     _read_at: float | None = None
     _pairs: Sequence[tuple[str, AddressPatterns]] = ()
 
     @classmethod
-    def of(cls, table: Mapping[str, Sequence[str]], states: IStates, clock: IReactorTime) -> SendAs:
-        """Those of the table [send_as], and of a database."""
+    def of(cls, table: Mapping[str, Sequence[str]], states: IStates, clock: IReactorTime, names: ILocalNames) -> SendAs:
+        """Those of the table [send_as], and of a database. `names` has the lists."""
         granted = {grantee: AddressPatterns.parse(others) for grantee, others in table.items()}
-        return cls(granted, KeptGrants(states.of(PART)), clock)
+        return cls(granted, KeptGrants(states.of(PART)), clock, names)
 
     async def allows(self, user: str, address: Address, routes: FindRoutes) -> bool:
         """Whether the account may use the address. `routes` tells who the members of an alias are. Raises
         StoreUnavailable, TemporaryError."""
         await self._refresh()
         for grantee, patterns in [*self._table.items(), *self._pairs]:
-            if patterns.match(address) and (grantee == user or await _leads_to(user, grantee, routes)):
+            if patterns.match(address) and (grantee == user or await self._leads_to(user, grantee, routes)):
                 return True
         return False
+
+    async def _leads_to(self, user: str, grantee: str, routes: FindRoutes) -> bool:
+        if self._names is not None and grantee in self._names.lists:
+            return "@" in user and await self._names.is_member(grantee, Address.parse(user))
+        return await _leads_to(user, grantee, routes)
 
     async def _refresh(self) -> None:
         now = self._clock.seconds()

@@ -41,6 +41,7 @@ class Committing:
     _named: Sequence[Accepted]
     _added: Sequence[Accepted]
     _quarantined: bool
+    _own_copy: Submission | None = None  # for the sender's mailbox
 
     async def commit(self, body: Intake) -> Committed:
         """`body` is still to be discarded. Raises MailError, where nobody gets the message."""
@@ -145,7 +146,8 @@ class Committing:
     ) -> Committed:
         """`refusals` are the answers for recipients that have been refused already, by number."""
         sent = [copy for copy in copies if copy.message.plan.deposits or copy.message.plan.routes]
-        messages = [*(copy.message for copy in sent), *replies]
+        own = [self._own_copy] if self._own_copy is not None and sent else []
+        messages = [*(copy.message for copy in sent), *replies, *own]
         if not messages:
             if refusals:
                 return Committed("refused", self._outcomes((), (), refusals))

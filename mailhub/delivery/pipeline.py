@@ -65,7 +65,7 @@ class Pipeline:
         long_lines: LongLines = LONG_LINES.default,
         rules: Rules | None = None,
         backup: BackupMx = NO_BACKUP,
-        sending: SendingOptions | None = None,
+        sending: Sending | None = None,
         null_sender_recipients: int = NULL_SENDER.default,
         trusted: Networks | None = None,
         accounts: IAccounts | None = None,
@@ -83,7 +83,7 @@ class Pipeline:
             headers=headers or Budget(HEADERS_TOGETHER),
             long_lines=long_lines,
             rules=rules,
-            sending=Sending(sending or SendingOptions(), environment),
+            sending=sending or Sending(SendingOptions(), environment),
             null_sender_recipients=null_sender_recipients,
             trusted=trusted or Networks(),
         )

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Literal, Protocol, TypeVar
 
 import attrs
 
 from mailhub.delivery.limits import HOLD_LIMIT
+from mailhub.delivery.recently_sent import SHARED, RecentlySent
 from mailhub.errors import NotPermitted, PermanentError
-from mailhub.interfaces import Environment, ISubmitter, Origin
+from mailhub.interfaces import Environment, ISettings, ISubmitter, Origin
 from mailhub.keys import Key, setting
 from mailhub.message.address import Address
 from mailhub.message.authors import authors
 from mailhub.message.dates import format_date
 from mailhub.message.envelope import Mail
-from mailhub.message.submission import mend_header
+from mailhub.message.patterns import AddressPatterns
+from mailhub.message.submission import blind_fields, mend_header
 
+T = TypeVar("T")
 CheckFrom = Literal["off", "envelope", "strict"]
 _CHECK_FROM: Key[CheckFrom] = Key("submission", "check_from", "off", hint=CheckFrom)
+
+_COPY_ACCOUNTS = Key("submission", "copy_to_sent_accounts", (), hint=tuple[str, ...], check=AddressPatterns.parse)
+
+_NONE = AddressPatterns()
 
 
 @attrs.frozen
 class SendingOptions:
     """[submission]. `check_from`: whose addresses the From field may have. `set_sender`: whether Sender says who has
-    logged in, where From does not. Nothing is sent for `undo_seconds`; a message may ask for `hold_limit_seconds` (RFC
-    4865)."""
+    logged in, where From does not. `copy_to_sent`: whether accounts get a copy of what they send; those that are named
+    do in any case. Nothing is sent for `undo_seconds`; a message may ask for `hold_limit_seconds` (RFC 4865)."""
 
     check_from: CheckFrom = setting(_CHECK_FROM)
     set_sender: bool = setting(Key("submission", "set_sender", False, hint=bool))
+    copy_to_sent: bool = setting(Key("submission", "copy_to_sent", False, hint=bool))
+    copy_to_sent_accounts: AddressPatterns = setting(_COPY_ACCOUNTS, AddressPatterns.parse)
     undo_seconds: int = setting(Key("submission", "undo_seconds", 0, 0, 3600))
     hold_limit_seconds: int = setting(HOLD_LIMIT)
 
@@ -41,12 +51,37 @@ def held_until(mail: Mail, now: int) -> int:
     return hold.seconds if hold.kind == "UNTIL" else now + hold.seconds
 
 
+class _Hub(Protocol):
+    """What is used of it."""
+
+    @property
+    def settings(self) -> ISettings: ...
+    @property
+    def environment(self) -> Environment: ...
+    def shared(self, name: str, make: Callable[[], T]) -> T: ...
+
+
 @attrs.frozen(eq=False)
 class Sending:
     """One hub's rules for what its users send."""
 
     options: SendingOptions
     environment: Environment
+    recent: RecentlySent = attrs.field(factory=RecentlySent)
+
+    @classmethod
+    def of(cls, hub: _Hub) -> Sending:
+        """Those of a hub."""
+        recent = hub.shared(SHARED, RecentlySent)
+        return cls(hub.settings.of(SendingOptions), hub.environment, recent)
+
+    def copies(self, user: str) -> bool:
+        """Whether an account gets a copy of what it sends."""
+        options = self.options
+        if options.copy_to_sent or options.copy_to_sent_accounts != _NONE:
+            with suppress(ValueError):  # a login that is no address has no mailbox of that name
+                return options.copy_to_sent_accounts.match(Address.parse(user)) or options.copy_to_sent
+        return False
 
     def check_hold(self, mail: Mail) -> None:
         """Raises PermanentError (5.5.4, RFC 4865 4) for a message that is to be held for too long."""
@@ -71,6 +106,7 @@ class Author:
     _submitter: ISubmitter | None
     _found: Sequence[Address] = ()
     _fault: str = ""
+    blind: bytes = b""  # the fields that were taken out
 
     def mend(self, header: bytes, message_id: str) -> bytes:
         """The header with what it lacks, and without what nobody is to see."""
@@ -78,6 +114,7 @@ class Author:
             self._found = authors(header)
         except ValueError as error:
             self._fault = str(error)
+        self.blind = blind_fields(header)
         date = format_date(self._sending.environment.now())
         return mend_header(header, date, message_id, self._sender)
 

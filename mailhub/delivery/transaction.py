@@ -11,10 +11,11 @@ from zope.interface import implementer
 from mailhub.delivery.committing import Committing, discarded
 from mailhub.delivery.editing import Editing, MessageView, TransactionView, check_envelope
 from mailhub.delivery.house import House
-from mailhub.delivery.intake import HEAD_LIMIT, IntakeWriter
+from mailhub.delivery.intake import HEAD_LIMIT, Intake, IntakeWriter
 from mailhub.delivery.plan import Accepted
 from mailhub.delivery.screens import Screens, obey
 from mailhub.delivery.sending import Author
+from mailhub.delivery.sent import SentCopies
 from mailhub.delivery.verp import verp
 from mailhub.errors import MailError, PermanentError, TemporaryError
 from mailhub.interfaces import (
@@ -179,7 +180,7 @@ class Transaction:
             finally:
                 writer.abort()
             try:
-                return await self._committing.commit(body)
+                return await self._commit(body)
             finally:
                 body.discard()
         finally:
@@ -195,9 +196,21 @@ class Transaction:
             writer.abort()
         self._ended()
 
-    @property
-    def _committing(self) -> Committing:
-        return Committing(self._house, self, self._accepted, self._added, self._editing.quarantined)
+    async def _commit(self, body: Intake) -> Committed:
+        house, author = self._house, self._author
+        own = None
+        if author is not None and self.origin.user:
+            own = await SentCopies(house.sending, house.queue, house.store).of(self.origin.user, body, author.blind)
+        quarantined = self._editing.quarantined
+        copy = own.submission if own is not None else None
+        try:
+            committed = await Committing(house, self, self._accepted, self._added, quarantined, copy).commit(body)
+        finally:
+            if own is not None:
+                own.submission.body.discard()
+        if own is not None:
+            house.sending.recent.note(own.user, own.mailbox, own.message_id, house.environment.monotonic())
+        return committed
 
     def _expect(self, phase: _Phase, call: str) -> None:
         if self._phase is not phase:

@@ -160,6 +160,14 @@ def test_a_login_sends_as_itself_its_aliases_and_what_it_was_granted(internet: I
     assert {sender: may_send(internet, host, sender) for sender in wanted} == wanted
 
 
+def test_members_of_a_list_may_send_as_what_it_was_granted(internet: Internet) -> None:
+    lists = {"team@xx.example": {"members": ["ann@xx.example"]}, "others@xx.example": {"members": ["ben@xx.example"]}}
+    granted = {"team@xx.example": ["news@zz.example"], "others@xx.example": ["box@zz.example"]}
+    host = house(internet, send_as=granted, list=lists)
+    assert may_send(internet, host, "news@zz.example")
+    assert not may_send(internet, host, "box@zz.example")
+
+
 def test_grants_of_the_database_count_at_once(internet: Internet) -> None:
     host = house(internet)
     kept = KeptGrants(host.hub.database.state.of(PART))
@@ -267,3 +275,82 @@ def test_what_is_being_sent_is_not_taken_back_by_half(internet: Internet) -> Non
     yy.listen()
     assert internet.run_until(lambda: not host.queued(), 7200)
     assert (len(host.inbox("ben@xx.example")), len(yy.inbox("b@yy.example"))) == (1, 1)
+
+
+# --- The sender's own copy -------------------------------------------------------------------------------------------
+
+
+def mailbox(internet: Internet, host: Host, name: str = "Sent") -> list[tuple[bytes, frozenset[str]]]:
+    """Octets and flags of what is there."""
+
+    async def read() -> list[tuple[bytes, frozenset[str]]]:
+        found = await (await host.hub.store.account("ann@xx.example")).mailbox(name)
+        return [(await (await found.open(each.uid)).read(), each.flags) for each in await found.entries()]
+
+    return internet.wait(read())
+
+
+BLIND = MESSAGE.replace(b"Subject", b"Message-ID: <1@client>\r\nBcc: c@yy.example\r\nSubject")
+
+
+@pytest.mark.parametrize("database", ["memory", "inline"])
+@pytest.mark.parametrize(
+    "submission", [{"copy_to_sent": True}, {"copy_to_sent_accounts": ["@xx.example"]}], ids=["all", "named"]
+)
+def test_who_sends_has_a_copy(tmp_path: Any, database: str, submission: Mapping[str, Any]) -> None:
+    with Internet(seed=7, folder=tmp_path) as internet:
+        host = house(internet, submission=submission, database={"type": database})
+        yy = internet.hub("yy.example", users=["b"])
+        send(internet, host, BLIND, to="b@yy.example")
+        internet.run(10)
+        ((copy, flags),) = mailbox(internet, host)
+        assert b"Bcc: c@yy.example\r\n" in copy
+        assert b"Date: " in copy
+        assert copy.endswith(b"\r\n\r\nHow are you?\r\n")
+        assert "\\Seen" in flags
+        (arrived,) = yy.inbox("b@yy.example")
+        assert b"Bcc" not in arrived
+        assert host.inbox("ann@xx.example") == []
+
+
+def test_there_is_none_without_the_message_nor_for_others(internet: Internet) -> None:
+    host = house(internet, submission={"copy_to_sent": True, "check_from": "strict"})
+    send(internet, host, MESSAGE.replace(b"ann@", b"ceo@"), b"554 5.7.1")
+    outside = internet.call(host, "smtp")
+    outside.expect(b"220")
+    outside.ask(b"EHLO client.example\r\n", b"250 ")
+    outside.ask(b"MAIL FROM:<ann@xx.example>\r\n", b"250")
+    outside.ask(b"RCPT TO:<ann@xx.example>\r\n", b"250")
+    outside.ask(b"DATA\r\n", b"354")
+    outside.ask(MESSAGE + b".\r\n", b"250")
+    assert mailbox(internet, host) == []
+
+
+def test_a_full_mailbox_keeps_nothing_from_being_sent(internet: Internet) -> None:
+    host = house(internet, submission={"copy_to_sent": True})
+    internet.wait(host.hub.accounts.set_quota("ann@xx.example", 10))
+    send(internet, host)
+    assert len(host.inbox("ben@xx.example")) == 1
+    assert mailbox(internet, host) == []
+    internet.run(3600)
+    assert host.queued() == []
+
+
+def test_a_client_that_puts_the_same_there_has_it_once(internet: Internet) -> None:
+    host = house(internet, submission={"copy_to_sent": True})
+    send(internet, host, BLIND)
+    client = internet.call(host, "imaps")
+    client.expect(b"* OK")
+    client.ask(b"a LOGIN ann@xx.example secret\r\n", b"a OK")
+
+    def append(octets: bytes, name: bytes = b"Sent") -> bytes:
+        client.ask(b"b APPEND %b (\\Seen) {%d}\r\n" % (name, len(octets)), b"+")
+        return client.ask(octets + b"\r\n", b"b OK")
+
+    assert re.search(rb"b OK \[APPENDUID \d+ 1\]", append(BLIND))
+    assert len(mailbox(internet, host)) == 1
+    assert re.search(rb"b OK \[APPENDUID \d+ 2\]", append(BLIND))  # a second time it is meant
+    send(internet, host, BLIND.replace(b"<1@", b"<2@"))
+    append(BLIND.replace(b"<1@", b"<3@"))
+    append(BLIND.replace(b"<1@", b"<2@"), b"Drafts")
+    assert (len(mailbox(internet, host)), len(mailbox(internet, host, "Drafts"))) == (4, 1)

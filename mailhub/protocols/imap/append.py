@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from mailhub.delivery.recently_sent import message_id_of
 from mailhub.errors import MailError, NotPermitted, OverQuota
-from mailhub.interfaces import body_for, quota_for, rights_of
+from mailhub.interfaces import IBlobReader, IBody, IMailbox, body_for, quota_for, rights_of
+from mailhub.message.header import fields_end
 from mailhub.message.record import storable
 from mailhub.protocols.imap.context import Arriving, Context, Handlers
 from mailhub.protocols.imap.errors import code_for
 from mailhub.wire.imap import commands, responses
+
+_LOOKED_AT = 20  # messages at the end of a mailbox
+_HEADER = 1 << 16  # octets
 
 
 async def begin(context: Context, command: commands.Append) -> None:
@@ -54,13 +59,39 @@ async def end(context: Context, event: commands.AppendEnd) -> None:
         date = int(command.internal_date.timestamp()) if command.internal_date is not None else context.parts.now()
         # Flags that cannot be kept keep no message out (RFC 4314 4).
         flags = storable(command.flags, rights_of(arriving.mailbox))
-        uid = await arriving.mailbox.append(body, flags, date)
+        uid = await _put_there_already(context, arriving.mailbox, body)
+        if not uid:
+            uid = await arriving.mailbox.append(body, flags, date)
     except MailError as error:
         context.machine.no(event.tag, error.text, code_for(error, target=command.mailbox))
         return
     finally:
         body.discard()
     await context.done(event.tag, code=responses.appenduid_code(arriving.mailbox.uid_validity, uid))
+
+
+async def _put_there_already(context: Context, mailbox: IMailbox, body: IBody) -> int:
+    """The UID of the copy that submission has put into Sent a while ago, of a message that the client puts there now; 0
+    for every other message."""
+    recent, user, clock = context.parts.sent, context.account.user, context.parts.clock
+    if not recent.any(user, mailbox.name):
+        return 0
+    name = message_id_of(await _header(body.open()))
+    if not name or not recent.take(user, mailbox.name, name, clock.seconds()):
+        return 0
+    entries = await mailbox.entries()
+    for entry in reversed(entries[-_LOOKED_AT:]):
+        if message_id_of(await _header(await mailbox.open(entry.uid))) == name:
+            return entry.uid
+    return 0  # it is gone
+
+
+async def _header(reader: IBlobReader) -> bytes:
+    try:
+        octets = await reader.read(0, _HEADER)
+    finally:
+        reader.close()
+    return octets[: fields_end(octets, 0, len(octets))]
 
 
 async def aborted(context: Context, event: commands.AppendAborted) -> None:

@@ -9,6 +9,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from mailhub.delivery.recently_sent import RecentlySent
 from mailhub.errors import MailError
 from mailhub.interfaces import IAuthenticator, IBodyWriter, IMailAccount, IMailbox, rights_of
 from mailhub.keys import DAY, KEYWORDS_PER_MAILBOX, LOGIN_SECONDS, limit, setting
@@ -43,7 +44,8 @@ class ImapOptions:
 @attrs.frozen
 class ImapParts:
     """What all sessions of a listener share. `marks` and `budget` are one each for all IMAP listeners of a process.
-    `wall` is the time of day in seconds since the epoch, where `clock` does not tell it."""
+    `wall` is the time of day in seconds since the epoch, where `clock` does not tell it. `sent` are messages that the
+    server has just put into Sent."""
 
     authenticator: IAuthenticator
     clock: IReactorTime
@@ -51,6 +53,7 @@ class ImapParts:
     budget: Budget = attrs.field(kw_only=True, factory=Budget)
     options: ImapOptions = attrs.field(factory=ImapOptions)
     wall: Callable[[], float] | None = None
+    sent: RecentlySent = attrs.field(kw_only=True, factory=RecentlySent)
 
     def now(self) -> int:
         """The time of day, in seconds since the epoch."""

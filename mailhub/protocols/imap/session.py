@@ -6,6 +6,7 @@ import attrs
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailhub.delivery.recently_sent import SHARED, RecentlySent
 from mailhub.errors import MailError
 from mailhub.interfaces import IMailAccount, IService, Origin, Service
 from mailhub.interfaces.services import House
@@ -37,7 +38,9 @@ class ImapService:
         environment = house.environment
         options = house.settings.of(ImapOptions, settings=house.settings.of(ImapSettings, hostname=house.hostname))
         marks, budget = house.shared("imap marks", RecentMarks), house.shared("imap before login", Budget)
-        parts = ImapParts(house.authenticator, environment.clock, marks, options, environment.wall, budget=budget)
+        sent = house.shared(SHARED, RecentlySent)
+        clock, wall = environment.clock, environment.wall
+        parts = ImapParts(house.authenticator, clock, marks, options, wall, budget=budget, sent=sent)
         return cls(parts)
 
     def session(self, link: Link) -> ImapSession:
