@@ -368,7 +368,7 @@ class Destinations(Generic[T]):
     def take(self, now: float) -> tuple[Destination[T], Turn[T]] | None:
         """The next item to begin with, None when there is none or no room. `done` must follow."""
         free = self._total - self._working
-        usual = self._usual(now)
+        usual = self._usual(now) if free <= 2 * (self._total // _KEPT) else 0.0
         for _ in range(len(self._turns) if free > 0 else 0):
             destination = self._turns.popleft()
             if not destination.waiting:

@@ -49,6 +49,8 @@ _log = Logger(namespace="mailhub.queue")
 # Seconds by which wall clock and monotonic clock may drift apart between two looks at the queue.
 CLOCK_SLACK = 60
 
+_IN_ONE_TURN = 20  # attempts that are begun before the reactor has its next turn
+
 _TOO_LATE = Outcome.failed("Not delivered in the time that its sender has set", status="5.4.7")
 
 
@@ -152,7 +154,7 @@ class QueueRunner:
         self._agents.replace(agents)
         self._destinations.resize(*_bounds(limits))
         if self._running:
-            self._clock.callLater(0, self._dispatch)
+            self._dispatch_in(0)
 
     def _wake(self) -> None:
         """Something was put into the queue, or there is room for more: look now."""
@@ -242,15 +244,28 @@ class QueueRunner:
         self._dispatch()
 
     def _dispatch(self) -> None:
+        """Begin what may begin, a few attempts in one turn of the reactor: others have to do with it as well."""
         if self._turn_timer is not None and self._turn_timer.active():
             self._turn_timer.cancel()
         self._turn_timer = None
-        now = self._clock.seconds()
-        while self._running and (taken := self._destinations.take(now)) is not None:
+        now, begun = self._clock.seconds(), 0
+        while self._running and begun < _IN_ONE_TURN and (taken := self._destinations.take(now)) is not None:
             destination, turn = taken
             self._watch(Deferred.fromCoroutine(self._work(destination, turn)))
-        if self._running and (at := self._destinations.wakes_at(now)) is not None:
-            self._turn_timer = self._clock.callLater(max(0.0, at - now), self._dispatch)
+            begun += 1
+        if begun == _IN_ONE_TURN:
+            self._dispatch_in(0)
+        elif self._running and (at := self._destinations.wakes_at(now)) is not None:
+            self._dispatch_in(max(0.0, at - now))
+
+    def _dispatch_in(self, seconds: float) -> None:
+        """Or earlier, where that is planned already: attempts that end together call for it once."""
+        timer = self._turn_timer
+        if timer is not None and timer.active():
+            if timer.getTime() <= self._clock.seconds() + seconds:
+                return
+            timer.cancel()
+        self._turn_timer = self._clock.callLater(seconds, self._dispatch)
 
     def _watch(self, work: Deferred[None]) -> None:
         self._working.add(work)
@@ -298,7 +313,7 @@ class QueueRunner:
         self._ended(destination, len(rows) - (len(left) if self._running else 0))
         # Not from here: an agent that answers at once would nest one call in the other, a thousand deep.
         if self._running:
-            self._clock.callLater(0, self._dispatch)
+            self._dispatch_in(0)
 
     async def _failed(self, claim: Claim, error: Exception) -> None:
         """Nothing has become of an attempt: whoever comes next finds the rows as they were."""
