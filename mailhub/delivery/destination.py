@@ -8,7 +8,7 @@ is found out: upward while all goes well, and down to what works where a connect
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 import attrs
@@ -271,13 +271,17 @@ class Destination(Generic[T]):
         return self.suspect or self.failures > 0 or (seconds is not None and seconds > 10 * _QUICK_SECONDS)
 
 
+def _for_all(most: int) -> Callable[[str], int]:
+    return lambda _name: most
+
+
 class Destinations(Generic[T]):
     """All destinations that are known, `known` at the utmost beside those at work, and their turns: `total` items are
     at work at a time. A part of them is kept for destinations that give back soon what they get."""
 
-    def __init__(self, total: int, most: int, pause_seconds: float, known: int = 5000) -> None:
+    def __init__(self, total: int, most: int | Callable[[str], int], pause_seconds: float, known: int = 5000) -> None:
         self._total = total
-        self._most = most
+        self._most = most if callable(most) else _for_all(most)
         self._pause_seconds = pause_seconds
         self._known = known
         self._all: OrderedDict[str, Destination[T]] = OrderedDict()
@@ -296,12 +300,13 @@ class Destinations(Generic[T]):
         """Items at work."""
         return self._working
 
-    def resize(self, total: int, most: int, pause_seconds: float) -> None:
+    def resize(self, total: int, most: int | Callable[[str], int], pause_seconds: float) -> None:
         """Other bounds from the next turn on; what is at work stays."""
-        self._total, self._most, self._pause_seconds = total, most, pause_seconds
+        self._total, self._pause_seconds = total, pause_seconds
+        self._most = most if callable(most) else _for_all(most)
         for destination in self._all.values():
-            destination.most, destination.pause_seconds = most, pause_seconds
-            destination.window = min(destination.window, most)
+            destination.most, destination.pause_seconds = self._most(destination.name), pause_seconds
+            destination.window = min(destination.window, destination.most)
 
     def known(self, name: str) -> Destination[T] | None:
         """The destination of that name, if it is known."""
@@ -311,7 +316,7 @@ class Destinations(Generic[T]):
         """The destination of that name. `suspect`: if it is new, see there."""
         destination = self._all.get(name)
         if destination is None:
-            destination = self._all[name] = Destination(name, self._most, self._pause_seconds, suspect)
+            destination = self._all[name] = Destination(name, self._most(name), self._pause_seconds, suspect)
             self._forget()
         self._all.move_to_end(name)
         return destination

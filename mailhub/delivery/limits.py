@@ -3,8 +3,10 @@ configuration, which reads it, need not stand on them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, TypeVar
 
 import attrs
 
@@ -15,6 +17,8 @@ def _separators(characters: str) -> None:
     if unknown := set(characters) - set("+-=#_.~!%/"):
         raise ValueError(f'"{min(unknown)}" cannot separate a detail; known: + - = # _ . ~ ! % /')
 
+
+T = TypeVar("T")
 
 # What happens to lines of a submitted message that are longer than 998 octets (RFC 5322 2.1.1).
 LongLines = Literal["wrap", "reject"]
@@ -67,6 +71,61 @@ class RelayAddresses:
     )
 
 
+def check_retry_seconds(retry_seconds: tuple[int, ...]) -> None:
+    """Raises ValueError."""
+    longest = 7 * DAY
+    if not retry_seconds or not all(1 <= seconds <= longest for seconds in retry_seconds):
+        raise ValueError(f"must be a list of whole numbers from 1 to {longest}")
+
+
+def _hours(instance: object, field: object, hours: int | None) -> None:
+    if hours is not None and not 0 <= hours <= 24 * 30:
+        raise ValueError(f"must be from 0 to {24 * 30}, not {hours}")
+
+
+def _own_waits(instance: object, field: object, retry_seconds: tuple[int, ...]) -> None:
+    if retry_seconds:
+        check_retry_seconds(retry_seconds)
+
+
+def _attempts(instance: object, field: object, attempts: int | None) -> None:
+    if attempts is not None and not 1 <= attempts <= 1000:
+        raise ValueError(f"must be from 1 to 1000, not {attempts}")
+
+
+@attrs.frozen
+class QueueDestination:
+    """[queue.destination."domain or host"]: what is other there than for the rest of the queue."""
+
+    retry_seconds: tuple[int, ...] = attrs.field(default=(), validator=_own_waits)
+    expire_hours: int | None = attrs.field(default=None, validator=_hours)
+    delay_warning_hours: int | None = attrs.field(default=None, validator=_hours)
+    attempts: int | None = attrs.field(default=None, validator=_attempts)
+
+
+_NO_DESTINATIONS: Mapping[str, QueueDestination] = MappingProxyType({})
+
+
+def _check_destinations(destinations: Mapping[str, QueueDestination]) -> None:
+    if not destinations and destinations is not _NO_DESTINATIONS:
+        raise ValueError('must be tables such as [queue.destination."example.org"]')
+    for name in destinations:
+        if name != name.lower() or not name.isascii():
+            raise ValueError(f'"{name}" must be a domain (as A-labels) or host, in small letters')
+
+
+DESTINATIONS: Key[Mapping[str, QueueDestination]] = Key(
+    "queue", "destination", _NO_DESTINATIONS, hint=Mapping[str, QueueDestination], check=_check_destinations
+)
+
+
+def own_of(destinations: Mapping[str, T], destination: str) -> T | None:
+    """What a destination of the queue (`Route.destination`) has of its own: by host, with its port or without, or by
+    domain."""
+    name = destination.partition(" ")[2].lower()
+    return destinations.get(name) or destinations.get(name.partition(":")[0])
+
+
 @attrs.frozen
 class RunnerLimits:
     """Bounds of the runner. Times in seconds.
@@ -86,6 +145,12 @@ class RunnerLimits:
     unreachable_seconds: float = setting(UNREACHABLE_SECONDS)
     stop_seconds: float = setting(STOP_SECONDS)
     retry_seconds: float = 5.0
+    destinations: Mapping[str, QueueDestination] = setting(DESTINATIONS)
+
+    def attempts_at(self, destination: str) -> int:
+        """To one destination at a time."""
+        own = own_of(self.destinations, destination) if self.destinations else None
+        return self.attempts_per_target if own is None or own.attempts is None else own.attempts
 
 
 @attrs.frozen

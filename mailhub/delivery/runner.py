@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
@@ -16,6 +15,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 
 from mailhub.delivery.agents import Agents, GuardedAgent
+from mailhub.delivery.attempts import cancel_all, is_told, log_state, only, priority, travelling_together
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.dead_ends import without_agent
 from mailhub.delivery.destination import FIRST, Destination, Destinations, Turn
@@ -36,7 +36,6 @@ from mailhub.interfaces import (
     ITransports,
     QueuedMessage,
     QueuedRecipient,
-    ReversePath,
     Settlement,
     Submission,
 )
@@ -110,7 +109,7 @@ class QueueRunner:
         await self._release(self._destinations.give_up())
         working = [*self._working, *([self._scan] if self._scan else [])]
         if working:
-            cutter = self._clock.callLater(self._limits.stop_seconds, _cancel_all, working)
+            cutter = self._clock.callLater(self._limits.stop_seconds, cancel_all, working)
             await DeferredList(working, consumeErrors=True)
             if cutter.active():
                 cutter.cancel()
@@ -235,12 +234,12 @@ class QueueRunner:
             self._rows += len(rows)
             suspect = all(row.attempts for row in rows)
             destination = self._destinations.at(claim.destination, suspect)
-            for part in _travelling_together(claim):
+            for part in travelling_together(claim):
                 urgent = any(row.due == AT_ONCE for row in part.message.recipients)
                 if destination.why is not None and destination.is_paused(self._clock.seconds()) and not urgent:
                     self._put_off(destination, part, destination.why)
                 else:
-                    self._destinations.add(destination, part, urgent, _priority(part))
+                    self._destinations.add(destination, part, urgent, priority(part))
         self._dispatch()
 
     def _dispatch(self) -> None:
@@ -301,15 +300,15 @@ class QueueRunner:
             left = self._not_tried(destination, turn, outcomes)
             done = [row for row in rows if row not in left]
             if done:
-                await self._record(destination, _part(claim, done), outcomes)
+                await self._record(destination, only(claim, done), outcomes)
         except Exception as error:
             outcomes, left = {}, ()
             await self._failed(claim, error)
         self._conclude(destination, turn, outcomes)
         if left and self._running:
-            self._destinations.put_back(destination, _part(claim, left), _priority(claim))
+            self._destinations.put_back(destination, only(claim, left), priority(claim))
         elif left:
-            await self._release([_part(claim, left)])
+            await self._release([only(claim, left)])
         self._ended(destination, len(rows) - (len(left) if self._running else 0))
         # Not from here: an agent that answers at once would nest one call in the other, a thousand deep.
         if self._running:
@@ -337,7 +336,8 @@ class QueueRunner:
         message = turn.item.message
         now = self._environment.now()
         back = returned_at(message)
-        if now >= message.begins + self._schedule.time_of(message.mail) or (back is not None and now >= back):
+        schedule = self._schedule.at(message.recipients[0].route)
+        if now >= message.begins + schedule.time_of(message.mail) or (back is not None and now >= back):
             return ()
         reached = destination.was_reached(turn)
         return [
@@ -440,17 +440,17 @@ class QueueRunner:
             if settlement.outcome.state is State.FAILED or (
                 claim.destination and not (quiet and settlement.outcome.state is State.DELAYED)
             ):
-                _log_state(message, row, settlement)
+                log_state(message, row, settlement)
         told = {
             settlement.id: settlement
             for row, settlement in zip(message.recipients, settlements, strict=True)
-            if _is_told(message, row, settlement)
+            if is_told(message, row, settlement)
         }
         rest = [settlement for settlement in settlements if settlement.id not in told]
         if rest:
             await self._settle(claim, rest)
         if told:
-            await self._tell(_part(claim, [row for row in message.recipients if row.id in told]), told)
+            await self._tell(only(claim, [row for row in message.recipients if row.id in told]), told)
         for settlement in settlements:
             if settlement.outcome.state is State.DELAYED:
                 self._look_in(max(0, settlement.due - now))
@@ -461,7 +461,7 @@ class QueueRunner:
         outcome = outcome or Outcome.delayed("The delivery agent gave no answer", status="4.3.0")
         if outcome.state is not State.DELAYED:
             return Settlement(row.id, outcome)
-        chance, schedule = self._environment.random.random(), self._schedule
+        chance, schedule = self._environment.random.random(), self._schedule.at(row.route)
         due = schedule.next_attempt(message.begins, now, row.attempts + 1, chance, schedule.time_of(message.mail))
         back = returned_at(message)
         if due is None or (back is not None and back <= now):
@@ -492,7 +492,7 @@ class QueueRunner:
         message = claim.message
         outcomes = [(row, told[row.id].outcome) for row in message.recipients]
         patience = self._clock.seconds() + self._schedule.expire_seconds
-        until = message.begins + self._schedule.time_of(message.mail)
+        until = message.begins + self._schedule.at(message.recipients[0].route).time_of(message.mail)
         while True:
             try:
                 report = await self._bouncer.report(message, outcomes, until)
@@ -502,7 +502,7 @@ class QueueRunner:
                 failed = {row: each for row, each in told.items() if each.outcome.state is State.FAILED}
                 if len(failed) < len(told):
                     await self._tell_later(claim, [each for row, each in told.items() if row not in failed])
-                    claim = _part(claim, [row for row in message.recipients if row.id in failed])
+                    claim = only(claim, [row for row in message.recipients if row.id in failed])
                     if failed:
                         await self._tell(claim, failed)
                     return
@@ -537,69 +537,5 @@ class QueueRunner:
         await deferLater(self._clock, self._limits.retry_seconds)
 
 
-def _bounds(limits: RunnerLimits) -> tuple[int, int, float]:
-    return limits.attempts, limits.attempts_per_target, limits.unreachable_seconds
-
-
-def _part(claim: Claim, rows: Sequence[QueuedRecipient]) -> Claim:
-    """Some rows of a claim."""
-    return attrs.evolve(claim, message=attrs.evolve(claim.message, recipients=tuple(rows)))
-
-
-def _priority(claim: Claim) -> int:
-    return max(row.priority for row in claim.message.recipients)
-
-
-def _travelling_together(claim: Claim) -> Sequence[Claim]:
-    """What came through other aliases, or has another reverse-path, is another message to the next hop. What waits for
-    its DSN alone is told to one reverse-path in one."""
-    groups: dict[tuple[tuple[str, ...], ReversePath | None], list[QueuedRecipient]] = {}
-    for row in claim.message.recipients:
-        groups.setdefault((row.route.via if claim.destination else (), row.route.reverse_path), []).append(row)
-    return [claim] if len(groups) == 1 else [_part(claim, rows) for rows in groups.values()]
-
-
-def _cancel_all(working: Sequence[Deferred[None]]) -> None:
-    for work in working:
-        work.cancel()
-
-
-def _is_told(message: QueuedMessage, row: QueuedRecipient, settlement: Settlement) -> bool:
-    """Whether a DSN may be called for; of a failure, the log says why there is none."""
-    if settlement.outcome.state is State.DELAYED:
-        return settlement.warned
-    if settlement.outcome.state is State.FAILED or (row.last is not None and row.last.state is not State.DELAYED):
-        return True
-    return message.mail.reverse_path is not None and is_news(message.mail, row, settlement.outcome)
-
-
-_WORDS = {State.DELIVERED: "delivered", State.DELAYED: "delayed", State.FAILED: "bounced"}
-
-
-def _log_state(message: QueuedMessage, row: QueuedRecipient, settlement: Settlement) -> None:
-    outcome = settlement.outcome
-    fields: dict[str, object] = {
-        "id": message.id,
-        "to": row.route.recipient,
-        "agent": row.route.agent,
-        "target": row.route.target,
-        "remote": outcome.remote,
-        "status": outcome.status,
-        "reply": _without_status(outcome),
-    }
-    if outcome.protocol:
-        fields["protocol"], fields["tls"] = outcome.protocol, outcome.tls
-    if outcome.state is State.DELAYED:
-        fields["attempts"] = row.attempts + 1
-        if settlement.route is not None:
-            fields["agent_then"] = settlement.route.agent
-        fields["next"] = datetime.fromtimestamp(settlement.due, UTC).isoformat()
-    _log.event(_WORDS[outcome.state], fields)
-
-
-def _without_status(outcome: Outcome) -> str:
-    """The reply, where its enhanced status code is that of the outcome without it: `550 5.1.1 No` is `550 No`."""
-    code, _, text = outcome.reply.partition(" ")
-    if code == outcome.status:
-        return text
-    return f"{code} {text.removeprefix(f'{outcome.status} ')}" if text else outcome.reply
+def _bounds(limits: RunnerLimits) -> tuple[int, Callable[[str], int], float]:
+    return limits.attempts, limits.attempts_at, limits.unreachable_seconds

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import attrs
 
-from mailhub.interfaces import QueuedMessage
+from mailhub.delivery.limits import DESTINATIONS, QueueDestination, check_retry_seconds, own_of
+from mailhub.interfaces import QueuedMessage, Route
 from mailhub.keys import DAY, Key, setting
 from mailhub.message.envelope import Mail
 
 _SLOWNESS = 1.25  # what attempts themselves add to the waits, as a factor
-
-
-def _check(retry_seconds: tuple[int, ...]) -> None:
-    longest = 7 * DAY
-    if not retry_seconds or not all(1 <= seconds <= longest for seconds in retry_seconds):
-        raise ValueError(f"must be a list of whole numbers from 1 to {longest}")
 
 
 @attrs.frozen
@@ -25,14 +23,15 @@ class Schedule:
     age at which a recipient that cannot be reached is given up, `bounce_expire_seconds` that of a message with the null
     reverse-path, of which nobody is told. `jitter` is the share by which a wait is stretched at most, so that a
     thousand messages for one dead host do not come back in the same second. After `warning_seconds` its sender is told
-    that a message is late (0: never).
+    that a message is late (0: never). With `first_seconds` the waits are worked out instead: `quick_attempts` of that
+    length, and then each twice the one before, up to `most_seconds`. `destinations` have their own, by domain or host.
 
     Age alone is no reason to give up: the wall clock may have been set forward by days, or the server may have been
     off. As many attempts must have been made as fit in the time (`enough`).
     """
 
     retry_seconds: tuple[int, ...] = setting(
-        Key("queue", "retry_seconds", (60, 300, 900, 3600), hint=tuple[int, ...], check=_check)
+        Key("queue", "retry_seconds", (60, 300, 900, 3600), hint=tuple[int, ...], check=check_retry_seconds)
     )
     expire_seconds: int = setting(Key("queue", "expire_hours", 120, 1, 24 * 30), lambda hours: hours * 3600)
     jitter: float = 0.2
@@ -40,16 +39,46 @@ class Schedule:
     bounce_expire_seconds: int = setting(
         Key("queue", "bounce_expire_hours", 120, 1, 24 * 30), lambda hours: hours * 3600
     )
+    first_seconds: int = setting(Key("queue", "retry_first_seconds", 0, 0, DAY))
+    quick_attempts: int = setting(Key("queue", "retry_quick_attempts", 1, 1, 100))
+    most_seconds: int = setting(Key("queue", "retry_most_seconds", 3600, 1, 7 * DAY))
+    destinations: Mapping[str, QueueDestination] = setting(DESTINATIONS)
+
+    def at(self, route: Route) -> Schedule:
+        """The schedule for what goes this way."""
+        own = own_of(self.destinations, route.destination) or self.destinations.get(route.recipient.ascii_domain)
+        if own is None:
+            return self
+        changes: dict[str, Any] = {"destinations": {}}
+        if own.retry_seconds:
+            changes |= {"retry_seconds": own.retry_seconds, "first_seconds": 0}
+        if own.expire_hours is not None:
+            changes["expire_seconds"] = own.expire_hours * 3600
+        if own.delay_warning_hours is not None:
+            changes["warning_seconds"] = own.delay_warning_hours * 3600
+        return attrs.evolve(self, **changes)
+
+    @property
+    def waits(self) -> Sequence[int]:
+        """Seconds after the first, second, ... attempt; the last one repeats."""
+        if not self.first_seconds:
+            return self.retry_seconds
+        waits = [self.first_seconds] * self.quick_attempts
+        while waits[-1] < self.most_seconds:
+            waits.append(min(self.most_seconds, 2 * waits[-1]))
+        return waits
 
     def wait(self, attempts: int, chance: float) -> int:
         """Seconds to wait after `attempts` (1 or more) failed attempts. `chance` is in 0.0 to 1.0."""
-        position = min(max(attempts, 1), len(self.retry_seconds)) - 1
-        return max(1, round(self.retry_seconds[position] * (1 + self.jitter * chance)))
+        waits = self.waits
+        position = min(max(attempts, 1), len(waits)) - 1
+        return max(1, round(waits[position] * (1 + self.jitter * chance)))
 
     @property
     def longest_wait(self) -> int:
         """Seconds; nothing waits longer for its next attempt."""
-        return max(self.wait(attempts, 1.0) for attempts in range(1, len(self.retry_seconds) + 1))
+        waits = [*self.waits, *(seconds for each in self.destinations.values() for seconds in each.retry_seconds)]
+        return max(1, round(max(waits) * (1 + self.jitter)))
 
     @property
     def enough(self) -> int:
@@ -57,7 +86,7 @@ class Schedule:
         return self._enough_in(self.expire_seconds)
 
     def _enough_in(self, expire_seconds: int) -> int:
-        waits = [seconds * (1 + self.jitter) * _SLOWNESS for seconds in self.retry_seconds]
+        waits = [seconds * (1 + self.jitter) * _SLOWNESS for seconds in self.waits]
         attempts, left = 1, float(expire_seconds)
         for wait in waits[:-1]:
             if left < wait:

@@ -6,7 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailhub.delivery.limits import QueueDestination, RunnerLimits
 from mailhub.delivery.schedule import Schedule
+from mailhub.interfaces import Route
+from mailhub.message.address import Address
+from mailhub.message.envelope import Mail
 
 SCHEDULE = Schedule((60, 300, 900), expire_seconds=86400, jitter=0.5)
 
@@ -59,3 +63,32 @@ def test_a_clock_set_forward_alone_is_no_reason_to_give_up() -> None:
 def test_a_message_from_the_future_is_not_kept_for_ever() -> None:
     assert SCHEDULE.next_attempt(10**6, 0, 3, 0.0) == 900
     assert SCHEDULE.next_attempt(10**6, 0, SCHEDULE.enough, 0.0) is None
+
+
+def test_waits_can_be_worked_out() -> None:
+    schedule = Schedule(first_seconds=30, quick_attempts=3, most_seconds=1000, jitter=0.0)
+    assert [schedule.wait(attempts, 0.5) for attempts in range(1, 12)] == [
+        30, 30, 30, 60, 120, 240, 480, 960, 1000, 1000, 1000,
+    ]  # fmt: skip
+    assert schedule.longest_wait == 1000
+
+
+def test_a_destination_has_its_own_by_domain_or_host() -> None:
+    own = QueueDestination((5,), expire_hours=2)
+    schedule = Schedule(destinations={"example.org": own, "relay.example": QueueDestination(delay_warning_hours=0)})
+    to = Address("a", "example.org")
+    assert schedule.at(Route("smtp", to)).wait(7, 0.0) == 5
+    assert schedule.at(Route("smtp", to, "smarthost.example")).expire_seconds == 7200
+    assert schedule.at(Route("smtp", Address("a", "example.net"))) is schedule
+    by_host = schedule.at(Route("smtp", Address("a", "example.net"), "relay.example:587"))
+    assert (by_host.warning_seconds, by_host.expire_seconds) == (0, schedule.expire_seconds)
+
+
+def test_mail_without_a_sender_has_a_time_of_its_own() -> None:
+    schedule = Schedule(bounce_expire_seconds=60)
+    assert [schedule.time_of(Mail(sender)) for sender in (None, Address("a", "b.example"))] == [60, 120 * 3600]
+
+
+def test_a_destination_may_have_more_attempts_at_a_time() -> None:
+    limits = RunnerLimits(destinations={"example.org": QueueDestination(attempts=1)})
+    assert [limits.attempts_at(name) for name in ("smtp example.org", "smtp example.net")] == [1, 5]
