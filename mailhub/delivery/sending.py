@@ -110,11 +110,14 @@ class Author:
 
     def mend(self, header: bytes, message_id: str) -> bytes:
         """The header with what it lacks, and without what nobody is to see."""
-        try:
-            self._found = authors(header)
-        except ValueError as error:
-            self._fault = str(error)
-        self.blind = blind_fields(header)
+        options = self._sending.options
+        if options.set_sender or options.check_from != "off":
+            try:
+                self._found = authors(header)
+            except ValueError as error:
+                self._fault = str(error)
+        if self._sending.copies(self._user):
+            self.blind = blind_fields(header)
         date = format_date(self._sending.environment.now())
         return mend_header(header, date, message_id, self._sender)
 

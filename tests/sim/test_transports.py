@@ -106,6 +106,21 @@ def test_a_smarthost_that_refuses_the_login_leaves_the_mail_in_the_queue(interne
     assert host.inbox("a@xx.example") == []
 
 
+def test_a_smarthost_with_a_wrong_certificate_gets_no_password(internet: Internet) -> None:
+    smart = relay(internet, "smart.example", domains=["smart.example", "xx.example"])
+    smart.add_account("a@xx.example", "right")
+    yy = internet.hub("yy.example", users=["b"])
+    internet.network.expired.add(smart.address)
+    host = xx(internet, {"smart": {"host": "mx.smart.example:587", "user": "a@xx.example", "password": "right"}})
+    host.submit("a@xx.example", ["b@yy.example"], MESSAGE)
+    internet.run(600)
+    assert queued(host)[0][0] == "smart"
+    assert (host.inbox("a@xx.example"), yy.inbox("b@yy.example")) == ([], [])
+    internet.network.expired.clear()
+    assert internet.run_until(lambda: not host.queued(), 7200)
+    assert len(yy.inbox("b@yy.example")) == 1
+
+
 def test_a_fallback_takes_what_others_have_not_taken(internet: Internet) -> None:
     yy = internet.hub("yy.example", users=["b"])
     good = internet.hub("good.example", users=["b"], config={"domains": ["good.example", "yy.example"]})
