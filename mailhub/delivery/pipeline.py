@@ -39,6 +39,8 @@ from mailhub.interfaces import (
     Origin,
     OwnTransaction,
     RemoveRecipient,
+    RowChange,
+    Which,
 )
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail
@@ -157,6 +159,14 @@ class Conversation:
         transaction = Transaction(self._house, self._screens, origin, mail, edits, ended, submitter)
         await transaction.screened()
         return transaction
+
+    async def turn(self, domain: str) -> int:
+        """See `IConversation`."""
+        queue, which, found, after = self._house.queue, Which(domain=domain), 0, ""
+        while page := await queue.messages(after=after, which=which):
+            await queue.change([row.id for message in page for row in message.recipients], RowChange(retry=True))
+            found, after = found + len(page), page[-1].id
+        return found
 
     def closed(self) -> None:
         """See `IConversation`."""

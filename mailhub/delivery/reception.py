@@ -120,6 +120,10 @@ class Talk:
         reception.spool.check_space(mail.size)
         return Taking(reception, receiver, origin, mail)
 
+    async def turn(self, domain: str) -> int:
+        """See `IConversation`. There is no queue."""
+        return 0
+
     def closed(self) -> None:
         """See `IConversation`."""
         logout, self._logout, self._receiver = self._logout, _nothing, None

@@ -78,6 +78,9 @@ class IConversation(Interface):
         """MAIL. Raises NotPermitted (no login where one is needed, 5.7.0; the login does not own the address; a policy
         rejects), StorageFull, TemporaryError."""
 
+    async def turn(domain: str) -> int:
+        """ETRN: have the mail that waits for a domain tried now; how many messages. Raises StoreUnavailable."""
+
     def closed() -> None:
         """The connection is gone. Transactions are aborted by who began them."""
 

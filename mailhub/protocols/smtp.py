@@ -29,6 +29,7 @@ from mailhub.interfaces import (
 from mailhub.interfaces.services import House
 from mailhub.keys import DAY, LOGIN_FAILURES, MESSAGE_SIZE, MIB, Key, limit, setting
 from mailhub.log import Logger
+from mailhub.message.address import parse_domain, to_ascii
 from mailhub.message.envelope import Outcome, State
 from mailhub.net.link import Link
 from mailhub.net.networks import CLEARTEXT_LOGIN, XCLIENT, Networks
@@ -47,6 +48,7 @@ from mailhub.wire.smtp.events import (
     Reset,
     SpeaksFor,
     StartTls,
+    Turn,
 )
 from mailhub.wire.smtp.extensions import COMPLETE, EXTENSIONS, SmtpSettings
 from mailhub.wire.smtp.replies import Reply, reply
@@ -57,7 +59,7 @@ log = Logger(namespace="mailhub.smtp")
 
 _TOO_MANY_ERRORS = TemporaryError("Too many errors", status="4.7.0", rule="errors")
 
-_Decided = RcptTo | MailFrom | Login | DataStart | BodyEnd | Hello | SpeaksFor
+_Decided = RcptTo | MailFrom | Login | DataStart | BodyEnd | Hello | SpeaksFor | Turn
 
 # Codes of errors that say more than "550" and "451"; the first digit is that of the status.
 _CODES = {
@@ -94,6 +96,16 @@ _BARE_LINES = Key("smtp", "bare_lines", "normalise", hint=_Lines)
 _SUBMISSION_BARE_LINES = Key("smtp", "submission_bare_lines", "normalise", hint=_Lines)
 
 
+def _domains(texts: tuple[str, ...]) -> frozenset[str]:
+    """As A-labels. Raises ValueError."""
+    try:
+        found = [parse_domain(text) for text in texts]
+        return frozenset(each if each.isascii() else to_ascii(each) for each in found)
+    except ValueError as error:
+        raise ValueError(f"{', '.join(texts)}: {error}") from None
+
+
+_ETRN: Key[tuple[str, ...]] = Key("smtp", "etrn", (), hint=tuple[str, ...], check=_domains)
 _VERP = Key("smtp", "xverp", False, hint=bool)
 
 
@@ -140,6 +152,7 @@ class SmtpOptions:
     bare_lines: BareLines = setting(_BARE_LINES, BareLines)
     submission_bare_lines: BareLines = setting(_SUBMISSION_BARE_LINES, BareLines)
     verp: bool = setting(_VERP)
+    turns: frozenset[str] = setting(_ETRN, _domains)
     cleartext_login: Networks = setting(CLEARTEXT_LOGIN, Networks.of)
     xclient: Networks = setting(XCLIENT, Networks.of)
     extensions: frozenset[str] = COMPLETE
@@ -161,6 +174,7 @@ class SmtpOptions:
             lmtp=self.each_recipient,
             submission=self.submission,
             verp=self.verp,
+            turns=self.turns,
             speaks_for=peer in self.xclient,
             secure=secure,
             starttls=starttls,
@@ -369,6 +383,9 @@ class SmtpSession:
             await talk.login(attrs.evolve(origin, user=submitter.user), submitter)
         self.machine.accept()
 
+    async def _turn(self, event: Turn) -> None:
+        self.machine.turned(await self._talk.turn(event.domain))
+
     async def _mail(self, event: MailFrom) -> None:
         talk = self._talk
         if self.machine.early and not talk.origin.early:
@@ -518,6 +535,7 @@ _DECISIONS: Mapping[type, Callable[[SmtpSession, Any], Awaitable[None]]] = {
     Hello: SmtpSession._hello,
     Login: SmtpSession._login,
     SpeaksFor: SmtpSession._speak_for,
+    Turn: SmtpSession._turn,
     MailFrom: SmtpSession._mail,
     RcptTo: SmtpSession._recipient,
     DataStart: SmtpSession._start_body,
@@ -535,6 +553,8 @@ def _refusal(event: _Decided, error: MailError) -> Reply:
     match event:
         case Login():
             return reply(454 if error.temporary else 535, error.status, error.text)
+        case Turn():
+            return reply(458, error.status, "Unable to queue messages for node, try again later")
         case SpeaksFor():
             return reply(421 if error.temporary else 554, error.status, error.text)
         case MailFrom() if error.status == "5.7.0":
@@ -557,5 +577,7 @@ def _subject(event: _Decided) -> dict[str, object]:
             return {"at": "hello"}
         case SpeaksFor():
             return {"at": "connect"}
+        case Turn():
+            return {"at": "etrn"}
         case _:
             return {"at": "message"}

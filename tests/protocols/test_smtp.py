@@ -156,6 +156,10 @@ class Conversation:
     def secured(self, origin: Origin) -> None:
         self.origin, self.submitter = origin, None
 
+    async def turn(self, domain: str) -> int:
+        self.pipeline.fail("turn")
+        return {"yy.example": 2}.get(domain, 0)
+
     async def begin(self, mail: Mail) -> ITransaction:
         pipeline = self.pipeline
         pipeline.calls.append(("begin", self.origin, mail, self.submitter and self.submitter.user))
@@ -679,6 +683,16 @@ def test_a_user_whom_nobody_knows_and_an_address_with_too_many_connections() -> 
     assert peer.send(XCLIENT) == ["554 5.7.8"]
     peer = greeted(xclient="192.0.2.0/24")
     assert peer.send(b"XCLIENT ADDR=203.0.113.1\r\n") == ["421 4.3.2"]
+
+
+def test_mail_that_waits_is_asked_for() -> None:
+    peer = Peer()
+    options = attrs.evolve(peer.service.options, turns=frozenset({"yy.example", "zz.example"}))
+    peer.session = attrs.evolve(peer.service, options=options).session(cast(Link, peer.link))
+    peer.greet()
+    assert peer.send(b"EHLO a\r\nETRN yy.example\r\nETRN zz.example\r\n")[1:] == ["253 2.0.0", "251 2.0.0"]
+    peer.pipeline.errors["turn"] = StoreUnavailable()
+    assert peer.send(b"ETRN yy.example\r\n") == ["458 4.3.0"]
 
 
 # --- Slow messages, and those who try names --------------------------------------------------------------------------

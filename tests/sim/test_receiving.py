@@ -114,3 +114,19 @@ def test_each_recipient_has_its_own_reverse_path_where_that_is_asked_for() -> No
         assert there.startswith(b"Return-Path: <ann+eve=yy.example@xx.example>\r\n")
         (failure,) = xx.inbox("ann@xx.example")
         assert message_from_bytes(failure)["To"] == "<ann+nobody=yy.example@xx.example>"
+
+
+def test_mail_that_waits_is_tried_when_its_host_asks_for_it() -> None:
+    with Internet() as internet:
+        xx = internet.hub("xx.example", ["ann"], {"smtp": {"etrn": ["yy.example"]}})
+        yy = internet.hub("yy.example", ["ben"])
+        yy.unlisten()
+        xx.submit("ann@xx.example", ["ben@yy.example"], b"Subject: x\r\n\r\nx\r\n")
+        internet.run(3000)
+        yy.listen()
+        caller = internet.call(xx, "smtp")
+        caller.ask(b"EHLO mx.yy.example\r\nETRN yy.example\r\n", b"253 2.0.0 OK, 1 pending")
+        internet.run(5)
+        assert len(yy.inbox("ben@yy.example")) == 1
+        caller.ask(b"ETRN yy.example\r\n", b"251 2.0.0")
+        caller.ask(b"ETRN zz.example\r\n", b"459 4.7.1")

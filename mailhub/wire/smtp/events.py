@@ -40,6 +40,13 @@ class Forwarded:
 
 
 @attrs.frozen
+class Turn:
+    """ETRN: the mail that waits for a domain (A-labels) is asked for. Needs an answer, by `SmtpServer.turned`."""
+
+    domain: str
+
+
+@attrs.frozen
 class Login:
     """AUTH is complete. Needs an answer."""
 
@@ -115,5 +122,6 @@ Event = (
     | Quit
     | SpeaksFor
     | Forwarded
+    | Turn
     | BadCommand
 )

@@ -56,6 +56,7 @@ COMPLETE = frozenset(
         "XFORWARD",
         "FUTURERELEASE",
         "XVERP",
+        "ETRN",
     }
 )
 
@@ -69,7 +70,8 @@ class SmtpSettings:
     """What one service offers, and its limits. Text lines of a message have no limit of their own: they are data.
 
     `extensions`: keywords that may be offered. `submission`: for our own users alone; with `verp` they may have XVERP.
-    `speaks_for`: the client is trusted to say for whom it speaks. `mechanisms` are offered under TLS, in plaintext with
+    `speaks_for`: the client is trusted to say for whom it speaks. `turns` are the domains whose mail may be asked for
+    (ETRN). `mechanisms` are offered under TLS, in plaintext with
     `plaintext_login` only. `postmaster_domain` completes `<postmaster>` (RFC 5321 4.5.1). `secure`: TLS is on from the
     first octet. Sizes in octets. Limits a session: `bad_command_limit` of commands refused for syntax or order,
     `idle_command_limit` of commands since the last message that brought no mail nearer, `login_failure_limit` of
@@ -84,6 +86,7 @@ class SmtpSettings:
     lmtp: bool = False
     submission: bool = False
     speaks_for: bool = False
+    turns: frozenset[str] = frozenset()
     verp: bool = False
     secure: bool = False
     starttls: bool = False
@@ -219,6 +222,7 @@ EXTENSIONS = (
         value=lambda _settings: XFORWARD_ATTRIBUTES,
     ),
     Extension("XVERP", mail=(XVERP,), offered=lambda settings, _secure: settings.verp and settings.submission),
+    Extension("ETRN", offered=lambda settings, _secure: bool(settings.turns) and not settings.lmtp),  # RFC 1985
     Extension("HELP"),  # RFC 5321 4.1.1.8
 )
 

@@ -27,6 +27,7 @@ from mailhub.wire.smtp.events import (
     RcptTo,
     SpeaksFor,
     StartTls,
+    Turn,
 )
 from mailhub.wire.smtp.extensions import EXTENSIONS, SmtpSettings, offer
 from mailhub.wire.smtp.grammar import CommandRefused, refused, split_command
@@ -165,6 +166,16 @@ class SmtpServer(Dialogue):
         if not isinstance(self._take_pending(), BodyEnd):
             raise RuntimeError("the message has not ended")
         self._finish_body(replies)
+
+    def turned(self, messages: int) -> None:
+        """Answer Turn: so many messages are tried now (RFC 1985 5.3)."""
+        event = self._take_pending()
+        if not isinstance(event, Turn):
+            raise RuntimeError("no mail was asked for")
+        if messages:
+            self.send(reply(253, "2.0.0", f"OK, {messages} pending messages for node {event.domain} started"))
+        else:
+            self.send(reply(251, "2.0.0", f"OK, no messages waiting for node {event.domain}"))
 
     def refuse_body(self, refusal: Reply) -> None:
         """While a message arrives: give out no more of it; the client is told at its end."""
@@ -382,6 +393,7 @@ _ACCEPTED: Mapping[type, Callable[[SmtpServer, Any, _Lines], None]] = {
     BadCommand: SmtpServer._accept_bad_command,
     Hello: SmtpServer._accept_hello,
     StartTls: SmtpServer._accept_tls,
+    Turn: lambda server, _event, _lines: server.send(reply(250, "2.0.0", "OK, queuing started")),
     SpeaksFor: SmtpServer._accept_another,
     Login: SmtpServer._accept_login,
     MailFrom: SmtpServer._accept_mail,

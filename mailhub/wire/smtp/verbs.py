@@ -12,10 +12,11 @@ from functools import lru_cache
 
 import attrs
 
+from mailhub.message.address import parse_domain, to_ascii
 from mailhub.wire.sasl import LINE_LIMIT
 from mailhub.wire.smtp.chunks import pass_over_chunk, receive_chunk
 from mailhub.wire.smtp.dialogue import Dialogue, Progress
-from mailhub.wire.smtp.events import DataStart, Event, Hello, MailFrom, Quit, RcptTo, Reset, StartTls
+from mailhub.wire.smtp.events import DataStart, Event, Hello, MailFrom, Quit, RcptTo, Reset, StartTls, Turn
 from mailhub.wire.smtp.extensions import Offering
 from mailhub.wire.smtp.forwarding import note_forwarded, speak_for
 from mailhub.wire.smtp.grammar import CommandRefused, parse_hello, parse_mail, parse_rcpt, refused
@@ -144,6 +145,20 @@ def _help(dialogue: Dialogue, _argument: str) -> None:
     dialogue.send(reply(214, "2.0.0", "Commands:", " ".join(names)))
 
 
+def _etrn(dialogue: Dialogue, argument: str) -> Event:
+    """RFC 1985 5: what is asked for by `@` (subdomains) and `#` (a queue) we have not."""
+    try:
+        domain = parse_domain(argument)
+        domain = domain if domain.isascii() else to_ascii(domain)
+    except ValueError:
+        if argument[:1] in ("@", "#"):
+            raise refused(459, "4.7.1", "Say a domain alone") from None
+        raise refused(501, "5.5.4", "Syntax: ETRN domain") from None
+    if domain not in dialogue.settings.turns:
+        raise refused(459, "4.7.1", f"Node {domain} is not allowed: it is none whose mail waits here to be asked for")
+    return Turn(domain)
+
+
 def _vrfy(dialogue: Dialogue, _argument: str) -> None:
     # RFC 5321 3.5.3: who will not tell says 252, never something that could be taken for an answer.
     dialogue.send(reply(252, "2.1.5", "Cannot verify the user, but will take mail for it and try"))
@@ -190,6 +205,8 @@ VERBS: Mapping[str, Verb] = {
                                                               limit=_PATH, extension="XCLIENT"),
     "XFORWARD": Verb(  note_forwarded, _YES, _CLOSED, _START, "Not during a mail transaction", lmtp=False,
                                                               limit=_PATH, extension="XFORWARD"),
+    "ETRN": Verb(      _etrn,         _YES, _IDLE,    _LOGIN, "Not during a mail transaction", idle=True, lmtp=False,
+                                                              extension="ETRN"),
     "QUIT": Verb(      _quit,         _NO,  _ANY,     _START),
     "HELP": Verb(      _help,         _MAY, _ANY,     _TLS,   idle=True),
     "VRFY": Verb(      _vrfy,         _YES, _ANY,     _LOGIN, idle=True, limit=_PATH),

@@ -26,6 +26,7 @@ from mailhub.wire.smtp.events import (
     RcptTo,
     SpeaksFor,
     StartTls,
+    Turn,
 )
 from mailhub.wire.smtp.extensions import SmtpSettings
 from mailhub.wire.smtp.replies import Reply, reply
@@ -45,7 +46,7 @@ SUBMISSION = attrs.evolve(
     bare_lines=BareLines.NORMALISE,
 )
 BEFORE = b"EHLO client.example\r\nMAIL FROM:<ann@xx.example>\r\nRCPT TO:<bob@yy.example>\r\n"
-NEEDS_ANSWER = (Hello, StartTls, SpeaksFor, Login, MailFrom, RcptTo, DataStart, BodyEnd)
+NEEDS_ANSWER = (Hello, StartTls, SpeaksFor, Turn, Login, MailFrom, RcptTo, DataStart, BodyEnd)
 
 Answer = Callable[[SmtpServer, Event], None]
 

@@ -28,6 +28,7 @@ WITH_ALL = attrs.evolve(
     submission=True,
     speaks_for=True,
     verp=True,
+    turns=frozenset({"yy.example"}),
     secure=True,
     starttls=True,
     mechanisms=("PLAIN",),
@@ -56,6 +57,7 @@ ORDER = {
     "NOOP": (250, 250, 250, 250, 250),
     "XCLIENT ADDR=192.0.2.1": (220, 220, 503, 503, 503),
     "XFORWARD ADDR=192.0.2.1": (250, 250, 503, 503, 503),
+    "ETRN xx.example": (503, 459, 503, 503, 503),
     "QUIT": (221, 221, 221, 221, 221),
     "HELP": (214, 214, 214, 214, 214),
     "VRFY ann": (252, 252, 252, 252, 252),
@@ -67,6 +69,7 @@ ORDER = {
 @pytest.mark.parametrize("state", STATES)
 def test_the_order_of_commands(state: str, command: str) -> None:
     smtp = attrs.evolve(SETTINGS, starttls=True, mechanisms=("PLAIN",), plaintext_login=True, speaks_for=True)
+    smtp = attrs.evolve(smtp, turns=frozenset({"yy.example"}))
     peer = Peer(smtp)
     peer.send(STATES[state])
     assert int(peer.codes(command.encode() + b"\r\n")[-1][:3]) == ORDER[command][list(STATES).index(state)]
@@ -119,6 +122,7 @@ def test_all_that_can_be_offered() -> None:
         "XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT",
         "XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE",
         "XVERP",
+        "ETRN",
         "HELP",
     ]
 
@@ -127,6 +131,27 @@ def test_future_release_is_for_our_own_users() -> None:
     peer = Peer(attrs.evolve(WITH_ALL, submission=False))
     assert b"FUTURERELEASE" not in peer.send(b"EHLO a\r\n")
     assert peer.codes(b"MAIL FROM:<> HOLDFOR=60\r\n") == ["555 5.5.4"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "code"),
+    [
+        ("yy.example", "250 2.0.0"),
+        ("YY.example.", "250 2.0.0"),
+        ("b\u00fccher.example", "250 2.0.0"),
+        ("xn--bcher-kva.example", "250 2.0.0"),
+        ("xx.example", "459 4.7.1"),
+        ("@yy.example", "459 4.7.1"),
+        ("#queue", "459 4.7.1"),
+        ("yy.example zz.example", "501 5.5.4"),
+        ("", "501 5.5.4"),
+    ],
+)
+def test_mail_is_asked_for_by_the_domains_that_are_named(argument: str, code: str) -> None:
+    peer = Peer(attrs.evolve(SETTINGS, turns=frozenset({"yy.example", "xn--bcher-kva.example"})))
+    assert b"250-ETRN\r\n" in peer.send(b"EHLO a\r\n")
+    assert peer.codes(f"ETRN {argument}\r\n".encode()) == [code]
+    assert Peer().codes(b"EHLO a\r\nETRN yy.example\r\n")[-1] == "502 5.5.1"
 
 
 def test_xverp_is_for_our_own_users_by_option() -> None:
