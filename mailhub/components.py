@@ -160,15 +160,9 @@ class Hub:
     @property
     def relay(self) -> Relay:
         """The way to other servers, by what the configuration says now."""
-        return Relay(
-            self.hostname,
-            self.environment,
-            self.client_tls,
-            self.settings.of(TransmitLimits),
-            self.settings.of(SmtpTimeouts),
-            routes.relay_addresses(self.settings),
-            self.security,
-        )
+        limits, timeouts = self.settings.of(TransmitLimits), self.settings.of(SmtpTimeouts)
+        addresses = routes.relay_addresses(self.settings)
+        return Relay(self.hostname, self.environment, self.client_tls, limits, timeouts, addresses, self.security)
 
     @property
     def accounts(self) -> IAccounts:
@@ -199,6 +193,8 @@ class Hub:
         self._started.push_async_callback(self._stop_stores)
         for part, store in self._stores():
             await self._open(part, store)
+        self._started.push_async_callback(self.security.stop)
+        self.security.start()
         self._started.push_async_callback(self.runner.stop)
         self.runner.start()
 
@@ -298,7 +294,7 @@ def build_hub(
             catalogue=catalogue,
         )
         hub.database = catalogue.build(config.database, hub)
-        hub.security = security(environment, hub.database.state.of("tls"), hub.client_tls)
+        hub.security = security(environment, hub.database.state.of("tls"), hub.client_tls, lambda: hub)
         hub.names = LocalNames(routes.names(config), hub.database.names, environment.clock)
         hub.sessions = OpenSessions(hub.accounts, environment.clock)
         hub.store = _stores(hub, catalogue)

@@ -22,6 +22,7 @@ from mailhub.config.routes import HOSTS
 from mailhub.config.rules import bounded
 from mailhub.config.tables import table, told_to
 from mailhub.config.transports import ROUTER, TAKEN, TransportKeys, TransportTable
+from mailhub.delivery.relay.tls_reports import ReportOptions
 from mailhub.delivery.routing import REFUSE
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import ISettings, TlsPolicy
@@ -207,6 +208,7 @@ class Config:
     transports: tuple[TransportTable, ...]  # in the order of the file
     backup_mx: BackupMxTable
     dns: DnsTable
+    tlsrpt: ReportOptions
     smtp: SmtpTable
     submission: SubmissionTable
     send_as: Mapping[str, tuple[str, ...]]  # by Address.key
@@ -268,6 +270,7 @@ class _Top:
     transport: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     backup_mx: BackupMxTable = attrs.field(factory=BackupMxTable)
     dns: DnsTable = attrs.field(factory=DnsTable)
+    tlsrpt: ReportOptions = attrs.field(factory=ReportOptions)
     smtp: SmtpTable = attrs.field(factory=SmtpTable)
     send_as: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     submission: SubmissionTable = attrs.field(factory=SubmissionTable)
@@ -341,6 +344,7 @@ def from_values(values: Mapping[str, Any], file: Path) -> Config:
         transports=_transports(top, parts, place),
         backup_mx=top.backup_mx,
         dns=top.dns,
+        tlsrpt=top.tlsrpt,
         smtp=top.smtp,
         submission=top.submission,
         send_as=_send_as(top, place.inside("send_as")),

@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from mailhub.config import settings, transports
+from mailhub.delivery.relay.tls_reports import ReportOptions
 from mailhub.message.lists import MailingList
 from mailhub.services import SERVICES
 
@@ -34,6 +35,7 @@ TABLES: dict[str, type] = {
     "[trust]": settings.TrustTable,
     "[log]": settings.LogTable,
     "[dns]": settings.DnsTable,
+    "[tlsrpt]": ReportOptions,
     "[smtp]": settings.SmtpTable,
     "[submission]": settings.SubmissionTable,
     "[limits]": settings.LimitsTable,

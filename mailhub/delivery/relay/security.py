@@ -3,25 +3,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 from mailhub.delivery.relay.servers import Server
 from mailhub.delivery.relay.sts import StsPolicies, fetch_over_https
 from mailhub.delivery.relay.tls_policy import Demand, effective
+from mailhub.delivery.relay.tls_reports import OTHER, Reporter, TlsReports
 from mailhub.errors import PermanentError, TemporaryError
 from mailhub.interfaces import Environment, HostAddresses, IClientTls, IResolver, IState
 from mailhub.log import Logger
+from mailhub.message.tls_report import TlsFailure, TlsPolicyUsed
 from mailhub.net import dane
+from mailhub.net.https import Https
 
+_NONE = "no-policy-found"
 _log = Logger(namespace="mailhub.delivery.smtp")
 
 
 class Security:
     """Asks DNS and the policies of domains, and says what is to be demanded."""
 
-    def __init__(self, resolver: IResolver, policies: StsPolicies | None = None) -> None:
+    def __init__(
+        self, resolver: IResolver, policies: StsPolicies | None = None, reports: TlsReports | None = None
+    ) -> None:
         self._resolver = resolver
         self._policies = policies
+        self._reports = reports
 
     async def required(self, server: Server, found: HostAddresses) -> Server:
         """The same for a message with REQUIRETLS: the server must prove that it is the one that it was taken for, and
@@ -44,53 +53,83 @@ class Security:
         level = effective(server.tls, credentials=server.credentials is not None)
         if level != "opportunistic":
             return attrs.evolve(server, demand=Demand(level, server.host))
-        demand = await self._by_dane(server, found) if server.secure and found.secure else None
+        server = attrs.evolve(server, demand=Demand(level, server.host), used=TlsPolicyUsed(_NONE, server.domain))
+        if server.secure and found.secure:
+            server = await self._by_dane(server, found)
         # A policy must not make up for records that do not fit (RFC 8461 2), and need not where they do.
-        if demand is None or demand.level == "encrypted":
-            demand = await self._by_policy(server) or demand
-        return attrs.evolve(server, demand=demand or Demand(level, server.host))
+        if server.demand is not None and server.demand.level != "dane":
+            server = await self._by_policy(server)
+        return server
 
-    async def _by_dane(self, server: Server, found: HostAddresses) -> Demand | None:
-        """None where there are no records. A name that leads to another is looked for there first (RFC 7672 2.2.2)."""
+    def start(self) -> None:
+        """Report to domains that want to know, day by day."""
+        if self._reports is not None:
+            self._reports.start()
+
+    async def stop(self) -> None:
+        """Keep what is to be reported."""
+        if self._reports is not None:
+            await self._reports.stop()
+
+    def told(self, server: Server, address: str, failure: str, reason: str = "") -> None:
+        """What came of TLS with a server: nothing, or a result type of RFC 8460 4.3."""
+        if self._reports is not None and server.found_by_dns and server.used is not None and server.used.domain:
+            failed = TlsFailure(failure, server.host, address, reason[:200]) if failure else None
+            self._reports.note(server.used, failed)
+
+    async def _by_dane(self, server: Server, found: HostAddresses) -> Server:
+        """As it is where there are no records. A name that leads to another is looked for there first (RFC 7672
+        2.2.2)."""
         for name in dict.fromkeys((found.canonical or server.host, server.host)):
             try:
                 answer = await self._resolver.tlsa(f"_{server.port}._tcp.{name}")
             except TemporaryError as error:
+                used = TlsPolicyUsed("tlsa", server.domain)
+                self.told(attrs.evolve(server, used=used), "", "dnssec-invalid", error.detail or error.text)
                 raise TemporaryError(
                     f"TLSA records of {name} cannot be looked up", status="4.7.5", detail=error.detail or error.text
                 ) from error
             if answer.secure and answer.records:
                 break
         else:
-            return None
+            return server
+        strings = tuple(f"{each.usage} {each.selector} {each.matching} {each.data.hex()}" for each in answer.records)
+        server = attrs.evolve(server, used=TlsPolicyUsed("tlsa", server.domain, strings, (server.host,)))
         records = dane.usable(answer.records)
         if not records:
-            return Demand("encrypted", name)  # RFC 7672 2.2: TLS, but to whomever
+            # RFC 7672 2.2: TLS, but to whomever.
+            return attrs.evolve(server, demand=Demand("encrypted", name), trouble="tlsa-invalid")
         by_authority = any(record.usage == dane.DANE_TA for record in records)
         # Names make no difference where the certificate itself is known, and would keep connections apart.
         names = tuple(dict.fromkeys(filter(None, (name, server.host, server.domain)))) if by_authority else ()
-        return Demand("dane", name, records, names)
+        return attrs.evolve(server, demand=Demand("dane", name, records, names))
 
-    async def _by_policy(self, server: Server) -> Demand | None:
-        """None where the domain has no policy."""
+    async def _by_policy(self, server: Server) -> Server:
+        """As it is where the domain has no policy."""
         if self._policies is None or not server.found_by_dns or server.domain.startswith("["):
-            return None
-        policy, _ = await self._policies.policy(server.domain)
+            return server
+        policy, trouble = await self._policies.policy(server.domain)
         if policy is None:
-            return None
+            return attrs.evolve(server, trouble=trouble or server.trouble)
+        server = attrs.evolve(server, used=TlsPolicyUsed("sts", server.domain, tuple(policy.lines), policy.mx))
+        if not policy.allows(server.host):
+            self.told(server, "", OTHER, "host is not in the policy")
         if policy.mode == "enforce":
             if not policy.allows(server.host):
                 raise TemporaryError(f"Policy of {server.domain} has no exchanger {server.host}", status="4.7.0")
-            return Demand("required", server.host)
+            return attrs.evolve(server, demand=Demand("required", server.host))
         if not policy.allows(server.host):
             _log.warn(
                 "policy that is being tested has no such exchanger: domain={domain} host={host}",
                 domain=server.domain,
                 host=server.host,
             )
-        return Demand("opportunistic", server.host, observed=True)
+        level = server.demand.level if server.demand is not None else "opportunistic"
+        return attrs.evolve(server, demand=Demand(level, server.host, observed=True))
 
 
-def security(environment: Environment, state: IState, tls: IClientTls) -> Security:
-    """Of a hub; what it must remember over a restart is in `state`."""
-    return Security(environment.resolver, StsPolicies(environment, state, fetch_over_https(environment, tls)))
+def security(environment: Environment, state: IState, tls: IClientTls, reporter: Callable[[], Reporter]) -> Security:
+    """Of a hub; what it must remember over a restart is in `state`. `reporter` is who reports what failed."""
+    policies = StsPolicies(environment, state, fetch_over_https(environment, tls))
+    https = Https(environment.network, environment.resolver, environment.clock, tls)
+    return Security(environment.resolver, policies, TlsReports(environment, state, https, reporter))

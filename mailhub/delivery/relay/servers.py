@@ -10,6 +10,7 @@ from mailhub.delivery.relay.tls_policy import Demand
 from mailhub.errors import MailError, TemporaryError
 from mailhub.interfaces import Environment, NextHop, TlsPolicy
 from mailhub.message.envelope import Outcome, Reach, State, outcome_of
+from mailhub.message.tls_report import TlsPolicyUsed
 
 
 @attrs.frozen
@@ -18,7 +19,8 @@ class Server:
     which DNSSEC vouches, as it need not for an operator's. `domain` is the recipients'. `preference` is that of its MX
     record. `source`: the addresses that connections are to come from.
 
-    `demand` is how much TLS it is to show, by what is known of it.
+    `demand` is how much TLS it is to show, by what is known of it. For reports: `used` is what its domain has
+    published, `trouble` why that could not be had (a result type of RFC 8460 4.3).
     """
 
     host: str
@@ -32,6 +34,8 @@ class Server:
     preference: int = attrs.field(default=0, eq=False)
     source: tuple[str, ...] = ()
     demand: Demand | None = None
+    used: TlsPolicyUsed | None = attrs.field(default=None, eq=False)
+    trouble: str = attrs.field(default="", eq=False)
 
     def source_for(self, address: str) -> str:
         """The one of the same family as `address`, "" where there is none."""

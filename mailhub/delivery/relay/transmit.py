@@ -17,6 +17,7 @@ from mailhub.delivery.relay.peers import Line, Peer, Peers
 from mailhub.delivery.relay.security import Security
 from mailhub.delivery.relay.servers import Server, no_way, server_at, servers_of
 from mailhub.delivery.relay.tls_policy import SUBMISSIONS_PORT, Demand
+from mailhub.delivery.relay.tls_reports import NO_STARTTLS, OTHER
 from mailhub.errors import MailError, PermanentError, TemporaryError
 from mailhub.interfaces import (
     AT_ONCE,
@@ -422,16 +423,27 @@ class Transmitter:
             lmtp=server.lmtp,
         )
         environment = self._environment
-        return await connect(
-            environment.network,
-            environment.clock,
-            place.address,
-            server.port,
-            settings,
-            tls,
-            self._timeouts,
-            server.source_for(place.address),
-        )
+        try:
+            connection = await connect(
+                environment.network,
+                environment.clock,
+                place.address,
+                server.port,
+                settings,
+                tls,
+                self._timeouts,
+                server.source_for(place.address),
+            )
+        except SessionFailed as error:
+            if error.tls_failed or error.status == _NO_TLS:
+                failure = (tls.failure if tls is not None else "") or OTHER
+                failure = failure if error.tls_failed else NO_STARTTLS
+                self._security.told(server, place.address, failure, error.text)
+            raise
+        if demand.level != "never":
+            failure = (tls.failure if tls is not None else "") or server.trouble
+            self._security.told(server, place.address, failure if connection.secure else NO_STARTTLS)
+        return connection
 
 
 @implementer(IRelay)
