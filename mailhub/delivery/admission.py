@@ -11,7 +11,7 @@ from mailhub.delivery.names import LocalNames
 from mailhub.errors import NoSuchUser, NotPermitted, NotYetKnown, OverQuota, PermanentError, TemporaryError
 from mailhub.interfaces import STORE, IAccounts, IMailStore, IRouter, ITransactionView, Route
 from mailhub.message.address import Address, is_postmaster, literal_of
-from mailhub.message.envelope import Recipient
+from mailhub.message.envelope import Recipient, ValidSince
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -65,15 +65,14 @@ class Admission:
 
     def check_route(self, recipient: Recipient) -> None:
         """A source route is good for getting here, and no further. Raises NotPermitted."""
-        if recipient.source_route and not self._is_local(recipient.address):
+        if not self._is_local(recipient.address):
             raise NotPermitted("Relaying by a source route denied")
 
-    async def check_owner(self, recipient: Recipient, routes: Sequence[Route]) -> None:
+    async def check_owner(self, since: ValidSince, routes: Sequence[Route]) -> None:
         """RFC 7293 5.1: a mailbox that is younger than its sender's knowledge of it is somebody else's. What an alias
         leads to was not meant by the date, nor is anything known of an account of before the table had dates. Raises
         PermanentError, StoreUnavailable."""
-        since = recipient.rrvs
-        if since is None or self.accounts is None:
+        if self.accounts is None:
             return
         for route in routes:
             if route.agent == STORE and not route.via:

@@ -86,8 +86,10 @@ class Transaction:
             if self.mail.reverse_path is None and self._accepted:
                 self._check_null_sender()
             routes = await self._house.admission.ways(self, recipient.address)
-            self._house.admission.check_route(recipient)
-            await self._house.admission.check_owner(recipient, routes)
+            if recipient.source_route:
+                self._house.admission.check_route(recipient)
+            if recipient.rrvs is not None:
+                await self._house.admission.check_owner(recipient.rrvs, routes)
             if self._screens.wants("recipient"):
                 verdict = await self._screens.ask("recipient", self._take, TransactionView(self), recipient)
                 if verdict.action == "discard":

@@ -130,3 +130,31 @@ def test_mail_that_waits_is_tried_when_its_host_asks_for_it() -> None:
         assert len(yy.inbox("ben@yy.example")) == 1
         caller.ask(b"ETRN yy.example\r\n", b"251 2.0.0")
         caller.ask(b"ETRN zz.example\r\n", b"459 4.7.1")
+
+
+BEFORE = b"EHLO c.example\r\nMAIL FROM:<s@zz.example>\r\nRCPT TO:<ann@xx.example>\r\n"
+
+
+def test_a_chunk_goes_on_while_the_configuration_is_read_again() -> None:
+    with Internet() as internet:
+        xx = internet.hub("xx.example", ["ann"])
+        caller = internet.call(xx, "smtp")
+        caller.ask(BEFORE + b"BDAT 30\r\nSubject: x\r\n\r\n", b"250 2.1.5")
+        assert xx.reload({"smtp": {"extensions_off": ["CHUNKING"]}}).fault == ""
+        caller.ask(b"0123456789abcdef", b"250 2.0.0 30 octets received")
+        caller.ask(b"BDAT 0 LAST\r\n", b"250 2.0.0 Queued")
+        (arrived,) = xx.inbox("ann@xx.example")
+        assert arrived.endswith(b"\r\n\r\n0123456789abcdef")
+        assert b"CHUNKING" not in internet.call(xx, "smtp").ask(b"EHLO c.example\r\n", b"250 HELP")
+
+
+@pytest.mark.parametrize("last", [b"BDAT 30 LAST\r\nSubject: x\r\n", b"BDAT 3\r\nA:b"])
+def test_a_chunk_that_does_not_come_ends_the_session_and_leaves_nothing(last: bytes) -> None:
+    with Internet() as internet:
+        xx = internet.hub("xx.example", ["ann"])
+        caller = internet.call(xx, "smtp")
+        caller.ask(BEFORE + last, b"250 2.1.5")
+        internet.run(301)
+        assert b"421 4.4.2" in caller.heard
+        caller.wait_for_end()
+        assert (xx.inbox("ann@xx.example"), list(xx.queued())) == ([], [])
