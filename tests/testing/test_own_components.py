@@ -53,6 +53,10 @@ class TestStatic(RouterExam):
     factory = builtin.static_router
 
 
+class TestTransports(RouterExam):
+    factory = builtin.transports_router
+
+
 class TestExchangers(RouterExam):
     factory = builtin.exchangers_router
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import attrs
 from zope.interface import implementer
 
-from mailhub.delivery.limits import RunnerLimits
+from mailhub.delivery.limits import DETAIL_SEPARATOR, RunnerLimits
 from mailhub.delivery.loops import Prefixed
 from mailhub.delivery.transports.line_ends import UnixLines
 from mailhub.delivery.transports.sysexits import outcome_of_status
@@ -92,8 +92,8 @@ class PipeAgent:
     @classmethod
     def of(cls, options: PipeOptions, hub: IHub) -> PipeAgent:
         """As a component."""
-        seconds = hub.settings.of(RunnerLimits).attempt_seconds
-        return cls(options, hub.environment, attempt_seconds=seconds)
+        separators, limits = hub.settings.value(DETAIL_SEPARATOR), hub.settings.of(RunnerLimits)
+        return cls(options, hub.environment, separators=separators, attempt_seconds=limits.attempt_seconds)
 
     async def deliver(self, delivery: Delivery) -> Mapping[int, Outcome]:
         """See `IDeliveryAgent`. Whoever's turn does not come in this attempt waits for the next one."""

@@ -109,6 +109,18 @@ def test_all_that_can_be_named_is_an_argument_of_its_own(rig: Rig) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("separators", "wanted"),
+    [("+", ("ben-x", "a+b")), ("+-", ("ben", "x+a+b")), ("", ("ben-x+a+b", "")), ("b", ("ben-x+a+", ""))],
+)
+def test_the_extension_begins_where_the_hub_says(rig: Rig, separators: str, wanted: tuple[str, str]) -> None:
+    rig.internet.processes.add("take", lambda call: b"")
+    made = options(command=["take", "${local}", "${extension}"])
+    agent = PipeAgent(made, rig.environment, separators=separators)
+    rig.internet.wait(agent.deliver(delivery("ben-x+a+b@yy.example")))
+    assert rig.calls[0].arguments[1:] == wanted
+
+
 def test_a_local_part_with_blanks_and_shell_characters_is_one_argument(rig: Rig) -> None:
     rig.deliver(delivery(Address('a b";$(rm)', "yy.example"), sender=None), command=["take", "${sender}", "${local}"])
     assert rig.calls[0].arguments == ("take", "", 'a b";$(rm)')
