@@ -37,6 +37,7 @@ from mailhub.checker_strings import CheckerStrings, load_strings
 from mailhub.config import routes, rules
 from mailhub.config.transports import ROUTER as TRANSPORTS
 from mailhub.delivery.agents import GuardedAgent
+from mailhub.delivery.allowance import SendingLimits
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.guarded_router import GuardedRouter
 from mailhub.delivery.intake import HEADERS_TOGETHER
@@ -408,6 +409,7 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
         null_sender_recipients=config.value(NULL_SENDER),
         trusted=Networks.of(config.value(TRUSTED)),
         accounts=hub.accounts,
+        allowances=SendingLimits.of(hub),
     )
     hub.authenticator = Authenticator(
         Portal(_realm(hub, catalogue), [hub.logins]),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import time
 from typing import Any
+
+import attrs
 
 from mailhub.auth.send_as import PART, KeptGrants
 from mailhub.cli import passwords
@@ -11,9 +14,11 @@ from mailhub.cli.confirm import confirmed, yes_option
 from mailhub.cli.names import names_now, user_of
 from mailhub.cli.offline import Offline, opened
 from mailhub.config.settings import Config, load
+from mailhub.delivery.allowance import Bounds, forget, give_bounds, own_bounds, sent_lately
 from mailhub.errors import ConfigurationError, MailboxExists, NoSuchUser
 from mailhub.store.several import MAIN
 
+_LIMIT_MOST = 1_000_000
 _UNITS = {"K": 10, "M": 20, "G": 30, "T": 40}  # powers of two
 
 
@@ -38,8 +43,12 @@ def add_parser(commands: Any) -> Any:
     )
     add.set_defaults(run=_add)
 
-    show = actions.add_parser("list", help="all accounts, with what they hold")
-    show.set_defaults(run=_list)
+    every = actions.add_parser("list", help="all accounts, with what they hold")
+    every.set_defaults(run=_list)
+
+    show = actions.add_parser("show", help="one account: what it holds, what it has sent, and its bounds")
+    show.add_argument("address", metavar="ADDRESS")
+    show.set_defaults(run=_show)
 
     remove = actions.add_parser("remove", help="an account, with all its mail")
     remove.add_argument("address", metavar="ADDRESS")
@@ -65,6 +74,7 @@ def add_parser(commands: Any) -> Any:
         "octets", metavar="OCTETS", type=_octets, nargs="?", help="most it may hold, such as 500M or 2G; 0: any"
     )
     quota.set_defaults(run=_quota)
+    _limit_option(actions)
     return actions
 
 
@@ -121,7 +131,20 @@ def _list(arguments: argparse.Namespace) -> None:
     config = load(arguments.config)
     with opened(config, "read") as hub:
         for account in hub.wait(hub.accounts.all()):
-            print(_line(hub, account.user, account.quota, account.enabled, _elsewhere(config, account.user)))
+            bounds = _own_bounds(hub, account.user)
+            line = _line(hub, account.user, account.quota, account.enabled, _elsewhere(config, account.user))
+            print(f"{line}  {_told(bounds)} a day" if bounds else line)
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    config = load(arguments.config)
+    user = user_of(arguments.address)
+    with opened(config, "read") as hub:
+        account = hub.wait(hub.accounts.find(user))
+        if account is None:
+            raise _no_account(user)
+        print(_line(hub, user, account.quota, account.enabled, _elsewhere(config, user)))
+        _show_limits(config, hub, user)
 
 
 def _elsewhere(config: Config, user: str) -> str:
@@ -156,6 +179,7 @@ def _remove(arguments: argparse.Namespace) -> int:
                 return 1
             hub.wait(hub.accounts.remove(user))
             hub.wait(KeptGrants(hub.database.state.of(PART)).remove(user))  # nobody else of that name is to have them
+            hub.wait(forget(hub.database.state, user))
         except NoSuchUser:
             raise _no_account(user) from None
     print(f"account {user} removed")
@@ -208,3 +232,73 @@ def _password(arguments: argparse.Namespace) -> None:
 
 def _no_account(user: str) -> ConfigurationError:
     return ConfigurationError(f"there is no account {user}; `mailhub account list` shows all")
+
+
+def _limit_option(actions: Any) -> None:
+    action = actions.add_parser(
+        "limit",
+        help="show or change how much an account may send in a day",
+        description="How much an account may send in 24 hours. Counts within a second, also for the session that is "
+        "sending. What is not given stays as it is.",
+    )
+    action.add_argument("address", metavar="ADDRESS")
+    for option, what in (
+        ("--messages", "messages"),
+        ("--recipients", "recipients of all messages together"),
+        ("--new", "recipients in other domains to whom it writes for the first time"),
+    ):
+        action.add_argument(option, metavar="N", type=_number, help=f"{what}; 0: any number")
+    action.add_argument("--default", action="store_true", help="those of the configuration again")
+    action.set_defaults(run=_limit)
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or len(text) > 9 or int(text) > _LIMIT_MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {_LIMIT_MOST}; 0 is any")
+    return int(text)
+
+
+def _limit(arguments: argparse.Namespace) -> None:
+    config = load(arguments.config)
+    user = user_of(arguments.address)
+    given = {
+        name: number
+        for name, number in (
+            ("messages", arguments.messages),
+            ("recipients", arguments.recipients),
+            ("new_recipients", arguments.new),
+        )
+        if number is not None
+    }
+    if given and arguments.default:
+        raise ConfigurationError("give numbers or --default, not both")
+    with opened(config, "write" if given or arguments.default else "read") as hub:
+        if hub.wait(hub.accounts.find(user)) is None:
+            raise _no_account(user)
+        if arguments.default:
+            hub.wait(give_bounds(hub.database.state, user, None))
+        elif given:
+            before = _own_bounds(hub, user) or config.of(Bounds)
+            hub.wait(give_bounds(hub.database.state, user, attrs.evolve(before, **given)))
+        _show_limits(config, hub, user)
+
+
+def _own_bounds(hub: Offline, user: str) -> Bounds | None:
+    """The bounds that a command has given an account."""
+    return hub.wait(own_bounds(hub.database.state, user))
+
+
+def _told(bounds: Bounds) -> str:
+    """Without "a day"."""
+    words = ("messages", "recipients", "new recipients")
+    limited = [f"{most} {what}" for most, what in zip(bounds.all, words, strict=True) if most]
+    return f"may send {', '.join(limited)}" if limited else "may send any number"
+
+
+def _show_limits(config: Config, hub: Offline, user: str) -> None:
+    """Bounds and what counts towards them."""
+    bounds = _own_bounds(hub, user)
+    whose = "own limits" if bounds else "the limits of the configuration"
+    print(f"account {user} {_told(bounds or config.of(Bounds))} a day ({whose})")
+    sent = hub.wait(sent_lately(hub.database.state, user, int(time.time())))
+    print(f"sent in the last 24 hours: {', '.join(f'{number} {what}' for what, number in sent.items())}")

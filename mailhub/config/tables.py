@@ -12,6 +12,7 @@ from mailhub.auth.directories import DirectoryLimits
 from mailhub.auth.harvest import HarvestLimits
 from mailhub.auth.passwords import Passwords
 from mailhub.auth.throttle import Throttle
+from mailhub.delivery.allowance import Bounds
 from mailhub.delivery.forwarding import SRS, SRS_DAYS, SRS_DOMAIN
 from mailhub.delivery.limits import (
     DETAIL_MAILBOXES,
@@ -53,6 +54,7 @@ DECLARING: tuple[type | Key[Any], ...] = (
     DriverLimits,
     NULL_SENDER,
     TRUSTED,
+    Bounds,
     SmtpOptions,
     Pop3Options,
     ImapOptions,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from mailhub.delivery.admission import Admission
+from mailhub.delivery.allowance import SendingLimits
 from mailhub.delivery.intake import HEADERS_TOGETHER
 from mailhub.delivery.limits import HOPS, LONG_LINES, NULL_SENDER, LongLines
 from mailhub.delivery.message_ids import message_id
@@ -26,6 +27,7 @@ class House:
     goes round in a loop (RFC 5321 6.3). `headers` is what those that are not whole yet may hold together. `long_lines`:
     what happens to those of a submitted message. `rules` say what becomes of mail for accounts, None where there are
     none. A message with the null reverse-path has at most `null_sender_recipients`, unless its client is `trusted`.
+    `allowances` count what our own users send.
     """
 
     hostname: str
@@ -39,7 +41,7 @@ class House:
     rules: Rules | None = None
     null_sender_recipients: int = setting(NULL_SENDER)
     trusted: Networks = setting(TRUSTED, Networks.of)
-
+    allowances: SendingLimits | None = None
     sending: Sending = attrs.field()
 
     @sending.default

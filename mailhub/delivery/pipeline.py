@@ -9,6 +9,7 @@ import attrs
 from zope.interface import implementer
 
 from mailhub.delivery.admission import Admission
+from mailhub.delivery.allowance import SendingLimits
 from mailhub.delivery.backup_mx import NO_BACKUP, BackupMx
 from mailhub.delivery.committing import Committing
 from mailhub.delivery.editing import Editing, check_envelope
@@ -71,6 +72,7 @@ class Pipeline:
         null_sender_recipients: int = NULL_SENDER.default,
         trusted: Networks | None = None,
         accounts: IAccounts | None = None,
+        allowances: SendingLimits | None = None,
     ) -> None:
         self.policies = policies
         self._house = House(
@@ -88,6 +90,7 @@ class Pipeline:
             sending=sending or Sending(SendingOptions(), environment),
             null_sender_recipients=null_sender_recipients,
             trusted=trusted or Networks(),
+            allowances=allowances,
         )
 
     async def send_on(self, mail: Mail, accepted: Sequence[Accepted], intake: Intake, once: str) -> Committed:
@@ -158,6 +161,8 @@ class Conversation:
         edits = self._greeted + self._logged_in
         transaction = Transaction(self._house, self._screens, origin, mail, edits, ended, submitter)
         await transaction.screened()
+        if origin.user and self._house.allowances is not None:
+            transaction.allowance = await self._house.allowances.begin(origin.user, rehearsal=origin.rehearsal)
         return transaction
 
     async def turn(self, domain: str) -> int:

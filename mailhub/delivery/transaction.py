@@ -8,6 +8,7 @@ from enum import Enum
 import attrs
 from zope.interface import implementer
 
+from mailhub.delivery.allowance import Allowance
 from mailhub.delivery.committing import Committing, discarded
 from mailhub.delivery.editing import Editing, MessageView, TransactionView, check_envelope
 from mailhub.delivery.house import House
@@ -68,6 +69,7 @@ class Transaction:
     _writer: IntakeWriter | None = None
     _author: Author | None = None
     _discarded_by: str = ""  # a policy
+    allowance: Allowance | None = None  # of our own user's
 
     @property
     def recipients(self) -> tuple[Recipient, ...]:
@@ -98,6 +100,8 @@ class Transaction:
                     routes = ()
                 else:
                     self._obey(verdict)
+            if self.allowance is not None:
+                await self.allowance.recipient(recipient.address)
         except MailError as error:
             await self._screens.tell("recipient_refused", TransactionView(self), recipient, error)
             raise
@@ -182,10 +186,13 @@ class Transaction:
             finally:
                 writer.abort()
             try:
-                return await self._commit(body)
+                committed = await self._commit(body)
             finally:
                 body.discard()
+            self._end_allowance(sent=True)
+            return committed
         finally:
+            self._end_allowance(sent=False)
             self._ended()
 
     def abort(self) -> None:
@@ -196,6 +203,7 @@ class Transaction:
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.abort()
+        self._end_allowance(sent=False)
         self._ended()
 
     async def _commit(self, body: Intake) -> Committed:
@@ -213,6 +221,11 @@ class Transaction:
         if own is not None:
             house.sending.recent.note(own.user, own.mailbox, own.message_id, house.environment.monotonic())
         return committed
+
+    def _end_allowance(self, *, sent: bool) -> None:
+        allowance, self.allowance = self.allowance, None
+        if allowance is not None:
+            allowance.end(sent=sent)
 
     def _expect(self, phase: _Phase, call: str) -> None:
         if self._phase is not phase:

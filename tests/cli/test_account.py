@@ -141,6 +141,50 @@ def test_a_quota_is_shown_and_changed(mailhub: Command, config: Config, text: st
     assert found.quota == octets
 
 
+def test_limits_are_shown_and_changed_one_by_one(mailhub: Command, config: Config) -> None:
+    mailhub("account", "add", "joe@xx.example")
+    assert mailhub("account", "limit", "joe@xx.example").out.splitlines() == [
+        "account joe@xx.example may send any number a day (the limits of the configuration)",
+        "sent in the last 24 hours: 0 messages, 0 recipients, 0 new recipients",
+    ]
+    changed = mailhub("account", "limit", "joe@xx.example", "--messages", "100", "--new", "7")
+    assert changed.out.startswith("account joe@xx.example may send 100 messages, 7 new recipients a day (own limits)\n")
+    changed = mailhub("account", "limit", "joe@xx.example", "--recipients", "50", "--messages", "0")
+    assert changed.out.startswith(
+        "account joe@xx.example may send 50 recipients, 7 new recipients a day (own limits)\n"
+    )
+    assert "may send 50 recipients, 7 new recipients a day" in mailhub("account", "list").out
+    shown = mailhub("account", "show", "joe@xx.example").out.splitlines()
+    assert shown[0].startswith("joe@xx.example ")
+    assert shown[1] == "account joe@xx.example may send 50 recipients, 7 new recipients a day (own limits)"
+    back = mailhub("account", "limit", "joe@xx.example", "--default").out
+    assert "(the limits of the configuration)" in back
+
+
+def test_limits_go_with_their_account(mailhub: Command, config: Config) -> None:
+    mailhub("account", "add", "joe@xx.example")
+    mailhub("account", "limit", "joe@xx.example", "--messages", "1")
+    mailhub("account", "remove", "joe@xx.example", "--yes")
+    mailhub("account", "add", "joe@xx.example")
+    assert "any number" in mailhub("account", "limit", "joe@xx.example").out
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("limit", "nobody@xx.example", "--messages", "1"), "there is no account nobody@xx.example"),
+        (("show", "nobody@xx.example"), "there is no account nobody@xx.example"),
+        (("limit", "nobody@xx.example", "--messages", "1", "--default"), "give numbers or --default, not both"),
+    ],
+)
+def test_mistakes_about_limits_are_told(mailhub: Command, config: Config, words: tuple[str, ...], line: str) -> None:
+    mailhub("account", "add", "joe@xx.example")
+    mailhub("account", "add", "joe@xx.example")
+    result = mailhub("account", *words)
+    assert result.status == 1
+    assert line in result.err
+
+
 def test_who_has_said_yes_is_not_asked(mailhub: Command, config: Config) -> None:
     mailhub("account", "add", "ann@xx.example")
     result = mailhub("account", "remove", "ann@xx.example", "--yes", terminal=True)
