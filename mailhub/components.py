@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -41,7 +41,7 @@ from mailhub.delivery.allowance import SendingLimits
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.guarded_router import GuardedRouter
 from mailhub.delivery.intake import HEADERS_TOGETHER
-from mailhub.delivery.limits import HOPS, LONG_LINES, NULL_SENDER, RunnerLimits, TransmitLimits
+from mailhub.delivery.limits import HOPS, LONG_LINES, RunnerLimits, TransmitLimits
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.pipeline import Pipeline
 from mailhub.delivery.relay.security import Security, security
@@ -50,6 +50,7 @@ from mailhub.delivery.routing import Routing
 from mailhub.delivery.rules import GuardedRule, Rules
 from mailhub.delivery.runner import QueueRunner
 from mailhub.delivery.schedule import Schedule
+from mailhub.delivery.screening.null_sender import NullSender
 from mailhub.delivery.screens import GuardedPolicy, Screening
 from mailhub.delivery.sending import Sending
 from mailhub.delivery.transports.table import Transports
@@ -74,7 +75,6 @@ from mailhub.interfaces import (
 from mailhub.keys import STOP_SECONDS
 from mailhub.net.crowd import Room
 from mailhub.net.driver import DriverFactory
-from mailhub.net.networks import TRUSTED, Networks
 from mailhub.net.smtp_client import SmtpTimeouts
 from mailhub.net.tls import CertificateUnreadable, ClientTls, ServerTls, ServiceTls
 from mailhub.plugins import Catalogue
@@ -281,7 +281,7 @@ def build_hub(
 ) -> Hub:
     """Put a hub together; only files that the configuration names are read. Without `server_tls` the certificate is
     left alone, and nobody can be served. `client_tls` is that of outgoing connections. Raises ConfigurationError."""
-    with _named(config):
+    with config.naming():
         hub = Hub(
             environment=environment,
             settings=config,
@@ -325,7 +325,7 @@ def successor(hub: Hub, config: Config, catalogue: Catalogue) -> Hub:
 
     `config` must agree with the hub's in what lasts (`mailhub.config.difference`). Raises ConfigurationError.
     """
-    with _named(config):
+    with config.naming():
         new = copy(hub)
         new.settings, new.hostname, new.hops = config, config.hostname, routes.next_hops(config)
         new.catalogue = catalogue
@@ -348,17 +348,6 @@ def successor(hub: Hub, config: Config, catalogue: Catalogue) -> Hub:
                 place = config.place("listen", name)
                 raise place.error("TLS from the first octet cannot come or go while the port is open: restart")
     return new
-
-
-@contextmanager
-def _named(config: Config) -> Iterator[None]:
-    """Every mistake is told with the name of the file."""
-    try:
-        yield
-    except ConfigurationError as error:
-        if str(error).startswith(str(config.file)):
-            raise
-        raise ConfigurationError(f"{config.file}: {error}") from error
 
 
 def _server_tls(hub: Hub, before: Hub | None) -> ServerTls | None:
@@ -406,8 +395,7 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
         rules=_rules(hub, catalogue),
         backup=routes.backup_mx(config),
         sending=Sending.of(hub),
-        null_sender_recipients=config.value(NULL_SENDER),
-        trusted=Networks.of(config.value(TRUSTED)),
+        null_sender=config.of(NullSender),
         accounts=hub.accounts,
         allowances=SendingLimits.of(hub),
     )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -233,6 +234,16 @@ class Config:
         """What this file says of a key."""
         found: V = getattr(getattr(self, key.table), key.name)
         return found
+
+    @contextmanager
+    def naming(self) -> Iterator[None]:
+        """Every mistake that is found here is told with the name of the file."""
+        try:
+            yield
+        except ConfigurationError as error:
+            if str(error).startswith(str(self.file)):
+                raise
+            raise ConfigurationError(f"{self.file}: {error}") from error
 
     def place(self, table: str = "", key: str = "") -> Place:
         """Where something stands in this file, for messages."""

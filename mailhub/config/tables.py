@@ -19,7 +19,6 @@ from mailhub.delivery.limits import (
     DETAIL_SEPARATOR,
     HOPS,
     LONG_LINES,
-    NULL_SENDER,
     POLICY_FAILURE,
     POLICY_TIMEOUT,
     RelayAddresses,
@@ -27,11 +26,11 @@ from mailhub.delivery.limits import (
     TransmitLimits,
 )
 from mailhub.delivery.schedule import Schedule
+from mailhub.delivery.screening.null_sender import NullSender
 from mailhub.delivery.sending import SendingOptions
 from mailhub.guard import GuardLimits
 from mailhub.keys import STOP_SECONDS, Key, keys_of
 from mailhub.net.link import DriverLimits
-from mailhub.net.networks import TRUSTED
 from mailhub.net.processes import PROCESSES
 from mailhub.net.smtp_client import SmtpTimeouts
 from mailhub.plugin_modules import LOAD_SECONDS
@@ -52,8 +51,7 @@ DECLARING: tuple[type | Key[Any], ...] = (
     POLICY_TIMEOUT,
     POLICY_FAILURE,
     DriverLimits,
-    NULL_SENDER,
-    TRUSTED,
+    NullSender,
     Bounds,
     SmtpOptions,
     Pop3Options,

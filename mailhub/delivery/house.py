@@ -7,15 +7,16 @@ import attrs
 from mailhub.delivery.admission import Admission
 from mailhub.delivery.allowance import SendingLimits
 from mailhub.delivery.intake import HEADERS_TOGETHER
-from mailhub.delivery.limits import HOPS, LONG_LINES, NULL_SENDER, LongLines
+from mailhub.delivery.limits import HOPS, LONG_LINES, LongLines
 from mailhub.delivery.message_ids import message_id
 from mailhub.delivery.rules import Rules
+from mailhub.delivery.screening.null_sender import NullSender
 from mailhub.delivery.sending import Sending, SendingOptions
 from mailhub.interfaces import Environment, IMailStore, IQueue
 from mailhub.keys import setting
 from mailhub.message.dates import format_date
 from mailhub.message.submission import mend_header
-from mailhub.net.networks import TRUSTED, Networks
+from mailhub.net.networks import Networks
 from mailhub.wire.budget import Budget
 
 
@@ -26,8 +27,7 @@ class House:
     A message that has come through `hop_limit` hosts
     goes round in a loop (RFC 5321 6.3). `headers` is what those that are not whole yet may hold together. `long_lines`:
     what happens to those of a submitted message. `rules` say what becomes of mail for accounts, None where there are
-    none. A message with the null reverse-path has at most `null_sender_recipients`, unless its client is `trusted`.
-    `allowances` count what our own users send.
+    none. `allowances` count what our own users send.
     """
 
     hostname: str
@@ -39,14 +39,18 @@ class House:
     headers: Budget = attrs.field(factory=lambda: Budget(HEADERS_TOGETHER))
     long_lines: LongLines = setting(LONG_LINES)
     rules: Rules | None = None
-    null_sender_recipients: int = setting(NULL_SENDER)
-    trusted: Networks = setting(TRUSTED, Networks.of)
+    null_sender: NullSender = attrs.field(factory=NullSender)
     allowances: SendingLimits | None = None
     sending: Sending = attrs.field()
 
     @sending.default
     def _usual_sending(self) -> Sending:
         return Sending(SendingOptions(), self.environment)
+
+    @property
+    def trusted(self) -> Networks:
+        """Networks of whom nothing is expected that strangers have to show."""
+        return self.null_sender.trusted
 
     def new_message_id(self) -> str:
         """With its angle brackets."""

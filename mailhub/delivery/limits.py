@@ -36,8 +36,6 @@ DETAIL_SEPARATOR = Key("delivery", "detail_separator", "+", hint=str, check=_sep
 HOLD_LIMIT = Key("submission", "hold_limit_seconds", 30 * DAY, 0, 365 * DAY)
 # A message that has come through so many hosts goes round in a loop (RFC 5321 6.3).
 HOPS = Key("limits", "hops", 50, 5, 1000)
-# Recipients of a message with the null reverse-path, which reports on one that somebody has sent, and goes to that one.
-NULL_SENDER = Key("limits", "null_sender_recipients", 1, 1, 100_000)
 # For how long a server, or a destination, that cannot be reached is left alone.
 UNREACHABLE_SECONDS = Key("limits", "relay_unreachable_seconds", 30, 1, DAY)
 

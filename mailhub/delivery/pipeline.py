@@ -15,11 +15,12 @@ from mailhub.delivery.committing import Committing
 from mailhub.delivery.editing import Editing, check_envelope
 from mailhub.delivery.house import House
 from mailhub.delivery.intake import HEADERS_TOGETHER, Intake
-from mailhub.delivery.limits import HOPS, LONG_LINES, NULL_SENDER, LongLines
+from mailhub.delivery.limits import HOPS, LONG_LINES, LongLines
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.once import Once
 from mailhub.delivery.plan import Accepted
 from mailhub.delivery.rules import Rules
+from mailhub.delivery.screening.null_sender import NullSender
 from mailhub.delivery.screens import EditRefused, Moment, Screening, Screens, obey
 from mailhub.delivery.sending import Sending, SendingOptions
 from mailhub.delivery.transaction import Transaction, nothing
@@ -45,7 +46,6 @@ from mailhub.interfaces import (
 )
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail
-from mailhub.net.networks import Networks
 from mailhub.wire.budget import Budget
 
 
@@ -69,8 +69,7 @@ class Pipeline:
         rules: Rules | None = None,
         backup: BackupMx = NO_BACKUP,
         sending: Sending | None = None,
-        null_sender_recipients: int = NULL_SENDER.default,
-        trusted: Networks | None = None,
+        null_sender: NullSender | None = None,
         accounts: IAccounts | None = None,
         allowances: SendingLimits | None = None,
     ) -> None:
@@ -88,8 +87,7 @@ class Pipeline:
             long_lines=long_lines,
             rules=rules,
             sending=sending or Sending(SendingOptions(), environment),
-            null_sender_recipients=null_sender_recipients,
-            trusted=trusted or Networks(),
+            null_sender=null_sender or NullSender(),
             allowances=allowances,
         )
 

@@ -18,7 +18,7 @@ from mailhub.delivery.screens import Screens, obey
 from mailhub.delivery.sending import Author
 from mailhub.delivery.sent import SentCopies
 from mailhub.delivery.verp import verp
-from mailhub.errors import MailError, PermanentError, TemporaryError
+from mailhub.errors import MailError, PermanentError
 from mailhub.interfaces import (
     STORE,
     AddRecipient,
@@ -86,7 +86,7 @@ class Transaction:
         self._expect(_Phase.RECIPIENTS, "recipient")
         try:
             if self.mail.reverse_path is None and self._accepted:
-                self._check_null_sender()
+                self._house.null_sender.check(self.origin, len(self._accepted))
             routes = await self._house.admission.ways(self, recipient.address)
             if recipient.source_route:
                 self._house.admission.check_route(recipient)
@@ -114,16 +114,6 @@ class Transaction:
         if own is None:
             return routes
         return tuple([each if each.reverse_path else attrs.evolve(each, reverse_path=own) for each in routes])
-
-    def _check_null_sender(self) -> None:
-        """What comes from nobody reports to one (RFC 5321 4.5.5). A server that means it sends the others in messages
-        of their own (4.5.3.1.10), so that nothing is lost. Raises TemporaryError."""
-        origin, house = self.origin, self._house
-        if origin.user or origin.submission or origin.each_recipient or not origin.peer or origin.peer in house.trusted:
-            return
-        if len(self._accepted) >= house.null_sender_recipients:
-            text = "One recipient a message from the null sender (null-sender)"
-            raise TemporaryError(text, status="4.5.3", rule="null-sender")
 
     def body(self, size: int = 0) -> IBodyWriter:
         """See `ITransaction`."""

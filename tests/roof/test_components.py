@@ -198,7 +198,7 @@ def told(hub: Hub) -> list[Any]:
     return [
         *options,
         seen.pipeline._house.hop_limit,
-        seen.pipeline._house.null_sender_recipients,
+        seen.pipeline._house.null_sender,
         seen.pipeline._house.allowances.defaults,
         seen.harvest.limits,
         attrs.asdict(hub.throttle, filter=lambda field, _: not field.name.startswith("_")),
