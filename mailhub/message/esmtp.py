@@ -247,7 +247,8 @@ def _parse_orcpt(text: str | None) -> OriginalRecipient:
     else:
         address = decode_xtext(written, says)
         if not address.isascii():
-            raise ParameterError(says)
+            # Postfix has UTF-8 there under the type of addresses in ASCII.
+            kind, address = "utf-8", _utf8_of_octets(address, says)
     orcpt = OriginalRecipient(kind, address)
     # The form in which it is kept and sent on may be the longer one.
     if len(_render_orcpt(orcpt)) > _ORCPT_LIMIT:
@@ -272,6 +273,17 @@ def _render_orcpt(orcpt: OriginalRecipient) -> str:
         return f"{orcpt.type};{_encode_xtext(orcpt.address)}"
     # In ASCII, so that any hop may have it.
     return f"{orcpt.type};" + _NO_QCHAR.sub(lambda char: f"\\x{{{ord(char[0]):02X}}}", orcpt.address)
+
+
+def _utf8_of_octets(address: str, says: str) -> str:
+    """What was written with a hexchar for each octet."""
+    try:
+        found = address.encode("latin-1").decode()
+    except UnicodeError:
+        raise ParameterError(says) from None
+    if _CONTROL.search(found):
+        raise ParameterError(says)
+    return found
 
 
 # RFC 2852 4: by-value = by-time ";" by-mode [by-trace]; by-time = ["-" / "+"] 1*9digit

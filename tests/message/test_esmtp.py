@@ -71,6 +71,11 @@ def carrier(fields: dict[str, Any]) -> Mail | Recipient:
             {"orcpt": OriginalRecipient("rfc822", "Bob+x@yy.example")},
             "ORCPT=rfc822;Bob+2Bx@yy.example",
         ),
+        (  # as Postfix writes it
+            "ORCPT=rfc822;+C3+BC@yy.example",
+            {"orcpt": OriginalRecipient("utf-8", "\u00fc@yy.example")},
+            "ORCPT=utf-8;\\x{FC}@yy.example",
+        ),
         (
             "ORCPT=utf-8;j\\x{F6}rg@yy.example",
             {"orcpt": OriginalRecipient("utf-8", "jörg@yy.example")},
@@ -117,7 +122,9 @@ def test_a_parameter_in_its_forms(text: str, fields: dict[str, Any], written: st
         "MT-PRIORITY", "MT-PRIORITY=10", "MT-PRIORITY=-0", "MT-PRIORITY=+1", "MT-PRIORITY=1.5",
         "AUTH", "AUTH=a+3d", "AUTH=" + "a" * 501, "AUTH=+00", "AUTH=\u00e9",
         "NOTIFY", "NOTIFY=NEVER,SUCCESS", "NOTIFY=SUCCESS,", "NOTIFY=ALWAYS", "NOTIFY=\u017fUCCESS",
-        "ORCPT", "ORCPT=bob@yy.example", "ORCPT=;bob", "ORCPT=rfc822;", "ORCPT=rfc822;+0D+0A", "ORCPT=rfc822;b\u00f6b",
+        "ORCPT", "ORCPT=bob@yy.example", "ORCPT=;bob", "ORCPT=rfc822;", "ORCPT=rfc822;+0D+0A",
+        "ORCPT=rfc822;+C3", "ORCPT=rfc822;+C2+80",
+        "ORCPT=rfc822;b\u00f6b",
         "ORCPT=rfc822;" + "a" * 500, "ORCPT=a(b;c", "ORCPT=" + "a" * 41 + ";b",
         "ORCPT=utf-8;\\x{0D}", "ORCPT=utf-8;\\x{D800}",
         "ORCPT=utf-8;\\x{110000}", "ORCPT=utf-8;\u2028", "ORCPT=utf-8;" + "\u00e9" * 90,
