@@ -18,7 +18,7 @@ from mailhub.delivery.transports.sysexits import outcome_of_status
 from mailhub.errors import Busy, StoreUnavailable, TemporaryError
 from mailhub.interfaces import Delivery, Environment, IBlobReader, IDeliveryAgent, IHub, QueuedRecipient
 from mailhub.log import Logger
-from mailhub.message.address import Address
+from mailhub.message.address import Address, without_detail
 from mailhub.message.envelope import Outcome, Reach
 from mailhub.message.trace import delivered_to_fields, return_path
 
@@ -184,12 +184,13 @@ class PipeAgent:
 
     def _values(self, delivery: Delivery, row: QueuedRecipient) -> Mapping[str, str]:
         recipient = row.route.recipient
-        local, extension = self._split(recipient.local)
+        # Where several characters separate, the extension begins at the first of them.
+        *_, (plain, extension) = ((recipient, ""), *without_detail(recipient, self._separators))
         original = row.route.originals[0].address if row.route.originals else recipient
         return {
             "sender": _text(delivery.mail.reverse_path),
             "recipient": _text(recipient),
-            "local": local,
+            "local": plain.local,
             "extension": extension,
             "domain": recipient.ascii_domain,
             "original_recipient": _text(original),
@@ -197,10 +198,6 @@ class PipeAgent:
             "delivery": f"{delivery.id}-{row.id}",
             "size": str(delivery.body.size),
         }
-
-    def _split(self, local: str) -> tuple[str, str]:
-        places = [place for each in self._separators if (place := local.find(each)) > 0]
-        return (local[: min(places)], local[min(places) + 1 :]) if places else (local, "")
 
 
 def _text(address: Address | None) -> str:
