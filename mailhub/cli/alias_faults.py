@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 
 import attrs
@@ -85,6 +85,24 @@ def faults(everybody: Everybody) -> list[str]:
         if circle and keys not in told:
             told.add(keys)
             found.append(f"aliases go round in a loop: {' -> '.join(map(str, circle))}")
+    return found
+
+
+def list_faults(everybody: Everybody, members: Mapping[str, Sequence[Address]]) -> list[str]:
+    """What is wrong with the lists, a line each. `members` are those of each."""
+    found = []
+    for name, settings in sorted(everybody.names.lists.items()):
+        there = [("owner", Address.parse(text)) for text in settings.owners]
+        there += [("member", member) for member in members[name]]
+        found += [
+            f"list {name}: there is no account or alias for its {what} {address}"
+            for what, address in there
+            if not everybody.knows(address)
+        ]
+        if not members[name]:
+            found.append(f"list {name} has no members: what is sent to it comes back")
+        if everybody.is_account(Address.parse(name)):
+            found.append(f"list {name} has the name of an account, which gets no mail any more")
     return found
 
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mailhub.cli.alias_faults import faults
+from mailhub.cli.alias_faults import faults, list_faults
 from mailhub.cli.backup import counted
 from mailhub.cli.check_files import Finding, certificate, rights
 from mailhub.cli.names import everybody_of
@@ -133,13 +133,14 @@ def _components(config: Config) -> Iterator[Finding]:
 
 
 def _aliases(config: Config) -> Iterator[Finding]:
-    """Those of configuration and database: where they lead."""
+    """Those of configuration and database, and lists: where they lead."""
     with opened(config, "read") as hub:
         everybody = everybody_of(config, hub)
+        members = {name: hub.wait(everybody.names.members(name)) for name in everybody.names.lists}
     # Other stores may have users of their own, directories and other checkers know some that have no account yet.
     others = {*config.auth.checkers, *config.auth.directories, *config.stores} - {"accounts"}
     ours = config.store.type in ("database", "sqlite") and not others
-    for line in faults(everybody):
+    for line in (*faults(everybody), *list_faults(everybody, members)):
         yield False if ours else None, line
     aliases = everybody.names.aliases
     names = {key.rpartition("@")[0] for key in (*everybody.users, *aliases.exact)} | set(aliases.everywhere)

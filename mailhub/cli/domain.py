@@ -129,9 +129,10 @@ def _receivers(config: Config, hub: Offline, domain: str) -> str:
     aliases = sum(
         "@" not in name or name.rpartition("@")[2] == domain for name in {*config.aliases, *kept_names(hub).aliases}
     )
+    lists = sum(name.endswith(f"@{domain}") for name in kept_names(hub).lists)
     words = [
         f"{count} {what}{'' if count == 1 else end}"
-        for count, what, end in ((accounts, "account", "s"), (aliases, "alias", "es"))
+        for count, what, end in ((accounts, "account", "s"), (aliases, "alias", "es"), (lists, "list", "s"))
         if count
     ]
     return " and ".join(words)

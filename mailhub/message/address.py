@@ -146,6 +146,16 @@ def to_ascii(domain: str) -> str:
         raise ValueError("domain is not a valid internationalised name") from error
 
 
+def to_unicode(domain: str) -> str:
+    """A domain with U-labels where it has A-labels that can be read."""
+    if "xn--" not in domain:
+        return domain
+    try:
+        return idna.decode(domain)
+    except (idna.IDNAError, UnicodeError):
+        return domain
+
+
 @lru_cache(maxsize=1024)  # a peer's messages come in numbers
 def literal_of(host: str) -> str:
     """The address literal (RFC 5321 4.1.3) of an IP address, without its scope; "" for what is none."""

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import attrs
 
-from mailhub.message.address import Address, fold_local, parse_domain, parse_local, to_ascii
+from mailhub.message.address import Address, fold_local, parse_domain, parse_local, to_ascii, to_unicode
 from mailhub.message.expressions import Pattern, expanded
 
 # How the name of an alias begins that is a pattern over addresses. None of an address does: there a colon is quoted.
@@ -17,7 +17,8 @@ REGEX = "regex:"
 
 @attrs.frozen
 class PatternAlias:
-    """A pattern over whole addresses, and targets in which `\\1` stands for what its first group has matched."""
+    """A pattern over whole addresses, with A-labels or U-labels, and targets in which `\\1` stands for what its first
+    group has matched."""
 
     pattern: Pattern
     targets: tuple[str, ...]
@@ -38,7 +39,9 @@ class PatternAlias:
 
     def named(self, address: Address) -> tuple[Address, ...]:
         """The targets for an address; those that would be no addresses are left out."""
-        groups = self.pattern.match(f"{address.local}@{address.ascii_domain}")
+        forms = dict.fromkeys((address.ascii_domain, to_unicode(address.ascii_domain)))
+        matches = (self.pattern.match(f"{address.local}@{domain}") for domain in forms)
+        groups = next(filter(None, matches), None)
         found = []
         for target in self.targets if groups is not None else ():
             with suppress(ValueError):

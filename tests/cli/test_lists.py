@@ -74,3 +74,17 @@ def test_mistakes_say_what_to_do(mailhub: Command, words: tuple[str, ...], why: 
 
 def test_an_alias_to_a_list_leads_to_somebody(mailhub: Command) -> None:
     assert mailhub("alias", "add", "all@xx.example", "team@xx.example", "team-owner@xx.example").err == ""
+
+
+def test_members_and_owners_who_do_not_exist_are_told_by_the_check(mailhub: Command) -> None:
+    mailhub("list", "join", "team@xx.example", "gone@xx.example", "x@far.example", "file@xx.example")
+    mailhub("list", "change", "team@xx.example", "--owner", "nobody@xx.example")
+    told = mailhub("check").out
+    assert "list team@xx.example: there is no account or alias for its member gone@xx.example" in told
+    assert "list team@xx.example: there is no account or alias for its owner nobody@xx.example" in told
+    assert told.count("list team@xx.example") == 2
+    mailhub("list", "add", "empty@xx.example")
+    assert "list empty@xx.example has no members" in mailhub("check").out
+    mailhub("domain", "add", "new.example")
+    mailhub("list", "add", "l@new.example")
+    assert "It has 1 list." in mailhub("domain", "remove", "new.example").err

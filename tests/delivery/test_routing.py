@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
+from mailhub.delivery.lists import ListRouter
 from mailhub.delivery.names import LocalNames, NamesInFile
 from mailhub.delivery.routing import CatchAllRouter, Routing
 from mailhub.delivery.targets import distinct
@@ -19,6 +20,8 @@ from mailhub.errors import MailError, NoSuchUser, NotPermitted, NotYetKnown, Per
 from mailhub.interfaces import ALIAS, ITransactionView, NextHop, Origin, OwnTransaction, ReversePath, Route
 from mailhub.message.address import Address
 from mailhub.message.aliases import AliasTable
+from mailhub.message.envelope import Mail
+from mailhub.message.lists import MailingList
 from mailhub.protocols.smtp import reply_to
 from mailhub.testing.waiting import result_of
 from tests.delivery.doubles import KnownAccounts, Table
@@ -148,6 +151,24 @@ def test_patterns_serve_names_that_nothing_else_knows() -> None:
     assert ends(chain, "Ben.at.yy@xx.example") == [("smtp", "Ben@yy.example", "")]
     assert ends(chain, "loops@xx.example") == [stored("a@xx.example")]
     assert ends(chain, "other@xx.example") == [stored("a@xx.example")]
+
+
+@pytest.mark.parametrize("domain", ["bücher.example", "xn--bcher-kva.example", "BÜCHER.example"])
+def test_tables_have_u_labels_and_a_labels_alike(domain: str) -> None:
+    for name in ("wildcard:x-*@bücher.example", "wildcard:x-*@xn--bcher-kva.example"):
+        chain = routing({name: ["\\1@xx.example"]}, "a@xx.example")
+        assert ends(chain, f"x-a@{domain}") == [stored("a@xx.example")]
+    file = NamesInFile(
+        DOMAINS,
+        same_as={"xn--mller-kva.example": "xn--bcher-kva.example"},
+        lists={"l@xn--bcher-kva.example": MailingList(post="anyone")},
+    )
+    names = LocalNames(file)
+    assert str(names.same(Address.parse("a@müller.example"))) == "a@xn--bcher-kva.example"
+    nobody: Any = KnownAccounts()
+    transaction = OwnTransaction(mail=Mail(Address("s", "y.example")))
+    routes = result_of(ListRouter(names, nobody).route(Address.parse(f"L@{domain}"), transaction)) or ()
+    assert [route.target for route in routes] == ["l@xn--bcher-kva.example"]
 
 
 @pytest.mark.parametrize(("separators", "recipient"), [("-", "a-x@xx.example"), ("+-", "a-x+y@xx.example")])

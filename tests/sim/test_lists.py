@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from zope.interface import implementer
 
+from mailhub.delivery.lists import ListAgent
 from mailhub.errors import MailError, MessageTooLarge, NotPermitted
-from mailhub.interfaces import IMailRules, Origin, Placement, Placements
+from mailhub.interfaces import Delivery, IMailRules, Origin, Placement, Placements
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Recipient
 from mailhub.plugins import Component
@@ -206,3 +207,36 @@ def test_a_list_of_thousands_holds_nobody_up(internet: Internet) -> None:
     assert got(us, "ben@us.example") == [1]
     rows = [row for message in us.queued() for row in message.recipients]
     assert len({row.route.recipient.key for row in rows}) == len(rows) == 2500
+
+
+def test_a_message_that_is_made_for_the_members_again_comes_once(
+    internet: Internet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    us, far, third = hubs(internet, {"list": {"team@us.example": TEAM}})
+    given: list[Delivery] = []
+    deliver = ListAgent.deliver
+
+    async def again(agent: ListAgent, delivery: Delivery) -> Any:
+        """As after a crash that came before the row was settled."""
+        given.append(delivery)
+        await deliver(agent, delivery)
+        return await deliver(agent, delivery)
+
+    monkeypatch.setattr(ListAgent, "deliver", again)
+    us.submit("ann@us.example", ["team@us.example"], MESSAGE)
+    internet.run(120)
+    assert len(given) == 1
+    assert (got(far, "cid@far.example"), got(third, "dora@third.example")) == ([1], [1])
+
+
+def test_who_asks_for_success_has_it_from_the_list_and_from_nobody_else(internet: Internet) -> None:
+    us, far, _ = hubs(internet, {"list": {"team@us.example": {**TEAM, "members": TEAM["members"][:4]}}})
+    mail = Mail(Address.parse("ann@us.example"), size=len(MESSAGE), envid="E1")
+    us._wait(us.hand_in(mail, [Recipient(Address.parse("team@us.example"), frozenset({"SUCCESS"}))], MESSAGE))
+    internet.run(120)
+    own, report = us.inbox("ann@us.example")
+    assert b"List-Id" in own
+    assert b"Action: delivered" in report
+    assert b"team@us.example" in report
+    assert b"cid@far.example" not in report
+    assert got(far, "cid@far.example", "boss@far.example") == [1, 0]
