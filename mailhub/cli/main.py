@@ -27,6 +27,7 @@ from mailhub.cli import (
     restore,
     scheduled,
     send_as,
+    tls_reports,
 )
 from mailhub.config.settings import default_file
 from mailhub.errors import ConfigurationError, MailError
@@ -92,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
         restore,
         reload,
         plugins,
+        tls_reports,
         exam,
     ):
         actions = module.add_parser(commands)

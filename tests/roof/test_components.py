@@ -205,6 +205,7 @@ def told(hub: Hub) -> list[Any]:
         seen.runner._limits,
         seen.guards.limits,
         seen.agents["smtp"].agent._transmitter._limits,
+        seen.agents["smtp"].agent._transmitter._timeouts,
         seen.database._settings,
         (hub.passwords.running, hub.passwords.waiting),
         seen.verified._size,
