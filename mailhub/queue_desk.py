@@ -143,26 +143,31 @@ class QueueDesk:
         return {"message": self._message(message), "header": header.decode("utf-8", "replace")}
 
     async def _change(self, which: Which, question: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Message by message of a page: those that were changed, and behind which to go on."""
+        """A page of it, in a transaction or few: how many messages were changed, and behind which to go on."""
         wanted = self._wanted(question)
         after = question.get("after")
         if self.recall is not None:
             await self.recall()
         page = await self.queue.messages(PAGE, after if isinstance(after, str) else "", which)
+        changes: dict[RowChange, list[int]] = {}
         changed = 0
         for message in page:
             rows = [row for row in message.recipients if self._is_meant(message, row, which, wanted)]
-            if wanted.failed is None:
-                changed += bool(rows and await self.queue.change([row.id for row in rows], wanted))
-                continue
-            done = [await self.queue.change([row.id], _quoting(wanted, row)) for row in rows]
-            changed += any(done)
+            changed += bool(rows)
+            for row in rows:
+                changes.setdefault(_quoting(wanted, row), []).append(row.id)
+        for change, numbers in changes.items():
+            await self.queue.change(numbers, change)
         return {"changed": changed, "after": page[-1].id if len(page) == PAGE else None}
 
     def _is_meant(self, message: QueuedMessage, row: QueuedRecipient, which: Which, wanted: RowChange) -> bool:
-        """What its sender wants sent later is tried at once only when it is named."""
-        early = not row.attempts and message.not_before > self.now()
-        return not (wanted.retry and early and not which.ids)
+        """Whether there is anything to change. What its sender wants sent later is tried at once only when it is
+        named; what waits for its DSN alone can be retried and removed."""
+        if wanted.retry:
+            return bool(which.ids) or bool(row.attempts) or message.not_before <= self.now()
+        if wanted.held is not None and row.held is wanted.held:
+            return False
+        return wanted.removed or row.last is None or row.last.state is State.DELAYED
 
     def _wanted(self, question: Mapping[str, Any]) -> RowChange:
         match question.get("change"):

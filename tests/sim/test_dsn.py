@@ -74,7 +74,7 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     with Internet(seed=8, folder=tmp_path, poll_seconds=600) as internet:
-        routers = ["lists", "aliases", "accounts", "postmaster", "exchangers"]
+        routers = ["own-lists", "aliases", "accounts", "postmaster", "exchangers"]
         xx = internet.hub(
             "xx.example",
             users=["ann", "bob", "owner", "full"],
@@ -88,7 +88,7 @@ def world(tmp_path: Path) -> Iterator[World]:
                     "old2@xx.example": ["r@old.example"],
                 },
             },
-            plugins=[Component("router", "lists", lambda _, hub: Lists())],
+            plugins=[Component("router", "own-lists", lambda _, hub: Lists())],
         )
         yy, zz = internet.hub("yy.example", users=["ben"]), internet.hub("zz.example", users=["cat"])
         internet.resolver.add("old.example", "mx.old.example", "10.0.9.9")
