@@ -32,8 +32,11 @@ def is_wanted(mail: Mail, named: Recipient, outcome: Outcome) -> bool:
 
 
 def _wants_trace(mail: Mail, named: Recipient, outcome: Outcome) -> bool:
-    """BY with a T asks for a note of each relay (RFC 2852 4)."""
-    return mail.by is not None and mail.by.trace and outcome.protocol == "smtp" and "NEVER" not in named.notify
+    """BY with a T asks for a note of each relay, and so does any BY of the one to a host that does not know it, which
+    nobody keeps to any more (RFC 2852 4)."""
+    if mail.by is None or outcome.protocol != "smtp" or "NEVER" in named.notify:
+        return False
+    return mail.by.trace or not outcome.by
 
 
 def is_news(mail: Mail, row: QueuedRecipient, outcome: Outcome) -> bool:

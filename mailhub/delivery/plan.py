@@ -75,6 +75,8 @@ def make_plan(accepted: Iterable[Accepted], mail: Mail, *, deposits: Deposits, h
                 named = without_success(named)
         for route in each.routes:
             wanted.setdefault(final_target(route), (route, []))[1].append(named)
+            if telling:
+                named = without_success(named)  # told of the first of several mailboxes
     now, later = [], []
     for route, names in wanted.values():
         originals = tuple(dict.fromkeys(names)) if len(names) > 1 else tuple(names)

@@ -121,8 +121,9 @@ class Outcome:
     `status` is an enhanced status code (RFC 3463); `reply` is what the next hop or the store said, for log and DSN.
     `remote` names the host it is about, empty for this one; `source` tells whether that host said it, in which
     `protocol` ("smtp", "lmtp"), under which `tls` (protocol and cipher, "" for none). `reach`: how far the attempt
-    came. `dsn`: who has taken it tells the sender of success itself, where that is asked for (RFC 3461 5.2.2). Two
-    outcomes that say the same are equal however it was said.
+    came. `dsn`: who has taken it tells the sender of success itself, where that is asked for (RFC 3461 5.2.2),
+    and `by`: keeps to the time that its sender has set (RFC 2852). Two outcomes that say the same are equal however it
+    was said.
     """
 
     state: State
@@ -134,6 +135,7 @@ class Outcome:
     tls: str = attrs.field(default="", eq=False)
     reach: Reach = attrs.field(default=Reach.SERVED, eq=False)
     dsn: bool = attrs.field(default=False, eq=False)
+    by: bool = attrs.field(default=False, eq=False)
 
     @classmethod
     def delivered(

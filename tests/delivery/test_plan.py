@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
-from mailhub.delivery.plan import Accepted, Copy, mail_of, make_plan, outcomes, recipient_of
+from mailhub.delivery.plan import Accepted, Copy, mail_of, make_plan, outcomes, recipient_of, told_once
 from mailhub.interfaces import STORE, Plan, QueuedMessage, Receipt, ReversePath, Route, Submission
 from mailhub.message.address import Address
 from mailhub.message.envelope import (
@@ -19,6 +19,7 @@ from mailhub.message.envelope import (
     OriginalRecipient,
     Outcome,
     Recipient,
+    State,
     ValidSince,
 )
 
@@ -146,3 +147,39 @@ def test_what_rcpt_says_when_a_message_goes_on(originals: tuple[Recipient, ...],
     assert recipient_of(route) == said
     assert recipient_of(attrs.evolve(route, reverse_path=ReversePath(OWNER))) == Recipient(FAR)
     assert recipient_of(attrs.evolve(route, via=("list@xx.example",))) == attrs.evolve(said, rrvs=None)
+
+
+WANTS: frozenset[Notify] = frozenset({"SUCCESS", "FAILURE"})
+
+
+def told(plan: Plan) -> list[tuple[str, State, tuple[int, ...]]]:
+    return [(str(each.route.originals[0].address), each.outcome.state, each.deposits) for each in plan.notices]
+
+
+def test_success_is_told_of_deposits_aliases_and_lists_to_who_asks() -> None:
+    """RFC 3461 5.2.7; what goes on to one other address takes the wish with it."""
+    asks = [Recipient(address, WANTS) for address in (A, LIST, B)]
+    own = attrs.evolve(TO_FAR, reverse_path=ReversePath(OWNER))
+    for accepted, expected in (
+        (Accepted(asks[0], (TO_A,)), [("a@xx.example", State.DELIVERED, (0,))]),
+        (Accepted(asks[1], (TO_A, TO_FAR)), [("list@xx.example", State.EXPANDED, ())]),
+        (Accepted(asks[1], (own,)), [("list@xx.example", State.DELIVERED, ())]),
+        (Accepted(asks[2], (TO_FAR,)), []),
+        (Accepted(Recipient(A), (TO_A,)), []),
+        (Accepted(asks[0], (TO_A, attrs.evolve(TO_A, mailbox="Junk"))), [("a@xx.example", State.DELIVERED, (0,))]),
+    ):
+        assert told(make_plan([accepted], MAIL, deposits=here)) == expected
+        assert told(make_plan([accepted], Mail(None), deposits=here)) == []
+    (route,) = make_plan([Accepted(asks[1], (TO_A, TO_FAR))], MAIL, deposits=here).routes
+    assert route.originals == (Recipient(LIST, frozenset({"FAILURE"})),)
+    (route,) = make_plan([Accepted(asks[2], (TO_FAR,))], MAIL, deposits=here).routes
+    assert route.originals == (asks[2],)
+
+
+def test_of_several_copies_the_first_alone_tells() -> None:
+    asks = Accepted(Recipient(A, WANTS), (TO_A,))
+    first, second = told_once({"as it is": [asks], "edited": [attrs.evolve(asks, routes=(TO_FAR,))]}).values()
+    assert [each[0].recipient.notify for each in (first, second)] == [WANTS, {"FAILURE"}]
+    nowhere = attrs.evolve(asks, routes=())
+    first, second = told_once({"as it is": [nowhere], "edited": [asks]}).values()
+    assert second[0].recipient.notify == WANTS

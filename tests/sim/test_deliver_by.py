@@ -105,6 +105,16 @@ def test_a_trace_tells_of_each_relay(world: World) -> None:
     assert b"\r\nAction: relayed\r\n" in report
 
 
+def test_who_hands_mail_to_a_host_that_keeps_no_time_says_so(world: World) -> None:
+    world.internet.resolver.add("old.example", "mx.old.example", "10.0.9.9")
+    world.internet.network.listen("10.0.9.9", 25, Hop(world.internet.clock))
+    world.send("old@xx.example", "BY=5000;N")
+    world.send("ben@xx.example", "BY=5000;N")
+    world.internet.run(60)
+    (report,) = world.told()
+    assert b"\r\nFinal-Recipient: rfc822; q@old.example\r\nAction: relayed\r\n" in report
+
+
 def test_less_time_than_is_promised_cannot_be_asked_for(world: World) -> None:
     caller = world.client(world.xx)
     caller.ask(b"MAIL FROM:<cat@zz.example> BY=59;R\r\n", b"555 5.5.4")

@@ -338,7 +338,7 @@ class Transmitter:
         told = {
             each: outcome
             if outcome.source is Source.OURS
-            else attrs.evolve(outcome, protocol=protocol, tls=tls, dsn=hop.dsn)
+            else attrs.evolve(outcome, protocol=protocol, tls=tls, dsn=hop.dsn, by="DELIVERBY" in hop.keywords)
             for each, outcome in zip(batch, said, strict=True)
         }
         others = [each for each in sayable if each not in told]

@@ -288,9 +288,9 @@ class QueueExam(SubmissionExam):
         )
         alias = Notice(Route(ALIAS, FROM, ""), Outcome(State.EXPANDED, "2.0.0"))
         plan = Plan((made, refused), (), (*notices, alias))
-        await self._submit(queue, plan, not_before=LATER, submitter="somebody")
+        await self._submit(queue, plan, submitter="somebody")
         (claim,) = await queue.claim(NOW, 10, 10)
-        assert (claim.destination, claim.message.submitter, claim.message.begins) == ("", "somebody", LATER)
+        assert (claim.destination, claim.message.submitter, claim.message.begins) == ("", "somebody", NOW)
         told = [(row.route.recipient, row.last and row.last.state) for row in claim.message.recipients]
         assert told == [
             (refused.recipient, State.FAILED),
@@ -300,6 +300,10 @@ class QueueExam(SubmissionExam):
         await self._submit(queue, plan, refusals="reply")
         (answered,) = await queue.claim(NOW, 10, 10)
         assert len(answered.message.recipients) == 2
+        # Of what is held until later nothing is told before.
+        await self._submit(queue, Plan(routes=(smtp("q"),), notices=(alias,)), not_before=LATER)
+        assert list(await queue.claim(LATER - 1, 10, 10)) == []
+        assert {claim.message.begins for claim in await queue.claim(LATER, 10, 10)} == {LATER}
 
     @question
     async def test_a_row_whose_dsn_cannot_be_made_waits_for_it_alone(self) -> None:

@@ -37,7 +37,7 @@ from mailhub.store.memory.queued import Queued, change_row, meant_rows, waiting
 from mailhub.store.memory.store import MemoryEngine
 from mailhub.store.octets import OctetsReader
 from mailhub.store.queue_ids import DeliveryIds, number_of
-from mailhub.store.queue_rows import check_readable, destination_of, notices_of, route_of
+from mailhub.store.queue_rows import check_readable, notices_of, route_of
 
 
 @implementer(IQueue)
@@ -151,7 +151,7 @@ class MemoryQueue:
         numbered = {}
         for route, last in rows:
             self._rows += 1
-            when = due if destination_of(route, last) else now
+            when = now if last is not None and last.state is State.FAILED else due
             numbered[self._rows] = QueuedRecipient(self._rows, route, 0, when, last, priority=priority)
         return numbered
 

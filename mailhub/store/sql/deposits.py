@@ -15,7 +15,7 @@ import attrs
 
 from mailhub.errors import MailError, NoSuchMailbox, OverQuota, PermanentError
 from mailhub.interfaces import Deposit, Receipt, Refusals, Route, Submission
-from mailhub.message.envelope import Outcome
+from mailhub.message.envelope import Outcome, State
 from mailhub.message.esmtp import mail_parameters
 from mailhub.message.flags import SEEN, SYSTEM_FLAGS, Flags, encode, excess
 from mailhub.message.mailbox_names import INBOX, normalise
@@ -329,7 +329,8 @@ class _Group:
         due, priority = max(posting.now, submission.not_before), submission.rank
         for route, last in rows:
             where = destination_of(route, last)
-            row = (posting.id, *route_columns(route), where, priority, due if where else posting.now)
+            refused_now = last is not None and last.state is State.FAILED
+            row = (posting.id, *route_columns(route), where, priority, posting.now if refused_now else due)
             self.recipients.append((*row, *content.outcome_columns(last)))
 
     # --- writing
