@@ -5,6 +5,7 @@
 #   make lint    ruff, mypy, and whether documentation and news can be built
 #   make docs    the documentation as HTML, in build/docs
 #   make bench   the benchmarks: CPU per unit of work
+#   make soak    thousands of simulated days of hubs in trouble: SEEDS=5000, FROM=0, or SEED=17 for one
 #   make clean   remove what the above made (the demo's mail too)
 #
 # PYTHON=python3.12 chooses the interpreter; VENV=folder puts the virtual environment elsewhere.
@@ -21,10 +22,10 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 BENCHMARKS := $(filter-out benchmarks/__init__.py,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs coverage bench clean clients
+.PHONY: help demo test lint docs coverage bench soak clean clients
 
 help:
-	@sed -n '3,11s/^# \{0,1\}//p' Makefile
+	@sed -n '3,12s/^# \{0,1\}//p' Makefile
 
 $(BIN)/python:
 	@PYTHON="$(PYTHON)" .ci/venv "$(VENV)"
@@ -79,6 +80,9 @@ coverage: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	@for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+soak: $(VENV)/.installed-dev
+	@$(BIN)/python -m mailhub.testing.stories $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000) --from $(or $(FROM),0))
 
 clean:
 	rm -rf $(VENV) demo build dist mailhub.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

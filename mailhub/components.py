@@ -39,6 +39,7 @@ from mailhub.config.transports import ROUTER as TRANSPORTS
 from mailhub.delivery.agents import GuardedAgent
 from mailhub.delivery.allowance import SendingLimits
 from mailhub.delivery.bounce import Bouncer
+from mailhub.delivery.doubles import Doubles
 from mailhub.delivery.guarded_router import GuardedRouter
 from mailhub.delivery.intake import HEADERS_TOGETHER
 from mailhub.delivery.limits import HOPS, LONG_LINES, RunnerLimits, TransmitLimits
@@ -134,6 +135,7 @@ class Hub:
     names: LocalNames = attrs.field(init=False)
     security: Security = attrs.field(init=False)
     sessions: OpenSessions = attrs.field(init=False)
+    doubles: Doubles = attrs.field(init=False)
     store: IMailStore = attrs.field(init=False)
     logins: FirstMatch = attrs.field(init=False)
     directories: Directories = attrs.field(init=False)
@@ -196,6 +198,9 @@ class Hub:
             await self._open(part, store)
         self._started.push_async_callback(self.security.stop)
         self.security.start()
+        # Stores that are stopped may stop the database with them.
+        self._started.push_async_callback(self.doubles.stop)
+        await self.doubles.start()
         self._started.push_async_callback(self.runner.stop)
         self.runner.start()
 
@@ -297,6 +302,7 @@ def build_hub(
         hub.database = catalogue.build(config.database, hub)
         hub.security = security(environment, hub.database.state.of("tls"), hub.client_tls, lambda: hub)
         hub.names = LocalNames(routes.names(config), hub.database.names, environment.clock)
+        hub.doubles = Doubles(environment.clock, hub.database)
         hub.sessions = OpenSessions(hub.accounts, environment.clock)
         hub.store = _stores(hub, catalogue)
         tables = {"database": config.database, "store": config.store}
@@ -398,6 +404,7 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
         null_sender=config.of(NullSender),
         accounts=hub.accounts,
         allowances=SendingLimits.of(hub),
+        doubles=hub.doubles,
     )
     hub.authenticator = Authenticator(
         Portal(_realm(hub, catalogue), [hub.logins]),

@@ -181,7 +181,7 @@ def test_nobody_uses_twisteds_mail_protocols_or_the_email_package() -> None:
             and (n.startswith("twisted.mail.interfaces") or n in VALUES_OF_TWISTEDS_MAIL)
         )
         # What tests of applications are given is what they would have made of the octets themselves.
-        or (name == "mailhub.testing.serving" and n.partition(".")[0] == "email")
+        or (name in {"mailhub.testing.serving", "mailhub.testing.promises"} and n.partition(".")[0] == "email")
     }
     assert used == permitted
 

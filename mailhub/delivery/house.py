@@ -6,6 +6,7 @@ import attrs
 
 from mailhub.delivery.admission import Admission
 from mailhub.delivery.allowance import SendingLimits
+from mailhub.delivery.doubles import Doubles
 from mailhub.delivery.intake import HEADERS_TOGETHER
 from mailhub.delivery.limits import HOPS, LONG_LINES, LongLines
 from mailhub.delivery.message_ids import message_id
@@ -27,7 +28,7 @@ class House:
     A message that has come through `hop_limit` hosts
     goes round in a loop (RFC 5321 6.3). `headers` is what those that are not whole yet may hold together. `long_lines`:
     what happens to those of a submitted message. `rules` say what becomes of mail for accounts, None where there are
-    none. `allowances` count what our own users send.
+    none. `allowances` count what our own users send. `doubles` knows what was taken before; None takes all.
     """
 
     hostname: str
@@ -41,6 +42,7 @@ class House:
     rules: Rules | None = None
     null_sender: NullSender = attrs.field(factory=NullSender)
     allowances: SendingLimits | None = None
+    doubles: Doubles | None = None
     sending: Sending = attrs.field()
 
     @sending.default

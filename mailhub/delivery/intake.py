@@ -7,6 +7,7 @@ client go: final delivery has put ours on top (RFC 5321 4.4).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 from zope.interface import implementer
@@ -110,11 +111,15 @@ class IntakeWriter:
         self._delivered_to: frozenset[str] = frozenset()
         # The octets held back until the header is whole; None once it has been written.
         self._held: bytearray | None = bytearray()
+        self._print: Any = None
+        self.came_with = b""  # the header as it came, as far as it was held
         self._known = -1  # where in it the last line end stands up to which all lines are fields
 
     async def write(self, octets: bytes) -> None:
         """See `IBodyWriter`. Raises MessageTooLarge for a header that is too large to be mended, Busy when there are
         too many large ones at the same time, PermanentError 5.6.0 for a line that is too long and may not be broken."""
+        if self._print is not None:
+            self._print.update(octets)
         if self._held is None:
             await self._pass_on(self._in_lines(octets))
             return
@@ -130,6 +135,16 @@ class IntakeWriter:
             await self._release(-1)
         else:
             self._take_from_budget(len(self._held))
+
+    def print_with(self, printer: Any) -> None:
+        """Have a fingerprint made of the octets as they come (`mailhub.delivery.doubles.printer`)."""
+        self._print = printer
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Of what has come, where it was asked for; else nothing."""
+        found: bytes = b"" if self._print is None else self._print.digest()
+        return found
 
     async def end(self) -> None:
         """All octets have come."""
@@ -185,6 +200,7 @@ class IntakeWriter:
         """Write what is held. Its first `end` octets are the whole header; -1 when it is larger than what is held."""
         held, self._held = bytes(self._held or b""), None
         header, rest = (held[:end], held[end:]) if end >= 0 else (held, b"")
+        self.came_with = header
         self.hops = count_received(header)
         if self._aliases:
             self._delivered_to = delivered_to(header)

@@ -12,6 +12,7 @@ from mailhub.delivery.admission import Admission
 from mailhub.delivery.allowance import SendingLimits
 from mailhub.delivery.backup_mx import NO_BACKUP, BackupMx
 from mailhub.delivery.committing import Committing
+from mailhub.delivery.doubles import Doubles, Sitting
 from mailhub.delivery.editing import Editing, check_envelope
 from mailhub.delivery.house import House
 from mailhub.delivery.intake import HEADERS_TOGETHER, Intake
@@ -72,6 +73,7 @@ class Pipeline:
         null_sender: NullSender | None = None,
         accounts: IAccounts | None = None,
         allowances: SendingLimits | None = None,
+        doubles: Doubles | None = None,
     ) -> None:
         self.policies = policies
         self._house = House(
@@ -89,6 +91,7 @@ class Pipeline:
             sending=sending or Sending(SendingOptions(), environment),
             null_sender=null_sender or NullSender(),
             allowances=allowances,
+            doubles=doubles,
         )
 
     async def send_on(self, mail: Mail, accepted: Sequence[Accepted], intake: Intake, once: str) -> Committed:
@@ -101,11 +104,13 @@ class Pipeline:
 
     async def connected(self, origin: Origin) -> Conversation:
         """See `IPipeline`."""
-        return Conversation(self._house, await self.policies.begin(origin), origin)
+        doubles = self._house.doubles
+        sitting = None if doubles is None else doubles.sitting()
+        return Conversation(self._house, await self.policies.begin(origin), origin, sitting)
 
     async def begin(self, origin: Origin, mail: Mail, submitter: ISubmitter | None = None) -> Transaction:
         """See `IPipeline`."""
-        conversation = await self.connected(origin)
+        conversation = Conversation(self._house, await self.policies.begin(origin), origin)
         try:
             await conversation.hello(origin)
             if submitter is not None:
@@ -124,6 +129,7 @@ class Conversation:
     _house: House
     _screens: Screens
     origin: Origin
+    _sitting: Sitting | None = None
     _submitter: ISubmitter | None = None
     # Of every message; EHLO may be said again, and the login stays.
     _greeted: Editing = attrs.field(factory=Editing)
@@ -158,6 +164,7 @@ class Conversation:
         self._house.queue.check_space(mail.size)
         edits = self._greeted + self._logged_in
         transaction = Transaction(self._house, self._screens, origin, mail, edits, ended, submitter)
+        transaction.sitting = self._sitting
         await transaction.screened()
         if origin.user and self._house.allowances is not None:
             transaction.allowance = await self._house.allowances.begin(origin.user, rehearsal=origin.rehearsal)
@@ -171,8 +178,10 @@ class Conversation:
             found, after = found + len(page), page[-1].id
         return found
 
-    def closed(self) -> None:
+    def closed(self, *, farewell: bool = False) -> None:
         """See `IConversation`."""
+        if self._sitting is not None:
+            self._sitting.closed(farewell=farewell)
         self._screens.close()
 
     async def _edits(self, moment: Moment, origin: Origin) -> Editing:

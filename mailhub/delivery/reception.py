@@ -124,7 +124,7 @@ class Talk:
         """See `IConversation`. There is no queue."""
         return 0
 
-    def closed(self) -> None:
+    def closed(self, *, farewell: bool = False) -> None:
         """See `IConversation`."""
         logout, self._logout, self._receiver = self._logout, _nothing, None
         try:

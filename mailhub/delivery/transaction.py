@@ -10,6 +10,7 @@ from zope.interface import implementer
 
 from mailhub.delivery.allowance import Allowance
 from mailhub.delivery.committing import Committing, discarded
+from mailhub.delivery.doubles import Sitting, place_digest, printer
 from mailhub.delivery.editing import Editing, MessageView, TransactionView, check_envelope
 from mailhub.delivery.house import House
 from mailhub.delivery.intake import HEAD_LIMIT, Intake, IntakeWriter
@@ -35,7 +36,7 @@ from mailhub.interfaces import (
 )
 from mailhub.log import Logger
 from mailhub.message.dates import format_date
-from mailhub.message.envelope import Mail, Recipient
+from mailhub.message.envelope import Mail, Outcome, Recipient
 from mailhub.message.trace import received, return_path
 
 _log = Logger(namespace="mailhub.delivery")
@@ -70,6 +71,7 @@ class Transaction:
     _author: Author | None = None
     _discarded_by: str = ""  # a policy
     allowance: Allowance | None = None  # of our own user's
+    sitting: Sitting | None = None  # of the connection, where there is one
 
     @property
     def recipients(self) -> tuple[Recipient, ...]:
@@ -152,6 +154,8 @@ class Transaction:
             held=held,
             binary=mail.body_type == "BINARYMIME",
         )
+        if self.sitting is not None:
+            writer.print_with(printer(mail.reverse_path))
         self._phase = _Phase.BODY
         return writer
 
@@ -176,7 +180,7 @@ class Transaction:
             finally:
                 writer.abort()
             try:
-                committed = await self._commit(body)
+                committed = await self._commit_once(body, writer)
             finally:
                 body.discard()
             self._end_allowance(sent=True)
@@ -184,6 +188,32 @@ class Transaction:
         finally:
             self._end_allowance(sent=False)
             self._ended()
+
+    async def _commit_once(self, body: Intake, writer: IntakeWriter) -> Committed:
+        """Once, although it may come twice."""
+        sitting, found = self.sitting, writer.fingerprint
+        if sitting is None or not found:
+            return await self._commit(body)
+        before, places = sitting.earlier(found, writer.came_with)
+        if before and self._is_done(before, places):
+            return Committed(before, (Outcome.delivered(),) * len(self._accepted))
+        taking = sitting.begin(found, [place for each in self._accepted for place in _places(each)])
+        try:
+            committed = await self._commit(body)
+        except BaseException:
+            sitting.failed(taking)
+            raise
+        sitting.taken(taking, committed.id)
+        return committed
+
+    def _is_done(self, before: str, places: frozenset[bytes]) -> bool:
+        """Leave out whoever has the message since it was taken `before`. Whether that is everybody."""
+        known = {"id": before, "session": self.origin.session_id, "from": self.mail.reverse_path or ""}
+        for number, each in enumerate(self._accepted):
+            if each.routes and places.issuperset(map(place_digest, _places(each))):
+                self._accepted[number] = attrs.evolve(each, routes=())
+                _log.event("duplicate", {**known, "to": each.address})
+        return not any(each.routes for each in (*self._accepted, *self._added))
 
     def abort(self) -> None:
         """See `ITransaction`."""
@@ -272,3 +302,8 @@ class Transaction:
             _log.event("edit left out", {**known, "status": error.status, "reason": error.text})
         else:
             self._added.append(Accepted(recipient, routes))
+
+
+def _places(accepted: Accepted) -> list[str]:
+    """Where a recipient's mail goes: mailboxes of ours by their users."""
+    return [route.target if route.agent == STORE else str(route.recipient) for route in accepted.routes]

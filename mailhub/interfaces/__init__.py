@@ -22,7 +22,7 @@ from mailhub.interfaces.accounts import (
     KeptNames,
     Origin,
 )
-from mailhub.interfaces.database import IDatabase, IState, IStates
+from mailhub.interfaces.database import IDatabase, IState, IStates, Latest
 from mailhub.interfaces.environment import (
     Disk,
     Ended,
@@ -173,6 +173,7 @@ __all__ = [
     "IUserDirectory",
     "IVerifiedLogins",
     "KeptNames",
+    "Latest",
     "MailExchanger",
     "NextHop",
     "NoProcesses",

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import attrs
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
     from mailhub.interfaces.accounts import IAccounts, INames
     from mailhub.interfaces.mailboxes import IMailStore
+    from mailhub.interfaces.octets import IBlobReader
     from mailhub.interfaces.transport import IQueue
 
 
@@ -41,6 +43,15 @@ class IStates(Interface):
         """What the part of this name remembers, and no other sees."""
 
 
+@attrs.frozen
+class Latest:
+    """A message that was committed, by the number of its content. `places` are the users whose mailboxes have it, and
+    the recipients for whom it is queued."""
+
+    number: int
+    places: frozenset[str]
+
+
 class IDatabase(Interface):
     """All that mailhub itself keeps. The five facets are there before it is started, and share their transactions.
 
@@ -56,6 +67,14 @@ class IDatabase(Interface):
     async def start() -> None:
         """Open it, bring it up to date, and set aside what a crash left behind. Doing it twice does nothing. Raises
         ConfigurationError when there is none, when it is a newer mailhub's, or when it cannot be opened or written."""
+
+    async def latest(seconds: int, limit: int) -> Sequence[Latest]:
+        """Up to `limit` of the messages that were committed last, within `seconds` before the newest. It is asked at
+        the start after the process was killed, for messages whose clients may not have been told: there are none where
+        nothing outlives the process. Raises StoreUnavailable."""
+
+    async def open_latest(number: int) -> IBlobReader:
+        """All octets of one of them. Raises MessageGone, MessageDamaged, StoreUnavailable."""
 
     async def stop() -> None:
         """Commit what waits and close. It cannot be started again. May be called again, and without a start."""

@@ -81,8 +81,9 @@ class IConversation(Interface):
     async def turn(domain: str) -> int:
         """ETRN: have the mail that waits for a domain tried now; how many messages. Raises StoreUnavailable."""
 
-    def closed() -> None:
-        """The connection is gone. Transactions are aborted by who began them."""
+    def closed(*, farewell: bool = False) -> None:
+        """The connection is gone. Transactions are aborted by who began them. Without a `farewell` (QUIT) the client
+        may not know what became of its last messages, and send them again."""
 
 
 class IConversations(Interface):

@@ -44,6 +44,7 @@ from mailhub.wire.smtp.events import (
     Hello,
     Login,
     MailFrom,
+    Quit,
     RcptTo,
     Reset,
     SpeaksFor,
@@ -251,6 +252,7 @@ class SmtpSession:
     _receiving: bool = False
     _speaks_for: Mapping[str, str] = attrs.field(factory=dict)
     _working: bool = False
+    _farewell: bool = False
     _pace: IDelayedCall | None = None
 
     async def connected(self) -> None:
@@ -297,6 +299,8 @@ class SmtpSession:
             self._log_attributes("forwarded", event.attributes)
         elif isinstance(event, BadCommand):
             await self._answer_late(event)
+        elif isinstance(event, Quit):
+            self._farewell = True
 
     def crashed(self, failure: Failure) -> None:
         """451 for what is under way. A message of which a part is missing is given up."""
@@ -321,7 +325,7 @@ class SmtpSession:
         self._service.authenticator.logged_out(self.link.session_id)
         self._drop_transaction()
         if self._conversation is not None:
-            self._conversation.closed()
+            self._conversation.closed(farewell=self._farewell)
         if self._pace is not None and self._pace.active():
             self._pace.cancel()
 

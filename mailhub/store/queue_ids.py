@@ -18,6 +18,8 @@ _STEPS = 512  # octets of randomness that are drawn at once, two for each step: 
 _NUMBER_SECONDS = (1 << 33) - 1
 _NUMBER_BITS = 30
 
+MOST = (1 << 63) - 1  # no number is more
+
 
 class DeliveryIds:
     """Sort by time (seconds since the epoch), and those of one process and second in the order they were made: so that
@@ -68,6 +70,11 @@ def number_of(delivery_id: str, *, again: bool = False) -> int:
 def first_number(now: int) -> int:
     """No number of an id that was made at this time, or later, is less."""
     return _number(now << _RANDOM_BITS)
+
+
+def seconds_of(number: int) -> int:
+    """When the id of a number was made, in seconds since the epoch."""
+    return number >> _NUMBER_BITS
 
 
 def first_id(now: int) -> str:

@@ -10,6 +10,8 @@ from typing import Literal
 # its final dot (or last chunk) and the reply to that. What is said of QUIT matters to nobody any more.
 STAGES = ("greeting", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "body", "end", "RSET", "QUIT")
 
+INJECTED = "injected"  # the stage of a command whose reply somebody else gives
+
 Side = Literal["command", "reply"]
 Piece = tuple[bytes, str]
 """Octets, and the stage that they belong to."""
@@ -37,9 +39,12 @@ class Dialogue:
         """What the client sends."""
         while octets:
             if self._chunk:
-                piece, octets = octets[: self._chunk], octets[self._chunk :]
+                # The last octet of the last chunk is what the final dot is elsewhere.
+                size = self._chunk - 1 if self._last and self._chunk > 1 else self._chunk
+                piece, octets = octets[:size], octets[size:]
+                stage = "end" if self._last and self._chunk == 1 else "body"
                 self._chunk -= len(piece)
-                yield piece, "end" if self._last and not self._chunk else "body"
+                yield piece, stage
             elif self._data:
                 pieces, octets = self._message(octets)
                 yield from pieces
@@ -75,9 +80,23 @@ class Dialogue:
         stage = {"HELO": "EHLO", "LHLO": "EHLO"}.get(verb, verb)
         if verb == "BDAT" and len(words) > 1 and words[1].isdigit():
             self._chunk, self._last = int(words[1]), words[-1] == b"LAST"
-            stage = "end" if self._last else "body"
+            self._awaited.append("end" if self._last else "body")
+            return "DATA" if self._chunk else "end"
         self._awaited.append(stage)
         return stage
+
+    def take_over(self) -> int:
+        """The command that was overheard last does not get to the server, and neither do so many octets after it."""
+        self._awaited[-1] = INJECTED
+        return self._chunk
+
+    def answered(self) -> None:
+        """The reply to the next command has been given by somebody else."""
+        self._awaited.popleft()
+
+    def is_next(self, stage: str) -> bool:
+        """Whether the next reply is one to a command of this stage."""
+        return bool(self._awaited) and self._awaited[0] == stage and not self._said
 
     def server(self, octets: bytes) -> Iterator[Piece]:
         """What the server sends."""

@@ -32,18 +32,16 @@ _SHORT = 1 << 20
 class PlayedDisk:
     """A host's disk. It outlives the process: `steps` counts on over restarts.
 
-    `full`: nothing can be written (ENOSPC). `short`: it can, but the reserve has begun. At the steps in `kills`
-    `on_kill` is called before the step is taken, and it is not. `lose_unsynchronised()` is what a power cut does to
-    files.
+    `full`: nothing can be written (ENOSPC). `short`: it can, but the reserve has begun. `lose_unsynchronised()` is what
+    a power cut does to files.
     """
 
     full: bool = False
     short: bool = False
     steps: int = 0
-    kills: set[int] = attrs.field(factory=set)
-    on_kill: Callable[[str], object] = lambda what: None
     note: Callable[[str], object] = lambda what: None
     over: Callable[[], bool] = lambda: False
+    _kills: dict[int, Callable[[str], object]] = attrs.field(factory=dict)
     _loose: dict[str, Path] = attrs.field(factory=dict)
 
     def measure(self, folder: Path) -> Disk:
@@ -57,9 +55,17 @@ class PlayedDisk:
             raise Killed
         self.steps += 1
         self.note(f"step {self.steps} {what}")
-        if self.steps in self.kills:
-            self.on_kill(f"step {self.steps} {what}")
+        if (kill := self._kills.pop(self.steps, None)) is not None:
+            kill(f"step {self.steps} {what}")
             raise Killed
+
+    def kill_at(self, step: int, kill: Callable[[str], object]) -> None:
+        """Have the process end before it takes this step, by a call of `kill` (which is to call `Host.kill`)."""
+        self._kills[step] = kill
+
+    def spare(self) -> None:
+        """Have it end at no step."""
+        self._kills.clear()
 
     def write(self, what: str) -> None:
         """A step that takes room. Raises OSError (ENOSPC) where there is none."""

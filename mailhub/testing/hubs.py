@@ -15,6 +15,7 @@ played is its surroundings: clock, threads, network, DNS, chance, TLS, and a dat
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -44,7 +45,7 @@ from mailhub.store.limits import StoreLimits
 from mailhub.testing.caller import Caller
 from mailhub.testing.databases import memory_database
 from mailhub.testing.disks import PlayedDatabase, PlayedDisk
-from mailhub.testing.life import LifeClock, LifeThreads
+from mailhub.testing.life import Killed, LifeClock, LifeThreads
 from mailhub.testing.network import MemoryNetwork, PlayedClientTls, PlayedTls, Weather
 from mailhub.testing.processes import PlayedProcesses
 from mailhub.testing.resolver import FakeResolver
@@ -126,7 +127,8 @@ class Internet:
         end = self.clock.seconds() + seconds
         while (calls := self.clock.getDelayedCalls()) and calls[0].getTime() <= end:
             self.clock.rightNow = max(self.clock.rightNow, calls[0].getTime())
-            self.clock.advance(0)
+            with suppress(Killed):
+                self.clock.advance(0)
         self.clock.rightNow = end
 
     def run_until(self, condition: Callable[[], bool], seconds: float, step: float = 10.0) -> bool:
@@ -282,6 +284,20 @@ class Host:
     def is_running(self) -> bool:
         """Whether there is a process that has not been killed."""
         return not self._life.over
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether its ports are open."""
+        return bool(self._ports)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether attempts to deliver are under way."""
+        return bool(self.hub.runner.under_way) and self.is_running
+
+    def now(self) -> int:
+        """What its clock says."""
+        return self._environment.now()
 
     def kill(self, *, power: bool = False) -> None:
         """End the process here and now, whatever it is doing; `boot` starts another one on the same data. Peers are

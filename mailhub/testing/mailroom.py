@@ -259,6 +259,7 @@ class Mailroom:
             await self._hub.accounts.remove(user)
         self._users.clear()
         self.sent.clear()
+        self._hub.doubles.clear()
         self.accept_any = False
         self.changed()
 

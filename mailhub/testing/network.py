@@ -33,7 +33,7 @@ from zope.interface import implementer
 from mailhub.errors import TemporaryError
 from mailhub.interfaces import IClientTls, INetwork, IPeerConnections, TlsaRecord
 from mailhub.net.tls import ServerTls
-from mailhub.testing.dialogue import Dialogue, Piece, Side
+from mailhub.testing.dialogue import INJECTED, Dialogue, Piece, Side
 
 _HIGH = 65536  # octets on the way before a producer is paused
 
@@ -129,18 +129,20 @@ class Trouble:
 
     `refused`: nobody listens. `unanswered`: the call is not answered until the caller's time is up. `reset`: both ends
     lose it. `silent`: it is half-open, nothing arrives at either end any more and neither is told. `slow`: from then on
-    all that is sent takes `seconds`.
+    all that is sent takes `seconds`. `answer`: the server does not get to see the command, which is answered by `reply`
+    in its stead; of an "end" the server must see, so that there is none of it.
 
-    The last three come when a `stage` of an SMTP conversation is reached (`mailhub.testing.dialogue.STAGES`): before
+    The last four come when a `stage` of an SMTP conversation is reached (`mailhub.testing.dialogue.STAGES`): before
     the `side` "command" of it gets to the server, or before the "reply" gets to the client. With `octets`, when so
     many have been sent by both together.
     """
 
-    kind: Literal["refused", "unanswered", "reset", "silent", "slow"]
+    kind: Literal["refused", "unanswered", "reset", "silent", "slow", "answer"]
     stage: str = ""
     side: Side = "reply"
     octets: int = 0
     seconds: float = 30.0
+    reply: bytes = b"451 4.3.0 Not now\r\n"
 
 
 @attrs.define(eq=False)
@@ -155,7 +157,8 @@ class MemoryNetwork:
     """All hosts and their ports. `events` is what happened: (seconds, line), the same for the same seed.
 
     `trouble(source, host, port)` is asked what befalls each connection. The certificates of addresses in `expired` are
-    not good, for whoever looks at them. Those in `away` have no power, and answer nobody.
+    not good, for whoever looks at them. Those in `away` have no power, and answer nobody; those in `refusing` refuse
+    all connections.
     """
 
     def __init__(self, clock: IReactorTime, random: Random, weather: Weather | None = None) -> None:
@@ -166,6 +169,7 @@ class MemoryNetwork:
         self.trouble: Callable[[str, str, int], Trouble | None] = lambda source, host, port: None
         self.expired: set[str] = set()
         self.away: set[str] = set()
+        self.refusing: set[str] = set()
         self.events: list[tuple[float, str]] = []
         self._wires: dict[Wire, None] = {}
         self._listeners: dict[tuple[str, int], Listener] = {}
@@ -220,7 +224,7 @@ class MemoryNetwork:
         if not alive():
             await Deferred()
         listener = self._listeners.get((host, port))
-        if listener is None or kind == "refused" or self.random.random() < weather.refused:
+        if listener is None or kind == "refused" or host in self.refusing or self.random.random() < weather.refused:
             self.note(f"refused {source} -> {host}:{port}")
             raise TemporaryError(f"Cannot connect to {host}: connection refused", status="4.4.1")
         self._ports += 1
@@ -278,6 +282,9 @@ class Wire:
         self._left = random.randint(1, weather.cut_octets) if random.random() < weather.cut else -1
         self._severed = False
         self._trouble = trouble
+        self._struck = False
+        self._injected: bytes | None = None
+        self._swallowed = 0  # octets from the client that go nowhere
         self._overheard = Dialogue()
         self._octets = 0
         self._latency = weather.latency_seconds
@@ -293,21 +300,45 @@ class Wire:
             return
         from_client = sender is self.caller
         for piece, stage in (self._overheard.client if from_client else self._overheard.server)(item):
+            if from_client and self._swallowed:
+                self._swallowed -= len(piece)
+                continue
             if self._trouble is not None and self._strikes(self._trouble, from_client, (piece, stage)):
-                if stage == "body":
+                if self._trouble.kind == "answer":
+                    self._answer(self._trouble)
+                    continue
+                if stage == "body" and self._trouble.kind != "slow":
                     self._carry(sender, piece[: len(piece) // 2])
                 self._strike(self._trouble)
             self._carry(sender, piece)
+            if not from_client and self._injected is not None and self._overheard.is_next(INJECTED):
+                self._inject(self._injected)
+
+    def _answer(self, trouble: Trouble) -> None:
+        """The command just overheard gets this reply, when those to the commands before it have come."""
+        self._struck = True
+        self._injected = trouble.reply
+        self._swallowed = self._overheard.take_over()
+        if self._overheard.is_next(INJECTED):
+            self._inject(trouble.reply)
+
+    def _inject(self, octets: bytes) -> None:
+        self.network.note(f"answered {self.name}")
+        self._injected = None
+        self._overheard.answered()
+        self._carry(self.served, octets)
 
     def _strikes(self, trouble: Trouble, from_client: bool, piece: Piece) -> bool:
         octets, stage = piece
         self._octets += len(octets)
+        if self._struck:
+            return False
         if trouble.octets:
             return self._octets > trouble.octets
         return stage == trouble.stage and from_client == (trouble.side == "command")
 
     def _strike(self, trouble: Trouble) -> None:
-        self._trouble = None
+        self._struck = True
         if trouble.kind == "reset":
             self._sever()
         elif trouble.kind == "silent":
@@ -336,8 +367,9 @@ class Wire:
         """See `MemoryNetwork.cut_off`."""
         for end in (self.caller, self.served):
             if getattr(end.getHost(), "host", "") == address and not end.disconnected:
-                if not silently:
-                    self._carry(end, _Signal.LOST)
+                if not silently and not self._severed:
+                    # What was on the way is lost with it, as by TCP's reset.
+                    self.network.clock.callLater(self.weather.latency_seconds, self.other(end).arrived, _Signal.LOST)
                 self._severed = True
                 end.vanish()
 

@@ -167,7 +167,7 @@ class Conversation:
         pipeline.transactions.append(Transaction(pipeline, self.origin, mail))
         return pipeline.transactions[-1]
 
-    def closed(self) -> None:
+    def closed(self, *, farewell: bool = False) -> None:
         self.pipeline.calls.append(("closed",))
 
 

@@ -18,9 +18,9 @@ CLIENT = (
     (b"Subject: x\r\n\r\nQUIT\r\n.. dot\r\n", "body"),
     (b".\r\n", "end"),
     (b"MAIL FROM:<>\r\n", "MAIL"),
-    (b"BDAT 6\r\n", "body"),
+    (b"BDAT 6\r\n", "DATA"),
     (b"DATA\r\n", "body"),
-    (b"BDAT 3 LAST\r\n", "end"),
+    (b"BDAT 3 LAST\r\n", "DATA"),
     (b"a\r\n", "end"),
     (b"QUIT\r\n", "QUIT"),
 )

@@ -12,7 +12,8 @@ from typing import Any
 import attrs
 from zope.interface import implementer
 
-from mailhub.interfaces import Environment, IDatabase, INames, KeptNames
+from mailhub.errors import MessageGone
+from mailhub.interfaces import Environment, IBlobReader, IDatabase, INames, KeptNames, Latest
 from mailhub.interfaces.accounts import NO_NAMES
 from mailhub.message.address import Address
 from mailhub.store.limits import StoreLimits
@@ -124,6 +125,14 @@ class MemoryDatabase:
 
     async def start(self) -> None:
         """Always open."""
+
+    async def latest(self, seconds: int, limit: int) -> Sequence[Latest]:
+        """Nothing outlives the process."""
+        return ()
+
+    async def open_latest(self, number: int) -> IBlobReader:
+        """There is none."""
+        raise MessageGone
 
     async def stop(self) -> None:
         """Nothing to close."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from mailhub.errors import ConfigurationError, MailError
-from mailhub.interfaces import Environment, IDatabase
+from mailhub.interfaces import Environment, IBlobReader, IDatabase, Latest
 from mailhub.log import Logger
 from mailhub.message.record import Change, MailboxGone, News
 from mailhub.store.changes import Watchers
@@ -26,6 +26,7 @@ from mailhub.store.space import Space, is_full
 from mailhub.store.sql import content, messages
 from mailhub.store.sql.account_table import Accounts
 from mailhub.store.sql.engine import Engine
+from mailhub.store.sql.latest import latest, open_latest
 from mailhub.store.sql.names import Names
 from mailhub.store.sql.queue import Queue
 from mailhub.store.sql.state import States
@@ -163,6 +164,14 @@ class Database:
         self._upkeep.stop()
         await self._writer.stop()
         self._readers.close()
+
+    async def latest(self, seconds: int, limit: int) -> Sequence[Latest]:
+        """By the numbers of contents."""
+        return await self._engine.read(partial(latest, now=self._environment.now(), seconds=seconds, limit=limit))
+
+    async def open_latest(self, number: int) -> IBlobReader:
+        """Raises MessageGone, MessageDamaged."""
+        return await self._engine.open(partial(open_latest, number=number))
 
     def _look(self) -> None:
         """In a thread: whether it can be read."""

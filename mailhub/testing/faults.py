@@ -1,0 +1,222 @@
+"""What goes wrong, and when: a plan that is made of a seed, can be printed, and made smaller while it still hurts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from random import Random
+from typing import TYPE_CHECKING, TypeVar
+
+import attrs
+
+from mailhub.testing.dialogue import Side
+from mailhub.testing.network import Trouble
+
+if TYPE_CHECKING:
+    from mailhub.testing.hubs import Host, Internet
+
+T = TypeVar("T")
+
+# What befalls the next connection to a hub: Trouble's kinds.
+CONNECTIONS = ("refused", "unanswered", "reset", "silent", "slow", "answer")
+# What lasts for some seconds.
+STATES = ("servfail", "no answer", "slow name", "certificate", "full", "short", "away")
+# What ends the process, at a step on its disk.
+ENDS = ("kill", "power")
+
+# Where a connection may be struck: before a command arrives, or before its reply does.
+_BOTH: tuple[Side, ...] = ("command", "reply")
+_STRIKES: list[tuple[str, Side]] = [("greeting", "reply"), ("body", "command"), ("end", "command")]
+_STRIKES += [(stage, side) for stage in ("EHLO", "STARTTLS", "MAIL", "RCPT", "DATA") for side in _BOTH]
+_STRIKES += [("end", "reply")] * 4  # the one that is hard
+_ANSWERED = ("EHLO", "STARTTLS", "MAIL", "RCPT", "DATA")
+_REPLIES = (
+    "421 4.3.2 Closing",
+    "450 4.2.0 Busy",
+    "451 4.3.0 Not now",
+    "452 4.3.1 Full",
+    "550 5.7.1 No",
+    "554 5.0.0 No",
+)
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+
+@attrs.frozen
+class Fault:
+    """One thing that goes wrong with the hub of a domain, `at` so many seconds after the beginning.
+
+    `refused`, `unanswered`, `reset`, `silent`, `slow`, `answer`
+        befall the next connection to it, at a `stage` and `side` of SMTP, or after `octets` (see
+        `mailhub.testing.network.Trouble`); `answer` gives `reply`.
+    `servfail`, `no answer`, `slow name`
+        What DNS has of it, for `seconds`.
+    `certificate`
+        Has expired, for `seconds`.
+    `full`, `short`
+        Its disk is full (ENOSPC), or its reserve has begun, for `seconds`.
+    `away`
+        It refuses all connections, for `seconds`.
+    `kill`, `power`
+        Its process ends at the `step`-th step on its disk from then on, and starts again after `seconds`.
+    `clock`
+        Its clock is set forward by `seconds`, or back.
+    """
+
+    kind: str
+    hub: str
+    at: float = 0.0
+    seconds: float = 0.0
+    stage: str = ""
+    side: Side = "reply"
+    octets: int = 0
+    reply: str = ""
+    step: int = 0
+
+    def __str__(self) -> str:
+        shown = [f"{self.kind!r}", f"{self.hub!r}"]
+        fields = attrs.fields(Fault)[2:]
+        shown += [f"{each.name}={value!r}" for each in fields if (value := getattr(self, each.name)) != each.default]
+        return f"Fault({', '.join(shown)})"
+
+    __repr__ = __str__
+
+
+@attrs.frozen
+class FaultPlan:
+    """All that goes wrong in a run. `str()` of it is Python that makes it again."""
+
+    faults: tuple[Fault, ...] = ()
+
+    @classmethod
+    def of(cls, seed: object, hubs: Sequence[str], count: int, seconds: float = DAY) -> FaultPlan:
+        """So many faults of the hubs of these domains, within `seconds`, by a seed."""
+        random = Random(f"{seed} faults")
+        faults = [_fault(random, random.choice(hubs), round(random.uniform(0, seconds))) for _ in range(count)]
+        return cls(tuple(sorted(faults, key=lambda fault: fault.at)))
+
+    def __str__(self) -> str:
+        return "FaultPlan((" + "".join(f"\n    {fault}," for fault in self.faults) + "\n))"
+
+    def apply(self, internet: Internet) -> None:
+        """Have all that happen in a network, from now on. Servers are to have their data on disk where they are
+        killed (`[database] type = "inline"`)."""
+        mishaps = Mishaps(internet)
+        for fault in self.faults:
+            internet.clock.callLater(fault.at, mishaps.befall, fault)
+
+    @property
+    def ends(self) -> float:
+        """When the last of it is over, in seconds after the beginning."""
+        return max((fault.at + abs(fault.seconds) for fault in self.faults), default=0.0)
+
+
+def _fault(random: Random, hub: str, at: float) -> Fault:
+    group = random.choices((CONNECTIONS, STATES, ENDS, ("clock",)), (6, 2, 3, 1))[0]
+    kind = random.choice(group)
+    if kind in ENDS:
+        # No machine comes back at once.
+        away = random.choice((1, 60, 1800) if kind == "kill" else (60, 1800))
+        return Fault(kind, hub, at, away, step=random.randint(1, 8))
+    if kind == "clock":
+        return Fault(kind, hub, at, random.choice((-30, -1, 1, 30)) * DAY / 10)
+    if kind == "answer":
+        stage, reply = random.choice(_ANSWERED), random.choice(_REPLIES)
+        return Fault(kind, hub, at, stage=stage, side="command", reply=reply)
+    if kind in STATES:
+        return Fault(kind, hub, at, random.choice((60, 1800, 4 * HOUR)))
+    if kind in ("refused", "unanswered"):
+        return Fault(kind, hub, at)
+    slow = random.choice((5.0, 400.0)) if kind == "slow" else 0.0
+    if random.random() < 0.2:
+        return Fault(kind, hub, at, slow, octets=random.randint(1, 2000))
+    stage, side = random.choice(_STRIKES)
+    return Fault(kind, hub, at, slow, stage=stage, side=side)
+
+
+class Mishaps:
+    """What a plan does to a network."""
+
+    def __init__(self, internet: Internet) -> None:
+        self._internet = internet
+        self._hosts = {host.domain: host for host in internet.hubs}
+        self._waiting: dict[str, list[Trouble]] = {}  # by address: for the next connections
+        internet.network.trouble = self._trouble
+
+    def befall(self, fault: Fault) -> None:
+        """Its time has come."""
+        host = self._hosts[fault.hub]
+        self._internet.network.note(f"fault {fault}")
+        if fault.kind in CONNECTIONS:
+            trouble = Trouble(
+                fault.kind,  # type: ignore[arg-type]
+                fault.stage,
+                fault.side,
+                fault.octets,
+                fault.seconds,
+                f"{fault.reply}\r\n".encode(),
+            )
+            self._waiting.setdefault(host.address, []).append(trouble)
+        elif fault.kind in ENDS:
+            self._end(host, fault)
+        elif fault.kind == "clock":
+            host.clock_error += fault.seconds
+        else:
+            undo = self._begin(host, fault.kind)
+            self._internet.clock.callLater(fault.seconds, undo)
+
+    def _trouble(self, source: str, address: str, port: int) -> Trouble | None:
+        waiting = self._waiting.get(address)
+        return waiting.pop(0) if waiting else None
+
+    def _end(self, host: Host, fault: Fault) -> None:
+        """At a step on its disk from now on; and it is started again."""
+
+        def kill(what: str) -> None:
+            host.kill(power=fault.kind == "power")
+            self._internet.clock.callLater(fault.seconds, host.boot)
+
+        host.disk.kill_at(host.disk.steps + fault.step, kill)
+
+    def _begin(self, host: Host, kind: str) -> Callable[[], object]:
+        """A state of things. Returns what ends it."""
+        resolver, network, names = self._internet.resolver, self._internet.network, {host.domain, host.hostname}
+        match kind:
+            case "servfail":
+                return _while_in(resolver.failing, names)
+            case "no answer":
+                return _while_in(resolver.silent, names)
+            case "slow name":
+                resolver.slow |= dict.fromkeys(names, 8.0)
+                return lambda: [resolver.slow.pop(name, None) for name in names]
+            case "certificate":
+                return _while_in(network.expired, {host.address})
+            case "away":
+                return _while_in(network.refusing, {host.address})
+            case _:
+                setattr(host.disk, kind, True)
+                return lambda: setattr(host.disk, kind, False)
+
+
+def _while_in(known: set[str], names: set[str]) -> Callable[[], object]:
+    known |= names
+    return lambda: known.difference_update(names)
+
+
+def smaller(items: Sequence[T], still: Callable[[Sequence[T]], bool]) -> Sequence[T]:
+    """As few of the items as there may be while it is `still` so: what can be left out, half of them or one, is."""
+    size = max(1, len(items) // 2)
+    while items:
+        for without in _without(items, size):
+            if still(without):
+                items = without
+                break
+        else:
+            if size == 1:
+                break
+            size //= 2
+    return items
+
+
+def _without(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield [*items[:start], *items[start + size :]]
