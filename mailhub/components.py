@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from copy import copy
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IReactorTime
 
 from mailhub import avatars, plugin_faults
 from mailhub.agents import agents_of, forwarding_of
@@ -77,7 +75,7 @@ from mailhub.keys import STOP_SECONDS
 from mailhub.net.crowd import Room
 from mailhub.net.driver import DriverFactory
 from mailhub.net.smtp_client import SmtpTimeouts
-from mailhub.net.tls import CertificateUnreadable, ClientTls, ServerTls, ServiceTls
+from mailhub.net.tls import ClientTls, ServerTls, ServerTlsMaker, ServiceTls, made_or_kept
 from mailhub.plugins import Catalogue
 from mailhub.store.guarded.store import GuardedStore
 from mailhub.store.several import MAIN, SeveralStores
@@ -272,10 +270,6 @@ async def _call(function: Callable[[], Any]) -> None:
     await answer(function())
 
 
-# Makes the TLS of a server from certificate, key, and clock.
-ServerTlsMaker = Callable[[Path, Path, IReactorTime], ServerTls]
-
-
 def build_hub(
     config: Config,
     environment: Environment,
@@ -357,18 +351,10 @@ def successor(hub: Hub, config: Config, catalogue: Catalogue) -> Hub:
 
 
 def _server_tls(hub: Hub, before: Hub | None) -> ServerTls | None:
-    """A certificate that has become unreadable to us (root's own folder) is no mistake of the configuration: the one
-    in use stays, as it does when it is renewed."""
     tls, old = hub.settings.tls, before.tls if before else None
     if tls is None or hub.server_tls is None:
         return None
-    try:
-        return hub.server_tls(tls.certificate, tls.key, hub.environment.clock)
-    except CertificateUnreadable as error:
-        if old is None or not old.follows(tls.certificate, tls.key):
-            raise
-        old.keep(str(error))
-        return old
+    return made_or_kept(hub.server_tls, tls.certificate, tls.key, hub.environment.clock, old)
 
 
 def _make_ways(hub: Hub, catalogue: Catalogue) -> None:

@@ -209,6 +209,24 @@ class ServerTls:
         return _stamp(self._certificate), _stamp(self._key)
 
 
+# Makes the TLS of a server from certificate, key, and clock.
+ServerTlsMaker = Callable[[Path, Path, IReactorTime], ServerTls]
+
+
+def made_or_kept(
+    make: ServerTlsMaker, certificate: Path, key: Path, clock: IReactorTime, old: ServerTls | None
+) -> ServerTls:
+    """A certificate that has become unreadable to us (root's own folder) is no mistake of the configuration: the one in
+    use stays, as it does when it is renewed. Raises ConfigurationError."""
+    try:
+        return make(certificate, key, clock)
+    except CertificateUnreadable as error:
+        if old is None or not old.follows(certificate, key):
+            raise
+        old.keep(str(error))
+        return old
+
+
 @implementer(IOpenSSLServerConnectionCreator)
 @attrs.frozen
 class ServiceTls:
