@@ -112,7 +112,8 @@ def next_hop(place: Place, route: RouteTable) -> NextHop:
             password = route.password_file.read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
             raise place.at("password_file").error(f"cannot be read: {error}") from None
-    hop = NextHop(route.agent, route.host, route.tls, route.user, password, route.source_address)
+    off = frozenset(each.upper() for each in route.extensions_off)
+    hop = NextHop(route.agent, route.host, route.tls, route.user, password, route.source_address, off)
     if hop.agent == _LMTP and not hop.host:
         raise place.at("host").error("is missing: who takes the mail by LMTP, such as unix:/run/lmtp")
     if hop.host and hop.agent in HOSTS:

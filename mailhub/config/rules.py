@@ -15,6 +15,7 @@ from mailhub.interfaces import Service
 from mailhub.message.address import Address, parse_domain, parse_local, to_ascii
 from mailhub.message.aliases import PatternAlias, is_pattern
 from mailhub.message.patterns import AddressPatterns
+from mailhub.wire.smtp.extensions import EXTENSIONS
 
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
@@ -135,6 +136,14 @@ def alias_targets(name: str, texts: Sequence[str]) -> tuple[str, ...]:
     if is_pattern(name):
         return PatternAlias.parse(name, texts).targets
     return tuple(address(text) for text in texts)
+
+
+def extensions(instance: object, field: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
+    """Keywords of EHLO, in letters of any size."""
+    known = [row.keyword for row in EXTENSIONS]
+    for each in value:
+        if each.upper() not in known:
+            raise ValueError(f'"{each}" is no extension; there are {", ".join(known)}')
 
 
 def source_address(instance: object, field: attrs.Attribute[Any], value: tuple[str, ...]) -> None:

@@ -103,6 +103,7 @@ class RouteTable:
     password: str = attrs.field(default="", repr=False)
     password_file: Path | None = None
     source_address: tuple[str, ...] = attrs.field(default=(), validator=rules.source_address)
+    extensions_off: tuple[str, ...] = attrs.field(default=(), validator=rules.extensions)
 
 
 @attrs.frozen

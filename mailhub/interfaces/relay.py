@@ -25,6 +25,7 @@ they say (RFC 7672)."""
 class NextHop:
     """A `[route."domain"]`. `host` is what the agent takes: for "smtp" and "lmtp" `host[:port]`, or `unix:/path`; ""
     for the hosts that are found by MX. `source_address`: one IPv4 and one IPv6 address at most to come from.
+    `extensions_off`: keywords of EHLO, in capitals, that are passed over.
 
     The agent "refuse" takes nothing: recipients are refused at once.
     """
@@ -35,6 +36,7 @@ class NextHop:
     user: str = ""
     password: str = attrs.field(default="", repr=False)
     source_address: tuple[str, ...] = ()
+    extensions_off: frozenset[str] = frozenset()
 
 
 class ITransmitter(Interface):

@@ -173,6 +173,7 @@ MISTAKES = [
         TOP + "[route.x]\nsource_address = ['1.1.1.1', '2.2.2.2']",
         "[route.x] source_address: has two addresses of one family",
     ),
+    (TOP + "[route.x]\nextensions_off = ['CHUNKS']", '[route.x] extensions_off: "CHUNKS" is no extension; there are'),
     (TOP + "[relay]\nsource_address = ['mx']", '[relay] source_address: "mx" is not an IP address'),
     (TOP + "[relay]\nown_addresses = ['1.1.1.0/24']", '[relay] own_addresses: "1.1.1.0/24" is not an IP address'),
     (TOP + "[route.x]\n[route.X]", '[route.X]: is the same as another table, [route."x"]'),

@@ -17,7 +17,7 @@ from mailhub.message.tls_report import TlsPolicyUsed
 class Server:
     """A host to try. `found_by_dns`: the choice of a stranger, who must not send us to our own machine; `secure`: for
     which DNSSEC vouches, as it need not for an operator's. `domain` is the recipients'. `preference` is that of its MX
-    record. `source`: the addresses that connections are to come from.
+    record. `source`: the addresses that connections are to come from. `extensions_off` are those it is not believed.
 
     `demand` is how much TLS it is to show, by what is known of it. For reports: `used` is what its domain has
     published, `trouble` why that could not be had (a result type of RFC 8460 4.3).
@@ -33,6 +33,7 @@ class Server:
     domain: str = attrs.field(default="", eq=False)
     preference: int = attrs.field(default=0, eq=False)
     source: tuple[str, ...] = ()
+    extensions_off: frozenset[str] = frozenset()
     demand: Demand | None = None
     used: TlsPolicyUsed | None = attrs.field(default=None, eq=False)
     trouble: str = attrs.field(default="", eq=False)
@@ -52,7 +53,7 @@ def server_at(hop: NextHop, default_port: int, *, lmtp: bool = False) -> Server:
     credentials = PlainCredentials("", hop.user, hop.password) if hop.user else None
     # A local socket needs no TLS, and no certificate could name it.
     tls = "never" if host.startswith("unix:") else hop.tls
-    return Server(host, port, tls, credentials, lmtp, source=hop.source_address)
+    return Server(host, port, tls, credentials, lmtp, source=hop.source_address, extensions_off=hop.extensions_off)
 
 
 async def servers_of(domain: str, hop: NextHop, hostname: str, environment: Environment) -> list[Server]:
@@ -68,6 +69,7 @@ async def servers_of(domain: str, hop: NextHop, hostname: str, environment: Envi
             domain=domain,
             preference=each.preference,
             source=hop.source_address,
+            extensions_off=hop.extensions_off,
         )
         for each in found
     ]

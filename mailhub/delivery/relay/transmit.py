@@ -421,6 +421,7 @@ class Transmitter:
             secure=server.port == SUBMISSIONS_PORT and demand.level != "never",
             credentials=server.credentials,
             lmtp=server.lmtp,
+            extensions_off=server.extensions_off,
         )
         environment = self._environment
         try:

@@ -63,6 +63,7 @@ class SmtpClientSettings:
     """How to talk to one server.
 
     `remote` names it in outcomes. `secure`: TLS is on from the first octet. Credentials are sent under TLS only.
+    `extensions_off`: keywords that it may offer in vain.
     """
 
     helo: str
@@ -71,6 +72,7 @@ class SmtpClientSettings:
     secure: bool = False
     credentials: PlainCredentials | None = None
     lmtp: bool = False
+    extensions_off: frozenset[str] = frozenset()
 
 
 @attrs.frozen
@@ -345,7 +347,8 @@ class SmtpClient:
 
     def _helloed(self, command: _Command, answer: Reply) -> None:
         if answer.code == 250:
-            self._hop = Hop(() if command.line.startswith(b"HELO") else answer.lines, secure=self.secure)
+            lines = () if command.line.startswith(b"HELO") else answer.lines
+            self._hop = Hop(lines, secure=self.secure, off=self._settings.extensions_off)
             self._set_up()
         elif answer.code >= 500 and command.line.startswith(b"EHLO"):
             # RFC 5321 3.2: a server may know HELO only.

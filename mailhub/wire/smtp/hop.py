@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import inf
 
 import attrs
@@ -82,10 +82,14 @@ class Hop:
     `dsn`: whether it tells success (RFC 3461).
     """
 
-    def __init__(self, lines: tuple[str, ...] = (), *, secure: bool = False) -> None:
+    def __init__(
+        self, lines: tuple[str, ...] = (), *, secure: bool = False, off: Collection[str] = frozenset()
+    ) -> None:
+        """By the answer to EHLO, without the keywords `off`."""
         # RFC 5321 4.1.1.1: ehlo-line = ehlo-keyword *( SP ehlo-param ); the first line is a greeting.
         parts = (line.partition(" ") for line in lines[1:])
-        self.keywords = {keyword.upper(): parameters.strip() for keyword, _, parameters in parts}
+        offered = {keyword.upper(): parameters.strip() for keyword, _, parameters in parts}
+        self.keywords = {keyword: offered[keyword] for keyword in offered if keyword not in off} if off else offered
         eight_bit = "8BITMIME" in self.keywords
         binary = eight_bit and {"BINARYMIME", "CHUNKING"} <= self.keywords.keys()
         self.offer = Offer(eight_bit, "SMTPUTF8" in self.keywords, binary)

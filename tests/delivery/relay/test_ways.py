@@ -151,3 +151,11 @@ def test_a_route_without_a_host_says_how_much_tls_there_must_be(world: World) ->
     server = world.server("10.0.0.1", Server(), host="mx1")
     (outcome,) = world.deliver("b")
     assert (outcome.state, outcome.status, server.messages) == (State.DELAYED, "4.7.4", [])
+
+
+def test_what_a_server_misbehaves_with_is_not_used_there(world: World) -> None:
+    world.hops["yy.example"] = NextHop(extensions_off=frozenset({"CHUNKING", "DSN"}))
+    server = world.server("10.0.0.1", Server(extensions=["PIPELINING", "chunking", "DSN"]), host="mx1")
+    (outcome,) = world.deliver("b")
+    assert (outcome.state, outcome.dsn) == (State.DELIVERED, False)
+    assert server.commands[-1] == "DATA"
