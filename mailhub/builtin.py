@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from mailhub.auth.checkers import AccountsChecker
 from mailhub.delivery.alias_file import ALIASES_FILE, AliasFileOptions, AliasFileRouter
+from mailhub.delivery.backup_mx import DOMAINS as BACKUP_DOMAINS
 from mailhub.delivery.forwarding import ROUTER, SrsKeys, SrsRouter
 from mailhub.delivery.intake import Intake
 from mailhub.delivery.limits import DETAIL_MAILBOXES
@@ -36,6 +37,7 @@ from mailhub.delivery.transports.plain import DiscardAgent, ErrorAgent, ErrorOpt
 from mailhub.delivery.transports.table import TransportRouter
 from mailhub.interfaces import Committed, IDatabase, IHub, IMailStore, IPolicy, IService, Service
 from mailhub.message.envelope import Mail
+from mailhub.message.patterns import AddressPatterns
 from mailhub.plugins import Component, NoOptions
 from mailhub.protocols.imap.session import ImapService
 from mailhub.protocols.pop3 import Pop3Service
@@ -63,6 +65,12 @@ def _mailboxes(_: NoOptions, hub: IHub) -> IMailStore:
 def _sqlite_database(_: NoOptions, hub: IHub) -> IDatabase:
     """One file in the data folder, with the large bodies beside it."""
     return Database(hub.environment, hub.settings.of(StoreLimits))
+
+
+def _next_hops(_: NoOptions, hub: IHub) -> StaticRouter:
+    """The tables [route."domain"]; domains that we are a backup for have better exchangers."""
+    backup = hub.settings.value(BACKUP_DOMAINS)
+    return StaticRouter(hub.hops, AddressPatterns.parse(backup))
 
 
 sqlite_database = Component("database", "sqlite", _sqlite_database)
@@ -109,7 +117,7 @@ alias_file_router = Component(
     lambda options, hub: AliasFileRouter(options, hub.names, hub.store, hub.environment, hub.directories),
     AliasFileOptions,
 )
-static_router = Component("router", "static", lambda _, hub: StaticRouter(hub.hops))
+static_router = Component("router", "static", _next_hops)
 exchangers_router = Component("router", "exchangers", lambda _, hub: ExchangerRouter())
 
 # --- Policies: what mailhub has against bad senders -------------------------------------------------------------------

@@ -34,6 +34,7 @@ from mailhub.auth.throttle import Throttle, Turns
 from mailhub.checker_strings import CheckerStrings, load_strings
 from mailhub.config import routes, rules
 from mailhub.config.transports import ROUTER as TRANSPORTS
+from mailhub.config.transports import transports
 from mailhub.delivery.agents import GuardedAgent
 from mailhub.delivery.allowance import SendingLimits
 from mailhub.delivery.bounce import Bouncer
@@ -362,7 +363,7 @@ def _make_ways(hub: Hub, catalogue: Catalogue) -> None:
     found = checkers(hub, catalogue)
     hub.logins = FirstMatch(found, _checker_guards(hub, catalogue, found))
     hub.directories = _directories(hub, catalogue, found)
-    hub.transports = Transports([each.transport() for each in hub.settings.transports], hub.names)
+    hub.transports = transports(hub.settings, hub.names)
     hub.routing = Routing(_routers(hub, catalogue), hub.names)
     hub.agents = agents_of(hub, catalogue)
     hub.bouncer = Bouncer(

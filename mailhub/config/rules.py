@@ -42,13 +42,6 @@ def patterns(instance: object, field: attrs.Attribute[Any], value: tuple[str, ..
     AddressPatterns.parse(value or ())
 
 
-def domain_patterns(instance: object, field: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
-    """A list of domains, or of all below one."""
-    found = AddressPatterns.parse(value)
-    if found.any or found.null or found.addresses:
-        raise ValueError('must be domains, such as "example.net" or "*.example.net"')
-
-
 def not_empty(instance: object, field: attrs.Attribute[Any], value: tuple[object, ...]) -> None:
     """A list of at least one thing."""
     if not value:

@@ -107,10 +107,9 @@ class RouteTable:
 
 
 @attrs.frozen
-class BackupMxTable:
+class _OwnBackupMx:
     """[backup_mx]: domains of others for which mail is taken while their own server is away."""
 
-    domains: tuple[str, ...] = attrs.field(default=(), validator=rules.domain_patterns)
     recipients_file: Path | None = None
 
 
@@ -129,6 +128,7 @@ if TYPE_CHECKING:
     DeliveryTable: TypeAlias = Any
     TrustTable: TypeAlias = Any
     SmtpTable: TypeAlias = Any
+    BackupMxTable: TypeAlias = Any
     ForwardingTable: TypeAlias = Any
     SubmissionTable: TypeAlias = Any
     QueueTable: TypeAlias = Any
@@ -140,6 +140,7 @@ else:
     DeliveryTable = table("delivery", _OwnDelivery)
     TrustTable = table("trust")
     SmtpTable = table("smtp")
+    BackupMxTable = table("backup_mx", _OwnBackupMx)
     ForwardingTable = table("forwarding")
     SubmissionTable = table("submission")
     QueueTable = table("queue")

@@ -12,13 +12,13 @@ from mailhub.config.routes import HOSTS, next_hop
 from mailhub.delivery.dead_ends import LOOP, REFUSED
 from mailhub.delivery.routing import REFUSE
 from mailhub.delivery.transports.plain import ErrorOptions
-from mailhub.delivery.transports.table import NO_MAIL_THERE, Transport
+from mailhub.delivery.transports.table import NO_MAIL_THERE, Transport, Transports
 from mailhub.errors import MailError
-from mailhub.interfaces import ALIAS, STORE, NextHop
+from mailhub.interfaces import ALIAS, STORE, ILocalNames, NextHop
 from mailhub.message.patterns import AddressPatterns
 
 if TYPE_CHECKING:
-    from mailhub.config.settings import ComponentTable, RouteTable
+    from mailhub.config.settings import ComponentTable, Config, RouteTable
 
 ROUTER = "transports"
 # Names that routes have already for what is no transport.
@@ -74,3 +74,9 @@ class TransportTable:
 
 def _patterns(texts: tuple[str, ...] | None) -> AddressPatterns | None:
     return None if texts is None else AddressPatterns.parse(texts)
+
+
+def transports(config: Config, names: ILocalNames) -> Transports:
+    """All of them. Raises ConfigurationError."""
+    backup = AddressPatterns.parse(config.backup_mx.domains)
+    return Transports([each.transport() for each in config.transports], names, backup)

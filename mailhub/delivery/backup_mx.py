@@ -5,8 +5,18 @@ from __future__ import annotations
 import attrs
 
 from mailhub.errors import NoSuchUser
+from mailhub.keys import Key
 from mailhub.message.address import Address, is_postmaster
 from mailhub.message.patterns import AddressPatterns
+
+
+def _domains(texts: tuple[str, ...]) -> None:
+    found = AddressPatterns.parse(texts)
+    if found.any or found.null or found.addresses:
+        raise ValueError('must be domains, such as "example.net" or "*.example.net"')
+
+
+DOMAINS: Key[tuple[str, ...]] = Key("backup_mx", "domains", (), hint=tuple[str, ...], check=_domains)
 
 
 @attrs.frozen

@@ -31,6 +31,7 @@ from mailhub.interfaces import (
 from mailhub.log import Logger
 from mailhub.message.address import POSTMASTER, Address, is_postmaster, is_role
 from mailhub.message.mailbox_names import normalise
+from mailhub.message.patterns import AddressPatterns
 
 if TYPE_CHECKING:
     from mailhub.delivery.guarded_router import GuardedRouter
@@ -43,6 +44,8 @@ SMTP = "smtp"
 REFUSE = "refuse"
 DEPTH_LIMIT = 10  # aliases of aliases
 TARGET_LIMIT = 1000  # addresses one recipient may become
+
+NO_PATTERNS = AddressPatterns()
 
 _OURS = OwnTransaction()
 
@@ -298,14 +301,18 @@ class PostmasterRouter:
 
 @implementer(IRouter)
 class StaticRouter:
-    """Next hops by recipient domain (A-labels); `*` for every domain that has none of its own."""
+    """Next hops by recipient domain (A-labels); `*` for every domain that has none of its own. `by_mx` are domains that
+    `*` is not for: theirs is the way to better mail exchangers."""
 
-    def __init__(self, hops: Mapping[str, NextHop]) -> None:
+    def __init__(self, hops: Mapping[str, NextHop], by_mx: AddressPatterns = NO_PATTERNS) -> None:
         self._hops = dict(hops)
+        self._by_mx = by_mx
 
     async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """The configured next hop. Raises NotPermitted where the configuration refuses the domain."""
-        hop = self._hops.get(recipient.ascii_domain) or self._hops.get("*")
+        hop = self._hops.get(recipient.ascii_domain)
+        if hop is None and not self._by_mx.names(recipient):
+            hop = self._hops.get("*")
         if hop is None:
             return None
         if hop.agent == REFUSE:

@@ -54,6 +54,19 @@ def test_mail_waits_until_the_domains_own_server_is_back(internet: Internet) -> 
     assert len(yy.inbox("b@yy.example")) == 1
 
 
+@pytest.mark.parametrize("table", ["route", "transport"])
+def test_a_smarthost_for_all_other_mail_does_not_get_it(internet: Internet, table: str) -> None:
+    yy = internet.hub("yy.example", users=["b"])
+    smart = {"host": "10.255.255.1"}
+    ways = {"route": {"*": smart}} if table == "route" else {"transport": {"smart": smart}}
+    host = internet.hub("xx.example", users=["a"], config={"backup_mx": {"domains": ["yy.example"]}, **ways})
+    take(internet, host, ("b@yy.example", b"250"))
+    internet.run(10)
+    assert len(yy.inbox("b@yy.example")) == 1
+    host.submit("a@xx.example", ["c@zz.example"], MESSAGE)
+    assert host.queued()[0].recipients[0].route.target == "10.255.255.1"
+
+
 def test_it_relays_for_nobody_else(internet: Internet) -> None:
     host = backup(internet, domains=["yy.example", "*.yy.example"])
     internet.resolver.failing = {"yy.example", "mail.yy.example"}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import attrs
 from zope.interface import implementer
 
+from mailhub.delivery.routing import NO_PATTERNS
 from mailhub.errors import MailError, NotPermitted
 from mailhub.interfaces import (
     STORE,
@@ -40,16 +41,20 @@ class Transport:
 class Transports:
     """All of them, in order: the first that is for a recipient counts."""
 
-    def __init__(self, transports: Sequence[Transport], names: ILocalNames) -> None:
-        """Of our own domains (`names`) mail goes by those alone that name the recipient or the domain."""
+    def __init__(
+        self, transports: Sequence[Transport], names: ILocalNames, backup: AddressPatterns = NO_PATTERNS
+    ) -> None:
+        """To our own domains (`names`), and those that we are a `backup` exchanger for, mail goes by those alone that
+        name the recipient or the domain."""
         self._transports = tuple(transports)
         self._names = names
+        self._backup = backup
 
     def find(self, recipient: Address, sender: Address | None, account: str, attempt: int) -> Transport | None:
         """The one for an attempt, of which 1 is the first. `account` is the login, "" for none."""
         if not self._transports:
             return None
-        local = recipient.ascii_domain in self._names.domains
+        local = recipient.ascii_domain in self._names.domains or self._backup.names(recipient)
         for each in self._transports:
             if (
                 attempt >= each.from_attempt
