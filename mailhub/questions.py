@@ -6,7 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from mailhub.components import Hub
+from mailhub.log import Logger
 from mailhub.queue_desk import Line, QueueDesk
+
+_log = Logger(namespace="mailhub.queue")
 
 Handler = Callable[[Hub, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
@@ -20,7 +23,11 @@ async def _queue(hub: Hub, question: Mapping[str, Any]) -> Mapping[str, Any]:
         runner.recall,
         frozenset(hub.agents),
     )
-    return await desk.answer(question)
+    answer = await desk.answer(question)
+    if question.get("queue") == "change":
+        fields = {"change": question.get("change"), "messages": answer["changed"], "which": str(question.get("which"))}
+        _log.event("queue changed by command", fields)
+    return answer
 
 
 QUESTIONS: Mapping[str, Handler] = {"queue": _queue}

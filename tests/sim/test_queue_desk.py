@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
+from twisted.logger import capturedLogs, formatEvent
 
+from mailhub.config.settings import parse
+from mailhub.errors import ConfigurationError
 from mailhub.questions import QUESTIONS
+from mailhub.service import MailService
 from mailhub.testing.hubs import Host, Internet
 
 HOUR = 3600
@@ -93,6 +98,22 @@ def test_mail_goes_by_another_host(world: World) -> None:
     world.internet.run(5)
     (report,) = world.xx.inbox("ann@xx.example")  # that host takes no mail for this domain, and says so
     assert f"\r\nRemote-MTA: dns; [{world.yy.address}]\r\nDiagnostic-Code: smtp; 550 ".encode() in report
+
+
+def test_the_server_is_asked_by_its_socket_and_its_log_says_what_was_done(world: World, tmp_path: Path) -> None:
+    config = parse('hostname = "mx.xx.example"\ndata = "data"\n', tmp_path / "m.toml")
+    reactor: Any = world.internet.clock
+    service = MailService(config, world.xx.hub, reactor)
+    world.yy.unlisten()
+    world.send()
+    answer = world.internet.wait(service._asked({"queue": "destinations"}))
+    assert [place["messages"] for place in answer["destinations"]] == [1]
+    with capturedLogs() as events:
+        world.internet.wait(service._asked({"queue": "change", "change": "hold"}))
+    assert "queue changed by command: change=hold messages=1 which=None" in map(formatEvent, events)
+    for question in ({"queue": "nonsense"}, {"queue": "change", "change": "x"}, {"queue": "messages", "which": 1}):
+        with pytest.raises(ConfigurationError):
+            world.internet.wait(service._asked(question))
 
 
 def test_a_large_queue_is_told_by_the_page(world: World) -> None:
