@@ -218,6 +218,7 @@ class SmtpServer(Dialogue):
 
     def _accept_another(self, event: SpeaksFor, _lines: _Lines) -> None:
         self.hello = self.transaction = None
+        self.early = False
         self.authenticated = bool(event.attributes.get("LOGIN"))
         self._phase = _Phase.GREETING
         self.greet()
@@ -307,7 +308,9 @@ class SmtpServer(Dialogue):
             raise CommandRefused(_REFUSALS[verb.extension](self.settings, self.secure))
         if state not in verb.states:
             raise refused(503, "5.5.1", _IN_CHUNKS if state is Progress.CHUNKS else verb.order)
-        if (verb.last or not self._pipelines) and self._buffer.first is not None:
+        # What follows BDAT is its chunk.
+        alone = verb.last or not (self._pipelines or verb.extension == "CHUNKING")
+        if alone and self._buffer.first is not None:
             self.early = True
         return verb.action(self, argument)
 

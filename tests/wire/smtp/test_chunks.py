@@ -155,6 +155,16 @@ def test_a_message_is_given_up_between_chunks(command: bytes) -> None:
     assert after(peer, bdat(b"kept", last=True), BEFORE.partition(b"\r\n")[2]) == ["250 2.0.0"]
 
 
+def test_a_chunk_behind_its_command_is_not_early() -> None:
+    peer = Peer(attrs.evolve(SETTINGS, extensions=COMPLETE - {"PIPELINING"}))
+    for line in BEFORE.splitlines(keepends=True):
+        peer.send(line)
+    assert peer.codes(bdat(b"x", last=True)) == ["250 2.0.0"]
+    assert not peer.server.early
+    peer.send(b"NOOP\r\nNOOP\r\n")
+    assert peer.server.early
+
+
 def test_data_then_bdat() -> None:
     peer = Peer()
     assert after(peer, b"DATA\r\nx\r\n.\r\n" + bdat(b"y", last=True)) == ["354", "250 2.0.0", "503 5.5.1"]

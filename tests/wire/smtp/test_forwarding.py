@@ -86,6 +86,14 @@ def test_a_login_by_the_proxy_and_none_after_the_next() -> None:
     assert peer.codes(b"MAIL FROM:<ann@xx.example>\r\n") == ["530 5.7.0"]
 
 
+def test_another_client_has_not_spoken_too_early() -> None:
+    peer = Peer(TRUSTED)
+    peer.send(b"EHLO a\r\nNOOP\r\n")
+    assert peer.server.early
+    peer.send(b"XCLIENT ADDR=198.51.100.7\r\n")
+    assert not peer.server.early
+
+
 def test_a_client_that_is_not_wanted_ends_the_session() -> None:
     peer = Peer(TRUSTED, refusing(SpeaksFor, reply(554, "5.7.1", "Go away")))
     assert peer.codes(b"XCLIENT ADDR=198.51.100.7\r\nNOOP\r\n") == ["554 5.7.1"]
