@@ -296,7 +296,7 @@ class SmtpSession:
         elif isinstance(event, StartTls):
             self._start_tls()
         elif isinstance(event, Forwarded):
-            self._log_attributes("forwarded", event.attributes)
+            log.event("forwarded", self._said_of_another(event.attributes))
         elif isinstance(event, BadCommand):
             await self._answer_late(event)
         elif isinstance(event, Quit):
@@ -371,7 +371,7 @@ class SmtpSession:
     async def _speak_for(self, event: SpeaksFor) -> None:
         """XCLIENT: another client, another conversation. What cannot be is said instead of the greeting."""
         given, link, authenticator = event.attributes, self.link, self._service.authenticator
-        self._log_attributes("speaks for", given)
+        log.event("speaks for", self._said_of_another(given))
         self._drop_transaction()
         authenticator.logged_out(link.session_id)
         conversation, self._conversation = self._conversation, None
@@ -524,10 +524,10 @@ class SmtpSession:
         if transaction is not None:
             transaction.abort()
 
-    def _log_attributes(self, what: str, attributes: Mapping[str, str]) -> None:
-        """Of what a trusted client says of another."""
+    def _said_of_another(self, attributes: Mapping[str, str]) -> dict[str, object]:
+        """The fields of a log line: what a trusted client says of another."""
         known = {"session": self.link.session_id, "peer": self.link.peer}
-        log.event(what, {**known, **{name.lower(): value for name, value in attributes.items() if value}})
+        return {**known, **{name.lower(): value for name, value in attributes.items() if value}}
 
     def _log_refusal(self, subject: Mapping[str, object], error: MailError) -> None:
         known = {"session": self.link.session_id, "peer": self.link.peer}

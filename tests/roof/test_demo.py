@@ -201,14 +201,27 @@ def test_missing_clients_are_named_or_fail_the_build(tmp_path: Path) -> None:
     (tmp_path / "id").write_text("#!/bin/sh\necho 1000\n")
     (tmp_path / "id").chmod(0o755)
     script = CHECKOUT / ".ci" / "clients"
-    environ = {"PATH": str(tmp_path)}
-    named = "swaks libnet-ssleay-perl isync fetchmail getmail6 msmtp mutt fail2ban"
+    environ = {"PATH": str(tmp_path), "MAILHUB_CLIENTS_CACHE": str(tmp_path / "cache")}
+    (tmp_path / "cache" / "nodemailer" / "node_modules").mkdir(parents=True)
+    named = "swaks libnet-ssleay-perl isync fetchmail getmail6 msmtp mutt fail2ban postfix nodejs npm"
     done = subprocess.run([script], env=environ, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith(f"sudo apt-get install {named}\n")
     environ["MAILHUB_REQUIRE_CLIENTS"] = "1"
     done = subprocess.run([script], env=environ, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, f"missing mail clients: {named}\n")
-    for name in ("swaks", "mbsync", "fetchmail", "getmail", "msmtp", "mutt", "fail2ban-regex"):
+    assert (done.returncode, done.stderr) == (1, f"missing mail clients and servers: {named}\n")
+    for name in (
+        "swaks",
+        "mbsync",
+        "fetchmail",
+        "getmail",
+        "msmtp",
+        "mutt",
+        "fail2ban-regex",
+        "postfix",
+        "node",
+        "npm",
+        "cmp",
+    ):
         os.symlink("/bin/true", tmp_path / name)
     assert subprocess.run([script], env=environ, check=False).returncode == 0
