@@ -70,13 +70,20 @@ def place_digest(place: str) -> bytes:
 
 @attrs.define(eq=False)
 class Taking:
-    """A message that is taken, or was, for some places: mailboxes, and recipients it is queued for."""
+    """A message that is taken, or was, for some places: mailboxes, and recipients it is queued for. Their digests are
+    made when there is a doubt, which is seldom."""
 
     fingerprint: bytes
-    places: frozenset[bytes]
     at: float
+    named: Collection[str] = ()
+    known: frozenset[bytes] = frozenset()  # by their digests alone
     id: str = ""  # once it is committed
     lost: bool = False  # the connection ended without QUIT
+
+    @property
+    def places(self) -> frozenset[bytes]:
+        """Their digests."""
+        return self.known.union(map(place_digest, self.named))
 
 
 class Doubles:
@@ -136,7 +143,7 @@ class Doubles:
         await self._state.put(values, REMEMBERED_SECONDS)
 
     def _enter(self, fingerprint: bytes, delivery_id: str, places: frozenset[bytes]) -> None:
-        taking = Taking(fingerprint, places, self.clock.seconds(), delivery_id, lost=True)
+        taking = Taking(fingerprint, self.clock.seconds(), known=places, id=delivery_id, lost=True)
         self._known.setdefault(fingerprint, []).append(taking)
 
     def _value(self, fingerprint: bytes) -> bytes:
@@ -161,9 +168,9 @@ class Doubles:
         silent = self.clock.seconds() - _SILENT_SECONDS
         return [taking for taking in known if (taking.lost or taking.at < silent) and taking not in own]
 
-    def begin(self, fingerprint: bytes, places: frozenset[bytes]) -> Taking:
+    def begin(self, fingerprint: bytes, places: Collection[str]) -> Taking:
         """A message is about to be committed."""
-        taking = Taking(fingerprint, places, self.clock.seconds())
+        taking = Taking(fingerprint, self.clock.seconds(), places)
         self._known.setdefault(fingerprint, []).append(taking)
         return taking
 
@@ -222,7 +229,7 @@ class Sitting:
 
     def begin(self, fingerprint: bytes, places: Collection[str]) -> Taking:
         """A message is about to be committed."""
-        return self._doubles.begin(fingerprint, frozenset(map(place_digest, places)))
+        return self._doubles.begin(fingerprint, places)
 
     def failed(self, taking: Taking) -> None:
         """It was not."""
