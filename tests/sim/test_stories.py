@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -56,6 +57,18 @@ def test_the_same_seed_gives_the_same_trace_in_any_process(tmp_path: Path) -> No
         environment = {**os.environ, "PYTHONHASHSEED": hashing}
         told = subprocess.run([sys.executable, "-c", script, folder], env=environment, capture_output=True, text=True)
         assert told.stdout.strip() == here[0], told.stderr
+
+
+def test_no_files_are_left_open(tmp_path: Path) -> None:
+    def count() -> int:
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
+
+    play(Story.of(0), tmp_path / "first")
+    before = count()
+    for seed in range(1, 9):
+        play(Story.of(seed), tmp_path / str(seed))
+    assert count() == before
 
 
 # --- That a broken promise would be seen -----------------------------------------------------------------------------
