@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from mailhub.components import Hub
+from mailhub.explain import explain
 from mailhub.log import Logger
 from mailhub.queue_desk import Line, QueueDesk
 
@@ -30,4 +31,4 @@ async def _queue(hub: Hub, question: Mapping[str, Any]) -> Mapping[str, Any]:
     return answer
 
 
-QUESTIONS: Mapping[str, Handler] = {"queue": _queue}
+QUESTIONS: Mapping[str, Handler] = {"explain": explain, "queue": _queue}

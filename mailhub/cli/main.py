@@ -19,6 +19,7 @@ from mailhub.cli import (
     check,
     domain,
     exam,
+    explain,
     init,
     lists,
     plugins,
@@ -50,6 +51,7 @@ daily work, also while the server runs:
   mailhub queue list                        what has not been delivered yet
   mailhub queue retry --all                 try it again now
   mailhub backup /var/backups/mailhub       a consistent copy
+  mailhub explain --from A --to B --ip X    what would become of it, and why
   mailhub reload                            take over a changed configuration
   mailhub exam my_store.py                  ask a plugin what its kind promises
   mailhub plugins list                      what there is, and how it does
@@ -95,6 +97,7 @@ def parser() -> argparse.ArgumentParser:
         plugins,
         tls_reports,
         exam,
+        explain,
     ):
         actions = module.add_parser(commands)
         if module is alias:

@@ -22,7 +22,7 @@ from mailhub.delivery.once import Once
 from mailhub.delivery.plan import Accepted
 from mailhub.delivery.rules import Rules
 from mailhub.delivery.screening.null_sender import NullSender
-from mailhub.delivery.screens import EditRefused, Moment, Screening, Screens, obey
+from mailhub.delivery.screens import EditRefused, Moment, Screening, Screens, Witness, obey
 from mailhub.delivery.sending import Sending, SendingOptions
 from mailhub.delivery.transaction import Transaction, nothing
 from mailhub.errors import NotPermitted
@@ -102,11 +102,11 @@ class Pipeline:
         own = OwnTransaction(mail=mail, recipients=tuple([each.recipient for each in accepted]))
         return await Committing(house, own, accepted, (), False).commit(intake)
 
-    async def connected(self, origin: Origin) -> Conversation:
-        """See `IPipeline`."""
+    async def connected(self, origin: Origin, witness: Witness | None = None) -> Conversation:
+        """See `IPipeline`. `witness` is told what each policy says, for a rehearsal (`Origin.rehearsal`)."""
         doubles = self._house.doubles
-        sitting = None if doubles is None else doubles.sitting()
-        return Conversation(self._house, await self.policies.begin(origin), origin, sitting)
+        sitting = None if doubles is None or origin.rehearsal else doubles.sitting()
+        return Conversation(self._house, await self.policies.begin(origin, witness), origin, sitting)
 
     async def begin(self, origin: Origin, mail: Mail, submitter: ISubmitter | None = None) -> Transaction:
         """See `IPipeline`."""

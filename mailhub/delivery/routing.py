@@ -7,7 +7,7 @@ only renames a recipient answers with a `Route` for the agent `ALIAS`: its recip
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from mailhub.answers import answer
 from mailhub.delivery.targets import distinct
-from mailhub.errors import NoSuchUser, NotPermitted, NotYetKnown, PermanentError, TemporaryError
+from mailhub.errors import MailError, NoSuchUser, NotPermitted, NotYetKnown, PermanentError, TemporaryError
 from mailhub.interfaces import (
     ALIAS,
     STORE,
@@ -48,16 +48,28 @@ TARGET_LIMIT = 1000  # addresses one recipient may become
 NO_PATTERNS = AddressPatterns()
 
 _OURS = OwnTransaction()
+# Is told of an address, the router that knows it, and what that says.
+RouteWitness = Callable[[Address, str, "Sequence[Route] | MailError"], None]
 
 
 @implementer(IRouter)
 class Routing:
     """The routers of a hub as one. Always has an answer; never the same final target twice."""
 
-    def __init__(self, routers: Sequence[GuardedRouter], names: ILocalNames | None = None) -> None:
+    def __init__(
+        self,
+        routers: Sequence[GuardedRouter],
+        names: ILocalNames | None = None,
+        witness: RouteWitness = lambda _address, _router, _said: None,
+    ) -> None:
         """`names` are brought up to date before the routers are asked."""
         self._routers = tuple(routers)
         self._names = names
+        self._witness = witness
+
+    def watched(self, witness: RouteWitness) -> Routing:
+        """The same, for whoever wants to know each step."""
+        return Routing(self._routers, self._names, witness)
 
     async def route(self, recipient: Address, transaction: ITransactionView = _OURS) -> tuple[Route, ...]:
         """Every place mail of `transaction` for `recipient` goes to, at least one.
@@ -76,9 +88,14 @@ class Routing:
         self, recipient: Address, transaction: ITransactionView, *, ends_only: bool = False
     ) -> Sequence[Route]:
         for router in self._routers:
-            routes = await router.route(recipient, transaction)
+            try:
+                routes = await router.route(recipient, transaction)
+            except MailError as error:
+                self._witness(recipient, router.guard.name, error)
+                raise
             if routes is None:
                 continue
+            self._witness(recipient, router.guard.name, routes)
             if not ends_only or all(route.agent != ALIAS for route in routes):
                 return routes
             if router.final:

@@ -1,0 +1,148 @@
+"""`mailhub explain` says what happens then, and leaves no trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from mailhub.delivery.allowance import Bounds, give_bounds
+from mailhub.errors import ConfigurationError
+from mailhub.explain import explain
+from mailhub.interfaces import Screen, Verdict
+from mailhub.plugins import Component
+from mailhub.testing.hubs import Host, Internet
+from tests.sim.test_screens import answers, greeted
+
+ALL = ["helo", "rates", "sender-domain", "dnsbl", "greylist", "mine"]
+
+
+class Mine(Screen):
+    """A plugin's."""
+
+    def __init__(self, options: object, hub: object) -> None:
+        self.seen: list[bool] = []
+
+    def begin(self, origin: Any) -> Screen:
+        self.seen.append(origin.rehearsal)
+        return self
+
+    def recipient(self, transaction: Any, recipient: Any) -> Verdict:
+        if str(recipient.address) == "ben@xx.example":
+            return Verdict("reject", "5.7.1", "Not Ben")
+        return Verdict()
+
+
+@pytest.fixture
+def internet() -> Iterator[Internet]:
+    with Internet(seed=1) as internet:
+        yield internet
+
+
+@pytest.fixture
+def host(internet: Internet) -> Host:
+    config = {
+        "delivery": {"policies": ALL},
+        "policy": {
+            "dnsbl": {"type": "dnsbl", "lists": ["bl.example"]},
+            "rates": {"type": "rates", "messages_per_address": 1},
+        },
+        "aliases": {"team@xx.example": ["ann@xx.example", "out@yy.example"], "all@xx.example": ["team@xx.example"]},
+        "limits": {"account_messages_per_day": 1},
+    }
+    host = internet.hub("xx.example", ["ann", "ben"], config, [Component("policy", "mine", Mine)])
+    internet.resolver.add("yy.example", "mx.yy.example", "192.0.2.7", 20)
+    internet.resolver.hosts["1.9.9.10.bl.example"] = ["127.0.0.2"]
+    return host
+
+
+def asked(internet: Internet, host: Host, **question: Any) -> Mapping[str, Any]:
+    usual = {"from": "a@yy.example", "to": "ann@xx.example", "ip": "10.9.9.9", "helo": "mx.yy.example"}
+    return internet.wait(explain(host.hub, {**usual, **question}))
+
+
+def test_each_rule_is_asked_and_the_first_refusal_is_the_answer(internet: Internet, host: Host) -> None:
+    told = asked(internet, host, to="ben@xx.example")
+    assert (told["taken"], told["at"], told["rule"]) == (False, "recipient", "greylist")
+    assert told["reply"] == "451 4.7.1 Greylisted, come again in 300 seconds (greylist)"
+    said = [(step["at"], step["rule"], step["verdict"]) for step in told["steps"]]
+    assert said == [
+        ("hello", "helo", "accept"),
+        ("mail", "rates", "accept"),
+        ("mail", "sender-domain", "accept"),
+        ("recipient", "dnsbl", "accept"),
+        ("recipient", "greylist", "defer"),
+        ("recipient", "mine", "reject"),
+    ]
+    assert told["steps"][-1]["text"] == "Not Ben"
+
+
+@pytest.mark.parametrize(
+    ("question", "at", "reply"),
+    [
+        ({"helo": "mx.xx.example"}, "hello", "550 5.7.1 That is our own name (helo)"),
+        ({"from": "a@nowhere.example"}, "mail", "553 5.1.8 "),
+        ({"ip": "10.9.9.1"}, "recipient", "550 5.7.1 Your address 10.9.9.1 is listed by bl.example (dnsbl)"),
+        ({"to": "nobody@xx.example"}, "recipient", "550 5.1.1 "),
+        ({"to": "a@zz.example"}, "recipient", "550 5.7.1 Relaying denied"),
+        ({"service": "submission"}, "mail", "530 5.7.0 Authentication required"),
+        ({"user": "ann@xx.example"}, "mail", "550 5.7.1 Sender address does not belong to your login"),
+        ({"user": "ann@xx.example", "from": "ann@xx.example", "to": "a@zz.example"}, "recipient", "250 2.1.5 "),
+        ({"service": "lmtp", "ip": ""}, "recipient", "250 2.1.5 "),
+        ({"to": "postmaster@xx.example", "from": "<>"}, "recipient", "550 5.1.1 "),
+    ],
+)
+def test_the_answer_is_what_a_client_would_be_told(
+    internet: Internet, host: Host, question: Mapping[str, str], at: str, reply: str
+) -> None:
+    told = asked(internet, host, **question)
+    assert told["at"] == at
+    assert told["reply"].startswith(reply)
+    assert told["taken"] is reply.startswith("250")
+
+
+def test_the_way_is_told_step_by_step(internet: Internet, host: Host) -> None:
+    told = asked(internet, host, to="all@xx.example")
+    assert [(step["address"], step["router"]) for step in told["routing"]] == [
+        ("all@xx.example", "aliases"),
+        ("team@xx.example", "aliases"),
+        ("ann@xx.example", "accounts"),
+        ("out@yy.example", "exchangers"),
+    ]
+    here, away = told["routes"]
+    assert (here["agent"], here["target"], here["mailbox"]) == ("store", "ann@xx.example", "INBOX")
+    assert here["quota"] == {"used": 0, "limit": 0}
+    assert (away["agent"], away["exchangers"]) == ("smtp", [{"preference": 20, "host": "mx.yy.example"}])
+
+
+def test_nothing_is_counted_and_nothing_kept(internet: Internet, host: Host) -> None:
+    before = internet.clock.seconds()
+    for _ in range(3):
+        assert asked(internet, host)["reply"].startswith("451 4.7.1 Greylisted, come again in 300 seconds")
+        assert asked(internet, host, user="ann@xx.example", **{"from": "ann@xx.example"})["taken"]
+    assert internet.clock.seconds() - before < 60
+    internet.run(301)
+    assert not asked(internet, host)["taken"]  # a question is no first visit
+    caller = greeted(internet, host)
+    assert answers(caller, "MAIL FROM:<a@yy.example>", "RCPT TO:<ann@xx.example>")[1].startswith("451 ")
+    assert not host.queued()
+
+
+def test_what_a_user_may_send_and_has_sent_is_told(internet: Internet, host: Host) -> None:
+    states: Any = host.hub.database.state
+    internet.wait(give_bounds(states, "ann@xx.example", Bounds(messages=1, recipients=9)))
+    host.submit("ann@xx.example", ["c@zz.example"], b"Subject: x\r\n\r\nx\r\n")
+    told = asked(internet, host, user="ann@xx.example", **{"from": "ann@xx.example"})
+    assert told["rule"] == "sending-limits"
+    assert told["reply"].startswith("451 4.7.1 Your limit of 1 messages in 24 hours is reached until ")
+    assert told["sending"]["sent"]["messages"] == 1
+    assert told["sending"]["limits"]["recipients"] == 9
+
+
+@pytest.mark.parametrize(
+    "question", [{"to": "x"}, {"to": ""}, {"from": "@"}, {"service": "imap"}, {"size": -1}, {"size": "x"}]
+)
+def test_what_cannot_be_asked_is_told(internet: Internet, host: Host, question: Mapping[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        asked(internet, host, **question)
