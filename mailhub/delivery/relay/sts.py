@@ -64,12 +64,14 @@ def fetch_over_https(environment: Environment, tls: IClientTls) -> Fetch:
 
 @attrs.define
 class _Known:
-    """What is known of a domain: its policy, and what came of the last try to fetch one, by the id that led to it."""
+    """What is known of a domain: its policy, what came of the last try to fetch one, by the id that led to it, and
+    until when DNS is not asked again."""
 
     kept: KeptPolicy | None = None
     failed_id: str = ""
     failure: str = ""
     again_at: float = 0.0
+    silent_until: float = 0.0
 
 
 class StsPolicies:
@@ -88,7 +90,7 @@ class StsPolicies:
         a result type of RFC 8460 4.3, else "". A policy that was fetched before counts until its time is over, whatever
         DNS and the web server say (RFC 8461 3.3)."""
         known = await self._recalled(domain)
-        found = await self._record(domain)
+        found = await self._record(domain, known)
         kept = self._good(known)
         if found and (kept is None or kept.id != found):
             await self._fetched(domain, found)
@@ -107,11 +109,15 @@ class StsPolicies:
     def _is_old(self, kept: KeptPolicy) -> bool:
         return self._environment.now() - kept.fetched > min(_REFRESH_SECONDS, kept.policy.max_age / 2)
 
-    async def _record(self, domain: str) -> str:
-        """The id of the policy that DNS tells of; "" where it tells of none, or nothing."""
+    async def _record(self, domain: str, known: _Known) -> str:
+        """The id of the policy that DNS tells of; "" where it tells of none, or nothing. Then it is not asked for a
+        while: some servers never answer questions of this type, and mail would wait for each of them."""
+        if known.silent_until > self._environment.monotonic():
+            return ""
         try:
             return record_id(await self._resolver.texts(f"_mta-sts.{domain}")) or ""
         except MailError:
+            known.silent_until = self._environment.monotonic() + _AGAIN_SECONDS
             return ""
 
     async def _recalled(self, domain: str) -> _Known:

@@ -198,3 +198,17 @@ def test_a_server_without_tls_gets_nothing_by_a_policy_that_is_enforced(
     assert len(yy.inbox("b@yy.example")) == delivered
     statuses = [row.last.status for message in xx.queued() for row in message.recipients if row.last]
     assert statuses == ([] if delivered else ["4.7.4"])
+
+
+def test_dns_that_says_nothing_is_not_asked_for_each_message(internet: Internet) -> None:
+    xx = internet.hub("xx.example")
+    internet.resolver.failing.add("_mta-sts.yy.example")
+    asked = ("TXT", "_mta-sts.yy.example")
+    for _ in range(3):
+        assert mode(xx) == "none"
+    assert internet.resolver.asked.count(asked) == 1
+    internet.run(301)
+    publish(internet)
+    internet.resolver.failing.clear()
+    assert mode(xx) == "enforce"
+    assert internet.resolver.asked.count(asked) == 2
