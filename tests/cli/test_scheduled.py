@@ -56,7 +56,7 @@ def test_it_is_taken_back_whole_or_not_at_all(mailhub: Command, ids: list[str]) 
         "mailhub: nonsense: is not in the queue: it has been sent, or removed",
     ]
     assert mailhub("scheduled", "list").out == "nothing is scheduled\n"
-    assert [line.split()[0] for line in mailhub("queue", "list").out.splitlines()] == [ids[2]]
+    assert [line.split()[0] for line in mailhub("queue", "list", "--messages").out.splitlines()] == [ids[2]]
 
 
 def test_a_server_that_runs_is_asked(
