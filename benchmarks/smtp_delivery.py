@@ -3,7 +3,8 @@
 Budget: 500 us a message. Two clients: one that waits for each reply (four round trips a message), and one that
 sends MAIL, RCPT and DATA in one packet as relays do (RFC 2920). Senders, recipients and message ids vary. Baselines of
 the same run: one durable SQLite transaction with the same octets a message, in a bare loop, and the same client at a
-prototype of Twisted and SQLite that does nothing else (`bare_smtp.py`).
+prototype of Twisted and SQLite that does nothing else (`bare_smtp.py`). As root, where they are installed, Postfix with
+Dovecot's LMTP take the same mail (`postfix_dovecot.py`), until the last message is in its Maildir.
 
     python benchmarks/smtp_delivery.py [MESSAGES]
 """
@@ -23,6 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from benchmarks.postfix_dovecot import PostfixAndDovecot, is_there, postfix_and_dovecot
 from mailhub.testing.process import ServerProcess, free_ports
 
 USERS = [f"user{number}@xx.example" for number in range(20)]
@@ -127,6 +129,14 @@ def prototype(folder: Path) -> Iterator[tuple[int, Cpu]]:
         process.wait()
 
 
+def through_peers(peers: PostfixAndDovecot, count: int, clients: int, pipelining: bool) -> tuple[float, float]:
+    """Seconds of CPU of Postfix and Dovecot a message in its Maildir, and messages a second."""
+    there, before, began = peers.delivered(), peers.cpu_seconds(), time.monotonic()
+    drive(peers.port, peers.cpu_seconds, count, clients, pipelining)
+    peers.wait_for(there + count)
+    return (peers.cpu_seconds() - before) / count, count / (time.monotonic() - began)
+
+
 def bare_transactions(folder: Path, count: int) -> float:
     """Seconds of CPU a message for nothing but a durable row each."""
     database = sqlite3.connect(folder / "bare.sqlite", isolation_level=None)
@@ -162,6 +172,13 @@ def main() -> None:
                         f"{kind:10}, {clients:2} connections: {cost * 1e6:5.0f} us CPU a message, {rate:5.0f} a second;"
                         f" prototype {bare * 1e6:4.0f} us, {bare_rate:5.0f}; {cost / bare:.1f} x"
                     )
+    if is_there():
+        with postfix_and_dovecot() as peers:
+            through_peers(peers, WARM, 1, True)
+            for clients in (1, 10):
+                cost, rate = through_peers(peers, count // 4, clients, True)
+                name = "Postfix and Dovecot, pipelining"
+                print(f"{name}, {clients:2} connections: {cost * 1e6:5.0f} us CPU a message, {rate:5.0f} a second")
 
 
 if __name__ == "__main__":
