@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import attrs
 
 from mailhub.delivery.backup_mx import NO_BACKUP, BackupMx
 from mailhub.delivery.names import LocalNames
+from mailhub.delivery.srs import is_srs
 from mailhub.errors import NoSuchUser, NotPermitted, NotYetKnown, OverQuota, PermanentError, TemporaryError
 from mailhub.interfaces import STORE, IAccounts, IMailStore, IRouter, ITransactionView, Route
 from mailhub.message.address import Address, is_postmaster, literal_of
 from mailhub.message.envelope import Recipient, ValidSince
+
+# `user%host@relay`, `host!user@relay` and `user@host@relay` were ways to say by which servers mail is to go.
+_ROUTING = re.compile("[@%!]")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -54,7 +59,10 @@ class Admission:
             address = Address(address.local, self.hostname)
         if not (origin.user or self._is_local(address) or self.backup.takes(address)):
             raise NotPermitted("Relaying denied")
-        return await self.routes(transaction, address)
+        routes = await self.routes(transaction, address)
+        if not origin.user and _ROUTING.search(address.local):
+            _check_onward(address, routes)
+        return routes
 
     async def routes(self, transaction: ITransactionView, address: Address) -> tuple[Route, ...]:
         """As `ways`, for an address that we name ourselves: whoever sends, however full its mailbox."""
@@ -99,3 +107,13 @@ class Admission:
                 return
         if full is not None:
             raise full
+
+
+def _check_onward(address: Address, routes: Sequence[Route]) -> None:
+    """The next server may read a local part such as `user%other.example` as a way on, and trusts us: a stranger must
+    not have us ask it for that. Raises NotPermitted."""
+    for route in routes:
+        # What an address of ours was made of, with our signature, is no stranger's choice.
+        ours = is_srs(address) and route.recipient.local != address.local
+        if route.agent != STORE and _ROUTING.search(route.recipient.local) and not ours:
+            raise NotPermitted("Relaying by a route in the local part denied")

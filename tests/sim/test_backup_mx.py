@@ -77,7 +77,9 @@ def test_it_relays_for_nobody_else(internet: Internet) -> None:
         ("b@mail.yy.example", b"250"),
         ("b@zz.example", b"550 5.7.1"),
         ("b@notyy.example", b"550 5.7.1"),
-        ('"b@zz.example"@yy.example', b"250"),
+        ('"b@zz.example"@yy.example', b"550 5.7.1"),
+        ("b%zz.example@yy.example", b"550 5.7.1"),
+        ("zz.example!b@mail.yy.example", b"550 5.7.1"),
         ("b%zz.example@xx.example", b"550 5.1.1"),
         ("b@[10.0.0.1]", b"550"),
     )
@@ -85,6 +87,30 @@ def test_it_relays_for_nobody_else(internet: Internet) -> None:
         "yy.example",
         "mail.yy.example",
     }
+
+
+def test_a_route_in_the_local_part_leads_to_no_other_server(internet: Internet) -> None:
+    aliases = {
+        "wildcard:*@old.example": [r"\1@yy.example"],
+        r"regex:(.*)@older\.example": [r'"\1"@yy.example'],
+        "a%b@xx.example": ["c@yy.example"],
+        "@xx.example": ["a@xx.example"],
+    }
+    config = {"domains": ["xx.example", "old.example", "older.example"], "aliases": aliases}
+    host = internet.hub("xx.example", users=["a"], config=config)
+    take(
+        internet,
+        host,
+        ("b@old.example", b"250"),
+        ("b@older.example", b"250"),
+        ('"b@zz.example"@older.example', b"550 5.7.1"),
+        ("b%zz.example@old.example", b"550 5.7.1"),
+        ("zz.example!b@old.example", b"550 5.7.1"),
+        ("a%b@xx.example", b"250"),  # the operator's own choice
+        ("zz.example!b@xx.example", b"250"),
+    )
+    assert len(host.inbox("a@xx.example")) == 1
+    host.submit("a@xx.example", ["b%zz.example@old.example"], MESSAGE)  # our own users may write to anybody
 
 
 def test_who_is_not_there_is_refused_where_that_is_known(internet: Internet, tmp_path: Path) -> None:
