@@ -57,7 +57,9 @@ class Gate:
 
     def logged_out(self, session_id: str) -> None: ...
 
-    async def vouched(self, user: str, avatar: type[Interface], origin: Origin) -> Any:
+    async def vouched(
+        self, user: str, avatar: type[Interface], origin: Origin, revoked: Callable[[], None] | None = None
+    ) -> Any:
         """The account."""
         return await self.database.store.account(user)
 

@@ -26,6 +26,7 @@ from mailhub.auth.checkers import (
 from mailhub.auth.directories import Directories, DirectoryLimits, GuardedDirectory, directory_of
 from mailhub.auth.foreign_realm import Avatars, GuardedRealm
 from mailhub.auth.harvest import Harvest, HarvestLimits
+from mailhub.auth.known_users import KnownUsers
 from mailhub.auth.passwords import Passwords
 from mailhub.auth.realm import MailRealm, address_or_name, canonical_user
 from mailhub.auth.send_as import SendAs
@@ -401,6 +402,7 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
         hub.turns,
         hub.sessions,
         address_or_name if config.auth.realm else canonical_user,
+        KnownUsers(hub.accounts, hub.store, hub.directories, hub.names),
     )
     for name, endpoints in config.listen.items():
         part = config.part("service", name, config.place("listen", name))

@@ -12,12 +12,13 @@ from zope.interface import Interface, implementer
 
 from mailhub.auth.checkers import Login
 from mailhub.auth.foreign_realm import GuardedPortal, Logout, log_out
+from mailhub.auth.known_users import KnownUsers
 from mailhub.auth.realm import canonical_user
 from mailhub.auth.sessions import OpenSessions
 from mailhub.auth.throttle import Throttle, Turns
 from mailhub.credentials import PlainCredentials
 from mailhub.errors import AuthenticationFailed, Busy, MailError, NoSuchUser, TemporaryError
-from mailhub.interfaces import IAuthenticator, Origin
+from mailhub.interfaces import Account, IAuthenticator, Origin
 from mailhub.log import Logger
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Authenticator:
     turns: Turns = attrs.field(factory=Turns)
     sessions: OpenSessions | None = None
     canonical: Callable[[str, str], str] = canonical_user
+    users: KnownUsers | None = None  # None where only passwords tell
     # What the realm wants called when a session is over, by session.
     _logouts: dict[str, Logout] = attrs.field(init=False, factory=dict)
 
@@ -92,20 +94,33 @@ class Authenticator:
         )
         return found
 
-    async def vouched(self, user: str, avatar: type[Interface], origin: Origin) -> Any:
+    async def vouched(
+        self, user: str, avatar: type[Interface], origin: Origin, revoked: Callable[[], None] | None = None
+    ) -> Any:
         """See `IAuthenticator`."""
         realm = getattr(self.portal, "realm", None)
         if realm is None:
             raise AuthenticationFailed(detail="this portal has no users but those that it has logged in itself")
-        name = self.canonical(user, self.default_domain)
+        seen = self.sessions.seen if self.sessions is not None else 0
         try:
+            name, account = await self.known(user)
             _, found, logout = await realm.requestAvatar(name.encode(), origin, avatar)
         except TemporaryError:
             raise
         except MailError as error:
-            raise AuthenticationFailed(detail=str(error)) from None
+            _log.warn(
+                _FAILED,
+                service=origin.service,
+                user=user,
+                peer=origin.peer,
+                session=origin.session_id,
+                reason=error.detail or str(error),
+            )
+            raise AuthenticationFailed from None
         self.logged_out(origin.session_id)
         self._logouts[origin.session_id] = logout
+        if self.sessions is not None and revoked is not None and account is not None:
+            self.sessions.enter(origin.session_id, name, account.password_hash, revoked, seen)
         _log.info(
             "vouched for: service={service} user={user} peer=[{peer}] session={session}",
             service=origin.service,
@@ -114,6 +129,14 @@ class Authenticator:
             session=origin.session_id,
         )
         return found
+
+    async def known(self, user: str) -> tuple[str, Account | None]:
+        """The canonical name of a login, and its account where there is one: of who may log in, as far as that can be
+        known without a password. Raises AuthenticationFailed, TemporaryError."""
+        name = self.canonical(user, self.default_domain)
+        if self.users is None:
+            raise AuthenticationFailed(detail="nobody is known here without a password")
+        return name, await self.users.find(name)
 
     def _refuse_guessers(self, credentials: PlainCredentials, user: str, origin: Origin) -> None:
         """Raises Busy."""

@@ -252,8 +252,11 @@ class IAuthenticator(Interface):
         removed), unless `logged_out` was called before.
         """
 
-    async def vouched(user: str, avatar: type[Interface], origin: Origin) -> Any:
-        """The avatar of a user whom a trusted proxy has logged in. Raises AuthenticationFailed, TemporaryError."""
+    async def vouched(
+        user: str, avatar: type[Interface], origin: Origin, revoked: Callable[[], None] | None = None
+    ) -> Any:
+        """The avatar of a user whom a trusted proxy has logged in: one who could log in here, so that nobody is made
+        by a proxy's word. `revoked` as in `login`. Raises AuthenticationFailed, TemporaryError."""
 
     def logged_out(session_id: str) -> None:
         """The session of this `Origin.session_id` is over, whether it had logged in or not."""

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailhub.delivery.limits import HOLD_LIMIT
-from mailhub.errors import Busy, MailError, NotYetKnown, TemporaryError
+from mailhub.errors import AuthenticationFailed, Busy, MailError, NotYetKnown, TemporaryError
 from mailhub.interfaces import (
     Committed,
     IAuthenticator,
@@ -380,11 +380,14 @@ class SmtpSession:
         if not link.speak_for(given.get("ADDR") or link.peer, given.get("DESTADDR", "")):
             raise Busy("Too many connections, try again later")
         self._speaks_for = given
-        origin = self._origin()
-        talk = self._conversation = await self._service.pipeline.connected(origin)
+        origin, submitter = self._origin(), None
         if login := given.get("LOGIN"):
-            submitter = await authenticator.vouched(login, ISubmitter, origin)
-            await talk.login(attrs.evolve(origin, user=submitter.user), submitter)
+            submitter = await authenticator.vouched(login, ISubmitter, origin, self._revoked)
+            # Known before policies look: they are to see a user of ours, and no stranger.
+            origin = attrs.evolve(origin, user=submitter.user)
+        talk = self._conversation = await self._service.pipeline.connected(origin)
+        if submitter is not None:
+            await talk.login(origin, submitter)
         self.machine.accept()
 
     async def _turn(self, event: Turn) -> None:
@@ -560,7 +563,8 @@ def _refusal(event: _Decided, error: MailError) -> Reply:
         case Turn():
             return reply(458, error.status, "Unable to queue messages for node, try again later")
         case SpeaksFor():
-            return reply(421 if error.temporary else 554, error.status, error.text)
+            refused = 535 if error.status == AuthenticationFailed.default_status else 554
+            return reply(421 if error.temporary else refused, error.status, error.text)
         case MailFrom() if error.status == "5.7.0":
             return reply(530, error.status, error.text)
         case BodyEnd():

@@ -31,7 +31,11 @@ class FakeAuthenticator:
     def logged_out(self, session_id: str) -> None:
         self.revoked.pop(session_id, None)
 
-    async def vouched(self, user: str, avatar: type[Interface], origin: Origin) -> Any:
+    async def vouched(
+        self, user: str, avatar: type[Interface], origin: Origin, revoked: Callable[[], None] | None = None
+    ) -> Any:
+        if revoked is not None:
+            self.revoked[origin.session_id] = revoked
         assert avatar is self.interface
         self.origins.append(origin)
         if self.trouble is not None:

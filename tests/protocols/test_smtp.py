@@ -680,7 +680,7 @@ def test_another_client_that_is_refused_ends_the_session(step: str, error: MailE
 
 def test_a_user_whom_nobody_knows_and_an_address_with_too_many_connections() -> None:
     peer = greeted(xclient="192.0.2.0/24", auth=AuthenticationFailed())
-    assert peer.send(XCLIENT) == ["554 5.7.8"]
+    assert peer.send(XCLIENT) == ["535 5.7.8"]
     peer = greeted(xclient="192.0.2.0/24")
     assert peer.send(b"XCLIENT ADDR=203.0.113.1\r\n") == ["421 4.3.2"]
 

@@ -7,6 +7,7 @@ from email import message_from_bytes
 
 import pytest
 
+from mailhub.plugins import Component
 from mailhub.testing.hubs import Internet
 
 PDF = b"%PDF\n\r\0\xff" + b"x" * 1200 + b"\n"
@@ -52,11 +53,55 @@ def test_a_trusted_proxy_says_who_is_there_and_who_has_logged_in() -> None:
         caller.ask(b"MAIL FROM:<ann@xx.example>\r\nRCPT TO:<ben@yy.example>\r\n" + MESSAGE, b"250 2.0.0 Queued")
         caller.ask(b"XCLIENT ADDR=198.51.100.8 LOGIN=[UNAVAILABLE]\r\nEHLO other.example\r\n", b"250 HELP")
         caller.ask(b"MAIL FROM:<ann@xx.example>\r\nRCPT TO:<ben@yy.example>\r\n", b"550 5.7.1")
-        caller.ask(b"RSET\r\nXCLIENT LOGIN=nobody@@\r\n", b"554 5.7.8")
+        caller.ask(b"RSET\r\nXCLIENT LOGIN=nobody@@\r\n", b"535 5.7.8")
         caller.wait_for_end()
         internet.run(60)
         (arrived,) = yy.inbox("ben@yy.example")
         assert b"Received: from their.example ([198.51.100.7]) by mx.xx.example with ESMTPA" in arrived
+
+
+@pytest.mark.parametrize("login", ["off@xx.example", "nobody@xx.example", "eve@elsewhere.example"])
+def test_a_proxy_logs_in_nobody_who_could_not_log_in(login: str) -> None:
+    with Internet() as internet:
+        xx = internet.hub("xx.example", ["ann", "off"], {"trust": {"xclient": ["10.9.9.9"]}})
+        internet.wait(xx.hub.accounts.set_enabled("off@xx.example", False))
+        caller = internet.call(xx, "smtp")
+        caller.ask(b"EHLO proxy.example\r\n", b"250 HELP")
+        caller.ask(b"XCLIENT ADDR=198.51.100.7 LOGIN=%b\r\n" % login.encode(), b"535 5.7.8")
+        caller.wait_for_end()
+        assert [each.user for each in internet.wait(xx.hub.accounts.all())] == ["ann@xx.example", "off@xx.example"]
+
+
+def test_a_login_by_a_proxy_ends_when_the_account_is_disabled() -> None:
+    with Internet() as internet:
+        xx = internet.hub("xx.example", ["ann"], {"trust": {"xclient": ["10.9.9.9"]}})
+        caller = internet.call(xx, "smtp")
+        caller.ask(b"EHLO proxy.example\r\n", b"250 HELP")
+        caller.ask(b"XCLIENT ADDR=198.51.100.7 LOGIN=ann@xx.example\r\n", b"220 ")
+        caller.ask(b"EHLO proxy.example\r\n", b"250 HELP")
+        internet.wait(xx.hub.accounts.set_enabled("ann@xx.example", False))
+        internet.run(2)
+        assert caller.heard.endswith(b"421 4.7.0 Password or account has changed\r\n")
+        caller.wait_for_end()
+
+
+def test_a_proxy_logs_in_whom_a_directory_knows() -> None:
+    class Staff:
+        def __init__(self, options: object, hub: object) -> None:
+            pass
+
+        def exists(self, user: str) -> bool:
+            return user.startswith("dora@")
+
+    with Internet() as internet:
+        config = {"trust": {"xclient": ["10.9.9.9"]}, "auth": {"directories": ["staff"]}}
+        xx = internet.hub("xx.example", ["ann"], config, [Component("directory", "staff", Staff)])
+        for login, code in ((b"dora@xx.example", b"220 "), (b"dora@zz.example", b"535 5.7.8")):
+            caller = internet.call(xx, "smtp")
+            caller.ask(b"EHLO proxy.example\r\n", b"250 HELP")
+            caller.ask(b"XCLIENT ADDR=198.51.100.7 LOGIN=%b\r\n" % login, code)
+        users = [each.user for each in internet.wait(xx.hub.accounts.all())]
+        assert users == ["ann@xx.example", "dora@xx.example"]
 
 
 def test_strangers_say_it_in_vain() -> None:
