@@ -49,7 +49,11 @@ class Dnsbl:
 
     def begin(self, origin: Origin) -> Screen:
         """See `IPolicy`."""
-        return _Client(self) if self._rule.concerns(origin) else Screen()
+        return _Client(self) if self.concerns(origin) else Screen()
+
+    def concerns(self, origin: Origin) -> bool:
+        """Whether a client is looked at."""
+        return self._rule.concerns(origin)
 
     async def judge(self, peer: str) -> Verdict:
         """What is said of a client's address."""
@@ -73,7 +77,7 @@ class _Client(Screen):
 
     async def recipient(self, transaction: ITransactionView, recipient: Recipient) -> Verdict:
         """See `IScreen`."""
-        if is_open(recipient):
+        if is_open(recipient) or not self._policy.concerns(transaction.origin):
             return ACCEPT
         if self._verdict is None:
             self._verdict = await self._policy.judge(transaction.origin.peer)

@@ -72,6 +72,6 @@ class EarlyTalker(Screen):
         return self._look(message.origin)
 
     def _look(self, origin: Origin) -> Verdict:
-        if not origin.early:
+        if not (origin.early and self._rule.concerns(origin)):
             return ACCEPT
         return self._rule.reject("5.5.0", "You have spoken before it was your turn")

@@ -90,10 +90,11 @@ class Greylist:
 
     def begin(self, origin: Origin) -> Screen:
         """See `IPolicy`."""
-        if origin.submission or origin.user:
-            return _Own(self) if self._options.correspondents else Screen()
-        strange = self._rule.concerns(origin) and origin.peer not in self._networks
-        return _Stranger(self) if strange else Screen()
+        return _Client(self) if origin.submission or origin.user or self.concerns(origin) else Screen()
+
+    def concerns(self, origin: Origin) -> bool:
+        """Whether a client is looked at."""
+        return self._rule.concerns(origin) and origin.peer not in self._networks
 
     async def is_good(self, peer: str) -> bool:
         """Whether a client is on a list of good ones. Never raises."""
@@ -143,7 +144,7 @@ class Greylist:
 
     async def note(self, address: Address) -> None:
         """A user of ours writes to it."""
-        if address.ascii_domain in self._hub.domains:
+        if not self._options.correspondents or address.ascii_domain in self._hub.domains:
             return
         name = _name("a:", address.key)
         if name in self._noted:
@@ -158,7 +159,7 @@ class Greylist:
 
 
 @attrs.define(eq=False)
-class _Stranger(Screen):
+class _Client(Screen):
     """One connection, whose address is looked up once."""
 
     _policy: Greylist
@@ -166,24 +167,16 @@ class _Stranger(Screen):
 
     async def recipient(self, transaction: ITransactionView, recipient: Recipient) -> Verdict:
         """See `IScreen`."""
-        if is_open(recipient):
+        origin = transaction.origin
+        if origin.user:
+            if not origin.rehearsal:
+                await self._policy.note(recipient.address)
+            return ACCEPT
+        if is_open(recipient) or not self._policy.concerns(origin):
             return ACCEPT
         if self._good is None:
-            self._good = await self._policy.is_good(transaction.origin.peer)
+            self._good = await self._policy.is_good(origin.peer)
         return ACCEPT if self._good else await self._policy.judge(transaction, recipient)
-
-
-@attrs.define(eq=False)
-class _Own(Screen):
-    """A connection of one of our users."""
-
-    _policy: Greylist
-
-    async def recipient(self, transaction: ITransactionView, recipient: Recipient) -> Verdict:
-        """See `IScreen`."""
-        if transaction.origin.user and not transaction.origin.rehearsal:
-            await self._policy.note(recipient.address)
-        return ACCEPT
 
 
 def network_of(peer: str) -> str:

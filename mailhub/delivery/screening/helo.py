@@ -49,7 +49,7 @@ class Helo(Screen):
 
     async def hello(self, origin: Origin) -> Verdict:
         """See `IScreen`."""
-        if not origin.helo:
+        if not origin.helo or not self._rule.concerns(origin):
             return ACCEPT  # from a program of ours, which has no greeting to say
         hub = self._hub
         fault = helo_fault(

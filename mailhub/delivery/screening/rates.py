@@ -65,7 +65,8 @@ class Rates(Screen):
         """See `IScreen`."""
         options = self._options
         bounds = (options.messages_per_address, options.messages_per_network)
-        if self._is_too_fast("messages", transaction.origin, bounds):
+        origin = transaction.origin
+        if self._rule.concerns(origin) and self._is_too_fast("messages", origin, bounds):
             return self._rule.defer(_STATUS, "Too many messages from your network, come again later")
         return ACCEPT
 

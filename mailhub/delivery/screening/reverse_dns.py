@@ -39,7 +39,11 @@ class ReverseDns:
 
     def begin(self, origin: Origin) -> Screen:
         """See `IPolicy`."""
-        return _Named(self) if self._rule.concerns(origin) else Screen()
+        return _Named(self) if self.concerns(origin) else Screen()
+
+    def concerns(self, origin: Origin) -> bool:
+        """Whether a client is looked at."""
+        return self._rule.concerns(origin)
 
     async def judge(self, peer: str) -> Verdict:
         """What is said of a client's address."""
@@ -80,7 +84,7 @@ class _Named(Screen):
 
     async def recipient(self, transaction: ITransactionView, recipient: Recipient) -> Verdict:
         """See `IScreen`."""
-        if is_open(recipient):
+        if is_open(recipient) or not self._policy.concerns(transaction.origin):
             return ACCEPT
         if self._verdict is None:
             self._verdict = await self._policy.judge(transaction.origin.peer)

@@ -34,7 +34,8 @@ class Rule:
         return cls(hub.part.name, Networks.of(hub.settings.value(TRUSTED)))
 
     def concerns(self, origin: Origin) -> bool:
-        """Whether it is a stranger who is there: no login, no local program, nobody whom the operator trusts."""
+        """Whether it is a stranger who is there: no login, no local program, nobody whom the operator trusts. One may
+        log in after the connection: to be asked whenever something is to be said."""
         if origin.submission or origin.each_recipient or origin.user or not origin.peer:
             return False
         return origin.peer not in self.trusted

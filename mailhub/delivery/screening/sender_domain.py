@@ -30,7 +30,7 @@ class SenderDomain(Screen):
     async def mail(self, transaction: ITransactionView) -> Verdict:
         """See `IScreen`."""
         sender = transaction.mail.reverse_path
-        if sender is None or sender.domain.startswith("["):
+        if sender is None or sender.domain.startswith("[") or not self._rule.concerns(transaction.origin):
             return ACCEPT
         domain = sender.ascii_domain
         if domain in self._hub.domains:
