@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailhub.delivery.limits import HOLD_LIMIT
+from mailhub.delivery.unannounced import Unannounced
 from mailhub.errors import AuthenticationFailed, Busy, MailError, NotYetKnown, TemporaryError
 from mailhub.interfaces import (
     Committed,
@@ -257,6 +258,10 @@ class SmtpSession:
 
     async def connected(self) -> None:
         """Greet, or say why not."""
+        if self.machine.settings.speaks_for:
+            self._conversation = Unannounced(self._service.pipeline, self._origin())
+            self.machine.greet()
+            return
         try:
             self._conversation = await self._service.pipeline.connected(self._origin())
         except MailError as error:

@@ -647,19 +647,36 @@ def test_another_client_has_a_conversation_of_its_own() -> None:
     with capturedLogs() as events:
         assert peer.send(XCLIENT) == ["220"]
     assert [event["log_namespace"] for event in events] == ["mailhub.smtp"]
-    assert peer.calls("closed") == [()]
+    assert peer.calls("closed") == []
     peer.send(b"EHLO proxy.example\r\nMAIL FROM:<ann@xx.example>\r\n")
     origin = Origin(
         "smtp", "198.51.100.7", "s1", helo="them", extended=False, user="ann@xx.example", local="192.0.2.25"
     )
     assert peer.calls("begin") == [(origin, Mail(ANN), "ann@xx.example")]
-    assert (
-        peer.send(b"RSET\r\nXCLIENT ADDR=198.51.100.8\r\nEHLO x\r\nMAIL FROM:<ann@xx.example>\r\n")[-1] == "250 2.1.0"
-    )
+    peer.send(b"RSET\r\nXCLIENT ADDR=198.51.100.8\r\n")
+    assert peer.calls("closed") == [()]
+    assert peer.send(b"EHLO x\r\nMAIL FROM:<ann@xx.example>\r\n")[-1] == "250 2.1.0"
     origin = Origin("smtp", "198.51.100.8", "s1", helo="x", local="192.0.2.25")
     assert peer.calls("begin")[1:] == [(origin, Mail(ANN), None)]
     peer.session.disconnected()
-    assert len(peer.calls("closed")) == 3
+    assert len(peer.calls("closed")) == 2
+
+
+def test_a_proxy_that_speaks_for_itself_is_a_client_as_others() -> None:
+    peer = Peer(xclient="192.0.2.0/24")
+    peer.pipeline.errors["connected"] = Busy("Later")
+    assert peer.greet().startswith(b"220 ")
+    mail = b"MAIL FROM:<ann@xx.example>\r\n"
+    assert peer.send(b"EHLO proxy.example\r\n" + mail) == ["250", "451 4.3.2"]
+    del peer.pipeline.errors["connected"]
+    peer.pipeline.errors["hello"] = NotPermitted("Not that name")
+    assert peer.send(mail) == ["550 5.7.1"]
+    del peer.pipeline.errors["hello"]
+    assert peer.send(mail + b"RSET\r\nEHLO again.example\r\n" + mail)[0::3] == ["250 2.1.0", "250 2.1.0"]
+    helos = [origin.helo for origin, _, _ in peer.calls("begin")]
+    assert helos == ["proxy.example", "again.example"]
+    peer.session.disconnected()
+    assert peer.calls("closed") == [()]
 
 
 @pytest.mark.parametrize(

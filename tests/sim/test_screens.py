@@ -308,3 +308,41 @@ def test_a_name_that_need_not_lead_back(internet: Internet) -> None:
     internet.resolver.ptr["10.9.9.9"] = ["anything.example"]
     said = answers(greeted(internet, host), "MAIL FROM:<a@yy.example>", "RCPT TO:<ann@xx.example>")
     assert said[1].startswith("250 ")
+
+
+ALL = ("early-talker", "helo", "rates", "sender-domain", "dnsbl", "reverse-dns", "greylist")
+
+
+def proxied(internet: Internet, **tables: Any) -> Host:
+    """A server that no stranger could send anything to, behind a proxy at 10.9.9.9."""
+    return hub(internet, *ALL, dnsbl={"lists": ["bl.example"]}, trust={"xclient": ["10.9.9.9"]}, **tables)
+
+
+def test_who_has_logged_in_at_a_trusted_proxy_is_no_stranger(internet: Internet) -> None:
+    host = proxied(internet, rates={"messages_per_address": 1, "connections_per_address": 1})
+    for source in ("10.9.9.9", "10.8.8.8"):
+        internet.resolver.hosts[".".join(reversed(source.split("."))) + ".bl.example"] = ["127.0.0.2"]
+    for _ in range(3):
+        caller = greeted(internet, host, helo="localhost")
+        began = internet.clock.seconds()
+        caller.ask(b"XCLIENT ADDR=10.8.8.8 LOGIN=ann@xx.example\r\n", b"220 ")
+        assert internet.clock.seconds() - began < 1
+        said = answers(caller, "EHLO localhost", "MAIL FROM:<ann@xx.example>", "RCPT TO:<ben@xx.example>")
+        assert [line[:4] for line in said] == ["250 ", "250 ", "250 "]
+
+
+def test_a_proxy_is_not_judged_before_it_has_said_for_whom_it_speaks(internet: Internet) -> None:
+    host = proxied(internet, rates={"connections_per_address": 1})
+    for last in range(3):
+        began = internet.clock.seconds()
+        caller = greeted(internet, host, helo="localhost")
+        assert internet.clock.seconds() - began < 1
+        caller.ask(b"XCLIENT ADDR=10.8.8.%d\r\n" % last, b"220 ")
+        assert internet.clock.seconds() - began >= 2
+        assert answers(caller, "EHLO localhost")[0].startswith("550 5.7.1 That is our own name")
+    caller = greeted(internet, host, helo="localhost")
+    caller.ask(b"XCLIENT ADDR=10.8.8.1\r\n", b"421 4.7.0 Too many connections")
+    for answer in ("550 5.7.1 That is our own name (helo)", "451 4.7.0 Too many connections"):  # none is said
+        caller = greeted(internet, host, helo="localhost")
+        for _ in range(2):
+            assert answers(caller, "MAIL FROM:<a@yy.example>")[0].startswith(answer)

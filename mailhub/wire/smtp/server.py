@@ -217,6 +217,8 @@ class SmtpServer(Dialogue):
         self.send(Reply(250, "", (self.settings.hostname, *keywords)))
 
     def _accept_another(self, event: SpeaksFor, _lines: _Lines) -> None:
+        # What was sent before the answer was not said by this client.
+        self._buffer.drop()
         self.hello = self.transaction = None
         self.early = False
         self.authenticated = bool(event.attributes.get("LOGIN"))

@@ -79,10 +79,12 @@ def test_what_is_no_attribute(argument: str) -> None:
 def test_a_login_by_the_proxy_and_none_after_the_next() -> None:
     peer = Peer(attrs.evolve(SUBMISSION, speaks_for=True, plaintext_login=True, require_tls=False))
     assert peer.codes(b"EHLO a\r\nMAIL FROM:<ann@xx.example>\r\n")[-1] == "530 5.7.0"
-    peer.send(b"XCLIENT LOGIN=ann@xx.example\r\nEHLO a\r\n")
+    assert peer.send(b"XCLIENT LOGIN=ann@xx.example\r\nQUIT\r\n") == GREETING
+    peer.send(b"EHLO a\r\n")
     assert peer.codes(b"MAIL FROM:<ann@xx.example>\r\nRSET\r\n") == ["250 2.1.0", "250 2.0.0"]
     assert peer.codes(b"AUTH PLAIN =\r\n") == ["503 5.5.1"]
-    peer.send(b"XCLIENT LOGIN=[UNAVAILABLE]\r\nEHLO a\r\n")
+    peer.send(b"XCLIENT LOGIN=[UNAVAILABLE]\r\n")
+    peer.send(b"EHLO a\r\n")
     assert peer.codes(b"MAIL FROM:<ann@xx.example>\r\n") == ["530 5.7.0"]
 
 
