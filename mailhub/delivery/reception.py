@@ -207,7 +207,7 @@ class Taking:
         assert writer is not None, "there is one from body() on"
         try:
             await writer.end()
-            if writer.hops >= self._reception.hop_limit:
+            if writer.hops > self._reception.hop_limit:
                 raise PermanentError("Too many hops, this message goes round in a loop", status="5.4.6", rule="hops")
             rest = await writer.written()
             body = await writer.finish()

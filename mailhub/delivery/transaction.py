@@ -168,7 +168,7 @@ class Transaction:
         try:
             try:
                 await writer.end()
-                if writer.hops >= self._house.hop_limit:
+                if writer.hops > self._house.hop_limit:
                     raise PermanentError(
                         "Too many hops, this message goes round in a loop", status="5.4.6", rule="hops"
                     )

@@ -256,9 +256,9 @@ def test_submission_mends_the_header_and_nothing_else_does() -> None:
 def test_a_message_that_goes_round_is_refused() -> None:
     hops = b"Received: from a by b; now\r\n"
     stage = Stage()
-    stage.send(OUTSIDE, A, message=hops * 49 + b"\r\n")
+    stage.send(OUTSIDE, A, message=hops * 50 + b"\r\n")
     with pytest.raises(PermanentError) as caught:
-        stage.send(OUTSIDE, A, message=hops * 50 + b"\r\n")
+        stage.send(OUTSIDE, A, message=hops * 51 + b"\r\n")
     assert caught.value.status == "5.4.6"
 
 
