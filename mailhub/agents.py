@@ -59,7 +59,6 @@ def forwarding_of(hub: Hub) -> Forwarding:
         hostname=hub.hostname,
         names=hub.names,
         keys=SrsKeys.of(cast("IHub", hub)),
-        environment=hub.environment,
         domain=config.value(SRS_DOMAIN) or first,
         days=config.value(SRS_DAYS),
     )

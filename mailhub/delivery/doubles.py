@@ -1,9 +1,10 @@
 """Messages that come twice because the answer to the first was lost (RFC 5321 4.5.3.2.6, RFC 1047).
 
 A client that has not got our final 250 sends its message again, as it must. Whether it got it is in doubt where the
-connection ended without QUIT; where it is open, but nothing has been heard for a while since; and, when this process
-was killed, for what was committed last. There the same octets in the same envelope are taken as they were: answered
-with 250, and kept no second time. Whatever differs, or comes when there is no doubt, passes.
+connection ended without QUIT; where it is open, but nothing has been heard since, for a while or until the same came on
+a connection that was made later; and, when this process was killed, for what was committed last. There the same octets
+in the same envelope are taken as they were: answered with 250, and kept no second time. Whatever differs, or comes when
+there is no doubt, passes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -38,7 +40,7 @@ _LATEST_SECONDS = 60.0
 # An open connection on which nothing was heard for so long since the answer may be no connection any more.
 _SILENT_SECONDS = 30.0
 _PLACE_OCTETS = 8  # of the digest that stands for a mailbox or a recipient
-_MESSAGE_ID = b"message-id:"
+_RECEIVED, _MESSAGE_ID = b"received:", b"message-id:"
 # After the process was killed: the messages committed last, and how much of them is read.
 _LATEST_COMMITS = 1000
 _LATEST_COMMITS_SECONDS = 600
@@ -79,6 +81,7 @@ class Taking:
     known: frozenset[bytes] = frozenset()  # by their digests alone
     id: str = ""  # once it is committed
     lost: bool = False  # the connection ended without QUIT
+    silent_since: int = 0  # our answer, in the order of `Doubles.moments`; 0 once more was heard
 
     @property
     def places(self) -> frozenset[bytes]:
@@ -92,6 +95,7 @@ class Doubles:
 
     def __init__(self, clock: IReactorTime, database: IDatabase) -> None:
         self.clock = clock
+        self.moments = count(1)
         self._database = database
         self._state = database.state.of("doubles")
         # By fingerprint: the recipients of one message may have come on several connections.
@@ -160,13 +164,17 @@ class Doubles:
         """For a new connection."""
         return Sitting(self)
 
-    def in_doubt(self, fingerprint: bytes, own: Collection[Taking]) -> list[Taking]:
-        """Those that are the same, of other connections than that of `own`."""
+    def in_doubt(self, fingerprint: bytes, own: Collection[Taking], began: int) -> list[Taking]:
+        """Those that are the same, of other connections than that of `own`, which `began` at that moment."""
         known = self._known.get(fingerprint)
         if known is None:
             return []
         silent = self.clock.seconds() - _SILENT_SECONDS
-        return [taking for taking in known if (taking.lost or taking.at < silent) and taking not in own]
+        return [
+            taking
+            for taking in known
+            if (taking.lost or taking.at < silent or 0 < taking.silent_since < began) and taking not in own
+        ]
 
     def begin(self, fingerprint: bytes, places: Collection[str]) -> Taking:
         """A message is about to be committed."""
@@ -215,13 +223,23 @@ class Sitting:
 
     def __init__(self, doubles: Doubles) -> None:
         self._doubles = doubles
+        self._began = next(doubles.moments)
         self._takings: deque[Taking] = deque()
 
+    def heard(self) -> None:
+        """The client goes on with something else."""
+        if self._takings:
+            self._takings[-1].silent_since = 0
+
     def earlier(self, fingerprint: bytes, header: bytes) -> tuple[str, frozenset[bytes]]:
-        """The id under which this message was taken before, and the places that have it. Without a Message-ID there are
-        none: what has no name cannot be known to be the same. Raises TemporaryError while it is not known."""
-        known = self._doubles.in_doubt(fingerprint, self._takings)
-        if not known or _MESSAGE_ID not in header.lower():
+        """The id under which this message was taken before, and the places that have it. Where nothing names it there
+        are none: neither a Message-ID nor, at its top, the trace of a server that sent it on, which says by what id and
+        when that server got it. Raises TemporaryError while it is not known."""
+        known = self._doubles.in_doubt(fingerprint, self._takings, self._began)
+        if not known:
+            return "", frozenset()
+        header = header.lower()
+        if not header.startswith(_RECEIVED) and _MESSAGE_ID not in header:
             return "", frozenset()
         if not all(taking.id for taking in known):
             raise TemporaryError("The same message is being taken just now", status="4.5.0")
@@ -237,7 +255,7 @@ class Sitting:
 
     def taken(self, taking: Taking, delivery_id: str) -> None:
         """It was, and its client is about to be told."""
-        taking.id = delivery_id
+        taking.id, taking.silent_since = delivery_id, next(self._doubles.moments)
         takings, now = self._takings, self._doubles.clock.seconds()
         takings.append(taking)
         while len(takings) > _LATEST or now - takings[0].at > _LATEST_SECONDS:

@@ -2,7 +2,8 @@
 it.
 
 The message in the queue keeps its own reverse-path, so that failures that we find ourselves are told to the sender,
-with all that the sender asked for. What the next hop is told is rewritten for each attempt.
+with all that the sender asked for. What the next hop is told is worked out for each attempt from the message alone, so
+that it is the same each time: a server that has taken the message, and whose answer was lost, knows it again.
 """
 
 from __future__ import annotations
@@ -48,26 +49,35 @@ class SrsKeys:
 
     _state: IState
     _environment: Environment
-    _keys: Sequence[bytes] = ()
+    _keys: Sequence[tuple[int, bytes]] = ()  # when each was made, in seconds since the epoch
     _read_at: float = 0.0
 
     async def get(self, days: int, *, again: bool = False) -> Sequence[bytes]:
         """The newest one first; addresses count for `days`. `again`: one may have been made meanwhile. Raises
         StoreUnavailable."""
+        return [key for _, key in await self._read(days, again=again)]
+
+    async def at(self, days: int, moment: int) -> bytes:
+        """What codes were made with at `moment` (seconds since the epoch): the newest key of then, or the oldest there
+        is. Raises StoreUnavailable."""
+        keys = await self._read(days)
+        return next((key for made, key in keys if made <= moment), keys[-1][1])
+
+    async def _read(self, days: int, *, again: bool = False) -> Sequence[tuple[int, bytes]]:
         age = self._environment.clock.seconds() - self._read_at
         if self._keys and 0 <= age < (_LOOK_AGAIN_SECONDS if again else _LOOK_SECONDS):
             return self._keys
         kept = await self._state.items(_PREFIX)
         names = sorted(kept, reverse=True)
+        keys = [(int(name.removeprefix(_PREFIX)), kept[name]) for name in names]
         now = self._environment.now()
-        if not names or now - int(names[0].removeprefix(_PREFIX)) > KEY_DAYS * srs.DAY:
+        if not keys or now - keys[0][0] > KEY_DAYS * srs.DAY:
             if names:
                 await self._state.put({name: kept[name] for name in names[:1]}, (days + 1) * srs.DAY)
             new = self._environment.random.randbytes(KEY_OCTETS)
             await self._state.put({f"{_PREFIX}{now:012}": new})
-            self._keys = (new, *(kept[name] for name in names))
-        else:
-            self._keys = tuple(kept[name] for name in names)
+            keys = [(now, new), *keys]
+        self._keys = tuple(keys)
         self._read_at = self._environment.clock.seconds()
         return self._keys
 
@@ -86,12 +96,12 @@ class Forwarding:
     hostname: str
     names: ILocalNames
     keys: SrsKeys
-    environment: Environment
     domain: str
     days: int
 
-    async def rewritten(self, mail: Mail, route: Route) -> Mail:
-        """What MAIL is to say where a message goes on by this route. Raises StoreUnavailable."""
+    async def rewritten(self, mail: Mail, route: Route, moment: int) -> Mail:
+        """What MAIL is to say where a message of `moment` (seconds since the epoch) goes on by this route: the same at
+        every attempt. Raises StoreUnavailable."""
         sender = mail.reverse_path
         if not route.via or sender is None or route.agent not in self.agents:
             return mail
@@ -100,8 +110,7 @@ class Forwarding:
         domain = self.domain or min(self.names.domains, default="")
         if not domain:
             return mail
-        key, *_ = await self.keys.get(self.days)
-        path = srs.forward(sender, domain, key, self.environment.now())
+        path = srs.forward(sender, domain, await self.keys.at(self.days, moment), moment)
         if path is None:
             _log.info("reverse-path is sent on as it is, for it is too long: from=<{sender}>", sender=sender)
             return mail

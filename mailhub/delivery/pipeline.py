@@ -153,6 +153,8 @@ class Conversation:
     async def begin(self, mail: Mail, ended: Callable[[], None] = nothing) -> Transaction:
         """See `IConversation`. `ended` is called when the transaction is over."""
         origin, submitter = self.origin, self._submitter
+        if self._sitting is not None:
+            self._sitting.heard()
         if origin.submission and not origin.user:
             raise NotPermitted("Authentication required", status="5.7.0")
         if submitter is not None and not await submitter.may_send_as(mail.reverse_path):

@@ -417,7 +417,7 @@ class QueueRunner:
         try:
             mail = mail_of(message, route, self._environment.now())
             if self._forwarding is not None:
-                mail = await self._forwarding.rewritten(mail, route)
+                mail = await self._forwarding.rewritten(mail, route, message.begins)
             delivery = Delivery(message.id, mail, route.target, rows, body, needs)
             return await agent.deliver(delivery, self._limits.attempt_seconds)
         except Unanswered:

@@ -116,6 +116,19 @@ def test_a_connection_on_which_nothing_is_heard_may_be_none(internet: Internet, 
     assert counts(host) == (1, 0)
 
 
+def test_the_same_on_a_later_connection_says_that_the_answer_was_lost(internet: Internet, host: Host) -> None:
+    """At once, where nothing was heard since."""
+    first = send(internet, host)
+    leave(internet, send(internet, host))
+    assert counts(host) == (1, 0)
+    envelope(first)
+    first.ask(MESSAGE + b".\r\n", b"250")
+    assert counts(host) == (2, 0)
+    envelope(first)
+    leave(internet, send(internet, host))
+    assert counts(host) == (3, 0)
+
+
 DIFFERENT: list[dict[str, Any]] = [
     {"sender": b"t@yy.example"},
     {"sender": b""},
@@ -137,6 +150,15 @@ def test_a_message_without_a_name_passes(internet: Internet, host: Host) -> None
     lose(internet, send(internet, host, message=message))
     leave(internet, send(internet, host, message=message))
     assert counts(host) == (2, 0)
+
+
+def test_a_message_that_another_server_sent_on_is_named_by_the_trace_of_that(internet: Internet, host: Host) -> None:
+    trace = b"Received: from a.example by yy.example with ESMTP id 7; Mon, 01 Jan 2024 00:00:00 +0000\r\n"
+    for message in (b"Subject: x\r\n\r\nhello\r\n", b"\r\nhello\r\n"):
+        for _ in range(3):
+            lose(internet, send(internet, host, message=trace + message))
+    lose(internet, send(internet, host, message=trace.replace(b"id 7", b"id 8") + b"\r\nhello\r\n"))
+    assert counts(host) == (3, 0)
 
 
 def test_recipients_that_have_not_got_it_get_it(internet: Internet, host: Host) -> None:

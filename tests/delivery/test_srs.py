@@ -122,7 +122,6 @@ class Stage:
             hostname="mx.us.example",
             names=self.names,
             keys=self.keys(),
-            environment=self.world,
             domain="us.example",
             days=21,
         )
@@ -130,9 +129,17 @@ class Stage:
     def keys(self) -> SrsKeys:
         return SrsKeys(self.database.state.of("srs"), self.world)
 
-    def path(self, sender: Address | None, via: tuple[str, ...] = ("x@us.example",), agent: str = "smtp") -> Any:
-        route = Route(agent, Address("y", "other.example"), via=via)
-        return result_of(self.forwarding.rewritten(Mail(sender), route)).reverse_path
+    def path(
+        self,
+        sender: Address | None,
+        via: tuple[str, ...] = ("x@us.example",),
+        agent: str = "smtp",
+        moment: int | None = None,
+    ) -> Any:
+        return self.rewritten(Mail(sender), Route(agent, Address("y", "other.example"), via=via), moment).reverse_path
+
+    def rewritten(self, mail: Mail, route: Route, moment: int | None = None) -> Mail:
+        return result_of(self.forwarding.rewritten(mail, route, self.world.now() if moment is None else moment))
 
     def routed(self, address: Address, keys: SrsKeys | None = None) -> list[str]:
         router = SrsRouter(names=self.names, keys=keys or self.forwarding.keys, environment=self.world, days=21)
@@ -147,7 +154,7 @@ def test_only_what_others_sent_and_is_sent_on_by_smtp_is_rewritten() -> None:
     assert stage.path(SENDER, via=()) == SENDER
     assert stage.path(SENDER, agent="lmtp") == SENDER
     asked = Mail(SENDER, envid="E1", ret="HDRS")
-    told = result_of(stage.forwarding.rewritten(asked, Route("smtp", Address("y", "other.example"), via=("x",))))
+    told = stage.rewritten(asked, Route("smtp", Address("y", "other.example"), via=("x",)))
     assert told == attrs.evolve(asked, reverse_path=told.reverse_path)
     for ours in (Address("a", "us.example"), Address("root", "mx.us.example")):
         assert stage.path(ours) == ours
@@ -178,3 +185,20 @@ def test_keys_outlive_a_restart_are_replaced_in_time_and_seen_by_other_processes
     assert stage.routed(before, other) == ["Ann@far.example"]
     stage.clock.advance(23 * srs.DAY)
     assert len(result_of(stage.keys().get(21))) == 1
+
+
+def test_every_attempt_says_the_same() -> None:
+    """Whatever day it is by then, and whichever key is the newest: the next hop knows the message by it."""
+    stage = Stage()
+    first = stage.path(SENDER, moment=NOW - 60)  # before there was a key
+    assert stage.path(SENDER, moment=NOW + srs.DAY) != first
+    stage.clock.advance(KEY_DAYS * srs.DAY - srs.DAY // 2)
+    late = stage.world.now()
+    second = stage.path(SENDER, moment=late)
+    for _ in range(5):
+        stage.clock.advance(srs.DAY)
+        stage.path(SENDER)
+        assert stage.path(SENDER, moment=NOW - 60) == first
+        assert stage.path(SENDER, moment=late) == second
+    assert len(result_of(stage.forwarding.keys.get(21))) == 2
+    assert stage.routed(second) == ["Ann@far.example"]
