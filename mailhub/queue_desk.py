@@ -5,7 +5,7 @@ Questions and answers are JSON, a page of the queue at a time, so that neither s
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -149,15 +149,15 @@ class QueueDesk:
         if self.recall is not None:
             await self.recall()
         page = await self.queue.messages(PAGE, after if isinstance(after, str) else "", which)
-        changes: dict[RowChange, list[int]] = {}
+        changes: dict[RowChange, list[QueuedMessage]] = {}
         changed = 0
         for message in page:
             rows = [row for row in message.recipients if self._is_meant(message, row, which, wanted)]
             changed += bool(rows)
-            for row in rows:
-                changes.setdefault(_quoting(wanted, row), []).append(row.id)
-        for change, numbers in changes.items():
-            await self.queue.change(numbers, change)
+            for change, some in _by_change(wanted, rows).items():
+                changes.setdefault(change, []).append(attrs.evolve(message, recipients=tuple(some)))
+        if changes:
+            await self.queue.change(changes)
         return {"changed": changed, "after": page[-1].id if len(page) == PAGE else None}
 
     def _is_meant(self, message: QueuedMessage, row: QueuedRecipient, which: Which, wanted: RowChange) -> bool:
@@ -200,6 +200,13 @@ def _quoting(wanted: RowChange, row: QueuedRecipient) -> RowChange:
         return wanted
     reply = f"{_CANCELLED}; the last answer was: {row.last.reply}"
     return attrs.evolve(wanted, failed=attrs.evolve(wanted.failed, reply=reply))
+
+
+def _by_change(wanted: RowChange, rows: Sequence[QueuedRecipient]) -> Mapping[RowChange, Sequence[QueuedRecipient]]:
+    found: dict[RowChange, list[QueuedRecipient]] = {}
+    for row in rows:
+        found.setdefault(_quoting(wanted, row), []).append(row)
+    return found
 
 
 def _said(last: Outcome | None) -> Mapping[str, Any]:

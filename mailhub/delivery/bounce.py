@@ -55,7 +55,7 @@ class Bouncer:
         own = outcomes[0][0].route.reverse_path
         sender = message.mail.reverse_path if own is None else own.address
         # The parameters are those of who sent it to us, and not of who sends it on in another name.
-        mail = message.mail if own is None else attrs.evolve(message.mail, envid="", ret="")
+        mail = attrs.evolve(message.mail, envid="", ret="") if outcomes[0][0].route.owned else message.mail
         told = self._to_be_told(message.mail, outcomes, until)
         if not told:
             _log.info("no DSN: id={id} reason='not asked for'", id=message.id)
@@ -154,7 +154,7 @@ class Bouncer:
                 tried=format_date(tried) if tried else "",
                 until=last if outcome.state is State.DELAYED else "",
             )
-            if row.route.reverse_path is not None or not row.route.originals:
+            if row.route.owned or not row.route.originals:
                 told.append(made)
                 continue
             for named in row.route.originals:

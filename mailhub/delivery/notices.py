@@ -40,9 +40,9 @@ def _wants_trace(mail: Mail, named: Recipient, outcome: Outcome) -> bool:
 
 
 def is_news(mail: Mail, row: QueuedRecipient, outcome: Outcome) -> bool:
-    """Whether anybody wants to be told. A route with a reverse-path of its own has an owner, who is told what goes
-    wrong, and of nothing else (RFC 3461 5.2.7.3)."""
-    if row.route.reverse_path is not None or not row.route.originals:
+    """Whether anybody wants to be told. A route that is `owned` has an owner, who is told what goes wrong, and of
+    nothing else (RFC 3461 5.2.7.3)."""
+    if row.route.owned or not row.route.originals:
         return outcome.state in _UNLESS_SAID
     return any(is_wanted(mail, named, outcome) for named in row.route.originals)
 
@@ -56,14 +56,16 @@ def without_success(named: Recipient) -> Recipient:
 def of_alias(named: Recipient, routes: Sequence[Route], sender: Address | None) -> Notice | None:
     """What is told as soon as a recipient is taken who wants to know of success: that it was a list, which has it now
     (RFC 3461 5.2.7.3), or an alias of several (5.2.7.2). None for anything else."""
-    lists = [route for route in routes if route.reverse_path is not None and route.reverse_path.address != sender]
+    paths = [route.reverse_path for route in routes if route.reverse_path is not None]
+    lists = [path for path in paths if path.address != sender and not path.of_sender]
     if routes and len(lists) == len(routes):
         outcome = Outcome.delivered()
     elif len({route.recipient for route in routes}) > 1:
         outcome = Outcome(State.EXPANDED, "2.0.0")
     else:
         return None
-    return Notice(Route(ALIAS, named.address, originals=(named,)), outcome)
+    own = next((path for path in paths if path.of_sender), None)
+    return Notice(Route(ALIAS, named.address, reverse_path=own, originals=(named,)), outcome)
 
 
 def of_deposit(deposit: Deposit, number: int) -> Notice | None:

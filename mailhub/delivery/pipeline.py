@@ -176,7 +176,7 @@ class Conversation:
         """See `IConversation`."""
         queue, which, found, after = self._house.queue, Which(domain=domain), 0, ""
         while page := await queue.messages(after=after, which=which):
-            await queue.change([row.id for message in page for row in message.recipients], RowChange(retry=True))
+            await queue.change({RowChange(retry=True): page})
             found, after = found + len(page), page[-1].id
         return found
 

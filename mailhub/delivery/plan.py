@@ -140,14 +140,16 @@ def outcomes(copies: Sequence[Copy], receipts: Sequence[Receipt]) -> tuple[Outco
 def mail_of(message: QueuedMessage, route: Route, now: int) -> Mail:
     """What MAIL is to say when a message goes on by a route at `now` (seconds since the epoch).
 
-    By a reverse-path of its own the route has a message of its own: what the sender wanted to be told stays behind (RFC
-    3461 5.2.7). The time that BY gave runs (RFC 2852 4), and a hold is over (RFC 4865).
+    By a route that is `owned` it is a message of its owner: what the sender wanted to be told stays behind (RFC 3461
+    5.2.7). The time that BY gave runs (RFC 2852 4), and a hold is over (RFC 4865).
     """
     mail, own = message.mail, route.reverse_path
     if own is None and mail.by is None and mail.hold is None:
         return mail
     if own is not None:
-        mail = attrs.evolve(mail, reverse_path=own.address, envid="", ret="")
+        mail = attrs.evolve(mail, reverse_path=own.address)
+    if route.owned:
+        mail = attrs.evolve(mail, envid="", ret="")
     by = mail.by
     if by is not None:
         left = by.seconds - max(0, now - message.queued_at)
@@ -160,7 +162,7 @@ def recipient_of(route: Route) -> Recipient:
 
     Of several recipients that have become one, any who wants to be told is served, by the name of the first such one.
     """
-    if route.reverse_path is not None or not route.originals:
+    if route.owned or not route.originals:
         return Recipient(route.recipient)
     told = [each for each in route.originals if "NEVER" not in each.notify]
     first = told[0] if told else route.originals[0]

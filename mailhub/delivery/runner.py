@@ -50,6 +50,8 @@ CLOCK_SLACK = 60
 
 _IN_ONE_TURN = 20  # attempts that are begun before the reactor has its next turn
 
+# Of a row that waits for its DSN alone, whatever is noted of it.
+_GIVEN_UP = Outcome.failed("Delivery was cancelled", status="5.3.0")
 _TOO_LATE = Outcome.failed("Not delivered in the time that its sender has set", status="5.4.7")
 
 
@@ -386,7 +388,7 @@ class QueueRunner:
         rows = claim.message.recipients
         name = rows[0].route.agent
         if not claim.destination:
-            return {row.id: row.last for row in rows if row.last is not None}
+            return {row.id: _verdict(row) for row in rows}
         back = returned_at(claim.message)
         if back is not None and back <= self._environment.now():
             return {row.id: _TOO_LATE for row in rows}
@@ -535,6 +537,10 @@ class QueueRunner:
 
     async def _pause(self) -> None:
         await deferLater(self._clock, self._limits.retry_seconds)
+
+
+def _verdict(row: QueuedRecipient) -> Outcome:
+    return _GIVEN_UP if row.last is None or row.last.state is State.DELAYED else row.last
 
 
 def _bounds(limits: RunnerLimits) -> tuple[int, Callable[[str], int], float]:

@@ -11,4 +11,4 @@ def verp(sender: Address, recipient: Address, delimiters: str) -> ReversePath | 
     None where that would be no address."""
     local = f"{sender.local}{delimiters[0]}{recipient.local}{delimiters[1]}{recipient.domain}"
     fits = len(local.encode()) <= LOCAL_LIMIT and (local.isascii() or not sender.local.isascii())
-    return ReversePath(Address(local, sender.domain)) if fits else None
+    return ReversePath(Address(local, sender.domain), of_sender=True) if fits else None

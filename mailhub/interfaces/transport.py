@@ -26,9 +26,14 @@ ALIAS = "alias"
 
 @attrs.frozen
 class ReversePath:
-    """Where failures of a route are told, where that is not the sender; None is the null reverse-path `<>`."""
+    """Where failures of a route are told, where that is not the sender; None is the null reverse-path `<>`.
+
+    `of_sender`: the address is the sender's own, who wants to know which recipient a failure is about (VERP). With any
+    other, the mail is another's from there on, and what the sender asked for stays behind.
+    """
 
     address: Address | None
+    of_sender: bool = False
 
 
 @attrs.frozen
@@ -56,6 +61,11 @@ class Route:
     flags: Flags = NO_FLAGS
     originals: tuple[Recipient, ...] = attrs.field(default=(), eq=False)
     create: bool = attrs.field(default=False, eq=False)
+
+    @property
+    def owned(self) -> bool:
+        """Whether mail goes on in the name of another than its sender: of a list, or of who has it forwarded."""
+        return self.reverse_path is not None and not self.reverse_path.of_sender
 
     @property
     def destination(self) -> str:
@@ -314,10 +324,10 @@ class IQueue(Interface):
     async def waiting(which: Which = EVERYTHING) -> Sequence[Waiting]:
         """What waits at each destination, in the order of their names, for the operator."""
 
-    async def change(rows: Sequence[int], change: RowChange) -> int:
-        """What the operator does with rows, by number; returns how many have changed. Those that are claimed are
-        changed as well: their outcome is recorded all the same, but what is held stays held, and what is removed is
-        gone."""
+    async def change(changes: Mapping[RowChange, Sequence[QueuedMessage]]) -> int:
+        """What the operator does with these rows of these messages, in one transaction; returns how many rows have
+        changed. Those that are claimed are changed as well: their outcome is recorded all the same, but what is held
+        stays held, what is removed is gone, and what was given up is so unless that attempt has ended it."""
 
     async def retry(message_ids: Sequence[str]) -> int:
         """Make rows due `AT_ONCE`; returns how many messages. An empty sequence means all."""

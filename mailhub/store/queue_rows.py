@@ -19,7 +19,7 @@ from mailhub.message.esmtp import (
 from mailhub.message.flags import decode, encode
 
 RouteColumns = Sequence[Any]
-ROUTE_COLUMNS = "agent, local, domain, target, via, reverse_path, mailbox, flags, originals"
+ROUTE_COLUMNS = "agent, local, domain, target, via, reverse_path, of_sender, mailbox, flags, originals"
 
 
 def route_columns(route: Route) -> RouteColumns:
@@ -32,6 +32,7 @@ def route_columns(route: Route) -> RouteColumns:
         route.target,
         "\n".join(route.via),
         None if own is None else "" if own.address is None else str(own.address),
+        int(own is not None and own.of_sender is True),
         route.mailbox,
         encode(route.flags),
         originals_text(route),
@@ -40,14 +41,14 @@ def route_columns(route: Route) -> RouteColumns:
 
 def route_in(columns: RouteColumns) -> Route:
     """The route that `route_columns` has put there. Its own reverse-path is NULL for none, "" for `<>`."""
-    agent, local, domain, target, via, own, mailbox, flags, originals = columns
+    agent, local, domain, target, via, own, of_sender, mailbox, flags, originals = columns
     recipient = Address(local, domain)
     return Route(
         agent,
         recipient,
         target,
         tuple(via.split("\n")) if via else (),
-        None if own is None else ReversePath(Address.parse(own) if own else None),
+        None if own is None else ReversePath(Address.parse(own) if own else None, bool(of_sender)),
         mailbox,
         decode(flags),
         originals_in(originals, recipient),

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
+from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import capturedLogs, formatEvent
 
 from mailhub.config.settings import parse
@@ -128,3 +129,32 @@ def test_a_large_queue_is_told_by_the_page(world: World) -> None:
     assert len(set(seen)) == len(seen) == 450
     done = world.ask(queue="change", change="remove")
     assert (done["changed"], bool(done["after"])) == (200, True)
+
+
+@pytest.fixture
+def silent(world: World) -> str:
+    """The domain of a host that takes connections and says nothing."""
+    world.internet.resolver.add("slow.example", "mx.slow.example", "10.0.9.9")
+    world.internet.network.listen("10.0.9.9", 25, Factory.forProtocol(Protocol))
+    return "slow.example"
+
+
+def test_what_is_given_up_during_an_attempt_comes_back_as_soon_as_that_has_failed_for_now(
+    world: World, silent: str
+) -> None:
+    world.xx.submit("ann@xx.example", [f"ben@{silent}"], MESSAGE)
+    world.internet.run(2)
+    assert world.change("bounce") == 1
+    world.internet.run(600)
+    (report,) = world.xx.inbox("ann@xx.example")
+    assert b"cancelled by the administrator" in report
+    assert world.xx.queued() == []
+
+
+def test_mail_is_not_kept_waiting_by_an_attempt_whose_mail_was_removed(world: World, silent: str) -> None:
+    world.xx.submit("ann@xx.example", [f"ben@{silent}"], MESSAGE)
+    world.internet.run(2)
+    assert world.change("remove") == 1
+    world.send()
+    world.internet.run(5)
+    assert len(world.yy.inbox("ben@yy.example")) == 1

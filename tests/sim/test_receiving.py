@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from email import message_from_bytes
+from typing import Any
 
 import pytest
 
 from mailhub.plugins import Component
 from mailhub.testing.hubs import Internet
+from tests.sim.hops import Hop
 
 PDF = b"%PDF\n\r\0\xff" + b"x" * 1200 + b"\n"
 BINARY = (
@@ -160,6 +162,42 @@ def test_each_recipient_has_its_own_reverse_path_where_that_is_asked_for() -> No
         assert there.startswith(b"Return-Path: <ann+eve=yy.example@xx.example>\r\n")
         (failure,) = xx.inbox("ann@xx.example")
         assert message_from_bytes(failure)["To"] == "<ann+nobody=yy.example@xx.example>"
+
+
+def test_who_asks_for_reverse_paths_of_each_recipient_is_told_what_was_asked_for() -> None:
+    with Internet() as internet:
+        xx = internet.hub("xx.example", ["ben"], {"smtp": {"xverp": True}})
+        xx.add_account("ann@xx.example", "correct horse")
+        internet.hub("yy.example", ["eve"])
+        internet.resolver.add("old.example", "mx.old.example", "10.0.9.9")
+        internet.network.listen("10.0.9.9", 25, Hop(internet.clock))  # which knows no DSN
+        caller = internet.call(xx, "submissions")
+        login = b64encode(b"\0ann@xx.example\0correct horse")
+        caller.ask(b"EHLO c.example\r\nAUTH PLAIN " + login + b"\r\n", b"235 ")
+        asked = (
+            b"ben@xx.example> NOTIFY=SUCCESS ORCPT=rfc822;a@a.example",
+            b"eve@yy.example> NOTIFY=SUCCESS ORCPT=rfc822;b@b.example",
+            b"q@old.example> NOTIFY=SUCCESS",
+            b"no@yy.example> NOTIFY=NEVER",
+            b"nobody@yy.example> NOTIFY=FAILURE ORCPT=rfc822;d@d.example",
+        )
+        to = b"".join(b"RCPT TO:<%b\r\n" % each for each in asked)
+        start = b"MAIL FROM:<ann@xx.example> XVERP RET=FULL ENVID=E1\r\n"
+        caller.ask(start + to + MESSAGE, b"250 2.0.0 Queued")
+        internet.run(60)
+        told = []
+        for octets in xx.inbox("ann@xx.example"):
+            message: Any = message_from_bytes(octets)
+            common, group = message.get_payload(1).get_payload()
+            assert common["Original-Envelope-Id"] == "E1"
+            whom = str(message["To"]).removeprefix("<ann+").removesuffix("@xx.example>")
+            told.append((whom, group["Action"], group["Original-Recipient"]))
+        assert sorted(told) == [
+            ("ben=xx.example", "delivered", "rfc822; a@a.example"),
+            ("eve=yy.example", "delivered", "rfc822; b@b.example"),
+            ("nobody=yy.example", "failed", "rfc822; d@d.example"),
+            ("q=old.example", "relayed", None),
+        ]
 
 
 def test_mail_that_waits_is_tried_when_its_host_asks_for_it() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
 import attrs
 
@@ -407,8 +407,15 @@ class QueueExam(SubmissionExam):
         async def rows() -> dict[int, QueuedRecipient]:
             return {row.id: row for queued in await queue.messages() for row in queued.recipients}
 
-        assert await queue.change([one, three, 99_999], RowChange(held=True)) == 2
-        assert await queue.change([one], RowChange(held=True)) == 0
+        async def change(numbers: Sequence[int], wanted: RowChange) -> int:
+            chosen = [
+                attrs.evolve(each, recipients=tuple([row for row in each.recipients if row.id in numbers]))
+                for each in await queue.messages()
+            ]
+            return await queue.change({wanted: chosen})
+
+        assert await change([one, three], RowChange(held=True)) == 2
+        assert await change([one], RowChange(held=True)) == 0
         assert [row.held for row in (await rows()).values()] == [True, False, True]
         assert [claim.message.recipients[0].id for claim in await queue.claim(LATER, 10, 10, latest=LATER)] == [two]
         (waiting,) = await queue.waiting()
@@ -416,30 +423,63 @@ class QueueExam(SubmissionExam):
         assert (waiting.oldest, waiting.next_due, waiting.last) == (NOW, NOW, None)
         await queue.retry([])
         assert list(await queue.claim(LATER, 10, 10)) == []
-        assert await queue.change([one, three], RowChange(held=False)) == 2
+        assert await change([one, three], RowChange(held=False)) == 2
         assert {number: row.due for number, row in (await rows()).items()} == {one: 0, two: 0, three: 0}
         # What is at work is held when it comes back.
         (claim,) = [claim for claim in await queue.claim(NOW, 10, 10) if claim.message.recipients[0].id == one]
-        assert await queue.change([one], RowChange(held=True)) == 1
+        assert await change([one], RowChange(held=True)) == 1
         await queue.settle(claim, [Settlement(one, Outcome.delayed("busy"), LATER)])
         assert (await rows())[one].held
-        assert await queue.change([one], RowChange(held=False)) == 1
+        assert await change([one], RowChange(held=False)) == 1
         assert ((await rows())[one].held, (await rows())[one].due) == (False, LATER)
-        assert await queue.change([one], RowChange(way=("lmtp", "unix:/s"), priority=3)) == 1
+        assert await change([one], RowChange(way=("lmtp", "unix:/s"), priority=3)) == 1
         row = (await rows())[one]
         assert (row.route.agent, row.route.target, row.due, row.priority) == ("lmtp", "unix:/s", AT_ONCE, 3)
         (claim,) = await queue.claim(NOW, 10, 10)
         assert claim.destination == "lmtp unix:/s"
         await queue.release([claim])
         no = Outcome.failed("cancelled", status="5.3.0")
-        assert await queue.change([one], RowChange(failed=no)) == 1
-        assert await queue.change([one], RowChange(failed=no, held=True, way=("smtp", ""))) == 0
+        assert await change([one], RowChange(failed=no)) == 1
+        assert await change([one], RowChange(failed=no, held=True, way=("smtp", ""))) == 0
         (claim,) = await queue.claim(NOW, 10, 10)
         assert (claim.destination, claim.message.recipients[0].last) == ("", no)
-        assert await queue.change([one], RowChange(removed=True)) == 1
+        assert await change([one], RowChange(removed=True)) == 1
         assert await queue.settle(claim, [Settlement(one, no)])
-        assert await queue.change([three], RowChange(removed=True)) == 1
+        assert await change([three], RowChange(removed=True)) == 1
         assert len(await queue.messages()) == 1
+
+    @question
+    async def test_what_is_given_up_during_an_attempt_is_given_up_unless_the_attempt_has_ended_it(self) -> None:
+        queue, _ = await self._open()
+        woken: list[int] = []
+        queue.watch(lambda: woken.append(1))
+        await self._submit(queue, Plan(routes=(smtp("q"), smtp("r"))))
+        (claim,) = await queue.claim(NOW, 10, 10)
+        no = Outcome.failed("cancelled", status="5.3.0")
+        one, two = [row.id for row in claim.message.recipients]
+        assert await queue.change({RowChange(failed=no): await queue.messages()}) == 2
+        woken.clear()
+        elsewhere = Route("lmtp", Address.parse("q@zz.example"), "unix:/s")
+        delay = Settlement(one, Outcome.delayed("busy"), LATER, route=elsewhere)
+        assert await queue.settle(claim, [delay, Settlement(two, Outcome.delivered())])
+        assert woken
+        (claim,) = await queue.claim(NOW, 10, 10)
+        assert (claim.destination, [row.last for row in claim.message.recipients]) == ("", [no])
+
+    @question
+    async def test_what_the_operator_does_is_for_the_rows_of_these_messages_alone(self) -> None:
+        queue, _ = await self._open()
+        await self._submit(queue, Plan(routes=(smtp("q"),)))
+        (gone,) = await queue.messages()
+        assert await queue.change({RowChange(removed=True): [gone]}) == 1
+        await self._submit(queue, Plan(routes=(smtp("r"),)))
+        (message,) = await queue.messages()
+        # Numbers are never used twice: what was claimed, or looked at, under one of them is nobody else's.
+        assert message.recipients[0].id != gone.recipients[0].id
+        mistaken = attrs.evolve(gone, recipients=message.recipients)
+        for change in (RowChange(removed=True), RowChange(held=True), RowChange(way=("smtp", "other.example"))):
+            assert await queue.change({change: [gone, mistaken]}) == 0
+        assert list(await queue.messages()) == [message]
 
     @question
     async def test_the_operator_retries_and_removes(self) -> None:

@@ -229,6 +229,7 @@ class SubmissionExam(DatabaseExam):
         routes = (
             route,
             attrs.evolve(route, reverse_path=ReversePath(None)),
+            attrs.evolve(route, reverse_path=ReversePath(FROM, of_sender=True)),
             attrs.evolve(route, reverse_path=ReversePath(Address("two words", "bücher.example"))),
             attrs.evolve(route, mailbox="Größe/x", flags=SEEN_ONLY),
         )

@@ -223,7 +223,9 @@ class MemoryQueue:
             self._take(report, "reply")
         for item in settlements:
             row = message.rows.pop(item.id, None) if item.id in held else None
-            if row is not None and item.outcome.state is State.DELAYED:
+            if row is not None and item.outcome.state is State.DELAYED and not message.places[item.id]:
+                message.rows[item.id] = row  # given up by the operator meanwhile
+            elif row is not None and item.outcome.state is State.DELAYED:
                 way = item.route or row.route
                 moved = attrs.evolve(row.route, agent=way.agent, target=way.target)
                 message.rows[item.id] = attrs.evolve(
@@ -245,7 +247,10 @@ class MemoryQueue:
         message.rows = dict(sorted(message.rows.items()))
         if not message.rows:
             del self._messages[message.id]
-        self._tell(rows)
+        if any(not message.places[row.id] and row.due <= now for row in message.rows.values()):
+            self._watchers.tell()
+        else:
+            self._tell(rows)
         return True
 
     async def messages(self, limit: int = 1000, after: str = "", which: Which = EVERYTHING) -> Sequence[QueuedMessage]:
@@ -260,19 +265,17 @@ class MemoryQueue:
         """Counted."""
         return waiting(list(self._messages.values()), which, self._engine.environment.now())
 
-    async def change(self, rows: Sequence[int], change: RowChange) -> int:
+    async def change(self, changes: Mapping[RowChange, Sequence[QueuedMessage]]) -> int:
         """Row by row."""
-        wanted, changed = set(rows), 0
-        for message in list(self._messages.values()):
-            changed += sum(
-                change_row(message, number, change, self._engine.environment.now())
-                for number in list(message.rows)
-                if number in wanted
-            )
-            if not message.rows:
-                del self._messages[message.id]
-        if not change.removed:
-            self._watchers.tell()
+        now, changed = self._engine.environment.now(), 0
+        for change, meant in changes.items():
+            for message, rows in [(self._messages.get(each.id), each.recipients) for each in meant]:
+                if message is None:
+                    continue
+                changed += sum(change_row(message, row.id, change, now) for row in rows if row.id in message.rows)
+                if not message.rows:
+                    del self._messages[message.id]
+        self._watchers.tell()
         return changed
 
     async def retry(self, message_ids: Sequence[str]) -> int:

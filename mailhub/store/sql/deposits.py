@@ -57,7 +57,7 @@ _INSERT_QUEUED = (
 _INSERT_RECIPIENT = (
     f"INSERT INTO queue_recipient (message, {ROUTE_COLUMNS},"
     f" destination, priority, due, {content.OUTCOME_COLUMNS}, attempts) VALUES ",
-    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
     "",
 )
 _INSERT_REFUSAL = ("INSERT INTO refusal (submission, deposit, status, reply) VALUES ", "(?, ?, ?, ?)", "")

@@ -54,17 +54,20 @@ def waits(transaction: Transaction, message_id: str, settlements: Sequence[Settl
 
 
 def settle(transaction: Transaction, message_id: str, settlements: Sequence[Settlement], now: int) -> None:
-    """Record outcomes; rows that are gone are passed over."""
+    """Record outcomes. Rows that are gone are passed over, and so are delays of those that the operator has given up
+    meanwhile: they wait for their DSN."""
     done = [item.id for item in settlements if item.outcome.state is not State.DELAYED and not item.untold]
     transaction.execute(
         f"DELETE FROM queue_recipient WHERE message = ? AND id IN {transaction.dialect.numbers}",
         (message_id, transaction.many(done)),
     )
+    late = [item.id for item in settlements if item.outcome.state is State.DELAYED]
     transaction.execute_many(
         "UPDATE queue_recipient SET attempts = attempts + 1, tried = ?,"
         " due = CASE WHEN held IS NULL THEN ? ELSE due END, held = CASE WHEN held IS NULL THEN NULL ELSE ? END,"
         " warned = CASE WHEN ? <> 0 THEN 1 ELSE warned END,"
-        " state = ?, status = ?, reply = ?, remote = ?, source = ?, protocol = ?, tls = ? WHERE id = ? AND message = ?",
+        " state = ?, status = ?, reply = ?, remote = ?, source = ?, protocol = ?, tls = ?"
+        " WHERE id = ? AND message = ? AND destination <> ''",
         [
             (now, item.due, item.due, int(item.warned), *content.outcome_columns(item.outcome), item.id, message_id)
             for item in settlements
@@ -74,7 +77,8 @@ def settle(transaction: Transaction, message_id: str, settlements: Sequence[Sett
     moved = [(item.route, item.id) for item in settlements if item.route and item.outcome.state is State.DELAYED]
     if moved:
         transaction.execute_many(
-            "UPDATE queue_recipient SET agent = ?, target = ?, destination = ? WHERE id = ? AND message = ?",
+            "UPDATE queue_recipient SET agent = ?, target = ?, destination = ?"
+            " WHERE id = ? AND message = ? AND destination <> ''",
             [(route.agent, route.target, route.destination, number, message_id) for route, number in moved],
         )
     # Rows that wait for their DSN alone wait where no host can hold them up; when they were tried is known of those
@@ -91,6 +95,18 @@ def settle(transaction: Transaction, message_id: str, settlements: Sequence[Sett
     )
     if transaction.row("SELECT 1 FROM queue_recipient WHERE message = ? LIMIT 1", (message_id,)) is None:
         _remove_messages(transaction, [message_id])
+    elif late and _are_given_up(transaction, message_id, late):
+        transaction.due = True  # now that the attempt is over, their turn has come
+
+
+def _are_given_up(transaction: Transaction, message_id: str, rows: Sequence[int]) -> bool:
+    """Whether any of these rows waits for its DSN alone."""
+    row = transaction.row(
+        f"SELECT 1 FROM queue_recipient WHERE message = ? AND id IN {transaction.dialect.numbers}"
+        " AND destination = '' LIMIT 1",
+        (message_id, transaction.many(rows)),
+    )
+    return row is not None
 
 
 def _remove_messages(transaction: Transaction, message_ids: Sequence[str]) -> int:
@@ -355,17 +371,6 @@ def _recipient(columns: Sequence[Any]) -> QueuedRecipient:
     return QueuedRecipient(number, route, attempts, due, last, tried, bool(warned), priority, held is not None)
 
 
-def messages_of(snapshot: Snapshot, rows: Sequence[int]) -> list[str]:
-    """Whose rows these are."""
-    numbers = snapshot.dialect.numbers
-    return [
-        row[0]
-        for row in snapshot.rows(
-            f"SELECT DISTINCT message FROM queue_recipient WHERE id IN {numbers}", (snapshot.many(list(rows)),)
-        )
-    ]
-
-
 def without_rows(snapshot: Snapshot, messages: Sequence[str]) -> list[str]:
     """Those of the messages that have no row any more."""
     return [
@@ -523,14 +528,14 @@ class Queue:
         now = self._engine.environment.now()
         return await self._engine.read(lambda snapshot: queue_operator.waiting(snapshot, which, now))
 
-    async def change(self, rows: Sequence[int], change: RowChange) -> int:
+    async def change(self, changes: Mapping[RowChange, Sequence[QueuedMessage]]) -> int:
         """In one transaction."""
         now = self._engine.environment.now()
+        emptied = [each.id for change, messages in changes.items() if change.removed for each in messages]
 
         def work(transaction: Transaction) -> int:
-            messages = messages_of(transaction, rows) if change.removed else []
-            changed = queue_operator.change(transaction, rows, change, now)
-            _remove_messages(transaction, without_rows(transaction, messages))
+            changed = queue_operator.change(transaction, changes, now)
+            _remove_messages(transaction, without_rows(transaction, emptied))
             return changed
 
         return await self._engine.write(work)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
-from mailhub.interfaces import AT_ONCE, HELD_DUE, Route, RowChange, Waiting, Which
+from mailhub.interfaces import AT_ONCE, HELD_DUE, QueuedMessage, Route, RowChange, Waiting, Which
 from mailhub.message.address import Address
 from mailhub.store.queue_rows import domain_forms, originals_part, outcome_in
 from mailhub.store.sql import content
@@ -97,20 +97,29 @@ def waiting(snapshot: Snapshot, which: Which, now: int) -> list[Waiting]:
     return found
 
 
-def change(transaction: Transaction, rows: Sequence[int], wanted: RowChange, now: int) -> int:
+def change(transaction: Transaction, changes: Mapping[RowChange, Sequence[QueuedMessage]], now: int) -> int:
     """How many rows have changed."""
-    chosen, numbers = transaction.many(list(rows)), transaction.dialect.numbers
+    return sum(_change(transaction, messages, wanted, now) for wanted, messages in changes.items())
+
+
+def _change(transaction: Transaction, messages: Sequence[QueuedMessage], wanted: RowChange, now: int) -> int:
+    numbers, texts = transaction.dialect.numbers, transaction.dialect.texts
+    chosen = (
+        transaction.many([row.id for message in messages for row in message.recipients]),
+        transaction.many([message.id for message in messages]),
+    )
+    meant = f"id IN {numbers} AND message IN {texts}"
     changed = 0
 
     def update(what: str, condition: str, *parameters: object) -> None:
         nonlocal changed
         cursor = transaction.execute(
-            f"UPDATE queue_recipient SET {what} WHERE id IN {numbers} AND {condition}", (*parameters, chosen)
+            f"UPDATE queue_recipient SET {what} WHERE {meant} AND {condition}", (*parameters, *chosen)
         )
         changed = max(changed, cursor.rowcount)
 
     if wanted.removed:
-        return transaction.execute(f"DELETE FROM queue_recipient WHERE id IN {numbers}", (chosen,)).rowcount
+        return transaction.execute(f"DELETE FROM queue_recipient WHERE {meant}", chosen).rowcount
     if wanted.failed is not None:
         columns = ", ".join(f"{name} = ?" for name in content.OUTCOME_COLUMNS.split(", "))
         values = content.outcome_columns(wanted.failed)
@@ -118,7 +127,7 @@ def change(transaction: Transaction, rows: Sequence[int], wanted: RowChange, now
     if wanted.priority is not None:
         update("priority = ?", "TRUE", wanted.priority)
     if wanted.way is not None:
-        changed = max(changed, _reroute(transaction, chosen, wanted.way))
+        changed = max(changed, _reroute(transaction, meant, chosen, wanted.way))
     if wanted.retry or wanted.way is not None:
         update(
             "due = CASE WHEN held IS NULL THEN ? ELSE due END, held = CASE WHEN held IS NULL THEN NULL ELSE ? END",
@@ -134,12 +143,10 @@ def change(transaction: Transaction, rows: Sequence[int], wanted: RowChange, now
     return changed
 
 
-def _reroute(transaction: Transaction, chosen: object, way: tuple[str, str]) -> int:
+def _reroute(transaction: Transaction, meant: str, chosen: tuple[object, ...], way: tuple[str, str]) -> int:
     agent, target = way
     rows = transaction.rows(
-        "SELECT id, local, domain FROM queue_recipient"
-        f" WHERE id IN {transaction.dialect.numbers} AND destination <> ''",
-        (chosen,),
+        f"SELECT id, local, domain FROM queue_recipient WHERE {meant} AND destination <> ''", chosen
     )
     transaction.execute_many(
         "UPDATE queue_recipient SET agent = ?, target = ?, destination = ? WHERE id = ?",

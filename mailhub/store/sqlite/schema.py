@@ -23,7 +23,8 @@ LOG_LIMIT_OCTETS = 64 * 1024 * 1024  # what stays of the log's file after a burs
 # References are not counted: a content is in use while a row of message or queue_message names it, and both have an
 # index that says so. A counter would stand in a row of its own beside the octets, and could be wrong.
 # What an account uses is not stored either, but added up from its mailboxes where there is a quota to keep.
-# Numbers of accounts and mailboxes are never used twice (AUTOINCREMENT): sessions and caches know them by number.
+# Numbers of accounts and mailboxes are never used twice (AUTOINCREMENT): sessions and caches know them by number. Nor,
+# since the fourth schema, those of the queue's rows: claims and the operator's commands do.
 # A content's checksum is the CRC-32 of its octets: against decay, not against people. Contents of the first schema have
 # none until `mailhub check --deep --repair` has read them.
 # Foreign keys are not declared: every delete of a parent is one place in the code, and to check them costs.
@@ -170,7 +171,8 @@ CREATE INDEX queue_recipient_destination ON queue_recipient (destination, due);
 """
 
 # One step for all that the fourth schema brings. What is remembered for ever expires NULL. A row of the queue that the
-# operator holds is due at no time; `held` is when it would be, NULL for a row that is not held.
+# operator holds is due at no time; `held` is when it would be, NULL for a row that is not held. `of_sender` is 1 where
+# its own reverse-path is one that the sender has asked for.
 VERSION_4 = """
 CREATE TABLE state (
   part TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL, expires INTEGER, PRIMARY KEY (part, name)
@@ -179,16 +181,47 @@ CREATE INDEX state_expires ON state (expires) WHERE expires IS NOT NULL;
 ALTER TABLE account ADD COLUMN created INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE queue_message ADD COLUMN submitter TEXT NOT NULL DEFAULT '';
 ALTER TABLE queue_message ADD COLUMN not_before INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE queue_recipient ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE queue_recipient ADD COLUMN held INTEGER;
-ALTER TABLE queue_recipient ADD COLUMN tried INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE queue_recipient ADD COLUMN warned INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE queue_row (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  message TEXT NOT NULL,
+  agent TEXT NOT NULL,
+  local TEXT NOT NULL,
+  domain TEXT NOT NULL,
+  target TEXT NOT NULL,
+  attempts INTEGER NOT NULL,
+  due INTEGER NOT NULL,
+  state TEXT,
+  status TEXT NOT NULL DEFAULT '',
+  reply TEXT NOT NULL DEFAULT '',
+  remote TEXT NOT NULL DEFAULT '',
+  source TEXT NOT NULL DEFAULT '',
+  via TEXT NOT NULL DEFAULT '',
+  reverse_path TEXT,
+  mailbox TEXT NOT NULL DEFAULT '',
+  flags TEXT NOT NULL DEFAULT '',
+  originals TEXT NOT NULL DEFAULT '',
+  destination TEXT NOT NULL DEFAULT '',
+  protocol TEXT NOT NULL DEFAULT '',
+  tls TEXT NOT NULL DEFAULT '',
+  priority INTEGER NOT NULL DEFAULT 0,
+  held INTEGER,
+  tried INTEGER NOT NULL DEFAULT 0,
+  warned INTEGER NOT NULL DEFAULT 0,
+  of_sender INTEGER NOT NULL DEFAULT 0
+) STRICT;
+INSERT INTO queue_row (id, message, agent, local, domain, target, attempts, due, state, status, reply, remote, source,
+  via, reverse_path, mailbox, flags, originals, destination, protocol, tls)
+  SELECT id, message, agent, local, domain, target, attempts, due, state, status, reply, remote, source,
+  via, reverse_path, mailbox, flags, originals, destination, protocol, tls FROM queue_recipient;
+DROP TABLE queue_recipient;
+ALTER TABLE queue_row RENAME TO queue_recipient;
+CREATE INDEX queue_recipient_message ON queue_recipient (message);
+CREATE INDEX queue_recipient_due ON queue_recipient (due);
 CREATE TABLE domain_alias (name TEXT PRIMARY KEY, same_as TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE mailing_list (address TEXT PRIMARY KEY, settings TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE list_member (
   list TEXT NOT NULL, member TEXT NOT NULL, address TEXT NOT NULL, PRIMARY KEY (list, member)
 ) STRICT, WITHOUT ROWID;
-DROP INDEX queue_recipient_destination;
 CREATE INDEX queue_recipient_turn ON queue_recipient (destination, priority, due);
 CREATE INDEX queue_recipient_urgent ON queue_recipient (due) WHERE priority > 0;
 """
