@@ -55,6 +55,7 @@ from mailhub.protocols.smtp import SmtpService
 from mailhub.services import SERVICES
 from mailhub.store.memory.state import MemoryStates
 from mailhub.wire.budget import Budget
+from mailhub.wire.smtp.extensions import COMPLETE
 
 T = TypeVar("T")
 
@@ -109,6 +110,9 @@ class Options:
       `twisted.internet.ssl.CertificateOptions`.
     * `implicit_tls`: TLS is spoken from the first octet (ports 465, 993, 995), instead of by STARTTLS.
     * `cleartext_login`: networks (`127.0.0.0/8`) from which passwords are taken without TLS.
+    * `extensions`: of SMTP, LMTP and submission, those of `DSN`, `REQUIRETLS`, `DELIVERBY`, `FUTURERELEASE`
+      (submission), `MT-PRIORITY` and `RRVS` that the receiver carries out. Others of these are not offered, for it is
+      the receiver who would have to send a report, or on time.
     * `limits`, `smtp`: as the tables `[limits]` and `[smtp]` of a configuration file (docs/configuration.rst).
     * `timeout_seconds`: for an answer of portal and avatars.
     * `name`: what the log calls the service.
@@ -120,6 +124,7 @@ class Options:
     implicit_tls: bool = False
     cleartext_login: Sequence[str] = ()
     domains: Collection[str] | None = None
+    extensions: Collection[str] = ()
     limits: Mapping[str, int | bool] = attrs.field(factory=dict)
     smtp: Mapping[str, str] = attrs.field(factory=dict)
     timeout_seconds: float = 30.0
@@ -129,22 +134,29 @@ class Options:
 
 def _made(portal: Portal, service: str, **options: Any) -> IProtocolFactory:
     place = Place(f"{service}_factory", Path())
-    known = {field.name for field in attrs.fields(Options)} - (set() if service in _OF_DOMAINS else {"domains"})
+    known = {field.name for field in attrs.fields(Options)} - _NOT_OF.get(service, set())
     for name in options:
         if name not in known:
             raise place.at(name).error(f"is none of its options: {', '.join(sorted(known))}")
-    return Embedding(portal, service, _looked_at(Options(**options), place)).factory()
+    return Embedding(portal, service, _looked_at(Options(**options), place, service)).factory()
 
 
-_OF_DOMAINS = ("smtp", "lmtp")
+_NOT_OF = {"submission": {"domains"}, "imap": {"domains", "extensions"}, "pop3": {"domains", "extensions"}}
+# What asks more of the receiver than to keep the message; XVERP and ETRN ask for a queue of ours.
+_FOR_RECEIVERS = frozenset({"DSN", "REQUIRETLS", "DELIVERBY", "FUTURERELEASE", "MT-PRIORITY", "RRVS"})
+_OF_SESSIONS = COMPLETE - _FOR_RECEIVERS - {"XVERP", "ETRN"}
 
 
-def _looked_at(options: Options, place: Place) -> Options:
+def _looked_at(options: Options, place: Place, service: str) -> Options:
     """What the tables' own rules do not look at. Raises ConfigurationError."""
-    for name in ("domains", "cleartext_login"):
+    for name in ("domains", "cleartext_login", "extensions"):
         given = getattr(options, name)
         if isinstance(given, str | bytes) or not isinstance(given, Collection | None):
             raise place.at(name).error(f"must be a list of texts, not {given!r:.100}")
+    declared = _FOR_RECEIVERS - (set() if service == "submission" else {"FUTURERELEASE"})
+    for each in options.extensions:
+        if not isinstance(each, str) or each.upper() not in declared:
+            raise place.at("extensions").error(f"must be of {', '.join(sorted(declared))}, not {each!r:.100}")
     for name in ("limits", "smtp"):
         if not isinstance(given := getattr(options, name), Mapping):
             raise place.at(name).error(f"must be a dict, not {given!r:.100}")
@@ -200,6 +212,7 @@ class Embedding:
         self._service = service
         self._row = row = attrs.evolve(SERVICES[service], implicit_tls=options.implicit_tls)
         self._name = options.name or service
+        self._extensions = _OF_SESSIONS.union(each.upper() for each in options.extensions)
         self.settings = config = settings(
             self._place.file,
             hostname=options.hostname,
@@ -245,9 +258,11 @@ class Embedding:
     def factory(self) -> IProtocolFactory:
         """Makes the connections."""
         made = _SESSIONS[self._service](self._row, self)
-        if isinstance(made, SmtpService) and self.settings.domains:
+        if isinstance(made, SmtpService):
             # Where the receiver is asked for the postmaster (RFC 5321 4.5.1).
-            made = attrs.evolve(made, options=attrs.evolve(made.options, postmaster_domain=self.settings.domains[0]))
+            domain = next(iter(self.settings.domains), "")
+            offered = attrs.evolve(made.options, postmaster_domain=domain, extensions=self._extensions)
+            made = attrs.evolve(made, options=offered)
         factory = door(
             self._name,
             self._row,

@@ -1,9 +1,9 @@
-"""A domain with `agent = "pipe"` and `host = "/a/program"`: mail is its input, and an id that tells what it has had."""
+"""A domain with `agent = "program"` and `host = "/a/program"`: mail is its input, and an id that tells what it has had."""
 
 from mailhub.api import Component, Delivery, IHub, NoOptions, Outcome
 
 
-class Pipe:
+class Program:
     def __init__(self, options: NoOptions, hub: IHub) -> None:
         self.processes = hub.environment.processes
 
@@ -15,4 +15,4 @@ class Pipe:
     async def stop(self) -> None: ...
 
 
-pipe = Component("agent", "pipe", Pipe)
+program = Component("agent", "program", Program)

@@ -84,6 +84,7 @@ class Embedded:
         users: Any = InMemoryUsernamePasswordDatabaseDontUse(**{USER: PASSWORD})  # type: ignore[arg-type]
         self.portal: Any = Portal(Deferring(self.realm), [users, AllowAnonymousAccess()])
         self.options = {"cleartext_login": ["192.0.2.0/24"], "environment": environment(self.clock), **options}
+        self.factory_of = make
         self.factory = make(self.portal, hostname="mx.xx.example", **self.options)
         self.connect()
 

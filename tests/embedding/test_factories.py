@@ -233,6 +233,44 @@ def test_limits_are_those_of_the_configuration() -> None:
     assert b"250-SIZE 2000\r\n" in embedded.say(b"EHLO c.example")
 
 
+FOR_RECEIVERS = (b"DSN", b"REQUIRETLS", b"DELIVERBY", b"FUTURERELEASE", b"MT-PRIORITY", b"RRVS", b"XVERP", b"ETRN")
+
+
+def offered(embedded: Embedded) -> list[bytes]:
+    embedded.connect()
+    said = embedded.say(b"LHLO c.example" if embedded.factory_of is lmtp_factory else b"EHLO c.example")
+    return [line[4:].partition(b" ")[0] for line in said.splitlines()[1:]]
+
+
+@pytest.mark.parametrize("make", [smtp_factory, lmtp_factory, submission_factory])
+def test_nothing_is_offered_that_a_receiver_would_have_to_carry_out(make: Any) -> None:
+    embedded = Embedded(make, smtp={"etrn": ["xx.example"], "xverp": True})
+    keywords = offered(embedded)
+    assert {b"PIPELINING", b"SIZE", b"8BITMIME", b"CHUNKING", b"SMTPUTF8", b"LIMITS"} <= set(keywords)
+    assert not set(keywords).intersection(FOR_RECEIVERS)
+    log_in(embedded, make)
+    embedded.say(b"RSET")
+    assert embedded.say(b"MAIL FROM:<a@yy.example> RET=HDRS").startswith(b"555 ")
+
+
+@pytest.mark.parametrize("make", [smtp_factory, lmtp_factory, submission_factory])
+def test_a_receiver_gets_what_its_factory_says_that_it_carries_out(make: Any) -> None:
+    embedded = Embedded(make, extensions=["DSN", "mt-priority"])
+    assert set(offered(embedded)).intersection(FOR_RECEIVERS) == {b"DSN", b"MT-PRIORITY"}
+    said: list[Any] = []
+    embedded.realm.inbox.recipient = lambda *those: said.extend(those)  # type: ignore[method-assign]
+    log_in(embedded, make)
+    embedded.say(b"RSET", b"MAIL FROM:<a@yy.example> RET=HDRS MT-PRIORITY=3")
+    assert embedded.say(b"RCPT TO:<b@zz.example> NOTIFY=NEVER").startswith(b"250 ")
+    recipient, transaction = said
+    assert recipient.notify == {"NEVER"}
+    assert (transaction.mail.ret, transaction.mail.priority) == ("HDRS", 3)
+
+
+def test_submission_can_hold_mail_where_its_receiver_does() -> None:
+    assert b"FUTURERELEASE" in offered(Embedded(submission_factory, extensions=["FUTURERELEASE"]))
+
+
 def test_imap_and_pop3_of_one_portal_share_the_mailbox_and_the_maildrop() -> None:
     embedded = Embedded(imap_factory)
     log_in(embedded, imap_factory)
@@ -275,6 +313,10 @@ MISTAKES: list[tuple[Any, dict[str, Any], str]] = [
     (imap_factory, {"domains": ["xx.example"]}, "imap_factory: domains: is none of its options: cleartext_login, env"),
     (submission_factory, {"domains": ["xx.example"]}, "submission_factory: domains: is none of its options:"),
     (lmtp_factory, {"domains": "xx.example"}, "lmtp_factory: domains: must be a list of texts, not 'xx.example'"),
+    (smtp_factory, {"extensions": "DSN"}, "smtp_factory: extensions: must be a list of texts, not 'DSN'"),
+    (smtp_factory, {"extensions": ["FUTURERELEASE"]}, "smtp_factory: extensions: must be of DELIVERBY, DSN, MT-PRIO"),
+    (submission_factory, {"extensions": ["SIZE"]}, "submission_factory: extensions: must be of DELIVERBY, DSN, FUTURE"),
+    (imap_factory, {"extensions": ["DSN"]}, "imap_factory: extensions: is none of its options: cleartext_login, env"),
     (smtp_factory, {"domains": 5}, "smtp_factory: domains: must be a list of texts, not 5"),
     (smtp_factory, {"limits": ["x"]}, "smtp_factory: limits: must be a dict, not ['x']"),
     (smtp_factory, {"timeout_seconds": "x"}, "smtp_factory: timeout_seconds: must be a number of seconds, from above"),

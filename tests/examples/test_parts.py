@@ -16,7 +16,7 @@ from examples.plugins.list_rule import by_list
 from examples.plugins.own_name_policy import own_name
 from examples.plugins.passwd_checker import passwd
 from examples.plugins.people_directory import people
-from examples.plugins.pipe_agent import pipe
+from examples.plugins.pipe_agent import program
 from examples.plugins.webhook_agent import webhook
 from mailhub.api import Component, Ended
 from mailhub.auth.passwords import hash_password
@@ -169,8 +169,8 @@ def test_the_agent_delivers_once_however_often_it_has_to_try(web: Any) -> None:
 def test_the_agent_has_a_program_read_it_until_it_is_taken() -> None:
     with Internet(seed=1) as internet:
         internet.processes.add("/bin/ticket", lambda call: Ended(75 if len(internet.processes.calls) == 1 else 0))
-        route = {"agent": "pipe", "host": "/bin/ticket"}
-        host = internet.hub("xx.example", ["ann"], {"route": {"tickets.example": route}}, [pipe])
+        route = {"agent": "program", "host": "/bin/ticket"}
+        host = internet.hub("xx.example", ["ann"], {"route": {"tickets.example": route}}, [program])
         host.submit("ann@xx.example", ["bug@tickets.example"], HELLO)
         internet.run(3600)
         first, second = internet.processes.calls
