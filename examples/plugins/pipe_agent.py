@@ -1,4 +1,4 @@
-"""A domain with `agent = "program"` and `host = "/a/program"`: mail is its input, and an id that tells what it has had."""
+"""A domain with `agent = "program"`, `host = "/a/file"`: mail is its input, and an id that tells what it has had."""
 
 from mailhub.api import Component, Delivery, IHub, NoOptions, Outcome
 
