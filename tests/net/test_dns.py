@@ -12,6 +12,9 @@ import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
+import dns.rdata
+import dns.rdataclass
+import dns.rdatatype
 import dns.rrset
 import pytest
 from twisted.internet.defer import Deferred
@@ -20,6 +23,7 @@ from twisted.internet.testing import StringTransport
 
 from mailhub.errors import PermanentError, TemporaryError
 from mailhub.interfaces import MailExchanger, TlsaRecord
+from mailhub.net import dane
 from mailhub.net.dns import NoSuchDomain, Resolver, ResolverLimits
 from mailhub.net.dns_servers import MachineServers, NameServers, machine_hosts, parse_hosts, parse_resolv_conf
 from mailhub.testing.waiting import result_of
@@ -377,6 +381,32 @@ def test_texts_pointers_and_tlsa_and_their_absence() -> None:
     assert result_of(found.tlsa("_25._tcp.nowhere.example")).records == ()
     with pytest.raises(ValueError, match="nonsense"):
         result_of(found.pointers("nonsense"))
+
+
+def tlsa_of(*contents: bytes, cut: int = 0) -> Any:
+    """What is found where a server answers so, whatever the lengths are. The last octets are `cut` off."""
+
+    def say(query: dns.message.Message) -> bytes:
+        response = dns.message.make_response(query, recursion_available=True)
+        found = [dns.rdata.GenericRdata(dns.rdataclass.IN, dns.rdatatype.TLSA, each) for each in contents]
+        response.answer = [dns.rrset.from_rdata(query.question[0].name, 60, *found)]
+        response.flags |= dns.flags.AD
+        wire = response.to_wire()
+        return wire[: len(wire) - cut]
+
+    clock = Clock()
+    return outcome_of(resolver(Servers(ns1=say), clock, validating=True).tlsa("_25._tcp.mx.example"), clock, 60)
+
+
+def test_a_tlsa_record_of_the_wrong_length_is_of_no_use_and_others_are() -> None:
+    good = b"\3\1\1" + b"a" * 32
+    for bad in (b"\3\1\1" + b"a" * 31, b"\3\1\1", b"\3\1\2" + b"a" * 32):
+        assert dane.usable(tlsa_of(bad, good).records) == (TlsaRecord(3, 1, 1, b"a" * 32),)
+        alone = tlsa_of(bad)
+        assert alone.secure
+        assert alone.records
+        assert not dane.usable(alone.records)
+        assert isinstance(tlsa_of(good, bad, cut=len(bad) + 2), TemporaryError)
 
 
 @pytest.mark.parametrize("ask", ["texts", "pointers", "tlsa", "host"])
