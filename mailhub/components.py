@@ -393,6 +393,7 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
         accounts=hub.accounts,
         allowances=SendingLimits.of(hub),
         doubles=hub.doubles,
+        main_domain=config.auth.default_domain or next(iter(config.domains), ""),
     )
     hub.authenticator = Authenticator(
         Portal(_realm(hub, catalogue), [hub.logins]),

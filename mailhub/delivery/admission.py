@@ -12,7 +12,7 @@ from mailhub.delivery.names import LocalNames
 from mailhub.delivery.srs import is_srs
 from mailhub.errors import NoSuchUser, NotPermitted, NotYetKnown, OverQuota, PermanentError, TemporaryError
 from mailhub.interfaces import STORE, IAccounts, IMailStore, IRouter, ITransactionView, Route
-from mailhub.message.address import Address, is_postmaster, literal_of
+from mailhub.message.address import Address, is_role, literal_of
 from mailhub.message.envelope import Recipient, ValidSince
 
 # `user%host@relay`, `host!user@relay` and `user@host@relay` were ways to say by which servers mail is to go.
@@ -21,7 +21,7 @@ _ROUTING = re.compile("[@%!]")
 
 @attrs.frozen(kw_only=True, eq=False)
 class Admission:
-    """The rules of one hub."""
+    """The rules of one hub. `main_domain` has the users of our addresses (`user@[192.0.2.1]`), "" for none."""
 
     hostname: str
     names: LocalNames
@@ -29,6 +29,7 @@ class Admission:
     routing: IRouter
     backup: BackupMx = NO_BACKUP
     accounts: IAccounts | None = None
+    main_domain: str = ""
 
     async def ways(self, transaction: ITransactionView, address: Address) -> tuple[Route, ...]:
         """Where the mail of this transaction for `address` goes, at least one way.
@@ -53,10 +54,10 @@ class Admission:
     async def _permitted(self, transaction: ITransactionView, address: Address) -> tuple[Route, ...]:
         origin = transaction.origin
         if origin.local and address.domain in (literal_of(origin.local), literal_of(f"::ffff:{origin.local}")):
-            # RFC 5321 4.1.3 and 4.5.1: who cannot use our name can still tell the postmaster so.
-            if not is_postmaster(address):
+            # RFC 5321 4.1.3 and 4.5.1: who cannot use our name can still write to us, to tell the postmaster so.
+            address = Address(address.local, self.hostname if is_role(address) else self.main_domain or self.hostname)
+            if not self._is_local(address):
                 raise NoSuchUser()
-            address = Address(address.local, self.hostname)
         if not (origin.user or self._is_local(address) or self.backup.takes(address)):
             raise NotPermitted("Relaying denied")
         routes = await self.routes(transaction, address)
@@ -91,7 +92,7 @@ class Admission:
 
     def _is_local(self, address: Address) -> bool:
         domain = address.ascii_domain
-        return domain in self.names.domains or (domain == self.hostname and is_postmaster(address))
+        return domain in self.names.domains or (domain == self.hostname and is_role(address))
 
     async def _check_quota(self, routes: Sequence[Route], size: int) -> None:
         """Raises OverQuota when no route has room; a list with one full mailbox is accepted, and the DSN tells."""

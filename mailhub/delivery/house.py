@@ -25,10 +25,10 @@ from mailhub.wire.budget import Budget
 class House:
     """What all transactions of a hub share.
 
-    A message that has come through `hop_limit` hosts
-    goes round in a loop (RFC 5321 6.3). `headers` is what those that are not whole yet may hold together. `long_lines`:
-    what happens to those of a submitted message. `rules` say what becomes of mail for accounts, None where there are
-    none. `allowances` count what our own users send. `doubles` knows what was taken before; None takes all.
+    A message that has come through more than `hop_limit` hosts goes round in a loop (RFC 5321 6.3). `headers` is what
+    those that are not whole yet may hold together. `long_lines`: what happens to those of a submitted message.
+    `rules` say what becomes of mail for accounts, None where there are none. `allowances` count what our own users
+    send. `doubles` knows what was taken before; None takes all.
     """
 
     hostname: str

@@ -74,13 +74,20 @@ class Pipeline:
         accounts: IAccounts | None = None,
         allowances: SendingLimits | None = None,
         doubles: Doubles | None = None,
+        main_domain: str = "",
     ) -> None:
         self.policies = policies
         self._house = House(
             hostname=hostname,
             environment=environment,
             admission=Admission(
-                hostname=hostname, names=names, store=store, routing=routing, backup=backup, accounts=accounts
+                hostname=hostname,
+                names=names,
+                store=store,
+                routing=routing,
+                backup=backup,
+                accounts=accounts,
+                main_domain=main_domain,
             ),
             queue=queue,
             store=store,

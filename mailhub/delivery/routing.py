@@ -29,7 +29,7 @@ from mailhub.interfaces import (
     Route,
 )
 from mailhub.log import Logger
-from mailhub.message.address import POSTMASTER, Address, is_postmaster, is_role
+from mailhub.message.address import POSTMASTER, Address, is_role
 from mailhub.message.mailbox_names import normalise
 from mailhub.message.patterns import AddressPatterns
 
@@ -287,7 +287,7 @@ class CatchAllRouter:
 
 @implementer(IRouter)
 class PostmasterRouter:
-    """Postmaster of every local domain and of the host itself (RFC 5321 4.5.1), and abuse of every local domain.
+    """Postmaster (RFC 5321 4.5.1) and abuse (RFC 2142 2) of every local domain and of the host itself.
 
     Where the name has no alias and no account in its own domain, the postmaster of this or another local domain serves.
     """
@@ -305,7 +305,7 @@ class PostmasterRouter:
         if not is_role(recipient):
             return None
         domains, own = self._names.domains, recipient.ascii_domain
-        if own not in domains and not (own == self._hostname and is_postmaster(recipient)):
+        if own not in domains and own != self._hostname:
             return None
         for domain in sorted(domains, key=lambda each: (each != own, each)):
             candidate = Address(POSTMASTER, domain)

@@ -14,6 +14,7 @@ LOCAL_LIMIT = 256  # octets; RFC 5321 4.5.3.1.1 wants at least 64, and VERP and 
 DOMAIN_LIMIT = 255  # octets, RFC 5321 4.5.3.1.2
 POSTMASTER = "postmaster"
 ABUSE = "abuse"
+ROLES = frozenset({POSTMASTER, ABUSE})
 _LABEL_LIMIT = 63  # octets, RFC 1035 2.3.4
 
 # UTF8-non-ascii of RFC 6531, less what no name may hold: C1 controls, line separators, lone surrogates.
@@ -87,7 +88,7 @@ def is_postmaster(address: Address) -> bool:
 
 def is_role(address: Address) -> bool:
     """The two that every domain has to have: postmaster, and abuse (RFC 2142 2)."""
-    return address.local.lower() in (POSTMASTER, ABUSE)
+    return address.local.lower() in ROLES
 
 
 def fold_local(local: str) -> str:

@@ -371,6 +371,7 @@ class SmtpSession:
         except BaseException:
             authenticator.logged_out(self.link.session_id)
             raise
+        self.machine.login_domain = submitter.user.rpartition("@")[2]
         self.machine.accept()
 
     async def _speak_for(self, event: SpeaksFor) -> None:

@@ -75,7 +75,9 @@ def greeted(internet: Internet, service: str) -> Caller:
         ("<abuse@b\u00fccher.example>", b"250 2.1.5"),
         ("<ABUSE@_x.example>", b"250 2.1.5"),
         ("<postmaster@[10.0.0.2]>", b"250 2.1.5"),
-        ("<ann@[10.0.0.2]>", b"550 5.1.1"),
+        ("<abuse>", b"250 2.1.5"),
+        ("<Ann@[10.0.0.2]>", b"250 2.1.5"),
+        ("<nobody@[10.0.0.2]>", b"550 5.1.1"),
         ("<nobody@xx.example>", b"550 5.1.1"),
         ("<ann%yy.example@xx.example>", b"550 5.1.1"),
         ("<yy.example!ann@xx.example>", b"550 5.1.1"),
@@ -132,3 +134,11 @@ def test_odd_local_parts_are_quoted_when_they_are_sent_on(internet: Internet, xx
     (arrived,) = yy.inbox("a..b@yy.example")
     assert b"To: a..b@yy.example\r\n" in arrived
     assert len(yy.inbox("two words@yy.example")) == 1
+
+
+def test_a_sender_without_a_domain_has_that_of_its_login(internet: Internet) -> None:
+    ours = greeted(internet, "submissions")
+    assert told(ours, b"MAIL FROM:<Ben> SIZE=10") == b"250 2.1.0"
+    assert told(ours, b"RSET\r\nMAIL FROM:<ann>\r\nNOOP") == b"250 2.0.0"
+    assert b"\r\n550 5.7.1 Sender address does not belong to your login\r\n" in ours.heard
+    assert told(greeted(internet, "smtp"), b"MAIL FROM:<ben>") == b"501 5.1.7"

@@ -8,12 +8,9 @@ import attrs
 
 from mailhub.interfaces import IHub, Origin, Verdict
 from mailhub.keys import Key
-from mailhub.message.address import POSTMASTER
+from mailhub.message.address import is_role
 from mailhub.message.envelope import Recipient
 from mailhub.net.networks import TRUSTED, Networks
-
-# Whom even those may write to who are refused everything else, to ask why (RFC 5321 4.5.1, RFC 2142 4 and 5).
-_OPEN = frozenset({POSTMASTER, "abuse"})
 
 
 def number(default: int, low: int, high: int) -> Any:
@@ -50,5 +47,5 @@ class Rule:
 
 
 def is_open(recipient: Recipient) -> bool:
-    """Whether it is one whom everybody may write to."""
-    return recipient.address.local.lower() in _OPEN
+    """Whether even those may write to it who are refused everything else, to ask why (RFC 5321 4.5.1, RFC 2142)."""
+    return is_role(recipient.address)

@@ -15,7 +15,7 @@ from mailhub.wire.smtp.reception import TOO_LARGE, Chunk, Chunks, most_waited_fo
 from mailhub.wire.smtp.replies import Reply, reply
 
 # bdat-cmd = "BDAT" SP chunk-size [ SP end-marker ] CR LF
-_BDAT = re.compile(r"([0-9]+)(?: +(.*))?")
+_BDAT = re.compile(r"0*([0-9]+)(?: +(.*))?")
 _DIGITS = 20  # more are no size of anything
 
 

@@ -36,7 +36,8 @@ class MailTransaction:
 
 
 class Dialogue:
-    """The state of one connection. `closing`: close once what is in `out` is sent. `secure`: TLS is on.
+    """The state of one connection. `closing`: close once what is in `out` is sent. `secure`: TLS is on. `login_domain`
+    is that of whoever has logged in, "" for nobody.
 
     While there is an `exchange`, lines are its; while there is a `reception`, octets are.
     """
@@ -51,6 +52,7 @@ class Dialogue:
         self.excess_recipients = 0
         self.mails = 0
         self.authenticated = False
+        self.login_domain = ""
         self.secure = settings.secure
         self.closing = False
         self.offer: Offering = offer(settings, settings.secure)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from mailhub.message.address import Address, parse_domain
+from mailhub.message.address import ROLES, Address, parse_domain
 from mailhub.message.envelope import Mail, Recipient
 from mailhub.message.esmtp import Parameter, ParameterError, UnknownParameter, parse_parameters
 from mailhub.wire.smtp.replies import Reply, reply
@@ -106,10 +106,13 @@ def _parse_mailbox(path: str, status: str) -> Address:
         raise refused(501, status, f"Bad address syntax: {error}") from None
 
 
-def parse_mail(argument: str, rows: Mapping[str, Parameter]) -> Mail:
-    """The argument of MAIL (RFC 5321 4.1.1.2), with the parameters that are offered."""
+def parse_mail(argument: str, rows: Mapping[str, Parameter], login_domain: str = "") -> Mail:
+    """The argument of MAIL (RFC 5321 4.1.1.2), with the parameters that are offered; a local part alone gets
+    `login_domain`, where there is one (RFC 6409 6.2)."""
     path, text = _split_path(argument, "FROM:", "5.1.7")
     fields = _parameters(text, rows) if text else {}
+    if path and login_domain and "@" not in path:
+        path = f"{path}@{login_domain}"
     reverse_path = _parse_mailbox(path, "5.1.7") if path else None
     if reverse_path and not fields.get("smtputf8"):
         _require_ascii(reverse_path)
@@ -122,12 +125,12 @@ def _require_ascii(address: Address) -> None:
 
 
 def parse_rcpt(argument: str, rows: Mapping[str, Parameter], *, smtputf8: bool, postmaster_domain: str) -> Recipient:
-    """The argument of RCPT (RFC 5321 4.1.1.3), with the parameters that are offered; `<Postmaster>` alone gets
-    `postmaster_domain`."""
+    """The argument of RCPT (RFC 5321 4.1.1.3), with the parameters that are offered; `<Postmaster>` and
+    `<Abuse>` alone get `postmaster_domain`."""
     path, text = _split_path(argument, "TO:", "5.1.3")
     fields = _parameters(text, rows) if text else {}
-    if path.lower() == "postmaster":
-        return Recipient(Address("postmaster", postmaster_domain), **fields)
+    if path.lower() in ROLES:
+        return Recipient(Address(path.lower(), postmaster_domain), **fields)
     address = _parse_mailbox(path, "5.1.3")
     if not smtputf8:
         _require_ascii(address)

@@ -189,7 +189,7 @@ class SmtpServer(Dialogue):
             raise RuntimeError("STARTTLS was not accepted")
         self._buffer.drop()
         self.hello = self.transaction = None
-        self.authenticated = False
+        self.authenticated, self.login_domain = False, ""
         self.secure = True
         self.offer = offer(self.settings, True)
         self._buffer.limit = longest_line(self.offer, False)
@@ -221,7 +221,7 @@ class SmtpServer(Dialogue):
         self._buffer.drop()
         self.hello = self.transaction = None
         self.early = False
-        self.authenticated = bool(event.attributes.get("LOGIN"))
+        self.authenticated, self.login_domain = bool(event.attributes.get("LOGIN")), ""
         self._phase = _Phase.GREETING
         self.greet()
 

@@ -87,7 +87,7 @@ def _mail(dialogue: Dialogue, argument: str) -> Event | None:
     if dialogue.mails > dialogue.settings.mail_limit:
         dialogue.close_with(reply(421, "4.5.3", "Too many messages on one connection"))
         return None
-    mail = parse_mail(argument, dialogue.offer.mail)
+    mail = parse_mail(argument, dialogue.offer.mail, dialogue.login_domain)
     if mail.size > dialogue.settings.message_size_limit:
         raise CommandRefused(TOO_LARGE)
     if mail.by is not None and mail.by.mode == "R" and mail.by.seconds < dialogue.settings.deliver_by_minimum:

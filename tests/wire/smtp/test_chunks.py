@@ -65,8 +65,9 @@ def test_a_message_in_one_chunk_and_an_empty_last_one() -> None:
     assert after(peer, bdat(b"a\r\n", last=True)) == ["250 2.0.0"]
     assert after(peer, bdat(b"b\r\n") + bdat(b"", last=True)) == ["250 2.0.0"] * 2
     assert after(peer, bdat(b"", last=True)) == ["250 2.0.0"]
-    assert peer.body == b"a\r\nb\r\n"
-    assert peer.events.count(BodyEnd()) == 3
+    assert after(peer, b"BDAT " + b"0" * 40 + b"3 LAST\r\nc\r\n") == ["250 2.0.0"]
+    assert peer.body == b"a\r\nb\r\nc\r\n"
+    assert peer.events.count(BodyEnd()) == 4
 
 
 def test_what_looks_like_the_end_of_data_or_a_command_is_content() -> None:

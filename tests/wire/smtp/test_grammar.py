@@ -35,6 +35,14 @@ def answer(error: pytest.ExceptionInfo[CommandRefused]) -> tuple[int, str]:
     return error.value.answer.code, error.value.answer.status
 
 
+def test_a_local_part_alone_is_completed_where_there_is_something_to_complete_it_with() -> None:
+    assert parse_mail("FROM:<ann>", {}, "xx.example") == Mail(ANN)
+    assert parse_mail("FROM:ann@yy.example", {}, "xx.example") == Mail(Address("ann", "yy.example"))
+    assert parse_mail("FROM:<>", {}, "xx.example") == Mail(None)
+    assert rcpt("TO:<Postmaster>").address == Address("postmaster", "mx.example")
+    assert rcpt("TO:<ABUSE>").address == Address("abuse", "mx.example")
+
+
 @pytest.mark.parametrize(
     ("line", "command"),
     [
