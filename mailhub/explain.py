@@ -3,18 +3,23 @@ and nothing kept (`Origin.rehearsal`)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from mailhub.auth.authenticator import Authenticator
 from mailhub.delivery.allowance import Bounds, own_bounds, sent_lately
+from mailhub.delivery.limits import RelayAddresses
 from mailhub.delivery.pipeline import Conversation, Pipeline
-from mailhub.delivery.relay.exchangers import exchangers
-from mailhub.errors import ConfigurationError, MailError
+from mailhub.delivery.relay.exchangers import exchangers, is_address
+from mailhub.errors import AuthenticationFailed, ConfigurationError, MailError, PermanentError
 from mailhub.interfaces import STORE, ISubmitter, Origin, OwnTransaction, Route, Verdict
-from mailhub.message.address import Address
+from mailhub.keys import MESSAGE_SIZE
+from mailhub.message.address import ROLES, Address
 from mailhub.message.envelope import Mail, Recipient
 from mailhub.protocols.smtp import reply_to
 from mailhub.services import SERVICES
@@ -40,23 +45,29 @@ class Rehearsed:
     user: str = ""
     size: int = 0
     service: str = "smtp"
+    local: str = ""
 
     @classmethod
-    def of(cls, question: Mapping[str, Any]) -> Rehearsed:
+    def of(cls, question: Mapping[str, Any], hub: Hub) -> Rehearsed:
         """Of what a command asks. Raises ConfigurationError."""
         said = {name: str(question.get(name) or "") for name in ("from", "to", "ip", "helo", "user", "service")}
         service = said["service"] or ("submission" if said["user"] else "smtp")
         if service not in SERVICE_NAMES:
             raise ConfigurationError(f"{service!r} takes no mail; known: {', '.join(SERVICE_NAMES)}")
+        submits = SERVICES[service].submission
         try:
-            sender = Address.parse(said["from"]) if said["from"] not in ("", "<>") else None
-            recipient = Address.parse(said["to"])
+            sender = _sender(said["from"], said["user"].rpartition("@")[2] if submits else "")
+            role = said["to"].lower() in ROLES
+            recipient = Address(said["to"].lower(), hub.hostname) if role else Address.parse(said["to"])
         except ValueError as error:
             raise ConfigurationError(f"no mail address: {error}") from None
+        if said["ip"] and not is_address(said["ip"]):
+            raise ConfigurationError(f"{said['ip']!r} is no IP address")
         size = question.get("size") or 0
         if not isinstance(size, int) or size < 0:
             raise ConfigurationError("a size is a number of octets")
-        return cls(sender, recipient, said["ip"], said["helo"] or "client.invalid", said["user"], size, service)
+        helo = said["helo"] or "client.invalid"
+        return cls(sender, recipient, said["ip"], helo, said["user"], size, service, _own_address(recipient, hub))
 
     @property
     def origin(self) -> Origin:
@@ -67,15 +78,36 @@ class Rehearsed:
             self.peer,
             _SESSION,
             row.submission,
+            local=self.local,
             submission=row.submission,
             each_recipient=row.each_recipient,
             rehearsal=True,
         )
 
 
+def _sender(text: str, login_domain: str) -> Address | None:
+    """As MAIL has it. Raises ValueError."""
+    if text in ("", "<>"):
+        return None
+    return Address.parse(f"{text}@{login_domain}" if login_domain and "@" not in text else text)
+
+
+def _own_address(recipient: Address, hub: Hub) -> str:
+    """The address of ours that is called, where the recipient's domain is one: as far as it is known without a
+    connection. "" for any other."""
+    if not recipient.domain.startswith("["):
+        return ""
+    address = recipient.domain[1:-1].removeprefix("IPv6:")
+    found = ip_address(address)
+    known = found.is_loopback or found in {ip_address(each) for each in hub.settings.of(RelayAddresses).own}
+    bound = re.compile(rf"interface={re.escape(address)}(?:$|:[a-z])")
+    endpoints = [each.replace("\\:", ":") for row in hub.settings.listen.values() for each in row]
+    return address if known or any(map(bound.search, endpoints)) else ""
+
+
 async def explain(hub: Hub, question: Mapping[str, Any]) -> Mapping[str, Any]:
     """The answer for a command, as JSON has it. Raises ConfigurationError for what cannot be asked."""
-    asked = Rehearsed.of(question)
+    asked = Rehearsed.of(question, hub)
     steps: list[Mapping[str, Any]] = []
 
     def witness(moment: str, rule: str, verdict: Verdict) -> None:
@@ -110,13 +142,16 @@ async def _talked(hub: Hub, asked: Rehearsed, witness: Any) -> tuple[str, MailEr
         await talk.hello(origin)
         if asked.user:
             at = "login"
-            origin = attrs.evolve(origin, user=asked.user)
-            submitter = await _submitter(hub, asked.user, origin)
+            user = await _known(hub, asked.user)
+            origin = attrs.evolve(origin, user=user)
+            submitter = await _submitter(hub, user, origin)
             if submitter is None:
                 talk.origin = origin
             else:
                 await talk.login(origin, submitter)
         at = "mail"
+        if asked.size > hub.settings.value(MESSAGE_SIZE) and (origin.user or not origin.submission):
+            raise PermanentError("Message is too large", status="5.3.4")
         transaction = await talk.begin(Mail(asked.sender, size=asked.size))
         try:
             at = "recipient"
@@ -129,6 +164,20 @@ async def _talked(hub: Hub, asked: Rehearsed, witness: Any) -> tuple[str, MailEr
         if talk is not None:
             talk.closed()
     return at, None
+
+
+async def _known(hub: Hub, login: str) -> str:
+    """Whom a login means. Raises AuthenticationFailed for who could not log in."""
+    authenticator = hub.authenticator
+    assert isinstance(authenticator, Authenticator)
+    user = authenticator.canonical(login, authenticator.default_domain)
+    try:
+        await authenticator.known(login)
+    except AuthenticationFailed:
+        # Whom nobody can be asked about without a password may be somebody.
+        if hub.directories.complete or await hub.accounts.find(user) is not None:
+            raise
+    return user
 
 
 async def _submitter(hub: Hub, user: str, origin: Origin) -> ISubmitter | None:
@@ -172,7 +221,9 @@ async def _routed(hub: Hub, asked: Rehearsed) -> dict[str, Any]:
     routes: Sequence[Route] = ()
     refusal = ""
     try:
-        routes = await hub.routing.watched(witness).route(asked.recipient, transaction)
+        assert isinstance(hub.pipeline, Pipeline)
+        recipient = hub.pipeline.meant(origin, asked.recipient)
+        routes = await hub.routing.watched(witness).route(recipient, transaction)
     except MailError as error:
         refusal = _text(_reply("recipient", error))
     return {"steps": steps, "routes": routes, "refusal": refusal}

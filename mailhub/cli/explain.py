@@ -14,6 +14,7 @@ from mailhub.components import build_hub
 from mailhub.config.settings import Config, load
 from mailhub.control import NAME, ask
 from mailhub.data_folder import DataFolder
+from mailhub.delivery.relay.exchangers import is_address
 from mailhub.explain import SERVICE_NAMES, explain
 from mailhub.interfaces import IHub
 from mailhub.log import clean
@@ -33,13 +34,21 @@ def add_parser(commands: Any) -> None:
     )
     action.add_argument("--from", dest="sender", metavar="ADDRESS", default="", help="reverse-path; <> is nobody")
     action.add_argument("--to", dest="recipient", metavar="ADDRESS", required=True)
-    action.add_argument("--ip", metavar="ADDRESS", default="", help="the client's address; without: a local program")
+    action.add_argument(
+        "--ip", type=_ip, metavar="ADDRESS", default="", help="the client's address; without: a local program"
+    )
     action.add_argument("--helo", metavar="NAME", default="", help="what it calls itself")
     action.add_argument("--user", metavar="USER", default="", help="who has logged in")
     action.add_argument("--size", metavar="OCTETS", type=int, default=0)
     action.add_argument("--service", choices=SERVICE_NAMES, default="", help="smtp, or submission with --user")
     action.add_argument("--json", action="store_true", help="an object, for programs")
     action.set_defaults(run=_explain)
+
+
+def _ip(text: str) -> str:
+    if text and not is_address(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no IP address")
+    return text
 
 
 def _explain(arguments: argparse.Namespace) -> int:
@@ -100,7 +109,7 @@ def _lines(told: Mapping[str, Any]) -> list[str]:
     if told["no_route"]:
         lines.append(f"no way: {told['no_route']}")
     for route in told["routes"]:
-        lines.append(f"goes to {_way(route)}{_details(route)}")
+        lines.append(f"{'goes' if told['taken'] else 'would go'} to {_way(route)}{_details(route)}")
     if told["sending"]:
         limits, sent = told["sending"]["limits"], told["sending"]["sent"]
         each = zip(sent.items(), limits.values(), strict=True)

@@ -11,7 +11,7 @@ from mailhub.delivery.backup_mx import NO_BACKUP, BackupMx
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.srs import is_srs
 from mailhub.errors import NoSuchUser, NotPermitted, NotYetKnown, OverQuota, PermanentError, TemporaryError
-from mailhub.interfaces import STORE, IAccounts, IMailStore, IRouter, ITransactionView, Route
+from mailhub.interfaces import STORE, IAccounts, IMailStore, IRouter, ITransactionView, Origin, Route
 from mailhub.message.address import Address, is_role, literal_of
 from mailhub.message.envelope import Recipient, ValidSince
 
@@ -53,17 +53,24 @@ class Admission:
 
     async def _permitted(self, transaction: ITransactionView, address: Address) -> tuple[Route, ...]:
         origin = transaction.origin
-        if origin.local and address.domain in (literal_of(origin.local), literal_of(f"::ffff:{origin.local}")):
-            # RFC 5321 4.1.3 and 4.5.1: who cannot use our name can still write to us, to tell the postmaster so.
-            address = Address(address.local, self.hostname if is_role(address) else self.main_domain or self.hostname)
-            if not self._is_local(address):
-                raise NoSuchUser()
+        address = self.meant(origin, address)
         if not (origin.user or self._is_local(address) or self.backup.takes(address)):
             raise NotPermitted("Relaying denied")
         routes = await self.routes(transaction, address)
         if not origin.user and _ROUTING.search(address.local):
             _check_onward(address, routes)
         return routes
+
+    def meant(self, origin: Origin, address: Address) -> Address:
+        """Who is meant by a name at the address of ours that was called; any other address is itself. RFC 5321 4.1.3
+        and 4.5.1: who cannot use our name can still write to us, to tell the postmaster so. Raises NoSuchUser."""
+        local = origin.local
+        if not local or address.domain not in (literal_of(local), literal_of(f"::ffff:{local}")):
+            return address
+        found = Address(address.local, self.hostname if is_role(address) else self.main_domain)
+        if not self._is_local(found):
+            raise NoSuchUser()
+        return found
 
     async def routes(self, transaction: ITransactionView, address: Address) -> tuple[Route, ...]:
         """As `ways`, for an address that we name ourselves: whoever sends, however full its mailbox."""

@@ -115,6 +115,10 @@ class Pipeline:
         sitting = None if doubles is None or origin.rehearsal else doubles.sitting()
         return Conversation(self._house, await self.policies.begin(origin, witness), origin, sitting)
 
+    def meant(self, origin: Origin, address: Address) -> Address:
+        """Who is meant by a recipient in our own IP address; any other address is itself. Raises NoSuchUser."""
+        return self._house.admission.meant(origin, address)
+
     async def begin(self, origin: Origin, mail: Mail, submitter: ISubmitter | None = None) -> Transaction:
         """See `IPipeline`."""
         conversation = Conversation(self._house, await self.policies.begin(origin), origin)

@@ -22,6 +22,24 @@ def test_the_configuration_is_asked_where_no_server_runs(mailhub: Command, confi
     assert (told["taken"], told["reply"]) == (False, "550 5.1.1 No such user here")
 
 
+def test_what_is_refused_goes_nowhere(mailhub: Command, config: Config) -> None:
+    mailhub("account", "add", "joe@xx.example")
+    mailhub("account", "disable", "joe@xx.example")
+    for refused in (("--size", str(1 << 40)), ("--user", "joe@xx.example"), ("--user", "nobody@xx.example")):
+        said = mailhub("explain", "--from", "a@yy.example", "--to", "joe@xx.example", *refused)
+        assert said.status == 1
+        assert "goes to" not in said.out
+        assert "would go to store joe@xx.example" in said.out
+    assert said.out.startswith("refused at login: 535 5.7.8 Authentication failed")
+    assert [each[0] for each in mailhub("account", "list").out.split()].count("n") == 0
+
+
+def test_an_address_that_is_none_is_a_mistake(mailhub: Command, config: Config) -> None:
+    result = mailhub("explain", "--to", "joe@xx.example", "--ip", "foo")
+    assert result.status == 2
+    assert result.err.endswith("argument --ip: 'foo' is no IP address\n")
+
+
 def test_mistakes_are_one_line(mailhub: Command, config: Config) -> None:
     mailhub("account", "add", "joe@xx.example")
     result = mailhub("explain", "--to", "joe")

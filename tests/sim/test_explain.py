@@ -29,7 +29,7 @@ class Mine(Screen):
         return self
 
     def recipient(self, transaction: Any, recipient: Any) -> Verdict:
-        if str(recipient.address) == "ben@xx.example":
+        if str(recipient.address) in ("ben@xx.example", "ben@[192.0.2.25]"):
             return Verdict("reject", "5.7.1", "Not Ben")
         return Verdict()
 
@@ -50,8 +50,10 @@ def host(internet: Internet) -> Host:
         },
         "aliases": {"team@xx.example": ["ann@xx.example", "out@yy.example"], "all@xx.example": ["team@xx.example"]},
         "limits": {"account_messages_per_day": 1},
+        "relay": {"own_addresses": ["192.0.2.25"]},
     }
-    host = internet.hub("xx.example", ["ann", "ben"], config, [Component("policy", "mine", Mine)])
+    host = internet.hub("xx.example", ["ann", "ben", "off"], config, [Component("policy", "mine", Mine)])
+    internet.wait(host.hub.accounts.set_enabled("off@xx.example", False))
     internet.resolver.add("yy.example", "mx.yy.example", "192.0.2.7", 20)
     internet.resolver.hosts["1.9.9.10.bl.example"] = ["127.0.0.2"]
     return host
@@ -91,10 +93,20 @@ def test_each_rule_is_asked_and_the_first_refusal_is_the_answer(internet: Intern
         ({"user": "ann@xx.example", "from": "ann@xx.example", "to": "a@zz.example"}, "recipient", "250 2.1.5 "),
         ({"service": "lmtp", "ip": ""}, "recipient", "250 2.1.5 "),
         ({"to": "postmaster@xx.example", "from": "<>"}, "recipient", "550 5.1.1 "),
+        ({"size": 50 * 1024 * 1024 + 1}, "mail", "552 5.3.4 Message is too large"),
+        ({"service": "submission", "size": 1 << 30}, "mail", "530 5.7.0 Authentication required"),
+        ({"user": "off@xx.example"}, "login", "535 5.7.8 "),
+        ({"user": "nobody@xx.example"}, "login", "535 5.7.8 "),
+        ({"user": "ann@xx.example", "from": "ann", "to": "ann@xx.example"}, "recipient", "250 2.1.5 "),
+        ({"user": "ann@xx.example", "from": "ben"}, "mail", "550 5.7.1 Sender address does not belong to your login"),
+        ({"to": "nobody@[127.0.0.1]"}, "recipient", "550 5.1.1 "),
+        ({"to": "ben@[192.0.2.25]", "service": "lmtp", "ip": ""}, "recipient", "550 5.7.1 Not Ben"),
+        ({"to": "ann@[192.0.2.26]"}, "recipient", "550 5.7.1 Relaying denied"),
+        ({"to": "Postmaster"}, "recipient", "550 5.1.1 "),
     ],
 )
 def test_the_answer_is_what_a_client_would_be_told(
-    internet: Internet, host: Host, question: Mapping[str, str], at: str, reply: str
+    internet: Internet, host: Host, question: Mapping[str, Any], at: str, reply: str
 ) -> None:
     told = asked(internet, host, **question)
     assert told["at"] == at
@@ -114,6 +126,12 @@ def test_the_way_is_told_step_by_step(internet: Internet, host: Host) -> None:
     assert (here["agent"], here["target"], here["mailbox"]) == ("store", "ann@xx.example", "INBOX")
     assert here["quota"] == {"used": 0, "limit": 0}
     assert (away["agent"], away["exchangers"]) == ("smtp", [{"preference": 20, "host": "mx.yy.example"}])
+
+
+def test_a_recipient_in_our_address_goes_to_the_user_who_is_meant(internet: Internet, host: Host) -> None:
+    told = asked(internet, host, to="ann@[192.0.2.25]", service="lmtp", ip="")
+    assert [(route["agent"], route["target"]) for route in told["routes"]] == [("store", "ann@xx.example")]
+    assert not asked(internet, host, to="nobody@[192.0.2.25]")["routes"]
 
 
 def test_nothing_is_counted_and_nothing_kept(internet: Internet, host: Host) -> None:
@@ -141,7 +159,8 @@ def test_what_a_user_may_send_and_has_sent_is_told(internet: Internet, host: Hos
 
 
 @pytest.mark.parametrize(
-    "question", [{"to": "x"}, {"to": ""}, {"from": "@"}, {"service": "imap"}, {"size": -1}, {"size": "x"}]
+    "question",
+    [{"to": "x"}, {"to": ""}, {"from": "@"}, {"service": "imap"}, {"size": -1}, {"size": "x"}, {"ip": "foo"}],
 )
 def test_what_cannot_be_asked_is_told(internet: Internet, host: Host, question: Mapping[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
