@@ -19,7 +19,7 @@ async def exchangers(domain: str, hostname: str, resolver: IResolver, random: Ra
     A domain without MX is its own exchanger: what DNSSEC says of its address says the same of that absence.
 
     Raises PermanentError: the domain does not exist (5.1.2), takes no mail (5.1.10), or we are its best exchanger
-    without knowing the domain (5.4.6), or its records name no host (5.4.4). Raises TemporaryError.
+    without knowing the domain (5.4.6). Raises TemporaryError.
     """
     if domain.startswith("["):
         return [MailExchanger(0, domain[1:-1].removeprefix("IPv6:"))]
@@ -28,10 +28,9 @@ async def exchangers(domain: str, hostname: str, resolver: IResolver, random: Ra
         found = [MailExchanger(0, domain, secure=True)]  # the implicit MX
     if any(each.host == "" for each in found):
         raise PermanentError("Domain takes no mail", status="5.1.10")
-    # An address is no host name (RFC 5321 5.1, RFC 1035 3.3.9), and what stands there for one is a mistake.
-    found = [each for each in found if not is_address(each.host)]
-    if not found:
-        raise PermanentError("Domain has no usable mail exchanger", status="5.4.4")
+    # An address is no host name (RFC 5321 5.1, RFC 1035 3.3.9), and what stands there for one is a mistake: but where
+    # there is nothing else, it is clear what is meant.
+    found = [each for each in found if not is_address(each.host)] or found
     below = _below_ourselves(found, hostname)
     if not below:
         raise PermanentError("We are the best mail exchanger of this domain but do not serve it", status="5.4.6")

@@ -105,12 +105,10 @@ def test_targets_that_are_none(target: str) -> None:
         parse_target(target, 25)
 
 
-def test_an_address_is_no_exchanger() -> None:
+def test_an_address_is_an_exchanger_where_there_is_no_other() -> None:
     """RFC 5321 5.1: what the records name are hosts."""
     assert order(resolver((5, "192.0.2.1"), (10, "a"), (20, "2001:db8::1"))) == ["a"]
-    with pytest.raises(PermanentError) as caught:
-        order(resolver((5, "192.0.2.1")))
-    assert caught.value.status == "5.4.4"
+    assert order(resolver((20, "2001:db8::1"), (5, "192.0.2.1"))) == ["192.0.2.1", "2001:db8::1"]
 
 
 @pytest.mark.parametrize(
