@@ -20,7 +20,11 @@ pytestmark = pytest.mark.system
 A, B, Q = "a@xx.example", "b@xx.example", "q@xx.example"
 WORD = "word"
 QUOTA = 20_000
-SMTP = {"pipelining", "size", "8bitmime", "smtputf8", "enhancedstatuscodes", "help"}
+SMTP = {
+    *("pipelining", "size", "8bitmime", "smtputf8", "enhancedstatuscodes", "help", "chunking", "binarymime", "dsn"),
+    *("deliverby", "mt-priority", "rrvs", "limits"),
+}
+SUBMISSION = SMTP | {"futurerelease"}
 POP3 = {"TOP", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "EXPIRE", "IMPLEMENTATION"}
 IMAP = {"IMAP4REV1", "LITERAL+", "ID", "ENABLE", "IDLE", "NAMESPACE", "UIDPLUS", "MOVE", "UNSELECT", "CHILDREN"}
 IMAP |= {"SPECIAL-USE"}
@@ -55,7 +59,7 @@ def test_what_smtp_offers(hub: ServerProcess) -> None:
     with smtplib.SMTP("127.0.0.1", hub.ports["smtp"], timeout=DEADLINE) as client:
         assert offered(client) == SMTP | {"starttls"}
         client.starttls(context=insecure_tls())
-        assert offered(client) == SMTP
+        assert offered(client) == SMTP | {"requiretls"}
         assert client.docmd("STARTTLS")[0] == 503
         assert client.docmd("AUTH", "PLAIN")[0] == 502
         assert client.helo("x") == (250, b"mx.xx.example")
@@ -63,15 +67,15 @@ def test_what_smtp_offers(hub: ServerProcess) -> None:
 
 def test_what_submission_offers(hub: ServerProcess) -> None:
     with smtplib.SMTP("127.0.0.1", hub.ports["submission"], timeout=DEADLINE) as client:
-        assert offered(client) == SMTP | {"starttls"}
+        assert offered(client) == SUBMISSION | {"starttls"}
         assert client.docmd("AUTH", "PLAIN AGEAYg==") == (530, b"5.7.0 Issue STARTTLS first")
         client.starttls(context=insecure_tls())
         assert client.docmd("MAIL", f"FROM:<{A}>")[0] == 503, "RFC 3207 4.2: the session begins anew"
-        assert offered(client) == SMTP | {"auth"}
+        assert offered(client) == SUBMISSION | {"auth", "requiretls"}
         assert client.esmtp_features["auth"].split() == ["PLAIN", "LOGIN"]
         assert client.docmd("MAIL", f"FROM:<{A}>")[0] == 530
         client.login(A, WORD)
-        assert offered(client) == SMTP
+        assert offered(client) == SUBMISSION | {"requiretls"}
         assert client.docmd("AUTH", "PLAIN AGEAYg==")[0] == 503
 
 
