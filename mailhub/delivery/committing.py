@@ -9,7 +9,7 @@ import attrs
 from mailhub.delivery.dead_ends import without_agent
 from mailhub.delivery.house import House
 from mailhub.delivery.intake import Intake
-from mailhub.delivery.loops import break_loops
+from mailhub.delivery.loops import break_loops, returning, that_have
 from mailhub.delivery.message_ids import token
 from mailhub.delivery.placing import Arrived, Placed, Placing
 from mailhub.delivery.plan import Accepted, Copy, deposits_of, make_plan, outcomes, told_once
@@ -19,6 +19,7 @@ from mailhub.errors import MailError, PermanentError, TemporaryError
 from mailhub.interfaces import STORE, Committed, IBody, ITransactionView, Receipt, Route, Submission
 from mailhub.log import Logger
 from mailhub.message.address import Address
+from mailhub.message.digest import digest
 from mailhub.message.envelope import Outcome, State
 from mailhub.message.needs import needs_of
 from mailhub.net.networks import Networks
@@ -45,7 +46,7 @@ class Committing:
 
     async def commit(self, body: Intake) -> Committed:
         """`body` is still to be discarded. Raises MailError, where nobody gets the message."""
-        accepted = self._without_loops([*self._named, *self._added], body.delivered_to)
+        accepted = await self._without_loops([*self._named, *self._added], body)
         if self._quarantined:
             accepted = [attrs.evolve(each, routes=tuple(map(_into_junk, each.routes))) for each in accepted]
         elif self._house.rules is not None:
@@ -128,13 +129,21 @@ class Committing:
             return None
         return None if origin.peer in self._house.trusted or origin.peer in _LOOPBACK else 0
 
-    def _without_loops(self, accepted: Sequence[Accepted], delivered_to: frozenset[str]) -> Sequence[Accepted]:
-        if not delivered_to:
+    async def _without_loops(self, accepted: Sequence[Accepted], body: Intake) -> Sequence[Accepted]:
+        seen = body.delivered_to
+        if not seen:
             return accepted
-        left = break_loops(accepted, delivered_to)
+        kept: Sequence[Route] = ()
+        if back := returning(accepted, seen):
+            arrived = await Arrived.read(body)
+            arrived.rest.close()
+            kept = await that_have(self._house.store, back, digest(arrived.header).message_id)
+        left = break_loops(accepted, seen, kept)
         for before, after in zip(accepted, left, strict=True):
-            if before.routes and not after.routes:
-                _log.event("looped", {"session": self._transaction.origin.session_id, "to": before.address})
+            if after.routes != before.routes:
+                known = {"session": self._transaction.origin.session_id, "to": before.address}
+                reason = "it is not sent on again" if after.routes else "its mailboxes here have it"
+                _log.event("looped", {**known, "reason": reason})
         return left
 
     async def _submit(

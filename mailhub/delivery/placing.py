@@ -205,7 +205,8 @@ class Placing:
         placements = answer.placements
         redirects = placements.redirects
         if redirects and account in self._seen:
-            _log.event("looped", {"session": self._view.origin.session_id, "to": account})
+            known = {"session": self._view.origin.session_id, "to": account}
+            _log.event("looped", {**known, "reason": "it is not sent on again"})
             if not placements.deposits:
                 return None
             redirects = ()

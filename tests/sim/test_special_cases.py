@@ -89,6 +89,39 @@ def test_no_recipient_learns_of_another_by_the_alias() -> None:
             assert message_from_bytes(copy).get_all("Delivered-To") == [alias]
 
 
+def test_what_says_falsely_that_it_was_here_before_is_kept_here_and_not_sent_on() -> None:
+    """A member of an alias sends old mail to it again, as it came to him: each mailbox here has it in the end."""
+    with Internet() as internet:
+        aliases = {"both@xx.example": ["a@xx.example", "c@xx.example", "b@yy.example"]}
+        xx = internet.hub("xx.example", ["a", "c"], config={"aliases": aliases})
+        yy = internet.hub("yy.example", ["b"])
+        stranger = b"Delivered-To: both@xx.example\r\nMessage-ID: <1@zz.example>\r\n" + MESSAGE
+
+        def inboxes() -> list[int]:
+            return [len(xx.inbox("a@xx.example")), len(xx.inbox("c@xx.example")), len(yy.inbox("b@yy.example"))]
+
+        def send(recipient: str, message: bytes) -> None:
+            caller = internet.call(xx, "smtp")
+            caller.expect(b"220")
+            caller.ask(b"EHLO zz.example\r\n", b"250 ")
+            caller.ask(b"MAIL FROM:<s@zz.example>\r\n", b"250")
+            caller.ask(b"RCPT TO:<%s>\r\n" % recipient.encode(), b"250")
+            caller.ask(b"DATA\r\n", b"354")
+            caller.ask(message + b".\r\n", b"250")
+            caller.ask(b"QUIT\r\n", b"221")
+            internet.run(HOUR)
+
+        send("a@xx.example", stranger.replace(b"Delivered-To: both@xx.example\r\n", b""))
+        send("both@xx.example", stranger)
+        assert inboxes() == [1, 1, 0]
+        send("both@xx.example", stranger)  # now it is the same message
+        assert inboxes() == [1, 1, 0]
+        send("both@xx.example", stranger.replace(b"Message-ID", b"X-Nothing"))  # and of this nobody knows
+        assert inboxes() == [2, 2, 0]
+        assert not reports(yy, "b@yy.example")
+        assert not xx.queued()
+
+
 def test_a_loop_beside_good_recipients_is_returned_alone() -> None:
     with Internet() as internet:
         xx = internet.hub("xx.example", ["a"], config={"aliases": {"loop@xx.example": ["loop@yy.example"]}})
