@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from mailhub.delivery import srs
 from mailhub.delivery.routing import renamed
-from mailhub.errors import NoSuchUser
+from mailhub.errors import NoSuchUser, NotPermitted
 from mailhub.interfaces import Environment, IHub, ILocalNames, IRouter, IState, ITransactionView, Route
 from mailhub.keys import Key, setting
 from mailhub.log import Logger
@@ -128,7 +128,8 @@ class SrsRouter:
     days: int = setting(SRS_DAYS)
 
     async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
-        """To the sender of before. Raises NoSuchUser for an address that is not ours, or too old."""
+        """To the sender of before. Raises NoSuchUser for an address that is not ours, or too old, and NotPermitted for
+        what is no report: those have no sender (RFC 5321 4.5.5)."""
         if recipient.ascii_domain not in self.names.domains or not srs.is_srs(recipient):
             return None
         now = self.environment.now()
@@ -141,4 +142,6 @@ class SrsRouter:
             raise NoSuchUser("This return address is not one of ours") from None
         except srs.Expired:
             raise NoSuchUser("This return address has expired") from None
+        if transaction.mail.reverse_path is not None:
+            raise NotPermitted("This return address takes reports alone, from the null sender")
         return renamed(recipient, [found])

@@ -264,13 +264,14 @@ def _group(found: re.Match[str]) -> str:
 
 
 def _name(text: str) -> str:
-    if text.startswith("@"):
-        return "@" + _domain(text[1:])
-    if "@" in text and not text.startswith('"'):
-        return Address.parse(text).key
-    if text.startswith('"') and "@" in text.rpartition('"')[2]:
-        return Address.parse(text).key
-    return str(Address(fold_local(parse_local(text)), "x")).rpartition("@")[0]
+    try:
+        if text.startswith("@"):
+            return "@" + _domain(text[1:])
+        if "@" in (text.rpartition('"')[2] if text.startswith('"') else text):
+            return Address.parse(text).key
+        return str(Address(fold_local(parse_local(text)), "x")).rpartition("@")[0]
+    except ValueError as error:
+        raise _Wrong(f"{text!r} is no name: {error}") from None
 
 
 def _address(text: str) -> str:

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from mailhub.delivery import srs
 from mailhub.delivery.forwarding import KEY_DAYS, Forwarding, SrsKeys, SrsRouter
 from mailhub.delivery.names import LocalNames, NamesInFile
-from mailhub.errors import NoSuchUser
+from mailhub.errors import NoSuchUser, NotPermitted
 from mailhub.interfaces import OwnTransaction, Route
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail
@@ -171,6 +171,15 @@ def test_the_way_back_is_for_our_addresses_alone() -> None:
     stage.clock.advance(30 * srs.DAY)
     with pytest.raises(NoSuchUser, match="expired"):
         stage.routed(path)
+
+
+def test_it_is_for_reports_alone() -> None:
+    stage = Stage()
+    path = stage.path(SENDER)
+    router = SrsRouter(names=stage.names, keys=stage.keys(), environment=stage.world, days=21)
+    with pytest.raises(NotPermitted, match=r"5\.7\.1"):
+        result_of(router.route(path, OwnTransaction(mail=Mail(SENDER))))
+    assert result_of(router.route(path, OwnTransaction(mail=Mail(None))))
 
 
 def test_keys_outlive_a_restart_are_replaced_in_time_and_seen_by_other_processes() -> None:

@@ -91,6 +91,7 @@ def test_included_lists_are_read_where_they_may_be() -> None:
         ("a: ann@", "is no address"),
         ('a: "ann', "is no target"),
         ("a@[192.0.2.300]: ann", "malformed"),
+        ("\\ann: ann, ben", "'\\\\ann' is no name: "),
         ("b: ann\nB: ben", "b is there already, in line 2"),
     ],
 )

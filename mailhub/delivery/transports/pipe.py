@@ -158,7 +158,7 @@ class PipeAgent:
             prefix += return_path(sender)
         # One field would tell each of the others.
         if options.delivered_to and len(rows) == 1:
-            prefix += delivered_to_fields([str(rows[0].route.recipient)])
+            prefix += delivered_to_fields([_plain(rows[0].route.recipient)])
         return prefix
 
     def _arguments(self, delivery: Delivery, rows: Sequence[QueuedRecipient]) -> list[str]:
@@ -188,18 +188,18 @@ class PipeAgent:
         *_, (plain, extension) = ((recipient, ""), *without_detail(recipient, self._separators))
         original = row.route.originals[0].address if row.route.originals else recipient
         return {
-            "sender": _text(delivery.mail.reverse_path),
-            "recipient": _text(recipient),
+            "sender": str(delivery.mail.reverse_path or ""),
+            "recipient": str(recipient),
             "local": plain.local,
             "extension": extension,
             "domain": recipient.ascii_domain,
-            "original_recipient": _text(original),
+            "original_recipient": str(original),
             "id": delivery.id,
             "delivery": f"{delivery.id}-{row.id}",
             "size": str(delivery.body.size),
         }
 
 
-def _text(address: Address | None) -> str:
-    """Unquoted: programs compare it with names. "" is the null reverse-path."""
-    return "" if address is None else f"{address.local}@{address.domain}"
+def _plain(address: Address) -> str:
+    """As a name, whose local part is in no quotes."""
+    return f"{address.local}@{address.domain}"

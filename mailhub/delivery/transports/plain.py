@@ -43,13 +43,14 @@ class ErrorOptions:
     """The enhanced status code (RFC 3463), whose class says for good (5) or for now (4), and the text of the reply."""
 
     status: str = attrs.field(default="5.7.1", validator=_status)
-    text: str = attrs.field(default="This server sends no mail there", validator=_line)
+    text: str | None = attrs.field(default=None, validator=attrs.validators.optional(_line))
 
     @property
     def error(self) -> MailError:
         """What the recipient is refused with."""
-        kind = TemporaryError if self.status.startswith("4") else PermanentError
-        return kind(self.text, status=self.status)
+        if self.status.startswith("4"):
+            return TemporaryError(self.text or "This server sends no mail there now", status=self.status)
+        return PermanentError(self.text or "This server sends no mail there", status=self.status)
 
 
 @implementer(IDeliveryAgent)

@@ -126,6 +126,14 @@ def test_a_local_part_with_blanks_and_shell_characters_is_one_argument(rig: Rig)
     assert rig.calls[0].arguments == ("take", "", 'a b";$(rm)')
 
 
+def test_addresses_are_as_smtp_writes_them_and_names_are_without_quotes(rig: Rig) -> None:
+    odd = Address("a b", "yy.example")
+    rig.deliver(delivery(odd, sender='"c d"@xx.example'), command=["take", "${sender}", "${recipient}", "${local}"])
+    (call,) = rig.calls
+    assert call.arguments == ("take", '"c d"@xx.example', '"a b"@yy.example', "a b")
+    assert b'\nDelivered-To: "a b"@yy.example\n' in call.stdin
+
+
 def test_several_recipients_go_together_where_that_is_wanted(rig: Rig) -> None:
     named = [f"u{number}@yy.example" for number in range(5)]
     command = ["take", "-f", "${sender}", "--", "${recipient}"]
@@ -221,6 +229,13 @@ def test_mistakes_are_told_at_start(values: Mapping[str, Any], fault: str) -> No
 def test_an_error_is_one_that_can_be_told(values: Mapping[str, str]) -> None:
     with pytest.raises(ConfigurationError):
         read(ErrorOptions, values, PLACE)
+
+
+@pytest.mark.parametrize(("status", "temporary"), [("5.7.1", False), ("4.3.2", True)])
+def test_an_error_says_without_a_text_whether_it_is_for_good(status: str, temporary: bool) -> None:
+    told = read(ErrorOptions, {"status": status}, PLACE).error
+    assert (told.temporary, told.text.endswith(" now")) == (temporary, temporary)
+    assert read(ErrorOptions, {"status": status, "text": "Not today"}, PLACE).error.text == "Not today"
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1 << 16])
