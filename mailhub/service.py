@@ -283,7 +283,7 @@ class MailService(Service):
             return {"process": os.getpid(), "reading": attrs.asdict(await self._reloader.ask_plugin(name))}
         ids = question.get("ids")
         if question.get("scheduled") == "cancel" and isinstance(ids, list):
-            return {"told": await cancel(self._hub.queue, [str(each) for each in ids])}
+            return {"told": await cancel(self._hub.queue, self._hub.store, [str(each) for each in ids])}
         raise ConfigurationError("the server does not know this question: it is another version than the command")
 
     # --- Stop ------------------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def _taken_back(config: Config, ids: Sequence[str]) -> Mapping[str, str]:
     """A server that runs is asked: it alone knows what it is sending right now."""
     if DataFolder(config.data).server() is None:
         with opened(config) as hub:
-            return wait(cancel(hub.queue, ids))
+            return wait(cancel(hub.queue, hub.database.store, ids))
     told = ask(config.data, {"scheduled": "cancel", "ids": list(ids)}).get("told")
     if not isinstance(told, dict):
         raise ConfigurationError("the server gave no answer; see its log")

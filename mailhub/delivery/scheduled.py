@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mailhub.interfaces import IQueue, QueuedMessage
+from mailhub.delivery.sent import forget
+from mailhub.errors import MailError
+from mailhub.interfaces import IMailStore, IQueue, QueuedMessage
 from mailhub.log import Logger
+from mailhub.message.needs import HEADER_LIMIT
 
 _log = Logger(namespace="mailhub.queue")
 
@@ -18,18 +21,42 @@ async def scheduled(queue: IQueue, now: int) -> Sequence[QueuedMessage]:
     return sorted(found, key=lambda message: message.not_before)
 
 
-async def cancel(queue: IQueue, ids: Sequence[str]) -> Mapping[str, str]:
-    """Take messages back, each whole or not at all. By id what became of it: "" where it will never be sent, else why
-    it stays. Raises StoreUnavailable."""
+async def cancel(queue: IQueue, store: IMailStore, ids: Sequence[str]) -> Mapping[str, str]:
+    """Take messages back, each whole or not at all, and the copies that the server has put into Sent with them. By id
+    what became of it: "" where it will never be sent, else why it stays. Raises StoreUnavailable."""
     told = {}
+    known = {message.id: message for message in await queue.messages(SHOWN) if message.id in ids}
     for name in dict.fromkeys(ids):
+        user = known[name].submitter if name in known else ""
+        header = await _header(queue, name) if user else b""
         if await queue.cancel(name):
             _log.event("cancelled", {"id": name})
             told[name] = ""
+            if header:
+                await _forget_copy(store, user, name, header)
             continue
         left = [message for message in await queue.messages(SHOWN) if message.id == name]
         told[name] = _begun(left[0]) if left else "is not in the queue: it has been sent, or removed"
     return told
+
+
+async def _header(queue: IQueue, name: str) -> bytes:
+    """Of a message, and perhaps more; nothing where it cannot be read."""
+    try:
+        reader = await queue.open(name)
+        try:
+            return await reader.read(0, HEADER_LIMIT)
+        finally:
+            reader.close()
+    except MailError:
+        return b""
+
+
+async def _forget_copy(store: IMailStore, user: str, name: str, header: bytes) -> None:
+    try:
+        await forget(store, user, header)
+    except MailError as error:  # there is none where the account or the mailbox is not there
+        _log.info("no copy is taken back: id={id} account={user} ({error:text})", id=name, user=user, error=error)
 
 
 def _begun(message: QueuedMessage) -> str:

@@ -59,6 +59,28 @@ def test_it_is_taken_back_whole_or_not_at_all(mailhub: Command, ids: list[str]) 
     assert [line.split()[0] for line in mailhub("queue", "list", "--messages").out.splitlines()] == [ids[2]]
 
 
+def test_the_copy_in_sent_is_taken_back_without_a_server(mailhub: Command, config: Config) -> None:
+    message = b"Received: from x by y;\r\n\tnow\r\nMessage-ID: <1@xx.example>\r\n\r\nHow are you?\r\n"
+    with opened(config, "create") as hub:
+        hub.wait(hub.accounts.add("ann@xx.example", "x"))
+        writer = hub.queue.new_body()
+        hub.wait(writer.write(message))
+        plan = Plan(routes=(Route("smtp", Address.parse("ben@yy.example")),))
+        mail, later = Mail(Address.parse("ann@xx.example")), int(time.time()) + HOUR
+        waiting = Submission(mail, plan, hub.wait(writer.finish()), not_before=later, submitter="ann@xx.example")
+        name = hub.wait(hub.queue.submit(waiting)).id
+        account = hub.wait(hub.database.store.account("ann@xx.example"))
+        sent = hub.wait(account.mailbox("Sent"))
+        for top in (b"Return-Path: <ann@xx.example>\r\n", b""):
+            copy = account.new_body()
+            hub.wait(copy.write(top + message))
+            hub.wait(sent.append(hub.wait(copy.finish()), frozenset(), 0))
+    assert mailhub("scheduled", "cancel", name).out == "1 message taken back\n"
+    with opened(config) as hub:
+        sent = hub.wait(hub.wait(hub.database.store.account("ann@xx.example")).mailbox("Sent"))
+        assert [each.uid for each in hub.wait(sent.entries())] == [2]
+
+
 def test_a_server_that_runs_is_asked(
     mailhub: Command, ids: list[str], config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:

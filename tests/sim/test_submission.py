@@ -248,12 +248,12 @@ def test_mail_can_be_taken_back_while_it_waits_and_not_afterwards(tmp_path: Any,
     with Internet(seed=7, folder=tmp_path) as internet:
         host = house(internet, submission={"undo_seconds": 100}, database={"type": database})
         first, second = send(internet, host), send(internet, host, to="sales@xx.example")
-        assert internet.wait(cancel(host.hub.queue, [first])) == {first: ""}
+        assert internet.wait(cancel(host.hub.queue, host.hub.store, [first])) == {first: ""}
         internet.run(110)
         assert len(host.inbox("ben@xx.example")) == 1
         assert len(host.inbox("ann@xx.example")) == 1
         assert (
-            list(internet.wait(cancel(host.hub.queue, [first, second])).values())
+            list(internet.wait(cancel(host.hub.queue, host.hub.store, [first, second])).values())
             == ["is not in the queue: it has been sent, or removed"] * 2
         )
 
@@ -270,7 +270,7 @@ def test_what_is_being_sent_is_not_taken_back_by_half(internet: Internet) -> Non
     client.ask(MESSAGE + b".\r\n", b"250")
     internet.run(3700)
     (waiting,) = host.queued()
-    told = internet.wait(cancel(host.hub.queue, [waiting.id]))
+    told = internet.wait(cancel(host.hub.queue, host.hub.store, [waiting.id]))
     assert told == {waiting.id: "its time has come; in the queue are only <b@yy.example>"}
     yy.listen()
     assert internet.run_until(lambda: not host.queued(), 7200)
@@ -311,6 +311,25 @@ def test_who_sends_has_a_copy(tmp_path: Any, database: str, submission: Mapping[
         (arrived,) = yy.inbox("b@yy.example")
         assert b"Bcc" not in arrived
         assert host.inbox("ann@xx.example") == []
+
+
+@pytest.mark.parametrize("database", ["memory", "inline"])
+def test_the_copy_is_taken_back_with_the_message(tmp_path: Any, database: str) -> None:
+    """And no other: neither that of another message of this name, nor one that the client has put there."""
+    with Internet(seed=7, folder=tmp_path) as internet:
+        options = {"copy_to_sent": True, "undo_seconds": 100}
+        host = house(internet, submission=options, database={"type": database})
+        first = send(internet, host, BLIND)
+        internet.run(5)
+        second, third = send(internet, host, BLIND), send(internet, host, BLIND.replace(b"<1@", b"<2@"))
+        copies = [octets for octets, _ in mailbox(internet, host)]
+        assert len(copies) == 3
+        store = host.hub.store
+        assert internet.wait(cancel(host.hub.queue, store, [second, third])) == {second: "", third: ""}
+        assert [octets for octets, _ in mailbox(internet, host)] == copies[:1]
+        internet.run(110)
+        assert internet.wait(cancel(host.hub.queue, store, [first]))[first]
+        assert [octets for octets, _ in mailbox(internet, host)] == copies[:1]
 
 
 def test_there_is_none_without_the_message_nor_for_others(internet: Internet) -> None:
