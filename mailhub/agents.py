@@ -10,7 +10,7 @@ from mailhub.delivery.agents import GuardedAgent
 from mailhub.delivery.alias_file import ALIASES_FILE, DISCARD
 from mailhub.delivery.forwarding import SRS_DAYS, SRS_DOMAIN, Forwarding, SrsKeys
 from mailhub.delivery.lists import LIST, LISTS
-from mailhub.delivery.routing import REFUSE, SMTP
+from mailhub.delivery.routing import REFUSE
 from mailhub.interfaces import STORE, NextHop
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ _OF_ROUTERS = ((ALIASES_FILE, DISCARD), (LISTS, LIST))
 
 
 def agents_of(hub: Hub, catalogue: Catalogue) -> dict[str, GuardedAgent]:
-    """The agents that the queue asks: the two that routers name by themselves, those with a table, those that a
-    route names, and one for each transport. Raises ConfigurationError."""
+    """The agents that the queue asks: those that routers or the operator name by themselves, those with a
+    table, those that a route names, and one for each transport. Raises ConfigurationError."""
     config = hub.settings
-    places = {name: config.place() for name in (STORE, SMTP)}
+    places = {name: config.place() for name in (STORE, *routes.HOSTS)}
     routers = {config.part("router", name, config.place()).type for name in config.delivery.routers}
     places |= {agent: config.place() for router, agent in _OF_ROUTERS if router in routers}
     places |= {name: config.place("agent").inside(name) for kind, name in config.parts if kind == "agent"}

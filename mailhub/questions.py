@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from mailhub.components import Hub
+from mailhub.config.ways import way_of
 from mailhub.explain import explain
 from mailhub.log import Logger
 from mailhub.queue_desk import Line, QueueDesk
@@ -22,7 +23,8 @@ async def _queue(hub: Hub, question: Mapping[str, Any]) -> Mapping[str, Any]:
         hub.environment.now,
         lambda name: Line(*runner.standing(name)),
         runner.recall,
-        frozenset(hub.agents),
+        lambda agent, text: way_of(hub.settings, agent, text),
+        lambda: runner.trying,
     )
     answer = await desk.answer(question)
     if question.get("queue") == "change":

@@ -21,9 +21,11 @@ from mailhub.interfaces import (
     Waiting,
     Which,
 )
+from mailhub.message.address import Address, parse_domain
 from mailhub.message.envelope import Outcome, State
 
 PAGE = 200  # messages of one answer
+NOTES = ("trying", "held", "dsn", "scheduled")  # see `QueueDesk.answer` to a change
 
 _CANCELLED = "Delivery was cancelled by the administrator"
 
@@ -41,14 +43,16 @@ class Line:
 
 @attrs.frozen
 class QueueDesk:
-    """Answers for one queue. `line` tells of a destination; `recall` has the server give back what it has only in
-    memory, so that a change counts at once. Without a server there is neither."""
+    """Answers for one queue. `way` is asked which agent and target are meant by words (and raises ConfigurationError).
+    `line` tells of a destination; `recall` has the server give back what it has only in memory, so that a change counts
+    at once; `trying` are the rows that an attempt is under way for. Without a server there is none of these three."""
 
     queue: IQueue
     now: Callable[[], int]
     line: Callable[[str], Line] = lambda _name: Line()
     recall: Callable[[], Awaitable[object]] | None = None
-    agents: frozenset[str] = frozenset()
+    way: Callable[[str, str], tuple[str, str]] = lambda agent, target: (agent, target)
+    trying: Callable[[], frozenset[int]] = frozenset
 
     async def answer(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         """What there is to say. Raises ConfigurationError."""
@@ -59,7 +63,7 @@ class QueueDesk:
             case "messages":
                 after = question.get("after")
                 messages = await self.queue.messages(PAGE, after if isinstance(after, str) else "", which)
-                return {"messages": [self._message(each) for each in messages]}
+                return {"messages": [self.record(each) for each in messages]}
             case "show":
                 return await self._show(which)
             case "change":
@@ -94,7 +98,8 @@ class QueueDesk:
             **_said(waiting.last),
         }
 
-    def _message(self, message: QueuedMessage) -> Mapping[str, Any]:
+    def record(self, message: QueuedMessage) -> Mapping[str, Any]:
+        """All about a message, with these of its recipients."""
         mail = message.mail
         return {
             "id": message.id,
@@ -140,34 +145,44 @@ class QueueDesk:
             header = (await body.read(0, 65536)).partition(b"\r\n\r\n")[0]
         finally:
             body.close()
-        return {"message": self._message(message), "header": header.decode("utf-8", "replace")}
+        return {"message": self.record(message), "header": header.decode("utf-8", "replace")}
 
     async def _change(self, which: Which, question: Mapping[str, Any]) -> Mapping[str, Any]:
-        """A page of it, in a transaction or few: how many messages were changed, and behind which to go on."""
+        """A page of it, in one transaction: how many messages were changed, behind which to go on, and what there is to
+        know of how many: see `_left`, and `trying` of those that are changed during an attempt."""
         wanted = self._wanted(question)
         after = question.get("after")
         if self.recall is not None:
             await self.recall()
         page = await self.queue.messages(PAGE, after if isinstance(after, str) else "", which)
         changes: dict[RowChange, list[QueuedMessage]] = {}
-        changed = 0
+        counts = dict.fromkeys(("changed", *NOTES), 0)
+        trying = self.trying()
         for message in page:
-            rows = [row for row in message.recipients if self._is_meant(message, row, which, wanted)]
-            changed += bool(rows)
+            left = {row.id: self._left(message, row, which, wanted) for row in message.recipients}
+            rows = [row for row in message.recipients if left[row.id] in ("", "held")]
             for change, some in _by_change(wanted, rows).items():
                 changes.setdefault(change, []).append(attrs.evolve(message, recipients=tuple(some)))
+            notes = {*left.values(), *("trying" for row in rows if row.id in trying)}
+            for note in notes - {"", "already"}:
+                counts[note] += 1
+            counts["changed"] += any(not note or (note == "held" and not wanted.retry) for note in left.values())
         if changes:
             await self.queue.change(changes)
-        return {"changed": changed, "after": page[-1].id if len(page) == PAGE else None}
+        return {**counts, "after": page[-1].id if len(page) == PAGE else None}
 
-    def _is_meant(self, message: QueuedMessage, row: QueuedRecipient, which: Which, wanted: RowChange) -> bool:
-        """Whether there is anything to change. What its sender wants sent later is tried at once only when it is
-        named; what waits for its DSN alone can be retried and removed."""
-        if wanted.retry:
-            return bool(which.ids) or bool(row.attempts) or message.not_before <= self.now()
+    def _left(self, message: QueuedMessage, row: QueuedRecipient, which: Which, wanted: RowChange) -> str:
+        """Why a row is left as it is: "already" like that; "scheduled": what its sender wants sent later is tried at
+        once only when it is named; "dsn": what waits for its DSN alone can be retried and removed. "held" is changed,
+        but not tried before it is released; "" for any other."""
+        if wanted.retry and not which.ids and not row.attempts and message.not_before > self.now():
+            return "scheduled"
         if wanted.held is not None and row.held is wanted.held:
-            return False
-        return wanted.removed or row.last is None or row.last.state is State.DELAYED
+            return "already"
+        waits = row.last is None or row.last.state is State.DELAYED
+        if not (waits or wanted.retry or wanted.removed):
+            return "already" if wanted.held is False else "dsn"
+        return "held" if row.held and (wanted.retry or wanted.way is not None) else ""
 
     def _wanted(self, question: Mapping[str, Any]) -> RowChange:
         match question.get("change"):
@@ -182,11 +197,7 @@ class QueueDesk:
             case "bounce":
                 return RowChange(failed=Outcome.failed(_CANCELLED, status="5.3.0"))
             case "reroute":
-                agent, target = str(question.get("agent", "smtp")), str(question.get("target", ""))
-                if self.agents and agent not in self.agents:
-                    known = ", ".join(sorted(self.agents))
-                    raise ConfigurationError(f"there is no delivery agent {agent!r}; there are {known}")
-                return RowChange(way=(agent, target))
+                return RowChange(way=self.way(str(question.get("agent", "smtp")), str(question.get("target", ""))))
             case "priority":
                 priority = question.get("priority")
                 if not isinstance(priority, int) or not -9 <= priority <= 9:
@@ -228,9 +239,38 @@ def which_of(given: object) -> Which:
         for name in ("domain", "sender", "recipient", "reply"):
             fields[name] = str(fields.get(name, ""))
         fields["age_seconds"] = int(fields.get("age_seconds", 0))
-        return Which(**fields)
+        which = Which(**fields)
     except (TypeError, ValueError):
         raise ConfigurationError("the question does not say which messages are meant") from None
+    return attrs.evolve(
+        which,
+        domain=which.domain and _domain(which.domain),
+        sender=_address(which.sender, "<>", "@"),
+        recipient=_address(which.recipient),
+    )
+
+
+def _domain(text: str) -> str:
+    try:
+        return parse_domain(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{text!r} is not a domain name: {error}") from None
+
+
+def _address(text: str, *besides: str) -> str:
+    """An address, also in angle brackets; or what is meant `besides`: itself, and "@" for one before a domain."""
+    if not text or text in besides:
+        if text == "@":
+            raise ConfigurationError("behind the @ of a sender stands a domain")
+        return text
+    if text.startswith("@") and "@" in besides:
+        return f"@{_domain(text[1:])}"
+    inner = text[1:-1] if text.startswith("<") and text.endswith(">") else text
+    try:
+        return str(Address.parse(inner))
+    except ValueError as error:
+        more = ", @domain or <>" if besides else ""
+        raise ConfigurationError(f"{text!r} is not an address{more}: {error}") from None
 
 
 def as_question(which: Which) -> Mapping[str, Any]:

@@ -14,12 +14,13 @@ from typing import Any
 from mailhub.cli.confirm import confirmed, yes_option
 from mailhub.cli.offline import Opening, opened, wait
 from mailhub.config.settings import load
+from mailhub.config.ways import way_of
 from mailhub.control import NAME, ask
 from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import EVERYTHING, Which
 from mailhub.log import clean
-from mailhub.queue_desk import PAGE, QueueDesk, as_question
+from mailhub.queue_desk import NOTES, PAGE, QueueDesk, as_question
 
 Ask = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 Record = Mapping[str, Any]
@@ -41,35 +42,66 @@ def add_parser(commands: Any) -> None:
     _filters(show_all)
     show_all.set_defaults(run=_list)
 
-    show = actions.add_parser("show", help="all about one message, and its header")
-    show.add_argument("id", metavar="ID")
+    show = actions.add_parser(
+        "show",
+        help="all about one message, and its header",
+        description="Show a message's age, size and sender, each recipient with its way, attempts, time of the next "
+        "one and last answer, and the header.",
+    )
+    show.add_argument("id", metavar="ID", help=_ID)
     show.add_argument("--json", action="store_true", help="an object, for programs")
     show.set_defaults(run=_show)
 
-    for name, done, text in (
-        ("retry", "due now", "try again now"),
-        ("hold", "held", "try nothing until it is released"),
-        ("release", "released", "let go what is held"),
-        ("remove", "removed", "drop messages; their senders are not told"),
-        ("bounce", "returned", "give messages up; their senders are told"),
-        ("reroute", "rerouted", "send by another host or agent, now"),
-        ("priority", "changed", "say how urgent messages are, from -9 to 9"),
-    ):
-        action = actions.add_parser(name, help=text)
+    for name, (_, text, more) in _CHANGES.items():
+        action = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}. {more} {_MEANT}")
         if name == "reroute":
-            action.add_argument("way", metavar="WAY", help="host, host:port, unix:path, or mx for the way by DNS")
-            action.add_argument("--agent", default="smtp", help="the delivery agent (smtp)")
+            action.add_argument("way", metavar="WAY", help="host, host:port, unix:/path (by lmtp), or mx")
+            action.add_argument("--agent", default="smtp", help="smtp, lmtp, or that of a [transport.x] or [agent.x]")
         elif name == "priority":
-            action.add_argument("priority", metavar="N", type=int)
+            action.add_argument("priority", metavar="N", type=int, help="9 is tried first, -9 last; 0 is usual")
         _which(action)
         if name in _ASKING:
             yes_option(action)
-        action.set_defaults(run=_change, change=name, done=done)
+        action.set_defaults(run=_change, change=name)
 
-    flush = actions.add_parser("flush", help="try all mail for a domain now")
-    flush.add_argument("domain", metavar="DOMAIN")
+    flush = actions.add_parser(
+        "flush",
+        help="try all mail for a domain now",
+        description="Try all mail for a domain now, as `mailhub queue retry --domain DOMAIN` does.",
+    )
+    flush.add_argument("domain", metavar="DOMAIN", help="of the recipients, such as example.net")
     flush.set_defaults(run=_flush)
 
+
+_ID = "as shown by `mailhub queue list --messages`"
+_MEANT = "Which messages is said by their ids, by conditions that hold together, or by --all."
+# What is reported, and what the help says.
+_CHANGES = {
+    "retry": (
+        "due now",
+        "try again now",
+        "Servers that could not be reached a moment ago are asked as well. What is held stays so, and what its sender "
+        "wants sent later is tried early only when it is named.",
+    ),
+    "hold": ("held", "try nothing until it is released", "An attempt that is under way goes on."),
+    "release": ("released", "let go what is held", "It is tried when it would have been."),
+    "remove": (
+        "removed",
+        "drop messages; their senders are not told",
+        "What is being sent may still arrive.",
+    ),
+    "bounce": (
+        "returned",
+        "give messages up; their senders are told",
+        "What is being sent right now is returned unless that attempt delivers it.",
+    ),
+    "reroute": (
+        "rerouted",
+        "send by another host or agent, now",
+        "With mx the way is the one by DNS, or that of the transport.",
+    ),
+    "priority": ("changed", "say how urgent messages are, from -9 to 9", "Those of a server go in that order."),
+}
 
 # Asked before it is done to messages that were not named.
 _ASKING = {
@@ -79,7 +111,7 @@ _ASKING = {
 
 
 def _which(action: argparse.ArgumentParser) -> None:
-    action.add_argument("ids", metavar="ID", nargs="*", help="as shown by `mailhub queue list --messages`")
+    action.add_argument("ids", metavar="ID", nargs="*", help=_ID)
     action.add_argument("--all", action="store_true", help="the whole queue")
     _filters(action)
 
@@ -87,8 +119,8 @@ def _which(action: argparse.ArgumentParser) -> None:
 def _filters(action: argparse.ArgumentParser) -> None:
     which = action.add_argument_group("which messages; several conditions hold together")
     which.add_argument("--id", action="append", default=[], metavar="ID", help="this one; may be given again")
-    which.add_argument("--domain", default="", help="of the recipient")
-    which.add_argument("--sender", default="", help="reverse-path: an address, @domain, or <>")
+    which.add_argument("--domain", default="", metavar="DOMAIN", help="of the recipient")
+    which.add_argument("--sender", default="", metavar="ADDRESS", help="reverse-path: an address, @domain, or <>")
     which.add_argument("--recipient", default="", metavar="ADDRESS", help="as delivered to, or as it was named")
     which.add_argument("--age", default=0, type=_age, help="at least so old: 90s, 30m, 4h, 2d")
     which.add_argument("--reply", default="", metavar="TEXT", help="part of the last answer, or its status")
@@ -118,13 +150,23 @@ def _meant(arguments: argparse.Namespace) -> Which:
 
 @contextmanager
 def _asked(arguments: argparse.Namespace, how: Opening) -> Iterator[Ask]:
-    """The running server, or its database where none runs."""
+    """The running server, or its database where none runs. Beside a server that cannot be asked nothing is changed: it
+    alone knows what it is sending. Raises ConfigurationError."""
     config = load(arguments.config)
-    if DataFolder(config.data).server() is not None and (config.data / NAME).exists():
+    server = DataFolder(config.data).server()
+    if server is not None and ((config.data / NAME).exists() or how != "read"):
+        if not (config.data / NAME).exists():
+            raise ConfigurationError(
+                f"the server (process {server}) cannot be asked: {config.data / NAME} is not there (yet); its log says "
+                "why. Restart it, or stop it to change its queue"
+            )
         yield lambda question: ask(config.data, question)
         return
+    if how != "read":
+        with opened(config, "read"):
+            pass  # a database of an older mailhub is brought up to date by the server alone
     with opened(config, how) as hub:
-        desk = QueueDesk(hub.queue, lambda: int(time.time()))
+        desk = QueueDesk(hub.queue, lambda: int(time.time()), way=lambda agent, target: way_of(config, agent, target))
         yield lambda question: wait(desk.answer(question))
 
 
@@ -279,6 +321,8 @@ def _show_recipient(recipient: Record) -> None:
 def _change(arguments: argparse.Namespace) -> int:
     """Messages that were named are meant; before others are lost it asks."""
     which = _meant(arguments)
+    if arguments.all and which != EVERYTHING and not which.ids:
+        raise ConfigurationError("--all is the whole queue: leave it out, or the conditions")
     if (which != EVERYTHING) == arguments.all:
         raise ConfigurationError("say which messages, by their ids or with --all")
     question: dict[str, Any] = {"change": arguments.change}
@@ -294,24 +338,25 @@ def _change(arguments: argparse.Namespace) -> int:
             what = f"the only message{'' if arguments.all else ' meant'}" if count == 1 else f"{every}{count} messages"
             if count and not confirmed(arguments, _ASKING[arguments.change].format(what=what)):
                 return 1
-        changed = _carry_out(asked, which, question)
-    _report(changed, arguments.done)
+        _report(_carry_out(asked, which, question), _CHANGES[arguments.change][0])
     return 0
 
 
 def _flush(arguments: argparse.Namespace) -> None:
+    if not arguments.domain:
+        raise ConfigurationError("say which domain")
     with _asked(arguments, "write") as asked:
         _report(_carry_out(asked, Which(domain=arguments.domain), {"change": "retry"}), "due now")
 
 
-def _carry_out(asked: Ask, which: Which, question: Mapping[str, Any]) -> int:
-    """Page by page; how many messages have changed."""
-    changed, after = 0, ""
+def _carry_out(asked: Ask, which: Which, question: Mapping[str, Any]) -> Mapping[str, int]:
+    """Page by page; how many messages have changed, and what there is to know of how many."""
+    counts, after = dict.fromkeys(("changed", *NOTES), 0), ""
     while True:
         done = asked({"queue": "change", "which": as_question(which), "after": after, **question})
-        changed += int(done["changed"])
+        counts = {name: count + int(done[name]) for name, count in counts.items()}
         if done["after"] is None:
-            return changed
+            return counts
         after = done["after"]
 
 
@@ -322,8 +367,20 @@ def _require(asked: Ask, ids: Sequence[str]) -> None:
         raise _unknown(missing)
 
 
-def _report(count: int, what: str) -> None:
-    print(f"{count} message{'' if count == 1 else 's'} {what}")
+def _report(counts: Mapping[str, int], what: str) -> None:
+    print(f"{_messages(counts['changed'])} {what}")
+    for name, said in (
+        ("trying", "being tried right now: what that attempt delivers has arrived"),
+        ("held", "held, and tried only when released"),
+        ("dsn", "given up already, and to be told to the sender"),
+        ("scheduled", "to be sent later by the sender's wish, and tried early only when named"),
+    ):
+        if counts[name]:
+            print(f"{_messages(counts[name])} {'is' if counts[name] == 1 else 'are'} {said}")
+
+
+def _messages(count: int) -> str:
+    return f"{count} message{'' if count == 1 else 's'}"
 
 
 def _unknown(ids: Sequence[str]) -> ConfigurationError:

@@ -17,6 +17,7 @@ from mailhub.delivery.scheduled import cancel, scheduled
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import QueuedMessage
 from mailhub.log import clean
+from mailhub.queue_desk import QueueDesk
 
 
 def add_parser(commands: Any) -> None:
@@ -25,7 +26,7 @@ def add_parser(commands: Any) -> None:
     actions = group.add_subparsers(metavar="ACTION", required=True)
 
     listing = actions.add_parser("list", help="one line a message: id, time, who submitted it, sender, recipients")
-    listing.add_argument("--json", action="store_true", help="a JSON object a line")
+    listing.add_argument("--json", action="store_true", help="an array, as of `mailhub queue list --messages --json`")
     listing.set_defaults(run=_list)
 
     taking_back = actions.add_parser(
@@ -40,32 +41,25 @@ def add_parser(commands: Any) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
+    now = int(time.time())
     with opened(load(arguments.config), "read") as hub:
-        found = hub.wait(scheduled(hub.queue, int(time.time())))
+        found = hub.wait(scheduled(hub.queue, now))
+        desk = QueueDesk(hub.queue, lambda: now)
+    if arguments.json:
+        print(json.dumps([desk.record(message) for message in found], indent=1))
+        return
     for message in found:
-        told = _told(message)
-        line = json.dumps(told) if arguments.json else _line(told)
-        print(line if arguments.json else clean(line).replace("\n", "\\x0a"))
-    if not found and not arguments.json:
+        print(clean(_line(message)).replace("\n", "\\x0a"))
+    if not found:
         print("nothing is scheduled")
 
 
-def _told(message: QueuedMessage) -> dict[str, Any]:
-    return {
-        "id": message.id,
-        "not_before": message.not_before,
-        "submitter": message.submitter,
-        "from": str(message.mail.reverse_path or ""),
-        "to": [str(row.route.recipient) for row in message.recipients],
-        "size": message.size,
-    }
-
-
-def _line(told: Mapping[str, Any]) -> str:
-    moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(told["not_before"]))
-    others = len(told["to"]) - 1
-    more = f" and {others} more" if others else ""
-    return f"{told['id']}  {moment}  {told['submitter']}  <{told['from']}> -> <{told['to'][0]}>{more}"
+def _line(message: QueuedMessage) -> str:
+    moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(message.not_before))
+    first, *others = [row.route.recipient for row in message.recipients]
+    more = f" and {len(others)} more" if others else ""
+    sender = message.mail.reverse_path or ""
+    return f"{message.id}  {moment}  {message.submitter}  <{sender}> -> <{first}>{more}"
 
 
 def _cancel(arguments: argparse.Namespace) -> int:

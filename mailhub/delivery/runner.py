@@ -83,6 +83,7 @@ class QueueRunner:
         self._destinations: Destinations[Claim] = Destinations(*_bounds(self._limits))
         self._rows = 0  # at work or waiting for it
         self._working: set[Deferred[None]] = set()
+        self._trying: set[int] = set()
         self._timer: IDelayedCall | None = None
         self._turn_timer: IDelayedCall | None = None
         self._scan: Deferred[None] | None = None
@@ -121,6 +122,11 @@ class QueueRunner:
     def under_way(self) -> frozenset[Deferred[None]]:
         """Attempts; each has a result when it is over."""
         return frozenset(self._working)
+
+    @property
+    def trying(self) -> frozenset[int]:
+        """Rows that an attempt is under way for."""
+        return frozenset(self._trying)
 
     async def recall(self) -> None:
         """Give back what only waits for its turn: what the operator changes now is seen when it is claimed again."""
@@ -297,6 +303,8 @@ class QueueRunner:
         rows = claim.message.recipients
         left: Sequence[QueuedRecipient] = ()
         outcomes: Mapping[int, Outcome] = {}
+        numbers = [row.id for row in rows]
+        self._trying.update(numbers)
         try:
             outcomes = await self._deliver(claim)
             left = self._not_tried(destination, turn, outcomes)
@@ -306,6 +314,8 @@ class QueueRunner:
         except Exception as error:
             outcomes, left = {}, ()
             await self._failed(claim, error)
+        finally:
+            self._trying.difference_update(numbers)
         self._conclude(destination, turn, outcomes)
         if left and self._running:
             self._destinations.put_back(destination, only(claim, left), priority(claim))

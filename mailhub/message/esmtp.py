@@ -63,6 +63,7 @@ _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\u0080-\U0010fff
 def parse_parameters(text: str, rows: Mapping[str, Parameter]) -> dict[str, Any]:
     """What follows the path in MAIL or RCPT -> fields of Mail or Recipient. Raises ParameterError."""
     fields: dict[str, Any] = {}
+    given: dict[str, str] = {}
     # At spaces alone: str.split() would take U+3000 and its kin for one, which RFC 6531 has within a value.
     for word in text.split(" "):
         if not word:
@@ -74,8 +75,10 @@ def parse_parameters(text: str, rows: Mapping[str, Parameter]) -> dict[str, Any]
         row = rows.get(keyword)
         if row is None:
             raise UnknownParameter(f"Unsupported parameter {keyword}")
+        before = given.setdefault(row.field, keyword)
         if row.field in fields:
-            raise ParameterError(f"Parameter {keyword} given twice")
+            both = f"Parameters {before} and {keyword} exclude each other"
+            raise ParameterError(f"Parameter {keyword} given twice" if before == keyword else both)
         fields[row.field] = row.parse(match[2])
     return fields
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from mailhub.interfaces import STORE, Deposit, Notice, Plan, ReversePath, Route
-from mailhub.message.address import Address, to_ascii
+from mailhub.message.address import Address, to_ascii, to_unicode
 from mailhub.message.envelope import Mail, Outcome, Recipient, Source, State
 from mailhub.message.esmtp import (
     mail_parameters,
@@ -65,16 +65,20 @@ def domain_forms(domain: str) -> list[str]:
     """A domain as it may stand in a row: as A-labels, as U-labels, and as it is written here."""
     forms = {domain.lower()}
     with suppress(ValueError):
-        forms.add(to_ascii(domain))
-    with suppress(UnicodeError):
-        forms.add(to_ascii(domain).encode("ascii").decode("idna"))
+        forms |= {to_ascii(domain), to_unicode(to_ascii(domain))}
     return sorted(forms)
 
 
-def originals_part(address: str) -> str:
-    """What `originals_text` has in it, in small letters, where the client named this address."""
+def address_forms(address: str) -> list[str]:
+    """The same of an address, in small letters. Before the @ there may be nothing: that is the end of one."""
+    local, at, domain = address.lower().rpartition("@")
+    return [f"{local}{at}{form}" for form in domain_forms(domain)]
+
+
+def originals_parts(address: str) -> list[str]:
+    """What `originals_text` has in it, in small letters and one or the other, where the client named this address."""
     local, _, domain = address.lower().rpartition("@")
-    return json.dumps([local, domain])[1:-1]
+    return [json.dumps([local, form])[1:-1] for form in domain_forms(domain)]
 
 
 def check_readable(mail: Mail, routes: Iterable[Route]) -> None:

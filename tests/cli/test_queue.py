@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 
 from mailhub.cli.offline import Offline, opened
 from mailhub.config.settings import Config
+from mailhub.data_folder import DataFolder
 from mailhub.interfaces import Plan, Route, Settlement, Submission
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Outcome
@@ -197,3 +200,86 @@ def test_what_cannot_be_meant_is_told_in_a_line(mailhub: Command, ids: list[str]
     result = mailhub("queue", *words)
     assert result.status
     assert "bug" not in result.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("flush", "a b"),
+        ("flush", ""),
+        ("list", "--domain", "@yy.example"),
+        ("list", "--sender", "xx.example"),
+        ("list", "--sender", "@"),
+        ("hold", "--recipient", "a b@c"),
+        ("retry", "--all", "--domain", "yy.example"),
+        ("reroute", "--agent", "nosuch", "x.example", "--all"),
+        ("reroute", "--agent", "store", "ben@xx.example", "--all"),
+        ("reroute", "--agent", "list", "x", "--all"),
+        ("reroute", "--agent", "lmtp", "mx", "--all"),
+        ("reroute", "unix:/s", "--all"),
+        ("reroute", "host.example:99999", "--all"),
+        ("reroute", "bad host", "--all"),
+        ("reroute", "127.0.0.1:25:25", "--all"),
+        ("reroute", "x" * 300, "--all"),
+        ("reroute", "*", "--all"),
+    ],
+)
+def test_what_is_no_filter_and_no_way_is_refused_in_a_line_and_nothing_changes(
+    mailhub: Command, ids: list[str], words: tuple[str, ...]
+) -> None:
+    def ways() -> list[tuple[str, str, str]]:
+        shown = json.loads(mailhub("queue", "list", "--messages", "--json").out)
+        return [(row["agent"], row["target"], row["state"]) for each in shown for row in each["recipients"]]
+
+    before = ways()
+    result = mailhub("queue", *words)
+    assert (result.status, result.out, result.err.count("\n")) == (1, "", 1)
+    assert "bug" not in result.err
+    assert ways() == before
+
+
+def test_ways_by_lmtp_and_by_names_beyond_ascii(mailhub: Command, ids: list[str]) -> None:
+    assert mailhub("queue", "reroute", "--agent", "lmtp", "unix:/run/lmtp", ids[0]).out == "1 message rerouted\n"
+    assert "by lmtp unix:/run/lmtp, " in mailhub("queue", "show", ids[0]).out
+    mailhub("queue", "reroute", "bücher.example:587", ids[0])
+    assert "by smtp xn--bcher-kva.example:587, " in mailhub("queue", "show", ids[0]).out
+    assert mailhub("queue", "reroute", "[::1]:25", ids[0]).status == 0
+
+
+def test_counts_say_what_was_not_done(mailhub: Command, ids: list[str]) -> None:
+    mailhub("queue", "hold", ids[0])
+    assert mailhub("queue", "hold", ids[0]).out == "0 messages held\n"
+    told = mailhub("queue", "retry", ids[0]).out
+    assert told == "0 messages due now\n1 message is held, and tried only when released\n"
+    mailhub("queue", "bounce", ids[0])
+    assert mailhub("queue", "hold", "--all").out == (
+        "1 message held\n1 message is given up already, and to be told to the sender\n"
+    )
+
+
+def test_beside_a_server_that_cannot_be_asked_nothing_is_changed(
+    mailhub: Command, ids: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DataFolder, "server", lambda folder: 17)
+    for words in (("hold", "--all"), ("flush", "yy.example"), ("remove", "--all", "--yes")):
+        result = mailhub("queue", *words)
+        assert (result.status, result.out, result.err.count("\n")) == (1, "", 1)
+        assert "the server (process 17) cannot be asked" in result.err
+    assert len(mailhub("queue", "list", "--messages").out.splitlines()) == 2
+
+
+def test_a_database_of_an_older_mailhub_is_left_to_the_server(mailhub: Command, ids: list[str], config: Config) -> None:
+    file = config.data / "mailhub.sqlite"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA user_version = 3")
+    for words in (("list",), ("hold", "--all"), ("flush", "yy.example")):
+        result = mailhub("queue", *words)
+        assert (result.status, result.err.count("\n")) == (1, 1)
+        assert "was written by an older mailhub" in result.err
+
+
+@pytest.mark.parametrize("action", ["retry", "hold", "release", "remove", "bounce", "reroute", "priority", "flush"])
+def test_each_action_is_described(mailhub: Command, action: str) -> None:
+    told = " ".join(mailhub("queue", action, "--help").out.split())
+    assert "DOMAIN" in told
+    assert action == "flush" or "conditions that hold together" in told

@@ -217,3 +217,11 @@ def test_hostile_values_are_bounded_and_safe_to_send_on(keyword: str, text: str)
         assert sent.isascii()
         assert sent.isprintable()
         assert parse(sent) in (fields, {})
+
+
+def test_parameters_that_exclude_each_other_are_named() -> None:
+    rows = {row.keyword: row for row in (esmtp.HOLDFOR, esmtp.HOLDUNTIL)}
+    with pytest.raises(ParameterError, match="HOLDFOR and HOLDUNTIL exclude each other"):
+        parse_parameters("HOLDFOR=5 HOLDUNTIL=2027-01-01T00:00:00Z", rows)
+    with pytest.raises(ParameterError, match="HOLDFOR given twice"):
+        parse_parameters("HOLDFOR=5 HOLDFOR=6", rows)

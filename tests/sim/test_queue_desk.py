@@ -158,3 +158,40 @@ def test_mail_is_not_kept_waiting_by_an_attempt_whose_mail_was_removed(world: Wo
     world.send()
     world.internet.run(5)
     assert len(world.yy.inbox("ben@yy.example")) == 1
+
+
+def test_filters_know_a_domain_in_either_form_and_say_what_they_cannot_take(world: World) -> None:
+    world.yy.unlisten()
+    world.xx.submit("ann@xn--bcher-kva.example", ["ben@yy.example"], MESSAGE)
+    for which in (
+        {"sender": "<ann@bücher.example>"},
+        {"sender": "@BÜCHER.example"},
+        {"sender": "@xn--bcher-kva.example"},
+        {"sender": "ann@xn--bcher-kva.example"},
+        {"domain": "YY.example."},
+        {"recipient": "<ben@yy.example>"},
+    ):
+        assert len(world.ask(queue="messages", which=which)["messages"]) == 1, which
+    for which in ({"domain": "a b"}, {"sender": "a.example"}, {"recipient": "@"}):
+        with pytest.raises(ConfigurationError, match="is not a"):
+            world.ask(queue="messages", which=which)
+
+
+def test_it_says_what_is_being_tried(world: World, silent: str) -> None:
+    world.xx.submit("ann@xx.example", [f"ben@{silent}"], MESSAGE)
+    world.internet.run(2)
+    done = world.ask(queue="change", change="hold")
+    assert (done["changed"], done["trying"]) == (1, 1)
+    world.internet.run(HOUR)
+    assert world.ask(queue="change", change="release")["trying"] == 0
+
+
+def test_mail_goes_by_lmtp_where_no_table_speaks_of_it(world: World) -> None:
+    world.yy.unlisten()
+    world.send()
+    assert world.change("reroute", agent="lmtp", target=f"{world.yy.address}:24") == 1
+    world.internet.run(5)
+    (message,) = world.ask(queue="messages")["messages"]
+    assert "No delivery agent" not in message["recipients"][0]["last_reply"]
+    with pytest.raises(ConfigurationError, match="there are lmtp, smtp"):
+        world.change("reroute", agent="pipe", target="x")

@@ -9,7 +9,7 @@ import attrs
 from mailhub.interfaces import AT_ONCE, HELD_DUE, QueuedMessage, QueuedRecipient, RowChange, Waiting, Which
 from mailhub.message.envelope import Mail
 from mailhub.store.memory.body import MemoryBody
-from mailhub.store.queue_rows import destination_of, domain_forms, originals_part, originals_text
+from mailhub.store.queue_rows import address_forms, destination_of, domain_forms, originals_parts, originals_text
 
 
 @attrs.define(eq=False)
@@ -43,10 +43,10 @@ def meant_rows(message: Queued, which: Which, now: int) -> tuple[QueuedRecipient
     """Those of its rows that are meant."""
     sender = message.mail.reverse_path
     reverse_path = "<>" if sender is None else str(sender).lower()
-    wanted = which.sender.lower()
+    wanted = tuple(address_forms(which.sender)) if which.sender else ()
     of_message = (
         (not which.ids or message.id in which.ids)
-        and (not wanted or reverse_path == wanted or (wanted.startswith("@") and reverse_path.endswith(wanted)))
+        and (not wanted or reverse_path in wanted or (which.sender.startswith("@") and reverse_path.endswith(wanted)))
         and (not which.age_seconds or message.queued_at <= now - which.age_seconds)
     )
     return tuple([row for row in message.rows.values() if of_message and _is_meant(message, row, which)])
@@ -56,9 +56,10 @@ def _is_meant(message: Queued, row: QueuedRecipient, which: Which) -> bool:
     recipient, last = row.route.recipient, row.last
     if which.domain and recipient.domain.lower() not in domain_forms(which.domain):
         return False
-    named = originals_part(which.recipient) in originals_text(row.route).lower()
-    if which.recipient and str(recipient).lower() != which.recipient.lower() and not named:
-        return False
+    if which.recipient and str(recipient).lower() not in address_forms(which.recipient):
+        named = originals_text(row.route).lower()
+        if not any(part in named for part in originals_parts(which.recipient)):
+            return False
     if which.reply and (last is None or (which.reply.lower() not in last.reply.lower() and which.reply != last.status)):
         return False
     return which.destination is None or message.places[row.id] == which.destination

@@ -8,7 +8,7 @@ import attrs
 
 from mailhub.interfaces import AT_ONCE, HELD_DUE, QueuedMessage, Route, RowChange, Waiting, Which
 from mailhub.message.address import Address
-from mailhub.store.queue_rows import domain_forms, originals_part, outcome_in
+from mailhub.store.queue_rows import address_forms, domain_forms, originals_parts, outcome_in
 from mailhub.store.sql import content
 from mailhub.store.sql.transaction import Snapshot, Transaction
 
@@ -32,16 +32,18 @@ def _meant(snapshot: Snapshot, which: Which, now: int) -> tuple[str, list[object
     if which.sender == "<>":
         term("q.reverse_path IS NULL")
     elif which.sender.startswith("@"):
-        escaped = which.sender.lower().replace("!", "!!").replace("%", "!%").replace("_", "!_")
-        term("lower(q.reverse_path) LIKE ? ESCAPE '!'", f"%{escaped}")
+        forms = [form.replace("!", "!!").replace("%", "!%").replace("_", "!_") for form in address_forms(which.sender)]
+        like = " OR ".join(["lower(q.reverse_path) LIKE ? ESCAPE '!'"] * len(forms))
+        term(f"({like})", *[f"%{form}" for form in forms])
     elif which.sender:
-        term("lower(q.reverse_path) = ?", which.sender.lower())
+        term(f"lower(q.reverse_path) IN {dialect.texts}", snapshot.many(address_forms(which.sender)))
     if which.recipient:
-        named = dialect.contains("lower(r.originals)", "?")
+        parts = originals_parts(which.recipient)
+        named = " OR ".join([dialect.contains("lower(r.originals)", "?")] * len(parts))
         term(
-            f"(lower(r.local || '@' || r.domain) = ? OR {named})",
-            which.recipient.lower(),
-            originals_part(which.recipient),
+            f"(lower(r.local || '@' || r.domain) IN {dialect.texts} OR {named})",
+            snapshot.many(address_forms(which.recipient)),
+            *parts,
         )
     if which.age_seconds:
         term("q.queued_at <= ?", now - which.age_seconds)
