@@ -139,7 +139,7 @@ class Catalogue:
             raise part.place.error(f"{part.type}: {told}") from error
 
     def _options(self, part: ComponentTable, factory: IComponentFactory) -> Any:
-        return read(factory.options, part.options, part.place, part.guarding)
+        return read(factory.options, part.options, part.place, part.keys_of_others)
 
     def build(self, part: ComponentTable, hub: object) -> Any:
         """The component itself, which is given what `IHub` names of `hub`, and who it is. Raises ConfigurationError,

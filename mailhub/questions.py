@@ -28,9 +28,19 @@ async def _queue(hub: Hub, question: Mapping[str, Any]) -> Mapping[str, Any]:
     )
     answer = await desk.answer(question)
     if question.get("queue") == "change":
-        fields = {"change": question.get("change"), "messages": answer["changed"], "which": str(question.get("which"))}
-        _log.event("queue changed by command", fields)
+        fields = {"change": question.get("change"), "messages": answer["changed"]}
+        _log.event("queue changed by command", {**fields, **_said(question.get("which"))})
     return answer
+
+
+def _said(which: object) -> Mapping[str, object]:
+    """Which messages were meant, a field each."""
+    if not isinstance(which, Mapping):
+        return {"which": which}
+    return {
+        str(name): ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+        for name, value in which.items()
+    }
 
 
 QUESTIONS: Mapping[str, Handler] = {"explain": explain, "queue": _queue}

@@ -10,6 +10,7 @@ import attrs
 
 from mailhub.auth.send_as import PART, KeptGrants
 from mailhub.cli import passwords
+from mailhub.cli.backup import counted
 from mailhub.cli.confirm import confirmed, yes_option
 from mailhub.cli.names import names_now, user_of
 from mailhub.cli.offline import Offline, opened
@@ -158,7 +159,7 @@ def _line(hub: Offline, user: str, limit: int, enabled: bool, elsewhere: str = "
         held = hub.wait(hub.wait(hub.database.store.account(user)).quota())
     except NoSuchUser:
         return f"{user}  removed just now"
-    words = [f"{user:40}", f"{held.messages} messages", f"{held.used} octets"]
+    words = [f"{user:40}", counted(held.messages, "message"), f"{held.used} octets"]
     if elsewhere:
         words = [f"{user:40}", f"mail in [stores.{elsewhere}]"]
     elif limit:

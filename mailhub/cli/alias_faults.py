@@ -34,12 +34,16 @@ class Everybody:
         plain = (plain for plain, _ in self.names.without_detail(address))
         return any(each.key in self.users for each in (address, *plain))
 
-    def _is_list(self, address: Address) -> bool:
+    def is_list(self, address: Address) -> bool:
         """Whether it is a mailing list's, or one of its owners'."""
         local = address.local.lower()
         owned = [attrs.evolve(address, local=local[: -len(end)]) for end in ROLES if local.endswith(end)]
         plain = [plain for plain, _ in self.names.without_detail(address)]
         return any(each.key in self.names.lists for each in (address, *plain, *owned))
+
+    def has(self, address: Address) -> bool:
+        """Whether it is an account, an alias or a list here."""
+        return self.is_account(address) or bool(self.targets(address)) or self.is_list(address)
 
     def targets(self, address: Address) -> tuple[Address, ...]:
         """What an alias makes of it: one of its name, with its detail or without, the same name in another domain, or
@@ -60,7 +64,7 @@ class Everybody:
         """Whether mail for the address finds anybody: an address elsewhere, an account, an alias."""
         if address.ascii_domain not in self.names.domains:
             return True
-        if self.is_account(address) or self.targets(address) or self._is_list(address):
+        if self.has(address):
             return True
         return is_postmaster(address) and any(
             self.names.aliases.named(other) or other.key in self.users

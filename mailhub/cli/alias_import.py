@@ -16,6 +16,7 @@ from mailhub.config import rules
 from mailhub.config.settings import Config, load
 from mailhub.delivery.names import LocalNames
 from mailhub.errors import ConfigurationError
+from mailhub.message.address import Address
 from mailhub.message.alias_files import FILE_LIMIT, Entry, Table, in_domain, read_table
 from mailhub.message.aliases import REGEX
 
@@ -72,7 +73,9 @@ def _import(arguments: argparse.Namespace) -> int:
         new = hub.wait(hub.database.names.add_all(wanted.aliases, wanted.domains, wanted.same_as))
         found = faults(everybody_of(config, hub)) if new else []
     await_server(config)
-    print(f"{len(wanted.aliases)} aliases read, {new} domains and targets are new")
+    print(
+        f"{len(wanted.aliases)} alias{'' if len(wanted.aliases) == 1 else 'es'} read, {new} domains and targets are new"
+    )
     for fault in found[:_WARNINGS]:
         print(f"mailhub: warning: {fault}", file=sys.stderr)
     if len(found) > _WARNINGS:
@@ -116,10 +119,29 @@ def _wanted(table: Table, names: LocalNames, config: Config, hub: Offline, domai
             _take(entry, wanted, domains, in_file, domain)
         except ValueError as error:
             wrong.append(f"line {entry.line}: {error}")
-    for name, other in wanted.same_as.items():
-        if name in kept.domains or name in config.domains or any(each.endswith(f"@{name}") for each in wanted.aliases):
+    for name, targets in wanted.aliases.items():
+        # Of an address that is there in other letters, nothing is new.
+        had = {_same(target) for target in kept.aliases.get(name, ())}
+        left = {_same(target): target for target in reversed(targets)}
+        wanted.aliases[name] = tuple(
+            target for target in targets if target in left.values() and _same(target) not in had
+        )
+    for name, other in dict(wanted.same_as).items():
+        if names.same_as.get(name) == other:
+            del wanted.same_as[name]
+        elif (
+            name in kept.domains or name in config.domains or any(each.endswith(f"@{name}") for each in wanted.aliases)
+        ):
             wrong.append(f"{name} is to be the same as {other}, but has names of its own")
     return wanted, wrong
+
+
+def _same(target: str) -> str:
+    """One text for every way to write a target; those of patterns may be none."""
+    try:
+        return Address.parse(target).key
+    except ValueError:
+        return target
 
 
 def _take(entry: Entry, wanted: _Wanted, domains: set[str] | frozenset[str], in_file: set[str], domain: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from mailhub.cli.alias_faults import faults, list_faults
 from mailhub.cli.backup import counted
 from mailhub.cli.check_files import Finding, certificate, rights
+from mailhub.cli.check_ways import unrouted, ways
 from mailhub.cli.names import everybody_of
 from mailhub.cli.offline import environment, opened, owning, repaired, try_write
 from mailhub.cli.ours import is_ours, require_ours
@@ -23,7 +24,7 @@ from mailhub.components import build_hub
 from mailhub.config.settings import Config, load
 from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError, MailError, NoSuchUser
-from mailhub.message.address import POSTMASTER
+from mailhub.message.address import POSTMASTER, Address
 from mailhub.net.listen import both_families, obstacle
 from mailhub.plugin_modules import LOAD_SECONDS
 from mailhub.plugin_trial import watched
@@ -72,7 +73,7 @@ def _check(arguments: argparse.Namespace) -> int:
         return _tell([_repair(folder, arguments), _store_alone(folder, arguments), _ledgers(folder)])
     config = load(arguments.config)
     print(f"ok       configuration {config.file}")
-    parts = [_components(config), rights(config), certificate(config)]
+    parts = [_components(config), ways(config), rights(config), certificate(config)]
     if is_ours(config):
         store = [_aliases(config), _hidden(config), _written(config), _store_alone(config.data, arguments)]
         parts = [_repair(config.data, arguments), *parts, *store]
@@ -137,11 +138,14 @@ def _aliases(config: Config) -> Iterator[Finding]:
     with opened(config, "read") as hub:
         everybody = everybody_of(config, hub)
         members = {name: hub.wait(everybody.names.members(name)) for name in everybody.names.lists}
-    # Other stores may have users of their own, directories and other checkers know some that have no account yet.
-    others = {*config.auth.checkers, *config.auth.directories, *config.stores} - {"accounts"}
-    ours = config.store.type in ("database", "sqlite") and not others
-    for line in (*faults(everybody), *list_faults(everybody, members)):
-        yield False if ours else None, line
+    named = [
+        str(config.place("send_as", f'"{name}"').error("there is no such account, alias or list"))
+        for name in config.send_as
+        if not everybody.has(Address.parse(name))
+    ]
+    for line in (*faults(everybody), *list_faults(everybody, members), *named):
+        yield False if config.has_own_users_alone else None, line
+    yield from unrouted(config, everybody.names)
     aliases = everybody.names.aliases
     names = {key.rpartition("@")[0] for key in (*everybody.users, *aliases.exact)} | set(aliases.everywhere)
     if everybody.names.domains and POSTMASTER not in names:

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from mailhub.cli.backup import counted
 from mailhub.cli.confirm import confirmed, yes_option
 from mailhub.cli.names import await_server, kept_names, names_now
 from mailhub.cli.offline import Offline, opened
@@ -29,8 +30,8 @@ def add_parser(commands: Any) -> None:
     group = commands.add_parser(
         "list",
         help="mailing lists and groups, and their members",
-        description="Lists kept in the database beside [list.x] of the configuration. Every change counts at once, the "
-        "server need not be restarted.",
+        description='Lists kept in the database beside [list."address"] of the configuration. Every change counts at '
+        "once, the server need not be restarted.",
     )
     actions = group.add_subparsers(metavar="ACTION", required=True)
 
@@ -170,7 +171,7 @@ def _show(arguments: argparse.Namespace) -> None:
             for name in sorted(lists):
                 where = "file" if name in config.lists else "database"
                 count = len(hub.wait(names_now(config, hub).members(name)))
-                print(f"{name:40}  {where:8}  {count} members, {_WHO[lists[name].post]}")
+                print(f"{name:40}  {where:8}  {counted(count, 'member')}, {_WHO[lists[name].post]}")
             return
     name = _address(arguments.list).key
     settings = lists.get(name)

@@ -26,9 +26,12 @@ ALIAS_NAME = (
 
 def canonical(name: str) -> str:
     """One text for every way to write an alias; it can be read again. Raises ConfigurationError."""
-    try:
-        if is_pattern(name):
+    if is_pattern(name):
+        try:
             return rules.alias(name)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
+    try:
         if name.startswith("@"):
             return "@" + rules.domain(name[1:])
         if "@" not in name:

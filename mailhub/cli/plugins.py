@@ -28,7 +28,12 @@ _NUMBERS = slice(3, 9)
 
 def add_parser(commands: Any) -> None:
     """The grammar of this command."""
-    group = commands.add_parser("plugins", help="list and look over plugins, have an edited one run anew")
+    group = commands.add_parser(
+        "plugins",
+        help="list and look over plugins, have an edited one run anew",
+        description="Plugins are Python files in the folders of `plugins` in the configuration, and in twisted/plugins "
+        "of installed packages. What one makes counts where the configuration names it.",
+    )
     actions = group.add_subparsers(metavar="ACTION", required=True)
 
     show = actions.add_parser(

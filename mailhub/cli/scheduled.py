@@ -22,7 +22,12 @@ from mailhub.queue_desk import QueueDesk
 
 def add_parser(commands: Any) -> None:
     """The grammar of this command."""
-    group = commands.add_parser("scheduled", help="list and take back mail that is held until its time")
+    group = commands.add_parser(
+        "scheduled",
+        help="list and take back mail that is held until its time",
+        description="Mail that its senders want sent later, and mail that waits for [submission] undo_seconds. It can "
+        "be taken back until its time has come, while the server runs and without one.",
+    )
     actions = group.add_subparsers(metavar="ACTION", required=True)
 
     listing = actions.add_parser("list", help="one line a message: id, time, who submitted it, sender, recipients")

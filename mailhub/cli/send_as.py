@@ -6,11 +6,12 @@ import argparse
 from typing import Any
 
 from mailhub.auth.send_as import PART, KeptGrants
-from mailhub.cli.names import user_of
+from mailhub.cli.names import everybody_of, user_of
 from mailhub.cli.offline import opened
+from mailhub.config import rules
 from mailhub.config.settings import load
 from mailhub.errors import ConfigurationError
-from mailhub.message.patterns import AddressPatterns
+from mailhub.message.address import Address
 
 
 def add_parser(actions: Any) -> None:
@@ -35,7 +36,7 @@ def add_parser(actions: Any) -> None:
 def _other(text: str) -> str:
     """One text for every way to write it. Raises ConfigurationError."""
     try:
-        found = AddressPatterns.parse([text])
+        found = rules.send_as(text)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
     if found.null:
@@ -46,7 +47,10 @@ def _other(text: str) -> str:
 
 def _add(arguments: argparse.Namespace) -> None:
     grantee, other = user_of(arguments.address), _other(arguments.other)
-    with opened(load(arguments.config)) as hub:
+    config = load(arguments.config)
+    with opened(config) as hub:
+        if config.has_own_users_alone and not everybody_of(config, hub).has(Address.parse(grantee)):
+            raise ConfigurationError(f"there is no account, alias or list {grantee}")
         new = hub.wait(KeptGrants(hub.database.state.of(PART)).add(grantee, other))
     print(f"{grantee} may send as {other}" + ("" if new else ", as before"))
 

@@ -65,7 +65,7 @@ class Place:
 
 def one_of(word: str, known: Iterable[str]) -> str:
     """What to say about an unknown word: the nearest known one, and all there are."""
-    names = sorted(known)
+    names = sorted(set(known))
     near = difflib.get_close_matches(word, names, n=1)
     guess = f"did you mean {near[0]}? " if near else ""
     return f"{guess}known: {', '.join(names) or 'none'}"

@@ -14,7 +14,7 @@ from mailhub.delivery.limits import one_of_each_family
 from mailhub.interfaces import Service
 from mailhub.message.address import Address, parse_domain, parse_local, to_ascii
 from mailhub.message.aliases import PatternAlias, is_pattern
-from mailhub.message.patterns import AddressPatterns
+from mailhub.message.patterns import ANY, AddressPatterns
 from mailhub.wire.smtp.extensions import EXTENSIONS
 
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
@@ -117,6 +117,9 @@ def alias(text: str) -> str:
         if is_pattern(text):
             PatternAlias.parse(text, ["x@x.example"])
             return text
+    except ValueError as error:
+        raise ValueError(f'"{text}": {error}') from None
+    try:
         if text.startswith("@"):
             return "@" + domain(text[1:])
         return str(Address.parse(text)) if "@" in text else parse_local(text)
@@ -129,6 +132,13 @@ def alias_targets(name: str, texts: Sequence[str]) -> tuple[str, ...]:
     if is_pattern(name):
         return PatternAlias.parse(name, texts).targets
     return tuple(address(text) for text in texts)
+
+
+def send_as(text: str) -> AddressPatterns:
+    """Whom somebody may send as: an address, a domain, `*.domain` or `*`."""
+    if text != ANY and not {"@", "."}.intersection(text):
+        raise ValueError(f'"{text}" is no address; all of a domain of that name are "@{text}"')
+    return AddressPatterns.parse([text])
 
 
 def extensions(instance: object, field: attrs.Attribute[Any], value: tuple[str, ...]) -> None:

@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from mailhub.config import rules
 from mailhub.config.mailboxes import MailboxesTable, shares_of
-from mailhub.config.reader import Place, convert, read
+from mailhub.config.reader import Place, convert, one_of, read
 from mailhub.config.routes import HOSTS
 from mailhub.config.rules import bounded
 from mailhub.config.tables import table, told_to
@@ -30,7 +30,6 @@ from mailhub.interfaces import ISettings, TlsPolicy
 from mailhub.keys import GIB, KIB, MIB, Key
 from mailhub.message.address import Address
 from mailhub.message.lists import MailingList
-from mailhub.message.patterns import AddressPatterns
 from mailhub.services import SERVICES
 from mailhub.store.several import Shares
 
@@ -166,7 +165,7 @@ class ComponentTable:
     """A component to be built: the plugin `type`, and the keys of its table that the plugin's options class reads.
 
     `guard` is for the kinds of `_GUARDED`, and `guarded` are those of its keys that the table has. `tables` are the
-    names of this kind that have a table, for messages.
+    names of this kind that have a table, and `beside` the keys that others read, for messages.
     """
 
     kind: str
@@ -177,11 +176,12 @@ class ComponentTable:
     guard: GuardTable = attrs.field(factory=lambda: GuardTable())
     guarded: tuple[str, ...] = ()
     tables: frozenset[str] = frozenset()
+    beside: tuple[str, ...] = ("type",)
 
     @property
-    def guarding(self) -> tuple[str, ...]:
-        """The keys of the table that `guard` has read."""
-        return _GUARDED.get(self.kind, ())
+    def keys_of_others(self) -> tuple[str, ...]:
+        """The keys that the table may have beside those of the plugin, for messages."""
+        return (*self.beside, *_GUARDED.get(self.kind, ()))
 
 
 Parts: TypeAlias = Mapping[tuple[str, str], ComponentTable]  # by kind and name
@@ -223,6 +223,13 @@ class Config:
     stores: Mapping[str, ComponentTable]
     mailboxes: Shares
     parts: Parts
+
+    @property
+    def has_own_users_alone(self) -> bool:
+        """Whether nobody has mail here but the accounts of the database. Other stores may have users of their own, and
+        directories and other checkers know some that have no account yet."""
+        others = {*self.auth.checkers, *self.auth.directories, *self.stores} - {"accounts"}
+        return self.store.type in ("database", "sqlite") and not others
 
     def told(self, part: type) -> dict[str, Any]:
         """The arguments for a part that come from this file."""
@@ -266,7 +273,7 @@ class _Top:
     domains: tuple[str, ...] = attrs.field(default=(), converter=rules.domains)
     plugins: tuple[Path, ...] = ()
     tls: TlsTable | None = None
-    listen: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    listen: Mapping[str, Any] = attrs.field(factory=dict)
     database: Mapping[str, Any] = attrs.field(factory=dict)
     store: Mapping[str, Any] = attrs.field(factory=dict)
     stores: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
@@ -390,12 +397,14 @@ def _listen(top: _Top, parts: Parts, place: Place) -> dict[str, tuple[str, ...]]
         here = inside.at(name)
         part = parts.get(("service", name))
         service = SERVICES.get(part.type if part else name)
-        if top.listen[name] and service is not None:
+        endpoints = top.listen[name]
+        if part is None and service is None and not isinstance(endpoints, list):
+            raise here.error(f"there is no such service; {one_of(name, SERVICES)}; that of a plugin has a list")
+        texts = convert(tuple[str, ...], endpoints, here)
+        if texts and service is not None:
             rules.require_tls(service, here, tls=top.tls is not None, trusted=bool(top.trust.cleartext_login))
         try:
-            checked[name] = tuple(
-                rules.endpoint(rules.endpoint_in(str(place.folder), text)) for text in top.listen[name]
-            )
+            checked[name] = tuple(rules.endpoint(rules.endpoint_in(str(place.folder), text)) for text in texts)
         except ValueError as error:
             raise here.error(str(error)) from None
     return checked
@@ -465,7 +474,8 @@ def _send_as(top: _Top, place: Place) -> dict[str, tuple[str, ...]]:
             name = rules.key(written)
             if name in granted:
                 raise ValueError(f'is the same as another key, "{name}"')
-            AddressPatterns.parse(others)
+            for other in others:
+                rules.send_as(other)
         except ValueError as error:
             raise here.error(str(error)) from None
         granted[name] = others
@@ -519,7 +529,11 @@ def _transports(top: _Top, parts: Parts, place: Place) -> tuple[TransportTable, 
         part = parts.get(("agent", keys.agent))
         if part is not None and more:
             raise here.at(next(iter(more))).error(f"stands in [agent.{keys.agent}], whose keys are those of the agent")
-        part = attrs.evolve(part, name=name) if part else ComponentTable("agent", name, keys.agent, more, here)
+        part = (
+            attrs.evolve(part, name=name)
+            if part
+            else ComponentTable("agent", name, keys.agent, more, here, beside=_OF_TRANSPORT)
+        )
         found.append(TransportTable(name, keys, part, here, route))
     return tuple(found)
 

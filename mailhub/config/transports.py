@@ -64,7 +64,7 @@ class TransportTable:
         if self.keys.agent == REFUSE:
             return NO_MAIL_THERE
         if self.part.type == "error":
-            return read(ErrorOptions, self.part.options, self.part.place).error
+            return read(ErrorOptions, self.part.options, self.part.place, self.part.keys_of_others).error
         return None
 
     def next_hop(self) -> NextHop:

@@ -195,6 +195,8 @@ class Committing:
         client = {"peer": origin.peer, "helo": origin.helo, "tls": origin.tls, "user": origin.user}
         for index, deposit in enumerate(message.plan.deposits):
             fields = {**known, "to": deposit.recipient, "agent": STORE, "target": deposit.user, **client}
+            if message is self._own_copy:
+                fields["copy"] = deposit.mailbox
             refused = receipt.refused.get(index)
             if refused is None:
                 _log.event("delivered", fields)

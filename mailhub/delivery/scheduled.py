@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from mailhub.delivery.sent import forget
 from mailhub.errors import MailError
-from mailhub.interfaces import IMailStore, IQueue, QueuedMessage
+from mailhub.interfaces import IMailStore, IQueue, QueuedMessage, Which
 from mailhub.log import Logger
 from mailhub.message.needs import HEADER_LIMIT
 
@@ -25,19 +25,27 @@ async def cancel(queue: IQueue, store: IMailStore, ids: Sequence[str]) -> Mappin
     """Take messages back, each whole or not at all, and the copies that the server has put into Sent with them. By id
     what became of it: "" where it will never be sent, else why it stays. Raises StoreUnavailable."""
     told = {}
-    known = {message.id: message for message in await queue.messages(SHOWN) if message.id in ids}
     for name in dict.fromkeys(ids):
-        user = known[name].submitter if name in known else ""
+        found = await queue.messages(1, "", Which(ids=(name,)))
+        user = found[0].submitter if found else ""
         header = await _header(queue, name) if user else b""
         if await queue.cancel(name):
-            _log.event("cancelled", {"id": name})
+            for message in found:
+                _log_cancelled(message)
             told[name] = ""
             if header:
                 await _forget_copy(store, user, name, header)
             continue
-        left = [message for message in await queue.messages(SHOWN) if message.id == name]
+        left = await queue.messages(1, "", Which(ids=(name,)))
         told[name] = _begun(left[0]) if left else "is not in the queue: it has been sent, or removed"
     return told
+
+
+def _log_cancelled(message: QueuedMessage) -> None:
+    """A line for each recipient, as for whatever else becomes of a message."""
+    for row in message.recipients:
+        known = {"id": message.id, "from": message.mail.reverse_path or "", "to": row.route.recipient}
+        _log.event("cancelled", {**known, "user": message.submitter})
 
 
 async def _header(queue: IQueue, name: str) -> bytes:

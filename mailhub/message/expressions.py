@@ -71,7 +71,8 @@ def _compiled(text: str) -> Any:
         return re2.compile(text, _OPTIONS)
     except re2.error as error:
         (told,) = error.args
-        raise ValueError(told.decode(errors="replace") if isinstance(told, bytes) else str(told)) from None
+        why = told.decode(errors="replace") if isinstance(told, bytes) else str(told)
+        raise ValueError(f"the regular expression is wrong: {why}") from None
 
 
 def _check_length(text: str) -> None:

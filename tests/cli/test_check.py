@@ -446,3 +446,48 @@ def test_several_stores_are_named_and_their_users_are_not_all_known(mailhub: Com
     assert result.status == 0
     assert "store database; stores boxes (maildir); checkers accounts" in result.out
     assert "warning  alias sales@xx.example leads to nobody" in result.out
+
+
+WAYS = """
+[relay]
+source_address = ["192.0.2.77"]
+[forwarding]
+srs = true
+[transport.program]
+agent = "pipe"
+command = ["/nonexistent/program"]
+recipients = ["q.example"]
+[transport.plain]
+agent = "pipe"
+command = ["/etc/passwd"]
+recipients = ["r.example"]
+[transport.there]
+agent = "pipe"
+command = ["sh"]
+recipients = ["t.example"]
+[transport.kept]
+agent = "store"
+recipients = ["s.example", "xx.example"]
+[send_as]
+"none@xx.example" = ["*"]
+"""
+WAYS_SAID = [
+    '[delivery] routers: lacks "srs": [forwarding] srs does nothing without it',
+    "[transport.program] command: /nonexistent/program: there is no such program",
+    "[transport.plain] command: /etc/passwd: cannot be run",
+    "[relay] source_address: 192.0.2.77: is no address of this machine",
+    '[transport.kept] agent: agent "store" has mail for our own domains alone, and not for s.example',
+    '[delivery] routers: lacks "lists": mail for the list team@xx.example of the database goes to nobody',
+    '[send_as] "none@xx.example": there is no such account, alias or list',
+]
+
+
+def test_ways_that_lead_nowhere_are_told(mailhub: Command, good: Config) -> None:
+    assert mailhub("list", "add", "team@xx.example", "--owner", "ann@xx.example").status == 0
+    routers = '[delivery]\nrouters = ["transports", "aliases", "accounts", "catch-all", "static", "exchangers"]\n'
+    good.file.write_text(good.file.read_text() + routers + WAYS)
+    result = mailhub("check")
+    for line in WAYS_SAID:
+        assert f"  {good.file}: {line}" in result.out
+    assert "[transport.there]" not in result.out
+    assert [line.partition(": ")[2] for line in problems(result) if "send_as" in line] == WAYS_SAID[-1:]

@@ -24,7 +24,7 @@ def test_members_join_and_leave(mailhub: Command) -> None:
     assert mailhub("list", "members", "team@xx.example").out == "Ann@xx.example\nb@far.example\n"
     lines = [line.split(maxsplit=2) for line in mailhub("list", "show").out.splitlines()]
     assert lines == [
-        ["file@xx.example", "file", "1 members, members may post"],
+        ["file@xx.example", "file", "1 member, members may post"],
         ["team@xx.example", "database", "2 members, members may post"],
     ]
     assert mailhub("list", "leave", "team@xx.example", "ANN@xx.example").out == "ANN@xx.example left team@xx.example\n"

@@ -238,3 +238,22 @@ def test_tables_of_postfix_bring_their_domains(mailhub: Command, tmp_path: Path)
     file.write_text("/^([a-z]+)\\.x@/ $1@xx.example\n")
     assert mailhub("alias", "import", str(file), "--format", "regexp").status == 0
     assert "regex:(?:^([a-z]+)\\.x@).*" in mailhub("alias", "list").out
+
+
+def test_what_is_there_in_other_letters_is_not_counted_as_new(mailhub: Command, config: Config, tmp_path: Path) -> None:
+    file = tmp_path / "virtual"
+    file.write_text("info@xx.example ann@xx.example, Ann@XX.example\n@old.example @xx.example\n")
+    once = mailhub("alias", "import", str(file), "--format", "virtual").out
+    assert once == "1 alias read, 2 domains and targets are new\n"
+    file.write_text("info@xx.example ANN@xx.example\n@old.example @xx.example\n")
+    assert mailhub("alias", "import", str(file), "--format", "virtual", "--dry-run").out == ""
+    again = mailhub("alias", "import", str(file), "--format", "virtual").out
+    assert again == "1 alias read, 0 domains and targets are new\n"
+
+
+def test_a_wrong_expression_is_called_one(mailhub: Command, config: Config) -> None:
+    said = 'mailhub: "regex:(": the regular expression is wrong: missing ): (\n'
+    assert mailhub("alias", "add", "regex:(", "ann@xx.example").err == said
+    with config.file.open("a") as file:
+        file.write("'regex:(' = ['ann@xx.example']\n")
+    assert "the regular expression is wrong: missing ): (" in mailhub("check").err

@@ -142,7 +142,7 @@ def test_a_line_for_each_fault(mailhub: Command, config: Config, folder: Path) -
         f"problem  {folder}/not-one.py: is not run: a plugin file's name is letters, digits and _, without spaces or -",
         f"problem  {folder}/broken_plugin.py: SystemExit: 0",
         f"problem  {config.file}: [policy.mine] words: unknown key; did you mean word? "
-        "known: failure, timeout_seconds, word",
+        "known: failure, timeout_seconds, type, word",
         f"problem  {config.file}: [delivery] policies: there is no policy plugin called 'soft'; {known}"
         f"; not loaded: {folder}/not-one.py: is not run: a plugin file's name is letters, digits and _, without spaces "
         f"or -; not loaded: {folder}/broken_plugin.py: SystemExit: 0",

@@ -6,6 +6,7 @@ import json
 import time
 
 import pytest
+from twisted.logger import capturedLogs, formatEvent
 
 from mailhub.cli import scheduled
 from mailhub.cli.offline import opened
@@ -48,7 +49,12 @@ def test_what_waits_for_its_time_is_listed_by_it(mailhub: Command, ids: list[str
 
 
 def test_it_is_taken_back_whole_or_not_at_all(mailhub: Command, ids: list[str]) -> None:
-    done = mailhub("scheduled", "cancel", *ids, "nonsense")
+    with capturedLogs() as events:
+        done = mailhub("scheduled", "cancel", *ids, "nonsense")
+    assert list(map(formatEvent, events)) == [
+        f"cancelled: id={name} from=<ann@xx.example> to=<{to}@yy.example> user=ann@xx.example"
+        for name, to in ((ids[0], "ben"), (ids[0], "cid"), (ids[1], "dot"))
+    ]
     assert done.status == 1
     assert done.out == "2 messages taken back\n"
     assert done.err.splitlines() == [

@@ -23,6 +23,7 @@ def test_grants_are_added_listed_and_removed(mailhub: Command, account: str, tmp
     done = mailhub("account", "sendas", "add", account, "@shop.example")
     assert done.out == "ann@xx.example may send as @shop.example, as before\n"
     mailhub("account", "sendas", "add", account, "Boss@xx.example")
+    mailhub("alias", "add", "team@xx.example", account)
     mailhub("account", "sendas", "add", "team@xx.example", "@*.shop.example")
     with (tmp_path / "mailhub.toml").open("a") as file:
         file.write('[send_as]\n"ann@xx.example" = ["*"]\n')
@@ -44,7 +45,15 @@ def test_they_go_with_the_account(mailhub: Command, account: str) -> None:
     assert mailhub("account", "sendas", "list").out == ""
 
 
-@pytest.mark.parametrize(("words", "fault"), [(("a b", "*"), "not a mail address"), (("a@b", "c d"), "is no address")])
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (("a b", "*"), "not a mail address"),
+        (("ann@xx.example", "c d"), "is no address"),
+        (("ann@xx.example", "x"), '"x" is no address; all of a domain of that name are "@x"'),
+        (("ben@xx.example", "*"), "there is no account, alias or list ben@xx.example"),
+    ],
+)
 def test_what_is_no_address_is_told(mailhub: Command, account: str, words: tuple[str, str], fault: str) -> None:
     done = mailhub("account", "sendas", "add", *words)
     assert done.status != 0

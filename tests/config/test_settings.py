@@ -144,6 +144,14 @@ MISTAKES = [
     (TOP + "domains = ['x', 1]", "domains: must be a string, not 1"),
     (TOP + "domains = ['x@y']", 'domains: "x@y" is not a domain name'),
     (TOP + "[limit]\nx = 1", "limit: unknown key; did you mean limits?"),
+    (TOP + "[listen]\nsmpt = 5", "[listen] smpt: there is no such service; did you mean smtp? known: imap, "),
+    (TOP + "[listen]\nsmtp = 5", "[listen] smtp: must be a list, not 5"),
+    (
+        TOP + "[transport.t]\nhots = 'x'",
+        "[transport.t] hots: unknown key; did you mean host? known: accounts, agent, extensions_off, from_attempt, "
+        "host, password, password_file, recipients, senders, source_address, tls, user",
+    ),
+    (TOP + "[send_as]\n'a@xx.example' = ['x']", '[send_as] "a@xx.example": "x" is no address; all of a domain of'),
     (TOP + "[limits]\nmesage_size_bytes = 1", "[limits] mesage_size_bytes: unknown key; did you mean message_size_b"),
     (TOP + "[limits]\nmessage_size_bytes = 1", "[limits] message_size_bytes: must be from 1024 to 2147483647, not 1"),
     (TOP + "[limits]\nmessage_size_bytes = '1'", '[limits] message_size_bytes: must be a whole number, not "1"'),

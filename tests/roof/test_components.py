@@ -149,7 +149,11 @@ def test_the_password_of_a_next_hop_may_stand_in_a_file_of_its_own(tmp_path: Pat
             "[store]: there is no store plugin called 'sqlight'; did you mean sqlite?",
         ),
         ("[listen]\nsmpt = []", "[listen] smpt: there is no service plugin called 'smpt'; did you mean smtp? known: "),
-        ("[store]\nsize = 1", "[store] size: unknown key; known: timeout_seconds"),
+        ("[store]\nsize = 1", "[store] size: unknown key; known: timeout_seconds, type"),
+        (
+            "[transport.t]\nagent = 'discard'\nx = 1",
+            "[transport.t] x: unknown key; known: accounts, agent, from_attempt, host, recipients, senders",
+        ),
         (
             '[auth]\ncheckers = ["acounts"]',
             "[auth] checkers: there is no checker plugin called 'acounts'; did",

@@ -138,7 +138,7 @@ def test_an_unknown_key_of_a_policy_is_told_with_those_that_all_policies_have() 
     catalogue = Catalogue((Component("policy", "words", lambda options, hub: options, Words),))
     said = refusal(catalogue, part("words", {"timeout": 5}))
     assert said.startswith("m.toml: [policy.x] timeout: unknown key; ")
-    assert said.endswith("known: failure, timeout_seconds, word")
+    assert said.endswith("known: failure, timeout_seconds, type, word")
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,11 @@ def test_the_server_is_asked_by_its_socket_and_its_log_says_what_was_done(world:
     with capturedLogs() as events:
         world.internet.wait(service._asked({"queue": "change", "change": "hold"}))
     assert "queue changed by command: change=hold messages=1 which=None" in map(formatEvent, events)
+    which = {"ids": ["one", "two"], "sender": "ann@xx.example"}
+    with capturedLogs() as events:
+        world.internet.wait(service._asked({"queue": "change", "change": "hold", "which": which}))
+    told = "queue changed by command: change=hold messages=0 ids=one,two sender=ann@xx.example"
+    assert told in map(formatEvent, events)
     for question in ({"queue": "nonsense"}, {"queue": "change", "change": "x"}, {"queue": "messages", "which": 1}):
         with pytest.raises(ConfigurationError):
             world.internet.wait(service._asked(question))
