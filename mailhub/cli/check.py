@@ -73,7 +73,7 @@ def _check(arguments: argparse.Namespace) -> int:
         return _tell([_repair(folder, arguments), _store_alone(folder, arguments), _ledgers(folder)])
     config = load(arguments.config)
     print(f"ok       configuration {config.file}")
-    parts = [_components(config), ways(config), rights(config), certificate(config)]
+    parts = [_components(config), _warnings(ways(config)), rights(config), certificate(config)]
     if is_ours(config):
         store = [_aliases(config), _hidden(config), _written(config), _store_alone(config.data, arguments)]
         parts = [_repair(config.data, arguments), *parts, *store]
@@ -145,12 +145,17 @@ def _aliases(config: Config) -> Iterator[Finding]:
     ]
     for line in (*faults(everybody), *list_faults(everybody, members), *named):
         yield False if config.has_own_users_alone else None, line
-    yield from unrouted(config, everybody.names)
+    yield from _warnings(unrouted(config, everybody.names))
     aliases = everybody.names.aliases
     names = {key.rpartition("@")[0] for key in (*everybody.users, *aliases.exact)} | set(aliases.everywhere)
     if everybody.names.domains and POSTMASTER not in names:
         # Not a problem: a catch-all or a plugin may know one.
         yield None, f"nobody is named {POSTMASTER}, whom every mail domain must have (RFC 5321 4.5.1): add an alias"
+
+
+def _warnings(lines: Iterable[str]) -> Iterator[Finding]:
+    for line in lines:
+        yield None, line
 
 
 def _hidden(config: Config) -> Iterator[Finding]:

@@ -8,7 +8,6 @@ import socket
 from collections.abc import Iterator
 from itertools import chain
 
-from mailhub.cli.check_files import Finding
 from mailhub.config import routes
 from mailhub.config.reader import Place
 from mailhub.config.settings import Config
@@ -19,25 +18,25 @@ from mailhub.delivery.lists import LIST, LISTS
 from mailhub.interfaces import STORE, ILocalNames
 
 
-def ways(config: Config) -> Iterator[Finding]:
+def ways(config: Config) -> Iterator[str]:
     """By the configuration and this machine. Nothing of it is a problem for sure: it may be there when it is needed."""
     routers = config.place("delivery", "routers")
     if config.value(SRS) and not _asks(config, SRS_ROUTER):
-        yield None, str(routers.error(f'lacks "{SRS_ROUTER}": [forwarding] srs does nothing without it'))
+        yield str(routers.error(f'lacks "{SRS_ROUTER}": [forwarding] srs does nothing without it'))
     yield from _programs(config)
     yield from _source_addresses(config)
 
 
-def unrouted(config: Config, names: ILocalNames) -> Iterator[Finding]:
+def unrouted(config: Config, names: ILocalNames) -> Iterator[str]:
     """What the names of configuration and database together show."""
     if names.lists and not _asks(config, LISTS):
         routers = config.place("delivery", "routers")
         many = f"{len(names.lists)} lists" if len(names.lists) > 1 else f"the list {next(iter(names.lists))}"
-        yield None, str(routers.error(f'lacks "{LISTS}": mail for {many} of the database goes to nobody'))
+        yield str(routers.error(f'lacks "{LISTS}": mail for {many} of the database goes to nobody'))
     for table in config.transports:
         if table.part.type in (STORE, LIST) and (others := _of_others(table, names)):
             what = f'agent "{table.part.type}" has mail for our own domains alone, and not for {others}'
-            yield None, str(table.place.at("agent").error(what))
+            yield str(table.place.at("agent").error(what))
 
 
 def _asks(config: Config, router: str) -> bool:
@@ -54,7 +53,7 @@ def _of_others(table: TransportTable, names: ILocalNames) -> str:
     return ", ".join(sorted([*(named - names.domains), *(f"*.{domain}" for domain in patterns.above)]))
 
 
-def _programs(config: Config) -> Iterator[Finding]:
+def _programs(config: Config) -> Iterator[str]:
     """Programs that take mail."""
     tables = [table.part for table in config.transports]
     used = {id(part.options): part for part in chain(config.parts.values(), tables) if part.kind == "agent"}
@@ -63,7 +62,7 @@ def _programs(config: Config) -> Iterator[Finding]:
         if part.type != "pipe" or not isinstance(command, list) or not command or not isinstance(command[0], str):
             continue
         if fault := _program_fault(command[0]):
-            yield None, str(part.place.at("command").error(f"{command[0]}: {fault}"))
+            yield str(part.place.at("command").error(f"{command[0]}: {fault}"))
 
 
 def _program_fault(program: str) -> str:
@@ -74,7 +73,7 @@ def _program_fault(program: str) -> str:
     return ""
 
 
-def _source_addresses(config: Config) -> Iterator[Finding]:
+def _source_addresses(config: Config) -> Iterator[str]:
     given: list[tuple[Place, tuple[str, ...]]] = [
         (config.place("relay", "source_address"), routes.relay_addresses(config).source)
     ]
@@ -86,7 +85,7 @@ def _source_addresses(config: Config) -> Iterator[Finding]:
     for place, addresses in given:
         for address in addresses:
             if fault := _address_fault(address):
-                yield None, str(place.error(f"{address}: {fault}"))
+                yield str(place.error(f"{address}: {fault}"))
 
 
 def _address_fault(address: str) -> str:

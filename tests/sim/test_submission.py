@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+from twisted.logger import capturedLogs, formatEvent
 
 from mailhub.auth.send_as import PART, KeptGrants
 from mailhub.delivery.scheduled import cancel
@@ -301,8 +302,13 @@ def test_who_sends_has_a_copy(tmp_path: Any, database: str, submission: Mapping[
     with Internet(seed=7, folder=tmp_path) as internet:
         host = house(internet, submission=submission, database={"type": database})
         yy = internet.hub("yy.example", users=["b"])
-        send(internet, host, BLIND, to="b@yy.example")
-        internet.run(10)
+        with capturedLogs() as events:
+            send(internet, host, BLIND, to="b@yy.example")
+            internet.run(10)
+        (line,) = [line for event in events if " copy=" in (line := formatEvent(event))]
+        assert line.startswith("delivered: ")
+        assert " to=<ann@xx.example> agent=store target=ann@xx.example " in line
+        assert line.endswith(" copy=Sent")
         ((copy, flags),) = mailbox(internet, host)
         assert b"Bcc: c@yy.example\r\n" in copy
         assert b"Date: " in copy
