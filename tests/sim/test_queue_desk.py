@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -200,3 +202,19 @@ def test_mail_goes_by_lmtp_where_no_table_speaks_of_it(world: World) -> None:
     assert "No delivery agent" not in message["recipients"][0]["last_reply"]
     with pytest.raises(ConfigurationError, match="there are lmtp, smtp"):
         world.change("reroute", agent="pipe", target="x")
+
+
+def test_what_waits_for_its_dsn_with_a_delay_noted_comes_free(tmp_path: Path) -> None:
+    with Internet(folder=tmp_path) as internet:
+        xx = internet.hub("xx.example", ["ann"], {"database": {"type": "inline"}})
+        internet.resolver.add("away.example", "mx.away.example", "10.0.9.9")
+        xx.submit("ann@xx.example", ["ben@away.example"], MESSAGE)
+        internet.run(5)
+        (file,) = tmp_path.rglob("mailhub.sqlite")
+        with closing(sqlite3.connect(file)) as connection:
+            changed = connection.execute("UPDATE queue_recipient SET destination = '', due = 0 WHERE state = 'delayed'")
+            assert changed.rowcount == 1
+            connection.commit()
+        internet.run(HOUR)
+        assert len(xx.inbox("ann@xx.example")) == 1
+        assert xx.queued() == []
