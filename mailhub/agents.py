@@ -15,6 +15,8 @@ from mailhub.interfaces import STORE, NextHop
 
 if TYPE_CHECKING:
     from mailhub.components import Hub
+    from mailhub.config.reader import Place
+    from mailhub.config.settings import Config
     from mailhub.interfaces import IHub
     from mailhub.plugins import Catalogue
 
@@ -23,10 +25,8 @@ if TYPE_CHECKING:
 _OF_ROUTERS = ((ALIASES_FILE, DISCARD), (LISTS, LIST))
 
 
-def agents_of(hub: Hub, catalogue: Catalogue) -> dict[str, GuardedAgent]:
-    """The agents that the queue asks: those that routers or the operator name by themselves, those with a
-    table, those that a route names, and one for each transport. Raises ConfigurationError."""
-    config = hub.settings
+def agent_places(config: Config) -> dict[str, Place]:
+    """The names of the agents that are no transport's, and where they stand in the file."""
     places = {name: config.place() for name in (STORE, *routes.HOSTS)}
     routers = {config.part("router", name, config.place()).type for name in config.delivery.routers}
     places |= {agent: config.place() for router, agent in _OF_ROUTERS if router in routers}
@@ -34,6 +34,14 @@ def agents_of(hub: Hub, catalogue: Catalogue) -> dict[str, GuardedAgent]:
     for domain, route in config.routes.items():
         places.setdefault(route.agent, config.place("route").inside(domain).at("agent"))
     places.pop(REFUSE, None)  # the router says no by itself
+    return places
+
+
+def agents_of(hub: Hub, catalogue: Catalogue) -> dict[str, GuardedAgent]:
+    """The agents that the queue asks: those that routers or the operator name by themselves, those with a
+    table, those that a route names, and one for each transport. Raises ConfigurationError."""
+    config = hub.settings
+    places = agent_places(config)
     agents = {}
     for name, place in places.items():
         part = config.part("agent", name, place)

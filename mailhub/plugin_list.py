@@ -9,12 +9,12 @@ import attrs
 from twisted.plugin import IPlugin
 
 from mailhub import plugin_faults
+from mailhub.agents import agent_places
 from mailhub.checker_strings import load_strings
-from mailhub.delivery.routing import REFUSE, SMTP
+from mailhub.delivery.routing import REFUSE
 from mailhub.errors import ConfigurationError
 from mailhub.guard import Health
-from mailhub.interfaces import STORE
-from mailhub.plugin_modules import MODULES
+from mailhub.plugin_modules import MODULES, PACKAGE
 from mailhub.plugins import Catalogue, PluginFile
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 NEVER_REFUSED: Mapping[str, str] = {}
+_OURS = f"{PACKAGE}.mailhub_components"
 _EDITED = "has changed since it was run"
 
 
@@ -51,8 +52,8 @@ class Row:
 def listing(
     catalogue: Catalogue, config: Config, health: Iterable[Health] = (), refused: Mapping[str, str] = NEVER_REFUSED
 ) -> list[Row]:
-    """Rows for all that is configured, then for all that is not, then for what is broken. `refused`: why a file that
-    has changed was not loaded again, by its module."""
+    """Rows for all that is configured, then for all that is not (mailhub's own last), then for what is broken.
+    `refused`: why a file that has changed was not loaded again, by its module."""
     edited = {str(path): _EDITED for path in MODULES.edited()}
     for one in catalogue.files:
         if str(one.path) in edited and one.name in refused:
@@ -74,7 +75,8 @@ def listing(
         rows.append(row if does is None else _with(row, does))
     # Checkers that strings make, and those that are asked as directories.
     rows += (_with(Row(one.kind, one.name, one.name, one.file, "good"), one) for one in known.values())
-    for factory in catalogue.factories:
+    ours = {id(factory) for file in catalogue.files if file.name == _OURS for factory in file.factories}
+    for factory in sorted(catalogue.factories, key=lambda each: id(each) in ours):
         if id(factory) not in taken:
             file = files.get(id(factory)) or plugin_faults.source(factory)
             rows.append(Row(factory.kind, factory.name, factory.name, file, "unused"))
@@ -111,11 +113,11 @@ def _parts(config: Config, catalogue: Catalogue) -> Iterator[ComponentTable]:
     for kind, key in (("router", "routers"), ("policy", "policies"), ("rule", "rules")):
         for name in getattr(config.delivery, key):
             yield config.part(kind, name, config.place("delivery", key))
-    for name in (STORE, SMTP, *(name for kind, name in config.parts if kind == "agent")):
-        yield config.part("agent", name, config.place("agent").inside(name))
-    for domain, route in config.routes.items():
-        if route.agent != REFUSE:
-            yield config.part("agent", route.agent, config.place("route").inside(domain).at("agent"))
+    for name, place in agent_places(config).items():
+        yield config.part("agent", name, place)
+    for table in config.transports:
+        if table.keys.agent != REFUSE:
+            yield table.part
     for name, endpoints in config.listen.items():
         if endpoints:
             yield config.part("service", name, config.place("listen", name))
@@ -125,7 +127,8 @@ def _named_alike(catalogue: Catalogue) -> Iterator[str]:
     """None of these could be configured."""
     files: dict[tuple[str, str], list[str]] = {}
     for factory in catalogue.factories:
-        files.setdefault((factory.kind, factory.name), []).append(plugin_faults.source(factory))
+        if not getattr(factory, "yields", False):
+            files.setdefault((factory.kind, factory.name), []).append(plugin_faults.source(factory))
     for (kind, name), found in files.items():
         if len(found) > 1:
             yield f"{' and '.join(sorted(set(found)))}: {len(found)} {kind} plugins are called {name!r}"

@@ -139,7 +139,22 @@ class Catalogue:
             raise part.place.error(f"{part.type}: {told}") from error
 
     def _options(self, part: ComponentTable, factory: IComponentFactory) -> Any:
-        return read(factory.options, part.options, part.place, part.keys_of_others)
+        try:
+            return read(factory.options, part.options, part.place, part.keys_of_others)
+        except ConfigurationError as error:
+            if not self._hides_ours(factory):
+                raise
+            raise ConfigurationError(
+                f"{error} ({factory.name!r} is that of {plugin_faults.source(factory)})"
+            ) from error
+
+    def _hides_ours(self, factory: IComponentFactory) -> bool:
+        """Whether one of ours of this name is not there: its keys may be what the reader had in mind."""
+        return any(
+            (each.kind, each.name) == (factory.kind, factory.name) and getattr(each, "yields", False)
+            for each in self.factories
+            if each is not factory
+        )
 
     def build(self, part: ComponentTable, hub: object) -> Any:
         """The component itself, which is given what `IHub` names of `hub`, and who it is. Raises ConfigurationError,

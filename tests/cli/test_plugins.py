@@ -72,6 +72,30 @@ def test_the_list_says_what_was_found_in_which_file_and_what_of_it_is_used(
     assert (result.status, result.err) == (0, "hello\n")
 
 
+def test_what_is_used_is_there_once_and_what_is_ours_and_unused_comes_last(
+    mailhub: Command, config: Config, folder: Path
+) -> None:
+    text = '[transport.out]\nagent = "discard"\nrecipients = ["q.example"]\n'
+    config.file.write_text(config.file.read_text() + text)
+    rows = [" ".join(line.split()[:4]) for line in mailhub("plugins", "list").out.splitlines()]
+    assert [row.startswith("good agent list ") for row in rows if " agent list " in row] == [True]
+    assert [row for row in rows if "(discard)" in row or " agent discard " in row] == ["good agent out (discard)"]
+    unused = [row for row in rows if row.startswith("unused ")]
+    assert unused[0].startswith("unused policy loud ")
+
+
+def test_a_plugin_with_the_name_of_one_of_ours_is_named_where_its_keys_are_wrong(
+    mailhub: Command, config: Config, folder: Path
+) -> None:
+    file = folder / "quiet_plugin.py"
+    file.write_text(f'{QUIET}own = Component("agent", "pipe", Policy)\n')
+    config.file.write_text(config.file.read_text() + '[agent.x]\ntype = "pipe"\ncommand = ["sh"]\n')
+    result = mailhub("plugins", "check")
+    said = f"[agent.x] command: unknown key; known: type ('pipe' is that of {file})"
+    assert (result.status, said in result.out) == (1, True), result.out
+    assert "pipe" not in "".join(line for line in result.out.splitlines() if "plugins are called" in line)
+
+
 def test_the_list_for_programs(mailhub: Command, folder: Path) -> None:
     rows = json.loads(mailhub("plugins", "list", "--json").out)
     (mine,) = [row for row in rows if row["name"] == "mine"]
