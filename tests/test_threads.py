@@ -163,7 +163,8 @@ def test_its_threads_do_not_keep_the_process_alive_and_end_when_they_are_idle(
     few = FewThreads(ReactorThreads(reactor), "mine")
     for _ in range(2):
         result = few.run(threading.current_thread)
-        reactor.turn()
+        while not result.called:  # it may ask whether it may go before it has begun
+            reactor.turn()
         thread = outcome(result)
         assert (thread.name, thread.daemon) == ("mine", True)
         reactor.turn()  # it asks whether it may go
@@ -176,8 +177,9 @@ def test_one_that_wants_to_go_is_given_what_there_is_to_do(
 ) -> None:
     few = FewThreads(ReactorThreads(reactor), "mine")
     monkeypatch.setattr(module, "IDLE_SECONDS", 0.001)
-    few.run(int)
-    reactor.turn()
+    first = few.run(int)
+    while not first.called:
+        reactor.turn()
     assert reactor.arrived.acquire(timeout=30)  # it asks,
     result = few.run(int, "7")  # and meanwhile there is something
     reactor.calls.pop(0)()

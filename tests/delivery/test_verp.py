@@ -22,4 +22,4 @@ LIST = Address("list", "a.example")
 )
 def test_a_recipient_is_named_where_every_server_takes_that(recipient: Address, expected: str | None) -> None:
     found = verp(LIST, recipient, "+=")
-    assert found == (expected and ReversePath(Address(expected, "a.example")))
+    assert found == (expected and ReversePath(Address(expected, "a.example"), of_sender=True))
