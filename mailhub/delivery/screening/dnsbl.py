@@ -7,10 +7,10 @@ from typing import Literal
 import attrs
 from zope.interface import implementer
 
+from mailhub.delivery.screening.by_address import OnceAddressed
 from mailhub.delivery.screening.dns_lists import DnsLists, parse_entries
-from mailhub.delivery.screening.rule import Rule, is_open, number
-from mailhub.interfaces import ACCEPT, IHub, IPolicy, ITransactionView, Origin, Screen, Verdict
-from mailhub.message.envelope import Recipient
+from mailhub.delivery.screening.rule import Rule, number
+from mailhub.interfaces import ACCEPT, IHub, IPolicy, Origin, Screen, Verdict
 
 _STATUS = {"reject": "5.7.1", "defer": "4.7.1"}
 
@@ -49,7 +49,7 @@ class Dnsbl:
 
     def begin(self, origin: Origin) -> Screen:
         """See `IPolicy`."""
-        return _Client(self) if self.concerns(origin) else Screen()
+        return OnceAddressed(self) if self.concerns(origin) else Screen()
 
     def concerns(self, origin: Origin) -> bool:
         """Whether a client is looked at."""
@@ -66,19 +66,3 @@ class Dnsbl:
         reason = await self._lists.reason(peer, listed.zone)
         text = f"Your address {peer} is listed by {listed.zone}" + (f": {reason}" if reason else "")
         return Verdict(action, _STATUS[action], text, rule=self._rule.name)
-
-
-@attrs.define(eq=False)
-class _Client(Screen):
-    """One connection, whose address is looked up once."""
-
-    _policy: Dnsbl
-    _verdict: Verdict | None = None
-
-    async def recipient(self, transaction: ITransactionView, recipient: Recipient) -> Verdict:
-        """See `IScreen`."""
-        if is_open(recipient) or not self._policy.concerns(transaction.origin):
-            return ACCEPT
-        if self._verdict is None:
-            self._verdict = await self._policy.judge(transaction.origin.peer)
-        return self._verdict

@@ -8,10 +8,10 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 import attrs
 from zope.interface import implementer
 
-from mailhub.delivery.screening.rule import Rule, is_open
+from mailhub.delivery.screening.by_address import OnceAddressed
+from mailhub.delivery.screening.rule import Rule
 from mailhub.errors import TemporaryError
-from mailhub.interfaces import ACCEPT, IHub, IPolicy, IResolver, ITransactionView, Origin, Screen, Verdict
-from mailhub.message.envelope import Recipient
+from mailhub.interfaces import ACCEPT, IHub, IPolicy, IResolver, Origin, Screen, Verdict
 
 _NAMES = 5  # of an address that are looked at
 
@@ -39,7 +39,7 @@ class ReverseDns:
 
     def begin(self, origin: Origin) -> Screen:
         """See `IPolicy`."""
-        return _Named(self) if self.concerns(origin) else Screen()
+        return OnceAddressed(self) if self.concerns(origin) else Screen()
 
     def concerns(self, origin: Origin) -> bool:
         """Whether a client is looked at."""
@@ -73,19 +73,3 @@ class ReverseDns:
         if failed is not None:
             raise failed
         return False
-
-
-@attrs.define(eq=False)
-class _Named(Screen):
-    """One connection, whose address is looked up once."""
-
-    _policy: ReverseDns
-    _verdict: Verdict | None = None
-
-    async def recipient(self, transaction: ITransactionView, recipient: Recipient) -> Verdict:
-        """See `IScreen`."""
-        if is_open(recipient) or not self._policy.concerns(transaction.origin):
-            return ACCEPT
-        if self._verdict is None:
-            self._verdict = await self._policy.judge(transaction.origin.peer)
-        return self._verdict
