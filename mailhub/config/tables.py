@@ -37,7 +37,7 @@ from mailhub.net.smtp_client import SmtpTimeouts
 from mailhub.plugin_modules import LOAD_SECONDS
 from mailhub.protocols.imap.context import ImapOptions
 from mailhub.protocols.pop3 import Pop3Options
-from mailhub.protocols.smtp import SmtpOptions
+from mailhub.protocols.smtp_options import SmtpOptions
 from mailhub.store.limits import StoreLimits
 from mailhub.threads import THREADS
 from mailhub.wire.imap.server_settings import ImapSettings

@@ -23,7 +23,8 @@ from mailhub.guard import Guard
 from mailhub.interfaces import IReceivedMessage, ISubmitter, Origin
 from mailhub.message.envelope import Outcome
 from mailhub.net.driver import DriverFactory
-from mailhub.protocols.smtp import SmtpOptions, SmtpService
+from mailhub.protocols.smtp import SmtpService
+from mailhub.protocols.smtp_options import SmtpOptions
 from mailhub.threads import InlineThreads
 from mailhub.wire.budget import Budget
 from tests.delivery.doubles import environment

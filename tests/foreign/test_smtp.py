@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.mail.smtp import IMessageDelivery
 
 from mailhub.foreign import adapt
-from mailhub.protocols.smtp import SmtpOptions
+from mailhub.protocols.smtp_options import SmtpOptions
 from tests.delivery.test_reception import MESSAGE, Desk
 from tests.foreign.realms import ConsoleMessageDelivery
 from tests.foreign.rig import foreign

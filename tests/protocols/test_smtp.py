@@ -50,7 +50,8 @@ from mailhub.net.driver import DriverFactory
 from mailhub.net.link import Link
 from mailhub.net.networks import Networks
 from mailhub.net.smtp_client import SmtpConnection, connect
-from mailhub.protocols.smtp import SmtpOptions, SmtpService, SmtpSession, reply_to
+from mailhub.protocols.smtp import SmtpService, SmtpSession, reply_to
+from mailhub.protocols.smtp_options import SmtpOptions
 from mailhub.testing.waiting import result_of
 from mailhub.wire.smtp.client import SmtpClientSettings
 from mailhub.wire.smtp.extensions import COMPLETE

@@ -15,7 +15,8 @@ from mailhub.interfaces import ALIAS, STORE, IHub, IRouter, ITransactionView, Re
 from mailhub.message.address import Address
 from mailhub.message.envelope import DeliverBy, Mail, OriginalRecipient, Recipient, ValidSince
 from mailhub.plugins import Component
-from mailhub.protocols.smtp import SmtpOptions, SmtpService
+from mailhub.protocols.smtp import SmtpService
+from mailhub.protocols.smtp_options import SmtpOptions
 from mailhub.services import SERVICES
 from mailhub.store.memory.database import MemoryDatabase
 from mailhub.testing.caller import Caller
