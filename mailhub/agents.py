@@ -8,7 +8,7 @@ from mailhub import plugin_faults
 from mailhub.config import routes
 from mailhub.delivery.agents import GuardedAgent
 from mailhub.delivery.alias_file import ALIASES_FILE, DISCARD
-from mailhub.delivery.forwarding import SRS_DAYS, SRS_DOMAIN, Forwarding, SrsKeys
+from mailhub.delivery.forwarding import SRS_DOMAIN, Forwarding, SrsKeys, days_of
 from mailhub.delivery.lists import LIST, LISTS
 from mailhub.delivery.routing import REFUSE
 from mailhub.interfaces import STORE, NextHop
@@ -68,7 +68,7 @@ def forwarding_of(hub: Hub) -> Forwarding:
         names=hub.names,
         keys=SrsKeys.of(cast("IHub", hub)),
         domain=config.value(SRS_DOMAIN) or first,
-        days=config.value(SRS_DAYS),
+        days=days_of(config),
     )
 
 

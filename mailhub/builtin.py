@@ -8,7 +8,7 @@ from typing import Any, cast
 from mailhub.auth.checkers import AccountsChecker
 from mailhub.delivery.alias_file import ALIASES_FILE, AliasFileOptions, AliasFileRouter
 from mailhub.delivery.backup_mx import DOMAINS as BACKUP_DOMAINS
-from mailhub.delivery.forwarding import ROUTER, SrsKeys, SrsRouter
+from mailhub.delivery.forwarding import ROUTER, SrsKeys, SrsRouter, days_of
 from mailhub.delivery.intake import Intake
 from mailhub.delivery.limits import DETAIL_MAILBOXES
 from mailhub.delivery.lists import LIST, LISTS, ListAgent, ListRouter
@@ -106,7 +106,9 @@ catch_all_router = Component(
 srs_router = Component(
     "router",
     ROUTER,
-    lambda _, hub: hub.settings.of(SrsRouter, names=hub.names, keys=SrsKeys.of(hub), environment=hub.environment),
+    lambda _, hub: SrsRouter(
+        names=hub.names, keys=SrsKeys.of(hub), environment=hub.environment, days=days_of(hub.settings)
+    ),
 )
 transports_router = Component("router", "transports", lambda _, hub: TransportRouter(hub.transports))
 lists_router = Component("router", LISTS, lambda _, hub: ListRouter(hub.names, hub.store, hub.directories))

@@ -15,9 +15,10 @@ from zope.interface import implementer
 
 from mailhub.delivery import srs
 from mailhub.delivery.routing import renamed
+from mailhub.delivery.schedule import Schedule
 from mailhub.errors import NoSuchUser, NotPermitted
-from mailhub.interfaces import Environment, IHub, ILocalNames, IRouter, IState, ITransactionView, Route
-from mailhub.keys import Key, setting
+from mailhub.interfaces import Environment, IHub, ILocalNames, IRouter, ISettings, IState, ITransactionView, Route
+from mailhub.keys import Key
 from mailhub.log import Logger
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail
@@ -40,6 +41,16 @@ def _domain(text: str) -> None:
 SRS: Key[bool] = Key("forwarding", "srs", True, hint=bool)
 SRS_DOMAIN: Key[str] = Key("forwarding", "srs_domain", "", hint=str, check=_domain)
 SRS_DAYS = Key("forwarding", "srs_days", 21, 1, 365)
+# What a message that has waited here may still wait at the next server, which is a day more than is usual there.
+_WAIT_THERE_DAYS = 6
+
+
+def days_of(settings: ISettings) -> int:
+    """For how many days return addresses count: `srs_days`, and never less than a message may be on its way to the one
+    who reports that it has failed."""
+    here = -(-settings.of(Schedule).longest_expiry // srs.DAY)
+    return max(settings.value(SRS_DAYS), here + _WAIT_THERE_DAYS)
+
 
 
 @attrs.define(eq=False)
@@ -125,7 +136,7 @@ class SrsRouter:
     names: ILocalNames
     keys: SrsKeys
     environment: Environment
-    days: int = setting(SRS_DAYS)
+    days: int
 
     async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """To the sender of before. Raises NoSuchUser for an address that is not ours, or too old, and NotPermitted for

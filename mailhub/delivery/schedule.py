@@ -81,6 +81,12 @@ class Schedule:
         return max(1, round(max(waits) * (1 + self.jitter)))
 
     @property
+    def longest_expiry(self) -> int:
+        """Seconds; no message is tried for longer, wherever it goes."""
+        own = [each.expire_hours * 3600 for each in self.destinations.values() if each.expire_hours is not None]
+        return max([self.expire_seconds, *own])
+
+    @property
     def enough(self) -> int:
         """Attempts that are made in `expire_seconds` at the least, with waits as long as they get and slow servers."""
         return self._enough_in(self.expire_seconds)

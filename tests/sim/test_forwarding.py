@@ -98,3 +98,31 @@ def test_it_can_be_turned_off_and_is_off_without_the_way_back(internet: Internet
     assert paths[:2] == ["<a@far.example>"] * 2
     assert paths[2].startswith("<SRS0=")
     assert paths[2].endswith("=far.example=a@srs.us.example>")
+
+
+def test_a_return_address_outlives_the_wait_of_its_message(internet: Internet) -> None:
+    """However few days are set: what waited here for long may fail at the next server, whose report is for the sender."""
+    far = internet.hub("far.example", users=["a"])
+    config = {
+        "aliases": {"x@us.example": ["y@their.example"]},
+        "forwarding": {"srs_days": 1},
+        "queue": {"destination": {"their.example": {"expire_hours": 10 * 24}}},
+    }
+    us = internet.hub("us.example", config=config)
+    their = internet.hub("their.example", users=["y"])
+    their.unlisten()
+    far.submit("a@far.example", ["x@us.example"], MESSAGE)
+    internet.run(9 * DAY)
+    their.listen()
+    internet.run(DAY // 2)
+    (got,) = their.inbox("y@their.example")
+    internet.run(5 * DAY)  # as long as their own queue may try
+    before = len(far.inbox("a@far.example"))
+    their.submit("", [return_path(got).strip("<>")], b"Subject: Your mail\r\n\r\nIt could not be delivered.\r\n")
+    internet.run(60)
+    assert len(far.inbox("a@far.example")) == before + 1
+    internet.run(5 * DAY)
+    their.submit("", [return_path(got).strip("<>")], b"Subject: late\r\n\r\n")
+    internet.run(60)
+    assert len(far.inbox("a@far.example")) == before + 1
+    assert not us.queued()
