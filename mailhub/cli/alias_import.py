@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from mailhub.cli.alias_faults import faults
+from mailhub.cli.backup import counted
+from mailhub.cli.confirm import confirmed, yes_option
 from mailhub.cli.names import await_server, canonical, everybody_of, kept_names, names_now
 from mailhub.cli.offline import Offline, as_caller, opened
 from mailhub.config import rules
@@ -18,7 +21,7 @@ from mailhub.delivery.names import LocalNames
 from mailhub.errors import ConfigurationError
 from mailhub.message.address import Address
 from mailhub.message.alias_files import FILE_LIMIT, Entry, Table, in_domain, read_table
-from mailhub.message.aliases import REGEX
+from mailhub.message.aliases import REGEX, is_pattern
 
 _WARNINGS = 20
 
@@ -29,7 +32,8 @@ def add_parser(actions: Any) -> None:
         "import",
         help="aliases of another server's table",
         description="Take the aliases of a file into the database, beside what is there. When a line cannot be taken "
-        "over, it is named and nothing is changed. Doing it again adds only what is new in the file.",
+        "over, it is named and nothing is changed. Doing it again adds only what is new in the file; with --replace, "
+        "what the file does not have is removed, too.",
     )
     add.add_argument("file", metavar="FILE", type=Path)
     add.add_argument(
@@ -41,17 +45,32 @@ def add_parser(actions: Any) -> None:
     add.add_argument(
         "--domain", metavar="DOMAIN", help="of names and targets without one (default: ours, where there is one alone)"
     )
-    add.add_argument("--dry-run", action="store_true", help="say what would be added, and add nothing")
+    add.add_argument(
+        "--replace",
+        action="store_true",
+        help="remove aliases and targets of the database that are not in the file, in the domains that the file is "
+        "about (with regexp: all regular expressions)",
+    )
+    add.add_argument("--dry-run", action="store_true", help="say what would be changed, and change nothing")
+    yes_option(add)
     add.set_defaults(run=_import)
 
 
 @attrs.frozen
 class _Wanted:
-    """What is to be in the database."""
+    """What is to be in the database, and is not; `gone` are targets that it has too much. `read` is how many aliases
+    the file has."""
 
     aliases: dict[str, tuple[str, ...]]
     domains: tuple[str, ...]
     same_as: dict[str, str]
+    gone: Mapping[str, Sequence[str]]
+    read: int = 0
+
+    @property
+    def gone_count(self) -> int:
+        """How many targets."""
+        return sum(map(len, self.gone.values()))
 
 
 def _import(arguments: argparse.Namespace) -> int:
@@ -61,21 +80,23 @@ def _import(arguments: argparse.Namespace) -> int:
             table = read_table(_octets(arguments.file), arguments.format, _octets)
         names = names_now(config, hub)
         domain = _domain(arguments.domain, names)
-        wanted, wrong = _wanted(table, names, config, hub, domain)
+        wanted, wrong = _wanted(table, names, config, hub, domain, replace=_about(arguments, table, domain))
         if wrong:
             for line in wrong:
                 print(f"mailhub: {arguments.file}: {line}", file=sys.stderr)
             print(f"mailhub: {arguments.file}: nothing was changed", file=sys.stderr)
             return 1
         if arguments.dry_run:
-            _show(wanted, hub)
+            _show(wanted)
             return 0
-        new = hub.wait(hub.database.names.add_all(wanted.aliases, wanted.domains, wanted.same_as))
-        found = faults(everybody_of(config, hub)) if new else []
+        if wanted.gone and not confirmed(arguments, f"Remove {counted(wanted.gone_count, 'target')} of aliases?"):
+            return 1
+        remove = {"remove": wanted.gone} if wanted.gone else {}
+        new = hub.wait(hub.database.names.add_all(wanted.aliases, wanted.domains, wanted.same_as, **remove))
+        found = faults(everybody_of(config, hub)) if new or wanted.gone else []
     await_server(config)
-    print(
-        f"{len(wanted.aliases)} alias{'' if len(wanted.aliases) == 1 else 'es'} read, {new} domains and targets are new"
-    )
+    removed = f", {wanted.gone_count} removed" if arguments.replace else ""
+    print(f"{wanted.read} alias{'' if wanted.read == 1 else 'es'} read, {new} domains and targets are new{removed}")
     for fault in found[:_WARNINGS]:
         print(f"mailhub: warning: {fault}", file=sys.stderr)
     if len(found) > _WARNINGS:
@@ -107,18 +128,35 @@ def _domain(text: str | None, names: LocalNames) -> str:
     return domain
 
 
-def _wanted(table: Table, names: LocalNames, config: Config, hub: Offline, domain: str) -> tuple[_Wanted, list[str]]:
-    """What is wanted, and what is wrong with it."""
+def _about(arguments: argparse.Namespace, table: Table, domain: str) -> Callable[[str], bool]:
+    """Whether an alias of the database has no other reason than the file."""
+    if not arguments.replace:
+        return lambda name: False
+    if arguments.format == "regexp":
+        return lambda name: name.startswith(REGEX)
+    domains = {name.rpartition("@")[2] for name in in_domain([entry.name for entry in table.entries], domain)}
+    domains |= {*table.domains, *([domain] if arguments.domain or arguments.format == "aliases" else [])}
+    return lambda name: not is_pattern(name) and "@" in name and name.rpartition("@")[2] in domains
+
+
+def _wanted(
+    table: Table, names: LocalNames, config: Config, hub: Offline, domain: str, *, replace: Callable[[str], bool]
+) -> tuple[_Wanted, list[str]]:
+    """What is wanted, and what is wrong with it. `replace` says which aliases have to be in the file."""
     wrong = [str(fault) for fault in table.faults]
     in_file = set(map(canonical, config.aliases))
     kept = kept_names(hub)
     domains = names.domains | set(table.domains)
-    wanted = _Wanted({}, tuple(name for name in table.domains if name not in names.domains), {})
+    wanted = _Wanted({}, tuple(name for name in table.domains if name not in names.domains), {}, {})
     for entry in table.entries:
         try:
             _take(entry, wanted, domains, in_file, domain)
         except ValueError as error:
             wrong.append(f"line {entry.line}: {error}")
+    gone = {
+        name: _lost(targets, wanted.aliases.get(name, ())) for name, targets in kept.aliases.items() if replace(name)
+    }
+    wanted = attrs.evolve(wanted, gone={name: lost for name, lost in gone.items() if lost}, read=len(wanted.aliases))
     for name, targets in wanted.aliases.items():
         # Of an address that is there in other letters, nothing is new.
         had = {_same(target) for target in kept.aliases.get(name, ())}
@@ -134,6 +172,11 @@ def _wanted(table: Table, names: LocalNames, config: Config, hub: Offline, domai
         ):
             wrong.append(f"{name} is to be the same as {other}, but has names of its own")
     return wanted, wrong
+
+
+def _lost(had: Sequence[str], targets: Sequence[str]) -> list[str]:
+    left = set(map(_same, targets))
+    return [target for target in had if _same(target) not in left]
 
 
 def _same(target: str) -> str:
@@ -167,13 +210,13 @@ def _take(entry: Entry, wanted: _Wanted, domains: set[str] | frozenset[str], in_
     wanted.aliases[name] = tuple(dict.fromkeys(in_domain(entry.targets, own or domain)))
 
 
-def _show(wanted: _Wanted, hub: Offline) -> None:
-    kept = kept_names(hub)
+def _show(wanted: _Wanted) -> None:
     for name in wanted.domains:
         print(f"domain {name}")
     for name, other in wanted.same_as.items():
-        if kept.same_as.get(name) != other:
-            print(f"domain {name} same as {other}")
+        print(f"domain {name} same as {other}")
     for name, targets in wanted.aliases.items():
-        if new := [target for target in targets if target not in kept.aliases.get(name, ())]:
-            print(f"alias {name} -> {', '.join(new)}")
+        if targets:
+            print(f"alias {name} -> {', '.join(targets)}")
+    for name, lost in wanted.gone.items():
+        print(f"alias {name} -> {', '.join(lost)} removed")

@@ -52,7 +52,6 @@ def days_of(settings: ISettings) -> int:
     return max(settings.value(SRS_DAYS), here + _WAIT_THERE_DAYS)
 
 
-
 @attrs.define(eq=False)
 class SrsKeys:
     """Keys that codes are made with, kept in the database for as long as an address that was made with them counts.

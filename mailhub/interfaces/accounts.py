@@ -73,6 +73,7 @@ class KeptNames:
 
 
 NO_NAMES: Mapping[str, str] = MappingProxyType({})
+NO_TARGETS: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 class INames(Interface):
@@ -96,10 +97,13 @@ class INames(Interface):
         """Give the name these targets too; returns those that it did not have."""
 
     async def add_all(
-        aliases: Mapping[str, Sequence[str]], domains: Sequence[str] = (), same_as: Mapping[str, str] = NO_NAMES
+        aliases: Mapping[str, Sequence[str]],
+        domains: Sequence[str] = (),
+        same_as: Mapping[str, str] = NO_NAMES,
+        remove: Mapping[str, Sequence[str]] = NO_TARGETS,
     ) -> int:
-        """As `add_domain`, `add_domain_alias` and `add_alias` for all of them, or, whatever fails, for none. Returns
-        how many domains and targets are new."""
+        """As `remove_alias` for these targets and then `add_domain`, `add_domain_alias` and `add_alias` for all of
+        them, or, whatever fails, for none. Returns how many domains and targets are new."""
 
     async def remove_alias(name: str, targets: Sequence[str] = ()) -> Sequence[str]:
         """Take these targets from the name, or all; returns those that it had."""

@@ -10,7 +10,7 @@ from mailhub.cli.alias_faults import faults
 from mailhub.cli.names import canonical, everybody_of
 from mailhub.cli.offline import opened
 from mailhub.config.settings import Config, load
-from tests.cli.conftest import Command
+from tests.cli.conftest import Command, Result
 
 
 @pytest.fixture(autouse=True)
@@ -214,6 +214,59 @@ def test_a_table_of_another_server_is_taken_over_whole_and_again(
     lines = [line.split(maxsplit=2) for line in mailhub("alias", "list").out.splitlines()]
     assert ["team@xx.example", "database", "ann@xx.example, ben@xx.example"] in lines
     assert ["@xx.example", "database", "ben@xx.example"] in lines
+
+
+def test_what_went_from_a_table_goes_with_replace(mailhub: Command, tmp_path: Path) -> None:
+    file = tmp_path / "aliases"
+
+    def imported(*words: str) -> Result:
+        return mailhub("alias", "import", str(file), "--domain", "xx.example", *words)
+
+    mailhub("domain", "add", "other.example")
+    for name in ("z@other.example", "wildcard:q-*@xx.example", "sales"):
+        mailhub("alias", "add", name, "ann@xx.example")
+    file.write_text("a: ann, ben\nb: ben\nc: ann\n")
+    imported()
+    before = mailhub("alias", "list").out
+    file.write_text("a: ANN, cid\nc: ann\nd: ann\nroot@far.example: ann\n")
+    assert imported("--replace", "--yes").status == 1
+    assert mailhub("alias", "list").out == before
+    file.write_text("a: ANN, cid\nc: ann\nd: ann\n")
+    assert imported("--replace", "--dry-run").out.splitlines() == [
+        "alias a@xx.example -> cid@xx.example",
+        "alias d@xx.example -> ann@xx.example",
+        "alias a@xx.example -> ben@xx.example removed",
+        "alias b@xx.example -> ben@xx.example removed",
+    ]
+    asked = imported("--replace")
+    assert (asked.status, asked.err[:37]) == (1, "mailhub: Remove 2 targets of aliases?")
+    assert mailhub("alias", "list").out == before
+    told = imported("--replace", "--yes")
+    assert told.out == "3 aliases read, 2 domains and targets are new, 2 removed\n"
+    lines = [line.split(maxsplit=2) for line in mailhub("alias", "list").out.splitlines()]
+    assert {name: targets for name, where, targets in lines if where == "database"} == {
+        "a@xx.example": "ann@xx.example, cid@xx.example",
+        "c@xx.example": "ann@xx.example",
+        "d@xx.example": "ann@xx.example",
+        "sales": "ann@xx.example",
+        "wildcard:q-*@xx.example": "ann@xx.example",
+        "z@other.example": "ann@xx.example",
+    }
+    assert imported("--replace").out.endswith(" 0 domains and targets are new, 0 removed\n")
+
+
+def test_a_table_of_expressions_takes_the_place_of_the_one_before(mailhub: Command, tmp_path: Path) -> None:
+    file = tmp_path / "regexp"
+    mailhub("alias", "add", "a@xx.example", "ann@xx.example")
+    file.write_text("/^x@/ ann@xx.example\n/^y@/ ann@xx.example\n")
+    mailhub("alias", "import", str(file), "--format", "regexp")
+    file.write_text("/^y@/ ann@xx.example\n")
+    told = mailhub("alias", "import", str(file), "--format", "regexp", "--replace", "--yes")
+    assert told.out == "1 alias read, 0 domains and targets are new, 1 removed\n"
+    assert [line.split()[0] for line in mailhub("alias", "list").out.splitlines() if "database" in line] == [
+        "a@xx.example",
+        "regex:(?:^y@).*",
+    ]
 
 
 def test_a_table_with_a_mistake_changes_nothing(mailhub: Command, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_it_can_be_turned_off_and_is_off_without_the_way_back(internet: Internet
 
 
 def test_a_return_address_outlives_the_wait_of_its_message(internet: Internet) -> None:
-    """However few days are set: what waited here for long may fail at the next server, whose report is for the sender."""
+    """However few days are set: what waited here for long may fail at the next server, and the sender is told."""
     far = internet.hub("far.example", users=["a"])
     config = {
         "aliases": {"x@us.example": ["y@their.example"]},

@@ -145,6 +145,14 @@ class NamesExam(DatabaseExam):
         assert {name: list(targets) for name, targets in kept.aliases.items()} == aliases
         assert await names.add_all(*table) == 0
         assert await names.kept(kept.version) is None
+        # Others may take the place of what is there.
+        remove = {"all@xx.example": ["a@xx.example"], "more@xx.example": ["c@xx.example"]}
+        assert await names.add_all({"all@xx.example": ["d@xx.example"]}, remove=remove) == 1
+        kept = await names.kept(kept.version)
+        assert kept is not None
+        assert {name: list(targets) for name, targets in kept.aliases.items()} == {
+            "all@xx.example": ["b@xx.example", "d@xx.example"]
+        }
 
     @question
     async def test_lists_and_their_members(self) -> None:

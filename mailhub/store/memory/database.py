@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from mailhub.errors import MessageGone
 from mailhub.interfaces import Environment, IBlobReader, IDatabase, INames, KeptNames, Latest
-from mailhub.interfaces.accounts import NO_NAMES
+from mailhub.interfaces.accounts import NO_NAMES, NO_TARGETS
 from mailhub.message.address import Address
 from mailhub.store.limits import StoreLimits
 from mailhub.store.memory.queue import MemoryQueue
@@ -59,8 +59,11 @@ class MemoryNames:
         aliases: Mapping[str, Sequence[str]],
         domains: Sequence[str] = (),
         same_as: Mapping[str, str] = NO_NAMES,
+        remove: Mapping[str, Sequence[str]] = NO_TARGETS,
     ) -> int:
         """See `INames`."""
+        for name, targets in remove.items():
+            await self.remove_alias(name, targets)
         new = sum([await self.add_domain(domain) for domain in domains])
         new += sum([await self.add_domain_alias(domain, other) for domain, other in same_as.items()])
         return new + sum([len(await self.add_alias(name, targets)) for name, targets in aliases.items()])

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from zope.interface import implementer
 
 from mailhub.interfaces import INames, KeptNames
-from mailhub.interfaces.accounts import NO_NAMES
+from mailhub.interfaces.accounts import NO_NAMES, NO_TARGETS
 from mailhub.message.address import Address
 from mailhub.store.sql.engine import Engine
 from mailhub.store.sql.transaction import Snapshot, Transaction
@@ -57,7 +57,10 @@ def _add_all(
     aliases: Mapping[str, Sequence[str]],
     domains: Sequence[str],
     same_as: Mapping[str, str],
+    remove: Mapping[str, Sequence[str]],
 ) -> int:
+    for name, targets in remove.items():
+        _remove_alias(transaction, name, targets)
     new = sum([_change(transaction, _ADD_DOMAIN, (domain,)) for domain in domains])
     new += sum([_change(transaction, _ADD_SAME, pair) for pair in same_as.items()])
     return new + sum([len(_add_alias(transaction, name, targets)) for name, targets in aliases.items()])
@@ -119,9 +122,10 @@ class Names:
         aliases: Mapping[str, Sequence[str]],
         domains: Sequence[str] = (),
         same_as: Mapping[str, str] = NO_NAMES,
+        remove: Mapping[str, Sequence[str]] = NO_TARGETS,
     ) -> int:
         """See `INames`."""
-        return await self._engine.write(lambda transaction: _add_all(transaction, aliases, domains, same_as))
+        return await self._engine.write(lambda transaction: _add_all(transaction, aliases, domains, same_as, remove))
 
     async def remove_alias(self, name: str, targets: Sequence[str] = ()) -> Sequence[str]:
         """The targets that were there."""
