@@ -19,7 +19,9 @@ PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 PURE := tests/interfaces tests/message tests/wire $(addprefix tests/test_,answers.py errors.py log.py threads.py)
 # Errors alone: what is left of the rest is about the machine's own settings.
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
-BENCHMARKS := $(filter-out benchmarks/__init__.py,$(wildcard benchmarks/*.py))
+# Of the folder those that measure; the others are their client and their servers.
+PARTS := $(addprefix benchmarks/,__init__.py bare_smtp.py postfix_dovecot.py smtp_load.py)
+BENCHMARKS := $(filter-out $(PARTS),$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint docs coverage bench soak clean clients

@@ -1,7 +1,8 @@
 """What Twisted and SQLite cost alone: a prototype that makes durable rows of what comes by SMTP, and nothing else.
 
 No limits, no checks, no digest, no TLS, no log: the floor that a server in this language stands on. It is the baseline
-of `smtp_delivery.py`, which starts it as a program: `python benchmarks/bare_smtp.py PORT DATABASE`.
+of `smtp_delivery.py`, which starts it as a program: `python benchmarks/bare_smtp.py PORT DATABASE`. Without DATABASE it
+keeps nothing: that is where `smtp_relay.py` has mail sent to. NOOP is answered with the number of messages so far.
 """
 
 from __future__ import annotations
@@ -16,16 +17,28 @@ from twisted.internet import reactor
 from twisted.internet.protocol import Factory, Protocol
 
 _REACTOR: Any = reactor
-Message = tuple["BareSmtp", bytes, bytes]
+Message = tuple["BareSmtp", list[bytes], bytes]
 
 
-class Store:
+class Sink:
+    """Takes all, and forgets it."""
+
+    def take(self, message: Message) -> None:
+        """At once."""
+        message[0].taken()
+
+
+class Store(Sink):
     """A writer thread: all messages that wait are committed together."""
 
     def __init__(self, path: str) -> None:
-        self.waiting: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._path = path
         threading.Thread(target=self._run, daemon=True).start()
+
+    def take(self, message: Message) -> None:
+        """With the next commit."""
+        self._waiting.put(message)
 
     def _run(self) -> None:
         database = sqlite3.connect(self._path, isolation_level=None)
@@ -35,14 +48,15 @@ class Store:
         database.execute("CREATE TABLE message (mailbox BLOB, content INTEGER, PRIMARY KEY (mailbox, content))")
         number = 0
         while True:
-            group = [self.waiting.get()]
-            while not self.waiting.empty():
-                group.append(self.waiting.get())
+            group = [self._waiting.get()]
+            while not self._waiting.empty():
+                group.append(self._waiting.get())
             database.execute("BEGIN IMMEDIATE")
             numbered = list(enumerate(group, number))
             number += len(group)
             database.executemany("INSERT INTO content VALUES (?, ?)", [(at, each[2]) for at, each in numbered])
-            database.executemany("INSERT INTO message VALUES (?, ?)", [(each[1], at) for at, each in numbered])
+            rows = [(mailbox, at) for at, (_, mailboxes, _) in numbered for mailbox in mailboxes]
+            database.executemany("INSERT INTO message VALUES (?, ?)", rows)
             database.execute("COMMIT")
             _REACTOR.callFromThread(self._tell, group)
 
@@ -53,13 +67,13 @@ class Store:
 
 
 class BareSmtp(Protocol):
-    """As much of SMTP as the benchmark's client speaks."""
+    """As much of SMTP as the benchmarks' clients speak, mailhub's among them."""
 
     transport: Any
+    factory: BareFactory
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._recipient = b""
+    def __init__(self) -> None:
+        self._recipients: list[bytes] = []
         self._unread = b""
         self._in_message = False
 
@@ -72,7 +86,8 @@ class BareSmtp(Protocol):
         if self._in_message:
             if self._unread.endswith(b"\r\n.\r\n"):
                 octets, self._unread, self._in_message = self._unread[:-3], b"", False
-                self._store.waiting.put((self, self._recipient, octets))
+                recipients, self._recipients = self._recipients, []
+                self.factory.store.take((self, recipients, octets))
             return
         *lines, self._unread = self._unread.split(b"\r\n")
         self.transport.write(b"".join([self._reply(line) for line in lines]))
@@ -83,32 +98,36 @@ class BareSmtp(Protocol):
             self._in_message = True
             return b"354 Go on\r\n"
         if verb == b"RCPT":
-            self._recipient = line[line.index(b"<") + 1 : line.index(b">")]
+            self._recipients.append(line[line.index(b"<") + 1 : line.index(b">")])
             return b"250 2.1.5 Recipient OK\r\n"
         if verb == b"EHLO":
             return b"250-bare.example\r\n250-8BITMIME\r\n250-SIZE\r\n250 PIPELINING\r\n"
+        if verb == b"NOOP":
+            return b"250 2.0.0 %d\r\n" % self.factory.count
+        if verb == b"QUIT":
+            return b"221 2.0.0 Bye\r\n"
         return b"250 2.1.0 Sender OK\r\n"
 
     def taken(self) -> None:
-        """The message is durable."""
+        """The message is durable, as far as it has to be."""
+        self.factory.count += 1
         self.transport.write(b"250 2.0.0 Message accepted\r\n")
 
 
 class BareFactory(Factory):
-    """A session for each connection."""
+    """A session for each connection. `count` of the messages so far."""
 
     noisy = False
+    protocol: Any = BareSmtp
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def buildProtocol(self, addr: object) -> BareSmtp:
-        return BareSmtp(self._store)
+    def __init__(self, store: Sink) -> None:
+        self.store = store
+        self.count = 0
 
 
 def main() -> None:
     """Serve until killed."""
-    factory = BareFactory(Store(sys.argv[2]))
+    factory = BareFactory(Store(sys.argv[2]) if len(sys.argv) > 2 else Sink())
     _REACTOR.listenTCP(int(sys.argv[1]), factory, interface="127.0.0.1")
     print("ready", flush=True)
     _REACTOR.run()

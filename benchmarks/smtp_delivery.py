@@ -1,140 +1,76 @@
-"""CPU the whole server spends on a 4 KiB message, from the octets on its socket to the durable mailbox row.
+"""CPU the whole server spends on a message, from the octets on its socket to the durable mailbox row, and how long its
+client and a watcher of the mailbox wait.
 
-Budget: 500 us a message. Two clients: one that waits for each reply (four round trips a message), and one that
-sends MAIL, RCPT and DATA in one packet as relays do (RFC 2920). Senders, recipients and message ids vary. Baselines of
-the same run: one durable SQLite transaction with the same octets a message, in a bare loop, and the same client at a
-prototype of Twisted and SQLite that does nothing else (`bare_smtp.py`). As root, where they are installed, Postfix with
-Dovecot's LMTP take the same mail (`postfix_dovecot.py`), until the last message is in its Maildir.
+Clients wait for each reply (lock-step, four round trips a message), or send MAIL, RCPT and DATA in one packet as relays
+do (pipelining, RFC 2920). Senders, recipients and message ids vary. Beside it in the same run: one durable SQLite
+transaction with the same octets a message, in a bare loop; the same clients at a prototype of Twisted and SQLite that
+does nothing else (`bare_smtp.py`); and as root, where they are installed, Postfix with Dovecot's LMTP
+(`postfix_dovecot.py`), until the last message is in its Maildir.
 
     python benchmarks/smtp_delivery.py [MESSAGES]
 """
 
 from __future__ import annotations
 
-import os
-import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from benchmarks.postfix_dovecot import PostfixAndDovecot, is_there, postfix_and_dovecot
+from benchmarks.smtp_load import USERS, Cpu, Kind, Spent, cpu_of, drive, message, percentile, table
 from mailhub.testing.process import ServerProcess, free_ports
 
-USERS = [f"user{number}@xx.example" for number in range(20)]
-LINE = b"all work and no play makes a dull message, and so on it goes\r\n"
-SIZE = 4096
 WARM = 200  # messages before the measurement
-
-
-def message(number: int, recipient: str) -> bytes:
-    """About 4 KiB with the header of a usual message."""
-    head = (
-        f"Received: from desk.else.example (desk.else.example [192.0.2.1])\r\n\tby mx.else.example with ESMTPS"
-        f" id {number:016x};\r\n\tMon, 23 Nov 2026 07:00:00 +0000\r\nFrom: Sender <s{number}@else.example>\r\n"
-        f"To: {recipient}\r\nSubject: figures of day {number}\r\nDate: Mon, 23 Nov 2026 07:00:00 +0000\r\n"
-        f"Message-ID: <{number}@else.example>\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
-    ).encode()
-    return head + LINE * ((SIZE - len(head)) // len(LINE))
-
-
-def expect(replies: BinaryIO, code: bytes) -> None:
-    """Read one reply, of one line or more."""
-    line = replies.readline()
-    while line[3:4] == b"-":
-        line = replies.readline()
-    assert line.startswith(code), line
-
-
-def send(port: int, numbers: Sequence[int], pipelining: bool) -> None:
-    """One client connection."""
-    with socket.create_connection(("127.0.0.1", port)) as client, client.makefile("rb") as replies:
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        expect(replies, b"220")
-        client.sendall(b"EHLO bench.example\r\n")
-        expect(replies, b"250")
-        for number in numbers:
-            recipient = USERS[number % len(USERS)]
-            octets = message(number, recipient)
-            mail = f"MAIL FROM:<s{number}@else.example> SIZE={len(octets)} BODY=8BITMIME\r\n"
-            commands = [mail, f"RCPT TO:<{recipient}>\r\n", "DATA\r\n"]
-            codes = [b"250", b"250", b"354"]
-            if pipelining:
-                client.sendall("".join(commands).encode())
-                for code in codes:
-                    expect(replies, code)
-            else:
-                for command, code in zip(commands, codes, strict=True):
-                    client.sendall(command.encode())
-                    expect(replies, code)
-            client.sendall(octets + b".\r\n")
-            expect(replies, b"250")
-
-
-Cpu = Callable[[], float]
-
-
-def drive(port: int, cpu: Cpu, count: int, clients: int, pipelining: bool) -> tuple[float, float]:
-    """Seconds of the server's CPU a message, and messages a second, with `clients` connections at once."""
-    before, began = cpu(), time.monotonic()
-    threads = [
-        threading.Thread(target=send, args=(port, range(client, count, clients), pipelining))
-        for client in range(clients)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return (cpu() - before) / count, count / (time.monotonic() - began)
-
-
-def through_the_server(server: ServerProcess, count: int, clients: int, pipelining: bool) -> float:
-    """Seconds of server CPU a message."""
-    return drive(server.ports["smtp"], server.cpu_seconds, count, clients, pipelining)[0]
-
-
-def cpu_of(process: subprocess.Popen[bytes]) -> Cpu:
-    """What gives the seconds of CPU that a process has used."""
-
-    def seconds() -> float:
-        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    return seconds
+# Of `count` messages each sends a part, so that no row takes much longer than the others.
+ROWS = (
+    ("lock-step, 1 connection", Kind(pipelining=False), 1, 1.0),
+    ("lock-step, 10 connections", Kind(pipelining=False), 10, 1.0),
+    ("lock-step, 50 connections", Kind(pipelining=False), 50, 1.0),
+    ("pipelining, 1 connection", Kind(), 1, 1.0),
+    ("pipelining, 10 connections", Kind(), 10, 1.0),
+    ("pipelining, 50 connections", Kind(), 50, 1.0),
+    ("10, 100 KiB a message", Kind(size=102_400), 10, 0.25),
+    ("10, ten recipients a message", Kind(recipients=10), 10, 0.25),
+    ("10, one message a connection", Kind(on_a_connection=1), 10, 0.5),
+)
+# Drives a server of its own: so many messages over so many connections.
+Driver = Callable[[int, int, Kind], Spent]
 
 
 @contextmanager
-def prototype(folder: Path) -> Iterator[tuple[int, Cpu]]:
+def bare_smtp(*arguments: Path) -> Iterator[tuple[int, Cpu]]:
     """The bare server: its port, and what gives its CPU."""
     (port,) = free_ports(1)
-    program = [
-        sys.executable,
-        str(Path(__file__).with_name("bare_smtp.py")),
-        str(port),
-        str(folder / "bare_smtp.sqlite"),
-    ]
+    program = [sys.executable, str(Path(__file__).with_name("bare_smtp.py")), str(port), *map(str, arguments)]
     process = subprocess.Popen(program, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
         process.stdout.readline()
-        yield port, cpu_of(process)
+        yield port, cpu_of(process.pid)
     finally:
         process.kill()
         process.wait()
 
 
-def through_peers(peers: PostfixAndDovecot, count: int, clients: int, pipelining: bool) -> tuple[float, float]:
-    """Seconds of CPU of Postfix and Dovecot a message in its Maildir, and messages a second."""
-    there, before, began = peers.delivered(), peers.cpu_seconds(), time.monotonic()
-    drive(peers.port, peers.cpu_seconds, count, clients, pipelining)
-    peers.wait_for(there + count)
-    return (peers.cpu_seconds() - before) / count, count / (time.monotonic() - began)
+def into_maildirs(peers: PostfixAndDovecot) -> Driver:
+    """They are slow, and get a quarter of the messages."""
+
+    def run(count: int, clients: int, kind: Kind) -> Spent:
+        count = max(clients, count // 4)
+        there = peers.delivered() + count * kind.recipients
+        return drive(peers.port, peers.cpu_seconds, count, clients, kind=kind, done=lambda: peers.wait_for(there))
+
+    return run
+
+
+def at(port: int, cpu: Cpu) -> Driver:
+    """A server that is done with a message when it says so."""
+    return lambda count, clients, kind: drive(port, cpu, count, clients, kind=kind)
 
 
 def bare_transactions(folder: Path, count: int) -> float:
@@ -152,33 +88,45 @@ def bare_transactions(folder: Path, count: int) -> float:
     return spent / count
 
 
+def waits_in_idle(server: ServerProcess, count: int) -> Sequence[float]:
+    """Seconds from the end of each message's data to EXISTS at a client in IDLE, one message after the other."""
+    waits = []
+    watcher = server.imap(USERS[0])
+    watcher.select("INBOX")
+    watcher.send(b"x IDLE\r\n")
+    watcher.readline()
+
+    def wait_for_exists() -> None:
+        began = time.perf_counter()
+        while b"EXISTS" not in watcher.readline():
+            pass
+        waits.append(time.perf_counter() - began)
+
+    drive(server.ports["smtp"], lambda: 0.0, count, 1, kind=Kind(users=USERS[:1]), sent=wait_for_exists)
+    watcher.shutdown()
+    return waits
+
+
 def main() -> None:
-    """Print the figures."""
+    """Print the figures, as a table of docs/performance.rst."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 4000
-    accounts = dict.fromkeys(USERS, "word")
-    with tempfile.TemporaryDirectory() as folder:
-        base = bare_transactions(Path(folder), count)
-        print(f"bare durable row: {base * 1e6:.0f} us CPU a message (baseline)")
-        home = Path(folder)
-        with prototype(home) as (port, cpu), ServerProcess(home / "server", "xx.example", accounts) as server:
-            drive(port, cpu, WARM, 1, True)
-            through_the_server(server, WARM, 1, True)
-            for pipelining in (False, True):
-                for clients in (1, 10, 50):
-                    bare, bare_rate = drive(port, cpu, count, clients, pipelining)
-                    cost, rate = drive(server.ports["smtp"], server.cpu_seconds, count, clients, pipelining)
-                    kind = "pipelining" if pipelining else "lock-step"
-                    print(
-                        f"{kind:10}, {clients:2} connections: {cost * 1e6:5.0f} us CPU a message, {rate:5.0f} a second;"
-                        f" prototype {bare * 1e6:4.0f} us, {bare_rate:5.0f}; {cost / bare:.1f} x"
-                    )
-    if is_there():
-        with postfix_and_dovecot() as peers:
-            through_peers(peers, WARM, 1, True)
-            for clients in (1, 10):
-                cost, rate = through_peers(peers, count // 4, clients, True)
-                name = "Postfix and Dovecot, pipelining"
-                print(f"{name}, {clients:2} connections: {cost * 1e6:5.0f} us CPU a message, {rate:5.0f} a second")
+    with ExitStack() as running:
+        folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
+        print(f"A durable row alone, in a bare loop: {bare_transactions(folder, count) * 1e6:.0f} us.\n")
+        server = running.enter_context(ServerProcess(folder / "server", "xx.example", dict.fromkeys(USERS, "word")))
+        bare = running.enter_context(bare_smtp(folder / "bare_smtp.sqlite"))
+        drivers = {"mailhub": at(server.ports["smtp"], server.cpu_seconds), "Prototype": at(*bare)}
+        if is_there():
+            drivers["Postfix and Dovecot"] = into_maildirs(running.enter_context(postfix_and_dovecot()))
+        for run in drivers.values():
+            run(WARM, 1, Kind())
+        rows: list[Sequence[object]] = [("Client", *drivers)]
+        for name, kind, clients, share in ROWS:
+            rows.append((name, *(run(int(count * share), clients, kind) for run in drivers.values())))
+        print(table(rows))
+        seen = waits_in_idle(server, count // 8)
+        waits = [f"{percentile(seen, percent) * 1000:.1f}" for percent in (50, 95)]
+        print(f"\nFrom the end of the data to EXISTS at a client in IDLE: {' / '.join(waits)} ms.")
 
 
 if __name__ == "__main__":
