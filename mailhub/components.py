@@ -45,6 +45,7 @@ from mailhub.delivery.intake import HEADERS_TOGETHER
 from mailhub.delivery.limits import HOPS, LONG_LINES, RunnerLimits, TransmitLimits
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.pipeline import Pipeline
+from mailhub.delivery.priorities import Priorities
 from mailhub.delivery.relay.security import Security, security
 from mailhub.delivery.relay.transmit import Relay
 from mailhub.delivery.routing import Routing
@@ -390,6 +391,7 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
         backup=routes.backup_mx(config),
         sending=Sending.of(hub),
         null_sender=config.of(NullSender),
+        priorities=config.of(Priorities),
         accounts=hub.accounts,
         allowances=SendingLimits.of(hub),
         doubles=hub.doubles,

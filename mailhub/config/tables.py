@@ -26,6 +26,7 @@ from mailhub.delivery.limits import (
     RunnerLimits,
     TransmitLimits,
 )
+from mailhub.delivery.priorities import Priorities
 from mailhub.delivery.schedule import Schedule
 from mailhub.delivery.screening.null_sender import NullSender
 from mailhub.delivery.sending import SendingOptions
@@ -55,6 +56,7 @@ DECLARING: tuple[type | Key[Any], ...] = (
     NullSender,
     Bounds,
     SmtpOptions,
+    Priorities,
     Pop3Options,
     ImapOptions,
     ImapSettings,

@@ -22,13 +22,11 @@ from mailhub.message.address import Address
 from mailhub.message.digest import digest
 from mailhub.message.envelope import Outcome, State
 from mailhub.message.needs import needs_of
-from mailhub.net.networks import Networks
 
 _log = Logger(namespace="mailhub.delivery")
 
 JUNK = "Junk"
 _DELIVERED = Outcome.delivered()
-_LOOPBACK = Networks.of(("127.0.0.0/8", "::1"))
 _NOBODY: Mapping[int, Outcome] = {}
 
 
@@ -71,7 +69,6 @@ class Committing:
             body.needs,
             held_until,
             submitter=self._transaction.origin.user,
-            priority=self._priority(),
         )
         return Copy(accepted, message)
 
@@ -121,13 +118,6 @@ class Committing:
                 known = {"session": self._transaction.origin.session_id, "rule": rule, "to": account}
                 _log.event("reply left out", {**known, "reason": reason})
         return made
-
-    def _priority(self) -> int | None:
-        """What the queue goes by, None for what MAIL said: a stranger may say anything of how urgent he is."""
-        asked, origin = self._transaction.mail.priority, self._transaction.origin
-        if asked is None or asked <= 0 or origin.user or not origin.peer:
-            return None
-        return None if origin.peer in self._house.trusted or origin.peer in _LOOPBACK else 0
 
     async def _without_loops(self, accepted: Sequence[Accepted], body: Intake) -> Sequence[Accepted]:
         seen = body.delivered_to

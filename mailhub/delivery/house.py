@@ -10,6 +10,7 @@ from mailhub.delivery.doubles import Doubles
 from mailhub.delivery.intake import HEADERS_TOGETHER
 from mailhub.delivery.limits import HOPS, LONG_LINES, LongLines
 from mailhub.delivery.message_ids import message_id
+from mailhub.delivery.priorities import Priorities
 from mailhub.delivery.rules import Rules
 from mailhub.delivery.screening.null_sender import NullSender
 from mailhub.delivery.sending import Sending, SendingOptions
@@ -17,7 +18,6 @@ from mailhub.interfaces import Environment, IMailStore, IQueue
 from mailhub.keys import setting
 from mailhub.message.dates import format_date
 from mailhub.message.submission import mend_header
-from mailhub.net.networks import Networks
 from mailhub.wire.budget import Budget
 
 
@@ -28,7 +28,7 @@ class House:
     A message that has come through more than `hop_limit` hosts goes round in a loop (RFC 5321 6.3). `headers` is what
     those that are not whole yet may hold together. `long_lines`: what happens to those of a submitted message.
     `rules` say what becomes of mail for accounts, None where there are none. `allowances` count what our own users
-    send. `doubles` knows what was taken before; None takes all.
+    send. `doubles` knows what was taken before; None takes all. `priorities` say how urgent mail may be.
     """
 
     hostname: str
@@ -43,16 +43,12 @@ class House:
     null_sender: NullSender = attrs.field(factory=NullSender)
     allowances: SendingLimits | None = None
     doubles: Doubles | None = None
+    priorities: Priorities = attrs.field(factory=Priorities)
     sending: Sending = attrs.field()
 
     @sending.default
     def _usual_sending(self) -> Sending:
         return Sending(SendingOptions(), self.environment)
-
-    @property
-    def trusted(self) -> Networks:
-        """Networks of whom nothing is expected that strangers have to show."""
-        return self.null_sender.trusted
 
     def new_message_id(self) -> str:
         """With its angle brackets."""

@@ -20,6 +20,7 @@ from mailhub.delivery.limits import HOPS, LONG_LINES, LongLines
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.once import Once
 from mailhub.delivery.plan import Accepted
+from mailhub.delivery.priorities import Priorities
 from mailhub.delivery.rules import Rules
 from mailhub.delivery.screening.null_sender import NullSender
 from mailhub.delivery.screens import EditRefused, Moment, Screening, Screens, Witness, obey
@@ -74,6 +75,7 @@ class Pipeline:
         accounts: IAccounts | None = None,
         allowances: SendingLimits | None = None,
         doubles: Doubles | None = None,
+        priorities: Priorities | None = None,
         main_domain: str = "",
     ) -> None:
         self.policies = policies
@@ -99,6 +101,7 @@ class Pipeline:
             null_sender=null_sender or NullSender(),
             allowances=allowances,
             doubles=doubles,
+            priorities=priorities or Priorities(),
         )
 
     async def send_on(self, mail: Mail, accepted: Sequence[Accepted], intake: Intake, once: str) -> Committed:
@@ -175,9 +178,11 @@ class Conversation:
         if mail.hold is not None:
             self._house.sending.check_hold(mail)
         self._house.queue.check_space(mail.size)
+        asked, mail = mail.priority, self._house.priorities.allowed(origin, mail)
         edits = self._greeted + self._logged_in
         transaction = Transaction(self._house, self._screens, origin, mail, edits, ended, submitter)
         transaction.sitting = self._sitting
+        transaction.asked_priority = asked
         await transaction.screened()
         if origin.user and self._house.allowances is not None:
             transaction.allowance = await self._house.allowances.begin(origin.user, rehearsal=origin.rehearsal)

@@ -72,6 +72,7 @@ class Transaction:
     _discarded_by: str = ""  # a policy
     allowance: Allowance | None = None  # of our own user's
     sitting: Sitting | None = None  # of the connection, where there is one
+    asked_priority: int | None = None  # by MAIL, whatever it got
 
     @property
     def recipients(self) -> tuple[Recipient, ...]:
@@ -130,6 +131,7 @@ class Transaction:
             recipient=accepted[0].address if len(accepted) == 1 else None,
             smtputf8=mail.smtputf8,
             own=not (self.origin.session_id or self.origin.peer or self.origin.helo),
+            priority=self.asked_priority,
         )
         top = return_path(mail.reverse_path)
         mend = None

@@ -35,13 +35,21 @@ class Client(Protocol):
 
 
 def received(
-    *, hostname: str, origin: Client, date: str, recipient: Address | None, smtputf8: bool = False, own: bool = False
+    *,
+    hostname: str,
+    origin: Client,
+    date: str,
+    recipient: Address | None,
+    smtputf8: bool = False,
+    own: bool = False,
+    priority: int | None = None,
 ) -> bytes:
     """The Received field for a message that came in, with its line ends.
 
     `date` is an RFC 5322 date-time. `recipient` only if there is just one: others must not learn of each other
     (RFC 5321 7.6). What the client said of itself and is neither a domain nor an address literal stands in a comment.
-    `own`: a program of this house began it and no connection, so it is from nowhere, and with no protocol.
+    `own`: a program of this house began it and no connection, so it is from nowhere, and with no protocol. `priority`:
+    what MT-PRIORITY has asked for, if it was given (RFC 6710).
     """
     if own:
         clauses = [f"Received: by {hostname}"]
@@ -58,6 +66,8 @@ def received(
         clauses.append(f"id {identifier}")
     if recipient is not None and (smtputf8 or recipient.is_ascii):
         clauses.append(f"for <{recipient}>")
+    if priority is not None:
+        clauses.append(f"PRIORITY {priority}")
     clauses[-1] += ";"
     return _folded([*clauses, date]).encode()
 

@@ -53,6 +53,9 @@ from mailhub.wire.smtp.server import SmtpServer
 
 log = Logger(namespace="mailhub.smtp")
 
+# RFC 6710: what follows the status begins with the priority that the message has.
+_CHANGED = "2.3.6"
+_NEW_PRIORITY = "is the new priority assigned to the message"
 _TOO_MANY_ERRORS = TemporaryError("Too many errors", status="4.7.0", rule="errors")
 
 _Decided = RcptTo | MailFrom | Login | DataStart | BodyEnd | Hello | SpeaksFor | Turn
@@ -79,8 +82,10 @@ def reply_to(error: MailError, permanent: int = 550) -> Reply:
     return reply(_CODES.get(error.status, default), error.status, error.text)
 
 
-def reply_for(outcome: Outcome, message_id: str) -> Reply:
-    """LMTP's reply for one recipient."""
+def reply_for(outcome: Outcome, message_id: str, changed: str = "") -> Reply:
+    """LMTP's reply for one recipient. `changed`: what is told of another priority than it was asked for."""
+    if outcome.state is State.DELIVERED and changed:
+        return reply(250, _CHANGED, f"{changed}delivered as {message_id}")
     if outcome.state is State.DELIVERED:
         return reply(250, outcome.status, f"Delivered as {message_id}")
     kind = TemporaryError if outcome.state is State.DELAYED else MailError
@@ -133,6 +138,7 @@ class SmtpSession:
     _refused: int = 0  # recipients since the last message
     _errors: int = 0  # other commands refused for good since then
     _messages: int = 0
+    _asked: int | None = None  # MT-PRIORITY of the message
     _receiving: bool = False
     _speaks_for: Mapping[str, str] = attrs.field(factory=dict)
     _working: bool = False
@@ -286,8 +292,12 @@ class SmtpSession:
         talk = self._talk
         if self.machine.early and not talk.origin.early:
             talk.origin = attrs.evolve(talk.origin, early=True)
-        self._transaction = await talk.begin(event.mail)
-        self.machine.accept()
+        transaction = self._transaction = await talk.begin(event.mail)
+        self._asked = event.mail.priority
+        if transaction.mail.priority == self._asked:
+            self.machine.accept()
+        else:
+            self.machine.accept_changed(_CHANGED, f"{transaction.mail.priority} {_NEW_PRIORITY}")
 
     async def _go_on_after(self, error: MailError) -> bool:
         """Whether a refused recipient may be answered, perhaps after a while. Full mailboxes and what is mended later
@@ -367,14 +377,22 @@ class SmtpSession:
         # Whatever comes of it, it is over.
         self._transaction = self._writer = None
         self._receiving = False
-        self._answer(await transaction.commit())
+        committed = await transaction.commit()
+        priority = transaction.mail.priority
+        if priority == self._asked:
+            self._answer(committed)
+        else:
+            self._answer(committed, f"{priority} {_NEW_PRIORITY}; ")
         self._refused = self._errors = 0
 
-    def _answer(self, committed: Committed) -> None:
-        if not self._service.options.each_recipient:
+    def _answer(self, committed: Committed, changed: str = "") -> None:
+        """`changed`: of the priority, what it is instead (RFC 6710: the number stands first)."""
+        if self._service.options.each_recipient:
+            self.machine.finish([reply_for(outcome, committed.id, changed) for outcome in committed.outcomes])
+        elif changed:
+            self.machine.accept_changed(_CHANGED, f"{changed}queued as {committed.id}")
+        else:
             self.machine.accept(f"Queued as {committed.id}")
-            return
-        self.machine.finish([reply_for(outcome, committed.id) for outcome in committed.outcomes])
 
     # --- Events that may not -----------------------------------------------------------------------------------------
 

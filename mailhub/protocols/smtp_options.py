@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -39,6 +40,14 @@ def _known_keywords(keywords: tuple[str, ...]) -> None:
 
 
 _KEYWORDS = [row.keyword for row in EXTENSIONS]
+
+
+def _policy_name(name: str) -> None:
+    if name and not re.fullmatch("[A-Za-z0-9-]{1,20}", name):
+        raise ValueError(f'"{name}" is not the name of a priority policy, such as MIXER, STANAG4406 or NSEP')
+
+
+_PRIORITY_POLICY = Key("smtp", "priority_policy", "", hint=str, check=_policy_name)
 _DELIVER_BY_MINIMUM = Key("smtp", "deliver_by_minimum_seconds", 0, 0, DAY)
 _EXTENSIONS_OFF: Key[tuple[str, ...]] = Key("smtp", "extensions_off", (), hint=tuple[str, ...], check=_known_keywords)
 
@@ -82,6 +91,7 @@ class SmtpOptions:
     hold_limit: int = setting(HOLD_LIMIT)
     extensions_off: frozenset[str] = setting(_EXTENSIONS_OFF, _in_capitals)
     deliver_by_minimum: int = setting(_DELIVER_BY_MINIMUM)
+    priority_policy: str = setting(_PRIORITY_POLICY)
 
     @property
     def free_errors(self) -> int:
@@ -115,6 +125,7 @@ class SmtpOptions:
             login_failure_limit=self.logins,
             extensions=self.extensions - self.extensions_off,
             deliver_by_minimum=self.deliver_by_minimum,
+            priority_policy=self.priority_policy,
             hold_seconds=0 if now is None else self.hold_limit,
             # Of a day, so that connections have settings in common.
             hold_until="" if now is None else _instant(now // DAY * DAY + self.hold_limit),

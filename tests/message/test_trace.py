@@ -42,6 +42,11 @@ def test_received() -> None:
     )
 
 
+def test_received_says_which_priority_was_asked_for() -> None:
+    field = received(hostname="mx.example", origin=Origin(), date=_DATE, recipient=None, priority=-4)
+    assert unfolded(field).endswith(f"id s1 PRIORITY -4; {_DATE}")
+
+
 def test_what_came_over_no_connection_names_neither_peer_nor_protocol() -> None:
     own = Origin(peer="", session_id="", helo="", user="reports@xx.example")
     field = received(hostname="mx.example", origin=own, date=_DATE, recipient=Address.parse("b@yy.example"), own=True)

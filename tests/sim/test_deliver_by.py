@@ -127,8 +127,8 @@ def test_urgent_mail_goes_first_where_its_sender_may_say_so(world: World) -> Non
     trusted = "10.9.9.8"
     for priority, source in ((-4, trusted), (0, trusted), (9, "10.9.9.9"), (4, trusted), (6, trusted)):
         world.send("old@xx.example", f"MT-PRIORITY={priority}", source)
-    queued = {message.mail.priority: message.recipients[0].priority for message in world.xx.queued()}
-    assert queued == {-4: -4, 0: 0, 9: 0, 4: 4, 6: 6}
+    queued = [(message.mail.priority, message.recipients[0].priority) for message in world.xx.queued()]
+    assert sorted(queued) == [(-4, -4), (0, 0), (0, 0), (4, 4), (6, 6)], "a stranger may say anything"
 
     async def look() -> None:
         claims = await world.xx.hub.queue.claim(world.xx.hub.environment.now() + HOUR, 100, 100)

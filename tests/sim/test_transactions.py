@@ -110,7 +110,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         yy = internet.hub(
             "yy.example",
             users=["ben"],
-            config={**WIDE, "delivery": {"routers": routers}},
+            config={**WIDE, "delivery": {"routers": routers}, "smtp": {"priority_limit": 9}},
             plugins=[*plugins, Component("router", "own", lambda _, hub: seen)],
         )
         for name in ("ann", "cat"):

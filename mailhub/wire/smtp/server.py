@@ -143,6 +143,18 @@ class SmtpServer(Dialogue):
         event = self._take_pending()
         _ACCEPTED[type(event)](self, event, lines)
 
+    def accept_changed(self, status: str, text: str) -> None:
+        """Answer MAIL, or the end of the message, positively, with a status that tells what was not done as asked."""
+        event = self._take_pending()
+        answer = Reply(250, status, (text,))
+        if isinstance(event, MailFrom):
+            self.transaction = MailTransaction(event.mail.smtputf8, event.mail.body_type == "BINARYMIME")
+            self.send(answer)
+        elif isinstance(event, BodyEnd):
+            self._finish_body([answer] * self._final_replies())
+        else:
+            raise RuntimeError(f"{event} is done as asked, or not")
+
     def refuse(self, refusal: Reply) -> None:
         """Answer the event with a 4xx or 5xx reply. 421 closes the connection."""
         event = self._take_pending()
