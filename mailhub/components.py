@@ -42,7 +42,7 @@ from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.doubles import Doubles
 from mailhub.delivery.guarded_router import GuardedRouter
 from mailhub.delivery.intake import HEADERS_TOGETHER
-from mailhub.delivery.limits import HOPS, LONG_LINES, RunnerLimits, TransmitLimits
+from mailhub.delivery.limits import CA_FILE, HOPS, LONG_LINES, RunnerLimits, TransmitLimits
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.pipeline import Pipeline
 from mailhub.delivery.priorities import Priorities
@@ -251,6 +251,8 @@ class Hub:
             self.tls.adopt(new.tls)
         else:
             self.tls = new.tls
+        if isinstance(self.client_tls, ClientTls) and isinstance(new.client_tls, ClientTls):
+            self.client_tls.adopt(new.client_tls)
         for service, factory in self.factories.items():
             factory.adopt(new.factories[service])
         self.runner.reform(
@@ -291,7 +293,7 @@ def build_hub(
             hops=routes.next_hops(config),
             passwords=config.of(Passwords, threads=environment.threads),
             verified=VerifiedCache(environment.random, config.value(LOGINS_REMEMBERED)),
-            client_tls=client_tls or ClientTls(),
+            client_tls=client_tls or ClientTls(config.value(CA_FILE)),
             server_tls=server_tls,
             guards=Guards(environment.clock, config.of(GuardLimits)),
             catalogue=catalogue,
@@ -345,6 +347,8 @@ def successor(hub: Hub, config: Config, catalogue: Catalogue) -> Hub:
         same = config.told(Throttle) == hub.settings.told(Throttle)
         new.throttle = hub.throttle if same else config.of(Throttle)
         new.tls = _server_tls(new, hub)
+        if isinstance(hub.client_tls, ClientTls):
+            new.client_tls = ClientTls(config.value(CA_FILE))
         _make_doors(new, catalogue)
         for name, factory in new.factories.items():
             if factory.implicit_tls != hub.factories[name].implicit_tls:

@@ -16,6 +16,7 @@ from mailhub.delivery.allowance import Bounds
 from mailhub.delivery.backup_mx import DOMAINS as BACKUP_DOMAINS
 from mailhub.delivery.forwarding import SRS, SRS_DAYS, SRS_DOMAIN
 from mailhub.delivery.limits import (
+    CA_FILE,
     DETAIL_MAILBOXES,
     DETAIL_SEPARATOR,
     HOPS,
@@ -69,6 +70,7 @@ DECLARING: tuple[type | Key[Any], ...] = (
     TransmitLimits,
     SmtpTimeouts,
     RelayAddresses,
+    CA_FILE,
     GuardLimits,
     DirectoryLimits,
     LOAD_SECONDS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, TypeVar
 
@@ -36,6 +37,8 @@ DETAIL_SEPARATOR = Key("delivery", "detail_separator", "+", hint=str, check=_sep
 HOLD_LIMIT = Key("submission", "hold_limit_seconds", 30 * DAY, 0, 365 * DAY)
 # A message that has come through so many hosts goes round in a loop (RFC 5321 6.3).
 HOPS = Key("limits", "hops", 50, 5, 1000)
+# Who vouches for the certificates of other servers: a PEM file, instead of the authorities that the system knows.
+CA_FILE: Key[Path | None] = Key("relay", "ca_file", None, hint=Path)
 # For how long a server, or a destination, that cannot be reached is left alone.
 UNREACHABLE_SECONDS = Key("limits", "relay_unreachable_seconds", 30, 1, DAY)
 

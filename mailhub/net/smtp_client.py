@@ -86,7 +86,14 @@ class SessionFailed(TemporaryError):
     def __init__(self, outcome: Outcome, phase: Phase) -> None:
         super().__init__(outcome.reply, status=outcome.status, detail=f"waiting for {phase.value}")
         self.outcome = outcome
+        self.phase = phase
         self.tls_failed = phase is Phase.TLS
+
+    def because(self, why: str, status: str) -> SessionFailed:
+        """The same with what it is due to."""
+        return SessionFailed(
+            attrs.evolve(self.outcome, reply=f"{why}: {self.outcome.reply}", status=status), self.phase
+        )
 
 
 class _Interrupted(Exception):

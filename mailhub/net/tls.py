@@ -60,7 +60,7 @@ def server_context(certificate: Path, key: Path) -> SSL.Context:
 
     Raises ConfigurationError that names the file.
     """
-    chain = _load_chain(certificate)
+    chain = _load_certificates(certificate, "[tls] certificate")
     private_key = _load_key(key)
     if private_key.public_key() != chain[0].public_key():
         raise ConfigurationError(f'[tls] key "{key}" does not belong to the certificate "{certificate}"')
@@ -81,29 +81,29 @@ def server_context(certificate: Path, key: Path) -> SSL.Context:
     return context
 
 
-def _load_chain(path: Path) -> list[x509.Certificate]:
+def _load_certificates(path: Path, what: str) -> list[x509.Certificate]:
     try:
-        return x509.load_pem_x509_certificates(_read(path, "certificate"))
+        return x509.load_pem_x509_certificates(_read(path, what))
     except ValueError:
-        raise ConfigurationError(f'[tls] certificate "{path}" is not a PEM certificate') from None
+        raise ConfigurationError(f'{what} "{path}" is not a PEM certificate') from None
 
 
 def _load_key(path: Path) -> PrivateKeyTypes:
     try:
-        return serialization.load_pem_private_key(_read(path, "key"), password=None)
+        return serialization.load_pem_private_key(_read(path, "[tls] key"), password=None)
     except TypeError:
         raise ConfigurationError(f'[tls] key "{path}" is protected by a passphrase') from None
     except ValueError:
         raise ConfigurationError(f'[tls] key "{path}" is not a PEM private key') from None
 
 
-def _read(path: Path, name: str) -> bytes:
+def _read(path: Path, what: str) -> bytes:
     try:
         return path.read_bytes()
     except PermissionError as error:
-        raise CertificateUnreadable(f'[tls] {name} "{path}": {error.strerror}') from None
+        raise CertificateUnreadable(f'{what} "{path}": {error.strerror}') from None
     except OSError as error:
-        raise ConfigurationError(f'[tls] {name} "{path}": {error.strerror}') from None
+        raise ConfigurationError(f'{what} "{path}": {error.strerror}') from None
 
 
 class _ServerConnection(SSL.Connection):
@@ -259,10 +259,14 @@ class ClientTls:
         if roots is None:
             self._verifying.set_default_verify_paths()
         else:
-            for root in _load_chain(roots):
+            for root in _load_certificates(roots, "[relay] ca_file"):
                 store = self._verifying.get_cert_store()
                 assert store is not None
                 store.add_cert(crypto.X509.from_cryptography(root))
+
+    def adopt(self, new: ClientTls) -> None:
+        """Trust whom `new` trusts from now on."""
+        self._verifying = new._verifying
 
     def opportunistic(self, host: str) -> ClientConnections:
         """Encrypted, but to whomever (RFC 7435): the certificate is not looked at."""

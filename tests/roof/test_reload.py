@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 import pytest
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from zope.interface import implementer
@@ -26,6 +27,7 @@ from mailhub.net.certificates import write_self_signed
 from mailhub.plugins import Component, load_catalogue
 from mailhub.reload import ANSWER, Reading, Reloader, read_answer, write_answer
 from mailhub.signals import Signals
+from tests.net.tls_peer import handshake
 
 TOP = 'hostname = "mx.xx.example"\ndata = "data"\ndomains = ["xx.example"]\n'
 TLS = '[tls]\ncertificate = "c.pem"\nkey = "k.pem"\n'
@@ -196,6 +198,28 @@ class TestCertificates:
         assert f'[tls] certificate "{stage.folder}/c.pem": Permission denied' in said[0]
         monkeypatch.undo()
         assert stage.reload(text).warnings == ()
+
+
+def test_who_vouches_for_other_servers_is_read_again_though_the_name_stays(stage: Stage) -> None:
+    authorities = stage.folder / "ca.pem"
+    text = f'{TOP}{TLS}{LISTEN}[relay]\nca_file = "ca.pem"\n'
+    assert "ca.pem" in stage.reload(text).fault
+    for name in ("other.pem", "c.pem"):
+        if name != "c.pem":
+            write_self_signed(stage.folder / name, stage.folder / "key.pem", ["mx.xx.example"], 30, time.time())
+        authorities.write_bytes((stage.folder / name).read_bytes())
+        tls = stage.hub.client_tls
+        assert not stage.reload(text).fault
+        assert stage.hub.client_tls is tls, "policies and reports hold it"
+        making: Any = stage.hub.client_tls.verifying("mx.xx.example")
+        client = making.clientConnectionForTLS(None)
+        assert stage.hub.tls is not None
+        server = stage.hub.tls.serverConnectionForTLS(None)
+        if name == "c.pem":
+            handshake(client, server)
+        else:
+            with pytest.raises(SSL.Error, match="certificate verify failed"):
+                handshake(client, server)
 
 
 def test_a_password_file_is_read_again_though_its_name_stays(tmp_path: Path) -> None:

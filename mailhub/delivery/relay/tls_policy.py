@@ -7,8 +7,15 @@ from typing import Literal
 import attrs
 
 from mailhub.interfaces import IClientTls, IPeerConnections, TlsaRecord, TlsPolicy
+from mailhub.net import dane
 
 SUBMISSIONS_PORT = 465  # TLS from the first octet (RFC 8314 3.3)
+# What is said of a certificate that does not do, in place of the words of reports.
+CERTIFICATE_FAILURES = {
+    dane.EXPIRED: "Certificate has expired",
+    dane.OTHER_HOST: "Certificate is for another host",
+    dane.NOT_TRUSTED: "Certificate is not trusted",
+}
 
 
 @attrs.frozen

@@ -16,7 +16,7 @@ from mailhub.delivery.relay.forms import Form, Forms
 from mailhub.delivery.relay.peers import Line, Peer, Peers
 from mailhub.delivery.relay.security import Security
 from mailhub.delivery.relay.servers import Server, no_way, server_at, servers_of
-from mailhub.delivery.relay.tls_policy import SUBMISSIONS_PORT, Demand
+from mailhub.delivery.relay.tls_policy import CERTIFICATE_FAILURES, SUBMISSIONS_PORT, Demand
 from mailhub.delivery.relay.tls_reports import NO_STARTTLS, OTHER
 from mailhub.errors import MailError, PermanentError, TemporaryError
 from mailhub.interfaces import (
@@ -440,6 +440,8 @@ class Transmitter:
                 failure = (tls.failure if tls is not None else "") or OTHER
                 failure = failure if error.tls_failed else NO_STARTTLS
                 self._security.told(server, place.address, failure, error.text)
+            if tls is not None and tls.failure:
+                raise error.because(CERTIFICATE_FAILURES.get(tls.failure, tls.failure), "4.7.5") from None
             raise
         if demand.level != "never":
             failure = (tls.failure if tls is not None else "") or server.trouble
