@@ -2,7 +2,8 @@
 
 No limits, no checks, no digest, no TLS, no log: the floor that a server in this language stands on. It is the baseline
 of `smtp_delivery.py`, which starts it as a program: `python benchmarks/bare_smtp.py PORT DATABASE`. Without DATABASE it
-keeps nothing: that is where `smtp_relay.py` has mail sent to. NOOP is answered with the number of messages so far.
+keeps nothing, and listens on 127.0.0.1 to 127.0.0.100: that is where `smtp_relay.py` has mail sent to. NOOP is answered
+with the number of messages so far.
 """
 
 from __future__ import annotations
@@ -84,10 +85,13 @@ class BareSmtp(Protocol):
     def dataReceived(self, data: bytes) -> None:
         self._unread += data
         if self._in_message:
-            if self._unread.endswith(b"\r\n.\r\n"):
-                octets, self._unread, self._in_message = self._unread[:-3], b"", False
-                recipients, self._recipients = self._recipients, []
-                self.factory.store.take((self, recipients, octets))
+            end = self._unread.find(b"\r\n.\r\n")
+            if end < 0:
+                return
+            octets, self._unread, self._in_message = self._unread[: end + 2], self._unread[end + 5 :], False
+            recipients, self._recipients = self._recipients, []
+            self.factory.store.take((self, recipients, octets))
+        if not self._unread:
             return
         *lines, self._unread = self._unread.split(b"\r\n")
         self.transport.write(b"".join([self._reply(line) for line in lines]))
@@ -127,8 +131,10 @@ class BareFactory(Factory):
 
 def main() -> None:
     """Serve until killed."""
-    factory = BareFactory(Store(sys.argv[2]) if len(sys.argv) > 2 else Sink())
-    _REACTOR.listenTCP(int(sys.argv[1]), factory, interface="127.0.0.1")
+    keeps = len(sys.argv) > 2
+    factory = BareFactory(Store(sys.argv[2]) if keeps else Sink())
+    for host in range(1, 2 if keeps else 101):
+        _REACTOR.listenTCP(int(sys.argv[1]), factory, interface=f"127.0.0.{host}")
     print("ready", flush=True)
     _REACTOR.run()
 

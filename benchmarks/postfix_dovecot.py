@@ -1,4 +1,5 @@
-"""Postfix with Dovecot's LMTP into Maildirs, with a configuration of their own, as the peer of `smtp_delivery.py`.
+"""Postfix with Dovecot's LMTP into Maildirs, with a configuration of their own, as the peer of `smtp_delivery.py`, and
+of `smtp_relay.py` where Postfix sends on what it gets.
 
 Both from Debian (`apt-get install postfix dovecot-lmtpd`), on the loopback, started by root alone; on a disk as mailhub
 is, with what each does by default to have a message on disk before it says so.
@@ -20,6 +21,7 @@ from pwd import getpwnam
 from mailhub.testing.process import DEADLINE, eventually, free_ports, run
 
 DOMAIN = "xx.example"
+AWAY = "away.example"  # is sent on
 
 _MAIN_CF = """\
 compatibility_level = 3.6
@@ -39,6 +41,8 @@ alias_database =
 local_recipient_maps =
 virtual_mailbox_domains = {domain}
 virtual_transport = lmtp:unix:{folder}/run/lmtp
+relay_domains = {away}
+relay_transport = smtp:[127.0.0.1]:{sink}
 smtpd_client_connection_count_limit = 0
 smtpd_tls_security_level = none
 """
@@ -92,10 +96,11 @@ service lmtp {{
 
 
 class PostfixAndDovecot:
-    """The two, and what they use."""
+    """The two, and what they use. `sink` is the port that mail for elsewhere is sent on to."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, sink: int = 25) -> None:
         self.folder = folder
+        self._sink = sink
         (self.port,) = free_ports(1)
         self._children: list[subprocess.Popen[bytes]] = []
 
@@ -111,6 +116,8 @@ class PostfixAndDovecot:
         places = {
             "folder": self.folder,
             "domain": DOMAIN,
+            "away": AWAY,
+            "sink": self._sink,
             "daemons": run("postconf", "-d", "-h", "daemon_directory").stdout.strip(),
             "uid": account.pw_uid,
             "gid": account.pw_gid,
@@ -164,9 +171,9 @@ class PostfixAndDovecot:
 
 
 @contextmanager
-def postfix_and_dovecot() -> Iterator[PostfixAndDovecot]:
+def postfix_and_dovecot(sink: int = 25) -> Iterator[PostfixAndDovecot]:
     """Both, below /tmp, where their users may enter; removed in the end."""
-    peers = PostfixAndDovecot(Path(tempfile.mkdtemp(prefix="mailhub-bench-")))
+    peers = PostfixAndDovecot(Path(tempfile.mkdtemp(prefix="mailhub-bench-")), sink)
     try:
         peers.start()
         yield peers
