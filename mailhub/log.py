@@ -8,7 +8,9 @@ fail2ban. A field is therefore escaped by its type and not by the caller's memor
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
+from time import time
 from typing import Any
 
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
@@ -28,14 +30,8 @@ _SELECTORS = "".join(map(chr, range(0xFE00, 0xFE10)))
 _INVISIBLE = frozenset(f"\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0{_SELECTORS}")
 _UNCHANGED = (bool, int, float, type(None))
 # How `Logger.event` writes a field, by its name: mail addresses as in SMTP, text that people read in quotes.
-_STYLES: dict[str, Callable[[object], str]] = {
-    "from": lambda value: f"<{word(value)}>",
-    "to": lambda value: f"<{word(value)}>",
-    "account": lambda value: f"<{word(value)}>",
-    "peer": lambda value: f"[{word(value)}]",
-    "reply": lambda value: f"'{sentence(value)}'",
-    "reason": lambda value: f"'{sentence(value)}'",
-}
+_AROUND = {"from": "<%s>", "to": "<%s>", "account": "<%s>", "peer": "[%s]", "reply": "'%s'", "reason": "'%s'"}
+_SENTENCES = frozenset({"reply", "reason"})
 
 
 def escaped(text: str, keep: str = "", limit: int = FIELD_LIMIT) -> str:
@@ -160,9 +156,38 @@ class Logger(TwistedLogger):
     ) -> None:
         """A line `what: name=value name=value ...`, which costs a tenth of a format with as many fields; with the
         traceback of a failure."""
-        pairs = " ".join(f"{name}={_STYLES.get(name, word)(value)}" for name, value in fields.items())
-        more = {} if failure is None else {"log_failure": EscapedFailure(failure)}
-        super().emit(level, "{log_line}", log_line=f"{what}: {pairs}", log_fields=fields, log_escaped=True, **more)
+        texts = [value if type(value) is str else _text(value) for value in fields.values()]
+        # Nearly always there is nothing to escape in any of them: one look for all.
+        if not _PLAIN.fullmatch("".join(texts)):
+            texts = [
+                sentence(text) if name in _SENTENCES else word(text) for name, text in zip(fields, texts, strict=True)
+            ]
+        # What TwistedLogger.emit() does, but for asking whether there is such a level.
+        told: LogEvent = {
+            "log_line": _form(what, tuple(fields)) % tuple(texts),
+            "log_fields": fields,
+            "log_escaped": True,
+            "log_format": "{log_line}",
+            "log_logger": self,
+            "log_level": level,
+            "log_namespace": self.namespace,
+            "log_source": self.source,
+            "log_time": time(),
+        }
+        if failure is not None:
+            told["log_failure"] = EscapedFailure(failure)
+        self.observer(told)
+
+
+@lru_cache(maxsize=1024)  # names of fields are the source's, and few
+def _form(what: str, names: tuple[str, ...]) -> str:
+    """A line of the log with `%s` for each value."""
+    pairs = " ".join([f"{_literally(name)}={_AROUND.get(name, '%s')}" for name in names])
+    return f"{_literally(what)}: {pairs}"
+
+
+def _literally(text: str) -> str:
+    return text.replace("%", "%%")
 
 
 def _field(value: object) -> object:

@@ -30,7 +30,7 @@ _DELIVERED = Outcome.delivered()
 _NOBODY: Mapping[int, Outcome] = {}
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Committing:
     """One message whose octets have come. `named` are the recipients that the client knows, `added` those of screens;
     `quarantined`: mailboxes get it as junk."""
@@ -44,7 +44,9 @@ class Committing:
 
     async def commit(self, body: Intake) -> Committed:
         """`body` is still to be discarded. Raises MailError, where nobody gets the message."""
-        accepted = await self._without_loops([*self._named, *self._added], body)
+        accepted: Sequence[Accepted] = [*self._named, *self._added]
+        if body.delivered_to:
+            accepted = await self._without_loops(accepted, body)
         if self._quarantined:
             accepted = [attrs.evolve(each, routes=tuple(map(_into_junk, each.routes))) for each in accepted]
         elif self._house.rules is not None:
@@ -121,8 +123,6 @@ class Committing:
 
     async def _without_loops(self, accepted: Sequence[Accepted], body: Intake) -> Sequence[Accepted]:
         seen = body.delivered_to
-        if not seen:
-            return accepted
         kept: Sequence[Route] = ()
         if back := returning(accepted, seen):
             arrived = await Arrived.read(body)
@@ -153,10 +153,9 @@ class Committing:
             return discarded(self._house, self._transaction)
         receipt = await self._house.queue.submit(messages[0], "reply" if each else "bounce", messages[1:])
         receipts = (receipt, *receipt.also)
-        refused = [outcome for receipt in receipts for outcome in receipt.refused.values()]
         refused_all = bool(sent) and all(map(_untaken, sent, receipts))
         if refused_all and not self._transaction.origin.each_recipient:
-            raise _as_error(refused)
+            raise _as_error([outcome for each in receipts for outcome in each.refused.values()])
         for message, its_receipt in zip(messages, receipts, strict=True):
             if its_receipt.kept or not message.reply:
                 self._log_states(message, its_receipt)

@@ -14,7 +14,7 @@ import attrs
 from zope.interface import implementer
 
 from mailhub.delivery import srs
-from mailhub.delivery.routing import renamed
+from mailhub.delivery.routing import OwnRouter, renamed
 from mailhub.delivery.schedule import Schedule
 from mailhub.errors import NoSuchUser, NotPermitted
 from mailhub.interfaces import Environment, IHub, ILocalNames, IRouter, ISettings, IState, ITransactionView, Route
@@ -129,7 +129,7 @@ class Forwarding:
 
 @implementer(IRouter)
 @attrs.frozen(kw_only=True, eq=False)
-class SrsRouter:
+class SrsRouter(OwnRouter):
     """The way back: a report for an address that we made goes to whom it was made of."""
 
     names: ILocalNames
@@ -137,10 +137,14 @@ class SrsRouter:
     environment: Environment
     days: int
 
+    def passes(self, recipient: Address) -> bool:
+        """Addresses that we have not made."""
+        return recipient.ascii_domain not in self.names.domains or not srs.is_srs(recipient)
+
     async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """To the sender of before. Raises NoSuchUser for an address that is not ours, or too old, and NotPermitted for
         what is no report: those have no sender (RFC 5321 4.5.5)."""
-        if recipient.ascii_domain not in self.names.domains or not srs.is_srs(recipient):
+        if self.passes(recipient):
             return None
         now = self.environment.now()
         try:

@@ -9,7 +9,7 @@ import attrs
 
 from mailhub.answers import Nonsense, shown
 from mailhub.delivery.editing import TransactionView
-from mailhub.delivery.routing import MISTAKE, TARGET_LIMIT
+from mailhub.delivery.routing import MISTAKE, TARGET_LIMIT, OwnRouter
 from mailhub.errors import TemporaryError
 from mailhub.guard import Guard, Unanswered
 from mailhub.interfaces import IRouter, ITransactionView, ReversePath, Route
@@ -23,11 +23,20 @@ class GuardedRouter:
 
     router: IRouter
     guard: Guard
+    _own: OwnRouter | None = attrs.field(init=False)
+
+    @_own.default
+    def _find_own(self) -> OwnRouter | None:
+        return self.router if isinstance(self.router, OwnRouter) else None
 
     @property
     def final(self) -> bool:
         """See `IRouter`."""
         return getattr(self.router, "final", False) is True
+
+    def passes(self, recipient: Address) -> bool:
+        """Whether it need not be asked. A plugin always is."""
+        return self._own is not None and self._own.passes(recipient)
 
     async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """See `IRouter`. Raises MailError."""

@@ -133,7 +133,7 @@ class IntakeWriter:
                 # A Bcc field that stays would tell the others (RFC 5322 3.6.3).
                 raise MessageTooLarge(f"Header is larger than {HEADER_LIMIT} octets")
             await self._release(-1)
-        else:
+        elif len(self._held) > HEADER_SHARE:
             self._take_from_budget(len(self._held))
 
     def print_with(self, printer: Any) -> None:
@@ -183,8 +183,9 @@ class IntakeWriter:
         self._taken = beyond
 
     def _give_back(self) -> None:
-        self._budget.take(-self._taken)
-        self._taken = 0
+        if self._taken:
+            self._budget.take(-self._taken)
+            self._taken = 0
 
     def _header_end(self, held: bytearray, lines: int) -> int:
         """After the last field, when among the whole lines (up to `lines`) there is one that is none; else -1."""

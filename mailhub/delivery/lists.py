@@ -17,7 +17,7 @@ from zope.interface import implementer
 from mailhub.delivery.dead_ends import LOOP_STATUS, LOOP_TEXT, refusing
 from mailhub.delivery.intake import Intake
 from mailhub.delivery.plan import Accepted
-from mailhub.delivery.routing import NOBODY, is_known, renamed
+from mailhub.delivery.routing import NOBODY, OwnRouter, is_known, renamed
 from mailhub.errors import MailError, MessageTooLarge, NotPermitted
 from mailhub.interfaces import (
     Committed,
@@ -55,7 +55,7 @@ _PATIENCE = 5  # attempts after which a member who cannot be looked up keeps the
 
 
 @implementer(IRouter)
-class ListRouter:
+class ListRouter(OwnRouter):
     """Lists by name, with `team-owner`, `team-bounces` and `team-request`, which are the owners' unless an account has
     the name."""
 
@@ -64,11 +64,15 @@ class ListRouter:
         self._store = store
         self._directories = directories
 
+    def passes(self, recipient: Address) -> bool:
+        """All, where there are no lists."""
+        return not self._names.lists or recipient.ascii_domain not in self._names.domains
+
     async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """To the agent that knows the members. Raises NotPermitted for who may not post, MessageTooLarge."""
-        lists = self._names.lists
-        if not lists or recipient.ascii_domain not in self._names.domains:
+        if self.passes(recipient):
             return None
+        lists = self._names.lists
         for name in (recipient, *(plain for plain, _ in self._names.without_detail(recipient))):
             settings = lists.get(name.key)
             if settings is not None:

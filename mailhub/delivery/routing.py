@@ -80,7 +80,7 @@ class Routing:
         if self._names is not None:
             await self._names.refresh()
         first = await self._ask(recipient, transaction)
-        if all(route.agent != ALIAS for route in first):
+        if ALIAS not in [route.agent for route in first]:
             return distinct(first)
         return distinct(await self._follow(recipient, transaction, first))
 
@@ -88,6 +88,8 @@ class Routing:
         self, recipient: Address, transaction: ITransactionView, *, ends_only: bool = False
     ) -> Sequence[Route]:
         for router in self._routers:
+            if router.passes(recipient):
+                continue
             try:
                 routes = await router.route(recipient, transaction)
             except MailError as error:
@@ -183,8 +185,17 @@ class _Nobody:
 NOBODY = _Nobody()
 
 
+class OwnRouter:
+    """What routers of ours add to `IRouter`: each has something to say of few recipients, and knows of the others at
+    once and without waiting."""
+
+    def passes(self, recipient: Address) -> bool:
+        """Whether `route` has no answer, whoever sends."""
+        return False
+
+
 @implementer(IRouter)
-class AliasRouter:
+class AliasRouter(OwnRouter):
     """Aliases by name, and names of a domain that is the same as another. A detail (`user+detail`) is ignored unless an
     alias or an account has it in its name."""
 
@@ -192,6 +203,13 @@ class AliasRouter:
         self._names = names
         self._store = store
         self._directories = directories
+
+    def passes(self, recipient: Address) -> bool:
+        """Most names have no alias, no detail, and are of a domain of their own."""
+        names = self._names
+        if recipient.ascii_domain not in names.domains:
+            return True
+        return not (names.aliases.named(recipient) or names.same(recipient) or names.without_detail(recipient))
 
     async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """The targets, to be routed themselves."""
@@ -214,7 +232,7 @@ async def is_known(user: str, store: IMailStore, directories: IUserDirectory) ->
 
 
 @implementer(IRouter)
-class AccountRouter:
+class AccountRouter(OwnRouter):
     """Accounts of the hub's own store, `user+detail` for `user` too. The route keeps the detail in its recipient. Whom
     only a directory knows gets an account with the first mail, and not before: whoever tries names makes none.
 
@@ -234,9 +252,13 @@ class AccountRouter:
         self._directories = directories
         self._detail_mailboxes = detail_mailboxes
 
+    def passes(self, recipient: Address) -> bool:
+        """Domains of others."""
+        return recipient.ascii_domain not in self._names.domains
+
     async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """The account's mailbox."""
-        if recipient.ascii_domain not in self._names.domains:
+        if self.passes(recipient):
             return None
         for name, detail in ((recipient, ""), *self._names.without_detail(recipient)):
             if await self._store.exists(name.key):
@@ -260,7 +282,7 @@ class AccountRouter:
 
 
 @implementer(IRouter)
-class CatchAllRouter:
+class CatchAllRouter(OwnRouter):
     """Patterns and `@domain` aliases: for every name of the domain that nothing else knows. Ends with NoSuchUser for
     the rest, or NotYetKnown where others may know it: who has no account here may get one by a first login, so that
     mail is to wait for it and not to go back."""
@@ -272,21 +294,24 @@ class CatchAllRouter:
         self._names = names
         self._all_known = all_known
 
+    def passes(self, recipient: Address) -> bool:
+        """Domains of others."""
+        return recipient.ascii_domain not in self._names.domains
+
     async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """The targets, to be routed themselves. Raises NoSuchUser or NotYetKnown for any other name of a local
         domain."""
-        domain = recipient.ascii_domain
-        if domain not in self._names.domains:
+        if self.passes(recipient):
             return None
         targets = self._names.aliases.matching(recipient)
         if not targets:
-            waits = not self._all_known and self._names.known_elsewhere(domain)
+            waits = not self._all_known and self._names.known_elsewhere(recipient.ascii_domain)
             raise NotYetKnown() if waits else NoSuchUser()
         return renamed(recipient, targets)
 
 
 @implementer(IRouter)
-class PostmasterRouter:
+class PostmasterRouter(OwnRouter):
     """Postmaster (RFC 5321 4.5.1) and abuse (RFC 2142 2) of every local domain and of the host itself.
 
     Where the name has no alias and no account in its own domain, the postmaster of this or another local domain serves.
@@ -300,13 +325,16 @@ class PostmasterRouter:
         self._store = store
         self._directories = directories
 
+    def passes(self, recipient: Address) -> bool:
+        """All other names, and these of others' domains."""
+        domain = recipient.ascii_domain
+        return not is_role(recipient) or (domain not in self._names.domains and domain != self._hostname)
+
     async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """The first postmaster there is. Raises NoSuchUser where the host has none: its name is nobody else's."""
-        if not is_role(recipient):
+        if self.passes(recipient):
             return None
         domains, own = self._names.domains, recipient.ascii_domain
-        if own not in domains and own != self._hostname:
-            return None
         for domain in sorted(domains, key=lambda each: (each != own, each)):
             candidate = Address(POSTMASTER, domain)
             if self._names.aliases.named(candidate) or await is_known(candidate.key, self._store, self._directories):
@@ -317,7 +345,7 @@ class PostmasterRouter:
 
 
 @implementer(IRouter)
-class StaticRouter:
+class StaticRouter(OwnRouter):
     """Next hops by recipient domain (A-labels); `*` for every domain that has none of its own. `by_mx` are domains that
     `*` is not for: theirs is the way to better mail exchangers."""
 
@@ -325,16 +353,24 @@ class StaticRouter:
         self._hops = dict(hops)
         self._by_mx = by_mx
 
+    def passes(self, recipient: Address) -> bool:
+        """Domains without a hop of their own, where there is none for all."""
+        return self._hop(recipient) is None
+
     async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """The configured next hop. Raises NotPermitted where the configuration refuses the domain."""
-        hop = self._hops.get(recipient.ascii_domain)
-        if hop is None and not self._by_mx.names(recipient):
-            hop = self._hops.get("*")
+        hop = self._hop(recipient)
         if hop is None:
             return None
         if hop.agent == REFUSE:
             raise NotPermitted("This server sends no mail to that domain")
         return (Route(hop.agent, recipient, hop.host),)
+
+    def _hop(self, recipient: Address) -> NextHop | None:
+        hop = self._hops.get(recipient.ascii_domain)
+        if hop is None and not self._by_mx.names(recipient):
+            hop = self._hops.get("*")
+        return hop
 
 
 @implementer(IRouter)

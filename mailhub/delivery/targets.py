@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from mailhub.interfaces import STORE, Route
 from mailhub.message.mailbox_names import INBOX, normalise
@@ -18,8 +18,10 @@ def final_target(route: Route) -> FinalTarget:
     return (route.agent, route.target, route.recipient.local, route.recipient.ascii_domain, route.reverse_path)
 
 
-def distinct(routes: Iterable[Route]) -> tuple[Route, ...]:
+def distinct(routes: Sequence[Route]) -> tuple[Route, ...]:
     """The routes without those that lead to the same final target as an earlier one, in order."""
+    if len(routes) == 1:
+        return tuple(routes)
     found: dict[FinalTarget, Route] = {}
     for route in routes:
         found.setdefault(final_target(route), route)

@@ -138,10 +138,11 @@ class Transaction:
         if self.origin.submission:
             self._author = author = Author(house.sending, self.origin.user, self._submitter)
             mend = lambda header: author.mend(header, house.new_message_id())  # noqa: E731
-        # Who sends old mail again by hand means it.
-        rules = house.rules is not None  # which may send on whatever there is
-        named = (*accepted, *self._added)
-        aliases = mend is None and (rules or any(route.via for each in named for route in each.routes))
+        via = away = house.rules is not None  # rules may send on whatever there is
+        for each in (*accepted, *self._added):
+            for route in each.routes:
+                via |= bool(route.via)
+                away |= route.agent != STORE
         size = size or mail.size
         held = self._editing.any or self._screens.wants("message")
         self._writer = writer = IntakeWriter(
@@ -149,10 +150,10 @@ class Transaction:
             top,
             hop,
             mend,
-            aliases=aliases,
+            aliases=via and mend is None,  # who sends old mail again by hand means it
             budget=house.headers,
             long_lines=None if mend is None else house.long_lines,
-            needs=rules or any(route.agent != STORE for each in named for route in each.routes),
+            needs=away,
             held=held,
             binary=mail.body_type == "BINARYMIME",
         )
@@ -229,19 +230,18 @@ class Transaction:
         self._ended()
 
     async def _commit(self, body: Intake) -> Committed:
-        house, author = self._house, self._author
+        house, author, quarantined = self._house, self._author, self._editing.quarantined
         own = None
         if author is not None and self.origin.user:
             own = await SentCopies(house.sending, house.queue, house.store).of(self.origin.user, body, author.blind)
-        quarantined = self._editing.quarantined
-        copy = own.submission if own is not None else None
+        if own is None:
+            return await Committing(house, self, self._accepted, self._added, quarantined).commit(body)
         try:
+            copy = own.submission
             committed = await Committing(house, self, self._accepted, self._added, quarantined, copy).commit(body)
         finally:
-            if own is not None:
-                own.submission.body.discard()
-        if own is not None:
-            house.sending.recent.note(own.user, own.mailbox, own.message_id, house.environment.monotonic())
+            own.submission.body.discard()
+        house.sending.recent.note(own.user, own.mailbox, own.message_id, house.environment.monotonic())
         return committed
 
     def _end_allowance(self, *, sent: bool) -> None:

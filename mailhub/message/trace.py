@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache, reduce
 from typing import Protocol
 
 from mailhub.message.address import Address, literal_of, parse_domain, to_ascii
@@ -52,7 +53,7 @@ def received(
     what MT-PRIORITY has asked for, if it was given (RFC 6710).
     """
     if own:
-        clauses = [f"Received: by {hostname}"]
+        keyword = ""
     else:
         keyword = protocol(
             lmtp=origin.each_recipient,
@@ -61,15 +62,25 @@ def received(
             authenticated=bool(origin.user),
             smtputf8=smtputf8,
         )
-        clauses = [*_from(origin), f"by {hostname}", f"with {keyword}"]
-    if identifier := _NOT_ID.sub("", origin.session_id):
-        clauses.append(f"id {identifier}")
+    clauses = _clauses(hostname, keyword, origin.peer, origin.helo, origin.session_id)
+    more = []
     if recipient is not None and (smtputf8 or recipient.is_ascii):
-        clauses.append(f"for <{recipient}>")
+        more.append(f"for <{recipient}>")
     if priority is not None:
-        clauses.append(f"PRIORITY {priority}")
-    clauses[-1] += ";"
-    return _folded([*clauses, date]).encode()
+        more.append(f"PRIORITY {priority}")
+    if not more:
+        clauses, more = clauses[:-1], [clauses[-1]]
+    more[-1] += ";"
+    return f"{reduce(_with, (*more, date), _folded(clauses))}\r\n".encode()
+
+
+@lru_cache(maxsize=1024)  # all messages of a connection have them in common
+def _clauses(hostname: str, keyword: str, peer: str, helo: str, session_id: str) -> tuple[str, ...]:
+    """The first clauses of the field. Without a keyword it began here."""
+    clauses = [*_from(peer, helo), f"by {hostname}", f"with {keyword}"] if keyword else [f"Received: by {hostname}"]
+    if identifier := _NOT_ID.sub("", session_id):
+        clauses.append(f"id {identifier}")
+    return tuple(clauses)
 
 
 def protocol(*, lmtp: bool, extended: bool, secure: bool, authenticated: bool, smtputf8: bool) -> str:
@@ -105,30 +116,36 @@ def delivered_to_fields(names: Iterable[str]) -> bytes:
 
 def count_received(header: bytes) -> int:
     """How many hops a message has behind it (RFC 5321 6.3)."""
-    return len(_RECEIVED_LINE.findall(header))
+    lower = b"\n" + header.lower()
+    if b"\nreceived " in lower or b"\nreceived\t" in lower:
+        return len(_RECEIVED_LINE.findall(header))
+    return lower.count(b"\nreceived:")  # a tenth of the expression's time
 
 
-def _folded(clauses: list[str]) -> str:
+@lru_cache(maxsize=1024)
+def _folded(clauses: tuple[str, ...]) -> str:
     """The clauses as one field, in lines of at most 78 characters where no clause is longer (RFC 5322 2.1.1)."""
-    lines = [clauses[0]]
-    for clause in clauses[1:]:
-        if len(lines[-1]) + 1 + len(clause) > _LINE:
-            lines.append("\t" + clause)
-        else:
-            lines[-1] += " " + clause
-    return "\r\n".join(lines) + "\r\n"
+    return reduce(_with, clauses, "")
 
 
-def _from(origin: Client) -> list[str]:
+def _with(begun: str, clause: str) -> str:
+    """One more clause behind those before."""
+    if not begun:
+        return clause
+    room = _LINE - (len(begun) - begun.rfind("\n") - 1)
+    return f"{begun} {clause}" if 1 + len(clause) <= room else f"{begun}\r\n\t{clause}"
+
+
+def _from(peer: str, helo: str) -> list[str]:
     """RFC 5321 4.4 Extended-Domain: what HELO said and, in parentheses, what TCP says."""
-    literal = literal_of(origin.peer)
+    literal = literal_of(peer)
     kept = []
     try:
-        said = parse_domain(origin.helo)
+        said = parse_domain(helo)
         said = said if said.isascii() else to_ascii(said)
     except ValueError:
         said = literal or "unknown"
-        kept = [f'(HELO "{_commented(origin.helo)}")'] if origin.helo else []
+        kept = [f'(HELO "{_commented(helo)}")'] if helo else []
     return [f"Received: from {said} ({literal})" if literal else f"Received: from {said}", *kept]
 
 
