@@ -75,7 +75,7 @@ class RelayAddresses:
 def check_retry_seconds(retry_seconds: tuple[int, ...]) -> None:
     """Raises ValueError."""
     longest = 7 * DAY
-    if not retry_seconds or not all(1 <= seconds <= longest for seconds in retry_seconds):
+    if not all(1 <= seconds <= longest for seconds in retry_seconds):
         raise ValueError(f"must be a list of whole numbers from 1 to {longest}")
 
 
@@ -85,8 +85,17 @@ def _hours(instance: object, field: object, hours: int | None) -> None:
 
 
 def _own_waits(instance: object, field: object, retry_seconds: tuple[int, ...]) -> None:
-    if retry_seconds:
-        check_retry_seconds(retry_seconds)
+    check_retry_seconds(retry_seconds)
+
+
+def _own_wait(instance: object, field: object, seconds: int | None) -> None:
+    if seconds is not None:
+        check_retry_seconds((seconds,))
+
+
+def _quick(instance: object, field: object, attempts: int | None) -> None:
+    if attempts is not None and not 1 <= attempts <= 100:
+        raise ValueError(f"must be from 1 to 100, not {attempts}")
 
 
 def _attempts(instance: object, field: object, attempts: int | None) -> None:
@@ -99,6 +108,9 @@ class QueueDestination:
     """[queue.destination."domain or host"]: what is other there than for the rest of the queue."""
 
     retry_seconds: tuple[int, ...] = attrs.field(default=(), validator=_own_waits)
+    retry_first_seconds: int | None = attrs.field(default=None, validator=_own_wait)
+    retry_quick_attempts: int | None = attrs.field(default=None, validator=_quick)
+    retry_most_seconds: int | None = attrs.field(default=None, validator=_own_wait)
     expire_hours: int | None = attrs.field(default=None, validator=_hours)
     delay_warning_hours: int | None = attrs.field(default=None, validator=_hours)
     attempts: int | None = attrs.field(default=None, validator=_attempts)

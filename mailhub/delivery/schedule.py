@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -19,28 +20,29 @@ _SLOWNESS = 1.25  # what attempts themselves add to the waits, as a factor
 class Schedule:
     """Back-off of the queue.
 
-    `retry_seconds` are the waits after the first, second, ... attempt; the last one repeats. `expire_seconds` is the
-    age at which a recipient that cannot be reached is given up, `bounce_expire_seconds` that of a message with the null
-    reverse-path, of which nobody is told. `jitter` is the share by which a wait is stretched at most, so that a
-    thousand messages for one dead host do not come back in the same second. After `warning_seconds` its sender is told
-    that a message is late (0: never). With `first_seconds` the waits are worked out instead: `quick_attempts` of that
-    length, and then each twice the one before, up to `most_seconds`. `destinations` have their own, by domain or host.
+    Waits are exponential: `quick_attempts` of `first_seconds`, and then each twice the one before, up to
+    `most_seconds`; or they are `retry_seconds`, where there are any, after the first, second, ... attempt, and the last
+    one repeats. `jitter` is the share by which a wait is stretched at most, so that a thousand messages for one dead
+    host do not come back in the same second. `expire_seconds` is the age at which a recipient that cannot be reached is
+    given up, `bounce_expire_seconds` that of a message with the null reverse-path, of which nobody is told. After
+    `warning_seconds` its sender is told that a message is late (0: never). `destinations` have their own, by domain or
+    host.
 
     Age alone is no reason to give up: the wall clock may have been set forward by days, or the server may have been
     off. As many attempts must have been made as fit in the time (`enough`).
     """
 
     retry_seconds: tuple[int, ...] = setting(
-        Key("queue", "retry_seconds", (60, 300, 900, 3600), hint=tuple[int, ...], check=check_retry_seconds)
+        Key("queue", "retry_seconds", (), hint=tuple[int, ...], check=check_retry_seconds)
     )
     expire_seconds: int = setting(Key("queue", "expire_hours", 120, 1, 24 * 30), lambda hours: hours * 3600)
-    jitter: float = 0.2
+    jitter: float = setting(Key("queue", "retry_jitter_percent", 20, 0, 100), lambda percent: percent / 100)
     warning_seconds: int = setting(Key("queue", "delay_warning_hours", 4, 0, 24 * 30), lambda hours: hours * 3600)
     bounce_expire_seconds: int = setting(
         Key("queue", "bounce_expire_hours", 120, 1, 24 * 30), lambda hours: hours * 3600
     )
-    first_seconds: int = setting(Key("queue", "retry_first_seconds", 0, 0, DAY))
-    quick_attempts: int = setting(Key("queue", "retry_quick_attempts", 1, 1, 100))
+    first_seconds: int = setting(Key("queue", "retry_first_seconds", 60, 1, DAY))
+    quick_attempts: int = setting(Key("queue", "retry_quick_attempts", 3, 1, 100))
     most_seconds: int = setting(Key("queue", "retry_most_seconds", 3600, 1, 7 * DAY))
     destinations: Mapping[str, QueueDestination] = setting(DESTINATIONS)
 
@@ -49,9 +51,18 @@ class Schedule:
         own = own_of(self.destinations, route.destination) or self.destinations.get(route.recipient.ascii_domain)
         if own is None:
             return self
-        changes: dict[str, Any] = {"destinations": {}}
-        if own.retry_seconds:
-            changes |= {"retry_seconds": own.retry_seconds, "first_seconds": 0}
+        return self._as(own)
+
+    def _as(self, own: QueueDestination) -> Schedule:
+        waits = {
+            "first_seconds": own.retry_first_seconds,
+            "quick_attempts": own.retry_quick_attempts,
+            "most_seconds": own.retry_most_seconds,
+        }
+        changes: dict[str, Any] = {name: value for name, value in waits.items() if value is not None}
+        if changes or own.retry_seconds:
+            changes["retry_seconds"] = own.retry_seconds
+        changes["destinations"] = {}
         if own.expire_hours is not None:
             changes["expire_seconds"] = own.expire_hours * 3600
         if own.delay_warning_hours is not None:
@@ -61,12 +72,7 @@ class Schedule:
     @property
     def waits(self) -> Sequence[int]:
         """Seconds after the first, second, ... attempt; the last one repeats."""
-        if not self.first_seconds:
-            return self.retry_seconds
-        waits = [self.first_seconds] * self.quick_attempts
-        while waits[-1] < self.most_seconds:
-            waits.append(min(self.most_seconds, 2 * waits[-1]))
-        return waits
+        return self.retry_seconds or _exponential(self.first_seconds, self.quick_attempts, self.most_seconds)
 
     def wait(self, attempts: int, chance: float) -> int:
         """Seconds to wait after `attempts` (1 or more) failed attempts. `chance` is in 0.0 to 1.0."""
@@ -77,7 +83,7 @@ class Schedule:
     @property
     def longest_wait(self) -> int:
         """Seconds; nothing waits longer for its next attempt."""
-        waits = [*self.waits, *(seconds for each in self.destinations.values() for seconds in each.retry_seconds)]
+        waits = [*self.waits, *(seconds for each in self.destinations.values() for seconds in self._as(each).waits)]
         return max(1, round(max(waits) * (1 + self.jitter)))
 
     @property
@@ -127,6 +133,14 @@ class Schedule:
             return True  # with none left, it was late before it came here
         late, end = self.warning_seconds, self.time_of(message.mail)
         return 0 < late <= now - message.begins < end and attempts >= self._enough_in(late)
+
+
+@lru_cache(maxsize=256)
+def _exponential(first: int, quick: int, most: int) -> Sequence[int]:
+    waits = [first] * quick
+    while waits[-1] < most:
+        waits.append(min(most, 2 * waits[-1]))
+    return tuple(waits)
 
 
 def returned_at(message: QueuedMessage) -> int | None:

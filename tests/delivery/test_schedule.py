@@ -39,7 +39,7 @@ def test_the_next_attempt_is_later_and_within_the_time(age: int, attempts: int, 
     ("schedule", "enough"),
     [
         (SCHEDULE, 53),
-        (Schedule(), 83),
+        (Schedule(), 87),
         (Schedule((60,), 10), 1),
         (Schedule((3600,), 3600), 1),
         (Schedule((1,), 15), 11),
@@ -65,6 +65,13 @@ def test_a_message_from_the_future_is_not_kept_for_ever() -> None:
     assert SCHEDULE.next_attempt(10**6, 0, SCHEDULE.enough, 0.0) is None
 
 
+def test_usual_waits_are_exponential_after_the_first_minutes() -> None:
+    schedule = Schedule()
+    minutes = [schedule.wait(attempts, 0.0) / 60 for attempts in range(1, 12)]
+    assert minutes == [1, 1, 1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert [schedule.wait(9, chance) for chance in (0.5, 1.0)] == [3960, 4320]
+
+
 def test_waits_can_be_worked_out() -> None:
     schedule = Schedule(first_seconds=30, quick_attempts=3, most_seconds=1000, jitter=0.0)
     assert [schedule.wait(attempts, 0.5) for attempts in range(1, 12)] == [
@@ -82,6 +89,20 @@ def test_a_destination_has_its_own_by_domain_or_host() -> None:
     assert schedule.at(Route("smtp", Address("a", "example.net"))) is schedule
     by_host = schedule.at(Route("smtp", Address("a", "example.net"), "relay.example:587"))
     assert (by_host.warning_seconds, by_host.expire_seconds) == (0, schedule.expire_seconds)
+
+
+def test_waits_of_a_destination_are_worked_out_too() -> None:
+    own = {
+        "list.example": QueueDestination((5, 7)),
+        "slow.example": QueueDestination(retry_first_seconds=600, retry_quick_attempts=1, retry_most_seconds=7200),
+        "patient.example": QueueDestination(retry_most_seconds=90000),
+    }
+    for schedule in (Schedule(jitter=0.0, destinations=own), Schedule((10,), jitter=0.0, destinations=own)):
+        waits = {name: schedule.at(Route("smtp", Address("a", name))).waits for name in own}
+        assert waits["list.example"] == (5, 7)
+        assert waits["slow.example"] == (600, 1200, 2400, 4800, 7200)
+        assert (waits["patient.example"][:4], waits["patient.example"][-1]) == ((60, 60, 60, 120), 90000)
+        assert schedule.longest_wait == 90000
 
 
 def test_mail_without_a_sender_has_a_time_of_its_own() -> None:
