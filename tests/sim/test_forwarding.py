@@ -15,7 +15,7 @@ DAY = 86_400
 
 @pytest.fixture
 def internet() -> Iterator[Internet]:
-    with Internet(seed=7) as internet:
+    with Internet(seed=7, poll_seconds=600) as internet:
         yield internet
 
 
