@@ -12,7 +12,7 @@ STAGES = ("greeting", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "body"
 
 INJECTED = "injected"  # the stage of a command whose reply somebody else gives
 
-Side = Literal["command", "reply"]
+Side = Literal["command", "reply", "after"]
 Piece = tuple[bytes, str]
 """Octets, and the stage that they belong to."""
 
@@ -34,6 +34,14 @@ class Dialogue:
         self._chunk = 0  # octets of a chunk that are still to come
         self._last = False  # it is the message's last one
         self._login = False  # the next line is part of AUTH
+        self._each = False  # LMTP: a message has a reply for each recipient (RFC 2033 4.2)
+        self._taken = 0  # recipients of this message so far
+        self._ends = 0  # replies to the message that are still to come, where there are several
+
+    @property
+    def end_replies(self) -> int:
+        """How many replies there are to the message, when those to its recipients have come."""
+        return max(1, self._taken) if self._each else 1
 
     def client(self, octets: bytes) -> Iterator[Piece]:
         """What the client sends."""
@@ -78,6 +86,7 @@ class Dialogue:
         words = line.upper().split()
         verb = words[0].decode("ascii", "replace") if words else ""
         stage = {"HELO": "EHLO", "LHLO": "EHLO"}.get(verb, verb)
+        self._each = self._each or verb == "LHLO"
         if verb == "BDAT" and len(words) > 1 and words[1].isdigit():
             self._chunk, self._last = int(words[1]), words[-1] == b"LAST"
             self._awaited.append("end" if self._last else "body")
@@ -107,7 +116,18 @@ class Dialogue:
             if end:
                 said, self._said = self._said, b""
                 if said[3:4] != b"-" and self._awaited:
-                    self._awaited.popleft()
-                    self._data = self._data or (stage == "DATA" and said.startswith(b"354"))
-                    self._login = stage == "AUTH" and said.startswith(b"334")
+                    self._replied(stage, said)
             yield line + end, stage
+
+    def _replied(self, stage: str, said: bytes) -> None:
+        """A reply is complete."""
+        if stage == "end":
+            self._ends = (self._ends or self.end_replies) - 1
+        if not self._ends:
+            self._awaited.popleft()
+        self._data = self._data or (stage == "DATA" and said.startswith(b"354"))
+        self._login = stage == "AUTH" and said.startswith(b"334")
+        if stage == "RCPT" and said.startswith(b"25"):
+            self._taken += 1
+        elif stage in ("MAIL", "RSET", "EHLO") or (stage == "end" and not self._ends):
+            self._taken = 0

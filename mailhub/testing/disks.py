@@ -12,7 +12,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, ClassVar, cast
 
 import attrs
 
@@ -32,12 +32,13 @@ _SHORT = 1 << 20
 class PlayedDisk:
     """A host's disk. It outlives the process: `steps` counts on over restarts.
 
-    `full`: nothing can be written (ENOSPC). `short`: it can, but the reserve has begun. `lose_unsynchronised()` is what
-    a power cut does to files.
+    `full`: nothing can be written (ENOSPC). `short`: it can, but the reserve has begun. `calm`: the process ends at no
+    step. `lose_unsynchronised()` is what a power cut does to files.
     """
 
     full: bool = False
     short: bool = False
+    calm: bool = False
     steps: int = 0
     note: Callable[[str], object] = lambda what: None
     over: Callable[[], bool] = lambda: False
@@ -55,7 +56,7 @@ class PlayedDisk:
             raise Killed
         self.steps += 1
         self.note(f"step {self.steps} {what}")
-        if (kill := self._kills.pop(self.steps, None)) is not None:
+        if (kill := self._kills.pop(self.steps, None)) is not None and not self.calm:
             kill(f"step {self.steps} {what}")
             raise Killed
 
@@ -169,6 +170,8 @@ class PlayedDatabase(Database):
     """SQLite on the thread of the caller, without waiting for the real disk. Units that come in one turn of the clock
     are committed together."""
 
+    _empty: ClassVar[bytes] = b""  # a database as it is made, so that only the first one's tables need to be
+
     def __init__(self, environment: Environment, settings: StoreLimits, disk: PlayedDisk) -> None:
         self._disk = disk
         self._raw: sqlite3.Connection | None = None
@@ -187,7 +190,13 @@ class PlayedDatabase(Database):
         return blobs
 
     def _open_once(self) -> tuple[sqlite3.Connection, bool]:
+        new = not self.path.exists()
+        if new and self._empty:
+            with os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+                file.write(self._empty)
         self._raw, unfinished = super()._open_once()
+        if new and not self._empty:
+            type(self)._empty = self._raw.serialize()
         return cast(sqlite3.Connection, _Connection(self._raw, self._disk)), unfinished
 
     def crash(self) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
+from twisted.internet.defer import Deferred
 
+from mailhub.interfaces import MailExchanger
+from mailhub.questions import QUESTIONS
 from mailhub.testing.dialogue import Side
-from mailhub.testing.network import Trouble
+from mailhub.testing.wires import Trouble, Weather
 
 if TYPE_CHECKING:
     from mailhub.testing.hubs import Host, Internet
@@ -19,16 +22,21 @@ T = TypeVar("T")
 # What befalls the next connection to a hub: Trouble's kinds.
 CONNECTIONS = ("refused", "unanswered", "reset", "silent", "slow", "answer")
 # What lasts for some seconds.
-STATES = ("servfail", "no answer", "slow name", "certificate", "full", "short", "away")
+STATES = ("servfail", "no answer", "slow name", "zone", "certificate", "full", "short", "away", "dark")
 # What ends the process, at a step on its disk.
 ENDS = ("kill", "power")
+# What its operator does.
+OPERATOR = ("restart", "reload", "hold", "flush")
+# What the zone of a domain may become.
+ZONES = ("moved", "twice", "null", "nowhere")
 
-# Where a connection may be struck: before a command arrives, or before its reply does.
+# Where a connection may be struck: before a command arrives, before its reply does, or after that.
 _BOTH: tuple[Side, ...] = ("command", "reply")
 _STRIKES: list[tuple[str, Side]] = [("greeting", "reply"), ("body", "command"), ("end", "command")]
-_STRIKES += [(stage, side) for stage in ("EHLO", "STARTTLS", "MAIL", "RCPT", "DATA") for side in _BOTH]
+_STRIKES += [(stage, side) for stage in ("EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA") for side in _BOTH]
 _STRIKES += [("end", "reply")] * 4  # the one that is hard
-_ANSWERED = ("EHLO", "STARTTLS", "MAIL", "RCPT", "DATA")
+_STRIKES += [("end", "after")] * 2
+_ANSWERED = ("EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "end", "end")
 _REPLIES = (
     "421 4.3.2 Closing",
     "450 4.2.0 Busy",
@@ -37,6 +45,7 @@ _REPLIES = (
     "550 5.7.1 No",
     "554 5.0.0 No",
 )
+_NOBODY = "10.255.255.254"  # has no ports
 HOUR = 3600.0
 DAY = 24 * HOUR
 
@@ -50,16 +59,25 @@ class Fault:
         `mailhub.testing.network.Trouble`); `answer` gives `reply`.
     `servfail`, `no answer`, `slow name`
         What DNS has of it, for `seconds`.
+    `zone`
+        For `seconds` DNS says of it what is no more so, or not yet: a `zone` of "moved" (its host has the address of
+        nobody), "twice" (so has another one, which is preferred), "null" (it takes no mail) or "nowhere" (there is no
+        such domain).
     `certificate`
         Has expired, for `seconds`.
     `full`, `short`
         Its disk is full (ENOSPC), or its reserve has begun, for `seconds`.
-    `away`
-        It refuses all connections, for `seconds`.
+    `away`, `dark`
+        It refuses all connections, or answers none, for `seconds`, which may be days.
     `kill`, `power`
         Its process ends at the `step`-th step on its disk from then on, and starts again after `seconds`.
     `clock`
         Its clock is set forward by `seconds`, or back.
+    `restart`, `reload`
+        It is stopped in good order and started again after `seconds`, or told to read its configuration again; which
+        is the one of this number (`config`) then.
+    `hold`, `flush`
+        All that waits in its queue is held for `seconds`, or is to be tried at once.
     """
 
     kind: str
@@ -71,6 +89,13 @@ class Fault:
     octets: int = 0
     reply: str = ""
     step: int = 0
+    zone: str = ""
+    config: int = 0
+
+    @property
+    def is_final(self) -> bool:
+        """Whether somebody may be told for good that there is no way to a recipient."""
+        return self.reply.startswith("5") or self.zone in ("null", "nowhere") or self.seconds > DAY
 
     def __str__(self) -> str:
         shown = [f"{self.kind!r}", f"{self.hub!r}"]
@@ -79,6 +104,10 @@ class Fault:
         return f"Fault({', '.join(shown)})"
 
     __repr__ = __str__
+
+
+Configs = Callable[[str, int], Mapping[str, Any]]
+"""The configuration of a domain's server by a number."""
 
 
 @attrs.frozen
@@ -97,10 +126,11 @@ class FaultPlan:
     def __str__(self) -> str:
         return "FaultPlan((" + "".join(f"\n    {fault}," for fault in self.faults) + "\n))"
 
-    def apply(self, internet: Internet) -> None:
+    def apply(self, internet: Internet, configs: Configs | None = None) -> None:
         """Have all that happen in a network, from now on. Servers are to have their data on disk where they are
-        killed (`[database] type = "inline"`)."""
-        mishaps = Mishaps(internet)
+        killed or started again (`[database] type = "inline"`). `configs` gives the configuration of a domain by its
+        number; without, it is the same always."""
+        mishaps = Mishaps(internet, configs)
         for fault in self.faults:
             internet.clock.callLater(fault.at, mishaps.befall, fault)
 
@@ -111,7 +141,7 @@ class FaultPlan:
 
 
 def _fault(random: Random, hub: str, at: float) -> Fault:
-    group = random.choices((CONNECTIONS, STATES, ENDS, ("clock",)), (6, 2, 3, 1))[0]
+    group = random.choices((CONNECTIONS, STATES, ENDS, OPERATOR, ("clock",)), (6, 3, 3, 2, 1))[0]
     kind = random.choice(group)
     if kind in ENDS:
         # No machine comes back at once.
@@ -122,8 +152,13 @@ def _fault(random: Random, hub: str, at: float) -> Fault:
     if kind == "answer":
         stage, reply = random.choice(_ANSWERED), random.choice(_REPLIES)
         return Fault(kind, hub, at, stage=stage, side="command", reply=reply)
+    if kind in OPERATOR:
+        return Fault(kind, hub, at, random.choice((1, 60, 1800, 4 * HOUR)), config=random.randrange(3))
+    if kind in ("away", "dark"):
+        return Fault(kind, hub, at, random.choice((60, 1800, 4 * HOUR, 6 * DAY)))
     if kind in STATES:
-        return Fault(kind, hub, at, random.choice((60, 1800, 4 * HOUR)))
+        zone = random.choice(ZONES) if kind == "zone" else ""
+        return Fault(kind, hub, at, random.choice((60, 1800, 4 * HOUR)), zone=zone)
     if kind in ("refused", "unanswered"):
         return Fault(kind, hub, at)
     slow = random.choice((5.0, 400.0)) if kind == "slow" else 0.0
@@ -136,10 +171,12 @@ def _fault(random: Random, hub: str, at: float) -> Fault:
 class Mishaps:
     """What a plan does to a network."""
 
-    def __init__(self, internet: Internet) -> None:
+    def __init__(self, internet: Internet, configs: Configs | None = None) -> None:
         self._internet = internet
+        self._configs = configs
         self._hosts = {host.domain: host for host in internet.hubs}
         self._waiting: dict[str, list[Trouble]] = {}  # by address: for the next connections
+        self._zones: dict[str, list[str]] = {}  # by domain: what its zone has become
         internet.network.trouble = self._trouble
 
     def befall(self, fault: Fault) -> None:
@@ -160,8 +197,10 @@ class Mishaps:
             self._end(host, fault)
         elif fault.kind == "clock":
             host.clock_error += fault.seconds
+        elif fault.kind in OPERATOR:
+            self._operate(host, fault)
         else:
-            undo = self._begin(host, fault.kind)
+            undo = self._begin(host, fault)
             self._internet.clock.callLater(fault.seconds, undo)
 
     def _trouble(self, source: str, address: str, port: int) -> Trouble | None:
@@ -177,10 +216,45 @@ class Mishaps:
 
         host.disk.kill_at(host.disk.steps + fault.step, kill)
 
-    def _begin(self, host: Host, kind: str) -> Callable[[], object]:
+    def _operate(self, host: Host, fault: Fault) -> None:
+        if not host.is_serving:
+            return
+        config = None if self._configs is None else self._configs(host.domain, fault.config)
+        match fault.kind:
+            case "restart":
+                host.restart_later(fault.seconds, config)
+            case "reload":
+                host.ask_to_reload(config)
+            case "hold":
+                self._change_queue(host, "hold")
+                self._internet.clock.callLater(fault.seconds, self._until_done, host, "release")
+            case _:
+                self._change_queue(host, "retry")
+
+    def _change_queue(self, host: Host, change: str) -> Deferred[Any]:
+        """What an operator does with all that waits; a server that ends meanwhile never says that it is done."""
+        question = {"queue": "change", "change": change}
+
+        async def ask() -> Any:
+            return await QUESTIONS["queue"](host.hub, question)
+
+        return Deferred.fromCoroutine(ask()).addErrback(lambda _: None)
+
+    def _until_done(self, host: Host, change: str) -> None:
+        """The same, again and again until the server has said so."""
+        again = self._internet.clock.callLater(60, self._until_done, host, change)
+
+        def told(answer: object) -> None:
+            if answer is not None and again.active():
+                again.cancel()
+
+        if host.is_serving:
+            self._change_queue(host, change).addCallback(told)
+
+    def _begin(self, host: Host, fault: Fault) -> Callable[[], object]:
         """A state of things. Returns what ends it."""
         resolver, network, names = self._internet.resolver, self._internet.network, {host.domain, host.hostname}
-        match kind:
+        match fault.kind:
             case "servfail":
                 return _while_in(resolver.failing, names)
             case "no answer":
@@ -188,13 +262,45 @@ class Mishaps:
             case "slow name":
                 resolver.slow |= dict.fromkeys(names, 8.0)
                 return lambda: [resolver.slow.pop(name, None) for name in names]
+            case "zone":
+                return self._change_zone(host, fault.zone)
             case "certificate":
                 return _while_in(network.expired, {host.address})
             case "away":
                 return _while_in(network.refusing, {host.address})
+            case "dark":
+                network.weather_at[host.address] = Weather(lost=1.0)
+                return lambda: network.weather_at.pop(host.address, None)
             case _:
-                setattr(host.disk, kind, True)
-                return lambda: setattr(host.disk, kind, False)
+                setattr(host.disk, fault.kind, True)
+                return lambda: setattr(host.disk, fault.kind, False)
+
+    def _change_zone(self, host: Host, zone: str) -> Callable[[], object]:
+        """The newest change counts; where there is none any more, all is as it was."""
+        changes = self._zones.setdefault(host.domain, [])
+        changes.append(zone)
+        self._publish(host, zone)
+
+        def undo() -> None:
+            changes.remove(zone)
+            self._publish(host, changes[-1] if changes else "")
+
+        return undo
+
+    def _publish(self, host: Host, zone: str) -> None:
+        resolver, own = self._internet.resolver, MailExchanger(10, host.hostname)
+        resolver.exchangers[host.domain] = [own]
+        resolver.hosts[host.hostname] = [host.address]
+        match zone:
+            case "moved":
+                resolver.hosts[host.hostname] = [_NOBODY]
+            case "twice":
+                resolver.hosts[f"old.{host.domain}"] = [_NOBODY]
+                resolver.exchangers[host.domain].insert(0, MailExchanger(5, f"old.{host.domain}"))
+            case "null":
+                resolver.exchangers[host.domain] = [MailExchanger(0, "")]
+            case "nowhere":
+                del resolver.exchangers[host.domain]
 
 
 def _while_in(known: set[str], names: set[str]) -> Callable[[], object]:

@@ -25,7 +25,6 @@ import argon2
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
-from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from mailhub.agents import forwarding_of
@@ -43,12 +42,14 @@ from mailhub.reload import Reading, Reloader
 from mailhub.services import SERVICES
 from mailhub.store.limits import StoreLimits
 from mailhub.testing.caller import Caller
+from mailhub.testing.clock import OrderedClock
 from mailhub.testing.databases import memory_database
 from mailhub.testing.disks import PlayedDatabase, PlayedDisk
 from mailhub.testing.life import Killed, LifeClock, LifeThreads
-from mailhub.testing.network import MemoryNetwork, PlayedClientTls, PlayedTls, Weather
+from mailhub.testing.played_tls import PlayedClientTls, PlayedTls
 from mailhub.testing.processes import PlayedProcesses
 from mailhub.testing.resolver import FakeResolver
+from mailhub.testing.wires import MemoryNetwork, Weather
 
 T = TypeVar("T")
 
@@ -75,7 +76,7 @@ class Internet:
         poll_seconds: float = RunnerLimits().poll_seconds,
     ) -> None:
         self.seed = seed
-        self.clock = Clock()
+        self.clock = OrderedClock()
         self.clock.rightNow = float(EPOCH)
         self.clock_error = 0.0
         self.network = MemoryNetwork(self.clock, Random(f"{seed} network"), weather)
@@ -280,6 +281,22 @@ class Host:
         self._build()
         self.start()
 
+    def restart_later(self, seconds: float, config: Mapping[str, Any] | None = None) -> None:
+        """The same after `seconds` and without waiting for it, by another configuration where there is one. It is not
+        killed while it stops."""
+        if config is not None:
+            self._values = self._with_usual(config)
+        Deferred.fromCoroutine(self._stop_and_boot(seconds))
+
+    async def _stop_and_boot(self, seconds: float) -> None:
+        self.disk.calm = True
+        self._reloader.stop()
+        self.unlisten()
+        await self.hub.stop()
+        self.disk.calm = False
+        self._life.end()
+        self.internet.clock.callLater(seconds, self.boot)
+
     @property
     def is_running(self) -> bool:
         """Whether there is a process that has not been killed."""
@@ -351,11 +368,16 @@ class Host:
         become of those that were given to `Internet.hub`: edited ones are other factories."""
         if plugins is not None:
             self._catalogue = self._with_own(self.internet.catalogue(plugins))
-        self._values = self._with_usual(config)
         count = len(self._readings)
-        self._reloader.ask()
+        self.ask_to_reload(config)
         self.internet.run_until(lambda: len(self._readings) > count, 60, step=0.5)
         return self._readings[-1]
+
+    def ask_to_reload(self, config: Mapping[str, Any] | None = None) -> None:
+        """The same without waiting for it; None for a configuration that is as before."""
+        if config is not None:
+            self._values = self._with_usual(config)
+        self._reloader.ask()
 
     def add_account(self, user: str, password: str = "", quota: int = 0) -> None:
         """An account; without a password nobody can log in. `quota` in octets."""

@@ -164,7 +164,7 @@ class _Check:
 
     def _may_be_silent(self, known: bool) -> bool:
         """Whether the sender did not want to know of a failure, and there may have been one."""
-        refused = not known or any(fault.reply.startswith("5") for fault in self.story.plan.faults)
+        refused = not known or any(fault.is_final for fault in self.story.plan.faults)
         return refused and bool(self.notify) and "FAILURE" not in self.notify
 
     def _as_asked(self, delivered: bool) -> Iterator[str]:

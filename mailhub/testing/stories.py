@@ -109,8 +109,9 @@ class Story:
         plan = FaultPlan.of(seed, hubs, random.randint(2, 9), DAY / 2)
         return cls(seed, hubs, letters, plan, plain, lined)
 
-    def config(self, domain: str) -> Mapping[str, Any]:
-        """What the hub of a domain has in its file."""
+    def config(self, domain: str, number: int = 0) -> Mapping[str, Any]:
+        """What the hub of a domain has in its file. With another `number` mail goes by other ways or at other times;
+        who gets it is the same."""
         later = self.hubs[(self.hubs.index(domain) + 1) % len(self.hubs)]
         made: dict[str, Any] = {
             "aliases": {f"all@{domain}": [f"b@{domain}", f"c@{later}"], f"away@{domain}": [f"d@{later}"]},
@@ -118,6 +119,13 @@ class Story:
         }
         off = [("DSN", domain == self.plain), ("CHUNKING", domain in self.lined)]
         made["smtp"] = {"extensions_off": [keyword for keyword, is_off in off if is_off]}
+        match number:
+            case 1:
+                made["route"] = {later: {"host": f"mx.{later}"}}
+                made["queue"] = {"retry_seconds": [600, 7200]}
+            case 2:
+                made["smtp"]["extensions_off"].append("PIPELINING")
+                made["queue"] = {"retry_first_seconds": 30}
         return made
 
     def leaves(self, address: str) -> tuple[str, ...]:
@@ -194,7 +202,7 @@ def play(story: Story, folder: Path, days: float = 8.0) -> Ending:
     try:
         for domain in story.hubs:
             internet.hub(domain, "abcd", story.config(domain))
-        story.plan.apply(internet)
+        story.plan.apply(internet, story.config)
         book = Book(story.leaves)
         for letter in story.letters:
             host = next(host for host in internet.hubs if letter.sender.endswith(f"@{host.domain}"))
@@ -273,6 +281,7 @@ def _kind(line: str) -> str:
 # --- Many of them ----------------------------------------------------------------------------------------------------
 
 _EVENTS = 60  # of one story that are shown
+_TOLD_EVERY = 100  # stories
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -285,12 +294,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.seed is not None:
         return _one(chosen.seed)
     start, wrong = time.monotonic(), 0
+    print(f"seeds {chosen.first} to {chosen.first + chosen.seeds - 1}", flush=True)
     for seed in range(chosen.first, chosen.first + chosen.seeds):
         ending = _played(Story.of(seed))
         if ending.broken:
             wrong += 1
             first = ending.broken[0].partition("\n")[0]
             print(f"seed {seed}: {first} ({len(ending.broken)} in all; make soak SEED={seed})", flush=True)
+        if (done := seed - chosen.first + 1) % _TOLD_EVERY == 0:
+            print(f"{done} played, {wrong} went wrong", flush=True)
     print(f"{chosen.seeds} stories, {wrong} went wrong, {time.monotonic() - start:.0f} s")
     return int(bool(wrong))
 

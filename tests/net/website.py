@@ -11,7 +11,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
-from mailhub.testing.network import MemoryNetwork
+from mailhub.testing.wires import MemoryNetwork
 from tests.net.certificate_chains import Issued, serving
 
 

@@ -29,7 +29,7 @@ from mailhub.plugin_faults import PROMISES
 from mailhub.plugins import Catalogue, Component, NoOptions, load_catalogue
 from mailhub.store.memory.database import MemoryDatabase
 from mailhub.testing.databases import memory_database
-from mailhub.testing.network import PlayedTls
+from mailhub.testing.played_tls import PlayedTls
 
 TOP = 'hostname = "mx.xx.example"\ndata = "data"\ndomains = ["xx.example"]\n'
 EVERYTHING = (

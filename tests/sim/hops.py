@@ -29,9 +29,9 @@ from mailhub.message.envelope import Mail
 from mailhub.net.smtp_client import SmtpTimeouts
 from mailhub.net.tls import ClientTls
 from mailhub.store.memory.database import MemoryDatabase
-from mailhub.testing.network import MemoryNetwork, Weather
 from mailhub.testing.resolver import FakeResolver
 from mailhub.testing.waiting import result_of
+from mailhub.testing.wires import MemoryNetwork, Weather
 from mailhub.threads import InlineThreads
 from tests.delivery.routers import standard_routing
 

@@ -8,7 +8,7 @@ import pytest
 from twisted.logger import capturedLogs, formatEvent
 
 from mailhub.testing.hubs import Host, Internet
-from mailhub.testing.network import Weather
+from mailhub.testing.wires import Weather
 
 MESSAGE = b"From: a@xx.example\r\nSubject: hello\r\n\r\nHow are you?\r\n"
 HOUR, DAY = 3600, 86400

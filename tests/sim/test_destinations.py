@@ -12,8 +12,8 @@ from twisted.logger import capturedLogs, formatEvent
 from mailhub.delivery.limits import RunnerLimits
 from mailhub.delivery.schedule import Schedule
 from mailhub.net.smtp_client import SmtpTimeouts
-from mailhub.testing.network import Weather
 from mailhub.testing.waiting import result_of
+from mailhub.testing.wires import Weather
 from tests.sim.hops import World
 
 

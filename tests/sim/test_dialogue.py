@@ -61,6 +61,41 @@ def test_each_octet_belongs_to_a_stage_however_it_comes(seed: int) -> None:
     assert all(next(left, None) is None for left in lines.values())
 
 
+LMTP_CLIENT = (
+    b"LHLO xx.example\r\n",
+    b"MAIL FROM:<a@xx.example>\r\nRCPT TO:<b@yy.example>\r\nRCPT TO:<n@yy.example>\r\nRCPT TO:<c@yy.example>\r\n",
+    b"BDAT 3 LAST\r\na\r\n",
+    b"MAIL FROM:<>\r\nRCPT TO:<b@yy.example>\r\nDATA\r\n",
+    b"x\r\n.\r\nRSET\r\n",
+)
+LMTP_SERVER = (
+    (b"220 yy.example\r\n", "greeting"),
+    (b"250 yy.example\r\n", "EHLO"),
+    (b"250 ok\r\n", "MAIL"),
+    (b"250 ok\r\n", "RCPT"),
+    (b"550 no\r\n", "RCPT"),
+    (b"250 ok\r\n", "RCPT"),
+    (b"250 taken\r\n", "end"),
+    (b"452-full\r\n452 full\r\n", "end"),
+    (b"250 ok\r\n", "MAIL"),
+    (b"250 ok\r\n", "RCPT"),
+    (b"354 go\r\n", "DATA"),
+    (b"250 taken\r\n", "end"),
+    (b"250 ok\r\n", "RSET"),
+)
+
+
+def test_lmtp_has_a_reply_to_the_message_for_each_recipient_that_was_taken() -> None:
+    dialogue = Dialogue()
+    replies = iter(LMTP_SERVER)
+    for octets, count in zip((b"", *LMTP_CLIENT), (1, 1, 4, 2, 3, 2), strict=True):
+        list(dialogue.client(octets))
+        for _ in range(count):
+            said, stage = next(replies)
+            assert {found for _, found in dialogue.server(said)} == {stage}
+    assert next(replies, None) is None
+
+
 def test_commands_in_one_write_are_told_apart() -> None:
     dialogue = Dialogue()
     pieces = list(dialogue.client(b"MAIL FROM:<>\r\nRCPT TO:<b@yy.example>\r\nDATA\r\n"))

@@ -20,7 +20,7 @@ from mailhub.interfaces import ACCEPT, IMessageView, IPolicy, ITransactionView, 
 from mailhub.message.envelope import Recipient
 from mailhub.plugins import Component
 from mailhub.testing.hubs import Host, Internet
-from mailhub.testing.network import Weather
+from mailhub.testing.wires import Weather
 
 DAY = 86400
 HUBS = 20

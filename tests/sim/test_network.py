@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from mailhub.errors import TemporaryError
-from mailhub.testing.network import MemoryNetwork, Weather
+from mailhub.testing.wires import MemoryNetwork, Weather
 
 
 @implementer(IHandshakeListener)

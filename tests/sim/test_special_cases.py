@@ -9,7 +9,7 @@ import pytest
 from mailhub.errors import MailError
 from mailhub.interfaces import MailExchanger
 from mailhub.testing.hubs import Host, Internet
-from mailhub.testing.network import Weather
+from mailhub.testing.wires import Weather
 
 MESSAGE = b"From: a@xx.example\r\nSubject: hello\r\n\r\nHow are you?\r\n"
 HOUR = 3600

@@ -13,9 +13,10 @@ from mailhub.errors import MailError, PermanentError, TemporaryError
 from mailhub.interfaces import HostAddresses, MailExchanger, TlsaRecord
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Recipient
+from mailhub.testing.faults import Fault, FaultPlan
 from mailhub.testing.hubs import Host, Internet
-from mailhub.testing.network import Trouble
 from mailhub.testing.resolver import TIMEOUT_SECONDS
+from mailhub.testing.wires import Trouble
 
 HOUR = 3600
 LETTER = b"Subject: hello\r\nMessage-ID: <1@xx.example>\r\n\r\n" + b"How are you?\r\n" * 20
@@ -58,6 +59,47 @@ def test_a_connection_may_break_at_every_stage(
     assert any(line.startswith({"reset": "cut"}.get(kind, kind)) for _, line in internet.network.events)
     assert not xx.queued()
     assert len(yy.inbox("b@yy.example")) == 1
+
+
+@pytest.mark.parametrize("chunks", ["DATA", "BDAT"])
+@pytest.mark.parametrize("reply", [b"451 4.3.0 Not now\r\n", b"554 5.7.1 No\r\n"])
+@pytest.mark.parametrize("message", [LETTER, LARGE], ids=["small", "large"])
+def test_a_message_may_be_refused_when_it_is_there(
+    internet: Internet, message: bytes, reply: bytes, chunks: str
+) -> None:
+    xx, yy = pair(internet, smtp={"extensions_off": ["CHUNKING"]} if chunks == "DATA" else {})
+    once(internet, Trouble("answer", "end", "command", reply=reply))
+    xx.submit("a@xx.example", ["b@yy.example"], message)
+    internet.run(10)
+    assert not yy.inbox("b@yy.example")
+    internet.run(HOUR)
+    told = [reply.strip() in report for report in xx.inbox("a@xx.example")]
+    assert (told, len(yy.inbox("b@yy.example"))) == (([True], 0) if reply.startswith(b"5") else ([], 1))
+    assert [*xx.queued(), *internet.network.open_connections] == []
+
+
+@pytest.mark.parametrize("chunks", ["DATA", "BDAT"])
+def test_by_lmtp_a_message_that_is_there_is_refused_for_each(internet: Internet, chunks: str) -> None:
+    off = {"extensions_off": ["CHUNKING"]} if chunks == "DATA" else {}
+    yy = internet.hub("yy.example", ["b", "c"], {"database": {"type": "inline"}, "smtp": off})
+    way = {"agent": "lmtp", "host": f"{yy.address}:24"}
+    xx = internet.hub("xx.example", ["a"], {"database": {"type": "inline"}, "route": {"yy.example": way}})
+    once(internet, Trouble("answer", "end", "command", reply=b"554 5.7.1 No\r\n"))
+    xx.submit("a@xx.example", ["b@yy.example", "nobody@yy.example", "c@yy.example"], LETTER)
+    internet.run(HOUR)
+    assert [*yy.inbox("b@yy.example"), *yy.inbox("c@yy.example"), *xx.queued()] == []
+    told = b"".join(xx.inbox("a@xx.example"))
+    assert (told.count(b"Status: 5.7.1"), told.count(b"Status: 5.1.1")) == (2, 1)
+    assert not internet.network.open_connections
+
+
+def test_a_connection_may_break_when_all_is_said(internet: Internet) -> None:
+    xx, yy = pair(internet)
+    once(internet, Trouble("reset", "end", "after"))
+    xx.submit("a@xx.example", ["b@yy.example"], LETTER)
+    internet.run(HOUR)
+    assert any(line.startswith("cut") for _, line in internet.network.events)
+    assert (len(yy.inbox("b@yy.example")), xx.queued()) == (1, [])
 
 
 @pytest.mark.parametrize("kind", ["refused", "unanswered"])
@@ -227,3 +269,87 @@ def test_names_may_fail_be_silent_or_slow(internet: Internet) -> None:
     resolver.aliases["loop.example"] = "loop.example"
     with pytest.raises(TemporaryError):
         internet.wait(resolver.host("loop.example"))
+
+
+# --- Operators, and what they change ---------------------------------------------------------------------------------
+
+
+def test_a_zone_may_change_for_a_while_and_is_as_it_was_then(internet: Internet) -> None:
+    xx, yy = pair(internet)
+    before = dict(internet.resolver.exchangers), dict(internet.resolver.hosts)
+    zones = ("moved", "twice", "null", "nowhere")
+    faults = [Fault("zone", "yy.example", 8 * HOUR * at, 6 * HOUR, zone=zone) for at, zone in enumerate(zones)]
+    FaultPlan((*faults, Fault("zone", "yy.example", 1800, HOUR, zone="twice"))).apply(internet)
+    arrived = []
+    for _ in zones:
+        internet.run(10)
+        xx.submit("a@xx.example", ["b@yy.example"], LETTER)
+        internet.run(20)
+        arrived.append(len(yy.inbox("b@yy.example")))
+        internet.run(8 * HOUR - 30)
+    internet.run(10)
+    assert arrived == [0, 2, 2, 2]  # "moved": later; "twice": by the second host; the others: never
+    assert len(yy.inbox("b@yy.example")) == 2
+    failed = [octets for octets in xx.inbox("a@xx.example") if b"Action: failed" in octets]
+    assert [b"5.1.10" in failed[0], b"5.1.2" in failed[1]] == [True, True]
+    known = internet.resolver.exchangers, {name: internet.resolver.hosts[name] for name in before[1]}
+    assert known == before
+
+
+def test_a_host_may_be_away_for_days(internet: Internet) -> None:
+    xx, yy = pair(internet)
+    FaultPlan((Fault("dark", "yy.example", seconds=6 * 24 * HOUR),)).apply(internet)
+    internet.run(1)
+    xx.submit("a@xx.example", ["b@yy.example"], LETTER)
+    internet.run(3 * 24 * HOUR)
+    xx.submit("a@xx.example", ["b@yy.example"], LETTER)
+    internet.run(5 * 24 * HOUR)
+    said = [b"Action: failed" in octets for octets in xx.inbox("a@xx.example")]
+    assert (said, len(yy.inbox("b@yy.example"))) == ([False, False, True], 1)
+
+
+@pytest.mark.parametrize("kind", ["restart", "reload"])
+def test_a_server_goes_on_by_another_configuration(internet: Internet, kind: str) -> None:
+    xx, yy = pair(internet)
+    base = {"database": {"type": "inline"}}
+    far = {**base, "route": {"yy.example": {"host": "10.255.255.254"}}}
+    plan = FaultPlan((Fault(kind, "xx.example", 10, 60, config=1), Fault(kind, "xx.example", 1000, 60)))
+    plan.apply(internet, lambda domain, number: far if number else base)
+    internet.run(100)
+    xx.submit("a@xx.example", ["b@yy.example"], LETTER)
+    internet.run(800)
+    assert xx.is_serving
+    assert len(xx.queued()) == 1
+    internet.run(300)
+    xx.submit("a@xx.example", ["b@yy.example"], LETTER)
+    internet.run(5)
+    assert len(yy.inbox("b@yy.example")) == 1  # the first one's way was found when it was taken
+
+
+def test_a_server_that_stops_in_good_order_is_not_killed_meanwhile(internet: Internet) -> None:
+    xx, yy = pair(internet)
+    xx.submit("a@xx.example", ["b@yy.example"], LETTER)
+    internet.run(60)
+    faults = (Fault("kill", "xx.example", 10, 60, step=1), Fault("restart", "xx.example", 20, 5))
+    FaultPlan(faults).apply(internet)
+    internet.run(HOUR)
+    happened = [line for _, line in internet.network.events if line in ("booted xx.example", "killed xx.example")]
+    assert happened == ["booted xx.example"]
+    assert (xx.is_serving, len(yy.inbox("b@yy.example"))) == (True, 1)
+
+
+def test_what_an_operator_holds_is_released_although_the_server_ends_meanwhile(internet: Internet) -> None:
+    xx, yy = pair(internet)
+    yy.unlisten()
+    xx.submit("a@xx.example", ["b@yy.example"], LETTER)
+    internet.run(10)
+    FaultPlan((Fault("hold", "xx.example", 1, 2 * HOUR),)).apply(internet)
+    internet.run(60)
+    yy.listen()
+    internet.run(HOUR)
+    xx.kill()
+    internet.run(2 * HOUR)
+    xx.boot()
+    assert len(yy.inbox("b@yy.example")) == 0
+    internet.run(HOUR)
+    assert len(yy.inbox("b@yy.example")) == 1

@@ -42,8 +42,8 @@ from mailhub.message.envelope import (
 )
 from mailhub.net.smtp_client import SmtpTimeouts
 from mailhub.net.tls import ClientTls
-from mailhub.testing.network import MemoryNetwork, Weather
 from mailhub.testing.resolver import FakeResolver
+from mailhub.testing.wires import MemoryNetwork, Weather
 from mailhub.threads import InlineThreads
 from tests.delivery.doubles import Octets
 

@@ -17,7 +17,7 @@ from mailhub.message.tls_report import parse
 from mailhub.net.tls import ClientTls
 from mailhub.services import SERVICES
 from mailhub.testing.hubs import Host, Internet
-from mailhub.testing.network import Weather
+from mailhub.testing.wires import Weather
 from tests.net.certificate_chains import issue
 from tests.net.website import Website
 

@@ -16,9 +16,9 @@ from mailhub import builtin
 from mailhub.delivery.screening.dns_lists import DnsLists, Listed, ListEntry, parse_entries, reversed_name
 from mailhub.interfaces import Environment
 from mailhub.testing.exams import PolicyExam
-from mailhub.testing.network import MemoryNetwork
 from mailhub.testing.resolver import FakeResolver
 from mailhub.testing.waiting import result_of
+from mailhub.testing.wires import MemoryNetwork
 from mailhub.threads import InlineThreads
 
 

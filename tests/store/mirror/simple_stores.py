@@ -15,8 +15,8 @@ from mailhub.config.settings import Config, from_values
 from mailhub.guard import Guard
 from mailhub.interfaces import Environment, Part
 from mailhub.store.mirror.simple_source import SimpleSource
-from mailhub.testing.network import MemoryNetwork
 from mailhub.testing.resolver import FakeResolver
+from mailhub.testing.wires import MemoryNetwork
 from mailhub.threads import InlineThreads
 
 NOWHERE = Path("/nonexistent")
