@@ -279,7 +279,7 @@ class IQueue(Interface):
         survives a crash; with "reply" the caller tells the client (LMTP). Replies alone are committed as they are.
         Repeated within a day with the same delivery ids and bodies, it adds nothing and gives the same receipt. Raises
         StoreUnavailable; ValueError for what is no delivery id, and for a reverse-path or parameter that could not be
-        read again."""
+        read again from a row (where none is kept, such a message may be taken)."""
 
     async def claim(
         now: int, limit: int, quota: int, quotas: Mapping[str, int] = NO_QUOTAS, latest: int | None = None

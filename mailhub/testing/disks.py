@@ -147,14 +147,15 @@ class _Connection:
         """See `sqlite3.Connection`."""
         if self._disk.over():
             raise Killed
-        if statement != "COMMIT":
-            return self._connection.execute(statement, *parameters)
+        return self._connection.execute(statement, *parameters)
+
+    def commit(self) -> None:
+        """See `sqlite3.Connection`."""
         self._disk.step("commit")
         if self._disk.full:
             raise _full()
-        cursor = self._connection.execute(statement)
+        self._connection.commit()
         self._disk.step("after commit")
-        return cursor
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)

@@ -248,6 +248,7 @@ class SubmissionExam(DatabaseExam):
             (Mail(no_address), plan),
             (Mail(FROM, envid="\n"), plan),
             (Mail(FROM), Plan(routes=(own,))),
+            (Mail(FROM, envid="\n"), Plan((to(USER), to("nobody@yy.example")))),  # the second becomes a row
         ):
             try:
                 await self._submit(queue, wrong, mail=mail)

@@ -21,11 +21,18 @@ from mailhub.message.flags import SEEN, SYSTEM_FLAGS, Flags, encode, excess
 from mailhub.message.mailbox_names import INBOX, normalise
 from mailhub.message.record import LAST_UID, Added, Entry
 from mailhub.store.limits import USUAL_USES
-from mailhub.store.queue_rows import ROUTE_COLUMNS, destination_of, notices_of, route_columns, route_of
+from mailhub.store.queue_rows import (
+    ROUTE_COLUMNS,
+    check_readable,
+    destination_of,
+    notices_of,
+    route_columns,
+    route_of,
+)
 from mailhub.store.sql import content
 from mailhub.store.sql.keywords import admit_delivered
 from mailhub.store.sql.mailbox_rows import account_id, ensure_account, make_mailbox, usual_use
-from mailhub.store.sql.messages import MAILBOX_ROWS, MailboxRow
+from mailhub.store.sql.messages import MAILBOX_COLUMNS, MAILBOXES, MailboxRow
 from mailhub.store.sql.transaction import StoredBody, Touched, Transaction
 
 # Beginning, what stands for one row, and end of a statement for any number of rows.
@@ -180,16 +187,16 @@ class _Group:
 
     def _look_up(self, pairs: Sequence[tuple[str, str]]) -> None:
         transaction = self.transaction
+        parameters: Sequence[object]
         if len(pairs) == 1:
-            rows = transaction.rows(f"{MAILBOX_ROWS} WHERE a.address = ? AND m.name = ?", pairs[0])
+            which, parameters = "a.address = ? AND m.name = ?", pairs[0]
         elif pairs:
             texts = transaction.dialect.texts
-            rows = transaction.rows(
-                f"{MAILBOX_ROWS} WHERE a.address IN {texts} AND m.name IN {texts}",
-                (transaction.many({user for user, _ in pairs}), transaction.many({name for _, name in pairs})),
-            )
+            which = f"a.address IN {texts} AND m.name IN {texts}"
+            parameters = transaction.many({user for user, _ in pairs}), transaction.many({name for _, name in pairs})
         else:
             return
+        rows = transaction.listed(f"a.address, m.name, {MAILBOX_COLUMNS}", f"{MAILBOXES} WHERE {which}", parameters)
         for user, name, *columns in rows:
             row = MailboxRow._make(columns)
             owner = self.owners.get(row.account) or self.owners.setdefault(row.account, _Owner(row.quota, row.used))
@@ -311,6 +318,8 @@ class _Group:
         rows += [(notice.route, notice.outcome) for notice in notices_of(submission.plan, refused)]
         if not rows:
             return
+        if not submission.plan.routes:
+            check_readable(mail, ())  # of what has routes that is known already
         self.queued.append(
             (
                 posting.id,

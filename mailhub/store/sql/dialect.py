@@ -4,8 +4,8 @@ alike: RETURNING, ON CONFLICT, `<> 0` for a truth, TRUE, and no column whose nam
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
 
 class Dialect(Protocol):
@@ -25,6 +25,13 @@ class Dialect(Protocol):
 
     def many(self, values: Iterable[int | str]) -> object:
         """The parameter of `numbers` or `texts`."""
+
+    def listed(self, columns: str) -> str:
+        """An expression for all rows of a query in one value: these columns of each (numbers and texts), in any order.
+        `rows_in` reads it."""
+
+    def rows_in(self, value: Any) -> Iterable[Sequence[Any]]:
+        """What `listed` has put there."""
 
     def greatest(self, *values: str) -> str:
         """The greatest of some expressions."""

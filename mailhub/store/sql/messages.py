@@ -45,14 +45,14 @@ class MailboxRow(NamedTuple):
     used: int  # octets; 0 where there is no quota
 
 
-_COLUMNS = """
+MAILBOX_COLUMNS = """
 m.id, m.account, m.uid_validity, m.uid_next, m.highest_modseq, a.quota,
        CASE WHEN a.quota <> 0 THEN (SELECT sum(size + flag_octets) FROM mailbox WHERE account = a.id) ELSE 0 END
-FROM mailbox m JOIN account a ON a.id = m.account
 """
-_ROW = f"SELECT {_COLUMNS}"
-MAILBOX_ROWS = f"SELECT a.address, m.name, {_COLUMNS}"
-"""Mailboxes by who has them: address, name and the columns of `MailboxRow`."""
+MAILBOXES = "FROM mailbox m JOIN account a ON a.id = m.account"
+"""Where the columns of a `MailboxRow` come from."""
+
+_ROW = f"SELECT {MAILBOX_COLUMNS} {MAILBOXES} "
 
 
 def row_of(transaction: Transaction, mailbox: int) -> MailboxRow:

@@ -452,7 +452,8 @@ class Queue:
         )
 
     def _posting(self, submission: Submission, refusals: Refusals) -> Posting:
-        check_readable(submission.mail, submission.plan.routes)
+        if submission.plan.routes or submission.plan.notices:
+            check_readable(submission.mail, submission.plan.routes)
         now, name = self._engine.environment.now(), submission.delivery_id
         if name:
             number = number_of(name, again=True)

@@ -114,6 +114,12 @@ class Snapshot:
         """All rows."""
         return self.connection.execute(statement, parameters).fetchall()
 
+    def listed(self, columns: str, of: str, parameters: Sequence[object]) -> Iterable[Sequence[Any]]:
+        """All rows, whose columns are numbers and texts, in any order. The engine gives them in one value: SQLite's
+        driver lets go of the interpreter lock for each row and for each column, and each time another thread may wait
+        for it."""
+        return self.dialect.rows_in(self.row(f"SELECT {self.dialect.listed(columns)} {of}", parameters)[0])
+
     def many(self, values: Iterable[int | str]) -> object:
         """See `Dialect.many`."""
         return self.dialect.many(values)

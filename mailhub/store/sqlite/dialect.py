@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mailhub.store.sql.transaction import Transaction
@@ -30,6 +30,15 @@ class SqliteDialect:
     def many(self, values: Iterable[int | str]) -> object:
         """As JSON."""
         return json.dumps(values if isinstance(values, list) else list(values))
+
+    def listed(self, columns: str) -> str:
+        """As JSON."""
+        return f"json_group_array(json_array({columns}))"
+
+    def rows_in(self, value: Any) -> Iterable[Sequence[Any]]:
+        """Of JSON."""
+        rows: list[list[Any]] = json.loads(value)
+        return rows
 
     def greatest(self, *values: str) -> str:
         """Its max() takes several."""
