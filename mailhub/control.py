@@ -23,7 +23,7 @@ from mailhub.log import Logger
 _log = Logger(namespace="mailhub")
 
 NAME = "mailhub.control"
-QUESTION_LIMIT = 1 << 16  # octets
+QUESTION_LIMIT = 1 << 24  # octets
 ANSWER_LIMIT = 1 << 24  # octets
 PATIENCE = 60.0  # seconds
 _QUESTION_SECONDS = 2.0  # commands ask at once, and whoever says nothing keeps others out
@@ -105,7 +105,7 @@ class _Conversation(Protocol):
 
     def __init__(self, factory: _Factory) -> None:
         self._factory = factory
-        self._read = b""
+        self._read = bytearray()
         self._asked = False
         self._timer: Any = None
 
@@ -131,11 +131,12 @@ class _Conversation(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self._asked:
             return
-        self._read += data
-        line, end, _ = self._read.partition(b"\n")
-        if end:
+        end = data.find(b"\n")
+        self._read += data if end < 0 else data[:end]
+        if end >= 0:
             self._asked = True
             self._stop_waiting()
+            line, self._read = bytes(self._read), bytearray()
             Deferred.fromCoroutine(self._answer(line)).addErrback(lambda _: self.end())
         elif len(self._read) > QUESTION_LIMIT:
             self.end()
@@ -179,7 +180,7 @@ def ask(folder: Path, question: Mapping[str, Any], patience: float = PATIENCE) -
     try:
         with _connected(folder, patience) as connection:
             connection.sendall(json.dumps(question).encode() + b"\n")
-            line = b""
+            line = bytearray()
             while chunk := connection.recv(1 << 16):
                 line += chunk
                 if len(line) > ANSWER_LIMIT:

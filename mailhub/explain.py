@@ -4,39 +4,40 @@ and nothing kept (`Origin.rehearsal`)."""
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from mailhub.auth.authenticator import Authenticator
+from mailhub.delivery import committing
 from mailhub.delivery.allowance import Bounds, own_bounds, sent_lately
 from mailhub.delivery.limits import RelayAddresses
 from mailhub.delivery.pipeline import Conversation, Pipeline
-from mailhub.delivery.relay.exchangers import exchangers, is_address
+from mailhub.delivery.relay.exchangers import is_address
 from mailhub.errors import AuthenticationFailed, ConfigurationError, MailError, PermanentError
-from mailhub.interfaces import STORE, ISubmitter, Origin, OwnTransaction, Route, Verdict
+from mailhub.explain_ways import Ways, reply_at, text_of
+from mailhub.interfaces import ISubmitter, Origin, OwnTransaction, Verdict
 from mailhub.keys import MESSAGE_SIZE
 from mailhub.message.address import ROLES, Address
 from mailhub.message.envelope import Mail, Recipient
-from mailhub.protocols.smtp import reply_to
 from mailhub.services import SERVICES
-from mailhub.wire.smtp.replies import Reply
 
 if TYPE_CHECKING:
     from mailhub.components import Hub
 
-_SMTP = "smtp"
 _SESSION = "rehearsal"
+MESSAGE_LIMIT = 8 << 20  # octets
+_TAKEN = {"recipient": "250 2.1.5 Recipient OK", "message": "250 2.0.0 Delivered"}
 SERVICE_NAMES = ("smtp", "submission", "submissions", "lmtp")
 
 
 @attrs.frozen
 class Rehearsed:
     """What is asked: the message as a client would announce it. `sender` None is `<>`; `size` in octets, 0 for
-    unknown."""
+    unknown. Without a `message` nobody is asked about one."""
 
     sender: Address | None
     recipient: Address
@@ -46,6 +47,7 @@ class Rehearsed:
     size: int = 0
     service: str = "smtp"
     local: str = ""
+    message: bytes | None = None
 
     @classmethod
     def of(cls, question: Mapping[str, Any], hub: Hub) -> Rehearsed:
@@ -66,8 +68,10 @@ class Rehearsed:
         size = question.get("size") or 0
         if not isinstance(size, int) or size < 0:
             raise ConfigurationError("a size is a number of octets")
-        helo = said["helo"] or "client.invalid"
-        return cls(sender, recipient, said["ip"], helo, said["user"], size, service, _own_address(recipient, hub))
+        message = _message(question.get("message"))
+        size = size if message is None else len(message)
+        helo, own = said["helo"] or "client.invalid", _own_address(recipient, hub)
+        return cls(sender, recipient, said["ip"], helo, said["user"], size, service, own, message)
 
     @property
     def origin(self) -> Origin:
@@ -83,6 +87,21 @@ class Rehearsed:
             each_recipient=row.each_recipient,
             rehearsal=True,
         )
+
+
+def _message(text: object) -> bytes | None:
+    """Its octets, which come in base64. Raises ConfigurationError."""
+    if text is None:
+        return None
+    try:
+        octets = b64decode(str(text), validate=True)
+    except ValueError:
+        raise ConfigurationError("the message is not base64") from None
+    if len(octets) > MESSAGE_LIMIT:
+        raise ConfigurationError(
+            f"the message has more than {MESSAGE_LIMIT} octets, which is all that can be asked about"
+        )
+    return octets
 
 
 def _sender(text: str, login_domain: str) -> Address | None:
@@ -114,24 +133,53 @@ async def explain(hub: Hub, question: Mapping[str, Any]) -> Mapping[str, Any]:
         said = {"status": verdict.status, "text": verdict.text} if verdict.action != "accept" else {}
         steps.append({"at": moment, "rule": rule, "verdict": verdict.action, **said})
 
-    at, refusal = await _talked(hub, asked, witness)
-    told = None if refusal is None else _reply(at, refusal)
+    talked = await _talked(hub, asked, witness)
+    refusal = talked.refusal
+    told = None if refusal is None else reply_at(talked.at, refusal)
+    origin = attrs.evolve(asked.origin, helo=asked.helo, user=asked.user)
+    pipeline = hub.pipeline
+    assert isinstance(pipeline, Pipeline)
+    own = OwnTransaction(origin, Mail(asked.sender, size=asked.size))
+    ways = await Ways.of(hub, own, lambda: pipeline.meant(origin, asked.recipient))
+    if talked.message is not None:
+        await ways.end_in(talked.message.routes)
     return {
         "taken": told is None,
-        "at": at,
-        "reply": _text(told) if told is not None else "250 2.1.5 Recipient OK",
+        "at": talked.at,
+        "reply": text_of(told) if told is not None else _TAKEN[talked.at],
         "rule": refusal.rule if refusal is not None else "",
         "reason": refusal.detail if refusal is not None else "",
         "steps": steps,
-        "routing": (routing := await _routed(hub, asked))["steps"],
-        "routes": [await _shown(hub, route) for route in routing["routes"]],
-        "no_route": routing["refusal"],
+        "message": _of_message(talked, steps),
+        "routing": ways.steps,
+        "routes": ways.ends,
+        "no_route": ways.refusal,
         "sending": await _sending(hub, asked.user),
     }
 
 
-async def _talked(hub: Hub, asked: Rehearsed, witness: Any) -> tuple[str, MailError | None]:
-    """How far a client would come, and what it would be told there."""
+def _of_message(talked: _Talked, steps: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """What is known of the message itself; empty where none was asked about."""
+    if talked.at != "message" or talked.refusal is not None:
+        return {}
+    if talked.message is None:
+        said = (step["rule"] for step in steps if (step["at"], step["verdict"]) == ("message", "discard"))
+        return {"discarded_by": next(said, "")}
+    found = talked.message
+    return {"quarantined": found.quarantined, "replies": list(found.replies)}
+
+
+@attrs.frozen
+class _Talked:
+    """How far a client would come, what it would be told there, and what would become of its message; None where it
+    would be discarded."""
+
+    at: str
+    refusal: MailError | None = None
+    message: committing.Rehearsed | None = None
+
+
+async def _talked(hub: Hub, asked: Rehearsed, witness: Any) -> _Talked:
     pipeline, origin, at = hub.pipeline, asked.origin, "connect"
     assert isinstance(pipeline, Pipeline)
     talk: Conversation | None = None
@@ -156,14 +204,18 @@ async def _talked(hub: Hub, asked: Rehearsed, witness: Any) -> tuple[str, MailEr
         try:
             at = "recipient"
             await transaction.recipient(Recipient(asked.recipient))
+            if asked.message is None:
+                return _Talked(at)
+            at = "message"
+            await transaction.body(len(asked.message)).write(asked.message)
+            return _Talked(at, None, await transaction.rehearse())
         finally:
             transaction.abort()
     except MailError as error:
-        return at, error
+        return _Talked(at, error)
     finally:
         if talk is not None:
             talk.closed()
-    return at, None
 
 
 async def _known(hub: Hub, login: str) -> str:
@@ -187,69 +239,6 @@ async def _submitter(hub: Hub, user: str, origin: Origin) -> ISubmitter | None:
         return None
     _, found, _ = await realm.requestAvatar(user.encode(), origin, ISubmitter)
     return found  # type: ignore[no-any-return]
-
-
-def _reply(at: str, error: MailError) -> Reply:
-    found = reply_to(error)
-    if at == "connect":
-        return attrs.evolve(found, code=421 if error.temporary else 554)
-    if at == "mail" and error.status == "5.7.0":
-        return attrs.evolve(found, code=530)
-    return found
-
-
-def _text(reply: Reply) -> str:
-    return " ".join(word for word in (str(reply.code), reply.status, " ".join(reply.lines)) if word)
-
-
-# --- Where it would go ------------------------------------------------------------------------------------------------
-
-
-async def _routed(hub: Hub, asked: Rehearsed) -> dict[str, Any]:
-    """Each address on the way with the router that knows it, and the ends."""
-    steps: list[Mapping[str, Any]] = []
-
-    def witness(address: Address, router: str, said: Sequence[Route] | MailError) -> None:
-        if isinstance(said, MailError):
-            steps.append({"address": str(address), "router": router, "refused": _text(_reply("recipient", said))})
-        else:
-            ways = [{"agent": route.agent, "to": str(route.recipient), "target": route.target} for route in said]
-            steps.append({"address": str(address), "router": router, "ways": ways})
-
-    origin = attrs.evolve(asked.origin, helo=asked.helo, user=asked.user)
-    transaction = OwnTransaction(origin, Mail(asked.sender, size=asked.size))
-    routes: Sequence[Route] = ()
-    refusal = ""
-    try:
-        assert isinstance(hub.pipeline, Pipeline)
-        recipient = hub.pipeline.meant(origin, asked.recipient)
-        routes = await hub.routing.watched(witness).route(recipient, transaction)
-    except MailError as error:
-        refusal = _text(_reply("recipient", error))
-    return {"steps": steps, "routes": routes, "refusal": refusal}
-
-
-async def _shown(hub: Hub, route: Route) -> Mapping[str, Any]:
-    """One end: for an account what it holds, for other servers who would be asked."""
-    shown: dict[str, Any] = {"agent": route.agent, "to": str(route.recipient), "target": route.target}
-    try:
-        if route.agent == STORE:
-            shown["mailbox"] = route.mailbox or "INBOX"
-            if await hub.store.exists(route.target):
-                account = await hub.store.account(route.target)
-                try:
-                    quota = await account.quota()
-                finally:
-                    await account.logout()
-                shown["quota"] = {"used": quota.used, "limit": quota.limit}
-        elif route.agent == _SMTP and not route.target:
-            domain, resolver = route.recipient.ascii_domain, hub.environment.resolver
-            # With a chance of its own: what the hub draws after it is as it would have been.
-            found = await exchangers(domain, hub.hostname, resolver, Random(domain))
-            shown["exchangers"] = [{"preference": each.preference, "host": each.host} for each in found]
-    except MailError as error:
-        shown["fault"] = error.text
-    return shown
 
 
 async def _sending(hub: Hub, user: str) -> Mapping[str, Any]:

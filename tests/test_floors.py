@@ -51,6 +51,7 @@ FLOORS = {
     "mailhub.control": 5,
     "mailhub.data_folder": 5,
     "mailhub.explain": 5,
+    "mailhub.explain_ways": 5,
     "mailhub.queue_desk": 5,
     "mailhub.questions": 5,
     "mailhub.reload": 5,

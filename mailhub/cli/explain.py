@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+import os
+import re
+import shlex
+import sys
+from base64 import b64encode
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
+from mailhub.cli.backup import counted
 from mailhub.cli.offline import environment, opened, wait
+from mailhub.cli.world import world
 from mailhub.components import build_hub
 from mailhub.config.settings import Config, load
 from mailhub.control import NAME, ask
 from mailhub.data_folder import DataFolder
 from mailhub.delivery.relay.exchangers import is_address
-from mailhub.explain import SERVICE_NAMES, explain
-from mailhub.interfaces import IHub
+from mailhub.errors import ConfigurationError
+from mailhub.explain import MESSAGE_LIMIT, SERVICE_NAMES, explain
+from mailhub.interfaces import Environment, IHub
 from mailhub.log import clean
 from mailhub.plugins import Catalogue, Component, load_catalogue
 from mailhub.store.limits import StoreLimits
 from mailhub.store.sqlite.database import Database
+
+_BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
 def add_parser(commands: Any) -> None:
@@ -29,8 +39,9 @@ def add_parser(commands: Any) -> None:
         "explain",
         help="what would happen to a message, and why",
         description="Asks the running server what it would do with a message, rule by rule and step by step. Nothing "
-        "is sent, counted or kept. Where no server runs, the configuration and its data are asked; rules that need DNS "
-        "cannot tell then. The exit status is 1 where the message would be refused.",
+        "is sent, counted or kept. Where no server runs, the configuration, its data and DNS are asked. The exit "
+        "status is 0 where the message would be taken, 1 where it would be refused, and 75 where its client would be "
+        "asked to come again.",
     )
     action.add_argument("--from", dest="sender", metavar="ADDRESS", default="", help="reverse-path; <> is nobody")
     action.add_argument("--to", dest="recipient", metavar="ADDRESS", required=True)
@@ -41,6 +52,12 @@ def add_parser(commands: Any) -> None:
     action.add_argument("--user", metavar="USER", default="", help="who has logged in")
     action.add_argument("--size", metavar="OCTETS", type=int, default=0)
     action.add_argument("--service", choices=SERVICE_NAMES, default="", help="smtp, or submission with --user")
+    action.add_argument(
+        "--message",
+        metavar="FILE",
+        help="ask about this message (- for standard input), also those who judge what is in it: policies, rules",
+    )
+    action.add_argument("--no-dns", action="store_true", help="where no server runs, ask no DNS")
     action.add_argument("--json", action="store_true", help="an object, for programs")
     action.set_defaults(run=_explain)
 
@@ -63,30 +80,61 @@ def _explain(arguments: argparse.Namespace) -> int:
         "size": arguments.size,
         "service": arguments.service,
     }
+    if arguments.message is not None:
+        question["message"] = b64encode(_message(arguments.message)).decode()
     if DataFolder(config.data).server() is not None and (config.data / NAME).exists():
         told = ask(config.data, question)
     else:
-        told = _offline(config, question)
+        told = _offline(config, question, dns=not arguments.no_dns)
     if arguments.json:
         print(json.dumps(told, indent=2))
     else:
         for line in _lines(told):
             print(clean(line).replace("\n", "\\x0a"))
-    return 0 if told["taken"] else 1
+    return 0 if told["taken"] else os.EX_TEMPFAIL if _is_for_now(told) else 1
 
 
-def _offline(config: Config, question: Mapping[str, Any]) -> Mapping[str, Any]:
+def _is_for_now(told: Mapping[str, Any]) -> bool:
+    return str(told["reply"]).startswith("4")
+
+
+def _message(file: str) -> bytes:
+    """With the line ends that mail has. Raises ConfigurationError."""
+    try:
+        if file == "-":
+            octets = sys.stdin.buffer.read(MESSAGE_LIMIT + 1)
+        else:
+            with open(file, "rb") as stream:
+                octets = stream.read(MESSAGE_LIMIT + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{file}: cannot be read: {error.strerror or error}") from None
+    if len(octets) > MESSAGE_LIMIT:
+        raise ConfigurationError(f"{file}: has more than {MESSAGE_LIMIT} octets, which is all that can be asked about")
+    return _BARE_LF.sub(b"\r\n", octets)
+
+
+def _offline(config: Config, question: Mapping[str, Any], *, dns: bool) -> Mapping[str, Any]:
     """By a hub that only reads."""
+    if not dns:
+        return _asked(config, question, environment(config), wait)
+    with world(config) as found:
+        return _asked(config, question, found.environment, found.wait)
+
+
+def _asked(
+    config: Config, question: Mapping[str, Any], surroundings: Environment, wait: Callable[[Awaitable[Any]], Any]
+) -> Mapping[str, Any]:
     found = load_catalogue(config.plugins)
     ours = Component("database", "sqlite", _reading)
     others = [each for each in found.factories if (each.kind, each.name) != ("database", "sqlite")]
     catalogue: Catalogue = attrs.evolve(found, factories=(*others, ours))
     with opened(config, "read"):
-        hub = build_hub(config, environment(config), catalogue, server_tls=None)
+        hub = build_hub(config, surroundings, catalogue, server_tls=None)
         wait(hub.database.start())
         try:
             wait(hub.names.look_again())
-            return wait(explain(hub, question))
+            told: Mapping[str, Any] = wait(explain(hub, question))
+            return told
         finally:
             wait(hub.database.stop())
 
@@ -97,24 +145,40 @@ def _reading(_: object, hub: IHub) -> Database:
 
 def _lines(told: Mapping[str, Any]) -> list[str]:
     """For people."""
-    lines = [f"{'taken' if told['taken'] else 'refused'} at {told['at']}: {told['reply']}"]
+    what = "taken" if told["taken"] else "refused for now" if _is_for_now(told) else "refused"
+    lines = [f"{what} at {told['at']}: {told['reply']}"]
     if told["rule"]:
         lines.append(f"  rule: {told['rule']}")
     if told["reason"]:
         lines.append(f"  reason: {told['reason']}")
     lines += [_step(step) for step in told["steps"]]
+    lines += _of_message(told["message"])
     for step in told["routing"]:
         said = step.get("refused") or ", ".join(_way(way) for way in step["ways"])
         lines.append(f"router {step['router']}: <{step['address']}> -> {said}")
     if told["no_route"]:
         lines.append(f"no way: {told['no_route']}")
     for route in told["routes"]:
-        lines.append(f"{'goes' if told['taken'] else 'would go'} to {_way(route)}{_details(route)}")
+        lines.append(_end(route, "goes" if told["taken"] else "would go"))
     if told["sending"]:
         limits, sent = told["sending"]["limits"], told["sending"]["sent"]
         each = zip(sent.items(), limits.values(), strict=True)
         lines.append("sent in 24 hours: " + ", ".join(f"{n} of {most or 'any'} {what}" for (what, n), most in each))
     return lines
+
+
+def _of_message(said: Mapping[str, Any]) -> list[str]:
+    if "discarded_by" in said:
+        return [f"discarded by {said['discarded_by']}: the client is told that it was taken, and nobody gets it"]
+    lines = ["quarantined: mailboxes get it as junk"] if said.get("quarantined") else []
+    return lines + [f"answered by {account}" for account in said.get("replies", ())]
+
+
+def _end(route: Mapping[str, Any], goes: str) -> str:
+    member = f"member of {route['list']}: " if "list" in route else ""
+    if not route["agent"]:
+        return f"{member}<{route['to']}> gets nothing{_details(route)}"
+    return f"{member}{goes} to {_way(route)}{_details(route)}"
 
 
 def _step(step: Mapping[str, Any]) -> str:
@@ -127,14 +191,29 @@ def _way(way: Mapping[str, Any]) -> str:
 
 
 def _details(route: Mapping[str, Any]) -> str:
-    details = []
-    if "mailbox" in route:
-        details.append(route["mailbox"])
-    if "quota" in route:
-        quota = route["quota"]
-        details.append(f"holds {quota['used']} of {quota['limit'] or 'any'} octets")
-    if "exchangers" in route:
-        details.append("by " + ", ".join(f"{each['host']} ({each['preference']})" for each in route["exchangers"]))
-    if "fault" in route:
-        details.append(route["fault"])
-    return f" ({'; '.join(details)})" if details else ""
+    details = [_DETAILS[name](route[name]) for name in _DETAILS if name in route]
+    return f" ({'; '.join(filter(None, details))})" if any(details) else ""
+
+
+def _members(first: Sequence[str]) -> str:
+    return ("among them " if first else "") + ", ".join(first)
+
+
+# What is told of an end, by its key in the answer, in this order.
+_DETAILS: Mapping[str, Callable[[Any], str]] = {
+    "mailbox": str,
+    "quota": lambda quota: f"holds {quota['used']} of {quota['limit'] or 'any'} octets",
+    "new_account": lambda _: "the account is made with its first mail",
+    "members": lambda count: counted(count, "member"),
+    "first_members": _members,
+    "type": lambda kind: "" if kind in ("smtp", "discard", "list") else f"by {kind}",
+    "command": lambda words: f"runs {shlex.join(map(str, words))}",
+    "exchangers": lambda found: "by " + ", ".join(f"{each['host']} ({each['preference']})" for each in found),
+    "backup": lambda _: "as backup for its own servers",
+    "tls": lambda policy: f"TLS {policy}",
+    "user": lambda user: f"logs in as {user}",
+    "source_address": lambda addresses: f"from {', '.join(addresses)}",
+    "srs": lambda domain: f"with a return address of ours at {domain} (SRS)",
+    "later": lambda found: ", ".join(f"from attempt {each['attempt']} by {each['transport']}" for each in found),
+    "fault": str,
+}

@@ -30,6 +30,16 @@ _DELIVERED = Outcome.delivered()
 _NOBODY: Mapping[int, Outcome] = {}
 
 
+@attrs.frozen
+class Rehearsed:
+    """What would become of a message: where it goes by screens and rules, whether mailboxes get it as junk, and the
+    accounts that would answer it."""
+
+    routes: Sequence[Route]
+    quarantined: bool = False
+    replies: Sequence[str] = ()
+
+
 @attrs.define(eq=False)
 class Committing:
     """One message whose octets have come. `named` are the recipients that the client knows, `added` those of screens;
@@ -45,15 +55,37 @@ class Committing:
     async def commit(self, body: Intake) -> Committed:
         """`body` is still to be discarded. Raises MailError, where nobody gets the message."""
         accepted: Sequence[Accepted] = [*self._named, *self._added]
-        if body.delivered_to:
-            accepted = await self._without_loops(accepted, body)
-        if self._quarantined:
-            accepted = [attrs.evolve(each, routes=tuple(map(_into_junk, each.routes))) for each in accepted]
-        elif self._house.rules is not None:
+        if body.delivered_to or self._quarantined:
+            accepted = await self._before_rules(accepted, body)
+        if self._house.rules is not None and not self._quarantined:
             return await self._by_rules(self._house.rules, accepted, body)
         # Where each recipient is answered, only a recipient that is one mailbox can be refused whole.
         each = self._answers_each and all(len(recipient.routes) <= 1 for recipient in accepted)
         return await self._submit([self._copy(accepted, body)], each)
+
+    async def rehearse(self, body: Intake) -> Rehearsed:
+        """What `commit` would do. `body` is still to be discarded. Raises MailError as that does for what is known
+        before."""
+        accepted = await self._before_rules([*self._named, *self._added], body)
+        if self._house.rules is None or self._quarantined:
+            return Rehearsed([route for each in accepted for route in each.routes], self._quarantined)
+        arrived = await Arrived.read(body)
+        try:
+            placed = await Placing.of(self._transaction, self._house.rules, self._ways, arrived, body).place(accepted)
+        finally:
+            arrived.rest.close()
+        refusals = placed.take_refusals(accepted, each=self._answers_each)
+        if refusals:
+            raise _as_error(tuple(refusals.values()))
+        routes = [route for each in placed.copies.values() for recipient in each for route in recipient.routes]
+        return Rehearsed(routes, replies=[account for _, account, _ in placed.replies])
+
+    async def _before_rules(self, accepted: Sequence[Accepted], body: Intake) -> Sequence[Accepted]:
+        if body.delivered_to:
+            accepted = await self._without_loops(accepted, body)
+        if self._quarantined:
+            return [attrs.evolve(each, routes=tuple(map(_into_junk, each.routes))) for each in accepted]
+        return accepted
 
     @property
     def _answers_each(self) -> bool:

@@ -109,16 +109,20 @@ class Forwarding:
     domain: str
     days: int
 
+    def domain_for(self, mail: Mail, route: Route) -> str:
+        """The domain of ours from which a message goes on by this route, "" where its reverse-path stays."""
+        sender = mail.reverse_path
+        if not route.via or sender is None or route.agent not in self.agents:
+            return ""
+        if sender.ascii_domain in self.names.domains or sender.ascii_domain == self.hostname:
+            return ""
+        return self.domain or min(self.names.domains, default="")
+
     async def rewritten(self, mail: Mail, route: Route, moment: int) -> Mail:
         """What MAIL is to say where a message of `moment` (seconds since the epoch) goes on by this route: the same at
         every attempt. Raises StoreUnavailable."""
-        sender = mail.reverse_path
-        if not route.via or sender is None or route.agent not in self.agents:
-            return mail
-        if sender.ascii_domain in self.names.domains or sender.ascii_domain == self.hostname:
-            return mail
-        domain = self.domain or min(self.names.domains, default="")
-        if not domain:
+        sender, domain = mail.reverse_path, self.domain_for(mail, route)
+        if sender is None or not domain:
             return mail
         path = srs.forward(sender, domain, await self.keys.at(self.days, moment), moment)
         if path is None:

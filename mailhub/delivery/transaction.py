@@ -9,7 +9,7 @@ import attrs
 from zope.interface import implementer
 
 from mailhub.delivery.allowance import Allowance
-from mailhub.delivery.committing import Committing, discarded
+from mailhub.delivery.committing import Committing, Rehearsed, discarded
 from mailhub.delivery.doubles import Sitting, place_digest, printer
 from mailhub.delivery.editing import Editing, MessageView, TransactionView, check_envelope
 from mailhub.delivery.house import House
@@ -170,14 +170,7 @@ class Transaction:
         assert writer is not None, "there is one from body() on"
         try:
             try:
-                await writer.end()
-                if writer.hops > self._house.hop_limit:
-                    raise PermanentError(
-                        "Too many hops, this message goes round in a loop", status="5.4.6", rule="hops"
-                    )
-                if self._author is not None:
-                    await self._author.check(self.mail)
-                if writer.held and not await self._screen_message(writer):
+                if not await self._look_at(writer):
                     return discarded(self._house, self, self._discarded_by)
                 body = await writer.finish()
             finally:
@@ -191,6 +184,33 @@ class Transaction:
         finally:
             self._end_allowance(sent=False)
             self._ended()
+
+    async def rehearse(self) -> Rehearsed | None:
+        """In the place of commit(), with `Origin.rehearsal`: what would become of the message, None where a screen has
+        it discarded. The transaction is over. Raises MailError as commit() does."""
+        self._expect(_Phase.BODY, "rehearse")
+        writer = self._writer
+        assert writer is not None, "there is one from body() on"
+        try:
+            if not await self._look_at(writer):
+                return None
+            body = await writer.finish()
+            try:
+                quarantined = self._editing.quarantined
+                return await Committing(self._house, self, self._accepted, self._added, quarantined).rehearse(body)
+            finally:
+                body.discard()
+        finally:
+            self.abort()
+
+    async def _look_at(self, writer: IntakeWriter) -> bool:
+        """All octets are there. Whether the message is to be kept. Raises MailError."""
+        await writer.end()
+        if writer.hops > self._house.hop_limit:
+            raise PermanentError("Too many hops, this message goes round in a loop", status="5.4.6", rule="hops")
+        if self._author is not None:
+            await self._author.check(self.mail)
+        return not writer.held or await self._screen_message(writer)
 
     async def _commit_once(self, body: Intake, writer: IntakeWriter) -> Committed:
         """Once, although it may come twice."""

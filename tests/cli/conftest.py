@@ -38,7 +38,7 @@ def mailhub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     monkeypatch.setattr("mailhub.cli.passwords.hash_password", lambda password: hash_password(password, CHEAP))
 
     def run(*words: str, stdin: str = "", terminal: bool = False) -> Result:
-        typed = io.StringIO(stdin)
+        typed = io.TextIOWrapper(io.BytesIO(stdin.encode()))
         monkeypatch.setattr(typed, "isatty", lambda: terminal)
         monkeypatch.setattr("sys.stdin", typed)
         with pytest.raises(SystemExit) as ended:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from mailhub.config.settings import Config
 from tests.cli.conftest import Command
+from tests.cli.zone import name_server
 
 
 def test_the_configuration_is_asked_where_no_server_runs(mailhub: Command, config: Config) -> None:
@@ -45,3 +47,52 @@ def test_mistakes_are_one_line(mailhub: Command, config: Config) -> None:
     result = mailhub("explain", "--to", "joe")
     assert result.status == 1
     assert result.err == "mailhub: no mail address: address has no @\n"
+
+
+def test_dns_is_asked_without_a_server(mailhub: Command, config: Config) -> None:
+    mailhub("account", "add", "joe@xx.example")
+    mailhub("alias", "add", "away@xx.example", "y@yy.example")
+    with name_server({"yy.example MX": ["7 mx.yy.example."]}) as (asked, port):
+        config.file.write_text(f'{config.file.read_text()}\n[dns]\nservers = ["127.0.0.1#{port}"]\n')
+        asking = ("explain", "--from", "a@zz.example", "--to", "away@xx.example")
+        said = mailhub(*asking)
+        assert "goes to smtp <y@yy.example> (by mx.yy.example (7); TLS opportunistic; " in said.out
+        assert asked == ["yy.example MX"]
+        assert "commands do not ask DNS" in mailhub(*asking, "--no-dns").out
+        assert asked == ["yy.example MX"]
+
+
+def test_a_message_is_read_from_a_file_or_standard_input(mailhub: Command, config: Config, tmp_path: Path) -> None:
+    mailhub("account", "add", "joe@xx.example")
+    file = tmp_path / "message"
+    file.write_bytes(b"Subject: hello\n\nHow are you?\n")
+    to = ("explain", "--from", "a@yy.example", "--to", "joe@xx.example", "--message")
+    told = mailhub(*to, str(file))
+    assert (told.status, told.out.splitlines()[0]) == (0, "taken at message: 250 2.0.0 Delivered")
+    told = mailhub(*to, "-", stdin="Received: x\n" * 51 + "\n")
+    assert told.status == 1
+    assert told.out.startswith("refused at message: 550 5.4.6 Too many hops")
+    assert mailhub(*to, str(tmp_path / "none")).err.startswith(f"mailhub: {tmp_path / 'none'}: cannot be read: ")
+    file.write_bytes(b"x" * ((8 << 20) + 1))
+    assert "has more than 8388608 octets" in mailhub(*to, str(file)).err
+
+
+def test_who_is_to_come_again_has_a_status_of_his_own(mailhub: Command, config: Config) -> None:
+    mailhub("account", "add", "joe@xx.example")
+    config.file.write_text(f'{config.file.read_text()}\n[delivery]\npolicies = ["greylist"]\n')
+    told = mailhub("explain", "--from", "a@yy.example", "--to", "joe@xx.example", "--ip", "192.0.2.7")
+    assert told.status == 75
+    assert told.out.startswith("refused for now at recipient: 451 4.7.1 Greylisted")
+    assert "greylist" in told.out
+
+
+def test_what_is_behind_a_list_is_told_in_words(mailhub: Command, config: Config) -> None:
+    mailhub("account", "add", "joe@xx.example")
+    mailhub("list", "add", "team@xx.example", "--post", "anyone")
+    mailhub("list", "join", "team@xx.example", "joe@xx.example", "no@xx.example")
+    lines = mailhub("explain", "--from", "a@yy.example", "--to", "team@xx.example").out.splitlines()
+    assert lines[-3:] == [
+        "goes to list team@xx.example (2 members; among them joe@xx.example, no@xx.example)",
+        "member of team@xx.example: goes to store joe@xx.example (INBOX; holds 0 of any octets)",
+        "member of team@xx.example: <no@xx.example> gets nothing (550 5.1.1 No such user here)",
+    ]

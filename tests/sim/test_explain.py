@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+from zope.interface import implementer
 
 from mailhub.delivery.allowance import Bounds, give_bounds
 from mailhub.errors import ConfigurationError
 from mailhub.explain import explain
-from mailhub.interfaces import Screen, Verdict
+from mailhub.interfaces import IMailRules, Placement, Placements, Redirect, Reply, Screen, Verdict
+from mailhub.message.address import Address
 from mailhub.plugins import Component
 from mailhub.testing.hubs import Host, Internet
 from tests.sim.test_screens import answers, greeted
@@ -145,6 +148,146 @@ def test_nothing_is_counted_and_nothing_kept(internet: Internet, host: Host) -> 
     caller = greeted(internet, host)
     assert answers(caller, "MAIL FROM:<a@yy.example>", "RCPT TO:<ann@xx.example>")[1].startswith("451 ")
     assert not host.queued()
+
+
+class Judge(Screen):
+    """Judges what is in a message."""
+
+    def begin(self, origin: Any) -> Screen:
+        return self
+
+    async def message(self, message: Any) -> Verdict:
+        body = await message.read()
+        for word, verdict in WORDS.items():
+            if word in body:
+                return verdict
+        return Verdict()
+
+
+WORDS = {
+    b"cheap": Verdict("reject", "5.7.1", "No adverts"),
+    b"later": Verdict("defer", "4.7.1", "Not now"),
+    b"noise": Verdict("discard"),
+    b"odd": Verdict("quarantine"),
+}
+
+
+@implementer(IMailRules)
+class Filing:
+    """Files by a word, and sends on by another."""
+
+    def apply(self, account: str, mail: Any, message: Any) -> Placements | None:
+        if b"X-List" in message.header:
+            return Placements([Placement("Lists")])
+        if b"X-Away" in message.header:
+            return Placements([Placement()], replies=[Reply(b"Subject: away\r\n\r\n")])
+        return Placements([], redirects=[Redirect(AWAY)]) if b"X-On" in message.header else None
+
+
+AWAY = Address.parse("out@yy.example")
+
+
+@pytest.mark.parametrize(
+    ("message", "reply", "more", "ends"),
+    [
+        (b"Subject: x\r\n\r\nhello\r\n", "250 2.0.0 ", {"quarantined": False, "replies": []}, ["store INBOX"]),
+        (b"\r\ncheap\r\n", "550 5.7.1 No adverts", {}, ["store INBOX"]),
+        (b"\r\nlater\r\n", "451 4.7.1 Not now", {}, ["store INBOX"]),
+        (b"\r\nnoise\r\n", "250 2.0.0 ", {"discarded_by": "judge"}, ["store INBOX"]),
+        (b"\r\nodd\r\n", "250 2.0.0 ", {"quarantined": True, "replies": []}, ["store Junk"]),
+        (b"X-List: 1\r\n\r\n", "250 2.0.0 ", {"quarantined": False, "replies": []}, ["store Lists"]),
+        (b"X-On: 1\r\n\r\n", "250 2.0.0 ", {"quarantined": False, "replies": []}, ["smtp "]),
+        (b"X-Away: 1\r\n\r\n", "250 2.0.0 ", {"quarantined": False, "replies": ["ann@xx.example"]}, ["store INBOX"]),
+        (b"Received: x\r\n" * 51 + b"\r\n", "550 5.4.6 Too many hops", {}, ["store INBOX"]),
+    ],
+)
+def test_who_judges_by_the_message_is_asked_about_it(
+    internet: Internet, message: bytes, reply: str, more: Mapping[str, Any], ends: list[str]
+) -> None:
+    plugins = [
+        Component("policy", "judge", lambda _, hub: Judge()),
+        Component("rule", "filing", lambda _, hub: Filing()),
+    ]
+    config = {"delivery": {"policies": ["judge"], "rules": ["filing"]}}
+    host = internet.hub("xx.example", ["ann"], config, plugins)
+    told = asked(internet, host, message=b64encode(message).decode())
+    assert (told["at"], told["reply"][: len(reply)], told["message"]) == ("message", reply, more)
+    assert [f"{route['agent']} {route.get('mailbox', '')}" for route in told["routes"]] == ends
+    assert not host.inbox("ann@xx.example")
+    assert not host.queued()
+
+
+def test_a_message_that_cannot_be_asked_about_is_a_mistake(internet: Internet, host: Host) -> None:
+    for text in ("?", b64encode(b"x" * ((8 << 20) + 1)).decode()):
+        with pytest.raises(ConfigurationError):
+            asked(internet, host, message=text)
+
+
+def test_behind_a_list_are_its_first_members(internet: Internet) -> None:
+    members = [f"m{number:02}@yy.example" for number in range(12)]
+    lists = {
+        "big@xx.example": {"post": "anyone", "members": ["ann@xx.example", "in@xx.example", *members]},
+        "in@xx.example": {"members": ["ann@xx.example", "big@xx.example", "nobody@xx.example"]},
+    }
+    host = internet.hub("xx.example", ["ann"], {"list": lists})
+    internet.resolver.add("yy.example", "mx.yy.example", "192.0.2.7", 20)
+    told = asked(internet, host, to="big@xx.example")
+    top, *others = told["routes"]
+    assert (top["agent"], top["members"], len(top["first_members"])) == ("list", 14, 10)
+    ends = [(each["list"], each["agent"], each["to"]) for each in others]
+    assert ends[:3] == [
+        ("big@xx.example", "store", "ann@xx.example"),
+        ("big@xx.example", "list", "in@xx.example"),
+        ("big@xx.example", "smtp", "m00@yy.example"),
+    ]
+    assert ends[10:] == [("in@xx.example", "store", "ann@xx.example"), ("in@xx.example", "", "nobody@xx.example")]
+    assert others[-1]["fault"] == "550 5.1.1 No such user here"
+
+
+def test_each_kind_of_way_is_told(internet: Internet) -> None:
+    config: dict[str, Any] = {
+        "aliases": {
+            f"{name}@xx.example": [f"x@{name}.example"] for name in ("smart", "prog", "none", "away", "void", "by")
+        },
+        "transport": {
+            "late": {"from_attempt": 3, "recipients": ["smart.example"], "host": "late.example"},
+            "hub": {"recipients": ["smart.example"], "host": "s.example:587", "tls": "required", "user": "u"},
+            "prog": {"recipients": ["prog.example"], "agent": "pipe", "command": ["/bin/cat", "-"]},
+            "none": {"recipients": ["none.example"], "agent": "error", "text": "Not there"},
+            "void": {"recipients": ["void.example"], "agent": "discard"},
+        },
+        "route": {"by.example": {"agent": "lmtp", "host": "unix:/run/by", "tls": "never"}},
+        "relay": {"source_address": ["192.0.2.9"]},
+        "backup_mx": {"domains": ["saved.example"]},
+    }
+    config["transport"]["hub"]["password"] = "p"
+    host = internet.hub("xx.example", ["ann"], config)
+    internet.resolver.add("away.example", "mx.away.example", "192.0.2.7", 20)
+    internet.resolver.add("saved.example", "mx.saved.example", "192.0.2.8", 5)
+
+    def end(to: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any]
+        (found,) = asked(internet, host, to=to)["routes"]
+        return found
+
+    smart = end("smart@xx.example")
+    assert {name: smart[name] for name in ("type", "target", "tls", "user", "transport", "later", "srs", "via")} == {
+        "type": "smtp",
+        "target": "s.example:587",
+        "tls": "required",
+        "user": "u",
+        "transport": "hub",
+        "later": [{"attempt": 3, "transport": "late"}],
+        "srs": "xx.example",
+        "via": ["smart@xx.example"],
+    }
+    assert (end("prog@xx.example")["type"], end("prog@xx.example")["command"]) == ("pipe", ["/bin/cat", "-"])
+    assert (end("by@xx.example")["type"], end("by@xx.example")["target"]) == ("lmtp", "unix:/run/by")
+    assert end("void@xx.example")["type"] == "discard"
+    away = end("away@xx.example")
+    assert (away["source_address"], away["exchangers"][0]["host"]) == (["192.0.2.9"], "mx.away.example")
+    assert end("x@saved.example")["backup"]
+    assert asked(internet, host, to="none@xx.example")["no_route"] == "550 5.7.1 Not there"
 
 
 def test_what_a_user_may_send_and_has_sent_is_told(internet: Internet, host: Host) -> None:

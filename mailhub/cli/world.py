@@ -1,0 +1,82 @@
+"""A command's own reactor, for what it has to ask of the network: it runs while something is waited for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
+from random import SystemRandom
+from typing import Any, TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.selectreactor import SelectReactor
+from twisted.python.failure import Failure
+
+from mailhub.config.settings import Config
+from mailhub.errors import TemporaryError
+from mailhub.interfaces import Environment
+from mailhub.net.dns import Resolver
+from mailhub.net.dns_servers import MachineServers, machine_hosts
+from mailhub.net.network import ReactorNetwork
+from mailhub.net.udp import QuietUdp
+from mailhub.threads import InlineThreads
+
+T = TypeVar("T")
+
+_STEP_SECONDS = 0.05
+PATIENCE_SECONDS = 60.0
+
+
+@attrs.frozen(eq=False)
+class World:
+    """`environment` has the configuration's resolver; what needs threads is done at once."""
+
+    environment: Environment
+    _reactor: Any
+
+    def wait(self, work: Awaitable[T], seconds: float = PATIENCE_SECONDS) -> T:
+        """The result; raises what it raises, and TemporaryError when there is none within so many seconds."""
+        results: list[T | Failure] = []
+
+        async def result() -> T:
+            return await work
+
+        waiting = Deferred.fromCoroutine(result())
+        waiting.addBoth(results.append)
+        end = time.monotonic() + seconds
+        while not results:
+            if time.monotonic() > end:
+                waiting.addErrback(lambda _: None)
+                waiting.cancel()
+                raise TemporaryError(f"there was no answer within {seconds:.0f} seconds")
+            self._reactor.iterate(_STEP_SECONDS)
+        (found,) = results
+        if isinstance(found, Failure):
+            found.raiseException()
+            raise RuntimeError("unreachable")
+        return found
+
+
+@contextmanager
+def world(config: Config) -> Iterator[World]:
+    """With `[dns]` as it is set; the connections that are left are closed at the end."""
+    reactor: Any = SelectReactor()
+    random, network = SystemRandom(), ReactorNetwork(reactor)
+    resolver = Resolver(
+        udp=QuietUdp(reactor),
+        network=network,
+        clock=reactor,
+        random=random,
+        servers=config.dns.servers or MachineServers(reactor),
+        hosts=machine_hosts(),
+        validating=config.dns.validating,
+    )
+    environment = Environment(reactor, InlineThreads(), network, resolver, random, config.data, wall=time.time)
+    try:
+        yield World(environment, reactor)
+    finally:
+        for call in reactor.getDelayedCalls():
+            call.cancel()
+        reactor.removeAll()
+        reactor.iterate(0)
