@@ -35,7 +35,7 @@ Mend = Callable[[bytes], bytes]
 
 
 @implementer(IBody)
-@attrs.frozen
+@attrs.define
 class Intake:
     """A finished body and what was noticed while it came in.
 

@@ -99,7 +99,7 @@ def make_plan(accepted: Iterable[Accepted], mail: Mail, *, deposits: Deposits, h
     return Plan(tuple(now), tuple(later), tuple(notices))
 
 
-@attrs.frozen
+@attrs.define
 class Copy:
     """A message that all or some of the recipients get: the same number of them in each copy, those without routes that
     do not."""

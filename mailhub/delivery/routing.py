@@ -260,12 +260,20 @@ class AccountRouter(OwnRouter):
         """The account's mailbox."""
         if self.passes(recipient):
             return None
-        for name, detail in ((recipient, ""), *self._names.without_detail(recipient)):
-            if await self._store.exists(name.key):
-                mailbox = await self._mailbox(name.key, detail) if detail and self._detail_mailboxes else ""
-                return (Route(STORE, recipient, name.key, mailbox=mailbox),)
-            if await answer(self._directories.exists(name.key)):
-                return (Route(STORE, recipient, name.key, create=True),)
+        if found := await self._known(recipient, recipient, ""):
+            return found
+        for name, detail in self._names.without_detail(recipient):
+            if found := await self._known(recipient, name, detail):
+                return found
+        return None
+
+    async def _known(self, recipient: Address, name: Address, detail: str) -> Sequence[Route] | None:
+        user = name.key
+        if await self._store.exists(user):
+            mailbox = await self._mailbox(user, detail) if detail and self._detail_mailboxes else ""
+            return (Route(STORE, recipient, user, mailbox=mailbox),)
+        if await answer(self._directories.exists(user)):
+            return (Route(STORE, recipient, user, create=True),)
         return None
 
     async def _mailbox(self, user: str, detail: str) -> str:

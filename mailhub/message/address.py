@@ -102,8 +102,11 @@ def without_detail(address: Address, separators: str) -> tuple[tuple[Address, st
     """`user+detail@domain` -> `user@domain` and `detail` (RFC 5233). Where several characters separate, the first place
     of each is one to look at, the longest user first; empty when there is no detail."""
     local = address.local
-    places = sorted({at for mark in separators if (at := local.find(mark)) > 0}, reverse=True)
-    return tuple([(attrs.evolve(address, local=local[:at]), local[at + 1 :]) for at in places])
+    places = [at for mark in separators if (at := local.find(mark)) > 0]
+    if not places:
+        return ()
+    places.sort(reverse=True)
+    return tuple([(attrs.evolve(address, local=local[:at]), local[at + 1 :]) for at in dict.fromkeys(places)])
 
 
 def parse_local(text: str) -> str:
