@@ -14,7 +14,7 @@ from mailhub.errors import NotPermitted, PermanentError
 from mailhub.interfaces import Environment, ISettings, ISubmitter, Origin
 from mailhub.keys import Key, setting
 from mailhub.message.address import Address
-from mailhub.message.authors import authors
+from mailhub.message.authors import authors, resenters
 from mailhub.message.dates import format_date
 from mailhub.message.envelope import Mail
 from mailhub.message.patterns import AddressPatterns
@@ -31,11 +31,13 @@ _NONE = AddressPatterns()
 
 @attrs.frozen
 class SendingOptions:
-    """[submission]. `check_from`: whose addresses the From field may have. `set_sender`: whether Sender says who has
+    """[submission]. `check_from`: whose addresses From and Resent-From may have; that of a message that is resent is
+    left to its author where `allow_resent` says so. `set_sender`: whether Sender says who has
     logged in, where From does not. `copy_to_sent`: whether accounts get a copy of what they send; those that are named
     do in any case. Nothing is sent for `undo_seconds`; a message may ask for `hold_limit_seconds` (RFC 4865)."""
 
     check_from: CheckFrom = setting(_CHECK_FROM)
+    allow_resent: bool = setting(Key("submission", "allow_resent", False, hint=bool))
     set_sender: bool = setting(Key("submission", "set_sender", False, hint=bool))
     copy_to_sent: bool = setting(Key("submission", "copy_to_sent", False, hint=bool))
     copy_to_sent_accounts: AddressPatterns = setting(_COPY_ACCOUNTS, AddressPatterns.parse)
@@ -105,6 +107,7 @@ class Author:
     _user: str
     _submitter: ISubmitter | None
     _found: Sequence[Address] = ()
+    _resent_by: Sequence[Address] = ()
     _fault: str = ""
     blind: bytes = b""  # the fields that were taken out
 
@@ -113,6 +116,7 @@ class Author:
         options = self._sending.options
         if options.set_sender or options.check_from != "off":
             try:
+                self._resent_by = resenters(header)
                 self._found = authors(header)
             except ValueError as error:
                 self._fault = str(error)
@@ -133,16 +137,23 @@ class Author:
         return "" if [each.key for each in self._found] == [user.key] else str(user)
 
     async def check(self, mail: Mail) -> None:
-        """Raises NotPermitted (5.7.1) where the From field is not the submitter's, PermanentError (5.6.0) where there
-        is none that can be read; TemporaryError."""
+        """Raises NotPermitted (5.7.1) where From, or Resent-From and Resent-Sender, is not the submitter's,
+        PermanentError (5.6.0) where there is none that can be read; TemporaryError."""
         kind = self._sending.options.check_from
         if kind == "off" or self._submitter is None:
             return
         if self._fault:
             raise PermanentError(self._fault, status="5.6.0")
-        for each in self._found:
+        if not (self._resent_by and self._sending.options.allow_resent):
+            await self._check_all("From", self._found, mail)
+        await self._check_all("Resent-From", self._resent_by, mail)
+
+    async def _check_all(self, field: str, addresses: Sequence[Address], mail: Mail) -> None:
+        kind, submitter = self._sending.options.check_from, self._submitter
+        assert submitter is not None, "it is looked at after a login"
+        for each in addresses:
             same = mail.reverse_path is not None and each.key == mail.reverse_path.key
             if kind == "envelope" and mail.reverse_path is not None and not same:
-                raise NotPermitted("From field is not the sender that MAIL has named")
-            if not same and not await self._submitter.may_send_as(each):
-                raise NotPermitted("From field has an address that does not belong to your login")
+                raise NotPermitted(f"{field} field is not the sender that MAIL has named")
+            if not same and not await submitter.may_send_as(each):
+                raise NotPermitted(f"{field} field has an address that does not belong to your login")

@@ -1,4 +1,4 @@
-"""Who a message says it is from (RFC 5322 3.6.2)."""
+"""Who a message says it is from (RFC 5322 3.6.2), and who has sent it again (3.6.6)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mailhub.message.address import Address, parse_domain
 from mailhub.message.address_list import MISSING_DOMAIN, MISSING_MAILBOX, parse
 from mailhub.message.header import raw_fields, unfold
+from mailhub.message.resent import last_resent
 
 
 def authors(header: bytes) -> Sequence[Address]:
@@ -15,7 +16,26 @@ def authors(header: bytes) -> Sequence[Address]:
     fields = [octets for name, octets in raw_fields(header) if name == b"from"]
     if len(fields) != 1:
         raise ValueError("Message has several From fields" if fields else "Message has no From field")
-    specs = parse(unfold(fields[0].partition(b":")[2]))
+    return _addresses("From", fields[0])
+
+
+def resenters(header: bytes) -> Sequence[Address]:
+    """Who has sent the message again last, by Resent-From and Resent-Sender; nobody where nobody has. Raises ValueError
+    with what is wrong: Resent-From is missing, or one of them has what is no address."""
+    fields = list(raw_fields(header))
+    latest = dict(fields[place] for place in last_resent(fields))
+    if not latest:
+        return []
+    if b"resent-from" not in latest:
+        raise ValueError("Message is resent and has no Resent-From field")
+    found = list(_addresses("Resent-From", latest[b"resent-from"]))
+    if b"resent-sender" in latest:
+        found += _addresses("Resent-Sender", latest[b"resent-sender"])
+    return found
+
+
+def _addresses(name: str, field: bytes) -> Sequence[Address]:
+    specs = parse(unfold(field.partition(b":")[2]))
     found = []
     for spec in specs:
         if spec.domain is None:
@@ -27,8 +47,8 @@ def authors(header: bytes) -> Sequence[Address]:
             if Address.parse(str(address)) != address:
                 raise ValueError
         except ValueError:
-            raise ValueError("From field has what is no address") from None
+            raise ValueError(f"{name} field has what is no address") from None
         found.append(address)
     if not found:
-        raise ValueError("From field names nobody")
+        raise ValueError(f"{name} field names nobody")
     return found

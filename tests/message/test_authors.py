@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mailhub.message.authors import authors
+from mailhub.message.authors import authors, resenters
 
 ANN, BEN = "ann@xx.example", "ben@yy.example"
 
@@ -52,3 +52,32 @@ def test_authors_are_found(header: bytes, wanted: list[str] | None) -> None:
 def test_what_cannot_be_read_is_told(header: bytes, fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
         authors(header)
+
+
+@pytest.mark.parametrize(
+    ("header", "wanted"),
+    [
+        (b"From: ann@xx.example\r\nX-Resent-From: ben@yy.example\r\n", []),
+        (b"Resent-From: Ann <ann@xx.example>\r\nFrom: x@zz.example\r\n", [ANN]),
+        (b"Resent-Sender: ben@yy.example\r\nResent-To: x\r\nresent-from: ann@xx.example\r\n", [ANN, BEN]),
+        (b"Resent-From: Team: ann@xx.example, ben@yy.example;\r\nResent-Sender: ann@xx.example\r\n", [ANN, BEN, ANN]),
+        (b"Resent-From: ann@xx.example\r\nReceived: x\r\nResent-Sender: ben@yy.example\r\n", [ANN]),
+        (b"Resent-From: ann@xx.example\r\nResent-From: x@zz.example\r\nResent-Sender: y@zz.example\r\n", [ANN]),
+    ],
+)
+def test_who_sends_it_again_is_found(header: bytes, wanted: list[str]) -> None:
+    assert [str(each) for each in resenters(header)] == wanted
+
+
+@pytest.mark.parametrize(
+    ("header", "fault"),
+    [
+        (b"Resent-To: ann@xx.example\r\n", "Message is resent and has no Resent-From field"),
+        (b"Resent-Sender: ann@xx.example\r\nReceived: x\r\nResent-From: a@b.example\r\n", "no Resent-From field"),
+        (b"Resent-From: us:;\r\n", "Resent-From field names nobody"),
+        (b"Resent-From: ann@xx.example\r\nResent-Sender: x\r\n", "Resent-Sender field has what is no address"),
+    ],
+)
+def test_what_cannot_be_read_of_who_sends_again_is_told(header: bytes, fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        resenters(header)

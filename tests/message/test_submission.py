@@ -12,6 +12,7 @@ from mailhub.message.submission import mend_header
 _DATE = "Mon, 23 Nov 2026 06:30:00 +0000"
 _ID = "<1@xx.example>"
 _ADDED = b"Date: Mon, 23 Nov 2026 06:30:00 +0000\r\nMessage-ID: <1@xx.example>\r\n"
+_AGAIN = b"Resent-Date: Mon, 23 Nov 2026 06:30:00 +0000\r\nResent-Message-ID: <1@xx.example>\r\n"
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,24 @@ _ADDED = b"Date: Mon, 23 Nov 2026 06:30:00 +0000\r\nMessage-ID: <1@xx.example>\r
         (b"Date: x\r\n", b"Message-ID: <1@xx.example>\r\nDate: x\r\n"),
         (b"Message-ID: x\r\n", b"Date: Mon, 23 Nov 2026 06:30:00 +0000\r\nMessage-ID: x\r\n"),
         (b"Date: x\r\nBcc: a,\r\n b\r\n\tc\r\nMessage-ID: y\r\nbcc:d\r\n\r\n", b"Date: x\r\nMessage-ID: y\r\n\r\n"),
-        (b"Resent-Bcc: a\r\nDate: x\r\nMessage-ID: y\r\n", b"Date: x\r\nMessage-ID: y\r\n"),
+        (b"Resent-Bcc: a\r\nDate: x\r\nMessage-ID: y\r\n", _AGAIN + b"Date: x\r\nMessage-ID: y\r\n"),
+        (
+            b"Received: x\r\nResent-From: a\r\nResent-Bcc: b\r\nResent-To: c\r\nDate: x\r\nMessage-ID: y\r\n\r\n",
+            b"Received: x\r\n" + _AGAIN + b"Resent-From: a\r\nResent-To: c\r\nDate: x\r\nMessage-ID: y\r\n\r\n",
+        ),
+        # That it was sent again before says nothing of this time.
+        (
+            b"Resent-From: a\r\nResent-Message-ID: 2\r\nReceived: x\r\nResent-From: b\r\nResent-Date: x\r\n"
+            b"Date: x\r\nMessage-ID: y\r\n",
+            b"Resent-Date: Mon, 23 Nov 2026 06:30:00 +0000\r\nResent-From: a\r\nResent-Message-ID: 2\r\nReceived: x\r\n"
+            b"Resent-From: b\r\nResent-Date: x\r\nDate: x\r\nMessage-ID: y\r\n",
+        ),
+        (
+            b"Resent-From: a\r\nResent-To: c\r\nResent-Message-ID: 1\r\nResent-From: b\r\nResent-Date: x\r\n"
+            b"Date: x\r\nMessage-ID: y\r\n",
+            b"Resent-Date: Mon, 23 Nov 2026 06:30:00 +0000\r\nResent-From: a\r\nResent-To: c\r\n"
+            b"Resent-Message-ID: 1\r\nResent-From: b\r\nResent-Date: x\r\nDate: x\r\nMessage-ID: y\r\n",
+        ),
         (b"X-Bcc: a\r\nDate: x\r\nMessage-ID: y\r\n", b"X-Bcc: a\r\nDate: x\r\nMessage-ID: y\r\n"),
         (b"Subject: a\r\n Date: no\r\n", _ADDED + b"Subject: a\r\n Date: no\r\n"),
         (b" odd\r\n\tstart\r\nFrom: a\r\n\r\n", b" odd\r\n\tstart\r\n" + _ADDED + b"From: a\r\n\r\n"),
@@ -46,6 +64,8 @@ _LINES = st.lists(
             b"junk\r\n",
             b"Date: d\r\n",
             b"Message-ID: m\r\n",
+            b"Resent-From: r\r\n",
+            b"Resent-Bcc: r\r\n",
             b"\xff: 1\r\n",
         ]
     ),
@@ -60,6 +80,7 @@ def test_the_rest_stays_octet_for_octet(lines: bytes, end: bytes) -> None:
     assert after.count(b"bcc") == 0
     assert after.count(b"date") == max(before.count(b"date"), 1)
     assert after.count(b"message-id") == max(before.count(b"message-id"), 1)
-    kept = {field.name for field in before.fields} - {b"bcc"}
+    kept = {field.name for field in before.fields} - {b"bcc", b"resent-bcc"}
+    assert after.count(b"resent-date") == after.count(b"resent-message-id")
     assert before.octets(kept) == after.octets(kept)
     assert mend_header(lines + end, _DATE, _ID) == mend_header(mend_header(lines + end, _DATE, _ID), "no", "no")

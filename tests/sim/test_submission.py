@@ -91,6 +91,35 @@ def test_the_from_field_is_looked_at_where_that_is_wanted(internet: Internet, nu
     assert len(host.inbox("ben@xx.example")) == expected
 
 
+RESENT: Mapping[str, tuple[str, str, str]] = {  # by `strict`, the same with `allow_resent`, by `envelope`
+    "Resent-From: ann@xx.example\r\nFrom: ann@xx.example": ("250", "250", "250"),
+    "Resent-From: ann@xx.example\r\nFrom: ceo@zz.example": ("554 5.7.1", "250", "554 5.7.1"),
+    "Resent-From: sales@xx.example\r\nFrom: ann@xx.example": ("250", "250", "554 5.7.1"),
+    "Resent-From: ceo@zz.example\r\nFrom: ann@xx.example": ("554 5.7.1", "554 5.7.1", "554 5.7.1"),
+    "Resent-Sender: ceo@zz.example\r\nResent-From: ann@xx.example\r\nFrom: ann@xx.example": ("554 5.7.1",) * 3,
+    "Resent-To: ann@xx.example\r\nFrom: ann@xx.example": ("554 5.6.0",) * 3,
+    # What others have resent before is no business of this login.
+    "Resent-From: ann@xx.example\r\nReceived: by z\r\nResent-From: z@zz.example\r\nFrom: ann@xx.example": ("250",) * 3,
+}
+
+
+@pytest.mark.parametrize("number", range(3), ids=["strict", "allowed", "envelope"])
+def test_who_sends_again_is_looked_at_too(internet: Internet, number: int) -> None:
+    kinds: tuple[Any, ...] = (
+        {"check_from": "strict"},
+        {"check_from": "strict", "allow_resent": True},
+        {"check_from": "envelope"},
+    )
+    host = house(internet, submission=kinds[number])
+    for fields, answers in RESENT.items():
+        send(internet, host, f"{fields}\r\nSubject: x\r\n\r\nHello\r\n".encode(), answers[number].encode())
+    expected = [answers[number] for answers in RESENT.values()].count("250")
+    (got, *_) = host.inbox("ben@xx.example")
+    assert len(host.inbox("ben@xx.example")) == expected
+    assert b"Resent-Date: " in got
+    assert b"Resent-Message-ID: <" in got
+
+
 def test_without_a_sender_the_from_field_is_the_logins(internet: Internet) -> None:
     host = house(internet, submission={"check_from": "envelope"})
     send(internet, host, sender="<>")
