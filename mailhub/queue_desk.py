@@ -236,7 +236,7 @@ def which_of(given: object) -> Which:
     try:
         fields = dict(given)  # type: ignore[call-overload]
         fields["ids"] = tuple(str(each) for each in fields.get("ids", ()))
-        for name in ("domain", "sender", "recipient", "reply"):
+        for name in ("domain", "sender", "recipient", "reply", "agent"):
             fields[name] = str(fields.get(name, ""))
         fields["age_seconds"] = int(fields.get("age_seconds", 0))
         which = Which(**fields)
@@ -251,6 +251,9 @@ def which_of(given: object) -> Which:
 
 
 def _domain(text: str) -> str:
+    """Or `*.domain`, for all below it."""
+    if text.startswith("*."):
+        return f"*.{_domain(text[2:])}"
     try:
         return parse_domain(text)
     except ValueError as error:

@@ -119,7 +119,7 @@ def _which(action: argparse.ArgumentParser) -> None:
 def _filters(action: argparse.ArgumentParser) -> None:
     which = action.add_argument_group("which messages; several conditions hold together")
     which.add_argument("--id", action="append", default=[], metavar="ID", help="this one; may be given again")
-    which.add_argument("--domain", default="", metavar="DOMAIN", help="of the recipient")
+    which.add_argument("--domain", default="", metavar="DOMAIN", help="of the recipient; *.DOMAIN for all below it")
     which.add_argument("--sender", default="", metavar="ADDRESS", help="reverse-path: an address, @domain, or <>")
     which.add_argument("--recipient", default="", metavar="ADDRESS", help="as delivered to, or as it was named")
     which.add_argument("--age", default=0, type=_age, help="at least so old: 90s, 30m, 4h, 2d")

@@ -213,7 +213,13 @@ class Committing:
             "from": message.mail.reverse_path or "",
             "size": message.body.size,
         }
-        client = {"peer": origin.peer, "helo": origin.helo, "tls": origin.tls, "user": origin.user}
+        client = {
+            "peer": origin.peer,
+            "helo": origin.helo,
+            "tls": origin.tls,
+            "user": origin.user,
+            **origin.original,
+        }
         for index, deposit in enumerate(message.plan.deposits):
             fields = {**known, "to": deposit.recipient, "agent": STORE, "target": deposit.user, **client}
             if message is self._own_copy:

@@ -26,6 +26,7 @@ from mailhub.delivery.screening.null_sender import NullSender
 from mailhub.delivery.screens import EditRefused, Moment, Screening, Screens, Witness, obey
 from mailhub.delivery.sending import Sending, SendingOptions
 from mailhub.delivery.transaction import Transaction, nothing
+from mailhub.delivery.turns import turn
 from mailhub.errors import NotPermitted
 from mailhub.interfaces import (
     AddRecipient,
@@ -43,8 +44,6 @@ from mailhub.interfaces import (
     Origin,
     OwnTransaction,
     RemoveRecipient,
-    RowChange,
-    Which,
 )
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail
@@ -188,13 +187,9 @@ class Conversation:
             transaction.allowance = await self._house.allowances.begin(origin.user, rehearsal=origin.rehearsal)
         return transaction
 
-    async def turn(self, domain: str) -> int:
+    async def turn(self, node: str) -> int:
         """See `IConversation`."""
-        queue, which, found, after = self._house.queue, Which(domain=domain), 0, ""
-        while page := await queue.messages(after=after, which=which):
-            await queue.change({RowChange(retry=True): page})
-            found, after = found + len(page), page[-1].id
-        return found
+        return await turn(self._house.queue, node, self._house.environment.now())
 
     def closed(self, *, farewell: bool = False) -> None:
         """See `IConversation`."""

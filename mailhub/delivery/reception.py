@@ -120,7 +120,7 @@ class Talk:
         reception.spool.check_space(mail.size)
         return Taking(reception, receiver, origin, mail)
 
-    async def turn(self, domain: str) -> int:
+    async def turn(self, node: str) -> int:
         """See `IConversation`. There is no queue."""
         return 0
 

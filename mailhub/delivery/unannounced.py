@@ -44,9 +44,9 @@ class Unannounced:
         conversation.origin = self.origin
         return await conversation.begin(mail)
 
-    async def turn(self, domain: str) -> int:
+    async def turn(self, node: str) -> int:
         """See `IConversation`."""
-        return await (await self._begin()).turn(domain)
+        return await (await self._begin()).turn(node)
 
     def closed(self, *, farewell: bool = False) -> None:
         """See `IConversation`."""

@@ -214,6 +214,9 @@ class ISubmitter(Interface):
         """Whether this login may use the reverse-path (RFC 6409 6.1). None is the null reverse-path."""
 
 
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
 @attrs.frozen
 class Origin:
     """Where a session comes from; the `mind` of cred logins and the subject of policies.
@@ -224,6 +227,8 @@ class Origin:
     of ours that was called; `user` the login, or ""; `tls` protocol and cipher, as `TLSv1.3/TLS_AES_256_GCM_SHA384`.
     `early`: the client has spoken before it was its turn (before the greeting, or behind a command whose reply must be
     waited for, RFC 2920 3.1). `rehearsal`: nobody is there; it is only asked what would happen, and nothing counts.
+    `forwarded`: what a trusted client says by XFORWARD of where the message came from (`ADDR`, `HELO`, `IDENT`, ...),
+    for the log.
     """
 
     service: str
@@ -239,6 +244,12 @@ class Origin:
     each_recipient: bool = False
     early: bool = attrs.field(default=False, eq=False)
     rehearsal: bool = attrs.field(default=False, eq=False)
+    forwarded: Mapping[str, str] = attrs.field(default=_NOTHING, eq=False)
+
+    @property
+    def original(self) -> dict[str, object]:
+        """The fields of a log line that say where the message came from, where that is told."""
+        return {f"orig_{name.lower()}": value for name, value in self.forwarded.items() if value}
 
 
 class IAuthenticator(Interface):

@@ -17,7 +17,8 @@ HELD_DUE = 253402300799
 class Which:
     """Which rows of the queue are meant: those for which all holds that is said here; without anything, all.
 
-    `ids` of messages. `domain` of the recipient, in either form of its labels. `sender`: the reverse-path, `@domain`
+    `ids` of messages. `domain` of the recipient, in either form of its labels; `*.domain` for all below it, not
+    itself. `agent`: that of the row's route. `sender`: the reverse-path, `@domain`
     for all of a domain, `<>` for the null one. `recipient`: the address that is delivered to, or one that the client
     named. `age_seconds`: at least so long in the queue. `reply`: what the last answer has in it, or its status.
     `destination` as `Route.destination`.
@@ -30,6 +31,7 @@ class Which:
     age_seconds: int = 0
     reply: str = ""
     destination: str | None = None
+    agent: str = ""
 
 
 EVERYTHING = Which()

@@ -78,8 +78,10 @@ class IConversation(Interface):
         """MAIL. Raises NotPermitted (no login where one is needed, 5.7.0; the login does not own the address; a policy
         rejects), StorageFull, TemporaryError."""
 
-    async def turn(domain: str) -> int:
-        """ETRN: have the mail that waits for a domain tried now; how many messages. Raises StoreUnavailable."""
+    async def turn(node: str) -> int:
+        """ETRN: have the mail tried now that waits for a domain, for `@domain` with all below it, or by the agent or
+        `[transport.x]` that `#name` names; how many messages. What is held, or is to be sent later, waits on. Raises
+        StoreUnavailable."""
 
     def closed(*, farewell: bool = False) -> None:
         """The connection is gone. Transactions are aborted by who began them. Without a `farewell` (QUIT) the client

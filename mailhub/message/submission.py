@@ -22,7 +22,7 @@ def mend_header(header: bytes, date: str, message_id: str, sender: str | None = 
     `header` may have the empty line at its end or not. `message_id` has its angle brackets. Everything else stays octet
     for octet.
     """
-    kept = []
+    kept: list[bytes] = []
     seen = set()
     resent = -1  # where the first Resent field stands among them
     fields = list(raw_fields(header))

@@ -190,7 +190,7 @@ class SmtpSession:
         elif isinstance(event, StartTls):
             self._start_tls()
         elif isinstance(event, Forwarded):
-            log.event("forwarded", self._said_of_another(event.attributes))
+            self._forward(event)
         elif isinstance(event, BadCommand):
             await self._answer_late(event)
         elif isinstance(event, Quit):
@@ -286,7 +286,7 @@ class SmtpSession:
         self.machine.accept()
 
     async def _turn(self, event: Turn) -> None:
-        self.machine.turned(await self._talk.turn(event.domain))
+        self.machine.turned(await self._talk.turn(event.node))
 
     async def _mail(self, event: MailFrom) -> None:
         talk = self._talk
@@ -377,7 +377,10 @@ class SmtpSession:
         # Whatever comes of it, it is over.
         self._transaction = self._writer = None
         self._receiving = False
-        committed = await transaction.commit()
+        try:
+            committed = await transaction.commit()
+        finally:
+            self._forget_forwarded()
         priority = transaction.mail.priority
         if priority == self._asked:
             self._answer(committed)
@@ -428,6 +431,18 @@ class SmtpSession:
     def _drop_transaction(self) -> None:
         self._abort()
         self._receiving = False
+        self._forget_forwarded()
+
+    def _forward(self, event: Forwarded) -> None:
+        """XFORWARD: it may be said in several commands, and is of the next message alone."""
+        talk = self._talk
+        log.event("forwarded", self._said_of_another(event.attributes))
+        talk.origin = attrs.evolve(talk.origin, forwarded={**talk.origin.forwarded, **event.attributes})
+
+    def _forget_forwarded(self) -> None:
+        talk = self._conversation
+        if talk is not None and talk.origin.forwarded:
+            talk.origin = attrs.evolve(talk.origin, forwarded={})
 
     def _abort(self) -> None:
         transaction, self._transaction, self._writer = self._transaction, None, None
@@ -440,7 +455,8 @@ class SmtpSession:
         return {**known, **{name.lower(): value for name, value in attributes.items() if value}}
 
     def _log_refusal(self, subject: Mapping[str, object], error: MailError) -> None:
-        known = {"session": self.link.session_id, "peer": self.link.peer}
+        original = {} if self._conversation is None else self._conversation.origin.original
+        known = {"session": self.link.session_id, "peer": self.link.peer, **original}
         log.event("refused", {**known, **subject, "status": error.status, "reply": error.text, **_detail(error)})
 
 

@@ -20,16 +20,16 @@ _BARE_LINES = Key("smtp", "bare_lines", "normalise", hint=_Lines)
 _SUBMISSION_BARE_LINES = Key("smtp", "submission_bare_lines", "normalise", hint=_Lines)
 
 
-def _domains(texts: tuple[str, ...]) -> frozenset[str]:
-    """As A-labels. Raises ValueError."""
+def _nodes(texts: tuple[str, ...]) -> frozenset[str]:
+    """Domains as A-labels, and names of queues as they are. Raises ValueError."""
     try:
-        found = [parse_domain(text) for text in texts]
+        found = [text if text.startswith("#") else parse_domain(text) for text in texts]
         return frozenset(each if each.isascii() else to_ascii(each) for each in found)
     except ValueError as error:
         raise ValueError(f"{', '.join(texts)}: {error}") from None
 
 
-_ETRN: Key[tuple[str, ...]] = Key("smtp", "etrn", (), hint=tuple[str, ...], check=_domains)
+_ETRN: Key[tuple[str, ...]] = Key("smtp", "etrn", (), hint=tuple[str, ...], check=_nodes)
 _VERP = Key("smtp", "xverp", False, hint=bool)
 
 
@@ -84,7 +84,7 @@ class SmtpOptions:
     bare_lines: BareLines = setting(_BARE_LINES, BareLines)
     submission_bare_lines: BareLines = setting(_SUBMISSION_BARE_LINES, BareLines)
     verp: bool = setting(_VERP)
-    turns: frozenset[str] = setting(_ETRN, _domains)
+    turns: frozenset[str] = setting(_ETRN, _nodes)
     cleartext_login: Networks = setting(CLEARTEXT_LOGIN, Networks.of)
     xclient: Networks = setting(XCLIENT, Networks.of)
     extensions: frozenset[str] = COMPLETE

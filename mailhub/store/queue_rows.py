@@ -69,6 +69,12 @@ def domain_forms(domain: str) -> list[str]:
     return sorted(forms)
 
 
+def domains_below(domain: str) -> list[str]:
+    """Of `*.domain` (`Which.domain`), the ends of all domains that are meant, as they may stand in a row; nothing for
+    one domain."""
+    return [f".{form}" for form in domain_forms(domain[2:])] if domain.startswith("*.") else []
+
+
 def address_forms(address: str) -> list[str]:
     """The same of an address, in small letters. Before the @ there may be nothing: that is the end of one."""
     local, at, domain = address.lower().rpartition("@")

@@ -7,7 +7,11 @@ from email import message_from_bytes
 from typing import Any
 
 import pytest
+from twisted.logger import capturedLogs, formatEvent
 
+from mailhub.interfaces import RowChange
+from mailhub.message.address import Address
+from mailhub.message.envelope import FutureRelease, Mail, Recipient
 from mailhub.plugins import Component
 from mailhub.testing.hubs import Internet
 from tests.sim.hops import Hop
@@ -214,6 +218,74 @@ def test_mail_that_waits_is_tried_when_its_host_asks_for_it() -> None:
         assert len(yy.inbox("ben@yy.example")) == 1
         caller.ask(b"ETRN yy.example\r\n", b"251 2.0.0")
         caller.ask(b"ETRN zz.example\r\n", b"459 4.7.1")
+
+
+def test_mail_is_asked_for_with_all_below_a_domain_and_by_its_transport() -> None:
+    with Internet() as internet:
+        slow = {"recipients": ["zz.example"], "host": "10.0.9.9"}
+        config = {"smtp": {"etrn": ["yy.example", "#slow"]}, "transport": {"slow": slow}}
+        xx = internet.hub("xx.example", ["ann"], config)
+        for domain in ("yy.example", "sub.yy.example", "otheryy.example"):
+            internet.resolver.add(domain, f"mx.{domain}", "10.0.9.8")
+            xx.submit("ann@xx.example", [f"b@{domain}"], b"Subject: x\r\n\r\nx\r\n")
+        xx.submit("ann@xx.example", ["b@zz.example", "c@zz.example"], b"Subject: x\r\n\r\nx\r\n")
+        internet.run(3000)
+        before = {row.route.recipient.domain: row.due for each in xx.queued() for row in each.recipients}
+        for asked, answer, meant in (
+            (b"yy.example", b"253 2.0.0 OK, 1 pending messages for node yy.example", {"yy.example"}),
+            (
+                b"@yy.example",
+                b"253 2.0.0 OK, 2 pending messages for node @yy.example",
+                {"yy.example", "sub.yy.example"},
+            ),
+            (b"#slow", b"253 2.0.0 OK, 1 pending messages for node #slow", {"zz.example"}),
+            (b"@zz.example", b"459 4.7.1", set()),
+        ):
+            caller = internet.call(xx, "smtp")
+            caller.ask(b"EHLO mx.yy.example\r\nETRN %b\r\n" % asked, answer)
+            internet.run(40)
+            after = {row.route.recipient.domain: row.due for each in xx.queued() for row in each.recipients}
+            assert {domain for domain in after if after[domain] != before[domain]} == meant
+            before = after
+
+
+def test_what_is_to_be_sent_later_cannot_be_asked_for() -> None:
+    with Internet() as internet:
+        xx = internet.hub("xx.example", ["ann"], {"smtp": {"etrn": ["yy.example"]}})
+        yy = internet.hub("yy.example", ["ben"])
+        mail = Mail(Address("ann", "xx.example"), hold=FutureRelease(7200, "FOR"))
+        internet.wait(xx.hand_in(mail, [Recipient(Address("ben", "yy.example"))], b"Subject: later\r\n\r\n"))
+        yy.unlisten()
+        xx.submit("ann@xx.example", ["ben@yy.example"], b"Subject: held\r\n\r\n")
+        internet.run(60)
+        (held,) = [each for each in xx.queued() if each.mail.hold is None]
+        internet.wait(xx.hub.queue.change({RowChange(held=True): [held]}))
+        yy.listen()
+        internet.call(xx, "smtp").ask(b"EHLO mx.yy.example\r\nETRN @yy.example\r\n", b"251 2.0.0")
+        internet.run(60)
+        assert yy.inbox("ben@yy.example") == []
+        internet.run(7200)
+        assert len(yy.inbox("ben@yy.example")) == 1
+
+
+def test_the_log_says_where_a_message_came_from_that_a_trusted_client_passes_on() -> None:
+    with Internet() as internet, capturedLogs() as logged:
+        xx = internet.hub("xx.example", ["ann"], {"trust": {"xclient": ["10.9.9.9"]}})
+        caller = internet.call(xx, "smtp")
+        caller.ask(b"EHLO filter.example\r\n", b"250 HELP")
+        caller.ask(
+            b"XFORWARD ADDR=198.51.100.7 NAME=[UNAVAILABLE]\r\nXFORWARD HELO=a+20b IDENT=4711\r\nNOOP\r\n", b"250 2.0.0"
+        )
+        start = b"MAIL FROM:<s@zz.example>\r\nRCPT TO:<nobody@xx.example>\r\nRCPT TO:<ann@xx.example>\r\n"
+        caller.ask(start + MESSAGE, b"250 2.0.0 Queued")
+        caller.ask(b"XFORWARD ADDR=198.51.100.8\r\nRSET\r\n" + start, b"250 2.1.5")
+        caller.ask(MESSAGE, b"250 2.0.0 Queued")
+        lines = [formatEvent(event) for event in logged]
+        told = " orig_addr=198.51.100.7 orig_helo=a\\x20b orig_ident=4711"
+        assert [told in line for line in lines if line.startswith("delivered: ")] == [True, False]
+        assert [told in line for line in lines if line.startswith("refused: ")] == [True, False]
+        assert not any("198.51.100.8" in line for line in lines if line.startswith("delivered: "))
+        assert b"from filter.example ([10.9.9.9])" in xx.inbox("ann@xx.example")[0], "it is the client all the same"
 
 
 BEFORE = b"EHLO c.example\r\nMAIL FROM:<s@zz.example>\r\nRCPT TO:<ann@xx.example>\r\n"

@@ -9,7 +9,14 @@ import attrs
 from mailhub.interfaces import AT_ONCE, HELD_DUE, QueuedMessage, QueuedRecipient, RowChange, Waiting, Which
 from mailhub.message.envelope import Mail
 from mailhub.store.memory.body import MemoryBody
-from mailhub.store.queue_rows import address_forms, destination_of, domain_forms, originals_parts, originals_text
+from mailhub.store.queue_rows import (
+    address_forms,
+    destination_of,
+    domain_forms,
+    domains_below,
+    originals_parts,
+    originals_text,
+)
 
 
 @attrs.define(eq=False)
@@ -54,7 +61,9 @@ def meant_rows(message: Queued, which: Which, now: int) -> tuple[QueuedRecipient
 
 def _is_meant(message: Queued, row: QueuedRecipient, which: Which) -> bool:
     recipient, last = row.route.recipient, row.last
-    if which.domain and recipient.domain.lower() not in domain_forms(which.domain):
+    if which.domain and not _is_in(recipient.domain.lower(), which.domain):
+        return False
+    if which.agent and row.route.agent != which.agent:
         return False
     if which.recipient and str(recipient).lower() not in address_forms(which.recipient):
         named = originals_text(row.route).lower()
@@ -63,6 +72,11 @@ def _is_meant(message: Queued, row: QueuedRecipient, which: Which) -> bool:
     if which.reply and (last is None or (which.reply.lower() not in last.reply.lower() and which.reply != last.status)):
         return False
     return which.destination is None or message.places[row.id] == which.destination
+
+
+def _is_in(domain: str, meant: str) -> bool:
+    ends = domains_below(meant)
+    return domain.endswith(tuple(ends)) if ends else domain in domain_forms(meant)
 
 
 def waiting(messages: Sequence[Queued], which: Which, now: int) -> list[Waiting]:

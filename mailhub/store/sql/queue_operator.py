@@ -8,7 +8,7 @@ import attrs
 
 from mailhub.interfaces import AT_ONCE, HELD_DUE, QueuedMessage, Route, RowChange, Waiting, Which
 from mailhub.message.address import Address
-from mailhub.store.queue_rows import address_forms, domain_forms, originals_parts, outcome_in
+from mailhub.store.queue_rows import address_forms, domain_forms, domains_below, originals_parts, outcome_in
 from mailhub.store.sql import content
 from mailhub.store.sql.transaction import Snapshot, Transaction
 
@@ -28,11 +28,16 @@ def _meant(snapshot: Snapshot, which: Which, now: int) -> tuple[str, list[object
     if which.ids:
         term(f"q.id IN {dialect.texts}", snapshot.many(which.ids))
     if which.domain:
-        term(f"lower(r.domain) IN {dialect.texts}", snapshot.many(domain_forms(which.domain)))
+        ends = domains_below(which.domain)
+        if ends:
+            like = " OR ".join(["lower(r.domain) LIKE ? ESCAPE '!'"] * len(ends))
+            term(f"({like})", *[f"%{_literally(end)}" for end in ends])
+        else:
+            term(f"lower(r.domain) IN {dialect.texts}", snapshot.many(domain_forms(which.domain)))
     if which.sender == "<>":
         term("q.reverse_path IS NULL")
     elif which.sender.startswith("@"):
-        forms = [form.replace("!", "!!").replace("%", "!%").replace("_", "!_") for form in address_forms(which.sender)]
+        forms = [_literally(form) for form in address_forms(which.sender)]
         like = " OR ".join(["lower(q.reverse_path) LIKE ? ESCAPE '!'"] * len(forms))
         term(f"({like})", *[f"%{form}" for form in forms])
     elif which.sender:
@@ -51,7 +56,14 @@ def _meant(snapshot: Snapshot, which: Which, now: int) -> tuple[str, list[object
         term(f"({dialect.contains('lower(r.reply)', '?')} OR r.status = ?)", which.reply.lower(), which.reply)
     if which.destination is not None:
         term("r.destination = ?", which.destination)
+    if which.agent:
+        term("r.agent = ?", which.agent)
     return " AND ".join(terms), given
+
+
+def _literally(text: str) -> str:
+    """In a pattern of LIKE, with ! before what has a meaning there."""
+    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
 
 
 def page(snapshot: Snapshot, which: Which, now: int, after: str, limit: int) -> list[tuple[str, list[int]]]:

@@ -41,9 +41,10 @@ class Forwarded:
 
 @attrs.frozen
 class Turn:
-    """ETRN: the mail that waits for a domain (A-labels) is asked for. Needs an answer, by `SmtpServer.turned`."""
+    """ETRN: the mail that waits for a domain (A-labels) is asked for, by `@domain` what is below it as well, by `#name`
+    that of a queue. Needs an answer, by `SmtpServer.turned`."""
 
-    domain: str
+    node: str
 
 
 @attrs.frozen

@@ -70,9 +70,9 @@ class SmtpSettings:
     """What one service offers, and its limits. Text lines of a message have no limit of their own: they are data.
 
     `extensions`: keywords that may be offered. `submission`: for our own users alone; with `verp` they may have XVERP.
-    `speaks_for`: the client is trusted to say for whom it speaks. `turns` are the domains whose mail may be asked for
-    (ETRN). `mechanisms` are offered under TLS, in plaintext with
-    `plaintext_login` only. `postmaster_domain` completes `<postmaster>` (RFC 5321 4.5.1). `secure`: TLS is on from the
+    `speaks_for`: the client is trusted to say for whom it speaks. `turns` are the domains, and the queues (`#name`),
+    whose mail may be asked for (ETRN). `mechanisms` are offered under TLS, in plaintext with `plaintext_login` only.
+    `postmaster_domain` completes `<postmaster>` (RFC 5321 4.5.1). `secure`: TLS is on from the
     first octet. Sizes in octets. Limits a session: `bad_command_limit` of commands refused for syntax or order,
     `idle_command_limit` of commands since the last message that brought no mail nearer, `login_failure_limit` of
     refused logins, `mail_limit` of MAIL, as many recipients above `recipient_limit` as that allows; each ends it with

@@ -185,9 +185,9 @@ class SmtpServer(Dialogue):
         if not isinstance(event, Turn):
             raise RuntimeError("no mail was asked for")
         if messages:
-            self.send(reply(253, "2.0.0", f"OK, {messages} pending messages for node {event.domain} started"))
+            self.send(reply(253, "2.0.0", f"OK, {messages} pending messages for node {event.node} started"))
         else:
-            self.send(reply(251, "2.0.0", f"OK, no messages waiting for node {event.domain}"))
+            self.send(reply(251, "2.0.0", f"OK, no messages waiting for node {event.node}"))
 
     def refuse_body(self, refusal: Reply) -> None:
         """While a message arrives: give out no more of it; the client is told at its end."""

@@ -146,17 +146,20 @@ def _help(dialogue: Dialogue, _argument: str) -> None:
 
 
 def _etrn(dialogue: Dialogue, argument: str) -> Event:
-    """RFC 1985 5: what is asked for by `@` (subdomains) and `#` (a queue) we have not."""
-    try:
-        domain = parse_domain(argument)
-        domain = domain if domain.isascii() else to_ascii(domain)
-    except ValueError:
-        if argument[:1] in ("@", "#"):
-            raise refused(459, "4.7.1", "Say a domain alone") from None
-        raise refused(501, "5.5.4", "Syntax: ETRN domain") from None
-    if domain not in dialogue.settings.turns:
-        raise refused(459, "4.7.1", f"Node {domain} is not allowed: it is none whose mail waits here to be asked for")
-    return Turn(domain)
+    """RFC 1985 5: a domain; `@` and one, for all below it as well; `#` and the name of a queue."""
+    option = argument[:1] if argument[:1] in ("@", "#") else ""
+    name = argument[len(option) :]
+    if option != "#":
+        try:
+            name = parse_domain(name)
+            name = name if name.isascii() else to_ascii(name)
+        except ValueError:
+            raise refused(501, "5.5.4", "Syntax: ETRN domain, ETRN @domain or ETRN #queue") from None
+    # Who may ask for a domain may ask for what is below it.
+    if (f"#{name}" if option == "#" else name) not in dialogue.settings.turns:
+        said = f"Node {option}{name} is not allowed: it is none whose mail waits here to be asked for"
+        raise refused(459, "4.7.1", said)
+    return Turn(f"{option}{name}")
 
 
 def _vrfy(dialogue: Dialogue, _argument: str) -> None:

@@ -141,14 +141,20 @@ def test_future_release_is_for_our_own_users() -> None:
         ("b\u00fccher.example", "250 2.0.0"),
         ("xn--bcher-kva.example", "250 2.0.0"),
         ("xx.example", "459 4.7.1"),
-        ("@yy.example", "459 4.7.1"),
+        ("@YY.example", "250 2.0.0"),
+        ("@sub.yy.example", "459 4.7.1"),
+        ("#slow", "250 2.0.0"),
         ("#queue", "459 4.7.1"),
+        ("#yy.example", "459 4.7.1"),
+        ("#", "459 4.7.1"),
+        ("@", "501 5.5.4"),
+        ("@#slow", "501 5.5.4"),
         ("yy.example zz.example", "501 5.5.4"),
         ("", "501 5.5.4"),
     ],
 )
 def test_mail_is_asked_for_by_the_domains_that_are_named(argument: str, code: str) -> None:
-    peer = Peer(attrs.evolve(SETTINGS, turns=frozenset({"yy.example", "xn--bcher-kva.example"})))
+    peer = Peer(attrs.evolve(SETTINGS, turns=frozenset({"yy.example", "xn--bcher-kva.example", "#slow"})))
     assert b"250-ETRN\r\n" in peer.send(b"EHLO a\r\n")
     assert peer.codes(f"ETRN {argument}\r\n".encode()) == [code]
     assert Peer().codes(b"EHLO a\r\nETRN yy.example\r\n")[-1] == "502 5.5.1"
