@@ -70,6 +70,8 @@ class Bouncer:
         accepted = Accepted(Recipient(sender), tuple([attrs.evolve(route, reverse_path=None) for route in routes]))
         if not any(outcome.state is State.FAILED for _, outcome in outcomes):
             mail = attrs.evolve(mail, ret="")  # RFC 3461 4.3: the whole of it goes back with a failure alone
+        if mail.requiretls:
+            mail = attrs.evolve(mail, ret="HDRS")  # RFC 8689 5: whatever its sender wants, as the way back may leak it
         header, whole = await self._original(message.id, mail)
         report = self._describe(message, mail, sender, told, header, whole)
         octets = delivery_status(report)

@@ -64,11 +64,13 @@ class MailExchanger:
 @attrs.frozen
 class HostAddresses:
     """IPv4 and IPv6 addresses of a host, as text. `secure`: see `IResolver`. `canonical` is the name that the host's
-    aliases (CNAME) lead to, its own where it has none; "" where that is not known."""
+    aliases (CNAME) lead to, its own where it has none; "" where that is not known. `alias_secure`: DNSSEC vouches for
+    its own name being an alias, be it not for where that leads."""
 
     addresses: tuple[str, ...] = ()
     secure: bool = attrs.field(default=False, eq=False)
     canonical: str = attrs.field(default="", eq=False)
+    alias_secure: bool = attrs.field(default=False, eq=False)
 
 
 @attrs.frozen

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from mailhub.interfaces.transport import Delivery
     from mailhub.message.envelope import Outcome
 
-TlsPolicy = Literal["never", "opportunistic", "encrypted", "required"]
+TlsPolicy = Literal["never", "opportunistic", "encrypted", "required", "dane"]
 """`never`: plain. `opportunistic`: whatever the server offers, plain when that fails, no look at the certificate.
 `encrypted`: not without TLS, no look at the certificate. `required`: nothing is sent unless a trusted certificate
-vouches for the host we meant to reach. Where DNSSEC vouches for TLSA records of the host, `opportunistic` becomes what
-they say (RFC 7672)."""
+vouches for the host we meant to reach. `dane`: nothing is sent unless the host shows what its TLSA records say, and
+DNSSEC vouches for these. Where it does so, `opportunistic` becomes what they say, too (RFC 7672)."""
 
 
 @attrs.frozen

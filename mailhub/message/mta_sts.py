@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import attrs
@@ -14,6 +14,8 @@ from mailhub.message.address import parse_domain, to_ascii
 POLICY_OCTETS = 65536  # RFC 8461 3.3
 MAX_AGE_SECONDS = 31_557_600  # RFC 8461 3.2
 _PATTERNS = 250  # exchangers of one domain
+# Of what is kept as it stands: lines, and characters of each.
+_QUOTED, _QUOTED_LENGTH = 20, 255
 
 _RECORD = re.compile(r"v=STSv1(?:[ \t]*;[ \t]*[A-Za-z0-9][A-Za-z0-9_.-]{0,31}=[!-:<>-~]+)+[ \t]*;?[ \t]*")
 _ID = re.compile(r";[ \t]*id=([A-Za-z0-9]{1,32})[ \t]*(?:;|$)")
@@ -37,11 +39,16 @@ def record_id(texts: Sequence[bytes]) -> str | None:
 @attrs.frozen
 class StsPolicy:
     """What a domain says of its exchangers: `mx` are their names, or `*.` and what follows one label. It may be kept
-    for `max_age` seconds."""
+    for `max_age` seconds. `lines` is the policy as its domain has written it, or what matters of it."""
 
     mode: Mode
     max_age: int
     mx: tuple[str, ...] = ()
+    lines: tuple[str, ...] = attrs.field(eq=False)
+
+    @lines.default
+    def _what_matters(self) -> tuple[str, ...]:
+        return ("version: STSv1", f"mode: {self.mode}", *(f"mx: {mx}" for mx in self.mx), f"max_age: {self.max_age}")
 
     @classmethod
     def parse(cls, octets: bytes) -> StsPolicy:
@@ -67,10 +74,11 @@ class StsPolicy:
                 terms.setdefault(name, value)  # of fields that are there twice the first counts
         if len(patterns) > _PATTERNS:
             raise ValueError(f"more than {_PATTERNS} mx")
-        return cls._of(terms, tuple(dict.fromkeys(patterns)))
+        told = [line.removesuffix("\r")[:_QUOTED_LENGTH] for line in lines if line.strip()]
+        return cls._of(terms, tuple(dict.fromkeys(patterns)), tuple(told[:_QUOTED]))
 
     @classmethod
-    def _of(cls, terms: dict[str, str], patterns: tuple[str, ...]) -> StsPolicy:
+    def _of(cls, terms: dict[str, str], patterns: tuple[str, ...], lines: tuple[str, ...]) -> StsPolicy:
         if terms.get("version") != "STSv1":
             raise ValueError("version is not STSv1")
         mode = _MODES.get(terms.get("mode", ""))
@@ -81,18 +89,13 @@ class StsPolicy:
             raise ValueError("max_age is no number of seconds")
         if not patterns and mode != "none":
             raise ValueError("no mx")
-        return cls(mode, min(int(age), MAX_AGE_SECONDS), patterns)
+        return cls(mode, min(int(age), MAX_AGE_SECONDS), patterns, lines)
 
     def allows(self, host: str) -> bool:
         """Whether a host (A-labels) is one of the exchangers (RFC 8461 4.1)."""
         host = host.rstrip(".").lower()
         above = host.partition(".")[2]
         return host in self.mx or (bool(above) and f"*.{above}" in self.mx)
-
-    @property
-    def lines(self) -> Iterable[str]:
-        """The policy as reports quote it (RFC 8460 4.4), a field each."""
-        return ("version: STSv1", f"mode: {self.mode}", *(f"mx: {mx}" for mx in self.mx), f"max_age: {self.max_age}")
 
 
 def _pattern(text: str) -> str:
@@ -122,7 +125,7 @@ class KeptPolicy:
     def render(self) -> bytes:
         """For `parse`."""
         kept = {"id": self.id, "fetched": self.fetched, "mode": self.policy.mode, "max_age": self.policy.max_age}
-        return json.dumps({**kept, "mx": self.policy.mx}, separators=(",", ":")).encode()
+        return json.dumps({**kept, "mx": self.policy.mx, "lines": self.policy.lines}, separators=(",", ":")).encode()
 
     @classmethod
     def parse(cls, octets: bytes) -> KeptPolicy:
@@ -130,6 +133,8 @@ class KeptPolicy:
         try:
             kept = json.loads(octets)
             policy = StsPolicy(_MODES[kept["mode"]], int(kept["max_age"]), tuple(map(str, kept["mx"])))
+            if lines := kept.get("lines"):  # there are none in what an earlier mailhub has kept
+                policy = attrs.evolve(policy, lines=tuple(map(str, lines)))
             return cls(policy, str(kept["id"]), int(kept["fetched"]))
         except (KeyError, TypeError) as error:
             raise ValueError(f"no policy: {error}") from None

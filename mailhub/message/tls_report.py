@@ -40,12 +40,13 @@ class TlsPolicyUsed:
 
 @attrs.frozen
 class TlsFailure:
-    """What went wrong with whom. `type` is a result type of RFC 8460 4.3."""
+    """What went wrong with whom. `type` is a result type of RFC 8460 4.3; `source` the IP address that we came from."""
 
     type: str
     host: str = ""
     ip: str = ""
     reason: str = ""
+    source: str = ""
 
 
 @attrs.define
@@ -92,7 +93,7 @@ class Tally:
             raise ValueError(f"no counts: {error}") from None
 
 
-_FAILURE_KEYS = ("result-type", "receiving-mx-hostname", "receiving-ip", "failure-reason-code")
+_FAILURE_KEYS = ("result-type", "receiving-mx-hostname", "receiving-ip", "failure-reason-code", "sending-mta-ip")
 
 
 def _rendered(policy: TlsPolicyUsed, counts: _Counts) -> dict[str, Any]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from OpenSSL import crypto
 from service_identity import VerificationError
@@ -18,6 +20,7 @@ DANE_TA = 2  # the certificate of an authority, which vouches for the host's
 DANE_EE = 3  # the host's own certificate, whatever stands in it
 _FULL, _SHA_256, _SHA_512 = 0, 1, 2
 _CERTIFICATE, _KEY = 0, 1
+_BARE = (_KEY, _FULL)
 _DIGESTS = {_SHA_256: hashlib.sha256, _SHA_512: hashlib.sha512}
 
 # Result types of reports (RFC 8460 4.3).
@@ -26,6 +29,7 @@ EXPIRED = "certificate-expired"
 OTHER_HOST = "certificate-host-mismatch"
 # X509_V_ERR_CERT_NOT_YET_VALID, _CERT_HAS_EXPIRED and of these fields: that they cannot be read.
 _TIMES = frozenset({9, 10, 13, 14})
+_SHOWN = 10  # certificates of a host that are looked at
 
 
 def failure_of(code: int) -> str:
@@ -87,6 +91,7 @@ def verify(chain: Sequence[x509.Certificate], records: Sequence[TlsaRecord], nam
     (RFC 7672 3.1.1). Raises NotVouchedFor."""
     if not chain:
         raise NotVouchedFor(NOT_TRUSTED, "host shows no certificate")
+    chain = chain[:_SHOWN]
     if any(record.usage == DANE_EE and matches(record, chain[0]) for record in records):
         return
     failed = NotVouchedFor(NOT_TRUSTED, "no TLSA record fits the certificate")
@@ -102,7 +107,8 @@ def verify(chain: Sequence[x509.Certificate], records: Sequence[TlsaRecord], nam
 
 
 def _anchors(chain: Sequence[x509.Certificate], records: Sequence[TlsaRecord]) -> list[x509.Certificate]:
-    """Certificates of authorities that records name: those that the host shows, and what a record has in full."""
+    """Certificates of authorities that records name: those that the host shows, and what a record has in full. Of an
+    authority of which there is the key alone, those that it has signed are as good (RFC 7671 5.2.3)."""
     authorities = [record for record in records if record.usage == DANE_TA]
     shown = [each for each in chain[1:] if any(matches(record, each) for record in authorities)]
     full = [
@@ -110,7 +116,30 @@ def _anchors(chain: Sequence[x509.Certificate], records: Sequence[TlsaRecord]) -
         for record in authorities
         if (record.selector, record.matching) == (_CERTIFICATE, _FULL)
     ]
-    return [*shown, *(each for each in full if each not in shown)]
+    keys = [load_der_public_key(record.data) for record in authorities if (record.selector, record.matching) == _BARE]
+    signed = [each for each in chain if any(_has_signed(key, each) for key in keys)]
+    return list(dict.fromkeys([*shown, *full, *signed]))
+
+
+def _has_signed(key: Any, certificate: x509.Certificate) -> bool:
+    """Whether the certificate is another's, and signed by this key."""
+    signature, signed = certificate.signature, certificate.tbs_certificate_bytes
+    try:
+        if certificate.public_key() == key:
+            return False
+        if isinstance(key, rsa.RSAPublicKey):
+            padding: Any = certificate.signature_algorithm_parameters
+            digest = certificate.signature_hash_algorithm
+            assert digest is not None
+            key.verify(signature, signed, padding, digest)
+        elif isinstance(key, ec.EllipticCurvePublicKey):
+            algorithm: Any = certificate.signature_algorithm_parameters
+            key.verify(signature, signed, algorithm)
+        else:
+            key.verify(signature, signed)
+    except Exception:  # of another algorithm, or nonsense: what cryptography raises for that has no common class
+        return False
+    return True
 
 
 def _verify_by(anchor: x509.Certificate, chain: Sequence[x509.Certificate]) -> None:

@@ -159,8 +159,19 @@ class Resolver:
         if failed and not found:
             raise failed
         secure = all(answer.secure for answer in answers)
-        canonical = host_name(answers[0].canonical) if answers[0].exists else None
-        return HostAddresses(tuple(found[: self._limits.addresses]), secure, canonical or "")
+        canonical = (host_name(answers[0].canonical) if answers[0].exists else None) or ""
+        alias_secure = canonical not in ("", name) and (secure or await self._is_secure_alias(name))
+        return HostAddresses(tuple(found[: self._limits.addresses]), secure, canonical, alias_secure)
+
+    async def _is_secure_alias(self, name: str) -> bool:
+        """Whether DNSSEC vouches for an alias: of the whole chain to the address it is told only whether all of it is
+        secure. Whoever can suppress the answer does not change that (RFC 7672 2.1.2)."""
+        if not any(self._believed(server) for server in self._look_at_servers().servers):
+            return False
+        try:
+            return (await self._ask(name, "CNAME")).secure
+        except TemporaryError:
+            return True
 
     async def texts(self, name: str) -> Sequence[bytes]:
         """See `IResolver`."""

@@ -81,12 +81,14 @@ class SessionFailed(TemporaryError):
     """The server was reached but serves us not, or not now. Nothing was sent.
 
     `tls_failed`: the TLS handshake failed, so that an opportunistic client may connect again with `tls="never"`.
+    `source`: see `SmtpConnection`.
     """
 
-    def __init__(self, outcome: Outcome, phase: Phase) -> None:
+    def __init__(self, outcome: Outcome, phase: Phase, source: str = "") -> None:
         super().__init__(outcome.reply, status=outcome.status, detail=f"waiting for {phase.value}")
         self.outcome = outcome
         self.phase = phase
+        self.source = source
         self.tls_failed = phase is Phase.TLS
 
     def because(self, why: str, status: str) -> SessionFailed:
@@ -103,7 +105,8 @@ class _Interrupted(Exception):
 class SmtpConnection:
     """One connection. Made by `connect()`; messages are sent one at a time, as many as one likes.
 
-    The owner of its channel: whatever the channel tells wakes the one who waits for the server.
+    The owner of its channel: whatever the channel tells wakes the one who waits for the server. `source` is the IP
+    address that it comes from, "" where it has none.
     """
 
     def __init__(self, settings: SmtpClientSettings, clock: IReactorTime, tls: Any, timeouts: SmtpTimeouts) -> None:
@@ -114,6 +117,7 @@ class SmtpConnection:
         self._implicit_tls = settings.secure
         self._waiter: Deferred[None] | None = None
         self.channel = Channel(self, clock)
+        self.source = ""
 
     @property
     def usable(self) -> bool:
@@ -154,7 +158,7 @@ class SmtpConnection:
         if not isinstance(event, Ready):
             self.abort()
             if isinstance(event, Unusable):
-                raise SessionFailed(event.outcome, event.phase)
+                raise SessionFailed(event.outcome, event.phase, self.source)
             raise TemporaryError("Connection closed", status="4.4.2")
 
     async def send(
@@ -287,6 +291,7 @@ class SmtpConnection:
 
     def made(self) -> None:
         """With TLS from the first octet, the handshake begins."""
+        self.source = getattr(self.channel.transport.getHost(), "host", "")
         if self._implicit_tls:
             self.channel.start_tls(self._tls)
 

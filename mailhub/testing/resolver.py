@@ -95,7 +95,13 @@ class FakeResolver:
     async def host(self, name: str) -> HostAddresses:
         """See `IResolver`."""
         canonical = await self._ask("A", name)
-        return HostAddresses(tuple(self.hosts.get(canonical, ())), self._is_secure(name), canonical)
+        secure = self._is_secure(name)
+        return HostAddresses(
+            tuple(self.hosts.get(canonical, ())),
+            secure and self._is_secure(canonical),
+            canonical,
+            secure and canonical != name,
+        )
 
     async def texts(self, name: str) -> Sequence[bytes]:
         """See `IResolver`."""

@@ -9,8 +9,10 @@ import pytest
 from mailhub.cli.offline import opened
 from mailhub.config.settings import Config
 from mailhub.delivery.relay.tls_reports import report_message
+from mailhub.interfaces import TlsaRecord
 from mailhub.message.flags import NO_FLAGS
 from mailhub.message.tls_report import Sender, Tally, TlsFailure, TlsPolicyUsed, render
+from mailhub.testing.hubs import Internet
 from tests.cli.conftest import Command
 
 SENDER = Sender("mx.yy.example", "The \x1b[1mYY", "tls@yy.example")
@@ -64,6 +66,36 @@ def test_one_is_shown(mailhub: Command, account: str) -> None:
     ]
     assert mailhub("tls-reports", "show", account, "4").status == 0
     assert json.loads(mailhub("tls-reports", "show", account, "1", "--json").out)["report-id"] == "1@mx.yy.example"
+
+
+def test_what_another_hub_has_counted_and_sent_is_shown(mailhub: Command, config: Config, account: str) -> None:
+    """The whole way: sessions are counted, the day is over, the report comes by mail, and is read."""
+    with Internet() as internet:
+        internet.clock.rightNow += 23.5 * 3600
+        internet.resolver.txt["_smtp._tls.yy.example"] = [b"v=TLSRPTv1; rua=mailto:tls@yy.example"]
+        xx = internet.hub("xx.example", ["a"])
+        yy = internet.hub("yy.example", ["b", "tls"])
+        internet.resolver.secure.add("yy.example")
+        internet.resolver.dane["_25._tcp.mx.yy.example"] = [TlsaRecord(2, 1, 1, bytes(32))]
+        internet.network.expired.add(yy.address)
+        xx.submit("a@xx.example", ["b@yy.example"], b"Subject: x\r\n\r\nx\r\n")
+        internet.run(60)
+        internet.network.expired.clear()
+        internet.run(3 * 3600)
+        (report,) = yy.inbox("tls@yy.example")
+        assert len(yy.inbox("b@yy.example")) == 1
+    with opened(config) as hub:
+        box = hub.wait(hub.wait(hub.database.store.account(account)).mailbox("INBOX"))
+        writer = hub.wait(hub.database.store.account(account)).new_body()
+        hub.wait(writer.write(report))
+        hub.wait(box.append(hub.wait(writer.finish()), NO_FLAGS, 0))
+    shown = mailhub("tls-reports", "show", account, "5").out.splitlines()
+    assert shown[0] == "2024-01-01  mx.xx.example  yy.example: 1 went well, 1 failed"
+    assert shown[-2] == "  policy tlsa of yy.example: 1 went well, 1 failed"
+    assert shown[-1].startswith(
+        f"    certificate-expired  receiving-mx-hostname=mx.yy.example  receiving-ip={yy.address}  "
+    )
+    assert shown[-1].endswith(f"  sending-mta-ip={xx.address}  failed-session-count=1")
 
 
 @pytest.mark.parametrize(

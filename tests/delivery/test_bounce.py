@@ -170,11 +170,12 @@ def test_a_report_declares_what_it_has_itself() -> None:
 
 @pytest.mark.parametrize("original", [b"Subject: hello\r\n\r\n", "Subject: hello\r\n\r\nGrüße\r\n".encode()])
 def test_a_report_is_protected_as_its_message_was(original: bytes) -> None:
-    """RFC 8689 5."""
+    """RFC 8689 5: its header alone goes back, whatever was asked for."""
     for requiretls in (True, False):
         made = report(queue=Originals(original), mail=Mail(SENDER, ret="FULL", requiretls=requiretls))
         assert made is not None
         assert made.mail.requiretls is requiretls
+        assert (b"-headers" in octets(made)) is requiretls
 
 
 def test_a_route_with_a_reverse_path_of_its_own_has_its_own_report() -> None:

@@ -53,6 +53,21 @@ def test_a_policy() -> None:
     ]
 
 
+def test_what_a_domain_has_written_is_kept_as_it_stands_within_bounds() -> None:
+    written = (
+        b"version:  STSv1\r\n\r\nmode: testing\nnews: " + b"x" * 300 + b"\nmx:A.b\n" + b"y: z\n" * 50 + b"max_age: 9"
+    )
+    policy = StsPolicy.parse(written)
+    assert policy.lines[:4] == ("version:  STSv1", "mode: testing", "news: " + "x" * 249, "mx:A.b")
+    assert len(policy.lines) == 20
+    kept = KeptPolicy.parse(KeptPolicy(policy, "1", 5).render())
+    assert kept.policy == policy
+    assert kept.policy.lines == policy.lines
+    # What was kept before lines were.
+    old = KeptPolicy.parse(b'{"id":"1","fetched":5,"mode":"testing","max_age":9,"mx":["a.b"]}')
+    assert old.policy.lines == ("version: STSv1", "mode: testing", "mx: a.b", "max_age: 9")
+
+
 @pytest.mark.parametrize(
     ("octets", "mode", "max_age", "mx"),
     [

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import attrs
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 
@@ -18,7 +19,7 @@ class Issued:
     """A certificate, its key, and those of who issued it, the nearest first."""
 
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
+    key: Any
     issuers: tuple[x509.Certificate, ...] = ()
 
     @property
@@ -27,10 +28,16 @@ class Issued:
 
 
 def issue(
-    name: str, by: Issued | None = None, *, authority: bool = False, days: int = 30, names: Sequence[str] = ()
+    name: str,
+    by: Issued | None = None,
+    *,
+    authority: bool = False,
+    days: int = 30,
+    names: Sequence[str] = (),
+    key: Any = None,
 ) -> Issued:
     """By nobody else, or by an authority; valid from two days ago until in `days`."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     now = datetime.now(UTC)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = (
@@ -46,7 +53,9 @@ def issue(
     if not authority:
         alternatives = [x509.DNSName(each) for each in names or [name]]
         builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-    certificate = builder.sign(by.key if by else key, hashes.SHA256())
+    signing = by.key if by else key
+    is_edwards = isinstance(signing, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey)
+    certificate = builder.sign(signing, None if is_edwards else hashes.SHA256())
     return Issued(certificate, key, (by.certificate, *by.issuers) if by else ())
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from OpenSSL import SSL
 
@@ -88,9 +90,45 @@ def test_an_authority_that_the_host_does_not_show_vouches_when_the_record_has_al
     assert outcome(shown, record(2, 0, 1, ROOT.certificate)) == "certificate-not-trusted"
 
 
+ALGORITHMS = [
+    lambda: rsa.generate_private_key(65537, 2048),
+    lambda: ec.generate_private_key(ec.SECP384R1()),
+    ed25519.Ed25519PrivateKey.generate,
+    ed448.Ed448PrivateKey.generate,
+]
+
+
+@pytest.mark.parametrize("generate", ALGORITHMS, ids=["RSA", "ECDSA", "Ed25519", "Ed448"])
+def test_the_bare_key_of_an_authority_that_the_host_does_not_show_vouches_for_what_it_has_signed(
+    generate: Callable[[], Any],
+) -> None:
+    root = issue("root", authority=True, key=generate())
+    middle = issue("middle", root, authority=True)
+    bare = record(2, 1, 0, root.certificate)
+    deep = issue(HOST, middle)
+    assert outcome(Issued(deep.certificate, deep.key, (middle.certificate,)), bare) == ""
+    for shown, failure in (
+        (issue(HOST, root), ""),
+        (issue(HOST, root, days=-1), "certificate-expired"),
+        (issue("elsewhere.example", root), "certificate-host-mismatch"),
+        (issue(HOST, issue("root", authority=True, key=generate())), "certificate-not-trusted"),
+    ):
+        assert outcome(Issued(shown.certificate, shown.key), bare) == failure
+    # Of its digest nobody can tell what it has signed (RFC 7671 5.2.3).
+    assert outcome(Issued(deep.certificate, deep.key, (middle.certificate,)), record(2, 1, 1, root.certificate)) != ""
+
+
+def test_what_an_authority_has_signed_is_no_authority_for_that() -> None:
+    leaf = issue("other.example", ROOT)
+    below = issue(HOST, Issued(leaf.certificate, leaf.key))
+    shown = Issued(below.certificate, below.key, (leaf.certificate,))
+    assert outcome(shown, record(2, 1, 0, ROOT.certificate)) == "certificate-not-trusted"
+
+
 def test_no_certificate_is_an_authority_for_itself() -> None:
     alone = issue(HOST)
-    assert outcome(alone, record(2, 0, 1, alone.certificate)) == "certificate-not-trusted"
+    for selector, matching in ((0, 1), (1, 0), (1, 1)):
+        assert outcome(alone, record(2, selector, matching, alone.certificate)) == "certificate-not-trusted"
     assert outcome(LEAF, record(3, 0, 1, MIDDLE.certificate)) == "certificate-not-trusted"
 
 

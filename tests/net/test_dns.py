@@ -47,6 +47,7 @@ ZONE = {
     ".0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa. 60 IN PTR six.xx.example.",
     ("_25._tcp.mx1.xx.example.", "TLSA"): "_25._tcp.mx1.xx.example. 60 IN TLSA 3 1 1 " + "ab" * 32 + "\n"
     "_25._tcp.mx1.xx.example. 60 IN TLSA 2 0 0 0102",
+    ("mx.alias.example.", "CNAME"): "mx.alias.example. 60 IN CNAME mx1.xx.example.",
     ("mx.alias.example.", "A"): "mx.alias.example. 60 IN CNAME mx1.xx.example.\nmx1.xx.example. 60 IN A 192.0.2.1",
 }
 NEGATIVE = "example. 900 IN SOA ns.example. admin.example. 1 2 3 4 600"
@@ -460,6 +461,36 @@ def test_a_host_is_secure_when_both_families_are() -> None:
         query, dns.flags.AD if query.question[0].rdtype == dns.rdatatype.A else 0
     )
     assert not result_of(resolver(servers).host("mx1.xx.example")).secure
+
+
+@pytest.mark.parametrize(
+    ("server", "chain", "alias", "expected"),
+    [
+        ("127.0.0.1", True, True, (True, True)),
+        ("127.0.0.1", False, True, (False, True)),
+        ("127.0.0.1", False, False, (False, False)),
+        ("127.0.0.1", False, None, (False, True)),
+        ("192.0.2.53", True, True, (False, False)),
+    ],
+)
+def test_an_alias_may_be_secure_though_what_it_leads_to_is_not(
+    server: str, chain: bool, alias: bool | None, expected: tuple[bool, bool]
+) -> None:
+    """`alias` None: there is no answer about it."""
+
+    def say(query: dns.message.Message) -> bytes:
+        is_alias = query.question[0].rdtype == dns.rdatatype.CNAME
+        if is_alias and alias is None:
+            return answer(query, rcode=dns.rcode.SERVFAIL).to_wire()
+        return signed(query, dns.flags.AD if (alias if is_alias else chain) else 0)
+
+    servers = Servers()
+    servers.answers[server] = say
+    found = result_of(resolver(servers).host("mx.alias.example"))
+    assert (found.secure, found.alias_secure) == expected
+    asked = [query for query in servers.queries if query.question[0].rdtype == dns.rdatatype.CNAME]
+    assert bool(asked) is (server == "127.0.0.1" and not chain)
+    assert not result_of(resolver(servers).host("v4.example")).alias_secure
 
 
 def test_ids_differ_and_absence_is_remembered_for_as_long_as_the_zone_says_within_bounds() -> None:

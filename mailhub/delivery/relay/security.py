@@ -51,11 +51,15 @@ class Security:
         or that cannot be known now: whoever can suppress an answer must not be able to have us do without (RFC 7672
         2.1.2)."""
         level = effective(server.tls, credentials=server.credentials is not None)
-        if level != "opportunistic":
+        if level not in ("opportunistic", "dane"):
             return attrs.evolve(server, demand=Demand(level, server.host))
-        server = attrs.evolve(server, demand=Demand(level, server.host), used=TlsPolicyUsed(_NONE, server.domain))
-        if server.secure and found.secure:
+        server = attrs.evolve(
+            server, demand=Demand("opportunistic", server.host), used=TlsPolicyUsed(_NONE, server.domain)
+        )
+        if server.secure and (found.secure or found.alias_secure):
             server = await self._by_dane(server, found)
+        if level == "dane":
+            return self._with_dane(server)
         # A policy must not make up for records that do not fit (RFC 8461 2), and need not where they do.
         if server.demand is not None and server.demand.level != "dane":
             server = await self._by_policy(server)
@@ -71,16 +75,26 @@ class Security:
         if self._reports is not None:
             await self._reports.stop()
 
-    def told(self, server: Server, address: str, failure: str, reason: str = "") -> None:
-        """What came of TLS with a server: nothing, or a result type of RFC 8460 4.3."""
+    def told(self, server: Server, address: str, failure: str, reason: str = "", source: str = "") -> None:
+        """What came of TLS with a server: nothing, or a result type of RFC 8460 4.3. `source`: where we came from."""
         if self._reports is not None and server.found_by_dns and server.used is not None and server.used.domain:
-            failed = TlsFailure(failure, server.host, address, reason[:200]) if failure else None
+            failed = TlsFailure(failure, server.host, address, reason[:200], source) if failure else None
             self._reports.note(server.used, failed)
 
+    def _with_dane(self, server: Server) -> Server:
+        """A server whose operator wants it to be known by its records alone. Raises TemporaryError where it is not."""
+        if server.demand is not None and server.demand.level == "dane":
+            return server
+        self.told(attrs.evolve(server, used=TlsPolicyUsed("tlsa", server.domain)), "", "dane-required")
+        raise TemporaryError(
+            f"{server.host} has no TLSA records that can be used and that DNSSEC vouches for", status="4.7.5"
+        )
+
     async def _by_dane(self, server: Server, found: HostAddresses) -> Server:
-        """As it is where there are no records. A name that leads to another is looked for there first (RFC 7672
-        2.2.2)."""
-        for name in dict.fromkeys((found.canonical or server.host, server.host)):
+        """As it is where there are no records. A name that leads to another is looked for there first, unless DNSSEC
+        does not vouch for the other (RFC 7672 2.2.2)."""
+        last = found.canonical if found.secure else ""
+        for name in dict.fromkeys((last or server.host, server.host)):
             try:
                 answer = await self._resolver.tlsa(f"_{server.port}._tcp.{name}")
             except TemporaryError as error:
@@ -111,7 +125,7 @@ class Security:
         policy, trouble = await self._policies.policy(server.domain)
         if policy is None:
             return attrs.evolve(server, trouble=trouble or server.trouble)
-        server = attrs.evolve(server, used=TlsPolicyUsed("sts", server.domain, tuple(policy.lines), policy.mx))
+        server = attrs.evolve(server, used=TlsPolicyUsed("sts", server.domain, policy.lines, policy.mx))
         if not policy.allows(server.host):
             self.told(server, "", OTHER, "host is not in the policy")
         if policy.mode == "enforce":

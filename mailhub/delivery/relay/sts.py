@@ -95,9 +95,7 @@ class StsPolicies:
         if found and (kept is None or kept.id != found):
             await self._fetched(domain, found)
             kept = self._good(known)
-        elif kept is not None and self._environment.now() - kept.fetched > min(
-            _REFRESH_SECONDS, kept.policy.max_age / 2
-        ):
+        elif kept is not None and self._is_old(kept):
             Deferred.fromCoroutine(self._fetched(domain, found or kept.id))
         if kept is not None:
             return (kept.policy if kept.policy.mode != "none" else None), ""

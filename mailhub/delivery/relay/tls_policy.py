@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import attrs
 
 from mailhub.interfaces import IClientTls, IPeerConnections, TlsaRecord, TlsPolicy
@@ -20,11 +18,11 @@ CERTIFICATE_FAILURES = {
 
 @attrs.frozen
 class Demand:
-    """What a server must show before it is given a message: `TlsPolicy`, or "dane", a certificate that one of `records`
+    """What a server must show before it is given a message. With "dane" it is a certificate that one of `records`
     vouches for, the record of an authority as one of `names`. `server_name` is asked for. `observed`: nothing is
     demanded of the certificate, but what is wrong with it is to be known."""
 
-    level: TlsPolicy | Literal["dane"] = "opportunistic"
+    level: TlsPolicy = "opportunistic"
     server_name: str = ""
     records: tuple[TlsaRecord, ...] = ()
     names: tuple[str, ...] = ()
@@ -50,4 +48,4 @@ class Demand:
 
 def effective(policy: TlsPolicy, *, credentials: bool) -> TlsPolicy:
     """A password is for one host only, so that a hop with a login gets the full check unless TLS is ruled out."""
-    return "required" if credentials and policy != "never" else policy
+    return "required" if credentials and policy not in ("never", "dane") else policy

@@ -43,6 +43,7 @@ _log = Logger(namespace="mailhub.delivery.smtp")
 LMTP_PORT = 24
 _LOOP = Outcome.failed("We are the best mail exchanger of this domain but do not serve it", status="5.4.6")
 _WHAT_IT_SAYS = Offer(eight_bit=True, smtputf8=True, binary=True)  # no less than a server can offer
+_NO_REQUIRETLS = "5.7.30"  # RFC 8689 6
 _NO_TLS = "4.7.4"  # what we say where a server does not offer TLS that it must have
 # RFC 3463 3.7, RFC 6531 5: media not supported, conversion required but not supported, header in UTF-8.
 _UNFIT = frozenset({"5.6.1", "5.6.3", "5.6.9"})
@@ -176,6 +177,12 @@ class Transmitter:
                 group = rows[start : start + self._limits.recipients]
                 named = {row.route.recipient: recipient_of(row.route) for row in group}
                 answers = await self._carry(delivery, forms, servers, named)
+                lacking = [each for each, said in answers.items() if said.status == _NO_REQUIRETLS]
+                if lacking and delivery.mail.reverse_path is None:
+                    # RFC 8689 5: rather so than that nobody ever hears of a failure.
+                    bare = attrs.evolve(delivery, mail=attrs.evolve(delivery.mail, requiretls=False))
+                    named = {each: named[each] for each in lacking}
+                    answers = {**answers, **await self._carry(bare, forms, servers, named)}
                 outcomes.update((row.id, answers[row.route.recipient]) for row in group)
         finally:
             forms.close()
@@ -267,13 +274,13 @@ class Transmitter:
         """A server with what it is to show before it gets this message. Raises MailError where it must not be used."""
         if way.delivery.mail.requiretls and not server.lmtp:
             return await self._security.required(server, where)
+        is_published = server.tls == "opportunistic" and server.credentials is None
         try:
             demanding = await self._security.demanded(server, where)
         except TemporaryError:
-            if not await way.forms.asks_for_no_tls():
+            if not (is_published and await way.forms.asks_for_no_tls()):
                 raise
         else:
-            is_published = server.tls == "opportunistic" and server.credentials is None
             needs_tls = demanding.demand is not None and demanding.demand.needs_tls
             if not (needs_tls and is_published and await way.forms.asks_for_no_tls()):
                 return demanding
@@ -303,7 +310,7 @@ class Transmitter:
         opened = peer.why(self._environment.clock.seconds()) or await self._peers.open(peer, lambda: self._open(place))
         if isinstance(opened, Outcome) and opened.status == _NO_TLS and way.delivery.mail.requiretls:
             opened = Outcome.failed(
-                "REQUIRETLS support required: " + opened.reply, status="5.7.30", remote=opened.remote
+                "REQUIRETLS support required: " + opened.reply, status=_NO_REQUIRETLS, remote=opened.remote
             )
         if isinstance(opened, Outcome) and opened.state is State.FAILED:
             # It takes no mail, which says nothing of the others; nor of those behind ourselves, which are not tried.
@@ -439,13 +446,14 @@ class Transmitter:
             if error.tls_failed or error.status == _NO_TLS:
                 failure = (tls.failure if tls is not None else "") or OTHER
                 failure = failure if error.tls_failed else NO_STARTTLS
-                self._security.told(server, place.address, failure, error.text)
+                self._security.told(server, place.address, failure, error.text, error.source)
             if tls is not None and tls.failure:
                 raise error.because(CERTIFICATE_FAILURES.get(tls.failure, tls.failure), "4.7.5") from None
             raise
         if demand.level != "never":
             failure = (tls.failure if tls is not None else "") or server.trouble
-            self._security.told(server, place.address, failure if connection.secure else NO_STARTTLS)
+            failure = failure if connection.secure else NO_STARTTLS
+            self._security.told(server, place.address, failure, source=connection.source)
         return connection
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
 import attrs
 import pytest
 
 from mailhub.credentials import PlainCredentials
 from mailhub.delivery.relay.security import Security
-from mailhub.delivery.relay.servers import Server
+from mailhub.delivery.relay.servers import Server, servers_of
 from mailhub.delivery.relay.tls_policy import Demand
 from mailhub.errors import TemporaryError
-from mailhub.interfaces import HostAddresses, TlsaRecord
+from mailhub.interfaces import HostAddresses, NextHop, TlsaRecord, TlsPolicy
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Recipient
 from mailhub.services import SERVICES
@@ -93,6 +98,93 @@ def test_a_name_that_leads_to_another_is_looked_for_there_first() -> None:
     both.dane["_25._tcp.real.example"] = [TA]
     names = ("real.example", "mx.yy.example", "yy.example")
     assert demand(both, found=found) == Demand("dane", "real.example", (TA,), names)
+
+
+ZONE = """
+yy.example. MX 10 mx.yy.example.
+mx.yy.example. A 192.0.2.1
+alone.yy.example. A 192.0.2.2
+far.yy.example. MX 10 mx.far.example.
+far.example. MX 10 mx.yy.example.
+mx.far.example. A 192.0.2.3
+alias.yy.example. MX 10 here.yy.example.
+here.yy.example. CNAME mx.yy.example.
+away.yy.example. MX 10 there.yy.example.
+there.yy.example. CNAME mx.far.example.
+back.yy.example. MX 10 back.far.example.
+back.far.example. CNAME mx.yy.example.
+"""
+KEY = "ab" * 32
+EE_OF, TA_OF, PKIX_OF, UNKNOWN_OF = (f"{each} {KEY}" for each in ("3 1 1", "2 0 1", "1 1 1", "9 1 1"))
+
+
+def demanded(
+    domain: str, tlsa: Mapping[str, Sequence[str]], failing: Sequence[str] = (), tls: TlsPolicy = "opportunistic"
+) -> str:
+    """What is demanded of the exchanger of a domain, in one word; DNSSEC vouches for yy.example and nothing else."""
+    source = FakeResolver()
+    lines = [f"_25._tcp.{host}.example. TLSA {record}" for host, records in tlsa.items() for record in records]
+    source.load(ZONE.replace(". ", ". 60 IN ") + "\n".join(lines).replace(". ", ". 60 IN "))
+    source.secure.add("yy.example")
+    source.failing.update(failing)
+    environment: Any = SimpleNamespace(resolver=source, random=Random(1))
+    (server,) = result_of(servers_of(domain, NextHop(tls=tls), "mx.xx.example", environment))
+    try:
+        found = result_of(Security(source).demanded(server, result_of(source.host(server.host)))).demand
+    except TemporaryError as error:
+        return f"waits {error.status}"
+    assert found is not None
+    usages = " ".join(str(each.usage) for each in found.records)
+    return " ".join(filter(None, (found.level, usages, "as " + " ".join(found.names) if found.names else "")))
+
+
+NAMED = "as mx.yy.example yy.example"
+TABLE: list[tuple[str, dict[str, list[str]], str]] = [
+    # Usages: that of the host is asked for no name, that of an authority is; others are as good as none of use.
+    ("yy.example", {"mx.yy": [EE_OF]}, "dane 3"),
+    ("yy.example", {"mx.yy": [TA_OF]}, f"dane 2 {NAMED}"),
+    ("yy.example", {"mx.yy": [TA_OF, EE_OF]}, f"dane 2 3 {NAMED}"),
+    ("yy.example", {"mx.yy": [PKIX_OF, EE_OF, UNKNOWN_OF]}, "dane 3"),
+    ("yy.example", {"mx.yy": [PKIX_OF]}, "encrypted"),
+    ("yy.example", {"mx.yy": [UNKNOWN_OF]}, "encrypted"),
+    ("yy.example", {}, "opportunistic"),
+    # A domain without MX is its own exchanger.
+    ("alone.yy.example", {"alone.yy": [TA_OF]}, "dane 2 as alone.yy.example"),
+    # Nobody vouches for the host, be it that its domain's MX is vouched for, or for the MX.
+    ("far.yy.example", {"mx.far": [EE_OF]}, "opportunistic"),
+    ("far.example", {"mx.yy": [EE_OF]}, "opportunistic"),
+    # Aliases: where they lead first; what leads out of what is vouched for counts by its own name, if by any.
+    ("alias.yy.example", {"mx.yy": [EE_OF], "here.yy": [TA_OF]}, "dane 3"),
+    ("alias.yy.example", {"mx.yy": [TA_OF]}, "dane 2 as mx.yy.example here.yy.example alias.yy.example"),
+    ("alias.yy.example", {"here.yy": [TA_OF]}, "dane 2 as here.yy.example alias.yy.example"),
+    ("away.yy.example", {"mx.far": [EE_OF], "there.yy": [TA_OF]}, "dane 2 as there.yy.example away.yy.example"),
+    ("away.yy.example", {"mx.far": [EE_OF]}, "opportunistic"),
+    ("back.yy.example", {"mx.yy": [EE_OF], "back.far": [EE_OF]}, "opportunistic"),
+]
+
+
+@pytest.mark.parametrize(("domain", "tlsa", "expected"), TABLE)
+def test_what_is_demanded_by_what_dnssec_vouches_for(domain: str, tlsa: dict[str, list[str]], expected: str) -> None:
+    assert demanded(domain, tlsa) == expected
+    # Who is known by such records alone is sent nothing without.
+    strict = expected if expected.startswith("dane") else "waits 4.7.5"
+    assert demanded(domain, tlsa, tls="dane") == strict
+
+
+@pytest.mark.parametrize(
+    ("domain", "failing", "expected"),
+    [
+        ("yy.example", "mx.yy", "waits 4.7.5"),
+        ("alias.yy.example", "mx.yy", "waits 4.7.5"),
+        ("alias.yy.example", "here.yy", "dane 3"),
+        ("away.yy.example", "there.yy", "waits 4.7.5"),
+        ("away.yy.example", "mx.far", "dane 3"),
+        ("far.yy.example", "mx.far", "opportunistic"),
+    ],
+)
+def test_records_that_cannot_be_looked_up_where_there_may_be_some(domain: str, failing: str, expected: str) -> None:
+    tlsa = {"mx.yy": [EE_OF], "there.yy": [EE_OF], "mx.far": [EE_OF]}
+    assert demanded(domain, tlsa, [f"_25._tcp.{failing}.example"]) == expected
 
 
 def test_mail_waits_for_tls_that_is_demanded_and_goes_when_it_is_there() -> None:

@@ -270,6 +270,24 @@ def test_requiretls_is_not_left_out(world: World) -> None:
     assert server.messages == []
 
 
+@pytest.mark.parametrize("extensions", [["PIPELINING"], ["PIPELINING", "STARTTLS"]])
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_report_goes_on_without_requiretls_where_nobody_has_it(
+    world: World, extensions: list[str], secure: bool
+) -> None:
+    """RFC 8689 5. Who has it comes first."""
+    world.mail = Mail(None, requiretls=True)
+    world.resolver.secure |= {"yy.example"} if secure else set()
+    first = world.server("10.0.0.1", Server(extensions=extensions), host="mx1")
+    able = Server(extensions=["PIPELINING", "STARTTLS", "REQUIRETLS"])
+    assert states(world.deliver("b")) == ["delivered"]
+    world.server("10.0.0.2", able, host="mx2", preference=20)
+    assert states(world.deliver("b")) == ["delivered"]
+    assert (len(first.messages), len(able.messages)) == ((1, 1) if secure else (2, 0))
+    mails = [line for line in (*first.commands, *able.commands) if line.startswith("MAIL")]
+    assert mails == ["MAIL FROM:<>", "MAIL FROM:<> REQUIRETLS" if secure else "MAIL FROM:<>"]
+
+
 @pytest.mark.parametrize("sure", ["MX", "TLSA", "route", "nothing"])
 def test_requiretls_goes_on_where_the_name_of_the_host_is_sure(world: World, sure: str) -> None:
     world.mail = Mail(Address("a", "xx.example"), requiretls=True)
@@ -290,7 +308,7 @@ def test_requiretls_goes_on_where_the_name_of_the_host_is_sure(world: World, sur
 @pytest.mark.parametrize(
     ("mail", "rrvs", "able", "status"),
     [
-        (Mail(None, requiretls=True), None, ["PIPELINING", "STARTTLS", "REQUIRETLS"], "5.7.30"),
+        (Mail(Address("a", "xx.example"), requiretls=True), None, ["PIPELINING", "STARTTLS", "REQUIRETLS"], "5.7.30"),
         (Mail(None, by=DeliverBy(60, "R")), None, ["PIPELINING", "DELIVERBY"], "5.3.3"),
         (Mail(None), ValidSince(60), ["PIPELINING", "RRVS"], "5.7.19"),
         (Mail(None), None, ["PIPELINING", "SIZE 1000"], "5.3.4"),

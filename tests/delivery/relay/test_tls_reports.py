@@ -89,18 +89,23 @@ def test_what_was_counted_outlives_a_restart(internet: Internet) -> None:
         ("TLSA fails", "tlsa", {"dnssec-invalid"}),
         ("TLSA unusable", "tlsa", {"tlsa-invalid"}),
         ("policy gone", "no-policy-found", {"sts-policy-fetch-error"}),
+        ("TLSA expired", "tlsa", {"certificate-expired"}),
+        ("TLSA required", "tlsa", {"dane-required"}),
     ],
 )
 def test_failures_by_their_kind(internet: Internet, case: str, kind: str, failures: set[str]) -> None:
-    xx = internet.hub("xx.example", ["a"])
+    xx = internet.hub("xx.example", ["a"], {"route": {"yy.example": {"tls": "dane"}}} if "required" in case else {})
     yy = internet.hub(
         "yy.example", ["b"], PLAIN if "TLS" in case and "TLSA" not in case and "broken" not in case else {}
     )
     zz = internet.hub("zz.example", ["tls"])
     if "DANE" in case or "TLSA" in case:
         internet.resolver.secure.add("yy.example")
-        usage = 0 if "unusable" in case else 3
-        internet.resolver.dane["_25._tcp.mx.yy.example"] = [TlsaRecord(usage, 1, 1, bytes(32))]
+        usage = {"TLSA unusable": 0, "TLSA expired": 2}.get(case, 3)
+        records = [] if "required" in case else [TlsaRecord(usage, 1, 1, bytes(32))]
+        internet.resolver.dane["_25._tcp.mx.yy.example"] = records
+    if case == "TLSA expired":
+        internet.network.expired.add(yy.address)
     if case == "TLSA fails":
         internet.resolver.failing.add("_25._tcp.mx.yy.example")
     if case == "policy gone":
@@ -113,6 +118,12 @@ def test_failures_by_their_kind(internet: Internet, case: str, kind: str, failur
     (policy,) = report["policies"]
     assert policy["policy"]["policy-type"] == kind
     assert {each["result-type"] for each in policy["failure-details"]} == failures
+    # Where there was a connection, both its ends are told.
+    for each in policy["failure-details"]:
+        reached = each["result-type"] not in ("dnssec-invalid", "dane-required")
+        assert (each.get("sending-mta-ip"), each.get("receiving-ip")) == (
+            (xx.address, yy.address) if reached else (None,) * 2
+        )
     assert policy["summary"]["total-failure-session-count"] == sum(
         each["failed-session-count"] for each in policy["failure-details"]
     )
