@@ -174,7 +174,7 @@ MISTAKES = [
     (TOP + "[route.'a.example']\nhots = 'x'", '[route."a.example"] hots: unknown key; did you mean host?'),
     (
         TOP + "[route.x]\ntls = 'maybe'",
-        '[route.x] tls: must be never or opportunistic or encrypted or required, not "maybe"',
+        '[route.x] tls: must be never or opportunistic or encrypted or required or dane, not "maybe"',
     ),
     (TOP + "[route.x]\nuser = 'me'", "[route.x] user: user and password (or password_file) go together"),
     (
