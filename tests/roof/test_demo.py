@@ -222,6 +222,7 @@ def test_missing_clients_are_named_or_fail_the_build(tmp_path: Path) -> None:
         "node",
         "npm",
         "unbound",
+        "ip",
         "cmp",
     ):
         os.symlink("/bin/true", tmp_path / name)
