@@ -13,6 +13,7 @@ from mailhub.delivery.intake import Intake
 from mailhub.delivery.limits import DETAIL_MAILBOXES
 from mailhub.delivery.lists import LIST, LISTS, ListAgent, ListRouter
 from mailhub.delivery.local import StoreAgent
+from mailhub.delivery.ownership import Owners
 from mailhub.delivery.pipeline import Pipeline
 from mailhub.delivery.plan import Accepted
 from mailhub.delivery.relay.lmtp import LmtpAgent
@@ -78,7 +79,11 @@ database_store = Component("store", "database", _mailboxes)
 sqlite_store = Component("store", "sqlite", _mailboxes)  # the same, as configuration files of mailhub 0.1 call it
 maildirs = Component("store", "maildir", maildir_store, MaildirOptions)
 
-store_agent = Component("agent", "store", lambda _, hub: StoreAgent(hub.store, hub.environment, hub.directories))
+store_agent = Component(
+    "agent",
+    "store",
+    lambda _, hub: StoreAgent(hub.store, hub.environment, hub.directories, Owners(hub.accounts)),
+)
 smtp_agent = Component("agent", "smtp", lambda _, hub: SmtpAgent(hub.hops, hub.relay.transmitter(), hub.hop))
 lmtp_agent = Component("agent", "lmtp", lambda _, hub: LmtpAgent(hub.hops, hub.relay.transmitter(), hub.hop))
 pipe_agent = Component("agent", "pipe", PipeAgent.of, PipeOptions, yields=True)

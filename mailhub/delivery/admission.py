@@ -9,11 +9,12 @@ import attrs
 
 from mailhub.delivery.backup_mx import NO_BACKUP, BackupMx
 from mailhub.delivery.names import LocalNames
+from mailhub.delivery.ownership import Owners
 from mailhub.delivery.srs import is_srs
 from mailhub.errors import NoSuchUser, NotPermitted, NotYetKnown, OverQuota, PermanentError, TemporaryError
 from mailhub.interfaces import STORE, IAccounts, IMailStore, IRouter, ITransactionView, Origin, Route
 from mailhub.message.address import Address, is_role, literal_of
-from mailhub.message.envelope import Recipient, ValidSince
+from mailhub.message.envelope import Recipient
 
 # `user%host@relay`, `host!user@relay` and `user@host@relay` were ways to say by which servers mail is to go.
 _ROUTING = re.compile("[@%!]")
@@ -84,18 +85,11 @@ class Admission:
         if not self._is_local(recipient.address):
             raise NotPermitted("Relaying by a source route denied")
 
-    async def check_owner(self, since: ValidSince, routes: Sequence[Route]) -> None:
-        """RFC 7293 5.1: a mailbox that is younger than its sender's knowledge of it is somebody else's. What an alias
-        leads to was not meant by the date, nor is anything known of an account of before the table had dates. Raises
-        PermanentError, StoreUnavailable."""
-        if self.accounts is None:
-            return
+    async def check_owner(self, since: int, routes: Sequence[Route]) -> None:
+        """RFC 7293 5.1: a mailbox that is younger than its sender's knowledge of it (seconds since the epoch) is
+        somebody else's. Raises PermanentError, StoreUnavailable."""
         for route in routes:
-            if route.agent == STORE and not route.via:
-                account = await self.accounts.find(route.target)
-                created = 0 if account is None else account.created
-                if created > since.timestamp or route.create:
-                    raise PermanentError("Mailbox has another owner than at that time", status="5.7.17")
+            await Owners(self.accounts).check(since, route)
 
     def _is_local(self, address: Address) -> bool:
         domain = address.ascii_domain

@@ -8,6 +8,7 @@ from contextlib import suppress
 from zope.interface import implementer
 
 from mailhub.answers import answer
+from mailhub.delivery.ownership import Owners
 from mailhub.errors import (
     InvalidMailboxName,
     MailboxExists,
@@ -44,11 +45,18 @@ class StoreAgent:
     """Appends to the route's mailbox, with the Return-Path on top (RFC 5321 4.4) and a delivery id, so that repeating
     is harmless. See `Route` for a mailbox that is not there."""
 
-    def __init__(self, store: IMailStore, environment: Environment, directories: IUserDirectory | None = None) -> None:
-        """`directories` know whose account is to be made when it is missing."""
+    def __init__(
+        self,
+        store: IMailStore,
+        environment: Environment,
+        directories: IUserDirectory | None = None,
+        owners: Owners | None = None,
+    ) -> None:
+        """`directories` know whose account is to be made when it is missing; `owners`, whose it is."""
         self._store = store
         self._environment = environment
         self._directories = directories
+        self._owners = owners or Owners()
 
     async def deliver(self, delivery: Delivery) -> Mapping[int, Outcome]:
         """See `IDeliveryAgent`. One copy, whatever number of recipients lead to the account."""
@@ -58,6 +66,7 @@ class StoreAgent:
         top = return_path(delivery.mail.reverse_path)
         flags, name = row.route.flags, row.route.mailbox or INBOX
         try:
+            await self._owners.check_waiting(row.route)
             account = await self._account(delivery.target)
             try:
                 name, mailbox = await _mailbox(account, name)

@@ -10,6 +10,7 @@ from zope.interface import implementer
 
 from mailhub.delivery.allowance import Allowance
 from mailhub.delivery.committing import Committing, Rehearsed, discarded
+from mailhub.delivery.dead_ends import refusing
 from mailhub.delivery.doubles import Sitting, place_digest, printer
 from mailhub.delivery.editing import Editing, MessageView, TransactionView, check_envelope
 from mailhub.delivery.house import House
@@ -36,8 +37,9 @@ from mailhub.interfaces import (
 )
 from mailhub.log import Logger
 from mailhub.message.dates import format_date
-from mailhub.message.envelope import Mail, Outcome, Recipient
+from mailhub.message.envelope import Mail, Outcome, Recipient, outcome_of
 from mailhub.message.trace import received, return_path
+from mailhub.message.valid_since import valid_since
 
 _log = Logger(namespace="mailhub.delivery")
 
@@ -70,6 +72,7 @@ class Transaction:
     _writer: IntakeWriter | None = None
     _author: Author | None = None
     _discarded_by: str = ""  # a policy
+    _refused: dict[int, Outcome] = attrs.field(factory=dict)  # of those accepted, by number, when the message was there
     allowance: Allowance | None = None  # of our own user's
     sitting: Sitting | None = None  # of the connection, where there is one
     asked_priority: int | None = None  # by MAIL, whatever it got
@@ -94,7 +97,7 @@ class Transaction:
             if recipient.source_route:
                 self._house.admission.check_route(recipient)
             if recipient.rrvs is not None:
-                await self._house.admission.check_owner(recipient.rrvs, routes)
+                await self._house.admission.check_owner(recipient.rrvs.timestamp, routes)
             if self._screens.wants("recipient"):
                 verdict = await self._screens.ask("recipient", self._take, TransactionView(self), recipient)
                 if verdict.action == "discard":
@@ -180,7 +183,7 @@ class Transaction:
             finally:
                 body.discard()
             self._end_allowance(sent=True)
-            return committed
+            return self._with_refusals(committed)
         finally:
             self._end_allowance(sent=False)
             self._ended()
@@ -210,7 +213,33 @@ class Transaction:
             raise PermanentError("Too many hops, this message goes round in a loop", status="5.4.6", rule="hops")
         if self._author is not None:
             await self._author.check(self.mail)
+        await self._check_owners(writer.came_with)
         return not writer.held or await self._screen_message(writer)
+
+    async def _check_owners(self, header: bytes) -> None:
+        """RFC 7293 5: an account may have been made anew since RCPT, and the header may name dates as well. Who is not
+        meant gets nothing. Raises PermanentError where that is everybody, StoreUnavailable."""
+        named = valid_since(header)
+        for number, each in enumerate(self._accepted):
+            rrvs = each.recipient.rrvs
+            since = named.get(each.address.key) if rrvs is None else rrvs.timestamp
+            if since is None:
+                continue
+            try:
+                await self._house.admission.check_owner(since, each.routes)
+            except PermanentError as error:
+                refusal = self._refused[number] = outcome_of(error)
+                # Who answers for each recipient says it himself.
+                routes = () if self.origin.each_recipient else (refusing(each.address, refusal),)
+                self._accepted[number] = attrs.evolve(each, routes=routes)
+                if len(self._refused) == len(self._accepted) and not self.origin.each_recipient:
+                    raise
+
+    def _with_refusals(self, committed: Committed) -> Committed:
+        if not (self._refused and self.origin.each_recipient):
+            return committed
+        told = [self._refused.get(number, outcome) for number, outcome in enumerate(committed.outcomes)]
+        return attrs.evolve(committed, outcomes=tuple(told))
 
     async def _commit_once(self, body: Intake, writer: IntakeWriter) -> Committed:
         """Once, although it may come twice."""

@@ -327,6 +327,11 @@ def _render_holduntil(hold: FutureRelease) -> str | None:
     return _render_instant(hold.seconds) if hold.kind == "UNTIL" else None
 
 
+def future_release_request(hold: FutureRelease) -> str:
+    """What a DSN says of it (RFC 4865 5): `for;3600`, `until;2026-11-29T12:00:00Z`."""
+    return f"for;{hold.seconds}" if hold.kind == "FOR" else f"until;{_render_instant(hold.seconds)}"
+
+
 # Postfix's VERP_README: the characters of verp_delimiter_filter.
 _DELIMITERS = re.compile(r"[-=+]{2}")
 USUAL_DELIMITERS = "+="

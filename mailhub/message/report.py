@@ -10,7 +10,8 @@ from typing import Literal, get_args
 import attrs
 
 from mailhub.message.address import Address, literal_of
-from mailhub.message.envelope import OriginalRecipient, Outcome, Source, State
+from mailhub.message.envelope import FutureRelease, OriginalRecipient, Outcome, Source, State
+from mailhub.message.esmtp import future_release_request
 from mailhub.message.header import whole_fields
 from mailhub.message.long_lines import LINE_LIMIT
 
@@ -82,8 +83,8 @@ class Report:
 
     Dates are RFC 5322 date-times, "" for an unknown `arrival_date`; `message_id` has its angle brackets; `boundary`
     must not occur in the rest; `header` is the original's. `message` is the whole original, where the sender asked for
-    it (RET=FULL), something failed, and it is not over `MESSAGE_LIMIT`. `log_id` is what our log calls it. `smtputf8`:
-    the DSN may be sent with SMTPUTF8.
+    it (RET=FULL), something failed, and it is not over `MESSAGE_LIMIT`. `hold`: for how long the sender wanted it held.
+    `log_id` is what our log calls it. `smtputf8`: the DSN may be sent with SMTPUTF8.
     """
 
     hostname: str
@@ -95,6 +96,7 @@ class Report:
     header: bytes
     arrival_date: str = ""
     envelope_id: str = ""
+    hold: FutureRelease | None = None
     smtputf8: bool = False
     message: bytes = b""
     log_id: str = ""
@@ -197,6 +199,8 @@ def _status(report: Report) -> bytes:
         lines.append(f"Original-Envelope-Id: {_text(report.envelope_id, report)}")
     if report.arrival_date:
         lines.append(f"Arrival-Date: {report.arrival_date}")
+    if report.hold is not None:
+        lines.append(f"Future-Release-Request: {future_release_request(report.hold)}")
     for each in report.recipients:
         lines.append("")
         if each.orcpt is not None:  # and only then, RFC 3461 6.3

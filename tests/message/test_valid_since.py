@@ -1,0 +1,39 @@
+"""The field by which RRVS goes through servers that do not know it."""
+
+from __future__ import annotations
+
+import pytest
+
+from mailhub.message.valid_since import valid_since
+
+FIELD = b"Require-Recipient-Valid-Since: "
+DATE = b"Sat, 1 Jun 2013 09:23:01 -0700"
+INSTANT = 1370103781
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        (FIELD + b"ann@xx.example; " + DATE + b"\r\n", {"ann@xx.example": INSTANT}),
+        (FIELD.lower() + b"\r\n Ann@XX.example (Ann; me)\r\n ;\r\n\t" + DATE + b"\r\n", {"ann@xx.example": INSTANT}),
+        (FIELD + b'"a;b"@xx.example;' + DATE + b" (PDT)\r\n", {'"a;b"@xx.example': INSTANT}),
+        (
+            FIELD + b"a@xx.example; " + DATE + b"\r\n" + FIELD + b"b@xx.example; Sat, 1 Jun 2013 00:00:00 +0000\r\n",
+            {"a@xx.example": INSTANT, "b@xx.example": 1370044800},
+        ),
+        (
+            FIELD + b"a@x.example; Sun, 2 Jun 2013 00:00:00 +0000\r\n" + FIELD + b"a@x.example; " + DATE,
+            {"a@x.example": INSTANT},
+        ),
+        (b"Subject: require-recipient-valid-since: a@x.example; " + DATE + b"\r\n", {}),
+        (FIELD + b"ann@xx.example\r\n", {}),
+        (FIELD + b"ann; " + DATE + b"\r\n", {}),
+        (FIELD + b"ann@xx.example; yesterday\r\n", {}),
+        (FIELD + b";;;\r\n", {}),
+        (FIELD + b'"' * 50_000 + b"\r\n", {}),
+        (b"", {}),
+    ],
+)
+def test_what_the_field_says(header: bytes, found: dict[str, int]) -> None:
+    written = {key.replace('"a;b"', "a;b"): value for key, value in found.items()}
+    assert valid_since(header) in (found, written)
