@@ -113,13 +113,13 @@ def parse_local(text: str) -> str:
     """Read a Local-part and give it unquoted. Raises ValueError."""
     if len(text) > 2 * LOCAL_LIMIT + 2:  # every octet escaped, two quotes
         raise ValueError("local part is too long")
-    if quoted := _QUOTED.fullmatch(text):
-        local = _QUOTED_PAIR.sub(r"\1", quoted[1])
-    elif _UNQUOTED.fullmatch(text):
+    if _UNQUOTED.fullmatch(text):
         local = text
+    elif quoted := _QUOTED.fullmatch(text):
+        local = _QUOTED_PAIR.sub(r"\1", quoted[1])
     else:
         raise ValueError("local part is malformed")
-    if len(local.encode()) > LOCAL_LIMIT:
+    if len(local if local.isascii() else local.encode()) > LOCAL_LIMIT:
         raise ValueError("local part is too long")
     return local
 

@@ -143,23 +143,24 @@ def _render_instant(seconds: int) -> str:
     return (_EPOCH + timedelta(seconds=seconds)).isoformat().removesuffix("+00:00") + "Z"
 
 
-_SIZE = re.compile(r"[0-9]{1,20}")
+_SIZE_DIGITS = 20
 
 
 def _parse_size(text: str | None) -> int:
-    if text is None or not _SIZE.fullmatch(text):
+    if not (text and text.isascii() and text.isdigit() and len(text) <= _SIZE_DIGITS):
         raise ParameterError("SIZE is a number of octets")
     return int(text)
 
 
 def _body(*types: BodyType) -> Callable[[str | None], BodyType]:
     says = f"BODY is {', '.join(types[:-1])} or {types[-1]}"
+    named: Mapping[str, BodyType] = {each: each for each in types}
 
     def parse(text: str | None) -> BodyType:
-        for each in types:
-            if text and text.isascii() and text.upper() == each:
-                return each
-        raise ParameterError(says)
+        found = named.get(text.upper()) if text and text.isascii() else None
+        if found is None:
+            raise ParameterError(says)
+        return found
 
     return parse
 

@@ -212,8 +212,12 @@ class Connection:
     def received(self, data: bytes) -> None:
         if self._session is None:
             return
+        machine, guard = self._session.machine, self._factory.guard
         try:
-            self._factory.within("receive_data", self._session.machine.receive_data, data)
+            if guard is None:
+                machine.receive_data(data)
+            else:
+                guard.within("receive_data", machine.receive_data, data)
         except BaseException:
             self._broken()
             return
@@ -283,47 +287,56 @@ class Connection:
         if self._pumping:
             return
         self._pumping = True
-        turns = TURN
         try:
-            while self._handler is None and self.channel.phase is _OPEN and not self.channel.blocked:
-                if not turns:
-                    self._factory.clock.callLater(0, self._pump)
-                    break
-                turns -= 1
-                if not self._turn():
-                    break
+            self._work()
         except BaseException:
             self._broken()
         finally:
             self._pumping = False
         self.flush()
 
-    def _turn(self) -> bool:
-        """One step; false when there is nothing to do before more octets come."""
-        session = self._session
+    def _work(self) -> None:
+        """Answer one event after the other, until one has to wait or there are no more.
+
+        All that comes in goes through here; an event that is answered at once costs its handler and little else.
+        """
+        session, channel = self._session, self.channel
         if session is None:
-            return False
-        self._collect()
-        if session.machine.closing:
-            self.close()
-            return False
-        if self._stage is _LEAVING:
-            session.shutting_down()
-            self.close()
-            return False
-        if self._jobs:
-            self._start(self._jobs.pop(0)())
-            return True
-        event = session.machine.next_event()
-        if event is not None:
-            self._active = self._factory.clock.seconds()
-            self._start(session.handle(event))
-            return True
-        if self._collect():
-            self._active = self._factory.clock.seconds()
-            return True
-        self._exhausted(session)
-        return False
+            return
+        machine, now = session.machine, self._factory.clock.seconds()
+        for _ in range(TURN):
+            if self._handler is not None or channel.phase is not _OPEN or channel.blocked:
+                return
+            if octets := machine.data_to_send():
+                channel.write(octets)
+            if machine.closing:
+                self.close()
+                return
+            if self._stage is _LEAVING:
+                session.shutting_down()
+                self.close()
+                return
+            if self._jobs:
+                self._start(self._jobs.pop(0)())
+            elif (event := machine.next_event()) is not None:
+                self._active = now
+                self._handle(session, event)
+            elif self._collect():
+                self._active = now
+            else:
+                self._exhausted(session)
+                return
+        self._factory.clock.callLater(0, self._pump)
+
+    def _handle(self, session: Session, event: object) -> None:
+        guard = self._factory.guard
+        try:
+            waits = session.handle(event) if guard is None else guard.within("handle", session.handle, event)
+        except BaseException:
+            self._crashed(Failure(), "handle")  # type: ignore[no-untyped-call]
+        else:
+            if waits is not None:
+                self._start(waits)
 
     def _exhausted(self, session: Session) -> None:
         """Every octet received has been dealt with."""

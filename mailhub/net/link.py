@@ -65,8 +65,9 @@ class Session(Protocol):
     async def connected(self) -> None:
         """Greet. With implicit TLS: after the handshake."""
 
-    async def handle(self, event: Any) -> None:
-        """Answer one event through the machine."""
+    def handle(self, event: Any) -> Coroutine[Any, Any, None] | None:
+        """Answer one event through the machine: None when that is done, else what does it (`async def` gives just
+        that)."""
 
     def disconnected(self) -> None:
         """The connection is gone: release everything. Called exactly once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 import attrs
@@ -142,7 +142,7 @@ class SmtpSession:
     _asked: int | None = None  # MT-PRIORITY of the message
     _receiving: bool = False
     _speaks_for: Mapping[str, str] = attrs.field(factory=dict)
-    _working: bool = False
+    _writing: bool = False
     _farewell: bool = False
     _pace: IDelayedCall | None = None
 
@@ -173,29 +173,9 @@ class SmtpSession:
             each_recipient=options.each_recipient,
         )
 
-    async def handle(self, event: Event) -> None:
+    def handle(self, event: Event) -> Coroutine[Any, Any, None] | None:
         """Answer one event."""
-        self._working = True
-        try:
-            await self._handle(event)
-        finally:
-            self._working = False
-
-    async def _handle(self, event: Event) -> None:
-        if isinstance(event, BodyChunk):
-            await self._write(event.octets)
-        elif type(event) in _DECISIONS:
-            await self._decide(event)  # type: ignore[arg-type]
-        elif isinstance(event, Reset | BodyAborted):
-            self._drop_transaction()
-        elif isinstance(event, StartTls):
-            self._start_tls()
-        elif isinstance(event, Forwarded):
-            self._forward(event)
-        elif isinstance(event, BadCommand):
-            await self._answer_late(event)
-        elif isinstance(event, Quit):
-            self._farewell = True
+        return _ANSWERS[type(event)](self, event)
 
     def crashed(self, failure: Failure) -> None:
         """451 for what is under way. A message of which a part is missing is given up."""
@@ -228,7 +208,9 @@ class SmtpSession:
 
     async def _decide(self, event: _Decided) -> None:
         try:
-            await _DECISIONS[type(event)](self, event)
+            decided = _DECISIONS[type(event)](self, event)
+            if decided is not None:
+                await decided
         except MailError as error:
             self._log_refusal(_subject(event), error)
             if isinstance(event, RcptTo) and not await self._go_on_after(error):
@@ -339,7 +321,7 @@ class SmtpSession:
     def _user(self) -> str:
         return self._conversation.origin.user if self._conversation is not None else ""
 
-    async def _start_body(self, _event: DataStart) -> None:
+    def _start_body(self, _event: DataStart) -> None:
         transaction = self._in_transaction
         if self.machine.early and not transaction.origin.early:
             transaction.origin = attrs.evolve(transaction.origin, early=True)
@@ -364,7 +346,7 @@ class SmtpSession:
         # While we are at work, it is not the client who is slow.
         came = self.machine.data_octets - before
         # Nor between two chunks: then a command is waited for.
-        busy = self._working or not self.machine.receiving or message != self._messages
+        busy = self._writing or not self.machine.receiving or message != self._messages
         if busy or came >= options.pace_octets:
             self._watch_pace()
             return
@@ -400,22 +382,33 @@ class SmtpSession:
 
     # --- Events that may not -----------------------------------------------------------------------------------------
 
-    async def _write(self, octets: bytes) -> None:
-        if self._writer is None:
-            return
+    def _write(self, event: BodyChunk) -> Coroutine[Any, Any, None] | None:
+        # Without a writer the message is refused already.
+        return None if self._writer is None else self._write_to(self._writer, event.octets)
+
+    async def _write_to(self, writer: IBodyWriter, octets: bytes) -> None:
+        self._writing = True
         try:
-            await self._writer.write(octets)
+            await writer.write(octets)
         except MailError as error:
             self._log_refusal({"at": "message"}, error)
             self._abort()
             self.machine.refuse_body(reply_to(error, 554))
+        finally:
+            self._writing = False
 
-    def _start_tls(self) -> None:
+    def _reset(self, _event: Reset | BodyAborted) -> None:
+        self._drop_transaction()
+
+    def _start_tls(self, _event: StartTls) -> None:
         self._drop_transaction()
         talk = self._talk
         talk.secured(attrs.evolve(talk.origin, secure=True, helo="", extended=True, user=""))
         self.machine.accept()
         self.link.start_tls()
+
+    def _quit(self, _event: Quit) -> None:
+        self._farewell = True
 
     # --- Small parts -------------------------------------------------------------------------------------------------
 
@@ -462,7 +455,7 @@ class SmtpSession:
 
 
 # What may be refused, and what decides it.
-_DECISIONS: Mapping[type, Callable[[SmtpSession, Any], Awaitable[None]]] = {
+_DECISIONS: Mapping[type, Callable[[SmtpSession, Any], Awaitable[None] | None]] = {
     Hello: SmtpSession._hello,
     Login: SmtpSession._login,
     SpeaksFor: SmtpSession._speak_for,
@@ -471,6 +464,16 @@ _DECISIONS: Mapping[type, Callable[[SmtpSession, Any], Awaitable[None]]] = {
     RcptTo: SmtpSession._recipient,
     DataStart: SmtpSession._start_body,
     BodyEnd: SmtpSession._commit,
+}
+_ANSWERS: Mapping[type, Callable[[SmtpSession, Any], Coroutine[Any, Any, None] | None]] = {
+    **dict.fromkeys(_DECISIONS, SmtpSession._decide),
+    BodyChunk: SmtpSession._write,
+    BodyAborted: SmtpSession._reset,
+    Reset: SmtpSession._reset,
+    StartTls: SmtpSession._start_tls,
+    Forwarded: SmtpSession._forward,
+    BadCommand: SmtpSession._answer_late,
+    Quit: SmtpSession._quit,
 }
 
 

@@ -35,18 +35,20 @@ class LineBuffer:
     longer line is thrown away while it streams in, and reported once, by `LineTooLong`, when its end has come.
     """
 
-    __slots__ = ("_discarded", "_head", "_octets", "_scanned", "limit")
+    __slots__ = ("_discarded", "_head", "_octets", "_scanned", "_start", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._octets = bytearray()
-        self._scanned = 0
+        # One read as it came while nothing is left of the one before, which is nearly always; else octets that grow.
+        self._octets: bytes | bytearray = b""
+        self._start = 0  # of what is not used yet
+        self._scanned = 0  # up to here there is no LF
         self._discarded = 0
         self._head = b""
 
     def __len__(self) -> int:
         """Octets held."""
-        return len(self._octets)
+        return len(self._octets) - self._start
 
     @property
     def discarded(self) -> int:
@@ -55,36 +57,49 @@ class LineBuffer:
 
     def feed(self, data: bytes) -> None:
         """Add octets from the peer."""
-        self._octets += data
+        octets, start = self._octets, self._start
+        if start >= len(octets):
+            self._octets = data
+            self._start = self._scanned = 0
+            return
+        if isinstance(octets, bytes):
+            octets = self._octets = bytearray(octets[start:])
+        else:
+            del octets[:start]
+        octets += data
+        self._start = 0
+        self._scanned -= start
 
     @property
     def first(self) -> int | None:
         """The next octet, which stays where it is; None when there is none."""
-        return self._octets[0] if self._octets and not self._discarded else None
+        return self._octets[self._start] if self._start < len(self._octets) and not self._discarded else None
 
     def next_line(self) -> bytes | None:
         """Take the next line without its ending; None when it is not complete. Raises LineTooLong."""
-        octets = self._octets
+        octets, start = self._octets, self._start
         end = octets.find(b"\n", self._scanned)
         if end < 0:
+            if start:
+                self._octets = octets = octets[start:]  # the rest of a large read is not to be held for a few octets
+                self._start = 0
             self._scanned = len(octets)
             if self._discarded or len(octets) >= self.limit:
                 self._discard(len(octets))
             return None
-        size = end + 1
-        if self._discarded or size > self.limit:
-            self._discard(size)
+        if self._discarded or end + 1 - start > self.limit:
+            self._discard(end + 1)
             head, self._head, self._discarded = self._head, b"", 0
             raise LineTooLong(head)
-        line = bytes(octets[: end - 1 if octets[end - 1 : end] == b"\r" else end])
-        self._remove(size)
-        return line
+        self._use(end + 1)
+        line = bytes(octets[start:end])
+        return line[:-1] if line.endswith(b"\r") else line
 
     def take(self, count: int) -> bytes:
         """Take at most `count` octets, as many as are here."""
-        octets = self._octets
-        taken = bytes(octets) if count >= len(octets) else bytes(octets[:count])
-        self._remove(len(taken))
+        start = self._start
+        taken = bytes(self._octets[start : start + count])
+        self._use(start + len(taken))
         return taken
 
     def take_all(self) -> bytes:
@@ -93,19 +108,21 @@ class LineBuffer:
 
     def drop(self) -> None:
         """Forget everything, a half-discarded line too (plaintext buffered at STARTTLS)."""
-        self._octets.clear()
-        self._scanned = self._discarded = 0
+        self._octets = b""
+        self._start = self._scanned = self._discarded = 0
         self._head = b""
 
-    def _remove(self, count: int) -> None:
-        del self._octets[:count]
-        self._scanned = 0
+    def _use(self, end: int) -> None:
+        if end == len(self._octets):
+            self._octets, end = b"", 0
+        self._start = self._scanned = end
 
-    def _discard(self, count: int) -> None:
+    def _discard(self, end: int) -> None:
+        start = self._start
         if not self._discarded:
-            self._head = bytes(self._octets[: min(count, _HEAD_OCTETS)])
-        self._discarded += count
-        self._remove(count)
+            self._head = bytes(self._octets[start : min(end, start + _HEAD_OCTETS)])
+        self._discarded += end - start
+        self._use(end)
 
 
 class BareLines(Enum):
@@ -122,6 +139,9 @@ class Violation(Enum):
     BARE_LF = "bare LF"
     NUL = "NUL"
 
+
+# Up to Python 3.11, to name a member of an Enum is a call.
+_REJECT = BareLines.REJECT
 
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n|\0")
 _OFFENCES = {b"\r": Violation.BARE_CR, b"\n": Violation.BARE_LF, b"\0": Violation.NUL}
@@ -160,7 +180,7 @@ class _Lines:
 
     def _judged(self, piece: bytes) -> tuple[bytes, bool]:
         """What may be given out of a piece, and whether that is to be repaired."""
-        rejecting = self._policy is BareLines.REJECT
+        rejecting = self._policy is _REJECT
         if rejecting and self.violation:
             return b"", False
         if self._endings.clean(piece):

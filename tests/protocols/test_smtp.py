@@ -278,7 +278,9 @@ class Peer:
         machine.receive_data(octets)
         while (event := machine.next_event()) is not None:
             try:
-                result_of(self.session.handle(event))
+                waits = self.session.handle(event)
+                if waits is not None:
+                    result_of(waits)
             except ZeroDivisionError:
                 self.session.crashed(Failure())  # type: ignore[no-untyped-call]
         lines = machine.data_to_send().decode().split("\r\n")[:-1]
@@ -842,7 +844,9 @@ def test_a_message_begins_the_count_anew_and_answers_wait() -> None:
     machine.receive_data(GHOST)
     event = machine.next_event()
     assert event is not None
-    waiting = Deferred.fromCoroutine(peer.session.handle(event))
+    waits = peer.session.handle(event)
+    assert waits is not None
+    waiting = Deferred.fromCoroutine(waits)
     assert machine.data_to_send() == b""
     peer.link.clock.advance(1)
     assert waiting.called

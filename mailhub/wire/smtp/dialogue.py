@@ -23,6 +23,11 @@ class Progress(Enum):
     CHUNKS = "a part of the message has come (BDAT)"
 
 
+# Up to Python 3.11, to name a member of an Enum is a call; these are asked for with every command.
+_CONNECTED, _READY, _SENDER = Progress.CONNECTED, Progress.READY, Progress.SENDER
+_RECIPIENTS, _CHUNKS = Progress.RECIPIENTS, Progress.CHUNKS
+
+
 @attrs.define
 class MailTransaction:
     """One mail transaction. `attempts` counts RCPT, taken or not; `recipients` those that were accepted. `binary`:
@@ -60,11 +65,12 @@ class Dialogue:
     @property
     def state(self) -> Progress:
         """How far the client has come."""
-        if self.transaction is None:
-            return Progress.CONNECTED if self.hello is None else Progress.READY
-        if self.transaction.chunks is not None:
-            return Progress.CHUNKS
-        return Progress.RECIPIENTS if self.transaction.recipients else Progress.SENDER
+        transaction = self.transaction
+        if transaction is None:
+            return _CONNECTED if self.hello is None else _READY
+        if transaction.chunks is not None:
+            return _CHUNKS
+        return _RECIPIENTS if transaction.recipients else _SENDER
 
     def keywords(self) -> list[str]:
         """The lines of the answer to EHLO. After a login there is no other (RFC 4954 4)."""

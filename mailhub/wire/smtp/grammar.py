@@ -34,16 +34,22 @@ def split_command(line: bytes) -> tuple[str, str]:
 
     In a greeting broken UTF-8 is let through: it is a computer's name in the charset of its owner's language.
     """
+    # Nearly every line is printable ASCII, of which there is nothing to say.
+    if not (line.isascii() and (text := line.decode("ascii")).isprintable()):
+        text = _decode(line)
+    verb, _, argument = text.partition(" ")
+    # Letters beyond ASCII have capitals within it: a long s is no S.
+    return verb.upper() if verb.isascii() else verb, argument.strip(" ")
+
+
+def _decode(line: bytes) -> str:
     if _CONTROL.search(line):
         raise refused(500, "5.5.2", "Control character in command")
     greeting = line[:5].upper() in _GREETINGS
     try:
-        text = line.decode(errors="replace" if greeting else "strict")
+        return line.decode(errors="replace" if greeting else "strict")
     except UnicodeDecodeError:
         raise refused(500, "5.5.2", "Command is not valid UTF-8") from None
-    verb, _, argument = text.partition(" ")
-    # Letters beyond ASCII have capitals within it: a long s is no S.
-    return verb.upper() if verb.isascii() else verb, argument.strip(" ")
 
 
 # Clients send all kinds of host names, people's computers those that people gave them; anything is let through for
@@ -61,7 +67,7 @@ def parse_hello(argument: str) -> str:
 
 # RFC 5321 4.1.2: Path = "<" [ A-d-l ":" ] Mailbox ">"; a quoted local part may hold spaces and angle brackets.
 # Blanks inside the brackets, and a mailbox without them, are what printers and disk controllers send.
-_MAILBOX = r'(?:"(?:[^"\\]|\\.)*"|[^"<> ])'
+_MAILBOX = r'(?:"(?:[^"\\]|\\.)*"|[^"<> ]++)'
 _PATH = re.compile(rf"< *({_MAILBOX}*) *>(?: +(.*))?")
 _BARE_PATH = re.compile(rf"({_MAILBOX}+)(?: +(.*))?")
 # A-d-l = At-domain *( "," At-domain ); At-domain = "@" Domain
@@ -70,7 +76,8 @@ _SOURCE_ROUTE = re.compile(rf"{_AT_DOMAIN}(?:,{_AT_DOMAIN})*:")
 _ROUTE_DOMAIN = re.compile(_AT_DOMAIN)
 
 
-def _split_path(argument: str, keyword: str, status: str) -> tuple[str, str]:
+def split_path(argument: str, keyword: str, status: str) -> tuple[str, str]:
+    """The argument of MAIL or RCPT -> what is between the brackets, the parameters. Raises CommandRefused."""
     if argument[: len(keyword)].upper() != keyword:
         raise refused(501, "5.5.4", f"Syntax: {keyword}<address>")
     path = argument[len(keyword) :].strip(" ")
@@ -91,7 +98,7 @@ def _parameters(text: str, rows: Mapping[str, Parameter]) -> dict[str, Any]:
 
 def _drop_source_route(path: str) -> str:
     """RFC 5321 3.6.1, appendix C: a source route is read and ignored; who takes the mail knows that there was one."""
-    route = _SOURCE_ROUTE.match(path)
+    route = _SOURCE_ROUTE.match(path) if path.startswith("@") else None
     if route is None:
         return path
     for domain in _ROUTE_DOMAIN.findall(route[0]):
@@ -109,7 +116,7 @@ def _parse_mailbox(path: str, status: str) -> Address:
 def parse_mail(argument: str, rows: Mapping[str, Parameter], login_domain: str = "") -> Mail:
     """The argument of MAIL (RFC 5321 4.1.1.2), with the parameters that are offered; a local part alone gets
     `login_domain`, where there is one (RFC 6409 6.2)."""
-    path, text = _split_path(argument, "FROM:", "5.1.7")
+    path, text = split_path(argument, "FROM:", "5.1.7")
     fields = _parameters(text, rows) if text else {}
     if path and login_domain and "@" not in path:
         path = f"{path}@{login_domain}"
@@ -127,7 +134,7 @@ def _require_ascii(address: Address) -> None:
 def parse_rcpt(argument: str, rows: Mapping[str, Parameter], *, smtputf8: bool, postmaster_domain: str) -> Recipient:
     """The argument of RCPT (RFC 5321 4.1.1.3), with the parameters that are offered; `<Postmaster>` and
     `<Abuse>` alone get `postmaster_domain`."""
-    path, text = _split_path(argument, "TO:", "5.1.3")
+    path, text = split_path(argument, "TO:", "5.1.3")
     fields = _parameters(text, rows) if text else {}
     if path.lower() in ROLES:
         return Recipient(Address(path.lower(), postmaster_domain), **fields)

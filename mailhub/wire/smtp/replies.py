@@ -45,6 +45,12 @@ def render(answer: Reply, *, utf8: bool = False) -> bytes:
 
     `utf8`: the client asked for SMTPUTF8 (RFC 6531 3.7.4.2); otherwise anything beyond ASCII becomes `?`.
     """
+    if len(answer.lines) == 1:
+        row = (
+            f"{answer.code} {answer.status} {answer.lines[0]}" if answer.status else f"{answer.code} {answer.lines[0]}"
+        )
+        if row.isascii() and row.isprintable() and len(row) <= _LINE_OCTETS - 2:
+            return row.encode("ascii") + b"\r\n"  # as nearly all are
     status = f"{_printable(answer.status)} " if answer.status else ""
     texts = [_printable(text) for text in answer.lines[:_LINES]]
     rows = [f"{answer.code}-{status}{text}" for text in texts]

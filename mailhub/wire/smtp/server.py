@@ -44,6 +44,11 @@ class _Phase(Enum):
     TLS = "TLS is being started"
 
 
+# Up to Python 3.11, to name a member of an Enum is a call; these are asked for with every command.
+_GREETING, _OPEN = _Phase.GREETING, _Phase.OPEN
+_NO_ARGUMENT, _SOME_ARGUMENT = Argument.NONE, Argument.REQUIRED
+_CONNECTED = Progress.CONNECTED
+
 _Lines = tuple[str, ...]
 
 # The usual answers, rendered once.
@@ -89,7 +94,7 @@ class SmtpServer(Dialogue):
     def receive_data(self, data: bytes) -> None:
         """Take octets from the peer."""
         if not self.closing:
-            self.early = self.early or self._phase is _Phase.GREETING
+            self.early = self.early or self._phase is _GREETING
             self._buffer.feed(data)
 
     def receive_eof(self) -> None:
@@ -98,6 +103,8 @@ class SmtpServer(Dialogue):
 
     def data_to_send(self) -> bytes:
         """Take the replies collected so far."""
+        if not self.out:
+            return b""
         octets = b"".join(self.out)
         self.out.clear()
         return octets
@@ -107,7 +114,13 @@ class SmtpServer(Dialogue):
         if self._pending is not None:
             raise RuntimeError(f"{self._pending} is not answered")
         while not self.closing:
-            progress, event = self._step()
+            body = self.reception
+            if body is not None:
+                progress, event = self._end_body(body) if body.ended else self._read_body(body)
+            elif self._phase is _OPEN:
+                progress, event = self._read_line()
+            else:
+                progress, event = False, None
             if event is not None:
                 if type(event) in _ACCEPTED:
                     self._pending = event
@@ -116,14 +129,6 @@ class SmtpServer(Dialogue):
                 self.closing = self.closing or self._eof
                 return None
         return None
-
-    def _step(self) -> tuple[bool, Event | None]:
-        """Whether it went on, and with what."""
-        if self._phase is not _Phase.OPEN:
-            return False, None
-        if self.reception is None:
-            return self._read_line()
-        return self._end_body(self.reception) if self.reception.ended else self._read_body(self.reception)
 
     # --- The session's side ----------------------------------------------------------------------------------------
 
@@ -314,9 +319,9 @@ class SmtpServer(Dialogue):
             return None
         state = self.state
         self._check_stage(verb, state)
-        if argument and verb.argument is Argument.NONE:
+        if argument and verb.argument is _NO_ARGUMENT:
             raise refused(501, "5.5.4", f"{name} takes no argument")
-        if not argument and verb.argument is Argument.REQUIRED:
+        if not argument and verb.argument is _SOME_ARGUMENT:
             raise refused(501, "5.5.4", f"{name} needs an argument")
         if verb.extension and verb.extension not in self.offer.lines:
             raise CommandRefused(_REFUSALS[verb.extension](self.settings, self.secure))
@@ -346,7 +351,7 @@ class SmtpServer(Dialogue):
         settings = self.settings
         if settings.require_tls and not self.secure and verb.since is not Since.START:
             raise refused(530, "5.7.0", "Issue STARTTLS first")
-        if state is Progress.CONNECTED and state not in verb.states:
+        if state is _CONNECTED and state not in verb.states:
             raise refused(503, "5.5.1", f"Say {'LHLO' if settings.lmtp else 'EHLO'} first")
         if settings.require_login and not self.authenticated and verb.since is Since.LOGIN:
             raise refused(530, "5.7.0", "Authentication required")
@@ -400,8 +405,8 @@ class SmtpServer(Dialogue):
     def _finish_body(self, replies: Sequence[Reply]) -> None:
         for answer in replies:
             self.send(answer)
-        if any(answer.positive for answer in replies):
-            self._idle_commands = self.excess_recipients = 0
+            if answer.positive:
+                self._idle_commands = self.excess_recipients = 0
         self.transaction = self.reception = None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from mailhub.wire.smtp.grammar import (
     parse_mail,
     parse_rcpt,
     split_command,
+    split_path,
 )
 
 ANN = Address("ann", "xx.example")
@@ -54,6 +56,32 @@ def test_a_local_part_alone_is_completed_where_there_is_something_to_complete_it
 )
 def test_splitting(line: bytes, command: tuple[str, str]) -> None:
     assert split_command(line) == command
+
+
+@given(st.sampled_from([b"EHLO ", b"MAIL "]), st.lists(st.sampled_from([b"a", b" ", b"\0", b"\t", b"\x7f", b"\xff"])))
+def test_lines_of_printable_ascii_are_read_as_all_others(verb: bytes, words: list[bytes]) -> None:
+    line = verb + b"".join(words)
+    try:
+        name, argument = split_command(line + b"x")
+    except CommandRefused as error:
+        with pytest.raises(CommandRefused, match=str(error)):
+            split_command(line + "\u00fc".encode())
+    else:
+        assert split_command(line + "\u00fc".encode()) == (name, f"{argument[:-1]}\u00fc")
+
+
+@given(st.text(alphabet='a@."\\<> \u00fc', max_size=12))
+def test_a_path_is_found_run_by_run_as_character_by_character(text: str) -> None:
+    """RFC 5321 4.1.2, as it would be written down."""
+    mailbox, given = r'(?:"(?:[^"\\]|\\.)*"|[^"<> ])', text.strip(" ")
+    slow = re.fullmatch(rf"< *({mailbox}*) *>(?: +(.*))?", given) or re.fullmatch(rf"({mailbox}+)(?: +(.*))?", given)
+    try:
+        found = split_path(f"FROM:{text}", "FROM:", "5.1.7")
+    except CommandRefused:
+        assert slow is None
+    else:
+        assert slow is not None
+        assert found == (slow[1], slow[2] or "")
 
 
 @pytest.mark.parametrize("line", [b"NO\0OP", b"NOOP\r", b"MAIL FROM:<a@b>\rRCPT", b"NOOP\t", b"NOOP \xff", b"\x7f"])
