@@ -199,7 +199,7 @@ def _status(report: Report) -> bytes:
         lines.append(f"Original-Envelope-Id: {_text(report.envelope_id, report)}")
     if report.arrival_date:
         lines.append(f"Arrival-Date: {report.arrival_date}")
-    if report.hold is not None:
+    if report.hold is not None:  # RFC 4865 5
         lines.append(f"Future-Release-Request: {future_release_request(report.hold)}")
     for each in report.recipients:
         lines.append("")

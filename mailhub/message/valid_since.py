@@ -22,14 +22,15 @@ def valid_since(header: bytes) -> Mapping[str, int]:
         return {}
     found: dict[str, int] = {}
     for name, octets in raw_fields(header):
-        field = (
-            _FIELD.fullmatch(unfold(octets.partition(b":")[2]).decode("utf-8", "replace")) if name == _NAME else None
-        )
+        if name != _NAME:
+            continue
+        text = unfold(octets.partition(b":")[2]).decode("utf-8", "replace")
+        field = _FIELD.fullmatch(_COMMENT.sub("", text))
         if field is None:
             continue
         instant = parse_date(field[2].strip())
         try:
-            address = Address.parse(_COMMENT.sub("", field[1]).strip().strip("<>"))
+            address = Address.parse(field[1].strip().strip("<>"))
         except ValueError:
             continue
         if instant is not None:

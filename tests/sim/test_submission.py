@@ -237,6 +237,10 @@ def test_how_long_is_told_and_kept_to(internet: Internet) -> None:
         (b"HOLDFOR=604801", b"501 5.5.4"),
         (b"HOLDUNTIL=2024-02-08T00:00:00Z", b"501 5.5.4"),
         (b"HOLDFOR=x", b"501 5.5.4"),
+        (b"HOLDFOR=600 BY=600;R", b"501 5.5.4"),
+        (b"BY=600;R HOLDUNTIL=2024-01-01T01:00:00Z", b"501 5.5.4"),
+        (b"HOLDFOR=600 BY=601;R\r\nRSET", b"250"),
+        (b"HOLDFOR=600 BY=60;N\r\nRSET", b"250"),
         (b"HOLDFOR=604800", b"250"),
     ):
         client.ask(b"MAIL FROM:<ann@xx.example> " + parameter + b"\r\n", answer)
