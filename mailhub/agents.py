@@ -9,7 +9,7 @@ from mailhub.config import routes
 from mailhub.delivery.agents import GuardedAgent
 from mailhub.delivery.alias_file import ALIASES_FILE, DISCARD
 from mailhub.delivery.forwarding import SRS_DOMAIN, Forwarding, SrsKeys, days_of
-from mailhub.delivery.lists import LIST, LISTS
+from mailhub.delivery.lists import HOLD_AGENT, LIST, LISTS, REQUEST_AGENT
 from mailhub.delivery.routing import REFUSE
 from mailhub.interfaces import STORE, NextHop
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 # What routers of ours name beside those two.
-_OF_ROUTERS = ((ALIASES_FILE, DISCARD), (LISTS, LIST))
+_OF_ROUTERS = ((ALIASES_FILE, DISCARD), (LISTS, LIST), (LISTS, REQUEST_AGENT), (LISTS, HOLD_AGENT))
 
 
 def agent_places(config: Config) -> dict[str, Place]:

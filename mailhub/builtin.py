@@ -11,7 +11,8 @@ from mailhub.delivery.backup_mx import DOMAINS as BACKUP_DOMAINS
 from mailhub.delivery.forwarding import ROUTER, SrsKeys, SrsRouter, days_of
 from mailhub.delivery.intake import Intake
 from mailhub.delivery.limits import DETAIL_MAILBOXES
-from mailhub.delivery.lists import LIST, LISTS, ListAgent, ListRouter
+from mailhub.delivery.list_desk import Commit, HoldAgent, ListMail, RequestAgent
+from mailhub.delivery.lists import HOLD_AGENT, LIST, LISTS, REQUEST_AGENT, ListAgent, ListRouter
 from mailhub.delivery.local import StoreAgent
 from mailhub.delivery.ownership import Owners
 from mailhub.delivery.pipeline import Pipeline
@@ -49,13 +50,30 @@ from mailhub.store.maildir.store import MaildirOptions, maildir_store
 from mailhub.store.sqlite.database import Database
 
 
-def _list_agent(hub: IHub) -> ListAgent:
+def _commit_by(hub: IHub) -> Commit:
     """The pipeline is there when it is asked."""
 
     async def commit(mail: Mail, accepted: Sequence[Accepted], intake: Intake, once: str) -> Committed:
         return await cast(Pipeline, hub.pipeline).send_on(mail, accepted, intake, once)
 
-    return ListAgent(hub.names, hub.routing, hub.queue, hub.environment, commit)
+    return commit
+
+
+def _list_mail(hub: IHub) -> ListMail:
+    return ListMail(hub.hostname, hub.environment, hub.queue, hub.routing, _commit_by(hub))
+
+
+def _list_agent(hub: IHub) -> ListAgent:
+    return ListAgent(hub.names, hub.routing, hub.queue, hub.environment, _commit_by(hub))
+
+
+def _request_agent(hub: IHub) -> RequestAgent:
+    state = hub.database.state.of("lists")
+    return RequestAgent(hub.names, hub.database.names, state, hub.environment, _list_mail(hub))
+
+
+def _hold_agent(hub: IHub) -> HoldAgent:
+    return HoldAgent(hub.names, hub.queue, _list_mail(hub))
 
 
 def _mailboxes(_: NoOptions, hub: IHub) -> IMailStore:
@@ -116,7 +134,9 @@ srs_router = Component(
     ),
 )
 transports_router = Component("router", "transports", lambda _, hub: TransportRouter(hub.transports))
-lists_router = Component("router", LISTS, lambda _, hub: ListRouter(hub.names, hub.store, hub.directories))
+lists_router = Component("router", LISTS, lambda _, hub: ListRouter(hub.names, hub.store, hub.queue, hub.directories))
+list_request_agent = Component("agent", REQUEST_AGENT, lambda _, hub: _request_agent(hub))
+list_hold_agent = Component("agent", HOLD_AGENT, lambda _, hub: _hold_agent(hub))
 list_agent = Component("agent", LIST, lambda _, hub: _list_agent(hub))
 alias_file_router = Component(
     "router",

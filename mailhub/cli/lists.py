@@ -25,8 +25,8 @@ _WHO = {
 }
 
 
-def add_parser(commands: Any) -> None:
-    """The grammar of this command."""
+def add_parser(commands: Any) -> Any:
+    """The grammar of this command. Returns where more actions can be added."""
     group = commands.add_parser(
         "list",
         help="mailing lists and groups, and their members",
@@ -61,6 +61,7 @@ def add_parser(commands: Any) -> None:
         action.add_argument("list", metavar="LIST")
         action.add_argument("members", metavar="MEMBER", nargs="+", help="addresses, here or elsewhere")
         action.set_defaults(run=run)
+    return actions
 
 
 def _settings(action: argparse.ArgumentParser) -> None:
@@ -88,6 +89,12 @@ def _settings(action: argparse.ArgumentParser) -> None:
         default=none,
         help="have replies go to the list",
     )
+    for name, text in (
+        ("--hold-others", "have posts of others wait for an owner instead of refusing them"),
+        ("--join-by-mail", "let anybody in who asks by mail and confirms it"),
+        ("--leave-by-mail", "let members out who ask by mail and confirm it (the default)"),
+    ):
+        action.add_argument(name, action=argparse.BooleanOptionalAction, default=none, help=text)
     action.add_argument("--message-size-bytes", metavar="N", type=int, default=none, help="larger ones are refused")
 
 

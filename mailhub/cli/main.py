@@ -21,6 +21,7 @@ from mailhub.cli import (
     exam,
     explain,
     init,
+    list_held,
     lists,
     plugins,
     queue,
@@ -102,6 +103,8 @@ def parser() -> argparse.ArgumentParser:
         actions = module.add_parser(commands)
         if module is alias:
             alias_import.add_parser(actions)
+        if module is lists:
+            list_held.add_parser(actions)
         if module is account:
             send_as.add_parser(actions)
     return top

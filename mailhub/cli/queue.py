@@ -149,7 +149,7 @@ def _meant(arguments: argparse.Namespace) -> Which:
 
 
 @contextmanager
-def _asked(arguments: argparse.Namespace, how: Opening) -> Iterator[Ask]:
+def asked_queue(arguments: argparse.Namespace, how: Opening) -> Iterator[Ask]:
     """The running server, or its database where none runs. Beside a server that cannot be asked nothing is changed: it
     alone knows what it is sending. Raises ConfigurationError."""
     config = load(arguments.config)
@@ -170,7 +170,7 @@ def _asked(arguments: argparse.Namespace, how: Opening) -> Iterator[Ask]:
         yield lambda question: wait(desk.answer(question))
 
 
-def _pages(asked: Ask, which: Which) -> Iterator[Sequence[Record]]:
+def pages(asked: Ask, which: Which) -> Iterator[Sequence[Record]]:
     """The messages that are meant, a page at a time."""
     after = ""
     while True:
@@ -187,9 +187,9 @@ def _pages(asked: Ask, which: Which) -> Iterator[Sequence[Record]]:
 
 def _list(arguments: argparse.Namespace) -> None:
     which = _meant(arguments)
-    with _asked(arguments, "read") as asked:
+    with asked_queue(arguments, "read") as asked:
         if arguments.messages:
-            records: Iterator[Record] = (message for page in _pages(asked, which) for message in page)
+            records: Iterator[Record] = (message for page in pages(asked, which) for message in page)
             line: Callable[[Record], str] = _message_line
         else:
             records = iter(asked({"queue": "destinations", "which": as_question(which)})["destinations"])
@@ -208,8 +208,12 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _print(line: str) -> None:
+    print(shown(line))
+
+
+def shown(line: str) -> str:
     """Addresses and answers come from strangers: nothing for the terminal to obey, and no second line."""
-    print(clean(line).replace("\n", "\\x0a"))
+    return clean(line).replace("\n", "\\x0a")
 
 
 def _message_line(message: Record) -> str:
@@ -282,7 +286,7 @@ def _clock(moment: str) -> str:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    with _asked(arguments, "read") as asked:
+    with asked_queue(arguments, "read") as asked:
         shown = asked({"queue": "show", "which": {"ids": [arguments.id]}})
     message = shown["message"]
     if message is None:
@@ -330,26 +334,26 @@ def _change(arguments: argparse.Namespace) -> int:
         question |= {"agent": arguments.agent, "target": "" if arguments.way == "mx" else arguments.way}
     elif arguments.change == "priority":
         question["priority"] = arguments.priority
-    with _asked(arguments, "write") as asked:
+    with asked_queue(arguments, "write") as asked:
         _require(asked, which.ids)
         if arguments.change in _ASKING and not which.ids:
-            count = sum(len(page) for page in _pages(asked, which))
+            count = sum(len(page) for page in pages(asked, which))
             every = "all " if arguments.all else ""
             what = f"the only message{'' if arguments.all else ' meant'}" if count == 1 else f"{every}{count} messages"
             if count and not confirmed(arguments, _ASKING[arguments.change].format(what=what)):
                 return 1
-        _report(_carry_out(asked, which, question), _CHANGES[arguments.change][0])
+        _report(carry_out(asked, which, question), _CHANGES[arguments.change][0])
     return 0
 
 
 def _flush(arguments: argparse.Namespace) -> None:
     if not arguments.domain:
         raise ConfigurationError("say which domain")
-    with _asked(arguments, "write") as asked:
-        _report(_carry_out(asked, Which(domain=arguments.domain), {"change": "retry"}), "due now")
+    with asked_queue(arguments, "write") as asked:
+        _report(carry_out(asked, Which(domain=arguments.domain), {"change": "retry"}), "due now")
 
 
-def _carry_out(asked: Ask, which: Which, question: Mapping[str, Any]) -> Mapping[str, int]:
+def carry_out(asked: Ask, which: Which, question: Mapping[str, Any]) -> Mapping[str, int]:
     """Page by page; how many messages have changed, and what there is to know of how many."""
     counts, after = dict.fromkeys(("changed", *NOTES), 0), ""
     while True:
@@ -362,7 +366,7 @@ def _carry_out(asked: Ask, which: Which, question: Mapping[str, Any]) -> Mapping
 
 def _require(asked: Ask, ids: Sequence[str]) -> None:
     """Raises ConfigurationError unless all are in the queue: nothing is done by halves."""
-    known = {message["id"] for page in _pages(asked, Which(ids=tuple(ids))) for message in page} if ids else set()
+    known = {message["id"] for page in pages(asked, Which(ids=tuple(ids))) for message in page} if ids else set()
     if missing := [name for name in ids if name not in known]:
         raise _unknown(missing)
 

@@ -52,6 +52,9 @@ def _lists(config: Config) -> Mapping[str, MailingList]:
         domain = name.rpartition("@")[2]
         if domain not in config.domains:
             raise place.inside(name).error(f'"{domain}" is not one of domains: add it, or use `mailhub list add`')
+        if config.lists[name].join_by_mail:
+            what = "is for lists of the database, whose members are not those of the file alone: `mailhub list add`"
+            raise place.inside(name).at("join_by_mail").error(what)
     return config.lists
 
 

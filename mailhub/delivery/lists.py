@@ -18,7 +18,7 @@ from mailhub.delivery.dead_ends import LOOP_STATUS, LOOP_TEXT, refusing
 from mailhub.delivery.intake import Intake
 from mailhub.delivery.plan import Accepted
 from mailhub.delivery.routing import NOBODY, OwnRouter, is_known, renamed
-from mailhub.errors import MailError, MessageTooLarge, NotPermitted
+from mailhub.errors import MailError, MessageTooLarge, NotPermitted, TemporaryError
 from mailhub.interfaces import (
     Committed,
     Delivery,
@@ -35,11 +35,22 @@ from mailhub.interfaces import (
     OwnTransaction,
     QueuedRecipient,
     Route,
+    Which,
 )
-from mailhub.message.address import POSTMASTER, Address
+from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Outcome, Recipient, outcome_of
 from mailhub.message.header import Header, fields_end
-from mailhub.message.lists import BOUNCES, MEMBERS_LIMIT, ROLES, MailingList, for_members, is_ours, role
+from mailhub.message.lists import (
+    BOUNCES,
+    MEMBERS_LIMIT,
+    REQUESTS,
+    ROLES,
+    MailingList,
+    for_members,
+    is_ours,
+    owners_of,
+    role,
+)
 from mailhub.message.needs import HEADER_LIMIT, needs_of
 from mailhub.message.patterns import AddressPatterns
 from mailhub.message.trace import count_received, delivered_to, return_path
@@ -47,6 +58,8 @@ from mailhub.net.body import copy
 
 LISTS = "lists"  # the router's name
 LIST = "list"  # the agent's
+REQUEST_AGENT, HOLD_AGENT = "list-request", "list-hold"  # see `mailhub.delivery.list_desk`
+HELD_LIMIT = 500  # posts that wait for the owners of a list
 # The status of RFC 3463 for "mailing list expansion prohibited".
 NOT_ALLOWED = "5.7.2"
 _AT_ONCE = 50  # members that are looked up before others have their turn
@@ -56,11 +69,14 @@ _PATIENCE = 5  # attempts after which a member who cannot be looked up keeps the
 
 @implementer(IRouter)
 class ListRouter(OwnRouter):
-    """Lists by name, with `team-owner`, `team-bounces` and `team-request`, which are the owners' unless an account has
-    the name."""
+    """Lists by name, with `team-owner` and `team-bounces`, which are the owners', and `team-request`, `team-subscribe`
+    and `team-unsubscribe`, where it is asked for something, unless an account has the name."""
 
-    def __init__(self, names: ILocalNames, store: IMailStore, directories: IUserDirectory = NOBODY) -> None:
+    def __init__(
+        self, names: ILocalNames, store: IMailStore, queue: IQueue, directories: IUserDirectory = NOBODY
+    ) -> None:
         self._names = names
+        self._queue = queue
         self._store = store
         self._directories = directories
 
@@ -76,8 +92,8 @@ class ListRouter(OwnRouter):
         for name in (recipient, *(plain for plain, _ in self._names.without_detail(recipient))):
             settings = lists.get(name.key)
             if settings is not None:
-                await self._permit(name, settings, transaction)
-                return (Route(LIST, name, name.key, via=(name.key,)),)
+                waits = not await self._is_permitted(name, settings, transaction)
+                return (Route(HOLD_AGENT if waits else LIST, name, name.key, via=(name.key,)),)
         return await self._role(recipient)
 
     async def _role(self, recipient: Address) -> Sequence[Route] | None:
@@ -88,19 +104,31 @@ class ListRouter(OwnRouter):
             settings = self._names.lists.get(attrs.evolve(recipient, local=recipient.local[: -len(suffix)]).key)
             if settings is None or await is_known(recipient.key, self._store, self._directories):
                 return None
-            owners = [Address.parse(text) for text in settings.owners]
-            return renamed(recipient, owners or [Address(POSTMASTER, recipient.domain)])
+            if suffix in REQUESTS[1:] and settings.group:
+                return None
+            if suffix in REQUESTS and not settings.group:
+                name = attrs.evolve(recipient, local=recipient.local[: -len(suffix)])
+                return (Route(REQUEST_AGENT, recipient, name.key),)
+            return renamed(recipient, owners_of(settings, recipient))
         return None
 
-    async def _permit(self, name: Address, settings: MailingList, transaction: ITransactionView) -> None:
+    async def _is_permitted(self, name: Address, settings: MailingList, transaction: ITransactionView) -> bool:
+        """Whether it goes to the members at once, False where it has to wait for an owner."""
+        permitted = True
         sender = transaction.mail.reverse_path
         if sender is None:
             if not settings.group or settings.post != "anyone":
                 raise NotPermitted(f"{name} takes no reports", status=NOT_ALLOWED)
         elif not await self._may_post(name.key, settings, sender, transaction):
-            raise NotPermitted(_REASONS[settings.post].format(name), status=NOT_ALLOWED)
+            if not settings.hold_others:
+                raise NotPermitted(_REASONS[settings.post].format(name), status=NOT_ALLOWED)
+            permitted = False
+            waiting = await self._queue.waiting(Which(destination=Route(LIST, name, name.key).destination))
+            if sum(each.held for each in waiting) >= HELD_LIMIT:
+                raise TemporaryError(f"Too many posts wait for the owners of {name}")
         if 0 < settings.message_size_bytes < transaction.mail.size:
             raise MessageTooLarge(f"{name} takes messages of up to {settings.message_size_bytes} octets")
+        return permitted
 
     async def _may_post(self, key: str, settings: MailingList, sender: Address, transaction: ITransactionView) -> bool:
         if settings.post == "anyone" or _is_of_a_list(transaction, sender, self._names):
@@ -163,7 +191,7 @@ class ListAgent:
             top = await delivery.body.read(0, HEADER_LIMIT + 1)
             end = fields_end(top, 0, len(top))
             header = top[:end] if end <= HEADER_LIMIT else b""  # too large to be edited: ours is put before it
-            if refusal := _refusal(header, delivery.body.size, settings, row.route.recipient):
+            if refusal := refusal_of(header, delivery.body.size, settings, row.route.recipient):
                 return refusal
             return await self._pass_on(delivery, row, settings, header)
         except MailError as error:
@@ -216,7 +244,8 @@ def _portions(accepted: Sequence[Accepted]) -> Iterator[tuple[str, Sequence[Acce
             yield f"{number}/{count}", some
 
 
-def _refusal(header: bytes, size: int, settings: MailingList, address: Address) -> Outcome | None:
+def refusal_of(header: bytes, size: int, settings: MailingList, address: Address) -> Outcome | None:
+    """Why a message is nothing for the members, whoever has sent it."""
     if is_ours(header, address):
         return Outcome.failed(LOOP_TEXT, status=LOOP_STATUS)
     said = Header(header).first(b"auto-submitted") or b"no"

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import attrs
 
-from mailhub.message.address import Address
+from mailhub.message.address import POSTMASTER, Address
 from mailhub.message.header import Header, raw_fields
 from mailhub.message.patterns import AddressPatterns
 
@@ -21,9 +21,12 @@ Post = Literal["anyone", "members", "owners", "named"]
 
 MEMBERS_LIMIT = 10_000
 OWNERS_LIMIT = 100
-# Where failures are told, who is responsible, and who is asked to be let in or out: all of them the owners.
-OWNER, BOUNCES, REQUEST = "-owner", "-bounces", "-request"
-ROLES = (OWNER, BOUNCES, REQUEST)
+# Where failures are told, and who is responsible: the owners.
+OWNER, BOUNCES = "-owner", "-bounces"
+# Who is asked by mail; what nobody but a person can decide goes on to the owners.
+REQUEST, SUBSCRIBE, UNSUBSCRIBE = "-request", "-subscribe", "-unsubscribe"
+REQUESTS = (REQUEST, UNSUBSCRIBE, SUBSCRIBE)
+ROLES = (OWNER, BOUNCES, *REQUESTS)
 
 _FIELDS = frozenset(
     {
@@ -71,7 +74,9 @@ class MailingList:
 
     `owners` get its failures; without, postmaster does. `post` says who may post: anyone, the members, the owners
     alone, or who is named in `posters` (`AddressPatterns`); owners always may. `message_size_bytes`: larger ones are
-    refused, 0 for no bound of its own. The other keys are about the header, which a `group` leaves alone.
+    refused, 0 for no bound of its own. `hold_others`: posts of others wait for an owner and are not refused.
+    `join_by_mail` and `leave_by_mail`: whether who asks by mail, and confirms it, is let in or out. The other keys are
+    about the header, which a `group` leaves alone.
     """
 
     owners: tuple[str, ...] = attrs.field(default=(), converter=_addresses, validator=_up_to(OWNERS_LIMIT))
@@ -83,6 +88,9 @@ class MailingList:
     subject_prefix: str = attrs.field(default="", validator=_line)
     reply_to_list: bool = False
     message_size_bytes: int = 0
+    hold_others: bool = False
+    join_by_mail: bool = False
+    leave_by_mail: bool = True
 
     def __attrs_post_init__(self) -> None:
         """Raises ValueError for keys that do not go together."""
@@ -116,6 +124,11 @@ def text_of(settings: MailingList) -> str:
 def role(address: Address, suffix: str) -> Address:
     """The address of a list's owners: `team-owner@example.org`."""
     return attrs.evolve(address, local=address.local + suffix)
+
+
+def owners_of(settings: MailingList, address: Address) -> list[Address]:
+    """Who answers for a list: its owners, or the postmaster of its domain."""
+    return [Address.parse(text) for text in settings.owners] or [Address(POSTMASTER, address.domain)]
 
 
 def is_ours(header: bytes, address: Address) -> bool:

@@ -1,0 +1,358 @@
+"""What lists are asked for by mail, and what waits for their owners: the agents behind `team-request@`, and behind
+posts of others where a list holds them.
+
+Who wants to join or leave is sent a word that nobody else knows, and has to send it back. Nothing that a program has
+sent is answered (RFC 3834 2), and every answer has the null reverse-path and says that a program sent it: no two of
+them can talk to one another. What is no request that can be met goes on to the owners.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from hashlib import sha256
+
+import attrs
+from zope.interface import implementer
+
+from mailhub.delivery.intake import Intake
+from mailhub.delivery.lists import LIST, refusal_of
+from mailhub.delivery.message_ids import token
+from mailhub.delivery.plan import Accepted
+from mailhub.delivery.replies import is_automatic
+from mailhub.errors import MailError
+from mailhub.interfaces import (
+    Committed,
+    Delivery,
+    Environment,
+    IBlobReader,
+    IDeliveryAgent,
+    ILocalNames,
+    INames,
+    IQueue,
+    IRouter,
+    IState,
+    OwnTransaction,
+    QueuedRecipient,
+    Route,
+    RowChange,
+    Which,
+)
+from mailhub.log import Logger
+from mailhub.message.address import Address
+from mailhub.message.authors import authors
+from mailhub.message.dates import format_date
+from mailhub.message.encoded_word import decode_words
+from mailhub.message.envelope import Mail, Outcome, Recipient, outcome_of
+from mailhub.message.header import Header, fields_end
+from mailhub.message.lists import (
+    MEMBERS_LIMIT,
+    REQUEST,
+    ROLES,
+    SUBSCRIBE,
+    UNSUBSCRIBE,
+    MailingList,
+    owners_of,
+    role,
+)
+from mailhub.message.needs import HEADER_LIMIT
+from mailhub.message.submission import mend_header
+from mailhub.message.trace import count_received, delivered_to, return_path
+from mailhub.net.body import copy
+
+_log = Logger(namespace="mailhub.delivery.lists")
+
+DAY = 86_400
+CONFIRM_SECONDS = 3 * DAY
+# Answers to one address, and in the name of one list, in a day.
+ANSWERS_TO_ONE, ANSWERS_OF_LIST = 3, 1000
+_WORD = 24  # characters, of 5 bits each
+_CONFIRM = re.compile(rf"\bconfirm\s+([0-9a-v]{{{_WORD}}})\b", re.IGNORECASE)
+_COMMAND = re.compile(r"\s*(subscribe|join|unsubscribe|leave|help)\s*", re.IGNORECASE)
+_COMMANDS = {"join": "subscribe", "leave": "unsubscribe"}
+_BULK = frozenset({b"bulk", b"junk", b"list"})
+_DONE = {"subscribe": "You are a member of {0} now.", "unsubscribe": "You are no member of {0} any more."}
+
+Commit = Callable[[Mail, Sequence[Accepted], Intake, str], Awaitable[Committed]]
+
+
+@attrs.frozen(eq=False)
+class ListMail:
+    """Mail of a list's own, which `commit` commits once (see `Pipeline.send_on`)."""
+
+    _hostname: str
+    _environment: Environment
+    _queue: IQueue
+    _routing: IRouter
+    _commit: Commit
+
+    async def write(self, name: Address, to: Sequence[Address], subject: str, text: str, once: str) -> None:
+        """In the name of the list `name`, from nobody to whom a report could come. Raises MailError."""
+        sender = role(name, REQUEST)
+        header = "".join(
+            [
+                f"From: {sender}\r\nTo: {', '.join(map(str, to))}\r\nSubject: {subject}\r\n",
+                "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n",
+            ]
+        ).encode()
+        date = format_date(self._environment.now())
+        message_id = f"<{sha256(once.encode()).hexdigest()[:32]}@{self._hostname}>"
+        octets = mend_header(header, date, message_id) + b"\r\n" + text.replace("\n", "\r\n").encode()
+        mail = Mail(
+            None,
+            "7BIT" if octets.isascii() else "8BITMIME",
+            smtputf8=not all(each.is_ascii for each in (sender, *to)),
+        )
+        accepted = [Accepted(Recipient(each), await self._ways(each, mail)) for each in to]
+        await self._send(mail, accepted, octets, once)
+
+    async def pass_on(self, delivery: Delivery, row: QueuedRecipient, header: bytes, to: Sequence[Address]) -> None:
+        """A message as it is to others than it was sent to. Raises MailError."""
+        via = row.route.recipient.key
+        accepted = [
+            Accepted(
+                Recipient(each),
+                tuple([attrs.evolve(way, via=(via, *way.via)) for way in await self._ways(each, delivery.mail)]),
+            )
+            for each in to
+        ]
+        once = f"{delivery.id} {row.id} owners"
+        await self._send(delivery.mail, accepted, header, once, delivery.body, delivery.needs)
+
+    async def _ways(self, address: Address, mail: Mail) -> tuple[Route, ...]:
+        return tuple(await self._routing.route(address, OwnTransaction(mail=mail)) or ())
+
+    async def _send(
+        self,
+        mail: Mail,
+        accepted: Sequence[Accepted],
+        octets: bytes,
+        once: str,
+        rest: IBlobReader | None = None,
+        needs: int | None = None,
+    ) -> None:
+        """`octets`, and what `rest` has behind as many."""
+        top = return_path(mail.reverse_path)
+        writer = self._queue.new_body(len(top) + max(len(octets), rest.size if rest is not None else 0))
+        try:
+            await writer.write(top + octets)
+            if rest is not None:
+                await copy(rest, writer.write, len(octets))
+            body = await writer.finish()
+        finally:
+            writer.abort()
+        intake = Intake(body, len(top), count_received(octets), delivered_to(octets), needs, len(top))
+        try:
+            await self._commit(mail, accepted, intake, once)
+        finally:
+            body.discard()
+
+
+@implementer(IDeliveryAgent)
+@attrs.define(eq=False)
+class RequestAgent:
+    """Reads requests: `subscribe`, `unsubscribe`, `help` and `confirm WORD` in the subject, or by the address."""
+
+    _names: ILocalNames
+    _table: INames
+    _state: IState
+    _environment: Environment
+    _mail: ListMail
+
+    async def deliver(self, delivery: Delivery) -> Mapping[int, Outcome]:
+        """See `IDeliveryAgent`. Repeating it adds nothing."""
+        return {row.id: await self._answered(delivery, row) for row in delivery.recipients}
+
+    async def stop(self) -> None:
+        """Nothing is kept."""
+
+    async def _answered(self, delivery: Delivery, row: QueuedRecipient) -> Outcome:
+        try:
+            await self._names.refresh()
+            settings = self._names.lists.get(delivery.target)
+            if settings is None:
+                return Outcome.failed("No such list here", status="5.1.1")
+            header = await header_of(delivery)
+            name = Address.parse(delivery.target)
+            who = _author(delivery, header)
+            if who is not None and who.key in {each.key for each in (name, *(role(name, end) for end in ROLES))}:
+                return Outcome.delivered("A list is no member")
+            once = f"{delivery.id} {row.id} answer"
+            if who is None or not await self._met(name, settings, who, _command(row.route.recipient, header), once):
+                await self._mail.pass_on(delivery, row, header, owners_of(settings, name))
+        except MailError as error:
+            return outcome_of(error)
+        return Outcome.delivered()
+
+    async def _met(self, name: Address, settings: MailingList, who: Address, command: str, once: str) -> bool:
+        """Whether it needs no owner. Raises MailError."""
+        verb, _, word = command.partition(" ")
+        if verb == "confirm":
+            return await self._confirmed(name, settings, word, once)
+        if verb == "help":
+            await self._answer(name, who, f"How to join and leave {name}", _help(name, settings), once)
+            return True
+        member = await self._table.has_member(name.key, who.key)
+        if (verb == "subscribe" and settings.join_by_mail) or (verb == "unsubscribe" and settings.leave_by_mail):
+            if member is (verb == "unsubscribe"):
+                await self._ask(name, who, verb, once)
+                return True
+            return verb == "subscribe"  # of who is in it already nothing is to be told to who may be a stranger
+        return False
+
+    async def _ask(self, name: Address, who: Address, verb: str, once: str) -> None:
+        word = token(self._environment.random, _WORD)
+        kept = json.dumps([verb, name.key, str(who)]).encode()
+        await self._state.put({_kept_as(word): kept}, CONFIRM_SECONDS)
+        what = "join" if verb == "subscribe" else "leave"
+        text = (
+            f"Somebody, probably you, has asked for {who} to {what} the mailing list\n{name}.\n\n"
+            "Answer this mail and leave the subject as it is, and it is done. It counts for three days.\n"
+            "Otherwise you need not do anything.\n"
+        )
+        await self._answer(name, who, f"confirm {word}", text, once)
+
+    async def _confirmed(self, name: Address, settings: MailingList, word: str, once: str) -> bool:
+        kept = await self._state.get(_kept_as(word.lower()))
+        if kept is None:
+            return True  # too late, or made up: nobody can do anything about it
+        verb, key, text = json.loads(kept)
+        who = Address.parse(text)
+        if key != name.key or not (settings.join_by_mail if verb == "subscribe" else settings.leave_by_mail):
+            return True
+        if verb == "unsubscribe":
+            done = await self._table.leave_list(key, [text])
+        elif len(await self._table.list_members(key)) >= MEMBERS_LIMIT:
+            return False
+        else:
+            done = await self._table.join_list(key, [text])
+        if done:
+            _log.event("joined" if verb == "subscribe" else "left", {"list": key, "member": who})
+        await self._mail.write(name, [who], f"Mailing list {name}", _DONE[verb].format(name) + "\n", once)
+        await self._state.remove([_kept_as(word.lower())])
+        return True
+
+    async def _answer(self, name: Address, who: Address, subject: str, text: str, once: str) -> None:
+        if not await self._may_answer(name, who):
+            _log.event("request not answered", {"list": name, "from": who, "reason": "too many in a day"})
+            return
+        try:
+            await self._mail.write(name, [who], subject, text, once)
+        except MailError as error:
+            if error.temporary:
+                raise
+            _log.event("request not answered", {"list": name, "from": who, "reason": error.text})
+
+    async def _may_answer(self, name: Address, who: Address) -> bool:
+        """Lest somebody's mailbox is filled by requests in his name."""
+        counts = {}
+        for text, most in ((f"{name.key} {who.key}", ANSWERS_TO_ONE), (name.key, ANSWERS_OF_LIST)):
+            kept = f"answers {sha256(text.encode()).hexdigest()} {self._environment.now() // DAY}"
+            count = int(await self._state.get(kept) or b"0")
+            if count >= most:
+                return False
+            counts[kept] = b"%d" % (count + 1)
+        await self._state.put(counts, DAY)
+        return True
+
+
+@implementer(IDeliveryAgent)
+@attrs.define(eq=False)
+class HoldAgent:
+    """Has a post wait in the queue, as a row for the list that is held, and tells the owners of it."""
+
+    _names: ILocalNames
+    _queue: IQueue
+    _mail: ListMail
+
+    async def deliver(self, delivery: Delivery) -> Mapping[int, Outcome]:
+        """See `IDeliveryAgent`. Repeating it tells nobody again."""
+        return {row.id: await self._held(delivery, row) for row in delivery.recipients}
+
+    async def stop(self) -> None:
+        """Nothing is kept."""
+
+    async def _held(self, delivery: Delivery, row: QueuedRecipient) -> Outcome:
+        try:
+            await self._names.refresh()
+            settings = self._names.lists.get(delivery.target)
+            if settings is None:
+                return Outcome.failed("No such list here", status="5.1.1")
+            header, name = await header_of(delivery), Address.parse(delivery.target)
+            if refusal := refusal_of(header, delivery.body.size, settings, name):
+                return refusal
+            text = _of_held(delivery, header, name)
+            once = f"{delivery.id} {row.id} held"
+            await self._mail.write(name, owners_of(settings, name), f"A post to {name} waits", text, once)
+            found = await self._queue.messages(which=Which(ids=(delivery.id,)))
+            rows = [
+                attrs.evolve(each, recipients=tuple([other for other in each.recipients if other.id == row.id]))
+                for each in found
+            ]
+            await self._queue.change({RowChange(way=(LIST, delivery.target), held=True): rows})
+        except MailError as error:
+            return outcome_of(error)
+        return Outcome.delayed(f"Waits for an owner of {name}", status="4.7.2")
+
+
+async def header_of(delivery: Delivery) -> bytes:
+    """The header of a message; empty where it is too large to be read. Raises MailError."""
+    top = await delivery.body.read(0, HEADER_LIMIT + 1)
+    end = fields_end(top, 0, len(top))
+    return top[:end] if end <= HEADER_LIMIT else b""
+
+
+def _author(delivery: Delivery, header: bytes) -> Address | None:
+    """Who is to be answered; None where it has to be left to the owners."""
+    fields = Header(header)
+    bulk = (fields.first(b"precedence") or b"").strip().lower() in _BULK
+    if delivery.mail.reverse_path is None or is_automatic(header) or bulk or fields.count(b"list-id"):
+        return None
+    try:
+        found = authors(header)
+    except ValueError:
+        return None
+    return found[0] if len(found) == 1 else None
+
+
+def _command(recipient: Address, header: bytes) -> str:
+    """`confirm WORD`, `subscribe`, `unsubscribe`, `help`, or "" for what is none."""
+    local = recipient.local.lower()
+    subject = decode_words(Header(header).first(b"subject") or b"")
+    if confirmed := _CONFIRM.search(subject):
+        return f"confirm {confirmed[1]}"
+    for end in (SUBSCRIBE, UNSUBSCRIBE):
+        if local.endswith(end):
+            return end[1:]
+    found = _COMMAND.fullmatch(subject)
+    return _COMMANDS.get(found[1].lower(), found[1].lower()) if found else ""
+
+
+def _kept_as(word: str) -> str:
+    return f"confirm {sha256(word.encode()).hexdigest()}"
+
+
+def _help(name: Address, settings: MailingList) -> str:
+    joining = f"To join, write to {role(name, SUBSCRIBE)}.\n" if settings.join_by_mail else ""
+    leaving = f"To leave, write to {role(name, UNSUBSCRIBE)} from the address that gets the list.\n"
+    return f"This is about the mailing list {name}.\n\n{joining}{leaving}\nEverything else goes to its owners.\n"
+
+
+def _of_held(delivery: Delivery, header: bytes, name: Address) -> str:
+    fields = Header(header)
+    said = [
+        f"{field.decode()}: {_one_line(decode_words(value))}\n"
+        for field in (b"from", b"subject", b"date")
+        if (value := fields.first(field)) is not None
+    ]
+    return (
+        f"A post to {name} waits for you, for its sender may not post:\n\n"
+        f"sender: <{delivery.mail.reverse_path or ''}>\n{''.join(said)}octets: {delivery.body.size}\n\n"
+        f"mailhub list approve {delivery.id}\nmailhub list discard {delivery.id}\n\n"
+        "says whether it goes to the members.\n"
+    )
+
+
+def _one_line(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)[:500]

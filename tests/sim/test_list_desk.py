@@ -1,0 +1,238 @@
+"""What lists are asked for by mail, and posts that wait for an owner: over servers, and over crashes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from email import message_from_bytes
+from email.message import Message
+from typing import Any
+
+import pytest
+
+from mailhub.delivery.list_desk import ANSWERS_TO_ONE, HoldAgent, RequestAgent
+from mailhub.errors import NotPermitted, TemporaryError
+from mailhub.interfaces import Delivery, RowChange
+from mailhub.testing.hubs import Host, Internet
+from tests.sim.test_lists import hand_in
+
+NAME = "team@us.example"
+DAY = 86_400
+
+
+@pytest.fixture
+def internet() -> Iterator[Internet]:
+    with Internet(seed=4) as internet:
+        yield internet
+
+
+def stage(internet: Internet, settings: str = "{}") -> tuple[Host, Host]:
+    """A list with ann and cid in it, whose owner is boss."""
+    us = internet.hub("us.example", users=["ann", "boss"])
+    far = internet.hub("far.example", users=["cid", "dan"])
+    names = us.hub.database.names
+    us._wait(names.put_list(NAME, settings.replace("{", '{"owners": ["boss@us.example"], ', 1).replace(", }", "}")))
+    us._wait(names.join_list(NAME, ["ann@us.example", "cid@far.example"]))
+    return us, far
+
+
+def members(us: Host) -> list[str]:
+    return list(us._wait(us.hub.database.names.list_members(NAME)))
+
+
+def ask(
+    internet: Internet, far: Host, to: str, subject: str = "", sender: str = "cid@far.example", more: str = ""
+) -> None:
+    message = f"From: {sender}\r\nSubject: {subject}\r\n{more}\r\n\r\n".replace("\r\n\r\n\r\n", "\r\n\r\n")
+    far.submit(sender, [to], message.encode())
+    internet.run(120)
+
+
+def mails(host: Host, user: str) -> list[Message]:
+    return [message_from_bytes(octets) for octets in host.inbox(user)]
+
+
+def asked_to_confirm(host: Host, user: str) -> Message:
+    (found,) = [mail for mail in mails(host, user) if str(mail["Subject"]).startswith("confirm ")]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("to", "subject"),
+    [("team-request@us.example", "Unsubscribe"), ("Team-Unsubscribe@us.example", "whatever")],
+)
+def test_who_confirms_it_is_out(internet: Internet, to: str, subject: str) -> None:
+    us, far = stage(internet)
+    ask(internet, far, to, subject)
+    assert "cid@far.example" in members(us)
+    mail = asked_to_confirm(far, "cid@far.example")
+    assert (mail["Return-Path"], mail["Auto-Submitted"]) == ("<>", "auto-replied")
+    assert mail["From"] == "team-request@us.example"
+    ask(internet, far, mail["From"], f"Re: {mail['Subject']}")
+    assert members(us) == ["ann@us.example"]
+    assert "You are no member of team@us.example any more." in str(mails(far, "cid@far.example")[-1].get_payload())
+    ask(internet, far, mail["From"], f"Re: {mail['Subject']}")  # it counts once
+    assert len(mails(far, "cid@far.example")) == 2
+    assert not us.inbox("boss@us.example")
+    assert not us.queued()
+
+
+def test_who_confirms_it_is_in_where_the_list_allows_it(internet: Internet) -> None:
+    us, far = stage(internet, '{"join_by_mail": true}')
+    ask(internet, far, "team-subscribe@us.example", sender="dan@far.example")
+    mail = asked_to_confirm(far, "dan@far.example")
+    ask(internet, far, mail["From"], f"AW: {mail['Subject']}", sender="dan@far.example")
+    assert "dan@far.example" in members(us)
+    ask(internet, far, "team-subscribe@us.example", sender="cid@far.example")
+    assert not far.inbox("cid@far.example")
+
+
+def test_a_word_counts_for_three_days_and_cannot_be_made_up(internet: Internet) -> None:
+    us, far = stage(internet)
+    ask(internet, far, "team-request@us.example", "confirm " + "0" * 24)
+    ask(internet, far, "team-unsubscribe@us.example")
+    mail = asked_to_confirm(far, "cid@far.example")
+    internet.run(3 * DAY)
+    ask(internet, far, mail["From"], mail["Subject"])
+    assert "cid@far.example" in members(us)
+    assert not us.inbox("boss@us.example")
+
+
+@pytest.mark.parametrize(
+    ("to", "subject", "sender", "more"),
+    [
+        ("team-request@us.example", "May I join?", "dan@far.example", ""),
+        ("team-subscribe@us.example", "", "dan@far.example", ""),
+        ("team-unsubscribe@us.example", "", "dan@far.example", ""),  # who is in it is nobody's business
+        ("team-unsubscribe@us.example", "", "cid@far.example", "Auto-Submitted: auto-generated\r\n"),
+        ("team-unsubscribe@us.example", "", "cid@far.example", "Precedence: bulk\r\n"),
+        ("team-unsubscribe@us.example", "", "cid@far.example", "List-Id: <x.far.example>\r\n"),
+        ("team-unsubscribe@us.example", "", "", ""),
+    ],
+)
+def test_what_cannot_be_met_goes_to_the_owners_and_is_not_answered(
+    internet: Internet, to: str, subject: str, sender: str, more: str
+) -> None:
+    us, far = stage(internet)
+    if sender:
+        ask(internet, far, to, subject, sender, more)
+    else:
+        hand_in(us, "", to, b"From: cid@far.example\r\n\r\n")
+        internet.run(120)
+    (mail,) = mails(us, "boss@us.example")
+    assert mail["Return-Path"] == f"<{sender}>"
+    assert not far.inbox("cid@far.example")
+    assert not far.inbox("dan@far.example")
+    assert not us.queued()
+
+
+def test_what_owners_send_back_to_requests_goes_round_once(internet: Internet) -> None:
+    far = internet.hub("far.example", users=["cid"], config={"aliases": {"o@far.example": ["team-request@us.example"]}})
+    us = internet.hub(
+        "us.example", config={"list": {NAME: {"owners": ["o@far.example"], "members": ["cid@far.example"]}}}
+    )
+    ask(internet, far, "team-request@us.example", "What is this?")
+    internet.run(DAY)
+    (report,) = far.inbox("cid@far.example")
+    assert b"5.4.6" in report
+    assert not us.queued()
+    assert not far.queued()
+
+
+def test_members_of_the_file_are_left_to_the_owners(internet: Internet) -> None:
+    far = internet.hub("far.example", users=["cid"])
+    lists = {NAME: {"owners": ["boss@us.example"], "members": ["cid@far.example"]}}
+    us = internet.hub("us.example", users=["boss"], config={"list": lists})
+    ask(internet, far, "team-unsubscribe@us.example")
+    assert len(us.inbox("boss@us.example")) == 1
+    assert not far.inbox("cid@far.example")
+
+
+def test_nobody_is_flooded_by_requests_in_his_name(internet: Internet) -> None:
+    us, far = stage(internet)
+    for _ in range(ANSWERS_TO_ONE + 3):
+        hand_in(us, "x@else.example", "team-unsubscribe@us.example", b"From: cid@far.example\r\n\r\n")
+    internet.run(120)
+    assert len(far.inbox("cid@far.example")) == ANSWERS_TO_ONE
+    internet.run(DAY)
+    hand_in(us, "x@else.example", "team-unsubscribe@us.example", b"From: cid@far.example\r\n\r\n")
+    internet.run(120)
+    assert len(far.inbox("cid@far.example")) == ANSWERS_TO_ONE + 1
+
+
+@pytest.mark.parametrize("sender", ["team@us.example", "team-request@us.example", "team-bounces@us.example"])
+def test_lists_do_not_talk_to_themselves(internet: Internet, sender: str) -> None:
+    us, _ = stage(internet, '{"join_by_mail": true}')
+    hand_in(us, sender, "team-subscribe@us.example", f"From: {sender}\r\n\r\n".encode())
+    internet.run(DAY)
+    assert not us.queued()
+    assert not us.inbox("boss@us.example")
+
+
+def test_help_is_given(internet: Internet) -> None:
+    _, far = stage(internet)
+    ask(internet, far, "team-request@us.example", "help", "dan@far.example")
+    (mail,) = mails(far, "dan@far.example")
+    assert "team-unsubscribe@us.example" in str(mail.get_payload())
+    assert "team-subscribe@us.example" not in str(mail.get_payload())
+
+
+def test_what_is_asked_for_twice_by_a_crash_is_answered_once(
+    internet: Internet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    us, far = stage(internet, '{"hold_others": true}')
+    for agent in (RequestAgent, HoldAgent):
+        deliver = agent.deliver
+
+        async def again(agent: Any, delivery: Delivery, deliver: Any = deliver) -> Any:
+            await deliver(agent, delivery)
+            return await deliver(agent, delivery)
+
+        monkeypatch.setattr(agent, "deliver", again)
+    ask(internet, far, "team-unsubscribe@us.example")
+    ask(internet, far, NAME, "hello", "dan@far.example")
+    assert len(far.inbox("cid@far.example")) == len(us.inbox("boss@us.example")) == 1
+    mail = asked_to_confirm(far, "cid@far.example")
+    ask(internet, far, mail["From"], mail["Subject"])
+    assert members(us) == ["ann@us.example"]
+    assert len(far.inbox("cid@far.example")) == 2
+
+
+def test_posts_of_others_wait_for_an_owner(internet: Internet) -> None:
+    us, far = stage(internet, '{"hold_others": true}')
+    ask(internet, far, NAME, "first", "dan@far.example")
+    ask(internet, far, NAME, "second", "dan@far.example")
+    ask(internet, far, NAME, "mine", "cid@far.example")
+    assert [mail["Subject"] for mail in mails(us, "ann@us.example")] == ["mine"]
+    notices = [str(mail.get_payload()) for mail in mails(us, "boss@us.example")]
+    first, second = us.queued()
+    assert [
+        f"mailhub list approve {message.id}" in text for message, text in zip((first, second), notices, strict=True)
+    ]
+    assert "subject: first" in notices[0]
+    assert "sender: <dan@far.example>" in notices[0]
+    internet.run(6 * DAY)  # it does not come back meanwhile
+    assert not far.inbox("dan@far.example")
+    queue = us.hub.database.queue
+    us._wait(queue.change({RowChange(held=False): [first], RowChange(removed=True): [second]}))
+    internet.run(120)
+    assert [mail["Subject"] for mail in mails(us, "ann@us.example")] == ["mine", "first"]
+    assert [mail["Subject"] for mail in mails(far, "cid@far.example")] == ["mine", "first"]
+    assert not us.queued()
+
+
+def test_no_more_wait_than_owners_can_look_at(internet: Internet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mailhub.delivery.lists.HELD_LIMIT", 2)
+    us, far = stage(internet, '{"hold_others": true}')
+    for _ in range(2):
+        ask(internet, far, NAME, "x", "dan@far.example")
+    with pytest.raises(TemporaryError):
+        hand_in(us, "dan@far.example", NAME)
+
+
+def test_reports_and_automatic_replies_do_not_wait(internet: Internet) -> None:
+    us, far = stage(internet, '{"hold_others": true}')
+    with pytest.raises(NotPermitted):
+        hand_in(us, "", NAME)
+    ask(internet, far, NAME, "x", "dan@far.example", "Auto-Submitted: auto-replied\r\n")
+    assert not us.inbox("boss@us.example")
+    assert not us.queued()
