@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any, Literal
 
 from mailhub.cli.confirm import confirmed, yes_option
-from mailhub.cli.queue import Ask, Record, asked_queue, carry_out, pages, shown
-from mailhub.config.settings import load
+from mailhub.cli.queue_pages import Ask, Record, carry_out, pages, shown
 from mailhub.delivery.lists import LIST
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import EVERYTHING, Which
 from mailhub.message.address import Address
 
+# Whom to ask, the running server or its data, to read or to write.
+AskedQueue = Callable[[argparse.Namespace, Literal["read", "write"]], AbstractContextManager[Ask]]
 
-def add_parser(actions: Any) -> None:
+
+def add_parser(actions: Any, asked_queue: AskedQueue) -> None:
     """The grammar of these actions of `mailhub list`."""
     held = actions.add_parser("held", help="posts that wait for an owner, a line each")
     held.add_argument("list", metavar="LIST", nargs="?", help="those of one list")
     held.add_argument("--json", action="store_true", help="an array of objects, for programs")
-    held.set_defaults(run=_held)
+    held.set_defaults(run=partial(_held, asked_queue))
 
     approve = actions.add_parser("approve", help="have posts go to the members")
     discard = actions.add_parser("discard", help="drop posts; their senders are not told")
     for action, run in ((approve, _approve), (discard, _discard)):
         action.add_argument("ids", metavar="ID", nargs="+", help="as shown by `mailhub list held`")
-        action.set_defaults(run=run)
+        action.set_defaults(run=partial(run, asked_queue))
     yes_option(discard)
 
 
@@ -40,7 +44,7 @@ def _waiting(asked: Ask, which: Which) -> Iterator[Record]:
                     yield {**message, "list": row["target"]}
 
 
-def _held(arguments: argparse.Namespace) -> None:
+def _held(asked_queue: AskedQueue, arguments: argparse.Namespace) -> None:
     which = EVERYTHING
     if arguments.list is not None:
         name = _list(arguments).key
@@ -60,21 +64,20 @@ def _held(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> Address:
-    load(arguments.config)
     try:
         return Address.parse(arguments.list)
     except ValueError as error:
         raise ConfigurationError(f"{arguments.list!r} is not a mail address: {error}") from None
 
 
-def _approve(arguments: argparse.Namespace) -> None:
+def _approve(asked_queue: AskedQueue, arguments: argparse.Namespace) -> None:
     with asked_queue(arguments, "write") as asked:
         for which in _named(asked, arguments.ids):
             carry_out(asked, which, {"change": "release"})
     print(f"{', '.join(arguments.ids)}: on the way to the members")
 
 
-def _discard(arguments: argparse.Namespace) -> int:
+def _discard(asked_queue: AskedQueue, arguments: argparse.Namespace) -> int:
     with asked_queue(arguments, "write") as asked:
         named = _named(asked, arguments.ids)
         if not confirmed(arguments, f"Drop {', '.join(arguments.ids)}? Nobody is told."):

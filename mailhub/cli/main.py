@@ -104,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
         if module is alias:
             alias_import.add_parser(actions)
         if module is lists:
-            list_held.add_parser(actions)
+            list_held.add_parser(actions, queue.asked_queue)
         if module is account:
             send_as.add_parser(actions)
     return top

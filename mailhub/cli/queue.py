@@ -13,17 +13,14 @@ from typing import Any
 
 from mailhub.cli.confirm import confirmed, yes_option
 from mailhub.cli.offline import Opening, opened, wait
+from mailhub.cli.queue_pages import Ask, Record, carry_out, pages, shown
 from mailhub.config.settings import load
 from mailhub.config.ways import way_of
 from mailhub.control import NAME, ask
 from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import EVERYTHING, Which
-from mailhub.log import clean
-from mailhub.queue_desk import NOTES, PAGE, QueueDesk, as_question
-
-Ask = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-Record = Mapping[str, Any]
+from mailhub.queue_desk import QueueDesk, as_question
 
 
 def add_parser(commands: Any) -> None:
@@ -170,18 +167,6 @@ def asked_queue(arguments: argparse.Namespace, how: Opening) -> Iterator[Ask]:
         yield lambda question: wait(desk.answer(question))
 
 
-def pages(asked: Ask, which: Which) -> Iterator[Sequence[Record]]:
-    """The messages that are meant, a page at a time."""
-    after = ""
-    while True:
-        page = asked({"queue": "messages", "which": as_question(which), "after": after})["messages"]
-        if page:
-            yield page
-        if len(page) < PAGE:
-            return
-        after = page[-1]["id"]
-
-
 # --- list and show ----------------------------------------------------------------------------------------------------
 
 
@@ -209,11 +194,6 @@ def _list(arguments: argparse.Namespace) -> None:
 
 def _print(line: str) -> None:
     print(shown(line))
-
-
-def shown(line: str) -> str:
-    """Addresses and answers come from strangers: nothing for the terminal to obey, and no second line."""
-    return clean(line).replace("\n", "\\x0a")
 
 
 def _message_line(message: Record) -> str:
@@ -351,17 +331,6 @@ def _flush(arguments: argparse.Namespace) -> None:
         raise ConfigurationError("say which domain")
     with asked_queue(arguments, "write") as asked:
         _report(carry_out(asked, Which(domain=arguments.domain), {"change": "retry"}), "due now")
-
-
-def carry_out(asked: Ask, which: Which, question: Mapping[str, Any]) -> Mapping[str, int]:
-    """Page by page; how many messages have changed, and what there is to know of how many."""
-    counts, after = dict.fromkeys(("changed", *NOTES), 0), ""
-    while True:
-        done = asked({"queue": "change", "which": as_question(which), "after": after, **question})
-        counts = {name: count + int(done[name]) for name, count in counts.items()}
-        if done["after"] is None:
-            return counts
-        after = done["after"]
 
 
 def _require(asked: Ask, ids: Sequence[str]) -> None:
