@@ -63,7 +63,7 @@ HELD_LIMIT = 500  # posts that wait for the owners of a list
 # The status of RFC 3463 for "mailing list expansion prohibited".
 NOT_ALLOWED = "5.7.2"
 _AT_ONCE = 50  # members that are looked up before others have their turn
-_PORTION = 1000  # members of one commit
+_PORTION = 500  # members of one commit
 _PATIENCE = 5  # attempts after which a member who cannot be looked up keeps the others waiting no longer
 
 
@@ -238,8 +238,10 @@ def _portions(accepted: Sequence[Accepted]) -> Iterator[tuple[str, Sequence[Acce
     """Some hundred members at a time, so that others have their turn. Who is in which goes by the address alone: when
     the list has changed before a repetition, nobody is left out."""
     count = -(-len(accepted) // _PORTION)
-    for number in range(count):
-        some = [each for each in accepted if count == 1 or crc32(each.address.key.encode()) % count == number]
+    portions: list[list[Accepted]] = [[] for _ in range(count)]
+    for each in accepted:
+        portions[crc32(each.address.key.encode()) % count].append(each)
+    for number, some in enumerate(portions):
         if some:
             yield f"{number}/{count}", some
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from mailhub.errors import MailError
@@ -22,6 +23,7 @@ from mailhub.message.lists import MailingList, list_of
 _log = Logger(namespace="mailhub.delivery.names")
 
 FRESH_SECONDS = 0.1
+_AT_ONCE = 500  # members that are read before others have their turn
 
 
 @attrs.frozen
@@ -60,11 +62,13 @@ class LocalNames:
         self._kept = KeptNames()
         self._read_at: float | None = None
         self.generation = 0
+        self._of_file = _members_of(file)
         self._merge()
 
     def replace(self, file: NamesInFile) -> None:
         """The configuration has been read again."""
         self._file = file
+        self._of_file = _members_of(file)
         self._merge()
 
     def known_elsewhere(self, domain: str) -> bool:
@@ -83,15 +87,19 @@ class LocalNames:
     async def members(self, address: str) -> Sequence[Address]:
         """See `ILocalNames`."""
         settings = self.lists.get(address)
-        found = list(settings.members) if settings else []
+        texts = list(settings.members) if settings else []
         if self._table is not None:
-            found += await self._table.list_members(address)
-        return [Address.parse(text) for text in found]
+            texts += await self._table.list_members(address)
+        found = []
+        for start in range(0, len(texts), _AT_ONCE):
+            if start and self._clock is not None:
+                await deferLater(self._clock, 0)
+            found += [Address.parse(text) for text in texts[start : start + _AT_ONCE]]
+        return found
 
     async def is_member(self, address: str, member: Address) -> bool:
         """See `ILocalNames`."""
-        settings = self.lists.get(address)
-        if settings is not None and any(Address.parse(text).key == member.key for text in settings.members):
+        if member.key in self._of_file.get(address, ()):
             return True
         return self._table is not None and await self._table.has_member(address, member.key)
 
@@ -128,6 +136,13 @@ class LocalNames:
         lists = {name: list_of(text) for name, text in kept.lists.items()} | dict(file.lists)
         self.lists = {name: found for name, found in lists.items() if name.rpartition("@")[2] in own}
         self.generation += 1
+
+
+def _members_of(file: NamesInFile) -> Mapping[str, frozenset[str]]:
+    """The keys of the members of each list of the file: looked for at every post."""
+    return {
+        name: frozenset([Address.parse(text).key for text in settings.members]) for name, settings in file.lists.items()
+    }
 
 
 def _of_domains(aliases: Mapping[str, tuple[str, ...]], domains: frozenset[str]) -> dict[str, tuple[str, ...]]:

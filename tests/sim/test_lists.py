@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from email import message_from_bytes
+from pathlib import Path
 from typing import Any
 
 import pytest
 from zope.interface import implementer
 
-from mailhub.delivery.lists import ListAgent
+from mailhub.delivery.lists import ListAgent, _Expansion
+from mailhub.delivery.pipeline import Pipeline
 from mailhub.errors import MailError, MessageTooLarge, NotPermitted
 from mailhub.interfaces import Delivery, IMailRules, Origin, Placement, Placements
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Recipient
+from mailhub.message.lists import MEMBERS_LIMIT
 from mailhub.plugins import Component
 from mailhub.testing.hubs import Host, Internet
 
@@ -207,6 +210,80 @@ def test_a_list_of_thousands_holds_nobody_up(internet: Internet) -> None:
     assert got(us, "ben@us.example") == [1]
     rows = [row for message in us.queued() for row in message.recipients]
     assert len({row.route.recipient.key for row in rows}) == len(rows) == 2500
+
+
+def test_members_are_looked_up_and_committed_some_at_a_time(
+    internet: Internet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of as many members as a list may have, so that other work has its turn between them."""
+    us = internet.hub("us.example", users=["ann"])
+    internet.hub("ghost.example").unlisten()
+    names = us.hub.database.names
+    us._wait(names.put_list("big@us.example", '{"post": "anyone"}'))
+    us._wait(names.join_list("big@us.example", [f"m{number}@ghost.example" for number in range(MEMBERS_LIMIT)]))
+    turns: list[int] = []
+    portions: list[int] = []
+    advance, send_on, ways = type(internet.clock).callLater, Pipeline.send_on, _Expansion._ways
+
+    def call_later(clock: Any, delay: float, call: Any, *arguments: Any, **more: Any) -> Any:
+        def turn(*arguments: Any, **more: Any) -> Any:
+            turns.append(0)
+            return call(*arguments, **more)
+
+        return advance(clock, delay, turn, *arguments, **more)
+
+    async def one_more(expansion: Any, member: Address) -> Any:
+        turns[-1] += 1
+        return await ways(expansion, member)
+
+    async def portion(pipeline: Any, mail: Mail, accepted: Any, intake: Any, once: str) -> Any:
+        portions.append(len(accepted))
+        return await send_on(pipeline, mail, accepted, intake, once)
+
+    monkeypatch.setattr(type(internet.clock), "callLater", call_later)
+    monkeypatch.setattr(_Expansion, "_ways", one_more)
+    monkeypatch.setattr(Pipeline, "send_on", portion)
+    us.submit("ann@us.example", ["big@us.example"], MESSAGE)
+    internet.run(30)
+    assert (sum(turns), sum(portions)) == (MEMBERS_LIMIT, MEMBERS_LIMIT)
+    assert max(turns) <= 50
+    assert max(portions) <= 600  # about 500, by chance
+
+
+@pytest.mark.parametrize("power", [False, True])
+def test_a_server_that_ends_anywhere_in_the_middle_of_a_list_leaves_out_nobody_and_doubles_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, power: bool
+) -> None:
+    monkeypatch.setattr("mailhub.delivery.lists._PORTION", 2)
+    ours, theirs = [f"u{number}" for number in range(4)], [f"t{number}" for number in range(2)]
+    members = [*(f"{name}@us.example" for name in ours), *(f"{name}@far.example" for name in theirs)]
+    config = {
+        "database": {"type": "inline"},
+        "list": {"team@us.example": {"post": "anyone", "owners": ["boss@far.example"], "members": members}},
+    }
+    message = b"Message-ID: <1@us.example>\r\n" + MESSAGE
+    steps, number = 1000, 0
+    while number < steps:
+        number += 1
+        with Internet(1, folder=tmp_path / str(number), poll_seconds=3600) as internet:
+            us = internet.hub("us.example", ours, config)
+            far = internet.hub("far.example", ["boss", "eve", *theirs], {"database": {"type": "inline"}})
+            first = us.disk.steps
+            us.disk.kill_at(first + number, lambda what, us=us: us.kill(power=power))  # type: ignore[misc]
+            far.submit("eve@far.example", ["team@us.example"], message)
+            internet.run(120)
+            us.disk.spare()
+            if us.is_running:
+                steps = us.disk.steps - first
+            else:
+                us.boot()
+            internet.run(3 * 3600)
+            assert not us.queued()
+            assert not far.queued()
+            assert got(us, *(f"{name}@us.example" for name in ours)) == [1] * 4
+            assert got(far, *(f"{name}@far.example" for name in theirs)) == [1] * 2
+            assert got(far, "boss@far.example") == [0]
+    assert number > 5
 
 
 def test_a_message_that_is_made_for_the_members_again_comes_once(
