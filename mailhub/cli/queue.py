@@ -25,7 +25,13 @@ from mailhub.queue_desk import QueueDesk, as_question
 
 def add_parser(commands: Any) -> None:
     """The grammar of this command."""
-    group = commands.add_parser("queue", help="what is not delivered yet: list, retry, hold, return, send elsewhere")
+    group = commands.add_parser(
+        "queue",
+        help="what is not delivered yet: list, retry, hold, return, send elsewhere",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     actions = group.add_subparsers(metavar="ACTION", required=True)
 
     show_all = actions.add_parser(
@@ -41,6 +47,7 @@ def add_parser(commands: Any) -> None:
 
     show = actions.add_parser(
         "show",
+        aliases=["view"],
         help="all about one message, and its header",
         description="Show a message's age, size and sender, each recipient with its way, attempts, time of the next "
         "one and last answer, and the header.",
@@ -49,14 +56,16 @@ def add_parser(commands: Any) -> None:
     show.add_argument("--json", action="store_true", help="an object, for programs")
     show.set_defaults(run=_show)
 
-    for name, (_, text, more) in _CHANGES.items():
-        action = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}. {more} {_MEANT}")
+    for name, (_, text, more, others) in _CHANGES.items():
+        description = f"{text[0].upper()}{text[1:]}. {more} {_MEANT}"
+        action = actions.add_parser(name, help=text, description=description, aliases=others)
         if name == "reroute":
             action.add_argument("way", metavar="WAY", help="host, host:port, unix:/path (by lmtp), or mx")
             action.add_argument("--agent", default="smtp", help="smtp, lmtp, or that of a [transport.x] or [agent.x]")
         elif name == "priority":
             action.add_argument("priority", metavar="N", type=int, help="9 is tried first, -9 last; 0 is usual")
         _which(action)
+        _as_json(action)
         if name in _ASKING:
             yes_option(action)
         action.set_defaults(run=_change, change=name)
@@ -66,38 +75,71 @@ def add_parser(commands: Any) -> None:
         help="try all mail for a domain now",
         description="Try all mail for a domain now, as `mailhub queue retry --domain DOMAIN` does.",
     )
-    flush.add_argument("domain", metavar="DOMAIN", help="of the recipients, such as example.net")
+    flush.add_argument(
+        "domain",
+        metavar="DOMAIN",
+        nargs="?",
+        default="",
+        help="of the recipients, such as example.net or *.example.net",
+    )
+    _filters(flush, domain=False)
+    _as_json(flush)
     flush.set_defaults(run=_flush)
 
 
+_DESCRIPTION = """\
+Mail that is taken and not delivered yet: what waits for another attempt, is
+held, or is to be sent later. The running server is asked, so that what is done
+counts at once; where none runs, it is done to its data.
+
+Look with `list`, which has a line for each destination and says why its mail
+waits, with `list --messages` and with `show ID`. Whatever changes something
+takes ids, or conditions that hold together (--domain, --sender, --recipient,
+--age, --reply), or --all; --json is for programs.
+"""
+_EXAMPLES = """\
+examples:
+  mailhub queue list                                  what waits where, and why
+  mailhub queue list --messages --domain example.net  each message for a domain
+  mailhub queue retry --reply "Connection refused"    what has failed so, again
+  mailhub queue flush example.net                     all for a domain, now
+  mailhub queue hold --sender @shop.example           nothing of theirs, for now
+  mailhub queue reroute relay.example:587 --age 4h    what is late, by that host
+  mailhub queue bounce --recipient ann@example.net    give up; senders are told
+  mailhub queue remove --sender spam@example.org      drop it; nobody is told
+"""
 _ID = "as shown by `mailhub queue list --messages`"
 _MEANT = "Which messages is said by their ids, by conditions that hold together, or by --all."
-# What is reported, and what the help says.
-_CHANGES = {
+# What is reported, what the help says, and what other mail servers call it.
+_CHANGES: Mapping[str, tuple[str, str, str, list[str]]] = {
     "retry": (
         "due now",
         "try again now",
         "Servers that could not be reached a moment ago are asked as well. What is held stays so, and what its sender "
         "wants sent later is tried early only when it is named.",
+        ["requeue"],
     ),
-    "hold": ("held", "try nothing until it is released", "An attempt that is under way goes on."),
-    "release": ("released", "let go what is held", "It is tried when it would have been."),
+    "hold": ("held", "try nothing until it is released", "An attempt that is under way goes on.", ["freeze"]),
+    "release": ("released", "let go what is held", "It is tried when it would have been.", ["thaw"]),
     "remove": (
         "removed",
         "drop messages; their senders are not told",
         "What is being sent may still arrive.",
+        ["delete"],
     ),
     "bounce": (
         "returned",
         "give messages up; their senders are told",
         "What is being sent right now is returned unless that attempt delivers it.",
+        ["return"],
     ),
     "reroute": (
         "rerouted",
         "send by another host or agent, now",
         "With mx the way is the one by DNS, or that of the transport.",
+        ["redirect"],
     ),
-    "priority": ("changed", "say how urgent messages are, from -9 to 9", "Those of a server go in that order."),
+    "priority": ("changed", "say how urgent messages are, from -9 to 9", "Those of a server go in that order.", []),
 }
 
 # Asked before it is done to messages that were not named.
@@ -113,10 +155,15 @@ def _which(action: argparse.ArgumentParser) -> None:
     _filters(action)
 
 
-def _filters(action: argparse.ArgumentParser) -> None:
+def _as_json(action: argparse.ArgumentParser) -> None:
+    action.add_argument("--json", action="store_true", help="an object with what was done to how many, for programs")
+
+
+def _filters(action: argparse.ArgumentParser, *, domain: bool = True) -> None:
     which = action.add_argument_group("which messages; several conditions hold together")
     which.add_argument("--id", action="append", default=[], metavar="ID", help="this one; may be given again")
-    which.add_argument("--domain", default="", metavar="DOMAIN", help="of the recipient; *.DOMAIN for all below it")
+    if domain:
+        which.add_argument("--domain", default="", metavar="DOMAIN", help="of the recipient; *.DOMAIN for all below it")
     which.add_argument("--sender", default="", metavar="ADDRESS", help="reverse-path: an address, @domain, or <>")
     which.add_argument("--recipient", default="", metavar="ADDRESS", help="as delivered to, or as it was named")
     which.add_argument("--age", default=0, type=_age, help="at least so old: 90s, 30m, 4h, 2d")
@@ -322,15 +369,17 @@ def _change(arguments: argparse.Namespace) -> int:
             what = f"the only message{'' if arguments.all else ' meant'}" if count == 1 else f"{every}{count} messages"
             if count and not confirmed(arguments, _ASKING[arguments.change].format(what=what)):
                 return 1
-        _report(carry_out(asked, which, question), _CHANGES[arguments.change][0])
+        _report(arguments, carry_out(asked, which, question), _CHANGES[arguments.change][0])
     return 0
 
 
 def _flush(arguments: argparse.Namespace) -> None:
     if not arguments.domain:
-        raise ConfigurationError("say which domain")
+        raise ConfigurationError("say which domain; `mailhub queue retry --all` is for the whole queue")
     with asked_queue(arguments, "write") as asked:
-        _report(carry_out(asked, Which(domain=arguments.domain), {"change": "retry"}), "due now")
+        which = _meant(arguments)
+        _require(asked, which.ids)
+        _report(arguments, carry_out(asked, which, {"change": "retry"}), "due now")
 
 
 def _require(asked: Ask, ids: Sequence[str]) -> None:
@@ -340,7 +389,10 @@ def _require(asked: Ask, ids: Sequence[str]) -> None:
         raise _unknown(missing)
 
 
-def _report(counts: Mapping[str, int], what: str) -> None:
+def _report(arguments: argparse.Namespace, counts: Mapping[str, int], what: str) -> None:
+    if arguments.json:
+        print(json.dumps(counts))
+        return
     print(f"{_messages(counts['changed'])} {what}")
     for name, said in (
         ("trying", "being tried right now: what that attempt delivers has arrived"),

@@ -283,3 +283,28 @@ def test_each_action_is_described(mailhub: Command, action: str) -> None:
     told = " ".join(mailhub("queue", action, "--help").out.split())
     assert "DOMAIN" in told
     assert action == "flush" or "conditions that hold together" in told
+
+
+def test_the_help_says_what_can_be_done(mailhub: Command) -> None:
+    told = mailhub("queue", "--help").out
+    assert "Mail that is taken and not delivered yet" in told
+    assert "mailhub queue flush example.net" in told
+    for action in ("list", "show", "retry", "hold", "release", "remove", "bounce", "reroute", "priority", "flush"):
+        assert f"\n    {action} " in told
+
+
+@pytest.mark.parametrize(
+    "words", [("requeue",), ("freeze",), ("delete",), ("return",), ("redirect", "mx"), ("flush", "yy.example")]
+)
+def test_what_was_done_is_told_to_programs(mailhub: Command, ids: list[str], words: tuple[str, ...]) -> None:
+    done = json.loads(
+        mailhub("queue", *words, "--json", "--reply", "not now", *(["--yes"] * (words[0] in ("delete", "return")))).out
+    )
+    assert done == {"changed": 1, "trying": 0, "held": 0, "dsn": 0, "scheduled": 0}
+
+
+def test_all_below_a_domain_is_meant(mailhub: Command, ids: list[str]) -> None:
+    assert mailhub("queue", "flush", "*.example").out == "2 messages due now\n"
+    assert mailhub("queue", "retry", "--domain", "*.yy.example").out == "0 messages due now\n"
+    assert mailhub("queue", "retry", "--domain", "*.").err.startswith("mailhub: '' is not a domain name")
+    assert mailhub("queue", "flush").err.startswith("mailhub: say which domain; ")
