@@ -13,9 +13,10 @@ from typing import Any
 
 from mailhub.cli.alias_faults import faults, list_faults
 from mailhub.cli.backup import counted
+from mailhub.cli.check_dns import dns
 from mailhub.cli.check_files import Finding, certificate, rights
 from mailhub.cli.check_ways import unrouted, ways
-from mailhub.cli.names import everybody_of
+from mailhub.cli.names import everybody_of, names_now
 from mailhub.cli.offline import environment, opened, owning, repaired, try_write
 from mailhub.cli.ours import is_ours, require_ours
 from mailhub.cli.outcome import complain
@@ -56,6 +57,11 @@ def add_parser(commands: Any) -> None:
         help="look over database and bodies alone: those in DIR, such as a backup, or else the configuration's",
     )
     action.add_argument(
+        "--dns",
+        action="store_true",
+        help="look also at what DNS says of the host and our domains: MX, PTR, TLSA, MTA-STS, TLSRPT, lists of senders",
+    )
+    action.add_argument(
         "--deep", action="store_true", help="read every message and compare its checksum; takes its time"
     )
     action.add_argument(
@@ -79,7 +85,17 @@ def _check(arguments: argparse.Namespace) -> int:
         parts = [_repair(config.data, arguments), *parts, *store]
     else:
         parts.append(_elsewhere(config, arguments))
+    if arguments.dns:
+        parts.append(dns(config, _domains(config)))
     return _tell([*parts, _ledgers(config.data), _server(config)])
+
+
+def _domains(config: Config) -> frozenset[str]:
+    """All of ours."""
+    if not is_ours(config):
+        return frozenset(config.domains)
+    with opened(config, "read") as hub:
+        return names_now(config, hub).domains
 
 
 def _configured(arguments: argparse.Namespace) -> Path:
