@@ -14,8 +14,9 @@ from typing import Any
 from mailhub.cli.alias_faults import faults, list_faults
 from mailhub.cli.backup import counted
 from mailhub.cli.check_dns import dns
-from mailhub.cli.check_files import Finding, certificate, rights
+from mailhub.cli.check_files import certificate, rights
 from mailhub.cli.check_ways import unrouted, ways
+from mailhub.cli.finding import Finding
 from mailhub.cli.names import everybody_of, names_now
 from mailhub.cli.offline import environment, opened, owning, repaired, try_write
 from mailhub.cli.ours import is_ours, require_ours

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterator
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
 import attrs
 from cryptography import x509
 
-from mailhub.cli.check_files import Finding
+from mailhub.cli.finding import Finding
 from mailhub.cli.world import world
 from mailhub.config import routes
-from mailhub.config.settings import Config
 from mailhub.delivery.limits import CA_FILE
 from mailhub.delivery.relay.sts import Fetch, PolicyFailure, fetch_over_https
 from mailhub.delivery.screening.dns_lists import DnsLists, parse_entries
@@ -24,6 +24,9 @@ from mailhub.message.mta_sts import StsPolicy, record_id
 from mailhub.message.tls_report import reporting_uris
 from mailhub.net.dane import DANE_TA, matches, usable
 from mailhub.net.tls import ClientTls
+
+if TYPE_CHECKING:
+    from mailhub.config.settings import Config
 
 _SECONDS = 300.0
 _LOOKUP_SECONDS = 10.0

@@ -12,15 +12,13 @@ from pathlib import Path
 
 from cryptography import x509
 
+from mailhub.cli.finding import Finding
 from mailhub.config.settings import Config
 from mailhub.net.tls import server_context
 from mailhub.store.sqlite import schema
 from mailhub.store.sqlite.opening import user_name
 
 SOON_DAYS = 14
-
-Finding = tuple[bool | None, str]
-"""Whether all is well; None is a warning: something to know, nothing that has to be mended."""
 
 
 def rights(config: Config) -> Iterator[Finding]:

@@ -6,14 +6,13 @@ import time
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from random import SystemRandom
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.selectreactor import SelectReactor
 from twisted.python.failure import Failure
 
-from mailhub.config.settings import Config
 from mailhub.errors import TemporaryError
 from mailhub.interfaces import Environment
 from mailhub.net.dns import Resolver
@@ -21,6 +20,9 @@ from mailhub.net.dns_servers import MachineServers, machine_hosts
 from mailhub.net.network import ReactorNetwork
 from mailhub.net.udp import QuietUdp
 from mailhub.threads import InlineThreads
+
+if TYPE_CHECKING:
+    from mailhub.config.settings import Config
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.internet.task import Clock
 
 from mailhub.cli.check_dns import Look
-from mailhub.cli.check_files import Finding
+from mailhub.cli.finding import Finding
 from mailhub.cli.offline import environment
 from mailhub.config.settings import Config, load
 from mailhub.delivery.relay.sts import PolicyFailure
