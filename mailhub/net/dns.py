@@ -24,12 +24,13 @@ from zope.interface import implementer
 
 from mailhub.errors import PermanentError, TemporaryError
 from mailhub.interfaces import HostAddresses, INetwork, IResolver, MailExchanger, Tlsa, TlsaRecord
-from mailhub.net.dns_exchange import Datagrams, OneProtocol, Stream
+from mailhub.net.dns_exchange import Datagrams, OneProtocol, OtherLetters, Stream, in_mixed_case
 from mailhub.net.dns_servers import NameServers, is_loopback
 
 # RFC 1123 2.1 and RFC 952, with the underscore that service names have (RFC 2782).
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*")
 _PAYLOAD = 1232  # octets of a UDP answer, DNS flag day 2020
+_NO_SOA_SECONDS = 60
 # Answers of servers that do not know EDNS, or of what stands before them (RFC 6891 7; the last two are seen as well).
 _NO_EDNS = frozenset({dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS, dns.rcode.SERVFAIL, dns.rcode.REFUSED})
 
@@ -52,8 +53,8 @@ class ResolverLimits:
     A question goes to each server in turn, `rounds` times, each time for `timeout_seconds`, unless the servers come
     with numbers of their own. At most `exchangers` (the most preferred), `addresses` and, of the other types, `records`
     of an answer are used. The cache holds `cached` answers, none longer than `cache_seconds`, and that there is nothing
-    no longer than `negative_seconds` (RFC 2308 5). A server that answers only without EDNS is asked without for
-    `plain_seconds`.
+    no longer than `negative_seconds` (RFC 2308 5). A server that answers only without EDNS, or in small letters, is
+    asked so for `plain_seconds`.
     """
 
     timeout_seconds: float = 3.0
@@ -87,6 +88,10 @@ class Resolver:
     Servers that do not know EDNS (RFC 6891), as in many a home router, refuse questions that have it, or say nothing:
     they are asked again without it, a silent one in the next round.
 
+    The letters of a name are small and capital by chance (0x20), so that who answers in a server's place must know what
+    was asked. Where they come back otherwise the answer is asked for over TCP, where nobody can; a server that has no
+    TCP, and does not keep letters, is asked in small ones for a while.
+
     That an answer is secure (the AD bit, RFC 4035 3.2.3) is believed of servers on loopback; with `validating` of all
     of them, or of none: nobody else knows whether a server looks at signatures, and whether what it says of them comes
     through unchanged.
@@ -119,6 +124,8 @@ class Resolver:
         self._asking: dict[tuple[str, str], list[Deferred[_Answer]]] = {}
         # Until when these servers are asked without EDNS.
         self._plain: dict[tuple[str, int], float] = {}
+        # Until when these are asked in small letters.
+        self._small: dict[tuple[str, int], float] = {}
 
     async def mail_exchangers(self, domain: str) -> Sequence[MailExchanger]:
         """See `IResolver`."""
@@ -248,6 +255,7 @@ class Resolver:
             self._known = found
             self._cache.clear()
             self._plain.clear()
+            self._small.clear()
         return found
 
     def _believed(self, server: tuple[str, int]) -> bool:
@@ -267,14 +275,26 @@ class Resolver:
     async def _exchange(
         self, server: tuple[str, int], question: dns.name.Name, kind: str, *, edns: bool
     ) -> dns.message.Message:
+        small = self._small.get(server, 0.0) > self._clock.seconds()
+        query = self._query(question if small else in_mixed_case(question, self._random), kind, edns=edns)
+        try:
+            response = await self._by_udp(server, query)
+        except OtherLetters:
+            try:
+                return await self._by_tcp(server, query)
+            except TemporaryError:
+                response = await self._by_udp(server, self._query(question, kind, edns=edns))
+                self._small[server] = self._clock.seconds() + self._limits.plain_seconds
+        if response.flags & dns.flags.TC:
+            response = await self._by_tcp(server, query)
+        return response
+
+    def _query(self, question: dns.name.Name, kind: str, *, edns: bool) -> dns.message.Message:
         extra = {"use_edns": 0, "payload": _PAYLOAD} if edns else {"use_edns": False}
         query = dns.message.make_query(question, kind, **extra)
         query.id = self._random.getrandbits(16)
         query.flags |= dns.flags.AD  # tell whether it is secure (RFC 6840 5.7)
-        response = await self._by_udp(server, query)
-        if response.flags & dns.flags.TC:
-            response = await self._by_tcp(server, query)
-        return response
+        return query
 
     async def _by_udp(self, server: tuple[str, int], query: dns.message.Message) -> dns.message.Message:
         exchange = Datagrams(server, query)
@@ -330,7 +350,12 @@ def _read(response: dns.message.Message, kind: str, *, believed: bool) -> _Answe
         raise TemporaryError(f"answer is inconsistent: {error}", status="4.4.3") from None
     records = tuple(chain.answer) if chain.answer is not None else ()
     wanted = dns.rdatatype.from_text(kind)
-    ttl = int(chain.minimum_ttl) if records or response.authority else 60
+    authority = {rrset.rdtype for rrset in response.authority}
+    if not records and authority == {dns.rdatatype.NS} and not response.flags & dns.flags.RA:
+        # A referral: that there is nothing is said otherwise (RFC 2308 2.2).
+        raise TemporaryError("server does not ask others, and names them", status="4.4.3")
+    # RFC 2308 5: absence without SOA is not for keeping, but the same message may well ask twice.
+    ttl = int(chain.minimum_ttl) if records or dns.rdatatype.SOA in authority else _NO_SOA_SECONDS
     # With CD the server was told not to look at signatures, so whoever answers so did not hear us.
     secure = believed and response.flags & (dns.flags.AD | dns.flags.CD) == dns.flags.AD
     found = tuple(record for record in records if record.rdtype == wanted)

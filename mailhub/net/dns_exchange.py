@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import dns.exception
 import dns.flags
 import dns.message
+import dns.name
 import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
@@ -20,6 +22,26 @@ _TCP_LIMIT = 16384  # octets of a TCP answer; no mail domain needs more
 _STRAYS = 100  # datagrams that are not the answer, before the exchange is given up
 _UNFIT_TLSA = dns.rdata.from_text("IN", "TLSA", "255 255 255 00")  # of kinds that mean nothing (RFC 6698 7)
 _UNFIT_SECONDS = 60
+
+
+class OtherLetters(TemporaryError):
+    """There is an answer, whose question has other capitals than ours."""
+
+
+def in_mixed_case(name: dns.name.Name, random: Random) -> dns.name.Name:
+    """The same name, each letter small or capital by chance. Servers repeat the question as it was; whoever answers in
+    their place has one thing more to guess (RFC 5452 9.1 leaves it to id and port alone)."""
+    return dns.name.Name([_mixed(label, random.getrandbits(len(label) + 1)) for label in name.labels])
+
+
+def _mixed(label: bytes, bits: int) -> bytes:
+    small, capital = label.lower(), label.upper()
+    return bytes((capital if bits >> place & 1 else small)[place] for place in range(len(label)))
+
+
+def _has_same_letters(response: dns.message.Message, query: dns.message.Message) -> bool:
+    """Whether the question came back as it was. Some servers do not repeat it when they refuse it."""
+    return all(one.name.labels == query.question[0].name.labels for one in response.question)
 
 
 def _accept(octets: bytes, query: dns.message.Message) -> dns.message.Message | None:
@@ -77,7 +99,10 @@ class Datagrams(DatagramProtocol):
         """Perhaps the answer."""
         response = _accept(datagram, self._query)
         if response is not None and not self.response.called:
-            self.response.callback(response)
+            if _has_same_letters(response, self._query):
+                self.response.callback(response)
+            else:
+                self.response.errback(OtherLetters("question came back in other letters", status="4.4.3"))
             return
         self._strays += 1
         if self._strays >= _STRAYS:

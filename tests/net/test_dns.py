@@ -17,6 +17,8 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -65,7 +67,7 @@ def records(text: str) -> list[Any]:
 def answer(query: dns.message.Message, **changes: Any) -> dns.message.Message:
     """What an honest server says."""
     question = query.question[0]
-    key = (question.name.to_text(), dns.rdatatype.to_text(question.rdtype))
+    key = (question.name.to_text().lower(), dns.rdatatype.to_text(question.rdtype))
     response = dns.message.make_response(query, recursion_available=True)
     if key in ZONE:
         response.answer = records(ZONE[key])
@@ -164,6 +166,7 @@ def test_mail_exchangers_in_order_of_preference() -> None:
         ("odd.example", [MailExchanger(5, "mx.odd.example")]),
         ("alias.example", [MailExchanger(10, "mx1.xx.example")]),
         ("xn--bcher-kva.example", [MailExchanger(1, "mx1.xx.example")]),
+        ("BÜCHER.example", [MailExchanger(1, "mx1.xx.example")]),
         ("v4.example", []),
     ],
 )
@@ -275,8 +278,32 @@ def wrong_question(query: dns.message.Message) -> bytes:
     return dns.message.make_response(other).to_wire()
 
 
+def looped(query: dns.message.Message) -> bytes:
+    """The name of the record begins where it begins."""
+    wire = bytearray(dns.message.make_response(query).to_wire())
+    wire[7] = 1
+    name = len(wire)
+    return bytes(wire) + bytes([0xC0 | name >> 8, name & 0xFF]) + b"\0\x0f\0\1\0\0\0\x3c\0\4\0\n\0\0"
+
+
+def pointing_forward(query: dns.message.Message) -> bytes:
+    """The exchanger's name is beyond the end."""
+    wire = looped(query)
+    start = len(dns.message.make_response(query).to_wire())
+    return wire[:start] + b"\xc0\x0c" + wire[start + 2 : -2] + b"\xff\xff"
+
+
 @pytest.mark.parametrize(
-    "lie", [lambda query: b"", lambda query: b"\xff" * 500, wrong_id, wrong_question, lambda query: query.to_wire()]
+    "lie",
+    [
+        lambda query: b"",
+        lambda query: b"\xff" * 500,
+        wrong_id,
+        wrong_question,
+        lambda query: query.to_wire(),
+        looped,
+        pointing_forward,
+    ],
 )
 def test_what_is_not_the_answer_is_waited_past(lie: Any) -> None:
     servers = Servers(ns1=lambda query: [lie(query), honest(query)])
@@ -301,12 +328,126 @@ def test_a_truncated_answer_is_asked_for_again_over_tcp() -> None:
     assert servers.tcp == ["ns1"]
 
 
-@pytest.mark.parametrize("reply", [lambda query: b"\0" * 20_000, truncated, wrong_id])
+@pytest.mark.parametrize(
+    "reply", [lambda query: b"\0" * 20_000, lambda query: bytes(65_535), truncated, wrong_id, looped]
+)
 def test_tcp_answers_are_no_more_trusted(reply: Any) -> None:
     servers = Servers(ns1=truncated)
     servers.tcp_answer = reply
     with pytest.raises(TemporaryError):
         result_of(resolver(servers).mail_exchangers("xx.example"))
+
+
+def test_a_tcp_server_that_dribbles_has_no_more_time_than_another() -> None:
+    class Slow(Servers):
+        async def connect(self, host: str, port: int, factory: Any, timeout: float, source: str = "") -> Any:
+            self.protocol = factory.buildProtocol(None)
+            self.protocol.makeConnection(_transport())
+            return self.protocol
+
+    clock, servers = Clock(), Slow(ns1=truncated)
+    results: list[Any] = []
+    limits = ResolverLimits(rounds=1)
+    Deferred.fromCoroutine(resolver(servers, clock, limits=limits).mail_exchangers("xx.example")).addBoth(
+        results.append
+    )
+    octets = (500).to_bytes(2, "big") + bytes(500)
+    for sent in range(8):
+        assert bool(results) is (sent > 3)
+        servers.protocol.dataReceived(octets[sent : sent + 1])
+        clock.advance(0.75)
+    assert results[0].type is TemporaryError
+    assert servers.protocol.transport.disconnecting or servers.protocol.transport.disconnected
+
+
+@given(st.data())
+def test_no_octets_from_a_server_do_more_than_keep_us_waiting(data: st.DataObject) -> None:
+    """An answer with some octets changed, cut, or made up: it is the answer, or none."""
+
+    def spoilt(query: dns.message.Message) -> bytes:
+        wire = bytearray(honest(query))
+        for _ in range(data.draw(st.integers(0, 4))):
+            wire[data.draw(st.integers(0, len(wire) - 1))] = data.draw(st.integers(0, 255))
+        cut = data.draw(st.integers(0, len(wire)))
+        return bytes(wire[:2] + wire[2:cut] + data.draw(st.binary(max_size=30)))
+
+    kind, name = data.draw(
+        st.sampled_from(
+            [
+                ("mail_exchangers", "xx.example"),
+                ("host", "mx.alias.example"),
+                ("texts", "_mta-sts.xx.example"),
+                ("tlsa", "_25._tcp.mx1.xx.example"),
+                ("pointers", "192.0.2.1"),
+            ]
+        )
+    )
+    clock, servers = Clock(), Servers(ns1=spoilt)
+    found = outcome_of(getattr(resolver(servers, clock), kind)(name), clock, 120)
+    assert not isinstance(found, Exception) or isinstance(found, TemporaryError | PermanentError), found
+    assert servers.open == 0
+
+
+def in_small_letters(query: dns.message.Message) -> bytes:
+    reply = answer(query)
+    reply.question = [
+        dns.rrset.RRset(dns.name.from_text(q.name.to_text().lower()), q.rdclass, q.rdtype) for q in query.question
+    ]
+    return reply.to_wire()
+
+
+def test_the_letters_of_a_name_are_small_and_capital_by_chance() -> None:
+    servers = Servers(ns1=honest)
+    asking = resolver(servers)
+    for n in range(10):
+        result_of(asking.texts(f"a-long-enough-name-{n}.example"))
+    asked = [query.question[0].name.to_text() for query in servers.queries]
+    assert [each.lower() for each in asked] == [f"a-long-enough-name-{n}.example." for n in range(10)]
+    assert all(each not in (each.lower(), each.upper()) for each in asked)
+    assert len({each.partition("-name")[0] for each in asked}) > 5
+
+
+def test_an_answer_in_other_letters_is_asked_for_over_tcp_where_nobody_else_answers() -> None:
+    servers = Servers(ns1=lambda query: [in_small_letters(query), honest(query)])
+    asking = resolver(servers)
+    for name in ("xx.example", "alias.example"):
+        assert result_of(asking.mail_exchangers(name))[0].host == "mx1.xx.example"
+    assert servers.tcp == ["ns1", "ns1"]
+
+
+def test_a_server_without_tcp_that_does_not_keep_letters_is_asked_in_small_ones() -> None:
+    def refuse(query: dns.message.Message) -> bytes:
+        raise TemporaryError("refused")
+
+    clock, servers = Clock(), Servers(ns1=in_small_letters)
+    servers.tcp_answer = refuse
+    asking = resolver(servers, clock)
+    for name in ("xx.example", "alias.example"):
+        assert result_of(asking.mail_exchangers(name))[0].host == "mx1.xx.example"
+    small = [query.question[0].name.to_text().islower() for query in servers.queries]
+    assert (small, servers.tcp) == ([False, True, True], ["ns1"])
+    clock.advance(3601)
+    result_of(asking.mail_exchangers("xn--bcher-kva.example"))
+    assert len(servers.tcp) == 2
+
+
+@pytest.mark.parametrize("recursive", [True, False])
+def test_a_referral_is_no_answer_and_absence_without_soa_is_forgotten_soon(recursive: bool) -> None:
+    def refer(query: dns.message.Message) -> bytes:
+        reply = dns.message.make_response(query, recursion_available=recursive)
+        reply.authority = records("example. 90000 IN NS ns.example.")
+        return reply.to_wire()
+
+    clock, servers = Clock(), Servers(ns1=refer)
+    asking = resolver(servers, clock)
+    if not recursive:
+        with pytest.raises(TemporaryError):
+            result_of(asking.mail_exchangers("v4.example"))
+        return
+    for seconds, questions in ((0, 1), (59, 1), (2, 2)):
+        clock.advance(seconds)
+        assert result_of(asking.mail_exchangers("v4.example")) == ()
+        assert len(servers.queries) == questions
 
 
 def test_huge_answers_and_endless_chains_are_cut() -> None:
