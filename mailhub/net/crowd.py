@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from collections import Counter
 from contextlib import suppress
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 import attrs
@@ -21,7 +22,8 @@ _RESERVED = 256
 _Network = tuple[int, int, int]
 
 
-def networks(peer: str) -> list[_Network]:
+@lru_cache(maxsize=1024)  # of each connection it is asked three times, and most peers come again
+def networks(peer: str) -> tuple[_Network, ...]:
     """The networks that count an address, the smallest first: IPv4 /32 and /24, IPv6 /64, /56 and /48.
 
     IPv6 by /64, because every host has one to choose its addresses from; many customers have a /56 or /48. An IPv4
@@ -30,14 +32,15 @@ def networks(peer: str) -> list[_Network]:
     try:
         address = ip_address(peer.partition("%")[0])
     except ValueError:
-        return [(0, 0, 0)]
+        return ((0, 0, 0),)
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is None:
-            return [(6, length, int(address) >> (128 - length)) for length in (64, 56, 48)]
+            return tuple([(6, length, int(address) >> (128 - length)) for length in (64, 56, 48)])
         address = address.ipv4_mapped
-    return [(4, length, int(address) >> (32 - length)) for length in (32, 24)]
+    return tuple([(4, length, int(address) >> (32 - length)) for length in (32, 24)])
 
 
+@lru_cache(maxsize=1024)
 def is_local(peer: str) -> bool:
     """Whether this machine is the peer: loopback, or a local socket."""
     try:
@@ -76,7 +79,8 @@ class Crowd:
 
     def enter(self, peer: str) -> None:
         """Count a connection."""
-        self._counts.update(networks(peer))
+        for network in networks(peer):
+            self._counts[network] += 1
 
     def leave(self, peer: str) -> None:
         """It is gone."""

@@ -225,8 +225,8 @@ class SmtpSession:
         talk = self._talk
         helo = self._speaks_for.get("HELO") or event.domain
         extended = event.extended and self._speaks_for.get("PROTO") != "SMTP"
-        origin = attrs.evolve(talk.origin, helo=helo, extended=extended, tls=self.link.tls)
-        await talk.hello(attrs.evolve(origin, early=self.machine.early))
+        early, tls = self.machine.early, self.link.tls
+        await talk.hello(attrs.evolve(talk.origin, helo=helo, extended=extended, tls=tls, early=early))
         # RFC 5321 4.1.1.1: one that is refused changes nothing.
         self._drop_transaction()
         self.machine.accept()

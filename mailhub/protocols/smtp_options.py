@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal
 
 import attrs
@@ -56,7 +57,7 @@ def _in_capitals(keywords: tuple[str, ...]) -> frozenset[str]:
     return frozenset(each.upper() for each in keywords)
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class SmtpOptions:
     """What a listener does; sizes in octets.
 
@@ -100,7 +101,19 @@ class SmtpOptions:
 
     def settings(self, *, secure: bool, starttls: bool, peer: str = "", now: int | None = None) -> SmtpSettings:
         """The machine's settings for a connection at `now`, seconds since the epoch; None where mail cannot be held."""
-        plaintext = self.plaintext_login or peer in self.cleartext_login
+        return self._settings(
+            secure=secure,
+            starttls=starttls,
+            plaintext=self.plaintext_login or peer in self.cleartext_login,
+            speaks_for=peer in self.xclient,
+            # Of a day, so that connections have settings in common.
+            hold_until="" if now is None else _instant(now // DAY * DAY + self.hold_limit),
+        )
+
+    @lru_cache(maxsize=64)  # noqa: B019  options are few, and live as long as their listener
+    def _settings(
+        self, *, secure: bool, starttls: bool, plaintext: bool, speaks_for: bool, hold_until: str
+    ) -> SmtpSettings:
         return SmtpSettings(
             hostname=self.hostname,
             postmaster_domain=self.postmaster_domain or self.hostname,
@@ -108,7 +121,7 @@ class SmtpOptions:
             submission=self.submission,
             verp=self.verp,
             turns=self.turns,
-            speaks_for=peer in self.xclient,
+            speaks_for=speaks_for,
             secure=secure,
             starttls=starttls,
             require_tls=self.submission and not plaintext,
@@ -126,9 +139,8 @@ class SmtpOptions:
             extensions=self.extensions - self.extensions_off,
             deliver_by_minimum=self.deliver_by_minimum,
             priority_policy=self.priority_policy,
-            hold_seconds=0 if now is None else self.hold_limit,
-            # Of a day, so that connections have settings in common.
-            hold_until="" if now is None else _instant(now // DAY * DAY + self.hold_limit),
+            hold_seconds=self.hold_limit if hold_until else 0,
+            hold_until=hold_until,
         )
 
 

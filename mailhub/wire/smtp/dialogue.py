@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from functools import lru_cache
 
 import attrs
 
@@ -40,6 +41,13 @@ class MailTransaction:
     chunks: Chunks | None = None
 
 
+@lru_cache(maxsize=64)  # the longest answer there is, and the same for nearly all
+def answer_to_ehlo(hostname: str, offered: Offering, authenticated: bool) -> bytes:
+    """EHLO's or LHLO's (RFC 5321 4.1.1.1). After a login there is no other (RFC 4954 4)."""
+    lines = [line for keyword, line in offered.lines.items() if keyword != "AUTH" or not authenticated]
+    return render(Reply(250, "", (hostname, *lines)))
+
+
 class Dialogue:
     """The state of one connection. `closing`: close once what is in `out` is sent. `secure`: TLS is on. `login_domain`
     is that of whoever has logged in, "" for nobody.
@@ -71,10 +79,6 @@ class Dialogue:
         if transaction.chunks is not None:
             return _CHUNKS
         return _RECIPIENTS if transaction.recipients else _SENDER
-
-    def keywords(self) -> list[str]:
-        """The lines of the answer to EHLO. After a login there is no other (RFC 4954 4)."""
-        return [line for keyword, line in self.offer.lines.items() if keyword != "AUTH" or not self.authenticated]
 
     def send(self, answer: Reply) -> None:
         """Say something."""

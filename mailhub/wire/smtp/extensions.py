@@ -65,7 +65,7 @@ XCLIENT_ATTRIBUTES = "NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT"
 XFORWARD_ATTRIBUTES = "NAME ADDR PORT PROTO HELO IDENT SOURCE"
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class SmtpSettings:
     """What one service offers, and its limits. Text lines of a message have no limit of their own: they are data.
 
@@ -244,7 +244,7 @@ class Offering:
     octets: Mapping[str, int]
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=64)  # each connection asks, and they have settings in common
 def offer(settings: SmtpSettings, secure: bool) -> Offering:
     """What is offered under these settings, with TLS on or not."""
     named = [row for row in EXTENSIONS if row.keyword in settings.extensions]

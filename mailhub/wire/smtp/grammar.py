@@ -59,7 +59,8 @@ _HELLO_LIMIT = 255  # characters
 
 def parse_hello(argument: str) -> str:
     """The argument of HELO, EHLO or LHLO (RFC 5321 4.1.1.1), without what cannot be shown."""
-    name = "".join([each if each.isprintable() else "\ufffd" for each in argument])
+    shown = argument.isprintable()
+    name = argument if shown else "".join([each if each.isprintable() else "\ufffd" for each in argument])
     if not 0 < len(name) <= _HELLO_LIMIT:
         raise refused(501, "5.5.4", "Say your domain or address literal")
     return name

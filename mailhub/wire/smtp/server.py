@@ -13,7 +13,7 @@ from typing import Any
 
 from mailhub.wire.foreign import is_foreign, is_foreign_octet
 from mailhub.wire.smtp.chunks import chunk_received
-from mailhub.wire.smtp.dialogue import Dialogue, MailTransaction, Progress
+from mailhub.wire.smtp.dialogue import Dialogue, MailTransaction, Progress, answer_to_ehlo
 from mailhub.wire.smtp.events import (
     BadCommand,
     BodyAborted,
@@ -230,8 +230,11 @@ class SmtpServer(Dialogue):
     def _accept_hello(self, event: Hello, _lines: _Lines) -> None:
         self.hello = event
         self.transaction = None
-        keywords = self.keywords() if event.extended else []
-        self.send(Reply(250, "", (self.settings.hostname, *keywords)))
+        hostname = self.settings.hostname
+        if event.extended:
+            self.out.append(answer_to_ehlo(hostname, self.offer, self.authenticated))
+        else:
+            self.send(Reply(250, "", (hostname,)))
 
     def _accept_another(self, event: SpeaksFor, _lines: _Lines) -> None:
         # What was sent before the answer was not said by this client.
