@@ -15,7 +15,7 @@ from mailhub.delivery.lists import LIST
 from mailhub.delivery.relay.exchangers import exchangers
 from mailhub.delivery.routing import SMTP
 from mailhub.errors import MailError
-from mailhub.interfaces import STORE, NextHop, OwnTransaction, Route
+from mailhub.interfaces import STORE, IResolver, NextHop, OwnTransaction, Route
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail
 from mailhub.message.lists import BOUNCES, role
@@ -172,10 +172,24 @@ class Ways:
         domain, resolver = route.recipient.ascii_domain, self._hub.environment.resolver
         # With a chance of its own: what the hub draws after it is as it would have been.
         found = await exchangers(domain, self._hub.hostname, resolver, Random(domain))
-        shown: dict[str, Any] = {"exchangers": [{"preference": each.preference, "host": each.host} for each in found]}
+        own = set(configured.relay_addresses(self._hub.settings).own)
+        told = []
+        for each in found:
+            addresses = list(await _addresses(resolver, each.host))
+            said: dict[str, Any] = {"preference": each.preference, "host": each.host, "addresses": addresses}
+            told.append(said | ({"ours": True} if own.intersection(addresses) else {}))
+        shown: dict[str, Any] = {"exchangers": told}
         if configured.backup_mx(self._hub.settings).domains.names(route.recipient):
             shown["backup"] = True
         return shown
+
+
+async def _addresses(resolver: IResolver, host: str) -> Sequence[str]:
+    """None where they cannot be had now, for it is not asked what would become of them."""
+    try:
+        return await resolver.addresses(host)
+    except MailError:
+        return ()
 
 
 def _server(hop: NextHop) -> Mapping[str, Any]:

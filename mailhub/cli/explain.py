@@ -21,6 +21,7 @@ from mailhub.components import build_hub
 from mailhub.config.settings import Config, load
 from mailhub.control import NAME, ask
 from mailhub.data_folder import DataFolder
+from mailhub.delivery.lists import HOLD_AGENT, LIST, REQUEST_AGENT
 from mailhub.delivery.relay.exchangers import is_address
 from mailhub.errors import ConfigurationError
 from mailhub.explain import MESSAGE_LIMIT, SERVICE_NAMES, explain
@@ -195,9 +196,20 @@ def _details(route: Mapping[str, Any]) -> str:
     return f" ({'; '.join(filter(None, details))})" if any(details) else ""
 
 
+def _exchanger(found: Mapping[str, Any]) -> str:
+    where = ", ".join(found["addresses"]) or "no address"
+    return f"{found['preference']} {found['host']} [{where}]" + (" which is this server" if "ours" in found else "")
+
+
 def _members(first: Sequence[str]) -> str:
     return ("among them " if first else "") + ", ".join(first)
 
+
+_AGENTS = {
+    **dict.fromkeys(("smtp", "discard", LIST), ""),
+    HOLD_AGENT: "waits for an owner: its sender may not post",
+    REQUEST_AGENT: "is read by a program, and goes to the owners where that cannot do it",
+}
 
 # What is told of an end, by its key in the answer, in this order.
 _DETAILS: Mapping[str, Callable[[Any], str]] = {
@@ -206,9 +218,9 @@ _DETAILS: Mapping[str, Callable[[Any], str]] = {
     "new_account": lambda _: "the account is made with its first mail",
     "members": lambda count: counted(count, "member"),
     "first_members": _members,
-    "type": lambda kind: "" if kind in ("smtp", "discard", "list") else f"by {kind}",
+    "type": lambda kind: _AGENTS.get(kind, f"by {kind}"),
     "command": lambda words: f"runs {shlex.join(map(str, words))}",
-    "exchangers": lambda found: "by " + ", ".join(f"{each['host']} ({each['preference']})" for each in found),
+    "exchangers": lambda found: "by " + ", ".join(map(_exchanger, found)),
     "backup": lambda _: "as backup for its own servers",
     "tls": lambda policy: f"TLS {policy}",
     "user": lambda user: f"logs in as {user}",

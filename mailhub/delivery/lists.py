@@ -18,6 +18,7 @@ from mailhub.delivery.dead_ends import LOOP_STATUS, LOOP_TEXT, refusing
 from mailhub.delivery.intake import Intake
 from mailhub.delivery.plan import Accepted
 from mailhub.delivery.routing import NOBODY, OwnRouter, is_known, renamed
+from mailhub.delivery.targets import final_target
 from mailhub.errors import MailError, MessageTooLarge, NotPermitted, TemporaryError
 from mailhub.interfaces import (
     Committed,
@@ -235,12 +236,17 @@ class ListAgent:
 
 
 def _portions(accepted: Sequence[Accepted]) -> Iterator[tuple[str, Sequence[Accepted]]]:
-    """Some hundred members at a time, so that others have their turn. Who is in which goes by the address alone: when
-    the list has changed before a repetition, nobody is left out."""
-    count = -(-len(accepted) // _PORTION)
+    """Some hundred members at a time, so that others have their turn. Which of them a way is in goes by where it ends
+    alone: who is a member by several names has it once, and when the list has changed before a repetition, nobody is
+    left out. Their number is a power of two, which changes seldom with that of the members."""
+    count = 1 << (-(-len(accepted) // _PORTION) - 1).bit_length()
     portions: list[list[Accepted]] = [[] for _ in range(count)]
     for each in accepted:
-        portions[crc32(each.address.key.encode()) % count].append(each)
+        parts: dict[int, list[Route]] = {}
+        for route in each.routes:
+            parts.setdefault(crc32(repr(final_target(route)).encode()) % count, []).append(route)
+        for number, routes in parts.items():
+            portions[number].append(each if len(parts) == 1 else attrs.evolve(each, routes=tuple(routes)))
     for number, some in enumerate(portions):
         if some:
             yield f"{number}/{count}", some

@@ -52,14 +52,15 @@ def test_mistakes_are_one_line(mailhub: Command, config: Config) -> None:
 def test_dns_is_asked_without_a_server(mailhub: Command, config: Config) -> None:
     mailhub("account", "add", "joe@xx.example")
     mailhub("alias", "add", "away@xx.example", "y@yy.example")
-    with name_server({"yy.example MX": ["7 mx.yy.example."]}) as (asked, port):
+    with name_server({"yy.example MX": ["7 mx.yy.example."], "mx.yy.example A": ["192.0.2.7"]}) as (asked, port):
         config.file.write_text(f'{config.file.read_text()}\n[dns]\nservers = ["127.0.0.1#{port}"]\n')
         asking = ("explain", "--from", "a@zz.example", "--to", "away@xx.example")
         said = mailhub(*asking)
-        assert "goes to smtp <y@yy.example> (by mx.yy.example (7); TLS opportunistic; " in said.out
-        assert asked == ["yy.example MX"]
+        assert "goes to smtp <y@yy.example> (by 7 mx.yy.example [192.0.2.7]; TLS opportunistic; " in said.out
+        assert "yy.example MX" in asked
+        before = len(asked)
         assert "commands do not ask DNS" in mailhub(*asking, "--no-dns").out
-        assert asked == ["yy.example MX"]
+        assert len(asked) == before
 
 
 def test_a_message_is_read_from_a_file_or_standard_input(mailhub: Command, config: Config, tmp_path: Path) -> None:

@@ -65,6 +65,25 @@ def test_a_third_server_names_the_first_alone_and_the_fourth_does_too() -> None:
     assert back(third, [b"x" * 32]) == str(theirs)
 
 
+@pytest.mark.parametrize(
+    "theirs",
+    [  # as libsrs2 and others write them, with either separator and codes of any length
+        "SRS0+HHHH=TT=far.example=ann@one.example",
+        "srs0-hhhh=TT=far.example=ann-b=c@one.example",
+        "SRS0=cbA9=5M=far.example=ann+x@one.example",
+        "SRS1=HHHH=zero.example==GGGG=TT=far.example=ann@one.example",
+        "SRS1+HHHH=zero.example=+GGGG=TT=far.example=ann@one.example",
+        "SRS1-HHHH=zero.example=-GGGG=TT=far.example=ann@one.example",
+    ],
+)
+def test_addresses_of_other_servers_are_taken_apart_as_they_are_written(theirs: str) -> None:
+    path = forwarded(theirs, "two.example")
+    first = theirs if theirs[3] == "0" else f"SRS0{theirs.partition('zero.example=')[2].partition('@')[0]}@zero.example"
+    assert path.local.upper().startswith("SRS1=")
+    assert back(path).lower() == first.lower()
+    assert back(attrs.evolve(path, local=path.local.lower())).lower() == first.lower()
+
+
 @pytest.mark.parametrize("days", [0, 21, 22, 500, 1020])
 def test_it_counts_for_its_days(days: int) -> None:
     path = forwarded("Ann@far.example")

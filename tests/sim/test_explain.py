@@ -128,7 +128,10 @@ def test_the_way_is_told_step_by_step(internet: Internet, host: Host) -> None:
     here, away = told["routes"]
     assert (here["agent"], here["target"], here["mailbox"]) == ("store", "ann@xx.example", "INBOX")
     assert here["quota"] == {"used": 0, "limit": 0}
-    assert (away["agent"], away["exchangers"]) == ("smtp", [{"preference": 20, "host": "mx.yy.example"}])
+    assert (away["agent"], away["exchangers"]) == (
+        "smtp",
+        [{"preference": 20, "host": "mx.yy.example", "addresses": ["192.0.2.7"]}],
+    )
 
 
 def test_a_recipient_in_our_address_goes_to_the_user_who_is_meant(internet: Internet, host: Host) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,6 +89,31 @@ def test_ways_by_sender_and_by_account_have_their_own_servers(internet: Internet
         assert queued(host) == []
         trail = yy.inbox("b@yy.example")[-1]
         assert [name for name in (b"one", b"two") if b"by mx.%b.example" % name in trail] == ([way] if way else [])
+
+
+def test_a_smarthost_has_its_port_its_secret_from_a_file_and_an_address_to_come_from(
+    internet: Internet, tmp_path: Path
+) -> None:
+    smart = relay(internet, "smart.example", domains=["smart.example", "xx.example"])
+    smart.add_account("a@xx.example", "right")
+    yy = internet.hub("yy.example", users=["b"])
+    (tmp_path / "secret").write_text("right\n")
+    way = {
+        "recipients": ["yy.example"],
+        "host": "mx.smart.example:587",
+        "tls": "required",
+        "user": "a@xx.example",
+        "password_file": str(tmp_path / "secret"),
+        "source_address": ["192.0.2.9"],
+    }
+    host = xx(internet, {"smart": way}, relay={"source_address": ["192.0.2.1"]})
+    host.submit("a@xx.example", ["b@yy.example"], MESSAGE)
+    internet.run(60)
+    (trail,) = yy.inbox("b@yy.example")
+    (hop,) = [line for line in trail.split(b"Received: ") if b"by mx.smart.example" in line]
+    assert b"([192.0.2.9])" in hop
+    assert b"with ESMTPSA" in hop
+    assert queued(host) == []
 
 
 def test_a_smarthost_that_refuses_the_login_leaves_the_mail_in_the_queue(internet: Internet) -> None:
