@@ -86,6 +86,8 @@ def world(tmp_path: Path) -> Iterator[World]:
                     "one@xx.example": ["ben@yy.example"],
                     "old@xx.example": ["q@old.example"],
                     "old2@xx.example": ["r@old.example"],
+                    "gone@xx.example": ["nobody@yy.example"],
+                    "utf@xx.example": ["jörg@yy.example"],
                 },
             },
             plugins=[Component("router", "own-lists", lambda _, hub: Lists())],
@@ -240,3 +242,69 @@ def test_a_way_to_the_sender_that_is_unknown_for_a_while_doubles_no_delivery(wor
     world.zz.listen()
     world.internet.run(2 * HOUR)
     assert pick(world.told(), "Action", "Final-Recipient") == [("relayed", "rfc822; q@old.example")]
+
+
+@pytest.mark.parametrize(("ret", "whole"), [("", False), ("RET=HDRS", False), ("RET=FULL", True)])
+def test_what_a_host_has_said_is_quoted_and_the_message_goes_back_as_its_sender_wants(
+    world: World, ret: str, whole: bool
+) -> None:
+    world.send("gone@xx.example", mail=ret)
+    world.internet.run(60)
+    (group,) = world.told()
+    reply = "550 5.1.1 No such user"
+    assert (group["Action"], group["Status"], group["Remote-MTA"]) == ("failed", "5.1.1", "dns; mx.yy.example")
+    assert group["Diagnostic-Code"].startswith(f"smtp; {reply}")
+    (octets,) = world.zz.inbox("cat@zz.example")
+    assert f"mx.yy.example said: {reply}".encode() in octets
+    assert b"\r\nSubject: hello\r\n" in octets
+    assert (b"How are you?" in octets) is whole
+    kind = b"message/rfc822" if whole else b"text/rfc822-headers"
+    assert b"\r\nContent-Type: " + kind + b"\r\n" in octets
+
+
+def test_the_whole_of_it_goes_back_at_the_end_of_its_time_and_not_with_a_warning(world: World) -> None:
+    world.yy.unlisten()
+    world.send("one@xx.example", mail="RET=FULL")
+    world.internet.run(5 * HOUR)
+    (warning,) = world.zz.inbox("cat@zz.example")
+    world.internet.run(5 * 24 * HOUR)
+    _, failure = world.zz.inbox("cat@zz.example")
+    for octets, action in ((warning, b"delayed"), (failure, b"failed")):
+        assert b"\r\nAction: " + action + b"\r\n" in octets
+        assert b"Subject: hello" in octets
+        assert (b"How are you?" in octets) is (action == b"failed")
+
+
+def test_who_uses_addresses_that_are_not_ascii_is_told_by_them(world: World) -> None:
+    for mail in ("SMTPUTF8", "SMTPUTF8 RET=FULL"):
+        world.send("utf@xx.example ORCPT=utf-8;j\\x{F6}rg@yy.example", mail=mail)
+    world.internet.run(60)
+    for octets, kind in zip(world.zz.inbox("cat@zz.example"), (b"global-headers", b"global"), strict=True):
+        for line in (
+            b"Content-Type: message/global-delivery-status",
+            b"Content-Type: message/" + kind,
+            "Original-Recipient: utf-8; jörg@yy.example".encode(),
+            "Final-Recipient: utf-8; jörg@yy.example".encode(),
+            b"Action: failed",
+        ):
+            assert b"\r\n" + line + b"\r\n" in octets
+
+
+@pytest.mark.parametrize("sender", ["nobody@zz.example", "cat@nowhere.example"])
+def test_nobody_is_told_that_a_report_could_not_be_delivered(world: World, sender: str) -> None:
+    world.send("gone@xx.example", "ann@xx.example NOTIFY=SUCCESS", sender=sender)
+    world.internet.run(HOUR)
+    assert [host.queued() for host in (world.xx, world.yy, world.zz)] == [[], [], []]
+    assert (world.told(), world.told("owner@xx.example")) == ([], [])
+
+
+def test_a_report_that_waits_until_its_time_is_over_is_given_up_without_a_word(world: World) -> None:
+    world.zz.unlisten()
+    world.send("gone@xx.example")
+    world.internet.run(4 * 24 * HOUR)
+    (waiting,) = world.xx.queued()
+    assert (waiting.mail.reverse_path, waiting.recipients[0].warned) == (None, False)
+    world.internet.run(2 * 24 * HOUR)
+    world.zz.listen()
+    world.internet.run(HOUR)
+    assert (world.xx.queued(), world.told()) == ([], [])
