@@ -40,8 +40,8 @@ def _wants_trace(mail: Mail, named: Recipient, outcome: Outcome) -> bool:
 
 
 def is_news(mail: Mail, row: QueuedRecipient, outcome: Outcome) -> bool:
-    """Whether there is anybody, and wants to be told. A route that is `owned` has an owner, who is told what goes wrong, and of
-    nothing else (RFC 3461 5.2.7.3)."""
+    """Whether there is anybody who wants to be told. A route that is `owned` has an owner, who is told what goes wrong,
+    and of nothing else (RFC 3461 5.2.7.3)."""
     own = row.route.reverse_path
     if (mail.reverse_path if own is None else own.address) is None:
         return False
