@@ -8,10 +8,13 @@ from functools import partial
 from typing import Any, get_args
 from zlib import crc32
 
+from mailhub.errors import MessageDamaged, MessageGone
+from mailhub.interfaces import IBlobReader
 from mailhub.message.envelope import Outcome
 from mailhub.message.record import DigestName
+from mailhub.store.octets import OctetsReader
 from mailhub.store.queue_ids import comes_again, first_id, first_number
-from mailhub.store.sql.transaction import Snapshot, StoredBody, Transaction
+from mailhub.store.sql.transaction import Files, Snapshot, StoredBody, Transaction
 from mailhub.store.text_column import text
 
 AT_ONCE = 100  # contents removed in the transaction that released them; more are left to the sweep
@@ -185,6 +188,23 @@ def _by_number(snapshot: Snapshot, contents: Mapping[int, int], columns: str) ->
         f"SELECT id, {columns} FROM content WHERE id IN {snapshot.dialect.numbers}", (snapshot.many(contents.values()),)
     )
     return {row[0]: row[1:] for row in rows}
+
+
+def open_content(row: Sequence[Any] | None, files: Files, offset: int = 0, *, thorough: bool = False) -> IBlobReader:
+    """A reader for (size, blob, start, octets, checksum), which are None where the content is lost. Raises MessageGone
+    for None, MessageDamaged; a file's checksum is looked at where `thorough`, for that takes as long as to read it."""
+    if row is None:
+        raise MessageGone
+    size, blob, start, octets, checksum = row
+    if blob is not None:
+        return files.open(blob, size, start, offset, checksum if thorough else None)
+    if size is None or octets is None:
+        raise MessageDamaged(detail="its content is lost")
+    if len(octets) != size:
+        raise MessageDamaged(detail=f"{len(octets)} octets instead of {size}")
+    if not intact(octets, checksum):
+        raise MessageDamaged(detail="its octets are not those that arrived")
+    return OctetsReader(octets, offset)
 
 
 def release(transaction: Transaction, contents: Sequence[int]) -> None:

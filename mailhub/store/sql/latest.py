@@ -5,7 +5,7 @@ from __future__ import annotations
 from mailhub.interfaces import STORE, IBlobReader, Latest
 from mailhub.message.address import Address
 from mailhub.store.queue_ids import MOST, first_number, seconds_of
-from mailhub.store.sql.messages import open_content
+from mailhub.store.sql.content import open_content
 from mailhub.store.sql.transaction import Snapshot
 
 

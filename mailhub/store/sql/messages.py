@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from mailhub.errors import MessageDamaged, MessageGone, NoSuchMailbox, OverQuota, PermanentError
+from mailhub.errors import NoSuchMailbox, OverQuota, PermanentError
 from mailhub.interfaces import IBlobReader
 from mailhub.message import flags as flag_names
 from mailhub.message.flags import FREE_OCTETS, SEEN, SYSTEM_FLAGS, Decoder, Flags, decode, decode_short, encode, excess
@@ -24,11 +24,10 @@ from mailhub.message.record import (
 from mailhub.store.held import Hold
 from mailhub.store.index import MailboxIndex
 from mailhub.store.limits import DELIVERY_ID_SECONDS
-from mailhub.store.octets import OctetsReader
 from mailhub.store.sql import content as contents
 from mailhub.store.sql.content import among, release
 from mailhub.store.sql.keywords import Spelling, admit, check_number, spelling
-from mailhub.store.sql.transaction import Files, Snapshot, StoredBody, Transaction
+from mailhub.store.sql.transaction import Snapshot, StoredBody, Transaction
 
 _DELETED = f"'{flag_names.DELETED}'"
 
@@ -436,7 +435,7 @@ def open_message(snapshot: Snapshot, mailbox: int, uid: int) -> IBlobReader:
         " WHERE m.mailbox = ? AND m.uid = ?",
         (mailbox, uid),
     ).fetchone()
-    return open_content(row, snapshot.files)
+    return contents.open_content(row, snapshot.files)
 
 
 def open_held(snapshot: Snapshot, content: int) -> IBlobReader:
@@ -444,24 +443,7 @@ def open_held(snapshot: Snapshot, content: int) -> IBlobReader:
     row = snapshot.execute(
         "SELECT size, blob, start, octets, checksum FROM content WHERE id = ?", (content,)
     ).fetchone()
-    return open_content(row, snapshot.files)
-
-
-def open_content(row: Sequence[Any] | None, files: Files, offset: int = 0, *, thorough: bool = False) -> IBlobReader:
-    """A reader for (size, blob, start, octets, checksum), which are None where the content is lost. Raises MessageGone
-    for None, MessageDamaged; a file's checksum is looked at where `thorough`, for that takes as long as to read it."""
-    if row is None:
-        raise MessageGone
-    size, blob, start, octets, checksum = row
-    if blob is not None:
-        return files.open(blob, size, start, offset, checksum if thorough else None)
-    if size is None or octets is None:
-        raise MessageDamaged(detail="its content is lost")
-    if len(octets) != size:
-        raise MessageDamaged(detail=f"{len(octets)} octets instead of {size}")
-    if not contents.intact(octets, checksum):
-        raise MessageDamaged(detail="its octets are not those that arrived")
-    return OctetsReader(octets, offset)
+    return contents.open_content(row, snapshot.files)
 
 
 def vanished(snapshot: Snapshot, mailbox: int, since_modseq: int) -> list[int]:

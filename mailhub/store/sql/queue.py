@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
-from itertools import product
-from typing import Any
 
 import attrs
 from zope.interface import implementer
@@ -20,7 +18,6 @@ from mailhub.interfaces import (
     IMailStore,
     IQueue,
     QueuedMessage,
-    QueuedRecipient,
     Receipt,
     Refusals,
     RowChange,
@@ -29,17 +26,16 @@ from mailhub.interfaces import (
     Waiting,
     Which,
 )
-from mailhub.message.address import Address
-from mailhub.message.envelope import Mail, State
-from mailhub.message.esmtp import with_mail_parameters
+from mailhub.message.envelope import State
 from mailhub.store.claims import Claims
 from mailhub.store.queue_ids import number_of
-from mailhub.store.queue_rows import ROUTE_COLUMNS, check_readable, outcome_in, route_in
+from mailhub.store.queue_rows import check_readable
 from mailhub.store.sql import content, queue_operator
 from mailhub.store.sql.deposits import Posting, post, touched_by
 from mailhub.store.sql.engine import Engine
-from mailhub.store.sql.messages import open_content
-from mailhub.store.sql.transaction import Joint, Snapshot, Transaction, Unreadable
+from mailhub.store.sql.queue_claim import Wanted, find_due
+from mailhub.store.sql.queue_reading import kept_header, load, next_due, open_message, without_rows
+from mailhub.store.sql.transaction import Joint, Snapshot, Touched, Transaction, Unreadable
 
 # --- settle and the operator's commands ------------------------------------------------------------------------------
 
@@ -109,6 +105,52 @@ def _are_given_up(transaction: Transaction, message_id: str, rows: Sequence[int]
     return row is not None
 
 
+@attrs.define(eq=False)
+class Settling:
+    """What became of rows of a message, with the reports that are due for them."""
+
+    message: str
+    settlements: Sequence[Settlement]
+    postings: Sequence[Posting]
+    now: int
+
+    @property
+    def ends(self) -> bool:
+        """Whether these rows go, and nothing else is to be done."""
+        return not self.postings and not any(
+            each.untold or each.outcome.state is State.DELAYED for each in self.settlements
+        )
+
+
+def settle_together(units: Sequence[tuple[Transaction, Settling]]) -> list[None]:
+    """What was settled meanwhile. Rows that just go, as those of mail that was delivered, go with one statement."""
+    ending: list[Settling] = []
+    for transaction, settling in units:
+        if settling.ends:
+            ending.append(settling)
+        elif waits(transaction, settling.message, settling.settlements):
+            if settling.postings:
+                post([(transaction, settling.postings)])
+            settle(transaction, settling.message, settling.settlements, settling.now)
+    if ending:
+        end(units[0][0], ending)
+    return [None] * len(units)
+
+
+def end(transaction: Transaction, ending: Sequence[Settling]) -> None:
+    """Drop rows, and messages that have none any more."""
+    numbers, texts = transaction.dialect.numbers, transaction.dialect.texts
+    gone = [each.id for settling in ending for each in settling.settlements]
+    transaction.execute(f"DELETE FROM queue_recipient WHERE id IN {numbers}", (transaction.many(gone),))
+    rows = transaction.rows(
+        f"DELETE FROM queue_message WHERE id IN {texts} AND NOT EXISTS"
+        " (SELECT 1 FROM queue_recipient WHERE queue_recipient.message = queue_message.id) RETURNING content",
+        (transaction.many([settling.message for settling in ending]),),
+    )
+    if rows:
+        content.release(transaction, [row[0] for row in rows])
+
+
 def _remove_messages(transaction: Transaction, message_ids: Sequence[str]) -> int:
     """The messages, whose recipient rows are gone; returns how many there were."""
     contents: list[int] = []
@@ -153,257 +195,7 @@ def retry(transaction: Transaction, message_ids: Sequence[str]) -> int:
     return count
 
 
-# --- claim -----------------------------------------------------------------------------------------------------------
-
-_LOOK_AHEAD = 256  # due rows that are looked at before destinations are asked one by one
-_PAGE = 1000  # destinations
-
-# What has not been tried and is to be held (`Submission.not_before`) may have any date.
-_QUEUED_AT = "(SELECT m.queued_at FROM queue_message m WHERE m.id = queue_recipient.message)"
-_CLOCK_WAS_SET = f"due > ? AND held IS NULL AND (attempts > 0 OR due <= {_QUEUED_AT})"
-
-# The next destinations and priorities behind one, and when the first and last rows of each are due: a seek each,
-# however many rows they have.
-_PLACES = """
-WITH RECURSIVE place (name, priority) AS (
-  SELECT * FROM (
-    SELECT destination, priority FROM queue_recipient WHERE (destination, priority) > (?, ?)
-    ORDER BY destination, priority LIMIT 1
-  ) AS first
-  UNION ALL
-  SELECT next.destination, next.priority FROM place JOIN queue_recipient AS next ON next.id = coalesce(
-    (SELECT id FROM queue_recipient WHERE destination = place.name AND priority > place.priority
-      ORDER BY priority LIMIT 1),
-    (SELECT id FROM queue_recipient WHERE destination > place.name ORDER BY destination, priority LIMIT 1)
-  )
-)
-SELECT name, priority,
-  (SELECT min(due) FROM queue_recipient WHERE destination = place.name AND priority = place.priority),
-  (SELECT max(due) FROM queue_recipient WHERE destination = place.name AND priority = place.priority)
-FROM place LIMIT ?"""
-_HIGHEST = 9  # RFC 6710 3
-
-
-@attrs.frozen
-class Wanted:
-    """What `IQueue.claim` is asked for. `taken` are the rows that are claimed; `after` is the destination at which the
-    last call came to its limit."""
-
-    now: int
-    limit: int
-    quota: int
-    quotas: Mapping[str, int]
-    latest: int | None
-    taken: frozenset[int]
-    after: str
-
-    @property
-    def moments(self) -> Sequence[tuple[str, int]]:
-        """Conditions under which a row's time has come, with their parameter."""
-        far = [] if self.latest is None else [(_CLOCK_WAS_SET, self.latest)]
-        return [("due <= ?", self.now), *far]
-
-
-Found = list[tuple[str, QueuedMessage]]
-
-
-def find_due(snapshot: Snapshot, wanted: Wanted) -> tuple[Found, str]:
-    """What can be claimed, and behind which destination the next call is to go on."""
-    found: Found = []
-    room = wanted.limit
-    few = _destinations_of_few(snapshot, wanted)
-    for destination, urgent in _destinations_in_turn(snapshot, wanted) if few is None else few:
-        quota = wanted.quotas.get(destination, wanted.quota)
-        for message_id, rows in _due_at(snapshot, destination, wanted, quota, room).items() if quota > 0 else ():
-            message = _message(snapshot, message_id, rows)
-            if message is not None:
-                found.append((destination, message))
-                room -= len(rows)
-        if room <= 0:
-            return found, wanted.after if urgent else destination
-    return found, ""
-
-
-def _destinations_of_few(snapshot: Snapshot, wanted: Wanted) -> Sequence[tuple[str, bool]] | None:
-    """The destinations of all rows that are due and free, those with the highest priority first, then in turn, and
-    whether they are before their turn; None when that are too many to look at."""
-    found: dict[str, int] = {}
-    bound = len(wanted.taken) + _LOOK_AHEAD
-    for condition, moment in wanted.moments:
-        rows = snapshot.execute(
-            f"SELECT id, destination, priority FROM queue_recipient WHERE {condition} ORDER BY due, id LIMIT ?",
-            (moment, bound),
-        ).fetchall()
-        if len(rows) == bound:
-            return None
-        for number, destination, priority in rows:
-            if number not in wanted.taken:
-                found[destination] = max(priority, found.get(destination, priority))
-    order = sorted(found, key=lambda name: (name != "", -found[name], name <= wanted.after, name))
-    return [(name, found[name] > 0) for name in order]
-
-
-def _destinations_in_turn(snapshot: Snapshot, wanted: Wanted) -> Iterator[tuple[str, bool]]:
-    """All that have due rows, from where the last call has ended; before them those whose DSN is due, and those that
-    have rows of a higher priority than usual."""
-    before = {"": 0, **_urgent(snapshot, wanted)}
-    for name in sorted(before, key=lambda name: (name != "", -before[name], name <= wanted.after, name)):
-        yield name, True
-    for start, end in ((wanted.after, None), ("", wanted.after)):
-        given = ""
-        last: tuple[str, int] | None = (start, _HIGHEST)
-        while last is not None:
-            page = snapshot.execute(_PLACES, (*last, _PAGE)).fetchall()
-            for name, _, first_due, last_due in page:
-                if end is not None and name > end:
-                    return
-                if name in before or name == given:
-                    continue
-                if first_due <= wanted.now or (wanted.latest is not None and last_due > wanted.latest):
-                    given = name
-                    yield name, False
-            last = page[-1][:2] if len(page) == _PAGE else None
-
-
-def _urgent(snapshot: Snapshot, wanted: Wanted) -> Mapping[str, int]:
-    """Some destinations with due rows of a higher priority than usual, and the highest one at each."""
-    found: dict[str, int] = {}
-    for number, destination, priority in snapshot.execute(
-        "SELECT id, destination, priority FROM queue_recipient WHERE priority > 0 AND due <= ? ORDER BY due LIMIT ?",
-        (wanted.now, len(wanted.taken) + wanted.limit),
-    ):
-        if number not in wanted.taken:
-            found[destination] = max(priority, found.get(destination, priority))
-    return found
-
-
-def _priorities(snapshot: Snapshot, destination: str) -> Iterator[int]:
-    """Of the rows of a destination, the highest first; by seeks, since most have one alone."""
-    lowest, priority = snapshot.row(
-        "SELECT (SELECT min(priority) FROM queue_recipient WHERE destination = ?),"
-        " (SELECT max(priority) FROM queue_recipient WHERE destination = ?)",
-        (destination, destination),
-    )
-    while priority is not None:
-        yield priority
-        if priority == lowest:
-            return
-        (priority,) = snapshot.row(
-            "SELECT max(priority) FROM queue_recipient WHERE destination = ? AND priority < ?", (destination, priority)
-        )
-
-
-def _due_at(
-    snapshot: Snapshot, destination: str, wanted: Wanted, quota: int, room: int
-) -> Mapping[str, Sequence[QueuedRecipient]]:
-    """Up to `room` free rows that are due at a destination, by message, of which there are up to `quota`."""
-    messages: dict[str, list[QueuedRecipient]] = {}
-    priorities = list(_priorities(snapshot, destination))
-    for (condition, moment), priority in product(wanted.moments, priorities):
-        for message_id, *columns in snapshot.execute(
-            f"SELECT message, {_RECIPIENT} FROM queue_recipient WHERE destination = ? AND priority = ? AND {condition}"
-            " ORDER BY due, id LIMIT ?",
-            (destination, priority, moment, len(wanted.taken) + room),
-        ):
-            if columns[0] in wanted.taken:
-                continue
-            if room <= 0 or (message_id not in messages and len(messages) >= quota):
-                return messages
-            messages.setdefault(message_id, []).append(_recipient(columns))
-            room -= 1
-    return messages
-
-
-# --- reading ---------------------------------------------------------------------------------------------------------
-
-
-def load(snapshot: Snapshot, found: Sequence[tuple[str, Sequence[int]]]) -> list[QueuedMessage]:
-    """The messages in the given order, with these rows."""
-    loaded = []
-    for message_id, numbers in found:
-        wanted = set(numbers)
-        rows = [row for row in _recipients(snapshot, message_id) if row.id in wanted]
-        loaded.append(_message(snapshot, message_id, rows))
-    return [message for message in loaded if message is not None]
-
-
-def _message(snapshot: Snapshot, message_id: str, rows: Iterable[QueuedRecipient]) -> QueuedMessage | None:
-    """With these of its recipients; None when it is gone."""
-    row = _row(snapshot, message_id)
-    if row is None:
-        return None
-    reverse_path, body_type, smtputf8, parameters, needs, queued_at, not_before, submitter, size = row
-    sender = None if reverse_path is None else Address.parse(reverse_path)
-    mail = with_mail_parameters(Mail(sender, body_type, bool(smtputf8)), parameters)
-    return QueuedMessage(message_id, mail, queued_at, size, tuple(rows), needs, not_before, submitter)
-
-
-_ROW = (
-    "SELECT q.reverse_path, q.body_type, q.smtputf8, q.parameters, q.needs, q.queued_at, q.not_before, q.submitter,"
-    " {size}"
-    " FROM queue_message q {join}WHERE q.id = ?"
-)
-_WITH_SIZE = _ROW.format(size="coalesce(c.size - q.relay_offset, 0)", join="LEFT JOIN content c ON c.id = q.content ")
-
-
-def _row(snapshot: Snapshot, message_id: str) -> Any:
-    """With the size 0 where the content is lost: such a message has to be found, so that its sender is told."""
-    try:
-        return snapshot.execute(_WITH_SIZE, (message_id,)).fetchone()
-    except snapshot.dialect.errors as error:
-        if not snapshot.dialect.is_damage(error):
-            raise
-    return snapshot.execute(_ROW.format(size=0, join=""), (message_id,)).fetchone()
-
-
-_SAID = content.OUTCOME_COLUMNS.count(",") + 1
-_RECIPIENT = f"id, attempts, due, tried, warned, priority, held, {content.OUTCOME_COLUMNS}, {ROUTE_COLUMNS}"
-
-
-def _recipients(snapshot: Snapshot, message_id: str) -> Iterable[QueuedRecipient]:
-    rows = snapshot.execute(f"SELECT {_RECIPIENT} FROM queue_recipient WHERE message = ? ORDER BY id", (message_id,))
-    return map(_recipient, rows)
-
-
-def _recipient(columns: Sequence[Any]) -> QueuedRecipient:
-    number, attempts, due, tried, warned, priority, held, *said = columns
-    last, route = outcome_in(said[:_SAID]), route_in(said[_SAID:])
-    return QueuedRecipient(number, route, attempts, due, last, tried, bool(warned), priority, held is not None)
-
-
-def without_rows(snapshot: Snapshot, messages: Sequence[str]) -> list[str]:
-    """Those of the messages that have no row any more."""
-    return [
-        name
-        for name in messages
-        if snapshot.row("SELECT 1 FROM queue_recipient WHERE message = ? LIMIT 1", (name,)) is None
-    ]
-
-
-def next_due(snapshot: Snapshot, after: int) -> int | None:
-    """When the earliest row is due of those that are due after a moment."""
-    due: int | None = snapshot.execute("SELECT min(due) FROM queue_recipient WHERE due > ?", (after,)).fetchone()[0]
-    return due
-
-
-def open_message(snapshot: Snapshot, message_id: str) -> IBlobReader:
-    """The octets to relay. Raises MessageGone, MessageDamaged."""
-    row = snapshot.execute(
-        "SELECT c.size, c.blob, c.start, c.octets, c.checksum, q.relay_offset"
-        " FROM queue_message q LEFT JOIN content c ON c.id = q.content WHERE q.id = ?",
-        (message_id,),
-    ).fetchone()
-    # What is sent on cannot be taken back, nor is it in anybody's way to be read twice.
-    return open_content(row and row[:5], snapshot.files, row[5] if row else 0, thorough=True)
-
-
-def kept_header(snapshot: Snapshot, message_id: str) -> bytes:
-    """The usual fields of the header, nothing when they are lost too."""
-    row = snapshot.execute(
-        "SELECT c.fields FROM queue_message q JOIN content c ON c.id = q.content WHERE q.id = ?", (message_id,)
-    ).fetchone()
-    return row[0] if row else b""
-
+_BODIES = 1000  # small messages that are read ahead
 
 # --- the facet -------------------------------------------------------------------------------------------------------
 
@@ -418,6 +210,8 @@ class Queue:
         # Later fences are greater, those of the next process too.
         self._claims = Claims(engine.environment.now() << 20)
         self._after = ""
+        # Small messages that are claimed and not opened yet; forgotten when the operator changes anything.
+        self._bodies: dict[str, IBlobReader] = {}
 
     def deposits_into(self, store: object) -> bool:
         """Into the mailboxes of the same database."""
@@ -468,7 +262,10 @@ class Queue:
         await self._claims.taking.acquire()
         try:
             wanted = Wanted(now, limit, quota, dict(quotas), latest, self._claims.rows, self._after)
-            found, self._after = await self._engine.read(lambda snapshot: find_due(snapshot, wanted))
+            bodies: dict[str, IBlobReader] = {}
+            found, self._after = await self._engine.read(lambda snapshot: find_due(snapshot, wanted, bodies))
+            if len(self._bodies) < _BODIES:
+                self._bodies.update(bodies)
             return self._claims.take(found)
         finally:
             self._claims.taking.release()
@@ -476,6 +273,7 @@ class Queue:
     async def release(self, claims: Sequence[Claim]) -> None:
         """In memory."""
         for claim in claims:
+            self._bodies.pop(claim.message.id, None)
             self._claims.drop(claim, [row.id for row in claim.message.recipients])
 
     async def next_due(self, after: int = -1) -> int | None:
@@ -484,7 +282,8 @@ class Queue:
 
     async def open(self, message_id: str) -> IBlobReader:
         """Raises MessageGone, MessageDamaged."""
-        return await self._engine.open(lambda snapshot: open_message(snapshot, message_id))
+        body = self._bodies.pop(message_id, None)
+        return body or await self._engine.open(lambda snapshot: open_message(snapshot, message_id))
 
     async def kept_header(self, message_id: str) -> bytes:
         """From the digest."""
@@ -495,22 +294,18 @@ class Queue:
 
     async def settle(self, claim: Claim, settlements: Sequence[Settlement], reports: Sequence[Submission] = ()) -> bool:
         """Outcomes and reports in one transaction."""
-        message_id = claim.message.id
         held = self._claims.held(claim, [item.id for item in settlements])
         if not held:
             return False
-        ours = [item for item in settlements if item.id in held]
-        postings = [self._posting(report, "reply") for report in reports]
-        now = self._engine.environment.now()
-
-        def work(transaction: Transaction) -> None:
-            if not waits(transaction, message_id, ours):
-                return
-            if postings:
-                post([(transaction, postings)])
-            settle(transaction, message_id, ours, now)
-
-        await self._engine.write(work, [posting.body for posting in postings], partial(touched_by, postings))
+        settling = Settling(
+            claim.message.id,
+            [item for item in settlements if item.id in held],
+            postings := [self._posting(report, "reply") for report in reports],
+            self._engine.environment.now(),
+        )
+        touching = partial(touched_by, postings) if postings else Touched
+        await self._engine.write(Joint(settle_together, settling), [posting.body for posting in postings], touching)
+        self._bodies.pop(claim.message.id, None)
         self._claims.drop(claim, held)
         return True
 
@@ -539,6 +334,7 @@ class Queue:
             _remove_messages(transaction, without_rows(transaction, emptied))
             return changed
 
+        self._bodies.clear()
         return await self._engine.write(work)
 
     async def retry(self, message_ids: Sequence[str]) -> int:
@@ -550,10 +346,12 @@ class Queue:
         await self._claims.taking.acquire()
         try:
             now, taken = self._engine.environment.now(), self._claims.rows
+            self._bodies.clear()
             return await self._engine.write(lambda transaction: cancel(transaction, message_id, now, taken))
         finally:
             self._claims.taking.release()
 
     async def remove(self, message_ids: Sequence[str]) -> int:
         """Drop messages without a DSN."""
+        self._bodies.clear()
         return await self._engine.write(lambda transaction: remove(transaction, message_ids))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mailhub.store.sql.queue import Found, Wanted, find_due
+from mailhub.store.sql.queue_claim import Found, Wanted, find_due
 from mailhub.store.sqlite.dialect import on
 from mailhub.store.sqlite.schema import connect_writer, migrate
 from tests.store.harness import NOW

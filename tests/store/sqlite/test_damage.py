@@ -17,7 +17,7 @@ from mailhub.message.address import Address
 from mailhub.message.envelope import Mail
 from mailhub.message.flags import NO_FLAGS
 from mailhub.store.exam.rig import Exam, make_body, message, read_message
-from mailhub.store.sql import messages
+from mailhub.store.sql import content
 from mailhub.store.sql.content import Compared
 from mailhub.store.sqlite import schema
 from mailhub.store.sqlite.blobs import BLOBS, blob_names, blob_path
@@ -97,7 +97,7 @@ def test_a_body_that_went_with_its_message_is_no_damage(tmp_path: Path, monkeypa
     """The file is unlinked while a reader that saw the row is about to open it."""
     database = opened(tmp_path)
     inbox = wait(fill(database, [LARGE]))
-    real = messages.open_content
+    real = content.open_content
     calls: list[object] = []
 
     def open_content(*arguments: Any) -> Any:
@@ -106,7 +106,7 @@ def test_a_body_that_went_with_its_message_is_no_damage(tmp_path: Path, monkeypa
             wait(inbox.expunge([1], deleted_only=False))
         return real(*arguments)
 
-    monkeypatch.setattr(messages, "open_content", open_content)
+    monkeypatch.setattr(content, "open_content", open_content)
     with pytest.raises(MessageGone):
         wait(inbox.open(1))
     assert len(calls) == 2
