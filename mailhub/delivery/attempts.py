@@ -17,18 +17,23 @@ _log = Logger(namespace="mailhub.queue")
 
 
 def only(claim: Claim, rows: Sequence[QueuedRecipient]) -> Claim:
-    """Some rows of a claim."""
+    """Some rows of a claim, in their order there."""
+    if len(rows) == len(claim.message.recipients):
+        return claim
     return attrs.evolve(claim, message=attrs.evolve(claim.message, recipients=tuple(rows)))
 
 
 def priority(claim: Claim) -> int:
     """The highest one of its rows."""
-    return max(row.priority for row in claim.message.recipients)
+    rows = claim.message.recipients
+    return rows[0].priority if len(rows) == 1 else max(row.priority for row in rows)
 
 
 def travelling_together(claim: Claim) -> Sequence[Claim]:
     """What came through other aliases, or has another reverse-path, is another message to the next hop. What waits for
     its DSN alone is told to one reverse-path in one."""
+    if len(claim.message.recipients) == 1:
+        return [claim]
     groups: dict[tuple[tuple[str, ...], ReversePath | None], list[QueuedRecipient]] = {}
     for row in claim.message.recipients:
         groups.setdefault((row.route.via if claim.destination else (), row.route.reverse_path), []).append(row)

@@ -114,8 +114,9 @@ class Destination(Generic[T]):
 
     @property
     def low(self) -> bool:
-        """Whether it is time to ask the queue for more."""
-        return self.more and self.waiting < self.window
+        """Whether it is time to ask the queue for more: where attempts are short, before there are none left."""
+        quick = self._mean is not None and self._mean <= _QUICK_SECONDS
+        return self.more and self.waiting < max(self.window, _QUICK_WAITING // 2 if quick else 0)
 
     def add(self, item: T, urgent: bool = False, priority: int = 0) -> None:
         """Put an item at the end of its line, behind those of its priority."""

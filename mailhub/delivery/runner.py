@@ -49,6 +49,8 @@ _log = Logger(namespace="mailhub.queue")
 CLOCK_SLACK = 60
 
 _IN_ONE_TURN = 20  # attempts that are begun before the reactor has its next turn
+# Seconds between two looks at the queue while there is much at work: what comes meanwhile is found with one.
+_BETWEEN_LOOKS = 0.01
 
 # Of a row that waits for its DSN alone, whatever is noted of it.
 _GIVEN_UP = Outcome.failed("Delivery was cancelled", status="5.3.0")
@@ -88,6 +90,7 @@ class QueueRunner:
         self._turn_timer: IDelayedCall | None = None
         self._scan: Deferred[None] | None = None
         self._again = False
+        self._looked_at = 0.0
         self._full = False
         self._running = False
         self._unwatch: Callable[[], None] = lambda: None
@@ -171,6 +174,8 @@ class QueueRunner:
         """Look after `seconds`, or earlier where that is planned already."""
         if not self._running:
             return
+        if self._rows > 1:
+            seconds = max(seconds, self._looked_at + _BETWEEN_LOOKS - self._clock.seconds())
         if self._timer is not None:
             if self._timer.getTime() <= self._clock.seconds() + seconds:
                 return
@@ -187,6 +192,7 @@ class QueueRunner:
         if self._scan is not None:
             self._again = True
             return
+        self._looked_at = self._clock.seconds()
         self._scan = Deferred.fromCoroutine(self._look_at_queue())
         self._scan.addBoth(self._looked)
 
@@ -308,9 +314,9 @@ class QueueRunner:
         try:
             outcomes = await self._deliver(claim)
             left = self._not_tried(destination, turn, outcomes)
-            done = [row for row in rows if row not in left]
-            if done:
-                await self._record(destination, only(claim, done), outcomes)
+            done = only(claim, [row for row in rows if row not in left]) if left else claim
+            if done.message.recipients:
+                await self._record(destination, done, outcomes)
         except Exception as error:
             outcomes, left = {}, ()
             await self._failed(claim, error)
@@ -346,18 +352,15 @@ class QueueRunner:
         """Rows for which there was no connection while others had one: that is no attempt, and they wait for the next
         turn, unless their time is up."""
         message = turn.item.message
-        now = self._environment.now()
-        back = returned_at(message)
+        passed_by = {Reach.CROWDED, Reach.UNREACHED} if destination.was_reached(turn) else {Reach.CROWDED}
+        left = [row for row in message.recipients if row.id in outcomes and outcomes[row.id].reach in passed_by]
+        if not left:
+            return ()
+        now, back = self._environment.now(), returned_at(message)
         schedule = self._schedule.at(message.recipients[0].route)
         if now >= message.begins + schedule.time_of(message.mail) or (back is not None and now >= back):
             return ()
-        reached = destination.was_reached(turn)
-        return [
-            row
-            for row in message.recipients
-            if (outcome := outcomes.get(row.id)) is not None
-            and (outcome.reach is Reach.CROWDED or (outcome.reach is Reach.UNREACHED and reached))
-        ]
+        return left
 
     def _conclude(self, destination: Destination[Claim], turn: Turn[Claim], outcomes: Mapping[int, Outcome]) -> None:
         """Tell the destination what has become of a turn."""

@@ -44,6 +44,14 @@ async def copy(
             ahead.cancel()
 
 
+async def whole(reader: IBlobReader) -> bytes:
+    """All of it. Raises StoreUnavailable when it ends before its size says so."""
+    octets = await reader.read()
+    if len(octets) != reader.size:
+        raise StoreUnavailable(detail=f"a body of {reader.size} octets ended at {len(octets)}")
+    return octets
+
+
 def _read(reader: IBlobReader, offset: int, length: int) -> Deferred[bytes] | None:
     if length <= 0:
         return None

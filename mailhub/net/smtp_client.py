@@ -17,7 +17,7 @@ from mailhub.keys import limit
 from mailhub.log import Logger
 from mailhub.message.envelope import Mail, Outcome, Recipient
 from mailhub.message.needs import Needs
-from mailhub.net.body import copy
+from mailhub.net.body import copy, whole
 from mailhub.net.channel import Channel
 from mailhub.wire.smtp.client import (
     ClientEvent,
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from mailhub.interfaces import IBlobReader, INetwork
 
 log = Logger(namespace="mailhub.net.smtp")
+
+# Octets of a message that go out in one piece with its end: less than makes a transport ask for a pause.
+_SMALL = 32768
 
 
 @attrs.frozen
@@ -116,6 +119,7 @@ class SmtpConnection:
         self._timeouts = timeouts
         self._implicit_tls = settings.secure
         self._waiter: Deferred[None] | None = None
+        self._deadline = 0.0
         self.channel = Channel(self, clock)
         self.source = ""
 
@@ -203,7 +207,12 @@ class SmtpConnection:
 
     async def _send_body(self, body: IBlobReader) -> ClientEvent | None:
         try:
-            await copy(body, self._write_block)
+            if body.size <= _SMALL and not self.channel.blocked:
+                self._machine.send_body(await whole(body))
+                if self._over_early():
+                    raise _Interrupted
+            else:
+                await copy(body, self._write_block)
         except _Interrupted:
             pass
         except MailError as error:
@@ -254,13 +263,13 @@ class SmtpConnection:
 
     async def _wait(self, deadline: float) -> None:
         """Until something happens, or the deadline (clock seconds) fails the machine."""
+        self._deadline = deadline
         self.channel.arm(max(0.0, deadline - self._clock.seconds()))
         self._waiter = Deferred()
         try:
             await self._waiter
         finally:
             self._waiter = None
-            self.channel.disarm()
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
@@ -323,7 +332,14 @@ class SmtpConnection:
         self._wake()
 
     def rang(self) -> None:
-        """The server has had its time."""
+        """The server has had its time, unless it has answered since the channel was armed: a timer that is not set anew
+        for each reply costs nothing."""
+        if self._waiter is None:
+            return
+        left = self._deadline - self._clock.seconds()
+        if left > 0:
+            self.channel.arm(left)
+            return
         self._give_up("4.4.2", f"Timed out waiting for {self._machine.phase.value}")
 
     def lost(self, reason: Failure) -> None:

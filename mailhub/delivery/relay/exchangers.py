@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import ip_address
 from itertools import zip_longest
 from random import Random
@@ -47,6 +48,11 @@ def _below_ourselves(found: Sequence[MailExchanger], hostname: str) -> list[Mail
     return [each for each in found if not own or each.preference < min(own)]
 
 
+# The same few hosts come again with every message.
+_KNOWN = 1024
+
+
+@lru_cache(_KNOWN)
 def may_be_exchanger(address: str) -> bool:
     """Whether DNS may send us to an address: not to this very machine, and not to many at once."""
     found = ip_address(address.partition("%")[0])
@@ -55,6 +61,7 @@ def may_be_exchanger(address: str) -> bool:
     return not (found.is_loopback or found.is_unspecified or found.is_multicast or broadcast)
 
 
+@lru_cache(_KNOWN)
 def family(address: str) -> int:
     """4 or 6; 0 for what is no IP address."""
     try:
@@ -66,6 +73,8 @@ def family(address: str) -> int:
 def interleaved(addresses: Sequence[str]) -> list[str]:
     """The same in turn of each family, in the order that each has, so that one that leads nowhere does not cost all the
     tries."""
+    if len(addresses) == 1:
+        return list(addresses)
     kinds: dict[int, list[str]] = {}
     for each in addresses:
         kinds.setdefault(family(each), []).append(each)
@@ -77,6 +86,7 @@ def is_address(host: str) -> bool:
     return family(host) != 0
 
 
+@lru_cache(_KNOWN)
 def parse_target(target: str, default_port: int) -> tuple[str, int]:
     """`host`, `host:port`, `[IPv6 address]:port` or `unix:/path` -> host and port. Raises ValueError."""
     if target.startswith("unix:"):

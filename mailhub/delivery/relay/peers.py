@@ -23,7 +23,7 @@ class Line:
 
     connection: SmtpConnection
     used: int = 0
-    timer: IDelayedCall | None = None
+    idle_since: float = 0.0
 
     def is_used_up(self, messages: int) -> bool:
         """Whether it has carried as many as we want, or as the server takes (RFC 9422)."""
@@ -100,12 +100,15 @@ class Peers:
         self._clock = clock
         self._limits = limits
         self._peers: OrderedDict[Hashable, Peer] = OrderedDict()
-        self._idle: OrderedDict[Line, Peer] = OrderedDict()
+        self._idle: OrderedDict[Line, Peer] = OrderedDict()  # the one that is idle for longest first
+        self._timer: IDelayedCall | None = None
 
     def at(self, key: Hashable) -> Peer:
         """The peer of that address. Those of which nothing was wanted for longest are forgotten, unless they have a
         connection."""
-        peer = self._peers.setdefault(key, Peer(key))
+        peer = self._peers.get(key)
+        if peer is None:
+            peer = self._peers[key] = Peer(key)
         self._peers.move_to_end(key)
         for _ in range(len(self._peers) - self._limits.unreachable_known):
             oldest = next(iter(self._peers.values()))
@@ -171,13 +174,28 @@ class Peers:
             while len(self._idle) >= self._limits.idle_connections:
                 oldest, whose = next(iter(self._idle.items()))
                 self._let_go(oldest, whose)
-            line.timer = self._clock.callLater(self._limits.idle_seconds, self._let_go, line, peer)
+            line.idle_since = self._clock.seconds()
             self._idle[line] = peer
             peer.idle.append(line)
+            if self._timer is None:
+                self._timer = self._clock.callLater(self._limits.idle_seconds, self._look_at_idle)
         peer.tell()
+
+    def _look_at_idle(self) -> None:
+        """Let go of those whose time is up. One timer for all: most are used again before that."""
+        self._timer = None
+        while self._idle:
+            line, peer = next(iter(self._idle.items()))
+            left = line.idle_since + self._limits.idle_seconds - self._clock.seconds()
+            if left > 0:
+                self._timer = self._clock.callLater(left, self._look_at_idle)
+                return
+            self._let_go(line, peer)
 
     async def close(self) -> None:
         """Say goodbye on all connections that are kept."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
         going = [self._let_go(line, peer) for line, peer in tuple(self._idle.items())]
         await DeferredList(going, consumeErrors=True)
 
@@ -189,8 +207,6 @@ class Peers:
     def _withdraw(self, line: Line, peer: Peer) -> None:
         peer.idle.remove(line)
         del self._idle[line]
-        if line.timer is not None and line.timer.active():
-            line.timer.cancel()
 
     def _leave(self, peer: Peer, line: Line) -> Deferred[None]:
         peer.parting += 1

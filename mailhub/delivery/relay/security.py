@@ -52,10 +52,8 @@ class Security:
         2.1.2)."""
         level = effective(server.tls, credentials=server.credentials is not None)
         if level not in ("opportunistic", "dane"):
-            return attrs.evolve(server, demand=Demand(level, server.host))
-        server = attrs.evolve(
-            server, demand=Demand("opportunistic", server.host), used=TlsPolicyUsed(_NONE, server.domain)
-        )
+            return server.demanding(Demand(level, server.host))
+        server = server.demanding(Demand("opportunistic", server.host), TlsPolicyUsed(_NONE, server.domain))
         if server.secure and (found.secure or found.alias_secure):
             server = await self._by_dane(server, found)
         if level == "dane":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import attrs
 
 from mailhub.credentials import PlainCredentials
@@ -13,7 +15,7 @@ from mailhub.message.envelope import Outcome, Reach, State, outcome_of
 from mailhub.message.tls_report import TlsPolicyUsed
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Server:
     """A host to try. `found_by_dns`: the choice of a stranger, who must not send us to our own machine; `secure`: for
     which DNSSEC vouches, as it need not for an operator's. `domain` is the recipients'. `preference` is that of its MX
@@ -38,12 +40,22 @@ class Server:
     used: TlsPolicyUsed | None = attrs.field(default=None, eq=False)
     trouble: str = attrs.field(default="", eq=False)
 
+    def demanding(self, demand: Demand, used: TlsPolicyUsed | None = None) -> Server:
+        """The same, with how much TLS it is to show. What an operator has named is made once for all messages."""
+        return attrs.evolve(self, demand=demand, used=used) if self.found_by_dns else _of_operator(self, demand)
+
     def source_for(self, address: str) -> str:
         """The one of the same family as `address`, "" where there is none."""
         kind = family(address)
         return next((each for each in self.source if family(each) == kind), "")
 
 
+@lru_cache(256)
+def _of_operator(server: Server, demand: Demand) -> Server:
+    return attrs.evolve(server, demand=demand)
+
+
+@lru_cache(256)
 def server_at(hop: NextHop, default_port: int, *, lmtp: bool = False) -> Server:
     """The server a next hop names. Raises TemporaryError when it names none: the operator will mend that."""
     try:

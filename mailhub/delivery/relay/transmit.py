@@ -49,7 +49,7 @@ _NO_TLS = "4.7.4"  # what we say where a server does not offer TLS that it must 
 _UNFIT = frozenset({"5.6.1", "5.6.3", "5.6.9"})
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class _Place:
     """One address of a server, and how to talk to it: connections to equal places are as good as one another."""
 
@@ -190,7 +190,7 @@ class Transmitter:
 
     def _from(self, hop: NextHop) -> NextHop:
         """With where connections come from."""
-        return hop if hop.source_address else attrs.evolve(hop, source_address=self._source)
+        return hop if hop.source_address or not self._source else attrs.evolve(hop, source_address=self._source)
 
     async def stop(self) -> None:
         """Say goodbye on the connections that are kept."""

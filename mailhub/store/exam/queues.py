@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 
 import attrs
+from twisted.internet.defer import Deferred, gatherResults
 
 from mailhub.errors import MessageGone
 from mailhub.interfaces import (
@@ -60,6 +61,45 @@ class QueueExam(SubmissionExam):
         await queue.settle(claim, [Settlement(second, Outcome.delivered())])
         assert list(await queue.messages()) == []
         await self.refuses(MessageGone, queue.open(receipt.id))
+
+    @question
+    async def test_outcomes_that_come_together_are_recorded_each_for_itself(self) -> None:
+        """The rows of some messages end, those of others wait, or are left."""
+        queue, _ = await self._open()
+        for number in range(4):
+            await self._submit(queue, Plan(routes=(smtp("q"), smtp("r"))), TRACE + message(number))
+        claims = await queue.claim(NOW, 100, 100)
+        ended, waiting, halved, untried = claims
+        assert len({claim.message.id for claim in claims}) == 4
+        settled = [
+            (ended, [Settlement(row.id, Outcome.delivered()) for row in ended.message.recipients]),
+            (waiting, [Settlement(row.id, Outcome.delayed("busy"), LATER) for row in waiting.message.recipients]),
+            (halved, [Settlement(halved.message.recipients[0].id, Outcome.failed("no"))]),
+        ]
+        calls = [Deferred.fromCoroutine(queue.settle(claim, each)) for claim, each in settled]
+        assert await gatherResults(calls) == [True] * 3
+        left = [
+            (queued.id, [(row.route.recipient.local, row.attempts) for row in queued.recipients])
+            for queued in await queue.messages()
+        ]
+        assert left == [
+            (waiting.message.id, [("q", 1), ("r", 1)]),
+            (halved.message.id, [("r", 0)]),
+            (untried.message.id, [("q", 0), ("r", 0)]),
+        ]
+        await self.refuses(MessageGone, queue.open(ended.message.id))
+        for number, claim in enumerate(claims[1:], 1):
+            assert await (await queue.open(claim.message.id)).read() == message(number)
+
+    @question
+    async def test_what_is_removed_after_it_was_claimed_cannot_be_opened(self) -> None:
+        queue, _ = await self._open()
+        ids = [(await self._submit(queue, Plan(routes=(smtp("q"),)))).id for _ in range(2)]
+        claims = await queue.claim(NOW, 100, 100)
+        assert await queue.remove(ids[:1]) == 1
+        assert await queue.change({RowChange(removed=True): [claims[1].message]}) == 1
+        for name in ids:
+            await self.refuses(MessageGone, queue.open(name))
 
     @question
     async def test_reports_are_committed_with_the_outcomes(self) -> None:
