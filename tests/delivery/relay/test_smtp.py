@@ -59,7 +59,12 @@ class Server(Factory):
     name = "server"
 
     def __init__(self, *, extensions: Sequence[str] = ("PIPELINING", "8BITMIME"), **script: list[str]) -> None:
-        self.script = {"GREET": ["220 hi"], "DATA": ["354 go"], "END": ["250 2.0.0 taken"]} | script
+        self.script = {
+            "GREET": ["220 hi"],
+            "STARTTLS": ["220 go"],
+            "DATA": ["354 go"],
+            "END": ["250 2.0.0 taken"],
+        } | script
         self.extensions = extensions
         self.commands: list[str] = []
         self.messages: list[bytes] = []
@@ -119,8 +124,8 @@ class _Session(_LineReceiver):  # type: ignore[misc]
             self.transport.write("".join(f"250-{each}\r\n" for each in lines[:-1]).encode())
             self.sendLine(f"250 {lines[-1]}".encode())
         elif verb == "STARTTLS":
-            self.sendLine(b"220 go")
-            self.transport.startTLS(None)
+            if self.say("STARTTLS").startswith("220"):
+                self.transport.startTLS(None)
         elif verb == "BDAT":
             self.left, self.last = int(line.split(" ")[1]), line.endswith("LAST")
             self.setRawMode()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
 
 from mailhub.delivery.limits import RelayAddresses, TransmitLimits
-from mailhub.interfaces import MailExchanger, NextHop
+from mailhub.interfaces import MailExchanger, NextHop, TlsaRecord
 from mailhub.message.envelope import State
+from mailhub.testing.network import Weather
 from tests.delivery.relay.test_smtp import Server, World, states
 
 
@@ -102,6 +104,39 @@ def test_a_family_that_leads_nowhere_does_not_cost_the_message(world: World) -> 
     assert server.connections == 1
 
 
+def test_an_exchanger_may_be_an_alias_or_have_ipv6_alone(world: World) -> None:
+    """The first is forbidden (RFC 2181 10.3), and done."""
+    world.resolver.load("yy.example. 60 IN MX 10 alias.yy.example.\nalias.yy.example. 60 IN CNAME mx.zz.example.")
+    world.resolver.load("mx.zz.example. 60 IN AAAA 2001:db8::5")
+    six = world.server("2001:db8::5", Server())
+    assert states(world.deliver("b")) == ["delivered"]
+    assert len(six.messages) == 1
+
+
+def test_aliases_that_go_round_are_a_matter_of_time(world: World) -> None:
+    world.resolver.load("yy.example. 60 IN MX 10 a.yy.example.\na.yy.example. 60 IN CNAME b.yy.example.")
+    world.resolver.load("b.yy.example. 60 IN CNAME a.yy.example.")
+    assert states(world.deliver("b")) == ["delayed"]
+    world.server("10.0.0.2", Server(), host="mx2", preference=20)
+    assert states(world.deliver("b")) == ["delivered"]
+
+
+def test_a_domain_may_be_an_alias_and_its_recipients_keep_their_name(world: World) -> None:
+    world.resolver.load("yy.example. 60 IN CNAME zz.example.\nzz.example. 60 IN MX 10 mx.zz.example.")
+    server = world.server("10.0.0.5", Server())
+    world.resolver.hosts["mx.zz.example"] = ["10.0.0.5"]
+    assert states(world.deliver("b")) == ["delivered"]
+    assert "RCPT TO:<b@yy.example>" in server.commands
+
+
+def test_the_null_mx_takes_no_mail_whatever_address_its_domain_has(world: World) -> None:
+    world.resolver.exchangers["yy.example"] = [MailExchanger(0, "")]
+    world.resolver.hosts["yy.example"] = ["10.0.0.1"]
+    server = world.server("10.0.0.1", Server())
+    (outcome,) = world.deliver("b")
+    assert (outcome.state, outcome.status, server.connections) == (State.FAILED, "5.1.10", 0)
+
+
 @pytest.mark.parametrize(
     ("greeting", "state", "status"),
     [
@@ -151,6 +186,53 @@ def test_a_route_without_a_host_says_how_much_tls_there_must_be(world: World) ->
     server = world.server("10.0.0.1", Server(), host="mx1")
     (outcome,) = world.deliver("b")
     assert (outcome.state, outcome.status, server.messages) == (State.DELAYED, "4.7.4", [])
+
+
+OFFERED, REFUSED, BROKEN, NONE = "offered", "refused", "broken", "none"
+
+
+@pytest.mark.parametrize(
+    ("policy", "tls", "said"),
+    [
+        ("never", OFFERED, "plain"),
+        ("opportunistic", OFFERED, "TLS"),
+        ("opportunistic", REFUSED, "plain"),
+        ("opportunistic", BROKEN, "plain"),
+        ("opportunistic", NONE, "plain"),
+        ("encrypted", OFFERED, "TLS"),
+        ("encrypted", REFUSED, "4.7.0"),
+        ("encrypted", BROKEN, "4.4.2"),
+        ("encrypted", NONE, "4.7.4"),
+        ("required", OFFERED, "TLS"),
+        ("required", REFUSED, "4.7.0"),
+        ("required", BROKEN, "4.4.2"),
+        ("required", NONE, "4.7.4"),
+        ("dane", OFFERED, "TLS"),
+        ("dane", REFUSED, "4.7.0"),
+        ("dane", BROKEN, "4.4.2"),
+        ("dane", NONE, "4.7.4"),
+        ("dane without records", OFFERED, "4.7.5"),
+    ],
+)
+def test_how_much_tls_a_route_wants(world: World, policy: str, tls: str, said: str) -> None:
+    """Nothing is said in the clear to a server of which more is wanted (RFC 7435)."""
+    word, _, without = policy.partition(" ")
+    level: Any = word
+    world.hops["yy.example"] = NextHop(tls=level)
+    if level == "dane":
+        world.resolver.secure.add("yy.example")
+        records = [] if without else [TlsaRecord(3, 1, 1, bytes(32))]
+        world.resolver.dane["_25._tcp.mx.yy.example"] = records
+    world.network.weather = Weather(tls_broken=1.0 if tls == BROKEN else 0.0)
+    extensions = ["PIPELINING"] if tls == NONE else ["PIPELINING", "STARTTLS"]
+    script = {"STARTTLS": ["454 4.7.0 not now"]} if tls == REFUSED else {}
+    server = world.server("10.0.0.1", Server(extensions=extensions, **script), host="mx.yy.example")
+    (outcome,) = world.deliver("b")
+    if said in ("TLS", "plain"):
+        assert (outcome.state, outcome.tls) == (State.DELIVERED, "TLS" if said == "TLS" else "")
+    else:
+        assert (outcome.state, outcome.status) == (State.DELAYED, said)
+        assert not any(line.startswith("MAIL") for line in server.commands)
 
 
 def test_what_a_server_misbehaves_with_is_not_used_there(world: World) -> None:
