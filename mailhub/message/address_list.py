@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
 from mailhub.message.encoded_word import ENCODED_TEXT
 
 ADDRESS_LIMIT = 1 << 16  # addresses of one field that are read: as many as a header has room for
+_SHORT = 100  # octets
 TOKEN_LIMIT = 200_000  # tokens of one field that are read where its addresses are not of the usual form
 
 MISSING_DOMAIN = b"MISSING_DOMAIN"
@@ -59,6 +61,8 @@ def parse(value: bytes, *, octets: int = -1, addresses: int = ADDRESS_LIMIT) -> 
     cut = 0 <= octets < len(value)
     if cut:
         value = value[:octets]
+    elif 0 < len(value) <= _SHORT and addresses > 0 and (one := _one_mailbox(value)):
+        return [one]
     found: list[MailboxSpec] = []
     position = 0
     while len(found) < addresses and (match := _USUAL.match(value, position)):
@@ -70,6 +74,16 @@ def parse(value: bytes, *, octets: int = -1, addresses: int = ADDRESS_LIMIT) -> 
     if cut and position >= len(value):
         del found[-1:]
     return found
+
+
+@lru_cache(maxsize=1024)  # mail comes to the same recipients, and From is read for more than one thing
+def _one_mailbox(value: bytes) -> MailboxSpec | None:
+    """Of a field that is one mailbox of the usual form; None for any other."""
+    match = _USUAL.match(value)
+    if match is None or match.end() < len(value):
+        return None
+    quoted, phrase, local, domain, bare_local, bare_domain = match.groups()
+    return MailboxSpec(quoted or phrase, None, local or bare_local, domain or bare_domain)
 
 
 class _Reader:

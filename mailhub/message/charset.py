@@ -112,12 +112,12 @@ def _codec(charset: str) -> str | None:
 def decode(octets: bytes, charset: str = "") -> str:
     """The text of `octets`. Never fails: without a usable charset they are UTF-8, or ISO-2022-JP if they have its
     shifts, or else Windows-1252."""
-    codec = _declared(charset)
+    codec = _declared(charset) if charset else None
     if codec == "utf_8":
         return octets.decode("utf-8", "replace")
     if codec is not None:
         return incremental_decoder(charset).decode(octets, True)
-    if _JIS_SHIFT in octets and octets.isascii():
+    if octets.find(_JIS_SHIFT) >= 0 and octets.isascii():
         return incremental_decoder("iso-2022-jp").decode(octets, True)
     try:
         return octets.decode()

@@ -37,7 +37,7 @@ _CLOCK = r"(\d{1,2})\s*[:.]\s*(\d{1,2})(?:\s*[:.]\s*(\d{1,2}))?(?:[.,]\d{1,9})?(
 _ZONE = r"\s*(?:(?:GMT|UTC?)?\s*([+-])\s*(\d{1,2}):?(\d{2})?(?!\d)|((?=[^\W\d_])[^\d+:-]{1,40}))?"
 # What nearly all mail has.
 _WELL_FORMED = re.compile(
-    r"(?a)(?:[A-Z][a-z]{2}, )?(\d{1,2}) ([A-Z][a-z]{2}) (\d{4}) (\d{2}):(\d{2}):(\d{2}) ([+-])(\d{2})(\d{2})(?![\d])"
+    r"(?a)(?:[A-Z][a-z][a-z], )?(\d\d? [A-Z][a-z][a-z] \d\d\d\d) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)(?!\d)"
 )
 # RFC 5322 3.3, where no space is needed before the day; with what is often sent besides: no clock, no seconds, full
 # month names, dots or hyphens, no zone.
@@ -76,8 +76,13 @@ def _read(text: str) -> tuple[int, int] | None:
     """What the clock on the sender's wall said, in seconds, and the zone it hangs in."""
     text = text[:_LONGEST].lstrip(" \t,")
     if match := _WELL_FORMED.match(text):
-        day, month, year, hour, minute, second, *zone = match.groups()
-        return _wall(int(year), _month(month), day, (hour, minute, second, None), _zone(*zone))
+        day, hour, minute, second, sign, hours, minutes = match.groups()
+        midnight = _midnight(day)
+        clock = _clock(int(hour), int(minute), int(second))
+        if midnight is None or clock is None:
+            return None
+        offset = int(hours) * 60 + int(minutes)
+        return midnight + clock, -offset if sign == "-" else offset
     if "(" in text:
         text = _without_comments(text)
     if match := _DATE_TIME.match(text):
@@ -124,6 +129,13 @@ def format_imap(instant: int, zone: int = 0) -> str:
     return f"{day.day:2}-{_MONTHS[day.month - 1]}-{day.year:04} {clock} {_zone_text(zone)}"
 
 
+@lru_cache(maxsize=64)  # most mail is of today
+def _midnight(day: str) -> int | None:
+    """When a day like `23 Nov 2026` begins."""
+    number, month, year = day.split(" ")
+    return _day(int(year), _month(month), int(number))
+
+
 def _month(name: str) -> int:
     return _NUMBER_OF.get(name.lower(), 0)
 
@@ -131,19 +143,28 @@ def _month(name: str) -> int:
 def _wall(
     year: int, month: int, day: str, clock: tuple[str | None, str | None, str | None, str | None], zone: int
 ) -> tuple[int, int] | None:
-    hour, minute, second = (int(part or 0) for part in clock[:3])
+    hour, minute, second = [int(part or 0) for part in clock[:3]]
     if clock[3]:  # a clock of twelve hours
         if not 1 <= hour <= 12:
             return None
         hour = hour % 12 + (12 if clock[3] in "Pp" else 0)
-    # A leap second (60) is the first second of the next minute.
-    if hour > 23 or minute > 59 or second > 60:
-        return None
+    midnight = _day(year, month, int(day))
+    seconds = _clock(hour, minute, second)
+    return None if midnight is None or seconds is None else (midnight + seconds, zone)
+
+
+def _day(year: int, month: int, day: int) -> int | None:
     try:
-        on = date(year, month, int(day))
+        return (date(year, month, day).toordinal() - _EPOCH) * _DAY
     except ValueError:
         return None
-    return (on.toordinal() - _EPOCH) * _DAY + hour * 3600 + minute * 60 + second, zone
+
+
+def _clock(hour: int, minute: int, second: int) -> int | None:
+    """A leap second (60) is the first second of the next minute."""
+    if hour > 23 or minute > 59 or second > 60:
+        return None
+    return hour * 3600 + minute * 60 + second
 
 
 def _full_year(year: str) -> int:

@@ -56,7 +56,7 @@ def decode_words(value: bytes) -> str:
     White space between two encoded words vanishes (RFC 2047 6.2). Neighbours in one charset are decoded together,
     because senders cut characters in two. Never fails.
     """
-    if b"=?" not in value:
+    if value.find(b"=?") < 0:
         return decode(value)
     runs: list[tuple[str, list[bytes]]] = []  # charset ("" outside of words) and octets
     position = 0

@@ -83,10 +83,17 @@ class Header:
         """Whether there is a field of any of these names (in lower case)."""
         return not self._first.keys().isdisjoint(names)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all lines were fields, up to an empty line that is the last one."""
+        return self.count(b"") == 1 and not self._found[-1][1]
+
     def first(self, name: bytes) -> bytes | None:
         """The unfolded body of the first field of this name (in lower case), None without one."""
         body = self._first.get(name)
-        return None if body is None else unfold(body)
+        if body is None or body.find(b"\n") >= 0 or len(body) > VALUE_LIMIT:
+            return None if body is None else unfold(body)
+        return body.strip(b" \t\r")
 
     def all(self, name: bytes) -> list[bytes]:
         """The unfolded bodies of all fields of this name (in lower case)."""
@@ -128,7 +135,7 @@ def unfold(body: bytes) -> bytes:
 
 
 def _one_line(body: bytes) -> bytes:
-    if b"\n" in body:
+    if body.find(b"\n") >= 0:  # find(), for `in` takes octets for a number first, which is dear
         lines = [line.strip(b" \t\r") for line in body.split(b"\n")]
         body = b" ".join([line for line in lines if line])
     return body.strip(b" \t\r\n")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from io import IncrementalNewlineDecoder
-
 from mailhub.message.header import Octets
 
 _BLOCK = 1 << 20  # octets
@@ -26,10 +24,9 @@ def growth(octets: Octets) -> int:
 
 
 def _only_crlf(octets: bytes) -> bool:
-    """Nearly all mail is so, and this costs a third of counting."""
-    decoder = IncrementalNewlineDecoder(None, translate=False)
-    decoder.decode(octets.decode("latin-1"), final=True)
-    return decoder.newlines in (None, "\r\n") and b"\0" not in octets
+    """Nearly all mail is so, and this costs a third of counting: replace() goes from line end to line end, count()
+    looks at every octet."""
+    return octets.find(0) < 0 and octets.replace(b"\r", b"").replace(b"\n", b"\r\n") == octets
 
 
 def _counts(octets: Octets) -> tuple[int, int, int, int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import attrs
@@ -31,11 +32,13 @@ _WORK_PER_LINE = 256  # one that is a delimiter or begins like one
 _BLOCK = 1 << 20  # octets
 _AFTER_BOUNDARY = re.compile(rb"(--)?[ \t\r]*+(?:\n|\Z)")  # some write CR CR LF
 _TOKEN = re.compile(r"[!-'*+\-.0-9A-Z^-~]+", re.IGNORECASE)
-_TEXT_PLAIN = Parameterised("text", "plain", (("charset", b"us-ascii"),))
-_MESSAGE = Parameterised("message", "rfc822")
-_OPAQUE = Parameterised("application", "octet-stream")
+_SHORT = 80  # octets
+_USUAL_HEADER = 8192  # octets of one that is looked for by its empty line
 _SUBTYPE_MISSING = {"text": "plain", "multipart": "mixed"}
-_USUAL_ENCODINGS = frozenset({b"7bit", b"8bit", b"binary", b"base64", b"quoted-printable"})
+_USUAL_ENCODINGS = {
+    name.encode(): name.lower()
+    for name in ("7bit", "8bit", "binary", "base64", "quoted-printable", "7BIT", "8BIT", "BASE64", "QUOTED-PRINTABLE")
+}
 _IDENTITY = ("7bit", "8bit", "binary")  # what multipart and message may be encoded as (RFC 2045 6.4)
 # What octets are changed by. Everything else that is said (`8-bit`, `none`) is the identity.
 _ENCODINGS = ("base64", "quoted-printable", "x-uuencode", "uuencode", "x-uue", "uue", "x-yencode")
@@ -71,6 +74,14 @@ class Part(NamedTuple):
 Tree = tuple[Part, ...]
 
 
+class _Type(NamedTuple):
+    """What a Content-Type says, and what `Part` has of it."""
+
+    kind: Parameterised
+    name: str
+    charset: str
+
+
 @attrs.frozen
 class Scan:
     """What one pass over a message found: `headers[i]` and `types[i]` belong to `tree[i]`."""
@@ -102,7 +113,11 @@ def children(tree: Tree, index: int) -> Iterator[int]:
 
 def encode(tree: Tree) -> bytes:
     """The tree as octets for a database column: a version, then a line a part."""
-    return "\n".join(["1", *[" ".join(map(str, part)) for part in tree]]).encode("ascii")
+    lines = [
+        f"{start} {body} {end} {count} {below} {kind} {encoding} {charset}"
+        for start, body, end, count, below, kind, encoding, charset in tree
+    ]
+    return "\n".join(["1", *lines]).encode("ascii")
 
 
 def decode(octets: bytes) -> Tree:
@@ -125,7 +140,7 @@ class _Open:
     delimiter: bytes
     next: int  # where the next child begins, -1 when there is none
     end: int
-    default: Parameterised
+    default: _Type
 
 
 class _Scanner:
@@ -151,43 +166,47 @@ class _Scanner:
                 self._child(top)
         return Scan(tuple(self.parts), self.headers, self.types)
 
-    def _entity(self, start: int, end: int, default: Parameterised) -> None:
+    def _entity(self, start: int, end: int, default: _Type) -> None:
         """Add the part whose header begins at `start`, and open it when it holds others."""
-        body = header_end(self.octets, start, end)
-        raw = whole_fields(self.octets[start : min(body, start + HEADER_LIMIT + 1)])
-        header = Header(raw, min(self.lines_left, FIELD_LIMIT))
+        header, body = self._header(start, end)
         self.lines_left -= len(header)
-        kind = _content_type(header, default)
+        found = _content_type(header, default)
+        kind = found.kind
         encoding = _encoding(header)
         family = kind.value
         if family == "multipart":
-            self._add(start, body, end, kind, "7bit" if encoding not in _IDENTITY else encoding, header)
+            self._add(start, body, end, found, "7bit" if encoding not in _IDENTITY else encoding, header)
             self._open_multipart(kind, body, end)
-        elif family == "message" and kind.subvalue == "rfc822":
+            return
+        if found.name == "message/rfc822":
             if encoding not in _ENCODINGS and len(self.open) < DEPTH_LIMIT and self.work >= 0:
                 self.open.append(_Open(len(self.parts), b"", body, end, _TEXT_PLAIN))
-            else:
-                kind = _OPAQUE._replace(parameters=kind.parameters)  # its name, under which it can be saved
-            self._add(start, body, end, kind, encoding, header)
-        else:
-            self._add(start, body, end, kind, encoding, header)
+            else:  # its name, under which it can be saved, stays
+                found = _OPAQUE._replace(kind=_OPAQUE.kind._replace(parameters=kind.parameters))
+        self._add(start, body, end, found, encoding, header)
 
-    def _add(self, start: int, body: int, end: int, kind: Parameterised, encoding: str, header: Header) -> None:
-        charset = ""
-        lines = 0
-        if kind.value == "text":
-            charset = _charset(kind.raw("charset") or b"")
-            lines = self._count_lines(body, end)
-        elif kind.value == "message" and kind.subvalue == "rfc822":
-            lines = self._count_lines(body, end)
-        name = f"{kind.value}/{kind.subvalue}"
-        self.parts.append(Part(start, body, end, lines, 0, name, encoding, charset))
+    def _header(self, start: int, end: int) -> tuple[Header, int]:
+        """The header of the part [start, end), and where its body begins."""
+        limit = min(self.lines_left, FIELD_LIMIT)
+        # Nearly always there are fields up to an empty line: then they are read once, and nothing is looked for.
+        empty = self.octets.find(b"\r\n\r\n", start, min(end, start + _USUAL_HEADER))
+        if empty > 0:
+            header = Header(self.octets[start : empty + 4], limit)
+            if header.is_whole and len(header) < limit:
+                return header, empty + 4
+        body = header_end(self.octets, start, end)
+        return Header(whole_fields(self.octets[start : min(body, start + HEADER_LIMIT + 1)]), limit), body
+
+    def _add(self, start: int, body: int, end: int, found: _Type, encoding: str, header: Header) -> None:
+        counted = found.kind.value == "text" or found.name == "message/rfc822"
+        lines = self._count_lines(body, end) if counted else 0
+        self.parts.append(Part(start, body, end, lines, 0, found.name, encoding, found.charset))
         self.headers.append(header)
-        self.types.append(kind)
+        self.types.append(found.kind)
 
-    def _leaf(self, start: int, end: int, kind: Parameterised) -> None:
+    def _leaf(self, start: int, end: int, found: _Type) -> None:
         """Add a part without a header of its own."""
-        self._add(start, start, end, kind, "7bit", Header(b""))
+        self._add(start, start, end, found, "7bit", Header(b""))
 
     def _open_multipart(self, kind: Parameterised, body: int, end: int) -> None:
         default = _MESSAGE if kind.subvalue == "digest" else _TEXT_PLAIN
@@ -265,31 +284,46 @@ class _Scanner:
 
     def _count_lines(self, start: int, end: int) -> int:
         self.work -= end - start
-        if isinstance(self.octets, bytes):
-            return self.octets.count(b"\n", start, end)
+        if isinstance(self.octets, bytes) and end - start <= _BLOCK:
+            # replace() goes from line end to line end, where count() looks at every octet.
+            body = self.octets[start:end]
+            return len(body) - len(body.replace(b"\n", b""))
         return sum(self.octets[block : min(block + _BLOCK, end)].count(b"\n") for block in range(start, end, _BLOCK))
 
 
-def _content_type(header: Header, default: Parameterised) -> Parameterised:
+def _content_type(header: Header, default: _Type) -> _Type:
     """RFC 2045 5.2: without a Content-Type that can be read a part is plain text, or what its parent says."""
     body = header.first(b"content-type")
     if body is None:
         return default
+    return _read_short(body) if len(body) <= _SHORT else _read(body)
+
+
+def _read(body: bytes) -> _Type:
     kind = parse(body)
     if kind is None or not _is_name(kind.value):
         return _TEXT_PLAIN
     if not kind.subvalue and kind.value in _SUBTYPE_MISSING:
-        return kind._replace(subvalue=_SUBTYPE_MISSING[kind.value])
-    return kind if _is_name(kind.subvalue) else _TEXT_PLAIN
+        kind = kind._replace(subvalue=_SUBTYPE_MISSING[kind.value])
+    return _typed(kind) if _is_name(kind.subvalue) else _TEXT_PLAIN
+
+
+# A few values make up most of all mail.
+_read_short = lru_cache(maxsize=512)(_read)
+
+
+def _typed(kind: Parameterised) -> _Type:
+    charset = _charset(kind.raw("charset") or b"") if kind.value == "text" else ""
+    return _Type(kind, f"{kind.value}/{kind.subvalue}", charset)
 
 
 def _encoding(header: Header) -> str:
     body = header.first(b"content-transfer-encoding")
     if body is None:
         return "7bit"
-    name = body.strip(b"\"'").lower()
-    if name in _USUAL_ENCODINGS:
-        return name.decode()
+    usual = _USUAL_ENCODINGS.get(body) or _USUAL_ENCODINGS.get(body.strip(b"\"'").lower())
+    if usual is not None:
+        return usual
     kind = parse(body)
     return kind.value if kind is not None and _is_name(kind.value) else "7bit"
 
@@ -301,3 +335,8 @@ def _charset(octets: bytes) -> str:
 
 def _is_name(text: str) -> bool:
     return len(text) <= TOKEN_LIMIT and _TOKEN.fullmatch(text) is not None
+
+
+_TEXT_PLAIN = _typed(Parameterised("text", "plain", (("charset", b"us-ascii"),)))
+_MESSAGE = _typed(Parameterised("message", "rfc822"))
+_OPAQUE = _typed(Parameterised("application", "octet-stream"))

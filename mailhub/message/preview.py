@@ -8,7 +8,7 @@ import unicodedata
 
 from mailhub.message.header import Octets
 from mailhub.message.mime import Part, Tree
-from mailhub.message.text import TextDecoder
+from mailhub.message.text import TextDecoder, ascii_text
 
 PREVIEW_LIMIT = 200  # characters (RFC 8970 3.1 allows 256)
 _PLAIN_OCTETS = (512, 8192)  # of a part that are looked at: first, and when that gives nothing
@@ -48,8 +48,11 @@ def _first(tree: Tree, kind: str) -> Part | None:
 
 def _beginning(octets: Octets, part: Part, limit: int) -> str:
     end = min(part.end, part.body + limit)
+    piece = octets[part.body : end]
+    if (text := ascii_text(piece, part.encoding, part.charset)) is not None:
+        return text
     decoder = TextDecoder(part.encoding, part.charset)
-    text = decoder.feed(octets[part.body : end])
+    text = decoder.feed(piece)
     return text + decoder.finish() if end == part.end else text
 
 
@@ -62,17 +65,27 @@ def _unquoted(text: str) -> str:
 def _one_line(text: str) -> str:
     if not text.isascii():
         text = text.translate(_INVISIBLE)
-    words = " ".join(text[:_USUALLY_ENOUGH].split())
+    words = _spaced(text[:_USUALLY_ENOUGH])
     if len(words) < PREVIEW_LIMIT:
-        words = " ".join(text.split())
+        words = _spaced(text)
     words = _cut(words)
     if not words.isprintable():
         words = "".join([character for character in words if character.isprintable()])
     return words.rstrip()
 
 
+def _spaced(text: str) -> str:
+    """The words with one space between them."""
+    line = text.replace("\r\n", " ").strip()
+    if line.isascii() and line.isprintable() and "  " not in line:
+        return line
+    return " ".join(text.split())
+
+
 def _cut(words: str) -> str:
     """PREVIEW_LIMIT characters, less one that would lose the marks which follow it."""
+    if words.isascii():
+        return words[:PREVIEW_LIMIT]
     end = PREVIEW_LIMIT
     while end and end < len(words) and unicodedata.combining(words[end]):
         end -= 1

@@ -12,7 +12,7 @@ from mailhub.message.address_list import MailboxSpec
 from mailhub.message.address_list import parse as parse_addresses
 from mailhub.message.header import Header
 from mailhub.message.mime import Part, Scan
-from mailhub.message.nstring import nstring, string
+from mailhub.message.nstring import is_plain, nstring, string
 from mailhub.message.parameters import Parameterised, parse, without_comments, words
 
 ADDRESS_OCTET_LIMIT = (
@@ -21,6 +21,7 @@ ADDRESS_OCTET_LIMIT = (
 
 _SHORT = 40  # characters
 _EXTENSION_FIELDS = (b"content-disposition", b"content-language", b"content-location")
+_DESCRIBING_FIELDS = (b"content-id", b"content-description", b"content-md5", *_EXTENSION_FIELDS)
 
 _ELEMENT = re.compile(rb" ?(?:\"(?:[^\"\\]++|\\.)*\"|\{([0-9]+)\}\r\n|([()])|[A-Z0-9]++)")
 _LANGUAGE = re.compile(rb"[A-Za-z0-9-]+")
@@ -63,7 +64,7 @@ class _Writer:
             return otherwise
         found = parse_addresses(body, octets=self.addresses_left)
         self.addresses_left = max(0, self.addresses_left - len(body))
-        return b"(%b)" % b"".join(map(_address, found)) if found else otherwise
+        return b"(%b)" % b"".join([_address(spec) for spec in found]) if found else otherwise
 
     def structure(self, scan: Scan) -> bytes:
         """One walk in the order of the message; `pending` holds what is to follow each part with parts inside."""
@@ -72,7 +73,10 @@ class _Writer:
         for index, part in enumerate(scan.tree):
             header = scan.headers[index]
             kind = scan.types[index]
-            if part.is_multipart:
+            if kind.value == "text" and not header.has_any(_DESCRIBING_FIELDS):  # nearly all parts with a text
+                pieces.append(_plain_text(part, kind))
+                tail = b""
+            elif part.is_multipart:
                 pieces.append(b"(")
                 tail = b" %b %b%b)" % (_text(kind.subvalue), _parameters(kind), _extension(header))
             else:
@@ -90,7 +94,12 @@ class _Writer:
 
 
 def _address(spec: MailboxSpec) -> bytes:
-    return b"(%b %b %b %b)" % (nstring(spec.name), nstring(spec.route), nstring(spec.local), nstring(spec.domain))
+    name, route, local, domain = spec
+    if route is None and local and domain and is_plain(b"%b@%b%b" % (local, domain, name or b"")):
+        if name is None:
+            return b'(NIL NIL "%b" "%b")' % (local, domain)
+        return b'("%b" NIL "%b" "%b")' % (name, local, domain)
+    return b"(%b %b %b %b)" % (nstring(name), nstring(route), nstring(local), nstring(domain))
 
 
 @lru_cache(maxsize=512)
@@ -101,6 +110,17 @@ def _short_text(text: str) -> bytes:
 def _text(text: str) -> bytes:
     """A word of a media type or a parameter's name: most mail has the same few."""
     return _short_text(text) if len(text) <= _SHORT else string(text.encode("latin-1"))
+
+
+def _plain_text(part: Part, kind: Parameterised) -> bytes:
+    """A text of whose fields only the type and the encoding are there."""
+    return b'("text" %b %b NIL NIL %b %d %d NIL NIL NIL NIL)' % (
+        _text(kind.subvalue),
+        _parameters(kind),
+        _text(part.encoding),
+        part.end - part.body,
+        part.lines,
+    )
 
 
 def _fields(part: Part, header: Header, kind: Parameterised) -> bytes:

@@ -6,9 +6,11 @@ import binascii
 import re
 import unicodedata
 
-from mailhub.message.charset import incremental_decoder
+from mailhub.message.charset import codec_name, incremental_decoder
 from mailhub.message.encoded_word import BASE64, NOT_BASE64, decode_base64
 
+_HOLD_ASCII = frozenset({None, "ascii", "utf_8", "cp1252"})  # codecs; None where there is no charset
+_ESCAPE = 0x1B  # what is in no charset may be in ISO-2022-JP
 _LONG_LINE = 4096  # octets without a line end that are held back
 _FOOTER = re.compile(rb"\n(?:--|__)")
 _FOOTER_STARTS = (b"\n", b"\n-", b"\n_")
@@ -35,6 +37,14 @@ class TextDecoder:
     def finish(self) -> str:
         """The text that is left when no more octets come."""
         return self._charset.decode(self._transfer.finish(), True)
+
+
+def ascii_text(octets: bytes, encoding: str, charset: str) -> str | None:
+    """The text of octets that are ASCII and mean it: in no transfer encoding, and in a charset that holds ASCII. None
+    for any other, for which there is `TextDecoder`."""
+    if encoding in _TRANSFER or not octets.isascii() or codec_name(charset) not in _HOLD_ASCII:
+        return None
+    return None if octets.find(_ESCAPE) >= 0 else octets.decode("ascii")
 
 
 class _Identity:
