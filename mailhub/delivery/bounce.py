@@ -75,12 +75,12 @@ class Bouncer:
         header, whole = await self._original(message.id, mail)
         report = self._describe(message, mail, sender, told, header, whole)
         octets = delivery_status(report)
-        # RFC 8689 5: what goes back of a message is to be protected as it was.
-        declared = Mail(None, "8BITMIME", mail.smtputf8, requiretls=mail.requiretls)
+        # RFC 8689 5: what goes back of a message is to be protected as it was; and it is as urgent (RFC 6710).
+        declared = Mail(None, "8BITMIME", mail.smtputf8, requiretls=mail.requiretls, priority=mail.priority)
         if octets.isascii():
             # It declares what it has itself, whatever its message had.
             octets = delivery_status(attrs.evolve(report, smtputf8=False))
-            declared = Mail(None, requiretls=mail.requiretls)
+            declared = attrs.evolve(declared, body_type="7BIT", smtputf8=False)
         plan = make_plan([accepted], declared, deposits=deposits_of(self.queue, self.store))
         top = return_path(None)
         return Submission(declared, plan, await self._body(top + octets), len(top), needs_of(octets).bits)

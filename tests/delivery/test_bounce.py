@@ -178,6 +178,14 @@ def test_a_report_is_protected_as_its_message_was(original: bytes) -> None:
         assert (b"-headers" in octets(made)) is requiretls
 
 
+@pytest.mark.parametrize("original", [b"Subject: hello\r\n\r\n", "Subject: hello\r\n\r\nGrüße\r\n".encode()])
+@pytest.mark.parametrize("priority", [None, -4, 6])
+def test_a_report_is_as_urgent_as_its_message(original: bytes, priority: int | None) -> None:
+    made = report(queue=Originals(original), mail=Mail(SENDER, ret="FULL", priority=priority))
+    assert made is not None
+    assert (made.mail.priority, made.rank) == (priority, priority or 0)
+
+
 def test_a_route_with_a_reverse_path_of_its_own_has_its_own_report() -> None:
     """What the sender wanted to know is not what its owner has asked for."""
     made = report(
