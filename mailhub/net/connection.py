@@ -331,12 +331,13 @@ class Connection:
     def _handle(self, session: Session, event: object) -> None:
         guard = self._factory.guard
         try:
-            waits = session.handle(event) if guard is None else guard.within("handle", session.handle, event)
+            handler = session.handle(event) if guard is None else guard.within("handle", session.handle, event)
         except BaseException:
             self._crashed(Failure(), "handle")  # type: ignore[no-untyped-call]
-        else:
-            if waits is not None:
-                self._start(waits)
+            return
+        if handler is not None:
+            self._handler = handler
+            self._step()
 
     def _exhausted(self, session: Session) -> None:
         """Every octet received has been dealt with."""

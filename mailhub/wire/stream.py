@@ -75,6 +75,11 @@ class LineBuffer:
         """The next octet, which stays where it is; None when there is none."""
         return self._octets[self._start] if self._start < len(self._octets) and not self._discarded else None
 
+    @property
+    def begun(self) -> int | None:
+        """The first octet of the line that is coming in, also where it is thrown away; None when nothing is here."""
+        return self._head[0] if self._discarded else self.first
+
     def next_line(self) -> bytes | None:
         """Take the next line without its ending; None when it is not complete. Raises LineTooLong."""
         octets, start = self._octets, self._start
@@ -91,8 +96,10 @@ class LineBuffer:
             self._discard(end + 1)
             head, self._head, self._discarded = self._head, b"", 0
             raise LineTooLong(head)
-        self._use(end + 1)
+        self._start = self._scanned = end + 1
         line = bytes(octets[start:end])
+        if end + 1 == len(octets):
+            self._octets, self._start, self._scanned = b"", 0, 0
         return line[:-1] if line.endswith(b"\r") else line
 
     def take(self, count: int) -> bytes:

@@ -77,6 +77,22 @@ _SOURCE_ROUTE = re.compile(rf"{_AT_DOMAIN}(?:,{_AT_DOMAIN})*:")
 _ROUTE_DOMAIN = re.compile(_AT_DOMAIN)
 
 
+# Nearly every path is of ASCII, without quotes, blanks or a source route.
+_USUAL_PATH = re.compile(r"<([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64})@([A-Za-z0-9.-]{1,255})>(?: +([^ ].*))?")
+
+
+def usual_path(argument: str, keyword: str) -> tuple[Address, str] | None:
+    """At one look what `split_path` and all that follows it give: address and parameters. None where it takes them to
+    tell what is there, or what is wrong with it."""
+    match = _USUAL_PATH.fullmatch(argument, len(keyword))
+    if match is None or argument[: len(keyword)].upper() != keyword:
+        return None
+    try:
+        return Address(match[1], parse_domain(match[2])), match[3] or ""
+    except ValueError:
+        return None
+
+
 def split_path(argument: str, keyword: str, status: str) -> tuple[str, str]:
     """The argument of MAIL or RCPT -> what is between the brackets, the parameters. Raises CommandRefused."""
     if argument[: len(keyword)].upper() != keyword:
@@ -117,6 +133,9 @@ def _parse_mailbox(path: str, status: str) -> Address:
 def parse_mail(argument: str, rows: Mapping[str, Parameter], login_domain: str = "") -> Mail:
     """The argument of MAIL (RFC 5321 4.1.1.2), with the parameters that are offered; a local part alone gets
     `login_domain`, where there is one (RFC 6409 6.2)."""
+    if usual := usual_path(argument, "FROM:"):
+        address, text = usual
+        return Mail(address, **_parameters(text, rows)) if text else Mail(address)
     path, text = split_path(argument, "FROM:", "5.1.7")
     fields = _parameters(text, rows) if text else {}
     if path and login_domain and "@" not in path:
@@ -135,6 +154,9 @@ def _require_ascii(address: Address) -> None:
 def parse_rcpt(argument: str, rows: Mapping[str, Parameter], *, smtputf8: bool, postmaster_domain: str) -> Recipient:
     """The argument of RCPT (RFC 5321 4.1.1.3), with the parameters that are offered; `<Postmaster>` and
     `<Abuse>` alone get `postmaster_domain`."""
+    if usual := usual_path(argument, "TO:"):
+        address, text = usual
+        return Recipient(address, **_parameters(text, rows)) if text else Recipient(address)
     path, text = split_path(argument, "TO:", "5.1.3")
     fields = _parameters(text, rows) if text else {}
     if path.lower() in ROLES:

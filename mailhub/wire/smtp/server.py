@@ -76,6 +76,7 @@ class SmtpServer(Dialogue):
         # see first (RFC 5321 4.3.1, RFC 2920 3.1).
         self.early = False
         self._eof = False
+        self._pipelines = True  # nobody has said yet that commands come one by one
 
     @property
     def data_octets(self) -> int:
@@ -145,7 +146,9 @@ class SmtpServer(Dialogue):
 
     def accept(self, *lines: str) -> None:
         """Answer the event positively, with a text of one's own or the usual one."""
-        event = self._take_pending()
+        event, self._pending = self._pending, None
+        if event is None:
+            raise RuntimeError("no event waits for an answer")
         _ACCEPTED[type(event)](self, event, lines)
 
     def accept_changed(self, status: str, text: str) -> None:
@@ -206,6 +209,7 @@ class SmtpServer(Dialogue):
             raise RuntimeError("STARTTLS was not accepted")
         self._buffer.drop()
         self.hello = self.transaction = None
+        self._pipelines = True
         self.authenticated, self.login_domain = False, ""
         self.secure = True
         self.offer = offer(self.settings, True)
@@ -230,6 +234,7 @@ class SmtpServer(Dialogue):
     def _accept_hello(self, event: Hello, _lines: _Lines) -> None:
         self.hello = event
         self.transaction = None
+        self._pipelines = event.extended and "PIPELINING" in self.offer.lines
         hostname = self.settings.hostname
         if event.extended:
             self.out.append(answer_to_ehlo(hostname, self.offer, self.authenticated))
@@ -240,6 +245,7 @@ class SmtpServer(Dialogue):
         # What was sent before the answer was not said by this client.
         self._buffer.drop()
         self.hello = self.transaction = None
+        self._pipelines = True
         self.early = False
         self.authenticated, self.login_domain = bool(event.attributes.get("LOGIN")), ""
         self._phase = _Phase.GREETING
@@ -276,21 +282,26 @@ class SmtpServer(Dialogue):
 
     def _read_line(self) -> tuple[bool, Event | None]:
         exchange = self.exchange
-        first = self._buffer.first
-        if first is not None and exchange is None and is_foreign_octet(first):
-            self._end_foreign()
-            return False, None
         try:
             line = self._buffer.next_line()
-        except LineTooLong:
+        except LineTooLong as error:
+            if exchange is None and _is_foreign_beginning(error.head[0]):
+                self._end_foreign()
+                return False, None
             return True, self._line_too_long()
         if line is None:
-            if self._buffer.discarded > ENDLESS:
+            if exchange is None and _is_foreign_beginning(self._buffer.begun):
+                self._end_foreign()
+            elif self._buffer.discarded > ENDLESS:
                 self.close_with(reply(421, "4.7.0", "Line too long"))
             return False, None
         try:
             return True, self._command(line) if exchange is None else respond(self, exchange, line)
         except CommandRefused as error:
+            # What begins as a command cannot is no mistake in one.
+            if exchange is None and line and is_foreign_octet(line[0]):
+                self._end_foreign()
+                return False, None
             return True, self._bad_command(error.answer)
 
     def _line_too_long(self) -> Event | None:
@@ -320,8 +331,9 @@ class SmtpServer(Dialogue):
             raise refused(500, "5.5.2", "Line too long")
         if verb.idle and self._too_idle():
             return None
-        state = self.state
-        self._check_stage(verb, state)
+        state, settings = self.state, self.settings
+        if state is _CONNECTED or settings.require_tls or settings.require_login:
+            self._check_stage(verb, state)
         if argument and verb.argument is _NO_ARGUMENT:
             raise refused(501, "5.5.4", f"{name} takes no argument")
         if not argument and verb.argument is _SOME_ARGUMENT:
@@ -332,13 +344,9 @@ class SmtpServer(Dialogue):
             raise refused(503, "5.5.1", _IN_CHUNKS if state is Progress.CHUNKS else verb.order)
         # What follows BDAT is its chunk.
         alone = verb.last or not (self._pipelines or verb.extension == "CHUNKING")
-        if alone and self._buffer.first is not None:
-            self.early = True
+        if alone and not self.early:
+            self.early = self._buffer.first is not None
         return verb.action(self, argument)
-
-    @property
-    def _pipelines(self) -> bool:
-        return self.hello is None or (self.hello.extended and "PIPELINING" in self.offer.lines)
 
     def _end_foreign(self) -> None:
         self.close_with(reply(554, "5.5.1", "This is a mail server"))
@@ -411,6 +419,10 @@ class SmtpServer(Dialogue):
             if answer.positive:
                 self._idle_commands = self.excess_recipients = 0
         self.transaction = self.reception = None
+
+
+def _is_foreign_beginning(first: int | None) -> bool:
+    return first is not None and is_foreign_octet(first)
 
 
 # The events that need an answer, and what a positive one does; each takes the event that is its key.

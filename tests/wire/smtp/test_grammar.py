@@ -20,6 +20,7 @@ from mailhub.wire.smtp.grammar import (
     parse_rcpt,
     split_command,
     split_path,
+    usual_path,
 )
 
 ANN = Address("ann", "xx.example")
@@ -68,6 +69,31 @@ def test_lines_of_printable_ascii_are_read_as_all_others(verb: bytes, words: lis
             split_command(line + "\u00fc".encode())
     else:
         assert split_command(line + "\u00fc".encode()) == (name, f"{argument[:-1]}\u00fc")
+
+
+@pytest.mark.parametrize(("keyword", "status"), [("FROM:", "5.1.7"), ("TO:", "5.1.3")])
+@given(
+    argument=st.lists(
+        st.sampled_from(
+            ["FROM:", "to:", "TO:", "<", ">", " ", "a", "B", "@", ".", "-", "_", "=x", "\u212a", '"', "a" * 60]
+        )
+    ).map("".join)
+)
+def test_what_is_taken_at_one_look_is_what_the_whole_grammar_says(keyword: str, status: str, argument: str) -> None:
+    for text in (
+        argument,
+        f"{keyword}<{argument}@x.example>",
+        f"{keyword.lower()}<a.{argument}@b{argument}> {argument}",
+    ):
+        usual = usual_path(text, keyword)
+        if usual is not None:
+            path, parameters = split_path(text, keyword, status)
+            assert usual == (Address.parse(path), parameters)
+
+
+def test_the_usual_is_taken_at_one_look() -> None:
+    assert usual_path("FROM:<a.b+c@X.Example> SIZE=1", "FROM:") == (Address("a.b+c", "x.example"), "SIZE=1")
+    assert usual_path("to:<a@x.example>", "TO:") == (Address("a", "x.example"), "")
 
 
 @given(st.text(alphabet='a@."\\<> \u00fc', max_size=12))
