@@ -60,7 +60,7 @@ def _commit_by(hub: IHub) -> Commit:
 
 
 def _list_mail(hub: IHub) -> ListMail:
-    return ListMail(hub.hostname, hub.environment, hub.queue, hub.routing, _commit_by(hub))
+    return ListMail(hub.hostname, hub.queue, hub.routing, _commit_by(hub))
 
 
 def _list_agent(hub: IHub) -> ListAgent:
@@ -69,7 +69,7 @@ def _list_agent(hub: IHub) -> ListAgent:
 
 def _request_agent(hub: IHub) -> RequestAgent:
     state = hub.database.state.of("lists")
-    return RequestAgent(hub.names, hub.database.names, state, hub.environment, _list_mail(hub))
+    return RequestAgent(hub.names, hub.database.names, state, hub.environment, hub.queue, _list_mail(hub))
 
 
 def _hold_agent(hub: IHub) -> HoldAgent:

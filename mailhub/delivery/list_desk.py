@@ -8,17 +8,19 @@ them can talk to one another. What is no request that can be met goes on to the 
 
 from __future__ import annotations
 
+import hmac
 import json
 import re
+from base64 import b32hexencode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import sha256
+from types import MappingProxyType
 
 import attrs
 from zope.interface import implementer
 
 from mailhub.delivery.intake import Intake
 from mailhub.delivery.lists import LIST, refusal_of
-from mailhub.delivery.message_ids import token
 from mailhub.delivery.plan import Accepted
 from mailhub.delivery.replies import is_automatic
 from mailhub.errors import MailError
@@ -68,8 +70,10 @@ CONFIRM_SECONDS = 3 * DAY
 # Answers to one address, and in the name of one list, in a day.
 ANSWERS_TO_ONE, ANSWERS_OF_LIST = 3, 1000
 _WORD = 24  # characters, of 5 bits each
+_KEY = "key"  # of the words
 _CONFIRM = re.compile(rf"\bconfirm\s+([0-9a-v]{{{_WORD}}})\b", re.IGNORECASE)
 _COMMAND = re.compile(r"\s*(subscribe|join|unsubscribe|leave|help)\s*", re.IGNORECASE)
+_MESSAGE_ID = re.compile(rb"<[!-;=?-~]{1,250}>")
 _COMMANDS = {"join": "subscribe", "leave": "unsubscribe"}
 _BULK = frozenset({b"bulk", b"junk", b"list"})
 _DONE = {"subscribe": "You are a member of {0} now.", "unsubscribe": "You are no member of {0} any more."}
@@ -77,26 +81,60 @@ _DONE = {"subscribe": "You are a member of {0} now.", "unsubscribe": "You are no
 Commit = Callable[[Mail, Sequence[Accepted], Intake, str], Awaitable[Committed]]
 
 
+@attrs.frozen
+class _Request:
+    """What somebody wants of a list. What is done for it is done `once`; `moment` is when it came, in
+    seconds since the epoch."""
+
+    name: Address
+    settings: MailingList
+    who: Address
+    once: str
+    moment: int
+    _header: bytes = attrs.field(repr=False)
+
+    @property
+    def message_id(self) -> str:
+        """That of the request (RFC 3834 3.1.5), "" where it has none that could be repeated."""
+        found = Header(self._header).first(b"message-id") or b""
+        return found.decode() if _MESSAGE_ID.fullmatch(found) else ""
+
+
 @attrs.frozen(eq=False)
 class ListMail:
     """Mail of a list's own, which `commit` commits once (see `Pipeline.send_on`)."""
 
     _hostname: str
-    _environment: Environment
     _queue: IQueue
     _routing: IRouter
     _commit: Commit
 
-    async def write(self, name: Address, to: Sequence[Address], subject: str, text: str, once: str) -> None:
-        """In the name of the list `name`, from nobody to whom a report could come. Raises MailError."""
+    async def answer(self, request: _Request, subject: str, text: str) -> None:
+        """To who asks. Raises MailError."""
+        more = "".join([f"{name}: {request.message_id}\r\n" for name in ("In-Reply-To", "References")])
+        more = f"Auto-Submitted: auto-replied\r\n{more if request.message_id else ''}"
+        await self.write(request.name, [request.who], subject, text, request.once, request.moment, more)
+
+    async def write(
+        self,
+        name: Address,
+        to: Sequence[Address],
+        subject: str,
+        text: str,
+        once: str,
+        moment: int,
+        more: str = "Auto-Submitted: auto-generated\r\n",
+    ) -> None:
+        """In the name of the list `name`, from nobody to whom a report could come. Repeated with the same `once`, it
+        has to say the same, also of `moment` (seconds since the epoch), which its date is. Raises MailError."""
         sender = role(name, REQUEST)
         header = "".join(
             [
-                f"From: {sender}\r\nTo: {', '.join(map(str, to))}\r\nSubject: {subject}\r\n",
-                "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n",
+                f"From: {sender}\r\nTo: {', '.join(map(str, to))}\r\nSubject: {subject}\r\n{more}",
+                "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n",
             ]
         ).encode()
-        date = format_date(self._environment.now())
+        date = format_date(moment)
         message_id = f"<{sha256(once.encode()).hexdigest()[:32]}@{self._hostname}>"
         octets = mend_header(header, date, message_id) + b"\r\n" + text.replace("\n", "\r\n").encode()
         mail = Mail(
@@ -158,6 +196,7 @@ class RequestAgent:
     _table: INames
     _state: IState
     _environment: Environment
+    _queue: IQueue
     _mail: ListMail
 
     async def deliver(self, delivery: Delivery) -> Mapping[int, Outcome]:
@@ -178,48 +217,58 @@ class RequestAgent:
             who = _author(delivery, header)
             if who is not None and who.key in {each.key for each in (name, *(role(name, end) for end in ROLES))}:
                 return Outcome.delivered("A list is no member")
-            once = f"{delivery.id} {row.id} answer"
-            if who is None or not await self._met(name, settings, who, _command(row.route.recipient, header), once):
+            met = False
+            if who is not None:
+                found = await self._queue.messages(which=Which(ids=(delivery.id,)))
+                moment = found[0].queued_at if found else self._environment.now()
+                request = _Request(name, settings, who, f"{delivery.id} {row.id} answer", moment, header)
+                met = await self._met(request, _command(row.route.recipient, header))
+            if not met:
                 await self._mail.pass_on(delivery, row, header, owners_of(settings, name))
         except MailError as error:
             return outcome_of(error)
         return Outcome.delivered()
 
-    async def _met(self, name: Address, settings: MailingList, who: Address, command: str, once: str) -> bool:
+    async def _met(self, request: _Request, command: str) -> bool:
         """Whether it needs no owner. Raises MailError."""
         verb, _, word = command.partition(" ")
         if verb == "confirm":
-            return await self._confirmed(name, settings, word, once)
+            return await self._confirmed(request, word)
         if verb == "help":
-            await self._answer(name, who, f"How to join and leave {name}", _help(name, settings), once)
+            await self._answer(request, f"How to join and leave {request.name}", _help(request.name, request.settings))
             return True
-        member = await self._table.has_member(name.key, who.key)
-        if (verb == "subscribe" and settings.join_by_mail) or (verb == "unsubscribe" and settings.leave_by_mail):
-            if member is (verb == "unsubscribe"):
-                await self._ask(name, who, verb, once)
-                return True
-            return verb == "subscribe"  # of who is in it already nothing is to be told to who may be a stranger
-        return False
+        if not request.settings.takes(verb):
+            return False
+        if await self._table.has_member(request.name.key, request.who.key) is (verb == "unsubscribe"):
+            await self._ask(request, verb)
+            return True
+        return verb == "subscribe"  # of who is in it already nothing is to be told to who may be a stranger
 
-    async def _ask(self, name: Address, who: Address, verb: str, once: str) -> None:
-        word = token(self._environment.random, _WORD)
-        kept = json.dumps([verb, name.key, str(who)]).encode()
-        await self._state.put({_kept_as(word): kept}, CONFIRM_SECONDS)
+    async def _ask(self, request: _Request, verb: str) -> None:
+        word = await self._word(request.once)
         what = "join" if verb == "subscribe" else "leave"
         text = (
-            f"Somebody, probably you, has asked for {who} to {what} the mailing list\n{name}.\n\n"
+            f"Somebody, probably you, has asked for {request.who} to {what} the mailing list\n{request.name}.\n\n"
             "Answer this mail and leave the subject as it is, and it is done. It counts for three days.\n"
             "Otherwise you need not do anything.\n"
         )
-        await self._answer(name, who, f"confirm {word}", text, once)
+        kept = json.dumps([verb, request.name.key, str(request.who)]).encode()
+        await self._answer(request, f"confirm {word}", text, {_kept_as(word): kept})
 
-    async def _confirmed(self, name: Address, settings: MailingList, word: str, once: str) -> bool:
+    async def _word(self, once: str) -> str:
+        """The same when it is made again, after a crash; nobody can make it who has not our key."""
+        key = await self._state.get(_KEY)
+        if key is None:
+            key = self._environment.random.randbytes(32)
+            await self._state.put({_KEY: key})
+        return b32hexencode(hmac.digest(key, once.encode(), "sha256"))[:_WORD].decode().lower()
+
+    async def _confirmed(self, request: _Request, word: str) -> bool:
         kept = await self._state.get(_kept_as(word.lower()))
         if kept is None:
             return True  # too late, or made up: nobody can do anything about it
         verb, key, text = json.loads(kept)
-        who = Address.parse(text)
-        if key != name.key or not (settings.join_by_mail if verb == "subscribe" else settings.leave_by_mail):
+        if key != request.name.key or not request.settings.takes(verb):
             return True
         if verb == "unsubscribe":
             done = await self._table.leave_list(key, [text])
@@ -228,33 +277,38 @@ class RequestAgent:
         else:
             done = await self._table.join_list(key, [text])
         if done:
-            _log.event("joined" if verb == "subscribe" else "left", {"list": key, "member": who})
-        await self._mail.write(name, [who], f"Mailing list {name}", _DONE[verb].format(name) + "\n", once)
+            _log.event("joined" if verb == "subscribe" else "left", {"list": key, "member": text})
+        member = attrs.evolve(request, who=Address.parse(text))
+        await self._mail.answer(member, f"Mailing list {request.name}", f"{_DONE[verb].format(request.name)}\n")
         await self._state.remove([_kept_as(word.lower())])
         return True
 
-    async def _answer(self, name: Address, who: Address, subject: str, text: str, once: str) -> None:
-        if not await self._may_answer(name, who):
-            _log.event("request not answered", {"list": name, "from": who, "reason": "too many in a day"})
-            return
+    async def _answer(
+        self, request: _Request, subject: str, text: str, words: Mapping[str, bytes] = MappingProxyType({})
+    ) -> None:
+        """With `words` that the answer has in it. Not too often, lest somebody's mailbox is filled by requests in his
+        name. Raises MailError for what may be better later."""
+        known = {"list": request.name, "from": request.who}
+        counts = {}
+        for what, most in (
+            (f"{request.name.key} {request.who.key}", ANSWERS_TO_ONE),
+            (request.name.key, ANSWERS_OF_LIST),
+        ):
+            kept = f"answers {sha256(what.encode()).hexdigest()} {self._environment.now() // DAY}"
+            count = int(await self._state.get(kept) or b"0")
+            if count >= most:
+                _log.event("request not answered", {**known, "reason": "too many in a day"})
+                return
+            counts[kept] = b"%d" % (count + 1)
+        if words:
+            await self._state.put(words, CONFIRM_SECONDS)
         try:
-            await self._mail.write(name, [who], subject, text, once)
+            await self._mail.answer(request, subject, text)
         except MailError as error:
             if error.temporary:
                 raise
-            _log.event("request not answered", {"list": name, "from": who, "reason": error.text})
-
-    async def _may_answer(self, name: Address, who: Address) -> bool:
-        """Lest somebody's mailbox is filled by requests in his name."""
-        counts = {}
-        for text, most in ((f"{name.key} {who.key}", ANSWERS_TO_ONE), (name.key, ANSWERS_OF_LIST)):
-            kept = f"answers {sha256(text.encode()).hexdigest()} {self._environment.now() // DAY}"
-            count = int(await self._state.get(kept) or b"0")
-            if count >= most:
-                return False
-            counts[kept] = b"%d" % (count + 1)
+            _log.event("request not answered", {**known, "reason": error.text})
         await self._state.put(counts, DAY)
-        return True
 
 
 @implementer(IDeliveryAgent)
@@ -284,8 +338,9 @@ class HoldAgent:
                 return refusal
             text = _of_held(delivery, header, name)
             once = f"{delivery.id} {row.id} held"
-            await self._mail.write(name, owners_of(settings, name), f"A post to {name} waits", text, once)
             found = await self._queue.messages(which=Which(ids=(delivery.id,)))
+            moment = found[0].queued_at if found else 0
+            await self._mail.write(name, owners_of(settings, name), f"A post to {name} waits", text, once, moment)
             rows = [
                 attrs.evolve(each, recipients=tuple([other for other in each.recipients if other.id == row.id]))
                 for each in found

@@ -92,6 +92,10 @@ class MailingList:
     join_by_mail: bool = False
     leave_by_mail: bool = True
 
+    def takes(self, verb: str) -> bool:
+        """Whether who asks for it by mail need not ask an owner: to `subscribe`, to `unsubscribe`."""
+        return {"subscribe": self.join_by_mail, "unsubscribe": self.leave_by_mail}.get(verb, False)
+
     def __attrs_post_init__(self) -> None:
         """Raises ValueError for keys that do not go together."""
         if (self.post == "named") != bool(self.posters):

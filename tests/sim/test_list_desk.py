@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from email import message_from_bytes
 from email.message import Message
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,7 +43,7 @@ def members(us: Host) -> list[str]:
 def ask(
     internet: Internet, far: Host, to: str, subject: str = "", sender: str = "cid@far.example", more: str = ""
 ) -> None:
-    message = f"From: {sender}\r\nSubject: {subject}\r\n{more}\r\n\r\n".replace("\r\n\r\n\r\n", "\r\n\r\n")
+    message = f"From: {sender}\r\nSubject: {subject}\r\nMessage-ID: <1@far.example>\r\n{more}\r\n"
     far.submit(sender, [to], message.encode())
     internet.run(120)
 
@@ -67,6 +68,7 @@ def test_who_confirms_it_is_out(internet: Internet, to: str, subject: str) -> No
     mail = asked_to_confirm(far, "cid@far.example")
     assert (mail["Return-Path"], mail["Auto-Submitted"]) == ("<>", "auto-replied")
     assert mail["From"] == "team-request@us.example"
+    assert mail["In-Reply-To"] == mail["References"] == "<1@far.example>"
     ask(internet, far, mail["From"], f"Re: {mail['Subject']}")
     assert members(us) == ["ann@us.example"]
     assert "You are no member of team@us.example any more." in str(mails(far, "cid@far.example")[-1].get_payload())
@@ -218,6 +220,45 @@ def test_posts_of_others_wait_for_an_owner(internet: Internet) -> None:
     assert [mail["Subject"] for mail in mails(us, "ann@us.example")] == ["mine", "first"]
     assert [mail["Subject"] for mail in mails(far, "cid@far.example")] == ["mine", "first"]
     assert not us.queued()
+
+
+@pytest.mark.parametrize("power", [False, True])
+def test_a_server_that_ends_anywhere_on_the_way_of_a_request_or_a_held_post_does_each_once(
+    tmp_path: Path, power: bool
+) -> None:
+    lists = {NAME: {"owners": ["own@far.example"], "members": ["ann@us.example"], "hold_others": True}}
+    inline = {"database": {"type": "inline"}}
+    steps, number = 1000, 0
+    while number < steps:
+        number += 1
+        with Internet(1, folder=tmp_path / str(number), poll_seconds=3600) as internet:
+            us = internet.hub("us.example", ["ann"], {**inline, "list": lists})
+            far = internet.hub("far.example", ["own", "cid", "dan"], inline)
+            us._wait(us.hub.database.names.join_list(NAME, ["cid@far.example"]))
+            first = us.disk.steps
+            us.disk.kill_at(first + number, lambda what, us=us: us.kill(power=power))  # type: ignore[misc]
+            for sender, to in (("dan", NAME), ("cid", "team-unsubscribe@us.example")):
+                message = f"From: {sender}@far.example\r\nMessage-ID: <{sender}@far.example>\r\n\r\n".encode()
+                far.submit(f"{sender}@far.example", [to], message)
+            internet.run(120)
+            us.disk.spare()
+            if us.is_running:
+                steps = us.disk.steps - first
+            else:
+                us.boot()
+            internet.run(3 * 3600)
+            assert len(far.inbox("own@far.example")) == 1
+            assert not us.inbox("ann@us.example")
+            word = asked_to_confirm(far, "cid@far.example")["Subject"]
+            (held,) = us.queued()
+            assert [(row.route.agent, row.held) for row in held.recipients] == [("list", True)]
+            us._wait(us.hub.database.queue.change({RowChange(held=False): [held]}))
+            ask(internet, far, "team-request@us.example", word)
+            internet.run(3600)
+            assert len(us.inbox("ann@us.example")) == 1
+            assert not us.queued()
+            assert members(us) == []
+    assert number > 5
 
 
 def test_no_more_wait_than_owners_can_look_at(internet: Internet, monkeypatch: pytest.MonkeyPatch) -> None:
