@@ -42,6 +42,7 @@ from mailhub.reload import Reading, Reloader
 from mailhub.services import SERVICES
 from mailhub.store.limits import StoreLimits
 from mailhub.testing.caller import Caller
+from mailhub.testing.clients import Client, Service
 from mailhub.testing.clock import OrderedClock
 from mailhub.testing.databases import memory_database
 from mailhub.testing.disks import PlayedDatabase, PlayedDisk
@@ -118,9 +119,8 @@ class Internet:
     def call(self, host: Host, service: str, source: str = "10.9.9.9") -> Caller:
         """A client at the address `source`, connected to a service and greeted by it, if it greets."""
         caller = Caller(self.run_until, secure=host.hub.services[service].implicit_tls)
-        (endpoint, *_) = host.hub.settings.listen[service]
         called = Factory.forProtocol(lambda: caller)
-        self.wait(self.network.dial(source, *_place(host.address, endpoint), called, 30))
+        self.wait(self.network.dial(source, *host.place(service), called, 30))
         return caller
 
     def run(self, seconds: float = 0) -> None:
@@ -296,6 +296,14 @@ class Host:
         self.disk.calm = False
         self._life.end()
         self.internet.clock.callLater(seconds, self.boot)
+
+    def place(self, service: str) -> tuple[str, int]:
+        """The address and the port at which it has a service."""
+        return _place(self.address, self.hub.settings.listen[service][0])
+
+    def client(self, service: Service = "smtp", user: str = "", password: str = "", source: str = "10.9.9.9") -> Client:
+        """Somebody at the address `source` who sends messages to it over the network (see `Client`)."""
+        return Client(self.internet, self, service, user, password, source)
 
     @property
     def is_running(self) -> bool:

@@ -12,6 +12,7 @@ of mailhub, and of what one has written for it.
 from __future__ import annotations
 
 from mailhub.testing.caller import Caller
+from mailhub.testing.clients import Client
 from mailhub.testing.faults import Fault, FaultPlan, smaller
 from mailhub.testing.hubs import Host, Internet
 from mailhub.testing.resolver import FakeResolver
@@ -19,6 +20,7 @@ from mailhub.testing.wires import MemoryNetwork, Trouble, Weather
 
 __all__ = [
     "Caller",
+    "Client",
     "FakeResolver",
     "Fault",
     "FaultPlan",
