@@ -184,7 +184,7 @@ class Host:
         self.domain = domain
         self.hostname = f"mx.{domain}"
         self.address = address
-        self._data = data
+        self.data = data
         self._values = self._with_usual(config)
         self._ports: list[tuple[str, int]] = []
         self.clock_error = 0.0
@@ -192,14 +192,14 @@ class Host:
         self._own = Component("database", "inline", self._make_database)
         self._catalogue = self._with_own(catalogue)
         self._lives = 0
-        self._database: PlayedDatabase | None = None
+        self.database: PlayedDatabase | None = None
         self._readings: list[Reading] = []
         self._build()
 
     def _make_database(self, _: NoOptions, hub: IHub) -> PlayedDatabase:
         hub.environment.data.mkdir(parents=True, exist_ok=True)
         made = PlayedDatabase(hub.environment, hub.settings.of(StoreLimits, durable=False), self.disk)
-        self._database = made
+        self.database = made
         return made
 
     def _with_own(self, catalogue: Catalogue) -> Catalogue:
@@ -211,14 +211,14 @@ class Host:
         self._lives += 1
         life = self._life = LifeClock(internet.clock)
         self.disk.over = lambda: life.over
-        self._database = None
+        self.database = None
         self._environment = Environment(
             life,
             LifeThreads(life),
             internet.network.at(self.address, lambda: not life.over),
             internet.resolver,
             Random(f"{internet.seed} {domain}" if self._lives == 1 else f"{internet.seed} {domain} {self._lives}"),
-            self._data,
+            self.data,
             wall=lambda: internet.clock.seconds() + internet.clock_error + self.clock_error,
             disk=self.disk.measure,
             processes=internet.processes,
@@ -247,7 +247,7 @@ class Host:
         """A configuration with what any server has here."""
         usual: dict[str, Any] = {
             "hostname": self.hostname,
-            "data": str(self._data),
+            "data": str(self.data),
             "domains": [self.domain],
             "database": {"type": "memory"},
             "tls": {"certificate": "certificate.pem", "key": "key.pem"},
@@ -341,8 +341,8 @@ class Host:
         """Start a new process after `kill`. When it is killed itself meanwhile, that is as if it had not been tried."""
         internet = self.internet
         internet.network.away.discard(self.address)
-        if self._database is not None:
-            self._database.crash()
+        if self.database is not None:
+            self.database.crash()
         internet.network.note(f"booted {self.domain}")
         self._build()
         Deferred.fromCoroutine(self._boot(self._life))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from email import message_from_bytes
 from email.message import Message
 from typing import TYPE_CHECKING
@@ -14,8 +14,9 @@ from mailhub.interfaces import IQueue, QueuedMessage
 from mailhub.message.envelope import Notify
 
 if TYPE_CHECKING:
-    from mailhub.testing.hubs import Internet
-    from mailhub.testing.stories import Letter, Story
+    from mailhub.testing.clients import Sending
+    from mailhub.testing.hubs import Host, Internet
+    from mailhub.testing.plots import Letter, Story
 
 
 @attrs.frozen
@@ -35,8 +36,9 @@ class Notice:
 class Book:
     """What was taken, and where all of it is in the end."""
 
-    leaves: Callable[[str], Sequence[str]]
+    story: Story
     letters: list[Letter] = attrs.field(factory=list)
+    sendings: dict[Letter, Sending] = attrs.field(factory=dict)  # of clients
     copies: Counter[tuple[str, str]] = attrs.field(factory=Counter)  # by token and mailbox
     notices: list[Notice] = attrs.field(factory=list)
     waiting: set[tuple[str, str]] = attrs.field(factory=set)  # by token and recipient: queued, with a future attempt
@@ -44,9 +46,12 @@ class Book:
     mistakes: list[str] = attrs.field(factory=list)
     untold: int = 0  # notices that could not be delivered themselves: of those nobody is told
 
-    def taken(self, letter: Letter) -> None:
-        """It has got its 250."""
-        self.letters.append(letter)
+    def taken(self) -> Iterator[Letter]:
+        """Those that have got their 250, with the recipients for whom they have it."""
+        yield from self.letters
+        for letter, sending in self.sendings.items():
+            for_them = {str(named.address) for named in sending.taken}
+            yield attrs.evolve(letter, recipients=tuple(each for each in letter.recipients if each[0] in for_them))
 
     def read(self, internet: Internet) -> None:
         """Every mailbox and every queue."""
@@ -61,6 +66,8 @@ class Book:
     def _enter(self, user: str, octets: bytes) -> None:
         message = message_from_bytes(octets)
         if message.get_content_type() == "multipart/report":
+            if message["Return-Path"] != "<>":
+                self.mistakes.append(f"{user} has a DSN from {message['Return-Path']}")
             self.notices += _notices(user, message)
         else:
             self.copies[str(message["Subject"]), user] += 1
@@ -91,7 +98,10 @@ def _notices(holder: str, report: Message) -> Iterator[Notice]:
     returned = next(part for part in parts if part.get_content_type() in ("text/rfc822-headers", "message/rfc822"))
     whole = returned.get_content_type() == "message/rfc822"
     header = returned.get_payload(0) if whole else returned.get_payload()
-    token = str(header["Subject"]) if isinstance(header, Message) else subject_of(str(header).encode())
+    about = header if isinstance(header, Message) else message_from_bytes(str(header).encode())
+    if about.get_content_type() == "multipart/report":
+        raise AssertionError(f"{holder} has a DSN about a DSN")
+    token = str(about["Subject"])
     envid = next((str(part["Original-Envelope-Id"]) for part in parts if part["Original-Envelope-Id"]), "")
     for part in parts:
         if part["Final-Recipient"]:
@@ -104,7 +114,7 @@ def _address(field: str | None) -> str:
     return str(field or "").partition(";")[2].strip()
 
 
-def broken_promises(internet: Internet, story: Story, book: Book) -> list[str]:
+def broken_promises(internet: Internet, book: Book) -> list[str]:
     """A line for each promise that was not kept."""
     resting = [host.domain for host in internet.hubs if not host.is_serving]
     if resting:
@@ -113,20 +123,31 @@ def broken_promises(internet: Internet, story: Story, book: Book) -> list[str]:
     broken = [*book.mistakes]
     broken += [f"twice: {token} in {user}: {count}" for (token, user), count in book.copies.items() if count > 1]
     broken += _doubled_notices(book)
-    for letter in book.letters:
+    broken += [line for host in internet.hubs for line in _inconsistent(internet, host)]
+    for letter in book.taken():
         for address, notify in letter.recipients:
             told = [
                 notice for notice in book.notices if notice.token == letter.token and _is_about(notice, address, book)
             ]
-            check = _Check(story, letter, address, notify, told)
+            check = _Check(book.story, letter, address, notify, told)
             broken += [
                 f"{letter.token} to {address} (NOTIFY={','.join(sorted(notify))}): {each}" for each in check(book)
             ]
     return broken
 
 
+def _inconsistent(internet: Internet, host: Host) -> Iterator[str]:
+    """What a hub has got wrong in its accounts of quotas and of what is under way."""
+    if host.is_busy:
+        yield f"still under way at {host.domain}"
+    for account in internet.wait(host.hub.accounts.all()):
+        used = sum(map(len, host.inbox(account.user)))
+        if account.quota and used > account.quota:
+            yield f"{account.user} has {used} octets, of {account.quota}"
+
+
 def _is_about(notice: Notice, address: str, book: Book) -> bool:
-    return bool(notice.names & {address, *book.leaves(address)})
+    return bool(notice.names & {address, *book.story.leaves(address)})
 
 
 def _doubled_notices(book: Book) -> Iterator[str]:
@@ -134,6 +155,15 @@ def _doubled_notices(book: Book) -> Iterator[str]:
     for (token, holder, action, names), count in counts.items():
         if count > 1 and action != "delayed":
             yield f"{holder} was told {count} times that {token} to {', '.join(sorted(names))} was {action}"
+
+
+_WORDS: Mapping[str, Notify] = {
+    "delivered": "SUCCESS",
+    "relayed": "SUCCESS",
+    "expanded": "SUCCESS",
+    "failed": "FAILURE",
+    "delayed": "DELAY",
+}
 
 
 @attrs.frozen
@@ -149,41 +179,49 @@ class _Check:
     def __call__(self, book: Book) -> Iterator[str]:
         """What was not kept."""
         failed = [notice for notice in self.told if notice.action == "failed"]
-        leaves = book.leaves(self.address)
+        leaves = book.story.leaves(self.address)
+        refused = self._may_be_refused(bool(leaves))
+        silent = book.untold > 0 or (refused and bool(self.notify) and "FAILURE" not in self.notify)
         for leaf in leaves or (self.address,):
             there = book.copies[self.letter.token, leaf]
             waiting = bool(book.waiting & {(self.letter.token, leaf), (self.letter.token, self.address)})
             about = [notice for notice in failed if leaf in notice.names or not notice.names & set(leaves)]
-            silent = book.untold > 0 or self._may_be_silent(bool(leaves))
             if not there and not waiting and not about and not silent:
                 yield f"lost: neither in {leaf} nor queued, and nobody was told"
-            if there and about:
+            if there and about and not refused:  # who has taken it and lost his answer may refuse it the next time
                 yield f"it is in {leaf}, and yet its sender was told that it failed"
         delivered = bool(leaves) and all(book.copies[self.letter.token, leaf] for leaf in leaves)
         yield from self._as_asked(delivered and not book.untold)
 
-    def _may_be_silent(self, known: bool) -> bool:
-        """Whether the sender did not want to know of a failure, and there may have been one."""
-        refused = not known or any(fault.is_final for fault in self.story.plan.faults)
-        return refused and bool(self.notify) and "FAILURE" not in self.notify
+    def _may_be_refused(self, known: bool) -> bool:
+        """Whether somebody may say for good that it is not to be delivered."""
+        refused = not known or self.letter.may_come_back or self.address.startswith("f@")
+        return refused or any(fault.is_final for fault in self.story.plan.faults)
 
     def _as_asked(self, delivered: bool) -> Iterator[str]:
-        """Of the DSNs that there are, and of those that there should be."""
-        if any(notice.holder != self.letter.sender for notice in self.told):
+        """Of the DSNs that there are, and of those that there should be. What goes wrong behind a list its owner is
+        told, whose wishes are the list's."""
+        owner, leaves = self.story.owner(self.address), {*self.story.leaves(self.address)}
+        told = [notice for notice in self.told if not (owner and notice.names & leaves)]
+        if any(notice.holder != self.letter.sender for notice in told):
             yield "somebody else was told"
-        if self.story.plain in self.story.way(self.letter.sender, self.address):
+        if any(notice.holder != owner for notice in self.told if notice not in told):
+            yield "somebody else was told than the owner of the list"
+        actions = Counter(notice.action for notice in told)
+        success = sum(actions[word] for word in ("delivered", "relayed", "expanded"))
+        if success > 1:
+            yield f"told of success {success} times: {dict(actions)}"
+        if self.story.may_lose_wishes(self.letter, self.address):
             return  # who offers no DSN is not asked for any
-        actions = {notice.action for notice in self.told}
-        success = actions & {"delivered", "relayed", "expanded"}
-        if self.notify == {"NEVER"} and actions:
-            yield f"told of {', '.join(actions)}, though never wanted"
-        if "failed" in actions and self.notify and "FAILURE" not in self.notify:
-            yield "told of a failure, though not wanted"
-        if success and "SUCCESS" not in self.notify:
-            yield f"told of {', '.join(success)}, though not wanted"
         if delivered and "SUCCESS" in self.notify and not success:
             yield "not told of the delivery"
-        for notice in self.told:
+        for action, word in _WORDS.items():
+            late = action == "delayed" and self.letter.deliver_by is not None and "NEVER" not in self.notify
+            if actions[action] and self.notify and word not in self.notify and not late:
+                yield f"told that it was {action}, though not wanted"
+            if actions[action] and not self.notify and word == "SUCCESS":
+                yield f"told that it was {action}, though not wanted"
+        for notice in told:
             if notice.envid != self.letter.envid:
                 yield f"told with ENVID {notice.envid!r} instead of {self.letter.envid!r}"
             if notice.original not in ("", self.address):

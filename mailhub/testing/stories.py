@@ -20,11 +20,9 @@ import sys
 import tempfile
 import time
 from argparse import ArgumentParser
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from random import Random
-from typing import Any, Literal
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -33,136 +31,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailhub.errors import MailError
-from mailhub.message.address import Address
-from mailhub.message.envelope import Mail, Notify, OriginalRecipient, Recipient
+from mailhub.interfaces import MailExchanger
+from mailhub.store.sqlite.verify import verify
 from mailhub.testing.faults import DAY, HOUR, Fault, FaultPlan, smaller
 from mailhub.testing.hubs import Host, Internet
 from mailhub.testing.life import Killed
+from mailhub.testing.plots import PASSWORD, Letter, Story, box_of
 from mailhub.testing.promises import Book, broken_promises
 
 _AGAIN_SECONDS = 60.0  # after which a sender tries again whom the own hub does not serve
-_NOTIFY: tuple[frozenset[Notify], ...] = (
-    frozenset(),
-    frozenset({"SUCCESS", "FAILURE"}),
-    frozenset({"SUCCESS"}),
-    frozenset({"FAILURE", "DELAY"}),
-    frozenset({"NEVER"}),
-)
-
-
-@attrs.frozen
-class Letter:
-    """A message that somebody sends, `at` so many seconds after the beginning."""
-
-    number: int
-    at: float
-    sender: str
-    recipients: tuple[tuple[str, frozenset[Notify]], ...]
-    ret: Literal["", "FULL", "HDRS"] = ""
-    envid: str = ""
-    lines: int = 1
-
-    @property
-    def token(self) -> str:
-        """Its subject."""
-        return f"letter-{self.number}"
-
-    @property
-    def octets(self) -> bytes:
-        """As it is handed in."""
-        domain = self.sender.partition("@")[2]
-        header = f"From: {self.sender}\r\nSubject: {self.token}\r\nMessage-ID: <{self.token}@{domain}>\r\n\r\n"
-        return header.encode() + b"How are you, and what is the weather like today?\r\n" * self.lines
-
-    def mail(self) -> Mail:
-        """What MAIL says of it."""
-        return Mail(Address.parse(self.sender), "8BITMIME", size=len(self.octets), ret=self.ret, envid=self.envid)
-
-    def named(self) -> list[Recipient]:
-        """What RCPT says, each with an ORCPT that tells whom the sender had in mind."""
-        return [
-            Recipient(Address.parse(address), notify, OriginalRecipient("rfc822", address))
-            for address, notify in self.recipients
-        ]
-
-
-@attrs.frozen
-class Story:
-    """Some hubs, what is sent, and what goes wrong. The hub of `plain`, if any, offers no DSN to others; those of
-    `lined` take messages by DATA alone."""
-
-    seed: int
-    hubs: tuple[str, ...]
-    letters: tuple[Letter, ...]
-    plan: FaultPlan
-    plain: str = ""
-    lined: frozenset[str] = frozenset()
-
-    @classmethod
-    def of(cls, seed: int) -> Story:
-        """By a seed."""
-        random = Random(f"{seed} story")
-        hubs = tuple(f"h{number}.example" for number in range(random.choice((2, 3, 3))))
-        plain = random.choice((*hubs, "", "", ""))
-        lined = frozenset(hub for hub in hubs if random.random() < 0.5)
-        letters = tuple(_letter(random, number, hubs) for number in range(random.randint(3, 6)))
-        plan = FaultPlan.of(seed, hubs, random.randint(2, 9), DAY / 2)
-        return cls(seed, hubs, letters, plan, plain, lined)
-
-    def config(self, domain: str, number: int = 0) -> Mapping[str, Any]:
-        """What the hub of a domain has in its file. With another `number` mail goes by other ways or at other times;
-        who gets it is the same."""
-        later = self.hubs[(self.hubs.index(domain) + 1) % len(self.hubs)]
-        made: dict[str, Any] = {
-            "aliases": {f"all@{domain}": [f"b@{domain}", f"c@{later}"], f"away@{domain}": [f"d@{later}"]},
-            "database": {"type": "inline"},
-        }
-        off = [("DSN", domain == self.plain), ("CHUNKING", domain in self.lined)]
-        made["smtp"] = {"extensions_off": [keyword for keyword, is_off in off if is_off]}
-        match number:
-            case 1:
-                made["route"] = {later: {"host": f"mx.{later}"}}
-                made["queue"] = {"retry_seconds": [600, 7200]}
-            case 2:
-                made["smtp"]["extensions_off"].append("PIPELINING")
-                made["queue"] = {"retry_first_seconds": 30}
-        return made
-
-    def leaves(self, address: str) -> tuple[str, ...]:
-        """The mailboxes that mail for an address ends in."""
-        local, _, domain = address.partition("@")
-        later = self.hubs[(self.hubs.index(domain) + 1) % len(self.hubs)]
-        return {"all": (f"b@{domain}", f"c@{later}"), "away": (f"d@{later}",), "nobody": ()}.get(local, (address,))
-
-    def way(self, sender: str, address: str) -> frozenset[str]:
-        """The hubs that a message passes."""
-        domain = address.partition("@")[2]
-        return frozenset({sender.partition("@")[2], domain, *(leaf.partition("@")[2] for leaf in self.leaves(address))})
-
-    def __str__(self) -> str:
-        letters = "".join(f"\n    {letter}" for letter in self.letters)
-        return f"seed {self.seed}, hubs {', '.join(self.hubs)}, without DSN: {self.plain or '-'}{letters}\n{self.plan}"
-
-
-def _letter(random: Random, number: int, hubs: Sequence[str]) -> Letter:
-    home = random.choice(hubs)
-    wanted: dict[str, frozenset[Notify]] = {}
-    for domain in random.sample(hubs, random.randint(1, len(hubs))):
-        # Of those whose mailboxes no other recipient of the same message leads to.
-        name = random.choice(("a", "a", "all", "away", "nobody"))
-        if name == "nobody" and domain == home:
-            continue  # one's own hub says so at once
-        wanted[f"{name}@{domain}"] = random.choice(_NOTIFY)
-    recipients = tuple(wanted.items()) or ((f"a@{hubs[0]}", frozenset[Notify]()),)
-    return Letter(
-        number,
-        round(random.uniform(0, DAY / 2)),
-        f"a@{home}",
-        recipients,
-        random.choice(("", "FULL", "HDRS")),
-        random.choice(("", f"id+{number}")),
-        random.choice((1, 20, 2000)),
-    )
 
 
 @attrs.frozen
@@ -200,22 +77,22 @@ def play(story: Story, folder: Path, days: float = 8.0) -> Ending:
     globalLogPublisher.addObserver(faults)
     internet = Internet(story.seed, folder=folder, poll_seconds=DAY / 4)
     try:
-        for domain in story.hubs:
-            internet.hub(domain, "abcd", story.config(domain))
+        _furnish(internet, story)
         story.plan.apply(internet, story.config)
-        book = Book(story.leaves)
+        book = Book(story)
         for letter in story.letters:
-            host = next(host for host in internet.hubs if letter.sender.endswith(f"@{host.domain}"))
-            internet.clock.callLater(letter.at, _send, internet, host, letter, book)
+            internet.clock.callLater(letter.at, _send, internet, story, letter, book)
         internet.run(max(story.plan.ends, DAY / 2) + DAY / 2)
         for host in internet.hubs:
             host.disk.spare()
         internet.run(HOUR)  # in which those that ended just now come back
-        internet.run_until(lambda: not any(host.queued() for host in internet.hubs), days * DAY, step=DAY / 4)
+        over = internet.run_until(lambda: _is_over(internet, book), days * DAY, step=DAY / 4)
         book.untold = faults.untold
-        broken = [*broken_promises(internet, story, book), *faults.found]
+        broken = [*broken_promises(internet, book), *faults.found]
+        broken += [] if over else [f"not all is delivered or returned after {days} days"]
         internet.close()
         broken += _left(internet)
+        broken += [f"{host.domain}: {line}" for host in internet.hubs for line in verify(host.data, deep=True)]
     finally:
         globalLogPublisher.removeObserver(faults)
     events = [f"{at:.3f} {line}" for at, line in internet.network.events]
@@ -224,15 +101,48 @@ def play(story: Story, folder: Path, days: float = 8.0) -> Ending:
     return Ending(story, tuple(broken), sha256("\n".join(events).encode()).hexdigest(), tuple(events))
 
 
-def _send(internet: Internet, host: Host, letter: Letter, book: Book) -> None:
-    """Hand a letter in, again and again until there is an answer. A server that ends before it has answered may have
-    taken the letter or not, and its sender does not try again."""
+def _furnish(internet: Internet, story: Story) -> None:
+    """The hubs, and what DNS has of them."""
+    for domain in story.hubs:
+        host = internet.hub(domain, config=story.config(domain))
+        for user, password, quota in story.users(domain):
+            host.add_account(user, password, quota)
+        internet.resolver.exchangers[box_of(domain)] = [MailExchanger(10, host.hostname)]
+    for domain in story.hubs:
+        backup = MailExchanger(20, f"mx.{story.after(domain)}")
+        internet.resolver.exchangers[domain].append(backup)
+    if any(letter.requiretls for letter in story.letters):
+        internet.resolver.secure.add("example")
+
+
+def _is_over(internet: Internet, book: Book) -> bool:
+    return not any(host.queued() for host in internet.hubs) and not any(each.left for each in book.sendings.values())
+
+
+def _send(internet: Internet, story: Story, letter: Letter, book: Book) -> None:
+    """Hand a letter in, again and again until there is an answer."""
+    home, to = (address.partition("@")[2] for address in (letter.sender, letter.recipients[0][0]))
+    domain = to if letter.by == "smtp" else home
+    host = next(host for host in internet.hubs if host.domain == domain)
+    if letter.by:
+        login = (letter.sender, PASSWORD) if letter.by.startswith("submission") else ("", "")
+        client = host.client(letter.by, *login, source=f"10.9.9.{letter.number + 1}")
+        sending = client.send(letter.sender, letter.named(), letter.octets, letter.mail())
+        sending.forgets = letter.forgetful
+        book.sendings[letter] = sending
+    else:
+        _hand_in(internet, host, letter, book)
+
+
+def _hand_in(internet: Internet, host: Host, letter: Letter, book: Book) -> None:
+    """As a program of the hub itself does. A server that ends before it has answered may have taken the letter or not,
+    and its sender does not try again."""
 
     def again() -> None:
-        internet.clock.callLater(_AGAIN_SECONDS, _send, internet, host, letter, book)
+        internet.clock.callLater(_AGAIN_SECONDS, _hand_in, internet, host, letter, book)
 
     def taken(_: object) -> None:
-        book.taken(letter)
+        book.letters.append(letter)
 
     def refused(failure: Failure) -> None:
         error = failure.value
