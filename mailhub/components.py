@@ -317,6 +317,7 @@ def build_hub(
             schedule=config.of(Schedule),
             environment=environment,
             limits=config.of(RunnerLimits),
+            leaves=hub.doubles.leaves,
         )
         hub.harvest = Harvest(environment.clock, config.of(HarvestLimits))
         hub.throttle = config.of(Throttle)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
@@ -51,6 +51,7 @@ class Committing:
     _added: Sequence[Accepted]
     _quarantined: bool
     _own_copy: Submission | None = None  # for the sender's mailbox
+    _name: Callable[[], str] | None = None  # one to commit by what is kept otherwise than it came
 
     async def commit(self, body: Intake) -> Committed:
         """`body` is still to be discarded. Raises MailError, where nobody gets the message."""
@@ -61,7 +62,7 @@ class Committing:
             return await self._by_rules(self._house.rules, accepted, body)
         # Where each recipient is answered, only a recipient that is one mailbox can be refused whole.
         each = self._answers_each and all(len(recipient.routes) <= 1 for recipient in accepted)
-        return await self._submit([self._copy(accepted, body)], each)
+        return await self._submit([self._copy(accepted, body)], each, edited=body.edited)
 
     async def rehearse(self, body: Intake) -> Rehearsed:
         """What `commit` would do. `body` is still to be discarded. Raises MailError as that does for what is known
@@ -127,7 +128,7 @@ class Committing:
                     copies.append(self._copy(recipients, body))
             replies = await self._replies(placed, arrived)
             own += [reply.body for reply in replies]
-            return await self._submit(copies, each, refusals, replies)
+            return await self._submit(copies, each, refusals, replies, edited=body.edited or bool(own))
         finally:
             arrived.rest.close()
             for written in own:
@@ -174,6 +175,8 @@ class Committing:
         each: bool,
         refusals: Mapping[int, Outcome] = _NOBODY,
         replies: Sequence[Submission] = (),
+        *,
+        edited: bool,
     ) -> Committed:
         """`refusals` are the answers for recipients that have been refused already, by number."""
         sent = [copy for copy in copies if copy.message.plan.deposits or copy.message.plan.routes]
@@ -183,6 +186,8 @@ class Committing:
             if refusals:
                 return Committed("refused", self._outcomes((), (), refusals))
             return discarded(self._house, self._transaction)
+        if edited and self._name is not None:
+            messages[0] = attrs.evolve(messages[0], delivery_id=self._name())
         receipt = await self._house.queue.submit(messages[0], "reply" if each else "bounce", messages[1:])
         receipts = (receipt, *receipt.also)
         refused_all = bool(sent) and all(map(_untaken, sent, receipts))

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 from zope.interface import implementer
 
+from mailhub.delivery.doubles import way_of
 from mailhub.delivery.limits import LongLines
 from mailhub.errors import Busy, MessageTooLarge, PermanentError
 from mailhub.interfaces import IBlobReader, IBody, IBodyWriter, IHeadedBodyWriter
@@ -41,7 +42,8 @@ class Intake:
 
     `relay_offset`: octets on top that are not relayed (Return-Path). `hops`: Received fields it came with.
     `delivered_to`: the names in its Delivered-To fields, where they were asked for. `needs`: what it asks of a next hop
-    (`Submission.needs`), where that was. `trace`: octets of all fields on top that are ours.
+    (`Submission.needs`), where that was. `trace`: octets of all fields on top that are ours. `edited`: what follows
+    these is not what came.
     """
 
     body: IBody
@@ -50,6 +52,7 @@ class Intake:
     delivered_to: frozenset[str] = frozenset()
     needs: int | None = None
     trace: int = 0
+    edited: bool = False
 
     @property
     def size(self) -> int:
@@ -112,15 +115,17 @@ class IntakeWriter:
         # The octets held back until the header is whole; None once it has been written.
         self._held: bytearray | None = bytearray()
         self._print: Any = None
+        self._printed_path = return_path
+        self._edited = False
         self.came_with = b""  # the header as it came, as far as it was held
         self._known = -1  # where in it the last line end stands up to which all lines are fields
 
     async def write(self, octets: bytes) -> None:
         """See `IBodyWriter`. Raises MessageTooLarge for a header that is too large to be mended, Busy when there are
         too many large ones at the same time, PermanentError 5.6.0 for a line that is too long and may not be broken."""
-        if self._print is not None:
-            self._print.update(octets)
         if self._held is None:
+            if self._print is not None:
+                self._print.update(octets)
             await self._pass_on(self._in_lines(octets))
             return
         self._held += octets
@@ -137,8 +142,10 @@ class IntakeWriter:
             self._take_from_budget(len(self._held))
 
     def print_with(self, printer: Any) -> None:
-        """Have a fingerprint made of the octets as they come (`mailhub.delivery.doubles.printer`)."""
+        """Have a fingerprint made of the octets as they come (`mailhub.delivery.doubles.printer`), but for the way on
+        top of them."""
         self._print = printer
+        self._printed_path = self.return_path
 
     @property
     def fingerprint(self) -> bytes:
@@ -153,6 +160,7 @@ class IntakeWriter:
         if self._wrapper is not None:
             wrapper, self._wrapper = self._wrapper, None
             await self._pass_on(wrapper.finish())
+            self._edited = self._edited or wrapper.wrapped
 
     async def finish(self) -> Intake:
         """See `IBodyWriter`."""
@@ -164,7 +172,9 @@ class IntakeWriter:
         body = await self._writer.finish(head)
         self._give_back()
         trace = len(self.return_path) + len(self._received)
-        return Intake(body, len(self.return_path), self.hops, self._delivered_to, needs, trace)
+        edited = self._edited or self.return_path != self._printed_path
+        edited = edited or (self.held and self.header != self.came_with)
+        return Intake(body, len(self.return_path), self.hops, self._delivered_to, needs, trace, edited)
 
     async def written(self) -> IBlobReader:
         """What follows a header that is held, the empty line first."""
@@ -201,6 +211,8 @@ class IntakeWriter:
         """Write what is held. Its first `end` octets are the whole header; -1 when it is larger than what is held."""
         held, self._held = bytes(self._held or b""), None
         header, rest = (held[:end], held[end:]) if end >= 0 else (held, b"")
+        if self._print is not None:
+            self._print.update(memoryview(held)[way_of(held, max(end, 0)) :])
         self.came_with = header
         self.hops = count_received(header)
         if self._aliases:
@@ -208,7 +220,9 @@ class IntakeWriter:
         header = without_field(without_mailbox_line(header), b"return-path")
         if self._mend is not None:
             header = self._mend(header)
+        self._edited = header is not self.came_with and header != self.came_with
         if end >= 0 and rest and not rest.startswith(_EMPTY_LINE):
+            self._edited = True
             header += b"" if not header or header.endswith(b"\n") else _EMPTY_LINE
             rest = _EMPTY_LINE + rest
         # To break a line of a signed text would break the signature.

@@ -71,8 +71,11 @@ class QueueRunner:
         limits: RunnerLimits | None = None,
         transports: ITransports | None = None,
         forwarding: Forwarding | None = None,
+        leaves: Callable[[str], None] = lambda message_id: None,
     ) -> None:
+        """`leaves` is called with the id of a message before anything that it was queued for is recorded as done."""
         self._queue = queue
+        self._leaves = leaves
         self._agents = Agents(agents)
         self._bouncer = bouncer
         self._schedule = schedule
@@ -493,6 +496,7 @@ class QueueRunner:
         self, claim: Claim, settlements: Sequence[Settlement], reports: Sequence[Submission] = ()
     ) -> None:
         """What has happened must be recorded: while the store is away we hold on to it."""
+        self._leaves(claim.message.id)
         while True:
             try:
                 if not await self._queue.settle(claim, settlements, reports):

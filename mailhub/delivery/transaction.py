@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
+from functools import partial
 
 import attrs
 from zope.interface import implementer
@@ -251,7 +252,7 @@ class Transaction:
             return Committed(before, (Outcome.delivered(),) * len(self._accepted))
         taking = sitting.begin(found, [place for each in self._accepted for place in _places(each)])
         try:
-            committed = await self._commit(body)
+            committed = await self._commit(body, partial(sitting.name, taking, self._house.queue))
         except BaseException:
             sitting.failed(taking)
             raise
@@ -278,16 +279,17 @@ class Transaction:
         self._end_allowance(sent=False)
         self._ended()
 
-    async def _commit(self, body: Intake) -> Committed:
+    async def _commit(self, body: Intake, name: Callable[[], str] | None = None) -> Committed:
         house, author, quarantined = self._house, self._author, self._editing.quarantined
         own = None
         if author is not None and self.origin.user:
             own = await SentCopies(house.sending, house.queue, house.store).of(self.origin.user, body, author.blind)
+        copy = None if own is None else own.submission
+        committing = Committing(house, self, self._accepted, self._added, quarantined, copy, name)
         if own is None:
-            return await Committing(house, self, self._accepted, self._added, quarantined).commit(body)
+            return await committing.commit(body)
         try:
-            copy = own.submission
-            committed = await Committing(house, self, self._accepted, self._added, quarantined, copy).commit(body)
+            committed = await committing.commit(body)
         finally:
             own.submission.body.discard()
         house.sending.recent.note(own.user, own.mailbox, own.message_id, house.environment.monotonic())

@@ -7,10 +7,8 @@ from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred
 
 from mailhub.interfaces import MailExchanger
-from mailhub.questions import QUESTIONS
 from mailhub.testing.dialogue import Side
 from mailhub.testing.wires import Trouble, Weather
 
@@ -226,19 +224,10 @@ class Mishaps:
             case "reload":
                 host.ask_to_reload(config)
             case "hold":
-                self._change_queue(host, "hold")
+                host.change_queue("hold")
                 self._internet.clock.callLater(fault.seconds, self._until_done, host, "release")
             case _:
-                self._change_queue(host, "retry")
-
-    def _change_queue(self, host: Host, change: str) -> Deferred[Any]:
-        """What an operator does with all that waits; a server that ends meanwhile never says that it is done."""
-        question = {"queue": "change", "change": change}
-
-        async def ask() -> Any:
-            return await QUESTIONS["queue"](host.hub, question)
-
-        return Deferred.fromCoroutine(ask()).addErrback(lambda _: None)
+                host.change_queue("retry")
 
     def _until_done(self, host: Host, change: str) -> None:
         """The same, again and again until the server has said so."""
@@ -249,7 +238,7 @@ class Mishaps:
                 again.cancel()
 
         if host.is_serving:
-            self._change_queue(host, change).addCallback(told)
+            host.change_queue(change).addCallback(told)
 
     def _begin(self, host: Host, fault: Fault) -> Callable[[], object]:
         """A state of things. Returns what ends it."""

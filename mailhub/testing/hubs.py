@@ -38,6 +38,7 @@ from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Recipient
 from mailhub.net.gate import ProxyGate
 from mailhub.plugins import Catalogue, Component, NoOptions, load_catalogue
+from mailhub.questions import QUESTIONS
 from mailhub.reload import Reading, Reloader
 from mailhub.services import SERVICES
 from mailhub.store.limits import StoreLimits
@@ -155,8 +156,9 @@ class Internet:
         return result
 
     def close(self) -> None:
-        """Stop all servers."""
+        """Stop all servers; none is killed meanwhile."""
         for host in self.hubs:
+            host.disk.calm = True
             host.stop()
 
     def __enter__(self) -> Internet:
@@ -418,6 +420,15 @@ class Host:
     async def _inbox(self, user: str) -> list[bytes]:
         mailbox = await (await self.hub.store.account(user)).mailbox("INBOX")
         return [await (await mailbox.open(entry.uid)).read() for entry in await mailbox.entries()]
+
+    def change_queue(self, change: str) -> Deferred[Any]:
+        """Do with all that waits what an operator may do ("hold", "release", "retry"), without waiting for it. It gives
+        None where that fails, and a server that ends meanwhile never says that it is done."""
+
+        async def ask() -> Any:
+            return await QUESTIONS["queue"](self.hub, {"queue": "change", "change": change})
+
+        return Deferred.fromCoroutine(ask()).addErrback(lambda _: None)
 
     def queued(self) -> Sequence[QueuedMessage]:
         """What waits in the queue."""

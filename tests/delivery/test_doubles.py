@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from zope.interface import implementer
 
 from mailhub.delivery import doubles
+from mailhub.interfaces import AddField, IMessageView, IPolicy, Origin, Screen, Verdict
+from mailhub.plugins import Component
 from mailhub.testing.caller import Caller
+from mailhub.testing.clients import Service
 from mailhub.testing.hubs import Host, Internet
+from mailhub.testing.life import Killed
 
 HOUR = 3600
 MESSAGE = b"Subject: hello\r\nMessage-ID: <1@yy.example>\r\n\r\nHow are you?\r\n"
@@ -253,3 +258,126 @@ def test_what_is_known_is_bounded(monkeypatch: pytest.MonkeyPatch, internet: Int
     lose(internet, send(internet, host, message=MESSAGE + b"0\r\n"))
     assert counts(host) == (7, 0)
     assert not host.hub.doubles._known.keys() & {b""}
+
+
+# --- What comes by other ways, and what is not kept as it came -------------------------------------------------------
+
+TRACE = b"Received: from a.example by yy.example with ESMTP id 7; Mon, 01 Jan 2024 00:00:00 +0000\r\n"
+BACKUP = b"Received: from yy.example by backup.example\r\n with ESMTP id 8; Mon, 01 Jan 2024 00:00:00 +0000\r\n"
+
+
+def test_a_message_with_a_name_may_come_again_by_another_server(internet: Internet, host: Host) -> None:
+    for trace in (TRACE, BACKUP + TRACE, b"", BACKUP):
+        lose(internet, send(internet, host, message=trace + MESSAGE))
+    assert counts(host) == (1, 0)
+    leave(internet, send(internet, host, message=BACKUP + b"X-Other: x\r\n" + MESSAGE))
+    assert counts(host) == (2, 0)
+    host.kill()
+    host.boot()
+    internet.run(10)
+    leave(internet, send(internet, host, message=BACKUP + TRACE + MESSAGE))
+    assert counts(host) == (2, 0)
+
+
+def test_a_server_may_send_it_again_on_a_connection_that_it_had_before(internet: Internet, host: Host) -> None:
+    """Others are told apart by when their connections were made; two of them may mean it."""
+    older, newer = (internet.call(host, "smtp") for _ in range(2))
+    for caller in (older, newer):
+        caller.expect(b"220")
+        caller.ask(b"EHLO client.example\r\n", b"250 ")
+    for message in (TRACE + MESSAGE, TRACE + b"\r\nhello\r\n"):
+        for caller in (newer, older):
+            envelope(caller)
+            caller.ask(message + b".\r\n", b"250")
+        newer.ask(b"NOOP\r\n", b"250")
+    assert counts(host) == (2, 0)
+    for caller in (newer, older):
+        envelope(caller)
+        caller.ask(MESSAGE.replace(b"<1@", b"<9@") + b".\r\n", b"250")
+    assert counts(host) == (4, 0)
+
+
+def edited(internet: Internet, tmp_path: Path, how: str) -> Host:
+    """A server that keeps messages otherwise than they come."""
+
+    class Marking(Screen):
+        async def message(self, message: IMessageView) -> Verdict:
+            return Verdict(edits=(AddField("X-Seen", "yes"),))
+
+    @implementer(IPolicy)
+    class Policy:
+        def begin(self, origin: Origin) -> Marking:
+            return Marking()
+
+    policy = Component("policy", "marking", lambda options, hub: Policy())
+    config: dict[str, Any] = {"database": {"type": "inline"}}
+    if how == "screen":
+        config["delivery"] = {"policies": ["marking"]}
+    host = internet.hub("xx.example", ["b"], config, [policy])
+    host.add_account("a@xx.example", "secret")
+    return host
+
+
+@pytest.mark.parametrize("step", [0, 1])
+@pytest.mark.parametrize("message", [MESSAGE, LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("how", ["screen", "submission", "return-path"])
+def test_after_a_crash_what_is_kept_otherwise_than_it_came_is_in_doubt_too(
+    internet: Internet, tmp_path: Path, how: str, message: bytes, step: int
+) -> None:
+    """Where it was committed, and not where it was not."""
+    host = edited(internet, tmp_path, how)
+    if how == "return-path":
+        message = b"Return-Path: <old@yy.example>\r\n" + message
+    service: Service = "submission" if how == "submission" else "smtp"
+    login = ("a@xx.example", "secret") if how == "submission" else ("", "")
+    client = host.client(service, *login)
+    note, word = host.disk.note, ("commit", "after")[step]
+
+    def killed_at_its_commit(what: str) -> None:
+        if host.is_running and what.split()[2] == word:
+            host.kill()
+            raise Killed
+        note(what)
+
+    host.disk.note = killed_at_its_commit
+    sending = client.send("a@xx.example", ["b@xx.example"], message)
+    internet.run(30)
+    assert (host.is_running, len(sending.taken)) == (False, 0)
+    host.disk.note = note
+    host.boot()
+    internet.run(10)
+    assert len(host.inbox("b@xx.example")) == step
+    internet.run(HOUR)
+    assert (len(sending.taken), len(host.inbox("b@xx.example"))) == (1, 1)
+
+
+@pytest.mark.parametrize("to", ["far@xx.example", "list@xx.example"])
+def test_after_a_crash_what_has_gone_on_is_in_doubt_too(internet: Internet, to: str) -> None:
+    """Although nothing of it is left."""
+    lists = {"list@xx.example": {"members": ["b@yy.example"], "post": "anyone"}}
+    config = {"database": {"type": "inline"}, "aliases": {"far@xx.example": ["b@yy.example"]}, "list": lists}
+    host, yy = internet.hub("xx.example", ["a"], config), internet.hub("yy.example", ["b"])
+    name = to.partition("@")[0].encode()
+    silent = send(internet, host, name)
+    internet.run(5)
+    assert len(yy.inbox("b@yy.example")) == 1
+    assert not host.queued()
+    host.kill()
+    host.boot()
+    internet.run(10)
+    assert silent.lost
+    leave(internet, send(internet, host, name))
+    internet.run(60)
+    assert len(yy.inbox("b@yy.example")) == 1
+
+
+def test_whoever_said_goodbye_then_may_send_again_after_a_restart(internet: Internet) -> None:
+    config = {"database": {"type": "inline"}, "aliases": {"far@xx.example": ["b@yy.example"]}}
+    host, yy = internet.hub("xx.example", ["a"], config), internet.hub("yy.example", ["b"])
+    caller = send(internet, host, b"far")
+    internet.run(5)
+    leave(internet, caller)
+    host.restart()
+    leave(internet, send(internet, host, b"far"))
+    internet.run(60)
+    assert len(yy.inbox("b@yy.example")) == 2

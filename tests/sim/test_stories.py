@@ -12,10 +12,12 @@ from typing import Any
 import attrs
 import pytest
 
+from mailhub.message.envelope import DeliverBy, Notify
 from mailhub.testing.faults import ENDS, Fault, FaultPlan, smaller
 from mailhub.testing.hubs import Internet
+from mailhub.testing.plots import Letter, Story
 from mailhub.testing.promises import Book
-from mailhub.testing.stories import Ending, Story, main, play, simplest
+from mailhub.testing.stories import Ending, main, play, simplest
 
 SEEDS = 200
 AT_ONCE = 10
@@ -28,10 +30,102 @@ def test_what_was_promised_is_kept(first: int, tmp_path: Path) -> None:
         assert not ending.broken, f"make soak SEED={seed}\n{ending.told()}"
 
 
+HUBS = ("h0.example", "h1.example", "h2.example")
+LINED = frozenset(HUBS)
+SUCCESS: frozenset[Notify] = frozenset({"SUCCESS"})
+NEVER: frozenset[Notify] = frozenset({"NEVER"})
+ANYTHING: frozenset[Notify] = frozenset()
+# That went wrong once, as simple as they can be.
+WENT_WRONG = {
+    "submitted, edited, and the power fails after the commit": Story(
+        63,
+        HUBS,
+        (
+            Letter(
+                number=0,
+                at=19203,
+                sender="a@h1.example",
+                recipients=(("f@h1.example", SUCCESS), ("f@h0.example", NEVER)),
+                by="submission",
+                forgetful=True,
+            ),
+        ),
+        FaultPlan((Fault("power", "h1.example", at=17129, seconds=1800, step=3),)),
+        lined=LINED,
+    ),
+    "by the backup, and then by itself": Story(
+        114,
+        HUBS,
+        (
+            Letter(
+                number=1,
+                at=36039,
+                sender="a@h2.example",
+                recipients=(("list@h0.example", ANYTHING), ("list@h1.example", SUCCESS)),
+                priority=-4,
+            ),
+        ),
+        FaultPlan(
+            (
+                Fault("kill", "h2.example", at=29884, seconds=1800, step=5),
+                Fault("refused", "h0.example", at=35184),
+            )
+        ),
+        lined=LINED,
+    ),
+    "by itself, and then by the backup": Story(
+        115,
+        HUBS,
+        (
+            Letter(
+                number=1,
+                at=37507,
+                sender="a@h2.example",
+                recipients=(("f@h1.example", SUCCESS), ("all@h0.example", ANYTHING)),
+                lines=2000,
+            ),
+        ),
+        FaultPlan((Fault("power", "h0.example", at=36445, seconds=1800, step=6),)),
+        lined=LINED,
+        chain=True,
+    ),
+    "refused EHLO, and so without DSN": Story(
+        305,
+        HUBS,
+        (
+            Letter(
+                number=2,
+                at=34652,
+                sender="a@h0.example",
+                recipients=(("away@h1.example", NEVER), ("all@h0.example", SUCCESS)),
+            ),
+        ),
+        FaultPlan(
+            (
+                Fault("away", "h2.example", at=26857, seconds=518400.0),
+                Fault("answer", "h1.example", at=31400, stage="EHLO", side="command", reply="550 5.7.1 No"),
+            )
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WENT_WRONG)
+def test_what_went_wrong_once_does_so_no_more(name: str, tmp_path: Path) -> None:
+    ending = play(WENT_WRONG[name], tmp_path)
+    assert not ending.broken, ending.told(100)
+
+
 def test_the_stories_have_all_kinds_of_trouble() -> None:
     faults = [fault for seed in range(SEEDS) for fault in Story.of(seed).plan.faults]
     assert {fault.kind for fault in faults} == {*_kinds()}
-    assert {fault.stage for fault in faults} >= {"greeting", "EHLO", "STARTTLS", "MAIL", "RCPT", "DATA", "body", "end"}
+    assert {fault.stage for fault in faults} >= {"greeting", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "body"}
+    assert {(fault.kind, fault.side) for fault in faults if fault.stage == "end"} >= {
+        ("answer", "command"),
+        ("reset", "command"),
+        ("reset", "reply"),
+        ("reset", "after"),
+    }
     assert {fault.step for fault in faults if fault.kind in ENDS} >= set(range(1, 9))
 
 
@@ -92,6 +186,7 @@ def _lose(book: Book) -> None:
 def _double(book: Book) -> None:
     for key in book.copies:
         book.copies[key] += 1
+        book.ways[key] *= 2
 
 
 def _say_nothing(book: Book) -> None:
@@ -123,8 +218,11 @@ def test_a_broken_promise_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def _is_bounced(story: Story) -> bool:
-    return any(
-        address.startswith("nobody@") and not notify for each in story.letters for address, notify in each.recipients
+    return not story.plain and any(
+        address.startswith("nobody@") and not notify and each.by in ("", "submission") and not address.endswith(home)
+        for each in story.letters
+        for home in [each.sender.partition("@")[2]]
+        for address, notify in each.recipients
     )
 
 
@@ -149,13 +247,27 @@ def test_a_plan_can_be_printed_and_read() -> None:
     plan = FaultPlan.of(5, ("xx.example", "yy.example"), 20)
     assert eval(str(plan), {"FaultPlan": FaultPlan, "Fault": Fault}) == plan
     assert plan == FaultPlan.of(5, ("xx.example", "yy.example"), 20)
+    for seed in range(20):
+        names = {"Story": Story, "Letter": Letter, "FaultPlan": FaultPlan, "Fault": Fault, "DeliverBy": DeliverBy}
+        assert eval(str(Story.of(seed)), names) == Story.of(seed)
+
+
+def test_the_stories_have_all_kinds_of_letters_and_ways() -> None:
+    stories = [Story.of(seed) for seed in range(SEEDS)]
+    letters = [letter for story in stories for letter in story.letters]
+    assert {letter.by for letter in letters} == {"", "submission", "submissions", "smtp", "lmtp"}
+    names = {address.partition("@")[0] for letter in letters for address, _ in letter.recipients}
+    assert names == {"a", "all", "away", "nobody", "list", "f", "e"}
+    for wish in ("requiretls", "hold", "forgetful", "deliver_by", "priority"):
+        assert sum(bool(getattr(letter, wish)) for letter in letters) > 20, wish
+    assert {(story.chain, len(story.hubs)) for story in stories} == {(True, 2), (True, 3), (False, 2), (False, 3)}
 
 
 def test_a_soak_tells_what_went_wrong(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["--seeds", "2", "--from", "1"]) == 0
     assert "2 stories, 0 went wrong" in capsys.readouterr().out
     assert main(["--seed", "2"]) == 0
-    assert "seed 2, hubs h0.example" in capsys.readouterr().out
+    assert "Story(2, ('h0.example', 'h1.example'" in capsys.readouterr().out
     told: list[Ending] = []
 
     def wrong(story: Story, folder: Path) -> Ending:
