@@ -14,6 +14,8 @@ _DELIVERED_TO = re.compile(rb"^delivered-to[ \t]*+:(?:\r\n[ \t])?([^\r\n]*)", re
 _LINE = 78  # characters
 _SAID_LIMIT = 255  # characters
 _NOT_ID = re.compile(r"[^A-Za-z0-9._+=-]")
+_IANA_NAME = re.compile(r"TLS_[A-Z0-9_]+")
+_OPENSSL_NAME = re.compile(r"((?:EC)?DHE-(?:RSA|ECDSA))-(?:AES(128|256)-GCM-SHA(256|384)|CHACHA20-POLY1305)")
 
 
 class Client(Protocol):
@@ -33,6 +35,8 @@ class Client(Protocol):
     def extended(self) -> bool: ...
     @property
     def user(self) -> str: ...
+    @property
+    def tls(self) -> str: ...
 
 
 def received(
@@ -66,12 +70,30 @@ def received(
     more = []
     if recipient is not None and (smtputf8 or recipient.is_ascii):
         more.append(f"for <{recipient}>")
+    if origin.tls and (suite := cipher_suite(origin.tls)):
+        more.append(f"tls {suite}")
     if priority is not None:
         more.append(f"PRIORITY {priority}")
     if not more:
         clauses, more = clauses[:-1], [clauses[-1]]
     more[-1] += ";"
     return f"{reduce(_with, (*more, date), _folded(clauses))}\r\n".encode()
+
+
+@lru_cache(maxsize=64)
+def cipher_suite(tls: str) -> str:
+    """What the clause `tls` calls a session (RFC 8314 4.3): the name that IANA has for its cipher, "" where it is none
+    that we use. `tls` is protocol and cipher, as OpenSSL calls them."""
+    name = tls.partition("/")[2]
+    if _IANA_NAME.fullmatch(name):
+        return name
+    found = _OPENSSL_NAME.fullmatch(name)
+    if found is None:
+        return ""
+    exchange, key, digest = found.groups()
+    if key is None:
+        return f"TLS_{exchange}_WITH_CHACHA20_POLY1305_SHA256".replace("-", "_")
+    return f"TLS_{exchange}_WITH_AES_{key}_GCM_SHA{digest}".replace("-", "_")
 
 
 @lru_cache(maxsize=1024)  # all messages of a connection have them in common

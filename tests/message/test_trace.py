@@ -24,6 +24,7 @@ class Origin:
     helo: str = "client.example"
     extended: bool = True
     user: str = ""
+    tls: str = ""
 
 
 def trace(origin: Origin, recipient: str | None = None, *, smtputf8: bool = False) -> bytes:
@@ -45,6 +46,28 @@ def test_received() -> None:
 def test_received_says_which_priority_was_asked_for() -> None:
     field = received(hostname="mx.example", origin=Origin(), date=_DATE, recipient=None, priority=-4)
     assert unfolded(field).endswith(f"id s1 PRIORITY -4; {_DATE}")
+
+
+@pytest.mark.parametrize(
+    ("tls", "clause"),
+    [
+        ("TLSv1.3/TLS_AES_256_GCM_SHA384", " tls TLS_AES_256_GCM_SHA384"),
+        ("TLSv1.2/ECDHE-RSA-AES128-GCM-SHA256", " tls TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"),
+        ("TLSv1.2/ECDHE-ECDSA-AES256-GCM-SHA384", " tls TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"),
+        ("TLSv1.2/ECDHE-ECDSA-CHACHA20-POLY1305", " tls TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"),
+        ("TLSv1.2/DHE-RSA-CHACHA20-POLY1305", " tls TLS_DHE_RSA_WITH_CHACHA20_POLY1305_SHA256"),
+        ("TLSv1.2/AES128-SHA", ""),
+        ("TLS", ""),
+        ("", ""),
+    ],
+)
+def test_received_names_the_cipher_as_iana_does(tls: str, clause: str) -> None:
+    """RFC 8314 4.3, in the order of RFC 5321 4.4."""
+    origin = Origin(secure=bool(tls), tls=tls)
+    assert unfolded(trace(origin, "b@yy.example")).endswith(f" for <b@yy.example>{clause}; {_DATE}")
+    assert unfolded(trace(origin)).endswith(f" id s1{clause}; {_DATE}")
+    field = received(hostname="mx.example", origin=origin, date=_DATE, recipient=None, priority=2)
+    assert unfolded(field).endswith(f" id s1{clause} PRIORITY 2; {_DATE}")
 
 
 def test_what_came_over_no_connection_names_neither_peer_nor_protocol() -> None:

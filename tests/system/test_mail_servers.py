@@ -256,9 +256,9 @@ def test_postfix_says_for_whom_it_speaks(hub: ServerProcess, running_postfix: Po
     assert [line for line in hub.log if "client.test" in line], hub.log[-20:]
 
 
-def test_who_is_unknown_here_comes_back_from_there(hub: ServerProcess, running_postfix: Postfix) -> None:
-    hand_in(running_postfix, letter("nobody", "box@pf.example", A), "nobody@xx.example")
-    report = running_postfix.wait_for_message(b"nobody@xx.example")
+def test_who_is_unknown_here_comes_back_from_there(hub: ServerProcess, peer: MailServer) -> None:
+    hand_in(peer, letter("nobody", f"box@{peer.domain}", A), "nobody@xx.example")
+    report = peer.wait_for_message(b"nobody@xx.example")
     assert b"550" in report
     assert b"5.1.1" in report
 
