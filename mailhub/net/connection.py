@@ -293,7 +293,7 @@ class Connection:
             self._broken()
         finally:
             self._pumping = False
-        self.flush()
+        self.channel.flush()
 
     def _work(self) -> None:
         """Answer one event after the other, until one has to wait or there are no more.
@@ -306,7 +306,7 @@ class Connection:
         machine, now = session.machine, self._factory.clock.seconds()
         for _ in range(TURN):
             if self._handler is not None or channel.phase is not _OPEN or channel.blocked:
-                return
+                break
             if octets := machine.data_to_send():
                 channel.write(octets)
             if machine.closing:
@@ -326,7 +326,9 @@ class Connection:
             else:
                 self._exhausted(session)
                 return
-        self._factory.clock.callLater(0, self._pump)
+        else:
+            self._factory.clock.callLater(0, self._pump)
+        self._collect()
 
     def _handle(self, session: Session, event: object) -> None:
         guard = self._factory.guard

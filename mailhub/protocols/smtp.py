@@ -208,17 +208,17 @@ class SmtpSession:
 
     async def _decide(self, event: _Decided) -> None:
         try:
-            decided = _DECISIONS[type(event)](self, event)
-            if decided is not None:
-                await decided
+            await _DECISIONS[type(event)](self, event)
         except MailError as error:
-            self._log_refusal(_subject(event), error)
-            if isinstance(event, RcptTo) and not await self._go_on_after(error):
-                self.machine.refuse(reply(421, "4.7.0", "Too many refused recipients"))
-                return
-            if not isinstance(event, RcptTo) and not await self._go_on_after_error(event, error):
-                self.machine.refuse(reply(421, "4.7.0", "Too many errors"))
-                return
+            await self._refuse(event, error)
+
+    async def _refuse(self, event: _Decided, error: MailError) -> None:
+        self._log_refusal(_subject(event), error)
+        if isinstance(event, RcptTo) and not await self._go_on_after(error):
+            self.machine.refuse(reply(421, "4.7.0", "Too many refused recipients"))
+        elif not isinstance(event, RcptTo) and not await self._go_on_after_error(event, error):
+            self.machine.refuse(reply(421, "4.7.0", "Too many errors"))
+        else:
             self.machine.refuse(_refusal(event, error))
 
     async def _hello(self, event: Hello) -> None:
@@ -321,17 +321,21 @@ class SmtpSession:
     def _user(self) -> str:
         return self._conversation.origin.user if self._conversation is not None else ""
 
-    def _start_body(self, _event: DataStart) -> None:
+    def _start_body(self, event: DataStart) -> Coroutine[Any, Any, None] | None:
         transaction = self._in_transaction
         if self.machine.early and not transaction.origin.early:
             transaction.origin = attrs.evolve(transaction.origin, early=True)
-        self._writer = transaction.body()
+        try:
+            self._writer = transaction.body()
+        except MailError as error:
+            return self._refuse(event, error)
         self.machine.accept()
         self._messages += 1
         self._receiving = True
         # A timer that is left from another message serves this one too.
         if self._pace is None:
             self._watch_pace()
+        return None
 
     def _watch_pace(self) -> None:
         before = (self._messages, self.machine.data_octets)
@@ -454,19 +458,19 @@ class SmtpSession:
         log.event("refused", {**known, **subject, "status": error.status, "reply": error.text, **_detail(error)})
 
 
-# What may be refused, and what decides it.
-_DECISIONS: Mapping[type, Callable[[SmtpSession, Any], Awaitable[None] | None]] = {
+# What may be refused, and what decides it in its own time.
+_DECISIONS: Mapping[type, Callable[[SmtpSession, Any], Awaitable[None]]] = {
     Hello: SmtpSession._hello,
     Login: SmtpSession._login,
     SpeaksFor: SmtpSession._speak_for,
     Turn: SmtpSession._turn,
     MailFrom: SmtpSession._mail,
     RcptTo: SmtpSession._recipient,
-    DataStart: SmtpSession._start_body,
     BodyEnd: SmtpSession._commit,
 }
 _ANSWERS: Mapping[type, Callable[[SmtpSession, Any], Coroutine[Any, Any, None] | None]] = {
     **dict.fromkeys(_DECISIONS, SmtpSession._decide),
+    DataStart: SmtpSession._start_body,
     BodyChunk: SmtpSession._write,
     BodyAborted: SmtpSession._reset,
     Reset: SmtpSession._reset,

@@ -164,6 +164,25 @@ class TestFailure:
         assert failures(logs) == ["ZeroDivisionError"]
         assert logs[0]["session_id"] == rig.connection.session_id
 
+    def test_one_that_is_no_coroutine_is_done_at_once_and_may_raise_as_well(self) -> None:
+        rig = Rig()
+        rig.peer.taken()
+        session, coroutine = rig.session, rig.session.handle
+        gate = rig.gate(b"slow")
+
+        def handle(event: bytes) -> Any:
+            if event == b"slow":
+                return coroutine(event)
+            session.machine.out += b"!\n" if event != b"bad" else b"%d" % (1 // 0)
+            return None
+
+        session.handle = handle  # type: ignore[method-assign]
+        with capturedLogs() as logs:
+            assert rig.send(b"a\nbad\nb\nslow\nc\n") == b"!\nerror\n!\n"
+        assert failures(logs) == ["ZeroDivisionError"]
+        gate.callback(None)
+        assert rig.peer.taken() == b"slow!\n!\n"
+
     def test_also_after_it_waited(self) -> None:
         rig = Rig()
         gate = rig.gate(b"bad")
