@@ -55,7 +55,11 @@ class Bouncer:
         own = outcomes[0][0].route.reverse_path
         sender = message.mail.reverse_path if own is None else own.address
         # The parameters are those of who sent it to us, and not of who sends it on in another name.
-        mail = attrs.evolve(message.mail, envid="", ret="", hold=None) if outcomes[0][0].route.owned else message.mail
+        mail = (
+            attrs.evolve(message.mail, envid="", ret="", hold=None, by=None)
+            if outcomes[0][0].route.owned
+            else message.mail
+        )
         told = self._to_be_told(message.mail, outcomes, until)
         if not told:
             _log.info("no DSN: id={id} reason='not asked for'", id=message.id)
@@ -135,6 +139,7 @@ class Bouncer:
             arrival_date=format_date(message.queued_at),
             envelope_id=mail.envid,
             hold=mail.hold,
+            deliver_by=format_date(message.queued_at + mail.by.seconds) if mail.by is not None else "",
             smtputf8=mail.smtputf8,
             message=whole,
             log_id=message.id,

@@ -120,8 +120,8 @@ class Author:
         options = self._sending.options
         if options.set_sender or options.check_from != "off":
             try:
-                self._resent_by = resenters(header)
                 self._found = authors(header)
+                self._resent_by = resenters(header)
             except ValueError as error:
                 self._fault = str(error)
         if self._sending.copies(self._user):

@@ -40,7 +40,7 @@ from mailhub.log import Logger
 from mailhub.message.dates import format_date
 from mailhub.message.envelope import Mail, Outcome, Recipient, outcome_of
 from mailhub.message.trace import received, return_path
-from mailhub.message.valid_since import valid_since
+from mailhub.message.valid_since import names_owners, valid_since
 
 _log = Logger(namespace="mailhub.delivery")
 
@@ -73,6 +73,7 @@ class Transaction:
     _writer: IntakeWriter | None = None
     _author: Author | None = None
     _discarded_by: str = ""  # a policy
+    _dated: bool = False  # a recipient has RRVS
     _refused: dict[int, Outcome] = attrs.field(factory=dict)  # of those accepted, by number, when the message was there
     allowance: Allowance | None = None  # of our own user's
     sitting: Sitting | None = None  # of the connection, where there is one
@@ -98,6 +99,7 @@ class Transaction:
             if recipient.source_route:
                 self._house.admission.check_route(recipient)
             if recipient.rrvs is not None:
+                self._dated = True
                 await self._house.admission.check_owner(recipient.rrvs.timestamp, routes)
             if self._screens.wants("recipient"):
                 verdict = await self._screens.ask("recipient", self._take, TransactionView(self), recipient)
@@ -214,7 +216,9 @@ class Transaction:
             raise PermanentError("Too many hops, this message goes round in a loop", status="5.4.6", rule="hops")
         if self._author is not None:
             await self._author.check(self.mail)
-        await self._check_owners(writer.came_with)
+        # Most mail has no dates: no call for what is not there.
+        if self._dated or names_owners(writer.came_with):
+            await self._check_owners(writer.came_with)
         return not writer.held or await self._screen_message(writer)
 
     async def _check_owners(self, header: bytes) -> None:
@@ -231,6 +235,9 @@ class Transaction:
             except PermanentError as error:
                 refusal = self._refused[number] = outcome_of(error)
                 # Who answers for each recipient says it himself.
+                known = {"session": self.origin.session_id, "from": self.mail.reverse_path or "", "to": each.address}
+                if self.origin.each_recipient:
+                    _log.event("refused", {**known, "status": refusal.status, "reply": refusal.reply})
                 routes = () if self.origin.each_recipient else (refusing(each.address, refusal),)
                 self._accepted[number] = attrs.evolve(each, routes=routes)
                 if len(self._refused) == len(self._accepted) and not self.origin.each_recipient:

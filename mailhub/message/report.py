@@ -81,10 +81,10 @@ class ReportedRecipient:
 class Report:
     """All that goes into a DSN. `to` is the reverse-path of the message; the DSN itself goes out with the null one.
 
-    Dates are RFC 5322 date-times, "" for an unknown `arrival_date`; `message_id` has its angle brackets; `boundary`
-    must not occur in the rest; `header` is the original's. `message` is the whole original, where the sender asked for
-    it (RET=FULL), something failed, and it is not over `MESSAGE_LIMIT`. `hold`: for how long the sender wanted it held.
-    `log_id` is what our log calls it. `smtputf8`: the DSN may be sent with SMTPUTF8.
+    Dates are RFC 5322 date-times, "" for an unknown `arrival_date`, and where BY has set no time; `message_id` has its
+    angle brackets; `boundary` must not occur in the rest; `header` is the original's. `message` is the whole original,
+    where the sender asked for it (RET=FULL), something failed, and it is not over `MESSAGE_LIMIT`. `hold`: for how
+    long the sender wanted it held. `log_id` is what our log calls it. `smtputf8`: the DSN may be sent with SMTPUTF8.
     """
 
     hostname: str
@@ -97,6 +97,7 @@ class Report:
     arrival_date: str = ""
     envelope_id: str = ""
     hold: FutureRelease | None = None
+    deliver_by: str = ""
     smtputf8: bool = False
     message: bytes = b""
     log_id: str = ""
@@ -199,6 +200,8 @@ def _status(report: Report) -> bytes:
         lines.append(f"Original-Envelope-Id: {_text(report.envelope_id, report)}")
     if report.arrival_date:
         lines.append(f"Arrival-Date: {report.arrival_date}")
+    if report.deliver_by:  # RFC 2852
+        lines.append(f"Deliver-By-Date: {report.deliver_by}")
     if report.hold is not None:  # RFC 4865 5
         lines.append(f"Future-Release-Request: {future_release_request(report.hold)}")
     for each in report.recipients:

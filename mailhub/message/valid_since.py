@@ -15,11 +15,14 @@ _FIELD = re.compile(r'((?:"(?:[^"\\]|\\.)*"|[^";])+);(.*)')
 _COMMENT = re.compile(r"\([^()]*\)")
 
 
+def names_owners(header: bytes) -> bool:
+    """Whether there may be such a field."""
+    return _NAME in header.lower()
+
+
 def valid_since(header: bytes) -> Mapping[str, int]:
     """Since when which addresses (`Address.key`) are known to the sender, in seconds since the epoch. What cannot be
     read says nothing; of several dates for one address the earliest counts."""
-    if _NAME not in header.lower():
-        return {}
     found: dict[str, int] = {}
     for name, octets in raw_fields(header):
         if name != _NAME:
