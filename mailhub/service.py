@@ -6,6 +6,7 @@ Whatever keeps it from starting is told in one line on standard error, and the p
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import sys
 import time
@@ -226,6 +227,11 @@ class MailService(Service):
             _log.failure("mailhub cannot start")
             self._fail(f"cannot start: {type(error).__name__}: {error}")
         else:
+            if self._takes_signals:
+                # What is there now stays. The cycle collector need not go through it again and again: that would keep
+                # everybody waiting for a twentieth of a second, whenever mail has made many objects.
+                gc.collect()
+                gc.freeze()
             self._watchdog.start()
             for port in self._ports:
                 port.startReading()

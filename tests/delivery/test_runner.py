@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from email import message_from_bytes
 from email.message import Message
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -613,3 +614,32 @@ def test_a_message_whose_octets_are_lost_is_given_up_and_its_sender_told(world: 
     assert "c@yy.example" in str(report)
     assert "5.3.0" in str(report)
     assert ("Subject: " in report.as_string().rpartition("Content-Type")[2]) is (lost == "octets")
+
+
+def test_fewer_attempts_are_begun_while_the_reactor_is_late(tmp_path: Path) -> None:
+    """Each takes a hundredth of a second of everybody's time: only the first turn is as long as ten of them."""
+    clock = Clock()
+
+    class Slow(Scripted):
+        async def deliver(self, delivery: Delivery) -> Mapping[int, Outcome]:
+            clock.rightNow += 0.01
+            return await super().deliver(delivery)
+
+    world = World(tmp_path, agent=Slow(), clock=clock)
+    for number in range(40):
+        world.submit("b", target=f"host-{number}")
+    ticks = [clock.seconds()]
+
+    def tick() -> None:
+        ticks.append(clock.seconds())
+        clock.callLater(0.001, tick)
+
+    tick()
+    world.runner.start()
+    for _ in range(100):
+        clock.advance(0.001)
+    assert len(world.agent.calls) == 40
+    *usual, longest = sorted(after - before for before, after in pairwise(ticks))
+    assert longest < 0.12
+    assert usual[-1] < 0.07
+    world.close()
