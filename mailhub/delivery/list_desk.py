@@ -190,7 +190,8 @@ class ListMail:
 @implementer(IDeliveryAgent)
 @attrs.define(eq=False)
 class RequestAgent:
-    """Reads requests: `subscribe`, `unsubscribe`, `help` and `confirm WORD` in the subject, or by the address."""
+    """Reads what the fields of lists lead to (RFC 2369 3): `subscribe`, `unsubscribe`, `help` and `confirm WORD` in the
+    subject, or by the address."""
 
     _names: ILocalNames
     _table: INames

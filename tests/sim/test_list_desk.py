@@ -13,6 +13,7 @@ import pytest
 from mailhub.delivery.list_desk import ANSWERS_TO_ONE, HoldAgent, RequestAgent
 from mailhub.errors import NotPermitted, TemporaryError
 from mailhub.interfaces import Delivery, RowChange
+from mailhub.questions import QUESTIONS
 from mailhub.testing.hubs import Host, Internet
 from tests.sim.test_lists import hand_in
 
@@ -214,8 +215,11 @@ def test_posts_of_others_wait_for_an_owner(internet: Internet) -> None:
     assert "sender: <dan@far.example>" in notices[0]
     internet.run(6 * DAY)  # it does not come back meanwhile
     assert not far.inbox("dan@far.example")
-    queue = us.hub.database.queue
-    us._wait(queue.change({RowChange(held=False): [first], RowChange(removed=True): [second]}))
+    for what, message in (("release", first), ("remove", second)):  # as `mailhub list` asks the running server
+        which = {"ids": [message.id], "destination": f"list {NAME}"}
+        question: Any = {"queue": "change", "change": what, "which": which}
+        done: Any = us._wait(QUESTIONS["queue"](us.hub, question))  # type: ignore[arg-type]
+        assert done["changed"] == 1
     internet.run(120)
     assert [mail["Subject"] for mail in mails(us, "ann@us.example")] == ["mine", "first"]
     assert [mail["Subject"] for mail in mails(far, "cid@far.example")] == ["mine", "first"]
