@@ -280,7 +280,7 @@ class RequestAgent:
         if done:
             _log.event("joined" if verb == "subscribe" else "left", {"list": key, "member": text})
         member = attrs.evolve(request, who=Address.parse(text))
-        await self._mail.answer(member, f"Mailing list {request.name}", f"{_DONE[verb].format(request.name)}\n")
+        await self._tell(member, f"Mailing list {request.name}", f"{_DONE[verb].format(request.name)}\n")
         await self._state.remove([_kept_as(word.lower())])
         return True
 
@@ -289,7 +289,6 @@ class RequestAgent:
     ) -> None:
         """With `words` that the answer has in it. Not too often, lest somebody's mailbox is filled by requests in his
         name. Raises MailError for what may be better later."""
-        known = {"list": request.name, "from": request.who}
         counts = {}
         for what, most in (
             (f"{request.name.key} {request.who.key}", ANSWERS_TO_ONE),
@@ -298,18 +297,25 @@ class RequestAgent:
             kept = f"answers {sha256(what.encode()).hexdigest()} {self._environment.now() // DAY}"
             count = int(await self._state.get(kept) or b"0")
             if count >= most:
+                known = {"list": request.name, "from": request.who}
                 _log.event("request not answered", {**known, "reason": "too many in a day"})
                 return
             counts[kept] = b"%d" % (count + 1)
         if words:
             await self._state.put(words, CONFIRM_SECONDS)
+        await self._tell(request, subject, text)
+        await self._state.put(counts, DAY)
+
+    async def _tell(self, request: _Request, subject: str, text: str) -> None:
+        """Whom no way leads to is not told, and neither is anybody else. Raises MailError for what may be better
+        later."""
         try:
             await self._mail.answer(request, subject, text)
         except MailError as error:
             if error.temporary:
                 raise
+            known = {"list": request.name, "from": request.who}
             _log.event("request not answered", {**known, "reason": error.text})
-        await self._state.put(counts, DAY)
 
 
 @implementer(IDeliveryAgent)

@@ -89,6 +89,23 @@ def test_who_confirms_it_is_in_where_the_list_allows_it(internet: Internet) -> N
     assert not far.inbox("cid@far.example")
 
 
+def test_whom_no_way_leads_to_is_let_out_and_told_nothing(internet: Internet) -> None:
+    us, far = stage(internet)
+    us._wait(us.hub.database.names.join_list(NAME, ["old@us.example"]))
+    us.add_account("old@us.example")
+    hand_in(us, "old@us.example", "team-unsubscribe@us.example", b"From: old@us.example\r\n\r\n")
+    internet.run(120)
+    word = asked_to_confirm(us, "old@us.example")["Subject"]
+    us._wait(us.hub.accounts.remove("old@us.example"))
+    hand_in(
+        us, "x@far.example", "team-request@us.example", f"From: cid@far.example\r\nSubject: {word}\r\n\r\n".encode()
+    )
+    internet.run(120)
+    assert members(us) == ["ann@us.example", "cid@far.example"]
+    assert not us.queued()
+    assert not far.inbox("cid@far.example")
+
+
 def test_a_word_counts_for_three_days_and_cannot_be_made_up(internet: Internet) -> None:
     us, far = stage(internet)
     ask(internet, far, "team-request@us.example", "confirm " + "0" * 24)
