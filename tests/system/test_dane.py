@@ -27,7 +27,9 @@ from tests.system.conftest import need
 pytestmark = pytest.mark.system
 
 A, B, PASSWORD = "a@xx.example", "b@yy.example", "correct horse"
-KINDS = ("good", "wrong", "bogus", "none")
+KINDS = ("good", "wrong", "bogus", "none", "unusable", "alias", "forged")
+# These lead to a zone that nobody vouches for.
+ALIASES = ("alias", "forged")
 _UNBOUND = """\
 server:
   interface: 127.0.0.1
@@ -46,6 +48,18 @@ auth-zone:
   for-downstream: no
   for-upstream: yes
   fallback-enabled: no
+auth-zone:
+  name: "plain.example"
+  zonefile: "{folder}/plain"
+  for-downstream: no
+  for-upstream: yes
+  fallback-enabled: no
+"""
+_PLAIN = """\
+@ 60 IN SOA ns admin 1 3600 600 86400 60
+@ 60 IN NS ns
+ns 60 IN A 127.0.0.1
+host 60 IN A 127.0.0.1
 """
 
 
@@ -53,10 +67,11 @@ def sign(folder: Path, port: int, key_digest: str) -> None:
     """A zone with a host of each kind, all at our own address, and its key."""
     lines = ["@ 60 IN SOA ns admin 1 3600 600 86400 60", "@ 60 IN NS ns", "ns 60 IN A 127.0.0.1"]
     for kind in KINDS:
-        lines.append(f"{kind} 60 IN A 127.0.0.1")
+        lines.append(f"{kind} 60 IN " + ("CNAME host.plain.example." if kind in ALIASES else "A 127.0.0.1"))
         if kind != "none":
-            digest = "00" * 32 if kind == "wrong" else key_digest
-            lines.append(f"_{port}._tcp.{kind} 60 IN TLSA 3 1 1 {digest}")
+            digest = "00" * 32 if kind in ("wrong", "forged", "unusable") else key_digest
+            usage = 1 if kind == "unusable" else 3
+            lines.append(f"_{port}._tcp.{kind} 60 IN TLSA {usage} 1 1 {digest}")
     zone = dns.zone.from_text("\n".join(lines), origin="zone.example.", relativize=False)
     key = ec.generate_private_key(ec.SECP256R1())
     public = dns.dnssec.make_dnskey(key.public_key(), dns.dnssectypes.Algorithm.ECDSAP256SHA256, flags=257)
@@ -68,6 +83,7 @@ def sign(folder: Path, port: int, key_digest: str) -> None:
     bogus = f"_{port}._tcp.bogus.zone.example. 60 IN TLSA 3 1 1 "
     assert bogus in text
     (folder / "zone").write_text(text.replace(bogus + key_digest, bogus + "11" * 32))
+    (folder / "plain").write_text(_PLAIN)
     (folder / "anchor").write_text(f"zone.example. 60 IN DNSKEY {public.to_text()}\n")
 
 
@@ -77,6 +93,7 @@ def hubs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProce
     folder = tmp_path_factory.mktemp("dane")
     (port,) = free_ports(1)
     yy = ServerProcess(folder / "yy", "yy.example", {B: PASSWORD})
+    yy.extra = "[domain_aliases]\n" + "".join(f'"{kind}.example" = "yy.example"\n' for kind in KINDS)
     xx = ServerProcess(folder / "xx", "xx.example", {A: PASSWORD})
     with yy, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
@@ -89,8 +106,6 @@ def hubs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProce
         )
         servers = f'["127.0.0.1#{silent.getsockname()[1]}", "127.0.0.1#{port}"]'
         xx.extra = f"[dns]\nservers = {servers}\n{routes}"
-        for kind in KINDS:
-            yy.command("domain", "add", f"{kind}.example", "--same-as", "yy.example")
         unbound = subprocess.Popen(["unbound", "-c", str(folder / "unbound.conf")], stderr=subprocess.DEVNULL)
         try:
             eventually(lambda: answers(port), "unbound answers")
@@ -117,7 +132,7 @@ def send(xx: ServerProcess, kind: str) -> None:
         client.sendmail(A, [f"b@{kind}.example"], f"Subject: {kind}\r\n\r\nHow are you?\r\n")
 
 
-@pytest.mark.parametrize("kind", ["good", "none"])
+@pytest.mark.parametrize("kind", ["good", "none", "unusable", "alias"])
 def test_mail_goes_to_a_host_that_its_records_fit_or_that_has_none(
     hubs: tuple[ServerProcess, ServerProcess], kind: str
 ) -> None:
@@ -132,7 +147,11 @@ def test_mail_goes_to_a_host_that_its_records_fit_or_that_has_none(
 
 @pytest.mark.parametrize(
     ("kind", "told"),
-    [("wrong", "TLSA record fits"), ("bogus", "TLSA records of bogus.zone.example cannot be looked up")],
+    [
+        ("wrong", "TLSA record fits"),
+        ("forged", "TLSA record fits"),
+        ("bogus", "TLSA records of bogus.zone.example cannot be looked up"),
+    ],
 )
 def test_mail_waits_where_no_record_fits_or_a_signature_is_wrong(
     hubs: tuple[ServerProcess, ServerProcess], kind: str, told: str
