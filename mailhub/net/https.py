@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from mailhub.errors import TemporaryError
 from mailhub.interfaces import IClientTls, INetwork, IResolver
 from mailhub.net.dns_exchange import OneProtocol
+from mailhub.net.networks import may_be_sent_to
 from mailhub.wire.http import Answer, AnswerReader, BadAnswer, request
 
 HTTPS_PORT = 443
@@ -28,7 +29,8 @@ class CertificateInvalid(TemporaryError):
 
 @attrs.frozen
 class Https:
-    """Asks web servers. A call ends within `seconds`, whatever the host does."""
+    """Asks web servers, which are named by strangers: none on our own machine. A call ends within `seconds`, whatever
+    the host does."""
 
     network: INetwork
     resolver: IResolver
@@ -69,9 +71,9 @@ class Https:
                 timer.cancel()
 
     async def _ask(self, host: str, port: int, octets: bytes, limit: int) -> Answer:
-        addresses = await self.resolver.addresses(host)
+        addresses = [each for each in await self.resolver.addresses(host) if may_be_sent_to(each)]
         if not addresses:
-            raise TemporaryError(f"{host} has no address")
+            raise TemporaryError(f"{host} has no address on the network")
         failed = TemporaryError(f"{host} cannot be reached")
         for address in addresses[:_ADDRESSES]:
             exchange = _Exchange(octets, limit)

@@ -1,4 +1,4 @@
-"""IP networks that the operator names."""
+"""IP networks that the operator names, and addresses that strangers name."""
 
 from __future__ import annotations
 
@@ -62,3 +62,11 @@ def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
     """`::ffff:192.0.2.0/120` as `192.0.2.0/24`: the peers in it are known by their IPv4 addresses."""
     inside = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
     return network if inside is None or network.prefixlen < 96 else IPv4Network((inside, network.prefixlen - 96))
+
+
+def may_be_sent_to(address: str) -> bool:
+    """Whether a stranger's DNS may send us to an address: not to this very machine, and not to many at once."""
+    found = ip_address(address.partition("%")[0])
+    found = getattr(found, "ipv4_mapped", None) or found
+    broadcast = found.version == 4 and found.is_reserved
+    return not (found.is_loopback or found.is_unspecified or found.is_multicast or broadcast)

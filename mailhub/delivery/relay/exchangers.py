@@ -53,15 +53,6 @@ _KNOWN = 1024
 
 
 @lru_cache(_KNOWN)
-def may_be_exchanger(address: str) -> bool:
-    """Whether DNS may send us to an address: not to this very machine, and not to many at once."""
-    found = ip_address(address.partition("%")[0])
-    found = getattr(found, "ipv4_mapped", None) or found
-    broadcast = found.version == 4 and found.is_reserved
-    return not (found.is_loopback or found.is_unspecified or found.is_multicast or broadcast)
-
-
-@lru_cache(_KNOWN)
 def family(address: str) -> int:
     """4 or 6; 0 for what is no IP address."""
     try:

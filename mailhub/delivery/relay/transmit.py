@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from mailhub.delivery.limits import RelayAddresses, TransmitLimits
 from mailhub.delivery.plan import recipient_of
-from mailhub.delivery.relay.exchangers import SMTP_PORT, interleaved, is_address, may_be_exchanger
+from mailhub.delivery.relay.exchangers import SMTP_PORT, interleaved, is_address
 from mailhub.delivery.relay.forms import Form, Forms
 from mailhub.delivery.relay.peers import Line, Peer, Peers
 from mailhub.delivery.relay.security import Security
@@ -34,6 +34,7 @@ from mailhub.message.address import Address
 from mailhub.message.convert import CannotConvert
 from mailhub.message.envelope import Outcome, Reach, Recipient, Source, State
 from mailhub.message.needs import Needs, Offer
+from mailhub.net.networks import may_be_sent_to
 from mailhub.net.smtp_client import SessionFailed, SmtpConnection, SmtpTimeouts, connect
 from mailhub.wire.smtp.client import SmtpClientSettings
 from mailhub.wire.smtp.outgoing import TOO_MANY
@@ -255,7 +256,7 @@ class Transmitter:
         try:
             where = await self._where(server.host)
             found = where.addresses
-            usable = [each for each in found if not server.found_by_dns or may_be_exchanger(each)]
+            usable = [each for each in found if not server.found_by_dns or may_be_sent_to(each)]
             if usable:
                 demanding = await self._demanding(server, where, way)
                 return [_Place(demanding, each) for each in interleaved(usable)]

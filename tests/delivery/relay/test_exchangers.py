@@ -6,9 +6,10 @@ from random import Random
 
 import pytest
 
-from mailhub.delivery.relay.exchangers import exchangers, interleaved, may_be_exchanger, parse_target
+from mailhub.delivery.relay.exchangers import exchangers, interleaved, parse_target
 from mailhub.errors import PermanentError, TemporaryError
 from mailhub.interfaces import MailExchanger
+from mailhub.net.networks import may_be_sent_to
 from mailhub.testing.resolver import FakeResolver
 from mailhub.testing.waiting import result_of
 
@@ -80,7 +81,7 @@ def test_null_mx_and_unknown_domains_are_final_and_silence_is_not() -> None:
     ],
 )
 def test_dns_cannot_send_us_to_ourselves(address: str, allowed: bool) -> None:
-    assert may_be_exchanger(address) is allowed
+    assert may_be_sent_to(address) is allowed
 
 
 @pytest.mark.parametrize(

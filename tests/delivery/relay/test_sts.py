@@ -133,6 +133,18 @@ def test_a_web_server_that_is_no_good_gives_no_policy_and_takes_none_away(intern
     assert mode(xx) == failure
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "0.0.0.0", "::ffff:127.0.0.1"])
+def test_a_domain_cannot_have_us_ask_our_own_machine(internet: Internet, address: str) -> None:
+    xx, site = internet.hub("xx.example"), publish(internet)
+    site.listen(internet.network, address, internet.clock)
+    internet.resolver.hosts["mta-sts.yy.example"] = [address]
+    assert mode(xx) == "sts-policy-fetch-error"
+    assert site.asked == []
+    internet.resolver.hosts["mta-sts.yy.example"] = [address, SITE]
+    internet.run(301)
+    assert mode(xx) == "enforce"
+
+
 def test_a_policy_outlives_a_restart(internet: Internet) -> None:
     xx, site = internet.hub("xx.example", config={"database": {"type": "inline"}}), publish(internet)
     assert mode(xx) == "enforce"
