@@ -183,7 +183,6 @@ class Connection:
         self._idle_seconds = self._factory.limits.idle_seconds
         self._active = self._factory.clock.seconds()
         self._factory.opened(self)
-        self.channel.arm(self._idle_seconds)
         try:
             self._session = self._factory.within("session", self._factory.make_session, self)
         except BaseException:
@@ -191,6 +190,7 @@ class Connection:
         if self._session is None:
             self.abort()
             return
+        self.channel.arm(self._idle_seconds)
         if not self._factory.implicit_tls:
             self._greet(self._session)
 

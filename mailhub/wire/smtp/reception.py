@@ -14,6 +14,10 @@ TOO_LARGE = reply(552, "5.3.4", "Message is too large")
 _WIRE_SLACK = 1 << 16  # octets
 
 
+# Up to Python 3.11, to name a member of an Enum is a call.
+_REJECT = BareLines.REJECT
+
+
 def most_waited_for(size_limit: int) -> int:
     """The octets on the wire that are waited for, so that the client hears why a message is refused, and not for ever;
     who announces or sends more is cut off. Dot stuffing and what is repaired come on top of the message."""
@@ -59,7 +63,7 @@ class Data:
     def __init__(self, bare_lines: BareLines, size_limit: int) -> None:
         self._decoder = DataDecoder(bare_lines)
         self._limit = size_limit
-        self._rejecting = bare_lines is BareLines.REJECT
+        self._rejecting = bare_lines is _REJECT
         self._size = 0
         self.wire_size = 0
         self.refusal: Reply | None = None
@@ -91,7 +95,7 @@ class Chunks:
     def __init__(self, bare_lines: BareLines, size_limit: int, *, binary: bool) -> None:
         self._decoder = None if binary else LineDecoder(bare_lines)
         self._limit = size_limit
-        self._rejecting = bare_lines is BareLines.REJECT
+        self._rejecting = bare_lines is _REJECT
         self._size = 0
         self.wire_size = 0
 
