@@ -4,6 +4,7 @@
 #   make test    install and run everything: lint, types, unit tests, real processes and real mail clients
 #   make lint    ruff, mypy, and whether documentation and news can be built
 #   make docs    the documentation as HTML, in build/docs
+#   make compiled   the compiled build in a copy, and the tests of what it compiles
 #   make bench   the benchmarks: CPU per unit of work
 #   make soak    thousands of simulated days of hubs in trouble: SEEDS=5000, FROM=0, or SEED=17 for one
 #   make clean   remove what the above made (the demo's mail too)
@@ -24,10 +25,10 @@ PARTS := $(addprefix benchmarks/,__init__.py bare_smtp.py postfix_dovecot.py smt
 BENCHMARKS := $(filter-out $(PARTS),$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs coverage bench soak clean clients
+.PHONY: help demo test lint docs coverage compiled bench soak clean clients
 
 help:
-	@sed -n '3,12s/^# \{0,1\}//p' Makefile
+	@sed -n '3,13s/^# \{0,1\}//p' Makefile
 
 $(BIN)/python:
 	@PYTHON="$(PYTHON)" .ci/venv "$(VENV)"
@@ -79,6 +80,16 @@ endif
 coverage: $(VENV)/.installed-dev
 	@echo "== tests of floors 0 and 1, with their coverage (pytest, $(WORKERS) at a time)"
 	@$(PYTEST) --cov --cov-report=term $(PURE)
+
+# In a copy, so that what is compiled does not hide the sources from what runs here.
+compiled: $(VENV)/.installed-dev
+	@echo "== the compiled build (mypyc), and tests on it"
+	@rm -rf build/compiled && mkdir -p build/compiled
+	@cp -R mailhub tests setup.py setup.cfg pyproject.toml README.rst LICENSE build/compiled
+	@cd build/compiled && MAILHUB_COMPILED=1 $(abspath $(BIN))/python setup.py -q build_ext --inplace > build.log 2>&1 \
+	  || { cat build.log; exit 1; }
+	@cd build/compiled && $(abspath $(BIN))/python -c "import mailhub.message.digest as it; assert it.__file__.endswith('.so')"
+	@cd build/compiled && $(abspath $(BIN))/python -m pytest -n $(WORKERS) --dist loadfile $(or $(ARGS),tests/message tests/wire/imap)
 
 bench: $(VENV)/.installed-dev
 	@for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
