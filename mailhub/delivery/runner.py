@@ -6,7 +6,7 @@ was cut short is repeated, under the same delivery id.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 
 import attrs
@@ -53,6 +53,7 @@ _IN_ONE_TURN = 10  # attempts that are begun before the reactor has its next tur
 # others waiting: of the places that become free half are given again, a few at the least.
 _LATE = 0.02
 _FEW = 4
+_PUT_OFF_IN_ONE_TURN = 50  # claims
 # Seconds between two looks at the queue while there is much at work: what comes meanwhile is found with one.
 _BETWEEN_LOOKS = 0.01
 
@@ -98,6 +99,8 @@ class QueueRunner:
         self._scan: Deferred[None] | None = None
         self._again = False
         self._looked_at = 0.0
+        # To be put off, each with why.
+        self._putting_off: deque[tuple[Destination[Claim], Claim, Outcome]] = deque()
         self._freed = 0  # attempts that have ended since others were begun
         self._full = False
         self._running = False
@@ -120,7 +123,9 @@ class QueueRunner:
         self._disarm()
         if self._turn_timer is not None and self._turn_timer.active():
             self._turn_timer.cancel()
-        await self._release(self._destinations.give_up())
+        put_off = [claim for _, claim, _ in self._putting_off]
+        self._putting_off.clear()
+        await self._release([*self._destinations.give_up(), *put_off])
         working = [*self._working, *([self._scan] if self._scan else [])]
         if working:
             cutter = self._clock.callLater(self._limits.stop_seconds, cancel_all, working)
@@ -303,7 +308,16 @@ class QueueRunner:
 
     def _put_off(self, destination: Destination[Claim], claim: Claim, why: Outcome) -> None:
         """Rows whose time has come while their destination is left alone: it would answer each as it did the last."""
-        self._watch(Deferred.fromCoroutine(self._record_delay(destination, claim, why)))
+        if not self._putting_off:
+            self._clock.callLater(0, self._put_some_off)
+        self._putting_off.append((destination, claim, why))
+
+    def _put_some_off(self) -> None:
+        """As many as leave the reactor its time for others."""
+        for _ in range(min(len(self._putting_off), _PUT_OFF_IN_ONE_TURN)):
+            self._watch(Deferred.fromCoroutine(self._record_delay(*self._putting_off.popleft())))
+        if self._putting_off:
+            self._clock.callLater(0, self._put_some_off)
 
     async def _record_delay(self, destination: Destination[Claim], claim: Claim, why: Outcome) -> None:
         rows = claim.message.recipients
