@@ -81,6 +81,9 @@ class Watchers:
 
     def when_told(self, mailboxes: Iterable[int] | None, call: Callable[[], object]) -> None:
         """Call when all announced so far of these mailboxes (None: of any) has been told: as a rule at once."""
+        if not self._waiting:
+            call()
+            return
         behind = [
             mailbox for mailbox in (self._waiting if mailboxes is None else mailboxes) if mailbox in self._waiting
         ]

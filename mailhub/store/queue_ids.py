@@ -9,6 +9,8 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # without i, l, o, u: nothing is
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _DIGITS = 16
 _USUAL = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")  # as int() knows digits
+_HALF_BITS = 40
+_HALF = (1 << _HALF_BITS) - 1
 _RANDOM_BITS = 45
 _STEP = 1 << 16  # the least that two ids of one process differ by: what numbers leave out is less
 
@@ -16,7 +18,7 @@ _STEPS = 512  # octets of randomness that are drawn at once, two for each step: 
 
 # A number has 33 bits of seconds (until 2242), 29 that are random, and one that says whether it may come again.
 _NUMBER_SECONDS = (1 << 33) - 1
-_NUMBER_BITS = 30
+_NUMBER_BITS = 30  # with that one
 
 MOST = (1 << 63) - 1  # no number is more
 
@@ -29,11 +31,16 @@ class DeliveryIds:
         self._random = random
         self._last = 0
         self._steps = b""
+        self._high = 0  # the first half of the last one, and its digits
+        self._beginning = ""
 
     def next(self, now: int) -> tuple[str, int]:
         """One that this process has not made yet, with its number."""
         value = self._next(now)
-        return _text(value), _number(value)
+        high = value >> _HALF_BITS
+        if high != self._high:  # mostly that of the one before
+            self._high, self._beginning = high, _digits(high)
+        return self._beginning + _digits(value & _HALF), _number(value)
 
     def number(self, now: int) -> int:
         """The number of the next one."""
@@ -88,13 +95,14 @@ def comes_again(number: int) -> bool:
 
 
 def _text(value: int) -> str:
+    return _digits(value >> _HALF_BITS) + _digits(value & _HALF)
+
+
+def _digits(value: int) -> str:
+    """Those of one half."""
     pairs = _PAIRS
-    return (
-        f"{pairs[value >> 70]}{pairs[value >> 60 & 1023]}{pairs[value >> 50 & 1023]}{pairs[value >> 40 & 1023]}"
-        f"{pairs[value >> 30 & 1023]}{pairs[value >> 20 & 1023]}{pairs[value >> 10 & 1023]}{pairs[value & 1023]}"
-    )
+    return f"{pairs[value >> 30]}{pairs[value >> 20 & 1023]}{pairs[value >> 10 & 1023]}{pairs[value & 1023]}"
 
 
 def _number(value: int) -> int:
-    random = value >> _RANDOM_BITS - _NUMBER_BITS & (1 << _NUMBER_BITS) - 2
-    return (value >> _RANDOM_BITS & _NUMBER_SECONDS) << _NUMBER_BITS | random
+    return value >> _RANDOM_BITS - _NUMBER_BITS & MOST - 1

@@ -10,6 +10,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 
 from twisted.internet.interfaces import IReactorTime
@@ -36,18 +37,16 @@ class Space:
         self._measure = measure
         self._clock = clock
         self._reserve_percent = reserve_percent
-        self._measured: Disk | None = None
-        self._at = 0.0
+        self._free = 0.0  # octets beside the reserve; less than nothing where that has begun
+        self._at = -inf
         self._short = False
 
     def check(self, size: int = 0) -> None:
         """Raises StorageFull when `size` more octets would leave less than the reserve."""
-        disk = self._disk()
-        if disk is None:
-            return
-        free = disk.free - self._reserve(disk)
-        if free < 0 or size > free:
-            raise StorageFull(detail=f"{self._folder}: {disk.free} of {disk.size} octets are free")
+        if not 0 <= self._clock.seconds() - self._at < FRESH_SECONDS:
+            self._look()
+        if self._free < size:
+            raise StorageFull(detail=f"{self._folder}: {self._free:.0f} octets are free beside the reserve")
 
     def keep(self) -> None:
         """In the writer's thread: make the file that give_up() removes, where it is not there and there is room."""
@@ -77,17 +76,17 @@ class Space:
     def _reserve(self, disk: Disk) -> float:
         return disk.size * self._reserve_percent / 100
 
-    def _disk(self) -> Disk | None:
+    def _look(self) -> None:
+        """Where nothing can be said of the disk, there is room, and it is asked again."""
         now = self._clock.seconds()
-        if self._measured is None or not 0 <= now - self._at < FRESH_SECONDS:
-            try:
-                disk = self._measure(self._folder)
-            except OSError as error:
-                log.warn("free space cannot be measured: {error:text}", error=str(error))
-                return None
-            self._measured, self._at = disk, now
-            self._tell(disk)
-        return self._measured
+        try:
+            disk = self._measure(self._folder)
+        except OSError as error:
+            log.warn("free space cannot be measured: {error:text}", error=str(error))
+            self._free, self._at = inf, -inf
+            return
+        self._free, self._at = disk.free - self._reserve(disk), now
+        self._tell(disk)
 
     def _tell(self, disk: Disk) -> None:
         short = disk.free < self._reserve(disk)

@@ -82,23 +82,24 @@ class NumberTaken(Exception):
 
 
 def _row(number: int, body: StoredBody) -> tuple[object, ...]:
+    """Octets are copied: of `bytes` SQLite's driver asks each time how they are to be adapted, which takes longer."""
     d = body.digest
     return (
         number,
         d.size,
         d.header_size,
         d.sent,
-        d.envelope,
-        d.bodystructure,
-        d.parts,
-        d.fields,
+        bytearray(d.envelope),
+        bytearray(d.bodystructure),
+        bytearray(d.parts),
+        bytearray(d.fields),
         text(d.subject),
         text(d.sender),
         text(d.message_id),
         text(d.preview),
         body.blob,
         body.start,
-        body.octets,
+        None if body.octets is None else bytearray(body.octets),
         body.checksum,
     )
 

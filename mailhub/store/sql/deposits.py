@@ -13,13 +13,13 @@ from typing import Any
 
 import attrs
 
-from mailhub.errors import MailError, NoSuchMailbox, OverQuota, PermanentError
+from mailhub.errors import MailError, NoSuchMailbox
 from mailhub.interfaces import Deposit, Receipt, Refusals, Route, Submission
 from mailhub.message.envelope import Outcome, State
 from mailhub.message.esmtp import mail_parameters
 from mailhub.message.flags import SEEN, SYSTEM_FLAGS, Flags, encode, excess
 from mailhub.message.mailbox_names import INBOX, normalise
-from mailhub.message.record import LAST_UID, Added, Entry
+from mailhub.message.record import Added, Entry
 from mailhub.store.limits import USUAL_USES
 from mailhub.store.queue_rows import (
     ROUTE_COLUMNS,
@@ -33,6 +33,7 @@ from mailhub.store.sql import content
 from mailhub.store.sql.keywords import admit_delivered
 from mailhub.store.sql.mailbox_rows import account_id, ensure_account, make_mailbox, usual_use
 from mailhub.store.sql.messages import MAILBOX_COLUMNS, MAILBOXES, MailboxRow
+from mailhub.store.sql.standing import Owner, Place
 from mailhub.store.sql.transaction import StoredBody, Touched, Transaction
 
 # Beginning, what stands for one row, and end of a statement for any number of rows.
@@ -109,40 +110,8 @@ def post(units: Sequence[Unit]) -> list[Receipt]:
     return receipts
 
 
-@attrs.define(eq=False)
-class _Owner:
-    """An account; `used` counts what the group has added."""
-
-    quota: int
-    used: int
-
-
-@attrs.define(eq=False)
-class _Place:
-    """A mailbox and what the group adds to it."""
-
-    row: MailboxRow
-    owner: _Owner
-    messages: int = 0
-    unseen: int = 0
-    size: int = 0
-    flag_octets: int = 0
-
-    def added(self) -> tuple[int, ...]:
-        """What is added to its counters, and its number."""
-        count = self.messages
-        return count, count, count, self.unseen, self.size, self.flag_octets, self.row.mailbox
-
-    def check_room(self, size: int) -> None:
-        """Raises OverQuota, PermanentError."""
-        if self.owner.quota and self.owner.used + size > self.owner.quota:
-            raise OverQuota
-        if self.row.uid_next + self.messages + 1 > LAST_UID:
-            raise PermanentError("Mailbox has used up its UIDs")
-
-
-def _number_of_place(place: _Place) -> int:
-    return place.row.mailbox
+def _number_of_place(place: Place) -> int:
+    return place.mailbox
 
 
 class _Group:
@@ -151,9 +120,9 @@ class _Group:
     def __init__(self, transaction: Transaction, alone: bool) -> None:
         self.transaction = transaction
         self.alone = alone
-        self.places: dict[tuple[str, str], _Place] = {}
-        self.owners: dict[int, _Owner] = {}
-        self.counted: list[_Place] = []  # those that have more messages now
+        self.places = transaction.standing.places
+        self.owners = transaction.standing.owners
+        self.counted: list[Place] = []  # those that have more messages now
         self.known: dict[int, tuple[int, int]] = {}  # size and checksum of contents that came before
         self.done: dict[str, Receipt] = {}  # of postings that came twice in this very group
         self.contents: list[Posting] = []
@@ -166,7 +135,9 @@ class _Group:
     # --- reading
 
     def look_up(self, units: Sequence[Unit]) -> None:
-        """The mailboxes that will be asked for, and the postings that may have come before."""
+        """The mailboxes that will be asked for and are not known, and the postings that may have come before."""
+        self.transaction.standing.trim()
+        places = self.places
         wanted: dict[tuple[str, str], None] = {}
         again: list[int] = []
         for _, postings in units:
@@ -174,8 +145,11 @@ class _Group:
                 if posting.number & 1:
                     again.append(posting.number)
                 for item in posting.submission.plan.deposits:
-                    wanted[item.user, item.mailbox if item.mailbox == INBOX else normalise(item.mailbox)] = None
-        self._look_up(list(wanted))
+                    name = item.user, item.mailbox if item.mailbox == INBOX else normalise(item.mailbox)
+                    if name not in places:
+                        wanted[name] = None
+        if wanted:
+            self._look_up(list(wanted))
         if again:
             numbers, chosen = self.transaction.dialect.numbers, self.transaction.many(again)
             for number, size, checksum in self.transaction.execute(
@@ -186,23 +160,19 @@ class _Group:
                 self.known[number] = size, checksum
 
     def _look_up(self, pairs: Sequence[tuple[str, str]]) -> None:
-        transaction = self.transaction
-        parameters: Sequence[object]
-        if len(pairs) == 1:
-            which, parameters = "a.address = ? AND m.name = ?", pairs[0]
-        elif pairs:
-            texts = transaction.dialect.texts
-            which = f"a.address IN {texts} AND m.name IN {texts}"
-            parameters = transaction.many({user for user, _ in pairs}), transaction.many({name for _, name in pairs})
-        else:
-            return
-        rows = transaction.listed(f"a.address, m.name, {MAILBOX_COLUMNS}", f"{MAILBOXES} WHERE {which}", parameters)
+        in_users, users = self.transaction.within({user for user, _ in pairs})
+        in_names, names = self.transaction.within({name for _, name in pairs})
+        rows = self.transaction.listed(
+            f"a.address, m.name, {MAILBOX_COLUMNS}",
+            f"{MAILBOXES} WHERE a.address {in_users} AND m.name {in_names}",
+            (*users, *names),
+        )
         for user, name, *columns in rows:
             row = MailboxRow._make(columns)
-            owner = self.owners.get(row.account) or self.owners.setdefault(row.account, _Owner(row.quota, row.used))
-            self.places[user, name] = _Place(row, owner)
+            owner = self.owners.get(row.account) or self.owners.setdefault(row.account, Owner(row.quota, row.used))
+            self.places[user, name] = Place(row.mailbox, owner, row.uid_next, row.modseq)
 
-    def _place(self, item: Deposit, size: int, now: int) -> _Place:
+    def _place(self, item: Deposit, size: int, now: int) -> Place:
         """Raises NoSuchUser, NoSuchMailbox; OverQuota before a mailbox is made."""
         name = item.mailbox if item.mailbox == INBOX else normalise(item.mailbox)
         place = self.places.get((item.user, name))
@@ -290,16 +260,16 @@ class _Group:
         for index, reply, status in rows:
             yield index, Outcome.failed(reply, status=status)
 
-    def _deposit(self, transaction: Transaction, place: _Place, posting: Posting, flags: Flags) -> None:
-        row, digest = place.row, posting.body.digest
+    def _deposit(self, transaction: Transaction, place: Place, posting: Posting, flags: Flags) -> None:
+        mailbox, digest = place.mailbox, posting.body.digest
         if not flags <= SYSTEM_FLAGS:
             self._write_contents()
             self._write_messages()  # among them may be those that alone have a keyword
-            flags = admit_delivered(self.transaction, row.mailbox, flags)
+            flags = admit_delivered(self.transaction, mailbox, flags)
         added = place.messages
         if not added:
             self.counted.append(place)
-        mailbox, uid, modseq = row.mailbox, row.uid_next + added, row.modseq + added + 1
+        uid, modseq = place.uid_next + added, place.modseq + added + 1
         size, growth, text, now = digest.size, digest.growth, encode(flags), posting.now
         more = excess(text)
         self.messages.append((mailbox, uid, posting.number, text, modseq, size, now, growth))
@@ -355,6 +325,8 @@ class _Group:
             self.transaction.execute_values(
                 *(_COUNT_ONE if len(self.counted) == 1 else _COUNT_MANY), [place.added() for place in self.counted]
             )
+            for place in self.counted:
+                place.written()
         if self.queued:
             self.transaction.due = True
             self.transaction.execute_values(*_INSERT_QUEUED, [self._numbered(row, 1) for row in self.queued])

@@ -76,9 +76,9 @@ class Engine:
         except Unreadable as error:
             raise MessageDamaged(detail=error.detail) from error
 
-    async def write(self, work: Work[T], bodies: Sequence[Claimable] = (), touching: Touching = Touched) -> T:
-        """One unit of work, durable on return; `touching` names the mailboxes that it touches."""
-        return await self.writer.submit(work, bodies, touching)
+    def write(self, work: Work[T], bodies: Sequence[Claimable] = (), touching: Touching = Touched) -> Deferred[T]:
+        """One unit of work, durable when it answers; `touching` names the mailboxes that it touches."""
+        return self.writer.submit(work, bodies, touching)
 
     def announce(self, mailbox: int, change: Change) -> None:
         """A committed change: indexes first, since watchers will look there."""

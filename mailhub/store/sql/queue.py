@@ -237,19 +237,19 @@ class Queue:
         self, submission: Submission, refusals: Refusals = "bounce", also: Sequence[Submission] = ()
     ) -> Receipt:
         """Durable on return."""
-        self.check_space()
-        postings = [self._posting(submission, refusals)]
+        engine = self._engine
+        engine.space.check()
+        now = engine.environment.now()
+        postings = [self._posting(submission, refusals, now)]
         if also:
-            postings += [self._posting(each, refusals) for each in also]
-        return await self._engine.write(
-            Joint(post, postings), [posting.body for posting in postings], partial(touched_by, postings)
-        )
+            postings += [self._posting(each, refusals, now) for each in also]
+        bodies = [posting.body for posting in postings]
+        return await engine.writer.submit(Joint(post, postings), bodies, partial(touched_by, postings))
 
-    def _posting(self, submission: Submission, refusals: Refusals) -> Posting:
+    def _posting(self, submission: Submission, refusals: Refusals, now: int) -> Posting:
         if submission.plan.routes or submission.plan.notices:
             check_readable(submission.mail, submission.plan.routes)
-        now, name = self._engine.environment.now(), submission.delivery_id
-        if name:
+        if name := submission.delivery_id:
             number = number_of(name, again=True)
         else:
             name, number = self._engine.ids.next(now)
@@ -297,12 +297,9 @@ class Queue:
         held = self._claims.held(claim, [item.id for item in settlements])
         if not held:
             return False
-        settling = Settling(
-            claim.message.id,
-            [item for item in settlements if item.id in held],
-            postings := [self._posting(report, "reply") for report in reports],
-            self._engine.environment.now(),
-        )
+        now = self._engine.environment.now()
+        postings = [self._posting(report, "reply", now) for report in reports]
+        settling = Settling(claim.message.id, [item for item in settlements if item.id in held], postings, now)
         touching = partial(touched_by, postings) if postings else Touched
         await self._engine.write(Joint(settle_together, settling), [posting.body for posting in postings], touching)
         self._bodies.pop(claim.message.id, None)

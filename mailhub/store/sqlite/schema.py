@@ -17,6 +17,7 @@ from mailhub.store.sqlite.dialect import on
 FILE = "mailhub.sqlite"  # the database's name in the data folder
 OLDEST_SQLITE = (3, 37, 0)  # STRICT tables, RETURNING
 PAGE_CACHE_KIB = 16 * 1024
+STATEMENTS = 256  # kept ready by each connection
 CHECKPOINT_PAGES = 4000  # of 4 KiB: the write-ahead log is folded back every 16 MiB
 LOG_LIMIT_OCTETS = 64 * 1024 * 1024  # what stays of the log's file after a burst
 
@@ -275,7 +276,14 @@ def connect(
     """A connection with our settings; transactions are begun and ended by hand. Only "rwc" makes a database. With `cut`
     a file that is shorter than it says is read as far as it goes; else SQLite reads nothing of it."""
     address = f"{path.absolute().as_uri()}?mode={mode}"
-    connection = sqlite3.connect(address, timeout=busy_seconds, isolation_level=None, check_same_thread=False, uri=True)
+    connection = sqlite3.connect(
+        address,
+        timeout=busy_seconds,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=STATEMENTS,
+        uri=True,
+    )
     if cut:
         connection.execute("PRAGMA writable_schema = ON")  # so named for something else
     connection.execute(f"PRAGMA cache_size = -{PAGE_CACHE_KIB}")

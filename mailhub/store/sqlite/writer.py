@@ -25,6 +25,7 @@ from mailhub.message.record import Change
 from mailhub.store.held import Held
 from mailhub.store.limits import StoreLimits
 from mailhub.store.space import is_full
+from mailhub.store.sql.standing import Standing
 from mailhub.store.sql.transaction import (
     Announcement,
     Claimable,
@@ -57,17 +58,12 @@ class Unit:
     touching: Touching = Touched
     value: Any = None
     error: BaseException | None = None
-    announcements: Sequence[Announcement] = ()
-    after_commit: Sequence[Callable[[], None]] = ()
-    released: bool = False
-    due: bool = False
-    kept: Sequence[Claimable] = ()
+    done: Transaction | None = None  # what it did, and is to be told
     later: bool = False
 
     def fail(self, error: BaseException) -> None:
         """Nothing of it stays."""
-        self.value, self.error, self.released, self.due = None, error, False, False
-        self.announcements, self.after_commit, self.kept = (), (), ()
+        self.value, self.error, self.done = None, error, None
 
 
 class _HalfDone(Exception):
@@ -109,6 +105,7 @@ class Writer:
         self._limits = limits or StoreLimits()
         self._files = files
         self._units: queue.SimpleQueue[Unit | None] = queue.SimpleQueue()
+        self._standing = Standing()  # of mailboxes, as the last commit has left them
         self._connection: sqlite3.Connection | None = None
         self._data_version = 0
         self._busy_milliseconds = 0
@@ -207,12 +204,14 @@ class Writer:
         try:
             self._commit(self._connection, units)
         except BaseException as error:  # whatever it is, nobody may wait for ever
+            self._standing.clear()
             self._fail(units, error)
         foreign, news, self._foreign, self._news = self._foreign, self._news, False, []
         self._threads.call_in_reactor(self._finish, units, foreign, news)
         for unit in units:
-            for action in unit.after_commit:
-                self._run_after_commit(action)
+            if unit.done is not None:
+                for action in unit.done.after_commit:
+                    self._run_after_commit(action)
         if self._made_room:
             self.keep_room()
 
@@ -247,6 +246,7 @@ class Writer:
                 self._run(connection, together, careful)
             connection.commit()  # lets go of the interpreter lock once; execute("COMMIT") does six times
         except Exception as error:
+            self._standing.clear()
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             if isinstance(error, _HalfDone):
@@ -300,6 +300,7 @@ class Writer:
         if not self._has_foreign_change(connection):
             return
         self._foreign = True
+        self._standing.clear()
         transaction = Transaction(connection, SQLITE, self._files, self._held)
         try:
             self.take_in(transaction)
@@ -328,8 +329,11 @@ class Writer:
     def _run(self, connection: sqlite3.Connection, units: Sequence[Unit], careful: bool) -> None:
         """Run a unit, or several together. Savepoints cost as much as a row, and units refuse before they write: so the
         first try goes without, and is repeated with them in case that a unit fails half done."""
+        joint = isinstance(units[0].work, Joint)
+        standing = self._standing if joint else Standing()
         transactions = [
-            Transaction(connection, SQLITE, self._files, self._held, self._limits, unit.later) for unit in units
+            Transaction(connection, SQLITE, self._files, self._held, self._limits, unit.later, standing)
+            for unit in units
         ]
         changes = connection.total_changes
         if careful:
@@ -339,6 +343,7 @@ class Writer:
             for transaction in transactions:
                 self.hand_out(transaction)
         except Exception as error:
+            self._standing.clear()
             if not connection.in_transaction or is_full(error):
                 raise  # SQLite has rolled everything back, or is about to: disk full, I/O error
             if careful:
@@ -347,10 +352,10 @@ class Writer:
                 raise _HalfDone from error
             self._fail(units, error)
         else:
+            if not joint:
+                self._standing.clear()
             for unit, value, transaction in zip(units, values, transactions, strict=True):
-                unit.value, unit.error = value, None
-                unit.announcements, unit.after_commit = transaction.announcements, transaction.after_commit
-                unit.released, unit.due, unit.kept = transaction.released, transaction.due, transaction.kept
+                unit.value, unit.error, unit.done = value, None, transaction
         if careful:
             connection.execute("RELEASE unit")
 
@@ -384,17 +389,23 @@ class Writer:
             self.on_foreign_change()
         for mailbox, change in news:
             self._announce(mailbox, change)
+        due = released = False
         for unit in units:
+            kept: Sequence[Claimable] = ()
+            if (done := unit.done) is not None:
+                kept, due, released = done.kept, due or done.due, released or done.released
             for body in unit.bodies:
-                body.settle(body in unit.kept)
-            for mailbox, change in unit.announcements:
-                self._announce(mailbox, change)
-        if any(unit.due for unit in units):
+                body.settle(body in kept)
+            if done is not None:
+                for mailbox, change in done.announcements:
+                    self._announce(mailbox, change)
+        if due:
             self.on_due()
         for unit in units:
             # Telling many watchers of many messages may take several turns; who changed nothing there need not wait.
-            self._when_told({mailbox for mailbox, _ in unit.announcements}, partial(self._answer, unit))
-        if any(unit.released for unit in units):
+            touched = {mailbox for mailbox, _ in unit.done.announcements} if unit.done is not None else set()
+            self._when_told(touched, partial(self._answer, unit))
+        if released:
             self.on_released()
 
     @staticmethod
