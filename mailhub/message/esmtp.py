@@ -403,6 +403,11 @@ def with_mail_parameters(mail: Mail, text: str) -> Mail:
     return attrs.evolve(mail, **parse_parameters(text, _KEPT_OF_MAIL)) if text else mail
 
 
+def check_mail_parameters(text: str) -> None:
+    """Raises ParameterError for what `with_mail_parameters` could not read."""
+    parse_parameters(text, _KEPT_OF_MAIL)
+
+
 def recipient_parameters(recipient: Recipient) -> str:
     """All that RCPT said besides the address, in printable ASCII; "" for nothing."""
     return render_parameters(recipient, _KEPT_OF_RECIPIENT.values()).lstrip(" ")

@@ -11,9 +11,9 @@ from mailhub.interfaces import STORE, Deposit, Notice, Plan, ReversePath, Route
 from mailhub.message.address import Address, to_ascii, to_unicode
 from mailhub.message.envelope import Mail, Outcome, Recipient, Source, State
 from mailhub.message.esmtp import (
+    check_mail_parameters,
     mail_parameters,
     recipient_parameters,
-    with_mail_parameters,
     with_recipient_parameters,
 )
 from mailhub.message.flags import decode, encode
@@ -92,9 +92,12 @@ def check_readable(mail: Mail, routes: Iterable[Route]) -> None:
     if mail.reverse_path is not None:
         Address.parse(str(mail.reverse_path))
     if parameters := mail_parameters(mail):
-        with_mail_parameters(mail, parameters)
+        check_mail_parameters(parameters)
     for route in routes:
-        route_in(route_columns(route))
+        own = route.reverse_path
+        if own is not None and own.address is not None:
+            Address.parse(str(own.address))
+        originals_in(originals_text(route), route.recipient)
 
 
 def originals_text(route: Route) -> str:

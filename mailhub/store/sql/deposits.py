@@ -160,9 +160,9 @@ class _Group:
                 self.known[number] = size, checksum
 
     def _look_up(self, pairs: Sequence[tuple[str, str]]) -> None:
-        in_users, users = self.transaction.within({user for user, _ in pairs})
-        in_names, names = self.transaction.within({name for _, name in pairs})
-        rows = self.transaction.listed(
+        in_users, users = self.transaction.within(dict.fromkeys(user for user, _ in pairs))
+        in_names, names = self.transaction.within(dict.fromkeys(name for _, name in pairs))
+        rows = self.transaction.all_packed(
             f"a.address, m.name, {MAILBOX_COLUMNS}",
             f"{MAILBOXES} WHERE a.address {in_users} AND m.name {in_names}",
             (*users, *names),

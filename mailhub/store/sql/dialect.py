@@ -26,12 +26,14 @@ class Dialect(Protocol):
     def many(self, values: Iterable[int | str]) -> object:
         """The parameter of `numbers` or `texts`."""
 
-    def listed(self, columns: str) -> str:
-        """An expression for all rows of a query in one value: these columns of each (numbers and texts), in any order.
-        `rows_in` reads it."""
+    def packed(self, columns: str) -> str:
+        """An expression for these columns of a row (numbers and texts) in one value, which `unpacked` reads."""
 
-    def rows_in(self, value: Any) -> Iterable[Sequence[Any]]:
-        """What `listed` has put there."""
+    def all_packed(self, columns: str) -> str:
+        """The same for the columns of all rows of a query, in any order."""
+
+    def unpacked(self, value: Any) -> Sequence[Any]:
+        """The columns of a row, or all rows."""
 
     def greatest(self, *values: str) -> str:
         """The greatest of some expressions."""

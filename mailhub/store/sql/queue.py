@@ -139,13 +139,14 @@ def settle_together(units: Sequence[tuple[Transaction, Settling]]) -> list[None]
 
 def end(transaction: Transaction, ending: Sequence[Settling]) -> None:
     """Drop rows, and messages that have none any more."""
-    numbers, texts = transaction.dialect.numbers, transaction.dialect.texts
+    numbers = transaction.dialect.numbers
     gone = [each.id for settling in ending for each in settling.settlements]
     transaction.execute(f"DELETE FROM queue_recipient WHERE id IN {numbers}", (transaction.many(gone),))
+    in_messages, messages = transaction.within(dict.fromkeys(settling.message for settling in ending))
     rows = transaction.rows(
-        f"DELETE FROM queue_message WHERE id IN {texts} AND NOT EXISTS"
+        f"DELETE FROM queue_message WHERE id {in_messages} AND NOT EXISTS"
         " (SELECT 1 FROM queue_recipient WHERE queue_recipient.message = queue_message.id) RETURNING content",
-        (transaction.many([settling.message for settling in ending]),),
+        messages,
     )
     if rows:
         content.release(transaction, [row[0] for row in rows])

@@ -157,9 +157,9 @@ def _due_at(
     messages: dict[str, list[QueuedRecipient]] = {}
     priorities = list(_priorities(snapshot, destination))
     for (condition, moment), priority in product(wanted.moments, priorities):
-        for message_id, *columns in snapshot.execute(
-            f"SELECT message, {RECIPIENT} FROM queue_recipient WHERE destination = ? AND priority = ? AND {condition}"
-            " ORDER BY due, id LIMIT ?",
+        for message_id, *columns in snapshot.packed(
+            f"message, {RECIPIENT}",
+            f"FROM queue_recipient WHERE destination = ? AND priority = ? AND {condition} ORDER BY due, id LIMIT ?",
             (destination, priority, moment, len(wanted.taken) + room),
         ):
             if columns[0] in wanted.taken:

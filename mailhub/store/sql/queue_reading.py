@@ -85,7 +85,7 @@ RECIPIENT = f"id, attempts, due, tried, warned, priority, held, {content.OUTCOME
 
 
 def _recipients(snapshot: Snapshot, message_id: str) -> Iterable[QueuedRecipient]:
-    rows = snapshot.execute(f"SELECT {RECIPIENT} FROM queue_recipient WHERE message = ? ORDER BY id", (message_id,))
+    rows = snapshot.packed(RECIPIENT, "FROM queue_recipient WHERE message = ? ORDER BY id", (message_id,))
     return map(recipient_in, rows)
 
 

@@ -116,11 +116,17 @@ class Snapshot:
         """All rows."""
         return self.connection.execute(statement, parameters).fetchall()
 
-    def listed(self, columns: str, of: str, parameters: Sequence[object]) -> Iterable[Sequence[Any]]:
-        """All rows, whose columns are numbers and texts, in any order. The engine gives them in one value: SQLite's
-        driver lets go of the interpreter lock for each row and for each column, and each time another thread may wait
-        for it."""
-        return self.dialect.rows_in(self.row(f"SELECT {self.dialect.listed(columns)} {of}", parameters)[0])
+    # SQLite's driver lets go of the interpreter lock for each row and for each column, and each time another thread may
+    # wait for it: so rows of many columns are fetched as one value each, or all as one.
+
+    def packed(self, columns: str, of: str, parameters: Sequence[object]) -> Iterator[Sequence[Any]]:
+        """The rows as `execute` gives them, whose columns are numbers and texts."""
+        for (value,) in self.connection.execute(f"SELECT {self.dialect.packed(columns)} {of}", parameters):
+            yield self.dialect.unpacked(value)
+
+    def all_packed(self, columns: str, of: str, parameters: Sequence[object]) -> Sequence[Sequence[Any]]:
+        """The same of a few rows, in any order."""
+        return self.dialect.unpacked(self.row(f"SELECT {self.dialect.all_packed(columns)} {of}", parameters)[0])
 
     def within(self, values: Collection[str]) -> tuple[str, Sequence[object]]:
         """What follows a column that is to be one of these texts, and its parameters. A few are named one by one, the
@@ -200,8 +206,9 @@ Work = Callable[[Transaction], T]
 @attrs.define(eq=False)
 class Joint(Generic[P, T]):
     """A unit of work that can be done together with others of its kind: `run` takes a transaction and an item of each,
-    and gives a result for each. When it raises, nothing of them is kept, and each is run alone. It keeps
-    `Transaction.standing` true, of which other units need know nothing."""
+    and gives a result for each. When it raises, nothing of them is kept, and each is run alone. Those of one kind may
+    be run before those of another that came first. They keep `Transaction.standing` true, of which other units need
+    know nothing."""
 
     run: Callable[[Sequence[tuple[Transaction, P]]], Sequence[T]]
     item: P

@@ -31,14 +31,18 @@ class SqliteDialect:
         """As JSON."""
         return json.dumps(values if isinstance(values, list) else list(values))
 
-    def listed(self, columns: str) -> str:
+    def packed(self, columns: str) -> str:
+        """As JSON."""
+        return f"json_array({columns})"
+
+    def all_packed(self, columns: str) -> str:
         """As JSON."""
         return f"json_group_array(json_array({columns}))"
 
-    def rows_in(self, value: Any) -> Iterable[Sequence[Any]]:
+    def unpacked(self, value: Any) -> Sequence[Any]:
         """Of JSON."""
-        rows: list[list[Any]] = json.loads(value)
-        return rows
+        found: list[Any] = json.loads(value)
+        return found
 
     def greatest(self, *values: str) -> str:
         """Its max() takes several."""

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from typing import Any, TypeVar
 
 import attrs
@@ -194,7 +195,7 @@ class Writer:
                 break
             unit = self._units.get()
         if units:
-            self._commit_and_tell(units)
+            self._commit_and_tell(self._in_order(units))
         if unit is None:
             self._close()
         return unit is not None
@@ -309,6 +310,26 @@ class Writer:
             log.error("what another process added is not announced: {reason:text}", reason=str(error))
             if not connection.in_transaction:
                 raise
+
+    @staticmethod
+    def _in_order(units: Sequence[Unit]) -> Sequence[Unit]:
+        """The units as they are run and told: in their order, but joint ones of one kind behind each other, unless one
+        stands between them that is not joint."""
+        if len(units) == 1:
+            return units
+        found: list[list[Unit]] = []
+        kinds: dict[object, list[Unit]] = {}
+        for unit in units:
+            work = unit.work
+            if not isinstance(work, Joint):
+                kinds.clear()
+                found.append([unit])
+            elif (together := kinds.get(work.run)) is not None:
+                together.append(unit)
+            else:
+                kinds[work.run] = together = [unit]
+                found.append(together)
+        return found[0] if len(found) == 1 else list(chain.from_iterable(found))
 
     @staticmethod
     def _kinds(units: Sequence[Unit], careful: bool) -> Sequence[Sequence[Unit]]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from twisted.python.failure import Failure
 
 from mailhub.errors import Busy, OverQuota, StorageFull, StoreUnavailable
 from mailhub.message.record import Change, MailboxGone
-from mailhub.store.sql.transaction import Transaction
+from mailhub.store.sql.transaction import Joint, Transaction
 from mailhub.store.sqlite.schema import connect_writer
 from mailhub.store.sqlite.writer import LOCKED_OUT_MILLISECONDS, Writer
 from mailhub.threads import InlineThreads
@@ -290,3 +292,25 @@ def test_a_clean_up_that_fails_is_left_alone(desk: Desk) -> None:
     results = results_of(desk.writer.submit(work))
     desk.turn()
     assert (results, done) == ([None], [1])
+
+
+def test_joint_units_of_a_kind_are_run_together_and_told_as_they_were_run(desk: Desk) -> None:
+    """Others that are joint may be between them; one that is not keeps its place."""
+    runs: list[list[int]] = []
+
+    def run(kind: int, units: Sequence[tuple[Transaction, int]]) -> list[int]:
+        runs.append([number for _, number in units])
+        for transaction, number in units:
+            transaction.announce(number, MailboxGone())
+        return [kind + number for _, number in units]
+
+    some, others = partial(run, 10), partial(run, 20)
+    submit = desk.writer.submit
+    results = [results_of(submit(Joint(kind, number))) for kind, number in ((some, 1), (others, 2), (some, 3))]
+    alone = desk.submit(4)
+    results += [results_of(submit(Joint(kind, number))) for kind, number in ((others, 5), (some, 6), (others, 7))]
+    desk.turn()
+    assert runs == [[1, 3], [2], [5, 7], [6]]
+    assert [mailbox for mailbox, _ in desk.heard] == [1, 3, 2, 4, 5, 7, 6]
+    assert (results, alone) == ([[11], [22], [13], [25], [16], [27]], [4])
+    assert len(desk.commits) == 1
