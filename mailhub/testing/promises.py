@@ -160,8 +160,8 @@ def _inconsistent(internet: Internet, host: Host) -> Iterator[str]:
     if host.is_busy:
         yield f"still under way at {host.domain}"
     for account in internet.wait(host.hub.accounts.all()):
-        used = sum(map(len, host.inbox(account.user)))
-        if account.quota and used > account.quota:
+        used = sum(map(len, host.inbox(account.user))) if account.quota else 0
+        if used > account.quota:
             yield f"{account.user} has {used} octets, of {account.quota}"
 
 
@@ -234,7 +234,9 @@ class _Check:
             yield f"told of success {success} times: {dict(actions)}"
         if self.story.may_lose_wishes(self.letter, self.address):
             return  # who offers no DSN is not asked for any
-        if delivered and "SUCCESS" in self.notify and not success:
+        home = self.letter.sender.partition("@")[2]
+        away = any(fault.is_final and fault.hub == home for fault in self.story.plan.faults)  # for reports, too
+        if delivered and "SUCCESS" in self.notify and not success and not away:
             yield "not told of the delivery"
         for action, word in _WORDS.items():
             late = action == "delayed" and self.letter.deliver_by is not None and "NEVER" not in self.notify
