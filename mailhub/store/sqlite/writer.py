@@ -106,6 +106,7 @@ class Writer:
         self._limits = limits or StoreLimits()
         self._files = files
         self._units: queue.SimpleQueue[Unit | None] = queue.SimpleQueue()
+        self._gathered: list[Unit] = []  # in this turn, for the thread
         self._standing = Standing()  # of mailboxes, as the last commit has left them
         self._connection: sqlite3.Connection | None = None
         self._data_version = 0
@@ -137,6 +138,7 @@ class Writer:
         """Commit all that waits, refuse what comes later, and close the connection."""
         if self._stopped is None:
             self._stopped = Deferred()
+            self._hand_over()
             self._units.put(None)
             if self._connection is None:
                 self._stopped.callback(None)
@@ -159,10 +161,22 @@ class Writer:
             for body in bodies:
                 body.claim()
             self._waiting += 1
-            self._units.put(Unit(work, result, bodies, touching))
+            unit = Unit(work, result, bodies, touching)
             if self._threads.inline:
+                self._units.put(unit)
                 self._schedule_turn()
+            else:
+                self._gathered.append(unit)
+                if len(self._gathered) == 1:
+                    self._clock.callLater(0, self._hand_over)
         return result
+
+    def _hand_over(self) -> None:
+        """What came in one turn of the reactor, at its end: a thread that is woken earlier takes the interpreter lock
+        whenever a connection reads or writes, and commits less at a time."""
+        units, self._gathered = self._gathered, []
+        for unit in units:
+            self._units.put(unit)
 
     # --- without threads
 
