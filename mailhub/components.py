@@ -323,6 +323,7 @@ def build_hub(
         hub.throttle = config.of(Throttle)
         hub.tls = _server_tls(hub, None)
         _make_doors(hub, catalogue)
+        _look_over_unnamed(config, catalogue)
     return hub
 
 
@@ -351,11 +352,17 @@ def successor(hub: Hub, config: Config, catalogue: Catalogue) -> Hub:
         if isinstance(hub.client_tls, ClientTls):
             new.client_tls = ClientTls(config.value(CA_FILE))
         _make_doors(new, catalogue)
+        _look_over_unnamed(config, catalogue)
         for name, factory in new.factories.items():
             if factory.implicit_tls != hub.factories[name].implicit_tls:
                 place = config.place("listen", name)
                 raise place.error("TLS from the first octet cannot come or go while the port is open: restart")
     return new
+
+
+def _look_over_unnamed(config: Config, catalogue: Catalogue) -> None:
+    for part, _ in config.unnamed():
+        catalogue.look_over(part)
 
 
 def _server_tls(hub: Hub, before: Hub | None) -> ServerTls | None:

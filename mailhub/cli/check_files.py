@@ -13,7 +13,7 @@ from pathlib import Path
 from cryptography import x509
 
 from mailhub.cli.finding import Finding
-from mailhub.config.settings import Config
+from mailhub.config.settings import Config, RouteTable
 from mailhub.net.tls import server_context
 from mailhub.store.sqlite import schema
 from mailhub.store.sqlite.opening import user_name
@@ -24,7 +24,7 @@ SOON_DAYS = 14
 def rights(config: Config) -> Iterator[Finding]:
     """Who can read what is secret."""
     if _open_to_all(config.file):
-        secret = any(route.password for route in config.routes.values())
+        secret = any(route.password for route in _routes(config))
         yield (
             False if secret else None,
             f"configuration {config.file} can be read by everybody"
@@ -54,8 +54,14 @@ def _named_files(config: Config) -> Iterator[tuple[str, Path]]:
     if config.tls is not None:
         yield "certificate", config.tls.certificate
         yield "key", config.tls.key
-    for file in sorted({file for route in config.routes.values() if (file := route.password_file) is not None}):
+    for file in sorted({file for route in _routes(config) if (file := route.password_file) is not None}):
         yield "password file", file
+
+
+def _routes(config: Config) -> Iterator[RouteTable]:
+    """All that say how to log in to another server."""
+    yield from config.routes.values()
+    yield from (table.route for table in config.transports if table.route is not None)
 
 
 def _open_to_all(path: Path) -> bool:

@@ -23,6 +23,8 @@ def ways(config: Config) -> Iterator[str]:
     routers = config.place("delivery", "routers")
     if config.value(SRS) and not _asks(config, SRS_ROUTER):
         yield str(routers.error(f'lacks "{SRS_ROUTER}": [forwarding] srs does nothing without it'))
+    for part, by in config.unnamed():
+        yield str(part.place.error(f"is not {by}: it does nothing"))
     yield from _programs(config)
     yield from _source_addresses(config)
 

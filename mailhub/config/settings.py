@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -253,6 +253,21 @@ class Config:
             if str(error).startswith(str(self.file)):
                 raise
             raise ConfigurationError(f"{self.file}: {error}") from error
+
+    def unnamed(self) -> Iterator[tuple[ComponentTable, str]]:
+        """The tables of components that nothing names, and what would. Agents are named by more than this file."""
+        named: dict[str, tuple[Iterable[str], str]] = {
+            "checker": (self.auth.checkers, "in [auth] checkers"),
+            "directory": (self.auth.directories, "in [auth] directories"),
+            "realm": ((self.auth.realm,), "the [auth] realm"),
+            "router": (self.delivery.routers, "in [delivery] routers"),
+            "policy": (self.delivery.policies, "in [delivery] policies"),
+            "rule": (self.delivery.rules, "in [delivery] rules"),
+            "service": (self.listen, "in [listen]"),
+        }
+        for (kind, name), part in self.parts.items():
+            if kind in named and name not in named[kind][0]:
+                yield part, named[kind][1]
 
     def place(self, table: str = "", key: str = "") -> Place:
         """Where something stands in this file, for messages."""
@@ -502,6 +517,11 @@ def _check_login(route: RouteTable, place: Place) -> None:
         raise place.at("password_file").error("password is given as well; give one of the two")
     if bool(route.user) != bool(route.password or route.password_file):
         raise place.at("user").error("user and password (or password_file) go together")
+    if route.user and route.agent in HOSTS:
+        if route.tls == "never":
+            raise place.at("tls").error('is "never", and a password is sent under TLS alone: leave out user, or this')
+        if route.host.startswith("unix:"):
+            raise place.at("user").error("a password is sent under TLS alone, which a local socket has not")
 
 
 _OF_TRANSPORT = tuple(field.name for field in attrs.fields(TransportKeys))

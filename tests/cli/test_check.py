@@ -491,3 +491,53 @@ def test_ways_that_lead_nowhere_are_told(mailhub: Command, good: Config) -> None
         assert f"  {good.file}: {line}" in result.out
     assert "[transport.there]" not in result.out
     assert [line.partition(": ")[2] for line in problems(result) if "send_as" in line] == WAYS_SAID[-1:]
+
+
+def test_passwords_of_transports_are_not_for_everybody(mailhub: Command, good: Config) -> None:
+    login = '[transport.{}]\nhost = "smart.example"\nuser = "me"\n'
+    password = good.file.with_name("password")
+    password.write_text("secret")
+    password.chmod(0o644)
+    text = good.file.read_text() + login.format("x") + 'password_file = "password"\n'
+    good.file.write_text(text)
+    assert problems(mailhub("check")) == [f"secret file {password} can be read by everybody: chmod o= {password}"]
+    password.chmod(0o600)
+    good.file.write_text(text + login.format("y") + 'password = "secret"\n')
+    good.file.chmod(0o644)
+    (told,) = problems(mailhub("check"))
+    assert told.startswith(f"configuration {good.file} can be read by everybody, with the password in it")
+
+
+UNNAMED = """
+[policy.grey]
+type = "greylist"
+[router.old]
+type = "static"
+[checker.mine]
+type = "accounts"
+[service.other]
+type = "smtp"
+"""
+UNNAMED_SAID = [
+    "[policy.grey]: is not in [delivery] policies: it does nothing",
+    "[router.old]: is not in [delivery] routers: it does nothing",
+    "[checker.mine]: is not in [auth] checkers: it does nothing",
+    "[service.other]: is not in [listen]: it does nothing",
+]
+
+
+def test_tables_of_components_that_nothing_names_are_told(mailhub: Command, good: Config) -> None:
+    text = good.file.read_text()
+    good.file.write_text(text + UNNAMED)
+    result = mailhub("check")
+    assert (result.status, [line for line in UNNAMED_SAID if f"warning  {good.file}: {line}\n" not in result.out]) == (
+        0,
+        [],
+    )
+
+
+def test_the_type_of_a_table_that_nothing_names_must_exist(mailhub: Command, good: Config) -> None:
+    good.file.write_text(good.file.read_text() + '[policy.x]\ntype = "greylisting"\n')
+    (told,) = problems(mailhub("check"))
+    known = "there is no policy plugin called 'greylisting'; did you mean"
+    assert told.startswith(f"{good.file}: [policy.x]: {known}")

@@ -176,6 +176,18 @@ MISTAKES = [
         TOP + "[route.x]\ntls = 'maybe'",
         '[route.x] tls: must be never or opportunistic or encrypted or required or dane, not "maybe"',
     ),
+    (
+        TOP + "[route.x]\nhost = 'h'\nuser = 'me'\npassword = 'secret'\ntls = 'never'",
+        '[route.x] tls: is "never", and a password is sent under TLS alone',
+    ),
+    (
+        TOP + "[transport.x]\nhost = 'h'\nuser = 'me'\npassword_file = 'secret'\ntls = 'never'",
+        '[transport.x] tls: is "never", and a password is sent under TLS alone',
+    ),
+    (
+        TOP + "[route.x]\nagent = 'lmtp'\nhost = 'unix:/run/x'\nuser = 'me'\npassword = 'secret'",
+        "[route.x] user: a password is sent under TLS alone, which a local socket has not",
+    ),
     (TOP + "[route.x]\nuser = 'me'", "[route.x] user: user and password (or password_file) go together"),
     (
         TOP + "[route.x]\nsource_address = ['1.1.1.1', '2.2.2.2']",
