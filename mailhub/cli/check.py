@@ -17,7 +17,7 @@ from mailhub.cli.check_dns import dns
 from mailhub.cli.check_files import certificate, rights
 from mailhub.cli.check_ways import unrouted, ways
 from mailhub.cli.finding import Finding
-from mailhub.cli.names import everybody_of, names_now
+from mailhub.cli.names import everybody_of, kept_names, names_now
 from mailhub.cli.offline import environment, opened, owning, repaired, try_write
 from mailhub.cli.ours import is_ours, require_ours
 from mailhub.cli.outcome import complain
@@ -155,6 +155,7 @@ def _aliases(config: Config) -> Iterator[Finding]:
     with opened(config, "read") as hub:
         everybody = everybody_of(config, hub)
         members = {name: hub.wait(everybody.names.members(name)) for name in everybody.names.lists}
+        twice = sorted(config.lists.keys() & kept_names(hub).lists.keys())
     named = [
         str(config.place("send_as", f'"{name}"').error("there is no such account, alias or list"))
         for name in config.send_as
@@ -163,6 +164,9 @@ def _aliases(config: Config) -> Iterator[Finding]:
     for line in (*faults(everybody), *list_faults(everybody, members), *named):
         yield False if config.has_own_users_alone else None, line
     yield from _warnings(unrouted(config, everybody.names))
+    for name in twice:
+        what = "is a list of the database, too, whose settings do not count; members are those of both"
+        yield None, str(config.place("list").inside(name).error(what))
     aliases = everybody.names.aliases
     names = {key.rpartition("@")[0] for key in (*everybody.users, *aliases.exact)} | set(aliases.everywhere)
     if everybody.names.domains and POSTMASTER not in names:

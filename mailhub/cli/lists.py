@@ -180,6 +180,7 @@ def _show(arguments: argparse.Namespace) -> None:
                 count = len(hub.wait(names_now(config, hub).members(name)))
                 print(f"{name:40}  {where:8}  {counted(count, 'member')}, {_WHO[lists[name].post]}")
             return
+        kept = kept_names(hub).lists
     name = _address(arguments.list).key
     settings = lists.get(name)
     if settings is None:
@@ -187,7 +188,16 @@ def _show(arguments: argparse.Namespace) -> None:
     for field in attrs.fields(MailingList):
         value = getattr(settings, field.name)
         if field.name != "members" and value != field.default:
-            print(f"{field.name:20}  {', '.join(value) if isinstance(value, tuple) else value}")
+            print(f"{field.name:20}  {_shown(value)}")
+    if name in config.lists and name in kept:
+        print(f'these are of [list."{name}"] in {config.file}, which count; those of the database do not')
+
+
+def _shown(value: object) -> str:
+    """In the words of the file."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _remove(arguments: argparse.Namespace) -> int:

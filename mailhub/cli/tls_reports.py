@@ -11,13 +11,15 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from mailhub.cli.names import user_of
+from mailhub.cli.alias_faults import Everybody
+from mailhub.cli.names import everybody_of, user_of
 from mailhub.cli.offline import Offline, opened
-from mailhub.config.settings import load
+from mailhub.config.settings import Config, load
 from mailhub.errors import ConfigurationError, MailError, NoSuchMailbox, NoSuchUser
 from mailhub.interfaces import IMailbox
 from mailhub.log import clean
 from mailhub.message import mime
+from mailhub.message.address import Address
 from mailhub.message.mailbox_names import normalise
 from mailhub.message.tls_report import REPORT_OCTETS, parse
 
@@ -37,7 +39,7 @@ def add_parser(commands: Any) -> None:
     actions = group.add_subparsers(metavar="ACTION", required=True)
     for name, run, about in (("list", _list, "one line a report"), ("show", _show, "one report, with its failures")):
         action = actions.add_parser(name, help=about)
-        action.add_argument("account", metavar="ADDRESS", help="the account that gets them")
+        action.add_argument("account", metavar="ADDRESS", help="the account that gets them, or an alias of it")
         action.add_argument("--mailbox", metavar="NAME", default="INBOX", help="where they are, by default INBOX")
         action.add_argument("--json", action="store_true", help="as the other server wrote it")
         if run is _show:
@@ -47,8 +49,9 @@ def add_parser(commands: Any) -> None:
 
 def _list(arguments: argparse.Namespace) -> None:
     found = 0
-    with opened(load(arguments.config), "read") as hub:
-        box = _mailbox(hub, arguments)
+    config = load(arguments.config)
+    with opened(config, "read") as hub:
+        box = _mailbox(config, hub, arguments)
         for uid in _reports(hub, box):
             found += 1
             try:
@@ -62,8 +65,9 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    with opened(load(arguments.config), "read") as hub:
-        box = _mailbox(hub, arguments)
+    config = load(arguments.config)
+    with opened(config, "read") as hub:
+        box = _mailbox(config, hub, arguments)
         try:
             report = _report(hub, box, arguments.uid)
         except (MailError, ValueError) as error:
@@ -82,8 +86,8 @@ def _show(arguments: argparse.Namespace) -> None:
             print(f"    {_text(failure.get('result-type'))}  " + "  ".join(words))
 
 
-def _mailbox(hub: Offline, arguments: argparse.Namespace) -> IMailbox:
-    user = user_of(arguments.account)
+def _mailbox(config: Config, hub: Offline, arguments: argparse.Namespace) -> IMailbox:
+    user = _account(everybody_of(config, hub), user_of(arguments.account))
     try:
         account = hub.wait(hub.database.store.account(user))
         return hub.wait(account.mailbox(normalise(arguments.mailbox)))
@@ -91,6 +95,22 @@ def _mailbox(hub: Offline, arguments: argparse.Namespace) -> IMailbox:
         raise ConfigurationError(f"there is no account {user}; `mailhub account list` shows all") from None
     except NoSuchMailbox:
         raise ConfigurationError(f"{user} has no mailbox {arguments.mailbox!r}") from None
+
+
+def _account(everybody: Everybody, user: str) -> str:
+    """Whose mailbox it is that mail for an address comes to. Raises ConfigurationError where that is not one."""
+    left, seen, found = [Address.parse(user)], set[str](), set[str]()
+    while left:
+        address = left.pop()
+        plain = [address.key, *(each.key for each, _ in everybody.names.without_detail(address))]
+        if own := [key for key in plain if key in everybody.users]:
+            found.add(own[0])
+        elif address.key not in seen:
+            seen.add(address.key)
+            left += everybody.targets(address)
+    if len(found) > 1:
+        raise ConfigurationError(f"{user} leads to {', '.join(sorted(found))}; name one of these")
+    return found.pop() if found else user
 
 
 def _reports(hub: Offline, box: IMailbox) -> Iterator[int]:

@@ -88,3 +88,16 @@ def test_members_and_owners_who_do_not_exist_are_told_by_the_check(mailhub: Comm
     mailhub("domain", "add", "new.example")
     mailhub("list", "add", "l@new.example")
     assert "It has 1 list." in mailhub("domain", "remove", "new.example").err
+
+
+def test_of_a_list_in_both_the_file_counts(mailhub: Command, config: Config) -> None:
+    mailhub("list", "join", "team@xx.example", "ann@xx.example")
+    table = '[list."team@xx.example"]\nhold_others = true\nmembers = ["bob@yy.example"]\n'
+    config.file.write_text(config.file.read_text() + table)
+    assert mailhub("list", "show", "team@xx.example").out.splitlines() == [
+        "hold_others           true",
+        f'these are of [list."team@xx.example"] in {config.file}, which count; those of the database do not',
+    ]
+    assert mailhub("list", "members", "team@xx.example").out == "bob@yy.example\nann@xx.example\n"
+    both = '[list."team@xx.example"]: is a list of the database, too, whose settings do not count; members are'
+    assert f"warning  {config.file}: {both} those of both\n" in mailhub("check").out

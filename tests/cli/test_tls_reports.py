@@ -117,3 +117,15 @@ def test_a_mistake_is_one_line(mailhub: Command, account: str, words: tuple[str,
 def test_where_there_are_none(mailhub: Command, config: Config) -> None:
     mailhub("account", "add", "a@xx.example", stdin="a secret word\n")
     assert mailhub("tls-reports", "list", "a@xx.example").out == "no reports\n"
+
+
+def test_an_alias_is_followed_to_the_one_account(mailhub: Command, account: str) -> None:
+    mailhub("alias", "add", "postmaster", "reports@xx.example")
+    mailhub("alias", "add", "reports@xx.example", account, "elsewhere@yy.example")
+    shown = mailhub("tls-reports", "list", account).out
+    assert mailhub("tls-reports", "list", "postmaster@xx.example").out == shown
+    assert mailhub("tls-reports", "list", "reports+x@xx.example").out == shown
+    mailhub("account", "add", "b@xx.example", stdin="a secret word\n")
+    mailhub("alias", "add", "reports@xx.example", "b@xx.example")
+    told = "postmaster@xx.example leads to a@xx.example, b@xx.example; name one of these"
+    assert told in mailhub("tls-reports", "list", "postmaster@xx.example").err
