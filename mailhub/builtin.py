@@ -64,7 +64,8 @@ def _list_mail(hub: IHub) -> ListMail:
 
 
 def _list_agent(hub: IHub) -> ListAgent:
-    return ListAgent(hub.names, hub.routing, hub.queue, hub.environment, _commit_by(hub))
+    state = hub.database.state.of("list-portions")
+    return ListAgent(hub.names, hub.routing, hub.queue, hub.environment, state, _commit_by(hub))
 
 
 def _request_agent(hub: IHub) -> RequestAgent:

@@ -7,6 +7,7 @@ the list's message: failures are told to its owners, and what the sender wanted 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from zlib import crc32
 
@@ -31,6 +32,7 @@ from mailhub.interfaces import (
     IMailStore,
     IQueue,
     IRouter,
+    IState,
     ITransactionView,
     IUserDirectory,
     OwnTransaction,
@@ -47,6 +49,7 @@ from mailhub.message.lists import (
     REQUESTS,
     ROLES,
     MailingList,
+    editing_of,
     for_members,
     is_ours,
     owners_of,
@@ -65,6 +68,7 @@ HELD_LIMIT = 500  # posts that wait for the owners of a list
 NOT_ALLOWED = "5.7.2"
 _AT_ONCE = 50  # members that are looked up before others have their turn
 _PORTION = 500  # members of one commit
+_MADE_SECONDS = 14 * 86_400  # for which it is known how a message was made for the members: longer than one waits
 _PATIENCE = 5  # attempts after which a member who cannot be looked up keeps the others waiting no longer
 
 
@@ -174,6 +178,7 @@ class ListAgent:
     _routing: IRouter
     _queue: IQueue
     _environment: Environment
+    _state: IState
     _commit: Callable[[Mail, Sequence[Accepted], Intake, str], Awaitable[Committed]]
 
     async def deliver(self, delivery: Delivery) -> Mapping[int, Outcome]:
@@ -211,19 +216,31 @@ class ListAgent:
         accepted = await _Expansion(self._names, self._routing, self._environment, mail, row.attempts).of(address)
         if not accepted:
             return Outcome.failed(f"{address} has no members", status="5.2.4")
+        count, settings = await self._made(f"{delivery.id} {row.id}", len(accepted), settings)
         edited = for_members(header, settings, address)
         top = return_path(bounces)
         needs = None if delivery.needs is None else delivery.needs | needs_of(edited).bits
         names = []
-        for number, some in _portions(accepted):
+        for number, some in _portions(accepted, count):
             body = await self._written(top + edited, delivery.body, len(header))
             intake = Intake(body, len(top), count_received(header), delivered_to(header), needs, len(top))
-            once = f"{delivery.id} {row.id} {number}"
+            once = f"{delivery.id} {row.id} {number}/{count}"
             try:
                 names.append((await self._commit(mail, some, intake, once)).id)
             finally:
                 body.discard()
         return Outcome.delivered(f"{len(accepted)} members as {' '.join(names)}", status="2.0.0")
+
+    async def _made(self, what: str, members: int, settings: MailingList) -> tuple[int, MailingList]:
+        """In how many portions, and how the header is edited: as it was decided before the first portion was committed,
+        whatever has changed before a repetition, so that each portion is known as the one it was."""
+        kept = await self._state.get(what)
+        if kept is None:
+            count = 1 << (-(-members // _PORTION) - 1).bit_length()
+            kept = json.dumps([count, editing_of(settings)]).encode()
+            await self._state.put({what: kept}, _MADE_SECONDS)
+        count, editing = json.loads(kept)
+        return count, MailingList(**editing)
 
     async def _written(self, top: bytes, body: IBlobReader, start: int) -> IBody:
         writer = self._queue.new_body(len(top) + body.size - start)
@@ -235,11 +252,10 @@ class ListAgent:
             writer.abort()
 
 
-def _portions(accepted: Sequence[Accepted]) -> Iterator[tuple[str, Sequence[Accepted]]]:
+def _portions(accepted: Sequence[Accepted], count: int) -> Iterator[tuple[int, Sequence[Accepted]]]:
     """Some hundred members at a time, so that others have their turn. Which of them a way is in goes by where it ends
-    alone: who is a member by several names has it once, and when the list has changed before a repetition, nobody is
-    left out. Their number is a power of two, which changes seldom with that of the members."""
-    count = 1 << (-(-len(accepted) // _PORTION) - 1).bit_length()
+    and by their number alone: who is a member by several names has it once, and who stays is in the same one whoever
+    else has come or gone."""
     portions: list[list[Accepted]] = [[] for _ in range(count)]
     for each in accepted:
         parts: dict[int, list[Route]] = {}
@@ -249,7 +265,7 @@ def _portions(accepted: Sequence[Accepted]) -> Iterator[tuple[str, Sequence[Acce
             portions[number].append(each if len(parts) == 1 else attrs.evolve(each, routes=tuple(routes)))
     for number, some in enumerate(portions):
         if some:
-            yield f"{number}/{count}", some
+            yield number, some
 
 
 def refusal_of(header: bytes, size: int, settings: MailingList, address: Address) -> Outcome | None:

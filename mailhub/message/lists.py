@@ -150,6 +150,18 @@ def for_members(header: bytes, settings: MailingList, address: Address) -> bytes
     return _fields(settings, address) + _with_prefix(kept, settings.subject_prefix)
 
 
+def editing_of(settings: MailingList) -> dict[str, Any]:
+    """What `for_members` goes by: a list that is made of it edits a header in the same way."""
+    if settings.group:
+        return {"group": True}
+    return {
+        "name": settings.name,
+        "subject_prefix": settings.subject_prefix,
+        "reply_to_list": settings.reply_to_list,
+        "post": "owners" if settings.post == "owners" else "anyone",
+    }
+
+
 def _fields(settings: MailingList, address: Address) -> bytes:
     mailto = f"mailto:{_quoted(address)}"
     request = f"mailto:{_quoted(role(address, REQUEST))}"

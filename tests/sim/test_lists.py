@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from mailhub.delivery.lists import ListAgent, _Expansion
 from mailhub.delivery.pipeline import Pipeline
-from mailhub.errors import MailError, MessageTooLarge, NotPermitted
+from mailhub.errors import MailError, MessageTooLarge, NotPermitted, TemporaryError
 from mailhub.interfaces import Delivery, IMailRules, Origin, Placement, Placements
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Recipient
@@ -322,6 +322,52 @@ def test_a_message_that_is_made_for_the_members_again_comes_once(
     internet.run(120)
     assert len(given) == 1
     assert (got(far, "cid@far.example"), got(third, "dora@third.example")) == ([1], [1])
+
+
+@pytest.mark.parametrize("refused", [True, False])
+@pytest.mark.parametrize(("before", "after"), [(6, 20), (20, 6), (4, 5)])
+def test_who_stays_has_it_once_whoever_comes_and_goes_before_a_repetition(
+    internet: Internet, monkeypatch: pytest.MonkeyPatch, before: int, after: int, refused: bool
+) -> None:
+    """Also where the number of members, or what is set about the list, would have it made otherwise the second time:
+    after a portion that could not be committed, and after an end that came before the row was settled."""
+    monkeypatch.setattr("mailhub.delivery.lists._PORTION", 4)
+    everybody = [f"m{number}" for number in range(20)]
+    us, far = internet.hub("us.example", users=["ann"]), internet.hub("far.example", users=[*everybody, "boss"])
+    names = us.hub.database.names
+    settings = '{"post": "anyone", "owners": ["boss@far.example"]'
+    us._wait(names.put_list("team@us.example", settings + "}"))
+    us._wait(names.join_list("team@us.example", [f"{name}@far.example" for name in everybody[:before]]))
+    deliver, send_on = ListAgent.deliver, Pipeline.send_on
+    portions: list[str] = []
+
+    async def change() -> None:
+        await names.put_list("team@us.example", settings + ', "subject_prefix": "[team]", "reply_to_list": true}')
+        await names.leave_list("team@us.example", [f"{name}@far.example" for name in ["m0", *everybody[after:]]])
+        await names.join_list("team@us.example", [f"{name}@far.example" for name in everybody[before:after]])
+
+    async def refused_once(pipeline: Any, mail: Mail, accepted: Any, intake: Any, once: str) -> Any:
+        portions.append(once)
+        if refused and len(portions) == 2:
+            await change()
+            raise TemporaryError("No room")
+        return await send_on(pipeline, mail, accepted, intake, once)
+
+    async def again(agent: ListAgent, delivery: Delivery) -> Any:
+        if not refused:
+            await deliver(agent, delivery)
+            await change()
+        return await deliver(agent, delivery)
+
+    monkeypatch.setattr(Pipeline, "send_on", refused_once)
+    monkeypatch.setattr(ListAgent, "deliver", again)
+    us.submit("ann@us.example", ["team@us.example"], MESSAGE)
+    internet.run(DAY)
+    assert not us.queued()
+    counts = got(far, *(f"{name}@far.example" for name in everybody))
+    stayed = range(1, min(before, after))
+    assert [counts[number] for number in stayed] == [1 for _ in stayed]
+    assert max(counts) == 1
 
 
 def test_who_asks_for_success_has_it_from_the_list_and_from_nobody_else(internet: Internet) -> None:
