@@ -16,8 +16,12 @@ SHOWN = 100_000  # messages that are looked through
 
 
 async def scheduled(queue: IQueue, now: int) -> Sequence[QueuedMessage]:
-    """Those whose time has not come, the next one first."""
-    found = [message for message in await queue.messages(SHOWN) if message.not_before > now]
+    """Those whose time has not come, and of which the operator has had nothing tried early, the next one first."""
+    found = [
+        message
+        for message in await queue.messages(SHOWN)
+        if message.not_before > now and all(row.due > now and not row.tried for row in message.recipients)
+    ]
     return sorted(found, key=lambda message: message.not_before)
 
 

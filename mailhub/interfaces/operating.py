@@ -42,8 +42,9 @@ class RowChange:
     """What becomes of rows; what is not said stays as it is.
 
     `retry`: tried at once (when it is released, of what is held). `held`: nothing is tried until it is released. `way`:
-    another agent and target, tried at once. `failed`: given up with this outcome, which its DSN tells. `removed`: gone,
-    and nobody is told. Rows that wait for their DSN alone can be retried and removed.
+    another agent and target, tried at once, or when its time has come (`Submission.not_before`). `failed`: given up
+    with this outcome, which its DSN tells. `removed`: gone, and nobody is told. Rows that wait for their DSN alone can
+    be retried and removed.
     """
 
     retry: bool = False

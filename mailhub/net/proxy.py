@@ -58,6 +58,8 @@ def read_header(octets: bytes) -> Header | None:
 
 def _version_1(octets: bytes) -> Header | None:
     end = octets.find(b"\r\n", 0, _V1_LIMIT)
+    if b"\n" in octets[: end if end >= 0 else _V1_LIMIT]:
+        raise ProxyError("line ends without CRLF")
     if end < 0:
         if len(octets) >= _V1_LIMIT:
             raise ProxyError("header is too long")

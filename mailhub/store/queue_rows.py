@@ -83,8 +83,16 @@ def address_forms(address: str) -> list[str]:
 
 def originals_parts(address: str) -> list[str]:
     """What `originals_text` has in it, in small letters and one or the other, where the client named this address."""
-    local, _, domain = address.lower().rpartition("@")
+    local, _, domain = unquoted(address).lower().rpartition("@")
     return [json.dumps([local, form])[1:-1] for form in domain_forms(domain)]
+
+
+def unquoted(address: str) -> str:
+    """An address as the columns of a row have it: its local part without quotes."""
+    with suppress(ValueError):
+        parsed = Address.parse(address)
+        return f"{parsed.local}@{parsed.domain}"
+    return address
 
 
 def check_readable(mail: Mail, routes: Iterable[Route]) -> None:

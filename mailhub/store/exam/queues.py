@@ -394,9 +394,10 @@ class QueueExam(SubmissionExam):
     async def test_the_operator_finds_what_is_meant(self) -> None:
         queue, _ = await self._open()
         elsewhere = Route("smtp", Address("ü", "bücher.example"), originals=(Recipient(Address("list", "yy.example")),))
-        mails = (Mail(FROM), Mail(None), Mail(Address("b", "xx.example")))
-        plans = (Plan(routes=(smtp("q"), elsewhere)), Plan(routes=(smtp("r"),)), Plan(routes=(smtp("s"),)))
-        first, second, third = [
+        quoted = Route("smtp", Address("a b", "zz.example"), originals=(Recipient(Address("a..B", "yy.example")),))
+        mails = (Mail(FROM), Mail(None), Mail(Address("b", "xx.example")), Mail(Address("c d", "ww.example")))
+        plans = [Plan(routes=routes) for routes in ((smtp("q"), elsewhere), (smtp("r"),), (smtp("s"),), (quoted,))]
+        first, second, third, fourth = [
             (await self._submit(queue, plan, mail=mail)).id for mail, plan in zip(mails, plans, strict=True)
         ]
         for claim in await queue.claim(NOW, 10, 10):
@@ -412,7 +413,7 @@ class QueueExam(SubmissionExam):
             assert sum(counts.values()) == sum(len(message.recipients) for message in messages)
             return [(message.id, len(message.recipients)) for message in messages]
 
-        everything = [(first, 2), (second, 1), (third, 1)]
+        everything = [(first, 2), (second, 1), (third, 1), (fourth, 1)]
         for which, expected in (
             (Which(), everything),
             (Which(ids=(third, first, "unknown")), [everything[0], everything[2]]),
@@ -423,6 +424,7 @@ class QueueExam(SubmissionExam):
             (Which(domain="*.zz.example"), []),
             (Which(domain="*.e_ample"), []),
             (Which(agent="smtp"), everything),
+            (Which(sender='"c d"@ww.example'), [(fourth, 1)]),
             (Which(agent="lmtp"), []),
             (Which(sender="<>"), [everything[1]]),
             (Which(sender="A@xx.example"), [everything[0]]),
@@ -430,6 +432,8 @@ class QueueExam(SubmissionExam):
             (Which(sender="@x_.example"), []),
             (Which(recipient="R@zz.example"), [everything[1]]),
             (Which(recipient="list@yy.example"), [(first, 1)]),
+            (Which(recipient='"a b"@zz.example'), [(fourth, 1)]),
+            (Which(recipient='"A..b"@yy.example'), [(fourth, 1)]),
             (Which(reply="greylisted"), [everything[1]]),
             (Which(reply="4.7.1", sender="<>"), [everything[1]]),
             (Which(reply="%"), []),
@@ -440,7 +444,7 @@ class QueueExam(SubmissionExam):
             assert await found(which) == expected, which
         assert [message.id for message in await queue.messages(1, first)] == [second]
         await queue.remove([second])
-        assert [message.id for message in await queue.messages(5, second)] == [third]
+        assert [message.id for message in await queue.messages(5, second)] == [third, fourth]
 
     @question
     async def test_the_operator_holds_reroutes_and_gives_up(self) -> None:
@@ -525,6 +529,40 @@ class QueueExam(SubmissionExam):
         for change in (RowChange(removed=True), RowChange(held=True), RowChange(way=("smtp", "other.example"))):
             assert await queue.change({change: [gone, mistaken]}) == 0
         assert list(await queue.messages()) == [message]
+
+    @question
+    async def test_mail_whose_time_has_not_come_keeps_it_on_another_way(self) -> None:
+        queue, _ = await self._open()
+        name = (await self._submit(queue, Plan(routes=(smtp("q"), smtp("r"))), not_before=LATER)).id
+        way = RowChange(way=("lmtp", "unix:/s"))
+        assert await queue.change({way: await queue.messages()}) == 2
+        for held in (True, False):
+            assert await queue.change({RowChange(held=held): await queue.messages()}) == 2
+            if held:
+                assert await queue.change({RowChange(way=("smtp", "other.example")): await queue.messages()}) == 2
+        (queued,) = await queue.messages()
+        assert [(row.route.target, row.due) for row in queued.recipients] == [("other.example", LATER)] * 2
+        assert list(await queue.claim(LATER - 1, 10, 10)) == []
+        assert await queue.retry([name]) == 1
+        assert await queue.change({way: await queue.messages()}) == 2
+        (claim,) = await queue.claim(NOW, 10, 10)  # who has it sent early means it wherever it goes
+        assert claim.destination == "lmtp unix:/s"
+        first, second = claim.message.recipients
+        waits = Settlement(second.id, Outcome.delayed("busy"), NOW + 60)
+        await queue.settle(claim, [Settlement(first.id, Outcome.delivered()), waits])
+        assert not await queue.cancel(name)  # some of it has been sent
+        assert await queue.change({way: await queue.messages()}) == 1
+        (claim,) = await queue.claim(NOW, 10, 10)
+        await queue.settle(claim, [Settlement(second.id, Outcome.delayed("busy"), NOW + 60)])
+        assert not await queue.cancel(name)
+
+    @question
+    async def test_what_is_to_be_tried_on_release_cannot_be_taken_back(self) -> None:
+        queue, _ = await self._open()
+        held, tried = [(await self._submit(queue, Plan(routes=(smtp("q"),)), not_before=LATER)).id for _ in range(2)]
+        assert await queue.change({RowChange(held=True): await queue.messages()}) == 2
+        assert await queue.retry([tried]) == 1
+        assert [await queue.cancel(name) for name in (held, tried)] == [True, False]
 
     @question
     async def test_the_operator_retries_and_removes(self) -> None:

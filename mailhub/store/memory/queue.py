@@ -288,12 +288,14 @@ class MemoryQueue:
         return len(chosen)
 
     async def cancel(self, message_id: str) -> bool:
-        """Unless any of its rows is due or claimed."""
+        """Unless any of its rows is due, claimed or was tried."""
         message, now = self._messages.get(message_id), self._engine.environment.now()
         if message is None or message.not_before <= now:
             return False
-        if any(row.due <= now or row.id in self._claims.rows for row in message.rows.values()):
-            return False
+        for row in message.rows.values():
+            due = message.held[row.id] if row.held else row.due
+            if due <= now or row.tried or row.id in self._claims.rows:
+                return False
         del self._messages[message_id]
         return True
 

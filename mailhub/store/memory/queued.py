@@ -16,6 +16,7 @@ from mailhub.store.queue_rows import (
     domains_below,
     originals_parts,
     originals_text,
+    unquoted,
 )
 
 
@@ -65,7 +66,8 @@ def _is_meant(message: Queued, row: QueuedRecipient, which: Which) -> bool:
         return False
     if which.agent and row.route.agent != which.agent:
         return False
-    if which.recipient and str(recipient).lower() not in address_forms(which.recipient):
+    address = f"{recipient.local}@{recipient.domain}".lower()
+    if which.recipient and address not in address_forms(unquoted(which.recipient)):
         named = originals_text(row.route).lower()
         if not any(part in named for part in originals_parts(which.recipient)):
             return False
@@ -120,7 +122,8 @@ def change_row(message: Queued, number: int, change: RowChange, now: int) -> boo
         agent, target = change.way
         new = attrs.evolve(new, route=attrs.evolve(new.route, agent=agent, target=target))
         message.places[number] = place = new.route.destination
-    if change.retry or (change.way is not None and place):
+    begun = bool(row.attempts) or message.not_before <= now
+    if change.retry or (change.way is not None and place and begun):
         message.held[number] = AT_ONCE
         new = new if new.held else attrs.evolve(new, due=AT_ONCE)
     if change.held and not new.held and place:

@@ -171,10 +171,12 @@ def remove(transaction: Transaction, message_ids: Sequence[str]) -> int:
 
 
 def cancel(transaction: Transaction, message_id: str, now: int, taken: Container[int]) -> bool:
-    """Drop a message whose time has not come, unless any of its rows is due or taken; whether that was done."""
+    """Drop a message whose time has not come, unless a row is due, taken or was tried; whether that was done."""
     held = transaction.row("SELECT 1 FROM queue_message WHERE id = ? AND not_before > ?", (message_id, now))
-    rows = transaction.execute("SELECT id, due FROM queue_recipient WHERE message = ?", (message_id,)).fetchall()
-    if held is None or any(due <= now or number in taken for number, due in rows):
+    rows = transaction.execute(
+        "SELECT id, coalesce(held, due), tried FROM queue_recipient WHERE message = ?", (message_id,)
+    ).fetchall()
+    if held is None or any(due <= now or tried or number in taken for number, due, tried in rows):
         return False
     return remove(transaction, [message_id]) > 0
 

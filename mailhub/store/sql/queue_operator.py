@@ -8,7 +8,7 @@ import attrs
 
 from mailhub.interfaces import AT_ONCE, HELD_DUE, QueuedMessage, Route, RowChange, Waiting, Which
 from mailhub.message.address import Address
-from mailhub.store.queue_rows import address_forms, domain_forms, domains_below, originals_parts, outcome_in
+from mailhub.store.queue_rows import address_forms, domain_forms, domains_below, originals_parts, outcome_in, unquoted
 from mailhub.store.sql import content
 from mailhub.store.sql.transaction import Snapshot, Transaction
 
@@ -47,7 +47,7 @@ def _meant(snapshot: Snapshot, which: Which, now: int) -> tuple[str, list[object
         named = " OR ".join([dialect.contains("lower(r.originals)", "?")] * len(parts))
         term(
             f"(lower(r.local || '@' || r.domain) IN {dialect.texts} OR {named})",
-            snapshot.many(address_forms(which.recipient)),
+            snapshot.many(address_forms(unquoted(which.recipient))),
             *parts,
         )
     if which.age_seconds:
@@ -128,7 +128,7 @@ def _change(transaction: Transaction, messages: Sequence[QueuedMessage], wanted:
     def update(what: str, condition: str, *parameters: object) -> None:
         nonlocal changed
         cursor = transaction.execute(
-            f"UPDATE queue_recipient SET {what} WHERE {meant} AND {condition}", (*parameters, *chosen)
+            f"UPDATE queue_recipient SET {what} WHERE {condition} AND {meant}", (*parameters, *chosen)
         )
         changed = max(changed, cursor.rowcount)
 
@@ -142,13 +142,12 @@ def _change(transaction: Transaction, messages: Sequence[QueuedMessage], wanted:
         update("priority = ?", "TRUE", wanted.priority)
     if wanted.way is not None:
         changed = max(changed, _reroute(transaction, meant, chosen, wanted.way))
-    if wanted.retry or wanted.way is not None:
-        update(
-            "due = CASE WHEN held IS NULL THEN ? ELSE due END, held = CASE WHEN held IS NULL THEN NULL ELSE ? END",
-            "TRUE" if wanted.way is None else "destination <> ''",
-            AT_ONCE,
-            AT_ONCE,
-        )
+    at_once = "due = CASE WHEN held IS NULL THEN ? ELSE due END, held = CASE WHEN held IS NULL THEN NULL ELSE ? END"
+    if wanted.retry:
+        update(at_once, "TRUE", AT_ONCE, AT_ONCE)
+    elif wanted.way is not None:
+        begun = "(attempts > 0 OR message NOT IN (SELECT id FROM queue_message WHERE not_before > ?))"
+        update(at_once, f"destination <> '' AND {begun}", AT_ONCE, AT_ONCE, now)
     if wanted.held:
         update("held = due, due = ?", "held IS NULL AND destination <> ''", HELD_DUE)
     elif wanted.held is not None:
