@@ -11,9 +11,11 @@ from typing import Any
 
 import attrs
 
+from mailhub.delivery.lists import HOLD_AGENT, LIST, REQUEST_AGENT
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import (
     EVERYTHING,
+    STORE,
     IQueue,
     QueuedMessage,
     QueuedRecipient,
@@ -25,8 +27,9 @@ from mailhub.message.address import Address, parse_domain
 from mailhub.message.envelope import Outcome, State
 
 PAGE = 200  # messages of one answer
-NOTES = ("trying", "held", "dsn", "scheduled")  # see `QueueDesk.answer` to a change
+NOTES = ("trying", "held", "dsn", "scheduled", "local")  # see `QueueDesk.answer` to a change
 
+_LOCAL = (STORE, LIST, REQUEST_AGENT, HOLD_AGENT)  # whose mail is for mailboxes and lists of ours
 _CANCELLED = "Delivery was cancelled by the administrator"
 
 
@@ -160,29 +163,36 @@ class QueueDesk:
         trying = self.trying()
         for message in page:
             left = {row.id: self._left(message, row, which, wanted) for row in message.recipients}
-            rows = [row for row in message.recipients if left[row.id] in ("", "held")]
+            changing = ("", "held") if wanted.retry else ("", "held", "scheduled")
+            rows = [row for row in message.recipients if left[row.id] in changing]
             for change, some in _by_change(wanted, rows).items():
                 changes.setdefault(change, []).append(attrs.evolve(message, recipients=tuple(some)))
             notes = {*left.values(), *("trying" for row in rows if row.id in trying)}
             for note in notes - {"", "already"}:
                 counts[note] += 1
-            counts["changed"] += any(not note or (note == "held" and not wanted.retry) for note in left.values())
+            counts["changed"] += any(not note or (note in changing and not wanted.retry) for note in left.values())
         if changes:
             await self.queue.change(changes)
         return {**counts, "after": page[-1].id if len(page) == PAGE else None}
 
     def _left(self, message: QueuedMessage, row: QueuedRecipient, which: Which, wanted: RowChange) -> str:
         """Why a row is left as it is: "already" like that; "scheduled": what its sender wants sent later is tried at
-        once only when it is named; "dsn": what waits for its DSN alone can be retried and removed. "held" is changed,
-        but not tried before it is released; "" for any other."""
-        if wanted.retry and not which.ids and not row.attempts and message.not_before > self.now():
+        once only when it is named, the whole of it; "dsn": what waits for its DSN alone can be retried and removed;
+        "local": what is for a mailbox here goes another way only when it is named. What is "held", or "scheduled" and
+        not retried, is changed, but not tried before it is released, or its time has come; "" for any other."""
+        scheduled = not row.attempts and message.not_before > self.now()
+        if wanted.retry and scheduled and not (which.ids and which == Which(which.ids)):
             return "scheduled"
         if wanted.held is not None and row.held is wanted.held:
             return "already"
         waits = row.last is None or row.last.state is State.DELAYED
         if not (waits or wanted.retry or wanted.removed):
             return "already" if wanted.held is False else "dsn"
-        return "held" if row.held and (wanted.retry or wanted.way is not None) else ""
+        if wanted.way is not None and row.route.agent in _LOCAL and not which.ids:
+            return "local"
+        if row.held and (wanted.retry or wanted.way is not None):
+            return "held"
+        return "scheduled" if scheduled and wanted.way is not None else ""
 
     def _wanted(self, question: Mapping[str, Any]) -> RowChange:
         match question.get("change"):

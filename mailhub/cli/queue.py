@@ -18,7 +18,7 @@ from mailhub.config.settings import load
 from mailhub.config.ways import way_of
 from mailhub.control import NAME, ask
 from mailhub.data_folder import DataFolder
-from mailhub.errors import ConfigurationError
+from mailhub.errors import ConfigurationError, MailError
 from mailhub.interfaces import EVERYTHING, Which
 from mailhub.queue_desk import QueueDesk, as_question
 
@@ -43,7 +43,7 @@ def add_parser(commands: Any) -> None:
     show_all.add_argument("--messages", action="store_true", help="one line a message")
     show_all.add_argument("--json", action="store_true", help="an array of objects, for programs")
     _filters(show_all)
-    show_all.set_defaults(run=_list)
+    show_all.set_defaults(run=_told(_list))
 
     show = actions.add_parser(
         "show",
@@ -54,7 +54,7 @@ def add_parser(commands: Any) -> None:
     )
     show.add_argument("id", metavar="ID", help=_ID)
     show.add_argument("--json", action="store_true", help="an object, for programs")
-    show.set_defaults(run=_show)
+    show.set_defaults(run=_told(_show))
 
     for name, (_, text, more, others) in _CHANGES.items():
         description = f"{text[0].upper()}{text[1:]}. {more} {_MEANT}"
@@ -68,7 +68,7 @@ def add_parser(commands: Any) -> None:
         _as_json(action)
         if name in _ASKING:
             yes_option(action)
-        action.set_defaults(run=_change, change=name)
+        action.set_defaults(run=_told(_change), change=name)
 
     flush = actions.add_parser(
         "flush",
@@ -84,7 +84,7 @@ def add_parser(commands: Any) -> None:
     )
     _filters(flush, domain=False)
     _as_json(flush)
-    flush.set_defaults(run=_flush)
+    flush.set_defaults(run=_told(_flush))
 
 
 _DESCRIPTION = """\
@@ -136,7 +136,8 @@ _CHANGES: Mapping[str, tuple[str, str, str, list[str]]] = {
     "reroute": (
         "rerouted",
         "send by another host or agent, now",
-        "With mx the way is the one by DNS, or that of the transport.",
+        "With mx the way is the one by DNS, or that of the transport. What its sender wants sent later goes when its "
+        "time has come, and what is for mailboxes or lists here is left to them unless it is named by its id.",
         ["redirect"],
     ),
     "priority": ("changed", "say how urgent messages are, from -9 to 9", "Those of a server go in that order.", []),
@@ -147,6 +148,23 @@ _ASKING = {
     "remove": "Drop {what} in the queue? Senders are not told.",
     "bounce": "Return {what} in the queue to their senders?",
 }
+
+
+Run = Callable[[argparse.Namespace], int | None]
+
+
+def _told(run: Run) -> Run:
+    """For programs, why it cannot be done is an object as well, beside the line for people."""
+
+    def told(arguments: argparse.Namespace) -> int | None:
+        try:
+            return run(arguments)
+        except (ConfigurationError, MailError) as error:
+            if arguments.json:
+                print(json.dumps({"error": error.text if isinstance(error, MailError) else str(error)}))
+            raise
+
+    return told
 
 
 def _which(action: argparse.ArgumentParser) -> None:
@@ -399,6 +417,7 @@ def _report(arguments: argparse.Namespace, counts: Mapping[str, int], what: str)
         ("held", "held, and tried only when released"),
         ("dsn", "given up already, and to be told to the sender"),
         ("scheduled", "to be sent later by the sender's wish, and tried early only when named"),
+        ("local", "for mailboxes or lists here, and sent another way only when named by id"),
     ):
         if counts[name]:
             print(f"{_messages(counts[name])} {'is' if counts[name] == 1 else 'are'} {said}")

@@ -30,7 +30,7 @@ def carry_out(asked: Ask, which: Which, question: Mapping[str, Any]) -> Mapping[
     counts, after = dict.fromkeys(("changed", *NOTES), 0), ""
     while True:
         done = asked({"queue": "change", "which": as_question(which), "after": after, **question})
-        counts = {name: count + int(done[name]) for name, count in counts.items()}
+        counts = {name: count + int(done.get(name, 0)) for name, count in counts.items()}
         if done["after"] is None:
             return counts
         after = done["after"]

@@ -97,10 +97,14 @@ class Sending:
             raise PermanentError(f"Mail is held for at most {limit} seconds", status="5.5.4")
 
     def held_until(self, origin: Origin, mail: Mail) -> int:
-        """Before when nothing of a message may be delivered, in seconds since the epoch; 0 for none."""
+        """Before when nothing of a message may be delivered, in seconds since the epoch; 0 for none. While it can be
+        undone, no more than half of the time goes by in which it is to be delivered (RFC 2852)."""
         now = self.environment.now()
         until = held_until(mail, now)
-        return max(until, now + self.options.undo_seconds) if origin.submission and self.options.undo_seconds else until
+        undo = self.options.undo_seconds if origin.submission else 0
+        if undo and mail.by is not None and mail.by.seconds > 0:
+            undo = min(undo, mail.by.seconds // 2)
+        return max(until, now + undo) if undo else until
 
 
 @attrs.define(eq=False)

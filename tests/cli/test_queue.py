@@ -18,6 +18,7 @@ from mailhub.message.envelope import Mail, Outcome
 from tests.cli.conftest import Command
 
 SENDER = Address.parse("ann@xx.example")
+HOUR = 3600
 
 
 def routes(*names: str) -> Plan:
@@ -300,7 +301,67 @@ def test_what_was_done_is_told_to_programs(mailhub: Command, ids: list[str], wor
     done = json.loads(
         mailhub("queue", *words, "--json", "--reply", "not now", *(["--yes"] * (words[0] in ("delete", "return")))).out
     )
-    assert done == {"changed": 1, "trying": 0, "held": 0, "dsn": 0, "scheduled": 0}
+    assert done == {"changed": 1, "trying": 0, "held": 0, "dsn": 0, "scheduled": 0, "local": 0}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("show", "nosuch"),
+        *((action, "nosuch") for action in ("retry", "hold", "release", "remove", "bounce")),
+        ("reroute", "mx", "nosuch"),
+        ("reroute", "bad host", "--all"),
+        ("priority", "3", "nosuch"),
+        ("hold",),
+        ("flush",),
+        ("flush", "a b"),
+        ("list", "--domain", "a b"),
+    ],
+)
+def test_programs_are_told_why_something_cannot_be_done(
+    mailhub: Command, ids: list[str], words: tuple[str, ...]
+) -> None:
+    result = mailhub("queue", *words, "--json")
+    assert result.status == 1
+    told = json.loads(result.out)
+    assert list(told) == ["error"]
+    assert result.err == f"mailhub: {told['error']}\n"
+
+
+def test_what_is_for_mailboxes_here_and_what_is_scheduled_is_left_alone(mailhub: Command, config: Config) -> None:
+    made = []
+    now = int(time.time())
+    here = Route("store", Address.parse("ben@xx.example"), "ben@xx.example")
+    there = Route("smtp", Address.parse("cid@yy.example"))
+    with opened(config, "create") as hub:
+        for wait in (0, HOUR):
+            writer = hub.queue.new_body()
+            hub.wait(writer.write(b"Subject: a\r\n\r\nb\r\n"))
+            plan, body = Plan(routes=(here, there)), hub.wait(writer.finish())
+            waiting = Submission(Mail(SENDER), plan, body, not_before=wait and now + wait)
+            made.append(hub.wait(hub.queue.submit(waiting)).id)
+
+    def ways(name: str) -> list[tuple[str, str]]:
+        return [
+            (row["agent"], row["state"])
+            for row in json.loads(mailhub("queue", "show", "--json", name).out)["recipients"]
+        ]
+
+    assert mailhub("queue", "reroute", "x.example", "--all").out == (
+        "2 messages rerouted\n1 message is to be sent later by the sender's wish, and tried early only when named\n"
+        "2 messages are for mailboxes or lists here, and sent another way only when named by id\n"
+    )
+    assert ways(made[0]) == [("store", "due"), ("smtp", "due")]
+    assert ways(made[1]) == [("store", "scheduled"), ("smtp", "scheduled")]
+    mailhub("queue", "reroute", "--agent", "lmtp", "unix:/s", made[0])
+    assert ways(made[0]) == [("lmtp", "due")] * 2
+    # One of several recipients is not sent to early: the message can be taken back as a whole.
+    assert mailhub("queue", "retry", made[1], "--domain", "yy.example").out.startswith(
+        "0 messages due now\n1 message is "
+    )
+    assert mailhub("scheduled", "list").out.startswith(made[1])
+    assert mailhub("queue", "retry", made[1]).out == "1 message due now\n"
+    assert mailhub("scheduled", "list").out == "nothing is scheduled\n"
 
 
 def test_all_below_a_domain_is_meant(mailhub: Command, ids: list[str]) -> None:

@@ -277,6 +277,23 @@ def test_what_can_be_undone_waits_for_a_moment(internet: Internet) -> None:
     assert len(host.inbox("ben@xx.example")) == 3
 
 
+@pytest.mark.parametrize(("by", "seconds"), [("60;R", 30), ("60;N", 30), ("1;R", 0), ("1000;R", 100), ("-5;N", 100)])
+def test_what_is_to_be_delivered_soon_can_be_undone_for_half_of_that_time(
+    internet: Internet, by: str, seconds: int
+) -> None:
+    host = house(internet, submission={"undo_seconds": 100})
+    yy = internet.hub("yy.example", users=["b"])
+    name = send(internet, host, sender=f"<ann@xx.example> BY={by}", to="b@yy.example")
+    waits = [queued.not_before for queued in host.queued() if queued.id == name]
+    if seconds:
+        internet.run(seconds - 5)
+        assert waits
+        assert len(yy.inbox("b@yy.example")) == 0
+    internet.run(10)
+    assert len(yy.inbox("b@yy.example")) == 1
+    assert host.inbox("ann@xx.example") == []  # nothing was late, or came back
+
+
 @pytest.mark.parametrize("database", ["memory", "inline"])
 def test_mail_can_be_taken_back_while_it_waits_and_not_afterwards(tmp_path: Any, database: str) -> None:
     with Internet(seed=7, folder=tmp_path) as internet:
