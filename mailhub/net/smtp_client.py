@@ -19,17 +19,8 @@ from mailhub.message.envelope import Mail, Outcome, Recipient
 from mailhub.message.needs import Needs
 from mailhub.net.body import copy, whole
 from mailhub.net.channel import Channel
-from mailhub.wire.smtp.client import (
-    ClientEvent,
-    Finished,
-    Phase,
-    Ready,
-    SendBody,
-    SmtpClient,
-    SmtpClientSettings,
-    StartTls,
-    Unusable,
-)
+from mailhub.wire.smtp.client import SmtpClient, SmtpClientSettings
+from mailhub.wire.smtp.client_events import ClientEvent, Finished, Phase, Ready, SendBody, StartTls, Unusable
 from mailhub.wire.smtp.hop import Hop, OutgoingMessage
 
 if TYPE_CHECKING:

@@ -76,6 +76,11 @@ class LineBuffer:
         return self._octets[self._start] if self._start < len(self._octets) and not self._discarded else None
 
     @property
+    def head(self) -> bytes:
+        """How the over-long line begins that is streaming in; b"" when there is none."""
+        return self._head
+
+    @property
     def begun(self) -> int | None:
         """The first octet of the line that is coming in, also where it is thrown away; None when nothing is here."""
         return self._head[0] if self._discarded else self.first

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from enum import Enum
 from typing import Literal
 
 import attrs
@@ -22,9 +21,10 @@ import attrs
 from mailhub.credentials import PlainCredentials
 from mailhub.message.envelope import Outcome, Source, State
 from mailhub.wire.sasl import ClientExchange, SaslError, choose
+from mailhub.wire.smtp.client_events import ClientEvent, Finished, Phase, Ready, SendBody, StartTls, Unusable
 from mailhub.wire.smtp.hop import CannotSay, Hop, OutgoingMessage
 from mailhub.wire.smtp.outgoing import TOO_MANY, ChunkedBody, DataBody, Transaction
-from mailhub.wire.smtp.replies import BadReply, Reply, ReplyReader
+from mailhub.wire.smtp.replies import BadReply, Reply, ReplyReader, TooManyLines
 from mailhub.wire.stream import ENDLESS, LineBuffer, LineTooLong
 
 # RFC 5321 4.5.3.1.5 says 512 octets; some servers write longer lines.
@@ -33,29 +33,6 @@ _REPLY_LINE = 2048
 _SMALL = 65536
 # Chunks that may be on their way without an answer, where the server takes several commands at once.
 _CHUNKS_AHEAD = 16
-
-
-class Phase(Enum):
-    """What the machine waits for; the driver's time-outs go by it (RFC 5321 4.5.3.2)."""
-
-    GREETING = "the greeting"
-    HELLO = "the reply to EHLO, LHLO or HELO"
-    STARTTLS = "the reply to STARTTLS"
-    TLS = "the TLS handshake"
-    LOGIN = "the next step of AUTH"
-    READY = "a message to send"
-    RESET = "the reply to RSET"
-    MAIL = "the reply to MAIL"
-    RECIPIENT = "the reply to RCPT"
-    DATA = "the reply to DATA"
-    BODY = "the driver to hand over the message"
-    CHUNK = "the reply to BDAT"
-    FINAL = "the reply to the message"
-    QUIT = "the reply to QUIT"
-    CLOSED = "nothing"
-
-    # Enum's own hashes the name anew for every reply.
-    __hash__ = object.__hash__
 
 
 @attrs.frozen
@@ -73,40 +50,6 @@ class SmtpClientSettings:
     credentials: PlainCredentials | None = None
     lmtp: bool = False
     extensions_off: frozenset[str] = frozenset()
-
-
-@attrs.frozen
-class StartTls:
-    """Start TLS on the transport, then call `tls_started()`."""
-
-
-@attrs.frozen
-class Ready:
-    """The session is set up: `send()` may be called."""
-
-
-@attrs.frozen
-class SendBody:
-    """Hand the message over by `send_body()` and `end_body()`."""
-
-
-@attrs.frozen
-class Finished:
-    """The outcomes of the message's recipients, in order. Unless the machine is closing, it is ready for another."""
-
-    outcomes: tuple[Outcome, ...]
-
-
-@attrs.frozen
-class Unusable:
-    """The session could not be set up; `outcome` says why: DELAYED, or FAILED where the server takes no mail ever.
-    `phase` is where it ended."""
-
-    outcome: Outcome
-    phase: Phase
-
-
-ClientEvent = StartTls | Ready | SendBody | Finished | Unusable
 
 
 @attrs.frozen
@@ -169,6 +112,11 @@ class SmtpClient:
         """The driver is to wait for replies before it goes on with the message."""
         return len(self._sent) >= (_CHUNKS_AHEAD if "PIPELINING" in self._hop.keywords else 1)
 
+    @property
+    def _unasked(self) -> bool:
+        """Whether there are octets of a reply; at a time when nothing waits for one, there should not be."""
+        return self._buffer.begun is not None or self._reader.begun is not None
+
     # --- Octets ----------------------------------------------------------------------------------------------------
 
     def receive_data(self, data: bytes) -> None:
@@ -194,11 +142,11 @@ class SmtpClient:
                 line = self._next_line()
                 answer = None if line is None else self._reader.line(line)
             except BadReply as error:
-                self.fail("4.5.0", f"Server breaks the protocol: {error}")
+                self._broken(str(error), self._reader.begun if isinstance(error, TooManyLines) else None)
                 break
             if line is None:
                 if self._buffer.discarded > ENDLESS:
-                    self.fail("4.5.0", "Server breaks the protocol: endless line")
+                    self._broken("endless line", self._reader.cut(self._buffer.head))
                 break
             if answer is not None:
                 self._answered(answer)
@@ -209,6 +157,19 @@ class SmtpClient:
             return self._buffer.next_line()
         except LineTooLong as error:
             return error.head
+
+    def _broken(self, why: str, begun: Reply | None) -> None:
+        """The server breaks the protocol. What it has said of the whole message by a reply without end counts: to send
+        it again would double it every time."""
+        if begun is not None and self._sent and self._sent[0].phase is Phase.FINAL:
+            self._answered(begun)
+        self.fail("4.5.0", f"Server breaks the protocol: {why}")
+
+    def _out_of_step(self) -> None:
+        """The server has said more than it was asked, and nobody knows which reply was for what."""
+        if self._transaction is not None:
+            self._transaction.forget()
+        self.fail("4.5.0", "Server says what it was not asked")
 
     def fail(self, status: str, text: str, source: Source | None = None) -> None:
         """The connection is lost, has timed out, or cannot go on: everything open is DELAYED for this reason."""
@@ -293,6 +254,14 @@ class SmtpClient:
         """The message is complete."""
         transaction = self._transaction
         if self._state is Phase.BODY and transaction is not None:
+            transaction.in_step = not self._sent
+            if transaction.early or transaction.in_step:
+                # No reply can be on its way that is for this.
+                self.look_ahead()
+                if self._unasked:
+                    self._out_of_step()
+                if self.closing:
+                    return
             self._out.append(transaction.body.finish())
             self._state = Phase.FINAL
             self._sent.append(_Command(Phase.FINAL))
@@ -314,8 +283,8 @@ class SmtpClient:
         if self._state is Phase.BODY and not self._sent:
             self._interrupted(answer)
             return
-        if not self._sent:
-            self.fail("4.5.0", f"Server says what it was not asked: {answer.text}")
+        if not self._sent or self.gathering:
+            self._out_of_step()
             return
         command = self._sent.popleft()
         _ANSWERS[command.phase](self, command, answer)
@@ -370,6 +339,9 @@ class SmtpClient:
             self._ready()
 
     def _ready(self) -> None:
+        if self._unasked:
+            self._out_of_step()
+            return
         self._state = Phase.READY
         self._events.append(Ready())
 
@@ -418,6 +390,9 @@ class SmtpClient:
         if answer.code // 100 == 2:
             self._reset_first = True
             return
+        if answer.code < 400:
+            self._out_of_step()
+            return
         # What was pipelined behind it is answered by errors, which add nothing.
         self._settle_open(answer)
         self._todo.clear()
@@ -454,9 +429,11 @@ class SmtpClient:
         transaction = self._transaction
         if transaction is None:
             return
-        if answer.code != 354:
+        if answer.code >= 400:
             self._settle_open(answer)
             self._finish(None)
+        elif answer.code != 354:
+            self._out_of_step()
         elif transaction.accepted:
             self._state = Phase.BODY
             self._events.append(SendBody())
@@ -480,6 +457,7 @@ class SmtpClient:
             recipient = transaction.accepted.popleft()
             transaction.outcomes[recipient] = outcome
             if transaction.accepted:
+                transaction.in_step = False
                 self._sent.append(_Command(Phase.FINAL))
                 return
         else:
@@ -500,6 +478,9 @@ class SmtpClient:
 
     def _send_commands(self) -> None:
         """RFC 2920 3.1: everything up to DATA at once where the server can; otherwise one after the other."""
+        if self._todo and not self._sent and self._unasked:
+            self._out_of_step()
+            return
         while self._todo and (not self._sent or "PIPELINING" in self._hop.keywords):
             command = self._todo.popleft()
             nobody = self._transaction is None or not self._transaction.accepted
@@ -564,8 +545,16 @@ class SmtpClient:
                 outcomes = [told or rest for told in transaction.outcomes]
             for recipient, first in transaction.same.items():
                 outcomes[recipient] = outcomes[first]
+            unasked = self._unasked and not self.closing
+            if unasked and not transaction.agrees(outcomes, self._buffer.take_all()):
+                outcomes = [self._delayed("4.5.0", "Server says what it was not asked")] * len(outcomes)
+                self.in_doubt = transaction.ended
             self._events.append(Finished(tuple(outcomes)))
-        self._state = Phase.READY
+            if unasked:
+                # It would be taken for the answer to what is said next.
+                self._todo.clear()
+                self.closing = True
+        self._state = Phase.CLOSED if self.closing else Phase.READY
 
 
 # By the first digit of a reply: what it is to a recipient, and the class of its enhanced status code.

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
+from collections.abc import Sequence
 from typing import Protocol
 
 import attrs
 
-from mailhub.message.envelope import Outcome
+from mailhub.message.envelope import Outcome, State
 from mailhub.message.long_lines import LineWrapper
 from mailhub.wire.smtp.replies import Reply
 from mailhub.wire.stream import DotStuffer, LineEnder
 
 # What becomes of a recipient that is one too many for the transaction (RFC 3463 3.6).
 TOO_MANY = "4.5.3"
+
+# Replies that a message was refused by, a farewell apart, or taken.
+_REFUSED = re.compile(rb"^(?!421)[45]", re.MULTILINE)
+_TAKEN = re.compile(rb"^[23]", re.MULTILINE)
 
 
 class OutgoingBody(Protocol):
@@ -77,7 +83,7 @@ class ChunkedBody:
 class Transaction:
     """One message under way. Recipients are told by their number. `same`: who is spared a RCPT, as that of another says
     the very same. `early`: the message goes out together with the envelope. `ended`: all of it is out, and it is not
-    answered yet."""
+    answered yet. `in_step`: every other reply had come before its end went out."""
 
     outcomes: list[Outcome | None]
     body: OutgoingBody
@@ -86,12 +92,26 @@ class Transaction:
     same: dict[int, int] = attrs.field(factory=dict)
     accepted: deque[int] = attrs.field(factory=deque)
     ended: bool = False
+    in_step: bool = False
 
     @property
     def in_doubt(self) -> bool:
         """Whether the server may have it for a recipient of whom it has said nothing, or that he is taken."""
         open_ones = (number for number, told in enumerate(self.outcomes) if told is None)
         return self.ended and any(number not in self.same for number in open_ones)
+
+    def forget(self) -> None:
+        """Take back what was said of the recipients."""
+        self.outcomes = [None] * len(self.outcomes)
+
+    def agrees(self, outcomes: Sequence[Outcome], unasked: bytes) -> bool:
+        """Whether the outcomes hold although the server has said more behind its last reply than it was asked: if the
+        last reply is known to be the one to the message, or if it makes no difference which one is."""
+        if self.in_step:
+            return True
+        states = {outcome.state for outcome in outcomes}
+        others = _REFUSED if states == {State.DELIVERED} else _TAKEN
+        return len(states) == 1 and (states == {State.DELAYED} or others.search(unasked) is None)
 
     def is_full(self, answer: Reply) -> bool:
         """Whether the server has said to RCPT that it is one too many, and may be taken in a transaction of its own: by

@@ -73,6 +73,10 @@ class BadReply(Exception):
     """The server does not speak SMTP, or breaks a limit."""
 
 
+class TooManyLines(BadReply):
+    """A reply that goes on and on."""
+
+
 # RFC 5321 4.2 Reply-line; RFC 2034 4 status-code. First digits other than 2-5 do not exist.
 _REPLY_LINE = re.compile(r"([2-5][0-9]{2})(?:([ -])(.*))?")
 _STATUS = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |$)(.*)")
@@ -86,8 +90,21 @@ class ReplyReader:
     _status: str = ""
     _lines: list[str] = attrs.field(factory=list)
 
+    @property
+    def begun(self) -> Reply | None:
+        """What there is of a reply that is not complete."""
+        return Reply(self._code, self._status, tuple(self._lines)) if self._lines else None
+
+    def cut(self, head: bytes) -> Reply | None:
+        """The reply that a line without end belongs to, as far as it is known; `head` is how that begins."""
+        if not self._lines:
+            match = _REPLY_LINE.fullmatch(_CONTROL.sub(" ", head.decode("utf-8", "replace")))
+            if match is not None:
+                self._add(int(match[1]), match[3] or "")
+        return self.begun
+
     def line(self, octets: bytes) -> Reply | None:
-        """Take a line without its ending; gives the reply when it is complete. Raises BadReply."""
+        """Take a line without its ending; gives the reply when it is complete. Raises BadReply, TooManyLines."""
         match = _REPLY_LINE.fullmatch(_CONTROL.sub(" ", octets.decode("utf-8", "replace")))
         if match is None:
             raise BadReply("not an SMTP reply")
@@ -95,7 +112,7 @@ class ReplyReader:
         if self._lines and code != self._code:
             raise BadReply("reply lines with different codes")
         if len(self._lines) >= _LINES:
-            raise BadReply("reply has too many lines")
+            raise TooManyLines("reply has too many lines")
         self._add(code, match[3] or "")
         if match[2] == "-":
             return None

@@ -169,7 +169,7 @@ def test_a_hostile_exchanger_costs_little_and_the_message_nothing(world: World, 
     extensions = ("PIPELINING", "STARTTLS") if stage == "STARTTLS" else ("PIPELINING",)
     hostile, honest, results = play(world, stage, behaviour, extensions)
     (outcome,) = results[0].values()
-    if stage == "END" and behaviour == "endless replies":
+    if stage == "END" and behaviour in ("endless reply", "endless replies"):
         assert (outcome.state, hostile.messages, honest.messages) == (State.DELIVERED, [BODY], [])
     elif stage == "END":
         assert (outcome.state, hostile.messages, honest.messages) == (State.DELAYED, [BODY], [])
@@ -183,10 +183,10 @@ def test_a_hostile_exchanger_costs_little_and_the_message_nothing(world: World, 
 @pytest.mark.parametrize("behaviour", BEHAVIOURS)
 @pytest.mark.parametrize("stage", ["MAIL", "RCPT", "END"])
 def test_what_went_out_with_its_envelope_waits(world: World, stage: str, behaviour: str) -> None:
-    """A server that has got all of it, and has said nothing that could be understood, may have it."""
+    """A server that has got all of it, and has said nothing of it that could be understood, may have it."""
     hostile, honest, results = play(world, stage, behaviour, ("PIPELINING", "CHUNKING"))
     (outcome,) = results[0].values()
-    taken = behaviour == "endless replies"
+    taken = behaviour == "endless replies" or (stage, behaviour) == ("END", "endless reply")
     assert outcome.state is (State.DELIVERED if taken else State.DELAYED)
     assert (hostile.connections, honest.messages) == (1, [])
     assert hostile.sent < 3 * MIB

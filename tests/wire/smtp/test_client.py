@@ -26,17 +26,8 @@ from mailhub.message.envelope import (
 )
 from mailhub.message.needs import BODY_8BIT, HEADER_8BIT, HEADER_UTF8, LONG_LINE, NUL, Needs
 from mailhub.wire.smtp import events as server_events
-from mailhub.wire.smtp.client import (
-    ClientEvent,
-    Finished,
-    Phase,
-    Ready,
-    SendBody,
-    SmtpClient,
-    SmtpClientSettings,
-    StartTls,
-    Unusable,
-)
+from mailhub.wire.smtp.client import SmtpClient, SmtpClientSettings
+from mailhub.wire.smtp.client_events import ClientEvent, Finished, Phase, Ready, SendBody, StartTls, Unusable
 from mailhub.wire.smtp.extensions import SmtpSettings
 from mailhub.wire.smtp.hop import OutgoingMessage
 from mailhub.wire.smtp.replies import reply
@@ -287,7 +278,8 @@ def test_refusals(extensions: bytes, replies: list[str], states: str) -> None:
         talk.hear(f"{code} x\r\n".encode())
     names = {"F": State.FAILED, "D": State.DELAYED}
     assert talk.states() == [names[letter] for letter in states]
-    assert not talk.machine.closing
+    # Who takes DATA by a reply for something else is out of step.
+    assert talk.machine.closing is (replies[3] == "250" == replies[-1])
 
 
 def test_a_server_that_takes_data_for_nobody_gets_an_empty_message() -> None:
@@ -302,12 +294,14 @@ def test_the_next_message_on_the_same_connection() -> None:
     talk = ready()
     for _ in range(2):
         assert talk.send().startswith(b"MAIL")
-        talk.hear(b"250 a\r\n250 b\r\n250 c\r\n354 d\r\n250 e\r\n")
+        talk.hear(b"250 a\r\n250 b\r\n250 c\r\n354 d\r\n")
+        talk.hear(b"250 e\r\n")
     # After a transaction that was left open, RSET comes first.
     talk.send()
     talk.hear(b"250 a\r\n550 b\r\n550 c\r\n503 d\r\n")
     assert talk.send().startswith(b"RSET\r\nMAIL")
-    talk.hear(b"250 r\r\n250 a\r\n250 b\r\n250 c\r\n354 d\r\n250 e\r\n")
+    talk.hear(b"250 r\r\n250 a\r\n250 b\r\n250 c\r\n354 d\r\n")
+    talk.hear(b"250 e\r\n")
     assert talk.states() == [State.DELIVERED] * 2
     assert talk.send().startswith(b"MAIL")
 
@@ -473,7 +467,8 @@ def test_lmtp_has_an_outcome_for_each_recipient() -> None:
 def test_lmtp_lost_between_the_replies() -> None:
     talk = ready(FULL, LMTP)
     talk.send()
-    talk.hear(b"250 m\r\n250 a\r\n250 b\r\n354 go\r\n250 stored\r\n421 bye\r\n")
+    talk.hear(b"250 m\r\n250 a\r\n250 b\r\n354 go\r\n")
+    talk.hear(b"250 stored\r\n421 bye\r\n")
     assert talk.states() == [State.DELIVERED, State.DELAYED]
 
 
@@ -646,7 +641,8 @@ def test_a_recipient_that_must_be_valid_since_fails_alone() -> None:
     talk = ready(hop())
     strict = attrs.evolve(WATCHED, rrvs=ValidSince(60))
     assert talk.send(OutgoingMessage(Mail(ANN), (strict, Recipient(EVE)), 9)).count(b"RCPT") == 1
-    talk.hear(b"250 a\r\n250 b\r\n354 c\r\n250 d\r\n")
+    talk.hear(b"250 a\r\n250 b\r\n354 c\r\n")
+    talk.hear(b"250 d\r\n")
     assert [(outcome.state, outcome.status) for outcome in talk.outcomes] == [
         (State.FAILED, "5.7.19"),
         (State.DELIVERED, "2.0.0"),
@@ -659,7 +655,8 @@ def test_a_recipient_that_is_there_twice_is_said_twice_only_where_it_asks_for_so
     lines = talk.send(OutgoingMessage(Mail(ANN), recipients, 9))
     assert lines.count(b"RCPT TO:<bob@yy.example>\r\n") == 1
     assert lines.count(b"RCPT TO:<bob@yy.example> NOTIFY") == 1
-    talk.hear(b"250 a\r\n250 b\r\n550 c\r\n450 d\r\n354 e\r\n250 f\r\n")
+    talk.hear(b"250 a\r\n250 b\r\n550 c\r\n450 d\r\n354 e\r\n")
+    talk.hear(b"250 f\r\n")
     letters = {State.DELIVERED: "+", State.FAILED: "F", State.DELAYED: "D"}
     assert "".join(letters[state] for state in talk.states()) == "+F+FD"
     # A hop without DSN hears both in the same words.
