@@ -9,7 +9,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from mailhub.delivery.notices import is_news
-from mailhub.interfaces import Claim, QueuedMessage, QueuedRecipient, ReversePath, Settlement
+from mailhub.interfaces import AT_ONCE, Claim, QueuedMessage, QueuedRecipient, ReversePath, Settlement
 from mailhub.log import Logger
 from mailhub.message.envelope import Outcome, State
 
@@ -27,6 +27,11 @@ def priority(claim: Claim) -> int:
     """The highest one of its rows."""
     rows = claim.message.recipients
     return rows[0].priority if len(rows) == 1 else max(row.priority for row in rows)
+
+
+def is_urgent(claim: Claim) -> bool:
+    """Whether the operator wants it tried now."""
+    return any(row.due == AT_ONCE for row in claim.message.recipients)
 
 
 def travelling_together(claim: Claim) -> Sequence[Claim]:

@@ -27,6 +27,7 @@ _QUICK_SECONDS = 0.5
 _QUICK_WAITING = 50  # messages that are taken from the queue for a quick destination
 _KEPT = 10  # each so many-th slot is kept for quick destinations, and one more for the first try of others
 _SWEPT = 250  # messages that are taken at a time to be put off
+_NAMED = 1000  # destinations that are served well of which the queue is asked by name
 
 
 @attrs.define(eq=False)
@@ -68,7 +69,7 @@ class Destination(Generic[T]):
     """`most` items are at work at a time at the utmost, at present `window`.
 
     `suspect`: all that is known of it is that mail for it was put off before. `more`: the queue had more for it
-    than was taken. `why` it cannot be reached, where that is so.
+    than was taken. `why` it cannot be reached, where that is so. `rows` are its rows in memory.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Destination(Generic[T]):
     why: Outcome | None = None
     counters: Counters = attrs.field(factory=Counters)
     failures: int = 0
+    rows: int = 0
     _waiting: deque[Turn[T]] = attrs.field(factory=deque)
     _urgent: deque[Turn[T]] = attrs.field(factory=deque)
     _working: list[Turn[T]] = attrs.field(factory=list)
@@ -111,6 +113,11 @@ class Destination(Generic[T]):
     def working(self) -> int:
         """Items at work."""
         return len(self._working)
+
+    @property
+    def urgent(self) -> bool:
+        """Whether the operator waits for something."""
+        return bool(self._urgent)
 
     @property
     def low(self) -> bool:
@@ -262,9 +269,16 @@ class Destination(Generic[T]):
         return self._mean
 
     def is_quick(self, now: float, usual: float) -> bool:
-        """Whether attempts are known to be short, be it for themselves or compared with what is `usual`."""
+        """Whether attempts are known to be short, be it for themselves or compared with what is `usual`. Those without
+        a hop (DSNs) are."""
+        if not self.name:
+            return True
         seconds = self.seconds(now)
         return self._mean is not None and seconds is not None and seconds <= max(_QUICK_SECONDS, usual / 2)
+
+    def is_good(self, now: float) -> bool:
+        """Whether it was served, and is not slow."""
+        return not self.name or (self._mean is not None and not self.is_slow(now))
 
     def is_slow(self, now: float) -> bool:
         """Whether it is likely to keep what it gets for long."""
@@ -365,35 +379,62 @@ class Destinations(Generic[T]):
             else:
                 self._wanting.pop(name, None)
 
-    def quotas(self, now: float) -> dict[str, int]:
-        """How much the queue may give of destinations that have something, or are left alone."""
+    def slow(self, now: float) -> tuple[int, int]:
+        """Items that wait for slow destinations, and rows of these that are in memory."""
+        slow = [each for each in ({*self._turns} | {*self._at_work.values()}) if each.is_slow(now)]
+        return sum(each.waiting for each in slow), sum(each.rows for each in slow)
+
+    def quotas_of_good(self, now: float) -> dict[str, int]:
+        """How much the queue may give of those that are served well, as far as they were heard of lately."""
+        good = [each for each in (self.at(""), *reversed(self._all.values())) if each.is_good(now)]
+        return {each.name: each.quota(now) for each in good[:_NAMED]}
+
+    def quotas(self, now: float, rows: int | None = None, *, without_slow: bool = False) -> dict[str, int]:
+        """How much the queue may give of destinations that have something, or are left alone. Nothing where `rows` of
+        one are in memory, nor with `without_slow` of those that are slow."""
         self._away = {name: each for name, each in self._away.items() if each.is_paused(now)}
         active = {each.name: each for each in self._turns} | self._at_work | self._away | self._wanting
-        return {name: each.quota(now) for name, each in active.items()}
+        quotas = {name: each.quota(now) for name, each in active.items()}
+        quotas.update({name: 0 for name, each in active.items() if rows is not None and each.rows >= rows})
+        if without_slow:
+            slow = [each.name for each in self._all.values() if each.is_slow(now) and not each.is_paused(now)]
+            quotas.update(dict.fromkeys(slow, 0))
+        return quotas
 
     def take(self, now: float) -> tuple[Destination[T], Turn[T]] | None:
         """The next item to begin with, None when there is none or no room. `done` must follow."""
         free = self._total - self._working
         usual = self._usual(now) if free <= 2 * (self._total // _KEPT) else 0.0
-        for _ in range(len(self._turns) if free > 0 else 0):
+        slow_working = sum(each.working for each in self._at_work.values() if each.is_slow(now)) if self._turns else 0
+        for _ in range(len(self._turns) if free > 0 or "" in self._listed else 0):
             destination = self._turns.popleft()
             if not destination.waiting:
                 self._listed.discard(destination.name)
                 continue
             self._turns.append(destination)
-            if destination.ready(now) and self._may_have(free, destination, now, usual):
+            if destination.ready(now) and self._may_have(free, slow_working, destination, now, usual):
                 self._working += 1
                 self._at_work[destination.name] = destination
                 return destination, destination.begin(now)
         return None
 
-    def _may_have(self, free: int, destination: Destination[T], now: float, usual: float) -> bool:
+    def _may_have(self, free: int, slow_working: int, destination: Destination[T], now: float, usual: float) -> bool:
         """The last tenth is for destinations that are known to be quick, so that others that are tried for the first
-        time cannot have it all. The tenth before is for these, and the first of what may be quick."""
-        kept = self._total // _KEPT
-        if free > 2 * kept or destination.is_quick(now, usual):
+        time cannot have it all; half of it also for the first of those that are served well, and for what the operator
+        waits for. The tenth before is for the first try of others. Of the rest, slow ones have half of all places. What
+        has no hop needs no place."""
+        if not destination.name:
             return True
-        return free > kept and not destination.working and not destination.is_slow(now)
+        kept = self._total // _KEPT
+        if free <= 0:
+            return False
+        if destination.is_quick(now, usual):
+            return True
+        if free > kept // 2 and (destination.urgent or (not destination.working and destination.is_good(now))):
+            return True
+        if destination.is_slow(now):
+            return free > 2 * kept and 2 * slow_working < self._total
+        return free > 2 * kept or (free > kept and not destination.working)
 
     def _usual(self, now: float) -> float:
         """How long an attempt takes that is at work."""

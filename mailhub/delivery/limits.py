@@ -143,11 +143,12 @@ def own_of(destinations: Mapping[str, T], destination: str) -> T | None:
 class RunnerLimits:
     """Bounds of the runner. Times in seconds.
 
-    `attempts` run at the same time, of which `attempts_per_target` to one destination; `held` rows are in memory, at
-    work or waiting for their turn. The queue is looked at every `poll_seconds` at least, because the operator's command
-    may change rows. `attempt_seconds` is how long an agent may take before it is cut off. A destination that cannot be
-    reached is left alone for `unreachable_seconds` at first. `stop_seconds` is how long stop() waits for attempts under
-    way. `retry_seconds` is the wait after the queue itself failed.
+    `attempts` run at the same time, of which `attempts_per_target` to one destination; `held` messages wait in memory
+    for their turn, and half as many more of those that are soon over (`Claiming`). The queue is looked at every
+    `poll_seconds` at least, because the operator's command may change rows. `attempt_seconds` is how long an agent may
+    take before it is cut off. A destination that cannot be reached is left alone for `unreachable_seconds` at first.
+    `stop_seconds` is how long stop() waits for attempts under way. `retry_seconds` is the wait after the queue itself
+    failed.
     """
 
     attempts: int = limit("delivery_attempts", 200, 1, 10_000)

@@ -6,7 +6,7 @@ was cut short is repeated, under the same delivery id.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 import attrs
@@ -15,10 +15,11 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 
 from mailhub.delivery.agents import Agents, GuardedAgent
-from mailhub.delivery.attempts import cancel_all, is_told, log_state, only, priority, travelling_together
+from mailhub.delivery.attempts import cancel_all, is_told, is_urgent, log_state, only, priority, travelling_together
 from mailhub.delivery.bounce import Bouncer
+from mailhub.delivery.claiming import Claiming
 from mailhub.delivery.dead_ends import without_agent
-from mailhub.delivery.destination import FIRST, Destination, Destinations, Turn
+from mailhub.delivery.destination import Destination, Destinations, Turn
 from mailhub.delivery.forwarding import Forwarding
 from mailhub.delivery.limits import RunnerLimits
 from mailhub.delivery.loops import Prefixed
@@ -28,7 +29,6 @@ from mailhub.delivery.schedule import Schedule, deadline, returned_at
 from mailhub.errors import MailError, MessageDamaged, MessageGone
 from mailhub.guard import Unanswered
 from mailhub.interfaces import (
-    AT_ONCE,
     Claim,
     Delivery,
     Environment,
@@ -91,7 +91,7 @@ class QueueRunner:
         self._forwarding = forwarding
         # An item is what is tried at once: a claim, or the part of one that travels together.
         self._destinations: Destinations[Claim] = Destinations(*_bounds(self._limits))
-        self._rows = 0  # at work or waiting for it
+        self._claiming = Claiming(queue, self._destinations, self._limits.held, self._take)
         self._working: set[Deferred[None]] = set()
         self._trying: set[int] = set()
         self._timer: IDelayedCall | None = None
@@ -102,7 +102,6 @@ class QueueRunner:
         # To be put off, each with why.
         self._putting_off: deque[tuple[Destination[Claim], Claim, Outcome]] = deque()
         self._freed = 0  # attempts that have ended since others were begun
-        self._full = False
         self._running = False
         self._unwatch: Callable[[], None] = lambda: None
         # Wall clock less monotonic clock, as last seen.
@@ -147,7 +146,8 @@ class QueueRunner:
     async def recall(self) -> None:
         """Give back what only waits for its turn: what the operator changes now is seen when it is claimed again."""
         waiting = self._destinations.give_up()
-        self._rows -= sum(len(claim.message.recipients) for claim in waiting)
+        for claim in waiting:
+            self._claiming.gave(claim)
         await self._release(waiting)
         self._wake()
 
@@ -176,6 +176,7 @@ class QueueRunner:
         self._transports, self._forwarding = transports, forwarding
         self._agents.replace(agents)
         self._destinations.resize(*_bounds(limits))
+        self._claiming.held = limits.held
         if self._running:
             self._dispatch_in(0)
 
@@ -187,7 +188,7 @@ class QueueRunner:
         """Look after `seconds`, or earlier where that is planned already."""
         if not self._running:
             return
-        if self._rows > 1:
+        if self._claiming.rows > 1:
             seconds = max(seconds, self._looked_at + _BETWEEN_LOOKS - self._clock.seconds())
         if self._timer is not None:
             if self._timer.getTime() <= self._clock.seconds() + seconds:
@@ -220,31 +221,19 @@ class QueueRunner:
         try:
             now = self._environment.now()
             self._look_at_clocks(now)
-            room = self._limits.held - self._rows
-            if room > 0:
-                claims = await self._claim(now, room)
-                if not self._running:
-                    await self._release(claims)
-                    return
-                self._take(claims)
+            latest = now + self._schedule.longest_wait + CLOCK_SLACK
+            await self._claiming.look(now, self._clock.seconds(), latest)
             due = await self._queue.next_due(now)
             # Rows due already are under way, or there was no room for them: their end wakes us.
             if due is not None:
                 pause = min(pause, due - now)
+            if self._claiming.now:
+                pause = 0
         except MailError as error:
             _log.error("queue cannot be read: {error:text}", error=error)
         except Exception:
             _log.failure("queue cannot be read")
         self._look_in(max(pause, 0))
-
-    async def _claim(self, now: int, room: int) -> Sequence[Claim]:
-        quotas = self._destinations.quotas(self._clock.seconds())
-        latest = now + self._schedule.longest_wait + CLOCK_SLACK
-        claims = await self._queue.claim(now, room, FIRST, quotas, latest)
-        self._full = sum(len(claim.message.recipients) for claim in claims) >= room
-        counts = Counter(claim.destination for claim in claims)
-        self._destinations.claimed(counts, quotas, complete=not self._full)
-        return claims
 
     def _look_at_clocks(self, now: int) -> None:
         """Say once that the wall clock was set. What waits needs nothing more: see `IQueue.claim` and `Schedule`."""
@@ -255,14 +244,17 @@ class QueueRunner:
 
     # --- Who is next -----------------------------------------------------------------------------------------------
 
-    def _take(self, claims: Sequence[Claim]) -> None:
+    async def _take(self, claims: Sequence[Claim], back: Sequence[Claim]) -> None:
+        if not self._running:
+            claims, back = (), [*claims, *back]
+        if back:
+            await self._release(back)
         for claim in claims:
-            rows = claim.message.recipients
-            self._rows += len(rows)
-            suspect = all(row.attempts for row in rows)
+            suspect = all(row.attempts for row in claim.message.recipients)
             destination = self._destinations.at(claim.destination, suspect)
             for part in travelling_together(claim):
-                urgent = any(row.due == AT_ONCE for row in part.message.recipients)
+                self._claiming.took(part)
+                urgent = is_urgent(part)
                 if destination.why is not None and destination.is_paused(self._clock.seconds()) and not urgent:
                     self._put_off(destination, part, destination.why)
                 else:
@@ -300,10 +292,10 @@ class QueueRunner:
         self._working.add(work)
         work.addBoth(lambda _: self._working.discard(work))
 
-    def _ended(self, destination: Destination[Claim], rows: int) -> None:
-        """So many rows are in memory no more."""
-        self._rows -= rows
-        if destination.low or (self._full and self._rows <= self._limits.held * 3 // 4):
+    def _ended(self, destination: Destination[Claim], claim: Claim) -> None:
+        """Its rows are in memory no more."""
+        self._claiming.gave(claim)
+        if destination.low or self._claiming.has_room:
             self._wake()
 
     def _put_off(self, destination: Destination[Claim], claim: Claim, why: Outcome) -> None:
@@ -325,7 +317,7 @@ class QueueRunner:
             await self._record(destination, claim, {row.id: why for row in rows}, quiet=True)
         except Exception as error:
             await self._failed(claim, error)
-        self._ended(destination, len(rows))
+        self._ended(destination, claim)
 
     # --- One attempt -----------------------------------------------------------------------------------------------
 
@@ -351,9 +343,10 @@ class QueueRunner:
         self._freed += 1
         if left and self._running:
             self._destinations.put_back(destination, only(claim, left), priority(claim))
+            self._claiming.took(only(claim, left))
         elif left:
             await self._release([only(claim, left)])
-        self._ended(destination, len(rows) - (len(left) if self._running else 0))
+        self._ended(destination, claim)
         # Not from here: an agent that answers at once would nest one call in the other, a thousand deep.
         if self._running:
             self._dispatch_in(0)

@@ -288,7 +288,8 @@ class IQueue(Interface):
         settled or released, or their holder has died.
 
         Each destination gives those of up to `quota` messages, or as many as `quotas` says of it, oldest first; when
-        the limit is reached, the next call goes on behind the destination where this one has ended. Rows due after
+        the limit is reached, the next call goes on behind the destination where this one has ended. With a `quota` of 0
+        only those give anything that `quotas` names, and whose turn is next stays as it was. Rows due after
         `latest` have come as well, behind the others, unless they are held (`Submission.not_before`): no pause is that
         long, so the clock has been set back."""
 

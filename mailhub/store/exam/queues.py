@@ -245,6 +245,10 @@ class QueueExam(SubmissionExam):
         assert await claimed(3, 5) == [("one", 2), ("one", 1)]
         assert await claimed(4, 2) == [("three", 1)] * 2 + [("two", 1)] * 2
         assert await claimed(4, 2) == [("one", 2)] * 2
+        assert await claimed(100, 0) == []
+        assert await claimed(100, 0, two=2, four=1) == [("two", 1)] * 2
+        assert await claimed(1, 0, two=2) == [("two", 1)]
+        assert await claimed(2, 2) == [("three", 1)] * 2, "whose turn it is stayed as it was"
 
     @question
     async def test_the_operator_has_a_say_about_what_is_claimed(self) -> None:

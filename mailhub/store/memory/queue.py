@@ -172,7 +172,7 @@ class MemoryQueue:
                     places.setdefault(place, []).append((early, -row.priority, row.due, row.id, message, row))
                     highest[place] = max(row.priority, highest.get(place, row.priority))
         found: list[tuple[str, QueuedMessage]] = []
-        after, self._after = self._after, ""
+        after = self._after
         for place in sorted(places, key=lambda place: (place != "", -highest[place], place <= after, place)):
             messages: dict[str, list[QueuedRecipient]] = {}
             for *_, message, row in sorted(places[place], key=lambda item: item[:4]):
@@ -182,7 +182,7 @@ class MemoryQueue:
                 limit -= 1
             found += [(place, self._messages[name].value(tuple(rows))) for name, rows in messages.items()]
             if limit <= 0:
-                self._after = after if highest[place] > 0 else place
+                self._after = after if highest[place] > 0 or not quota else place
                 break
         return self._claims.take(found)
 

@@ -69,7 +69,7 @@ def find_due(snapshot: Snapshot, wanted: Wanted, bodies: dict[str, IBlobReader] 
     bodies = {} if bodies is None else bodies
     found: Found = []
     room = wanted.limit
-    few = _destinations_of_few(snapshot, wanted)
+    few = _destinations_named(snapshot, wanted) if not wanted.quota else _destinations_of_few(snapshot, wanted)
     for destination, urgent in _destinations_in_turn(snapshot, wanted) if few is None else few:
         quota = wanted.quotas.get(destination, wanted.quota)
         due = _due_at(snapshot, destination, wanted, quota, room) if quota > 0 else {}
@@ -78,7 +78,14 @@ def find_due(snapshot: Snapshot, wanted: Wanted, bodies: dict[str, IBlobReader] 
             room -= len(message.recipients)
         if room <= 0:
             return found, wanted.after if urgent else destination
-    return found, ""
+    return found, wanted.after
+
+
+def _destinations_named(snapshot: Snapshot, wanted: Wanted) -> Sequence[tuple[str, bool]]:
+    """Those that may give something and have rows, all before their turn."""
+    statement = "SELECT 1 FROM queue_recipient WHERE destination = ? LIMIT 1"
+    named = [name for name, quota in wanted.quotas.items() if quota > 0]
+    return [(name, True) for name in named if snapshot.execute(statement, (name,)).fetchall()]
 
 
 def _destinations_of_few(snapshot: Snapshot, wanted: Wanted) -> Sequence[tuple[str, bool]] | None:
