@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import atexit
 import grp
 import os
 import pwd
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
-from twisted.logger import FileLogObserver, ILogObserver, LogEvent, formatEventAsClassicLogText, formatTime
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import ILogObserver, LogEvent, formatEventAsClassicLogText, formatTime
+from twisted.python.threadable import isInIOThread
+from zope.interface import implementer
 
 from mailhub.config.settings import LogTable
 from mailhub.errors import ConfigurationError
@@ -27,6 +32,7 @@ _DAY = 86400
 # Between two looks at whether the file is still where it was, and two attempts to begin a new one. Seconds.
 _LOOK_SECONDS = 1.0
 _RETRY_SECONDS = 60.0
+_TOGETHER = 100  # lines of one write
 
 
 @attrs.define(eq=False)
@@ -206,19 +212,71 @@ def log_file(settings: LogTable, user: User | None) -> LogFile:
     )
 
 
-def log_observer(file: LogFile) -> ILogObserver:
+class SupportsWrite(Protocol):
+    """A file for text."""
+
+    def write(self, text: str, /) -> object: ...
+    def flush(self) -> object: ...
+
+
+@implementer(ILogObserver)
+class LogWriter:
+    """Writes each line at once or, from `gather` to `at_once`, those of one turn of the reactor together at its end:
+    each write is a system call and lets go of the interpreter lock, which costs more than the line."""
+
+    def __init__(self, file: SupportsWrite) -> None:
+        self._file = file
+        self._clock: IReactorTime | None = None
+        # Threads may log, too: what is put in and taken out here is in the file once.
+        self._lines: deque[str] = deque()
+
+    def __call__(self, event: LogEvent) -> None:
+        """See `ILogObserver`."""
+        line = log_line(event)
+        if line is None:
+            return
+        self._lines.append(line)
+        waiting = len(self._lines)
+        if self._clock is None or waiting >= _TOGETHER or not isInIOThread():  # type: ignore[no-untyped-call]
+            self._write()
+        elif waiting == 1:
+            self._clock.callLater(0, self._write)
+
+    def gather(self, clock: IReactorTime) -> None:
+        """The reactor runs. On its thread."""
+        self._clock = clock
+        atexit.register(self._write)
+
+    def at_once(self) -> None:
+        """It may end at any moment."""
+        self._clock = None
+        self._write()
+
+    def _write(self) -> None:
+        lines = []
+        with suppress(IndexError):
+            while True:
+                lines.append(self._lines.popleft())
+        if lines:
+            # What reads standard output may be gone: to say so there would go on for ever.
+            with suppress(OSError, ValueError):
+                self._file.write("".join(lines))
+                self._file.flush()
+
+
+def log_observer(file: LogFile) -> LogWriter:
     """What twistd hands every event. Raises ConfigurationError when the file cannot be opened."""
     try:
         file.open()
     except OSError as error:
         raise ConfigurationError(f"[log] file {file.path}: {error.strerror}") from None
-    return FileLogObserver(file, log_line)  # type: ignore[arg-type]
+    return LogWriter(file)
 
 
-def terminal_observer() -> ILogObserver:
+def terminal_observer() -> LogWriter:
     """What twistd hands every event where it logs to standard output: the same lines as twistd's own, at a fifth of the
     price."""
-    return FileLogObserver(sys.stdout, log_line)
+    return LogWriter(sys.stdout)
 
 
 def rotate_by_signal(file: LogFile, reactor: Any) -> None:

@@ -36,7 +36,7 @@ from mailhub.errors import ConfigurationError
 from mailhub.interfaces import Environment
 from mailhub.keys import STOP_SECONDS
 from mailhub.log import Logger, escape_others
-from mailhub.logfile import User, find_user, log_file, log_observer, rotate_by_signal, terminal_observer
+from mailhub.logfile import LogWriter, User, find_user, log_file, log_observer, rotate_by_signal, terminal_observer
 from mailhub.net.crowd import make_room
 from mailhub.net.dns import Resolver
 from mailhub.net.dns_servers import MachineServers, machine_hosts
@@ -135,6 +135,7 @@ class MailService(Service):
         self._control = ControlSocket(config.data, reactor, self._asked)
         self._takes_signals = False
         self.log_to_terminal = False
+        self._log_writer: LogWriter | None = None  # of ours
         self._watchdog = Watchdog(reactor, lambda: hub.guards.guards)
 
     def setServiceParent(self, parent: Any) -> None:
@@ -146,10 +147,12 @@ class MailService(Service):
                 process.uid, process.gid = self._user.uid, self._user.gid
             if self._config.log.file is not None:
                 file = log_file(self._config.log, self._user)
-                parent.setComponent(ILogObserver, log_observer(file))  # type: ignore[no-untyped-call]
+                self._log_writer = log_observer(file)
                 rotate_by_signal(file, self._reactor)
             elif self.log_to_terminal:
-                parent.setComponent(ILogObserver, terminal_observer())  # type: ignore[no-untyped-call]
+                self._log_writer = terminal_observer()
+            if self._log_writer is not None:
+                parent.setComponent(ILogObserver, self._log_writer)  # type: ignore[no-untyped-call]
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
     def take_signals(self) -> None:
@@ -213,6 +216,8 @@ class MailService(Service):
         if self._takes_signals:
             self._signals.ending_once()
         if self.running:
+            if self._log_writer is not None:
+                self._log_writer.gather(self._reactor)
             self._supervisor.starting()
             self._starting = Deferred.fromCoroutine(self._start())
 
@@ -319,6 +324,8 @@ class MailService(Service):
         self._supervisor.stopped()
         self._folder.unlock()
         _log.info("mailhub has stopped")
+        if self._log_writer is not None:
+            self._log_writer.at_once()
 
 
 def complain(line: str) -> None:

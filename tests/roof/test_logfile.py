@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 from twisted.application.service import Application, IProcess, MultiService
+from twisted.internet import task
 from twisted.logger import ILogObserver
 
+from mailhub import logfile
 from mailhub.config.settings import parse
 from mailhub.errors import ConfigurationError
-from mailhub.logfile import LogFile, User, find_user, log_observer
+from mailhub.logfile import LogFile, LogWriter, User, find_user, log_observer
 from mailhub.service import MailService
 
 _application: Any = Application
@@ -152,6 +154,63 @@ def test_events_of_others_are_cleaned(tmp_path: Path, clock: Clock) -> None:
     observe = log_observer(log(tmp_path, clock, rotate_bytes=1000))
     observe({"log_format": "{x}", "x": "a\x1b[2J\u202eb\nc", "log_time": 0.0})
     assert (tmp_path / "mailhub.log").read_text().endswith("a\\x1b[2J\\u202eb\n\tc\n")
+
+
+class Written:
+    """A file that keeps its writes apart, and may be broken."""
+
+    def __init__(self) -> None:
+        self.writes: list[str] = []
+        self.broken = False
+
+    def write(self, text: str) -> None:
+        if self.broken:
+            raise BrokenPipeError
+        self.writes.append(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+def say(writer: LogWriter, *texts: str) -> None:
+    for text in texts:
+        writer({"log_format": "{x}", "x": text, "log_time": 0.0})
+
+
+def test_lines_of_one_turn_of_the_reactor_are_written_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logfile, "isInIOThread", lambda: True)
+    file, reactor = Written(), task.Clock()
+    writer = LogWriter(file)
+    say(writer, "a", "b")
+    assert [text.count("\n") for text in file.writes] == [1, 1]
+    writer.gather(reactor)
+    say(writer, "c", "d")
+    assert len(file.writes) == 2
+    reactor.advance(0)
+    assert [text[-2:] for text in file.writes[2].splitlines()] == [" c", " d"]
+    say(writer, *"x" * 250)
+    assert [text.count("\n") for text in file.writes[3:]] == [100, 100]
+    writer.at_once()
+    say(writer, "e")
+    assert [text.count("\n") for text in file.writes[5:]] == [50, 1]
+
+
+def test_what_a_thread_says_is_not_left_waiting() -> None:
+    file = Written()
+    writer = LogWriter(file)
+    writer.gather(task.Clock())
+    say(writer, "a")  # there is no reactor whose thread this is
+    assert len(file.writes) == 1
+
+
+def test_a_file_that_is_gone_makes_no_more_lines() -> None:
+    file = Written()
+    file.broken = True
+    writer = LogWriter(file)
+    say(writer, "a")
+    file.broken = False
+    say(writer, "b")
+    assert len(file.writes) == 1
 
 
 def test_a_file_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
