@@ -42,8 +42,9 @@ from mailhub.store.limits import USUAL_USES
 
 @implementer(IDeliveryAgent)
 class StoreAgent:
-    """Appends to the route's mailbox, with the Return-Path on top (RFC 5321 4.4) and a delivery id, so that repeating
-    is harmless. See `Route` for a mailbox that is not there."""
+    """Appends to the route's mailbox, with the Return-Path on top (RFC 5321 4.4) and the message's id as delivery id:
+    repeating is harmless, and INBOX has one copy for whatever number of mailboxes it stands in for. See `Route` for a
+    mailbox that is not there."""
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class StoreAgent:
                 finally:
                     writer.abort()
                 try:
-                    now, once = self._environment.now(), f"{delivery.id}.{row.id}"
+                    now, once = self._environment.now(), delivery.id
                     try:
                         uid = await _add(mailbox, body, flags, now, once)
                     except (NotPermitted, NoSuchMailbox):

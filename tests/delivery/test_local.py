@@ -63,6 +63,16 @@ def test_the_message_arrives_once_with_its_return_path_however_often_it_is_tried
     assert len(stored(database)) == 2
 
 
+def test_inbox_has_one_copy_however_many_mailboxes_it_stands_in_for_and_whenever(database: Database) -> None:
+    result_of(database.accounts.add(USER, "", 0))
+    account = result_of(database.store.account(USER))
+    result_of(account.create("Lists"))
+    for row, mailbox in enumerate(("Gone", "Lists", "", "Gone too"), 1):
+        assert deliver(database.store, row=row, mailbox=mailbox).state is State.DELIVERED
+    assert len(stored(database)) == 1
+    assert len(result_of(result_of(account.mailbox("Lists")).entries())) == 1
+
+
 @pytest.mark.parametrize(("named", "found"), [("", "INBOX"), ("Junk", "Junk"), ("Lists", "INBOX"), ("inbox", "INBOX")])
 def test_the_route_says_the_mailbox(database: Database, named: str, found: str) -> None:
     """A usual one is made where it is missing; for others INBOX stands in."""

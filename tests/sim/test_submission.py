@@ -277,6 +277,33 @@ def test_what_can_be_undone_waits_for_a_moment(internet: Internet) -> None:
     assert len(host.inbox("ben@xx.example")) == 3
 
 
+@pytest.mark.parametrize("undo", [0, 100])
+@pytest.mark.parametrize("database", ["memory", "inline"])
+def test_a_detail_mailbox_that_goes_while_mail_waits_leaves_one_copy(tmp_path: Any, database: str, undo: int) -> None:
+    with Internet(seed=7, folder=tmp_path) as internet:
+        host = house(
+            internet,
+            submission={"undo_seconds": undo},
+            database={"type": database},
+            delivery={"detail_mailboxes": True},
+        )
+        account = internet.wait(host.hub.store.account("ben@xx.example"))
+        internet.wait(account.create("New"))
+        client = logged_in(internet, host)
+        client.ask(b"MAIL FROM:<ann@xx.example>\r\n", b"250")
+        for name in (b"ben", b"ben+New"):
+            client.ask(b"RCPT TO:<" + name + b"@xx.example>\r\n", b"250")
+        if not undo:
+            internet.wait(account.rename("New", "Old"))
+        client.ask(b"DATA\r\n", b"354")
+        client.ask(MESSAGE + b".\r\n", b"250")
+        if undo:
+            internet.wait(account.rename("New", "Old"))
+        internet.run(undo + 20)
+        assert len(host.inbox("ben@xx.example")) == 1
+        assert list(host.queued()) == []
+
+
 @pytest.mark.parametrize(("by", "seconds"), [("60;R", 30), ("60;N", 30), ("1;R", 0), ("1000;R", 100), ("-5;N", 100)])
 def test_what_is_to_be_delivered_soon_can_be_undone_for_half_of_that_time(
     internet: Internet, by: str, seconds: int

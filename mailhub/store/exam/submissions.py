@@ -283,6 +283,18 @@ class SubmissionExam(DatabaseExam):
         assert [info.special_use for info in await account.mailboxes() if info.name == "Junk"] == ["\\Junk"]
 
     @question
+    async def test_mailboxes_that_are_gone_leave_one_copy_to_the_inbox(self) -> None:
+        queue, accounts = await self._open()
+        await accounts.add(USER, "")
+        await accounts.add(OTHER, "")
+        lists = [to(USER, f"Lists/{number}") for number in range(2)]
+        for number, deposits in enumerate(((to(USER), *lists), (*lists, to(USER), to(OTHER))), 1):
+            receipt = await self._submit(queue, Plan(deposits))
+            assert (receipt.refused, receipt.kept) == ({}, True)
+            assert len(await uids(await self._inbox_of(queue, USER))) == number
+        assert len(await uids(await self._inbox_of(queue, OTHER))) == 1
+
+    @question
     async def test_messages_that_belong_together_are_committed_together(self) -> None:
         queue, accounts = await self._open()
         await accounts.add(USER, "")

@@ -34,7 +34,7 @@ from mailhub.store.claims import Claims
 from mailhub.store.due import DueWatchers
 from mailhub.store.memory.body import MemoryBodyWriter, memory_body
 from mailhub.store.memory.queued import Queued, change_row, meant_rows, waiting
-from mailhub.store.memory.store import MemoryEngine
+from mailhub.store.memory.store import Box, MemoryEngine
 from mailhub.store.octets import OctetsReader
 from mailhub.store.queue_ids import DeliveryIds, number_of
 from mailhub.store.queue_rows import check_readable, notices_of, route_of
@@ -110,12 +110,15 @@ class MemoryQueue:
             return self._receipts[message_id]
         refused: dict[int, Outcome] = {}
         kept = bool(submission.plan.routes)
+        filled: list[Box] = []
         for index, deposit in enumerate(submission.plan.deposits):
             try:
                 if deposit.create:
                     self._engine.ensure_account(deposit.user)
                 box = self._engine.mailbox_for(deposit.user, normalise(deposit.mailbox), body.size)
-                self._engine.deposit(box, body, deposit.flags, self._engine.environment.now())
+                if box not in filled:
+                    self._engine.deposit(box, body, deposit.flags, self._engine.environment.now())
+                    filled.append(box)
                 kept = True
             except MailError as error:
                 refused[index] = Outcome.failed(error.text, status=error.status)

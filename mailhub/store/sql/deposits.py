@@ -226,9 +226,12 @@ class _Group:
         kept = bool(plan.routes)
         if kept:
             self.contents.append(posting)
+        filled: list[Place] = []  # INBOX stands in for each mailbox that is gone, and has one copy
         for index, item in enumerate(plan.deposits):
             try:
                 place = self._place(item, body.size, posting.now)
+                if place in filled:
+                    continue
                 place.check_room(body.size)
             except MailError as error:
                 refused[index] = Outcome.failed(error.text, status=error.status)
@@ -236,6 +239,7 @@ class _Group:
             if not kept:
                 kept = True
                 self.contents.append(posting)
+            filled.append(place)
             self._deposit(transaction, place, posting, item.flags)
         if kept:
             transaction.kept.append(body)
