@@ -15,7 +15,7 @@ from zope.interface import implementer
 from mailhub.errors import MailError, TemporaryError
 from mailhub.keys import limit
 from mailhub.log import Logger
-from mailhub.message.envelope import Mail, Outcome, Recipient
+from mailhub.message.envelope import Mail, Outcome, Recipient, Source
 from mailhub.message.needs import Needs
 from mailhub.net.body import copy, whole
 from mailhub.net.channel import Channel
@@ -74,7 +74,8 @@ class SmtpTimeouts:
 class SessionFailed(TemporaryError):
     """The server was reached but serves us not, or not now. Nothing was sent.
 
-    `tls_failed`: the TLS handshake failed, so that an opportunistic client may connect again with `tls="never"`.
+    `tls_failed`: the TLS handshake failed, or the server fell silent, broke off or talked nonsense at STARTTLS, so that
+    an opportunistic client may connect again with `tls="never"`.
     `source`: see `SmtpConnection`.
     """
 
@@ -83,7 +84,8 @@ class SessionFailed(TemporaryError):
         self.outcome = outcome
         self.phase = phase
         self.source = source
-        self.tls_failed = phase is Phase.TLS
+        speechless = phase is Phase.STARTTLS and outcome.source is not Source.REMOTE
+        self.tls_failed = phase is Phase.TLS or speechless
 
     def because(self, why: str, status: str) -> SessionFailed:
         """The same with what it is due to."""

@@ -72,6 +72,7 @@ class SmtpServer(Dialogue):
         self._phase = _Phase.GREETING
         self._pending: Event | None = None
         self._bad_commands = self._idle_commands = self._login_failures = 0
+        self._forgiven = 0  # commands that are to come in vain because of what we refused for a reason of our own
         # The client has spoken before it was its turn: before the greeting, or without waiting for a reply that it must
         # see first (RFC 5321 4.3.1, RFC 2920 3.1).
         self.early = False
@@ -166,6 +167,7 @@ class SmtpServer(Dialogue):
     def refuse(self, refusal: Reply) -> None:
         """Answer the event with a 4xx or 5xx reply. 421 closes the connection."""
         event = self._take_pending()
+        self._forgive(refusal)
         if isinstance(event, BodyEnd):
             self._finish_body([refusal] * self._final_replies())
         elif isinstance(self.reception, Chunk) and refusal.code != 421:
@@ -351,7 +353,19 @@ class SmtpServer(Dialogue):
     def _end_foreign(self) -> None:
         self.close_with(reply(554, "5.5.1", "This is a mail server"))
 
+    def _forgive(self, refusal: Reply) -> None:
+        """Whom we refuse for a reason of our own (RFC 3463 3.4: a full disk, say) may have sent what follows already,
+        has RSET to say, and is not to be shut out for that."""
+        if refusal.status.startswith("4.3."):
+            self._forgiven = self.settings.recipient_limit + 3  # DATA or BDAT, RSET, one NOOP
+
+    def _is_forgiven(self) -> bool:
+        self._forgiven -= self._forgiven > 0
+        return self._forgiven > 0
+
     def _too_idle(self) -> bool:
+        if self._is_forgiven():
+            return self.closing
         self._idle_commands += 1
         if self._idle_commands > self.settings.idle_command_limit:
             self.close_with(reply(421, "4.7.0", "Too many commands without a message"))
@@ -368,6 +382,9 @@ class SmtpServer(Dialogue):
             raise refused(530, "5.7.0", "Authentication required")
 
     def _bad_command(self, answer: Reply) -> Event | None:
+        if answer.code in (503, 554) and self._is_forgiven():
+            self.send(answer)
+            return None
         self._bad_commands += 1
         if self._bad_commands > self.settings.free_bad_commands:
             return BadCommand(answer, self._bad_commands)
@@ -417,7 +434,9 @@ class SmtpServer(Dialogue):
         for answer in replies:
             self.send(answer)
             if answer.positive:
-                self._idle_commands = self.excess_recipients = 0
+                self._idle_commands = self.excess_recipients = self._forgiven = 0
+            else:
+                self._forgive(answer)
         self.transaction = self.reception = None
 
 

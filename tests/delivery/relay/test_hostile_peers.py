@@ -15,7 +15,8 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 
-from mailhub.message.envelope import State
+from mailhub.message.address import Address
+from mailhub.message.envelope import Mail, State
 from tests.delivery.relay.test_smtp import Server, World
 
 BODY = b"Subject: s\r\n\r\nhello\r\n"
@@ -173,11 +174,14 @@ def test_a_hostile_exchanger_costs_little_and_the_message_nothing(world: World, 
         assert (outcome.state, hostile.messages, honest.messages) == (State.DELIVERED, [BODY], [])
     elif stage == "END":
         assert (outcome.state, hostile.messages, honest.messages) == (State.DELAYED, [BODY], [])
+    elif stage == "STARTTLS":
+        # It is as good as any other that has no TLS.
+        assert (outcome.state, hostile.messages, honest.messages) == (State.DELIVERED, [BODY], [])
     else:
         assert (outcome.state, outcome.remote, honest.messages) == (State.DELIVERED, "mx2", [BODY])
         assert hostile.messages == []
     assert hostile.sent < 3 * MIB
-    assert hostile.connections == 1
+    assert hostile.connections == (2 if stage == "STARTTLS" else 1)
 
 
 @pytest.mark.parametrize("behaviour", BEHAVIOURS)
@@ -207,3 +211,19 @@ def test_a_goodbye_that_never_ends_keeps_nobody(world: World) -> None:
     world.resolver.add("yy.example", "mx1", "10.0.0.1")
     (outcome,) = world.deliver("b")
     assert outcome.state is State.DELIVERED
+
+
+@pytest.mark.parametrize("behaviour", ["close", "silence", "garbage"])
+def test_broken_starttls_is_no_reason_to_go_without_where_tls_is_demanded(world: World, behaviour: str) -> None:
+    hostile = Hostile(world, "STARTTLS", behaviour, ("STARTTLS", "REQUIRETLS"))
+    world.network.listen("10.0.0.1", 25, hostile)
+    world.resolver.add("yy.example", "mx1", "10.0.0.1")
+    world.resolver.secure.add("yy.example")
+    world.mail = Mail(Address("a", "xx.example"), requiretls=True)
+    results = world.start("b")
+    began = world.clock.seconds()
+    while not results and world.clock.seconds() < began + PATIENCE:
+        world.clock.advance(0.1)
+    (outcome,) = results[0].values()
+    assert outcome.state is not State.DELIVERED
+    assert (hostile.connections, hostile.messages) == (1, [])

@@ -314,6 +314,24 @@ def test_too_many_commands_without_a_message() -> None:
     assert peer.server.closing
 
 
+@pytest.mark.parametrize(("status", "is_ours"), [("4.3.1", True), ("4.7.1", False), ("5.7.1", False)])
+def test_what_follows_a_refusal_for_a_reason_of_ours_is_no_error(status: str, is_ours: bool) -> None:
+    """The client had sent it before it knew, and has to say RSET."""
+    settings = attrs.evolve(SETTINGS, bad_command_limit=5, idle_command_limit=5)
+    refusal = reply(452 if status[0] == "4" else 550, status, "No")
+    peer = Peer(settings, refusing(MailFrom, refusal))
+    for _ in range(6):
+        peer.send(BEFORE + b"DATA\r\nRSET\r\n")
+    assert peer.server.closing is not is_ours
+
+
+def test_not_everything_is_forgiven() -> None:
+    settings = attrs.evolve(SETTINGS, bad_command_limit=5, recipient_limit=10)
+    peer = Peer(settings, refusing(MailFrom, reply(452, "4.3.1", "Full")))
+    peer.send(BEFORE + b"RCPT TO:<bob@yy.example>\r\n" * 20)
+    assert peer.server.closing
+
+
 def test_an_accepted_message_starts_the_count_again() -> None:
     peer = Peer()
     for _ in range(5):
