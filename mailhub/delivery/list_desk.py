@@ -17,13 +17,14 @@ from hashlib import sha256
 from types import MappingProxyType
 
 import attrs
+from twisted.internet.defer import DeferredLock
 from zope.interface import implementer
 
 from mailhub.delivery.intake import Intake
-from mailhub.delivery.lists import LIST, refusal_of
+from mailhub.delivery.lists import LIST, PATIENCE, refusal_of
 from mailhub.delivery.plan import Accepted
 from mailhub.delivery.replies import is_automatic
-from mailhub.errors import MailError
+from mailhub.errors import MailError, TemporaryError
 from mailhub.interfaces import (
     Committed,
     Delivery,
@@ -42,11 +43,11 @@ from mailhub.interfaces import (
     Which,
 )
 from mailhub.log import Logger
-from mailhub.message.address import Address
+from mailhub.message.address import POSTMASTER, Address, without_detail
 from mailhub.message.authors import authors
 from mailhub.message.dates import format_date
 from mailhub.message.encoded_word import decode_words
-from mailhub.message.envelope import Mail, Outcome, Recipient, outcome_of
+from mailhub.message.envelope import BodyType, Mail, Outcome, Recipient, outcome_of
 from mailhub.message.header import Header, fields_end
 from mailhub.message.lists import (
     MEMBERS_LIMIT,
@@ -69,6 +70,7 @@ DAY = 86_400
 CONFIRM_SECONDS = 3 * DAY
 # Answers to one address, and in the name of one list, in a day.
 ANSWERS_TO_ONE, ANSWERS_OF_LIST = 3, 1000
+PASSED_ON = 100  # requests beyond those that go on to the owners of one list in a day; others wait for the next
 _WORD = 24  # characters, of 5 bits each
 _KEY = "key"  # of the words
 _CONFIRM = re.compile(rf"\bconfirm\s+([0-9a-v]{{{_WORD}}})\b", re.IGNORECASE)
@@ -113,9 +115,37 @@ class ListMail:
         """To who asks. Raises MailError."""
         more = "".join([f"{name}: {request.message_id}\r\n" for name in ("In-Reply-To", "References")])
         more = f"Auto-Submitted: auto-replied\r\n{more if request.message_id else ''}"
-        await self.write(request.name, [request.who], subject, text, request.once, request.moment, more)
+        to = [request.who]
+        mail, octets = self._written(request.name, to, subject, text, request.once, request.moment, more)
+        await self._send(
+            mail, [Accepted(Recipient(request.who), await self._ways(request.who, mail))], octets, request.once
+        )
 
-    async def write(
+    async def tell_owners(
+        self, name: Address, settings: MailingList, subject: str, text: str, once: str, moment: int, attempts: int
+    ) -> None:
+        """In the name of the list `name`. Repeated with the same `once`, it has to say the same, also of `moment`
+        (seconds since the epoch), which its date is. Nothing depends on whether anybody can be reached. Raises
+        MailError for what may be better later, in the first attempts."""
+        for to, its_once in _answering(name, settings, once):
+            mail, octets = self._written(name, to, subject, text, its_once, moment)
+            if await self._refusal(name, to, attempts, mail, octets, its_once) is None:
+                return
+
+    async def pass_on(self, delivery: Delivery, row: QueuedRecipient, header: bytes, settings: MailingList) -> None:
+        """A message as it is to the owners of the list that it was sent to, or the postmaster where none of them can be
+        reached. Raises MailError where nobody can, and for what may be better later, in the first attempts."""
+        name = Address.parse(delivery.target)
+        refusals = []
+        for to, once in _answering(name, settings, f"{delivery.id} {row.id} owners"):
+            more = delivery.body, delivery.needs, row.route.recipient.key
+            refusal = await self._refusal(name, to, row.attempts, delivery.mail, header, once, *more)
+            if refusal is None:
+                return
+            refusals.append(refusal)
+        raise refusals[0]
+
+    def _written(
         self,
         name: Address,
         to: Sequence[Address],
@@ -124,9 +154,8 @@ class ListMail:
         once: str,
         moment: int,
         more: str = "Auto-Submitted: auto-generated\r\n",
-    ) -> None:
-        """In the name of the list `name`, from nobody to whom a report could come. Repeated with the same `once`, it
-        has to say the same, also of `moment` (seconds since the epoch), which its date is. Raises MailError."""
+    ) -> tuple[Mail, bytes]:
+        """From nobody to whom a report could come."""
         sender = role(name, REQUEST)
         header = "".join(
             [
@@ -137,26 +166,50 @@ class ListMail:
         date = format_date(moment)
         message_id = f"<{sha256(once.encode()).hexdigest()[:32]}@{self._hostname}>"
         octets = mend_header(header, date, message_id) + b"\r\n" + text.replace("\n", "\r\n").encode()
-        mail = Mail(
-            None,
-            "7BIT" if octets.isascii() else "8BITMIME",
-            smtputf8=not all(each.is_ascii for each in (sender, *to)),
-        )
-        accepted = [Accepted(Recipient(each), await self._ways(each, mail)) for each in to]
-        await self._send(mail, accepted, octets, once)
+        body_type: BodyType = "7BIT" if octets.isascii() else "8BITMIME"
+        return Mail(None, body_type, smtputf8=not all(each.is_ascii for each in (sender, *to))), octets
 
-    async def pass_on(self, delivery: Delivery, row: QueuedRecipient, header: bytes, to: Sequence[Address]) -> None:
-        """A message as it is to others than it was sent to. Raises MailError."""
-        via = row.route.recipient.key
-        accepted = [
-            Accepted(
-                Recipient(each),
-                tuple([attrs.evolve(way, via=(via, *way.via)) for way in await self._ways(each, delivery.mail)]),
-            )
-            for each in to
-        ]
-        once = f"{delivery.id} {row.id} owners"
-        await self._send(delivery.mail, accepted, header, once, delivery.body, delivery.needs)
+    async def _refusal(
+        self,
+        name: Address,
+        to: Sequence[Address],
+        attempts: int,
+        mail: Mail,
+        octets: bytes,
+        once: str,
+        rest: IBlobReader | None = None,
+        needs: int | None = None,
+        via: str = "",
+    ) -> MailError | None:
+        """Why it came to nobody. Who is not reached is in the log, and keeps it from none of the others."""
+        refusal: MailError | None = None
+
+        def give_up(who: Sequence[Address], error: MailError) -> None:
+            nonlocal refusal
+            if error.temporary and attempts < PATIENCE:
+                raise error
+            refusal = refusal or error
+            for each in who:
+                _log.event("owner not told", {"list": name, "owner": each, "reason": error.text})
+
+        accepted = []
+        for each in to:
+            try:
+                ways = await self._ways(each, mail)
+            except MailError as error:
+                give_up([each], error)
+                continue
+            if via:
+                ways = tuple([attrs.evolve(way, via=(via, *way.via)) for way in ways])
+            accepted.append(Accepted(Recipient(each), ways))
+        if not accepted:
+            return refusal
+        try:
+            await self._send(mail, accepted, octets, once, rest, needs)
+        except MailError as error:
+            give_up([each.address for each in accepted], error)
+            return error
+        return None
 
     async def _ways(self, address: Address, mail: Mail) -> tuple[Route, ...]:
         return tuple(await self._routing.route(address, OwnTransaction(mail=mail)) or ())
@@ -187,6 +240,15 @@ class ListMail:
             body.discard()
 
 
+def _answering(name: Address, settings: MailingList, once: str) -> Sequence[tuple[Sequence[Address], str]]:
+    """Who answers for a list, and who does where none of them can be reached, each with what it is told once by."""
+    return (owners_of(settings, name), once), ([Address(POSTMASTER, name.domain)], f"{once} postmaster")
+
+
+class _TooMany(TemporaryError):
+    """More requests have come in a day than are answered."""
+
+
 @implementer(IDeliveryAgent)
 @attrs.define(eq=False)
 class RequestAgent:
@@ -199,6 +261,7 @@ class RequestAgent:
     _environment: Environment
     _queue: IQueue
     _mail: ListMail
+    _counting: DeferredLock = attrs.field(factory=DeferredLock, init=False)
 
     async def deliver(self, delivery: Delivery) -> Mapping[int, Outcome]:
         """See `IDeliveryAgent`. Repeating it adds nothing."""
@@ -225,13 +288,23 @@ class RequestAgent:
                 request = _Request(name, settings, who, f"{delivery.id} {row.id} answer", moment, header)
                 met = await self._met(request, _command(row.route.recipient, header))
             if not met:
-                await self._mail.pass_on(delivery, row, header, owners_of(settings, name))
+                await self._mail.pass_on(delivery, row, header, settings)
         except MailError as error:
             return outcome_of(error)
         return Outcome.delivered()
 
     async def _met(self, request: _Request, command: str) -> bool:
         """Whether it needs no owner. Raises MailError."""
+        try:
+            return await self._done(request, command)
+        except _TooMany as error:
+            known = {"list": request.name, "from": request.who}
+            _log.event("request not answered", {**known, "reason": error.text})
+            if not await self._counts(request.once, {f"owners {request.name.key}": PASSED_ON}):
+                raise
+            return False
+
+    async def _done(self, request: _Request, command: str) -> bool:
         verb, _, word = command.partition(" ")
         if verb == "confirm":
             return await self._confirmed(request, word)
@@ -254,7 +327,8 @@ class RequestAgent:
             "Otherwise you need not do anything.\n"
         )
         kept = json.dumps([verb, request.name.key, str(request.who)]).encode()
-        await self._answer(request, f"confirm {word}", text, {_kept_as(word): kept})
+        bounds = {f"leaving {self._plain(request)}": ANSWERS_TO_ONE} if verb == "unsubscribe" else None
+        await self._answer(request, f"confirm {word}", text, {_kept_as(word): kept}, bounds)
 
     async def _word(self, once: str) -> str:
         """The same when it is made again, after a crash; nobody can make it who has not our key."""
@@ -285,26 +359,49 @@ class RequestAgent:
         return True
 
     async def _answer(
-        self, request: _Request, subject: str, text: str, words: Mapping[str, bytes] = MappingProxyType({})
+        self,
+        request: _Request,
+        subject: str,
+        text: str,
+        words: Mapping[str, bytes] = MappingProxyType({}),
+        bounds: Mapping[str, int] | None = None,
     ) -> None:
         """With `words` that the answer has in it. Not too often, lest somebody's mailbox is filled by requests in his
-        name. Raises MailError for what may be better later."""
-        counts = {}
-        for what, most in (
-            (f"{request.name.key} {request.who.key}", ANSWERS_TO_ONE),
-            (request.name.key, ANSWERS_OF_LIST),
-        ):
-            kept = f"answers {sha256(what.encode()).hexdigest()} {self._environment.now() // DAY}"
-            count = int(await self._state.get(kept) or b"0")
-            if count >= most:
-                known = {"list": request.name, "from": request.who}
-                _log.event("request not answered", {**known, "reason": "too many in a day"})
-                return
-            counts[kept] = b"%d" % (count + 1)
+        name: who is to leave is a member, and has `bounds` of his own that no stranger's requests use up. Raises
+        MailError for what may be better later, _TooMany."""
+        usual = {f"answers {self._plain(request)}": ANSWERS_TO_ONE, f"answers {request.name.key}": ANSWERS_OF_LIST}
+        if not await self._counts(request.once, usual if bounds is None else bounds):
+            raise _TooMany(f"Too many requests of {request.name} in a day")
         if words:
             await self._state.put(words, CONFIRM_SECONDS)
         await self._tell(request, subject, text)
-        await self._state.put(counts, DAY)
+
+    def _plain(self, request: _Request) -> str:
+        """The list, and the mailbox that who asks has, by whichever of its addresses."""
+        names = [request.who, *(plain for plain, _ in self._names.without_detail(request.who))]
+        names += [plain for plain, _ in without_detail(names[-1], "+")]
+        return f"{request.name.key} {names[-1].key}"
+
+    async def _counts(self, once: str, bounds: Mapping[str, int]) -> bool:
+        """Count what is done `once` before it is, against each of the bounds of a day; whether none of them is reached.
+        Repeated, it is counted already."""
+        mark, day = sha256(once.encode()).hexdigest()[:12], self._environment.now() // DAY
+        await self._counting.acquire()
+        try:
+            counted = {}
+            for what, most in bounds.items():
+                kept = f"counted {sha256(what.encode()).hexdigest()} {day}"
+                marks = json.loads(await self._state.get(kept) or b"[]")
+                if mark in marks:
+                    continue
+                if len(marks) >= most:
+                    return False
+                counted[kept] = json.dumps([*marks, mark]).encode()
+            if counted:
+                await self._state.put(counted, DAY)
+            return True
+        finally:
+            self._counting.release()
 
     async def _tell(self, request: _Request, subject: str, text: str) -> None:
         """Whom no way leads to is not told, and neither is anybody else. Raises MailError for what may be better
@@ -347,7 +444,8 @@ class HoldAgent:
             once = f"{delivery.id} {row.id} held"
             found = await self._queue.messages(which=Which(ids=(delivery.id,)))
             moment = found[0].queued_at if found else 0
-            await self._mail.write(name, owners_of(settings, name), f"A post to {name} waits", text, once, moment)
+            subject = f"A post to {name} waits"
+            await self._mail.tell_owners(name, settings, subject, text, once, moment, row.attempts)
             rows = [
                 attrs.evolve(each, recipients=tuple([other for other in each.recipients if other.id == row.id]))
                 for each in found
@@ -411,7 +509,7 @@ def _of_held(delivery: Delivery, header: bytes, name: Address) -> str:
     return (
         f"A post to {name} waits for you, for its sender may not post:\n\n"
         f"sender: <{delivery.mail.reverse_path or ''}>\n{''.join(said)}octets: {delivery.body.size}\n\n"
-        f"mailhub list approve {delivery.id}\nmailhub list discard {delivery.id}\n\n"
+        f"mailhub list approve {delivery.id} --list {name}\nmailhub list discard {delivery.id} --list {name}\n\n"
         "says whether it goes to the members.\n"
     )
 

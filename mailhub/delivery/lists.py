@@ -69,7 +69,7 @@ NOT_ALLOWED = "5.7.2"
 _AT_ONCE = 50  # members that are looked up before others have their turn
 _PORTION = 500  # members of one commit
 _MADE_SECONDS = 14 * 86_400  # for which it is known how a message was made for the members: longer than one waits
-_PATIENCE = 5  # attempts after which a member who cannot be looked up keeps the others waiting no longer
+PATIENCE = 5  # attempts after which who cannot be looked up keeps the others waiting no longer
 
 
 @implementer(IRouter)
@@ -319,7 +319,7 @@ class _Expansion:
         try:
             return await self.routing.route(member, OwnTransaction(mail=self.mail)) or ()
         except MailError as error:
-            if error.temporary and self.attempts < _PATIENCE:
+            if error.temporary and self.attempts < PATIENCE:
                 raise
             outcome = Outcome.failed(error.text, status="5" + error.status[1:])
             return [refusing(member, outcome)]

@@ -282,6 +282,79 @@ def test_a_server_that_ends_anywhere_on_the_way_of_a_request_or_a_held_post_does
     assert number > 5
 
 
+@pytest.mark.parametrize(
+    ("owners", "told"),
+    [
+        (["gone@us.example", "boss@us.example"], ["boss"]),
+        (["other@us.example", "boss@us.example"], ["boss"]),  # takes no reports
+        (["gone@us.example"], ["eve"]),  # the postmaster
+        (["team-owner@us.example"], ["eve"]),
+        (["other@us.example", "other-bounces@us.example"], ["eve"]),
+        ([], ["eve"]),
+    ],
+)
+@pytest.mark.parametrize("to", [NAME, "team-request@us.example"])
+def test_neither_a_post_nor_a_request_comes_back_for_an_owner_who_is_gone(
+    internet: Internet, owners: list[str], told: list[str], to: str
+) -> None:
+    config = {
+        "aliases": {"postmaster@us.example": ["eve@us.example"]},
+        "list": {
+            NAME: {"owners": owners, "hold_others": True, "members": ["ann@us.example"]},
+            "other@us.example": {"owners": ["gone@us.example"]},
+        },
+    }
+    us = internet.hub("us.example", users=["ann", "boss", "eve"], config=config)
+    far = internet.hub("far.example", users=["dan"])
+    ask(internet, far, to, "hello", "dan@far.example")
+    internet.run(6 * DAY)
+    assert not far.inbox("dan@far.example")
+    assert [user for user in ("boss", "eve") if us.inbox(f"{user}@us.example")] == told
+    assert [(row.route.agent, row.held) for each in us.queued() for row in each.recipients] == [("list", True)] * (
+        to == NAME
+    )
+
+
+def test_a_post_waits_also_where_nobody_can_be_told(internet: Internet) -> None:
+    lists = {NAME: {"owners": ["gone@us.example"], "hold_others": True, "members": ["ann@us.example"]}}
+    us, far = internet.hub("us.example", ["ann"], {"list": lists}), internet.hub("far.example", ["dan"])
+    ask(internet, far, NAME, "hello", "dan@far.example")
+    internet.run(6 * DAY)
+    assert not far.inbox("dan@far.example")
+    (held,) = us.queued()
+    assert held.recipients[0].held
+
+
+def test_bounds_count_what_is_still_on_the_way_and_one_mailbox_once(internet: Internet) -> None:
+    us, far = stage(internet, '{"join_by_mail": true}')
+    for number in range(12):  # all before the first is answered
+        who = f"Dan+{number}@Far.example" if number % 2 else "dan@far.example"
+        hand_in(us, "x@else.example", "team-subscribe@us.example", f"From: {who}\r\n\r\n".encode())
+    internet.run(120)
+    assert len(far.inbox("dan@far.example")) == ANSWERS_TO_ONE
+    assert len(us.inbox("boss@us.example")) == 12 - ANSWERS_TO_ONE  # nothing is dropped in silence
+
+
+def test_the_requests_of_strangers_keep_nobody_in(internet: Internet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mailhub.delivery.list_desk.ANSWERS_OF_LIST", 5)
+    monkeypatch.setattr("mailhub.delivery.list_desk.PASSED_ON", 4)
+    us, far = stage(internet)
+    for _ in range(ANSWERS_TO_ONE):
+        hand_in(us, "x@else.example", "team-request@us.example", b"From: cid@far.example\r\nSubject: help\r\n\r\n")
+    for number in range(10):
+        message = f"From: q{number}@far.example\r\nSubject: help\r\n\r\n".encode()
+        hand_in(us, "x@else.example", "team-request@us.example", message)
+    internet.run(120)
+    assert len(us.inbox("boss@us.example")) == 4
+    assert len(us.queued()) == 4  # for another day
+    ask(internet, far, "team-unsubscribe@us.example")
+    mail = asked_to_confirm(far, "cid@far.example")
+    ask(internet, far, mail["From"], mail["Subject"])
+    assert members(us) == ["ann@us.example"]
+    internet.run(2 * DAY)
+    assert not us.queued()
+
+
 def test_no_more_wait_than_owners_can_look_at(internet: Internet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mailhub.delivery.lists.HELD_LIMIT", 2)
     us, far = stage(internet, '{"hold_others": true}')
