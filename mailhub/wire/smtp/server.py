@@ -360,8 +360,9 @@ class SmtpServer(Dialogue):
             self._forgiven = self.settings.recipient_limit + 3  # DATA or BDAT, RSET, one NOOP
 
     def _is_forgiven(self) -> bool:
-        self._forgiven -= self._forgiven > 0
-        return self._forgiven > 0
+        forgiven = self._forgiven > 0
+        self._forgiven -= forgiven
+        return forgiven
 
     def _too_idle(self) -> bool:
         if self._is_forgiven():

@@ -328,7 +328,9 @@ def test_what_follows_a_refusal_for_a_reason_of_ours_is_no_error(status: str, is
 def test_not_everything_is_forgiven() -> None:
     settings = attrs.evolve(SETTINGS, bad_command_limit=5, recipient_limit=10)
     peer = Peer(settings, refusing(MailFrom, reply(452, "4.3.1", "Full")))
-    peer.send(BEFORE + b"RCPT TO:<bob@yy.example>\r\n" * 20)
+    peer.send(BEFORE + b"RCPT TO:<bob@yy.example>\r\n" * 11)
+    assert not peer.server.closing
+    peer.send(b"DATA\r\n" * 10)
     assert peer.server.closing
 
 
