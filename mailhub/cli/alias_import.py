@@ -24,6 +24,7 @@ from mailhub.message.alias_files import FILE_LIMIT, Entry, Table, in_domain, rea
 from mailhub.message.aliases import REGEX, is_pattern
 
 _WARNINGS = 20
+_SHOWN = 10  # lines that have one cause
 
 
 def add_parser(actions: Any) -> None:
@@ -54,6 +55,23 @@ def add_parser(actions: Any) -> None:
     add.add_argument("--dry-run", action="store_true", help="say what would be changed, and change nothing")
     yes_option(add)
     add.set_defaults(run=_import)
+
+
+class _NotTaken(ValueError):
+    """What keeps the alias of a name out of the database."""
+
+    def __init__(self, name: str, cause: str) -> None:
+        super().__init__(f"{name}: {cause}")
+        self.name, self.cause = name, cause
+
+
+@attrs.frozen
+class _Wrong:
+    """A mistake in a line, 0 for the file as a whole: about a `name`, or "" for the line."""
+
+    line: int
+    name: str
+    cause: str
 
 
 @attrs.frozen
@@ -143,7 +161,7 @@ def _wanted(
     table: Table, names: LocalNames, config: Config, hub: Offline, domain: str, *, replace: Callable[[str], bool]
 ) -> tuple[_Wanted, list[str]]:
     """What is wanted, and what is wrong with it. `replace` says which aliases have to be in the file."""
-    wrong = [str(fault) for fault in table.faults]
+    wrong = [_Wrong(fault.line, "", fault.text) for fault in table.faults]
     in_file = set(map(canonical, config.aliases))
     kept = kept_names(hub)
     domains = names.domains | set(table.domains)
@@ -151,8 +169,10 @@ def _wanted(
     for entry in table.entries:
         try:
             _take(entry, wanted, domains, in_file, domain)
+        except _NotTaken as error:
+            wrong.append(_Wrong(entry.line, error.name, error.cause))
         except ValueError as error:
-            wrong.append(f"line {entry.line}: {error}")
+            wrong.append(_Wrong(entry.line, "", str(error)))
     gone = {
         name: _lost(targets, wanted.aliases.get(name, ())) for name, targets in kept.aliases.items() if replace(name)
     }
@@ -170,8 +190,23 @@ def _wanted(
         elif (
             name in kept.domains or name in config.domains or any(each.endswith(f"@{name}") for each in wanted.aliases)
         ):
-            wrong.append(f"{name} is to be the same as {other}, but has names of its own")
-    return wanted, wrong
+            wrong.append(_Wrong(0, "", f"{name} is to be the same as {other}, but has names of its own"))
+    return wanted, _told(wrong)
+
+
+def _told(wrong: Sequence[_Wrong]) -> list[str]:
+    """A line for each cause, with all that have it."""
+    by_cause: dict[str, list[_Wrong]] = {}
+    for each in wrong:
+        by_cause.setdefault(each.cause, []).append(each)
+    lines = []
+    for cause, those in by_cause.items():
+        where = ", ".join(str(each.line) for each in those[:_SHOWN])
+        more = f" and {len(those) - _SHOWN} more" if len(those) > _SHOWN else ""
+        names = ", ".join(dict.fromkeys(each.name for each in those[:_SHOWN] if each.name))
+        before = f"line{'s' if len(those) > 1 else ''} {where}{more}: " if those[0].line else ""
+        lines.append(before + (f"{names}{more}: " if names else "") + cause)
+    return lines
 
 
 def _lost(had: Sequence[str], targets: Sequence[str]) -> list[str]:
@@ -190,14 +225,15 @@ def _same(target: str) -> str:
 def _take(entry: Entry, wanted: _Wanted, domains: set[str] | frozenset[str], in_file: set[str], domain: str) -> None:
     """Raises ValueError."""
     if entry.answer:
-        raise ValueError(
-            f'{entry.name}: an alias of the database leads to addresses; a [router.x] of type "aliases-file" can answer'
-        )
+        can = 'a [router.x] of type "aliases-file" can answer'
+        raise _NotTaken(entry.name, f"an alias of the database leads to addresses; {can}")
     if not domain and any(text == "@" or "@" not in text for text in (entry.name, *entry.targets)):
-        raise ValueError(f"{entry.name}: has no domain; say which one by --domain")
+        raise _NotTaken(entry.name, "has no domain; say which one by --domain")
     (name,) = in_domain([entry.name], domain)
     if name in in_file:
-        raise ValueError(f"{name}: stands in [aliases] of the configuration")
+        raise _NotTaken(
+            name, "stands in [aliases] of the configuration, which goes before; leave it out of one of the two"
+        )
     own = "" if name.startswith(REGEX) else name.rpartition("@")[2]
     (first, *_) = entry.targets
     if first.startswith("@"):

@@ -198,7 +198,7 @@ def _target(word: str) -> str:
     if plain.startswith("|"):
         raise _Wrong(f'{plain!r} is a program: have an agent of the type "pipe", and a transport that leads to it')
     if plain.startswith("/"):
-        raise _Wrong(f"{plain!r} is a file: mail is delivered into accounts")
+        raise _Wrong(f"{plain!r} is a file, and mail is kept in accounts alone: name an account, or leave it out")
     if plain.startswith(":") or plain.lower().startswith("error:"):
         raise _Wrong(f"{plain!r} can only stand alone, and is not among the targets that are known")
     if word.endswith(">") and "<" in word:

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 import attrs
+from OpenSSL import SSL
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHalfCloseableProtocol,
@@ -322,3 +323,12 @@ def _tune(transport: Any) -> None:
         setter = getattr(transport, name, None)
         if setter is not None:
             setter(1)
+
+
+def words_of(reason: Failure) -> str:
+    """Why a connection was lost, in one line."""
+    errors = reason.value.args[0] if isinstance(reason.value, SSL.Error) and reason.value.args else ()
+    if isinstance(errors, list):
+        # OpenSSL's: library, function, and what is wrong.
+        return ", ".join(what for _, _, what in errors)[:200]
+    return " ".join(reason.getErrorMessage().split())[:200]

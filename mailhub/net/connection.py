@@ -12,7 +12,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
-from OpenSSL import SSL
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -21,7 +20,7 @@ from twisted.python.failure import Failure
 from mailhub.guard import Guard
 from mailhub.log import Logger
 from mailhub.net.body import copy
-from mailhub.net.channel import Channel, Phase
+from mailhub.net.channel import Channel, Phase, words_of
 from mailhub.net.guest import Host
 from mailhub.net.link import Disconnected, Job, Link, Session
 
@@ -269,7 +268,7 @@ class Connection:
                 "TLS handshake failed: session={session_id} peer=[{peer}] reason={reason!r}",
                 session_id=self.session_id,
                 peer=self.peer,
-                reason=_one_line(reason),
+                reason=words_of(reason),
             )
         if self._handler is None:
             self._end()
@@ -462,11 +461,3 @@ def _throw(failure: Failure, handler: Coroutine[Any, Any, None]) -> Any:
     assert failure.value is not None
     traceback = failure.getTracebackObject()  # type: ignore[no-untyped-call]
     return handler.throw(failure.value.with_traceback(traceback))
-
-
-def _one_line(reason: Failure) -> str:
-    errors = reason.value.args[0] if isinstance(reason.value, SSL.Error) and reason.value.args else ()
-    if isinstance(errors, list):
-        # OpenSSL's: library, function, and what is wrong.
-        return ", ".join(what for _, _, what in errors)[:200]
-    return " ".join(reason.getErrorMessage().split())[:200]

@@ -18,7 +18,7 @@ from mailhub.log import Logger
 from mailhub.message.envelope import Mail, Outcome, Recipient, Source
 from mailhub.message.needs import Needs
 from mailhub.net.body import copy, whole
-from mailhub.net.channel import Channel
+from mailhub.net.channel import Channel, words_of
 from mailhub.wire.smtp.client import SmtpClient, SmtpClientSettings
 from mailhub.wire.smtp.client_events import ClientEvent, Finished, Phase, Ready, SendBody, StartTls, Unusable
 from mailhub.wire.smtp.hop import Hop, OutgoingMessage
@@ -88,10 +88,8 @@ class SessionFailed(TemporaryError):
         self.tls_failed = phase is Phase.TLS or speechless
 
     def because(self, why: str, status: str) -> SessionFailed:
-        """The same with what it is due to."""
-        return SessionFailed(
-            attrs.evolve(self.outcome, reply=f"{why}: {self.outcome.reply}", status=status), self.phase
-        )
+        """The same where it is known what it is due to."""
+        return SessionFailed(attrs.evolve(self.outcome, reply=why, status=status), self.phase, self.source)
 
 
 class _Interrupted(Exception):
@@ -338,8 +336,7 @@ class SmtpConnection:
     def lost(self, reason: Failure) -> None:
         """What is open is delayed."""
         what = self._machine.phase.value
-        text = " ".join(reason.getErrorMessage().split())[:200]
-        self._machine.fail("4.4.2", f"Connection lost while waiting for {what}: {text}")
+        self._machine.fail("4.4.2", f"Connection lost while waiting for {what}: {words_of(reason)}")
         self._wake()
 
 

@@ -310,3 +310,22 @@ def test_a_wrong_expression_is_called_one(mailhub: Command, config: Config) -> N
     with config.file.open("a") as file:
         file.write("'regex:(' = ['ann@xx.example']\n")
     assert "the regular expression is wrong: missing ): (" in mailhub("check").err
+
+
+def test_what_keeps_a_table_out_is_told_once_with_what_to_do(mailhub: Command, tmp_path: Path) -> None:
+    file = tmp_path / "aliases"
+    file.write_text("a: ann\nboth: ann\nb: /var/mail/b\n" + "".join(f"x{n}@far.example: ann\n" for n in range(12)))
+    in_file = "stands in [aliases] of the configuration, which goes before; leave it out of one of the two"
+    far = "far.example is not one of our domains; `mailhub domain add far.example` makes it one"
+    assert mailhub("alias", "import", str(file)).err.splitlines() == [
+        f"mailhub: {file}: {line}"
+        for line in (
+            "line 3: '/var/mail/b' is a file, and mail is kept in accounts alone: name an account, or leave it out",
+            f"line 2: both@xx.example: {in_file}",
+            f"lines 4, 5, 6, 7, 8, 9, 10, 11, 12, 13 and 2 more: {far}",
+            "nothing was changed",
+        )
+    ]
+    mailhub("domain", "add", "second.example")
+    file.write_text("a: ann\nb: ben\n")
+    assert "lines 1, 2: a, b: has no domain; say which one by --domain\n" in mailhub("alias", "import", str(file)).err

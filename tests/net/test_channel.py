@@ -13,6 +13,7 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IProtocol, IPushProducer
 from twisted.internet.task import Clock
@@ -21,7 +22,7 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from mailhub.net.certificates import write_self_signed
-from mailhub.net.channel import READ, STEPS, Channel, Phase
+from mailhub.net.channel import READ, STEPS, Channel, Phase, words_of
 from mailhub.net.link import Disconnected
 from mailhub.net.tls import ClientTls, ServerTls
 from tests.net.line_session import Peer
@@ -633,3 +634,9 @@ def test_nobody_is_waiting_where_nothing_can_come(phase: Phase) -> None:
     rig.reach(phase)
     rig.channel.arm(5)
     assert rig.clock.getDelayedCalls() == []
+
+
+def test_what_openssl_says_is_told_in_words() -> None:
+    errors = [("SSL routines", "", "certificate verify failed"), ("SSL routines", "", "no shared cipher")]
+    assert words_of(Failure(SSL.Error(errors))) == "certificate verify failed, no shared cipher"  # type: ignore[no-untyped-call]
+    assert words_of(Failure(OSError("gone\nfor good"))) == "gone for good"  # type: ignore[no-untyped-call]

@@ -280,3 +280,14 @@ def test_an_agent_with_a_table_of_its_own_keeps_its_keys_there(internet: Interne
         host.submit("a@xx.example", ["b@yy.example"], MESSAGE)
     with pytest.raises(ConfigurationError, match=r"\[transport.x\] text: stands in \[agent.mine\]"):
         internet.hub("vv.example", config={"transport": {"x": {"agent": "mine", "text": "Other"}}, "agent": agent})
+
+
+def test_a_smarthost_whose_certificate_does_not_do_is_told_in_plain_words(internet: Internet) -> None:
+    smart = relay(internet, "smart.example")
+    internet.network.expired.add(smart.address)
+    host = xx(internet, {"smart": {"host": smart.address, "user": "b@smart.example", "password": "secret"}})
+    host.submit("a@xx.example", ["b@yy.example"], MESSAGE)
+    internet.run(30)
+    (waiting,) = host.queued()
+    assert waiting.recipients[0].last is not None
+    assert waiting.recipients[0].last.reply == "Certificate has expired"
