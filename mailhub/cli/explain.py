@@ -10,10 +10,12 @@ import shlex
 import sys
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import attrs
 
+from mailhub.auth.realm import canonical_user
 from mailhub.cli.backup import counted
 from mailhub.cli.offline import environment, opened, wait
 from mailhub.cli.world import world
@@ -23,7 +25,7 @@ from mailhub.control import NAME, ask
 from mailhub.data_folder import DataFolder
 from mailhub.delivery.lists import HOLD_AGENT, LIST, REQUEST_AGENT
 from mailhub.delivery.relay.exchangers import is_address
-from mailhub.errors import ConfigurationError
+from mailhub.errors import AuthenticationFailed, ConfigurationError
 from mailhub.explain import MESSAGE_LIMIT, SERVICE_NAMES, explain
 from mailhub.interfaces import Environment, IHub
 from mailhub.log import clean
@@ -44,7 +46,12 @@ def add_parser(commands: Any) -> None:
         "status is 0 where the message would be taken, 1 where it would be refused, and 75 where its client would be "
         "asked to come again.",
     )
-    action.add_argument("--from", dest="sender", metavar="ADDRESS", default="", help="reverse-path; <> is nobody")
+    action.add_argument(
+        "--from",
+        dest="sender",
+        metavar="ADDRESS",
+        help="reverse-path; <> is nobody (default: the address of --user; nobody without one)",
+    )
     action.add_argument("--to", dest="recipient", metavar="ADDRESS", required=True)
     action.add_argument(
         "--ip", type=_ip, metavar="ADDRESS", default="", help="the client's address; without: a local program"
@@ -73,7 +80,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     config = load(arguments.config)
     question = {
         "explain": True,
-        "from": arguments.sender,
+        "from": _own(arguments.user, config) if arguments.sender is None else arguments.sender,
         "to": arguments.recipient,
         "ip": arguments.ip,
         "helo": arguments.helo,
@@ -83,8 +90,12 @@ def _explain(arguments: argparse.Namespace) -> int:
     }
     if arguments.message is not None:
         question["message"] = b64encode(_message(arguments.message)).decode()
-    if DataFolder(config.data).server() is not None and (config.data / NAME).exists():
+    folder = DataFolder(config.data)
+    if folder.server() is not None and (config.data / NAME).exists():
         told = ask(config.data, question)
+        if config.file.stat().st_mtime > folder.read_at():
+            newer = f"{config.file} is newer than what the running server has read, and goes by"
+            print(f"mailhub: warning: {newer}: `mailhub reload`", file=sys.stderr)
     else:
         told = _offline(config, question, dns=not arguments.no_dns)
     if arguments.json:
@@ -93,6 +104,13 @@ def _explain(arguments: argparse.Namespace) -> int:
         for line in _lines(told):
             print(clean(line).replace("\n", "\\x0a"))
     return 0 if told["taken"] else os.EX_TEMPFAIL if _is_for_now(told) else 1
+
+
+def _own(user: str, config: Config) -> str:
+    """The address of a user, "" for who has none."""
+    with suppress(AuthenticationFailed):
+        return canonical_user(user, config.auth.default_domain) if user else ""
+    return ""
 
 
 def _is_for_now(told: Mapping[str, Any]) -> bool:

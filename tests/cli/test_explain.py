@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from mailhub.config.settings import Config
+from mailhub.control import NAME
+from mailhub.data_folder import DataFolder
 from tests.cli.conftest import Command
 from tests.cli.zone import name_server
 
@@ -97,3 +101,30 @@ def test_what_is_behind_a_list_is_told_in_words(mailhub: Command, config: Config
         "member of team@xx.example: goes to store joe@xx.example (INBOX; holds 0 of any octets)",
         "member of team@xx.example: <no@xx.example> gets nothing (550 5.1.1 No such user here)",
     ]
+
+
+def test_a_user_sends_from_the_own_address_where_none_is_said(mailhub: Command, config: Config) -> None:
+    mailhub("account", "add", "joe@xx.example")
+    asking = ("explain", "--to", "joe@xx.example", "--user", "joe@xx.example")
+    assert mailhub(*asking).out.startswith("taken at recipient: 250 2.1.5 ")
+    foreign = mailhub(*asking, "--from", "a@yy.example")
+    assert foreign.out.startswith("refused at mail: 550 5.7.1 Sender address does not belong to your login")
+    config.file.write_text(config.file.read_text() + '[auth]\ndefault_domain = "xx.example"\n')
+    assert mailhub("explain", "--to", "joe@xx.example", "--user", "joe").status == 0
+
+
+def test_that_the_server_has_read_an_older_configuration_is_told(
+    mailhub: Command, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mailhub("account", "add", "joe@xx.example")
+    told = json.loads(mailhub("explain", "--to", "joe@xx.example", "--json").out)
+    monkeypatch.setattr("mailhub.cli.explain.ask", lambda folder, question: told)
+    (config.data / NAME).touch()
+    server = DataFolder(config.data)
+    server.lock()
+    server.note_reading(config.file.stat().st_mtime - 1)
+    newer = f"{config.file} is newer than what the running server has read, and goes by: `mailhub reload`\n"
+    assert mailhub("explain", "--to", "joe@xx.example").err == f"mailhub: warning: {newer}"
+    server.note_reading(config.file.stat().st_mtime + 1)
+    assert mailhub("explain", "--to", "joe@xx.example").err == ""
+    server.unlock()
