@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+from mailhub.config.reader import one_of
 from mailhub.interfaces import MailExchanger
 from mailhub.testing.dialogue import Side
-from mailhub.testing.wires import Trouble, Weather
+from mailhub.testing.wires import TROUBLES, Trouble, Weather
 
 if TYPE_CHECKING:
     from mailhub.testing.hubs import Host, Internet
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # What befalls the next connection to a hub: Trouble's kinds.
-CONNECTIONS = ("refused", "unanswered", "reset", "silent", "slow", "answer")
+CONNECTIONS = TROUBLES
 # What lasts for some seconds.
 STATES = ("servfail", "no answer", "slow name", "zone", "certificate", "full", "short", "away", "dark")
 # What ends the process, at a step on its disk.
@@ -27,6 +28,9 @@ ENDS = ("kill", "power")
 OPERATOR = ("restart", "reload", "hold", "flush")
 # What the zone of a domain may become.
 ZONES = ("moved", "twice", "null", "nowhere")
+KINDS = (*CONNECTIONS, *STATES, *ENDS, "clock", *OPERATOR)
+# What nothing comes of where a server has its data in memory.
+_ON_DISK = (*ENDS, "full", "short", "restart")
 
 # Where a connection may be struck: before a command arrives, before its reply does, or after that.
 _BOTH: tuple[Side, ...] = ("command", "reply")
@@ -76,6 +80,8 @@ class Fault:
         is the one of this number (`config`) then.
     `hold`, `flush`
         All that waits in its queue is held for `seconds`, or is to be tried at once.
+
+    Raises ValueError for what there is not, and for what could never come.
     """
 
     kind: str
@@ -89,6 +95,21 @@ class Fault:
     step: int = 0
     zone: str = ""
     config: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"there is no fault {self.kind!r}; {one_of(self.kind, KINDS)}")
+        if self.kind in CONNECTIONS:
+            self.trouble()
+        if self.kind == "zone" and self.zone not in ZONES:
+            raise ValueError(f"there is no zone {self.zone!r}; {one_of(self.zone, ZONES)}")
+        if self.kind in ENDS and self.step < 1:
+            raise ValueError(f"{self.kind!r} needs a step: 1 for the next one on the disk")
+
+    def trouble(self) -> Trouble:
+        """What befalls the next connection, of the kinds that do that. Raises ValueError."""
+        reply = f"{self.reply}\r\n".encode()
+        return Trouble(self.kind, self.stage, self.side, self.octets, self.seconds, reply)  # type: ignore[arg-type]
 
     @property
     def is_final(self) -> bool:
@@ -127,8 +148,11 @@ class FaultPlan:
     def apply(self, internet: Internet, configs: Configs | None = None) -> None:
         """Have all that happen in a network, from now on. Servers are to have their data on disk where they are
         killed or started again (`[database] type = "inline"`). `configs` gives the configuration of a domain by its
-        number; without, it is the same always."""
+        number; without, it is the same always. Raises ValueError for a domain that no hub has, and for what happens to
+        the disk of one that has its data in memory."""
         mishaps = Mishaps(internet, configs)
+        for fault in self.faults:
+            mishaps.look_over(fault)
         for fault in self.faults:
             internet.clock.callLater(fault.at, mishaps.befall, fault)
 
@@ -177,20 +201,20 @@ class Mishaps:
         self._zones: dict[str, list[str]] = {}  # by domain: what its zone has become
         internet.network.trouble = self._trouble
 
+    def look_over(self, fault: Fault) -> None:
+        """Raises ValueError for what nothing would come of."""
+        host = self._hosts.get(fault.hub)
+        if host is None:
+            raise ValueError(f"{fault}: there is no hub of this domain; {one_of(fault.hub, self._hosts)}")
+        if fault.kind in _ON_DISK and host.hub.settings.database.type != "inline":
+            raise ValueError(f'{fault}: the hub has its data in memory; it needs [database] type = "inline"')
+
     def befall(self, fault: Fault) -> None:
         """Its time has come."""
         host = self._hosts[fault.hub]
         self._internet.network.note(f"fault {fault}")
         if fault.kind in CONNECTIONS:
-            trouble = Trouble(
-                fault.kind,  # type: ignore[arg-type]
-                fault.stage,
-                fault.side,
-                fault.octets,
-                fault.seconds,
-                f"{fault.reply}\r\n".encode(),
-            )
-            self._waiting.setdefault(host.address, []).append(trouble)
+            self._waiting.setdefault(host.address, []).append(fault.trouble())
         elif fault.kind in ENDS:
             self._end(host, fault)
         elif fault.kind == "clock":

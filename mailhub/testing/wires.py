@@ -7,10 +7,10 @@ played, not computed: contexts are not looked at, but who speaks plainly where t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from random import Random
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import attrs
 from twisted.internet import error
@@ -29,9 +29,10 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailhub.config.reader import one_of
 from mailhub.errors import TemporaryError
 from mailhub.interfaces import INetwork
-from mailhub.testing.dialogue import INJECTED, Dialogue, Piece, Side
+from mailhub.testing.dialogue import INJECTED, STAGES, Dialogue, Piece, Side
 from mailhub.testing.played_tls import PlayedConnections
 
 _HIGH = 65536  # octets on the way before a producer is paused
@@ -62,6 +63,11 @@ class Weather:
     split: bool = False
 
 
+TroubleKind = Literal["refused", "unanswered", "reset", "silent", "slow", "answer"]
+TROUBLES: tuple[str, ...] = get_args(TroubleKind)
+_ONE_SIDED: Mapping[str, Side] = {"greeting": "reply", "body": "command"}
+
+
 @attrs.frozen
 class Trouble:
     """What befalls one connection.
@@ -74,15 +80,32 @@ class Trouble:
 
     The last four come when a `stage` of an SMTP conversation is reached (`mailhub.testing.dialogue.STAGES`): before
     the `side` "command" of it gets to the server, before the "reply" gets to the client, or "after" that. With
-    `octets`, when so many have been sent by both together.
+    `octets`, when so many have been sent by both together. Raises ValueError for what could never come.
     """
 
-    kind: Literal["refused", "unanswered", "reset", "silent", "slow", "answer"]
+    kind: TroubleKind
     stage: str = ""
     side: Side = "reply"
     octets: int = 0
     seconds: float = 30.0
     reply: bytes = b"451 4.3.0 Not now\r\n"
+
+    def __attrs_post_init__(self) -> None:
+        if self.kind not in TROUBLES:
+            raise ValueError(f"there is no trouble {self.kind!r}; {one_of(self.kind, TROUBLES)}")
+        if self.kind in ("refused", "unanswered"):
+            return
+        if not self.stage and not self.octets:
+            raise ValueError(f"{self.kind!r} needs a stage, or octets; {one_of('', STAGES)}")
+        if self.stage and self.stage not in STAGES:
+            raise ValueError(f"there is no stage {self.stage!r}; {one_of(self.stage, STAGES)}")
+        sides = get_args(Side)
+        if self.side not in sides:
+            raise ValueError(f"there is no side {self.side!r}; {one_of(self.side, sides)}")
+        if self.stage in _ONE_SIDED and (self.side == "command") is not (_ONE_SIDED[self.stage] == "command"):
+            raise ValueError(f"the stage {self.stage!r} has a {_ONE_SIDED[self.stage]} alone")
+        if self.kind == "answer" and (self.side != "command" or not self.stage or not self.reply.strip()):
+            raise ValueError("'answer' needs a stage, the side 'command' and a reply")
 
 
 @attrs.define(eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -353,3 +354,43 @@ def test_what_an_operator_holds_is_released_although_the_server_ends_meanwhile(i
     assert len(yy.inbox("b@yy.example")) == 0
     internet.run(HOUR)
     assert len(yy.inbox("b@yy.example")) == 1
+
+
+# --- Mistakes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        ({"kind": "rest"}, "there is no fault 'rest'; did you mean re"),
+        ({"kind": "reset"}, "'reset' needs a stage, or octets; known: AUTH, DATA, "),
+        ({"kind": "reset", "stage": "RCTP"}, "there is no stage 'RCTP'; did you mean RCPT?"),
+        (
+            {"kind": "reset", "stage": "end", "side": "before"},
+            "there is no side 'before'; known: after, command, reply",
+        ),
+        ({"kind": "reset", "stage": "greeting", "side": "command"}, "the stage 'greeting' has a reply alone"),
+        ({"kind": "slow", "stage": "body"}, "the stage 'body' has a command alone"),
+        ({"kind": "answer", "stage": "MAIL", "side": "command"}, "'answer' needs a stage, the side 'command' and a r"),
+        ({"kind": "zone", "zone": "gone"}, "there is no zone 'gone'; known: "),
+        ({"kind": "kill"}, "'kill' needs a step"),
+    ],
+)
+def test_a_fault_of_which_nothing_would_come_is_a_mistake(fault: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(why)):
+        Fault(hub="xx.example", **fault)
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        (Fault("refused", "xxx.example"), "there is no hub of this domain; did you mean xx.example? known: xx.example"),
+        (Fault("full", "xx.example", seconds=1), 'has its data in memory; it needs [database] type = "inline"'),
+        (Fault("power", "xx.example", step=1), "has its data in memory"),
+    ],
+)
+def test_a_plan_for_what_is_not_there_is_a_mistake(fault: Fault, why: str) -> None:
+    with Internet(seed=1) as internet:
+        internet.hub("xx.example", users=["a"])
+        with pytest.raises(ValueError, match=re.escape(why)):
+            FaultPlan((fault,)).apply(internet)
