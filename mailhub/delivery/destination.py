@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Generic, TypeVar
 
 import attrs
@@ -405,20 +406,22 @@ class Destinations(Generic[T]):
         """The next item to begin with, None when there is none or no room. `done` must follow."""
         free = self._total - self._working
         usual = self._usual(now) if free <= 2 * (self._total // _KEPT) else 0.0
-        slow_working = sum(each.working for each in self._at_work.values() if each.is_slow(now)) if self._turns else 0
+        slow_may = cache(lambda: self._slow_may_have(now))
         for _ in range(len(self._turns) if free > 0 or "" in self._listed else 0):
             destination = self._turns.popleft()
             if not destination.waiting:
                 self._listed.discard(destination.name)
                 continue
             self._turns.append(destination)
-            if destination.ready(now) and self._may_have(free, slow_working, destination, now, usual):
+            if destination.ready(now) and self._may_have(free, slow_may, destination, now, usual):
                 self._working += 1
                 self._at_work[destination.name] = destination
                 return destination, destination.begin(now)
         return None
 
-    def _may_have(self, free: int, slow_working: int, destination: Destination[T], now: float, usual: float) -> bool:
+    def _may_have(
+        self, free: int, slow_may: Callable[[], bool], destination: Destination[T], now: float, usual: float
+    ) -> bool:
         """The last tenth is for destinations that are known to be quick, so that others that are tried for the first
         time cannot have it all; half of it also for the first of those that are served well, and for what the operator
         waits for. The tenth before is for the first try of others. Of the rest, slow ones have half of all places. What
@@ -433,8 +436,12 @@ class Destinations(Generic[T]):
         if free > kept // 2 and (destination.urgent or (not destination.working and destination.is_good(now))):
             return True
         if destination.is_slow(now):
-            return free > 2 * kept and 2 * slow_working < self._total
+            return free > 2 * kept and slow_may()
         return free > 2 * kept or (free > kept and not destination.working)
+
+    def _slow_may_have(self, now: float) -> bool:
+        """Whether slow destinations have less than half of all places."""
+        return 2 * sum(each.working for each in self._at_work.values() if each.is_slow(now)) < self._total
 
     def _usual(self, now: float) -> float:
         """How long an attempt takes that is at work."""
