@@ -25,6 +25,7 @@ def ways(config: Config) -> Iterator[str]:
         yield str(routers.error(f'lacks "{SRS_ROUTER}": [forwarding] srs does nothing without it'))
     for part, by in config.unnamed():
         yield str(part.place.error(f"is not {by}: it does nothing"))
+    yield from _late_warnings(config)
     yield from _programs(config)
     yield from _source_addresses(config)
 
@@ -39,6 +40,21 @@ def unrouted(config: Config, names: ILocalNames) -> Iterator[str]:
         if table.part.type in (STORE, LIST) and (others := _of_others(table, names)):
             what = f'agent "{table.part.type}" has mail for our own domains alone, and not for {others}'
             yield str(table.place.at("agent").error(what))
+
+
+def _late_warnings(config: Config) -> Iterator[str]:
+    """Of delays that nobody is told of, for the mail has been given up before."""
+    queue, place = config.queue, config.place("queue")
+    hours = {place: (queue.delay_warning_hours, queue.expire_hours)}
+    for name, own in queue.destination.items():
+        if own.delay_warning_hours is not None or own.expire_hours is not None:
+            warning = queue.delay_warning_hours if own.delay_warning_hours is None else own.delay_warning_hours
+            expiry = queue.expire_hours if own.expire_hours is None else own.expire_hours
+            hours[place.inside("destination").inside(name)] = warning, expiry
+    for here, (warning, expiry) in hours.items():
+        if warning >= expiry:
+            what = f"{warning} is not less than expire_hours = {expiry}: nobody is told that mail is late"
+            yield str(here.at("delay_warning_hours").error(what))
 
 
 def _asks(config: Config, router: str) -> bool:

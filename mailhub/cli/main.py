@@ -33,6 +33,10 @@ from mailhub.cli import (
 )
 from mailhub.config.settings import default_file
 from mailhub.errors import ConfigurationError, MailError
+from mailhub.message import digest
+
+# By mypyc (docs/performance.rst).
+_BUILD = "" if str(digest.__file__).endswith(".py") else " (compiled)"
 
 _DESCRIPTION = """\
 mailhub is a mail server: SMTP, submission, POP3 and IMAP4 in one process.
@@ -81,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("--version", action="version", version=f"mailhub {__version__}")
+    top.add_argument("--version", action="version", version=f"mailhub {__version__}{_BUILD}")
     commands = top.add_subparsers(metavar="COMMAND", title="commands")
     for module in (
         init,

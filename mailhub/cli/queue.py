@@ -327,7 +327,7 @@ def _ahead(moment: str) -> str:
 
 
 def _clock(moment: str) -> str:
-    return datetime.fromisoformat(moment).astimezone().strftime("%H:%M:%S")
+    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
 
 
 def _show(arguments: argparse.Namespace) -> None:
@@ -341,7 +341,7 @@ def _show(arguments: argparse.Namespace) -> None:
         return
     queued = datetime.fromisoformat(message["queued"])
     print(f"id:      {message['id']}")
-    print(f"queued:  {queued.astimezone():%Y-%m-%d %H:%M:%S}, {_span(_since(message['queued']))} ago")
+    print(f"queued:  {queued.astimezone():%Y-%m-%d %H:%M:%S %z}, {_span(_since(message['queued']))} ago")
     print(f"size:    {message['size']} octets")
     _print(f"from:    <{message['sender']}>" + (f", login {message['submitter']}" if message["submitter"] else ""))
     for recipient in message["recipients"]:

@@ -41,7 +41,7 @@ async def cancel(queue: IQueue, store: IMailStore, ids: Sequence[str]) -> Mappin
                 await _forget_copy(store, user, name, header)
             continue
         left = await queue.messages(1, "", Which(ids=(name,)))
-        told[name] = _begun(left[0]) if left else "is not in the queue: it has been sent, or removed"
+        told[name] = _begun(left[0]) if left else "is not in the queue: it has been sent, taken back, or removed"
     return told
 
 

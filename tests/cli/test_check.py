@@ -541,3 +541,16 @@ def test_the_type_of_a_table_that_nothing_names_must_exist(mailhub: Command, goo
     (told,) = problems(mailhub("check"))
     known = "there is no policy plugin called 'greylisting'; did you mean"
     assert told.startswith(f"{good.file}: [policy.x]: {known}")
+
+
+def test_a_warning_that_would_come_too_late_is_told(mailhub: Command, good: Config) -> None:
+    text = good.file.read_text()
+    good.file.write_text(text + "[queue]\nexpire_hours = 4\n[queue.destination.'a.example']\nexpire_hours = 2\n")
+    result = mailhub("check")
+    late = "nobody is told that mail is late"
+    assert result.status == 0
+    assert f"  {good.file}: [queue] delay_warning_hours: 4 is not less than expire_hours = 4: {late}\n" in result.out
+    there = '[queue.destination."a.example"] delay_warning_hours: 4 is not less than expire_hours = 2'
+    assert f"  {good.file}: {there}: {late}\n" in result.out
+    good.file.write_text(text + "[queue]\nexpire_hours = 4\ndelay_warning_hours = 0\n")
+    assert late not in mailhub("check").out

@@ -59,7 +59,7 @@ def test_it_is_taken_back_whole_or_not_at_all(mailhub: Command, ids: list[str]) 
     assert done.out == "2 messages taken back\n"
     assert done.err.splitlines() == [
         f"mailhub: {ids[2]}: its time has come; in the queue are only <eve@yy.example>",
-        "mailhub: nonsense: is not in the queue: it has been sent, or removed",
+        "mailhub: nonsense: is not in the queue: it has been sent, taken back, or removed",
     ]
     assert mailhub("scheduled", "list").out == "nothing is scheduled\n"
     assert [line.split()[0] for line in mailhub("queue", "list", "--messages").out.splitlines()] == [ids[2]]

@@ -332,7 +332,7 @@ def test_mail_can_be_taken_back_while_it_waits_and_not_afterwards(tmp_path: Any,
         assert len(host.inbox("ann@xx.example")) == 1
         assert (
             list(internet.wait(cancel(host.hub.queue, host.hub.store, [first, second])).values())
-            == ["is not in the queue: it has been sent, or removed"] * 2
+            == ["is not in the queue: it has been sent, taken back, or removed"] * 2
         )
 
 
