@@ -64,7 +64,6 @@ class Claiming:
         slow, slow_rows = self.destinations.slow(seconds)
         without_slow = slow >= self.held // 2 or slow_rows >= rows // 2
         room = min(self.held - self.waiting, rows - self.rows)
-        self.more = self.now = False
         came = 0
         if room > 0:
             quotas = self.destinations.quotas(seconds, rows // _SHARE, without_slow=without_slow)
@@ -72,11 +71,11 @@ class Claiming:
             came = sum(len(claim.message.recipients) for claim in claims)
             self._tell(claims, quotas, complete=came < room)
             without_slow |= await self._take(claims, seconds, self.held // 2 - slow)
-        if came >= room:
-            self.now = self.held // 2 < room and self.waiting <= self.held // 2
+        self.more = came >= room
+        self.now = self.more and self.held // 2 < room and self.waiting <= self.held // 2
+        if self.more:
             await self._what_ends_soon(now, seconds)
-        if came >= room or without_slow:
-            self.more = True
+        if self.more or without_slow:  # what is left of slow ones has time until the next look
             await self._urgent()
 
     async def _take(self, claims: Sequence[Claim], seconds: float, room: int) -> bool:
