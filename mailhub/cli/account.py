@@ -12,11 +12,12 @@ from mailhub.auth.send_as import PART, KeptGrants
 from mailhub.cli import passwords
 from mailhub.cli.backup import counted
 from mailhub.cli.confirm import confirmed, yes_option
-from mailhub.cli.names import names_now, user_of
+from mailhub.cli.names import names_now, of_a_list, user_of
 from mailhub.cli.offline import Offline, opened
 from mailhub.config.settings import Config, load
 from mailhub.delivery.allowance import Bounds, forget, give_bounds, own_bounds, sent_lately
 from mailhub.errors import ConfigurationError, MailboxExists, NoSuchUser
+from mailhub.message.address import Address
 from mailhub.store.several import MAIN
 
 _LIMIT_MOST = 1_000_000
@@ -117,6 +118,8 @@ def _add(arguments: argparse.Namespace) -> None:
             raise ConfigurationError(f"{domain} is the same as {names.same_as[domain]}, which has the accounts")
         if domain not in names.domains:
             raise ConfigurationError(f"{domain} is not one of our domains; `mailhub domain add {domain}` makes it one")
+        if reason := of_a_list(names, Address.parse(user)):
+            raise ConfigurationError(reason)
         password, encoded = _chosen_password(arguments, user)
         try:
             hub.wait(hub.accounts.add(user, encoded, arguments.quota_bytes))

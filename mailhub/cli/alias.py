@@ -8,7 +8,7 @@ from typing import Any
 
 from mailhub.cli.alias_faults import faults
 from mailhub.cli.confirm import confirmed, yes_option
-from mailhub.cli.names import ALIAS_NAME, await_server, canonical, everybody_of, kept_names, names_now
+from mailhub.cli.names import ALIAS_NAME, await_server, canonical, everybody_of, kept_names, names_now, of_a_list
 from mailhub.cli.offline import Offline, opened
 from mailhub.config import rules
 from mailhub.config.settings import Config, load
@@ -71,6 +71,8 @@ def _add(arguments: argparse.Namespace) -> None:
             raise ConfigurationError(f"{domain} is the same as {names.same_as[domain]}; give that one the catch-all")
         if domain and domain not in names.domains:
             raise ConfigurationError(f"{domain} is not one of our domains; `mailhub domain add {domain}` makes it one")
+        if domain and not name.startswith("@") and (reason := of_a_list(names, Address.parse(name))):
+            raise ConfigurationError(reason)
         new = hub.wait(hub.database.names.add_alias(name, targets))
         if not new:
             raise ConfigurationError(f"{name} stands for {', '.join(targets)} already; nothing was changed")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from typing import Literal
 
 import attrs
 
 from mailhub.delivery.names import LocalNames
 from mailhub.message.address import POSTMASTER, Address, is_postmaster
-from mailhub.message.lists import ROLES
+from mailhub.message.lists import ROLES, unfit
 
 
 @attrs.frozen
@@ -96,12 +97,19 @@ def list_faults(everybody: Everybody, members: Mapping[str, Sequence[Address]]) 
     """What is wrong with the lists, a line each. `members` are those of each."""
     found = []
     for name, settings in sorted(everybody.names.lists.items()):
-        there = [("owner", Address.parse(text)) for text in settings.owners]
+        there: list[tuple[Literal["owner", "member"], Address]] = [
+            ("owner", Address.parse(text)) for text in settings.owners
+        ]
         there += [("member", member) for member in members[name]]
         found += [
             f"list {name}: there is no account or alias for its {what} {address}"
             for what, address in there
             if not everybody.knows(address)
+        ]
+        found += [
+            f"list {name}: its {what} {address} is of no use: {reason}"
+            for what, address in there
+            if (reason := unfit(everybody.names.lists, name, address, what))
         ]
         if not members[name]:
             found.append(f"list {name} has no members: what is sent to it comes back")

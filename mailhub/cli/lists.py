@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import attrs
 
 from mailhub.cli.backup import counted
 from mailhub.cli.confirm import confirmed, yes_option
-from mailhub.cli.names import await_server, kept_names, names_now
+from mailhub.cli.names import await_server, everybody_of, kept_names, names_now
 from mailhub.cli.offline import Offline, opened
 from mailhub.config.settings import Config, load
 from mailhub.delivery.lists import LISTS
+from mailhub.delivery.names import LocalNames
 from mailhub.errors import ConfigurationError
 from mailhub.message.address import Address
-from mailhub.message.lists import MEMBERS_LIMIT, MailingList, list_of, text_of
+from mailhub.message.lists import MEMBERS_LIMIT, ROLES, MailingList, list_of, role, text_of, unfit
 
 _WHO = {
     "anyone": "anyone may post",
@@ -44,6 +48,9 @@ def add_parser(commands: Any) -> Any:
 
     show = actions.add_parser("show", help="all lists, or what is set about one")
     show.add_argument("list", metavar="LIST", nargs="?")
+    show.add_argument(
+        "--json", action="store_true", help="an array of objects or, of one list, an object, for programs"
+    )
     show.set_defaults(run=_show)
 
     remove = actions.add_parser("remove", help="a list, with its members")
@@ -53,6 +60,7 @@ def add_parser(commands: Any) -> Any:
 
     members = actions.add_parser("members", help="who is in a list, a line each")
     members.add_argument("list", metavar="LIST")
+    members.add_argument("--json", action="store_true", help="an array of addresses, for programs")
     members.set_defaults(run=_members)
 
     join = actions.add_parser("join", help="put members into a list")
@@ -119,6 +127,15 @@ def _changed(settings: MailingList, arguments: argparse.Namespace, name: str) ->
     return new
 
 
+def _check_people(names: LocalNames, name: str, people: Sequence[str], what: Literal["owner", "member"]) -> None:
+    """Raises ConfigurationError for who can be no owner or member of a list."""
+    for text in people:
+        if reason := unfit(names.lists, name, Address.parse(text), what):
+            raise ConfigurationError(
+                f"{text} cannot be {'an owner' if what == 'owner' else 'a member'} of {name}: {reason}"
+            )
+
+
 def _not_in_file(config: Config, name: str) -> None:
     if name in config.lists:
         raise ConfigurationError(f'{name} stands in [list."{name}"] of {config.file}; change it there')
@@ -148,6 +165,11 @@ def _add(arguments: argparse.Namespace) -> None:
         domain = address.ascii_domain
         if domain not in names.domains or domain in names.same_as:
             raise ConfigurationError(f"{domain} is not one of our own domains; `mailhub domain list` shows all")
+        _check_people(names, name, settings.owners, "owner")
+        everybody = everybody_of(config, hub)
+        for taken in (role(address, end) for end in ROLES):
+            if everybody.is_account(taken) or names.aliases.named(taken) or taken.key in names.lists:
+                raise ConfigurationError(f"{taken} is taken, and would be an address of the list {name}")
         if name in kept_names(hub).lists:
             raise ConfigurationError(f"there is a list {name} already; `mailhub list change` changes it")
         if names.aliases.named(address):
@@ -164,7 +186,9 @@ def _change(arguments: argparse.Namespace) -> None:
     config = load(arguments.config)
     with opened(config) as hub:
         name, before = _kept(hub, config, arguments.list)
-        if not hub.wait(hub.database.names.put_list(name, text_of(_changed(before, arguments, name)))):
+        settings = _changed(before, arguments, name)
+        _check_people(names_now(config, hub), name, getattr(arguments, "owners", ()), "owner")
+        if not hub.wait(hub.database.names.put_list(name, text_of(settings))):
             raise ConfigurationError(f"nothing is different for {name}; nothing was changed")
     await_server(config)
     print(f"list {name} changed")
@@ -175,16 +199,25 @@ def _show(arguments: argparse.Namespace) -> None:
     with opened(config, "read") as hub:
         lists = names_now(config, hub).lists
         if arguments.list is None:
+            told = []
             for name in sorted(lists):
                 where = "file" if name in config.lists else "database"
                 count = len(hub.wait(names_now(config, hub).members(name)))
+                told.append({"list": name, "where": where, "members": count, "post": lists[name].post})
+                if arguments.json:
+                    continue
                 print(f"{name:40}  {where:8}  {counted(count, 'member')}, {_WHO[lists[name].post]}")
+            if arguments.json:
+                print(json.dumps(told, indent=2))
             return
         kept = kept_names(hub).lists
     name = _address(arguments.list).key
     settings = lists.get(name)
     if settings is None:
         raise ConfigurationError(f"there is no list {name}; `mailhub list show` shows all")
+    if arguments.json:
+        print(json.dumps({"list": name, **attrs.asdict(attrs.evolve(settings, members=()))}, indent=2))
+        return
     for field in attrs.fields(MailingList):
         value = getattr(settings, field.name)
         if field.name != "members" and value != field.default:
@@ -219,8 +252,11 @@ def _members(arguments: argparse.Namespace) -> None:
         names = names_now(config, hub)
         if name not in names.lists:
             raise ConfigurationError(f"there is no list {name}; `mailhub list show` shows all")
-        for member in hub.wait(names.members(name)):
-            print(member)
+        found = [str(member) for member in hub.wait(names.members(name))]
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+    else:
+        print("".join(f"{member}\n" for member in found), end="")
 
 
 def _join(arguments: argparse.Namespace) -> None:
@@ -228,13 +264,18 @@ def _join(arguments: argparse.Namespace) -> None:
     members = [str(_address(text)) for text in arguments.members]
     with opened(config) as hub:
         name, _ = _kept(hub, config, arguments.list)
+        _check_people(names_now(config, hub), name, members, "member")
         had = len(hub.wait(hub.database.names.list_members(name)))
         if had + len(members) > MEMBERS_LIMIT:
             raise ConfigurationError(f"{name} would have more than {MEMBERS_LIMIT} members; nothing was changed")
         new = hub.wait(hub.database.names.join_list(name, members))
+        everybody = everybody_of(config, hub)
     if not new:
         raise ConfigurationError(f"{', '.join(members)}: in {name} already; nothing was changed")
     print(f"{', '.join(new)} joined {name}")
+    for member in new:
+        if not everybody.knows(Address.parse(member)):
+            print(f"mailhub: warning: there is no account or alias {member}", file=sys.stderr)
 
 
 def _leave(arguments: argparse.Namespace) -> None:

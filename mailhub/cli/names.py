@@ -14,6 +14,7 @@ from mailhub.errors import ConfigurationError
 from mailhub.interfaces import KeptNames
 from mailhub.message.address import Address, fold_local, parse_local
 from mailhub.message.aliases import is_pattern
+from mailhub.message.lists import list_of_role
 
 if TYPE_CHECKING:
     from mailhub.cli.offline import Offline
@@ -72,3 +73,12 @@ def everybody_of(config: Config, hub: Offline) -> Everybody:
     """All who get mail here now."""
     users = frozenset(account.user for account in hub.wait(hub.accounts.all()))
     return Everybody(config.hostname, names_now(config, hub), users)
+
+
+def of_a_list(names: LocalNames, address: Address) -> str:
+    """Why a name cannot be an account's or an alias's for a list's sake, "" where it can."""
+    if address.key in names.lists:
+        return f"{address.key} is a mailing list; `mailhub list remove {address.key}` ends it"
+    if name := list_of_role(names.lists, address):
+        return f"{address.key} is an address of the mailing list {name}"
+    return ""

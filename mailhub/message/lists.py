@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -133,6 +133,25 @@ def role(address: Address, suffix: str) -> Address:
 def owners_of(settings: MailingList, address: Address) -> list[Address]:
     """Who answers for a list: its owners, or the postmaster of its domain."""
     return [Address.parse(text) for text in settings.owners] or [Address(POSTMASTER, address.domain)]
+
+
+def list_of_role(lists: Mapping[str, MailingList], address: Address) -> str:
+    """The list that a service address belongs to, such as `team-owner@example.org`; "" for any other."""
+    local = address.local.lower()
+    names = [attrs.evolve(address, local=local[: -len(end)]).key for end in ROLES if local.endswith(end)]
+    return next((name for name in names if name in lists), "")
+
+
+def unfit(lists: Mapping[str, MailingList], name: str, address: Address, what: Literal["owner", "member"]) -> str:
+    """Why an address can be no owner, or no member, of the list `name`; "" where it can."""
+    if address.key == name:
+        return "it is the list itself"
+    if list_of_role({**lists, name: lists.get(name, MailingList())}, address) == name:
+        return "it is an address of the list itself"
+    other = lists.get(address.key)
+    if what == "owner" and other is not None and not (other.group and other.post == "anyone"):
+        return "it is a list that takes no reports"
+    return ""
 
 
 def is_ours(header: bytes, address: Address) -> bool:

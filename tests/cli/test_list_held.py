@@ -17,13 +17,14 @@ from tests.cli.conftest import Command
 TEAM = Address.parse("team@xx.example")
 
 
-def queued(config: Config, sender: str) -> str:
+def queued(config: Config, sender: str, *lists: str) -> str:
     """A post that waits, which is for somebody else as well."""
     with opened(config) as hub:
         writer = hub.queue.new_body()
         hub.wait(writer.write(b"Subject: x\r\n\r\n"))
         body = hub.wait(writer.finish())
-        routes = (Route("list", TEAM, TEAM.key), Route("smtp", Address.parse("b@yy.example")))
+        targets = [Address.parse(name) for name in lists] or [TEAM]
+        routes = (*(Route("list", each, each.key) for each in targets), Route("smtp", Address.parse("b@yy.example")))
         receipt = hub.wait(hub.queue.submit(Submission(Mail(Address.parse(sender)), Plan(routes=routes), body)))
         (message,) = [each for each in hub.wait(hub.queue.messages()) if each.id == receipt.id]
         rows = tuple([row for row in message.recipients if row.route.agent == "list"])
@@ -40,6 +41,8 @@ def rows(config: Config) -> list[tuple[str, bool]]:
 @pytest.fixture(autouse=True)
 def account(mailhub: Command, config: Config) -> None:
     mailhub("account", "add", "ann@xx.example")
+    for name in ("team@xx.example", "other@xx.example"):
+        assert mailhub("list", "add", name).status == 0
 
 
 def test_what_waits_is_shown_and_goes_on_or_is_dropped(mailhub: Command, config: Config) -> None:
@@ -69,3 +72,22 @@ def test_what_does_not_wait_for_an_owner_is_left_alone(
     told = mailhub("list", *words, one, "1js0000000000000")
     assert (told.status, "1js0000000000000: no post that waits for an owner" in told.err) == (1, True)
     assert rows(config) == before
+
+
+def test_who_answers_for_one_list_says_nothing_for_another(mailhub: Command, config: Config) -> None:
+    name = queued(config, "dan@far.example", "team@xx.example", "other@xx.example")
+    refused = mailhub("list", "approve", name)
+    assert refused.status == 1
+    assert f"{name} waits for other@xx.example and team@xx.example: name one of them by --list" in refused.err
+    assert mailhub("list", "approve", name, "--list", "third@xx.example").status == 1
+    done = json.loads(mailhub("list", "approve", name, "--list", "Team@xx.example", "--json").out)
+    assert done == [{"id": name, "list": "team@xx.example", "done": "approved"}]
+    assert rows(config) == [("list", False), ("list", True), ("smtp", False)]
+    assert mailhub("list", "discard", name, "--yes").out == f"{name}: dropped\n"  # only one is left
+    assert rows(config) == [("list", False), ("smtp", False)]
+
+
+def test_a_list_that_is_not_there_is_a_mistake(mailhub: Command) -> None:
+    refused = mailhub("list", "held", "nolist@xx.example")
+    assert (refused.status, refused.out) == (1, "")
+    assert "there is no list nolist@xx.example" in refused.err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from mailhub.config.settings import Config
@@ -101,3 +103,68 @@ def test_of_a_list_in_both_the_file_counts(mailhub: Command, config: Config) -> 
     assert mailhub("list", "members", "team@xx.example").out == "bob@yy.example\nann@xx.example\n"
     both = '[list."team@xx.example"]: is a list of the database, too, whose settings do not count; members are'
     assert f"warning  {config.file}: {both} those of both\n" in mailhub("check").out
+
+
+@pytest.mark.parametrize(
+    ("owner", "why"),
+    [
+        ("new-owner@xx.example", "an address of the list itself"),
+        ("New-Bounces@xx.example", "an address of the list itself"),
+        ("new-request@xx.example", "an address of the list itself"),
+        ("team@xx.example", "a list that takes no reports"),
+    ],
+)
+def test_who_takes_no_reports_is_no_owner(mailhub: Command, owner: str, why: str) -> None:
+    refused = mailhub("list", "add", "new@xx.example", "--owner", owner)
+    assert refused.status == 1
+    assert why in refused.err
+    assert mailhub("list", "add", "new@xx.example").status == 0
+    assert why in mailhub("list", "change", "new@xx.example", "--owner", owner).err
+
+
+def test_a_list_is_no_member_of_itself_and_who_is_not_there_is_told(mailhub: Command) -> None:
+    for member in ("Team@xx.example", "team-owner@xx.example"):
+        assert "cannot be a member of team@xx.example" in mailhub("list", "join", "team@xx.example", member).err
+    joined = mailhub("list", "join", "team@xx.example", "ghost@xx.example", "file@xx.example")
+    assert joined.status == 0
+    assert joined.err == "mailhub: warning: there is no account or alias ghost@xx.example\n"
+
+
+def test_people_of_no_use_in_the_file_are_told_by_the_check(mailhub: Command, config: Config) -> None:
+    config.file.write_text(
+        config.file.read_text()
+        + '[list."odd@xx.example"]\nowners = ["odd-owner@xx.example", "team@xx.example"]\n'
+        + 'members = ["odd@xx.example"]\n'
+    )
+    out = mailhub("check").out
+    for what in ("owner odd-owner@", "owner team@", "member odd@"):
+        assert f"list odd@xx.example: its {what}xx.example is of no use" in out
+
+
+@pytest.mark.parametrize("name", ["team@xx.example", "Team-Owner@xx.example", "file-subscribe@xx.example"])
+def test_the_addresses_of_a_list_are_no_account_and_no_alias(mailhub: Command, name: str) -> None:
+    for command in (("account", "add", name), ("alias", "add", name, "ann@xx.example")):
+        refused = mailhub(*command)
+        assert refused.status == 1
+        assert "mailing list" in refused.err
+
+
+def test_a_list_whose_addresses_are_taken_is_refused(mailhub: Command) -> None:
+    assert mailhub("account", "add", "new-owner@xx.example").status == 0
+    assert mailhub("alias", "add", "other-request@xx.example", "ann@xx.example").status == 0
+    for name, taken in (("new@xx.example", "new-owner"), ("other@xx.example", "other-request")):
+        refused = mailhub("list", "add", name)
+        assert refused.status == 1
+        assert f"{taken}@xx.example is taken" in refused.err
+
+
+def test_programs_read_lists_and_members(mailhub: Command) -> None:
+    mailhub("list", "join", "team@xx.example", "b@far.example")
+    assert json.loads(mailhub("list", "members", "team@xx.example", "--json").out) == ["b@far.example"]
+    told = json.loads(mailhub("list", "show", "--json").out)
+    assert [(each["list"], each["where"], each["members"]) for each in told] == [
+        ("file@xx.example", "file", 1),
+        ("team@xx.example", "database", 1),
+    ]
+    one = json.loads(mailhub("list", "show", "team@xx.example", "--json").out)
+    assert (one["list"], one["owners"], one["subject_prefix"]) == ("team@xx.example", ["ann@xx.example"], "[t]")
