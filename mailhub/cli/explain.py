@@ -44,7 +44,7 @@ def add_parser(commands: Any) -> None:
         description="Asks the running server what it would do with a message, rule by rule and step by step. Nothing "
         "is sent, counted or kept. Where no server runs, the configuration, its data and DNS are asked. The exit "
         "status is 0 where the message would be taken, 1 where it would be refused, and 75 where its client would be "
-        "asked to come again.",
+        "asked to come again. With --json a mistake is an object with `mistake`, and the status is 2.",
     )
     action.add_argument(
         "--from",
@@ -77,6 +77,16 @@ def _ip(text: str) -> str:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
+    if not arguments.json:
+        return _explained(arguments)
+    try:
+        return _explained(arguments)
+    except ConfigurationError as error:
+        print(json.dumps({"mistake": str(error)}, indent=2))
+        return 2
+
+
+def _explained(arguments: argparse.Namespace) -> int:
     config = load(arguments.config)
     question = {
         "explain": True,

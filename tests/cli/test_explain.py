@@ -51,6 +51,9 @@ def test_mistakes_are_one_line(mailhub: Command, config: Config) -> None:
     result = mailhub("explain", "--to", "joe")
     assert result.status == 1
     assert result.err == "mailhub: no mail address: address has no @\n"
+    result = mailhub("explain", "--to", "joe", "--json")  # for programs, which are to tell it from a refusal
+    assert (result.status, result.err) == (2, "")
+    assert json.loads(result.out) == {"mistake": "no mail address: address has no @"}
 
 
 def test_dns_is_asked_without_a_server(mailhub: Command, config: Config) -> None:
