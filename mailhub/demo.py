@@ -88,9 +88,9 @@ GUIDE = """
   Send (swaks):
     swaks --server 127.0.0.1:1587 -tls --auth PLAIN --auth-user {a} --auth-password {pa} \\
           --from {a} --to {b} --header 'Subject: hello'
-  Read by IMAP, then by POP3 (curl):
-    curl --cacert {authority} --user {b}:{pb} 'imaps://127.0.0.1:1993/INBOX' -X 'FETCH 1:* (FLAGS ENVELOPE)'
-    curl --cacert {authority} --user {b}:{pb} 'pop3s://127.0.0.1:1995/1'
+  Read the newest by IMAP, then the second by POP3, for the first was there before (curl):
+    curl --cacert {authority} --user {b}:{pb} 'imaps://127.0.0.1:1993/INBOX;MAILINDEX=*'
+    curl --cacert {authority} --user {b}:{pb} 'pop3s://127.0.0.1:1995/2'
   Keep a copy of all folders below {folder}/Mail (mbsync):
     mbsync -c {folder}/mbsyncrc -a
   Thunderbird, first its trust in the authority, then the account:

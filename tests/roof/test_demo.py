@@ -168,6 +168,9 @@ def test_the_guide_names_every_port_and_password(folder: Path) -> None:
         assert word in text
     swaks = re.search(r"swaks (?:.*\\\n)*.*", text)
     assert swaks
+    # What has just been sent is read: the newest, and in a new folder the second.
+    assert "1993/INBOX;MAILINDEX=*'" in text
+    assert "1995/2'" in text
     # The lines can be pasted as they are.
     assert shlex.split(swaks[0])[-1] == "Subject: hello"
 
