@@ -66,6 +66,7 @@ class IPeerConnections(IOpenSSLClientConnectionCreator):
     """What `transport.startTLS` takes, for one connection."""
 
     failure: str = Attribute("What was wrong with the certificate, as a result type of RFC 8460 4.3; else empty.")
+    reason: str = Attribute("The same in words, where there is more to say of it; else empty.")
 
 
 class IClientTls(Interface):

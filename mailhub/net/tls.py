@@ -294,7 +294,7 @@ class ClientConnections:
         self._identity, self._server_name = _identity(host)
         self._verify = verify
         self._strict = strict
-        self.failure = ""
+        self.failure = self.reason = ""
 
     def clientConnectionForTLS(self, protocol: object) -> SSL.Connection:
         """A connection that names the host (RFC 6066 3; not for IP addresses)."""
@@ -326,11 +326,11 @@ class DaneConnections:
         self._server_name = _identity(host)[1]
         self._records = records
         self._names = names
-        self.failure = ""
+        self.failure = self.reason = ""
 
     def clientConnectionForTLS(self, protocol: object) -> SSL.Connection:
         """A connection that names the host, and fails when the handshake has shown its certificates and none fits."""
-        self.failure = ""
+        self.failure = self.reason = ""
         connection = _DaneConnection(self._context, None)
         connection.judge = self._judge
         if self._server_name:
@@ -341,7 +341,7 @@ class DaneConnections:
         try:
             dane.verify(chain, self._records, self._names)
         except dane.NotVouchedFor as error:
-            self.failure = error.failure
+            self.failure, self.reason = error.failure, str(error)
             raise SSL.Error([("DANE", "", str(error))]) from None
 
 

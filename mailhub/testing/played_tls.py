@@ -42,6 +42,7 @@ class PlayedConnections:
     looked_at: bool
     strict: bool
     failure: str = ""
+    reason: str = ""
 
     def clientConnectionForTLS(self, protocol: object) -> Any:
         """No handshake is computed."""

@@ -449,7 +449,8 @@ class Transmitter:
                 failure = failure if error.tls_failed else NO_STARTTLS
                 self._security.told(server, place.address, failure, error.text, error.source)
             if tls is not None and tls.failure:
-                raise error.because(CERTIFICATE_FAILURES.get(tls.failure, tls.failure), "4.7.5") from None
+                why = CERTIFICATE_FAILURES.get(tls.failure, tls.failure)
+                raise error.because(f"{why}: {tls.reason}" if tls.reason else why, "4.7.5") from None
             raise
         if demand.level != "never":
             failure = (tls.failure if tls is not None else "") or server.trouble

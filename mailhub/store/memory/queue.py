@@ -115,7 +115,7 @@ class MemoryQueue:
             try:
                 if deposit.create:
                     self._engine.ensure_account(deposit.user)
-                box = self._engine.mailbox_for(deposit.user, normalise(deposit.mailbox), body.size)
+                box = self._engine.mailbox_for(deposit.user, normalise(deposit.mailbox), body.size, filled)
                 if box not in filled:
                     self._engine.deposit(box, body, deposit.flags, self._engine.environment.now())
                     filled.append(box)

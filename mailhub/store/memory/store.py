@@ -197,11 +197,13 @@ class MemoryEngine:
         if user not in self.accounts:
             self.add_account(Account(user, "", 0))
 
-    def mailbox_for(self, user: str, name: str, size: int) -> Box:
+    def mailbox_for(self, user: str, name: str, size: int, filled: Sequence[Box] = ()) -> Box:
         """Where a message for this mailbox goes: there, or, unless it is one of the usual ones, to INBOX when it is not
-        there. Raises NoSuchUser, OverQuota."""
+        there. It takes no room in what is `filled` with it already. Raises NoSuchUser, OverQuota."""
         account = self.account(user)
-        account.check_room(size)
+        box = account.boxes.get(name)
+        if (box if box is not None or name in USUAL_USES else account.boxes[INBOX]) not in filled:
+            account.check_room(size)
         if name not in account.boxes and name in USUAL_USES:
             self.add_box(account, name, account.usual_use(name))
         return account.boxes.get(name) or account.boxes[INBOX]
