@@ -38,13 +38,11 @@ from mailhub.keys import STOP_SECONDS
 from mailhub.log import Logger, escape_others
 from mailhub.logfile import LogWriter, User, find_user, log_file, log_observer, rotate_by_signal, terminal_observer
 from mailhub.net.crowd import make_room
-from mailhub.net.dns import Resolver
-from mailhub.net.dns_servers import MachineServers, machine_hosts
+from mailhub.net.dns import machine_resolver
 from mailhub.net.driver import DriverFactory
 from mailhub.net.listen import both_families, listen
 from mailhub.net.network import ReactorNetwork
 from mailhub.net.processes import PROCESSES, ReactorProcesses
-from mailhub.net.udp import QuietUdp
 from mailhub.plugin_list import listing
 from mailhub.plugin_modules import LOAD_SECONDS
 from mailhub.plugin_trial import try_out, watched
@@ -79,15 +77,7 @@ def environment(config: Config, reactor: Any) -> Environment:
     wait_steadily(reactor)
     random = SystemRandom()
     network = ReactorNetwork(reactor)
-    resolver = Resolver(
-        udp=QuietUdp(reactor),
-        network=network,
-        clock=reactor,
-        random=random,
-        servers=config.dns.servers or MachineServers(reactor),
-        hosts=machine_hosts(),
-        validating=config.dns.validating,
-    )
+    resolver = machine_resolver(reactor, network, random, config.dns.servers, config.dns.validating)
     return Environment(
         clock=reactor,
         threads=ReactorThreads(reactor, config.value(THREADS)),

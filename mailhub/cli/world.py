@@ -15,10 +15,8 @@ from twisted.python.failure import Failure
 
 from mailhub.errors import TemporaryError
 from mailhub.interfaces import Environment
-from mailhub.net.dns import Resolver
-from mailhub.net.dns_servers import MachineServers, machine_hosts
+from mailhub.net.dns import machine_resolver
 from mailhub.net.network import ReactorNetwork
-from mailhub.net.udp import QuietUdp
 from mailhub.threads import InlineThreads
 
 if TYPE_CHECKING:
@@ -65,15 +63,7 @@ def world(config: Config) -> Iterator[World]:
     """With `[dns]` as it is set; the connections that are left are closed at the end."""
     reactor: Any = SelectReactor()
     random, network = SystemRandom(), ReactorNetwork(reactor)
-    resolver = Resolver(
-        udp=QuietUdp(reactor),
-        network=network,
-        clock=reactor,
-        random=random,
-        servers=config.dns.servers or MachineServers(reactor),
-        hosts=machine_hosts(),
-        validating=config.dns.validating,
-    )
+    resolver = machine_resolver(reactor, network, random, config.dns.servers, config.dns.validating)
     environment = Environment(reactor, InlineThreads(), network, resolver, random, config.data, wall=time.time)
     try:
         yield World(environment, reactor)

@@ -25,7 +25,8 @@ from zope.interface import implementer
 from mailhub.errors import PermanentError, TemporaryError
 from mailhub.interfaces import HostAddresses, INetwork, IResolver, MailExchanger, Tlsa, TlsaRecord
 from mailhub.net.dns_exchange import Datagrams, OneProtocol, OtherLetters, Stream, in_mixed_case
-from mailhub.net.dns_servers import NameServers, is_loopback
+from mailhub.net.dns_servers import MachineServers, NameServers, is_loopback, machine_hosts
+from mailhub.net.udp import QuietUdp
 
 # RFC 1123 2.1 and RFC 952, with the underscore that service names have (RFC 2782).
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*")
@@ -330,6 +331,21 @@ class Resolver:
         finally:
             if timer.active():
                 timer.cancel()
+
+
+def machine_resolver(
+    reactor: Any, network: INetwork, random: Random, servers: Sequence[str] = (), validating: bool | None = None
+) -> Resolver:
+    """That of the real world: it asks `servers`, by default those that this machine is told to use."""
+    return Resolver(
+        udp=QuietUdp(reactor),
+        network=network,
+        clock=reactor,
+        random=random,
+        servers=servers or MachineServers(reactor),
+        hosts=machine_hosts(),
+        validating=validating,
+    )
 
 
 def _time_out(response: Deferred[dns.message.Message]) -> None:
