@@ -44,7 +44,7 @@ _KEYWORDS = [row.keyword for row in EXTENSIONS]
 
 
 def _policy_name(name: str) -> None:
-    if name and not re.fullmatch("[A-Za-z0-9-]{1,20}", name):
+    if name and not re.fullmatch("[A-Za-z0-9._-]{1,20}", name):
         raise ValueError(f'"{name}" is not the name of a priority policy, such as MIXER, STANAG4406 or NSEP')
 
 

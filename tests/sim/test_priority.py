@@ -81,6 +81,7 @@ def test_who_asks_for_nothing_may_be_told_as_well(internet: Internet) -> None:
     caller.ask(b"RSET\r\nMAIL FROM:<cat@zz.example> MT-PRIORITY=-5\r\n", b"250 2.1.0")
 
 
-def test_the_policy_is_told_by_its_registered_name(internet: Internet) -> None:
-    caller = internet.call(host(internet, smtp={"priority_policy": "MIXER"}), "smtp")
-    assert b"\r\n250-MT-PRIORITY MIXER\r\n" in caller.ask(b"EHLO c.example\r\n", b"250 HELP")
+@pytest.mark.parametrize("name", ["MIXER", "X_house.2"])
+def test_the_policy_is_told_by_its_registered_name(internet: Internet, name: str) -> None:
+    caller = internet.call(host(internet, smtp={"priority_policy": name}), "smtp")
+    assert b"\r\n250-MT-PRIORITY %b\r\n" % name.encode() in caller.ask(b"EHLO c.example\r\n", b"250 HELP")
