@@ -51,7 +51,7 @@ def agents_of(hub: Hub, catalogue: Catalogue) -> dict[str, GuardedAgent]:
         if table.name in agents or table.name in catalogue.names("agent"):
             raise table.place.error("is the name of an agent already; call it otherwise")
         if table.keys.agent != REFUSE:
-            seen = _OfTransport(hub, table.next_hop())
+            seen = _OfTransport(hub, hub.transport_hops[table.name])
             file = plugin_faults.source(catalogue.find(table.part))
             guard = hub.guards.make("agent", table.name, file, late_counts=False)
             agents[table.name] = GuardedAgent(catalogue.build(table.part, seen), guard)

@@ -105,6 +105,7 @@ _MADE_ANEW = (
         "bouncer",
     ),
     *("throttle", "harvest", "pipeline", "authenticator", "services", "catalogue", "store", "standing"),
+    "transport_hops",
 )
 T = TypeVar("T")
 
@@ -141,6 +142,7 @@ class Hub:
     logins: FirstMatch = attrs.field(init=False)
     directories: Directories = attrs.field(init=False)
     transports: Transports = attrs.field(init=False)
+    transport_hops: Mapping[str, NextHop] = attrs.field(init=False)  # each with the password that its file had
     routing: Routing = attrs.field(init=False)
     agents: Mapping[str, GuardedAgent] = attrs.field(init=False)
     bouncer: Bouncer = attrs.field(init=False)
@@ -378,6 +380,7 @@ def _make_ways(hub: Hub, catalogue: Catalogue) -> None:
     hub.logins = FirstMatch(found, _checker_guards(hub, catalogue, found))
     hub.directories = _directories(hub, catalogue, found)
     hub.transports = transports(hub.settings, hub.names)
+    hub.transport_hops = {table.name: table.next_hop() for table in hub.settings.transports}
     hub.routing = Routing(_routers(hub, catalogue), hub.names)
     hub.agents = agents_of(hub, catalogue)
     hub.bouncer = Bouncer(

@@ -145,7 +145,7 @@ class Ways:
         for table in config.transports:
             if table.name == route.agent:
                 shown["transport"] = table.name
-                part, hop = table.part, table.next_hop()
+                part, hop = table.part, self._hub.transport_hops[table.name]
         shown["type"] = part.type
         if part.type in configured.HOSTS:
             usual = NextHop(source_address=configured.relay_addresses(config).source)

@@ -280,10 +280,10 @@ def _changed_files(hub: Hub, new: Hub, found: Difference) -> list[str]:
     names = []
     if hub.tls is not None and new.tls is not None and hub.tls.fingerprint != new.tls.fingerprint:
         names.append("the certificate")
-    for domain in sorted({*hub.hops, *new.hops}):
-        table = f'[route."{domain}"]'
-        if hub.hops.get(domain) != new.hops.get(domain) and table not in found.changed:
-            names.append(f"{table} password_file")
+    read = [(f'[route."{name}"]', hub.hops.get(name), new.hops.get(name)) for name in sorted({*hub.hops, *new.hops})]
+    before, after = hub.transport_hops, new.transport_hops
+    read += [(f"[transport.{name}]", before.get(name), after.get(name)) for name in sorted({*before, *after})]
+    names += [f"{table} password_file" for table, old, now in read if old != now and table not in found.changed]
     return names
 
 

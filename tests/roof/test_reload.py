@@ -231,6 +231,19 @@ def test_a_password_file_is_read_again_though_its_name_stays(tmp_path: Path) -> 
     assert stage.hub.hops["*"].password == "new"
 
 
+def test_that_of_a_transport_is_told_too(tmp_path: Path) -> None:
+    (tmp_path / "pw").write_text("old\n")
+    login = 'host = "h"\nuser = "me"\npassword_file = "pw"\n'
+    text = TOP + "[transport.smart]\n" + login
+    stage = staged(tmp_path, text)
+    (tmp_path / "pw").write_text("new\n")
+    assert stage.reload(text).changed == ("[transport.smart] password_file",)
+    assert stage.hub.transport_hops["smart"].password == "new"
+    assert stage.reload(text).changed == ()
+    (tmp_path / "pw").write_text("newer\n")
+    assert stage.reload(text.replace('"h"', '"i"')).changed == ("[transport.smart]",)
+
+
 @attrs.frozen
 class Words:
     word: str
