@@ -8,8 +8,9 @@ import socket
 from collections.abc import Iterator
 from itertools import chain
 
+from mailhub.agents import agent_places
 from mailhub.config import routes
-from mailhub.config.reader import Place
+from mailhub.config.reader import Place, one_of
 from mailhub.config.settings import Config
 from mailhub.config.transports import TransportTable
 from mailhub.delivery.forwarding import ROUTER as SRS_ROUTER
@@ -25,6 +26,7 @@ def ways(config: Config) -> Iterator[str]:
         yield str(routers.error(f'lacks "{SRS_ROUTER}": [forwarding] srs does nothing without it'))
     for part, by in config.unnamed():
         yield str(part.place.error(f"is not {by}: it does nothing"))
+    yield from _queues_asked_for(config)
     yield from _late_warnings(config)
     yield from _programs(config)
     yield from _source_addresses(config)
@@ -40,6 +42,16 @@ def unrouted(config: Config, names: ILocalNames) -> Iterator[str]:
         if table.part.type in (STORE, LIST) and (others := _of_others(table, names)):
             what = f'agent "{table.part.type}" has mail for our own domains alone, and not for {others}'
             yield str(table.place.at("agent").error(what))
+
+
+def _queues_asked_for(config: Config) -> Iterator[str]:
+    """Names in [smtp] etrn of what mail never goes by."""
+    transports = [table.name for table in config.transports]
+    known = {*agent_places(config), *transports}
+    for node in config.smtp.etrn:
+        if node.startswith("#") and node[1:] not in known:
+            what = f'"{node}": there is no [transport.{node[1:]}]; {one_of(node[1:], transports)}'
+            yield str(config.place("smtp", "etrn").error(what))
 
 
 def _late_warnings(config: Config) -> Iterator[str]:

@@ -493,6 +493,14 @@ def test_ways_that_lead_nowhere_are_told(mailhub: Command, good: Config) -> None
     assert [line.partition(": ")[2] for line in problems(result) if "send_as" in line] == WAYS_SAID[-1:]
 
 
+def test_queues_that_may_be_asked_for_and_are_none_are_told(mailhub: Command, good: Config) -> None:
+    etrn = '[smtp]\netrn = ["#uucp", "#uucq", "#lmtp", "yy.example"]\n[transport.uucp]\nrecipients = ["q.example"]\n'
+    good.file.write_text(good.file.read_text() + etrn)
+    told = [line for line in mailhub("check").out.splitlines() if " etrn: " in line]
+    what = "there is no [transport.uucq]; did you mean uucp? known: uucp"
+    assert told == [f'warning  {good.file}: [smtp] etrn: "#uucq": {what}']
+
+
 def test_passwords_of_transports_are_not_for_everybody(mailhub: Command, good: Config) -> None:
     login = '[transport.{}]\nhost = "smart.example"\nuser = "me"\n'
     password = good.file.with_name("password")
