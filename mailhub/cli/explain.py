@@ -65,7 +65,7 @@ def add_parser(commands: Any) -> None:
         metavar="FILE",
         help="ask about this message (- for standard input), also those who judge what is in it: policies, rules",
     )
-    action.add_argument("--no-dns", action="store_true", help="where no server runs, ask no DNS")
+    action.add_argument("--no-dns", action="store_true", help="ask neither DNS nor the running server")
     action.add_argument("--json", action="store_true", help="an object, for programs")
     action.set_defaults(run=_explain)
 
@@ -101,7 +101,7 @@ def _explained(arguments: argparse.Namespace) -> int:
     if arguments.message is not None:
         question["message"] = b64encode(_message(arguments.message)).decode()
     folder = DataFolder(config.data)
-    if folder.server() is not None and (config.data / NAME).exists():
+    if not arguments.no_dns and folder.server() is not None and (config.data / NAME).exists():
         told = ask(config.data, question)
         if config.file.stat().st_mtime > folder.read_at():
             newer = f"{config.file} is newer than what the running server has read, and goes by"

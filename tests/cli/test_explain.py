@@ -131,3 +131,20 @@ def test_that_the_server_has_read_an_older_configuration_is_told(
     server.note_reading(config.file.stat().st_mtime + 1)
     assert mailhub("explain", "--to", "joe@xx.example").err == ""
     server.unlock()
+
+
+def test_without_dns_a_running_server_is_left_alone(
+    mailhub: Command, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mailhub("account", "add", "joe@xx.example")
+    mailhub("alias", "add", "away@xx.example", "y@yy.example")
+    asked: list[object] = []
+    monkeypatch.setattr("mailhub.cli.explain.ask", lambda folder, question: asked.append(question))
+    (config.data / NAME).touch()
+    server = DataFolder(config.data)
+    server.lock()
+    server.note_reading(config.file.stat().st_mtime - 1)
+    told = mailhub("explain", "--from", "a@zz.example", "--to", "away@xx.example", "--no-dns")
+    assert (told.status, told.err, asked) == (0, "", [])
+    assert "commands do not ask DNS" in told.out
+    server.unlock()
