@@ -11,7 +11,9 @@ from mailhub.delivery.backup_mx import DOMAINS as BACKUP_DOMAINS
 from mailhub.delivery.forwarding import ROUTER, SrsKeys, SrsRouter, days_of
 from mailhub.delivery.intake import Intake
 from mailhub.delivery.limits import DETAIL_MAILBOXES
-from mailhub.delivery.list_desk import Commit, HoldAgent, ListMail, RequestAgent
+from mailhub.delivery.list_desk import RequestAgent
+from mailhub.delivery.list_holding import HoldAgent
+from mailhub.delivery.list_mail import Commit, ListMail
 from mailhub.delivery.lists import HOLD_AGENT, LIST, LISTS, REQUEST_AGENT, ListAgent, ListRouter
 from mailhub.delivery.local import StoreAgent
 from mailhub.delivery.ownership import Owners

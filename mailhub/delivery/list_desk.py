@@ -1,5 +1,4 @@
-"""What lists are asked for by mail, and what waits for their owners: the agents behind `team-request@`, and behind
-posts of others where a list holds them.
+"""What lists are asked for by mail: the agent behind `team-request@`.
 
 Who wants to join or leave is sent a word that nobody else knows, and has to send it back. Nothing that a program has
 sent is answered (RFC 3834 2), and every answer has the null reverse-path and says that a program sent it: no two of
@@ -12,7 +11,7 @@ import hmac
 import json
 import re
 from base64 import b32hexencode
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping
 from hashlib import sha256
 from types import MappingProxyType
 
@@ -20,49 +19,34 @@ import attrs
 from twisted.internet.defer import DeferredLock
 from zope.interface import implementer
 
-from mailhub.delivery.intake import Intake
-from mailhub.delivery.lists import LIST, PATIENCE, refusal_of
-from mailhub.delivery.plan import Accepted
+from mailhub.delivery.list_mail import ListMail, Request, header_of
 from mailhub.delivery.replies import is_automatic
 from mailhub.errors import MailError, TemporaryError
 from mailhub.interfaces import (
-    Committed,
     Delivery,
     Environment,
-    IBlobReader,
     IDeliveryAgent,
     ILocalNames,
     INames,
     IQueue,
-    IRouter,
     IState,
-    OwnTransaction,
     QueuedRecipient,
-    Route,
-    RowChange,
     Which,
 )
 from mailhub.log import Logger
-from mailhub.message.address import POSTMASTER, Address, without_detail
+from mailhub.message.address import Address, without_detail
 from mailhub.message.authors import authors
-from mailhub.message.dates import format_date
 from mailhub.message.encoded_word import decode_words
-from mailhub.message.envelope import BodyType, Mail, Outcome, Recipient, outcome_of
-from mailhub.message.header import Header, fields_end
+from mailhub.message.envelope import Outcome, outcome_of
+from mailhub.message.header import Header
 from mailhub.message.lists import (
     MEMBERS_LIMIT,
-    REQUEST,
     ROLES,
     SUBSCRIBE,
     UNSUBSCRIBE,
     MailingList,
-    owners_of,
     role,
 )
-from mailhub.message.needs import HEADER_LIMIT
-from mailhub.message.submission import mend_header
-from mailhub.message.trace import count_received, delivered_to, return_path
-from mailhub.net.body import copy
 
 _log = Logger(namespace="mailhub.delivery.lists")
 
@@ -75,174 +59,9 @@ _WORD = 24  # characters, of 5 bits each
 _KEY = "key"  # of the words
 _CONFIRM = re.compile(rf"\bconfirm\s+([0-9a-v]{{{_WORD}}})\b", re.IGNORECASE)
 _COMMAND = re.compile(r"\s*(subscribe|join|unsubscribe|leave|help)\s*", re.IGNORECASE)
-_MESSAGE_ID = re.compile(rb"<[!-;=?-~]{1,250}>")
 _COMMANDS = {"join": "subscribe", "leave": "unsubscribe"}
 _BULK = frozenset({b"bulk", b"junk", b"list"})
 _DONE = {"subscribe": "You are a member of {0} now.", "unsubscribe": "You are no member of {0} any more."}
-
-Commit = Callable[[Mail, Sequence[Accepted], Intake, str], Awaitable[Committed]]
-
-
-@attrs.frozen
-class _Request:
-    """What somebody wants of a list. What is done for it is done `once`; `moment` is when it came, in
-    seconds since the epoch."""
-
-    name: Address
-    settings: MailingList
-    who: Address
-    once: str
-    moment: int
-    _header: bytes = attrs.field(repr=False)
-
-    @property
-    def message_id(self) -> str:
-        """That of the request (RFC 3834 3.1.5), "" where it has none that could be repeated."""
-        found = Header(self._header).first(b"message-id") or b""
-        return found.decode() if _MESSAGE_ID.fullmatch(found) else ""
-
-
-@attrs.frozen(eq=False)
-class ListMail:
-    """Mail of a list's own, which `commit` commits once (see `Pipeline.send_on`)."""
-
-    _hostname: str
-    _queue: IQueue
-    _routing: IRouter
-    _commit: Commit
-
-    async def answer(self, request: _Request, subject: str, text: str) -> None:
-        """To who asks. Raises MailError."""
-        more = "".join([f"{name}: {request.message_id}\r\n" for name in ("In-Reply-To", "References")])
-        more = f"Auto-Submitted: auto-replied\r\n{more if request.message_id else ''}"
-        to = [request.who]
-        mail, octets = self._written(request.name, to, subject, text, request.once, request.moment, more)
-        await self._send(
-            mail, [Accepted(Recipient(request.who), await self._ways(request.who, mail))], octets, request.once
-        )
-
-    async def tell_owners(
-        self, name: Address, settings: MailingList, subject: str, text: str, once: str, moment: int, attempts: int
-    ) -> None:
-        """In the name of the list `name`. Repeated with the same `once`, it has to say the same, also of `moment`
-        (seconds since the epoch), which its date is. Nothing depends on whether anybody can be reached. Raises
-        MailError for what may be better later, in the first attempts."""
-        for to, its_once in _answering(name, settings, once):
-            mail, octets = self._written(name, to, subject, text, its_once, moment)
-            if await self._refusal(name, to, attempts, mail, octets, its_once) is None:
-                return
-
-    async def pass_on(self, delivery: Delivery, row: QueuedRecipient, header: bytes, settings: MailingList) -> None:
-        """A message as it is to the owners of the list that it was sent to, or the postmaster where none of them can be
-        reached. Raises MailError where nobody can, and for what may be better later, in the first attempts."""
-        name = Address.parse(delivery.target)
-        refusals = []
-        for to, once in _answering(name, settings, f"{delivery.id} {row.id} owners"):
-            more = delivery.body, delivery.needs, row.route.recipient.key
-            refusal = await self._refusal(name, to, row.attempts, delivery.mail, header, once, *more)
-            if refusal is None:
-                return
-            refusals.append(refusal)
-        raise refusals[0]
-
-    def _written(
-        self,
-        name: Address,
-        to: Sequence[Address],
-        subject: str,
-        text: str,
-        once: str,
-        moment: int,
-        more: str = "Auto-Submitted: auto-generated\r\n",
-    ) -> tuple[Mail, bytes]:
-        """From nobody to whom a report could come."""
-        sender = role(name, REQUEST)
-        header = "".join(
-            [
-                f"From: {sender}\r\nTo: {', '.join(map(str, to))}\r\nSubject: {subject}\r\n{more}",
-                "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n",
-            ]
-        ).encode()
-        date = format_date(moment)
-        message_id = f"<{sha256(once.encode()).hexdigest()[:32]}@{self._hostname}>"
-        octets = mend_header(header, date, message_id) + b"\r\n" + text.replace("\n", "\r\n").encode()
-        body_type: BodyType = "7BIT" if octets.isascii() else "8BITMIME"
-        return Mail(None, body_type, smtputf8=not all(each.is_ascii for each in (sender, *to))), octets
-
-    async def _refusal(
-        self,
-        name: Address,
-        to: Sequence[Address],
-        attempts: int,
-        mail: Mail,
-        octets: bytes,
-        once: str,
-        rest: IBlobReader | None = None,
-        needs: int | None = None,
-        via: str = "",
-    ) -> MailError | None:
-        """Why it came to nobody. Who is not reached is in the log, and keeps it from none of the others."""
-        refusal: MailError | None = None
-
-        def give_up(who: Sequence[Address], error: MailError) -> None:
-            nonlocal refusal
-            if error.temporary and attempts < PATIENCE:
-                raise error
-            refusal = refusal or error
-            for each in who:
-                _log.event("owner not told", {"list": name, "owner": each, "reason": error.text})
-
-        accepted = []
-        for each in to:
-            try:
-                ways = await self._ways(each, mail)
-            except MailError as error:
-                give_up([each], error)
-                continue
-            if via:
-                ways = tuple([attrs.evolve(way, via=(via, *way.via)) for way in ways])
-            accepted.append(Accepted(Recipient(each), ways))
-        if not accepted:
-            return refusal
-        try:
-            await self._send(mail, accepted, octets, once, rest, needs)
-        except MailError as error:
-            give_up([each.address for each in accepted], error)
-            return error
-        return None
-
-    async def _ways(self, address: Address, mail: Mail) -> tuple[Route, ...]:
-        return tuple(await self._routing.route(address, OwnTransaction(mail=mail)) or ())
-
-    async def _send(
-        self,
-        mail: Mail,
-        accepted: Sequence[Accepted],
-        octets: bytes,
-        once: str,
-        rest: IBlobReader | None = None,
-        needs: int | None = None,
-    ) -> None:
-        """`octets`, and what `rest` has behind as many."""
-        top = return_path(mail.reverse_path)
-        writer = self._queue.new_body(len(top) + max(len(octets), rest.size if rest is not None else 0))
-        try:
-            await writer.write(top + octets)
-            if rest is not None:
-                await copy(rest, writer.write, len(octets))
-            body = await writer.finish()
-        finally:
-            writer.abort()
-        intake = Intake(body, len(top), count_received(octets), delivered_to(octets), needs, len(top))
-        try:
-            await self._commit(mail, accepted, intake, once)
-        finally:
-            body.discard()
-
-
-def _answering(name: Address, settings: MailingList, once: str) -> Sequence[tuple[Sequence[Address], str]]:
-    """Who answers for a list, and who does where none of them can be reached, each with what it is told once by."""
-    return (owners_of(settings, name), once), ([Address(POSTMASTER, name.domain)], f"{once} postmaster")
 
 
 class _TooMany(TemporaryError):
@@ -285,7 +104,7 @@ class RequestAgent:
             if who is not None:
                 found = await self._queue.messages(which=Which(ids=(delivery.id,)))
                 moment = found[0].queued_at if found else self._environment.now()
-                request = _Request(name, settings, who, f"{delivery.id} {row.id} answer", moment, header)
+                request = Request(name, settings, who, f"{delivery.id} {row.id} answer", moment, header)
                 met = await self._met(request, _command(row.route.recipient, header))
             if not met:
                 await self._mail.pass_on(delivery, row, header, settings)
@@ -293,7 +112,7 @@ class RequestAgent:
             return outcome_of(error)
         return Outcome.delivered()
 
-    async def _met(self, request: _Request, command: str) -> bool:
+    async def _met(self, request: Request, command: str) -> bool:
         """Whether it needs no owner. Raises MailError."""
         try:
             return await self._done(request, command)
@@ -304,7 +123,7 @@ class RequestAgent:
                 raise
             return False
 
-    async def _done(self, request: _Request, command: str) -> bool:
+    async def _done(self, request: Request, command: str) -> bool:
         verb, _, word = command.partition(" ")
         if verb == "confirm":
             return await self._confirmed(request, word)
@@ -318,7 +137,7 @@ class RequestAgent:
             return True
         return verb == "subscribe"  # of who is in it already nothing is to be told to who may be a stranger
 
-    async def _ask(self, request: _Request, verb: str) -> None:
+    async def _ask(self, request: Request, verb: str) -> None:
         word = await self._word(request.once)
         what = "join" if verb == "subscribe" else "leave"
         text = (
@@ -338,7 +157,7 @@ class RequestAgent:
             await self._state.put({_KEY: key})
         return b32hexencode(hmac.digest(key, once.encode(), "sha256"))[:_WORD].decode().lower()
 
-    async def _confirmed(self, request: _Request, word: str) -> bool:
+    async def _confirmed(self, request: Request, word: str) -> bool:
         kept = await self._state.get(_kept_as(word.lower()))
         if kept is None:
             return True  # too late, or made up: nobody can do anything about it
@@ -360,7 +179,7 @@ class RequestAgent:
 
     async def _answer(
         self,
-        request: _Request,
+        request: Request,
         subject: str,
         text: str,
         words: Mapping[str, bytes] = MappingProxyType({}),
@@ -376,7 +195,7 @@ class RequestAgent:
             await self._state.put(words, CONFIRM_SECONDS)
         await self._tell(request, subject, text)
 
-    def _plain(self, request: _Request) -> str:
+    def _plain(self, request: Request) -> str:
         """The list, and the mailbox that who asks has, by whichever of its addresses."""
         names = [request.who, *(plain for plain, _ in self._names.without_detail(request.who))]
         names += [plain for plain, _ in without_detail(names[-1], "+")]
@@ -403,7 +222,7 @@ class RequestAgent:
         finally:
             self._counting.release()
 
-    async def _tell(self, request: _Request, subject: str, text: str) -> None:
+    async def _tell(self, request: Request, subject: str, text: str) -> None:
         """Whom no way leads to is not told, and neither is anybody else. Raises MailError for what may be better
         later."""
         try:
@@ -413,54 +232,6 @@ class RequestAgent:
                 raise
             known = {"list": request.name, "from": request.who}
             _log.event("request not answered", {**known, "reason": error.text})
-
-
-@implementer(IDeliveryAgent)
-@attrs.define(eq=False)
-class HoldAgent:
-    """Has a post wait in the queue, as a row for the list that is held, and tells the owners of it."""
-
-    _names: ILocalNames
-    _queue: IQueue
-    _mail: ListMail
-
-    async def deliver(self, delivery: Delivery) -> Mapping[int, Outcome]:
-        """See `IDeliveryAgent`. Repeating it tells nobody again."""
-        return {row.id: await self._held(delivery, row) for row in delivery.recipients}
-
-    async def stop(self) -> None:
-        """Nothing is kept."""
-
-    async def _held(self, delivery: Delivery, row: QueuedRecipient) -> Outcome:
-        try:
-            await self._names.refresh()
-            settings = self._names.lists.get(delivery.target)
-            if settings is None:
-                return Outcome.failed("No such list here", status="5.1.1")
-            header, name = await header_of(delivery), Address.parse(delivery.target)
-            if refusal := refusal_of(header, delivery.body.size, settings, name):
-                return refusal
-            text = _of_held(delivery, header, name)
-            once = f"{delivery.id} {row.id} held"
-            found = await self._queue.messages(which=Which(ids=(delivery.id,)))
-            moment = found[0].queued_at if found else 0
-            subject = f"A post to {name} waits"
-            await self._mail.tell_owners(name, settings, subject, text, once, moment, row.attempts)
-            rows = [
-                attrs.evolve(each, recipients=tuple([other for other in each.recipients if other.id == row.id]))
-                for each in found
-            ]
-            await self._queue.change({RowChange(way=(LIST, delivery.target), held=True): rows})
-        except MailError as error:
-            return outcome_of(error)
-        return Outcome.delayed(f"Waits for an owner of {name}", status="4.7.2")
-
-
-async def header_of(delivery: Delivery) -> bytes:
-    """The header of a message; empty where it is too large to be read. Raises MailError."""
-    top = await delivery.body.read(0, HEADER_LIMIT + 1)
-    end = fields_end(top, 0, len(top))
-    return top[:end] if end <= HEADER_LIMIT else b""
 
 
 def _author(delivery: Delivery, header: bytes) -> Address | None:
@@ -497,22 +268,3 @@ def _help(name: Address, settings: MailingList) -> str:
     joining = f"To join, write to {role(name, SUBSCRIBE)}.\n" if settings.join_by_mail else ""
     leaving = f"To leave, write to {role(name, UNSUBSCRIBE)} from the address that gets the list.\n"
     return f"This is about the mailing list {name}.\n\n{joining}{leaving}\nEverything else goes to its owners.\n"
-
-
-def _of_held(delivery: Delivery, header: bytes, name: Address) -> str:
-    fields = Header(header)
-    said = [
-        f"{field.decode()}: {_one_line(decode_words(value))}\n"
-        for field in (b"from", b"subject", b"date")
-        if (value := fields.first(field)) is not None
-    ]
-    return (
-        f"A post to {name} waits for you, for its sender may not post:\n\n"
-        f"sender: <{delivery.mail.reverse_path or ''}>\n{''.join(said)}octets: {delivery.body.size}\n\n"
-        f"mailhub list approve {delivery.id} --list {name}\nmailhub list discard {delivery.id} --list {name}\n\n"
-        "says whether it goes to the members.\n"
-    )
-
-
-def _one_line(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text)[:500]

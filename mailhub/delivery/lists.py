@@ -62,7 +62,7 @@ from mailhub.net.body import copy
 
 LISTS = "lists"  # the router's name
 LIST = "list"  # the agent's
-REQUEST_AGENT, HOLD_AGENT = "list-request", "list-hold"  # see `mailhub.delivery.list_desk`
+REQUEST_AGENT, HOLD_AGENT = "list-request", "list-hold"  # see `mailhub.delivery.list_desk`, `list_holding`
 HELD_LIMIT = 500  # posts that wait for the owners of a list
 # The status of RFC 3463 for "mailing list expansion prohibited".
 NOT_ALLOWED = "5.7.2"

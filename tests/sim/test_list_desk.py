@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from mailhub.delivery.list_desk import ANSWERS_TO_ONE, HoldAgent, RequestAgent
+from mailhub.delivery.list_desk import ANSWERS_TO_ONE, RequestAgent
+from mailhub.delivery.list_holding import HoldAgent
 from mailhub.errors import NotPermitted, TemporaryError
 from mailhub.interfaces import Delivery, RowChange
 from mailhub.questions import QUESTIONS

@@ -92,6 +92,8 @@ def _mail(dialogue: Dialogue, argument: str) -> Event | None:
         raise CommandRefused(TOO_LARGE)
     if mail.by is not None and mail.by.mode == "R" and mail.by.seconds < dialogue.settings.deliver_by_minimum:
         raise CommandRefused(TOO_SOON)
+    if mail.verp and mail.reverse_path is None:
+        raise refused(503, "5.5.4", "XVERP needs a sender")  # as Postfix says it
     return MailFrom(mail)
 
 

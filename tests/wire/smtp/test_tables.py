@@ -167,6 +167,13 @@ def test_xverp_is_for_our_own_users_by_option() -> None:
         assert peer.codes(b"MAIL FROM:<ann@xx.example> XVERP\r\n") == ["555 5.5.4"]
 
 
+def test_xverp_needs_a_sender_whose_address_can_name_a_recipient() -> None:
+    peer = Peer(WITH_ALL)
+    assert b"250-XVERP\r\n" in peer.send(b"EHLO a\r\n")
+    assert peer.codes(b"MAIL FROM:<> XVERP==+\r\n") == ["503 5.5.4"]
+    assert peer.codes(b"MAIL FROM:<ann@xx.example> XVERP==+\r\n") == ["250 2.1.0"]
+
+
 def test_requiretls_exists_under_tls_only() -> None:
     peer = Peer(attrs.evolve(WITH_ALL, secure=False))
     plain = peer.send(b"EHLO a\r\n")
@@ -193,6 +200,7 @@ def test_requiretls_exists_under_tls_only() -> None:
         ("AUTH", "AUTH=<>", Mail(ANN, auth="")),
         ("XVERP", "XVERP", Mail(ANN, verp="+=")),
         ("XVERP", "XVERP=-+", Mail(ANN, verp="-+")),
+        ("XVERP", "XVERP==+", Mail(ANN, verp="=+")),
     ],
 )
 def test_a_parameter_of_mail_exists_where_its_extension_does(keyword: str, parameters: str, mail: Mail) -> None:
