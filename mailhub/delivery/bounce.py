@@ -29,7 +29,7 @@ from mailhub.message.envelope import Mail, Outcome, Recipient, State
 from mailhub.message.header import fields_end
 from mailhub.message.needs import needs_of
 from mailhub.message.report import HEADER_LIMIT, MESSAGE_LIMIT, Report, ReportedRecipient, delivery_status
-from mailhub.message.trace import return_path
+from mailhub.message.trace import received_from, return_path
 
 _log = Logger(namespace="mailhub.queue")
 
@@ -143,6 +143,7 @@ class Bouncer:
             smtputf8=mail.smtputf8,
             message=whole,
             log_id=message.id,
+            received_from=received_from(header, self.hostname),
         )
 
     def _to_be_told(self, mail: Mail, outcomes: Told, until: int) -> list[ReportedRecipient]:

@@ -2,7 +2,7 @@
 
 A message for a list waits in the queue as one row, and is made into one for all members then: each gets it once,
 however many lists in the list name them, by their rules, and also where a crash has it made again. From there on it is
-the list's message: failures are told to its owners, and what the sender wanted to be told ends here (RFC 3461 5.2.7.3).
+the list's message: failures are told to its owners, and what the sender wanted to be told ends here (RFC 3461 5.2.7.1).
 """
 
 from __future__ import annotations

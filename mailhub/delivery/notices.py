@@ -8,7 +8,7 @@ import attrs
 
 from mailhub.interfaces import ALIAS, STORE, Deposit, Notice, QueuedRecipient, Route
 from mailhub.message.address import Address
-from mailhub.message.envelope import Mail, Notify, Outcome, Recipient, State
+from mailhub.message.envelope import DeliverBy, Mail, Notify, Outcome, Recipient, State
 
 _WORDS: dict[State, Notify] = {
     State.FAILED: "FAILURE",
@@ -18,6 +18,7 @@ _WORDS: dict[State, Notify] = {
 }
 _UNLESS_SAID = (State.FAILED, State.DELAYED)  # told where NOTIFY was not given
 _NEVER: frozenset[Notify] = frozenset({"NEVER"})
+_FAILURE: frozenset[Notify] = frozenset({"FAILURE"})
 
 
 def is_wanted(mail: Mail, named: Recipient, outcome: Outcome) -> bool:
@@ -41,7 +42,7 @@ def _wants_trace(mail: Mail, named: Recipient, outcome: Outcome) -> bool:
 
 def is_news(mail: Mail, row: QueuedRecipient, outcome: Outcome) -> bool:
     """Whether there is anybody who wants to be told. A route that is `owned` has an owner, who is told what goes wrong,
-    and of nothing else (RFC 3461 5.2.7.3)."""
+    and of nothing else (RFC 3461 5.2.7.1)."""
     own = row.route.reverse_path
     if (mail.reverse_path if own is None else own.address) is None:
         return False
@@ -56,9 +57,17 @@ def without_success(named: Recipient) -> Recipient:
     return attrs.evolve(named, notify=left or _NEVER) if left != named.notify else named
 
 
+def told_of_delay(named: Recipient, by: DeliverBy) -> Recipient:
+    """The recipient for a host that does not know BY, before that time is over: what it knows is to tell of delays
+    (RFC 2852 4.1.4.2, which overrides RFC 3461 5.2.1)."""
+    if by.mode != "N" or by.seconds <= 0 or "NEVER" in named.notify:
+        return named
+    return attrs.evolve(named, notify=(named.notify or _FAILURE) | {"DELAY"})
+
+
 def of_alias(named: Recipient, routes: Sequence[Route], sender: Address | None) -> Notice | None:
     """What is told as soon as a recipient is taken who wants to know of success: that it was a list, which has it now
-    (RFC 3461 5.2.7.3), or an alias of several (5.2.7.2). None for anything else."""
+    (RFC 3461 5.2.7.1), or an alias of several (5.2.7.3). None for anything else."""
     paths = [route.reverse_path for route in routes if route.reverse_path is not None]
     lists = [path for path in paths if path.address != sender and not path.of_sender]
     if routes and len(lists) == len(routes):

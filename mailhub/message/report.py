@@ -22,7 +22,9 @@ _REPLY_LIMIT = 900  # characters
 _NOT_PRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _NOT_7BIT = re.compile(rb"[^\r\n\t -~]|\r(?!\n)|(?<!\r)\n")
 _NO_TEXT = re.compile(rb"\0|\r(?!\n)|(?<!\r)\n")
-_STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
+_NUMBER = r"(?:0|[1-9][0-9]{0,2})"
+_STATUS = re.compile(rf"[245]\.{_NUMBER}\.{_NUMBER}")
+_REPLY = re.compile(r"[2-5][0-9]{2}(?: |$)")
 _LOCAL = "unix:"
 # A socket's name, or an absolute path that is no part of a URL.
 _PATH = re.compile(rf"{_LOCAL}[^\s:]+:?|(?<![\w/.:])/[\w.+-]+/[^\s'\"<>:;,)]*")
@@ -52,9 +54,9 @@ _SUCCESS = "2.0.0"
 
 @attrs.frozen
 class ReportedRecipient:
-    """One recipient's fate. `original` is the address that the sender wrote, where it is known and another one;
-    `orcpt` what the sender's program gave to know the recipient by. `tried`: when it was last tried, and `until` when
-    that will end, RFC 5322 date-times or ""."""
+    """One recipient's fate. `original` is the address that was named to us, where that led to another one; `orcpt` what
+    the sender's program gave to know the recipient by. `tried`: when it was last tried, and `until` when that will end,
+    RFC 5322 date-times or ""."""
 
     recipient: Address
     outcome: Outcome
@@ -84,7 +86,8 @@ class Report:
     Dates are RFC 5322 date-times, "" for an unknown `arrival_date`, and where BY has set no time; `message_id` has its
     angle brackets; `boundary` must not occur in the rest; `header` is the original's. `message` is the whole original,
     where the sender asked for it (RET=FULL), something failed, and it is not over `MESSAGE_LIMIT`. `hold`: for how
-    long the sender wanted it held. `log_id` is what our log calls it. `smtputf8`: the DSN may be sent with SMTPUTF8.
+    long the sender wanted it held. `log_id` is what our log calls it. `received_from`: who has sent it to us.
+    `smtputf8`: the DSN may be sent with SMTPUTF8.
     """
 
     hostname: str
@@ -101,6 +104,7 @@ class Report:
     smtputf8: bool = False
     message: bytes = b""
     log_id: str = ""
+    received_from: str = ""
 
     @property
     def actions(self) -> list[Action]:
@@ -133,7 +137,7 @@ def delivery_status(report: Report) -> bytes:
 
 def _header(report: Report, encoding: str) -> bytes:
     return _lines(
-        f"From: Mail Delivery System <MAILER-DAEMON@{report.hostname}>",
+        f"From: Mail Delivery System <postmaster@{report.hostname}>",  # RFC 3464 2: whom a reply reaches
         f"To: <{_address(report.to, report)}>",
         f"Subject: {_SUBJECTS[report.actions[0]]}",
         f"Date: {report.date}",
@@ -195,9 +199,11 @@ def _reply(outcome: Outcome, report: Report) -> str:
 
 def _status(report: Report) -> bytes:
     """The part for programs: the fields of the message, then a group a recipient (RFC 3464 2.1)."""
-    lines = [f"Reporting-MTA: dns; {report.hostname}"]
-    if report.envelope_id:
-        lines.append(f"Original-Envelope-Id: {_text(report.envelope_id, report)}")
+    lines = [f"Original-Envelope-Id: {_text(report.envelope_id, report)}"] if report.envelope_id else []
+    # RFC 3461 6.3: "dns" is for a name that is fully qualified.
+    lines.append(f"Reporting-MTA: {'dns' if '.' in report.hostname else 'x-local-hostname'}; {report.hostname}")
+    if report.received_from:
+        lines.append(f"Received-From-MTA: dns; {_text(report.received_from, report)}")
     if report.arrival_date:
         lines.append(f"Arrival-Date: {report.arrival_date}")
     if report.deliver_by:  # RFC 2852
@@ -208,21 +214,25 @@ def _status(report: Report) -> bytes:
         lines.append("")
         if each.orcpt is not None:  # and only then, RFC 3461 6.3
             lines.append(f"Original-Recipient: {_original(each.orcpt, report)}")
-        lines.append(f"Final-Recipient: {_typed(each.recipient, report)}")
+        # RFC 3464 2.3.2: as it was when the message was accepted, wherever it has led since.
+        lines.append(f"Final-Recipient: {_typed(each.original or each.recipient, report)}")
         lines.append(f"Action: {each.action}")
         lines.append(f"Status: {_status_code(each)}")
         host = _host(each.outcome, report)
         if host:
             lines.append(f"Remote-MTA: dns; {host}")
         if each.outcome.reply and _has_reason(each):
-            kind = "smtp" if host and each.outcome.source is Source.REMOTE else "x-mailhub"
-            lines.append(f"Diagnostic-Code: {kind}; {_reply(each.outcome, report)}")
+            reply = _reply(each.outcome, report)
+            theirs = host and each.outcome.source is Source.REMOTE and _REPLY.match(reply)
+            lines.append(f"Diagnostic-Code: {'smtp' if theirs else 'x-mailhub'}; {reply}")
         if each.tried:
             lines.append(f"Last-Attempt-Date: {each.tried}")
         if report.log_id:
             lines.append(f"Final-Log-ID: {_text(report.log_id, report)}")
         if each.until:
             lines.append(f"Will-Retry-Until: {each.until}")
+        if host and each.original is not None:  # RFC 3461 6.3
+            lines.append(f"SMTP-Remote-Recipient: {_typed(each.recipient, report)}")
     return _lines(*lines)
 
 
@@ -277,12 +287,14 @@ def _typed(address: Address, report: Report) -> str:
 def _original(orcpt: OriginalRecipient, report: Report) -> str:
     """RFC 3464 2.3.1; what the sender gave may be anything."""
     address = orcpt.address
-    return f"{orcpt.type}; {_text(address if report.smtputf8 or address.isascii() else _escaped(address), report)}"
+    if not report.smtputf8 and (orcpt.type.lower() == "utf-8" or not address.isascii()):
+        address = _escaped(address)
+    return f"{orcpt.type}; {_text(address, report)}"
 
 
 def _escaped(text: str) -> str:
     """RFC 6533 3 utf-8-addr-xtext: what is not printable US-ASCII, and "\\", "+" and "=", as `\\x{HEX}`."""
-    return "".join([each if "!" <= each <= "~" and each not in "\\+=" else f"\\x{{{ord(each):X}}}" for each in text])
+    return "".join([each if "!" <= each <= "~" and each not in "\\+=" else f"\\x{{{ord(each):02X}}}" for each in text])
 
 
 def _address(address: Address, report: Report) -> str:

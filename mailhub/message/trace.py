@@ -8,9 +8,14 @@ from functools import lru_cache, reduce
 from typing import Protocol
 
 from mailhub.message.address import Address, literal_of, parse_domain, to_ascii
+from mailhub.message.header import Header
 
 _RECEIVED_LINE = re.compile(rb"^received[ \t]*+:", re.IGNORECASE | re.MULTILINE)
 _DELIVERED_TO = re.compile(rb"^delivered-to[ \t]*+:(?:\r\n[ \t])?([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
+# As `received` writes it.
+_RECEIVED_FROM = re.compile(
+    rb"\s*from ([!-~]{1,255})(?:\s+(\(\[[!-Z^-~]{1,100}\]\)))?\s+(?:\(HELO [^\r\n]{1,600}\)\s+)?by ([!-~]{1,255})\s"
+)
 _LINE = 78  # characters
 _SAID_LIMIT = 255  # characters
 _NOT_ID = re.compile(r"[^A-Za-z0-9._+=-]")
@@ -134,6 +139,15 @@ def delivered_to_fields(names: Iterable[str]) -> bytes:
     """A Delivered-To field for each name (`Address.key`), the last one on top, with their line ends."""
     addresses = [Address(*name.rpartition("@")[::2]) for name in dict.fromkeys(names)]
     return "".join([f"Delivered-To: {address}\r\n" for address in reversed(addresses)]).encode()
+
+
+def received_from(header: bytes, hostname: str) -> str:
+    """From whom we had a message, as HELO and TCP say (`mx.xx.example ([192.0.2.1])`), by the Received field on top; ""
+    where that is not ours, or names nobody."""
+    found = _RECEIVED_FROM.match(Header(header).first(b"received") or b"")
+    if found is None or found[3].decode("ascii", "replace").lower() != hostname.lower() or found[1] == b"unknown":
+        return ""
+    return (found[1] + (b" " + found[2] if found[2] else b"")).decode("ascii")
 
 
 def count_received(header: bytes) -> int:

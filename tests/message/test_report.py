@@ -61,23 +61,24 @@ def read(report: Report) -> tuple[Message, str, list[Message], bytes]:
 def test_report() -> None:
     message, words, (whole, failed, delayed), header = read(_REPORT)
     assert message["To"] == "<a@xx.example>"
-    assert message["From"] == "Mail Delivery System <MAILER-DAEMON@mx.xx.example>"
+    assert message["From"] == "Mail Delivery System <postmaster@mx.xx.example>"
     assert message["Auto-Submitted"] == "auto-replied"
     assert message["Message-ID"] == "<dsn@mx.xx.example>"
     assert "Undelivered" in message["Subject"]
     assert "550 5.1.1 No such user" in words
     assert whole.items() == [
-        ("Reporting-MTA", "dns; mx.xx.example"),
         ("Original-Envelope-Id", "QQ314159"),
+        ("Reporting-MTA", "dns; mx.xx.example"),
         ("Arrival-Date", "Mon, 23 Nov 2026 06:29:00 +0000"),
     ]
     assert failed.items() == [
         ("Original-Recipient", "rfc822; list@xx.example"),
-        ("Final-Recipient", "rfc822; b@yy.example"),
+        ("Final-Recipient", "rfc822; list@xx.example"),
         ("Action", "failed"),
         ("Status", "5.1.1"),
         ("Remote-MTA", "dns; mx.yy.example"),
         ("Diagnostic-Code", "smtp; 550 5.1.1 No such user"),
+        ("SMTP-Remote-Recipient", "rfc822; b@yy.example"),
     ]
     assert delayed.items() == [
         ("Final-Recipient", "rfc822; c@yy.example"),
@@ -254,3 +255,40 @@ def test_the_whole_message_goes_back_where_it_is_asked_for() -> None:
 )
 def test_what_no_message_part_may_have_leaves_the_header_alone(original: bytes) -> None:
     assert delivery_status(attrs.evolve(_REPORT, message=original)) == delivery_status(_REPORT)
+
+
+@pytest.mark.parametrize(("status", "told"), [("4.04.7", "4.0.0"), ("4.4.07", "4.0.0"), ("4.4.7", "4.4.7")])
+def test_no_number_of_a_status_begins_with_a_zero(status: str, told: str) -> None:
+    """RFC 3464 2.3.4."""
+    recipient = ReportedRecipient(_BOB, Outcome.delayed("later", status=status))
+    _, _, (_, group), _ = read(attrs.evolve(_REPORT, recipients=[recipient]))
+    assert group["Status"] == told
+
+
+@pytest.mark.parametrize("said", ["no such user", "2500 x", "55 x", "999 x"])
+def test_what_is_no_reply_of_smtp_is_not_called_one(said: str) -> None:
+    """RFC 3461 9.2: three digits and a space."""
+    outcome = Outcome.failed(said, remote="mx.yy.example", source=Source.REMOTE)
+    _, _, (_, group), _ = read(attrs.evolve(_REPORT, recipients=[ReportedRecipient(_BOB, outcome)]))
+    assert group["Diagnostic-Code"] == f"x-mailhub; {said}"
+
+
+def test_a_name_that_is_not_fully_qualified_is_none_of_dns() -> None:
+    """RFC 3461 6.3."""
+    _, _, (message, *_), _ = read(attrs.evolve(_REPORT, hostname="printer"))
+    assert message["Reporting-MTA"] == "x-local-hostname; printer"
+
+
+@pytest.mark.parametrize(
+    ("address", "seven", "eight"),
+    [
+        ("j\u00f6rg+x@yy.example", r"j\x{F6}rg\x{2B}x@yy.example", "j\u00f6rg+x@yy.example"),
+        ("a=b\\@yy.example", r"a\x{3D}b\x{5C}@yy.example", "a=b\\@yy.example"),
+    ],
+)
+def test_an_address_of_the_utf_8_type_has_a_form_of_its_own_in_seven_bits(address: str, seven: str, eight: str) -> None:
+    """RFC 6533 3: utf-8-addr-xtext there, and as it is elsewhere."""
+    recipient = ReportedRecipient(_BOB, Outcome.failed("no"), orcpt=OriginalRecipient("utf-8", address))
+    for smtputf8, told in ((False, seven), (True, eight)):
+        octets = delivery_status(attrs.evolve(_REPORT, recipients=[recipient], smtputf8=smtputf8))
+        assert f"\r\nOriginal-Recipient: utf-8; {told}\r\n".encode() in octets

@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailhub.message.address import Address
-from mailhub.message.trace import count_received, delivered_to, delivered_to_fields, protocol, received, return_path
+from mailhub.message.trace import (
+    count_received,
+    delivered_to,
+    delivered_to_fields,
+    protocol,
+    received,
+    received_from,
+    return_path,
+)
 
 _DATE = "Mon, 23 Nov 2026 06:30:00 +0000"
 
@@ -171,3 +179,30 @@ def test_delivered_to() -> None:
     assert fields.endswith(b"Delivered-To: list@xx.example\r\n")
     assert delivered_to(fields) == set(names)
     assert delivered_to_fields([]) == b""
+
+
+@pytest.mark.parametrize(
+    ("origin", "told"),
+    [
+        (Origin(), "client.example ([192.0.2.1])"),
+        (Origin(helo="Client.Example"), "client.example ([192.0.2.1])"),
+        (Origin(peer="2001:db8::1"), "client.example ([IPv6:2001:db8::1])"),
+        (Origin(helo="a (b"), "[192.0.2.1] ([192.0.2.1])"),
+        (Origin(peer="unix:/run/lmtp"), "client.example"),
+        (Origin(peer="unix:/run/lmtp", helo="a b"), ""),
+        (Origin(helo="x" * 60 + "." + "y" * 60 + ".example"), f"{'x' * 60}.{'y' * 60}.example ([192.0.2.1])"),
+    ],
+)
+def test_who_sent_it_is_read_from_our_own_field_on_top(origin: Origin, told: str) -> None:
+    """RFC 3464 2.2.4."""
+    field = trace(origin, "b@yy.example")
+    others = b"Return-Path: <>\r\n", b"Received: from evil.example ([198.51.100.1]) by mx.example with SMTP; x\r\n"
+    assert received_from(others[0] + field + others[1], "MX.example") == told
+    assert received_from(field, "mx.other.example") == ""
+
+
+@given(st.binary(max_size=300))
+def test_nobody_can_be_named_by_a_field_of_another_kind(octets: bytes) -> None:
+    told = received_from(b"Received: from " + octets + b"\r\n", "mx.example")
+    assert told.isascii()
+    assert told.isprintable()

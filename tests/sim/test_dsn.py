@@ -114,6 +114,7 @@ def test_who_asks_is_told_that_mail_is_in_a_mailbox(world: World) -> None:
     (group,) = world.told()
     assert group["Original-Envelope-Id"] == "QQ1"
     assert group["Reporting-MTA"] == "dns; mx.xx.example"
+    assert group["Received-From-MTA"] == "dns; client.example ([10.9.9.9])"
     assert (group["Action"], group["Status"][:2]) == ("delivered", "2.")
     assert group["Original-Recipient"] == "rfc822; Ann+X@xx.example"
     assert group["Final-Recipient"] == "rfc822; ann@xx.example"
@@ -148,7 +149,8 @@ def test_who_does_not_confirm_has_relayed(world: World) -> None:
     world.send("old@xx.example NOTIFY=SUCCESS", "old2@xx.example")
     world.internet.run(60)
     (group,) = world.told()
-    assert (group["Action"], group["Final-Recipient"]) == ("relayed", "rfc822; q@old.example")
+    assert (group["Action"], group["Final-Recipient"]) == ("relayed", "rfc822; old@xx.example")
+    assert group["SMTP-Remote-Recipient"] == "rfc822; q@old.example"
     assert group["Remote-MTA"] == "dns; mx.old.example"
     assert group["Diagnostic-Code"].startswith("smtp; 250 ")
 
@@ -241,7 +243,7 @@ def test_a_way_to_the_sender_that_is_unknown_for_a_while_doubles_no_delivery(wor
     assert world.old.recipients == ["q"]
     world.zz.listen()
     world.internet.run(2 * HOUR)
-    assert pick(world.told(), "Action", "Final-Recipient") == [("relayed", "rfc822; q@old.example")]
+    assert pick(world.told(), "Action", "Final-Recipient") == [("relayed", "rfc822; old@xx.example")]
 
 
 @pytest.mark.parametrize(("ret", "whole"), [("", False), ("RET=HDRS", False), ("RET=FULL", True)])
@@ -284,7 +286,8 @@ def test_who_uses_addresses_that_are_not_ascii_is_told_by_them(world: World) -> 
             b"Content-Type: message/global-delivery-status",
             b"Content-Type: message/" + kind,
             "Original-Recipient: utf-8; jörg@yy.example".encode(),
-            "Final-Recipient: utf-8; jörg@yy.example".encode(),
+            b"Final-Recipient: rfc822; utf@xx.example",
+            "SMTP-Remote-Recipient: utf-8; jörg@yy.example".encode(),
             b"Action: failed",
         ):
             assert b"\r\n" + line + b"\r\n" in octets

@@ -10,6 +10,7 @@ import attrs
 from zope.interface import implementer
 
 from mailhub.delivery.limits import RelayAddresses, TransmitLimits
+from mailhub.delivery.notices import told_of_delay
 from mailhub.delivery.plan import recipient_of
 from mailhub.delivery.relay.exchangers import SMTP_PORT, interleaved, is_address
 from mailhub.delivery.relay.forms import Form, Forms
@@ -340,6 +341,8 @@ class Transmitter:
             return _Said({}, usable=connection.usable)
         batch = hop.limits.batch(sayable)
         asked = [way.named[each] for each in batch]
+        if way.delivery.mail.by is not None and "DELIVERBY" not in hop.keywords:
+            asked = [told_of_delay(each, way.delivery.mail.by) for each in asked]
         said = await connection.send(way.delivery.mail, asked, form.body, needs=form.needs)
         line.used += 1
         protocol, tls = _protocol(place), connection.tls_name

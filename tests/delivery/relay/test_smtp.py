@@ -260,8 +260,36 @@ def test_what_the_sender_asked_for_goes_on_to_who_knows_it(world: World) -> None
     assert states(world.deliver(row)) == ["delivered"]
     assert knowing.commands[1:3] == [
         "MAIL FROM:<a@xx.example> RET=HDRS ENVID=q1 MT-PRIORITY=2",
-        "RCPT TO:<b@yy.example> NOTIFY=FAILURE ORCPT=rfc822;list@xx.example RRVS=1970-01-01T00:01:00Z;R",
+        # RFC 2852 4.1.4.2: who does not know BY is asked to tell of delays.
+        "RCPT TO:<b@yy.example> NOTIFY=FAILURE,DELAY ORCPT=rfc822;list@xx.example RRVS=1970-01-01T00:01:00Z;R",
     ]
+
+
+@pytest.mark.parametrize(
+    ("notify", "by", "extensions", "said"),
+    [
+        ((), DeliverBy(60, "N"), ["DSN"], " NOTIFY=FAILURE,DELAY"),
+        (("SUCCESS",), DeliverBy(60, "N"), ["DSN"], " NOTIFY=SUCCESS,DELAY"),
+        (("DELAY",), DeliverBy(60, "N"), ["DSN"], " NOTIFY=DELAY"),
+        (("NEVER",), DeliverBy(60, "N"), ["DSN"], " NOTIFY=NEVER"),
+        ((), DeliverBy(60, "N"), ["DSN", "DELIVERBY"], ""),
+        ((), DeliverBy(0, "N"), ["DSN"], ""),
+        ((), DeliverBy(-5, "N"), ["DSN"], ""),
+        ((), None, ["DSN"], ""),
+        ((), DeliverBy(60, "N"), [], ""),
+    ],
+)
+def test_who_does_not_know_by_is_asked_to_tell_of_delays(
+    world: World, notify: tuple[Any, ...], by: DeliverBy | None, extensions: list[str], said: str
+) -> None:
+    """RFC 2852 4.1.4.2, before the time is over."""
+    world.mail = Mail(Address("a", "xx.example"), by=by)
+    server = world.server("10.0.0.1", Server(extensions=["PIPELINING", *extensions]), host="mx1")
+    named = Recipient(Address("b", "yy.example"), frozenset(notify))
+    assert states(world.deliver(QueuedRecipient(0, Route("smtp", named.address, originals=(named,)), 0, 1))) == [
+        "delivered"
+    ]
+    assert server.commands[2] == f"RCPT TO:<b@yy.example>{said}"
 
 
 def test_requiretls_is_not_left_out(world: World) -> None:
