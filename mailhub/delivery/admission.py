@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import attrs
 
@@ -18,6 +19,17 @@ from mailhub.message.envelope import Recipient
 
 # `user%host@relay`, `host!user@relay` and `user@host@relay` were ways to say by which servers mail is to go.
 _ROUTING = re.compile("[@%!]")
+_WAYS = 4096  # addresses whose ways are remembered
+
+
+def _unknown_way(_address: Address) -> tuple[Route, ...] | None:
+    """Of routers that are not ours."""
+    return None
+
+
+def _nobody_is_known(_user: str, _size: int) -> bool:
+    """To a store that has to be asked each time."""
+    return False
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -31,6 +43,28 @@ class Admission:
     backup: BackupMx = NO_BACKUP
     accounts: IAccounts | None = None
     main_domain: str = ""
+    # By address, and by the generation of the names that it was found by.
+    _way_to_account: Callable[[Address, int], tuple[Route, ...] | None] = attrs.field(init=False)
+    _has_room: Callable[[str, int], bool] = attrs.field(init=False)
+
+    @_way_to_account.default
+    def _remembered_ways(self) -> Callable[[Address, int], tuple[Route, ...] | None]:
+        way = getattr(self.routing, "way_to_account", _unknown_way)
+        return lru_cache(maxsize=_WAYS)(lambda address, _generation: way(address))
+
+    @_has_room.default
+    def _memory_of_the_store(self) -> Callable[[str, int], bool]:
+        has_room: Callable[[str, int], bool] = getattr(self.store, "has_room", _nobody_is_known)
+        return has_room
+
+    def way_at_hand(self, address: Address, size: int) -> tuple[Route, ...] | None:
+        """As `ways`, where nobody has to be asked: an account here that its store knows to have room for `size` octets,
+        to whom anybody may write. None for all else, be it right or wrong."""
+        names = self.names
+        if not names.is_fresh:
+            return None
+        routes = self._way_to_account(address, names.generation)
+        return routes if routes is not None and self._has_room(routes[0].target, size) else None
 
     async def ways(self, transaction: ITransactionView, address: Address) -> tuple[Route, ...]:
         """Where the mail of this transaction for `address` goes, at least one way.

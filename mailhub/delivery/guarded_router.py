@@ -38,6 +38,10 @@ class GuardedRouter:
         """Whether it need not be asked. A plugin always is."""
         return self._own is not None and self._own.passes(recipient)
 
+    def way_to_account(self, recipient: Address) -> tuple[Route, ...] | None:
+        """See `OwnRouter`. A plugin has none."""
+        return None if self._own is None else self._own.way_to_account(recipient)
+
     async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """See `IRouter`. Raises MailError."""
         about = {"session": transaction.origin.session_id, "to": recipient}

@@ -103,11 +103,16 @@ class LocalNames:
             return True
         return self._table is not None and await self._table.has_member(address, member.key)
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether `refresh` has nothing to do."""
+        if self._table is None or self._clock is None:
+            return True
+        return self._read_at is not None and 0 <= self._clock.seconds() - self._read_at < FRESH_SECONDS
+
     async def refresh(self) -> None:
         """Before names are asked. Reads seldom; when the database does not answer, what is known stays in use."""
-        if self._table is None or self._clock is None:
-            return
-        if self._read_at is not None and 0 <= self._clock.seconds() - self._read_at < FRESH_SECONDS:
+        if self.is_fresh:
             return
         try:
             await self.look_again()

@@ -180,6 +180,10 @@ class Taking:
         await self._receiver.recipient(recipient, TransactionView(self))
         self.recipients += (recipient,)
 
+    def recipient_at_once(self, recipient: Recipient) -> bool:
+        """The receiver is always asked."""
+        return False
+
     def body(self, size: int = 0) -> IBodyWriter:
         """See `ITransaction`."""
         reception, origin = self._reception, self.origin

@@ -84,6 +84,14 @@ class Routing:
             return distinct(first)
         return distinct(await self._follow(recipient, transaction, first))
 
+    def way_to_account(self, recipient: Address) -> tuple[Route, ...] | None:
+        """What `route` gives, whoever sends, if there is such an account; None where it is no account's name alone. It
+        depends on the names, and on nothing else."""
+        for router in self._routers:
+            if not router.passes(recipient):
+                return router.way_to_account(recipient)
+        return None
+
     async def _ask(
         self, recipient: Address, transaction: ITransactionView, *, ends_only: bool = False
     ) -> Sequence[Route]:
@@ -193,6 +201,10 @@ class OwnRouter:
         """Whether `route` has no answer, whoever sends."""
         return False
 
+    def way_to_account(self, recipient: Address) -> tuple[Route, ...] | None:
+        """What `route` gives, whoever sends, if there is an account of this very name; None where it is to be asked."""
+        return None
+
 
 @implementer(IRouter)
 class AliasRouter(OwnRouter):
@@ -255,6 +267,10 @@ class AccountRouter(OwnRouter):
     def passes(self, recipient: Address) -> bool:
         """Domains of others."""
         return recipient.ascii_domain not in self._names.domains
+
+    def way_to_account(self, recipient: Address) -> tuple[Route, ...]:
+        """See `OwnRouter`."""
+        return (Route(STORE, recipient, recipient.key),)
 
     async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
         """The account's mailbox."""

@@ -116,6 +116,25 @@ class Transaction:
             raise
         self._accepted.append(Accepted(recipient, self._by_own_sender(recipient, routes)))
 
+    def recipient_at_once(self, recipient: Recipient) -> bool:
+        """See `ITransaction`. Nearly all mail is for accounts that are known already."""
+        self._expect(_Phase.RECIPIENTS, "recipient")
+        mail = self.mail
+        if (
+            recipient.rrvs is not None
+            or recipient.source_route
+            or mail.verp
+            or self.allowance is not None
+            or (mail.reverse_path is None and self._accepted)
+            or self._screens.wants("recipient")
+        ):
+            return False
+        routes = self._house.admission.way_at_hand(recipient.address, mail.size)
+        if routes is None:
+            return False
+        self._accepted.append(Accepted(recipient, routes))
+        return True
+
     def _by_own_sender(self, recipient: Recipient, routes: tuple[Route, ...]) -> tuple[Route, ...]:
         """XVERP: failures of each recipient are told to an address of its own."""
         sender = self.mail.reverse_path

@@ -44,6 +44,10 @@ class ITransaction(ITransactionView):
         """RCPT: adds it to `recipients`. Raises NotPermitted (relaying denied, a policy rejects), NoSuchUser,
         OverQuota, TemporaryError; the transaction then goes on without it."""
 
+    def recipient_at_once(recipient: Recipient) -> bool:
+        """The same of one about whom nobody has to be asked; whether it was added. If not, nothing has happened, and
+        it is recipient() that says more."""
+
     def body(size: int = 0) -> IBodyWriter:
         """DATA, with at least one recipient: where the octets go. It puts the trace header on top and, for submission,
         mends the header. `size` is the number of octets, 0 for what MAIL declared. Raises MailError; it may then be

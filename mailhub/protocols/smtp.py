@@ -231,7 +231,14 @@ class SmtpSession:
         self._drop_transaction()
         self.machine.accept()
 
-    async def _recipient(self, event: RcptTo) -> None:
+    def _recipient(self, event: RcptTo) -> Coroutine[Any, Any, None] | None:
+        """One about whom nobody has to be asked costs no coroutine."""
+        if not self._in_transaction.recipient_at_once(event.recipient):
+            return self._decide(event)
+        self.machine.accept()
+        return None
+
+    async def _ask_for_recipient(self, event: RcptTo) -> None:
         await self._in_transaction.recipient(event.recipient)
         self.machine.accept()
 
@@ -465,11 +472,12 @@ _DECISIONS: Mapping[type, Callable[[SmtpSession, Any], Awaitable[None]]] = {
     SpeaksFor: SmtpSession._speak_for,
     Turn: SmtpSession._turn,
     MailFrom: SmtpSession._mail,
-    RcptTo: SmtpSession._recipient,
+    RcptTo: SmtpSession._ask_for_recipient,
     BodyEnd: SmtpSession._commit,
 }
 _ANSWERS: Mapping[type, Callable[[SmtpSession, Any], Coroutine[Any, Any, None] | None]] = {
     **dict.fromkeys(_DECISIONS, SmtpSession._decide),
+    RcptTo: SmtpSession._recipient,
     DataStart: SmtpSession._start_body,
     BodyChunk: SmtpSession._write,
     BodyAborted: SmtpSession._reset,

@@ -114,6 +114,9 @@ class Transaction:
         self.pipeline.fail(f"recipient {recipient.address}")
         self.recipients.append(recipient)
 
+    def recipient_at_once(self, recipient: Recipient) -> bool:
+        return False
+
     def body(self, size: int = 0) -> IBodyWriter:
         self.pipeline.fail("open")
         self.writer = Writer(self.pipeline.fail)

@@ -151,9 +151,13 @@ class AccountData:
         use = USUAL_USES.get(name, "")
         return "" if use in {box.special_use for box in self.boxes.values()} else use
 
+    def has_room(self, size: int) -> bool:
+        """Whether its quota has room for so many octets."""
+        return not self.row.quota or self.used + size <= self.row.quota
+
     def check_room(self, size: int) -> None:
         """Raises OverQuota."""
-        if self.row.quota and self.used + size > self.row.quota:
+        if not self.has_room(size):
             raise OverQuota
 
 
@@ -525,6 +529,11 @@ class MemoryStore:
     async def exists(self, user: str) -> bool:
         """Whether there is such an account."""
         return user in self._engine.accounts
+
+    def has_room(self, user: str, size: int) -> bool:
+        """Whether there is this account, with room for `size` octets."""
+        account = self._engine.accounts.get(user)
+        return account is not None and account.has_room(size)
 
     async def account(self, user: str, create: bool = False) -> IMailAccount:
         """Raises NoSuchUser."""

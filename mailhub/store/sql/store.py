@@ -278,6 +278,11 @@ class MailStore:
                 return False
         return True
 
+    def has_room(self, user: str, size: int) -> bool:
+        """Whether this account was there a moment ago, with room for `size` octets. It does not wait: if not, one has
+        to ask."""
+        return self._engine.known.fits(user, size)
+
     async def account(self, user: str, create: bool = False) -> MailAccount:
         """Raises NoSuchUser."""
         now = self._engine.environment.now()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from mailhub.message.address import ROLES, Address, parse_domain
@@ -130,12 +131,29 @@ def _parse_mailbox(path: str, status: str) -> Address:
         raise refused(501, status, f"Bad address syntax: {error}") from None
 
 
+# Most of who writes, and of who is written to, comes again; without parameters the same argument says the same.
+_REMEMBERED = 1024
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _mail_alone(argument: str) -> Mail | None:
+    usual = usual_path(argument, "FROM:")
+    return None if usual is None or usual[1] else Mail(usual[0])
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _recipient_alone(argument: str) -> Recipient | None:
+    usual = usual_path(argument, "TO:")
+    return None if usual is None or usual[1] else Recipient(usual[0])
+
+
 def parse_mail(argument: str, rows: Mapping[str, Parameter], login_domain: str = "") -> Mail:
     """The argument of MAIL (RFC 5321 4.1.1.2), with the parameters that are offered; a local part alone gets
     `login_domain`, where there is one (RFC 6409 6.2)."""
+    if argument.endswith(">") and (mail := _mail_alone(argument)) is not None:
+        return mail
     if usual := usual_path(argument, "FROM:"):
-        address, text = usual
-        return Mail(address, **_parameters(text, rows)) if text else Mail(address)
+        return Mail(usual[0], **_parameters(usual[1], rows))
     path, text = split_path(argument, "FROM:", "5.1.7")
     fields = _parameters(text, rows) if text else {}
     if path and login_domain and "@" not in path:
@@ -154,9 +172,10 @@ def _require_ascii(address: Address) -> None:
 def parse_rcpt(argument: str, rows: Mapping[str, Parameter], *, smtputf8: bool, postmaster_domain: str) -> Recipient:
     """The argument of RCPT (RFC 5321 4.1.1.3), with the parameters that are offered; `<Postmaster>` and
     `<Abuse>` alone get `postmaster_domain`."""
+    if argument.endswith(">") and (recipient := _recipient_alone(argument)) is not None:
+        return recipient
     if usual := usual_path(argument, "TO:"):
-        address, text = usual
-        return Recipient(address, **_parameters(text, rows)) if text else Recipient(address)
+        return Recipient(usual[0], **_parameters(usual[1], rows))
     path, text = split_path(argument, "TO:", "5.1.3")
     fields = _parameters(text, rows) if text else {}
     if path.lower() in ROLES:
