@@ -68,7 +68,7 @@ HELD_LIMIT = 500  # posts that wait for the owners of a list
 NOT_ALLOWED = "5.7.2"
 _AT_ONCE = 50  # members that are looked up before others have their turn
 _PORTION = 500  # members of one commit
-_MADE_SECONDS = 14 * 86_400  # for which it is known how a message was made for the members: longer than one waits
+_MADE_SECONDS = 31 * 86_400  # for which it is known how a message was made for the members: longer than one waits
 PATIENCE = 5  # attempts after which who cannot be looked up keeps the others waiting no longer
 
 

@@ -20,6 +20,9 @@ _STEPS = 512  # octets of randomness that are drawn at once, two for each step: 
 _NUMBER_SECONDS = (1 << 33) - 1
 _NUMBER_BITS = 30  # with that one
 
+SECOND_BITS = _NUMBER_BITS  # of a number, behind its second
+SECOND_DIGITS = _DIGITS - _RANDOM_BITS // 5  # of an id, which are its second
+
 MOST = (1 << 63) - 1  # no number is more
 
 

@@ -13,12 +13,13 @@ from mailhub.interfaces import IBlobReader
 from mailhub.message.envelope import Outcome
 from mailhub.message.record import DigestName
 from mailhub.store.octets import OctetsReader
-from mailhub.store.queue_ids import comes_again, first_id, first_number
+from mailhub.store.queue_ids import SECOND_BITS, SECOND_DIGITS, comes_again, first_id, first_number
 from mailhub.store.sql.transaction import Files, Snapshot, StoredBody, Transaction
 from mailhub.store.text_column import text
 
 AT_ONCE = 100  # contents removed in the transaction that released them; more are left to the sweep
-AGAIN_SECONDS = 86400  # for which a submission may come again
+# For which a submission may come again. One whose id is made of a row of the queue may do so for as long as that waits.
+AGAIN_SECONDS = 86400
 SWEEP = 500  # contents removed in one transaction of the sweep
 
 _INSERT = (
@@ -264,6 +265,15 @@ def _remove_unused(transaction: Transaction, contents: Sequence[int]) -> None:
 
 
 def forget(transaction: Transaction, now: int) -> None:
-    """What is kept of submissions so that they can come again need not be kept any more."""
-    transaction.execute("DELETE FROM departed WHERE content < ?", (first_number(now - AGAIN_SECONDS),))
-    transaction.execute("DELETE FROM refusal WHERE submission < ?", (first_id(now - AGAIN_SECONDS),))
+    """What is kept of submissions so that they can come again need not be kept any more. An id that is made of a
+    message's of the queue has its time (`derived`)."""
+    transaction.execute(
+        "DELETE FROM departed WHERE content < ? AND NOT EXISTS (SELECT 1 FROM queue_message AS waiting WHERE"
+        " waiting.content >= departed.content >> ? << ? AND waiting.content < (departed.content >> ?) + 1 << ?)",
+        (first_number(now - AGAIN_SECONDS), *[SECOND_BITS] * 4),
+    )
+    transaction.execute(
+        "DELETE FROM refusal WHERE submission < ? AND NOT EXISTS (SELECT 1 FROM queue_message AS waiting WHERE"
+        " waiting.id >= substr(submission, 1, ?) AND waiting.id < substr(submission, 1, ?) || '~')",
+        (first_id(now - AGAIN_SECONDS), SECOND_DIGITS, SECOND_DIGITS),
+    )

@@ -2,7 +2,7 @@
 
 Each is numbered by its delivery id, which is made of time and randomness. One that comes again, because the answer to
 its commit was lost, is known by the number of its content; when that has gone already (relayed, or expunged), by what
-`departed` keeps of it for a day.
+`departed` keeps of it for a day, or for as long as the row of the queue waits that it was made of.
 """
 
 from __future__ import annotations

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from twisted.internet.task import Clock
 
-from mailhub.interfaces import Deposit, Plan, Submission
+from mailhub.interfaces import Deposit, IMailbox, Plan, Route, Settlement, Submission
 from mailhub.message.address import Address
-from mailhub.message.envelope import Mail
+from mailhub.message.envelope import Mail, Outcome
 from mailhub.store.exam.rig import Exam, make_body, message
+from mailhub.store.queue_ids import derived
 from mailhub.store.sqlite.blobs import BLOBS, LOST_AND_FOUND, blob_names, blob_path
 from mailhub.store.sqlite.database import Database
 from mailhub.store.sqlite.upkeep import EVERY_SECONDS, FIRST_SECONDS, LEFTOVER_SECONDS
@@ -98,5 +99,42 @@ def test_what_is_kept_of_submissions_goes_after_a_day(tmp_path: Path) -> None:
     clock.advance(FIRST_SECONDS)
     assert wait(come(name, USER)) == 0
     clock.advance(2 * EVERY_SECONDS)
+    assert wait(database._engine.read(lambda snapshot: snapshot.row(count))) == (0, 0)
+    wait(database.stop())
+
+
+def test_what_is_kept_of_what_a_row_of_the_queue_has_led_to_stays_as_long_as_the_row(tmp_path: Path) -> None:
+    """A list whose last members cannot be looked up for days: the others have their mail, and must not get it again."""
+    database, clock = opened(tmp_path)
+    route = Route("list", Address("team", "yy.example"), "team@yy.example")
+
+    async def post() -> str:
+        body = await make_body(database.queue.new_body, message(2))
+        return (await database.queue.submit(Submission(Mail(None), Plan(routes=(route,)), body))).id
+
+    async def to_members(row: str) -> int:
+        body = await make_body(database.queue.new_body, message(1))
+        plan = Plan(tuple(Deposit(Address.parse(user), user) for user in (USER, "nobody@yy.example")))
+        await database.queue.submit(Submission(Mail(None), plan, body, delivery_id=derived(f"{row} 1", 0)), "reply")
+        return len(await (await inbox()).expunge(deleted_only=False))
+
+    async def inbox() -> IMailbox:
+        return await (await database.store.account(USER)).mailbox("INBOX")
+
+    async def end() -> None:
+        for claim in await database.queue.claim(int(clock.seconds()), 10, 10):
+            delivered = [Settlement(row.id, Outcome.delivered("", status="2.0.0")) for row in claim.message.recipients]
+            await database.queue.settle(claim, delivered)
+
+    row = wait(post())
+    clock.advance(5)
+    assert [wait(to_members(row)), wait(to_members(row))] == [1, 0]
+    for _ in range(5):
+        clock.advance(EVERY_SECONDS)
+    assert wait(to_members(row)) == 0
+    count = "SELECT (SELECT count(*) FROM departed), (SELECT count(*) FROM refusal)"
+    assert wait(database._engine.read(lambda snapshot: snapshot.row(count))) == (1, 1)
+    wait(end())
+    clock.advance(EVERY_SECONDS)
     assert wait(database._engine.read(lambda snapshot: snapshot.row(count))) == (0, 0)
     wait(database.stop())
