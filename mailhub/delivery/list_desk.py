@@ -23,6 +23,7 @@ from mailhub.delivery.list_mail import ListMail, Request, header_of
 from mailhub.delivery.replies import is_automatic
 from mailhub.errors import MailError, TemporaryError
 from mailhub.interfaces import (
+    STORE,
     Delivery,
     Environment,
     IDeliveryAgent,
@@ -146,7 +147,7 @@ class RequestAgent:
             "Otherwise you need not do anything.\n"
         )
         kept = json.dumps([verb, request.name.key, str(request.who)]).encode()
-        bounds = {f"leaving {self._plain(request)}": ANSWERS_TO_ONE} if verb == "unsubscribe" else None
+        bounds = {f"leaving {await self._mailbox(request)}": ANSWERS_TO_ONE} if verb == "unsubscribe" else None
         await self._answer(request, f"confirm {word}", text, {_kept_as(word): kept}, bounds)
 
     async def _word(self, once: str) -> str:
@@ -188,18 +189,24 @@ class RequestAgent:
         """With `words` that the answer has in it. Not too often, lest somebody's mailbox is filled by requests in his
         name: who is to leave is a member, and has `bounds` of his own that no stranger's requests use up. Raises
         MailError for what may be better later, _TooMany."""
-        usual = {f"answers {self._plain(request)}": ANSWERS_TO_ONE, f"answers {request.name.key}": ANSWERS_OF_LIST}
+        mailbox, name = await self._mailbox(request), request.name.key
+        usual = {f"answers {mailbox}": ANSWERS_TO_ONE, f"answers {name}": ANSWERS_OF_LIST}
         if not await self._counts(request.once, usual if bounds is None else bounds):
             raise _TooMany(f"Too many requests of {request.name} in a day")
         if words:
             await self._state.put(words, CONFIRM_SECONDS)
         await self._tell(request, subject, text)
 
-    def _plain(self, request: Request) -> str:
-        """The list, and the mailbox that who asks has, by whichever of its addresses."""
-        names = [request.who, *(plain for plain, _ in self._names.without_detail(request.who))]
-        names += [plain for plain, _ in without_detail(names[-1], "+")]
-        return f"{request.name.key} {names[-1].key}"
+    async def _mailbox(self, request: Request) -> str:
+        """The list, and the mailbox that who asks has, by whichever of its addresses: an account's, where aliases lead
+        to one. Raises TemporaryError where that cannot be said now."""
+        ways = await self._mail.ways_to(request.who)
+        found = {way.target if way.agent == STORE else self._plain(way.recipient) for way in ways}
+        return f"{request.name.key} {' '.join(sorted(found or {self._plain(request.who)}))}"
+
+    def _plain(self, address: Address) -> str:
+        names = [address, *(plain for plain, _ in self._names.without_detail(address))]
+        return [*names, *(plain for plain, _ in without_detail(names[-1], "+"))][-1].key
 
     async def _counts(self, once: str, bounds: Mapping[str, int]) -> bool:
         """Count what is done `once` before it is, against each of the bounds of a day; whether none of them is reached.

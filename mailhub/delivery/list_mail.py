@@ -11,7 +11,7 @@ import attrs
 from mailhub.delivery.intake import Intake
 from mailhub.delivery.lists import PATIENCE
 from mailhub.delivery.plan import Accepted
-from mailhub.errors import MailError
+from mailhub.errors import MailError, PermanentError
 from mailhub.interfaces import (
     Committed,
     Delivery,
@@ -167,6 +167,13 @@ class ListMail:
             give_up([each.address for each in accepted], error)
             return error
         return None
+
+    async def ways_to(self, who: Address) -> Sequence[Route]:
+        """Those of what is sent to somebody; none where it is refused for good. Raises TemporaryError."""
+        try:
+            return await self._ways(who, Mail(None))
+        except PermanentError:
+            return ()
 
     async def _ways(self, address: Address, mail: Mail) -> tuple[Route, ...]:
         return tuple(await self._routing.route(address, OwnTransaction(mail=mail)) or ())

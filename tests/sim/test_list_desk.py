@@ -28,9 +28,9 @@ def internet() -> Iterator[Internet]:
         yield internet
 
 
-def stage(internet: Internet, settings: str = "{}") -> tuple[Host, Host]:
+def stage(internet: Internet, settings: str = "{}", **config: Any) -> tuple[Host, Host]:
     """A list with ann and cid in it, whose owner is boss."""
-    us = internet.hub("us.example", users=["ann", "boss"])
+    us = internet.hub("us.example", users=["ann", "boss"], config=config)
     far = internet.hub("far.example", users=["cid", "dan"])
     names = us.hub.database.names
     us._wait(names.put_list(NAME, settings.replace("{", '{"owners": ["boss@us.example"], ', 1).replace(", }", "}")))
@@ -334,6 +334,22 @@ def test_bounds_count_what_is_still_on_the_way_and_one_mailbox_once(internet: In
     internet.run(120)
     assert len(far.inbox("dan@far.example")) == ANSWERS_TO_ONE
     assert len(us.inbox("boss@us.example")) == 12 - ANSWERS_TO_ONE  # nothing is dropped in silence
+
+
+def test_who_has_several_names_here_has_one_mailbox(internet: Internet) -> None:
+    aliases = {
+        "a@us.example": ["ann@us.example"],
+        "b@us.example": ["a@us.example"],
+        "d@us.example": ["dan@far.example"],
+    }
+    us, far = stage(internet, '{"join_by_mail": true}', aliases=aliases)
+    for who in ("a@us.example", "ann@us.example", "b@us.example", "ann+x@us.example", "Ann@us.example"):
+        hand_in(us, "x@else.example", "team-request@us.example", f"From: {who}\r\nSubject: help\r\n\r\n".encode())
+    for who in ("d@us.example", "dan@far.example") * 2:
+        hand_in(us, "x@else.example", "team-subscribe@us.example", f"From: {who}\r\n\r\n".encode())
+    internet.run(120)
+    assert len(us.inbox("ann@us.example")) == ANSWERS_TO_ONE
+    assert len(far.inbox("dan@far.example")) == ANSWERS_TO_ONE
 
 
 def test_the_requests_of_strangers_keep_nobody_in(internet: Internet, monkeypatch: pytest.MonkeyPatch) -> None:
