@@ -86,13 +86,13 @@ class Sending:
         return False
 
     def check_hold(self, mail: Mail) -> None:
-        """Raises PermanentError (5.5.4, RFC 4865 4) for a message that is to be held for too long, or until it would
-        have to go back (RFC 2852)."""
+        """Raises PermanentError (5.5.4, RFC 4865 4 and 5.2.2) for a message that is to be held for too long, or for
+        longer than it may take to be delivered (RFC 2852); what is to go back then has to have some time left."""
         now = self.environment.now()
-        by = mail.by
-        if by is not None and by.mode == "R" and held_until(mail, now) >= now + by.seconds:
+        by, until = mail.by, held_until(mail, now)
+        if by is not None and until > now + by.seconds - (by.mode == "R"):
             raise PermanentError("Mail cannot be held until its time to be delivered is over", status="5.5.4")
-        if held_until(mail, now) > now + self.options.hold_limit_seconds:
+        if until > now + self.options.hold_limit_seconds:
             limit = self.options.hold_limit_seconds
             raise PermanentError(f"Mail is held for at most {limit} seconds", status="5.5.4")
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 
 import attrs
 
+from mailhub.message.address import Address
 from mailhub.message.envelope import (
     BodyType,
     DeliverBy,
@@ -115,17 +116,17 @@ def decode_xtext(text: str, says: str) -> str:
 
 
 def _encode_xtext(text: str) -> str:
-    return _NO_XCHAR.sub(lambda char: f"+{ord(char[0]):02X}", text)
+    return _NO_XCHAR.sub(lambda char: "".join([f"+{octet:02X}" for octet in char[0].encode()]), text)
 
 
-_INSTANT = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}):([0-9]{2})(?:\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})"
-)
+# RFC 3339 5.6 date-time, without a fraction of a second; and in UTC, with one.
+_INSTANT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}):([0-9]{2})(Z|[+-][0-9]{2}:[0-9]{2})")
+_INSTANT_IN_UTC = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}):([0-9]{2})(?:\.[0-9]{1,9})?(Z|[+-]00:00)")
 
 
-def _parse_instant(text: str, says: str) -> int:
-    """RFC 3339 5.6 date-time -> seconds since the epoch; a fraction of a second is dropped."""
-    match = _INSTANT.fullmatch(text.upper())
+def _parse_instant(text: str, form: re.Pattern[str], says: str) -> int:
+    """A date and time -> seconds since the epoch; a fraction of a second is dropped."""
+    match = form.fullmatch(text.upper())
     if match is None:
         raise ParameterError(says)
     leap = match[2] == "60"
@@ -139,7 +140,8 @@ def _parse_instant(text: str, says: str) -> int:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def _render_instant(seconds: int) -> str:
+def render_instant(seconds: int) -> str:
+    """Seconds since the epoch as a date-time of RFC 3339, in UTC."""
     return (_EPOCH + timedelta(seconds=seconds)).isoformat().removesuffix("+00:00") + "Z"
 
 
@@ -182,12 +184,18 @@ _AUTH_LIMIT = 500  # characters; RFC 4954 3 lets MAIL be longer by as many for a
 
 
 def _parse_auth(text: str | None) -> str:
-    if text == "<>":
-        return ""
+    """RFC 4954 8: what is in xtext must be an address, or `<>`."""
     says = "AUTH is <> or an address in xtext"
     if text is None or len(text) > _AUTH_LIMIT:
         raise ParameterError(says)
-    return decode_xtext(text, says)
+    decoded = _utf8_of_octets(decode_xtext(text, says), says)
+    if decoded == "<>":
+        return ""
+    try:
+        Address.parse(decoded)
+    except ValueError:
+        raise ParameterError(says) from None
+    return decoded
 
 
 def _render_auth(auth: str) -> str:
@@ -317,7 +325,9 @@ def _parse_holdfor(text: str | None) -> FutureRelease:
 
 
 def _parse_holduntil(text: str | None) -> FutureRelease:
-    return FutureRelease(_parse_instant(text or "", "HOLDUNTIL is a date and time of RFC 3339"), "UNTIL")
+    # RFC 4865 3: normalised to UTC.
+    says = "HOLDUNTIL is a date and time of RFC 3339, in UTC"
+    return FutureRelease(_parse_instant(text or "", _INSTANT_IN_UTC, says), "UNTIL")
 
 
 def _render_holdfor(hold: FutureRelease) -> str | None:
@@ -325,12 +335,12 @@ def _render_holdfor(hold: FutureRelease) -> str | None:
 
 
 def _render_holduntil(hold: FutureRelease) -> str | None:
-    return _render_instant(hold.seconds) if hold.kind == "UNTIL" else None
+    return render_instant(hold.seconds) if hold.kind == "UNTIL" else None
 
 
 def future_release_request(hold: FutureRelease) -> str:
     """What a DSN says of it (RFC 4865 5): `for;3600`, `until;2026-11-29T12:00:00Z`."""
-    return f"for;{hold.seconds}" if hold.kind == "FOR" else f"until;{_render_instant(hold.seconds)}"
+    return f"for;{hold.seconds}" if hold.kind == "FOR" else f"until;{render_instant(hold.seconds)}"
 
 
 # Postfix's VERP_README: the characters of verp_delimiter_filter.
@@ -356,14 +366,15 @@ def _parse_priority(text: str | None) -> int:
 
 def _parse_rrvs(text: str | None) -> ValidSince:
     instant, semicolon, action = (text or "").partition(";")
-    says = "RRVS is a date and time of RFC 3339, and ;C or ;R behind it"
+    # RFC 7293 3.1: no fraction of a second.
+    says = "RRVS is a date and time of RFC 3339 in whole seconds, and ;C or ;R behind it"
     if semicolon and action not in ("C", "c", "R", "r"):
         raise ParameterError(says)
-    return ValidSince(_parse_instant(instant, says), "C" if action in ("C", "c") else "R")
+    return ValidSince(_parse_instant(instant, _INSTANT, says), "C" if action in ("C", "c") else "R")
 
 
 def _render_rrvs(since: ValidSince) -> str:
-    return f"{_render_instant(since.timestamp)};{since.action}"
+    return f"{render_instant(since.timestamp)};{since.action}"
 
 
 # --- The rows ------------------------------------------------------------------------------------------------------
@@ -384,7 +395,7 @@ HOLDFOR = Parameter("HOLDFOR", "hold", 18, _parse_holdfor, _render_holdfor)
 HOLDUNTIL = Parameter("HOLDUNTIL", "hold", 46, _parse_holduntil, _render_holduntil)
 MT_PRIORITY = Parameter("MT-PRIORITY", "priority", 15, _parse_priority, str)
 XVERP = Parameter("XVERP", "verp", 9, _parse_verp, str)
-RRVS = Parameter("RRVS", "rrvs", 43, _parse_rrvs, _render_rrvs)
+RRVS = Parameter("RRVS", "rrvs", 33, _parse_rrvs, _render_rrvs)
 
 # --- In the queue --------------------------------------------------------------------------------------------------
 

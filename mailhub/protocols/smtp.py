@@ -499,8 +499,8 @@ def _refusal(event: _Decided, error: MailError) -> Reply:
     match event:
         case Login():
             return reply(454 if error.temporary else 535, error.status, error.text)
-        case Turn():
-            return reply(458, error.status, "Unable to queue messages for node, try again later")
+        case Turn(node):
+            return reply(458, error.status, f"Unable to queue messages for node {node}, try again later")
         case SpeaksFor():
             refused = 535 if error.status == AuthenticationFailed.default_status else 554
             return reply(421 if error.temporary else refused, error.status, error.text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Literal
 
@@ -106,13 +105,12 @@ class SmtpOptions:
             starttls=starttls,
             plaintext=self.plaintext_login or peer in self.cleartext_login,
             speaks_for=peer in self.xclient,
-            # Of a day, so that connections have settings in common.
-            hold_until="" if now is None else _instant(now // DAY * DAY + self.hold_limit),
+            hold_until=0 if now is None else _hold_until(now, self.hold_limit),
         )
 
     @lru_cache(maxsize=64)  # noqa: B019  options are few, and live as long as their listener
     def _settings(
-        self, *, secure: bool, starttls: bool, plaintext: bool, speaks_for: bool, hold_until: str
+        self, *, secure: bool, starttls: bool, plaintext: bool, speaks_for: bool, hold_until: int
     ) -> SmtpSettings:
         return SmtpSettings(
             hostname=self.hostname,
@@ -144,5 +142,8 @@ class SmtpOptions:
         )
 
 
-def _instant(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _hold_until(now: int, limit: int) -> int:
+    """The furthest that is told (RFC 4865 3). It moves on in steps, so that connections have settings in common: by the
+    day, or where much of the time were lost by that, by the minute at most."""
+    step = DAY if limit >= 7 * DAY else max(1, min(60, limit // 7))
+    return now // step * step + limit

@@ -30,6 +30,7 @@ ROWS = {row.keyword: row for row in vars(esmtp).values() if isinstance(row, Para
 OF_RCPT = [ROWS[keyword] for keyword in ("NOTIFY", "ORCPT", "RRVS")]
 OF_MAIL = [row for row in ROWS.values() if row not in OF_RCPT]
 NOTIFIED = frozenset[Notify]({"SUCCESS", "DELAY"})
+HELD = "HOLDUNTIL=2026-11-29T01:50:00Z"
 
 
 def parse(text: str) -> dict[str, Any]:
@@ -64,6 +65,9 @@ def carrier(fields: dict[str, Any]) -> Mail | Recipient:
         ("MT-PRIORITY=0", {"priority": 0}, "MT-PRIORITY=0"),
         ("AUTH=<>", {"auth": ""}, "AUTH=<>"),
         ("AUTH=e+3Dmc2@example.com", {"auth": "e=mc2@example.com"}, "AUTH=e+3Dmc2@example.com"),
+        ("AUTH=+3C+3E", {"auth": ""}, "AUTH=<>"),
+        ("AUTH=+C3+BC@xx.example", {"auth": "\u00fc@xx.example"}, "AUTH=+C3+BC@xx.example"),
+        ("HOLDUNTIL=2026-11-29T01:50:00.5-00:00", {"hold": FutureRelease(1795917000, "UNTIL")}, HELD),
         ("NOTIFY=delay,SUCCESS,delay", {"notify": NOTIFIED}, "NOTIFY=SUCCESS,DELAY"),
         ("NOTIFY=NEVER", {"notify": frozenset({"NEVER"})}, "NOTIFY=NEVER"),
         (
@@ -92,7 +96,7 @@ def carrier(fields: dict[str, Any]) -> Mail | Recipient:
             "RRVS=2014-04-03T23:01:00Z;R",
         ),
         (
-            "RRVS=1997-11-24T14:22:01.75-08:00;c",
+            "RRVS=1997-11-24T14:22:01-08:00;c",
             {"rrvs": ValidSince(880410121, "C")},
             "RRVS=1997-11-24T22:22:01Z;C",
         ),
@@ -118,9 +122,10 @@ def test_a_parameter_in_its_forms(text: str, fields: dict[str, Any], written: st
         "HOLDFOR", "HOLDFOR=0", "HOLDFOR=-1", "HOLDFOR=1234567890", "HOLDFOR=1 HOLDUNTIL=2026-11-29T01:50:00Z",
         "HOLDUNTIL", "HOLDUNTIL=2026-11-29", "HOLDUNTIL=2026-13-29T01:50:00Z", "HOLDUNTIL=2026-11-29T01:50:00",
         "HOLDUNTIL=2026-11-29T01:50:00+25:00", "HOLDUNTIL=0001-01-01T00:00:00+23:59",
-        "HOLDUNTIL=9999-12-31T23:59:59-23:59",
+        "HOLDUNTIL=9999-12-31T23:59:59-23:59", "HOLDUNTIL=2026-11-29T01:50:00+02:00",
         "MT-PRIORITY", "MT-PRIORITY=10", "MT-PRIORITY=-0", "MT-PRIORITY=+1", "MT-PRIORITY=1.5",
-        "AUTH", "AUTH=a+3d", "AUTH=" + "a" * 501, "AUTH=+00", "AUTH=\u00e9",
+        "AUTH", "AUTH=a+3d", "AUTH=" + "a" * 501, "AUTH=+00", "AUTH=\u00e9", "AUTH=ann", "AUTH=<ann@xx.example>",
+        "AUTH=a+20b@xx.example", "AUTH=+C3@xx.example", "AUTH=@",
         "NOTIFY", "NOTIFY=NEVER,SUCCESS", "NOTIFY=SUCCESS,", "NOTIFY=ALWAYS", "NOTIFY=\u017fUCCESS",
         "ORCPT", "ORCPT=bob@yy.example", "ORCPT=;bob", "ORCPT=rfc822;", "ORCPT=rfc822;+0D+0A",
         "ORCPT=rfc822;+C3", "ORCPT=rfc822;+C2+80",
@@ -129,7 +134,7 @@ def test_a_parameter_in_its_forms(text: str, fields: dict[str, Any], written: st
         "ORCPT=utf-8;\\x{0D}", "ORCPT=utf-8;\\x{D800}",
         "ORCPT=utf-8;\\x{110000}", "ORCPT=utf-8;\u2028", "ORCPT=utf-8;" + "\u00e9" * 90,
         "RRVS", "RRVS=yesterday", "RRVS=2014-04-03T23:01:00Z;", "RRVS=2014-04-03T23:01:00Z;X",
-        "RRVS=2014-02-30T00:00:00Z",
+        "RRVS=2014-02-30T00:00:00Z", "RRVS=1997-11-24T14:22:01.75-08:00;c", "RRVS=2014-04-03T23:01:00.0Z",
     ],
 )  # fmt: skip
 def test_what_is_malformed_is_refused(text: str) -> None:
@@ -155,6 +160,10 @@ def written_within(row: Parameter) -> Any:
     return lambda value: len(row.render(value) or "") + len(row.keyword) + 2 <= row.octets
 
 
+def _of_local(local: str) -> str:
+    return str(Address(local, "xx.example"))
+
+
 MAILS = st.builds(
     Mail,
     st.just(ANN),
@@ -169,7 +178,7 @@ MAILS = st.builds(
     | st.builds(FutureRelease, st.integers(1, 999999999), st.just("FOR"))
     | st.builds(FutureRelease, INSTANTS, st.just("UNTIL")),
     priority=st.none() | st.integers(-9, 9),
-    auth=st.none() | st.text(PRINTABLE, max_size=160),
+    auth=st.none() | st.just("") | st.builds(_of_local, st.text(PRINTABLE, min_size=1, max_size=60)),
 )
 ORIGINALS = st.builds(
     OriginalRecipient, st.sampled_from(["rfc822", "x400"]), st.text(PRINTABLE, min_size=1, max_size=160)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -240,7 +241,9 @@ def test_how_long_is_told_and_kept_to(internet: Internet) -> None:
         (b"HOLDFOR=600 BY=600;R", b"501 5.5.4"),
         (b"BY=600;R HOLDUNTIL=2024-01-01T01:00:00Z", b"501 5.5.4"),
         (b"HOLDFOR=600 BY=601;R\r\nRSET", b"250"),
-        (b"HOLDFOR=600 BY=60;N\r\nRSET", b"250"),
+        (b"HOLDFOR=600 BY=599;N", b"501 5.5.4"),
+        (b"HOLDFOR=600 BY=-60;N", b"501 5.5.4"),
+        (b"HOLDFOR=600 BY=600;N\r\nRSET", b"250"),
         (b"HOLDFOR=604800", b"250"),
     ):
         client.ask(b"MAIL FROM:<ann@xx.example> " + parameter + b"\r\n", answer)
@@ -248,6 +251,18 @@ def test_how_long_is_told_and_kept_to(internet: Internet) -> None:
     plain.expect(b"220")
     assert b"FUTURERELEASE" not in plain.ask(b"EHLO client.example\r\n", b"250 ")
     plain.ask(b"MAIL FROM:<z@zz.example> HOLDFOR=60\r\n", b"555 5.5.4")
+
+
+@pytest.mark.parametrize("limit", [30, 3600, 2 * DAY, 30 * DAY])
+def test_what_is_told_of_the_future_is_ahead(internet: Internet, limit: int) -> None:
+    host = house(internet, submission={"hold_limit_seconds": limit})
+    internet.run(20 * 3600 + 29)
+    client = logged_in(internet, host)
+    (told,) = re.findall(rb"250-FUTURERELEASE (\d+) (\S+)\r\n", client.ask(b"EHLO client.example\r\n", b"250 "))
+    assert int(told[0]) == limit
+    ahead = datetime.fromisoformat(told[1].decode()).timestamp() - host.hub.environment.now()
+    assert limit * 6 / 7 - 1 <= ahead <= limit
+    client.ask(b"MAIL FROM:<ann@xx.example> HOLDUNTIL=" + told[1] + b"\r\nRSET\r\n", b"250 2.0.0")
 
 
 def test_it_is_not_offered_where_nothing_may_be_held(internet: Internet) -> None:

@@ -86,7 +86,7 @@ class Dialogue:
 
     def render(self, answer: Reply) -> bytes:
         """A reply as this client can read it."""
-        return render(answer, utf8=self.transaction is not None and self.transaction.smtputf8)
+        return render(answer)
 
     def close_with(self, farewell: Reply) -> None:
         """Say a last word (421) and close: time-out, shutdown, too many errors."""

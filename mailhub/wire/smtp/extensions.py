@@ -30,6 +30,7 @@ from mailhub.message.esmtp import (
     SMTPUTF8,
     XVERP,
     Parameter,
+    render_instant,
 )
 from mailhub.wire.smtp.replies import Reply, reply
 from mailhub.wire.stream import BareLines
@@ -78,8 +79,8 @@ class SmtpSettings:
     refused logins, `mail_limit` of MAIL, as many recipients above `recipient_limit` as that allows; each ends it with
     421. Of the bad commands those after the first `free_bad_commands` are events, whose answers may be held back.
     `deliver_by_minimum`: the fewest seconds in which mail can be asked to be returned. Mail may be held for up to
-    `hold_seconds`, or until `hold_until` (RFC 3339); 0 for not. `priority_policy`: what the 19 priorities mean here, by
-    a name that IANA has registered (RFC 6710 3), "" for none.
+    `hold_seconds`, or until `hold_until` (seconds since the epoch); 0 for not. `priority_policy`: what the 19
+    priorities mean here, by a name that IANA has registered (RFC 6710 3), "" for none.
     """
 
     hostname: str
@@ -106,7 +107,7 @@ class SmtpSettings:
     deliver_by_minimum: int = 0
     extensions: frozenset[str] = COMPLETE
     hold_seconds: int = 0
-    hold_until: str = ""
+    hold_until: int = 0
     priority_policy: str = ""
 
 
@@ -170,7 +171,12 @@ EXTENSIONS = (
         offered=lambda settings, _secure: settings.extensions >= {"8BITMIME", "CHUNKING"},
     ),
     Extension("CHUNKING"),  # RFC 3030 2
-    Extension("SMTPUTF8", mail=(SMTPUTF8,), octets={"VRFY": 10, "EXPN": 10}),  # RFC 6531
+    Extension(  # RFC 6531 3.1: with 8BITMIME alone
+        "SMTPUTF8",
+        mail=(SMTPUTF8,),
+        octets={"VRFY": 10, "EXPN": 10},
+        offered=lambda settings, _secure: "8BITMIME" in settings.extensions,
+    ),
     Extension("ENHANCEDSTATUSCODES"),  # RFC 2034
     Extension("DSN", mail=(RET, ENVID), rcpt=(NOTIFY, ORCPT)),  # RFC 3461
     Extension(  # RFC 8689 2 and 4.2.1
@@ -190,7 +196,7 @@ EXTENSIONS = (
         "FUTURERELEASE",
         mail=(HOLDFOR, HOLDUNTIL),
         offered=lambda settings, _secure: settings.submission and settings.hold_seconds > 0,
-        value=lambda settings: f"{settings.hold_seconds} {settings.hold_until}",
+        value=lambda settings: f"{settings.hold_seconds} {render_instant(settings.hold_until)}",
     ),
     Extension("MT-PRIORITY", mail=(MT_PRIORITY,), value=lambda settings: settings.priority_policy),  # RFC 6710
     Extension(  # RFC 7293
@@ -224,7 +230,10 @@ EXTENSIONS = (
         value=lambda _settings: XFORWARD_ATTRIBUTES,
     ),
     Extension("XVERP", mail=(XVERP,), offered=lambda settings, _secure: settings.verp and settings.submission),
-    Extension("ETRN", offered=lambda settings, _secure: bool(settings.turns) and not settings.lmtp),  # RFC 1985
+    Extension(  # RFC 1985; RFC 6409 7: not where mail is submitted
+        "ETRN",
+        offered=lambda settings, _secure: bool(settings.turns) and not (settings.lmtp or settings.submission),
+    ),
     Extension("HELP"),  # RFC 5321 4.1.1.8
 )
 

@@ -160,13 +160,14 @@ def parse_mail(argument: str, rows: Mapping[str, Parameter], login_domain: str =
         path = f"{path}@{login_domain}"
     reverse_path = _parse_mailbox(path, "5.1.7") if path else None
     if reverse_path and not fields.get("smtputf8"):
-        _require_ascii(reverse_path)
+        _require_ascii(reverse_path, 550)
     return Mail(reverse_path, **fields)
 
 
-def _require_ascii(address: Address) -> None:
+def _require_ascii(address: Address, code: int) -> None:
+    """RFC 6531 3.5, with another code for each command."""
     if not address.is_ascii:
-        raise refused(553, "5.6.7", "This address needs SMTPUTF8")
+        raise refused(code, "5.6.7", "This address needs SMTPUTF8")
 
 
 def parse_rcpt(argument: str, rows: Mapping[str, Parameter], *, smtputf8: bool, postmaster_domain: str) -> Recipient:
@@ -182,7 +183,7 @@ def parse_rcpt(argument: str, rows: Mapping[str, Parameter], *, smtputf8: bool, 
         return Recipient(Address(path.lower(), postmaster_domain), **fields)
     address = _parse_mailbox(path, "5.1.3")
     if not smtputf8:
-        _require_ascii(address)
+        _require_ascii(address, 553)
     return Recipient(address, **fields, source_route=path.startswith("@"))
 
 

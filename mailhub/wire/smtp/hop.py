@@ -74,6 +74,8 @@ class HopLimits:
 
 
 _LIMIT = re.compile(r"0{0,5}[1-9][0-9]{0,5}")
+# RFC 2852 2: deliverby-param = min-by-time *( "," extension-token )
+_BY_MINIMUM = re.compile(r"([0-9]{1,9})(?=,|$)")
 
 
 class Hop:
@@ -119,8 +121,9 @@ class Hop:
         _check(message.mail, self._terms.mail_demands)
         by, least = message.mail.by, self.keywords.get("DELIVERBY", "")
         # RFC 2852 4.1.4.2: who takes longer at best is not asked.
-        if by is not None and by.mode == "R" and _LIMIT.fullmatch(least) and by.seconds < int(least):
-            raise CannotSay("5.4.7", f"Message has {by.seconds} seconds left, of which the server wants {least}")
+        wanted = _BY_MINIMUM.match(least)
+        if by is not None and by.mode == "R" and wanted is not None and by.seconds < int(wanted[1]):
+            raise CannotSay("5.4.7", f"Message has {by.seconds} seconds left, of which the server wants {wanted[1]}")
         line = b"MAIL FROM:<" + _path(message.mail.reverse_path, smtputf8) + b">"
         if "SIZE" in self.keywords:
             line += b" SIZE=%d" % message.size

@@ -40,10 +40,11 @@ def reply(code: int, status: str, *lines: str) -> Reply:
     return Reply(code, status, lines or ("",))
 
 
-def render(answer: Reply, *, utf8: bool = False) -> bytes:
+def render(answer: Reply) -> bytes:
     """The octets of a reply. Nothing in the text can end a line early; lines and their number are cut to the limits.
 
-    `utf8`: the client asked for SMTPUTF8 (RFC 6531 3.7.4.2); otherwise anything beyond ASCII becomes `?`.
+    Anything beyond ASCII becomes `?`: where RFC 6531 3.7.4 allows it, in answers that name another mailbox, we give
+    none.
     """
     if len(answer.lines) == 1:
         row = (
@@ -56,17 +57,11 @@ def render(answer: Reply, *, utf8: bool = False) -> bytes:
     rows = [f"{answer.code}-{status}{text}" for text in texts]
     # RFC 5321 4.2: the space after the code stands even when no text follows.
     rows[-1] = f"{answer.code} {status}{texts[-1]}"
-    encoding = "utf-8" if utf8 else "ascii"
-    return b"\r\n".join([_cut(row.encode(encoding, "replace")) for row in rows]) + b"\r\n"
+    return b"\r\n".join([row.encode("ascii", "replace")[: _LINE_OCTETS - 2] for row in rows]) + b"\r\n"
 
 
 def _printable(text: str) -> str:
     return text if text.isascii() and text.isprintable() else _CONTROL.sub(" ", text)
-
-
-def _cut(row: bytes) -> bytes:
-    room = _LINE_OCTETS - 2
-    return row if len(row) <= room else row[:room].decode("utf-8", "ignore").encode()
 
 
 class BadReply(Exception):

@@ -94,6 +94,9 @@ def _mail(dialogue: Dialogue, argument: str) -> Event | None:
         raise CommandRefused(TOO_SOON)
     if mail.verp and mail.reverse_path is None:
         raise refused(503, "5.5.4", "XVERP needs a sender")  # as Postfix says it
+    # RFC 4865 4.2: not for longer than the answer to EHLO has said.
+    if mail.hold is not None and mail.hold.kind == "UNTIL" and mail.hold.seconds > dialogue.settings.hold_until:
+        raise refused(501, "5.5.4", "HOLDUNTIL is later than mail is held here")
     return MailFrom(mail)
 
 
@@ -159,8 +162,9 @@ def _etrn(dialogue: Dialogue, argument: str) -> Event:
             raise refused(501, "5.5.4", "Syntax: ETRN domain, ETRN @domain or ETRN #queue") from None
     # Who may ask for a domain may ask for what is below it.
     if (f"#{name}" if option == "#" else name) not in dialogue.settings.turns:
-        said = f"Node {option}{name} is not allowed: it is none whose mail waits here to be asked for"
-        raise refused(459, "4.7.1", said)
+        if option != "#" and "." not in name:
+            raise refused(501, "5.5.4", "Name the domain in full")
+        raise refused(459, "4.7.1", f"Node {option}{name} not allowed: no mail waits here for it to ask for")
     return Turn(f"{option}{name}")
 
 
@@ -194,7 +198,7 @@ _START, _TLS, _LOGIN = Since.START, Since.TLS, Since.LOGIN
 VERBS: Mapping[str, Verb] = {
     # verb             action        argument states   since
     "EHLO": Verb(      _ehlo,         _YES, _ANY,     _START, idle=True, lmtp=False, last=True),
-    "HELO": Verb(      _helo,         _YES, _ANY,     _START, idle=True, lmtp=False, last=True),
+    "HELO": Verb(      _helo,         _YES, _ANY,     _TLS,   idle=True, lmtp=False, last=True),
     "LHLO": Verb(      _ehlo,         _YES, _ANY,     _START, idle=True, smtp=False, last=True),
     "STARTTLS": Verb(  _starttls,     _NO,  _GREETED, _START, idle=True, extension="STARTTLS"),
     "AUTH": Verb(      authenticate,  _YES, _IDLE,    _TLS,   "Not during a mail transaction", idle=True,

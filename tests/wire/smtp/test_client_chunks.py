@@ -341,11 +341,22 @@ def test_the_first_recipients_that_may_stand_together() -> None:
     assert HopLimits().batch(names) == names
 
 
-@pytest.mark.parametrize(("left", "status"), [(59, "5.4.7"), (60, "")])
-def test_a_server_that_takes_longer_than_there_is_time_is_not_asked(left: int, status: str) -> None:
-    """RFC 2852 4.1.4.2."""
-    talk = ready(FULL.replace(b"250 SMTPUTF8", b"250 DELIVERBY 60"))
+@pytest.mark.parametrize(
+    ("offered", "left", "status"),
+    [
+        (b"60", 59, "5.4.7"),
+        (b"60", 60, ""),
+        (b"60,MORE", 59, "5.4.7"),
+        (b"999999999", 999999998, "5.4.7"),
+        (b"", 1, ""),
+        (b",60", 1, ""),
+        (b"6x", 1, ""),
+    ],
+)
+def test_a_server_that_takes_longer_than_there_is_time_is_not_asked(offered: bytes, left: int, status: str) -> None:
+    """RFC 2852 2 and 4.1.4.1."""
+    talk = ready(FULL.replace(b"250 SMTPUTF8", b"250 DELIVERBY " + offered))
     sent = talk.send(attrs.evolve(MESSAGE, mail=Mail(ANN, by=DeliverBy(left, "R"))))
-    assert (b"BY=60;R" in sent) is not bool(status)
+    assert (b"BY=%d;R" % left in sent) is not bool(status)
     if status:
         assert {outcome.status for outcome in talk.outcomes} == {status}

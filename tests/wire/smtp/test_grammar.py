@@ -171,8 +171,8 @@ def test_mail(argument: str, command: Mail) -> None:
         ("FROM:<ann@xx.example> AUTH=a+3d", 501, "5.5.4"),
         ("FROM:<ann@xx.example> =x", 501, "5.5.4"),
         ("FROM:<ann@xx.example> RET=FULL", 555, "5.5.4"),
-        ("FROM:<\u00e4@xx.example>", 553, "5.6.7"),
-        ("FROM:<a@\u00e4.example>", 553, "5.6.7"),
+        ("FROM:<\u00e4@xx.example>", 550, "5.6.7"),
+        ("FROM:<a@\u00e4.example>", 550, "5.6.7"),
     ],
 )
 def test_malformed_mail(argument: str, code: int, status: str) -> None:

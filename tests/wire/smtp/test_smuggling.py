@@ -65,7 +65,7 @@ def test_nothing_but_crlf_dot_crlf_ends_the_data(look_alike: bytes, step: int, s
         (b"MAIL FROM:<a@b.example>\rRCPT TO:<c@d.example>\r\n", "500 5.5.2"),
         (b"VRFY \xff\r\n", "500 5.5.2"),
         (b"MAIL FROM:<\xff@xx.example>\r\n", "500 5.5.2"),
-        ("MAIL FROM:<\u00fc@xx.example>\r\n".encode(), "553 5.6.7"),
+        ("MAIL FROM:<\u00fc@xx.example>\r\n".encode(), "550 5.6.7"),
         ("MAIL FROM:<ann@xx.example> ENVID=\u00fc\r\n".encode(), "501 5.5.4"),
         ("A\u00c4C\r\n".encode(), "500 5.5.1"),
         (b"x" * 600 + b"\r\n", "500 5.5.1"),

@@ -33,7 +33,7 @@ WITH_ALL = attrs.evolve(
     starttls=True,
     mechanisms=("PLAIN",),
 )
-WITH_ALL = attrs.evolve(WITH_ALL, hold_seconds=999999999, hold_until="9999-12-31T23:59:59Z")
+WITH_ALL = attrs.evolve(WITH_ALL, hold_seconds=999999999, hold_until=253402300799)
 
 # RFC 5321 4.1.4 and the extensions' own documents: the code of an answer to each command in each state.
 STATES = {
@@ -122,7 +122,6 @@ def test_all_that_can_be_offered() -> None:
         "XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT",
         "XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE",
         "XVERP",
-        "ETRN",
         "HELP",
     ]
 
@@ -141,6 +140,9 @@ def test_future_release_is_for_our_own_users() -> None:
         ("b\u00fccher.example", "250 2.0.0"),
         ("xn--bcher-kva.example", "250 2.0.0"),
         ("xx.example", "459 4.7.1"),
+        ("[192.0.2.1]", "459 4.7.1"),
+        ("local", "501 5.5.4"),
+        ("@local", "501 5.5.4"),
         ("@YY.example", "250 2.0.0"),
         ("@sub.yy.example", "459 4.7.1"),
         ("#slow", "250 2.0.0"),
@@ -158,6 +160,30 @@ def test_mail_is_asked_for_by_the_domains_that_are_named(argument: str, code: st
     assert b"250-ETRN\r\n" in peer.send(b"EHLO a\r\n")
     assert peer.codes(f"ETRN {argument}\r\n".encode()) == [code]
     assert Peer().codes(b"EHLO a\r\nETRN yy.example\r\n")[-1] == "502 5.5.1"
+
+
+def test_no_mail_is_asked_for_where_it_is_submitted() -> None:
+    """RFC 6409 7."""
+    peer = Peer(WITH_ALL)
+    assert b"ETRN" not in peer.send(b"EHLO a\r\n")
+    assert peer.codes(b"ETRN yy.example\r\n") == ["502 5.5.1"]
+
+
+@pytest.mark.parametrize("without", ["8BITMIME", "SMTPUTF8"])
+def test_utf8_is_offered_with_8bitmime_alone(without: str) -> None:
+    """RFC 6531 3.1."""
+    peer = Peer(attrs.evolve(SETTINGS, extensions=ALL - {without}))
+    assert b"SMTPUTF8" not in peer.send(b"EHLO a\r\n")
+    assert peer.codes(b"MAIL FROM:<> SMTPUTF8\r\n") == ["555 5.5.4"]
+
+
+@pytest.mark.parametrize(
+    ("until", "code"), [("2024-01-08T00:00:00Z", "250 2.1.0"), ("2024-01-08T00:00:01Z", "501 5.5.4")]
+)
+def test_mail_is_not_held_for_longer_than_was_told(until: str, code: str) -> None:
+    peer = Peer(attrs.evolve(WITH_ALL, hold_until=1704672000))
+    assert b"FUTURERELEASE 999999999 2024-01-08T00:00:00Z\r\n" in peer.send(b"EHLO a\r\n")
+    assert peer.codes(f"MAIL FROM:<> HOLDUNTIL={until}\r\n".encode()) == [code]
 
 
 def test_xverp_is_for_our_own_users_by_option() -> None:
@@ -296,13 +322,15 @@ def test_one_way_to_hold_a_message_alone() -> None:
 
 @pytest.mark.parametrize("keyword", sorted(ALL))
 def test_an_extension_adds_its_octets_to_the_line_limits(keyword: str) -> None:
-    with_it, without = (offer(attrs.evolve(WITH_ALL, extensions=each), True).octets for each in (ALL, ALL - {keyword}))
-    (row,) = [row for row in EXTENSIONS if row.keyword == keyword]
-    still = offer(attrs.evolve(WITH_ALL, extensions=ALL - {keyword}), True).mail
-    alone = [each for each in row.mail if each.keyword not in still]
-    assert with_it["MAIL"] - without["MAIL"] == sum(each.octets for each in alone)
-    assert with_it["RCPT"] - without["RCPT"] == sum(each.octets for each in row.rcpt)
-    assert with_it.get("VRFY", 0) - without.get("VRFY", 0) == row.octets.get("VRFY", 0)
+    whole, less = (offer(attrs.evolve(WITH_ALL, extensions=each), True) for each in (ALL, ALL - {keyword}))
+    # With 8BITMIME and CHUNKING go those that are offered with them alone.
+    gone = [row for row in EXTENSIONS if row.keyword in whole.lines.keys() - less.lines.keys()]
+    assert keyword in whole.lines.keys() - less.lines.keys() or keyword in ("STARTTLS", "ETRN")
+    mail = {each.keyword: each for row in gone for each in row.mail if each.keyword not in less.mail}
+    assert whole.octets["MAIL"] - less.octets["MAIL"] == sum(each.octets for each in mail.values())
+    assert whole.octets["RCPT"] - less.octets["RCPT"] == sum(each.octets for row in gone for each in row.rcpt)
+    more = whole.octets.get("VRFY", 0) - less.octets.get("VRFY", 0)
+    assert more == sum(row.octets.get("VRFY", 0) for row in gone)
 
 
 def test_the_limits_of_standards() -> None:
@@ -332,9 +360,11 @@ def test_lines_at_the_limit_and_one_over_it(settings: SmtpSettings) -> None:
 
 
 def test_all_parameters_at_their_longest_are_taken() -> None:
+    auth = f"{'+62' * 120}{'b' * 18}@{'d' * 60}.{'d' * 60}"
+    assert len(auth) == 500
     line = (
         f"MAIL FROM:<ann@xx.example> SIZE={'1' * 7:0>20} BODY=8BITMIME SMTPUTF8 RET=FULL ENVID={'a' * 100} REQUIRETLS "
-        f"BY=+999999999;NT HOLDUNTIL=9998-12-31T23:59:59.123456789+00:00 MT-PRIORITY=-9 AUTH={'b' * 500}\r\n"
+        f"BY=+999999999;NT HOLDUNTIL=9998-12-31T23:59:59.123456789+00:00 MT-PRIORITY=-9 AUTH={auth}\r\n"
     )
     assert Peer(WITH_ALL).codes(b"EHLO a\r\n" + line.encode())[-1] == "250 2.1.0"
 
