@@ -8,7 +8,7 @@ fail2ban. A field is therefore escaped by its type and not by the caller's memor
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from time import time
 from typing import Any
@@ -156,15 +156,28 @@ class Logger(TwistedLogger):
     ) -> None:
         """A line `what: name=value name=value ...`, which costs a tenth of a format with as many fields; with the
         traceback of a failure."""
-        texts = [value if type(value) is str else _text(value) for value in fields.values()]
-        # Nearly always there is nothing to escape in any of them: one look for all.
-        if not _PLAIN.fullmatch("".join(texts)):
-            texts = [
-                sentence(text) if name in _SENTENCES else word(text) for name, text in zip(fields, texts, strict=True)
-            ]
-        # What TwistedLogger.emit() does, but for asking whether there is such a level.
-        told: LogEvent = {
-            "log_line": _form(what, tuple(fields)) % tuple(texts),
+        names = tuple(fields)
+        told = self._told(_form(what, names) % _escaped(names, fields.values()), fields, level)
+        if failure is not None:
+            told["log_failure"] = EscapedFailure(failure)
+        self.observer(told)
+
+    def events(
+        self, what: str, fields: Mapping[str, object], differing: tuple[str, ...], rows: Iterable[Sequence[object]]
+    ) -> None:
+        """The same for several lines that differ in some fields alone, each with a row of values for these: what they
+        have in common is looked at once."""
+        names = tuple(fields)
+        common = zip(names, _escaped(names, fields.values()), strict=True)
+        form = _form(what, names) % tuple(["%s" if name in differing else _literally(text) for name, text in common])
+        for row in rows:
+            own = dict(zip(differing, row, strict=True))
+            self.observer(self._told(form % _escaped(differing, row), {**fields, **own}, LogLevel.info))
+
+    def _told(self, line: str, fields: Mapping[str, object], level: Any) -> LogEvent:
+        """What TwistedLogger.emit() does, but for asking whether there is such a level."""
+        return {
+            "log_line": line,
             "log_fields": fields,
             "log_escaped": True,
             "log_format": "{log_line}",
@@ -174,9 +187,15 @@ class Logger(TwistedLogger):
             "log_source": self.source,
             "log_time": time(),
         }
-        if failure is not None:
-            told["log_failure"] = EscapedFailure(failure)
-        self.observer(told)
+
+
+def _escaped(names: Sequence[str], values: Iterable[object]) -> tuple[str, ...]:
+    """The values of fields, ready for the line. Nearly always there is nothing to escape in any: one look for all."""
+    texts = [value if type(value) is str else _text(value) for value in values]
+    if _PLAIN.fullmatch("".join(texts)):
+        return tuple(texts)
+    named = zip(names, texts, strict=True)
+    return tuple([sentence(text) if name in _SENTENCES else word(text) for name, text in named])
 
 
 @lru_cache(maxsize=1024)  # names of fields are the source's, and few

@@ -14,12 +14,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from threading import get_ident
 from typing import Any, Protocol
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import ILogObserver, LogEvent, formatEventAsClassicLogText, formatTime
-from twisted.python.threadable import isInIOThread
 from zope.interface import implementer
 
 from mailhub.config.settings import LogTable
@@ -227,6 +227,7 @@ class LogWriter:
     def __init__(self, file: SupportsWrite) -> None:
         self._file = file
         self._clock: IReactorTime | None = None
+        self._thread = 0  # the reactor's
         # Threads may log, too: what is put in and taken out here is in the file once.
         self._lines: deque[str] = deque()
 
@@ -237,13 +238,14 @@ class LogWriter:
             return
         self._lines.append(line)
         waiting = len(self._lines)
-        if self._clock is None or waiting >= _TOGETHER or not isInIOThread():  # type: ignore[no-untyped-call]
+        if self._clock is None or waiting >= _TOGETHER or get_ident() != self._thread:
             self._write()
         elif waiting == 1:
             self._clock.callLater(0, self._write)
 
     def gather(self, clock: IReactorTime) -> None:
         """The reactor runs. On its thread."""
+        self._thread = get_ident()
         self._clock = clock
         atexit.register(self._write)
 

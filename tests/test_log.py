@@ -100,6 +100,16 @@ def test_an_event_is_a_line_of_escaped_fields() -> None:
     )
 
 
+def test_lines_that_differ_in_some_fields_are_those_of_single_events() -> None:
+    one, together = Log(), Log()
+    fields = {"session": "50%s", "from": STRANGER, "to": "", "agent": "%", "reply": "No %(x)s\n"}
+    rows = [("a@xx.example", "b"), (FORGED, "100% <x>"), ("ann%d@xx.example", "")]
+    for to, agent in rows:
+        one.logger.event("delivered", {**fields, "to": to, "agent": agent})
+    together.logger.events("delivered", fields, ("to", "agent"), rows)
+    assert [line[25:] for line in together.text.splitlines()] == [line[25:] for line in one.text.splitlines()]
+
+
 def test_what_cannot_be_printed_costs_no_line() -> None:
     class Broken:
         def __str__(self) -> str:

@@ -225,7 +225,12 @@ class Committing:
             "user": origin.user,
             **origin.original,
         }
-        for index, deposit in enumerate(message.plan.deposits):
+        deposits = message.plan.deposits
+        if deposits and not receipt.refused and message is not self._own_copy:
+            fields = {**known, "to": "", "agent": STORE, "target": "", **client}
+            _log.events("delivered", fields, ("to", "target"), [(each.recipient, each.user) for each in deposits])
+            deposits = ()
+        for index, deposit in enumerate(deposits):
             fields = {**known, "to": deposit.recipient, "agent": STORE, "target": deposit.user, **client}
             if message is self._own_copy:
                 fields["copy"] = deposit.mailbox

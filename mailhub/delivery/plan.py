@@ -23,7 +23,6 @@ from mailhub.interfaces import (
 )
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, Notify, Outcome, Recipient
-from mailhub.message.mailbox_names import INBOX, normalise
 
 E = TypeVar("E")
 
@@ -78,20 +77,12 @@ def make_plan(accepted: Iterable[Accepted], mail: Mail, *, deposits: Deposits, h
             if telling:
                 named = without_success(named)  # told of the first of several mailboxes
     now, later = [], []
-    for route, names in wanted.values():
+    for target, (route, names) in wanted.items():
         originals = tuple(dict.fromkeys(names)) if len(names) > 1 else tuple(names)
         own = route.reverse_path
         if route.agent == STORE and not held and (own is None or own.address == mail.reverse_path) and deposits(route):
-            now.append(
-                Deposit(
-                    route.recipient,
-                    route.target,
-                    normalise(route.mailbox) or INBOX,
-                    route.flags,
-                    originals,
-                    route.create,
-                )
-            )
+            _, user, mailbox = target
+            now.append(Deposit(route.recipient, user, mailbox, route.flags, originals, route.create))
         else:
             later.append(attrs.evolve(route, originals=originals))
     if telling:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from mailhub.interfaces import STORE, Route
 from mailhub.message.mailbox_names import INBOX, normalise
 
-FinalTarget = tuple[object, ...]
+FinalTarget = tuple[Any, ...]
 
 
 def final_target(route: Route) -> FinalTarget:
-    """Equal for routes that must not both be taken. Local parts of other hosts are compared letter for letter. To
-    others, what goes in another name is another message, and its failure another's concern."""
+    """Equal for routes that must not both be taken: of an account agent, account and mailbox. Local parts of other
+    hosts are compared letter for letter. To others, what goes in another name is another message, and its failure
+    another's concern."""
     if route.agent == STORE:
-        return (STORE, route.target, normalise(route.mailbox) or INBOX)
+        return (STORE, route.target, normalise(route.mailbox) if route.mailbox else INBOX)
     return (route.agent, route.target, route.recipient.local, route.recipient.ascii_domain, route.reverse_path)
 
 

@@ -51,6 +51,9 @@ class _Phase(Enum):
     OVER = "it is over"
 
 
+_RECIPIENTS = _Phase.RECIPIENTS  # up to Python 3.11, to name a member of an Enum is a call
+
+
 def nothing() -> None:
     """Nobody waits for the end."""
 
@@ -118,7 +121,8 @@ class Transaction:
 
     def recipient_at_once(self, recipient: Recipient) -> bool:
         """See `ITransaction`. Nearly all mail is for accounts that are known already."""
-        self._expect(_Phase.RECIPIENTS, "recipient")
+        if self._phase is not _RECIPIENTS:
+            self._expect(_RECIPIENTS, "recipient")
         mail = self.mail
         if (
             recipient.rrvs is not None
@@ -276,7 +280,7 @@ class Transaction:
         before, places = sitting.earlier(found, writer.came_with)
         if before and self._is_done(before, places):
             return Committed(before, (Outcome.delivered(),) * len(self._accepted))
-        taking = sitting.begin(found, [place for each in self._accepted for place in _places(each)])
+        taking = sitting.begin(found, _places(self._accepted))
         try:
             committed = await self._commit(body, partial(sitting.name, taking, self._house.queue))
         except BaseException:
@@ -289,7 +293,7 @@ class Transaction:
         """Leave out whoever has the message since it was taken `before`. Whether that is everybody."""
         known = {"id": before, "session": self.origin.session_id, "from": self.mail.reverse_path or ""}
         for number, each in enumerate(self._accepted):
-            if each.routes and places.issuperset(map(place_digest, _places(each))):
+            if each.routes and places.issuperset(map(place_digest, _places([each]))):
                 self._accepted[number] = attrs.evolve(each, routes=())
                 _log.event("duplicate", {**known, "to": each.address})
         return not any(each.routes for each in (*self._accepted, *self._added))
@@ -383,6 +387,8 @@ class Transaction:
             self._added.append(Accepted(recipient, routes))
 
 
-def _places(accepted: Accepted) -> list[str]:
-    """Where a recipient's mail goes: mailboxes of ours by their users."""
-    return [route.target if route.agent == STORE else str(route.recipient) for route in accepted.routes]
+def _places(accepted: Sequence[Accepted]) -> list[str]:
+    """Where the mail of recipients goes: mailboxes of ours by their users."""
+    return [
+        route.target if route.agent == STORE else str(route.recipient) for each in accepted for route in each.routes
+    ]

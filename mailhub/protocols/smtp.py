@@ -233,7 +233,8 @@ class SmtpSession:
 
     def _recipient(self, event: RcptTo) -> Coroutine[Any, Any, None] | None:
         """One about whom nobody has to be asked costs no coroutine."""
-        if not self._in_transaction.recipient_at_once(event.recipient):
+        transaction = self._transaction
+        if transaction is None or not transaction.recipient_at_once(event.recipient):
             return self._decide(event)
         self.machine.accept()
         return None

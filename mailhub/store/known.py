@@ -31,12 +31,16 @@ class KnownAccounts:
     def has(self, user: str) -> bool:
         """Whether the account was there within the last second."""
         known = self._known.get(user)
-        return known is not None and self._is_fresh(known)
+        return known is not None and 0 <= self._clock.seconds() - known.read_at < FRESH_SECONDS
 
     def fits(self, user: str, size: int) -> bool:
         """Whether it was there and had room for `size` octets."""
         known = self._known.get(user)
-        return known is not None and self._is_fresh(known) and (known.free is None or size <= known.free)
+        return (
+            known is not None
+            and (known.free is None or size <= known.free)
+            and 0 <= self._clock.seconds() - known.read_at < FRESH_SECONDS
+        )
 
     def put(self, user: str, free: int | None, read_at: float) -> None:
         """Keep what was found by a read that began at `read_at`: octets left, None without a quota."""
@@ -49,6 +53,3 @@ class KnownAccounts:
         """An account was removed, or may have been: forget all."""
         self._known.clear()
         self.drops += 1
-
-    def _is_fresh(self, known: _Known) -> bool:
-        return 0 <= self._clock.seconds() - known.read_at < FRESH_SECONDS

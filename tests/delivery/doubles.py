@@ -37,6 +37,9 @@ class KnownAccounts:
     async def exists(self, user: str) -> bool:
         return user in self.users
 
+    def has_room(self, user: str, size: int) -> bool:
+        return user in self.users and user not in self.full
+
     async def check_quota(self, user: str, size: int) -> None:
         if user not in self.users:
             raise NoSuchUser()

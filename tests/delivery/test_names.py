@@ -130,3 +130,16 @@ def test_a_database_that_does_not_answer_refuses_nobody_for_good() -> None:
     stage.table.broken = True
     assert stage.targets("both@xx.example") == ["a@xx.example"]
     assert issubclass(stage.refused("sales@xx.example"), TemporaryError)
+
+
+def test_who_is_taken_at_once_is_looked_for_again_when_names_have_changed() -> None:
+    stage = Stage()
+    assert stage.targets("a@xx.example") == ["a@xx.example"]
+    transaction = result_of(stage.pipeline.begin(OUTSIDE, Mail(Address("s", "zz.example"))))
+    to = Recipient(Address.parse("a@xx.example"))
+    assert transaction.recipient_at_once(to)
+    stage.add_alias("a@xx.example", ["b@xx.example"])
+    stage.clock.advance(1)
+    assert not transaction.recipient_at_once(to)  # the names are not fresh
+    assert stage.targets("a@xx.example") == ["b@xx.example"]
+    assert not transaction.recipient_at_once(to)

@@ -29,9 +29,9 @@ from mailhub.errors import (
 from mailhub.interfaces import Committed, Deposit, IPolicy, ITransactionView, Origin, Route, Screen, Verdict
 from mailhub.message.address import Address
 from mailhub.message.aliases import AliasTable
-from mailhub.message.envelope import Mail, Outcome, Recipient
+from mailhub.message.envelope import Mail, Outcome, Recipient, ValidSince
 from mailhub.testing.waiting import result_of
-from tests.delivery.doubles import Commits, KnownAccounts, environment
+from tests.delivery.doubles import Commits, KnownAccounts, Table, environment
 from tests.delivery.routers import standard_routing
 
 DOMAINS = frozenset({"xx.example"})
@@ -175,6 +175,50 @@ def test_a_submitter_is_vouched_for_only_where_the_login_may_speak_for_it(
     login: Any = Login()
     assert result_of(pipeline.begin(LOGGED_IN, attrs.evolve(FROM_A, auth=said), login)).mail.auth == goes_on
     assert not result_of(pipeline.begin(OUTSIDE, attrs.evolve(FROM_A, auth=said))).mail.auth
+
+
+@pytest.mark.parametrize("origin", [OUTSIDE, LOCAL, CALLED, LOGGED_IN])
+@pytest.mark.parametrize("recipient", ["a@xx.example", "B@XX.example"])
+def test_an_account_that_is_known_is_taken_at_once_and_goes_the_same_way(origin: Origin, recipient: str) -> None:
+    stage, to = Stage(), Recipient(Address.parse(recipient))
+    transaction = stage.begin(origin)
+    assert transaction.recipient_at_once(to)
+    assert transaction.recipients == (to,)
+    assert transaction._accepted[0].routes == stage.ways(origin, to.address)
+
+
+@pytest.mark.parametrize(
+    "recipient",
+    [
+        Recipient(Address.parse(text))
+        for text in (
+            "nobody@xx.example",
+            "full@xx.example",
+            "both@xx.example",
+            "a+list@xx.example",
+            "postmaster@xx.example",
+            "c@yy.example",
+            "a@mx.xx.example",
+            "a@[192.0.2.1]",
+            "c%yy.example@xx.example",
+        )
+    ]
+    + [Recipient(A, rrvs=ValidSince(1)), Recipient(A, source_route=True)],
+)
+@pytest.mark.parametrize("origin", [CALLED, LOGGED_IN])
+def test_of_all_others_somebody_is_asked(origin: Origin, recipient: Recipient) -> None:
+    transaction = Stage(store=KnownAccounts("a@xx.example", "full@xx.example", full=["full@xx.example"])).begin(origin)
+    assert not transaction.recipient_at_once(recipient)
+    assert not transaction.recipients
+
+
+def test_whoever_has_a_say_in_recipients_is_asked_about_each() -> None:
+    screen = OneVerdict("recipient", Verdict("accept"))
+    assert not Stage(policies=screening(screen)).begin(OUTSIDE).recipient_at_once(Recipient(A))
+    assert not Stage(routers=[Table({})]).begin(OUTSIDE).recipient_at_once(Recipient(A))
+    from_nobody = result_of(Stage().pipeline.begin(OUTSIDE, Mail(None)))
+    assert from_nobody.recipient_at_once(Recipient(A))
+    assert not from_nobody.recipient_at_once(Recipient(B))
 
 
 def test_a_full_mailbox_is_refused_unless_the_message_has_somewhere_else_to_go() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -12,7 +13,6 @@ from twisted.application.service import Application, IProcess, MultiService
 from twisted.internet import task
 from twisted.logger import ILogObserver
 
-from mailhub import logfile
 from mailhub.config.settings import parse
 from mailhub.errors import ConfigurationError
 from mailhub.logfile import LogFile, LogWriter, User, find_user, log_observer
@@ -177,8 +177,7 @@ def say(writer: LogWriter, *texts: str) -> None:
         writer({"log_format": "{x}", "x": text, "log_time": 0.0})
 
 
-def test_lines_of_one_turn_of_the_reactor_are_written_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logfile, "isInIOThread", lambda: True)
+def test_lines_of_one_turn_of_the_reactor_are_written_together() -> None:
     file, reactor = Written(), task.Clock()
     writer = LogWriter(file)
     say(writer, "a", "b")
@@ -199,8 +198,12 @@ def test_what_a_thread_says_is_not_left_waiting() -> None:
     file = Written()
     writer = LogWriter(file)
     writer.gather(task.Clock())
-    say(writer, "a")  # there is no reactor whose thread this is
-    assert len(file.writes) == 1
+    say(writer, "a")
+    assert not file.writes
+    thread = Thread(target=say, args=(writer, "b"))
+    thread.start()
+    thread.join()
+    assert [text.count("\n") for text in file.writes] == [2]
 
 
 def test_a_file_that_is_gone_makes_no_more_lines() -> None:
