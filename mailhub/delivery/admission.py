@@ -43,9 +43,14 @@ class Admission:
     backup: BackupMx = NO_BACKUP
     accounts: IAccounts | None = None
     main_domain: str = ""
+    _owners: Owners = attrs.field(init=False)
     # By address, and by the generation of the names that it was found by.
     _way_to_account: Callable[[Address, int], tuple[Route, ...] | None] = attrs.field(init=False)
     _has_room: Callable[[str, int], bool] = attrs.field(init=False)
+
+    @_owners.default
+    def _by_the_accounts(self) -> Owners:
+        return Owners(self.accounts)
 
     @_way_to_account.default
     def _remembered_ways(self) -> Callable[[Address, int], tuple[Route, ...] | None]:
@@ -123,7 +128,7 @@ class Admission:
         """RFC 7293 5.1: a mailbox that is younger than its sender's knowledge of it (seconds since the epoch) is
         somebody else's. Raises PermanentError, StoreUnavailable."""
         for route in routes:
-            await Owners(self.accounts).check(since, route)
+            await self._owners.check(since, route)
 
     def _is_local(self, address: Address) -> bool:
         domain = address.ascii_domain

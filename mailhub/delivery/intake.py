@@ -20,6 +20,7 @@ from mailhub.message.header import fields_end, without_field, without_mailbox_li
 from mailhub.message.long_lines import LINE_LIMIT, LineWrapper
 from mailhub.message.needs import BINARY, HEADER_LIMIT, NeedsScanner, needs_of
 from mailhub.message.trace import count_received, delivered_to
+from mailhub.message.valid_since import names_owners
 from mailhub.wire.budget import Budget
 
 # The most that comes before a body with a header that is held: the trace fields, and what screens add.
@@ -72,7 +73,8 @@ class Intake:
 class IntakeWriter:
     """Writes `return_path`, `received` and then the message, whose header goes through `mend`. With `aliases`, its
     Delivered-To fields are noted. What it holds beyond `HEADER_SHARE` is taken from `budget`. `long_lines`: what
-    is done with lines over 998 octets, None for nothing. `needs`: note what it asks of a next hop. A `binary` message
+    is done with lines over 998 octets, None for nothing. `undated` takes out of a header what names owners (RFC 7293),
+    where there is such. `needs`: note what it asks of a next hop. A `binary` message
     (BODY=BINARYMIME) has no lines that could be too long.
 
     A header is held back up to HEADER_LIMIT octets. A larger one cannot be mended and is refused where it should be;
@@ -92,6 +94,7 @@ class IntakeWriter:
         aliases: bool = False,
         budget: Budget | None = None,
         long_lines: LongLines | None = None,
+        undated: Mend | None = None,
         needs: bool = False,
         held: bool = False,
         binary: bool = False,
@@ -103,6 +106,7 @@ class IntakeWriter:
         self.header = b""
         self.whole = True
         self._mend = mend
+        self._undated = undated
         self._aliases = aliases
         self._budget = budget or Budget(HEADERS_TOGETHER)
         self._taken = 0  # of the budget
@@ -118,6 +122,7 @@ class IntakeWriter:
         self._printed_path = return_path
         self._edited = False
         self.came_with = b""  # the header as it came, as far as it was held
+        self.names_owners = False
         self._known = -1  # where in it the last line end stands up to which all lines are fields
 
     async def write(self, octets: bytes) -> None:
@@ -218,6 +223,9 @@ class IntakeWriter:
         if self._aliases:
             self._delivered_to = delivered_to(header)
         header = without_field(without_mailbox_line(header), b"return-path")
+        self.names_owners = names_owners(header)
+        if self.names_owners and self._undated is not None:
+            header = self._undated(header)
         if self._mend is not None:
             header = self._mend(header)
         self._edited = header is not self.came_with and header != self.came_with

@@ -38,9 +38,9 @@ from mailhub.interfaces import (
 )
 from mailhub.log import Logger
 from mailhub.message.dates import format_date
-from mailhub.message.envelope import Mail, Outcome, Recipient, outcome_of
+from mailhub.message.envelope import Mail, Outcome, Recipient, ValidSince, outcome_of
 from mailhub.message.trace import received, return_path
-from mailhub.message.valid_since import names_owners, valid_since
+from mailhub.message.valid_since import valid_since, without_dates
 
 _log = Logger(namespace="mailhub.delivery")
 
@@ -182,6 +182,7 @@ class Transaction:
             aliases=via and mend is None,  # who sends old mail again by hand means it
             budget=house.headers,
             long_lines=None if mend is None else house.long_lines,
+            undated=self._without_dates,
             needs=away,
             held=held,
             binary=mail.body_type == "BINARYMIME",
@@ -190,6 +191,17 @@ class Transaction:
             writer.print_with(printer(mail.reverse_path))
         self._phase = _Phase.BODY
         return writer
+
+    def _without_dates(self, header: bytes) -> bytes:
+        """RFC 7293 5.2: fields that are of use to nobody after us are taken out; those of whom the message is sent on
+        to stay, for there may be a server that knows nothing else."""
+        onward = set()
+        for each in (*self._accepted, *self._added):
+            if any(route.agent != STORE and not route.via for route in each.routes):
+                onward.add(each.address.key)
+        if not onward:
+            return without_dates(header)
+        return without_dates(header, {each.address.key for each in self._accepted} - onward)
 
     async def commit(self) -> Committed:
         """See `ITransaction`."""
@@ -240,7 +252,7 @@ class Transaction:
         if self._author is not None:
             await self._author.check(self.mail)
         # Most mail has no dates: no call for what is not there.
-        if self._dated or names_owners(writer.came_with):
+        if self._dated or writer.names_owners:
             await self._check_owners(writer.came_with)
         return not writer.held or await self._screen_message(writer)
 
@@ -250,11 +262,16 @@ class Transaction:
         named = valid_since(header)
         for number, each in enumerate(self._accepted):
             rrvs = each.recipient.rrvs
-            since = named.get(each.address.key) if rrvs is None else rrvs.timestamp
-            if since is None:
-                continue
+            if rrvs is None:
+                since = named.get(each.address.key)
+                if since is None:
+                    continue
+                # RFC 7293 6.1: where it waits or goes on, it does so with what the field says.
+                rrvs = ValidSince(since, "C")
+                each = attrs.evolve(each, recipient=attrs.evolve(each.recipient, rrvs=rrvs))
+                self._accepted[number] = each
             try:
-                await self._house.admission.check_owner(since, each.routes)
+                await self._house.admission.check_owner(rrvs.timestamp, each.routes)
             except PermanentError as error:
                 refusal = self._refused[number] = outcome_of(error)
                 # Who answers for each recipient says it himself.

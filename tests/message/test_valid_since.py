@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mailhub.message.address import Address
-from mailhub.message.valid_since import valid_since
+from mailhub.message.valid_since import valid_since, without_dates
 
 FIELD = b"Require-Recipient-Valid-Since: "
 DATE = b"Sat, 1 Jun 2013 09:23:01 -0700"
@@ -37,3 +37,12 @@ INSTANT = 1370103781
 )
 def test_what_the_field_says(header: bytes, found: dict[str, int]) -> None:
     assert valid_since(header) == {Address.parse(address).key: instant for address, instant in found.items()}
+
+
+def test_fields_are_taken_out_of_those_who_are_named() -> None:
+    ann = FIELD.lower() + b"\r\n Ann@XX.example (Ann) ;\r\n\t" + DATE + b"\r\n"
+    ben, odd = FIELD + b"ben@xx.example; " + DATE + b"\r\n", FIELD + b"nonsense\r\n"
+    header = ann + b"Subject: x\r\n" + odd + ben
+    assert without_dates(header, {"ann@xx.example"}) == b"Subject: x\r\n" + odd + ben
+    assert without_dates(header, ()) == header
+    assert without_dates(header) == b"Subject: x\r\n"

@@ -51,6 +51,8 @@ class Hop(Factory):
         self.moods = moods or repeat("220")
         self.open = self.peak = self.connections = self.refused = 0
         self.taken: list[tuple[float, str]] = []
+        self.offers = "PIPELINING"
+        self.heard: list[bytes] = []  # every line
 
     def buildProtocol(self, addr: Any) -> Any:
         return _Session(self)
@@ -85,6 +87,7 @@ class _Session(_LineReceiver):  # type: ignore[misc]
         self.hop.open -= 1
 
     def lineReceived(self, line: bytes) -> None:
+        self.hop.heard.append(line)
         if self.in_body:
             if line == b".":
                 self.in_body = False
@@ -92,7 +95,7 @@ class _Session(_LineReceiver):  # type: ignore[misc]
             return
         verb = line.split(b" ")[0].upper()
         if verb == b"EHLO":
-            self.sendLine(b"250-hop\r\n250 " + (b"STARTTLS" if self.mood == "tls" else b"PIPELINING"))
+            self.sendLine(b"250-hop\r\n250 " + (b"STARTTLS" if self.mood == "tls" else self.hop.offers.encode()))
         elif verb == b"STARTTLS":
             self.sendLine(b"220 go")
             self.transport.loseConnection()

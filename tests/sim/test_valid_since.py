@@ -113,6 +113,43 @@ def test_an_address_that_changes_hands_while_a_message_waits(world: World, chang
         assert b"\r\nFuture-Release-Request: for;3600\r\n" in octets
 
 
+def test_no_date_counts_for_the_mailbox_of_a_task(world: World) -> None:
+    """RFC 7293 5.1 and 5.2: names of RFC 2142, whoever sits there."""
+    world.xx.add_account("support@xx.example")
+    world.begin("Support RRVS=2023-01-01T00:00:00Z").ask(message(("support", BEFORE)), b"250 2.0.0")
+    world.begin("support").ask(message(("support", BEFORE)), b"250 2.0.0")
+    assert len(world.xx.inbox("support@xx.example")) == 2
+
+
+def test_the_field_is_gone_where_it_has_been_of_use(world: World) -> None:
+    """RFC 7293 5.2: whom it names, or that he was known, is nobody else's business."""
+    world.begin("ann", "ben").ask(message(("ann", AFTER), ("other", BEFORE)), b"250 2.0.0")
+    world.begin("info").ask(message(("info", AFTER)), b"250 2.0.0")
+    for octets in (*world.xx.inbox("ann@xx.example"), *world.xx.inbox("ben@xx.example")):
+        assert b"Require-Recipient" not in octets
+        assert octets.endswith(b"Subject: x\r\n\r\nx\r\n")
+
+
+@pytest.mark.parametrize("knowing", [True, False])
+def test_the_field_goes_on_as_a_parameter_and_for_who_knows_none_as_it_is(world: World, knowing: bool) -> None:
+    """RFC 7293 6.1. It is of a recipient elsewhere; that of one of ours is taken out on the way."""
+    there = Hop(world.internet.clock)
+    there.offers = "RRVS" if knowing else "PIPELINING"
+    world.internet.resolver.add("there.example", "mx.there.example", "10.0.9.9")
+    world.internet.network.listen("10.0.9.9", 25, there)
+    who = (b"q@there.example", b"ann@xx.example", b"nobody@xx.example")
+    mail = Mail(Address("cat", "zz.example"))
+    to = [Recipient(Address("q", "there.example")), Recipient(Address("ann", "xx.example"))]
+    fields = b"".join(b"Require-Recipient-Valid-Since: %b; %b\r\n" % (each, AFTER.encode()) for each in who)
+    world.internet.wait(world.xx.hand_in(mail, to, fields + b"Subject: x\r\n\r\nx\r\n"))
+    assert world.told() == []
+    (rcpt,) = [line for line in there.heard if line.startswith(b"RCPT")]
+    assert rcpt.endswith(b" RRVS=2024-03-01T00:00:00Z;C") is knowing
+    for octets in (b"\r\n".join(there.heard), *world.xx.inbox("ann@xx.example")):
+        assert octets.count(b"Require-Recipient-Valid-Since: ") == 2
+        assert b"Require-Recipient-Valid-Since: ann@xx.example" not in octets
+
+
 @pytest.mark.parametrize("action", ["R", "C"])
 def test_a_next_hop_that_does_not_know_it(world: World, action: Any) -> None:
     old = Hop(world.internet.clock)
