@@ -32,7 +32,7 @@ class StoreLimits:
     subscriptions_per_account: int = limit("subscriptions_per_account", 4000, 10, 1_000_000)
     keywords_per_message: int = limit("keywords_per_message", 64, 10, 1000)
     keywords_per_mailbox: int = setting(KEYWORDS_PER_MAILBOX)  # different ones
-    inline_body_octets: int = limit("inline_body_bytes", 64 * KIB, 0, MIB)  # larger bodies are files
+    inline_body_octets: int = limit("inline_body_bytes", 128 * KIB, 0, MIB)  # larger bodies are files
     # Changes that wait for the writer; more get "try again later".
     waiting_units: int = limit("store_changes_waiting", 1000, 1, 1_000_000)
     grouped_units: int = 200  # changes in one transaction

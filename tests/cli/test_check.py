@@ -407,7 +407,7 @@ def add_message(config: Config, octets: bytes) -> None:
 
 def test_damage_is_named_and_repaired(mailhub: Command, good: Config) -> None:
     add_message(good, b"Subject: small\r\n\r\n")
-    add_message(good, b"Subject: large\r\n\r\n" + b"x" * 100_000)
+    add_message(good, b"Subject: large\r\n\r\n" + b"x" * 140_000)
     (body,) = (good.data / "blobs").glob("*/*")
     octets = body.read_bytes()
     body.write_bytes(octets[:-1] + b"y")

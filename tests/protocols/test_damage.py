@@ -18,7 +18,7 @@ from tests.protocols.test_pop3 import Server as PopServer
 from tests.store.sqlite.test_damage import spoil_page
 
 SMALL = b"Subject: small\r\n\r\nneedle\r\n"
-LARGE = b"Subject: large\r\n\r\nneedle" + b"y" * 100_000
+LARGE = b"Subject: large\r\n\r\nneedle" + b"y" * 140_000
 DAMAGED = b"NO [SERVERBUG] Some of the messages are damaged on the server and cannot be read\r\n"
 
 

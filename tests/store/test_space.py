@@ -105,7 +105,7 @@ def test_new_mail_is_refused_and_deleting_works(tmp_path: Path) -> None:
             await inbox.append(await make_body(account.new_body, message(number)), NO_FLAGS, NOW)
         receipt = await submit()
         large = database.queue.new_body()
-        await large.write(b"x" * 70_000)
+        await large.write(b"x" * 140_000)
         small = await make_body(account.new_body, message(4))
         disk.free = 10**7
         clock.advance(2)
@@ -197,6 +197,6 @@ def test_a_disk_that_fills_up_while_a_body_is_written(tmp_path: Path, monkeypatc
 
         monkeypatch.setattr(database._engine.files, "create", create)
         with pytest.raises(StoreUnavailable) as caught:
-            wait(make_body(database.queue.new_body, message(1, 70_000)))
+            wait(make_body(database.queue.new_body, message(1, 140_000)))
         assert type(caught.value) is kind
     wait(database.stop())

@@ -28,7 +28,7 @@ class ReadingExam(ExaminedStore):
         account = await self.add_account(store, self.user)
         mailbox = await account.mailbox("INBOX")
         if "i" in self._rights:
-            for number, size in ((1, 0), (2, 100_000), (3, 0)):
+            for number, size in ((1, 0), (2, 200_000), (3, 0)):
                 await self._append(account, mailbox, message(number, size))
             return store, account, mailbox
         for info in await account.mailboxes():

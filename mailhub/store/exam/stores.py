@@ -409,7 +409,7 @@ class StoreExam(MailboxNamesExam, ReadingExam):
     )
     async def test_what_others_expunge_stays_readable_for_who_holds(self) -> None:
         account, inbox = await self._inbox(NO_FLAGS, NO_FLAGS, NO_FLAGS)
-        octets = message(4, size=100_000)
+        octets = message(4, size=200_000)
         one, two, three = await uids(inbox)
         four = await self._append(account, inbox, octets)
         other = await account.mailbox("INBOX")

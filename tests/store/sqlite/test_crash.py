@@ -26,7 +26,7 @@ from mailhub.store.sqlite.writer import Writer
 from tests.store.harness import FAST, NOW, environment, leftovers
 
 ANNA, BERT = "a@xx.example", "b@xx.example"
-LARGE = 70_000  # octets: a file
+LARGE = 140_000  # octets: a file
 State = dict[str, Any]
 
 

@@ -25,7 +25,7 @@ from mailhub.store.sqlite.database import Database
 from tests.store.harness import FAST, NOW, environment
 
 USER = "b@yy.example"
-LARGE = 70_000  # octets: a file
+LARGE = 140_000  # octets: a file
 wait = Exam().wait_for
 
 

@@ -31,7 +31,7 @@ from mailhub.store.sqlite.verify import verify
 from tests.store.harness import FAST, NOW, environment, leftovers
 
 USER = "b@yy.example"
-LARGE = 70_000  # octets: a file
+LARGE = 140_000  # octets: a file
 wait = Exam().wait_for
 
 FIRST = "(SELECT min(id) FROM content)"

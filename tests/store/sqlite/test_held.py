@@ -19,7 +19,7 @@ from mailhub.store.sqlite.verify import verify
 from tests.store.harness import FAST, NOW, environment, leftovers
 
 USER = "b@yy.example"
-LARGE = 70_000  # octets: a file
+LARGE = 140_000  # octets: a file
 exam = Exam()
 wait = exam.wait_for
 

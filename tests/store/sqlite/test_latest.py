@@ -9,7 +9,7 @@ import pytest
 
 from mailhub.testing.hubs import Host, Internet
 
-LARGE = (b"x" * 70 + b"\r\n") * 1000
+LARGE = (b"x" * 70 + b"\r\n") * 2000
 
 
 @pytest.fixture
