@@ -25,7 +25,7 @@ from mailhub.delivery.limits import RunnerLimits
 from mailhub.delivery.loops import Prefixed
 from mailhub.delivery.notices import is_news
 from mailhub.delivery.plan import mail_of
-from mailhub.delivery.schedule import Schedule, deadline, returned_at
+from mailhub.delivery.schedule import Schedule, deadline, ran_out, returned_at
 from mailhub.errors import MailError, MessageDamaged, MessageGone
 from mailhub.guard import Unanswered
 from mailhub.interfaces import (
@@ -505,7 +505,8 @@ class QueueRunner:
         later = self._transports.later(message, row, row.attempts + 2) if self._transports else None
         if (at := deadline(message, now)) is not None:
             due = min(due, at)
-        late = not row.warned and schedule.is_late(message, now, row.attempts + 1)
+        late = ran_out(message, row.tried, now)  # of that it is told whatever it was told of before
+        late = late or (not row.warned and schedule.is_late(message, now, row.attempts + 1))
         return Settlement(row.id, outcome, due, later, late and is_news(message.mail, row, outcome))
 
     async def _settle(
@@ -525,7 +526,10 @@ class QueueRunner:
     async def _tell(self, claim: Claim, told: Mapping[int, Settlement]) -> None:
         """Record outcomes together with their DSN."""
         message = claim.message
-        outcomes = [(row, told[row.id].outcome) for row in message.recipients]
+        out = ran_out(message, 0, self._environment.now())
+        outcomes = [
+            (row, _run_out(told[row.id].outcome) if out else told[row.id].outcome) for row in message.recipients
+        ]
         patience = self._clock.seconds() + self._schedule.expire_seconds
         until = message.begins + self._schedule.at(message.recipients[0].route).time_of(message.mail)
         while True:
@@ -570,6 +574,15 @@ class QueueRunner:
 
     async def _pause(self) -> None:
         await deferLater(self._clock, self._limits.retry_seconds)
+
+
+def _run_out(outcome: Outcome) -> Outcome:
+    """What is told of an outcome after the time that BY gave (RFC 2852 4.1.3)."""
+    if outcome.state is not State.DELAYED:
+        return outcome
+    reply = f"Not delivered in the time that its sender has set; the last answer was: {outcome.reply}"
+    source = Source.SESSION if outcome.source is Source.REMOTE else outcome.source
+    return attrs.evolve(outcome, status="4.4.7", reply=reply, source=source)
 
 
 def _verdict(row: QueuedRecipient) -> Outcome:

@@ -128,9 +128,8 @@ class Schedule:
     def is_late(self, message: QueuedMessage, now: int, attempts: int) -> bool:
         """Whether a message that is still not delivered after `attempts` is late: its sender is told then, once. A
         clock that was set makes nothing late, for there would have been more attempts."""
-        by = message.mail.by
-        if by is not None and by.mode == "N" and 0 < by.seconds <= now - message.queued_at:
-            return True  # with none left, it was late before it came here
+        if ran_out(message, 0, now):
+            return True
         late, end = self.warning_seconds, self.time_of(message.mail)
         return 0 < late <= now - message.begins < end and attempts >= self._enough_in(late)
 
@@ -147,6 +146,13 @@ def returned_at(message: QueuedMessage) -> int | None:
     """When a message that is not delivered has to go back, because its sender wants that (RFC 2852 4)."""
     by = message.mail.by
     return message.queued_at + by.seconds if by is not None and by.mode == "R" else None
+
+
+def ran_out(message: QueuedMessage, before: int, now: int) -> bool:
+    """Whether the time has run out between `before` and `now` after which a sender wants to be told (RFC 2852 4.1.3).
+    Where none was left, it has done so on the way here."""
+    by = message.mail.by
+    return by is not None and by.mode == "N" and by.seconds > 0 and before < message.queued_at + by.seconds <= now
 
 
 def deadline(message: QueuedMessage, now: int) -> int | None:

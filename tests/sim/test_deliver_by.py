@@ -77,12 +77,26 @@ def test_what_is_late_is_told_of_at_its_moment_and_still_delivered(world: World)
     assert world.told() == []
     world.internet.run(200)
     (report,) = world.told()
-    assert b"\r\nAction: delayed\r\n" in report
+    assert b"\r\nAction: delayed\r\nStatus: 4.4.7\r\n" in report
     world.internet.run(8 * HOUR)
     assert len(world.told()) == 1
     world.yy.listen()
     world.internet.run(2 * HOUR)
     assert len(world.yy.inbox("ben@yy.example")) == 1
+
+
+def test_that_the_time_is_over_is_told_to_who_was_warned_before(world: World) -> None:
+    """RFC 2852 4.1.3."""
+    world.yy.unlisten()
+    world.send("ben@xx.example", f"BY={6 * HOUR};N")
+    world.internet.run(6 * HOUR - 60)
+    assert len(world.told()) == 1
+    world.internet.run(120)
+    first, second = world.told()
+    assert b"\r\nStatus: 4.4.7\r\n" not in first
+    assert b"\r\nAction: delayed\r\nStatus: 4.4.7\r\n" in second
+    world.internet.run(24 * HOUR)
+    assert len(world.told()) == 2
 
 
 def test_what_must_come_back_in_time_goes_to_hosts_alone_that_say_so(world: World) -> None:

@@ -133,6 +133,8 @@ class Hop:
             line += b" BODY=8BITMIME"
         if smtputf8:
             line += b" SMTPUTF8"
+        if message.mail.priority is None and "MT-PRIORITY" in self.keywords:
+            line += b" MT-PRIORITY=0"  # RFC 6710 4.1 and 4.2: what nobody has said anything of has this
         return line + render_parameters(message.mail, self._terms.mail).encode()
 
     def rcpt(self, recipient: Recipient, *, smtputf8: bool) -> bytes:
