@@ -225,6 +225,8 @@ class Committing:
             "user": origin.user,
             **origin.original,
         }
+        if message.mail.priority is not None:
+            client["priority"] = str(message.mail.priority)  # RFC 6710 4.1
         deposits = message.plan.deposits
         if deposits and not receipt.refused and message is not self._own_copy:
             fields = {**known, "to": "", "agent": STORE, "target": "", **client}

@@ -402,5 +402,8 @@ class ExchangerRouter:
     """Every domain by its mail exchangers, which are looked up when the mail is sent."""
 
     async def route(self, recipient: Address, transaction: ITransactionView) -> Sequence[Route] | None:
-        """By MX."""
+        """By MX. Raises PermanentError where one of our own users gives no whole domain (RFC 6409 4.2)."""
+        domain = recipient.ascii_domain
+        if transaction.origin.submission and "." not in domain and not domain.startswith("["):
+            raise PermanentError("Domain of the recipient is not given in full", status="5.1.2")
         return (Route(SMTP, recipient),)

@@ -62,10 +62,11 @@ _Decided = RcptTo | MailFrom | Login | DataStart | BodyEnd | Hello | SpeaksFor |
 
 # Codes of errors that say more than "550" and "451"; the first digit is that of the status.
 _CODES = {
+    "5.1.2": 554,  # RFC 6409 4.2
     "5.1.7": 553,
     "5.5.4": 501,
     "5.1.8": 553,
-    "5.1.10": 556,
+    "5.1.10": 556,  # RFC 7505 4.1
     "5.2.2": 552,
     "5.2.3": 552,
     "5.3.4": 552,

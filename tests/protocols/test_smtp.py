@@ -534,7 +534,13 @@ def test_farewells(end: str, code: str) -> None:
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(MailError("No"), 550), (TemporaryError(), 451), (NotPermitted(status="5.1.8"), 553), (MessageTooLarge(), 552)],
+    [
+        (MailError("No"), 550),
+        (TemporaryError(), 451),
+        (NotPermitted(status="5.1.8"), 553),
+        (NotPermitted(status="5.1.10"), 556),
+        (MessageTooLarge(), 552),
+    ],
 )
 def test_the_error_table(error: MailError, code: int) -> None:
     answer = reply_to(error)
@@ -610,7 +616,7 @@ def test_our_client_delivers_to_our_server_whatever_the_split(size: int) -> None
         sending.addCallback(outcomes.append)
         assert [outcome.status for outcome in outcomes[0]] == ["5.1.1", "2.0.0"]
     commits = [call[1:] for call in pipeline.calls if call[0] == "commit"]
-    assert commits == [(Mail(None, size=len(body)), [BOB], body)] * 2
+    assert commits == [(Mail(None, size=len(body), priority=0), [BOB], body)] * 2
 
 
 def test_a_login_that_is_no_longer_good_ends_the_session() -> None:

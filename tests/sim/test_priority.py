@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from twisted.logger import capturedLogs, formatEvent
 
 from mailhub.testing.caller import Caller
 from mailhub.testing.hubs import Host, Internet
@@ -55,6 +56,25 @@ def test_a_stranger_is_told_what_his_mail_has_got(internet: Internet, service: s
     theirs, ours = arrived(internet)
     assert b" PRIORITY 9; " in ours
     assert b" PRIORITY 0; " in theirs, "it is sent on with what it has got"
+
+
+def test_the_log_says_how_urgent_a_message_is(internet: Internet) -> None:
+    with capturedLogs() as events:
+        caller = greeted(internet, host(internet))
+        caller.ask(ENVELOPE % b"-3", b"250 2.1.0")
+        caller.ask(b"RCPT TO:<ben@xx.example>\r\n" + MESSAGE, b"250 2.0.0 Queued")
+        arrived(internet)
+    lines = [formatEvent(event) or "" for event in events]
+    for word in ("queued", "delivered"):
+        assert any(line.startswith(f"{word}: ") and " priority=-3" in line for line in lines)
+
+
+def test_what_says_nothing_goes_on_as_usual_mail(internet: Internet) -> None:
+    """RFC 6710 4.2: with the priority that it has, which is 0."""
+    caller = greeted(internet, host(internet))
+    caller.ask(b"MAIL FROM:<cat@zz.example>\r\nRCPT TO:<ben@xx.example>\r\n" + MESSAGE, b"250 2.0.0 Queued")
+    theirs, ours = arrived(internet)
+    assert (b" PRIORITY 0; " in theirs, b" PRIORITY " in ours) == (True, False)
 
 
 @pytest.mark.parametrize(("source", "asked"), [("10.9.9.9", b"-3"), ("10.9.9.9", b"0"), ("10.9.9.8", b"9")])

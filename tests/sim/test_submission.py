@@ -229,6 +229,16 @@ def test_mail_is_held_until_its_time(internet: Internet) -> None:
     assert list(host.queued()) == []
 
 
+def test_domains_are_given_in_full(internet: Internet) -> None:
+    """RFC 6409 4.2. A transport of ours may go by a shorter name."""
+    fax = {"recipients": ["fax"], "agent": "discard"}
+    host = house(internet, transport={"fax": fax})
+    client = logged_in(internet, host)
+    client.ask(b"MAIL FROM:<ann@xx.example>\r\n", b"250 ")
+    client.ask(b"RCPT TO:<b@sales>\r\n", b"554 5.1.2 ")
+    client.ask(b"RCPT TO:<b@fax>\r\nRCPT TO:<b@yy.example>\r\nRCPT TO:<b@[192.0.2.1]>\r\n", b"250 2.1.5")
+
+
 def test_how_long_is_told_and_kept_to(internet: Internet) -> None:
     host = house(internet, submission={"hold_limit_seconds": 7 * DAY})
     client = logged_in(internet, host)
