@@ -26,9 +26,10 @@ from mailhub.log import Logger
 from mailhub.message.address import Address
 from mailhub.message.dates import format_date
 from mailhub.message.envelope import Mail, Outcome, Recipient, State
-from mailhub.message.header import fields_end
+from mailhub.message.header import Header, fields_end
 from mailhub.message.needs import needs_of
 from mailhub.message.report import HEADER_LIMIT, MESSAGE_LIMIT, Report, ReportedRecipient, delivery_status
+from mailhub.message.tls_required import wants_no_tls
 from mailhub.message.trace import received_from, return_path
 
 _log = Logger(namespace="mailhub.queue")
@@ -144,6 +145,8 @@ class Bouncer:
             message=whole,
             log_id=message.id,
             received_from=received_from(header, self.hostname),
+            # RFC 8689 6; REQUIRETLS has the last word.
+            no_tls=not mail.requiretls and wants_no_tls(Header(header).all(b"tls-required")),
         )
 
     def _to_be_told(self, mail: Mail, outcomes: Told, until: int) -> list[ReportedRecipient]:

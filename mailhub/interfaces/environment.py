@@ -54,11 +54,13 @@ class INetwork(Interface):
 
 @attrs.frozen
 class MailExchanger:
-    """One MX record (RFC 5321 5.1). `secure`: see `IResolver`."""
+    """One MX record (RFC 5321 5.1). `secure`: see `IResolver`. `domain` is the name that has it, to which the aliases
+    (CNAME) of the one that was asked for lead; "" where that is not known."""
 
     preference: int
     host: str
     secure: bool = attrs.field(default=False, eq=False)
+    domain: str = attrs.field(default="", eq=False)
 
 
 @attrs.frozen

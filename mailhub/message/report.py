@@ -87,7 +87,7 @@ class Report:
     angle brackets; `boundary` must not occur in the rest; `header` is the original's. `message` is the whole original,
     where the sender asked for it (RET=FULL), something failed, and it is not over `MESSAGE_LIMIT`. `hold`: for how
     long the sender wanted it held. `log_id` is what our log calls it. `received_from`: who has sent it to us.
-    `smtputf8`: the DSN may be sent with SMTPUTF8.
+    `smtputf8`: the DSN may be sent with SMTPUTF8; `no_tls`: and in the clear, as the message might.
     """
 
     hostname: str
@@ -105,6 +105,7 @@ class Report:
     message: bytes = b""
     log_id: str = ""
     received_from: str = ""
+    no_tls: bool = False
 
     @property
     def actions(self) -> list[Action]:
@@ -143,6 +144,7 @@ def _header(report: Report, encoding: str) -> bytes:
         f"Date: {report.date}",
         f"Message-ID: {report.message_id}",
         "Auto-Submitted: auto-replied",
+        *(["TLS-Required: No"] if report.no_tls else []),
         "MIME-Version: 1.0",
         "Content-Type: multipart/report; report-type=delivery-status;",
         f'\tboundary="{report.boundary}"',

@@ -14,23 +14,29 @@ import attrs
 REPORT_OCTETS = 4 << 20  # of a report that is read, unpacked
 _STRINGS = 20  # of a policy that are quoted
 _FAILURES = 20  # kinds of failure that are told apart, of one policy
-_POLICIES = 4  # of one domain on one day
+_POLICIES = 20  # of one domain on one day: each exchanger may have TLSA records of its own
 _URIS = 5
-_RECORD = re.compile(r"v=TLSRPTv1[ \t]*;[ \t]*rua=([!-:<-~]+(?:[ \t]*,[ \t]*[!-:<-~]+)*)[ \t]*(?:;.*)?")
+_OURS = re.compile(rb"v=TLSRPTv1[ \t]*;")
+_RUA = re.compile(r"[!-:<-~]+(?:[ \t]*,[ \t]*[!-:<-~]+)*")
 
 
 def reporting_uris(texts: Sequence[bytes]) -> tuple[str, ...]:
     """Where a domain wants reports sent, by the TXT records of `_smtp._tls.DOMAIN` (RFC 8460 3): `mailto:` and
     `https:`, the first few. None where it does not want any."""
-    ours = [text for text in texts if re.match(rb"v=TLSRPTv1[ \t]*;", text)]
-    found = _RECORD.fullmatch(ours[0].decode("ascii", "replace")) if len(ours) == 1 else None
-    uris = [uri.strip(" \t") for uri in found[1].split(",")] if found else []
+    ours = [text for text in texts if _OURS.match(text)]
+    if len(ours) != 1:
+        return ()
+    # Fields that are not known may stand before it, too; of several the first counts.
+    fields = [field.strip(" \t").partition("=") for field in ours[0].decode("ascii", "replace").split(";")]
+    said = next((value for name, _, value in fields if name == "rua"), "")
+    uris = [uri.strip(" \t") for uri in said.split(",")] if _RUA.fullmatch(said) else []
     return tuple(uri for uri in uris if uri.lower().startswith(("mailto:", "https://")))[:_URIS]
 
 
 @attrs.frozen
 class TlsPolicyUsed:
-    """What was gone by (RFC 8460 4.4): "tlsa", "sts" or "no-policy-found"; the records or lines of it; its hosts."""
+    """What was gone by (RFC 8460 4.4): "tlsa", "sts" or "no-policy-found"; whose it is (the TLSA base domain, or that
+    of the recipients); the records or lines of it; its hosts."""
 
     type: str
     domain: str
@@ -40,13 +46,15 @@ class TlsPolicyUsed:
 
 @attrs.frozen
 class TlsFailure:
-    """What went wrong with whom. `type` is a result type of RFC 8460 4.3; `source` the IP address that we came from."""
+    """What went wrong with whom. `type` is a result type of RFC 8460 4.3; `source` the IP address that we came from;
+    `helo` what the host calls itself."""
 
     type: str
     host: str = ""
     ip: str = ""
     reason: str = ""
     source: str = ""
+    helo: str = ""
 
 
 @attrs.define
@@ -93,7 +101,15 @@ class Tally:
             raise ValueError(f"no counts: {error}") from None
 
 
-_FAILURE_KEYS = ("result-type", "receiving-mx-hostname", "receiving-ip", "failure-reason-code", "sending-mta-ip")
+# In the order of TlsFailure.
+_FAILURE_KEYS = (
+    "result-type",
+    "receiving-mx-hostname",
+    "receiving-ip",
+    "failure-reason-code",
+    "sending-mta-ip",
+    "receiving-mx-helo",
+)
 
 
 def _rendered(policy: TlsPolicyUsed, counts: _Counts) -> dict[str, Any]:
@@ -125,6 +141,11 @@ class Sender:
     host: str
     organization: str
     contact: str
+
+    @property
+    def domain(self) -> str:
+        """The submitter of reports is the domain of the contact (RFC 8460 5.3)."""
+        return self.contact.rpartition("@")[2]
 
 
 def render(sender: Sender, report_id: str, day: str, policies: Sequence[Mapping[str, Any]]) -> bytes:

@@ -9,9 +9,10 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from cryptography.x509.oid import NameOID
 from OpenSSL import crypto
-from service_identity import VerificationError
-from service_identity.hazmat import DNS_ID, verify_service_identity
+from service_identity import CertificateError, VerificationError
+from service_identity.hazmat import DNS_ID, DNSPattern, verify_service_identity
 from service_identity.pyopenssl import extract_patterns
 
 from mailhub.interfaces import TlsaRecord
@@ -29,12 +30,32 @@ EXPIRED = "certificate-expired"
 OTHER_HOST = "certificate-host-mismatch"
 # X509_V_ERR_CERT_NOT_YET_VALID, _CERT_HAS_EXPIRED and of these fields: that they cannot be read.
 _TIMES = frozenset({9, 10, 13, 14})
+# As OpenSSL's x509_vfy.h names those that are seen.
+_REASONS = {
+    2: "X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT",
+    7: "X509_V_ERR_CERT_SIGNATURE_FAILURE",
+    18: "X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT",
+    19: "X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN",
+    20: "X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
+    21: "X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+    24: "X509_V_ERR_INVALID_CA",
+    25: "X509_V_ERR_PATH_LENGTH_EXCEEDED",
+    26: "X509_V_ERR_INVALID_PURPOSE",
+    47: "X509_V_ERR_PERMITTED_VIOLATION",
+    66: "X509_V_ERR_EE_KEY_TOO_SMALL",
+    68: "X509_V_ERR_CA_MD_TOO_WEAK",
+}
 _SHOWN = 10  # certificates of a host that are looked at
 
 
 def failure_of(code: int) -> str:
     """What reports call one of OpenSSL's reasons not to trust a certificate (X509_V_ERR_...)."""
     return EXPIRED if code in _TIMES else NOT_TRUSTED
+
+
+def reason_of(code: int) -> str:
+    """What reports say of such a reason beside `NOT_TRUSTED` (RFC 8460 4.3.1); "" where the failure says all."""
+    return "" if failure_of(code) == EXPIRED else _REASONS.get(code, f"X509_V_ERR {code}")
 
 
 class NotVouchedFor(Exception):
@@ -155,7 +176,12 @@ def _verify_by(anchor: x509.Certificate, chain: Sequence[x509.Certificate]) -> N
 
 
 def _verify_names(leaf: x509.Certificate, names: Sequence[str]) -> None:
-    patterns = extract_patterns(crypto.X509.from_cryptography(leaf))
+    try:
+        patterns = extract_patterns(crypto.X509.from_cryptography(leaf))
+    except CertificateError as error:
+        raise NotVouchedFor(OTHER_HOST, f"certificate has a name that is none: {error}") from None
+    if not any(isinstance(each, DNSPattern) for each in patterns):
+        patterns = _common_names(leaf)
     for name in names:
         try:
             verify_service_identity(patterns, [DNS_ID(name)], [])
@@ -163,3 +189,14 @@ def _verify_names(leaf: x509.Certificate, names: Sequence[str]) -> None:
             continue
         return
     raise NotVouchedFor(OTHER_HOST, "certificate is for another host")
+
+
+def _common_names(leaf: x509.Certificate) -> list[Any]:
+    """The CN-ID, which counts where there is no DNS-ID (RFC 7672 3.2.3)."""
+    found: list[Any] = []
+    for each in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME):
+        try:
+            found.append(DNSPattern.from_bytes(str(each.value).encode("ascii")))
+        except (CertificateError, UnicodeError, ValueError):
+            continue
+    return found

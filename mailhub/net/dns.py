@@ -139,7 +139,8 @@ class Resolver:
         named = sorted((preference, host) for preference, host in found if host)
         if found and not named:
             raise PermanentError("Domain has no usable mail exchanger", status="5.4.4")
-        return tuple(MailExchanger(*pair, answer.secure) for pair in named[: self._limits.exchangers])
+        domain = host_name(answer.canonical) or ""
+        return tuple(MailExchanger(*pair, answer.secure, domain) for pair in named[: self._limits.exchangers])
 
     async def addresses(self, host: str) -> Sequence[str]:
         """See `IResolver`."""

@@ -76,20 +76,21 @@ class SessionFailed(TemporaryError):
 
     `tls_failed`: the TLS handshake failed, or the server fell silent, broke off or talked nonsense at STARTTLS, so that
     an opportunistic client may connect again with `tls="never"`.
-    `source`: see `SmtpConnection`.
+    `source`: see `SmtpConnection`; `helo` is what the server calls itself, as far as it has said so.
     """
 
-    def __init__(self, outcome: Outcome, phase: Phase, source: str = "") -> None:
+    def __init__(self, outcome: Outcome, phase: Phase, source: str = "", helo: str = "") -> None:
         super().__init__(outcome.reply, status=outcome.status, detail=f"waiting for {phase.value}")
         self.outcome = outcome
         self.phase = phase
         self.source = source
+        self.helo = helo
         speechless = phase is Phase.STARTTLS and outcome.source is not Source.REMOTE
         self.tls_failed = phase is Phase.TLS or speechless
 
     def because(self, why: str, status: str) -> SessionFailed:
         """The same where it is known what it is due to."""
-        return SessionFailed(attrs.evolve(self.outcome, reply=why, status=status), self.phase, self.source)
+        return SessionFailed(attrs.evolve(self.outcome, reply=why, status=status), self.phase, self.source, self.helo)
 
 
 class _Interrupted(Exception):
@@ -151,9 +152,10 @@ class SmtpConnection:
             await self._start_tls()
             event = await self._next_event()
         if not isinstance(event, Ready):
-            self.abort()
+            helo = self.hop.name
+            await self.quit()
             if isinstance(event, Unusable):
-                raise SessionFailed(event.outcome, event.phase, self.source)
+                raise SessionFailed(event.outcome, event.phase, self.source, helo)
             raise TemporaryError("Connection closed", status="4.4.2")
 
     async def send(

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.hashes import SHA256
 from OpenSSL import SSL, crypto
-from service_identity import VerificationError
+from service_identity import CertificateError, VerificationError
 from service_identity.hazmat import DNS_ID, IPAddress_ID, ServiceID, verify_service_identity
 from service_identity.pyopenssl import extract_patterns
 from twisted.internet.interfaces import (
@@ -298,7 +298,7 @@ class ClientConnections:
 
     def clientConnectionForTLS(self, protocol: object) -> SSL.Connection:
         """A connection that names the host (RFC 6066 3; not for IP addresses)."""
-        self.failure = ""
+        self.failure = self.reason = ""
         connection = SSL.Connection(self._context, None)
         if self._server_name:
             connection.set_tlsext_host_name(self._server_name)
@@ -307,12 +307,12 @@ class ClientConnections:
         return connection
 
     def _judge(self, _: SSL.Connection, certificate: crypto.X509, errno: int, depth: int, trusted: int) -> bool:
-        if not trusted:
-            self.failure = self.failure or dane.failure_of(errno)
-        elif depth == 0:
+        if not trusted and not self.failure:
+            self.failure, self.reason = dane.failure_of(errno), dane.reason_of(errno)
+        elif depth == 0 and trusted:
             try:
                 verify_service_identity(extract_patterns(certificate), [self._identity], [])
-            except VerificationError:
+            except (VerificationError, CertificateError):
                 self.failure = self.failure or dane.OTHER_HOST
         return not (self.failure and self._strict)
 

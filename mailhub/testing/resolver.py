@@ -86,7 +86,7 @@ class FakeResolver:
         if name not in self.exchangers and name not in self.hosts:
             raise PermanentError("Domain does not exist", status="5.1.2")
         secure = self._is_secure(domain)
-        return tuple(attrs.evolve(each, secure=secure) for each in self.exchangers.get(name, ()))
+        return tuple(attrs.evolve(each, secure=secure, domain=name) for each in self.exchangers.get(name, ()))
 
     async def addresses(self, host: str) -> Sequence[str]:
         """See `IResolver`."""

@@ -169,6 +169,23 @@ def test_a_report_declares_what_it_has_itself() -> None:
     assert b"global" not in octets(made[0])
 
 
+@pytest.mark.parametrize(
+    ("fields", "requiretls", "there"),
+    [
+        (b"TLS-Required: No\r\n", False, 1),
+        (b"TLS-Required: No\r\n", True, 0),
+        (b"TLS-Required: No\r\n" * 2, False, 0),
+        (b"TLS-Required: Yes\r\n", False, 0),
+        (b"", False, 0),
+    ],
+)
+def test_a_report_may_go_in_the_clear_as_its_message_might(fields: bytes, requiretls: bool, there: int) -> None:
+    """RFC 8689 6."""
+    queue = Originals(fields + b"Subject: hello\r\n\r\nTLS-Required: No\r\n")
+    made = message_from_bytes(octets(report(queue=queue, mail=Mail(SENDER, requiretls=requiretls))))
+    assert made.get_all("TLS-Required", []) == ["No"] * there
+
+
 @pytest.mark.parametrize("original", [b"Subject: hello\r\n\r\n", "Subject: hello\r\n\r\nGrüße\r\n".encode()])
 def test_a_report_is_protected_as_its_message_was(original: bytes) -> None:
     """RFC 8689 5: its header alone goes back, whatever was asked for."""

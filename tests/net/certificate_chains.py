@@ -33,10 +33,11 @@ def issue(
     *,
     authority: bool = False,
     days: int = 30,
-    names: Sequence[str] = (),
+    names: Sequence[str] | None = (),
     key: Any = None,
 ) -> Issued:
-    """By nobody else, or by an authority; valid from two days ago until in `days`."""
+    """By nobody else, or by an authority; valid from two days ago until in `days`. With no `names` its own is the one
+    alternative name; with None there is no alternative name."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     now = datetime.now(UTC)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -50,7 +51,7 @@ def issue(
         .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
     )
-    if not authority:
+    if not authority and names is not None:
         alternatives = [x509.DNSName(each) for each in names or [name]]
         builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
     signing = by.key if by else key

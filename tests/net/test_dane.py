@@ -79,6 +79,30 @@ def test_what_an_authority_issued_must_be_valid_and_for_the_host(shown: Issued, 
     assert outcome(shown, record(2, 0, 1, MIDDLE.certificate)) == failure
 
 
+def test_the_common_name_counts_where_there_is_no_other() -> None:
+    """RFC 7672 3.2.3."""
+    by = record(2, 0, 1, MIDDLE.certificate)
+    for name, names, failure in (
+        (HOST, None, ""),
+        (HOST.upper(), None, ""),
+        (f"*.{HOST.partition('.')[2]}", None, ""),
+        ("elsewhere.example", None, "certificate-host-mismatch"),
+        ("an Example host", None, "certificate-host-mismatch"),
+        (HOST, ["elsewhere.example"], "certificate-host-mismatch"),
+        (HOST, ["*.example"], "certificate-host-mismatch"),
+    ):
+        assert outcome(issue(name, MIDDLE, names=names), by) == failure, (name, names)
+
+
+@pytest.mark.parametrize("names", [["*.com"], ["a.*.example"], ["*.*.example"], ["192.0.2.1"]])
+def test_names_that_are_none_fit_nobody(names: list[str], roots: Callable[[], ClientTls]) -> None:
+    shown = issue("anything", MIDDLE, names=names)
+    assert outcome(shown, record(2, 0, 1, MIDDLE.certificate)) == "certificate-host-mismatch"
+    creator = roots().observing(HOST)
+    handshake(creator.clientConnectionForTLS(None), serving(shown))
+    assert creator.failure == "certificate-host-mismatch"
+
+
 def test_the_domain_of_the_recipients_is_a_name_that_fits() -> None:
     shown = issue("xx.example", MIDDLE)
     assert outcome(shown, record(2, 0, 1, MIDDLE.certificate), names=(HOST, "xx.example")) == ""
@@ -185,6 +209,7 @@ def test_one_that_only_observes_goes_on_and_tells_what_is_wrong(shown: Issued, f
     creator = CLIENT.observing(HOST)
     handshake(creator.clientConnectionForTLS(None), serving(shown))
     assert creator.failure == failure
+    assert creator.reason.startswith("X509_V_ERR_")
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,13 @@ def test_special_mail_exchangers(domain: str, found: list[MailExchanger]) -> Non
     assert list(result_of(resolver().mail_exchangers(domain))) == found
 
 
+def test_exchangers_know_where_the_aliases_of_their_domain_lead() -> None:
+    """RFC 7672 3.2.2."""
+    for domain in ("alias.example", "xx.example"):
+        (first, *_) = result_of(resolver().mail_exchangers(domain))
+        assert first.domain == "xx.example"
+
+
 @pytest.mark.parametrize("domain", ["nowhere.example", "a..b", "x" * 64 + ".example", "x." * 200 + "example"])
 def test_a_name_that_does_not_or_cannot_exist(domain: str) -> None:
     with pytest.raises(NoSuchDomain):

@@ -173,13 +173,26 @@ def test_a_server_that_cannot_be_reached() -> None:
 def test_a_server_that_does_not_serve_us() -> None:
     network = Network()
     connecting = network.connecting()
-    network.hear(b"554 5.7.1 go away\r\n")
+    assert network.hear(b"554 5.7.1 go away\r\n") == b"QUIT\r\n"
+    network.hear(b"221 bye\r\n")
     with pytest.raises(SessionFailed) as caught:
         now(connecting)
     assert caught.value.outcome == Outcome.delayed(
         "554 5.7.1 go away", status="4.7.1", remote="mx.example", source=Source.REMOTE
     )
     assert not caught.value.tls_failed
+    assert network.transport.cut
+
+
+def test_a_server_that_is_left_and_says_nothing_to_that_is_not_waited_for() -> None:
+    network = Network()
+    connecting = network.connecting(settings={"tls": "required"}, tls=object())
+    network.hear(b"220 mx\r\n")
+    assert network.hear(b"250 mx\r\n") == b"QUIT\r\n"
+    network.clock.advance(10)
+    with pytest.raises(SessionFailed, match=r"4\.7\.4") as caught:
+        now(connecting)
+    assert caught.value.helo == "mx"
     assert network.transport.cut
 
 

@@ -17,6 +17,7 @@ from mailhub.interfaces import Delivery, IBlobReader, IThreads
 from mailhub.message.convert import convert
 from mailhub.message.header import HEADER_LIMIT, Header, fields_end
 from mailhub.message.needs import BINARY, Needs, NeedsScanner, Offer
+from mailhub.message.tls_required import wants_no_tls
 from mailhub.store.octets import OctetsReader
 
 # Octets up to which a message is converted in memory; a larger one is in files meanwhile.
@@ -41,7 +42,7 @@ class Forms:
         self._came_binary = delivery.mail.body_type == "BINARYMIME"
         self._needs = None if delivery.needs is None else Needs(delivery.needs)
         self._made: dict[Offer, Form] = {}
-        self._no_tls: bool | None = None
+        self._header: Header | None = None
 
     async def as_it_is(self) -> Form:
         """The message as it came. Its octets are looked at where nobody has done so. Raises MailError."""
@@ -63,11 +64,17 @@ class Forms:
     async def asks_for_no_tls(self) -> bool:
         """Whether its author would rather have it arrive in the clear than not at all, and says so once: what domains
         publish about TLS is not for it (RFC 8689 5). Raises MailError."""
-        if self._no_tls is None:
+        return wants_no_tls((await self._fields()).all(b"tls-required"))
+
+    async def is_tls_report(self) -> bool:
+        """Whether it is a report about TLS (RFC 8460 5.3). Raises MailError."""
+        return (await self._fields()).first(b"tls-report-domain") is not None
+
+    async def _fields(self) -> Header:
+        if self._header is None:
             octets = await self._body.read(0, HEADER_LIMIT)
-            values = Header(octets[: fields_end(octets, 0, len(octets))]).all(b"tls-required")
-            self._no_tls = [value.strip().lower() for value in values] == [b"no"]
-        return self._no_tls
+            self._header = Header(octets[: fields_end(octets, 0, len(octets))])
+        return self._header
 
     def close(self) -> None:
         """Throw away what was made. The message itself is its owner's."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import attrs
 
 from mailhub.delivery.relay.servers import Server
-from mailhub.delivery.relay.sts import StsPolicies, fetch_over_https
+from mailhub.delivery.relay.sts import FETCH_FAILURES, StsPolicies, fetch_over_https
 from mailhub.delivery.relay.tls_policy import Demand, effective
 from mailhub.delivery.relay.tls_reports import OTHER, Reporter, TlsReports
 from mailhub.errors import PermanentError, TemporaryError
@@ -19,6 +19,7 @@ from mailhub.net import dane
 from mailhub.net.https import Https
 
 _NONE = "no-policy-found"
+_NOT_LISTED = "host is not in the policy"
 _log = Logger(namespace="mailhub.delivery.smtp")
 
 
@@ -53,7 +54,8 @@ class Security:
         level = effective(server.tls, credentials=server.credentials is not None)
         if level not in ("opportunistic", "dane"):
             return server.demanding(Demand(level, server.host))
-        server = server.demanding(Demand("opportunistic", server.host), TlsPolicyUsed(_NONE, server.domain))
+        used = TlsPolicyUsed(_NONE, server.policy_domain)
+        server = server.demanding(Demand("opportunistic", server.host), used)
         if server.secure and (found.secure or found.alias_secure):
             server = await self._by_dane(server, found)
         if level == "dane":
@@ -70,20 +72,29 @@ class Security:
 
     async def stop(self) -> None:
         """Keep what is to be reported."""
+        if self._policies is not None:
+            self._policies.stop()
         if self._reports is not None:
             await self._reports.stop()
 
-    def told(self, server: Server, address: str, failure: str, reason: str = "", source: str = "") -> None:
-        """What came of TLS with a server: nothing, or a result type of RFC 8460 4.3. `source`: where we came from."""
-        if self._reports is not None and server.found_by_dns and server.used is not None and server.used.domain:
-            failed = TlsFailure(failure, server.host, address, reason[:200], source) if failure else None
-            self._reports.note(server.used, failed)
+    def told(
+        self, server: Server, address: str, failure: str, reason: str = "", source: str = "", helo: str = ""
+    ) -> None:
+        """What came of TLS with a server: nothing, or a result type of RFC 8460 4.3. `source`: where we came from;
+        `helo`: what it calls itself."""
+        if self._reports is None or server.used is None or not server.policy_domain:
+            return
+        failed = TlsFailure(failure, server.host, address, reason[:200], source, helo[:255]) if failure else None
+        self._reports.note(server.policy_domain, server.used, failed)
+        if failure == server.trouble and failure in FETCH_FAILURES and server.used.type == "sts":
+            # The policy could not be had anew; the session was as the one that is kept wants it.
+            self._reports.note(server.policy_domain, server.used)
 
     def _with_dane(self, server: Server) -> Server:
         """A server whose operator wants it to be known by its records alone. Raises TemporaryError where it is not."""
         if server.demand is not None and server.demand.level == "dane":
             return server
-        self.told(attrs.evolve(server, used=TlsPolicyUsed("tlsa", server.domain)), "", "dane-required")
+        self.told(attrs.evolve(server, used=TlsPolicyUsed("tlsa", server.host)), "", "dane-required")
         raise TemporaryError(
             f"{server.host} has no TLSA records that can be used and that DNSSEC vouches for", status="4.7.5"
         )
@@ -96,7 +107,7 @@ class Security:
             try:
                 answer = await self._resolver.tlsa(f"_{server.port}._tcp.{name}")
             except TemporaryError as error:
-                used = TlsPolicyUsed("tlsa", server.domain)
+                used = TlsPolicyUsed("tlsa", name)
                 self.told(attrs.evolve(server, used=used), "", "dnssec-invalid", error.detail or error.text)
                 raise TemporaryError(
                     f"TLSA records of {name} cannot be looked up", status="4.7.5", detail=error.detail or error.text
@@ -106,34 +117,37 @@ class Security:
         else:
             return server
         strings = tuple(f"{each.usage} {each.selector} {each.matching} {each.data.hex()}" for each in answer.records)
-        server = attrs.evolve(server, used=TlsPolicyUsed("tlsa", server.domain, strings, (server.host,)))
+        server = attrs.evolve(server, used=TlsPolicyUsed("tlsa", name, strings, (server.host,)))
         records = dane.usable(answer.records)
         if not records:
             # RFC 7672 2.2: TLS, but to whomever.
             return attrs.evolve(server, demand=Demand("encrypted", name), trouble="tlsa-invalid")
         by_authority = any(record.usage == dane.DANE_TA for record in records)
         # Names make no difference where the certificate itself is known, and would keep connections apart.
-        names = tuple(dict.fromkeys(filter(None, (name, server.host, server.domain)))) if by_authority else ()
+        likely = (name, server.host, server.domain, server.canonical)
+        names = tuple(dict.fromkeys(filter(None, likely))) if by_authority else ()
         return attrs.evolve(server, demand=Demand("dane", name, records, names))
 
     async def _by_policy(self, server: Server) -> Server:
         """As it is where the domain has no policy."""
-        if self._policies is None or not server.found_by_dns or server.domain.startswith("["):
+        domain = server.policy_domain
+        if self._policies is None or not domain:
             return server
-        policy, trouble = await self._policies.policy(server.domain)
+        policy, trouble = await self._policies.policy(domain)
+        server = attrs.evolve(server, trouble=trouble or server.trouble)
         if policy is None:
-            return attrs.evolve(server, trouble=trouble or server.trouble)
-        server = attrs.evolve(server, used=TlsPolicyUsed("sts", server.domain, policy.lines, policy.mx))
-        if not policy.allows(server.host):
-            self.told(server, "", OTHER, "host is not in the policy")
+            return server
+        server = attrs.evolve(server, used=TlsPolicyUsed("sts", domain, policy.lines, policy.mx))
         if policy.mode == "enforce":
             if not policy.allows(server.host):
-                raise TemporaryError(f"Policy of {server.domain} has no exchanger {server.host}", status="4.7.0")
+                self.told(server, "", OTHER, _NOT_LISTED)
+                raise TemporaryError(f"Policy of {domain} has no exchanger {server.host}", status="4.7.0")
             return attrs.evolve(server, demand=Demand("required", server.host))
         if not policy.allows(server.host):
+            server = attrs.evolve(server, trouble=OTHER, why=_NOT_LISTED)
             _log.warn(
                 "policy that is being tested has no such exchanger: domain={domain} host={host}",
-                domain=server.domain,
+                domain=domain,
                 host=server.host,
             )
         level = server.demand.level if server.demand is not None else "opportunistic"

@@ -18,11 +18,12 @@ from mailhub.message.tls_report import TlsPolicyUsed
 @attrs.frozen(cache_hash=True)
 class Server:
     """A host to try. `found_by_dns`: the choice of a stranger, who must not send us to our own machine; `secure`: for
-    which DNSSEC vouches, as it need not for an operator's. `domain` is the recipients'. `preference` is that of its MX
-    record. `source`: the addresses that connections are to come from. `extensions_off` are those it is not believed.
+    which DNSSEC vouches, as it need not for an operator's. `domain` is the recipients', `canonical` where its aliases
+    lead ("" where that is not known). `preference` is that of its MX record. `source`: the addresses that connections
+    are to come from. `extensions_off` are those it is not believed.
 
     `demand` is how much TLS it is to show, by what is known of it. For reports: `used` is what its domain has
-    published, `trouble` why that could not be had (a result type of RFC 8460 4.3).
+    published, `trouble` why that could not be had, or does not fit (a result type of RFC 8460 4.3), and `why` in words.
     """
 
     host: str
@@ -33,16 +34,28 @@ class Server:
     found_by_dns: bool = False
     secure: bool = attrs.field(default=True, eq=False)
     domain: str = attrs.field(default="", eq=False)
+    canonical: str = attrs.field(default="", eq=False)
     preference: int = attrs.field(default=0, eq=False)
     source: tuple[str, ...] = ()
     extensions_off: frozenset[str] = frozenset()
     demand: Demand | None = None
     used: TlsPolicyUsed | None = attrs.field(default=None, eq=False)
     trouble: str = attrs.field(default="", eq=False)
+    why: str = attrs.field(default="", eq=False)
+
+    @property
+    def policy_domain(self) -> str:
+        """The domain whose policies count (RFC 8461 3.4): that of the recipients, or a smarthost itself; "" for an
+        address and for what is no name of DNS."""
+        if self.found_by_dns:
+            return "" if self.domain.startswith("[") else self.domain
+        name = self.host.rstrip(".").lower()
+        is_name = "." in name and not name.startswith("unix:") and not family(name)
+        return name if is_name and not self.lmtp else ""
 
     def demanding(self, demand: Demand, used: TlsPolicyUsed | None = None) -> Server:
         """The same, with how much TLS it is to show. What an operator has named is made once for all messages."""
-        return attrs.evolve(self, demand=demand, used=used) if self.found_by_dns else _of_operator(self, demand)
+        return attrs.evolve(self, demand=demand, used=used) if self.found_by_dns else _of_operator(self, demand, used)
 
     def source_for(self, address: str) -> str:
         """The one of the same family as `address`, "" where there is none."""
@@ -51,8 +64,8 @@ class Server:
 
 
 @lru_cache(256)
-def _of_operator(server: Server, demand: Demand) -> Server:
-    return attrs.evolve(server, demand=demand)
+def _of_operator(server: Server, demand: Demand, used: TlsPolicyUsed | None) -> Server:
+    return attrs.evolve(server, demand=demand, used=used)
 
 
 @lru_cache(256)
@@ -79,6 +92,7 @@ async def servers_of(domain: str, hop: NextHop, hostname: str, environment: Envi
             found_by_dns=True,
             secure=each.secure,
             domain=domain,
+            canonical=each.domain,
             preference=each.preference,
             source=hop.source_address,
             extensions_off=hop.extensions_off,

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 
 from mailhub.errors import MailError, StoreUnavailable, TemporaryError
 from mailhub.interfaces import Environment, IClientTls, IResolver, IState
@@ -20,6 +21,8 @@ _log = Logger(namespace="mailhub.delivery.sts")
 FETCH_SECONDS = 60.0  # RFC 8461 3.3
 _AGAIN_SECONDS = 300  # until a policy that could not be had is tried again, RFC 8461 3.3
 _REFRESH_SECONDS = DAY  # RFC 8461 3.3: policies are fetched anew before they are too old
+_ROUND_SECONDS = 3600.0  # between looks for those that are to be fetched anew, mail or not
+_WANTED_SECONDS = 31 * DAY  # since its last mail that a domain's policy is kept fresh
 _LOADED = 10_000  # domains of which it is in memory what is kept
 _PREFIX = "sts "
 
@@ -27,6 +30,7 @@ _PREFIX = "sts "
 FETCH_ERROR = "sts-policy-fetch-error"
 INVALID = "sts-policy-invalid"
 WEB_CERTIFICATE = "sts-webpki-invalid"
+FETCH_FAILURES = frozenset({FETCH_ERROR, INVALID, WEB_CERTIFICATE})
 
 
 class PolicyFailure(TemporaryError):
@@ -65,13 +69,14 @@ def fetch_over_https(environment: Environment, tls: IClientTls) -> Fetch:
 @attrs.define
 class _Known:
     """What is known of a domain: its policy, what came of the last try to fetch one, by the id that led to it, and
-    until when DNS is not asked again."""
+    until when DNS is not asked again, and when its policy was last wanted."""
 
     kept: KeptPolicy | None = None
     failed_id: str = ""
     failure: str = ""
     again_at: float = 0.0
     silent_until: float = 0.0
+    wanted_at: float = 0.0
 
 
 class StsPolicies:
@@ -84,12 +89,15 @@ class StsPolicies:
         self._fetch = fetch
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._fetching: dict[str, list[Deferred[None]]] = {}
+        self._timer: IDelayedCall | None = None
+        self._over = False
 
     async def policy(self, domain: str) -> tuple[StsPolicy | None, str]:
         """The policy of a domain (A-labels), None where it has none that can be had; and why its own cannot be had, as
         a result type of RFC 8460 4.3, else "". A policy that was fetched before counts until its time is over, whatever
         DNS and the web server say (RFC 8461 3.3)."""
         known = await self._recalled(domain)
+        known.wanted_at = self._environment.monotonic()
         found = await self._record(domain, known)
         kept = self._good(known)
         if found and (kept is None or kept.id != found):
@@ -98,8 +106,37 @@ class StsPolicies:
         elif kept is not None and self._is_old(kept):
             Deferred.fromCoroutine(self._fetched(domain, found or kept.id))
         if kept is not None:
-            return (kept.policy if kept.policy.mode != "none" else None), ""
-        return None, known.failure if found and known.failed_id == found else ""
+            self._look_later()
+        if kept is not None and kept.policy.mode == "none":
+            return None, ""
+        trouble = known.failure if known.failed_id and known.failed_id in (found, kept.id if kept else "") else ""
+        return (kept.policy if kept else None), trouble
+
+    def stop(self) -> None:
+        """Fetch nothing more by itself."""
+        self._over = True
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+    def _look_later(self) -> None:
+        if self._timer is None and not self._over:
+            self._timer = self._environment.clock.callLater(_ROUND_SECONDS, self._begin_round)
+
+    def _begin_round(self) -> None:
+        self._timer = None
+        Deferred.fromCoroutine(self._fetched_anew()).addErrback(
+            lambda failure: _log.failure("policies are not fetched anew", failure)
+        )
+
+    async def _fetched_anew(self) -> None:
+        """RFC 8461 10.2: policies of domains that have mail now and then stay fresh without it, whatever DNS says."""
+        now = self._environment.monotonic()
+        for domain, known in list(self._known.items()):
+            kept = self._good(known)
+            if kept is not None and self._is_old(kept) and now - known.wanted_at < _WANTED_SECONDS:
+                await self._fetched(domain, await self._record(domain, known) or kept.id)
+        if any(self._good(known) for known in self._known.values()):
+            self._look_later()
 
     def _good(self, known: _Known) -> KeptPolicy | None:
         return known.kept if known.kept is not None and known.kept.is_good(self._environment.now()) else None
@@ -154,7 +191,9 @@ class StsPolicies:
         except PolicyFailure as error:
             known.failed_id, known.failure = found, error.failure
             known.again_at = self._environment.monotonic() + _AGAIN_SECONDS
-            _log.warn("policy not fetched: domain={domain} reason={reason:text}", domain=domain, reason=error.text)
+            # RFC 8461 10.2: who takes his policy back says so by mode "none", and owes nothing then.
+            tell = _log.info if known.kept is not None and known.kept.policy.mode == "none" else _log.warn
+            tell("policy not fetched: domain={domain} reason={reason:text}", domain=domain, reason=error.text)
         finally:
             for each in self._fetching.pop(domain):
                 if not each.called:

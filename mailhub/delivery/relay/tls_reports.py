@@ -52,9 +52,11 @@ class ReportOptions:
     def _is_address(self, _: object, text: str) -> None:
         if text:
             try:
-                Address.parse(text)
+                local = Address.parse(text).local
             except ValueError as error:
                 raise ValueError(f'"{text}" is not a mail address: {error}') from None
+            if not local.isascii():
+                raise ValueError(f'"{text}" has a local part that is not ASCII, which not every domain can read')
 
     @organization.validator
     def _is_line(self, _: object, text: str) -> None:
@@ -106,11 +108,11 @@ class TlsReports:
         self._unsaved: set[tuple[str, str]] = set()
         self._timers: dict[str, IDelayedCall] = {}
 
-    def note(self, policy: TlsPolicyUsed, failure: TlsFailure | None = None) -> None:
-        """One session with an exchanger of the policy's domain."""
+    def note(self, domain: str, policy: TlsPolicyUsed, failure: TlsFailure | None = None) -> None:
+        """One session with an exchanger of a domain."""
         if not self._reporter().settings.tlsrpt.send:
             return
-        key = (self._today(), policy.domain)
+        key = (self._today(), domain)
         if key not in self._tallies and len(self._tallies) >= _DOMAINS:
             return
         self._tallies.setdefault(key, Tally()).add(policy, failure)
@@ -199,7 +201,7 @@ class TlsReports:
                 tally.add_rendered(json.loads(octets))
             except ValueError as error:
                 _log.warn("counts of TLS are damaged: domain={domain} {reason:text}", domain=domain, reason=str(error))
-        contact = options.contact or f"postmaster@{host}"
+        contact = _in_ascii(options.contact) if options.contact else f"postmaster@{host}"
         sender = Sender(host, options.organization or host, contact)
         report_id = f"{day}.{domain}.{self._environment.random.getrandbits(40):010x}@{host}"
         packed = render(sender, report_id, day, tally.rendered())
@@ -255,6 +257,12 @@ class TlsReports:
             transaction.abort()
 
 
+def _in_ascii(contact: str) -> str:
+    """With A-labels (RFC 8460 5.1)."""
+    address = Address.parse(contact)
+    return str(Address(address.local, address.ascii_domain))
+
+
 def _kept(tally: Tally) -> bytes:
     rendered = tally.rendered()
     octets = json.dumps(rendered, separators=(",", ":")).encode()
@@ -268,16 +276,18 @@ def report_message(sender: Sender, to: str, report_id: str, day: str, domain: st
     """A report as mail (RFC 8460 5.3). It may go in the clear: it is about TLS that fails (RFC 8689 5)."""
     begin = int(datetime.fromisoformat(f"{day}T00:00:00+00:00").timestamp())
     boundary = f"=_{report_id.partition('@')[0].rpartition('.')[2]}"
-    name = f"{sender.host}!{domain}!{begin}!{begin + DAY - 1}!001.json.gz"
+    name = f"{sender.domain}!{domain}!{begin}!{begin + DAY - 1}!001.json.gz"
     encoded = b64encode(packed).decode()
     lines = [
         f"From: <{sender.contact}>",
         f"To: <{to}>",
         f"Date: {format_date(now)}",
-        f"Subject: Report Domain: {domain} Submitter: {sender.host} Report-ID: <{report_id}>",
+        f"Subject: Report Domain: {domain}",  # names of 255 octets each would be too much for one line
+        f" Submitter: {sender.domain}",
+        f" Report-ID: <{report_id}>",
         f"Message-ID: <{report_id}>",
         f"TLS-Report-Domain: {domain}",
-        f"TLS-Report-Submitter: {sender.host}",
+        f"TLS-Report-Submitter: {sender.domain}",
         "TLS-Required: No",
         "Auto-Submitted: auto-generated",
         "MIME-Version: 1.0",

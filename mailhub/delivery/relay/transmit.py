@@ -45,8 +45,10 @@ _log = Logger(namespace="mailhub.delivery.smtp")
 LMTP_PORT = 24
 _LOOP = Outcome.failed("We are the best mail exchanger of this domain but do not serve it", status="5.4.6")
 _WHAT_IT_SAYS = Offer(eight_bit=True, smtputf8=True, binary=True)  # no less than a server can offer
-_NO_REQUIRETLS = "5.7.30"  # RFC 8689 6
-_NO_TLS = "4.7.4"  # what we say where a server does not offer TLS that it must have
+# RFC 8689 4.2.1: it does not offer REQUIRETLS, or shows no TLS that does.
+_NO_REQUIRETLS, _NO_ENCRYPTION = "5.7.30", "5.7.10"
+# What we say where a server does not offer TLS that it must have, or has no certificate that is good for it.
+_NO_TLS, _NO_CERTIFICATE = "4.7.4", "4.7.5"
 # RFC 3463 3.7, RFC 6531 5: media not supported, conversion required but not supported, header in UTF-8.
 _UNFIT = frozenset({"5.6.1", "5.6.3", "5.6.9"})
 
@@ -179,7 +181,7 @@ class Transmitter:
                 group = rows[start : start + self._limits.recipients]
                 named = {row.route.recipient: recipient_of(row.route) for row in group}
                 answers = await self._carry(delivery, forms, servers, named)
-                lacking = [each for each, said in answers.items() if said.status == _NO_REQUIRETLS]
+                lacking = [each for each, said in answers.items() if said.status in (_NO_REQUIRETLS, _NO_ENCRYPTION)]
                 if lacking and delivery.mail.reverse_path is None:
                     # RFC 8689 5: rather so than that nobody ever hears of a failure.
                     bare = attrs.evolve(delivery, mail=attrs.evolve(delivery.mail, requiretls=False))
@@ -283,6 +285,9 @@ class Transmitter:
             if not (is_published and await way.forms.asks_for_no_tls()):
                 raise
         else:
+            if way.delivery.mail.reverse_path is None and await way.forms.is_tls_report():
+                # RFC 8460 3: such a session is not counted.
+                demanding = attrs.evolve(demanding, used=None)
             needs_tls = demanding.demand is not None and demanding.demand.needs_tls
             if not (needs_tls and is_published and await way.forms.asks_for_no_tls()):
                 return demanding
@@ -310,9 +315,9 @@ class Transmitter:
             if said.usable or said.in_doubt or not _all_delayed(said.told):
                 return said
         opened = peer.why(self._environment.clock.seconds()) or await self._peers.open(peer, lambda: self._open(place))
-        if isinstance(opened, Outcome) and opened.status == _NO_TLS and way.delivery.mail.requiretls:
+        if isinstance(opened, Outcome) and opened.status in (_NO_TLS, _NO_CERTIFICATE) and way.delivery.mail.requiretls:
             opened = Outcome.failed(
-                "REQUIRETLS support required: " + opened.reply, status=_NO_REQUIRETLS, remote=opened.remote
+                "Encryption needed: " + opened.reply, status=_NO_ENCRYPTION, remote=opened.remote, source=Source.SESSION
             )
         if isinstance(opened, Outcome) and opened.state is State.FAILED:
             # It takes no mail, which says nothing of the others; nor of those behind ourselves, which are not tried.
@@ -450,15 +455,19 @@ class Transmitter:
             if error.tls_failed or error.status == _NO_TLS:
                 failure = (tls.failure if tls is not None else "") or OTHER
                 failure = failure if error.tls_failed else NO_STARTTLS
-                self._security.told(server, place.address, failure, error.text, error.source)
+                reason = tls.reason if tls is not None and tls.reason else error.text
+                self._security.told(server, place.address, failure, reason, error.source, error.helo)
             if tls is not None and tls.failure:
                 why = CERTIFICATE_FAILURES.get(tls.failure, tls.failure)
                 raise error.because(f"{why}: {tls.reason}" if tls.reason else why, "4.7.5") from None
             raise
         if demand.level != "never":
-            failure = (tls.failure if tls is not None else "") or server.trouble
-            failure = failure if connection.secure else NO_STARTTLS
-            self._security.told(server, place.address, failure, source=connection.source)
+            failure, reason = (tls.failure, tls.reason) if tls is not None else ("", "")
+            if not connection.secure:
+                failure = NO_STARTTLS
+            elif not failure:
+                failure, reason = server.trouble, server.why
+            self._security.told(server, place.address, failure, reason, connection.source, connection.hop.name)
         return connection
 
 

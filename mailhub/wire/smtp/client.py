@@ -303,7 +303,7 @@ class SmtpClient:
     def _greeted(self, _command: _Command, answer: Reply) -> None:
         if answer.code == 521:
             # RFC 7504 3: this host takes no mail, now or ever.
-            self.fail("5.3.2", answer.text, Source.REMOTE)
+            self._take_no_more(self._failed("5.3.2", answer.text, Source.REMOTE))
         elif answer.code != 220:
             self._unusable(answer)
         else:
@@ -332,7 +332,7 @@ class SmtpClient:
             self._state = Phase.STARTTLS
             self._command(Phase.STARTTLS, b"STARTTLS")
         elif not self.secure and settings.tls == "required":
-            self.fail("4.7.4", "TLS is required but the server does not offer it")
+            self._take_no_more(self._delayed("4.7.4", "TLS is required but the server does not offer it"))
         elif settings.credentials is not None:
             self._log_in(settings.credentials)
         else:
@@ -359,9 +359,9 @@ class SmtpClient:
         self._state = Phase.LOGIN
         mechanism = choose(self._hop.keywords.get("AUTH", "").split())
         if not self.secure:
-            self.fail("4.7.11", "The password is not sent without TLS")
+            self._take_no_more(self._delayed("4.7.11", "The password is not sent without TLS"))
         elif mechanism is None:
-            self.fail("4.7.4", "The server offers no login we know")
+            self._take_no_more(self._delayed("4.7.4", "The server offers no login we know"))
         else:
             self._exchange = ClientExchange(mechanism, credentials)
             initial = self._exchange.initial()
@@ -515,7 +515,13 @@ class SmtpClient:
 
     def _unusable(self, answer: Reply) -> None:
         """Whatever keeps us from being served may be mended before the message expires, so it is never final."""
-        self.fail(f"4.{answer.status[2:]}" if answer.status else "4.0.0", answer.text, Source.REMOTE)
+        status = f"4.{answer.status[2:]}" if answer.status else "4.0.0"
+        self._take_no_more(self._delayed(status, answer.text, Source.REMOTE))
+
+    def _take_no_more(self, outcome: Outcome) -> None:
+        """The session cannot be used, but is in order: all that is left to be said is QUIT (RFC 5321 4.1.1.10)."""
+        self._events.append(Unusable(outcome, self._state))
+        self._state = Phase.READY
 
     def _settle(self, outcome: Outcome) -> None:
         """The same for all accepted recipients."""

@@ -113,6 +113,8 @@ away.yy.example. MX 10 there.yy.example.
 there.yy.example. CNAME mx.far.example.
 back.yy.example. MX 10 back.far.example.
 back.far.example. CNAME mx.yy.example.
+known.yy.example. CNAME other.yy.example.
+other.yy.example. CNAME yy.example.
 """
 KEY = "ab" * 32
 EE_OF, TA_OF, PKIX_OF, UNKNOWN_OF = (f"{each} {KEY}" for each in ("3 1 1", "2 0 1", "1 1 1", "9 1 1"))
@@ -160,6 +162,8 @@ TABLE: list[tuple[str, dict[str, list[str]], str]] = [
     ("away.yy.example", {"mx.far": [EE_OF], "there.yy": [TA_OF]}, "dane 2 as there.yy.example away.yy.example"),
     ("away.yy.example", {"mx.far": [EE_OF]}, "opportunistic"),
     ("back.yy.example", {"mx.yy": [EE_OF], "back.far": [EE_OF]}, "opportunistic"),
+    # RFC 7672 3.2.2: where the aliases of the domain itself lead is a name that fits, too.
+    ("known.yy.example", {"mx.yy": [TA_OF]}, "dane 2 as mx.yy.example known.yy.example yy.example"),
 ]
 
 

@@ -303,6 +303,19 @@ def test_requiretls_is_not_left_out(world: World) -> None:
     assert server.messages == []
 
 
+def test_a_server_without_tls_is_not_given_what_requires_it(world: World) -> None:
+    """RFC 8689 4.2.1: 5.7.10, and the next server is tried; all that is said to this one is QUIT."""
+    world.mail = Mail(Address("a", "xx.example"), requiretls=True)
+    world.resolver.secure.add("yy.example")
+    bare = world.server("10.0.0.1", Server(extensions=["PIPELINING"]), host="mx1")
+    (outcome,) = world.deliver("b")
+    assert (outcome.state, outcome.status) == (State.FAILED, "5.7.10")
+    assert bare.commands == ["EHLO mx.xx.example", "QUIT"]
+    able = world.server("10.0.0.2", Server(extensions=["STARTTLS", "REQUIRETLS"]), host="mx2", preference=20)
+    assert states(world.deliver("b")) == ["delivered"]
+    assert (bare.messages, able.messages) == ([], [BODY])
+
+
 @pytest.mark.parametrize("extensions", [["PIPELINING"], ["PIPELINING", "STARTTLS"]])
 @pytest.mark.parametrize("secure", [False, True])
 def test_a_report_goes_on_without_requiretls_where_nobody_has_it(
@@ -357,7 +370,7 @@ def test_what_one_server_cannot_be_asked_for_the_next_one_is(
     row = QueuedRecipient(0, Route("smtp", named.address, originals=(named,)), 0, 1)
     first = world.server("10.0.0.1", Server(extensions=["PIPELINING", "SIZE 10"]), host="mx1")
     if status != "5.3.4":
-        first.extensions = ["PIPELINING"]
+        first.extensions = ["PIPELINING", "STARTTLS"] if mail.requiretls else ["PIPELINING"]
     (outcome,) = world.deliver(row)
     assert (outcome.state, outcome.status, outcome.remote) == (State.FAILED, status, "mx1")
     later = Server(extensions=able, MAIL=["451 4.3.0 later", "250 ok"])

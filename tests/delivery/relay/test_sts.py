@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import LogLevel, capturedLogs
 
 from mailhub.delivery.relay import security
 from mailhub.delivery.relay.sts import StsPolicies, fetch_over_https
@@ -58,7 +59,7 @@ def policy(host: Host) -> tuple[StsPolicy | None, str]:
 
 def mode(host: Host) -> str:
     found, failure = policy(host)
-    return failure or (found.mode if found else "none")
+    return found.mode if found else failure or "none"
 
 
 def test_a_policy_is_fetched_once_and_again_when_its_id_changes(internet: Internet) -> None:
@@ -183,6 +184,65 @@ def test_a_policy_is_fetched_anew_before_it_is_too_old_and_nobody_waits_for_that
     internet.run(10)
     assert mode(xx) == "testing"
     assert len(site.asked) == 2
+
+
+LONG = POLICY.replace(b"max_age: 2000", b"max_age: 300000")
+DAY = 86_400
+
+
+def test_a_policy_stays_fresh_without_mail_and_whatever_dns_says(internet: Internet) -> None:
+    """RFC 8461 3.3 and 10.2."""
+    xx, site = internet.hub("xx.example"), publish(internet, page(LONG))
+    assert mode(xx) == "enforce"
+    internet.resolver.txt.clear()
+    internet.run(5 * DAY)
+    assert 4 <= len(site.asked) <= 6
+    assert mode(xx) == "enforce"
+    # Nobody writes there any more.
+    internet.run(40 * DAY)
+    asked = len(site.asked)
+    assert asked < 45
+    internet.run(10 * DAY)
+    assert len(site.asked) == asked
+    assert mode(xx) == "none"
+
+
+@pytest.mark.parametrize(("mode_then", "warned"), [(b"enforce", True), (b"none", False)])
+def test_that_a_policy_cannot_be_had_anew_is_told_unless_it_was_taken_back(
+    internet: Internet, mode_then: bytes, warned: bool
+) -> None:
+    """RFC 8461 3.3."""
+    xx, site = internet.hub("xx.example"), publish(internet, page(LONG.replace(b"enforce", mode_then)))
+    policy(xx)
+    site.answer = page(LONG, "404 Not Found")
+    with capturedLogs() as logs:
+        internet.run(2 * DAY)
+    told = [each["log_level"] for each in logs if "policy not fetched" in (each.get("log_format") or "")]
+    assert told
+    assert set(told) == {LogLevel.warn if warned else LogLevel.info}
+
+
+@pytest.mark.parametrize("text", [POLICY, POLICY.replace(b"mx.yy", b"other.yy"), None])
+def test_a_smarthost_goes_by_the_policy_of_its_own_name(internet: Internet, text: bytes | None) -> None:
+    """RFC 8461 3.4: and not by that of the recipients' domain."""
+    yy = internet.hub("yy.example", ["b"], PLAIN)
+    config: Any = {"route": {"*": {"host": "mx.yy.example"}}}
+    xx = internet.hub("xx.example", ["a"], config)
+    site = Website(issue("mta-sts.mx.yy.example", ROOT), page(text or POLICY))
+    site.listen(internet.network, SITE, internet.clock)
+    internet.resolver.hosts["mta-sts.mx.yy.example"] = [SITE]
+    if text is not None:
+        internet.resolver.txt["_mta-sts.mx.yy.example"] = [b"v=STSv1; id=1;"]
+    internet.resolver.txt["_mta-sts.yy.example"] = [b"v=STSv1; id=1;"]
+    xx.submit("a@xx.example", ["b@yy.example"], MAIL)
+    internet.run(600)
+    assert len(yy.inbox("b@yy.example")) == (text is None)
+    assert ("TXT", "_mta-sts.yy.example") not in internet.resolver.asked
+    last = [row.last.reply for message in xx.queued() for row in message.recipients if row.last]
+    if text is POLICY:
+        assert last == ["TLS is required but the server does not offer it"]
+    elif text is not None:
+        assert last == ["Policy of mx.yy.example has no exchanger mx.yy.example"]
 
 
 def test_mail_goes_to_the_exchangers_of_the_policy_alone_and_not_without_tls(internet: Internet) -> None:

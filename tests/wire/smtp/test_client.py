@@ -145,6 +145,11 @@ def test_servers_that_do_not_serve(octets: bytes, phase: Phase, status: str) -> 
     assert isinstance(event, Unusable)
     assert event.phase is phase
     assert (event.outcome.state, event.outcome.status, event.outcome.remote) == (State.DELAYED, status, "mx.example")
+    if status not in ("4.3.2", "4.5.0"):
+        # RFC 5321 4.1.1.10: who has answered as it should is taken leave of.
+        talk.machine.quit()
+        assert talk.hear(b"") == b"QUIT\r\n"
+        talk.hear(b"221 bye\r\n")
     assert talk.machine.closing
 
 
