@@ -90,7 +90,7 @@ def test_what_another_hub_has_counted_and_sent_is_shown(mailhub: Command, config
         hub.wait(writer.write(report))
         hub.wait(box.append(hub.wait(writer.finish()), NO_FLAGS, 0))
     shown = mailhub("tls-reports", "show", account, "5").out.splitlines()
-    assert shown[0] == "2024-01-01  mx.xx.example  yy.example: 1 went well, 1 failed"
+    assert shown[0] == "2024-01-01  mx.xx.example  mx.yy.example: 1 went well, 1 failed"
     assert shown[-2] == "  policy tlsa of yy.example: 1 went well, 1 failed"
     assert shown[-1].startswith(
         f"    certificate-expired  receiving-mx-hostname=mx.yy.example  receiving-ip={yy.address}  "
