@@ -27,7 +27,7 @@ from mailhub.message.address import POSTMASTER, Address
 from mailhub.message.dates import format_date
 from mailhub.message.envelope import BodyType, Mail, Recipient
 from mailhub.message.header import Header, fields_end
-from mailhub.message.lists import REQUEST, MailingList, owners_of, role
+from mailhub.message.lists import REQUEST, MailingList, list_fields, owners_of, role
 from mailhub.message.needs import HEADER_LIMIT
 from mailhub.message.submission import mend_header
 from mailhub.message.trace import count_received, delivered_to, return_path
@@ -73,7 +73,8 @@ class ListMail:
         more = "".join([f"{name}: {request.message_id}\r\n" for name in ("In-Reply-To", "References")])
         more = f"Auto-Submitted: auto-replied\r\n{more if request.message_id else ''}"
         to = [request.who]
-        mail, octets = self._written(request.name, to, subject, text, request.once, request.moment, more)
+        fields = list_fields(request.settings, request.name)
+        mail, octets = self._written(request.name, to, subject, text, request.once, request.moment, fields, more)
         await self._send(
             mail, [Accepted(Recipient(request.who), await self._ways(request.who, mail))], octets, request.once
         )
@@ -85,7 +86,8 @@ class ListMail:
         (seconds since the epoch), which its date is. Nothing depends on whether anybody can be reached. Raises
         MailError for what may be better later, in the first attempts."""
         for to, its_once in _answering(name, settings, once):
-            mail, octets = self._written(name, to, subject, text, its_once, moment)
+            fields = list_fields(settings, name)
+            mail, octets = self._written(name, to, subject, text, its_once, moment, fields)
             if await self._refusal(name, to, attempts, mail, octets, its_once) is None:
                 return
 
@@ -110,6 +112,7 @@ class ListMail:
         text: str,
         once: str,
         moment: int,
+        fields: bytes,
         more: str = "Auto-Submitted: auto-generated\r\n",
     ) -> tuple[Mail, bytes]:
         """From nobody to whom a report could come."""
@@ -122,7 +125,7 @@ class ListMail:
         ).encode()
         date = format_date(moment)
         message_id = f"<{sha256(once.encode()).hexdigest()[:32]}@{self._hostname}>"
-        octets = mend_header(header, date, message_id) + b"\r\n" + text.replace("\n", "\r\n").encode()
+        octets = mend_header(header + fields, date, message_id) + b"\r\n" + text.replace("\n", "\r\n").encode()
         body_type: BodyType = "7BIT" if octets.isascii() else "8BITMIME"
         return Mail(None, body_type, smtputf8=not all(each.is_ascii for each in (sender, *to))), octets
 

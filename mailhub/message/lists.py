@@ -31,7 +31,7 @@ ROLES = (OWNER, BOUNCES, *REQUESTS)
 _FIELDS = frozenset(
     {
         *(b"list-id", b"list-help", b"list-unsubscribe", b"list-subscribe", b"list-post", b"list-owner"),
-        *(b"list-archive", b"list-unsubscribe-post"),
+        b"list-unsubscribe-post",  # List-Archive stays: we have none (RFC 2369 4)
     }
 )
 _ATEXT = "!#$&'*+-/=?^_`{|}~"  # what stands in a dot-atom beside letters and digits (RFC 5322 3.2.3), less the %
@@ -166,7 +166,8 @@ def for_members(header: bytes, settings: MailingList, address: Address) -> bytes
         return header
     names = _FIELDS | {b"reply-to"} if settings.reply_to_list else _FIELDS
     kept = b"".join([octets for name, octets in raw_fields(header) if name not in names])
-    return _fields(settings, address) + _with_prefix(kept, settings.subject_prefix)
+    reply_to = f"Reply-To: {address}\r\n".encode() if settings.reply_to_list else b""
+    return list_fields(settings, address) + reply_to + _with_prefix(kept, settings.subject_prefix)
 
 
 def editing_of(settings: MailingList) -> dict[str, Any]:
@@ -181,7 +182,10 @@ def editing_of(settings: MailingList) -> dict[str, Any]:
     }
 
 
-def _fields(settings: MailingList, address: Address) -> bytes:
+def list_fields(settings: MailingList, address: Address) -> bytes:
+    """What stands in all mail of a list, its answers, too (RFC 2369 3, RFC 2919 3); a group has none."""
+    if settings.group:
+        return b""
     mailto = f"mailto:{_quoted(address)}"
     request = f"mailto:{_quoted(role(address, REQUEST))}"
     phrase = f'"{settings.name}" ' if settings.name else ""
@@ -193,8 +197,6 @@ def _fields(settings: MailingList, address: Address) -> bytes:
         f"List-Owner: <mailto:{_quoted(role(address, OWNER))}>",
         "List-Post: NO" if settings.post == "owners" else f"List-Post: <{mailto}>",
     ]
-    if settings.reply_to_list:
-        lines.append(f"Reply-To: {address}")
     return "".join(f"{line}\r\n" for line in lines).encode()
 
 

@@ -32,6 +32,7 @@ from mailhub.net.udp import QuietUdp
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*")
 _PAYLOAD = 1232  # octets of a UDP answer, DNS flag day 2020
 _NO_SOA_SECONDS = 60
+_ALIASES = 8  # that are followed by questions of our own
 # Answers of servers that do not know EDNS, or of what stands before them (RFC 6891 7; the last two are seen as well).
 _NO_EDNS = frozenset({dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS, dns.rcode.SERVFAIL, dns.rcode.REFUSED})
 
@@ -73,13 +74,14 @@ class ResolverLimits:
 class _Answer:
     """`exists` False: NXDOMAIN. `records` is empty where the name has none of the type; `ttl` in seconds. `canonical`
     is the name at the end of the aliases. `secure`: a server that is believed says that DNSSEC vouches for all of it,
-    for absence, too."""
+    for absence, too. `is_cut`: there are aliases, and nothing is said of where they lead."""
 
     exists: bool
     records: tuple[Any, ...]
     ttl: int
     canonical: dns.name.Name
     secure: bool
+    is_cut: bool = False
 
 
 @implementer(IResolver)
@@ -217,7 +219,7 @@ class Resolver:
             waiters.append(waiter)
         else:
             self._asking[key] = [waiter]
-            Deferred.fromCoroutine(self._look_up(*key)).addBoth(self._answered, key)
+            Deferred.fromCoroutine(self._followed(*key)).addBoth(self._answered, key)
         return await waiter
 
     def _answered(self, result: _Answer | Failure, key: tuple[str, str]) -> None:
@@ -230,6 +232,16 @@ class Resolver:
         for waiter in self._asking.pop(key):
             if not waiter.called:
                 waiter.callback(result)
+
+    async def _followed(self, name: str, kind: str) -> _Answer:
+        """With what a server has left to us of a chain of aliases: all of it is secure, or nothing (RFC 7672 2.1.3)."""
+        answer = await self._look_up(name, kind)
+        for _ in range(_ALIASES):
+            if not answer.is_cut:
+                return answer
+            more = await self._look_up(answer.canonical.to_text(), kind)
+            answer = attrs.evolve(more, ttl=min(answer.ttl, more.ttl), secure=answer.secure and more.secure)
+        raise TemporaryError(f"DNS gives no answer about {name}", status="4.4.3", detail=f"{kind}: too many aliases")
 
     async def _look_up(self, name: str, kind: str) -> _Answer:
         try:
@@ -376,7 +388,9 @@ def _read(response: dns.message.Message, kind: str, *, believed: bool) -> _Answe
     # With CD the server was told not to look at signatures, so whoever answers so did not hear us.
     secure = believed and response.flags & (dns.flags.AD | dns.flags.CD) == dns.flags.AD
     found = tuple(record for record in records if record.rdtype == wanted)
-    return _Answer(code == dns.rcode.NOERROR, found, max(0, ttl), chain.canonical_name, secure)
+    is_alias = wanted != dns.rdatatype.CNAME and chain.canonical_name != response.question[0].name
+    is_cut = code == dns.rcode.NOERROR and is_alias and not found and dns.rdatatype.SOA not in authority
+    return _Answer(code == dns.rcode.NOERROR, found, max(0, ttl), chain.canonical_name, secure, is_cut)
 
 
 def host_name(name: dns.name.Name) -> str | None:

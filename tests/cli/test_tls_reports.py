@@ -91,11 +91,12 @@ def test_what_another_hub_has_counted_and_sent_is_shown(mailhub: Command, config
         hub.wait(box.append(hub.wait(writer.finish()), NO_FLAGS, 0))
     shown = mailhub("tls-reports", "show", account, "5").out.splitlines()
     assert shown[0] == "2024-01-01  mx.xx.example  mx.yy.example: 1 went well, 1 failed"
-    assert shown[-2] == "  policy tlsa of yy.example: 1 went well, 1 failed"
+    assert shown[-2] == "  policy tlsa of mx.yy.example: 1 went well, 1 failed"
     assert shown[-1].startswith(
         f"    certificate-expired  receiving-mx-hostname=mx.yy.example  receiving-ip={yy.address}  "
     )
-    assert shown[-1].endswith(f"  sending-mta-ip={xx.address}  failed-session-count=1")
+    more = "receiving-mx-helo=mx.yy.example  failed-session-count=1"
+    assert shown[-1].endswith(f"  sending-mta-ip={xx.address}  {more}")
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,14 @@ def test_the_fields_of_a_list_stand_in_the_place_of_those_before() -> None:
     assert edited(MailingList(group=True)) == HEADER.decode()
 
 
+def test_an_archive_of_a_list_before_us_stays_where_it_is() -> None:
+    """RFC 2369 4: we have none."""
+    there = b"List-Archive: <https://old.example/>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
+    text = edited(MailingList(), there + HEADER)
+    assert text.count("List-Archive: <https://old.example/>\r\n") == 1
+    assert "Post: List-Unsubscribe" not in text
+
+
 def test_names_that_are_no_words_are_written_so_that_they_are() -> None:
     odd = Address('b n<>"é', "bücher.example")
     text = edited(MailingList(), address=odd)

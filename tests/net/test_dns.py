@@ -174,6 +174,39 @@ def test_special_mail_exchangers(domain: str, found: list[MailExchanger]) -> Non
     assert list(result_of(resolver().mail_exchangers(domain))) == found
 
 
+@pytest.mark.parametrize("unsigned", ["", "alias.example.", "xx.example."])
+def test_a_chain_of_aliases_that_a_server_does_not_follow_is_followed(unsigned: str) -> None:
+    """RFC 7672 2.1.3: and what is found is secure where every answer was."""
+
+    def lazy(query: dns.message.Message) -> bytes:
+        response = answer(query)
+        name = query.question[0].name
+        response.answer = [each for each in response.answer if each.name.to_text().lower() == name.to_text().lower()]
+        if name.to_text().lower() != unsigned:
+            response.flags |= dns.flags.AD
+        return response.to_wire()
+
+    servers = Servers(ns1=lazy)
+    asking = resolver(servers, validating=True)
+    for _ in range(2):
+        (found,) = result_of(asking.mail_exchangers("alias.example"))[:1]
+        assert (found.host, found.domain, found.secure) == ("mx1.xx.example", "xx.example", not unsigned)
+    assert len(servers.queries) == 2, "and it is remembered as one answer"
+
+
+def test_aliases_without_end_are_no_answer() -> None:
+    def endless(query: dns.message.Message) -> bytes:
+        response = dns.message.make_response(query, recursion_available=True)
+        name = query.question[0].name.to_text()
+        response.answer = records(f"{name} 60 IN CNAME a.{name}")
+        return response.to_wire()
+
+    servers = Servers(ns1=endless)
+    with pytest.raises(TemporaryError):
+        result_of(resolver(servers).mail_exchangers("x.example"))
+    assert len(servers.queries) < 12
+
+
 def test_exchangers_know_where_the_aliases_of_their_domain_lead() -> None:
     """RFC 7672 3.2.2."""
     for domain in ("alias.example", "xx.example"):

@@ -69,6 +69,9 @@ def test_who_confirms_it_is_out(internet: Internet, to: str, subject: str) -> No
     assert "cid@far.example" in members(us)
     mail = asked_to_confirm(far, "cid@far.example")
     assert (mail["Return-Path"], mail["Auto-Submitted"]) == ("<>", "auto-replied")
+    # RFC 2369 3 and RFC 2919 3: answers, too, say whose they are.
+    assert mail.get_all("List-Id") == ["<team.us.example>"]
+    assert len(mail.get_all("List-Help", [])) == 1
     assert mail["From"] == "team-request@us.example"
     assert mail["In-Reply-To"] == mail["References"] == "<1@far.example>"
     ask(internet, far, mail["From"], f"Re: {mail['Subject']}")
