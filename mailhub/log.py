@@ -163,16 +163,17 @@ class Logger(TwistedLogger):
         self.observer(told)
 
     def events(
-        self, what: str, fields: Mapping[str, object], differing: tuple[str, ...], rows: Iterable[Sequence[object]]
+        self, what: str, fields: Mapping[str, object], differing: tuple[str, ...], rows: Iterable[tuple[str, ...]]
     ) -> None:
-        """The same for several lines that differ in some fields alone, each with a row of values for these: what they
+        """The same for several lines that differ in some fields alone, each with a row of texts for these: what they
         have in common is looked at once."""
         names = tuple(fields)
         common = zip(names, _escaped(names, fields.values()), strict=True)
         form = _form(what, names) % tuple(["%s" if name in differing else _literally(text) for name, text in common])
         for row in rows:
             own = dict(zip(differing, row, strict=True))
-            self.observer(self._told(form % _escaped(differing, row), {**fields, **own}, LogLevel.info))
+            shown = row if _PLAIN.fullmatch("".join(row)) else _escaped(differing, row)
+            self.observer(self._told(form % shown, {**fields, **own}, LogLevel.info))
 
     def _told(self, line: str, fields: Mapping[str, object], level: Any) -> LogEvent:
         """What TwistedLogger.emit() does, but for asking whether there is such a level."""

@@ -228,9 +228,9 @@ class Committing:
         if message.mail.priority is not None:
             client["priority"] = str(message.mail.priority)  # RFC 6710 4.1
         deposits = message.plan.deposits
-        if deposits and not receipt.refused and message is not self._own_copy:
+        if len(deposits) > 1 and not receipt.refused and message is not self._own_copy:
             fields = {**known, "to": "", "agent": STORE, "target": "", **client}
-            _log.events("delivered", fields, ("to", "target"), [(each.recipient, each.user) for each in deposits])
+            _log.events("delivered", fields, ("to", "target"), [(str(each.recipient), each.user) for each in deposits])
             deposits = ()
         for index, deposit in enumerate(deposits):
             fields = {**known, "to": deposit.recipient, "agent": STORE, "target": deposit.user, **client}

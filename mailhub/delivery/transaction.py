@@ -121,11 +121,10 @@ class Transaction:
 
     def recipient_at_once(self, recipient: Recipient) -> bool:
         """See `ITransaction`. Nearly all mail is for accounts that are known already."""
-        if self._phase is not _RECIPIENTS:
-            self._expect(_RECIPIENTS, "recipient")
         mail = self.mail
         if (
-            recipient.rrvs is not None
+            self._phase is not _RECIPIENTS
+            or recipient.rrvs is not None
             or recipient.source_route
             or mail.verp
             or self.allowance is not None

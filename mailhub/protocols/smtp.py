@@ -233,15 +233,7 @@ class SmtpSession:
         self._drop_transaction()
         self.machine.accept()
 
-    def _recipient(self, event: RcptTo) -> Coroutine[Any, Any, None] | None:
-        """One about whom nobody has to be asked costs no coroutine."""
-        transaction = self._transaction
-        if transaction is None or not transaction.recipient_at_once(event.recipient):
-            return self._decide(event)
-        self.machine.accept()
-        return None
-
-    async def _ask_for_recipient(self, event: RcptTo) -> None:
+    async def _recipient(self, event: RcptTo) -> None:
         await self._in_transaction.recipient(event.recipient)
         self.machine.accept()
 
@@ -291,6 +283,7 @@ class SmtpSession:
             self.machine.accept()
         else:
             self.machine.accept_changed(_CHANGED, f"{transaction.mail.priority} {_NEW_PRIORITY}")
+        self.machine.take_recipients(transaction.recipient_at_once)
 
     async def _go_on_after(self, error: MailError) -> bool:
         """Whether a refused recipient may be answered, perhaps after a while. Full mailboxes and what is mended later
@@ -475,12 +468,11 @@ _DECISIONS: Mapping[type, Callable[[SmtpSession, Any], Awaitable[None]]] = {
     SpeaksFor: SmtpSession._speak_for,
     Turn: SmtpSession._turn,
     MailFrom: SmtpSession._mail,
-    RcptTo: SmtpSession._ask_for_recipient,
+    RcptTo: SmtpSession._recipient,
     BodyEnd: SmtpSession._commit,
 }
 _ANSWERS: Mapping[type, Callable[[SmtpSession, Any], Coroutine[Any, Any, None] | None]] = {
     **dict.fromkeys(_DECISIONS, SmtpSession._decide),
-    RcptTo: SmtpSession._recipient,
     DataStart: SmtpSession._start_body,
     BodyChunk: SmtpSession._write,
     BodyAborted: SmtpSession._reset,

@@ -115,7 +115,11 @@ class Transaction:
         self.recipients.append(recipient)
 
     def recipient_at_once(self, recipient: Recipient) -> bool:
-        return False
+        known = recipient.address in self.pipeline.known
+        if known:
+            self.pipeline.calls.append(("at once", recipient))
+            self.recipients.append(recipient)
+        return known
 
     def body(self, size: int = 0) -> IBodyWriter:
         self.pipeline.fail("open")
@@ -185,6 +189,7 @@ class Pipeline:
     calls: list[tuple[Any, ...]] = attrs.field(factory=list)
     writers: list[Writer] = attrs.field(factory=list)
     transactions: list[Transaction] = attrs.field(factory=list)
+    known: frozenset[Address] = frozenset()  # of whom it asks nobody
 
     def fail(self, step: str) -> None:
         if step in self.errors:
@@ -312,6 +317,32 @@ def test_a_message_goes_through_the_pipeline() -> None:
         ("recipient", Recipient(BOB)),
         ("commit", Mail(ANN, size=9), [BOB], b"x\r\n"),
     ]
+
+
+@pytest.mark.parametrize("service", ["smtp", "lmtp"])
+def test_who_is_known_is_answered_in_his_turn_without_an_event(service: str) -> None:
+    cid, dan = Address("cid", "yy.example"), Address("dan", "yy.example")
+    peer = greeted(service)
+    peer.pipeline.known = frozenset({BOB, dan})
+    peer.pipeline.errors[f"recipient {cid}"] = NoSuchUser()
+    names = [b"bob@yy.example", b"cid@yy.example", b"dan@yy.example", b"eve@yy.example", b"bob"]
+    rcpt = b"".join([b"RCPT TO:<%b>\r\n" % name for name in names])
+    told = peer.send(b"RCPT TO:<bob@yy.example>\r\nMAIL FROM:<ann@xx.example>\r\n" + rcpt + b"DATA\r\nx\r\n.\r\n")
+    taken = ["250 2.0.0"] * (3 if service == "lmtp" else 1)
+    assert told == [
+        "503 5.5.1",
+        "250 2.1.0",
+        *("250 2.1.5", "550 5.1.1", "250 2.1.5", "250 2.1.5", "501 5.1.3"),
+        "354",
+        *taken,
+    ]
+    (commit,) = peer.calls("commit")
+    assert commit[1] == [BOB, dan, Address("eve", "yy.example")]
+    assert [call[0].address for call in peer.calls("at once")] == [BOB, dan]
+    # It was for that message: who is known to one transaction is asked for by the next.
+    peer.pipeline.known = frozenset()
+    assert peer.send(BEFORE)[-1] == "250 2.1.5"
+    assert peer.calls("at once") == [(Recipient(BOB),), (Recipient(dan),)]
 
 
 def test_two_messages_share_nothing() -> None:

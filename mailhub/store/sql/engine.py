@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 
 from mailhub.errors import MessageDamaged, NoSuchMailbox
 from mailhub.interfaces import Environment, IBlobReader
-from mailhub.message.record import Change, MailboxGone
+from mailhub.message.record import Added, Change, MailboxGone
 from mailhub.store.changes import Watchers
 from mailhub.store.due import DueWatchers
 from mailhub.store.held import Held
@@ -87,7 +87,8 @@ class Engine:
 
     def tell(self, mailbox: int, change: Change) -> None:
         """What the indexes have taken in."""
-        self.digests.apply(mailbox, change)
+        if not isinstance(change, Added):  # of what is new nothing is kept yet
+            self.digests.apply(mailbox, change)
         self.watchers.announce(mailbox, change)
 
     async def refresh(self, mailbox: int) -> None:

@@ -260,6 +260,8 @@ class MailStore:
         self._engine = engine
         self._start = start
         self._stop = stop
+        # Whether an account was there a moment ago, with room for so many octets: that does not wait. Others one asks.
+        self.has_room = engine.known.fits
 
     async def start(self) -> None:
         """Starts the database."""
@@ -277,11 +279,6 @@ class MailStore:
             except NoSuchUser:
                 return False
         return True
-
-    def has_room(self, user: str, size: int) -> bool:
-        """Whether this account was there a moment ago, with room for `size` octets. It does not wait: if not, one has
-        to ask."""
-        return self._engine.known.fits(user, size)
 
     async def account(self, user: str, create: bool = False) -> MailAccount:
         """Raises NoSuchUser."""

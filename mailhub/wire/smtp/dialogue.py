@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from functools import lru_cache
 
 import attrs
 
+from mailhub.message.envelope import Recipient
 from mailhub.wire.sasl import ServerExchange
 from mailhub.wire.smtp.events import Hello
 from mailhub.wire.smtp.extensions import Offering, SmtpSettings, offer
 from mailhub.wire.smtp.reception import Chunks, Reception
-from mailhub.wire.smtp.replies import Reply, render
+from mailhub.wire.smtp.replies import Reply, render, reply
 
 
 class Progress(Enum):
@@ -28,17 +30,29 @@ class Progress(Enum):
 _CONNECTED, _READY, _SENDER = Progress.CONNECTED, Progress.READY, Progress.SENDER
 _RECIPIENTS, _CHUNKS = Progress.RECIPIENTS, Progress.CHUNKS
 
+RECIPIENT_OK = render(reply(250, "2.1.5", "Recipient OK"))
+
+
+def _ask(_recipient: Recipient) -> bool:
+    """There is an event for each recipient."""
+    return False
+
 
 @attrs.define
 class MailTransaction:
     """One mail transaction. `attempts` counts RCPT, taken or not; `recipients` those that were accepted. `binary`:
-    BODY=BINARYMIME was said. `chunks` are there from the first BDAT on."""
+    BODY=BINARYMIME was said. `chunks` are there from the first BDAT on.
+
+    `take_at_once` is the session's: it adds a recipient about whom nobody has to be asked, and says whether it has. So
+    all recipients that come in one packet are read and answered together, without an event for each.
+    """
 
     smtputf8: bool
     binary: bool = False
     attempts: int = 0
     recipients: int = 0
     chunks: Chunks | None = None
+    take_at_once: Callable[[Recipient], bool] = _ask
 
 
 @lru_cache(maxsize=64)  # the longest answer there is, and the same for nearly all

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
+from mailhub.message.envelope import Recipient
 from mailhub.wire.foreign import is_foreign, is_foreign_octet
 from mailhub.wire.smtp.chunks import chunk_received
-from mailhub.wire.smtp.dialogue import Dialogue, MailTransaction, Progress, answer_to_ehlo
+from mailhub.wire.smtp.dialogue import RECIPIENT_OK, Dialogue, MailTransaction, Progress, answer_to_ehlo
 from mailhub.wire.smtp.events import (
     BadCommand,
     BodyAborted,
@@ -55,7 +56,6 @@ _Lines = tuple[str, ...]
 _TLS_OK = render(reply(220, "2.0.0", "Ready to start TLS"))
 _LOGIN_OK = render(reply(235, "2.7.0", "Authentication successful"))
 _SENDER_OK = render(reply(250, "2.1.0", "Sender OK"))
-_RECIPIENT_OK = render(reply(250, "2.1.5", "Recipient OK"))
 _GO_ON = render(reply(354, "", "End data with <CR><LF>.<CR><LF>"))
 _INTERNAL_ERROR = reply(451, "4.3.0", "Internal error, please try again later")
 _IN_CHUNKS = "The message is coming in chunks"
@@ -151,6 +151,12 @@ class SmtpServer(Dialogue):
         if event is None:
             raise RuntimeError("no event waits for an answer")
         _ACCEPTED[type(event)](self, event, lines)
+
+    def take_recipients(self, at_once: Callable[[Recipient], bool]) -> None:
+        """Of the transaction that has been accepted: see `MailTransaction.take_at_once`."""
+        if self.transaction is None:
+            raise RuntimeError("there is no transaction")
+        self.transaction.take_at_once = at_once
 
     def accept_changed(self, status: str, text: str) -> None:
         """Answer MAIL, or the end of the message, positively, with a status that tells what was not done as asked."""
@@ -269,7 +275,7 @@ class SmtpServer(Dialogue):
     def _accept_recipient(self, _event: RcptTo, lines: _Lines) -> None:
         if self.transaction is not None:
             self.transaction.recipients += 1
-        self.out.append(self.render(Reply(250, "2.1.5", lines)) if lines else _RECIPIENT_OK)
+        self.out.append(self.render(Reply(250, "2.1.5", lines)) if lines else RECIPIENT_OK)
 
     def _accept_data(self, _event: DataStart, lines: _Lines) -> None:
         if isinstance(self.reception, Chunk):

@@ -15,7 +15,7 @@ import attrs
 from mailhub.message.address import parse_domain, to_ascii
 from mailhub.wire.sasl import LINE_LIMIT
 from mailhub.wire.smtp.chunks import pass_over_chunk, receive_chunk
-from mailhub.wire.smtp.dialogue import Dialogue, Progress
+from mailhub.wire.smtp.dialogue import RECIPIENT_OK, Dialogue, Progress
 from mailhub.wire.smtp.events import DataStart, Event, Hello, MailFrom, Quit, RcptTo, Reset, StartTls, Turn
 from mailhub.wire.smtp.extensions import Offering
 from mailhub.wire.smtp.forwarding import note_forwarded, speak_for
@@ -116,7 +116,11 @@ def _rcpt(dialogue: Dialogue, argument: str) -> Event | None:
             dialogue.close_with(reply(421, "4.7.0", "Too many recipients"))
         return None
     transaction.attempts += 1
-    return RcptTo(recipient)
+    if not transaction.take_at_once(recipient):
+        return RcptTo(recipient)
+    transaction.recipients += 1
+    dialogue.out.append(RECIPIENT_OK)
+    return None
 
 
 def _data(dialogue: Dialogue, _argument: str) -> Event:
