@@ -19,7 +19,7 @@ from mailhub.testing.life import Killed
 
 HOUR = 3600
 MESSAGE = b"Subject: hello\r\nMessage-ID: <1@yy.example>\r\n\r\nHow are you?\r\n"
-LARGE = MESSAGE + b"x" * 70 * 1000 + b"\r\n"
+LARGE = MESSAGE + b"x" * 140 * 1000 + b"\r\n"
 
 
 @pytest.fixture
