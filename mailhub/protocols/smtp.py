@@ -56,6 +56,8 @@ log = Logger(namespace="mailhub.smtp")
 # RFC 6710: what follows the status begins with the priority that the message has.
 _CHANGED = "2.3.6"
 _NEW_PRIORITY = "is the new priority assigned to the message"
+# How long a client may be silent that was refused with the greeting: it has only to say QUIT (RFC 5321 3.1).
+_REFUSED_SECONDS = 10.0
 _TOO_MANY_ERRORS = TemporaryError("Too many errors", status="4.7.0", rule="errors")
 
 _Decided = RcptTo | MailFrom | Login | DataStart | BodyEnd | Hello | SpeaksFor | Turn
@@ -158,6 +160,7 @@ class SmtpSession:
             self._conversation = await self._service.pipeline.connected(self._origin())
         except MailError as error:
             self._log_refusal({"at": "connect"}, error)
+            self.link.idle_seconds = min(self.link.idle_seconds, _REFUSED_SECONDS)
             self.machine.greet(reply(421 if error.temporary else 554, error.status, error.text))
         else:
             self.machine.greet()

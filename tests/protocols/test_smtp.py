@@ -360,6 +360,9 @@ def test_refused_at_connect(error: MailError, greeting: bytes) -> None:
     peer = Peer()
     peer.pipeline.errors["connected"] = error
     assert peer.greet() == greeting
+    assert peer.session.machine.closing is greeting.startswith(b"421")
+    assert peer.session.link.idle_seconds == 10
+    assert peer.send(b"EHLO a\r\nQUIT\r\n") == ([] if greeting.startswith(b"421") else ["503 5.5.1", "221 2.0.0"])
     assert peer.session.machine.closing
 
 

@@ -42,11 +42,12 @@ from mailhub.wire.stream import ENDLESS, LineBuffer, LineTooLong
 class _Phase(Enum):
     GREETING = "the session has not greeted yet"
     OPEN = "the client speaks"
+    REFUSED = "the client was refused with the greeting"
     TLS = "TLS is being started"
 
 
 # Up to Python 3.11, to name a member of an Enum is a call; these are asked for with every command.
-_GREETING, _OPEN = _Phase.GREETING, _Phase.OPEN
+_GREETING, _OPEN, _REFUSED = _Phase.GREETING, _Phase.OPEN, _Phase.REFUSED
 _NO_ARGUMENT, _SOME_ARGUMENT = Argument.NONE, Argument.REQUIRED
 _CONNECTED = Progress.CONNECTED
 
@@ -121,6 +122,8 @@ class SmtpServer(Dialogue):
                 progress, event = self._end_body(body) if body.ended else self._read_body(body)
             elif self._phase is _OPEN:
                 progress, event = self._read_line()
+            elif self._phase is _REFUSED:
+                progress, event = self._turn_away(), None
             else:
                 progress, event = False, None
             if event is not None:
@@ -135,11 +138,15 @@ class SmtpServer(Dialogue):
     # --- The session's side ----------------------------------------------------------------------------------------
 
     def greet(self, refusal: Reply | None = None) -> None:
-        """Send 220, or a refusal (554 or 421) and close."""
+        """Send 220, or a refusal: 421 closes, and after 554 the client has nothing more to say than QUIT."""
         if self._phase is not _Phase.GREETING:
             raise RuntimeError("greeted already")
         if refusal is not None:
-            self.close_with(refusal)
+            if refusal.code == 421:
+                self.close_with(refusal)
+            else:
+                self.send(refusal)
+                self._phase = _REFUSED
             return
         protocol = "LMTP" if self.settings.lmtp else "ESMTP"
         self.send(Reply(220, "", (f"{self.settings.hostname} {protocol} mailhub",)))
@@ -311,6 +318,24 @@ class SmtpServer(Dialogue):
                 self._end_foreign()
                 return False, None
             return True, self._bad_command(error.answer)
+
+    def _turn_away(self) -> bool:
+        """RFC 5321 3.1: whatever a client says that was refused with the greeting, only QUIT ends it. Whether there was
+        anything."""
+        try:
+            line = self._buffer.next_line()
+        except LineTooLong:
+            line = b""
+        if line is None:
+            if self._buffer.discarded > ENDLESS:
+                self.close_with(reply(421, "4.7.0", "Line too long"))
+            return False
+        if line.strip(b" ").upper() == b"QUIT":
+            self.close_with(reply(221, "2.0.0", "Bye"))
+        else:
+            self._bad_commands += 1
+            self._answer_bad_command(reply(503, "5.5.1", "This connection was refused"))
+        return True
 
     def _line_too_long(self) -> Event | None:
         if self.exchange is not None:

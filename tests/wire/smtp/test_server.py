@@ -31,7 +31,7 @@ from mailhub.wire.smtp.events import (
 from mailhub.wire.smtp.extensions import SmtpSettings
 from mailhub.wire.smtp.replies import Reply, reply
 from mailhub.wire.smtp.server import SmtpServer
-from mailhub.wire.stream import BareLines
+from mailhub.wire.stream import ENDLESS, BareLines
 
 ANN = Address("ann", "xx.example")
 BOB = Address("bob", "yy.example")
@@ -147,10 +147,47 @@ def test_the_greeting() -> None:
         server.greet()
 
 
-def test_a_refusal_instead_of_the_greeting() -> None:
+def refused_at_once(refusal: Reply) -> SmtpServer:
     server = SmtpServer(SETTINGS)
-    server.greet(reply(554, "5.7.1", "Go away"))
+    server.greet(refusal)
+    return server
+
+
+def heard(server: SmtpServer, octets: bytes) -> bytes:
+    server.receive_data(octets)
+    assert server.next_event() is None
+    return server.data_to_send()
+
+
+def test_a_refusal_instead_of_the_greeting_and_then_all_but_quit_is_out_of_order() -> None:
+    """RFC 5321 3.1."""
+    server = refused_at_once(reply(554, "5.7.1", "Go away"))
     assert server.data_to_send() == b"554 5.7.1 Go away\r\n"
+    assert not server.closing
+    out_of_order = b"503 5.5.1 This connection was refused\r\n"
+    assert heard(server, b"EHLO a\r\nMAIL FROM:<ann@xx.example>\r\nRC") == 2 * out_of_order
+    assert heard(server, b"PT\r\n" + b"x" * 100_000 + b"\r\n") == 2 * out_of_order
+    assert heard(server, b"quit \r\nNOOP\r\n") == b"221 2.0.0 Bye\r\n"
+    assert server.closing
+
+
+@pytest.mark.parametrize("said", [b"NOOP\r\n" * 1000, b"x" * (ENDLESS + 100_000)])
+def test_who_was_refused_does_not_go_on_for_ever(said: bytes) -> None:
+    server = refused_at_once(reply(554, "5.7.1", "Go away"))
+    assert b"\r\n421 4.7.0 " in heard(server, said)
+    assert server.closing
+
+
+def test_who_was_refused_and_has_gone_is_gone() -> None:
+    server = refused_at_once(reply(554, "5.7.1", "Go away"))
+    server.receive_eof()
+    assert heard(server, b"NOOP\r\n").endswith(b"\r\n503 5.5.1 This connection was refused\r\n")
+    assert server.closing
+
+
+def test_a_refusal_for_now_ends_it() -> None:
+    server = refused_at_once(reply(421, "4.3.2", "Later"))
+    assert server.data_to_send() == b"421 4.3.2 Later\r\n"
     assert server.closing
 
 
