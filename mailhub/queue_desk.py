@@ -120,7 +120,7 @@ class QueueDesk:
             state = "dsn"
         elif row.held:
             state = "held"
-        elif not row.attempts and message.not_before > self.now():
+        elif not row.turns and message.not_before > self.now():
             state = "scheduled"
         else:
             state = "waiting" if row.due > self.now() else "due"
@@ -180,7 +180,7 @@ class QueueDesk:
         once only when it is named, the whole of it; "dsn": what waits for its DSN alone can be retried and removed;
         "local": what is for a mailbox here goes another way only when it is named. What is "held", or "scheduled" and
         not retried, is changed, but not tried before it is released, or its time has come; "" for any other."""
-        scheduled = not row.attempts and message.not_before > self.now()
+        scheduled = not row.turns and message.not_before > self.now()
         if wanted.retry and scheduled and not (which.ids and which == Which(which.ids)):
             return "scheduled"
         if wanted.held is not None and row.held is wanted.held:

@@ -78,7 +78,7 @@ def log_state(message: QueuedMessage, row: QueuedRecipient, settlement: Settleme
     if outcome.protocol:
         fields["protocol"], fields["tls"] = outcome.protocol, outcome.tls
     if outcome.state is State.DELAYED:
-        fields["attempts"] = row.attempts + 1
+        fields["attempts"] = row.attempts + outcome.tried
         if settlement.route is not None:
             fields["agent_then"] = settlement.route.agent
         fields["next"] = datetime.fromtimestamp(settlement.due, UTC).isoformat()

@@ -157,8 +157,8 @@ class Bouncer:
         for row, outcome in outcomes:
             if not is_news(mail, row, outcome):
                 continue
-            # What has waited for its DSN alone was not tried again.
-            at_once = row.last is None or row.last.state is State.DELAYED
+            # What has waited for its DSN alone was not tried again, nor what was left alone with its host.
+            at_once = outcome.tried and (row.last is None or row.last.state is State.DELAYED)
             tried = self.environment.now() if at_once else row.tried
             made = ReportedRecipient(
                 row.route.recipient,

@@ -107,6 +107,6 @@ class Claiming:
 
     def _tell(self, claims: Sequence[Claim], quotas: Mapping[str, int], *, complete: bool) -> None:
         for claim in claims:
-            self.destinations.at(claim.destination, all(row.attempts for row in claim.message.recipients))
+            self.destinations.at(claim.destination, all(row.turns for row in claim.message.recipients))
         counts = Counter(claim.destination for claim in claims)
         self.destinations.claimed(counts, quotas, complete=complete)

@@ -59,6 +59,7 @@ _BETWEEN_LOOKS = 0.01
 
 # Of a row that waits for its DSN alone, whatever is noted of it.
 _GIVEN_UP = Outcome.failed("Delivery was cancelled", status="5.3.0")
+_AWAY = frozenset({Reach.UNREACHED, Reach.LEFT_ALONE})
 _TOO_LATE = Outcome.failed("Not delivered in the time that its sender has set", status="5.4.7")
 
 
@@ -250,7 +251,7 @@ class QueueRunner:
         if back:
             await self._release(back)
         for claim in claims:
-            suspect = all(row.attempts for row in claim.message.recipients)
+            suspect = all(row.turns for row in claim.message.recipients)
             destination = self._destinations.at(claim.destination, suspect)
             for part in travelling_together(claim):
                 self._claiming.took(part)
@@ -314,6 +315,7 @@ class QueueRunner:
     async def _record_delay(self, destination: Destination[Claim], claim: Claim, why: Outcome) -> None:
         rows = claim.message.recipients
         try:
+            why = attrs.evolve(why, reach=Reach.LEFT_ALONE)
             await self._record(destination, claim, {row.id: why for row in rows}, quiet=True)
         except Exception as error:
             await self._failed(claim, error)
@@ -371,7 +373,7 @@ class QueueRunner:
         """Rows for which there was no connection while others had one: that is no attempt, and they wait for the next
         turn, unless their time is up."""
         message = turn.item.message
-        passed_by = {Reach.CROWDED, Reach.UNREACHED} if destination.was_reached(turn) else {Reach.CROWDED}
+        passed_by = {Reach.CROWDED, *(_AWAY if destination.was_reached(turn) else ())}
         left = [row for row in message.recipients if row.id in outcomes and outcomes[row.id].reach in passed_by]
         if not left:
             return ()
@@ -395,8 +397,8 @@ class QueueRunner:
                     destination=destination.name,
                     **attrs.asdict(destination.counters),
                 )
-        elif Reach.UNREACHED in reaches and not destination.was_reached(turn):
-            self._leave_alone(destination, turn, reaches[Reach.UNREACHED])
+        elif (away := _AWAY.intersection(reaches)) and not destination.was_reached(turn):
+            self._leave_alone(destination, turn, reaches[min(away, key=lambda reach: reach.value)])
         else:
             destination.crowded(turn, now)
         self._destinations.done(destination)
@@ -496,17 +498,19 @@ class QueueRunner:
         if outcome.state is not State.DELAYED:
             return Settlement(row.id, outcome)
         chance, schedule = self._environment.random.random(), self._schedule.at(row.route)
-        due = schedule.next_attempt(message.begins, now, row.attempts + 1, chance, schedule.time_of(message.mail))
+        due = schedule.next_attempt(message.begins, now, row.turns + 1, chance, schedule.time_of(message.mail))
         back = returned_at(message)
         if due is None or (back is not None and back <= now):
             reply = f"Delivery time expired; the last answer was: {outcome.reply}"
             source = Source.SESSION if outcome.source is Source.REMOTE else outcome.source
-            return Settlement(row.id, Outcome.failed(reply, status="5.4.7", remote=outcome.remote, source=source))
-        later = self._transports.later(message, row, row.attempts + 2) if self._transports else None
+            expired = Outcome.failed(reply, status="5.4.7", remote=outcome.remote, source=source)
+            return Settlement(row.id, attrs.evolve(expired, reach=outcome.reach))
+        later = self._transports.later(message, row, row.turns + 2) if self._transports else None
         if (at := deadline(message, now)) is not None:
             due = min(due, at)
-        late = ran_out(message, row.tried, now)  # of that it is told whatever it was told of before
-        late = late or (not row.warned and schedule.is_late(message, now, row.attempts + 1))
+        before = max(row.tried, row.due - 1) if row.turns else 0  # what is put off is due when its time runs out
+        late = ran_out(message, before, now)  # of that it is told whatever it was told of before
+        late = late or (not row.warned and schedule.is_late(message, now, row.turns + 1))
         return Settlement(row.id, outcome, due, later, late and is_news(message.mail, row, outcome))
 
     async def _settle(

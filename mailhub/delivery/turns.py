@@ -34,7 +34,7 @@ def _meant(node: str) -> Sequence[Which]:
 
 def _waiting(message: QueuedMessage, now: int) -> QueuedMessage:
     """With those of its recipients that wait for another attempt: what is to be sent later is nobody's to ask for."""
-    rows = [row for row in message.recipients if _is_waiting(row) and (row.attempts or message.not_before <= now)]
+    rows = [row for row in message.recipients if _is_waiting(row) and (row.turns or message.not_before <= now)]
     return attrs.evolve(message, recipients=tuple(rows))
 
 

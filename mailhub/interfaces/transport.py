@@ -171,9 +171,10 @@ AT_ONCE = 0
 
 @attrs.frozen
 class QueuedRecipient:
-    """One row of the queue. `due` in seconds since the epoch, or `AT_ONCE`. `tried`: when the last attempt was, 0 for
-    never. `warned`: the sender was told that it is late. `priority` as in `Submission`.
-    `held` by the operator, until it is released.
+    """One row of the queue. `due` in seconds since the epoch, or `AT_ONCE`. `attempts`: how often something was tried
+    for it, and `tried` when last, 0 for never. `turns`: how often its time has come, also while its destination was
+    left alone (`Reach.LEFT_ALONE`); the schedule goes by them. `warned`: the sender was told that it is late.
+    `priority` as in `Submission`. `held` by the operator, until it is released.
 
     A row whose `last` outcome is anything but DELAYED is not tried again: its DSN is due.
     """
@@ -187,6 +188,7 @@ class QueuedRecipient:
     warned: bool = attrs.field(default=False, eq=False)
     priority: int = attrs.field(default=0, eq=False)
     held: bool = attrs.field(default=False, eq=False)
+    turns: int = attrs.field(default=0, eq=False)
 
 
 @attrs.frozen
@@ -217,14 +219,15 @@ class ITransports(Interface):
         refuses it."""
 
     def later(message: QueuedMessage, row: QueuedRecipient, attempt: int) -> Route | None:
-        """Where a row of the queue goes from this attempt on (1 is the first); None where it goes on as before."""
+        """Where a row of the queue goes from this attempt on (1 is the first), turns without one counted; None where it
+        goes on as before."""
 
 
 @attrs.frozen
 class Settlement:
-    """The result of an attempt for one row. `due` is the next attempt (seconds since the epoch) where it is DELAYED,
-    `route` the way that it then takes, None for that of before: another agent and target, all else is kept. `warned`:
-    that it is late is told to its sender with this.
+    """The result of an attempt for one row, or of a turn in which none was made (`Outcome.tried`). `due` is the next
+    attempt (seconds since the epoch) where it is DELAYED, `route` the way that it then takes, None for that of before:
+    another agent and target, all else is kept. `warned`: that it is late is told to its sender with this.
 
     With `untold`, a row that is not DELAYED stays for its DSN alone, which is due then.
     """

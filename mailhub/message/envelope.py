@@ -112,6 +112,7 @@ class Reach(Enum):
     SERVED = 0  # what was said is about the message
     CROWDED = 1  # no connection more, while others to the same host are alive
     UNREACHED = 2  # no connection, or none that mail could be offered on, and no other is alive
+    LEFT_ALONE = 3  # nobody was asked, for it is known that nobody can be reached: that is no attempt
 
 
 @attrs.frozen
@@ -136,6 +137,11 @@ class Outcome:
     reach: Reach = attrs.field(default=Reach.SERVED, eq=False)
     dsn: bool = attrs.field(default=False, eq=False)
     by: bool = attrs.field(default=False, eq=False)
+
+    @property
+    def tried(self) -> bool:
+        """Whether something was done for it."""
+        return self.reach is not Reach.LEFT_ALONE
 
     @classmethod
     def delivered(

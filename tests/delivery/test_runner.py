@@ -645,6 +645,28 @@ def test_fewer_attempts_are_begun_while_the_reactor_is_late(tmp_path: Path) -> N
     world.close()
 
 
+def test_a_turn_in_which_its_host_is_left_alone_is_no_attempt_and_brings_the_end_nearer(tmp_path: Path) -> None:
+    away = attrs.evolve(Outcome.delayed("No route to host"), reach=Reach.UNREACHED)
+    world = World(tmp_path, agent=Scripted(b=[away]))
+    for _ in range(60):
+        world.submit("b")
+    world.runner.start()
+    world.run(3500)
+    rows = [message.recipients[0] for message in world.queued()]
+    assert sum(row.attempts for row in rows) == len(world.agent.calls) < 40
+    assert {row.last for row in rows} == {away}
+    never = [row for row in rows if not row.attempts]
+    assert {row.tried for row in never} == {0}
+    assert min(row.turns for row in rows) > 5
+    world.run(300)
+    assert world.queued() == []
+    reports = [str(message) for message in world.inbox()]
+    assert len(reports) == len(rows)
+    assert sum("Last-Attempt-Date:" not in report for report in reports) >= len(never) - 10 > 10
+    assert all("Status: 5.4.7" in report for report in reports)
+    world.close()
+
+
 def test_what_is_put_off_leaves_time_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the rows of a host that cannot be reached each takes a thousandth of a second to be put off."""
     clock = Clock()
@@ -666,7 +688,7 @@ def test_what_is_put_off_leaves_time_for_others(tmp_path: Path, monkeypatch: pyt
     world.runner.start()
     for _ in range(100):
         clock.advance(0.001)
-    assert [message.recipients[0].attempts for message in world.queued()] == [1] * len(ids)
-    assert len(world.agent.calls) < 5
+    assert [message.recipients[0].turns for message in world.queued()] == [1] * len(ids)
+    assert sum(message.recipients[0].attempts for message in world.queued()) == len(world.agent.calls) < 5
     assert max(after - before for before, after in pairwise(ticks)) < 0.06
     world.close()

@@ -66,7 +66,7 @@ class Peer:
 
     def away(self, until: float, why: Outcome) -> None:
         """It could not be reached: the next message in line need not wait for it again."""
-        self._away_until, self._why = until, why
+        self._away_until, self._why = until, attrs.evolve(why, reach=Reach.LEFT_ALONE)
 
     def opened(self) -> None:
         """One more was to be had."""

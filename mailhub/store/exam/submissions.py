@@ -33,6 +33,7 @@ from mailhub.message.envelope import (
     Mail,
     OriginalRecipient,
     Outcome,
+    Reach,
     Recipient,
     State,
     ValidSince,
@@ -165,6 +166,30 @@ class SubmissionExam(DatabaseExam):
             assert list(await queue.messages()) == []
             return
         raise AssertionError("ValueError was not raised")
+
+    @question
+    async def test_a_turn_without_an_attempt_counts_as_a_turn_alone(self) -> None:
+        queue, _ = await self._open()
+        await self._submit(queue, Plan(routes=(smtp("q"),)))
+        away = Outcome.delayed("away", reach=Reach.UNREACHED)
+        alone = attrs.evolve(away, reach=Reach.LEFT_ALONE)
+        seen = []
+        for number, outcome in enumerate((alone, away, alone)):
+            claim = await self._claim(queue, NOW + number)
+            (row,) = claim.message.recipients
+            await queue.settle(claim, [Settlement(row.id, outcome, NOW + number + 1)])
+            (queued,) = await queue.messages()
+            (row,) = queued.recipients
+            seen.append((row.turns, row.attempts, row.tried, row.due, row.last is not None))
+        now = seen[1][2]
+        assert now > 0
+        assert seen == [(1, 0, 0, NOW + 1, True), (2, 1, now, NOW + 2, True), (3, 1, now, NOW + 3, True)]
+        claim = await self._claim(queue, NOW + 3)
+        assert await queue.settle(
+            claim, [Settlement(row.id, attrs.evolve(alone, state=State.FAILED), NOW + 9, untold=True)]
+        )
+        (queued,) = await queue.messages()
+        assert (queued.recipients[0].tried, queued.recipients[0].attempts) == (now, 1)
 
     @question
     async def test_a_route_waits_until_it_is_settled(self) -> None:

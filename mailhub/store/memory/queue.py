@@ -168,7 +168,7 @@ class MemoryQueue:
         for message in self._messages.values():
             for row in message.rows.values():
                 early = row.due > now
-                held = not row.attempts and row.due > message.queued_at
+                held = not row.turns and row.due > message.queued_at
                 clock_was_set = latest is not None and row.due > latest and not held and not row.held
                 if (not early or clock_was_set) and row.id not in taken:
                     place = message.places[row.id]
@@ -233,10 +233,11 @@ class MemoryQueue:
                 moved = attrs.evolve(row.route, agent=way.agent, target=way.target)
                 message.rows[item.id] = attrs.evolve(
                     row,
-                    attempts=row.attempts + 1,
+                    attempts=row.attempts + item.outcome.tried,
+                    turns=row.turns + 1,
                     due=HELD_DUE if row.held else item.due,
                     last=item.outcome,
-                    tried=now,
+                    tried=now if item.outcome.tried else row.tried,
                     warned=row.warned or item.warned,
                     route=moved,
                 )
@@ -244,7 +245,7 @@ class MemoryQueue:
                     message.held[item.id] = item.due
                 message.places[item.id] = moved.destination
             elif row is not None and item.untold:
-                tried = now if message.places[item.id] else row.tried
+                tried = now if message.places[item.id] and item.outcome.tried else row.tried
                 message.rows[item.id] = attrs.evolve(row, due=item.due, last=item.outcome, tried=tried, held=False)
                 message.places[item.id] = ""
         message.rows = dict(sorted(message.rows.items()))

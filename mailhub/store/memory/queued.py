@@ -97,7 +97,7 @@ def waiting(messages: Sequence[Queued], which: Which, now: int) -> list[Waiting]
                 len({message.id for message, _ in rows}),
                 len(rows),
                 sum(row.held for _, row in rows),
-                sum(not row.held and not row.attempts and message.not_before > now for message, row in rows),
+                sum(not row.held and not row.turns and message.not_before > now for message, row in rows),
                 min(message.queued_at for message, _ in rows),
                 min((row.due for _, row in rows if not row.held), default=None),
                 said[0] if said else None,
@@ -122,7 +122,7 @@ def change_row(message: Queued, number: int, change: RowChange, now: int) -> boo
         agent, target = change.way
         new = attrs.evolve(new, route=attrs.evolve(new.route, agent=agent, target=target))
         message.places[number] = place = new.route.destination
-    begun = bool(row.attempts) or message.not_before <= now
+    begun = bool(row.turns) or message.not_before <= now
     if change.retry or (change.way is not None and place and begun):
         message.held[number] = AT_ONCE
         new = new if new.held else attrs.evolve(new, due=AT_ONCE)

@@ -59,13 +59,17 @@ def settle(transaction: Transaction, message_id: str, settlements: Sequence[Sett
     )
     late = [item.id for item in settlements if item.outcome.state is State.DELAYED]
     transaction.execute_many(
-        "UPDATE queue_recipient SET attempts = attempts + 1, tried = ?,"
+        "UPDATE queue_recipient SET turns = turns + 1, attempts = attempts + ?,"
+        " tried = CASE WHEN ? <> 0 THEN ? ELSE tried END,"
         " due = CASE WHEN held IS NULL THEN ? ELSE due END, held = CASE WHEN held IS NULL THEN NULL ELSE ? END,"
         " warned = CASE WHEN ? <> 0 THEN 1 ELSE warned END,"
         " state = ?, status = ?, reply = ?, remote = ?, source = ?, protocol = ?, tls = ?"
         " WHERE id = ? AND message = ? AND destination <> ''",
         [
-            (now, item.due, item.due, int(item.warned), *content.outcome_columns(item.outcome), item.id, message_id)
+            (
+                *(int(item.outcome.tried), int(item.outcome.tried), now),
+                *(item.due, item.due, int(item.warned), *content.outcome_columns(item.outcome), item.id, message_id),
+            )
             for item in settlements
             if item.outcome.state is State.DELAYED
         ],
@@ -80,11 +84,11 @@ def settle(transaction: Transaction, message_id: str, settlements: Sequence[Sett
     # Rows that wait for their DSN alone wait where no host can hold them up; when they were tried is known of those
     # that have not waited there before.
     transaction.execute_many(
-        "UPDATE queue_recipient SET tried = CASE destination WHEN '' THEN tried ELSE ? END, destination = '',"
-        " held = NULL, due = ?,"
+        "UPDATE queue_recipient SET tried = CASE WHEN destination = '' OR ? = 0 THEN tried ELSE ? END,"
+        " destination = '', held = NULL, due = ?,"
         " state = ?, status = ?, reply = ?, remote = ?, source = ?, protocol = ?, tls = ? WHERE id = ? AND message = ?",
         [
-            (now, item.due, *content.outcome_columns(item.outcome), item.id, message_id)
+            (int(item.outcome.tried), now, item.due, *content.outcome_columns(item.outcome), item.id, message_id)
             for item in settlements
             if item.outcome.state is not State.DELAYED and item.untold
         ],

@@ -16,7 +16,7 @@ _PAGE = 1000  # destinations
 
 # What has not been tried and is to be held (`Submission.not_before`) may have any date.
 _QUEUED_AT = "(SELECT m.queued_at FROM queue_message m WHERE m.id = queue_recipient.message)"
-_CLOCK_WAS_SET = f"due > ? AND held IS NULL AND (attempts > 0 OR due <= {_QUEUED_AT})"
+_CLOCK_WAS_SET = f"due > ? AND held IS NULL AND (turns > 0 OR due <= {_QUEUED_AT})"
 
 # The next destinations and priorities behind one, and when the first and last rows of each are due: a seek each,
 # however many rows they have.

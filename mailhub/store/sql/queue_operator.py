@@ -95,7 +95,7 @@ def waiting(snapshot: Snapshot, which: Which, now: int) -> list[Waiting]:
     rows = snapshot.rows(
         "SELECT r.destination, count(DISTINCT r.message), count(*),"
         " sum(CASE WHEN r.held IS NULL THEN 0 ELSE 1 END),"
-        " sum(CASE WHEN r.held IS NULL AND r.attempts = 0 AND q.not_before > ? THEN 1 ELSE 0 END),"
+        " sum(CASE WHEN r.held IS NULL AND r.turns = 0 AND q.not_before > ? THEN 1 ELSE 0 END),"
         " min(q.queued_at), min(CASE WHEN r.held IS NULL THEN r.due END), max(r.tried)"
         f" {_FROM} WHERE {condition} GROUP BY r.destination ORDER BY r.destination",
         (now, *given),
@@ -146,7 +146,7 @@ def _change(transaction: Transaction, messages: Sequence[QueuedMessage], wanted:
     if wanted.retry:
         update(at_once, "TRUE", AT_ONCE, AT_ONCE)
     elif wanted.way is not None:
-        begun = "(attempts > 0 OR message NOT IN (SELECT id FROM queue_message WHERE not_before > ?))"
+        begun = "(turns > 0 OR message NOT IN (SELECT id FROM queue_message WHERE not_before > ?))"
         update(at_once, f"destination <> '' AND {begun}", AT_ONCE, AT_ONCE, now)
     if wanted.held:
         update("held = due, due = ?", "held IS NULL AND destination <> ''", HELD_DUE)

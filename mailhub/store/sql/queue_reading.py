@@ -81,7 +81,7 @@ def _message_in(said: Sequence[Any], rows: Iterable[QueuedRecipient]) -> QueuedM
 
 
 _SAID = content.OUTCOME_COLUMNS.count(",") + 1
-RECIPIENT = f"id, attempts, due, tried, warned, priority, held, {content.OUTCOME_COLUMNS}, {ROUTE_COLUMNS}"
+RECIPIENT = f"id, attempts, turns, due, tried, warned, priority, held, {content.OUTCOME_COLUMNS}, {ROUTE_COLUMNS}"
 
 
 def _recipients(snapshot: Snapshot, message_id: str) -> Iterable[QueuedRecipient]:
@@ -91,9 +91,9 @@ def _recipients(snapshot: Snapshot, message_id: str) -> Iterable[QueuedRecipient
 
 def recipient_in(columns: Sequence[Any]) -> QueuedRecipient:
     """What the columns `RECIPIENT` hold."""
-    number, attempts, due, tried, warned, priority, held, *said = columns
+    number, attempts, turns, due, tried, warned, priority, held, *said = columns
     last, route = outcome_in(said[:_SAID]), route_in(said[_SAID:])
-    return QueuedRecipient(number, route, attempts, due, last, tried, bool(warned), priority, held is not None)
+    return QueuedRecipient(number, route, attempts, due, last, tried, bool(warned), priority, held is not None, turns)
 
 
 def without_rows(snapshot: Snapshot, messages: Sequence[str]) -> list[str]:

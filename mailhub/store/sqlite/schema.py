@@ -227,6 +227,11 @@ CREATE INDEX queue_recipient_turn ON queue_recipient (destination, priority, due
 CREATE INDEX queue_recipient_urgent ON queue_recipient (due) WHERE priority > 0;
 """
 
+VERSION_5 = """
+ALTER TABLE queue_recipient ADD COLUMN turns INTEGER NOT NULL DEFAULT 0;
+UPDATE queue_recipient SET turns = attempts;
+"""
+
 Migration = Callable[[sqlite3.Connection], None]
 
 
@@ -263,7 +268,11 @@ def _version_4(connection: sqlite3.Connection) -> None:
     run_script(connection, VERSION_4)
 
 
-MIGRATIONS: Sequence[Migration] = (_version_1, _version_2, _version_3, _version_4)
+def _version_5(connection: sqlite3.Connection) -> None:
+    run_script(connection, VERSION_5)
+
+
+MIGRATIONS: Sequence[Migration] = (_version_1, _version_2, _version_3, _version_4, _version_5)
 """Step n brings a database of version n to version n + 1. Each is one transaction together with the new version."""
 
 

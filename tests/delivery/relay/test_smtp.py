@@ -566,7 +566,7 @@ def test_a_connection_too_many_is_told_from_a_server_that_is_away(world: World) 
     (away,) = world.deliver("c")
     assert away.reach is Reach.UNREACHED
     server.script["GREET"] = ["220 hi"]
-    assert world.deliver("c")[0].reach is Reach.UNREACHED, "that is remembered"
+    assert world.deliver("c")[0].reach is Reach.LEFT_ALONE, "that is remembered"
     world.clock.advance(31)
     server.script["END"] = ["451 busy"]
     assert world.deliver("c")[0].reach is Reach.SERVED
@@ -585,6 +585,14 @@ def test_what_was_said_last_does_not_hide_that_another_server_was_reached(world:
     world.resolver.add("yy.example", "mx2", "10.0.0.2", 20)
     (outcome,) = world.deliver("b")
     assert (outcome.remote, outcome.reach) == ("mx2", Reach.SERVED)
+
+
+def test_one_of_the_servers_that_was_asked_makes_it_an_attempt(world: World) -> None:
+    world.resolver.add("yy.example", "mx1", "10.0.0.1", 10)
+    assert world.deliver("b")[0].reach is Reach.UNREACHED
+    world.resolver.add("yy.example", "mx2", "10.0.0.2", 20)
+    assert world.deliver("b")[0].reach is Reach.UNREACHED
+    assert world.deliver("b")[0].reach is Reach.LEFT_ALONE
 
 
 def test_a_new_connection_waits_for_the_goodbye_of_the_old_one(world: World) -> None:
