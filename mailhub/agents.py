@@ -9,7 +9,7 @@ from mailhub.config import routes
 from mailhub.delivery.agents import GuardedAgent
 from mailhub.delivery.alias_file import ALIASES_FILE, DISCARD
 from mailhub.delivery.forwarding import SRS_DOMAIN, Forwarding, SrsKeys, days_of
-from mailhub.delivery.lists import HOLD_AGENT, LIST, LISTS, REQUEST_AGENT
+from mailhub.delivery.lists import LIST_AGENTS, LISTS
 from mailhub.delivery.routing import REFUSE
 from mailhub.interfaces import STORE, NextHop
 
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 # What routers of ours name beside those two.
-_OF_ROUTERS = ((ALIASES_FILE, DISCARD), (LISTS, LIST), (LISTS, REQUEST_AGENT), (LISTS, HOLD_AGENT))
+_OF_ROUTERS = (
+    (ALIASES_FILE, DISCARD),
+    *((LISTS, agent) for agent in LIST_AGENTS),
+)
 
 
 def agent_places(config: Config) -> dict[str, Place]:

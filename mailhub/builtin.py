@@ -11,10 +11,13 @@ from mailhub.delivery.backup_mx import DOMAINS as BACKUP_DOMAINS
 from mailhub.delivery.forwarding import ROUTER, SrsKeys, SrsRouter, days_of
 from mailhub.delivery.intake import Intake
 from mailhub.delivery.limits import DETAIL_MAILBOXES
+from mailhub.delivery.list_bounces import Bounces
 from mailhub.delivery.list_desk import RequestAgent
 from mailhub.delivery.list_holding import HoldAgent
 from mailhub.delivery.list_mail import Commit, ListMail
-from mailhub.delivery.lists import HOLD_AGENT, LIST, LISTS, REQUEST_AGENT, ListAgent, ListRouter
+from mailhub.delivery.list_paths import ListKey, MemberPaths
+from mailhub.delivery.list_returns import BounceAgent
+from mailhub.delivery.lists import BOUNCE_AGENT, HOLD_AGENT, LIST, LISTS, REQUEST_AGENT, ListAgent, ListRouter
 from mailhub.delivery.local import StoreAgent
 from mailhub.delivery.ownership import Owners
 from mailhub.delivery.pipeline import Pipeline
@@ -67,12 +70,23 @@ def _list_mail(hub: IHub) -> ListMail:
 
 def _list_agent(hub: IHub) -> ListAgent:
     state = hub.database.state.of("list-portions")
-    return ListAgent(hub.names, hub.routing, hub.queue, hub.environment, state, _commit_by(hub))
+    paths, bounces = MemberPaths.of(hub), _bounces(hub)
+    return ListAgent(hub.names, hub.routing, hub.queue, hub.environment, state, paths, bounces, _commit_by(hub))
 
 
 def _request_agent(hub: IHub) -> RequestAgent:
-    state = hub.database.state.of("lists")
-    return RequestAgent(hub.names, hub.database.names, state, hub.environment, hub.queue, _list_mail(hub))
+    state, mail = hub.database.state.of("lists"), _list_mail(hub)
+    return RequestAgent(
+        hub.names, hub.database.names, state, hub.environment, hub.queue, mail, ListKey.of(hub), _bounces(hub)
+    )
+
+
+def _bounces(hub: IHub) -> Bounces:
+    return hub.shared("list bounces", lambda: Bounces.of(hub.database.state))
+
+
+def _bounce_agent(hub: IHub) -> BounceAgent:
+    return BounceAgent(hub.names, hub.environment, MemberPaths.of(hub), _bounces(hub), _list_mail(hub))
 
 
 def _hold_agent(hub: IHub) -> HoldAgent:
@@ -137,9 +151,14 @@ srs_router = Component(
     ),
 )
 transports_router = Component("router", "transports", lambda _, hub: TransportRouter(hub.transports))
-lists_router = Component("router", LISTS, lambda _, hub: ListRouter(hub.names, hub.store, hub.queue, hub.directories))
+lists_router = Component(
+    "router",
+    LISTS,
+    lambda _, hub: ListRouter(hub.names, hub.store, hub.queue, MemberPaths.of(hub), hub.directories),
+)
 list_request_agent = Component("agent", REQUEST_AGENT, lambda _, hub: _request_agent(hub))
 list_hold_agent = Component("agent", HOLD_AGENT, lambda _, hub: _hold_agent(hub))
+list_bounce_agent = Component("agent", BOUNCE_AGENT, lambda _, hub: _bounce_agent(hub))
 list_agent = Component("agent", LIST, lambda _, hub: _list_agent(hub))
 alias_file_router = Component(
     "router",

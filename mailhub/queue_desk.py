@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from mailhub.delivery.lists import HOLD_AGENT, LIST, REQUEST_AGENT
+from mailhub.delivery.lists import LIST_AGENTS
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import (
     EVERYTHING,
@@ -29,7 +29,7 @@ from mailhub.message.envelope import Outcome, State
 PAGE = 200  # messages of one answer
 NOTES = ("trying", "held", "dsn", "scheduled", "local")  # see `QueueDesk.answer` to a change
 
-_LOCAL = (STORE, LIST, REQUEST_AGENT, HOLD_AGENT)  # whose mail is for mailboxes and lists of ours
+_LOCAL = (STORE, *LIST_AGENTS)  # whose mail is for mailboxes and lists of ours
 _CANCELLED = "Delivery was cancelled by the administrator"
 
 

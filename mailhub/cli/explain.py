@@ -23,7 +23,7 @@ from mailhub.components import build_hub
 from mailhub.config.settings import Config, load
 from mailhub.control import NAME, ask
 from mailhub.data_folder import DataFolder
-from mailhub.delivery.lists import HOLD_AGENT, LIST, REQUEST_AGENT
+from mailhub.delivery.lists import BOUNCE_AGENT, HOLD_AGENT, LIST, REQUEST_AGENT
 from mailhub.delivery.relay.exchangers import is_address
 from mailhub.errors import AuthenticationFailed, ConfigurationError
 from mailhub.explain import MESSAGE_LIMIT, SERVICE_NAMES, explain
@@ -235,6 +235,7 @@ def _members(first: Sequence[str]) -> str:
 
 _AGENTS = {
     **dict.fromkeys(("smtp", "discard", LIST), ""),
+    BOUNCE_AGENT: "is counted against the member where it reports a failure",
     HOLD_AGENT: "waits for an owner: its sender may not post",
     REQUEST_AGENT: "is read by a program, and goes to the owners where that cannot do it",
 }

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import attrs
@@ -15,6 +16,7 @@ from mailhub.cli.confirm import confirmed, yes_option
 from mailhub.cli.names import await_server, everybody_of, kept_names, names_now
 from mailhub.cli.offline import Offline, opened
 from mailhub.config.settings import Config, load
+from mailhub.delivery.list_bounces import Bounces, Suspension
 from mailhub.delivery.lists import LISTS
 from mailhub.delivery.names import LocalNames
 from mailhub.errors import ConfigurationError
@@ -58,8 +60,15 @@ def add_parser(commands: Any) -> Any:
     yes_option(remove)
     remove.set_defaults(run=_remove)
 
-    members = actions.add_parser("members", help="who is in a list, a line each")
+    members = actions.add_parser(
+        "members", help="who is in a list, a line each, with since when who is suspended gets nothing"
+    )
     members.add_argument("list", metavar="LIST")
+    members.add_argument(
+        "--suspended",
+        action="store_true",
+        help="those alone that are suspended (--json: objects, with the reason)",
+    )
     members.add_argument("--json", action="store_true", help="an array of addresses, for programs")
     members.set_defaults(run=_members)
 
@@ -69,6 +78,11 @@ def add_parser(commands: Any) -> Any:
         action.add_argument("list", metavar="LIST")
         action.add_argument("members", metavar="MEMBER", nargs="+", help="addresses, here or elsewhere")
         action.set_defaults(run=run)
+
+    resume = actions.add_parser("resume", help="send to members again whose mail came back (--verp)")
+    resume.add_argument("list", metavar="LIST")
+    resume.add_argument("members", metavar="MEMBER", nargs="+", help="as shown by `mailhub list members`")
+    resume.set_defaults(run=_resume)
     return actions
 
 
@@ -101,8 +115,16 @@ def _settings(action: argparse.ArgumentParser) -> None:
         ("--hold-others", "have posts of others wait for an owner instead of refusing them"),
         ("--join-by-mail", "let anybody in who asks by mail and confirms it"),
         ("--leave-by-mail", "let members out who ask by mail and confirm it (the default)"),
+        ("--verp", "name each member in the reverse-path of its copy, and suspend whose mail comes back"),
     ):
         action.add_argument(name, action=argparse.BooleanOptionalAction, default=none, help=text)
+    action.add_argument(
+        "--suspend-after-days",
+        metavar="N",
+        type=int,
+        default=none,
+        help="with --verp: how many days of mail that came back are enough, 0 for never (default: 5)",
+    )
     action.add_argument("--message-size-bytes", metavar="N", type=int, default=none, help="larger ones are refused")
 
 
@@ -240,6 +262,7 @@ def _remove(arguments: argparse.Namespace) -> int:
         if not confirmed(arguments, f"Refuse mail for {name} from now on, and forget its members?"):
             return 1
         hub.wait(hub.database.names.remove_list(name))
+        hub.wait(_bounces(hub).forget_list(name))
     await_server(config)
     print(f"list {name} removed")
     return 0
@@ -253,10 +276,48 @@ def _members(arguments: argparse.Namespace) -> None:
         if name not in names.lists:
             raise ConfigurationError(f"there is no list {name}; `mailhub list show` shows all")
         found = [str(member) for member in hub.wait(names.members(name))]
+        suspended = hub.wait(_bounces(hub).suspended(name))
+    direct = {_address(member).key for member in found}
+    # Members of lists among the members are suspended for this list, and stand in none of its lines.
+    others = [each.member for key, each in suspended.items() if key not in direct]
+    if arguments.suspended:
+        found = [member for member in found if _address(member).key in suspended] + others
     if arguments.json:
-        print(json.dumps(found, indent=2))
-    else:
-        print("".join(f"{member}\n" for member in found), end="")
+        said = [_told(member, suspended[_address(member).key]) for member in found] if arguments.suspended else found
+        print(json.dumps(said, indent=2))
+        return
+    for member in found if arguments.suspended else [*found, *others]:
+        why = suspended.get(_address(member).key)
+        print(member if why is None else f"{member}  suspended since {_day(why.since)}, {counted(why.days, 'day')}")
+
+
+def _told(member: str, why: Suspension) -> dict[str, object]:
+    return {"member": member, "since": _day(why.since), "days": why.days, "reason": why.reason}
+
+
+def _day(moment: int) -> str:
+    return datetime.fromtimestamp(moment, UTC).date().isoformat()
+
+
+def _resume(arguments: argparse.Namespace) -> None:
+    config = load(arguments.config)
+    name = _address(arguments.list).key
+    members = [_address(text) for text in arguments.members]
+    with opened(config) as hub:
+        if name not in names_now(config, hub).lists:
+            raise ConfigurationError(f"there is no list {name}; `mailhub list show` shows all")
+        bounces = _bounces(hub)
+        suspended = hub.wait(bounces.suspended(name))
+        if strange := [str(each) for each in members if each.key not in suspended]:
+            raise ConfigurationError(
+                f"{', '.join(strange)}: not suspended; nothing was changed (`mailhub list members {name} --suspended`)"
+            )
+        hub.wait(bounces.forget(name, members))
+    print(f"{', '.join(map(str, members))} will get {name} again")
+
+
+def _bounces(hub: Offline) -> Bounces:
+    return Bounces.of(hub.database.state)
 
 
 def _join(arguments: argparse.Namespace) -> None:
@@ -284,6 +345,7 @@ def _leave(arguments: argparse.Namespace) -> None:
     with opened(config) as hub:
         name, _ = _kept(hub, config, arguments.list)
         gone = hub.wait(hub.database.names.leave_list(name, members))
+        hub.wait(_bounces(hub).forget(name, [Address.parse(member) for member in gone]))
     if not gone:
         raise ConfigurationError(f"{', '.join(members)}: not in {name}; nothing was changed")
     print(f"{', '.join(gone)} left {name}")

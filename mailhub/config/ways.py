@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mailhub.config import rules
 from mailhub.config.routes import HOSTS
-from mailhub.delivery.lists import HOLD_AGENT, LIST, REQUEST_AGENT
+from mailhub.delivery.lists import LIST_AGENTS
 from mailhub.delivery.relay.exchangers import SMTP_PORT, is_address, parse_target
 from mailhub.delivery.routing import REFUSE, SMTP
 from mailhub.errors import ConfigurationError
@@ -50,7 +50,7 @@ def _kinds(config: Config) -> Mapping[str, str]:
     named |= {route.agent for route in config.routes.values()}
     kinds = {name: config.part("agent", name, place).type for name in (*HOSTS, *named)}
     kinds |= {table.name: table.keys.agent for table in config.transports}
-    return {name: kind for name, kind in kinds.items() if kind not in (STORE, LIST, HOLD_AGENT, REQUEST_AGENT, REFUSE)}
+    return {name: kind for name, kind in kinds.items() if kind not in (STORE, *LIST_AGENTS, REFUSE)}
 
 
 def _server(kind: str, text: str) -> str:

@@ -42,14 +42,14 @@ SRS: Key[bool] = Key("forwarding", "srs", True, hint=bool)
 SRS_DOMAIN: Key[str] = Key("forwarding", "srs_domain", "", hint=str, check=_domain)
 SRS_DAYS = Key("forwarding", "srs_days", 21, 1, 365)
 # What a message that has waited here may still wait at the next server, which is a day more than is usual there.
-_WAIT_THERE_DAYS = 6
+WAIT_THERE_DAYS = 6
 
 
 def days_of(settings: ISettings) -> int:
     """For how many days return addresses count: `srs_days`, and never less than a message may be on its way to the one
     who reports that it has failed."""
     here = -(-settings.of(Schedule).longest_expiry // srs.DAY)
-    return max(settings.value(SRS_DAYS), here + _WAIT_THERE_DAYS)
+    return max(settings.value(SRS_DAYS), here + WAIT_THERE_DAYS)
 
 
 @attrs.define(eq=False)

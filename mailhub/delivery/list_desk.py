@@ -7,10 +7,8 @@ them can talk to one another. What is no request that can be met goes on to the 
 
 from __future__ import annotations
 
-import hmac
 import json
 import re
-from base64 import b32hexencode
 from collections.abc import Mapping
 from hashlib import sha256
 from types import MappingProxyType
@@ -19,7 +17,9 @@ import attrs
 from twisted.internet.defer import DeferredLock
 from zope.interface import implementer
 
+from mailhub.delivery.list_bounces import Bounces
 from mailhub.delivery.list_mail import ListMail, Request, header_of
+from mailhub.delivery.list_paths import ListKey
 from mailhub.delivery.replies import is_automatic
 from mailhub.errors import MailError, TemporaryError
 from mailhub.interfaces import (
@@ -57,7 +57,6 @@ CONFIRM_SECONDS = 3 * DAY
 ANSWERS_TO_ONE, ANSWERS_OF_LIST = 3, 1000
 PASSED_ON = 100  # requests beyond those that go on to the owners of one list in a day; others wait for the next
 _WORD = 24  # characters, of 5 bits each
-_KEY = "key"  # of the words
 _CONFIRM = re.compile(rf"\bconfirm\s+([0-9a-v]{{{_WORD}}})\b", re.IGNORECASE)
 _COMMAND = re.compile(r"\s*(subscribe|join|unsubscribe|leave|help)\s*", re.IGNORECASE)
 _COMMANDS = {"join": "subscribe", "leave": "unsubscribe"}
@@ -81,6 +80,8 @@ class RequestAgent:
     _environment: Environment
     _queue: IQueue
     _mail: ListMail
+    _key: ListKey
+    _bounces: Bounces
     _counting: DeferredLock = attrs.field(factory=DeferredLock, init=False)
 
     async def deliver(self, delivery: Delivery) -> Mapping[int, Outcome]:
@@ -139,7 +140,7 @@ class RequestAgent:
         return verb == "subscribe"  # of who is in it already nothing is to be told to who may be a stranger
 
     async def _ask(self, request: Request, verb: str) -> None:
-        word = await self._word(request.once)
+        word = await self._key.word(request.once, _WORD)
         what = "join" if verb == "subscribe" else "leave"
         text = (
             f"Somebody, probably you, has asked for {request.who} to {what} the mailing list\n{request.name}.\n\n"
@@ -149,14 +150,6 @@ class RequestAgent:
         kept = json.dumps([verb, request.name.key, str(request.who)]).encode()
         bounds = {f"leaving {await self._mailbox(request)}": ANSWERS_TO_ONE} if verb == "unsubscribe" else None
         await self._answer(request, f"confirm {word}", text, {_kept_as(word): kept}, bounds)
-
-    async def _word(self, once: str) -> str:
-        """The same when it is made again, after a crash; nobody can make it who has not our key."""
-        key = await self._state.get(_KEY)
-        if key is None:
-            key = self._environment.random.randbytes(32)
-            await self._state.put({_KEY: key})
-        return b32hexencode(hmac.digest(key, once.encode(), "sha256"))[:_WORD].decode().lower()
 
     async def _confirmed(self, request: Request, word: str) -> bool:
         kept = await self._state.get(_kept_as(word.lower()))
@@ -172,6 +165,7 @@ class RequestAgent:
         else:
             done = await self._table.join_list(key, [text])
         if done:
+            await self._bounces.forget(key, [Address.parse(text)])
             _log.event("joined" if verb == "subscribe" else "left", {"list": key, "member": text})
         member = attrs.evolve(request, who=Address.parse(text))
         await self._tell(member, f"Mailing list {request.name}", f"{_DONE[verb].format(request.name)}\n")

@@ -8,7 +8,7 @@ the list's message: failures are told to its owners, and what the sender wanted 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterator, Mapping, Sequence
 from zlib import crc32
 
 import attrs
@@ -17,6 +17,8 @@ from zope.interface import implementer
 
 from mailhub.delivery.dead_ends import LOOP_STATUS, LOOP_TEXT, refusing
 from mailhub.delivery.intake import Intake
+from mailhub.delivery.list_bounces import Bounces
+from mailhub.delivery.list_paths import MemberPaths, list_named_by
 from mailhub.delivery.plan import Accepted
 from mailhub.delivery.routing import NOBODY, OwnRouter, is_known, renamed
 from mailhub.delivery.targets import final_target
@@ -62,25 +64,35 @@ from mailhub.net.body import copy
 
 LISTS = "lists"  # the router's name
 LIST = "list"  # the agent's
-REQUEST_AGENT, HOLD_AGENT = "list-request", "list-hold"  # see `mailhub.delivery.list_desk`, `list_holding`
+# See `mailhub.delivery.list_desk`, `list_holding`, `list_bounces`.
+REQUEST_AGENT, HOLD_AGENT, BOUNCE_AGENT = "list-request", "list-hold", "list-bounces"
+LIST_AGENTS = (LIST, REQUEST_AGENT, HOLD_AGENT, BOUNCE_AGENT)
 HELD_LIMIT = 500  # posts that wait for the owners of a list
 # The status of RFC 3463 for "mailing list expansion prohibited".
 NOT_ALLOWED = "5.7.2"
 _AT_ONCE = 50  # members that are looked up before others have their turn
 _PORTION = 500  # members of one commit
-_MADE_SECONDS = 31 * 86_400  # for which it is known how a message was made for the members: longer than one waits
+DAY = 86_400
+_MADE_SECONDS = 31 * DAY  # for which it is known how a message was made for the members: longer than one waits
 PATIENCE = 5  # attempts after which who cannot be looked up keeps the others waiting no longer
 
 
 @implementer(IRouter)
 class ListRouter(OwnRouter):
-    """Lists by name, with `team-owner` and `team-bounces`, which are the owners', and `team-request`, `team-subscribe`
-    and `team-unsubscribe`, where it is asked for something, unless an account has the name."""
+    """Lists by name, with `team-owner` and `team-bounces`, which are the owners', `team-request`, `team-subscribe` and
+    `team-unsubscribe`, where it is asked for something, unless an account has the name, and the return addresses of
+    members."""
 
     def __init__(
-        self, names: ILocalNames, store: IMailStore, queue: IQueue, directories: IUserDirectory = NOBODY
+        self,
+        names: ILocalNames,
+        store: IMailStore,
+        queue: IQueue,
+        paths: MemberPaths,
+        directories: IUserDirectory = NOBODY,
     ) -> None:
         self._names = names
+        self._paths = paths
         self._queue = queue
         self._store = store
         self._directories = directories
@@ -115,7 +127,17 @@ class ListRouter(OwnRouter):
                 name = attrs.evolve(recipient, local=recipient.local[: -len(suffix)])
                 return (Route(REQUEST_AGENT, recipient, name.key),)
             return renamed(recipient, owners_of(settings, recipient))
-        return None
+        return await self._member_path(recipient)
+
+    async def _member_path(self, recipient: Address) -> Sequence[Route] | None:
+        """What comes back to the reverse-path of a member's copy. Raises NoSuchUser for one that is not ours."""
+        name = list_named_by(recipient)
+        if name is None or name.key not in self._names.lists:
+            return None
+        if await is_known(role(name, BOUNCES).key, self._store, self._directories):
+            return None
+        await self._paths.read(recipient)
+        return (Route(BOUNCE_AGENT, recipient, name.key),)
 
     async def _is_permitted(self, name: Address, settings: MailingList, transaction: ITransactionView) -> bool:
         """Whether it goes to the members at once, False where it has to wait for an owner."""
@@ -179,6 +201,8 @@ class ListAgent:
     _queue: IQueue
     _environment: Environment
     _state: IState
+    _paths: MemberPaths
+    _bounces: Bounces
     _commit: Callable[[Mail, Sequence[Accepted], Intake, str], Awaitable[Committed]]
 
     async def deliver(self, delivery: Delivery) -> Mapping[int, Outcome]:
@@ -213,20 +237,25 @@ class ListAgent:
             requiretls=delivery.mail.requiretls,
             priority=delivery.mail.priority,
         )
-        accepted = await _Expansion(self._names, self._routing, self._environment, mail, row.attempts).of(address)
+        suspended = await self._bounces.suspended(address.key)
+        expansion = _Expansion(self._names, self._routing, self._environment, mail, row.attempts, suspended)
+        accepted = await expansion.of(address)
         if not accepted:
             return Outcome.failed(f"{address} has no members", status="5.2.4")
-        count, settings = await self._made(f"{delivery.id} {row.id}", len(accepted), settings)
-        edited = for_members(header, settings, address)
+        count, editing = await self._made(f"{delivery.id} {row.id}", len(accepted), settings)
+        edited = for_members(header, editing, address)
         top = return_path(bounces)
         needs = None if delivery.needs is None else delivery.needs | needs_of(edited).bits
         names = []
+        if settings.verp:
+            await self._bounces.posted(address.key, self._environment.now() // DAY)
         for number, some in _portions(accepted, count):
             body = await self._written(top + edited, delivery.body, len(header))
             intake = Intake(body, len(top), count_received(header), delivered_to(header), needs, len(top))
             once = f"{delivery.id} {row.id} {number}/{count}"
             try:
-                names.append((await self._commit(mail, some, intake, once)).id)
+                sent = await self._paths.each_its_own(address, some) if settings.verp else some
+                names.append((await self._commit(mail, sent, intake, once)).id)
             finally:
                 body.discard()
         return Outcome.delivered(f"{len(accepted)} members as {' '.join(names)}", status="2.0.0")
@@ -289,6 +318,7 @@ class _Expansion:
     environment: Environment
     mail: Mail
     attempts: int
+    suspended: Container[str] = ()
     _lists: set[str] = attrs.field(factory=set)
     _members: set[str] = attrs.field(factory=set)
 
@@ -299,7 +329,7 @@ class _Expansion:
         pending = [address]
         while pending:
             for member in await self.names.members(pending.pop(0).key):
-                if member.key in self._members or len(self._members) >= MEMBERS_LIMIT:
+                if member.key in self._members or len(self._members) >= MEMBERS_LIMIT or member.key in self.suspended:
                     continue
                 self._members.add(member.key)
                 if len(self._members) % _AT_ONCE == 0:

@@ -41,8 +41,8 @@ def forward(sender: Address, domain: str, key: bytes, now: int) -> Address | Non
     longer than every server takes."""
     found = _SRS.fullmatch(sender.local)
     if found is None:
-        signed = f"{_day(now)}={sender.ascii_domain}={sender.local}"
-        local = f"SRS0={_code(key, signed)}={signed}"
+        signed = f"{day(now)}={sender.ascii_domain}={sender.local}"
+        local = f"SRS0={code(key, signed)}={signed}"
     elif found[1] == "0":
         local = _second(f"{sender.ascii_domain}={sender.local[4:]}", key)
     else:
@@ -57,15 +57,15 @@ def reverse(address: Address, keys: Sequence[bytes], now: int, days: int) -> Add
     found = _SRS.fullmatch(address.local)
     if found is None:
         raise NotOurs("it is no SRS address")
-    code, _, signed = found[2].partition("=")
-    if not any(hmac.compare_digest(_code(key, signed).encode(), code.upper().encode()) for key in keys):
+    given, _, signed = found[2].partition("=")
+    if not any(hmac.compare_digest(code(key, signed).encode(), given.upper().encode()) for key in keys):
         raise NotOurs("its code is not ours")
     try:
         if found[1] == "1":
             domain, _, rest = signed.partition("=")
             return Address.parse(str(Address(f"SRS0{rest}", domain)))
-        day, domain, local = signed.split("=", 2)
-        if _age(day, now) > days:
+        then, domain, local = signed.split("=", 2)
+        if age(then, now) > days:
             raise Expired("it has expired")
         return Address.parse(str(Address(local, domain)))
     except Expired:
@@ -75,23 +75,26 @@ def reverse(address: Address, keys: Sequence[bytes], now: int, days: int) -> Add
 
 
 def _second(signed: str, key: bytes) -> str:
-    return f"SRS1={_code(key, signed)}={signed}"
+    return f"SRS1={code(key, signed)}={signed}"
 
 
-def _code(key: bytes, signed: str) -> str:
-    """Equal however others have changed the case on the way."""
+def code(key: bytes, signed: str) -> str:
+    """Six characters that nobody else can make for what is signed: equal however others have changed the case on the
+    way."""
     return b32encode(hmac.digest(key, signed.lower().encode(), "sha256")).decode()[:_CODE]
 
 
-def _day(now: int) -> str:
+def day(now: int) -> str:
+    """The day of a moment (seconds since the epoch) in two characters, which tell so many days apart as `age` needs."""
     days = now // DAY % _CYCLE
     return _DIGITS[days >> 5] + _DIGITS[days & 31]
 
 
-def _age(day: str, now: int) -> int:
-    """In days. A clock that is a day behind, of another process, makes nothing old."""
-    if len(day) != 2 or not set(day.upper()) <= set(_DIGITS):
+def age(text: str, now: int) -> int:
+    """How many days ago it was such a day. A clock that is a day behind, of another process, makes nothing old. Raises
+    ValueError."""
+    if len(text) != 2 or not set(text.upper()) <= set(_DIGITS):
         raise ValueError("no day")
-    then = _DIGITS.index(day[0].upper()) << 5 | _DIGITS.index(day[1].upper())
-    age = (now // DAY - then) % _CYCLE
-    return 0 if age == _CYCLE - 1 else age
+    then = _DIGITS.index(text[0].upper()) << 5 | _DIGITS.index(text[1].upper())
+    days = (now // DAY - then) % _CYCLE
+    return 0 if days == _CYCLE - 1 else days

@@ -21,6 +21,7 @@ Post = Literal["anyone", "members", "owners", "named"]
 
 MEMBERS_LIMIT = 10_000
 OWNERS_LIMIT = 100
+SUSPEND_DAYS_LIMIT = 60
 # Where failures are told, and who is responsible: the owners.
 OWNER, BOUNCES = "-owner", "-bounces"
 # Who is asked by mail; what nobody but a person can decide goes on to the owners.
@@ -75,8 +76,10 @@ class MailingList:
     `owners` get its failures; without, postmaster does. `post` says who may post: anyone, the members, the owners
     alone, or who is named in `posters` (`AddressPatterns`); owners always may. `message_size_bytes`: larger ones are
     refused, 0 for no bound of its own. `hold_others`: posts of others wait for an owner and are not refused.
-    `join_by_mail` and `leave_by_mail`: whether who asks by mail, and confirms it, is let in or out. The other keys are
-    about the header, which a `group` leaves alone.
+    `join_by_mail` and `leave_by_mail`: whether who asks by mail, and confirms it, is let in or out. `verp`: the
+    reverse-path names the member, and who has mail come back that was sent on `suspend_after_days` different days, none
+    of it delivered in between, gets none until it is resumed; 0 for never. The other keys are about the header, which a
+    `group` leaves alone.
     """
 
     owners: tuple[str, ...] = attrs.field(default=(), converter=_addresses, validator=_up_to(OWNERS_LIMIT))
@@ -91,6 +94,8 @@ class MailingList:
     hold_others: bool = False
     join_by_mail: bool = False
     leave_by_mail: bool = True
+    verp: bool = False
+    suspend_after_days: int = 5
 
     def takes(self, verb: str) -> bool:
         """Whether who asks for it by mail need not ask an owner: to `subscribe`, to `unsubscribe`."""
@@ -104,6 +109,8 @@ class MailingList:
             raise ValueError("a group leaves the header alone: it has no name, subject_prefix or reply_to_list")
         if self.message_size_bytes < 0:
             raise ValueError("message_size_bytes must not be negative")
+        if not 0 <= self.suspend_after_days <= SUSPEND_DAYS_LIMIT:
+            raise ValueError(f"suspend_after_days must be from 0 to {SUSPEND_DAYS_LIMIT}")
 
 
 def list_of(text: str) -> MailingList:

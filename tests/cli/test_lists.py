@@ -6,7 +6,11 @@ import json
 
 import pytest
 
+from mailhub.cli.offline import opened
 from mailhub.config.settings import Config
+from mailhub.delivery.list_bounces import Bounces
+from mailhub.message.address import Address
+from mailhub.message.bounces import Bounce
 from tests.cli.conftest import Command
 
 
@@ -168,3 +172,37 @@ def test_programs_read_lists_and_members(mailhub: Command) -> None:
     ]
     one = json.loads(mailhub("list", "show", "team@xx.example", "--json").out)
     assert (one["list"], one["owners"], one["subject_prefix"]) == ("team@xx.example", ["ann@xx.example"], "[t]")
+
+
+def test_who_is_suspended_is_shown_and_resumed(mailhub: Command, config: Config) -> None:
+    assert mailhub("list", "change", "team@xx.example", "--verp", "--suspend-after-days", "1").status == 0
+    assert "suspend_after_days    1\n" in mailhub("list", "show", "team@xx.example").out
+    mailhub("list", "join", "team@xx.example", "a@far.example", "b@far.example", "c@far.example")
+    with opened(config) as hub:
+        bounces = Bounces.of(hub.database.state)
+        for member in ("B@far.example", "c@far.example", "behind@far.example"):
+            bounce = Bounce("failed", "550 No")
+            hub.wait(bounces.came_back("team@xx.example", Address.parse(member), 19_000, bounce, 1, 1_700_000_000))
+    assert mailhub("list", "members", "team@xx.example").out == (
+        "a@far.example\n"
+        "b@far.example  suspended since 2023-11-14, 1 day\n"
+        "c@far.example  suspended since 2023-11-14, 1 day\n"
+        "behind@far.example  suspended since 2023-11-14, 1 day\n"
+    )
+    found = json.loads(mailhub("list", "members", "team@xx.example", "--suspended", "--json").out)
+    assert found[0] == {"member": "b@far.example", "since": "2023-11-14", "days": 1, "reason": "550 No"}
+    assert [each["member"] for each in found[1:]] == ["c@far.example", "behind@far.example"]
+    assert json.loads(mailhub("list", "members", "team@xx.example", "--json").out)[1] == "b@far.example"
+    assert mailhub("list", "resume", "team@xx.example", "b@far.example", "behind@far.example").out == (
+        "b@far.example, behind@far.example will get team@xx.example again\n"
+    )
+    assert "a@far.example: not suspended" in mailhub("list", "resume", "team@xx.example", "a@far.example").err
+    assert "there is no list" in mailhub("list", "resume", "none@xx.example", "a@far.example").err
+    mailhub("list", "leave", "team@xx.example", "c@far.example")
+    assert mailhub("list", "members", "team@xx.example", "--suspended").out == ""
+
+
+@pytest.mark.parametrize("days", ["-1", "61"])
+def test_days_until_a_suspension_are_bounded(mailhub: Command, days: str) -> None:
+    outcome = mailhub("list", "change", "team@xx.example", "--suspend-after-days", days)
+    assert "suspend_after_days must be from 0 to 60" in outcome.err

@@ -167,7 +167,7 @@ def test_tables_have_u_labels_and_a_labels_alike(domain: str) -> None:
     assert str(names.same(Address.parse("a@müller.example"))) == "a@xn--bcher-kva.example"
     nobody: Any = KnownAccounts()
     transaction = OwnTransaction(mail=Mail(Address("s", "y.example")))
-    routes = result_of(ListRouter(names, nobody, nobody).route(Address.parse(f"L@{domain}"), transaction)) or ()
+    routes = result_of(ListRouter(names, nobody, nobody, nobody).route(Address.parse(f"L@{domain}"), transaction)) or ()
     assert [route.target for route in routes] == ["l@xn--bcher-kva.example"]
 
 
