@@ -9,7 +9,7 @@ from mailhub.config import routes
 from mailhub.delivery.agents import GuardedAgent
 from mailhub.delivery.alias_file import ALIASES_FILE, DISCARD
 from mailhub.delivery.forwarding import SRS_DOMAIN, Forwarding, SrsKeys, days_of
-from mailhub.delivery.lists import LIST_AGENTS, LISTS
+from mailhub.delivery.list_names import LIST_AGENTS, LISTS
 from mailhub.delivery.routing import REFUSE
 from mailhub.interfaces import STORE, NextHop
 

@@ -15,9 +15,10 @@ from mailhub.delivery.list_bounces import Bounces
 from mailhub.delivery.list_desk import RequestAgent
 from mailhub.delivery.list_holding import HoldAgent
 from mailhub.delivery.list_mail import Commit, ListMail
+from mailhub.delivery.list_names import BOUNCE_AGENT, HOLD_AGENT, LIST, LISTS, REQUEST_AGENT
 from mailhub.delivery.list_paths import ListKey, MemberPaths
 from mailhub.delivery.list_returns import BounceAgent
-from mailhub.delivery.lists import BOUNCE_AGENT, HOLD_AGENT, LIST, LISTS, REQUEST_AGENT, ListAgent, ListRouter
+from mailhub.delivery.lists import ListAgent, ListRouter
 from mailhub.delivery.local import StoreAgent
 from mailhub.delivery.ownership import Owners
 from mailhub.delivery.pipeline import Pipeline

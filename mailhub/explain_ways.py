@@ -11,7 +11,7 @@ import attrs
 
 from mailhub.agents import forwarding_of
 from mailhub.config import routes as configured
-from mailhub.delivery.lists import LIST
+from mailhub.delivery.list_names import LIST
 from mailhub.delivery.relay.exchangers import exchangers
 from mailhub.delivery.routing import SMTP
 from mailhub.errors import MailError

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from mailhub.delivery.lists import LIST_AGENTS
+from mailhub.delivery.list_names import LIST_AGENTS
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import (
     EVERYTHING,

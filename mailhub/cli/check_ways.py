@@ -15,7 +15,7 @@ from mailhub.config.settings import Config
 from mailhub.config.transports import TransportTable
 from mailhub.delivery.forwarding import ROUTER as SRS_ROUTER
 from mailhub.delivery.forwarding import SRS
-from mailhub.delivery.lists import LIST, LISTS
+from mailhub.delivery.list_names import LIST, LISTS
 from mailhub.interfaces import STORE, ILocalNames
 
 

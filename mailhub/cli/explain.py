@@ -23,7 +23,7 @@ from mailhub.components import build_hub
 from mailhub.config.settings import Config, load
 from mailhub.control import NAME, ask
 from mailhub.data_folder import DataFolder
-from mailhub.delivery.lists import BOUNCE_AGENT, HOLD_AGENT, LIST, REQUEST_AGENT
+from mailhub.delivery.list_names import BOUNCE_AGENT, HOLD_AGENT, LIST, REQUEST_AGENT
 from mailhub.delivery.relay.exchangers import is_address
 from mailhub.errors import AuthenticationFailed, ConfigurationError
 from mailhub.explain import MESSAGE_LIMIT, SERVICE_NAMES, explain

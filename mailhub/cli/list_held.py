@@ -14,7 +14,7 @@ from mailhub.cli.names import names_now
 from mailhub.cli.offline import opened
 from mailhub.cli.queue_pages import Ask, Record, carry_out, pages, shown
 from mailhub.config.settings import load
-from mailhub.delivery.lists import LIST
+from mailhub.delivery.list_names import LIST
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import EVERYTHING, Which
 from mailhub.message.address import Address

@@ -17,7 +17,7 @@ from mailhub.cli.names import await_server, everybody_of, kept_names, names_now
 from mailhub.cli.offline import Offline, opened
 from mailhub.config.settings import Config, load
 from mailhub.delivery.list_bounces import Bounces, Suspension
-from mailhub.delivery.lists import LISTS
+from mailhub.delivery.list_names import LISTS
 from mailhub.delivery.names import LocalNames
 from mailhub.errors import ConfigurationError
 from mailhub.message.address import Address

@@ -11,7 +11,7 @@ import attrs
 from mailhub.delivery.backup_mx import BackupMx
 from mailhub.delivery.forwarding import ROUTER, SRS, SRS_DOMAIN
 from mailhub.delivery.limits import DETAIL_SEPARATOR, RelayAddresses
-from mailhub.delivery.lists import LISTS
+from mailhub.delivery.list_names import LISTS
 from mailhub.delivery.names import NamesInFile
 from mailhub.delivery.relay.exchangers import SMTP_PORT, is_address, parse_target
 from mailhub.delivery.routing import SMTP

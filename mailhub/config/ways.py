@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mailhub.config import rules
 from mailhub.config.routes import HOSTS
-from mailhub.delivery.lists import LIST_AGENTS
+from mailhub.delivery.list_names import LIST_AGENTS
 from mailhub.delivery.relay.exchangers import SMTP_PORT, is_address, parse_target
 from mailhub.delivery.routing import REFUSE, SMTP
 from mailhub.errors import ConfigurationError

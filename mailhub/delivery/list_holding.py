@@ -8,7 +8,8 @@ import attrs
 from zope.interface import implementer
 
 from mailhub.delivery.list_mail import ListMail, header_of
-from mailhub.delivery.lists import LIST, refusal_of
+from mailhub.delivery.list_names import LIST
+from mailhub.delivery.lists import refusal_of
 from mailhub.errors import MailError
 from mailhub.interfaces import Delivery, IDeliveryAgent, ILocalNames, IQueue, QueuedRecipient, RowChange, Which
 from mailhub.message.address import Address

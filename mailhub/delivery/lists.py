@@ -18,6 +18,7 @@ from zope.interface import implementer
 from mailhub.delivery.dead_ends import LOOP_STATUS, LOOP_TEXT, refusing
 from mailhub.delivery.intake import Intake
 from mailhub.delivery.list_bounces import Bounces
+from mailhub.delivery.list_names import BOUNCE_AGENT, HOLD_AGENT, LIST, REQUEST_AGENT
 from mailhub.delivery.list_paths import MemberPaths, list_named_by
 from mailhub.delivery.plan import Accepted
 from mailhub.delivery.routing import NOBODY, OwnRouter, is_known, renamed
@@ -62,11 +63,6 @@ from mailhub.message.patterns import AddressPatterns
 from mailhub.message.trace import count_received, delivered_to, return_path
 from mailhub.net.body import copy
 
-LISTS = "lists"  # the router's name
-LIST = "list"  # the agent's
-# See `mailhub.delivery.list_desk`, `list_holding`, `list_bounces`.
-REQUEST_AGENT, HOLD_AGENT, BOUNCE_AGENT = "list-request", "list-hold", "list-bounces"
-LIST_AGENTS = (LIST, REQUEST_AGENT, HOLD_AGENT, BOUNCE_AGENT)
 HELD_LIMIT = 500  # posts that wait for the owners of a list
 # The status of RFC 3463 for "mailing list expansion prohibited".
 NOT_ALLOWED = "5.7.2"
