@@ -45,7 +45,8 @@ class Book:
     letters: list[Letter] = attrs.field(factory=list)
     sendings: dict[Letter, Sending] = attrs.field(factory=dict)  # of clients
     copies: Counter[tuple[str, str]] = attrs.field(factory=Counter)  # by token and mailbox
-    ways: dict[tuple[str, str], list[str]] = attrs.field(factory=dict)  # of each copy, the servers that it came by
+    # Of each copy the servers that it came by: by token, or the Message-ID of a DSN, and mailbox.
+    ways: dict[tuple[str, str], list[str]] = attrs.field(factory=dict)
     notices: list[Notice] = attrs.field(factory=list)
     waiting: set[tuple[str, str]] = attrs.field(factory=set)  # by token and recipient: queued, with a future attempt
     contents: list[tuple[str, bytes]] = attrs.field(factory=list)
@@ -74,12 +75,19 @@ class Book:
         if message.get_content_type() == "multipart/report":
             if message["Return-Path"] != "<>":
                 self.mistakes.append(f"{user} has a DSN from {message['Return-Path']}")
-            self.notices += _notices(user, message)
+            # One message may have come by a server and by its backup, as any other: it is one notice.
+            place = str(message["Message-ID"]), user
+            self._note_way(place, message)
+            if len(self.ways[place]) == 1 or not self.came_by_two_ways(*place):
+                self.notices += _notices(user, message)
         else:
             place = str(message["Subject"]), user
             self.copies[place] += 1
-            trace = (_BY.search(str(field)) for field in message.get_all("Received", ()))
-            self.ways.setdefault(place, []).append(" ".join(found[1] for found in trace if found))
+            self._note_way(place, message)
+
+    def _note_way(self, place: tuple[str, str], message: Message) -> None:
+        trace = (_BY.search(str(field)) for field in message.get_all("Received", ()))
+        self.ways.setdefault(place, []).append(" ".join(found[1] for found in trace if found))
 
     def came_by_two_ways(self, token: str, user: str) -> bool:
         """Whether there are two copies, of which each came by other servers. Where an answer is lost and the server is
