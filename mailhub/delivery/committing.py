@@ -146,7 +146,7 @@ class Committing:
             reason = "null reverse-path" if to is None else _why_none(arrived)
             if to is not None and not reason:
                 try:
-                    made.append(await replies.submission(reply, to))
+                    made.append(await replies.submission(reply, to, arrived.header))
                 except MailError as error:  # the message itself does not depend on the way back
                     reason = error.text
             if reason:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
 
@@ -24,9 +23,10 @@ from mailhub.interfaces import (
 )
 from mailhub.log import Logger
 from mailhub.message.address import POSTMASTER, Address
+from mailhub.message.answering import answering
 from mailhub.message.dates import format_date
 from mailhub.message.envelope import BodyType, Mail, Recipient
-from mailhub.message.header import Header, fields_end
+from mailhub.message.header import fields_end
 from mailhub.message.lists import REQUEST, MailingList, list_fields, owners_of, role
 from mailhub.message.needs import HEADER_LIMIT
 from mailhub.message.submission import mend_header
@@ -34,8 +34,6 @@ from mailhub.message.trace import count_received, delivered_to, return_path
 from mailhub.net.body import copy
 
 _log = Logger(namespace="mailhub.delivery.lists")
-
-_MESSAGE_ID = re.compile(rb"<[!-;=?-~]{1,250}>")
 
 Commit = Callable[[Mail, Sequence[Accepted], Intake, str], Awaitable[Committed]]
 
@@ -50,13 +48,7 @@ class Request:
     who: Address
     once: str
     moment: int
-    _header: bytes = attrs.field(repr=False)
-
-    @property
-    def message_id(self) -> str:
-        """That of the request (RFC 3834 3.1.5), "" where it has none that could be repeated."""
-        found = Header(self._header).first(b"message-id") or b""
-        return found.decode() if _MESSAGE_ID.fullmatch(found) else ""
+    header: bytes = attrs.field(repr=False)
 
 
 @attrs.frozen(eq=False)
@@ -70,8 +62,7 @@ class ListMail:
 
     async def answer(self, request: Request, subject: str, text: str) -> None:
         """To who asks. Raises MailError."""
-        more = "".join([f"{name}: {request.message_id}\r\n" for name in ("In-Reply-To", "References")])
-        more = f"Auto-Submitted: auto-replied\r\n{more if request.message_id else ''}"
+        more = f"Auto-Submitted: auto-replied\r\n{answering(request.header).decode()}"
         to = [request.who]
         fields = list_fields(request.settings, request.name)
         mail, octets = self._written(request.name, to, subject, text, request.once, request.moment, fields, more)

@@ -10,6 +10,7 @@ import attrs
 from mailhub.delivery.plan import Accepted, deposits_of, make_plan
 from mailhub.interfaces import IMailStore, IQueue, Reply, Route, Submission
 from mailhub.message.address import Address
+from mailhub.message.answering import answering
 from mailhub.message.envelope import Mail, Recipient
 from mailhub.message.header import Header, fields_end, without_field
 from mailhub.message.needs import needs_of
@@ -34,9 +35,10 @@ class Replies:
     mend: Callable[[bytes], bytes]
     routes: Callable[[Address], Awaitable[Sequence[Route]]]
 
-    async def submission(self, reply: Reply, to: Address) -> Submission:
-        """Ready to be committed; its body is to be discarded. Raises MailError."""
-        octets = self._octets(reply.message)
+    async def submission(self, reply: Reply, to: Address, answered: bytes) -> Submission:
+        """Ready to be committed; its body is to be discarded. `answered` is the header of the message that it answers.
+        Raises MailError."""
+        octets = self._octets(reply.message, answered)
         header = octets[: fields_end(octets, 0, len(octets))]
         wide = not header.isascii() or not to.is_ascii or not (reply.reverse_path or to).is_ascii
         mail = Mail(reply.reverse_path, "7BIT" if octets.isascii() else "8BITMIME", smtputf8=wide)
@@ -51,7 +53,7 @@ class Replies:
             writer.abort()
         return Submission(mail, plan, body, len(top), needs_of(octets).bits, reply=True)
 
-    def _octets(self, message: bytes) -> bytes:
+    def _octets(self, message: bytes, answered: bytes) -> bytes:
         octets = _LINE_END.sub(b"\r\n", message.replace(b"\0", b""))
         end = fields_end(octets, 0, len(octets))
         header, rest = octets[:end], octets[end:]
@@ -61,4 +63,6 @@ class Replies:
             rest = b"\r\n" + rest
         if not Header(header).count(b"auto-submitted"):
             header = _AUTOMATIC + header
+        if not Header(header).count(b"in-reply-to") and not Header(header).count(b"references"):
+            header += answering(answered)
         return self.mend(without_field(header, b"return-path")) + rest

@@ -40,10 +40,11 @@ class Redirect:
 
 @attrs.frozen
 class Reply:
-    """A message to the reverse-path: header and body. Its line ends are mended, and Date, Message-ID and Auto-Submitted
-    added where they are absent. There is none to the null reverse-path, to what was sent by a program (RFC 3834 2) or
-    has a header too large to say so, nor where no way to the sender is known; the message is taken all the same.
-    `reverse_path` is its own; with None, as it should be, nobody answers it."""
+    """A message to the reverse-path: header and body. Its line ends are mended, and Date, Message-ID, Auto-Submitted,
+    In-Reply-To and References (RFC 3834 3.1) added where they are absent. There is none to the null reverse-path, to
+    what was sent by a program (RFC 3834 2) or has a header too large to say so, nor where no way to the sender is
+    known; the message is taken all the same. `reverse_path` is its own; with None, as it should be, nobody answers
+    it."""
 
     message: bytes
     reverse_path: Address | None = None
