@@ -256,8 +256,9 @@ def test_a_reply_goes_to_the_sender_and_none_to_programs(world: World) -> None:
     assert answer.endswith(b"\r\n\r\nBack on Monday.\r\n")
     assert b"\r\nIn-Reply-To:" not in answer, "the message has no Message-ID"
     world.send([ANN], b"Message-ID: <2@yy.example>\r\nReferences: <1@yy.example>\r\n" + MESSAGE)
-    assert b"\r\nIn-Reply-To: <2@yy.example>\r\nReferences: <1@yy.example>\r\n <2@yy.example>\r\n" in (
-        world.boxes(SENDER, world.yy)["INBOX"][-1]
+    assert (
+        b"\r\nIn-Reply-To: <2@yy.example>\r\nReferences: <1@yy.example>\r\n <2@yy.example>\r\n"
+        in (world.boxes(SENDER, world.yy)["INBOX"][-1])
     )
     world.send([ANN], b"Auto-Submitted: auto-generated; x=y\r\n" + MESSAGE)
     assert len(world.boxes(SENDER, world.yy)["INBOX"]) == 2
