@@ -12,6 +12,7 @@ from mailhub.delivery.forwarding import ROUTER, SrsKeys, SrsRouter, days_of
 from mailhub.delivery.intake import Intake
 from mailhub.delivery.limits import DETAIL_MAILBOXES
 from mailhub.delivery.list_bounces import Bounces
+from mailhub.delivery.list_decisions import Decisions
 from mailhub.delivery.list_desk import RequestAgent
 from mailhub.delivery.list_holding import HoldAgent
 from mailhub.delivery.list_mail import Commit, ListMail
@@ -76,9 +77,10 @@ def _list_agent(hub: IHub) -> ListAgent:
 
 
 def _request_agent(hub: IHub) -> RequestAgent:
-    state, mail = hub.database.state.of("lists"), _list_mail(hub)
+    state, mail, key = hub.database.state.of("lists"), _list_mail(hub), ListKey.of(hub)
+    decisions = Decisions(hub.queue, hub.database.state.of("list-decisions"), key)
     return RequestAgent(
-        hub.names, hub.database.names, state, hub.environment, hub.queue, mail, ListKey.of(hub), _bounces(hub)
+        hub.names, hub.database.names, state, hub.environment, hub.queue, mail, key, _bounces(hub), decisions
     )
 
 
@@ -91,7 +93,7 @@ def _bounce_agent(hub: IHub) -> BounceAgent:
 
 
 def _hold_agent(hub: IHub) -> HoldAgent:
-    return HoldAgent(hub.names, hub.queue, _list_mail(hub))
+    return HoldAgent(hub.names, hub.queue, _list_mail(hub), ListKey.of(hub))
 
 
 def _mailboxes(_: NoOptions, hub: IHub) -> IMailStore:

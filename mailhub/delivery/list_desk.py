@@ -18,6 +18,7 @@ from twisted.internet.defer import DeferredLock
 from zope.interface import implementer
 
 from mailhub.delivery.list_bounces import Bounces
+from mailhub.delivery.list_decisions import DECISION, Decisions
 from mailhub.delivery.list_mail import ListMail, Request, header_of
 from mailhub.delivery.list_paths import ListKey
 from mailhub.delivery.replies import is_automatic
@@ -82,6 +83,7 @@ class RequestAgent:
     _mail: ListMail
     _key: ListKey
     _bounces: Bounces
+    _decisions: Decisions
     _counting: DeferredLock = attrs.field(factory=DeferredLock, init=False)
 
     async def deliver(self, delivery: Delivery) -> Mapping[int, Outcome]:
@@ -129,6 +131,11 @@ class RequestAgent:
         verb, _, word = command.partition(" ")
         if verb == "confirm":
             return await self._confirmed(request, word)
+        if verb in ("approve", "discard"):
+            text = await self._decisions.decide(request.name, verb, word, request.who, request.once)
+            if text:
+                await self._tell(request, f"Mailing list {request.name}", text)
+            return True
         if verb == "help":
             await self._answer(request, f"How to join and leave {request.name}", _help(request.name, request.settings))
             return True
@@ -249,11 +256,13 @@ def _author(delivery: Delivery, header: bytes) -> Address | None:
 
 
 def _command(recipient: Address, header: bytes) -> str:
-    """`confirm WORD`, `subscribe`, `unsubscribe`, `help`, or "" for what is none."""
+    """`confirm WORD`, `approve WORD`, `discard WORD`, `subscribe`, `unsubscribe`, `help`, or "" for what is none."""
     local = recipient.local.lower()
     subject = decode_words(Header(header).first(b"subject") or b"")
     if confirmed := _CONFIRM.search(subject):
         return f"confirm {confirmed[1]}"
+    if decided := DECISION.search(subject):
+        return f"{decided[1].lower()} {decided[2]}"
     for end in (SUBSCRIBE, UNSUBSCRIBE):
         if local.endswith(end):
             return end[1:]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import quote
 
 import attrs
 from zope.interface import implementer
 
+from mailhub.delivery.list_decisions import decision_word
 from mailhub.delivery.list_mail import ListMail, header_of
 from mailhub.delivery.list_names import LIST
+from mailhub.delivery.list_paths import ListKey
 from mailhub.delivery.lists import refusal_of
 from mailhub.errors import MailError
 from mailhub.interfaces import Delivery, IDeliveryAgent, ILocalNames, IQueue, QueuedRecipient, RowChange, Which
@@ -16,6 +19,9 @@ from mailhub.message.address import Address
 from mailhub.message.encoded_word import decode_words
 from mailhub.message.envelope import Outcome, outcome_of
 from mailhub.message.header import Header
+from mailhub.message.lists import REQUEST, role
+
+_VERBS = ("approve", "discard")
 
 
 @implementer(IDeliveryAgent)
@@ -26,6 +32,7 @@ class HoldAgent:
     _names: ILocalNames
     _queue: IQueue
     _mail: ListMail
+    _key: ListKey
 
     async def deliver(self, delivery: Delivery) -> Mapping[int, Outcome]:
         """See `IDeliveryAgent`. Repeating it tells nobody again."""
@@ -44,6 +51,8 @@ class HoldAgent:
             if refusal := refusal_of(header, delivery.body.size, settings, name):
                 return refusal
             text = _of_held(delivery, header, name)
+            if not settings.group:  # whose requests are read by nobody but its owners
+                text += _by_mail(name, await decision_word(self._key, delivery.id, name))
             once = f"{delivery.id} {row.id} held"
             found = await self._queue.messages(which=Which(ids=(delivery.id,)))
             moment = found[0].queued_at if found else 0
@@ -71,6 +80,15 @@ def _of_held(delivery: Delivery, header: bytes, name: Address) -> str:
         f"sender: <{delivery.mail.reverse_path or ''}>\n{''.join(said)}octets: {delivery.body.size}\n\n"
         f"mailhub list approve {delivery.id} --list {name}\nmailhub list discard {delivery.id} --list {name}\n\n"
         "says whether it goes to the members.\n"
+    )
+
+
+def _by_mail(name: Address, word: str) -> str:
+    to = role(name, REQUEST)
+    return (
+        f"\nSo does a mail to {to} with one of these lines as its subject. The first that comes counts, and whoever\n"
+        f"has the word can send it:\n\napprove {word}\ndiscard {word}\n\n"
+        + "".join(f"<mailto:{quote(to.local, safe='')}@{to.ascii_domain}?subject={verb}%20{word}>\n" for verb in _VERBS)
     )
 
 

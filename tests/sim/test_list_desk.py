@@ -391,3 +391,84 @@ def test_reports_and_automatic_replies_do_not_wait(internet: Internet) -> None:
     ask(internet, far, NAME, "x", "dan@far.example", "Auto-Submitted: auto-replied\r\n")
     assert not us.inbox("boss@us.example")
     assert not us.queued()
+
+
+def decide(internet: Internet, far: Host, subject: str, sender: str = "own@far.example") -> str:
+    """What an owner is answered, "" for nothing."""
+    before = len(far.inbox(sender))
+    far.submit(sender, ["team-request@us.example"], f"From: {sender}\r\nSubject: {subject}\r\n\r\n".encode())
+    internet.run(120)
+    return "".join(str(mail.get_payload()) for mail in mails(far, sender)[before:])
+
+
+def held_stage(internet: Internet, **lists: Any) -> tuple[Host, Host, list[str]]:
+    """A list that holds two posts, and the words that its owner has for them."""
+    team = {"owners": ["own@far.example"], "hold_others": True, "members": ["ann@us.example"]}
+    us = internet.hub("us.example", ["ann"], {"list": {NAME: team, **lists}})
+    far = internet.hub("far.example", ["own", "dan"])
+    for subject in ("first", "second"):
+        ask(internet, far, NAME, subject, "dan@far.example")
+    texts = [str(mail.get_payload()) for mail in mails(far, "own@far.example")]
+    return us, far, [text.partition("\r\napprove ")[2].split()[0] for text in texts]
+
+
+def test_owners_decide_by_mail_and_the_first_decision_counts(internet: Internet) -> None:
+    us, far, (first, second) = held_stage(internet)
+    assert decide(internet, far, f"Approve {first}") == f"The post to {NAME} is approved.\r\n"
+    assert "approved before, by own@far.example" in decide(internet, far, f"discard {first}", "dan@far.example")
+    assert "is discarded" in decide(internet, far, f"Fwd: discard {second}")
+    assert "discarded before" in decide(internet, far, f"approve {second}")
+    assert [mail["Subject"] for mail in mails(us, "ann@us.example")] == ["first"]
+    assert not us.queued()
+    assert len(far.inbox("dan@far.example")) == 1  # who posts is told nothing, who decides is
+
+
+def test_a_word_counts_for_no_other_post_and_no_other_list(internet: Internet) -> None:
+    other = {"owners": ["own@far.example"], "hold_others": True, "members": ["ann@us.example"]}
+    us, far, (first, second) = held_stage(internet, **{"other@us.example": other})
+    (a, mac), (b, _) = first.split("-"), second.split("-")
+    for word in (f"{b}-{mac}", f"{a}-{'0' * 24}", f"{a}-{mac[:-1]}"):
+        decide(internet, far, f"approve {word}")
+    far.submit(
+        "own@far.example",
+        ["other-request@us.example"],
+        f"From: own@far.example\r\nSubject: approve {first}\r\n\r\n".encode(),
+    )
+    internet.run(120)
+    automatic = f"From: own@far.example\r\nAuto-Submitted: auto-replied\r\nSubject: Re: approve {first}\r\n\r\n"
+    far.submit("own@far.example", ["team-request@us.example"], automatic.encode())
+    internet.run(120)
+    assert [row.held for each in us.queued() for row in each.recipients] == [True, True]
+    assert not us.inbox("ann@us.example")
+
+
+def test_what_a_command_has_decided_is_not_decided_by_mail(internet: Internet) -> None:
+    us, far, (first, _) = held_stage(internet)
+    us._wait(us.hub.database.queue.change({RowChange(removed=True): us.queued()[:1]}))
+    assert "It waits no more" in decide(internet, far, f"approve {first}")
+    assert not us.inbox("ann@us.example")
+
+
+def test_a_decision_that_is_read_again_after_a_crash_is_one(
+    internet: Internet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    us, far, (first, _) = held_stage(internet)
+    deliver = RequestAgent.deliver
+
+    async def again(agent: Any, delivery: Delivery) -> Any:
+        await deliver(agent, delivery)
+        return await deliver(agent, delivery)
+
+    monkeypatch.setattr(RequestAgent, "deliver", again)
+    assert decide(internet, far, f"approve {first}") == f"The post to {NAME} is approved.\r\n"
+    assert len(us.inbox("ann@us.example")) == 1
+
+
+def test_a_group_offers_no_decision_by_mail(internet: Internet) -> None:
+    team = {"owners": ["own@far.example"], "hold_others": True, "members": ["ann@us.example"], "group": True}
+    internet.hub("us.example", ["ann"], {"list": {NAME: team}})
+    far = internet.hub("far.example", ["own", "dan"])
+    ask(internet, far, NAME, "first", "dan@far.example")
+    (notice,) = mails(far, "own@far.example")
+    assert "mailhub list approve" in str(notice.get_payload())
+    assert "mailto:" not in str(notice.get_payload())
