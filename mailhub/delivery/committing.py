@@ -139,14 +139,14 @@ class Committing:
 
     async def _replies(self, placed: Placed, arrived: Arrived) -> list[Submission]:
         """Those that can be made; of others the log says why not."""
-        to, house = self._transaction.mail.reverse_path, self._house
+        to, requiretls, house = self._transaction.mail.reverse_path, self._transaction.mail.requiretls, self._house
         replies = Replies(house.queue, house.store, house.mend, self._ways)
         made = []
         for rule, account, reply in placed.replies:
             reason = "null reverse-path" if to is None else _why_none(arrived)
             if to is not None and not reason:
                 try:
-                    made.append(await replies.submission(reply, to, arrived.header))
+                    made.append(await replies.submission(reply, to, arrived.header, requiretls=requiretls))
                 except MailError as error:  # the message itself does not depend on the way back
                     reason = error.text
             if reason:

@@ -11,7 +11,7 @@ from mailhub.delivery.plan import Accepted, deposits_of, make_plan
 from mailhub.interfaces import IMailStore, IQueue, Reply, Route, Submission
 from mailhub.message.address import Address
 from mailhub.message.answering import answering
-from mailhub.message.envelope import Mail, Recipient
+from mailhub.message.envelope import BodyType, Mail, Recipient
 from mailhub.message.header import Header, fields_end, without_field
 from mailhub.message.needs import needs_of
 from mailhub.message.trace import return_path
@@ -35,13 +35,14 @@ class Replies:
     mend: Callable[[bytes], bytes]
     routes: Callable[[Address], Awaitable[Sequence[Route]]]
 
-    async def submission(self, reply: Reply, to: Address, answered: bytes) -> Submission:
+    async def submission(self, reply: Reply, to: Address, answered: bytes, *, requiretls: bool) -> Submission:
         """Ready to be committed; its body is to be discarded. `answered` is the header of the message that it answers.
-        Raises MailError."""
+        `requiretls`: that is to go by TLS alone, and so is what comes of it (RFC 8689 6). Raises MailError."""
         octets = self._octets(reply.message, answered)
         header = octets[: fields_end(octets, 0, len(octets))]
         wide = not header.isascii() or not to.is_ascii or not (reply.reverse_path or to).is_ascii
-        mail = Mail(reply.reverse_path, "7BIT" if octets.isascii() else "8BITMIME", smtputf8=wide)
+        body_type: BodyType = "7BIT" if octets.isascii() else "8BITMIME"
+        mail = Mail(reply.reverse_path, body_type, smtputf8=wide, requiretls=requiretls)
         routes = tuple([attrs.evolve(route, reverse_path=None) for route in await self.routes(to)])
         plan = make_plan([Accepted(Recipient(to), routes)], mail, deposits=deposits_of(self.queue, self.store))
         top = return_path(reply.reverse_path)

@@ -31,7 +31,7 @@ from mailhub.interfaces import (
     Verdict,
 )
 from mailhub.message.address import Address
-from mailhub.message.envelope import Mail
+from mailhub.message.envelope import Mail, Recipient
 from mailhub.plugins import Component
 from mailhub.testing.caller import Caller
 from mailhub.testing.hubs import Host, Internet
@@ -263,6 +263,16 @@ def test_a_reply_goes_to_the_sender_and_none_to_programs(world: World) -> None:
     world.send([ANN], b"Auto-Submitted: auto-generated; x=y\r\n" + MESSAGE)
     assert len(world.boxes(SENDER, world.yy)["INBOX"]) == 2
     assert len(world.boxes(ANN)["INBOX"]) == 3
+
+
+@pytest.mark.parametrize("requiretls", [True, False])
+def test_a_reply_is_as_private_as_what_it_answers(world: World, requiretls: bool) -> None:
+    """RFC 8689 6."""
+    world.rule.answers[ANN] = Placements([Placement()], replies=[Reply(b"Subject: away\r\n\r\n")])
+    world.yy.unlisten()
+    mail = Mail(Address.parse(SENDER), requiretls=requiretls)
+    world.internet.wait(world.xx.hand_in(mail, [Recipient(Address.parse(ANN))], MESSAGE))
+    assert [each.mail.requiretls for each in world.xx.queued()] == [requiretls]
 
 
 def test_a_header_that_cannot_be_read_whole_is_not_answered(world: World) -> None:
