@@ -57,7 +57,7 @@ def digest(octets: Octets, start: int = 0) -> Digest:
         sender=_sender(header),
         message_id=_message_id(header),
         preview=preview(octets, scan.tree),
-        growth=growth(octets) + start,
+        growth=growth(octets, start),
     )
 
 

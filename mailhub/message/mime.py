@@ -29,7 +29,7 @@ _WORK_PER_OCTET = 16
 _WORK_BASE = 8 << 20
 _WORK_PER_LINE = 256  # one that is a delimiter or begins like one
 
-_BLOCK = 1 << 20  # octets
+_FIRST_PIECE, _PIECE = 1 << 12, 1 << 17  # octets that are looked at together
 _AFTER_BOUNDARY = re.compile(rb"(--)?[ \t\r]*+(?:\n|\Z)")  # some write CR CR LF
 _TOKEN = re.compile(r"[!-'*+\-.0-9A-Z^-~]+", re.IGNORECASE)
 _SHORT = 80  # octets
@@ -270,7 +270,7 @@ class _Scanner:
     def _delimiter(self, top: _Open, position: int) -> tuple[int, int, bool] | None:
         """The next delimiter line: offsets of the line end before it and after its own, and whether it closes."""
         while self.work >= 0:
-            found = self.octets.find(top.delimiter, position, top.end)
+            found = _find(self.octets, top.delimiter, position, top.end)
             self.work -= (top.end if found < 0 else found) - position + _WORK_PER_LINE
             if found < 0:
                 return None
@@ -284,11 +284,27 @@ class _Scanner:
 
     def _count_lines(self, start: int, end: int) -> int:
         self.work -= end - start
-        if isinstance(self.octets, bytes) and end - start <= _BLOCK:
+        lines = 0
+        for block in range(start, end, _PIECE):
             # replace() goes from line end to line end, where count() looks at every octet.
-            body = self.octets[start:end]
-            return len(body) - len(body.replace(b"\n", b""))
-        return sum(self.octets[block : min(block + _BLOCK, end)].count(b"\n") for block in range(start, end, _BLOCK))
+            piece = self.octets[block : min(block + _PIECE, end)]
+            lines += len(piece) - len(piece.replace(b"\n", b""))
+        return lines
+
+
+def _find(octets: Octets, sought: bytes, start: int, end: int) -> int:
+    """As find(), which in a file compares octet by octet and takes many times longer than in memory: so it is read in
+    pieces, small ones first, because most delimiters come soon."""
+    if isinstance(octets, bytes):
+        return octets.find(sought, start, end)
+    more, size = len(sought) - 1, _FIRST_PIECE
+    while start < end:
+        found = octets[start : min(start + size + more, end)].find(sought)
+        if found >= 0:
+            return start + found
+        start += size
+        size = min(2 * size, _PIECE)
+    return -1
 
 
 def _content_type(header: Header, default: _Type) -> _Type:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import mmap
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mailhub.message import line_ends
-from mailhub.message.line_ends import growth
+from mailhub.message.line_ends import LineEnds, growth
 from mailhub.wire.stream import DotStuffer
 
 
@@ -44,6 +45,15 @@ def _sent(octets: bytes) -> int:
 def test_it_is_what_pop3_sends(text: str) -> None:
     octets = text.encode()
     assert len(octets) + growth(octets) == _sent(octets)
+    assert growth(bytes(3) + octets, 3) == growth(octets)
+
+
+@given(st.text("ab\r\n\0", max_size=30), st.integers(1, 5))
+def test_line_ends_do_not_depend_on_the_split(text: str, size: int) -> None:
+    octets, pieces = text.encode(), LineEnds()
+    clean = [pieces.clean(octets[at : at + size], last=False) for at in range(0, len(octets), size)]
+    assert (all(clean) and pieces.clean(b"")) == LineEnds().clean(octets)
+    assert LineEnds().clean(octets) == (re.search(r"\r(?!\n)|(?<!\r)\n|\0", text) is None)
 
 
 @pytest.mark.parametrize("ending", [b"", b"\r", b"\n", b"\r\n", b"\0" * 9])
@@ -53,3 +63,6 @@ def test_a_file_gives_the_same(monkeypatch: pytest.MonkeyPatch, ending: bytes) -
     with mmap.mmap(-1, len(octets)) as file:
         file[:] = octets
         assert growth(file) == growth(octets)
+    with mmap.mmap(-1, 7 + len(octets)) as file:
+        file[7:] = octets
+        assert growth(file, 7) == growth(octets)

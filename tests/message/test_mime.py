@@ -266,12 +266,14 @@ def test_anything_has_a_tree(message: bytes) -> None:
     check_tree(message, scan(message).tree)
 
 
-@given(MESSAGES.filter(bool))
-@settings(deadline=None, max_examples=30)
-def test_a_mapped_file_has_the_same_tree(message: bytes) -> None:
-    with tempfile.TemporaryFile() as file:
+@given(MESSAGES.filter(bool), st.integers(1, 9))
+@settings(deadline=None, max_examples=50)
+def test_a_mapped_file_has_the_same_tree(message: bytes, piece: int) -> None:
+    with tempfile.TemporaryFile() as file, pytest.MonkeyPatch.context() as patch:
         file.write(message)
         file.flush()
+        patch.setattr(mime, "_FIRST_PIECE", piece)
+        patch.setattr(mime, "_PIECE", 2 * piece)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
             assert scan(mapped).tree == scan(message).tree
 
