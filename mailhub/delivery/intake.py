@@ -116,8 +116,8 @@ class IntakeWriter:
         self._binary = BINARY if binary else 0
         self.hops = 0
         self._delivered_to: frozenset[str] = frozenset()
-        # The octets held back until the header is whole; None once it has been written.
-        self._held: bytearray | None = bytearray()
+        # The octets held back until the header is whole, which nearly always come at once; None once it is written.
+        self._held: bytes | bytearray | None = b""
         self._print: Any = None
         self._printed_path = return_path
         self._edited = False
@@ -133,18 +133,18 @@ class IntakeWriter:
                 self._print.update(octets)
             await self._pass_on(self._in_lines(octets))
             return
-        self._held += octets
+        held = self._held = _longer(self._held, octets)
         line_end = octets.rfind(b"\n")
-        end = -1 if line_end < 0 else self._header_end(self._held, len(self._held) - len(octets) + line_end + 1)
+        end = -1 if line_end < 0 else self._header_end(held, len(held) - len(octets) + line_end + 1)
         if end >= 0:
             await self._release(end)
-        elif len(self._held) > HEADER_LIMIT:
+        elif len(held) > HEADER_LIMIT:
             if self._mend is not None:
                 # A Bcc field that stays would tell the others (RFC 5322 3.6.3).
                 raise MessageTooLarge(f"Header is larger than {HEADER_LIMIT} octets")
             await self._release(-1)
-        elif len(self._held) > HEADER_SHARE:
-            self._take_from_budget(len(self._held))
+        elif len(held) > HEADER_SHARE:
+            self._take_from_budget(len(held))
 
     def print_with(self, printer: Any) -> None:
         """Have a fingerprint made of the octets as they come (`mailhub.delivery.doubles.printer`), but for the way on
@@ -202,7 +202,7 @@ class IntakeWriter:
             self._budget.take(-self._taken)
             self._taken = 0
 
-    def _header_end(self, held: bytearray, lines: int) -> int:
+    def _header_end(self, held: bytes | bytearray, lines: int) -> int:
         """After the last field, when among the whole lines (up to `lines`) there is one that is none; else -1."""
         if self._known < 0 and held.startswith(_ODD_STARTS) and held.count(b"\n", 0, lines) < 2:
             return -1  # what follows a mailbox file's line says whether it is one
@@ -264,6 +264,15 @@ class IntakeWriter:
         if self._wrapper.wrapped and not self._may_wrap:
             raise _too_long()
         return octets
+
+
+def _longer(held: bytes | bytearray, octets: bytes) -> bytes | bytearray:
+    """What is held with more octets: copied only where something was held before."""
+    if not held:
+        return octets
+    held = held if isinstance(held, bytearray) else bytearray(held)
+    held += octets
+    return held
 
 
 def _too_long() -> PermanentError:
