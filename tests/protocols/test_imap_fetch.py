@@ -13,7 +13,7 @@ from mailhub.store.memory.store import MemoryMailbox
 from tests.protocols.imap_rig import Server
 
 SMALL = b"Subject: small\r\nX-Odd: yes\r\n\r\n" + b"x" * 10_000
-LARGE = b"Subject: large\r\n\r\n" + b"y" * 100_000
+LARGE = b"Subject: large\r\n\r\n" + b"y" * 140_000
 BODY = b"* %d FETCH (BODY[] {%d}\r\n%b)\r\n"
 
 

@@ -21,7 +21,7 @@ from mailhub.testing.wires import Trouble
 
 HOUR = 3600
 LETTER = b"Subject: hello\r\nMessage-ID: <1@xx.example>\r\n\r\n" + b"How are you?\r\n" * 20
-LARGE = LETTER + b"x" * 70 * 1000 + b"\r\n"
+LARGE = LETTER + b"x" * 70 * 2000 + b"\r\n"
 STRIKES = [("greeting", "reply"), ("body", "command")]
 STRIKES += [
     (stage, side) for stage in ("EHLO", "STARTTLS", "MAIL", "RCPT", "DATA", "end") for side in ("command", "reply")
