@@ -37,7 +37,7 @@ def add_parser(commands: Any) -> Any:
 
     remove = actions.add_parser("remove", help="an alias, or some of its targets")
     remove.add_argument("name", metavar="NAME", help="as in `mailhub alias list`")
-    remove.add_argument("targets", metavar="TARGET", nargs="*", help="targets to remove (default: all)")
+    remove.add_argument("targets", metavar="TARGET", nargs="*", default=[], help="targets to remove (default: all)")
     yes_option(remove)
     remove.set_defaults(run=_remove)
     return actions

@@ -168,7 +168,7 @@ def _told(run: Run) -> Run:
 
 
 def _which(action: argparse.ArgumentParser) -> None:
-    action.add_argument("ids", metavar="ID", nargs="*", help=_ID)
+    action.add_argument("ids", metavar="ID", nargs="*", default=[], help=_ID)
     action.add_argument("--all", action="store_true", help="the whole queue")
     _filters(action)
 

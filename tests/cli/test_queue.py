@@ -65,6 +65,10 @@ def test_show_tells_all_but_the_body(mailhub: Command, ids: list[str]) -> None:
     assert "secret" not in shown
 
 
+def test_only_what_has_to_be_said_is_asked_for(mailhub: Command, ids: list[str]) -> None:
+    assert mailhub("queue", "reroute").err.endswith("error: the following arguments are required: WAY\n")
+
+
 def test_show_sends_no_control_characters_to_the_terminal(mailhub: Command, ids: list[str]) -> None:
     shown = mailhub("queue", "show", ids[0]).out
     assert r"Subject: a\x1b[2Jb" in shown
