@@ -38,7 +38,7 @@ from mailhub.interfaces import (
 )
 from mailhub.message.address import Address
 from mailhub.message.aliases import AliasTable
-from mailhub.message.envelope import Mail, Outcome, Reach, Source
+from mailhub.message.envelope import DeliverBy, Mail, Outcome, Reach, Source
 from mailhub.store.limits import StoreLimits
 from mailhub.store.sqlite.database import Database
 from mailhub.testing.waiting import result_of
@@ -138,13 +138,20 @@ class World:
             limits=self.limits,
         )
 
-    def submit(self, *to: str, sender: Address | None = SENDER, target: str = "next", deposits: Any = ()) -> str:
+    def submit(
+        self,
+        *to: str,
+        sender: Address | None = SENDER,
+        target: str = "next",
+        deposits: Any = (),
+        by: DeliverBy | None = None,
+    ) -> str:
         queue = self.database.queue
         writer = queue.new_body()
         result_of(writer.write(MESSAGE))
         body = result_of(writer.finish())
         routes = tuple(Route("smtp", Address(name, "yy.example"), target) for name in to)
-        submission = Submission(Mail(sender), Plan(tuple(deposits), routes), body, MESSAGE.index(b"Subject"))
+        submission = Submission(Mail(sender, by=by), Plan(tuple(deposits), routes), body, MESSAGE.index(b"Subject"))
         return result_of(queue.submit(submission)).id
 
     def run(self, seconds: float = 0) -> None:
@@ -664,6 +671,20 @@ def test_a_turn_in_which_its_host_is_left_alone_is_no_attempt_and_brings_the_end
     assert len(reports) == len(rows)
     assert sum("Last-Attempt-Date:" not in report for report in reports) >= len(never) - 10 > 10
     assert all("Status: 5.4.7" in report for report in reports)
+    world.close()
+
+
+def test_that_the_time_has_run_out_is_told_once_also_while_a_host_is_left_alone(tmp_path: Path) -> None:
+    """RFC 2852 4.1.3, of what is not tried meanwhile."""
+    away = attrs.evolve(Outcome.delayed("No route to host"), reach=Reach.UNREACHED)
+    world = World(tmp_path, agent=Scripted(b=[away]))
+    for _ in range(20):
+        world.submit("b", by=DeliverBy(700, "N"))
+    world.runner.start()
+    world.run(3500)
+    assert len(world.agent.calls) < 30
+    delayed = [str(message) for message in world.inbox() if "Action: delayed" in str(message)]
+    assert len(delayed) == 20
     world.close()
 
 
