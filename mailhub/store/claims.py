@@ -21,6 +21,9 @@ class Claims:
         self._fences: dict[int, int] = {}
         self.taking = DeferredLock()
 
+    def __contains__(self, row: object) -> bool:
+        return row in self._fences
+
     @property
     def rows(self) -> frozenset[int]:
         """All that are claimed."""

@@ -6,6 +6,9 @@ from zope.interface import implementer
 
 from mailhub.interfaces import IBlobReader
 
+# Octets up to which a message in the queue is in memory with what is said of it.
+SMALL = 16384
+
 
 @implementer(IBlobReader)
 class OctetsReader:

@@ -14,6 +14,7 @@ from mailhub.message.esmtp import (
     check_mail_parameters,
     mail_parameters,
     recipient_parameters,
+    with_mail_parameters,
     with_recipient_parameters,
 )
 from mailhub.message.flags import decode, encode
@@ -106,6 +107,12 @@ def check_readable(mail: Mail, routes: Iterable[Route]) -> None:
         if own is not None and own.address is not None:
             Address.parse(str(own.address))
         originals_in(originals_text(route), route.recipient)
+
+
+def kept_mail(mail: Mail, parameters: str) -> Mail:
+    """`mail` as it will be read from its row; `parameters` are its `mail_parameters`."""
+    usual = not mail.verp and parameters in ("", f"SIZE={mail.size}")
+    return mail if usual else with_mail_parameters(Mail(mail.reverse_path, mail.body_type, mail.smtputf8), parameters)
 
 
 def originals_text(route: Route) -> str:

@@ -14,17 +14,20 @@ from typing import Any
 import attrs
 
 from mailhub.errors import MailError, NoSuchMailbox
-from mailhub.interfaces import Deposit, Receipt, Refusals, Route, Submission
+from mailhub.interfaces import Deposit, QueuedMessage, QueuedRecipient, Receipt, Refusals, Route, Submission
 from mailhub.message.envelope import Outcome, State
 from mailhub.message.esmtp import mail_parameters
 from mailhub.message.flags import SEEN, SYSTEM_FLAGS, Flags, encode, excess
 from mailhub.message.mailbox_names import INBOX, normalise
 from mailhub.message.record import Added, Entry
+from mailhub.store.arrivals import Arrival
 from mailhub.store.limits import USUAL_USES
+from mailhub.store.octets import SMALL, OctetsReader
 from mailhub.store.queue_rows import (
     ROUTE_COLUMNS,
     check_readable,
     destination_of,
+    kept_mail,
     notices_of,
     route_columns,
     route_of,
@@ -66,7 +69,7 @@ _INSERT_RECIPIENT = (
     f"INSERT INTO queue_recipient (message, {ROUTE_COLUMNS},"
     f" destination, priority, due, {content.OUTCOME_COLUMNS}, attempts) VALUES ",
     "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
-    "",
+    " RETURNING id",
 )
 _INSERT_REFUSAL = ("INSERT INTO refusal (submission, deposit, status, reply) VALUES ", "(?, ?, ?, ?)", "")
 
@@ -110,6 +113,42 @@ def post(units: Sequence[Unit]) -> list[Receipt]:
     return receipts
 
 
+def _is_handed_over(posting: Posting, rows: Sequence[tuple[Route, Outcome | None]]) -> bool:
+    """Whether its rows are due, of the usual priority, and such as they would be read again."""
+    submission = posting.submission
+    return (
+        submission.not_before <= posting.now
+        and not submission.rank
+        and not any(last is not None or route.create or route.flags for route, last in rows)
+    )
+
+
+def _arrivals(posting: Posting, parameters: str, ids: Sequence[int]) -> Iterator[Arrival]:
+    """A message by destinations, as a claim would find it; `ids` begin with those of its rows."""
+    submission, now = posting.submission, posting.now
+    mail = kept_mail(submission.mail, parameters)
+    rows: dict[str, list[QueuedRecipient]] = {}
+    for number, route in zip(ids, submission.plan.routes, strict=False):
+        rows.setdefault(route.destination, []).append(QueuedRecipient(number, route, 0, now))
+    size, octets = posting.body.size, posting.body.octets
+    body = None
+    if octets is not None and size <= SMALL:
+        body = OctetsReader(octets, submission.relay_offset)
+    size -= submission.relay_offset
+    for destination, recipients in rows.items():
+        message = QueuedMessage(
+            posting.id,
+            mail,
+            now,
+            size,
+            tuple(recipients),
+            submission.needs,
+            submission.not_before,
+            submission.submitter,
+        )
+        yield Arrival(destination, message, body)
+
+
 def _number_of_place(place: Place) -> int:
     return place.mailbox
 
@@ -130,6 +169,7 @@ class _Group:
         self.messages: list[tuple[Any, ...]] = []
         self.queued: list[tuple[Any, ...]] = []
         self.recipients: list[tuple[Any, ...]] = []
+        self.arriving: list[tuple[Posting, str, int]] = []  # with parameters, and the number of the first row
         self.refusals: list[tuple[Any, ...]] = []
 
     # --- reading
@@ -294,6 +334,11 @@ class _Group:
             return
         if not submission.plan.routes:
             check_readable(mail, ())  # of what has routes that is known already
+        parameters = mail_parameters(mail)
+        if _is_handed_over(posting, rows):
+            self.arriving.append((posting, parameters, len(self.recipients)))
+        else:
+            self.transaction.due = True
         self.queued.append(
             (
                 posting.id,
@@ -302,7 +347,7 @@ class _Group:
                 None if mail.reverse_path is None else str(mail.reverse_path),
                 mail.body_type,
                 int(mail.smtputf8),
-                mail_parameters(mail),
+                parameters,
                 submission.needs,
                 posting.now,
                 submission.not_before,
@@ -332,9 +377,10 @@ class _Group:
             for place in self.counted:
                 place.written()
         if self.queued:
-            self.transaction.due = True
             self.transaction.execute_values(*_INSERT_QUEUED, [self._numbered(row, 1) for row in self.queued])
-            self.transaction.execute_values(*_INSERT_RECIPIENT, self.recipients)
+            ids = [row[0] for row in self.transaction.execute_returning(*_INSERT_RECIPIENT, self.recipients)]
+            for posting, parameters, first in self.arriving:
+                self.transaction.arrived += _arrivals(posting, parameters, ids[first:])
         if self.refusals:
             self.transaction.execute_values(*_INSERT_REFUSAL, self.refusals)
 

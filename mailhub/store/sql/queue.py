@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
+from typing import TypeVar
 
 import attrs
 from zope.interface import implementer
@@ -27,6 +28,7 @@ from mailhub.interfaces import (
     Which,
 )
 from mailhub.message.envelope import State
+from mailhub.store.arrivals import Arrival, Arrivals
 from mailhub.store.claims import Claims
 from mailhub.store.queue_ids import number_of
 from mailhub.store.queue_rows import check_readable
@@ -35,7 +37,9 @@ from mailhub.store.sql.deposits import Posting, post, touched_by
 from mailhub.store.sql.engine import Engine
 from mailhub.store.sql.queue_claim import Wanted, find_due
 from mailhub.store.sql.queue_reading import kept_header, load, next_due, open_message, without_rows
-from mailhub.store.sql.transaction import Joint, Snapshot, Touched, Transaction, Unreadable
+from mailhub.store.sql.transaction import Joint, Snapshot, Touched, Transaction, Unreadable, Work
+
+T = TypeVar("T")
 
 # --- settle and the operator's commands ------------------------------------------------------------------------------
 
@@ -216,6 +220,8 @@ class Queue:
         self._store = store
         # Later fences are greater, those of the next process too.
         self._claims = Claims(engine.environment.now() << 20)
+        self._arrivals = Arrivals(engine.environment.monotonic)
+        engine.due.arrived = self._arrived
         self._after = ""
         # Small messages that are claimed and not opened yet; forgotten when the operator changes anything.
         self._bodies: dict[str, IBlobReader] = {}
@@ -268,23 +274,48 @@ class Queue:
         """Noted in memory."""
         await self._claims.taking.acquire()
         try:
+            if self._arrivals.knows(now):
+                arrived, self._after = self._arrivals.take(limit, quota, quotas, self._after)
+                return self._take(
+                    [(each.destination, each.message) for each in arrived],
+                    {each.message.id: each.body for each in arrived if each.body is not None},
+                )
             wanted = Wanted(now, limit, quota, dict(quotas), latest, self._claims.rows, self._after)
             bodies: dict[str, IBlobReader] = {}
-            found, self._after = await self._engine.read(lambda snapshot: find_due(snapshot, wanted, bodies))
-            if len(self._bodies) < _BODIES:
-                self._bodies.update(bodies)
-            return self._claims.take(found)
+            found: Sequence[tuple[str, QueuedMessage]] = ()
+            rest = None
+            self._arrivals.ask()
+            try:
+                found, self._after, rest = await self._engine.read(lambda snapshot: find_due(snapshot, wanted, bodies))
+            finally:
+                self._arrivals.found(found, now, rest)
+            return self._take(found, bodies)
         finally:
             self._claims.taking.release()
 
+    def _take(self, found: Sequence[tuple[str, QueuedMessage]], bodies: Mapping[str, IBlobReader]) -> Sequence[Claim]:
+        if len(self._bodies) < _BODIES:
+            self._bodies.update(bodies)
+        return self._claims.take(found)
+
+    def _arrived(self, arrived: Sequence[Arrival] | None) -> None:
+        """Before anybody is told that there is something to claim."""
+        if arrived is None:
+            self._arrivals.forget()
+        else:
+            self._arrivals.add(arrived, self._claims)
+
     async def release(self, claims: Sequence[Claim]) -> None:
         """In memory."""
+        self._arrivals.forget()
         for claim in claims:
             self._bodies.pop(claim.message.id, None)
             self._claims.drop(claim, [row.id for row in claim.message.recipients])
 
     async def next_due(self, after: int = -1) -> int | None:
-        """From the index."""
+        """From the index, unless it is known."""
+        if self._arrivals.knows(after):
+            return self._arrivals.next_due
         return await self._engine.read(lambda snapshot: next_due(snapshot, after))
 
     async def open(self, message_id: str) -> IBlobReader:
@@ -309,6 +340,9 @@ class Queue:
         settling = Settling(claim.message.id, [item for item in settlements if item.id in held], postings, now)
         touching = partial(touched_by, postings) if postings else Touched
         await self._engine.write(Joint(settle_together, settling), [posting.body for posting in postings], touching)
+        for item in settling.settlements:
+            if item.untold or item.outcome.state is State.DELAYED:
+                self._arrivals.later(item.due)
         self._bodies.pop(claim.message.id, None)
         self._claims.drop(claim, held)
         return True
@@ -338,24 +372,33 @@ class Queue:
             _remove_messages(transaction, without_rows(transaction, emptied))
             return changed
 
-        self._bodies.clear()
-        return await self._engine.write(work)
+        return await self._change(work)
 
     async def retry(self, message_ids: Sequence[str]) -> int:
         """Make rows due now."""
-        return await self._engine.write(lambda transaction: retry(transaction, message_ids))
+        return await self._change(lambda transaction: retry(transaction, message_ids))
 
     async def cancel(self, message_id: str) -> bool:
         """While nothing can be claimed."""
         await self._claims.taking.acquire()
         try:
             now, taken = self._engine.environment.now(), self._claims.rows
-            self._bodies.clear()
-            return await self._engine.write(lambda transaction: cancel(transaction, message_id, now, taken))
+            return await self._change(lambda transaction: cancel(transaction, message_id, now, taken))
         finally:
             self._claims.taking.release()
 
     async def remove(self, message_ids: Sequence[str]) -> int:
         """Drop messages without a DSN."""
+        return await self._change(lambda transaction: remove(transaction, message_ids))
+
+    async def _change(self, work: Work[T]) -> T:
+        """What is in memory of messages is not so any more, during the change and after it."""
+        self._forget()
+        try:
+            return await self._engine.write(work)
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
         self._bodies.clear()
-        return await self._engine.write(lambda transaction: remove(transaction, message_ids))
+        self._arrivals.forget()

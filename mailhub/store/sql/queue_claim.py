@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 
 import attrs
 
 from mailhub.interfaces import IBlobReader, QueuedMessage, QueuedRecipient
-from mailhub.store.sql.queue_reading import RECIPIENT, load_whole, recipient_in
+from mailhub.store.arrivals import Rest
+from mailhub.store.sql.queue_reading import RECIPIENT, load_whole, next_due, recipient_in
 from mailhub.store.sql.transaction import Snapshot
 
 _LOOK_AHEAD = 256  # due rows that are looked at before destinations are asked one by one
@@ -63,14 +64,28 @@ class Wanted:
 Found = list[tuple[str, QueuedMessage]]
 
 
-def find_due(snapshot: Snapshot, wanted: Wanted, bodies: dict[str, IBlobReader] | None = None) -> tuple[Found, str]:
-    """What can be claimed, and behind which destination the next call is to go on. What is read of small messages on
-    the way is put into `bodies`."""
+def find_due(
+    snapshot: Snapshot, wanted: Wanted, bodies: dict[str, IBlobReader] | None = None
+) -> tuple[Found, str, Rest | None]:
+    """What can be claimed, behind which destination the next call is to go on, and what is known of the rest where
+    that is all. What is read of small messages on the way is put into `bodies`."""
     bodies = {} if bodies is None else bodies
+    if not wanted.quota:
+        return *_claimable(snapshot, wanted, bodies, _destinations_named(snapshot, wanted)), None
+    few, rows = _destinations_of_few(snapshot, wanted)
+    found, after = _claimable(snapshot, wanted, bodies, _destinations_in_turn(snapshot, wanted) if few is None else few)
+    is_all = few is not None and wanted.latest is not None
+    if is_all and rows == sum(len(message.recipients) for _, message in found):
+        return found, after, Rest(next_due(snapshot, wanted.now))
+    return found, after, None
+
+
+def _claimable(
+    snapshot: Snapshot, wanted: Wanted, bodies: dict[str, IBlobReader], destinations: Iterable[tuple[str, bool]]
+) -> tuple[Found, str]:
     found: Found = []
     room = wanted.limit
-    few = _destinations_named(snapshot, wanted) if not wanted.quota else _destinations_of_few(snapshot, wanted)
-    for destination, urgent in _destinations_in_turn(snapshot, wanted) if few is None else few:
+    for destination, urgent in destinations:
         quota = wanted.quotas.get(destination, wanted.quota)
         due = _due_at(snapshot, destination, wanted, quota, room) if quota > 0 else {}
         for message in load_whole(snapshot, due, bodies) if due else ():
@@ -88,10 +103,11 @@ def _destinations_named(snapshot: Snapshot, wanted: Wanted) -> Sequence[tuple[st
     return [(name, True) for name in named if snapshot.execute(statement, (name,)).fetchall()]
 
 
-def _destinations_of_few(snapshot: Snapshot, wanted: Wanted) -> Sequence[tuple[str, bool]] | None:
+def _destinations_of_few(snapshot: Snapshot, wanted: Wanted) -> tuple[Sequence[tuple[str, bool]] | None, int]:
     """The destinations of all rows that are due and free, those with the highest priority first, then in turn, and
-    whether they are before their turn; None when that are too many to look at."""
+    whether they are before their turn, and the number of these rows; None when that are too many to look at."""
     found: dict[str, int] = {}
+    count = 0
     bound = len(wanted.taken) + _LOOK_AHEAD
     for condition, moment in wanted.moments:
         rows = snapshot.execute(
@@ -99,12 +115,13 @@ def _destinations_of_few(snapshot: Snapshot, wanted: Wanted) -> Sequence[tuple[s
             (moment, bound),
         ).fetchall()
         if len(rows) == bound:
-            return None
+            return None, 0
         for number, destination, priority in rows:
             if number not in wanted.taken:
+                count += 1
                 found[destination] = max(priority, found.get(destination, priority))
     order = sorted(found, key=lambda name: (name != "", -found[name], name <= wanted.after, name))
-    return [(name, found[name] > 0) for name in order]
+    return [(name, found[name] > 0) for name in order], count
 
 
 def _destinations_in_turn(snapshot: Snapshot, wanted: Wanted) -> Iterator[tuple[str, bool]]:

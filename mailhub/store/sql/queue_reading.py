@@ -9,13 +9,10 @@ from mailhub.interfaces import IBlobReader, QueuedMessage, QueuedRecipient
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail
 from mailhub.message.esmtp import with_mail_parameters
-from mailhub.store.octets import OctetsReader
+from mailhub.store.octets import SMALL, OctetsReader
 from mailhub.store.queue_rows import ROUTE_COLUMNS, outcome_in, route_in
 from mailhub.store.sql import content
 from mailhub.store.sql.transaction import Snapshot
-
-# Octets up to which a message is read together with what is said of it.
-SMALL = 16384
 
 _SAID_OF_IT = (
     "q.id, q.reverse_path, q.body_type, q.smtputf8, q.parameters, q.needs, q.queued_at, q.not_before, q.submitter"

@@ -12,6 +12,7 @@ import attrs
 from mailhub.errors import StoreUnavailable
 from mailhub.interfaces import IBlobReader, IBody, IHeadedBodyWriter
 from mailhub.message.record import Change, Digest
+from mailhub.store.arrivals import Arrival
 from mailhub.store.held import Held
 from mailhub.store.limits import StoreLimits
 from mailhub.store.sql.dialect import Dialect
@@ -159,7 +160,8 @@ class Transaction(Snapshot):
     announcements: list[Announcement] = attrs.field(factory=list)
     after_commit: list[Callable[[], None]] = attrs.field(factory=list)
     released: bool = False  # left something to the sweep
-    due: bool = False  # put rows into the queue, or made some due
+    due: bool = False  # put rows into the queue, or made some due, beside those that are named
+    arrived: list[Arrival] = attrs.field(factory=list)  # rows that were put in, and are due
     kept: list[Claimable] = attrs.field(factory=list)  # bodies that have a row now
 
     def execute_many(self, statement: str, parameters: Iterable[Sequence[object]]) -> None:
@@ -175,6 +177,14 @@ class Transaction(Snapshot):
             parameters = list(chain.from_iterable(rows[start : start + count]))
             changed += self.connection.execute(_statement(beginning, row, end, count), parameters).rowcount
         return changed
+
+    def execute_returning(self, beginning: str, row: str, end: str, rows: Sequence[Sequence[object]]) -> list[Any]:
+        """The same with RETURNING: what it gives, in the order of the rows."""
+        found: list[Any] = []
+        for start, count in _chunks(len(rows)):
+            parameters = list(chain.from_iterable(rows[start : start + count]))
+            found += self.connection.execute(_statement(beginning, row, end, count), parameters).fetchall()
+        return found
 
     def take(self, touching: Iterable[Touching]) -> list[int]:
         """Take the mailboxes that some units touch, before anything else is done, and all of them in one order: so that

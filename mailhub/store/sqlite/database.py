@@ -275,6 +275,7 @@ class Database:
         """Another process has written. Of what the command line does, removing an account concerns mailboxes in memory
         and the account itself; messages that it adds have been announced."""
         self._engine.known.drop()
+        self._engine.due.arrived(None)
         if self._owner:
             self._sweep()
         Deferred.fromCoroutine(self._announce_removals())

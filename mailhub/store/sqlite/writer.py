@@ -23,6 +23,7 @@ from mailhub.errors import Busy, StorageFull, StoreUnavailable
 from mailhub.interfaces import IThreads
 from mailhub.log import Logger
 from mailhub.message.record import Change
+from mailhub.store.arrivals import Arrival
 from mailhub.store.held import Held
 from mailhub.store.limits import StoreLimits
 from mailhub.store.space import is_full
@@ -120,7 +121,8 @@ class Writer:
         self.on_foreign_change: Callable[[], object] = lambda: None
         self.take_in: Work[None] = lambda _: None  # announces what another process added
         self.hand_out: Callable[[Transaction], None] = lambda _: None  # notes what is added here, for another process
-        self.on_due: Callable[[], object] = lambda: None  # after commits that put rows into the queue
+        # After commits that put rows into the queue: which ones, None where others may have come to be due.
+        self.on_due: Callable[[Sequence[Arrival] | None], object] = lambda _: None
         self.on_released: Callable[[], object] = lambda: None
         self.make_room: Callable[[], bool] = lambda: False  # when the disk is full; both in the writer's thread
         self.keep_room: Callable[[], object] = lambda: None  # after commits, once room had to be made
@@ -425,17 +427,19 @@ class Writer:
         for mailbox, change in news:
             self._announce(mailbox, change)
         due = released = False
+        arrived: list[Arrival] = []
         for unit in units:
             kept: Sequence[Claimable] = ()
             if (done := unit.done) is not None:
                 kept, due, released = done.kept, due or done.due, released or done.released
+                arrived += done.arrived
             for body in unit.bodies:
                 body.settle(body in kept)
             if done is not None:
                 for mailbox, change in done.announcements:
                     self._announce(mailbox, change)
-        if due:
-            self.on_due()
+        if due or arrived:
+            self.on_due(None if due else arrived)
         for unit in units:
             # Telling many watchers of many messages may take several turns; who changed nothing there need not wait.
             touched = {mailbox for mailbox, _ in unit.done.announcements} if unit.done is not None else set()

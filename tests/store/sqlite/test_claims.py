@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mailhub.interfaces import Plan, Route, Settlement, Submission
+from mailhub.message.address import Address
+from mailhub.message.envelope import Mail, Outcome
+from mailhub.store.exam.rig import make_body
 from mailhub.store.sql.queue_claim import Found, Wanted, find_due
+from mailhub.store.sql.transaction import Query
+from mailhub.store.sqlite.database import Database
 from mailhub.store.sqlite.dialect import on
 from mailhub.store.sqlite.schema import connect_writer, migrate
-from tests.store.harness import NOW
+from mailhub.testing.waiting import result_of
+from tests.store.harness import FAST, NOW, environment
 
 _ROWS = """
 WITH RECURSIVE number (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < ?)
@@ -48,7 +56,7 @@ class Queue:
         self.connection.set_progress_handler(step, 100)
         self.connection.set_trace_callback(self.statements.append)
         wanted = Wanted(NOW, limit, quota, {}, NOW + 5000, taken, after)
-        found, self.after = find_due(on(self.connection), wanted)
+        found, self.after, _ = find_due(on(self.connection), wanted)
         self.connection.set_progress_handler(None, 0)
         self.connection.set_trace_callback(None)
         self.steps = steps[0]
@@ -125,3 +133,33 @@ def test_nothing_is_scanned_where_little_is_due(queue: Queue) -> None:
     assert places(queue.claim()) == ["smtp z.example"]
     assert queue.steps < 2000
     assert not any(plan.startswith("SCAN queue_recipient") for plan in queue.plans())
+
+
+def test_what_has_just_come_is_claimed_and_opened_without_a_look_at_the_database(tmp_path: Path) -> None:
+    database = Database(environment(tmp_path), FAST, create=True)
+    result_of(database.start())
+    queue, reads = database.queue, 0
+    read = database._readers.read
+
+    async def counted(query: Query[Any]) -> Any:
+        nonlocal reads
+        reads += 1
+        return await read(query)
+
+    database._readers.read = counted  # type: ignore[method-assign]
+    assert list(result_of(queue.claim(NOW, 10, 10, latest=NOW + 1000))) == []
+    assert result_of(queue.next_due(NOW)) is None
+    assert reads == 1
+    for count in range(3):
+        body = result_of(make_body(queue.new_body, b"Subject: x\r\n\r\nx\r\n"))
+        route = Route("smtp", Address("q", "zz.example"), "host")
+        result_of(queue.submit(Submission(Mail(None), Plan(routes=(route,)), body)))
+        (claim,) = result_of(queue.claim(NOW, 10, 10, latest=NOW + 1000))
+        result_of(queue.open(claim.message.id))
+        assert result_of(queue.settle(claim, [Settlement(claim.message.recipients[0].id, Outcome.delivered())]))
+        assert result_of(queue.next_due(NOW)) is None
+        assert reads == 1, count
+    result_of(queue.retry([]))
+    assert list(result_of(queue.claim(NOW, 10, 10, latest=NOW + 1000))) == []
+    assert reads == 2
+    result_of(database.stop())
