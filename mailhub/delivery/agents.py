@@ -4,8 +4,8 @@ meanwhile."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import islice
 from typing import Any
 
@@ -93,11 +93,28 @@ _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")  # RFC 3463 2
 
 @attrs.define(eq=False)
 class _Desk:
-    """One agent, and the number of attempts it has under way."""
+    """One agent, and the number of attempts it has under way, each a context. `let_go` is for one that is leaving,
+    after the last of them."""
 
     agent: GuardedAgent
     attempts: int = 0
-    leaving: bool = False
+    let_go: Callable[[GuardedAgent], None] | None = None
+
+    def __enter__(self) -> GuardedAgent:
+        self.attempts += 1
+        return self.agent
+
+    def __exit__(self, *_: object) -> None:
+        self.attempts -= 1
+        if self.let_go is not None and not self.attempts:
+            self.let_go(self.agent)
+
+    def leave(self, let_go: Callable[[GuardedAgent], None]) -> None:
+        """Begin no more attempts."""
+        if self.attempts:
+            self.let_go = let_go
+        else:
+            let_go(self.agent)
 
 
 class Agents:
@@ -107,32 +124,21 @@ class Agents:
         self._desks = _desks(agents)
         self._stopping: set[Deferred[None]] = set()
 
-    @contextmanager
-    def at_work(self, name: str) -> Iterator[GuardedAgent | None]:
+    def at_work(self, name: str) -> AbstractContextManager[GuardedAgent | None]:
         """The agent of that name for one attempt; None when there is none."""
         desk = self._desks.get(name)
-        if desk is None:
-            yield None
-            return
-        desk.attempts += 1
-        try:
-            yield desk.agent
-        finally:
-            desk.attempts -= 1
-            self._let_go(desk)
+        return nullcontext() if desk is None else desk
 
     def replace(self, agents: Mapping[str, GuardedAgent]) -> None:
         """Use these for every attempt that begins from now on."""
         left, self._desks = self._desks, _desks(agents)
         for desk in left.values():
-            desk.leaving = True
-            self._let_go(desk)
+            desk.leave(self._let_go)
 
-    def _let_go(self, desk: _Desk) -> None:
-        if desk.leaving and not desk.attempts:
-            stopping = Deferred.fromCoroutine(desk.agent.stop())
-            self._stopping.add(stopping)
-            stopping.addBoth(lambda _: self._stopping.discard(stopping))
+    def _let_go(self, agent: GuardedAgent) -> None:
+        stopping = Deferred.fromCoroutine(agent.stop())
+        self._stopping.add(stopping)
+        stopping.addBoth(lambda _: self._stopping.discard(stopping))
 
     async def stop(self) -> None:
         """Have them close what they keep. No attempt is under way any more."""

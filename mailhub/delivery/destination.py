@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import Generic, TypeVar
 
 import attrs
@@ -406,7 +405,7 @@ class Destinations(Generic[T]):
         """The next item to begin with, None when there is none or no room. `done` must follow."""
         free = self._total - self._working
         usual = self._usual(now) if free <= 2 * (self._total // _KEPT) else 0.0
-        slow_may = cache(lambda: self._slow_may_have(now))
+        slow_may: list[bool] = []  # once it is known
         for _ in range(len(self._turns) if free > 0 or "" in self._listed else 0):
             destination = self._turns.popleft()
             if not destination.waiting:
@@ -419,9 +418,7 @@ class Destinations(Generic[T]):
                 return destination, destination.begin(now)
         return None
 
-    def _may_have(
-        self, free: int, slow_may: Callable[[], bool], destination: Destination[T], now: float, usual: float
-    ) -> bool:
+    def _may_have(self, free: int, slow_may: list[bool], destination: Destination[T], now: float, usual: float) -> bool:
         """The last tenth is for destinations that are known to be quick, so that others that are tried for the first
         time cannot have it all; half of it also for the first of those that are served well, and for what the operator
         waits for. The tenth before is for the first try of others. Of the rest, slow ones have half of all places. What
@@ -436,7 +433,9 @@ class Destinations(Generic[T]):
         if free > kept // 2 and (destination.urgent or (not destination.working and destination.is_good(now))):
             return True
         if destination.is_slow(now):
-            return free > 2 * kept and slow_may()
+            if not slow_may:
+                slow_may.append(self._slow_may_have(now))
+            return free > 2 * kept and slow_may[0]
         return free > 2 * kept or (free > kept and not destination.working)
 
     def _slow_may_have(self, now: float) -> bool:

@@ -470,26 +470,27 @@ class QueueRunner:
     ) -> None:
         """With `quiet`, that rows wait on is no news: it was told of their destination."""
         now, message = self._environment.now(), claim.message
-        settlements = [self._settlement(message, row, outcomes.get(row.id), now) for row in message.recipients]
-        for row, settlement in zip(message.recipients, settlements, strict=True):
+        rest: list[Settlement] = []
+        told: dict[int, Settlement] = {}
+        next_due: int | None = None
+        for row in message.recipients:
+            settlement = self._settlement(message, row, outcomes.get(row.id), now)
+            state = settlement.outcome.state
             destination.counters.add(settlement.outcome)
-            if settlement.outcome.state is State.FAILED or (
-                claim.destination and not (quiet and settlement.outcome.state is State.DELAYED)
-            ):
+            if state is State.FAILED or (claim.destination and not (quiet and state is State.DELAYED)):
                 log_state(message, row, settlement)
-        told = {
-            settlement.id: settlement
-            for row, settlement in zip(message.recipients, settlements, strict=True)
-            if is_told(message, row, settlement)
-        }
-        rest = [settlement for settlement in settlements if settlement.id not in told]
+            if is_told(message, row, settlement):
+                told[row.id] = settlement
+            else:
+                rest.append(settlement)
+            if state is State.DELAYED:
+                next_due = settlement.due if next_due is None else min(next_due, settlement.due)
         if rest:
             await self._settle(claim, rest)
         if told:
             await self._tell(only(claim, [row for row in message.recipients if row.id in told]), told)
-        for settlement in settlements:
-            if settlement.outcome.state is State.DELAYED:
-                self._look_in(max(0, settlement.due - now))
+        if next_due is not None:
+            self._look_in(max(0, next_due - now))
 
     def _settlement(
         self, message: QueuedMessage, row: QueuedRecipient, outcome: Outcome | None, now: int

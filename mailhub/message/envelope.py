@@ -163,6 +163,12 @@ class Outcome:
         """Try again later."""
         return cls(State.DELAYED, status, reply, remote, source, reach=reach)
 
+    def said_by_hop(self, protocol: str, tls: str, *, dsn: bool, by: bool) -> Outcome:
+        """The same with how it was said, and what the hop takes over."""
+        return Outcome(
+            self.state, self.status, self.reply, self.remote, self.source, protocol, tls, self.reach, dsn, by
+        )
+
     @classmethod
     def failed(cls, reply: str, *, status: str = "5.0.0", remote: str = "", source: Source = Source.OURS) -> Outcome:
         """Never try again: a DSN is due."""

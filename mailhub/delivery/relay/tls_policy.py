@@ -16,7 +16,7 @@ CERTIFICATE_FAILURES = {
 }
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Demand:
     """What a server must show before it is given a message. With "dane" it is a certificate that one of `records`
     vouches for, the record of an authority as one of `names`. `server_name` is asked for. `observed`: nothing is

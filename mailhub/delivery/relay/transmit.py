@@ -61,7 +61,7 @@ class _Place:
     address: str
 
 
-@attrs.frozen
+@attrs.define
 class _Said:
     """What came of one transaction: the outcomes of those asked for, and who is still to be asked for at this server.
     `usable`: the connection is. `in_doubt`: the server may have the message, so that another could double it."""
@@ -350,11 +350,9 @@ class Transmitter:
             asked = [told_of_delay(each, way.delivery.mail.by) for each in asked]
         said = await connection.send(way.delivery.mail, asked, form.body, needs=form.needs)
         line.used += 1
-        protocol, tls = _protocol(place), connection.tls_name
+        protocol, tls, by = _protocol(place), connection.tls_name, "DELIVERBY" in hop.keywords
         told = {
-            each: outcome
-            if outcome.source is Source.OURS
-            else attrs.evolve(outcome, protocol=protocol, tls=tls, dsn=hop.dsn, by="DELIVERBY" in hop.keywords)
+            each: outcome if outcome.source is Source.OURS else outcome.said_by_hop(protocol, tls, dsn=hop.dsn, by=by)
             for each, outcome in zip(batch, said, strict=True)
         }
         others = [each for each in sayable if each not in told]
@@ -503,11 +501,15 @@ def _last_words(told: Mapping[Address, Outcome], place: _Place, way: _Way, form:
     that it sends on to, takes in another form alone (RFC 3463 3.7, X.6.3), although it offers more."""
     passed = {}
     for each, outcome in told.items():
+        if outcome.state is State.DELIVERED:
+            continue
         is_unfit = (form.needs.eight_bit or form.needs.declared_binary) and outcome.status in _UNFIT
         if is_unfit:
             way.lacking[place] = Offer()
         if is_unfit or (outcome.state is State.FAILED and outcome.source is Source.SESSION):
             passed[each] = outcome
+    if not passed:
+        return told
     way.note(passed)
     return {each: outcome for each, outcome in told.items() if each not in passed}
 

@@ -52,7 +52,7 @@ class SmtpClientSettings:
     extensions_off: frozenset[str] = frozenset()
 
 
-@attrs.frozen
+@attrs.define
 class _Command:
     """A command to send or sent, with the number of the recipient it is about."""
 

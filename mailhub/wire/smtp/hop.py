@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from math import inf
 
 import attrs
@@ -152,6 +153,7 @@ def _check(value: Mail | Recipient, demands: tuple[Demand, ...]) -> None:
             raise CannotSay(demand.status, demand.text)
 
 
+@lru_cache(256)
 def _path(address: Address | None, smtputf8: bool) -> bytes:
     """What stands between the angle brackets. Raises CannotSay."""
     if address is None:

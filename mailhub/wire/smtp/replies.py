@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import attrs
 
@@ -92,34 +93,51 @@ class ReplyReader:
 
     def cut(self, head: bytes) -> Reply | None:
         """The reply that a line without end belongs to, as far as it is known; `head` is how that begins."""
-        if not self._lines:
-            match = _REPLY_LINE.fullmatch(_CONTROL.sub(" ", head.decode("utf-8", "replace")))
-            if match is not None:
-                self._add(int(match[1]), match[3] or "")
+        if not self._lines and (line := _line_in(head)) is not None:
+            self._add(line)
         return self.begun
 
     def line(self, octets: bytes) -> Reply | None:
         """Take a line without its ending; gives the reply when it is complete. Raises BadReply, TooManyLines."""
-        match = _REPLY_LINE.fullmatch(_CONTROL.sub(" ", octets.decode("utf-8", "replace")))
-        if match is None:
+        line = _line_in(octets)
+        if line is None:
             raise BadReply("not an SMTP reply")
-        code = int(match[1])
-        if self._lines and code != self._code:
+        if not self._lines and not line.goes_on:
+            return line.alone
+        if self._lines and line.alone.code != self._code:
             raise BadReply("reply lines with different codes")
         if len(self._lines) >= _LINES:
             raise TooManyLines("reply has too many lines")
-        self._add(code, match[3] or "")
-        if match[2] == "-":
+        self._add(line)
+        if line.goes_on:
             return None
-        complete = Reply(code, self._status, tuple(self._lines))
+        complete = Reply(self._code, self._status, tuple(self._lines))
         self._code, self._status, self._lines = 0, "", []
         return complete
 
-    def _add(self, code: int, text: str) -> None:
-        status = _STATUS.fullmatch(text)
-        # A status of another class than the code is text (RFC 2034 4 wants them equal).
-        if status and int(status[1][0]) == code // 100:
-            text = status[2]
-            self._status = self._status or status[1]
-        self._code = code
-        self._lines.append(text)
+    def _add(self, line: _Line) -> None:
+        self._code = line.alone.code
+        self._status = self._status or line.alone.status
+        self._lines += line.alone.lines
+
+
+@attrs.frozen
+class _Line:
+    """A line, read as a reply of its own; `goes_on`: others follow it."""
+
+    alone: Reply
+    goes_on: bool
+
+
+@lru_cache(256)
+def _line_in(octets: bytes) -> _Line | None:
+    """A line of a reply; None where it is none. Servers say the same few things to every message."""
+    match = _REPLY_LINE.fullmatch(_CONTROL.sub(" ", octets.decode("utf-8", "replace")))
+    if match is None:
+        return None
+    code, text = int(match[1]), match[3] or ""
+    status = _STATUS.fullmatch(text)
+    # A status of another class than the code is text (RFC 2034 4 wants them equal).
+    if status and int(status[1][0]) == code // 100:
+        return _Line(Reply(code, status[1], (status[2],)), match[2] == "-")
+    return _Line(Reply(code, "", (text,)), match[2] == "-")
