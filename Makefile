@@ -81,15 +81,16 @@ coverage: $(VENV)/.installed-dev
 	@echo "== tests of floors 0 and 1, with their coverage (pytest, $(WORKERS) at a time)"
 	@$(PYTEST) --cov --cov-report=term $(PURE)
 
-# In a copy, so that what is compiled does not hide the sources from what runs here.
+# As a user installs it, but into a folder, with the tests beside it: here the sources would hide what is compiled.
 compiled: $(VENV)/.installed-dev
-	@echo "== the compiled build (mypyc), and tests on it"
-	@rm -rf build/compiled && mkdir -p build/compiled
-	@cp -R mailhub tests setup.py setup.cfg pyproject.toml README.rst LICENSE build/compiled
-	@cd build/compiled && MAILHUB_COMPILED=1 $(abspath $(BIN))/python setup.py -q build_ext --inplace > build.log 2>&1 \
-	  || { cat build.log; exit 1; }
-	@cd build/compiled && $(abspath $(BIN))/python -c "import mailhub.message.digest as it; assert it.__file__.endswith('.so')"
-	@cd build/compiled && $(abspath $(BIN))/python -m pytest -n $(WORKERS) --dist loadfile $(or $(ARGS),tests/message tests/wire/imap)
+	@echo "== the compiled build (mypyc)"
+	@rm -rf build/compiled && mkdir -p build/compiled/source
+	@cp -R mailhub twisted setup.py setup.cfg pyproject.toml README.rst LICENSE build/compiled/source
+	@MAILHUB_COMPILED=1 $(PIP) --no-deps --target build/compiled build/compiled/source
+	@rm -rf build/compiled/source && cp -R tests setup.py setup.cfg pyproject.toml build/compiled
+	@echo "== tests of what is compiled (pytest, $(WORKERS) at a time)"
+	@cd build/compiled && MAILHUB_COMPILED=1 $(abspath $(BIN))/python -m pytest -n $(WORKERS) --dist loadfile \
+	  $(or $(ARGS),tests/message tests/wire tests/cli/test_main.py tests/test_compiled.py)
 
 bench: $(VENV)/.installed-dev
 	@for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script || exit 1; done

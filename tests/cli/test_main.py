@@ -24,7 +24,8 @@ def test_without_a_command_the_help_teaches(mailhub: Command) -> None:
 
 
 def test_version(mailhub: Command) -> None:
-    assert mailhub("--version").out == f"mailhub {__version__}\n"
+    build = " (compiled)" if os.environ.get("MAILHUB_COMPILED") == "1" else ""
+    assert mailhub("--version").out == f"mailhub {__version__}{build}\n"
 
 
 @pytest.mark.parametrize("words", [("nonsense",), ("account",), ("queue", "show"), ("account", "add")])

@@ -249,15 +249,15 @@ class ImapServer:
             if isinstance(item, Announced):
                 return self._literal_announced(item, tag, name, tokens)
             return self._dispatch(grammar.read_arguments(tag, name, tokens))
-        except OverLimit as error:
-            self._reply(tag, "NO", error.text, responses.LIMIT)
+        except OverLimit as limit:
+            self._reply(tag, "NO", limit.text, responses.LIMIT)
         except BadSyntax as error:
             self._bad(tag, f"{error.text} at octet {error.position + 1}")
-        except _Misplaced as error:
-            self._bad(tag, str(error))
-        except Refused as error:
-            self._reply(tag, "NO", error.text, error.code)
-            if error.code == responses.AUTHENTICATIONFAILED:
+        except _Misplaced as misplaced:
+            self._bad(tag, str(misplaced))
+        except Refused as refusal:
+            self._reply(tag, "NO", refusal.text, refusal.code)
+            if refusal.code == responses.AUTHENTICATIONFAILED:
                 self._login_failed()
         self._skip()
         return _Step.AGAIN

@@ -108,8 +108,8 @@ def split_path(argument: str, keyword: str, status: str) -> tuple[str, str]:
 def _parameters(text: str, rows: Mapping[str, Parameter]) -> dict[str, Any]:
     try:
         return parse_parameters(text, rows)
-    except UnknownParameter as error:
-        raise refused(555, "5.5.4", str(error)) from None
+    except UnknownParameter as unknown:
+        raise refused(555, "5.5.4", str(unknown)) from None
     except ParameterError as error:
         raise refused(501, "5.5.4", str(error)) from None
 

@@ -299,8 +299,8 @@ class SmtpServer(Dialogue):
         exchange = self.exchange
         try:
             line = self._buffer.next_line()
-        except LineTooLong as error:
-            if exchange is None and _is_foreign_beginning(error.head[0]):
+        except LineTooLong as too_long:
+            if exchange is None and _is_foreign_beginning(too_long.head[0]):
                 self._end_foreign()
                 return False, None
             return True, self._line_too_long()
