@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import importlib
 import os
-import re
 from pathlib import Path
 
 import pytest
@@ -36,7 +35,7 @@ def test_what_is_listed_runs_as_it_was_built(name: str) -> None:
 @pytest.mark.parametrize("name", listed())
 def test_what_is_listed_has_nothing_that_a_compiled_module_cannot_be_imported_with(name: str) -> None:
     source = (ROOT / name.replace(".", "/")).with_suffix(".py").read_text()
-    assert not re.findall(r": (?!Any\b).* = attrs\.field\(", source)
+    assert "attrs.field(" not in source
     assert "@implementer" not in source
     for function in ast.walk(ast.parse(source)):
         if isinstance(function, ast.FunctionDef):

@@ -246,7 +246,7 @@ _ADDR_TYPE = re.compile(r"[A-Za-z0-9!#$%&'*+/?^_`{|}~-]{1,40}")
 # RFC 6533 3: EmbeddedUnicodeChar, and QCHAR: what stands for itself beside it
 _EMBEDDED = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
 _NO_QCHAR = re.compile(r"[^!-*,-<>-\[\]-~]")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def _parse_orcpt(text: str | None) -> OriginalRecipient:
