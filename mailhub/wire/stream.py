@@ -160,6 +160,7 @@ _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n|\0")
 # What begins with a literal is found in half the time that bytes.find() takes.
 _DOT = re.compile(rb"\r\n\.")
 _OFFENCES = {b"\r": Violation.BARE_CR, b"\n": Violation.BARE_LF, b"\0": Violation.NUL}
+_BEFORE = b"\r\n"  # the end of the command line before the data, whose very first octet may be a dot
 _END = b"\r\n.\r\n"
 _END_PREFIXES = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
 
@@ -224,7 +225,7 @@ class DataDecoder(_Lines):
 
     def __init__(self, policy: BareLines) -> None:
         super().__init__(policy)
-        self._held = b"\r\n"  # The end of the command line before: a dot may be the very first octet.
+        self._held = _BEFORE
         self._first = True
         self.ended = False
         self.rest = b""
@@ -233,6 +234,9 @@ class DataDecoder(_Lines):
         """Give back what these octets add to the message. Once `ended` is true, `rest` is what followed the end."""
         if self.ended:
             raise RuntimeError("the data has ended")
+        if self._first and self._held == _BEFORE and data and not data.startswith(b"."):
+            # Nearly always: then what was before says nothing about it, and joining the two would be a copy.
+            self._first, self._held = False, b""
         data = self._held + data
         dot = _DOT.search(data)
         end = data.find(_END, dot.start()) if dot is not None else -1
