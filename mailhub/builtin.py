@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from mailhub.auth.checkers import AccountsChecker
 from mailhub.delivery.alias_file import ALIASES_FILE, AliasFileOptions, AliasFileRouter
+from mailhub.delivery.authentication.screen import MailAuthentication
 from mailhub.delivery.backup_mx import DOMAINS as BACKUP_DOMAINS
 from mailhub.delivery.forwarding import ROUTER, SrsKeys, SrsRouter, days_of
 from mailhub.delivery.intake import Intake
@@ -179,6 +180,7 @@ def _policy(name: str, make: Callable[[Any, IHub], IPolicy], options: type) -> C
     return Component("policy", name, make, options, yields=True)
 
 
+checks_policy = _policy("checks", MailAuthentication.of, NoOptions)
 helo_policy = _policy("helo", Helo.of, HeloOptions)
 early_talker_policy = _policy("early-talker", EarlyTalker.of, EarlyOptions)
 rates_policy = _policy("rates", Rates.of, RateOptions)

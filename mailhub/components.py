@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from copy import copy
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
-from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred, DeferredList
 
@@ -18,12 +17,10 @@ from mailhub.answers import answer
 from mailhub.auth.authenticator import Authenticator
 from mailhub.auth.checkers import (
     LOGINS_REMEMBERED,
-    AccountsChecker,
     FirstMatch,
     VerifiedCache,
-    not_of_passwords,
 )
-from mailhub.auth.directories import Directories, DirectoryLimits, GuardedDirectory, directory_of
+from mailhub.auth.directories import Directories
 from mailhub.auth.foreign_realm import Avatars, GuardedRealm
 from mailhub.auth.harvest import Harvest, HarvestLimits
 from mailhub.auth.known_users import KnownUsers
@@ -32,12 +29,14 @@ from mailhub.auth.realm import MailRealm, address_or_name, canonical_user
 from mailhub.auth.send_as import SendAs
 from mailhub.auth.sessions import OpenSessions
 from mailhub.auth.throttle import Throttle, Turns
-from mailhub.checker_strings import CheckerStrings, load_strings
+from mailhub.component_guards import guard_of
 from mailhub.config import routes, rules
 from mailhub.config.transports import ROUTER as TRANSPORTS
 from mailhub.config.transports import transports
 from mailhub.delivery.agents import GuardedAgent
 from mailhub.delivery.allowance import SendingLimits
+from mailhub.delivery.authentication.options import CheckOptions
+from mailhub.delivery.authentication.screen import CHECKS
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.doubles import Doubles
 from mailhub.delivery.guarded_router import GuardedRouter
@@ -75,6 +74,7 @@ from mailhub.interfaces import (
     Service,
 )
 from mailhub.keys import STOP_SECONDS
+from mailhub.logins import checker_guards, checkers, directories
 from mailhub.net.crowd import Room
 from mailhub.net.driver import DriverFactory
 from mailhub.net.smtp_client import SmtpTimeouts
@@ -83,7 +83,6 @@ from mailhub.plugins import Catalogue
 from mailhub.store.guarded.store import GuardedStore
 from mailhub.store.several import MAIN, SeveralStores
 from mailhub.store_swap import Retired, busy, replace, start_after, start_instead
-from mailhub.threads import FewThreads
 from mailhub.wire.budget import Budget
 
 if TYPE_CHECKING:
@@ -377,8 +376,8 @@ def _server_tls(hub: Hub, before: Hub | None) -> ServerTls | None:
 def _make_ways(hub: Hub, catalogue: Catalogue) -> None:
     """Who our users are, where mail goes, and who takes it there."""
     found = checkers(hub, catalogue)
-    hub.logins = FirstMatch(found, _checker_guards(hub, catalogue, found))
-    hub.directories = _directories(hub, catalogue, found)
+    hub.logins = FirstMatch(found, checker_guards(hub, catalogue, found))
+    hub.directories = directories(hub, catalogue, found)
     hub.transports = transports(hub.settings, hub.names)
     hub.transport_hops = {table.name: table.next_hop() for table in hub.settings.transports}
     hub.routing = Routing(_routers(hub, catalogue), hub.names)
@@ -456,7 +455,7 @@ def _realm(hub: Hub, catalogue: Catalogue) -> IRealm:
         send_as = SendAs.of(config.send_as, hub.database.state, hub.environment.clock, hub.names)
         return MailRealm(hub.store, hub.routing.route, config.auth.default_domain, send_as)
     part = config.part("realm", config.auth.realm, config.place("auth", "realm"))
-    guard = _guard(hub, catalogue, part)
+    guard = guard_of(hub, catalogue, part)
     wanted = {IMailAccount: avatars.accounts(guard), ISubmitter: avatars.submitters(guard)}
     return GuardedRealm(catalogue.build(part, hub), Avatars(guard, wanted, avatars.lacks))
 
@@ -493,7 +492,7 @@ def _store(hub: Hub, catalogue: Catalogue, part: ComponentTable) -> IMailStore:
         if part.guarded:
             raise part.place.at(part.guarded[0]).error("the mailboxes of the hub's own database are always waited for")
         return made
-    guard = _guard(hub, catalogue, part)
+    guard = guard_of(hub, catalogue, part)
     guards_itself = getattr(made, "guard_by", None)
     if not callable(guards_itself):
         return GuardedStore(made, guard)
@@ -505,7 +504,7 @@ def _routers(hub: Hub, catalogue: Catalogue) -> list[GuardedRouter]:
     config = hub.settings
     place = config.place("delivery", "routers")
     return [
-        GuardedRouter(catalogue.build(part, hub), _guard(hub, catalogue, part))
+        GuardedRouter(catalogue.build(part, hub), guard_of(hub, catalogue, part))
         for name in config.delivery.routers
         if name != TRANSPORTS or config.transports  # nothing is spent on it where there are none
         for part in [config.part("router", name, place)]
@@ -515,27 +514,13 @@ def _routers(hub: Hub, catalogue: Catalogue) -> list[GuardedRouter]:
 def _policies(hub: Hub, catalogue: Catalogue) -> list[GuardedPolicy]:
     config = hub.settings
     place = config.place("delivery", "policies")
-    parts = [config.part("policy", name, place) for name in config.delivery.policies]
-    return [GuardedPolicy(part.name, catalogue.build(part, hub), guard=_guard(hub, catalogue, part)) for part in parts]
-
-
-def _guard(hub: Hub, catalogue: Catalogue, part: ComponentTable) -> Guard:
-    """What a component is called by."""
-    file = plugin_faults.source(catalogue.find(part))
-    return hub.guards.make(part.kind, part.name, file, part.guard.timeout_seconds, part.guard.failure)
-
-
-def _checker_guards(hub: Hub, catalogue: Catalogue, found: Sequence[ICredentialsChecker]) -> list[Guard]:
-    config = hub.settings
-    place, guards = config.place("auth", "checkers"), []
-    for name, made in zip(config.auth.checkers, found, strict=True):
-        if ("checker", name) in config.parts or name in catalogue.names("checker"):
-            guards.append(_guard(hub, catalogue, config.part("checker", name, place)))
-        else:
-            # What follows the colon may be a secret.
-            file = plugin_faults.source(made)
-            guards.append(hub.guards.make("checker", name.partition(":")[0], file))
-    return guards
+    named = config.delivery.policies
+    if config.of(CheckOptions).any and CHECKS not in named:
+        named = (CHECKS, *named)
+    parts = [config.part("policy", name, place) for name in named]
+    return [
+        GuardedPolicy(part.name, catalogue.build(part, hub), guard=guard_of(hub, catalogue, part)) for part in parts
+    ]
 
 
 def _rules(hub: Hub, catalogue: Catalogue) -> Rules | None:
@@ -543,58 +528,7 @@ def _rules(hub: Hub, catalogue: Catalogue) -> Rules | None:
     config = hub.settings
     place = config.place("delivery", "rules")
     parts = [config.part("rule", name, place) for name in config.delivery.rules]
-    guarded = [GuardedRule(part.name, catalogue.build(part, hub), guard=_guard(hub, catalogue, part)) for part in parts]
+    guarded = [
+        GuardedRule(part.name, catalogue.build(part, hub), guard=guard_of(hub, catalogue, part)) for part in parts
+    ]
     return Rules(guarded, hub.environment.clock) if guarded else None
-
-
-def checkers(hub: Hub, catalogue: Catalogue) -> list[ICredentialsChecker]:
-    """[auth] checkers, in order. Raises ConfigurationError."""
-    return [_checker(hub, catalogue, name) for name in hub.settings.auth.checkers]
-
-
-def _checker(hub: Hub, catalogue: Catalogue, name: str) -> ICredentialsChecker:
-    """A component; or what `twisted.cred.strcred` makes of a string such as `file:/etc/mail-passwords`."""
-    config = hub.settings
-    place = config.place("auth", "checkers")
-    kind, colon, argument = name.partition(":")
-    known = ("checker", name) in config.parts or name in catalogue.names("checker")
-    strings = CheckerStrings({}) if known else load_strings(config.plugins)
-    made: ICredentialsChecker
-    if not known and (colon or kind in strings.factories):
-        made = strings.made(place, kind, argument)
-    else:
-        made = catalogue.build(config.part("checker", name, place), hub)
-    if fault := not_of_passwords(made):
-        file = plugin_faults.source(made)
-        raise place.error(f"{type(made).__name__} cannot check passwords: {fault} ({kind!r}, {file})")
-    return made
-
-
-def _directories(hub: Hub, catalogue: Catalogue, found: Sequence[ICredentialsChecker]) -> Directories:
-    """[auth] directories, in order, and behind them the checkers that can tell."""
-    config, asked = hub.settings, []
-    complete = config.auth.users_known_elsewhere is None
-    place = config.place("auth", "directories")
-    for name in config.auth.directories:
-        part = config.part("directory", name, place)
-        asked.append(GuardedDirectory(catalogue.build(part, hub), _guard(hub, catalogue, part)))
-    for name, checker in zip(config.auth.checkers, found, strict=True):
-        if isinstance(checker, AccountsChecker) and hub.store is hub.database.store:
-            continue  # the store has told
-        directory = directory_of(checker, FewThreads(hub.environment.threads, f"checker {name}"))
-        complete = complete and directory is not None
-        if directory is not None:
-            guard = _directory_guard(hub, name, checker)
-            asked.append(GuardedDirectory(directory, guard))
-    limits = config.of(DirectoryLimits)
-    return Directories(asked, hub.store, hub.environment.clock, limits, complete=complete)
-
-
-def _directory_guard(hub: Hub, name: str, checker: ICredentialsChecker) -> Guard:
-    """Of a checker that is asked who there is: its own, for what fails here need not fail at logins."""
-    config = hub.settings
-    part = config.part("checker", name, config.place("auth", "checkers"))
-    word = name.partition(":")[0]  # what follows may be a secret
-    if word in config.auth.directories:
-        word = f"checker {word}"
-    return hub.guards.make("directory", word, plugin_faults.source(checker), part.guard.timeout_seconds)

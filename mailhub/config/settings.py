@@ -130,6 +130,7 @@ if TYPE_CHECKING:
     BackupMxTable: TypeAlias = Any
     ForwardingTable: TypeAlias = Any
     SubmissionTable: TypeAlias = Any
+    ChecksTable: TypeAlias = Any
     QueueTable: TypeAlias = Any
     RelayTable: TypeAlias = Any
     LimitsTable: TypeAlias = Any
@@ -138,6 +139,7 @@ else:
     AuthTable = table("auth", _OwnAuth)
     DeliveryTable = table("delivery", _OwnDelivery)
     TrustTable = table("trust")
+    ChecksTable = table("checks")
     SmtpTable = table("smtp")
     BackupMxTable = table("backup_mx", _OwnBackupMx)
     ForwardingTable = table("forwarding")
@@ -212,6 +214,7 @@ class Config:
     backup_mx: BackupMxTable
     dns: DnsTable
     tlsrpt: ReportOptions
+    checks: ChecksTable
     smtp: SmtpTable
     submission: SubmissionTable
     send_as: Mapping[str, tuple[str, ...]]  # by Address.key
@@ -306,6 +309,7 @@ class _Top:
     backup_mx: BackupMxTable = attrs.field(factory=BackupMxTable)
     dns: DnsTable = attrs.field(factory=DnsTable)
     tlsrpt: ReportOptions = attrs.field(factory=ReportOptions)
+    checks: ChecksTable = attrs.field(factory=ChecksTable)
     smtp: SmtpTable = attrs.field(factory=SmtpTable)
     send_as: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     submission: SubmissionTable = attrs.field(factory=SubmissionTable)
@@ -380,6 +384,7 @@ def from_values(values: Mapping[str, Any], file: Path) -> Config:
         backup_mx=top.backup_mx,
         dns=top.dns,
         tlsrpt=top.tlsrpt,
+        checks=top.checks,
         smtp=top.smtp,
         submission=top.submission,
         send_as=_send_as(top, place.inside("send_as")),

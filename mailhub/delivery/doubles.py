@@ -47,7 +47,9 @@ _LATEST_SECONDS = 60.0
 # An open connection on which nothing was heard for so long since the answer may be no connection any more.
 _SILENT_SECONDS = 30.0
 _PLACE_OCTETS = 8  # of the digest that stands for a mailbox or a recipient
-_TRACE = re.compile(rb"(?:received:[^\n]*\n(?:[ \t][^\n]*\n)*)+", re.IGNORECASE)
+_TRACE = re.compile(rb"(?:(?:received|authentication-results):[^\n]*\n(?:[ \t][^\n]*\n)*)+", re.IGNORECASE)
+_RESULTS = re.compile(rb"(?:authentication-results:[^\n]*\n(?:[ \t][^\n]*\n)*)*", re.IGNORECASE)
+_RELAYED = re.compile(_RESULTS.pattern + rb"received:", re.IGNORECASE)
 _MESSAGE_ID = re.compile(rb"^message-id:", re.IGNORECASE | re.MULTILINE)
 # After the process was killed: the messages committed last, and how much of them is read.
 _LATEST_COMMITS = 1000
@@ -66,10 +68,12 @@ def printer(reverse_path: Address | None) -> Any:
 
 
 def way_of(octets: bytes, end: int) -> int:
-    """How many octets on top of a message, whose header ends at `end`, tell by which servers it came alone: none where
-    without them nothing names it."""
-    trace = _TRACE.match(octets, 0, end)
-    return trace.end() if trace is not None and _MESSAGE_ID.search(octets, trace.end(), end) else 0
+    """How many octets on top of a message, whose header ends at `end`, tell by which servers it came alone, and what
+    these have found out about it: of the former none where without them nothing names it."""
+    results = _RESULTS.match(octets, 0, end)
+    start = results.end() if results is not None else 0
+    trace = _TRACE.match(octets, start, end)
+    return trace.end() if trace is not None and _MESSAGE_ID.search(octets, trace.end(), end) else start
 
 
 def _fingerprint_of_stored(octets: bytes) -> bytes | None:
@@ -319,7 +323,7 @@ class Sitting:
         are none: neither a Message-ID nor, at its top, the trace of a server that sent it on, which says by what id and
         when that server got it. Such a server also goes back to a connection that it had before, while others may mean
         it when they send the same by two. Raises TemporaryError while it is not known."""
-        relayed = _TRACE.match(header) is not None
+        relayed = _RELAYED.match(header) is not None
         known = self._doubles.in_doubt(fingerprint, self._takings, self._asked if relayed else self._began)
         if not known or not (relayed or _MESSAGE_ID.search(header)):
             return "", frozenset()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Sequence
 
 import attrs
@@ -28,7 +27,6 @@ from mailhub.message.address import Address, is_address
 from mailhub.message.edits import EDITS_LIMIT, HeaderEdit, check
 from mailhub.message.envelope import Mail, Recipient
 from mailhub.message.esmtp import recipient_parameters, with_recipient_parameters
-from mailhub.message.header import raw_fields
 from mailhub.message.header_editing import apply
 
 # Octets that edits may add to a header.
@@ -37,10 +35,6 @@ ADDED_LIMIT = 131072
 _RESULTS = "Authentication-Results"
 _RESULT_LIMIT = 800  # characters of one result
 _RESULTS_LIMIT = 16384  # of all
-# RFC 8601 2.2: [CFWS] authserv-id
-_AUTHSERV_ID = re.compile(rb'[^:]*:\s*"?([^\s;"(]+)')
-_INNER_COMMENT = re.compile(rb"\((?:[^()\\]|\\.)*\)", re.DOTALL)
-_COMMENTS_DEPTH = 20
 
 
 @attrs.define
@@ -98,21 +92,12 @@ class Editing:
                 faults.append(str(error))
         return faults
 
-    def head(self, hostname: str) -> bytes:
-        """The header as it is kept: with the results, and without those that others give by our name."""
-        header = self.header or b""
-        if b"authentication-results" in header.lower():
-            header = b"".join(
-                [
-                    octets
-                    for name, octets in raw_fields(header)
-                    if name != b"authentication-results" or not _is_by(octets, hostname)
-                ]
-            )
+    def field(self, hostname: str) -> bytes:
+        """The field that says what checks have found, as RFC 8601 has it; nothing where there were none."""
         if not self.results:
-            return header
+            return b""
         lines = ";\r\n\t".join([hostname, *self.results])
-        return f"{_RESULTS}: {lines}\r\n".encode() + header
+        return f"{_RESULTS}: {lines}\r\n".encode()
 
     def _edited(self, header: bytes, fields: Sequence[HeaderEdit]) -> bytes:
         if not self.whole and any(not isinstance(edit, AddField) for edit in fields):
@@ -219,13 +204,3 @@ def _checked(edits: Sequence[Edit]) -> tuple[list[HeaderEdit], list[str]]:
         except ValueError as error:
             raise EditRefused(str(error)) from None
     return fields, results
-
-
-def _is_by(field: bytes, hostname: str) -> bool:
-    """Whether a result says that it is ours; one whose name is lost in comments might be read so, too."""
-    for _ in range(_COMMENTS_DEPTH):
-        field, found = _INNER_COMMENT.subn(b" ", field)
-        if not found:
-            break
-    match = _AUTHSERV_ID.match(field)
-    return match is None or match[1].replace(b"\\", b"").lower() == hostname.lower().encode()

@@ -16,6 +16,7 @@ from mailhub.delivery.doubles import way_of
 from mailhub.delivery.limits import LongLines
 from mailhub.errors import Busy, MessageTooLarge, PermanentError
 from mailhub.interfaces import IBlobReader, IBody, IBodyWriter, IHeadedBodyWriter
+from mailhub.message.authentication_results import without_results_of
 from mailhub.message.header import fields_end, without_field, without_mailbox_line
 from mailhub.message.long_lines import LINE_LIMIT, LineWrapper
 from mailhub.message.needs import BINARY, HEADER_LIMIT, NeedsScanner, needs_of
@@ -75,13 +76,14 @@ class IntakeWriter:
     Delivered-To fields are noted. What it holds beyond `HEADER_SHARE` is taken from `budget`. `long_lines`: what
     is done with lines over 998 octets, None for nothing. `undated` takes out of a header what names owners (RFC 7293),
     where there is such. `needs`: note what it asks of a next hop. A `binary` message
-    (BODY=BINARYMIME) has no lines that could be too long.
+    (BODY=BINARYMIME) has no lines that could be too long. Results that others give by our `hostname` go.
 
     A header is held back up to HEADER_LIMIT octets. A larger one cannot be mended and is refused where it should be;
     else it passes as it is, and hops beyond are not counted.
 
     With `held` all this is given to the writer last, as its head: between end() and finish() `header` and `return_path`
-    may be changed. A header that is too large to be held is not `whole`; it passes, and `header` comes before it.
+    may be changed, and `results` is what checks have found, for the place above the header. A header that is too large
+    to be held is not `whole`; it passes, and `header` comes before it.
     """
 
     def __init__(
@@ -98,11 +100,14 @@ class IntakeWriter:
         needs: bool = False,
         held: bool = False,
         binary: bool = False,
+        hostname: str = "",
     ) -> None:
         self._writer = writer
+        self._hostname = hostname
         self.return_path = return_path
         self._received = received
         self.held = held
+        self.results = b""
         self.header = b""
         self.whole = True
         self._mend = mend
@@ -170,7 +175,7 @@ class IntakeWriter:
     async def finish(self) -> Intake:
         """See `IBodyWriter`."""
         await self.end()
-        head = self.return_path + self._received + self.header if self.held else b""
+        head = self.return_path + self._received + self.results + self.header if self.held else b""
         needs = None
         if self._scanner is not None:
             needs = self._scanner.finish().bits | needs_of(head[len(self.return_path) :]).bits | self._binary
@@ -223,6 +228,8 @@ class IntakeWriter:
         if self._aliases:
             self._delivered_to = delivered_to(header)
         header = without_field(without_mailbox_line(header), b"return-path")
+        if self._hostname:
+            header = without_results_of(header, self._hostname)
         self.names_owners = names_owners(header)
         if self.names_owners and self._undated is not None:
             header = self._undated(header)

@@ -198,6 +198,7 @@ class Taking:
                 smtputf8=self.mail.smtputf8,
             ),
             reception.mend if origin.submission else None,
+            hostname=reception.hostname,
             budget=reception.headers,
             long_lines=reception.long_lines if origin.submission else None,
             held=True,

@@ -185,6 +185,7 @@ class Transaction:
             needs=away,
             held=held,
             binary=mail.body_type == "BINARYMIME",
+            hostname=house.hostname,
         )
         if self.sitting is not None:
             writer.print_with(printer(mail.reverse_path))
@@ -367,7 +368,7 @@ class Transaction:
                 self._discarded_by = verdict.rule
                 return False
             self._obey(verdict)
-        writer.header = editing.head(self._house.hostname)
+        writer.header, writer.results = editing.header or b"", editing.field(self._house.hostname)
         writer.return_path = return_path(self.mail.reverse_path)
         return True
 

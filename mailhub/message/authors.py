@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mailhub.message.address import Address, parse_domain
+from mailhub.message.address import Address, parse_domain, to_ascii
 from mailhub.message.address_list import MISSING_DOMAIN, MISSING_MAILBOX, parse
 from mailhub.message.header import raw_fields, unfold
 from mailhub.message.resent import last_resent
+
+AUTHORS_LIMIT = 1000  # addresses of a field whose domains are looked at
 
 
 def authors(header: bytes) -> Sequence[Address]:
@@ -17,6 +19,20 @@ def authors(header: bytes) -> Sequence[Address]:
     if len(fields) != 1:
         raise ValueError("Message has several From fields" if fields else "Message has no From field")
     return _addresses("From", fields[0])
+
+
+def author_domains(header: bytes) -> tuple[int, Sequence[str]]:
+    """How many From fields there are, and the domains (A-labels) in them, each once; what is none is passed over."""
+    fields = [octets for name, octets in raw_fields(header) if name == b"from"]
+    found: dict[str, None] = {}
+    for octets in fields:
+        for spec in parse(unfold(octets.partition(b":")[2]), addresses=AUTHORS_LIMIT):
+            try:
+                domain = parse_domain((spec.domain or b"").decode())
+                found[domain if domain.isascii() else to_ascii(domain)] = None
+            except ValueError:
+                continue
+    return len(fields), [domain for domain in found if not domain.startswith("[")]
 
 
 def resenters(header: bytes) -> Sequence[Address]:

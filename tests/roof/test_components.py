@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 
 from mailhub.auth.checkers import FirstMatch
 from mailhub.cli.offline import environment, opened, wait
-from mailhub.components import Hub, build_hub, checkers
+from mailhub.components import Hub, build_hub
 from mailhub.config import routes, tables
 from mailhub.config.settings import LimitsTable, parse
 from mailhub.delivery.screens import Screening
@@ -23,6 +23,7 @@ from mailhub.errors import ConfigurationError, NotPermitted
 from mailhub.hub_view import view
 from mailhub.interfaces import IHub, Part
 from mailhub.keys import STOP_SECONDS, limit
+from mailhub.logins import checkers
 from mailhub.message.address import Address
 from mailhub.net.certificates import write_self_signed
 from mailhub.plugin_faults import PROMISES

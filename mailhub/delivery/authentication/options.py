@@ -1,0 +1,38 @@
+"""What can be set about mail authentication: the table [checks]."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+from mailhub.keys import Key, setting
+from mailhub.message.address import parse_domain
+from mailhub.net.networks import Networks
+
+DmarcMode = Literal["enforce", "report", "off"]
+
+_DMARC: Key[DmarcMode] = Key("checks", "dmarc", "enforce", hint=DmarcMode)
+_FORWARDERS = Key("checks", "forwarders", (), hint=tuple[str, ...], check=Networks.of)
+
+
+def _domains(texts: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(parse_domain(text) for text in texts)
+
+
+@attrs.frozen
+class CheckOptions:
+    """[checks]: what of a message from a stranger is looked at. `dmarc`: "enforce" does what the author's domain wants,
+    "report" says so and delivers all the same. `forwarders`: networks whose mail may fail it, because they send on what
+    came to them."""
+
+    spf: bool = setting(Key("checks", "spf", True, hint=bool))
+    dkim: bool = setting(Key("checks", "dkim", True, hint=bool))
+    dmarc: DmarcMode = setting(_DMARC)
+    iprev: bool = setting(Key("checks", "iprev", True, hint=bool))
+    forwarders: Networks = setting(_FORWARDERS, Networks.of)
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to do."""
+        return self.spf or self.dkim or self.iprev or self.dmarc != "off"
