@@ -472,3 +472,36 @@ def test_a_group_offers_no_decision_by_mail(internet: Internet) -> None:
     (notice,) = mails(far, "own@far.example")
     assert "mailhub list approve" in str(notice.get_payload())
     assert "mailto:" not in str(notice.get_payload())
+
+
+@pytest.mark.parametrize("power", [False, True])
+def test_a_server_that_ends_anywhere_on_the_way_of_a_decision_carries_it_out_once_and_says_so_once(
+    tmp_path: Path, power: bool
+) -> None:
+    team = {"owners": ["own@far.example"], "hold_others": True, "members": ["ann@us.example"]}
+    inline = {"database": {"type": "inline"}}
+    steps, number = 1000, 0
+    while number < steps:
+        number += 1
+        with Internet(1, folder=tmp_path / str(number), poll_seconds=3600) as internet:
+            us = internet.hub("us.example", ["ann"], {**inline, "list": {NAME: team}})
+            far = internet.hub("far.example", ["own", "dan"], inline)
+            ask(internet, far, NAME, "first", "dan@far.example")
+            (notice,) = mails(far, "own@far.example")
+            word = str(notice.get_payload()).partition("\r\napprove ")[2].split()[0]
+            first = us.disk.steps
+            us.disk.kill_at(first + number, lambda what, us=us: us.kill(power=power))  # type: ignore[misc]
+            decision = f"From: own@far.example\r\nMessage-ID: <2@far.example>\r\nSubject: approve {word}\r\n\r\n"
+            far.submit("own@far.example", ["team-request@us.example"], decision.encode())
+            internet.run(120)
+            us.disk.spare()
+            if us.is_running:
+                steps = us.disk.steps - first
+            else:
+                us.boot()
+            internet.run(3 * 3600)
+            assert len(us.inbox("ann@us.example")) == 1
+            assert [str(mail["Subject"]) for mail in mails(far, "own@far.example")[1:]] == [f"Mailing list {NAME}"]
+            assert "is approved" in str(mails(far, "own@far.example")[-1].get_payload())
+            assert not us.queued()
+    assert number > 5

@@ -230,14 +230,15 @@ def test_who_is_a_member_by_several_names_has_it_once(
     assert got(far, "cid@far.example", "boss@far.example") == [1, 0]
 
 
+@pytest.mark.parametrize("verp", ["false", "true"])
 def test_members_are_looked_up_and_committed_some_at_a_time(
-    internet: Internet, monkeypatch: pytest.MonkeyPatch
+    internet: Internet, monkeypatch: pytest.MonkeyPatch, verp: str
 ) -> None:
     """Of as many members as a list may have, so that other work has its turn between them."""
     us = internet.hub("us.example", users=["ann"])
     internet.hub("ghost.example").unlisten()
     names = us.hub.database.names
-    us._wait(names.put_list("big@us.example", '{"post": "anyone"}'))
+    us._wait(names.put_list("big@us.example", f'{{"post": "anyone", "verp": {verp}}}'))
     us._wait(names.join_list("big@us.example", [f"m{number}@ghost.example" for number in range(MEMBERS_LIMIT)]))
     turns: list[int] = []
     portions: list[int] = []
