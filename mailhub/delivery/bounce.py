@@ -61,12 +61,12 @@ class Bouncer:
             if outcomes[0][0].route.owned
             else message.mail
         )
+        if sender is None:
+            _log.info("no DSN: id={id} reason='null reverse-path'", id=message.id)
+            return None
         told = self._to_be_told(message.mail, outcomes, until)
         if not told:
             _log.info("no DSN: id={id} reason='not asked for'", id=message.id)
-            return None
-        if sender is None:
-            _log.info("no DSN: id={id} reason='null reverse-path'", id=message.id)
             return None
         routes = await self._routes(message, sender)
         if not routes:
