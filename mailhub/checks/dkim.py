@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Literal, Protocol
 
 import attrs
@@ -26,6 +26,10 @@ Value = Literal["pass", "fail", "policy", "neutral", "temperror", "permerror"]
 Fields = Sequence[tuple[bytes, bytes]]
 # By which signatures have the hash of a body in common: its form, and how much of it counts.
 HashOf = tuple[Form, int | None]
+# Each with the octets of the whole canonical form.
+Hashes = dict[HashOf, tuple[bytes, int]]
+# The TXT records of a name, as `IResolver.texts`.
+Texts = Callable[[str], Awaitable[Sequence[bytes]]]
 
 
 class Body(Protocol):
@@ -88,32 +92,37 @@ def _read(octets: bytes) -> Verified:
     return Verified("pass", signature=signature)
 
 
-async def _verified(
-    read: Verified, fields: Fields, hashes: dict[HashOf, tuple[bytes, int]], resolver: IResolver, now: int
-) -> Verified:
+async def _verified(read: Verified, fields: Fields, hashes: Hashes, resolver: IResolver, now: int) -> Verified:
     signature = read.signature
     if signature is None or read.value != "pass":
         return read
     if signature.expires is not None and signature.expires < now:
         return Verified("fail", "signature has expired", signature)
-    return await check(signature, fields, hashes, resolver)
+    return await check(signature, fields, hashes, resolver.texts)
 
 
-async def check(
-    signature: Signature, fields: Fields, hashes: dict[HashOf, tuple[bytes, int]], resolver: IResolver
-) -> Verified:
+async def check(signature: Signature, fields: Fields, hashes: Hashes, texts: Texts) -> Verified:
     """Whether one signature is that of this message. `hashes` are those of `body_hashes`."""
+    if fault := body_fault(signature, hashes):
+        return Verified("fail", fault, signature)
+    return await check_digest(signature, signature.digest(fields), texts)
+
+
+def body_fault(signature: Signature, hashes: Hashes) -> str:
+    """Why its body is not that of this message; "" where it is."""
     found, length = hashes[hash_of(signature)]
     if signature.limit is not None and signature.limit > length:
-        return Verified("fail", "body is shorter than l=", signature)
-    if found != signature.body_hash:
-        return Verified("fail", "body has changed", signature)
+        return "body is shorter than l="
+    return "" if found == signature.body_hash else "body has changed"
+
+
+async def check_digest(signature: Signature, digest: bytes, texts: Texts) -> Verified:
+    """Whether it is made of this by the key that DNS has."""
     verdict = Verified("permerror", "key does not exist", signature)
     try:
-        records = await resolver.texts(signature.key_name)
+        records = await texts(signature.key_name)
     except TemporaryError:
         return Verified("temperror", "key cannot be looked up now", signature)
-    digest = signature.digest(fields)
     for record in records[:KEYS_LIMIT]:
         try:
             key = parse_key(record)
@@ -150,7 +159,7 @@ def hash_of(signature: Signature) -> HashOf:
     return signature.body_form, signature.limit
 
 
-async def body_hashes(signatures: Iterable[Signature], body: Body) -> dict[HashOf, tuple[bytes, int]]:
+async def body_hashes(signatures: Iterable[Signature], body: Body) -> Hashes:
     """The hashes of the body that these signatures have, each with the octets of the canonical form. The body is read
     once; it begins with the empty line, which is none of it. Raises StoreUnavailable."""
     hashes = {hash_of(each): BodyHash(*hash_of(each)) for each in signatures}

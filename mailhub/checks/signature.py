@@ -1,13 +1,13 @@
-"""One signature as its field has it: DKIM-Signature (RFC 6376 3.5), and ARC-Message-Signature, which is nearly the same
-(RFC 8617 4.1.2)."""
+"""One signature as its field has it: DKIM-Signature (RFC 6376 3.5), ARC-Message-Signature, which is nearly the same
+(RFC 8617 4.1.2), and ARC-Seal, which is of other fields alone (4.1.3)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import sha256
-from typing import Literal
+from typing import Literal, TypeVar
 
 import attrs
 
@@ -17,11 +17,12 @@ from mailhub.checks.tags import parse_tags, without_space
 from mailhub.message.address import to_ascii
 
 Kind = Literal["dkim", "arc"]
+T = TypeVar("T")
 
 ALGORITHMS = frozenset({"rsa-sha256", "ed25519-sha256"})
 NAMES_LIMIT = 1000  # fields of one signature
 _SIGNATURE_LIMIT = 1024  # octets: 4096 bits are 512
-_FIELD_LIMIT = 65_536  # octets of the whole field
+FIELD_LIMIT = 65_536  # octets of the whole field
 _DOMAIN_LIMIT = 253  # octets
 _NUMBER = re.compile(r"[0-9]{1,76}")
 _TIME = re.compile(r"[0-9]{1,12}")
@@ -84,23 +85,55 @@ def header_digest(own: bytes, fields: Sequence[tuple[bytes, bytes]], names: Sequ
 
 def parse_signature(field: bytes, kind: Kind = "dkim") -> Signature:
     """A whole field. Raises SignatureFault."""
-    if len(field) > _FIELD_LIMIT:
+    return _parsed(field, lambda tags: _signature(field, tags, kind))
+
+
+def parse_seal(field: bytes) -> tuple[Signature, str]:
+    """A whole ARC-Seal field, and what it says of the chain before it (cv=). Raises SignatureFault."""
+    return _parsed(field, lambda tags: _seal(field, tags))
+
+
+def _parsed(field: bytes, read: Callable[[dict[str, str]], T]) -> T:
+    if len(field) > FIELD_LIMIT:
         raise SignatureFault("field is too large")
     try:
-        tags = parse_tags(field.partition(b":")[2])
-        return _signature(field, tags, kind)
+        return read(parse_tags(field.partition(b":")[2]))
     except SignatureFault:
         raise
     except ValueError as error:
         raise SignatureFault(str(error)) from None
 
 
+def _seal(field: bytes, tags: dict[str, str]) -> tuple[Signature, str]:
+    _expect(tags, "a", "b", "cv", "d", "s")
+    if "h" in tags:
+        raise SignatureFault("h= is none of a seal's")
+    signed = Signature(
+        field=field,
+        algorithm=tags["a"],
+        domain=_domain(tags["d"]),
+        selector=_domain(tags["s"]),
+        names=(),
+        body_hash=b"",
+        signature=_octets(tags, "b"),
+        header_form="relaxed",
+        timestamp=_number(tags, "t", _TIME),
+    )
+    return signed, tags["cv"]
+
+
+def _expect(tags: dict[str, str], *names: str) -> None:
+    for name in names:
+        if not tags.get(name):
+            raise SignatureFault(f"{name}= is missing")
+
+
 def _signature(field: bytes, tags: dict[str, str], kind: Kind) -> Signature:
     if kind == "dkim" and tags.get("v") != "1":
         raise SignatureFault("v= is not 1")
-    for tag in ("a", "b", "bh", "d", "h", "s"):
-        if not tags.get(tag):
-            raise SignatureFault(f"{tag}= is missing")
+    _expect(tags, "a", "b", "bh", "d", "s")
+    if kind == "dkim" or "h" not in tags:
+        _expect(tags, "h")
     forms = tags.get("c", "simple/simple").partition("/")
     header_form, body_form = _FORMS.get(forms[0]), _FORMS.get(forms[2] or "simple")
     if header_form is None or body_form is None or (forms[1] and not forms[2]):
@@ -138,6 +171,8 @@ def _names(value: str, kind: Kind) -> tuple[bytes, ...]:
     found = []
     for name in names:
         name = name.strip(" \t\r\n")
+        if not name and kind == "arc":
+            continue  # as sealers write it: an empty name selects nothing
         if not _FIELD_NAME.fullmatch(name):
             raise SignatureFault("h= is no list of names")
         found.append(name.lower().encode())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -124,11 +124,22 @@ def signature_field(
     body_hash: bytes,
 ) -> bytes:
     """A field that signs the fields of these names, and a body, in relaxed form; `tags` stand at its beginning."""
+    listed = [*_list_of([each.decode() for each in names]), f"bh={in_base64(body_hash)};"]
+    return signed_field(name, key, tags, lambda own: header_digest(own, fields, names, "relaxed"), listed)
+
+
+def signed_field(
+    name: bytes,
+    key: SigningKey,
+    tags: Mapping[str, str],
+    digest: Callable[[bytes], bytes],
+    more: Sequence[str] = (),
+) -> bytes:
+    """A field with these tags, `more` words as they are, and the signature of the digest that is made of the field
+    without it."""
     words = [f"{tag}={value};" for tag, value in tags.items()]
-    words += _list_of([each.decode() for each in names])
-    own = name + b": " + _folded([*words, f"bh={in_base64(body_hash)};", "b="])
-    signature = in_base64(key.sign(header_digest(own, fields, names, "relaxed")))
-    return own + _in_lines(signature) + b"\r\n"
+    own = name + b": " + _folded([*words, *more, "b="])
+    return own + _in_lines(in_base64(key.sign(digest(own)))) + b"\r\n"
 
 
 def _list_of(names: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import dns.name
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml  # type: ignore[import-untyped, unused-ignore]
 from twisted.internet.task import Clock
 
 from mailhub.checks.spf.check import check_host
