@@ -17,6 +17,8 @@ from mailhub.wire.stream import DotStuffer, LineEnder
 # What becomes of a recipient that is one too many for the transaction (RFC 3463 3.6).
 TOO_MANY = "4.5.3"
 
+# A farewell, and nothing else: a server may say it at any time (RFC 5321 3.8), so it is no reply too many.
+_FAREWELL = re.compile(rb"(?:421-[^\n]*\n)*421(?:[ -][^\n]*)?\r?\n?")
 # Replies that a message was refused by, a farewell apart, or taken.
 _REFUSED = re.compile(rb"^(?!421)[45]", re.MULTILINE)
 _TAKEN = re.compile(rb"^[23]", re.MULTILINE)
@@ -106,8 +108,12 @@ class Transaction:
 
     def agrees(self, outcomes: Sequence[Outcome], unasked: bytes) -> bool:
         """Whether the outcomes hold although the server has said more behind its last reply than it was asked: if the
-        last reply is known to be the one to the message, or if it makes no difference which one is."""
-        if self.in_step:
+        last reply is known to be the one to the message, or if it makes no difference which one is.
+
+        A farewell alone leaves everything in order: as many replies have come as commands were sent. To take one of
+        them for a reply too many, and the farewell for an answer, would double the message for those who have it, at
+        each attempt with a server that takes one message a connection."""
+        if self.in_step or _FAREWELL.fullmatch(unasked):
             return True
         states = {outcome.state for outcome in outcomes}
         others = _REFUSED if states == {State.DELIVERED} else _TAKEN

@@ -16,10 +16,9 @@ from tests.wire.smtp.test_client import LMTP, SETTINGS, Talk
 
 KEYWORDS = (b"PIPELINING", b"CHUNKING")
 STATES = {"2": State.DELIVERED, "4": State.DELAYED, "5": State.FAILED}
+FAREWELL = b"421 bye\r\n"
 _SURPLUS = st.one_of(
-    st.sampled_from(
-        [b"250 ok\r\n", b"554 no\r\n", b"451 later\r\n", b"354 go\r\n", b"421 bye\r\n", b"25", b"2", b"\r\n"]
-    ),
+    st.sampled_from([b"250 ok\r\n", b"554 no\r\n", b"451 later\r\n", b"354 go\r\n", FAREWELL, b"25", b"2", b"\r\n"]),
     st.lists(st.sampled_from([b"250 ok\r\n", b"554 no\r\n", b"250-more\r\n"]), min_size=1, max_size=5).map(b"".join),
     st.binary(min_size=1, max_size=30),
 )
@@ -118,7 +117,7 @@ def test_what_lies_behind_the_last_reply_answers_nothing(
     assert talk.machine.closing is bool(server.taken)
     told, truth = talk.states(), server.truth()
     in_step = not lmtp and (b"CHUNKING" not in offers or b"PIPELINING" not in offers or not is_first)
-    if in_step or surplus.startswith(b"421"):
+    if in_step or surplus == FAREWELL:
         assert told == truth
     else:
         # Nobody knows which reply was the one too many.
@@ -131,7 +130,7 @@ def test_what_lies_behind_the_last_reply_answers_nothing(
     st.lists(_CODES, min_size=2, max_size=2),
     _CODES,
     _CODES,
-    st.sampled_from([b"220 x\r\n", b"250 x\r\n", b"354 x\r\n", b"554 x\r\n", b"25"]),
+    st.sampled_from([b"220 x\r\n", b"250 x\r\n", b"354 x\r\n", b"554 x\r\n", FAREWELL, b"25"]),
     st.integers(0, 6),
     st.booleans(),
 )
@@ -157,6 +156,34 @@ def test_a_reply_too_many_delivers_nobody_who_is_not(
         server = Server(offers, lmtp, ["250", "250"], ["554", "554"])
         run(talk, server)
         assert State.DELIVERED not in talk.states()
+
+
+def told_behind(surplus: bytes, *, lmtp: bool) -> list[State]:
+    """What is told of two recipients whom the server treats differently, with more behind its last reply."""
+    server = (
+        Server([], True, ["250", "250"], ["250", "451"])
+        if lmtp
+        else Server(list(KEYWORDS), False, ["250", "451"], ["250"])
+    )
+    talk = begin(server, lmtp)
+    said = talk.send()
+    while said:
+        heard = server.hear(said)
+        said = talk.hear(heard + (surplus if server.taken else b""))
+    assert talk.machine.closing
+    return talk.states()
+
+
+@pytest.mark.parametrize("lmtp", [True, False], ids=["LMTP", "BDAT at once"])
+@pytest.mark.parametrize("farewell", [FAREWELL, b"421-so long\r\n421 bye\r\n", b"421\r\n", b"421 by", b"421-so\r\n"])
+def test_a_farewell_takes_back_nothing(farewell: bytes, lmtp: bool) -> None:
+    assert told_behind(farewell, lmtp=lmtp) == [State.DELIVERED, State.DELAYED]
+
+
+@pytest.mark.parametrize("lmtp", [True, False], ids=["LMTP", "BDAT at once"])
+@pytest.mark.parametrize("surplus", [b"554 no\r\n" + FAREWELL, FAREWELL + b"554 no\r\n", FAREWELL * 2, b"4210 x\r\n"])
+def test_a_farewell_among_others_excuses_no_reply(surplus: bytes, lmtp: bool) -> None:
+    assert told_behind(surplus, lmtp=lmtp) == [State.DELAYED] * 2
 
 
 @pytest.mark.parametrize("client", [SETTINGS, LMTP])
