@@ -7,7 +7,8 @@ DELIVERED only by a positive final reply to the data, so a lost connection may d
 
 A server that has CHUNKING gets the message by BDAT (RFC 3030), a small one together with the envelope. That is done
 with the first message of a session alone: of what was sent into a session that the server has closed meanwhile, nobody
-knows whether it was taken.
+knows whether it was taken. Nor is it done by LMTP, where the number of replies to the message follows from those to its
+recipients: a reply too many among these would go unnoticed.
 """
 
 from __future__ import annotations
@@ -234,7 +235,8 @@ class SmtpClient:
         hop, wrap = self._hop, not self._settings.lmtp
         chunked = "CHUNKING" in hop.keywords
         body = ChunkedBody(wrap=wrap, binary=hop.takes_binary(message)) if chunked else DataBody(wrap=wrap)
-        early = chunked and self._fresh and "PIPELINING" in hop.keywords and message.size <= _SMALL
+        at_once = self._fresh and "PIPELINING" in hop.keywords and not self._settings.lmtp
+        early = chunked and at_once and message.size <= _SMALL
         self._fresh = self.in_doubt = self.took_recipients = False
         return Transaction([None] * len(message.recipients), body, chunked, early)
 

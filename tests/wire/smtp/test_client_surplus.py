@@ -6,7 +6,7 @@ import re
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mailhub.message.envelope import State
@@ -100,6 +100,7 @@ def begin(server: Server, lmtp: bool) -> Talk:
     return talk
 
 
+@example([], True, ["250", "250"], "250", "451", FAREWELL, False)
 @given(_OFFERS, st.booleans(), st.lists(_CODES, min_size=2, max_size=2), _CODES, _CODES, _SURPLUS, st.booleans())
 def test_what_lies_behind_the_last_reply_answers_nothing(
     offers: list[bytes], lmtp: bool, recipients: list[str], one: str, two: str, surplus: bytes, is_first: bool
@@ -124,6 +125,7 @@ def test_what_lies_behind_the_last_reply_answers_nothing(
         assert all(state in (true, State.DELAYED) for state, true in zip(told, truth, strict=True))
 
 
+@example(list(KEYWORDS), True, ["250", "451"], "250", "250", b"250 x\r\n", 0, True)
 @given(
     _OFFERS,
     st.booleans(),
