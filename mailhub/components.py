@@ -37,6 +37,7 @@ from mailhub.delivery.agents import GuardedAgent
 from mailhub.delivery.allowance import SendingLimits
 from mailhub.delivery.authentication.options import CheckOptions
 from mailhub.delivery.authentication.screen import CHECKS
+from mailhub.delivery.authentication.signer import Signer
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.doubles import Doubles
 from mailhub.delivery.guarded_router import GuardedRouter
@@ -410,6 +411,7 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
         allowances=SendingLimits.of(hub),
         doubles=hub.doubles,
         main_domain=config.auth.default_domain or next(iter(config.domains), ""),
+        signer=Signer.of(hub),
     )
     hub.authenticator = Authenticator(
         Portal(_realm(hub, catalogue), [hub.logins]),

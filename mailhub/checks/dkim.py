@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Literal, Protocol
 
 import attrs
@@ -165,16 +165,27 @@ async def body_hashes(signatures: Iterable[Signature], body: Body) -> Hashes:
     hashes = {hash_of(each): BodyHash(*hash_of(each)) for each in signatures}
     if not hashes:
         return {}
+    await _read_into(hashes.values(), body)
+    return {which: (each.digest(), each.length) for which, each in hashes.items()}
+
+
+async def hash_of_body(body: Body, form: Form) -> bytes:
+    """The hash of a body, all of it, in one form. Raises StoreUnavailable."""
+    found = BodyHash(form)
+    await _read_into([found], body)
+    return found.digest()
+
+
+async def _read_into(hashes: Collection[BodyHash], body: Body) -> None:
+    """Block by block, so that others have their turn while one comes from a file."""
     offset = 0
     while offset < body.size:
         octets = await body.read(offset, _BLOCK)
         if not octets:
             break
-        if offset == 0:
-            offset += len(octets)
+        start = offset
+        offset += len(octets)
+        if start == 0:
             octets = octets.removeprefix(_CRLF)
-        else:
-            offset += len(octets)
-        for each in hashes.values():
+        for each in hashes:
             each.update(octets)
-    return {which: (each.digest(), each.length) for which, each in hashes.items()}

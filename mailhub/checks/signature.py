@@ -79,8 +79,13 @@ class Signature:
 
 def header_digest(own: bytes, fields: Sequence[tuple[bytes, bytes]], names: Sequence[bytes], form: Form) -> bytes:
     """The SHA-256 of the selected fields and of the signature's own, without its value of b=."""
+    return own_digest(own, signed_fields(fields, names, form), form)
+
+
+def own_digest(own: bytes, signed: bytes, form: Form) -> bytes:
+    """The same, where the selected fields are in canonical form already."""
     last = field_in_form(without_signature(own), form).removesuffix(b"\r\n")
-    return sha256(signed_fields(fields, names, form) + last).digest()
+    return sha256(signed + last).digest()
 
 
 def parse_signature(field: bytes, kind: Kind = "dkim") -> Signature:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import attrs
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
@@ -18,8 +19,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from mailhub.checks.canonical import signed_fields
 from mailhub.checks.keys import RSA_LEAST, RSA_MOST, in_base64
-from mailhub.checks.signature import header_digest
+from mailhub.checks.signature import own_digest
 
 PrivateKey = RSAPrivateKey | Ed25519PrivateKey
 
@@ -82,11 +84,12 @@ def write_key(key: PrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def read_key(pem: bytes) -> PrivateKey:
-    """Of PEM, as other programs write it, too. Raises ValueError with what is wrong."""
+def read_key(pem: bytes, *, ours: bool = False) -> PrivateKey:
+    """Of PEM, as other programs write it, too. One of `ours`, which `write_key` has written, is not looked over again:
+    with RSA that takes a part of a second. Raises ValueError with what is wrong."""
     try:
-        key = load_pem_private_key(pem, None)
-    except (ValueError, TypeError):
+        key = load_pem_private_key(pem, None, unsafe_skip_rsa_key_validation=ours)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise ValueError("no private key in PEM without a password") from None
     if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
         raise ValueError("key is neither of RSA nor of Ed25519")
@@ -109,10 +112,29 @@ def dkim_signature(
 ) -> bytes:
     """A DKIM-Signature field, with its line end, for a message with these fields; `body_hash` is that of the relaxed
     form. Times in seconds since the epoch."""
+    return dkim_signatures([key], fields, body_hash, now, expires)
+
+
+def dkim_signatures(
+    keys: Iterable[SigningKey],
+    fields: Sequence[tuple[bytes, bytes]],
+    body_hash: bytes,
+    now: int,
+    expires: int | None = None,
+) -> bytes:
+    """The same of several keys; what they sign is made once."""
+    names = names_to_sign(fields)
+    signed = signed_fields(fields, names, "relaxed")
+    return b"".join([_dkim_field(key, names, signed, body_hash, now, expires) for key in keys])
+
+
+def _dkim_field(
+    key: SigningKey, names: Sequence[bytes], signed: bytes, body_hash: bytes, now: int, expires: int | None
+) -> bytes:
     tags = {"v": "1", "a": key.algorithm, "c": "relaxed/relaxed", "d": key.domain, "s": key.selector, "t": str(now)}
     if expires is not None:
         tags["x"] = str(expires)
-    return signature_field(b"DKIM-Signature", key, tags, names_to_sign(fields), fields, body_hash)
+    return _signed(b"DKIM-Signature", key, tags, names, signed, body_hash)
 
 
 def signature_field(
@@ -124,8 +146,14 @@ def signature_field(
     body_hash: bytes,
 ) -> bytes:
     """A field that signs the fields of these names, and a body, in relaxed form; `tags` stand at its beginning."""
+    return _signed(name, key, tags, names, signed_fields(fields, names, "relaxed"), body_hash)
+
+
+def _signed(
+    name: bytes, key: SigningKey, tags: Mapping[str, str], names: Sequence[bytes], signed: bytes, body_hash: bytes
+) -> bytes:
     listed = [*_list_of([each.decode() for each in names]), f"bh={in_base64(body_hash)};"]
-    return signed_field(name, key, tags, lambda own: header_digest(own, fields, names, "relaxed"), listed)
+    return signed_field(name, key, tags, lambda own: own_digest(own, signed, "relaxed"), listed)
 
 
 def signed_field(

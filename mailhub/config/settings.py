@@ -131,6 +131,7 @@ if TYPE_CHECKING:
     ForwardingTable: TypeAlias = Any
     SubmissionTable: TypeAlias = Any
     ChecksTable: TypeAlias = Any
+    DkimTable: TypeAlias = Any
     QueueTable: TypeAlias = Any
     RelayTable: TypeAlias = Any
     LimitsTable: TypeAlias = Any
@@ -140,6 +141,7 @@ else:
     DeliveryTable = table("delivery", _OwnDelivery)
     TrustTable = table("trust")
     ChecksTable = table("checks")
+    DkimTable = table("dkim")
     SmtpTable = table("smtp")
     BackupMxTable = table("backup_mx", _OwnBackupMx)
     ForwardingTable = table("forwarding")
@@ -215,6 +217,7 @@ class Config:
     dns: DnsTable
     tlsrpt: ReportOptions
     checks: ChecksTable
+    dkim: DkimTable
     smtp: SmtpTable
     submission: SubmissionTable
     send_as: Mapping[str, tuple[str, ...]]  # by Address.key
@@ -310,6 +313,7 @@ class _Top:
     dns: DnsTable = attrs.field(factory=DnsTable)
     tlsrpt: ReportOptions = attrs.field(factory=ReportOptions)
     checks: ChecksTable = attrs.field(factory=ChecksTable)
+    dkim: DkimTable = attrs.field(factory=DkimTable)
     smtp: SmtpTable = attrs.field(factory=SmtpTable)
     send_as: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     submission: SubmissionTable = attrs.field(factory=SubmissionTable)
@@ -385,6 +389,7 @@ def from_values(values: Mapping[str, Any], file: Path) -> Config:
         dns=top.dns,
         tlsrpt=top.tlsrpt,
         checks=top.checks,
+        dkim=top.dkim,
         smtp=top.smtp,
         submission=top.submission,
         send_as=_send_as(top, place.inside("send_as")),

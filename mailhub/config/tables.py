@@ -13,7 +13,7 @@ from mailhub.auth.harvest import HarvestLimits
 from mailhub.auth.passwords import Passwords
 from mailhub.auth.throttle import Throttle
 from mailhub.delivery.allowance import Bounds
-from mailhub.delivery.authentication.options import CheckOptions
+from mailhub.delivery.authentication.options import CheckOptions, SigningOptions
 from mailhub.delivery.backup_mx import DOMAINS as BACKUP_DOMAINS
 from mailhub.delivery.forwarding import SRS, SRS_DAYS, SRS_DOMAIN
 from mailhub.delivery.limits import (
@@ -68,6 +68,7 @@ DECLARING: tuple[type | Key[Any], ...] = (
     RunnerLimits,
     SendingOptions,
     CheckOptions,
+    SigningOptions,
     BACKUP_DOMAINS,
     TransmitLimits,
     SmtpTimeouts,

@@ -6,6 +6,7 @@ import attrs
 
 from mailhub.delivery.admission import Admission
 from mailhub.delivery.allowance import SendingLimits
+from mailhub.delivery.authentication.signer import Signer
 from mailhub.delivery.doubles import Doubles
 from mailhub.delivery.intake import HEADERS_TOGETHER
 from mailhub.delivery.limits import HOPS, LONG_LINES, LongLines
@@ -28,7 +29,8 @@ class House:
     A message that has come through more than `hop_limit` hosts goes round in a loop (RFC 5321 6.3). `headers` is what
     those that are not whole yet may hold together. `long_lines`: what happens to those of a submitted message.
     `rules` say what becomes of mail for accounts, None where there are none. `allowances` count what our own users
-    send. `doubles` knows what was taken before; None takes all. `priorities` say how urgent mail may be.
+    send. `doubles` knows what was taken before; None takes all. `priorities` say how urgent mail may be. `signer` signs
+    what our users send; None signs nothing.
     """
 
     hostname: str
@@ -44,6 +46,7 @@ class House:
     allowances: SendingLimits | None = None
     doubles: Doubles | None = None
     priorities: Priorities = attrs.field(factory=Priorities)
+    signer: Signer | None = None
     sending: Sending = attrs.field()
 
     @sending.default

@@ -82,7 +82,8 @@ class IntakeWriter:
     else it passes as it is, and hops beyond are not counted.
 
     With `held` all this is given to the writer last, as its head: between end() and finish() `header` and `return_path`
-    may be changed, and `results` is what checks have found, for the place above the header. A header that is too large
+    may be changed; `results` is what checks have found, for the place above the header, and `signatures` what we have
+    signed it with, for that above these. A header that is too large
     to be held is not `whole`; it passes, and `header` comes before it.
     """
 
@@ -107,7 +108,7 @@ class IntakeWriter:
         self.return_path = return_path
         self._received = received
         self.held = held
-        self.results = b""
+        self.results = self.signatures = b""
         self.header = b""
         self.whole = True
         self._mend = mend
@@ -175,7 +176,8 @@ class IntakeWriter:
     async def finish(self) -> Intake:
         """See `IBodyWriter`."""
         await self.end()
-        head = self.return_path + self._received + self.results + self.header if self.held else b""
+        added = self.signatures + self.results
+        head = self.return_path + self._received + added + self.header if self.held else b""
         needs = None
         if self._scanner is not None:
             needs = self._scanner.finish().bits | needs_of(head[len(self.return_path) :]).bits | self._binary
@@ -183,7 +185,7 @@ class IntakeWriter:
         self._give_back()
         trace = len(self.return_path) + len(self._received)
         edited = self._edited or self.return_path != self._printed_path
-        edited = edited or (self.held and self.header != self.came_with)
+        edited = edited or bool(self.signatures) or (self.held and self.header != self.came_with)
         return Intake(body, len(self.return_path), self.hops, self._delivered_to, needs, trace, edited)
 
     async def written(self) -> IBlobReader:

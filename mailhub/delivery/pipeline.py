@@ -10,6 +10,7 @@ from zope.interface import implementer
 
 from mailhub.delivery.admission import Admission
 from mailhub.delivery.allowance import SendingLimits
+from mailhub.delivery.authentication.signer import Signer
 from mailhub.delivery.backup_mx import NO_BACKUP, BackupMx
 from mailhub.delivery.committing import Committing
 from mailhub.delivery.doubles import Doubles, Sitting
@@ -76,6 +77,7 @@ class Pipeline:
         doubles: Doubles | None = None,
         priorities: Priorities | None = None,
         main_domain: str = "",
+        signer: Signer | None = None,
     ) -> None:
         self.policies = policies
         self._house = House(
@@ -101,6 +103,7 @@ class Pipeline:
             allowances=allowances,
             doubles=doubles,
             priorities=priorities or Priorities(),
+            signer=signer,
         )
 
     async def send_on(self, mail: Mail, accepted: Sequence[Accepted], intake: Intake, once: str) -> Committed:
@@ -182,6 +185,8 @@ class Conversation:
         transaction = Transaction(self._house, self._screens, origin, mail, edits, ended, submitter)
         transaction.sitting = self._sitting
         transaction.asked_priority = asked
+        if origin.submission and self._house.signer is not None:
+            await self._house.signer.is_needed()
         await transaction.screened()
         if origin.user and self._house.allowances is not None:
             transaction.allowance = await self._house.allowances.begin(origin.user, rehearsal=origin.rehearsal)

@@ -10,6 +10,7 @@ import attrs
 from zope.interface import implementer
 
 from mailhub.delivery.allowance import Allowance
+from mailhub.delivery.authentication.signer import Signer
 from mailhub.delivery.committing import Committing, Rehearsed, discarded
 from mailhub.delivery.dead_ends import refusing
 from mailhub.delivery.doubles import Sitting, place_digest, printer
@@ -172,7 +173,7 @@ class Transaction:
                 via |= bool(route.via)
                 away |= route.agent != STORE
         size = size or mail.size
-        held = self._editing.any or self._screens.wants("message")
+        held = self._editing.any or self._signer is not None or self._screens.wants("message")
         self._writer = writer = IntakeWriter(
             house.queue.new_body(size and size + len(top) + len(hop), HEAD_LIMIT if held else 0),
             top,
@@ -191,6 +192,12 @@ class Transaction:
             writer.print_with(printer(mail.reverse_path))
         self._phase = _Phase.BODY
         return writer
+
+    @property
+    def _signer(self) -> Signer | None:
+        """Where the message is to be signed."""
+        signer = self._house.signer
+        return signer if signer is not None and self.origin.submission and signer.ready else None
 
     def _without_dates(self, header: bytes) -> bytes:
         """RFC 7293 5.2: fields that are of use to nobody after us are taken out; those of whom the message is sent on
@@ -254,7 +261,15 @@ class Transaction:
         # Most mail has no dates: no call for what is not there.
         if self._dated or writer.names_owners:
             await self._check_owners(writer.came_with)
-        return not writer.held or await self._screen_message(writer)
+        if writer.held and not await self._screen_message(writer):
+            return False
+        if writer.held and self._signer is not None:
+            rest = await writer.written()
+            try:
+                writer.signatures = await self._signer.fields(writer.header, rest)
+            finally:
+                rest.close()
+        return True
 
     async def _check_owners(self, header: bytes) -> None:
         """RFC 7293 5: an account may have been made anew since RCPT, and the header may name dates as well. Who is not

@@ -1,4 +1,4 @@
-"""What can be set about mail authentication: the table [checks]."""
+"""What can be set about mail authentication: the tables [checks] and [dkim]."""
 
 from __future__ import annotations
 
@@ -36,3 +36,12 @@ class CheckOptions:
     def any(self) -> bool:
         """Whether there is anything to do."""
         return self.spf or self.dkim or self.iprev or self.dmarc != "off"
+
+
+@attrs.frozen
+class SigningOptions:
+    """[dkim]. `sign`: whether mail is signed where there is a key. After `rotate_days` a key gets a follower, never for
+    0."""
+
+    sign: bool = setting(Key("dkim", "sign", True, hint=bool))
+    rotate_days: int = setting(Key("dkim", "rotate_days", 0, 0, 3650))
