@@ -4,9 +4,9 @@ import os
 
 from setuptools import setup
 
-# What is done with each message and each command, where it is measured to be cheaper (docs/performance.rst). Left out
-# are modules of values alone, which attrs makes and mypyc does not speed up; those with `attrs.field(...)`, which mypyc
-# takes for the value itself; and all that waits, or stands behind an interface of zope.
+# What is done with each message and each command; docs/performance.rst says what it gains. Left out are modules of
+# values alone, which attrs makes and mypyc does not speed up; those with `attrs.field(...)`, which mypyc takes for the
+# value itself; and all that waits, or stands behind an interface of zope.
 COMPILED = {
     "mailhub/message": (
         "address", "address_list", "dates", "digest", "encoded_word", "header", "line_ends", "long_lines",
