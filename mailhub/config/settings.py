@@ -23,7 +23,7 @@ from mailhub.config.routes import HOSTS
 from mailhub.config.rules import bounded
 from mailhub.config.tables import table, told_to
 from mailhub.config.transports import ROUTER, TAKEN, TransportKeys, TransportTable
-from mailhub.delivery.relay.tls_reports import ReportOptions
+from mailhub.delivery.reporting import ReportOptions
 from mailhub.delivery.routing import REFUSE
 from mailhub.errors import ConfigurationError
 from mailhub.interfaces import ISettings, TlsPolicy

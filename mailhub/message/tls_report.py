@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
+
+from mailhub.message.reporting import Sender
+from mailhub.message.unpacking import unpacked
 
 REPORT_OCTETS = 4 << 20  # of a report that is read, unpacked
 _STRINGS = 20  # of a policy that are quoted
@@ -134,20 +136,6 @@ def _rendered(policy: TlsPolicyUsed, counts: _Counts) -> dict[str, Any]:
     }
 
 
-@attrs.frozen
-class Sender:
-    """Who reports: our host, the organization, and whom to write to."""
-
-    host: str
-    organization: str
-    contact: str
-
-    @property
-    def domain(self) -> str:
-        """The submitter of reports is the domain of the contact (RFC 8460 5.3)."""
-        return self.contact.rpartition("@")[2]
-
-
 def render(sender: Sender, report_id: str, day: str, policies: Sequence[Mapping[str, Any]]) -> bytes:
     """A report about a day (`2026-01-31`, UTC), packed (RFC 8460 4.4 and 5.1)."""
     report = {
@@ -162,14 +150,7 @@ def render(sender: Sender, report_id: str, day: str, policies: Sequence[Mapping[
 
 def parse(octets: bytes) -> dict[str, Any]:
     """A report as others send it, packed or not. Raises ValueError for what is none, or too large."""
-    if octets.startswith(b"\x1f\x8b"):
-        unpacking = zlib.decompressobj(wbits=31)
-        try:
-            octets = unpacking.decompress(octets, REPORT_OCTETS + 1)
-        except zlib.error as error:
-            raise ValueError(f"cannot be unpacked: {error}") from None
-    if len(octets) > REPORT_OCTETS:
-        raise ValueError("too large")
+    octets = unpacked(octets, REPORT_OCTETS)
     try:
         report = json.loads(octets)
     except (ValueError, RecursionError):

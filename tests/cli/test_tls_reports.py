@@ -11,7 +11,8 @@ from mailhub.config.settings import Config
 from mailhub.delivery.relay.tls_reports import report_message
 from mailhub.interfaces import TlsaRecord
 from mailhub.message.flags import NO_FLAGS
-from mailhub.message.tls_report import Sender, Tally, TlsFailure, TlsPolicyUsed, render
+from mailhub.message.reporting import Sender
+from mailhub.message.tls_report import Tally, TlsFailure, TlsPolicyUsed, render
 from mailhub.testing.hubs import Internet
 from tests.cli.conftest import Command
 

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from mailhub.config import settings, transports
-from mailhub.delivery.relay.tls_reports import ReportOptions
+from mailhub.delivery.reporting import ReportOptions
 from mailhub.message.lists import MailingList
 from mailhub.services import SERVICES
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailhub.message.tls_report import Sender, Tally, TlsFailure, TlsPolicyUsed, parse, render, reporting_uris
+from mailhub.message.reporting import Sender
+from mailhub.message.tls_report import Tally, TlsFailure, TlsPolicyUsed, parse, render, reporting_uris
 
 STS = TlsPolicyUsed("sts", "yy.example", ("version: STSv1", "mode: testing"), ("*.yy.example",))
 EXPIRED = TlsFailure("certificate-expired", "mx.yy.example", "192.0.2.1", "expired", helo="yy.example")

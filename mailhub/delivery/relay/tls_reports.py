@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from itertools import groupby
+from datetime import datetime
+from hashlib import sha256
 from typing import Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
-import attrs
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall
-
-from mailhub.errors import MailError, StoreUnavailable, TemporaryError
-from mailhub.interfaces import Environment, IPipeline, IState, Origin
+from mailhub.delivery.reporting import ENTRY_LIMIT, DailyReports, ReportOptions, Subject, mail_address, mailed
+from mailhub.errors import MailError, TemporaryError
+from mailhub.interfaces import Environment, IPipeline, IState
 from mailhub.keys import DAY
 from mailhub.log import Logger
-from mailhub.message.address import Address
 from mailhub.message.dates import format_date
-from mailhub.message.envelope import Mail, Recipient
-from mailhub.message.tls_report import Sender, Tally, TlsFailure, TlsPolicyUsed, render, reporting_uris
+from mailhub.message.reporting import Part, Sender, composed
+from mailhub.message.tls_report import Tally, TlsFailure, TlsPolicyUsed, render, reporting_uris
 from mailhub.net.https import HTTPS_PORT, Https
 
 _log = Logger(namespace="mailhub.delivery.tls")
@@ -29,39 +24,7 @@ _log = Logger(namespace="mailhub.delivery.tls")
 NO_STARTTLS = "starttls-not-supported"
 OTHER = "validation-failure"
 
-_SAVE_SECONDS = 300.0  # what a crash may lose
-_ROUND_SECONDS = 3600.0  # between looks for days that are over
-_KEPT_SECONDS = 3 * DAY  # until a report that cannot be handed over is given up
-_DOMAINS = 10_000  # that are counted at the same time
-_BATCH = 500
-_PAGE = 1000  # entries that are looked at in one round
-_ROOM = 60_000  # octets of what is kept of a domain
 _POST_SECONDS = 60.0
-_PREFIX = "tlsrpt "
-
-
-@attrs.frozen
-class ReportOptions:
-    """[tlsrpt]. `contact` and `organization` are told; by default postmaster of our host, and its name."""
-
-    send: bool = True
-    contact: str = attrs.field(default="")
-    organization: str = attrs.field(default="")
-
-    @contact.validator
-    def _is_address(self, _: object, text: str) -> None:
-        if text:
-            try:
-                local = Address.parse(text).local
-            except ValueError as error:
-                raise ValueError(f'"{text}" is not a mail address: {error}') from None
-            if not local.isascii():
-                raise ValueError(f'"{text}" has a local part that is not ASCII, which not every domain can read')
-
-    @organization.validator
-    def _is_line(self, _: object, text: str) -> None:
-        if not text.isprintable():
-            raise ValueError("must be one line")
 
 
 class ReportSettings(Protocol):
@@ -89,7 +52,7 @@ class Reporter(Protocol):
 
 
 class TlsReports:
-    """The counts of this process, by day and domain. They are kept in `state` beside those of processes before it."""
+    """The counts of a hub."""
 
     def __init__(
         self,
@@ -100,89 +63,19 @@ class TlsReports:
     ) -> None:
         """`reporter`: the hub as it is now."""
         self._environment = environment
-        self._state = state
         self._https = https
         self._reporter = reporter
-        self._run = f"{environment.random.getrandbits(40):010x}"
-        self._tallies: dict[tuple[str, str], Tally] = {}
-        self._unsaved: set[tuple[str, str]] = set()
-        self._timers: dict[str, IDelayedCall] = {}
+        self._daily = DailyReports(environment, state, Subject("tlsrpt", Tally, _kept, self._reported))
+        self.start = self._daily.start
+        self.stop = self._daily.stop
 
     def note(self, domain: str, policy: TlsPolicyUsed, failure: TlsFailure | None = None) -> None:
         """One session with an exchanger of a domain."""
         if not self._reporter().settings.tlsrpt.send:
             return
-        key = (self._today(), domain)
-        if key not in self._tallies and len(self._tallies) >= _DOMAINS:
-            return
-        self._tallies.setdefault(key, Tally()).add(policy, failure)
-        self._unsaved.add(key)
-        if "save" not in self._timers:
-            self._after(_SAVE_SECONDS, "save", self._save)
-
-    def start(self) -> None:
-        """Look for days that are over from now on, at a time of our own (RFC 8460 4)."""
-        self._after(60 + self._environment.random.random() * _ROUND_SECONDS, "round", self._round)
-
-    async def stop(self) -> None:
-        """Keep what was counted."""
-        for timer in self._timers.values():
-            if timer.active():
-                timer.cancel()
-        self._timers.clear()
-        await self._save()
-
-    def _today(self) -> str:
-        return datetime.fromtimestamp(self._environment.now(), UTC).date().isoformat()
-
-    def _after(self, seconds: float, name: str, work: Callable[[], object]) -> None:
-        def begin() -> None:
-            self._timers.pop(name, None)
-            Deferred.fromCoroutine(self._done(work)).addErrback(
-                lambda failure: _log.failure("TLS reports have failed", failure)
-            )
-
-        self._timers[name] = self._environment.clock.callLater(seconds, begin)
-
-    @staticmethod
-    async def _done(work: Callable[[], object]) -> None:
-        await work()  # type: ignore[misc]
-
-    async def _save(self) -> None:
-        """Keep what has changed."""
-        unsaved, self._unsaved = sorted(self._unsaved), set()
-        for start in range(0, len(unsaved), _BATCH):
-            keys = unsaved[start : start + _BATCH]
-            kept = {f"{_PREFIX}{day} {domain} {self._run}": _kept(self._tallies[day, domain]) for day, domain in keys}
-            try:
-                await self._state.put(kept, _KEPT_SECONDS)
-            except StoreUnavailable as error:
-                _log.warn("counts of TLS are not kept: {reason:text}", reason=str(error))
-        today = self._today()
-        for key in [key for key in self._tallies if key[0] < today and key not in self._unsaved]:
-            del self._tallies[key]
-
-    # --- Reports -----------------------------------------------------------------------------------------------------
-
-    async def _round(self) -> None:
-        try:
-            await self._save()
-            await self.send_due()
-        finally:
-            self._after(_ROUND_SECONDS, "round", self._round)
-
-    async def send_due(self) -> None:
-        """Report on all days that are over; what cannot be handed over now stays for the next round. Raises
-        StoreUnavailable."""
-        today = self._today()
-        found = await self._state.items(_PREFIX, _PAGE)
-        groups = [list(names) for _, names in groupby(found, key=lambda name: name.split(" ")[:3])]
-        for entries in groups if len(found) < _PAGE else groups[:-1]:  # the last one may have more
-            _, day, domain, *_ = entries[0].split(" ")
-            if day >= today:
-                continue
-            if await self._reported(day, domain, [found[name] for name in entries]):
-                await self._state.remove(entries)
+        tally = self._daily.counts(domain)
+        if tally is not None:
+            tally.add(policy, failure)
 
     async def _reported(self, day: str, domain: str, kept: Sequence[bytes]) -> bool:
         """Whether nothing is left to do about a domain's day."""
@@ -201,10 +94,12 @@ class TlsReports:
                 tally.add_rendered(json.loads(octets))
             except ValueError as error:
                 _log.warn("counts of TLS are damaged: domain={domain} {reason:text}", domain=domain, reason=str(error))
-        contact = _in_ascii(options.contact) if options.contact else f"postmaster@{host}"
-        sender = Sender(host, options.organization or host, contact)
-        report_id = f"{day}.{domain}.{self._environment.random.getrandbits(40):010x}@{host}"
-        packed = render(sender, report_id, day, tally.rendered())
+        sender = options.sender(host)
+        told = tally.rendered()
+        # The same when it has to be sent once more.
+        unique = sha256(json.dumps([host, domain, told]).encode()).hexdigest()[:10]
+        report_id = f"{day}.{domain}.{unique}@{host}"
+        packed = render(sender, report_id, day, told)
         sent = [await self._handed_over(uri, sender, report_id, day, domain, packed) for uri in uris]
         return any(sent)
 
@@ -245,31 +140,18 @@ class TlsReports:
 
     async def _mail(self, uri: str, sender: Sender, report_id: str, day: str, domain: str, packed: bytes) -> None:
         """By our own queue. Raises MailError, ValueError."""
-        to = Address.parse(unquote(uri[len("mailto:") :].partition("?")[0]))
+        to = mail_address(uri)
         message = report_message(sender, str(to), report_id, day, domain, packed, self._environment.now())
-        origin = Origin("tlsrpt", helo=sender.host, secure=True, user=f"postmaster@{sender.host}", submission=True)
-        transaction = await self._reporter().pipeline.begin(origin, Mail(None, size=len(message)))
-        try:
-            await transaction.recipient(Recipient(to))
-            await transaction.body(len(message)).write(message)
-            await transaction.commit()
-        finally:
-            transaction.abort()
+        await mailed(self._reporter(), "tlsrpt", sender, to, message)
 
 
-def _in_ascii(contact: str) -> str:
-    """With A-labels (RFC 8460 5.1)."""
-    address = Address.parse(contact)
-    return str(Address(address.local, address.ascii_domain))
-
-
-def _kept(tally: Tally) -> bytes:
+def _kept(tally: Tally) -> Sequence[bytes]:
     rendered = tally.rendered()
     octets = json.dumps(rendered, separators=(",", ":")).encode()
-    if len(octets) <= _ROOM:
-        return octets
+    if len(octets) <= ENTRY_LIMIT:
+        return [octets]
     bare: list[Mapping[str, object]] = [{**each, "failure-details": []} for each in rendered]
-    return json.dumps(bare, separators=(",", ":")).encode()
+    return [json.dumps(bare, separators=(",", ":")).encode()]
 
 
 def report_message(sender: Sender, to: str, report_id: str, day: str, domain: str, packed: bytes, now: int) -> bytes:
@@ -277,8 +159,7 @@ def report_message(sender: Sender, to: str, report_id: str, day: str, domain: st
     begin = int(datetime.fromisoformat(f"{day}T00:00:00+00:00").timestamp())
     boundary = f"=_{report_id.partition('@')[0].rpartition('.')[2]}"
     name = f"{sender.domain}!{domain}!{begin}!{begin + DAY - 1}!001.json.gz"
-    encoded = b64encode(packed).decode()
-    lines = [
+    header = [
         f"From: <{sender.contact}>",
         f"To: <{to}>",
         f"Date: {format_date(now)}",
@@ -289,24 +170,9 @@ def report_message(sender: Sender, to: str, report_id: str, day: str, domain: st
         f"TLS-Report-Domain: {domain}",
         f"TLS-Report-Submitter: {sender.domain}",
         "TLS-Required: No",
-        "Auto-Submitted: auto-generated",
-        "MIME-Version: 1.0",
-        f'Content-Type: multipart/report; report-type="tlsrpt"; boundary="{boundary}"',
-        "",
-        f"--{boundary}",
-        "Content-Type: text/plain; charset=us-ascii",
-        "",
-        f"This is a report about TLS to the mail servers of {domain} on {day},",
-        f"as {sender.host} has seen it.",
-        "",
-        f"--{boundary}",
-        "Content-Type: application/tlsrpt+gzip",
-        "Content-Transfer-Encoding: base64",
-        f'Content-Disposition: attachment; filename="{name}"',
-        "",
-        *(encoded[start : start + 76] for start in range(0, len(encoded), 76)),
-        "",
-        f"--{boundary}--",
-        "",
     ]
-    return "\r\n".join(lines).encode()
+    text = Part.text(
+        f"This is a report about TLS to the mail servers of {domain} on {day},", f"as {sender.host} has seen it."
+    )
+    file = Part.file(name, "application/tlsrpt+gzip", packed)
+    return composed(header, 'multipart/report; report-type="tlsrpt"', boundary, [text, file])

@@ -13,10 +13,12 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from mailhub.delivery.relay.sts import PolicyFailure
-from mailhub.delivery.relay.tls_reports import ReportOptions, _in_ascii, report_message
+from mailhub.delivery.relay.tls_reports import report_message
+from mailhub.delivery.reporting import ReportOptions, in_ascii
 from mailhub.interfaces import TlsaRecord
 from mailhub.message.mta_sts import StsPolicy
-from mailhub.message.tls_report import Sender, parse
+from mailhub.message.reporting import Sender
+from mailhub.message.tls_report import parse
 from mailhub.net.tls import ClientTls
 from mailhub.services import SERVICES
 from mailhub.testing.hubs import Host, Internet
@@ -238,13 +240,13 @@ def _giving(policy: StsPolicy | None) -> Any:
     return fetch
 
 
-def test_a_contact_is_in_ascii() -> None:
+def test_a_contact_isin_ascii() -> None:
     """RFC 8460 5.1: names in A-labels; the local part has no such form."""
     assert ReportOptions(contact="tls@b\u00fccher.example")
     with pytest.raises(ValueError, match="not ASCII"):
         ReportOptions(contact="j\u00f6rg@yy.example")
     message = report_message(
-        Sender("mx", "x", _in_ascii("tls@b\u00fccher.example")), "a@b", "1.2@mx", "2024-01-01", "yy.example", b"x", 0
+        Sender("mx", "x", in_ascii("tls@b\u00fccher.example")), "a@b", "1.2@mx", "2024-01-01", "yy.example", b"x", 0
     )
     assert b"TLS-Report-Submitter: xn--bcher-kva.example\r\n" in message
     assert b"xn--bcher-kva.example!yy.example!" in message
