@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from mailhub.delivery.notices import is_news
 from mailhub.interfaces import AT_ONCE, Claim, QueuedMessage, QueuedRecipient, ReversePath, Settlement
 from mailhub.log import Logger
-from mailhub.message.envelope import Outcome, State
+from mailhub.message.envelope import Outcome, Source, State
 
 _log = Logger(namespace="mailhub.queue")
 
@@ -91,3 +91,12 @@ def _without_status(outcome: Outcome) -> str:
     if code == outcome.status:
         return text
     return f"{code} {text.removeprefix(f'{outcome.status} ')}" if text else outcome.reply
+
+
+def run_out(outcome: Outcome) -> Outcome:
+    """What is told of an outcome after the time that BY gave (RFC 2852 4.1.3)."""
+    if outcome.state is not State.DELAYED:
+        return outcome
+    reply = f"Not delivered in the time that its sender has set; the last answer was: {outcome.reply}"
+    source = Source.SESSION if outcome.source is Source.REMOTE else outcome.source
+    return attrs.evolve(outcome, status="4.4.7", reply=reply, source=source)

@@ -27,6 +27,7 @@ _QUICK_SECONDS = 0.5
 _QUICK_WAITING = 50  # messages that are taken from the queue for a quick destination
 _KEPT = 10  # each so many-th slot is kept for quick destinations, and one more for the first try of others
 _SWEPT = 250  # messages that are taken at a time to be put off
+_COUNTED_SECONDS = 1.0  # for which it holds how many wait for a place alone
 _NAMED = 1000  # destinations that are served well of which the queue is asked by name
 
 
@@ -306,6 +307,8 @@ class Destinations(Generic[T]):
         self._away: dict[str, Destination[T]] = {}
         self._wanting: dict[str, Destination[T]] = {}
         self._working = 0
+        self._wanted = 0  # places, by those that wait for nothing else
+        self._wanted_at = -_COUNTED_SECONDS
 
     def __len__(self) -> int:
         return len(self._all)
@@ -437,6 +440,19 @@ class Destinations(Generic[T]):
                 slow_may.append(self._slow_may_have(now))
             return free > 2 * kept and slow_may[0]
         return free > 2 * kept or (free > kept and not destination.working)
+
+    def yields(self, now: float) -> bool:
+        """Whether a place is to be given back, as a destination that is not known to be slow, or for which the operator
+        waits, could begin if it had one. True for as many as there are of these."""
+        if now - self._wanted_at >= _COUNTED_SECONDS:
+            self._wanted_at, self._wanted = now, self._count_wanted(now)
+        self._wanted -= 1
+        return self._wanted >= 0
+
+    def _count_wanted(self, now: float) -> int:
+        free, usual, slow_may = self._total - self._working, self._usual(now), list[bool]()
+        waiting = [each for each in self._turns if each.ready(now) and (each.urgent or not each.is_slow(now))]
+        return sum(not self._may_have(free, slow_may, each, now, usual) for each in waiting)
 
     def _slow_may_have(self, now: float) -> bool:
         """Whether slow destinations have less than half of all places."""

@@ -15,7 +15,16 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 
 from mailhub.delivery.agents import Agents, GuardedAgent
-from mailhub.delivery.attempts import cancel_all, is_told, is_urgent, log_state, only, priority, travelling_together
+from mailhub.delivery.attempts import (
+    cancel_all,
+    is_told,
+    is_urgent,
+    log_state,
+    only,
+    priority,
+    run_out,
+    travelling_together,
+)
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.claiming import Claiming
 from mailhub.delivery.dead_ends import without_agent
@@ -454,7 +463,7 @@ class QueueRunner:
             mail = mail_of(message, route, self._environment.now())
             if self._forwarding is not None:
                 mail = await self._forwarding.rewritten(mail, route, message.begins)
-            delivery = Delivery(message.id, mail, route.target, rows, body, needs)
+            delivery = Delivery(message.id, mail, route.target, rows, body, needs, self._yields)
             return await agent.deliver(delivery, self._limits.attempt_seconds)
         except Unanswered:
             return {}
@@ -464,6 +473,9 @@ class QueueRunner:
             return {row.id: outcome for row in rows}
         finally:
             body.close()
+
+    def _yields(self) -> bool:
+        return self._destinations.yields(self._clock.seconds())
 
     async def _record(
         self, destination: Destination[Claim], claim: Claim, outcomes: Mapping[int, Outcome], *, quiet: bool = False
@@ -532,9 +544,7 @@ class QueueRunner:
         """Record outcomes together with their DSN."""
         message = claim.message
         out = ran_out(message, 0, self._environment.now())
-        outcomes = [
-            (row, _run_out(told[row.id].outcome) if out else told[row.id].outcome) for row in message.recipients
-        ]
+        outcomes = [(row, run_out(told[row.id].outcome) if out else told[row.id].outcome) for row in message.recipients]
         patience = self._clock.seconds() + self._schedule.expire_seconds
         until = message.begins + self._schedule.at(message.recipients[0].route).time_of(message.mail)
         while True:
@@ -579,15 +589,6 @@ class QueueRunner:
 
     async def _pause(self) -> None:
         await deferLater(self._clock, self._limits.retry_seconds)
-
-
-def _run_out(outcome: Outcome) -> Outcome:
-    """What is told of an outcome after the time that BY gave (RFC 2852 4.1.3)."""
-    if outcome.state is not State.DELAYED:
-        return outcome
-    reply = f"Not delivered in the time that its sender has set; the last answer was: {outcome.reply}"
-    source = Source.SESSION if outcome.source is Source.REMOTE else outcome.source
-    return attrs.evolve(outcome, status="4.4.7", reply=reply, source=source)
 
 
 def _verdict(row: QueuedRecipient) -> Outcome:

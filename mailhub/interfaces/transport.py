@@ -344,12 +344,18 @@ class IQueue(Interface):
         """Drop messages without a DSN; returns how many."""
 
 
+def _never() -> bool:
+    return False
+
+
 @attrs.frozen
 class Delivery:
     """What an agent is given: one message for recipients that share agent and target.
 
     `id` names the message, the same on every attempt; with a `QueuedRecipient.id` it is a delivery id. `mail` has the
-    reverse-path of their route. `needs` as in `Submission`, but of this very body.
+    reverse-path of their route. `needs` as in `Submission`, but of this very body. `yields`: whether an attempt that
+    has heard nothing from the next hop for a while is to end, as others wait for its place. It says so to as many as
+    are waited for; who asks must end then.
     """
 
     id: str
@@ -358,6 +364,7 @@ class Delivery:
     recipients: tuple[QueuedRecipient, ...]
     body: IBlobReader
     needs: int | None = None
+    yields: Callable[[], bool] = attrs.field(default=_never, eq=False, repr=False)
 
 
 class IDeliveryAgent(Interface):

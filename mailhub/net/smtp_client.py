@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -30,6 +30,9 @@ log = Logger(namespace="mailhub.net.smtp")
 
 # Octets of a message that go out in one piece with its end: less than makes a transport ask for a pause.
 _SMALL = 32768
+# A server that is not heard of has so many seconds where others wait for its place; then one looks again for these.
+_HURRIED_SECONDS = 30.0
+_LOOK_AGAIN_SECONDS = 5.0
 
 
 @attrs.frozen
@@ -97,6 +100,10 @@ class _Interrupted(Exception):
     """The machine has come to an end of its own while the message was being written."""
 
 
+def _never() -> bool:
+    return False
+
+
 class SmtpConnection:
     """One connection. Made by `connect()`; messages are sent one at a time, as many as one likes.
 
@@ -104,11 +111,20 @@ class SmtpConnection:
     address that it comes from, "" where it has none.
     """
 
-    def __init__(self, settings: SmtpClientSettings, clock: IReactorTime, tls: Any, timeouts: SmtpTimeouts) -> None:
+    def __init__(
+        self,
+        settings: SmtpClientSettings,
+        clock: IReactorTime,
+        tls: Any,
+        timeouts: SmtpTimeouts,
+        yields: Callable[[], bool] = _never,
+    ) -> None:
         self._machine = SmtpClient(settings)
         self._clock = clock
         self._tls = tls
         self._timeouts = timeouts
+        self._yields = yields
+        self._look_at = clock.seconds() + _HURRIED_SECONDS
         self._implicit_tls = settings.secure
         self._waiter: Deferred[None] | None = None
         self._deadline = 0.0
@@ -257,12 +273,27 @@ class SmtpConnection:
     async def _wait(self, deadline: float) -> None:
         """Until something happens, or the deadline (clock seconds) fails the machine."""
         self._deadline = deadline
-        self.channel.arm(max(0.0, deadline - self._clock.seconds()))
+        self.channel.arm(max(0.0, self._until_look()))
         self._waiter = Deferred()
         try:
             await self._waiter
         finally:
             self._waiter = None
+
+    def _until_look(self) -> float:
+        """Seconds until the deadline, or until one has to look whether others wait: before the greeting alone, where
+        nothing would be lost."""
+        until = self._deadline
+        if self._machine.phase is Phase.GREETING:
+            until = min(until, self._look_at)
+        return until - self._clock.seconds()
+
+    def _is_hurried(self) -> bool:
+        now = self._clock.seconds()
+        if self._machine.phase is not Phase.GREETING or now < self._look_at:
+            return False
+        self._look_at = now + _LOOK_AGAIN_SECONDS
+        return self._yields()
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
@@ -329,9 +360,8 @@ class SmtpConnection:
         for each reply costs nothing."""
         if self._waiter is None:
             return
-        left = self._deadline - self._clock.seconds()
-        if left > 0:
-            self.channel.arm(left)
+        if self._deadline > self._clock.seconds() and not self._is_hurried():
+            self.channel.arm(self._until_look())
             return
         self._give_up("4.4.2", f"Timed out waiting for {self._machine.phase.value}")
 
@@ -366,11 +396,13 @@ async def connect(
     tls: Any = None,
     timeouts: SmtpTimeouts | None = None,
     source: str = "",
+    yields: Callable[[], bool] = _never,
 ) -> SmtpConnection:
     """Connect to an IP address (or `unix:/path`) and set the session up.
 
     `tls` is what `transport.startTLS` takes (see `mailhub.net.tls.ClientTls`); without it, `settings.tls` counts as
-    "never". With `settings.secure`, TLS is spoken from the first octet. `source`: the IP address to come from. Raises
+    "never". With `settings.secure`, TLS is spoken from the first octet. `source`: the IP address to come from.
+    `yields`: see `Delivery`; it is asked before the greeting, when that has been waited for half a minute. Raises
     TemporaryError when the server cannot be reached, SessionFailed when it does not serve us.
     """
     if tls is None:
@@ -378,7 +410,7 @@ async def connect(
             raise TemporaryError("TLS is required but not configured", status="4.7.4")
         settings = attrs.evolve(settings, tls="never")
     timeouts = timeouts or SmtpTimeouts()
-    connection = SmtpConnection(settings, clock, tls, timeouts)
+    connection = SmtpConnection(settings, clock, tls, timeouts, yields)
     # Networks of others may be older than `source`.
     more = {"source": source} if source else {}
     await network.connect(host, port, _Factory(connection), timeouts.connect, **more)

@@ -178,6 +178,32 @@ def test_a_part_is_kept_for_who_gives_back_soon() -> None:
     assert (quick.working, all_of_them.working) == (2, 16)
 
 
+def test_as_many_places_are_given_back_as_are_waited_for() -> None:
+    all_of_them: Destinations[int] = Destinations(20, 5, 30)
+
+    def given_back(now: float) -> int:
+        return sum(all_of_them.yields(now) for _ in range(20))
+
+    for number in range(18):
+        all_of_them.add(all_of_them.at(str(number)), number)
+    while all_of_them.take(0) is not None:
+        pass
+    assert (all_of_them.working, given_back(1)) == (18, 0), "all of them have one"
+    for name in ("a", "b", "c"):
+        for item in range(3):
+            all_of_them.add(all_of_them.at(name), item)
+    assert all_of_them.take(2) is None
+    assert (given_back(2), given_back(2.5), given_back(3)) == (3, 0, 3), "counted again after a second"
+    # Nobody makes way for those that are likely to keep their place, unless the operator wants them tried.
+    all_of_them.at("a").suspect = all_of_them.at("b").suspect = True
+    assert given_back(4) == 1
+    for name in ("a", "b"):
+        all_of_them.add(all_of_them.at(name), 3, True)
+    assert all_of_them.take(5) is not None, "it has one of those that are kept"
+    assert all_of_them.take(5) is None
+    assert given_back(5) == 2
+
+
 def test_other_bounds_count_from_the_next_turn_on() -> None:
     all_of_them: Destinations[int] = Destinations(1, 1, 30)
     for item in range(4):

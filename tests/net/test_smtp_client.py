@@ -213,6 +213,31 @@ def test_a_silent_or_dribbling_server_runs_into_its_time_out(heard: list[bytes],
     assert network.transport.cut
 
 
+@pytest.mark.parametrize(("wanted_at", "seconds"), [(0, 30), (29, 30), (33, 35), (298, 300), (1000, 300)])
+@pytest.mark.parametrize("dribbles", [False, True])
+def test_before_the_greeting_it_gives_way_after_half_a_minute(wanted_at: int, seconds: int, dribbles: bool) -> None:
+    network = Network()
+    connecting = network.connecting(yields=lambda: network.clock.seconds() >= wanted_at)
+    for _ in range(seconds):
+        assert not connecting.called
+        if dribbles:
+            network.hear(b"2")
+        network.clock.advance(1)
+    with pytest.raises(SessionFailed, match="Timed out waiting for the greeting"):
+        now(connecting)
+    assert network.transport.cut
+
+
+def test_after_the_greeting_it_gives_way_to_nobody() -> None:
+    network = Network()
+    connecting = network.connecting(yields=lambda: True)
+    network.clock.advance(29)
+    network.hear(b"220 mx\r\n")
+    network.clock.advance(299)
+    network.hear(b"250 mx\r\n")
+    assert now(connecting).usable
+
+
 def test_giving_up_while_connecting() -> None:
     network = Network()
     connecting = network.connecting()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from email import message_from_bytes
-from itertools import cycle
+from itertools import cycle, repeat
 
 import pytest
 from twisted.logger import capturedLogs, formatEvent
@@ -222,4 +222,25 @@ def test_what_the_operator_wants_tried_now_is_tried_at_a_hop_that_is_left_alone(
     result_of(world.database.queue.retry([]))
     world.run(10)
     assert len(hop.taken) == 3
+    world.stop()
+
+
+def test_many_silent_hosts_give_way_to_one_that_waits_for_its_first_try() -> None:
+    world = World(timeouts=SmtpTimeouts())
+    for number in range(400):
+        world.hop(f"silent{number}.example", moods=repeat("hang"))
+        world.submit(f"silent{number}.example")
+    good = world.hop("good.example")
+    world.runner.start()
+    world.run(1)
+    assert len(world.runner.trying) == 180
+    world.submit("good.example")
+    world.run(100)
+    assert len(good.taken) == 1, "it would be 600 seconds"
+    # Those that are left have their time, now that nobody waits.
+    world.run(60)
+    left = len(world.runner.trying)
+    assert left > 0
+    world.run(100)
+    assert len(world.runner.trying) >= left
     world.stop()

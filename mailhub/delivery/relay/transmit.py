@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from ipaddress import ip_address
 from itertools import groupby
 
@@ -314,7 +314,10 @@ class Transmitter:
             # The server may have closed a kept connection just as we used it again.
             if said.usable or said.in_doubt or not _all_delayed(said.told):
                 return said
-        opened = peer.why(self._environment.clock.seconds()) or await self._peers.open(peer, lambda: self._open(place))
+        yields = way.delivery.yields
+        opened = peer.why(self._environment.clock.seconds()) or await self._peers.open(
+            peer, lambda: self._open(place, yields)
+        )
         if isinstance(opened, Outcome) and opened.status in (_NO_TLS, _NO_CERTIFICATE) and way.delivery.mail.requiretls:
             opened = Outcome.failed(
                 "Encryption needed: " + opened.reply, status=_NO_ENCRYPTION, remote=opened.remote, source=Source.SESSION
@@ -397,11 +400,11 @@ class Transmitter:
 
     # --- Connections -----------------------------------------------------------------------------------------------
 
-    async def _open(self, place: _Place) -> SmtpConnection | Outcome:
+    async def _open(self, place: _Place, yields: Callable[[], bool]) -> SmtpConnection | Outcome:
         """A connection ready for a message, or why there is none."""
         demand = place.server.demand or Demand(place.server.tls, place.server.host)
         try:
-            connection = await self._connect_or_fall_back(place, demand)
+            connection = await self._connect_or_fall_back(place, demand, yields)
             if place.server.found_by_dns and connection.hop.name.lower() == self._hostname.lower():
                 await connection.quit()
                 return _LOOP
@@ -411,16 +414,16 @@ class Transmitter:
         except TemporaryError as error:
             return Outcome.delayed(error.text, status=error.status, remote=place.server.host)
 
-    async def _connect_or_fall_back(self, place: _Place, demand: Demand) -> SmtpConnection:
+    async def _connect_or_fall_back(self, place: _Place, demand: Demand, yields: Callable[[], bool]) -> SmtpConnection:
         try:
-            return await self._connect(place, demand)
+            return await self._connect(place, demand, yields)
         except SessionFailed as error:
             if not error.tls_failed or demand.needs_tls or place.server.port == SUBMISSIONS_PORT:
                 raise
         _log.info("TLS failed, going on without: host={host} [{ip}]", host=place.server.host, ip=place.address)
-        return await self._connect(place, Demand("never"))
+        return await self._connect(place, Demand("never"), yields)
 
-    async def _connect(self, place: _Place, demand: Demand) -> SmtpConnection:
+    async def _connect(self, place: _Place, demand: Demand, yields: Callable[[], bool]) -> SmtpConnection:
         server = place.server
         try:
             tls = None
@@ -448,6 +451,7 @@ class Transmitter:
                 tls,
                 self._timeouts,
                 server.source_for(place.address),
+                yields,
             )
         except SessionFailed as error:
             if error.tls_failed or error.status == _NO_TLS:
