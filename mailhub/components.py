@@ -74,7 +74,7 @@ from mailhub.interfaces import (
     NextHop,
     Service,
 )
-from mailhub.keys import STOP_SECONDS
+from mailhub.keys import MESSAGE_SIZE, STOP_SECONDS
 from mailhub.logins import checker_guards, checkers, directories
 from mailhub.net.crowd import Room
 from mailhub.net.driver import DriverFactory
@@ -412,6 +412,7 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
         doubles=hub.doubles,
         main_domain=config.auth.default_domain or next(iter(config.domains), ""),
         signer=Signer.of(hub),
+        message_size=config.value(MESSAGE_SIZE),
     )
     hub.authenticator = Authenticator(
         Portal(_realm(hub, catalogue), [hub.logins]),

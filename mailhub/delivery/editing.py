@@ -16,17 +16,19 @@ from mailhub.interfaces import (
     Edit,
     IBlobReader,
     IMessageView,
+    InsertField,
     ITransactionView,
     NoteResult,
     Origin,
     RemoveField,
     RemoveRecipient,
+    ReplaceBody,
     ReplaceField,
 )
 from mailhub.message.address import Address, is_address
 from mailhub.message.edits import EDITS_LIMIT, HeaderEdit, check
 from mailhub.message.envelope import Mail, Recipient
-from mailhub.message.esmtp import recipient_parameters, with_recipient_parameters
+from mailhub.message.esmtp import notifying, recipient_parameters, with_recipient_parameters
 from mailhub.message.header_editing import apply
 
 # Octets that edits may add to a header.
@@ -131,6 +133,32 @@ class TransactionView:
         return self._transaction.recipients
 
 
+@implementer(IBlobReader)
+@attrs.define(eq=False)
+class Content:
+    """What stands behind the header of a message that is looked at, as the screens up to now have made it."""
+
+    _reader: IBlobReader
+
+    @property
+    def size(self) -> int:
+        """See `IBlobReader`."""
+        return self._reader.size
+
+    async def read(self, offset: int = 0, length: int = -1) -> bytes:
+        """See `IBlobReader`."""
+        return await self._reader.read(offset, length)
+
+    def close(self) -> None:
+        """See `IBlobReader`."""
+        self._reader.close()
+
+    def replace(self, reader: IBlobReader) -> None:
+        """Another body."""
+        self._reader.close()
+        self._reader = reader
+
+
 @implementer(IMessageView)
 @attrs.frozen
 class MessageView(TransactionView):
@@ -161,10 +189,12 @@ def check_envelope(edits: Sequence[Edit]) -> None:
     """Raises EditRefused for what is no edit, and for one of the envelope that names no address."""
     for edit in edits:
         match edit:
-            case AddField() | ReplaceField() | RemoveField() | NoteResult():
+            case AddField() | InsertField() | ReplaceField() | RemoveField() | NoteResult():
                 sound = True
-            case ChangeReversePath(address):
-                sound = address is None or is_address(address)
+            case ReplaceBody(body):
+                sound = isinstance(body, bytes) or callable(getattr(body, "read", None))
+            case ChangeReversePath(address, parameters):
+                sound = (address is None or is_address(address)) and _is_notifying(parameters)
             case AddRecipient(recipient):
                 sound = _is_recipient(recipient)
             case RemoveRecipient(address):
@@ -173,6 +203,13 @@ def check_envelope(edits: Sequence[Edit]) -> None:
                 sound = False
         if not sound:
             raise EditRefused(f"{edit!r:.100} is no edit")
+
+
+def _is_notifying(parameters: object) -> bool:
+    try:
+        return isinstance(parameters, str) and notifying(parameters) is not None
+    except ValueError:
+        return False
 
 
 def _is_recipient(recipient: object) -> bool:
@@ -191,7 +228,7 @@ def _checked(edits: Sequence[Edit]) -> tuple[list[HeaderEdit], list[str]]:
     results: list[str] = []
     for edit in edits:
         try:
-            if isinstance(edit, AddField | ReplaceField | RemoveField):
+            if isinstance(edit, AddField | InsertField | ReplaceField | RemoveField):
                 check(edit)
                 fields.append(edit)
             elif isinstance(edit, NoteResult):

@@ -16,7 +16,7 @@ from mailhub.delivery.rules import Rules
 from mailhub.delivery.screening.null_sender import NullSender
 from mailhub.delivery.sending import Sending, SendingOptions
 from mailhub.interfaces import Environment, IMailStore, IQueue
-from mailhub.keys import setting
+from mailhub.keys import MESSAGE_SIZE, setting
 from mailhub.message.dates import format_date
 from mailhub.message.submission import mend_header
 from mailhub.wire.budget import Budget
@@ -30,7 +30,7 @@ class House:
     those that are not whole yet may hold together. `long_lines`: what happens to those of a submitted message.
     `rules` say what becomes of mail for accounts, None where there are none. `allowances` count what our own users
     send. `doubles` knows what was taken before; None takes all. `priorities` say how urgent mail may be. `signer` signs
-    what our users send; None signs nothing.
+    what our users send; None signs nothing. A body that a screen gives may have `message_size` octets.
     """
 
     hostname: str
@@ -47,6 +47,7 @@ class House:
     doubles: Doubles | None = None
     priorities: Priorities = attrs.field(factory=Priorities)
     signer: Signer | None = None
+    message_size: int = setting(MESSAGE_SIZE)
     sending: Sending = attrs.field()
 
     @sending.default

@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from mailhub.delivery.doubles import way_of
 from mailhub.delivery.limits import LongLines
+from mailhub.delivery.new_body import NewBody
 from mailhub.errors import Busy, MessageTooLarge, PermanentError
 from mailhub.interfaces import IBlobReader, IBody, IBodyWriter, IHeadedBodyWriter
 from mailhub.message.authentication_results import without_results_of
@@ -191,6 +192,15 @@ class IntakeWriter:
     async def written(self) -> IBlobReader:
         """What follows a header that is held, the empty line first."""
         return await self._writer.written()
+
+    def new_body(self, writer: IHeadedBodyWriter, limit: int) -> NewBody:
+        """For another body, where the header is held: to be written, and then taken (`take_body`) or aborted."""
+        return NewBody.of(writer, needs=self._scanner is not None, binary=bool(self._binary), limit=limit)
+
+    def take_body(self, new: NewBody) -> None:
+        """Have it in the place of the one that came, between end() and finish()."""
+        self._writer.abort()
+        self._writer, self._scanner, self._edited = new.writer, new.scanner, True
 
     def abort(self) -> None:
         """See `IBodyWriter`."""

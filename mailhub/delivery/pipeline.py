@@ -45,10 +45,15 @@ from mailhub.interfaces import (
     Origin,
     OwnTransaction,
     RemoveRecipient,
+    ReplaceBody,
 )
+from mailhub.keys import MESSAGE_SIZE
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail
 from mailhub.wire.budget import Budget
+
+# Edits that are of one message.
+_OF_A_MESSAGE = ChangeReversePath | AddRecipient | RemoveRecipient | ReplaceBody
 
 
 @implementer(IPipeline)
@@ -78,6 +83,7 @@ class Pipeline:
         priorities: Priorities | None = None,
         main_domain: str = "",
         signer: Signer | None = None,
+        message_size: int = MESSAGE_SIZE.default,
     ) -> None:
         self.policies = policies
         self._house = House(
@@ -104,6 +110,7 @@ class Pipeline:
             doubles=doubles,
             priorities=priorities or Priorities(),
             signer=signer,
+            message_size=message_size,
         )
 
     async def send_on(self, mail: Mail, accepted: Sequence[Accepted], intake: Intake, once: str) -> Committed:
@@ -208,7 +215,7 @@ class Conversation:
 
         async def take(edits: Sequence[Edit]) -> None:
             check_envelope(edits)
-            if any(isinstance(edit, ChangeReversePath | AddRecipient | RemoveRecipient) for edit in edits):
+            if any(isinstance(edit, _OF_A_MESSAGE) for edit in edits):
                 raise EditRefused("there is no message yet")
             editing.take(edits)
 

@@ -18,6 +18,7 @@ from mailhub.interfaces import (
     AddField,
     IMailRules,
     IMessageView,
+    InsertField,
     Placement,
     Placements,
     Redirect,
@@ -168,7 +169,7 @@ def _flags(given: object) -> flags.Flags:
 
 def _edits(given: object) -> tuple[HeaderEdit, ...]:
     """Whether they can be carried out shows where the header is."""
-    kinds = AddField | ReplaceField | RemoveField
+    kinds = AddField | InsertField | ReplaceField | RemoveField
     if not isinstance(given, tuple | list) or not all(isinstance(edit, kinds) for edit in given):
         raise RuleFault(f"{shown(given)} are no edits of a header")
     if len(given) > EDITS_LIMIT:

@@ -14,11 +14,12 @@ from mailhub.delivery.authentication.signer import Signer
 from mailhub.delivery.committing import Committing, Rehearsed, discarded
 from mailhub.delivery.dead_ends import refusing
 from mailhub.delivery.doubles import Sitting, place_digest, printer
-from mailhub.delivery.editing import Editing, MessageView, TransactionView, check_envelope
+from mailhub.delivery.editing import Content, Editing, MessageView, TransactionView, check_envelope
 from mailhub.delivery.house import House
 from mailhub.delivery.intake import HEAD_LIMIT, Intake, IntakeWriter
+from mailhub.delivery.new_body import NewBody
 from mailhub.delivery.plan import Accepted
-from mailhub.delivery.screens import Screens, obey
+from mailhub.delivery.screens import EditRefused, Screens, obey
 from mailhub.delivery.sending import Author
 from mailhub.delivery.sent import SentCopies
 from mailhub.delivery.verp import verp
@@ -29,17 +30,20 @@ from mailhub.interfaces import (
     ChangeReversePath,
     Committed,
     Edit,
+    IBlobReader,
     IBodyWriter,
     ISubmitter,
     ITransaction,
     Origin,
     RemoveRecipient,
+    ReplaceBody,
     Route,
     Verdict,
 )
 from mailhub.log import Logger
 from mailhub.message.dates import format_date
 from mailhub.message.envelope import Mail, Outcome, Recipient, ValidSince, outcome_of
+from mailhub.message.esmtp import notifying
 from mailhub.message.trace import received, return_path
 from mailhub.message.valid_since import valid_since, without_dates
 
@@ -75,6 +79,7 @@ class Transaction:
     _accepted: list[Accepted] = attrs.field(factory=list)
     _added: list[Accepted] = attrs.field(factory=list)  # by screens; the client knows nothing of them
     _writer: IntakeWriter | None = None
+    _content: tuple[IntakeWriter, Content] | None = None  # while screens look at it
     _author: Author | None = None
     _discarded_by: str = ""  # a policy
     _dated: bool = False  # a recipient has RRVS
@@ -373,12 +378,14 @@ class Transaction:
         for fault in editing.begin(writer.header, whole=writer.whole):
             _log.event("edit left out", {"session": self.origin.session_id, "reason": fault})
         if self._screens.wants("message"):
-            reader = await writer.written()
+            content = Content(await writer.written())
+            self._content = writer, content
             try:
-                view = MessageView(self, editing, reader, writer.hops)
+                view = MessageView(self, editing, content, writer.hops)
                 verdict = await self._screens.ask("message", self._take, view)
             finally:
-                reader.close()
+                self._content = None
+                content.close()
             if verdict.action == "discard":
                 self._discarded_by = verdict.rule
                 return False
@@ -394,11 +401,15 @@ class Transaction:
     async def _take(self, edits: Sequence[Edit]) -> None:
         """Carry out what a screen wants edited. Raises EditRefused."""
         check_envelope(edits)
-        self._editing.take(edits)
+        bodies = [edit.body for edit in edits if isinstance(edit, ReplaceBody)]
+        if bodies:
+            await self._take_body(bodies[-1], edits)
+        else:
+            self._editing.take(edits)
         for edit in edits:
             match edit:
-                case ChangeReversePath(address):
-                    self.mail = attrs.evolve(self.mail, reverse_path=address)
+                case ChangeReversePath(address, parameters):
+                    self.mail = attrs.evolve(self.mail, reverse_path=address, **notifying(parameters))
                 case AddRecipient(recipient):
                     await self._add(recipient)
                 case RemoveRecipient(address):
@@ -406,6 +417,26 @@ class Transaction:
                         known[:] = [
                             attrs.evolve(each, routes=()) if each.address == address else each for each in known
                         ]
+
+    async def _take_body(self, given: bytes | IBlobReader, edits: Sequence[Edit]) -> None:
+        """Another body, and what is edited of the header, or neither. Raises EditRefused, MailError."""
+        if self._content is None:
+            raise EditRefused("there is no message yet")
+        writer, content = self._content
+        if not writer.whole:
+            raise EditRefused("the header is too large to tell it from the body")
+        new: NewBody | None = None
+        try:
+            new = writer.new_body(self._house.queue.new_body(0, HEAD_LIMIT), self._house.message_size)
+            await new.write(given, self._house.environment.clock)
+            self._editing.take(edits)
+            reader = await new.writer.written()
+        except BaseException:
+            if new is not None:
+                new.writer.abort()
+            raise
+        content.replace(reader)
+        writer.take_body(new)
 
     async def _add(self, recipient: Recipient) -> None:
         if any(each.recipient == recipient and each.routes for each in self._added):

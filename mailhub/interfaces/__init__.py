@@ -73,6 +73,7 @@ from mailhub.interfaces.screens import (
     ITransactionView,
     NoteResult,
     RemoveRecipient,
+    ReplaceBody,
     Screen,
     Verdict,
 )
@@ -100,7 +101,7 @@ from mailhub.interfaces.transport import (
     Settlement,
     Submission,
 )
-from mailhub.message.edits import AddField, RemoveField, ReplaceField
+from mailhub.message.edits import AddField, InsertField, RemoveField, ReplaceField
 
 __all__ = [
     "ACCEPT",
@@ -172,6 +173,7 @@ __all__ = [
     "IUserDirectories",
     "IUserDirectory",
     "IVerifiedLogins",
+    "InsertField",
     "KeptNames",
     "Latest",
     "MailExchanger",
@@ -193,6 +195,7 @@ __all__ = [
     "Refusals",
     "RemoveField",
     "RemoveRecipient",
+    "ReplaceBody",
     "ReplaceField",
     "Reply",
     "ReversePath",

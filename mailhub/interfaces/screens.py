@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 from zope.interface import Attribute, Interface, implementer
 
-from mailhub.message.edits import AddField, RemoveField, ReplaceField
+from mailhub.message.edits import HeaderEdit
 
 if TYPE_CHECKING:
     from mailhub.errors import MailError
     from mailhub.interfaces.accounts import Origin
+    from mailhub.interfaces.octets import IBlobReader
     from mailhub.message.address import Address
     from mailhub.message.envelope import Mail, Recipient
 
 
 @attrs.frozen
 class ChangeReversePath:
-    """Another reverse-path for the message, None for the null one."""
+    """Another reverse-path for the message, None for the null one. `parameters`: RET and ENVID (RFC 3461) that go with
+    it, as MAIL says them; one that is not named stays."""
 
     address: Address | None
+    parameters: str = ""
 
 
 @attrs.frozen
@@ -47,7 +50,16 @@ class NoteResult:
     result: str
 
 
-Edit = AddField | ReplaceField | RemoveField | ChangeReversePath | AddRecipient | RemoveRecipient | NoteResult
+@attrs.frozen(eq=False)
+class ReplaceBody:
+    """Other octets for all that follows the header's empty line; only at `IScreen.message`, and not where the header is
+    larger than 256 KiB. Lines end with CRLF then, whatever ended them. A reader is read before the screen's next
+    method is called, and stays the screen's."""
+
+    body: bytes | IBlobReader
+
+
+Edit = HeaderEdit | ChangeReversePath | AddRecipient | RemoveRecipient | NoteResult | ReplaceBody
 
 
 @attrs.frozen

@@ -41,19 +41,38 @@ class RemoveField:
     number: int
 
 
-HeaderEdit = AddField | ReplaceField | RemoveField
+@attrs.frozen
+class InsertField:
+    """A field between others: above the one that has so many before it, below all where there are not so many. 0 is
+    above all, as `AddField` has it; -1 below all."""
+
+    name: str
+    value: str
+    place: int
+
+
+HeaderEdit = AddField | ReplaceField | RemoveField | InsertField
 
 
 def check(edit: HeaderEdit) -> None:
     """Raises ValueError for an edit after which a header would not be what was meant."""
     if not isinstance(edit.name, str) or not _NAME.fullmatch(edit.name):
         raise ValueError(f"{edit.name!r:.80} is no name of a field")
-    if not isinstance(edit, AddField) and (not isinstance(edit.number, int) or isinstance(edit.number, bool)):
-        raise ValueError(f"{edit.number!r:.80} is no number of a field")
+    if isinstance(edit, InsertField):
+        _check_number(edit.place)
+        if edit.place < -1:
+            raise ValueError("places are counted from 0, and -1 is the last")
+    elif not isinstance(edit, AddField):
+        _check_number(edit.number)
     if isinstance(edit, ReplaceField) and edit.number == 0:
         raise ValueError("fields are numbered from 1")
     if not isinstance(edit, RemoveField):
         field_octets(edit.name, edit.value)
+
+
+def _check_number(number: object) -> None:
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise ValueError(f"{number!r:.80} is no number of a field")
 
 
 def field_octets(name: str, value: str) -> bytes:

@@ -414,6 +414,14 @@ def with_mail_parameters(mail: Mail, text: str) -> Mail:
     return attrs.evolve(mail, **parse_parameters(text, _KEPT_OF_MAIL)) if text else mail
 
 
+_NOTIFYING = {row.keyword: row for row in (RET, ENVID)}
+
+
+def notifying(text: str) -> dict[str, Any]:
+    """RET and ENVID (RFC 3461) as fields of Mail; other parameters raise ParameterError."""
+    return parse_parameters(text, _NOTIFYING)
+
+
 def check_mail_parameters(text: str) -> None:
     """Raises ParameterError for what `with_mail_parameters` could not read."""
     parse_parameters(text, _KEPT_OF_MAIL)

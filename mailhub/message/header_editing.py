@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mailhub.message.edits import AddField, HeaderEdit, RemoveField, ReplaceField, check, field_octets
+from mailhub.message.edits import (
+    AddField,
+    HeaderEdit,
+    InsertField,
+    RemoveField,
+    ReplaceField,
+    check,
+    field_octets,
+)
 from mailhub.message.header import raw_fields
 
 
@@ -18,6 +26,9 @@ def apply(header: bytes, edits: Sequence[HeaderEdit]) -> bytes:
         if isinstance(edit, AddField):
             fields.insert(0, (name, field_octets(edit.name, edit.value)))
             continue
+        if isinstance(edit, InsertField):
+            _insert(fields, (name, field_octets(edit.name, edit.value)), edit.place)
+            continue
         places = [place for place, (other, _) in enumerate(fields) if other == name]
         if isinstance(edit, RemoveField) and edit.number == 0:
             fields = [field for field in fields if field[0] != name]
@@ -30,6 +41,17 @@ def apply(header: bytes, edits: Sequence[HeaderEdit]) -> bytes:
         else:
             del fields[place]
     return b"".join([_ended(octets) for _, octets in fields])
+
+
+def _insert(fields: list[tuple[bytes, bytes]], field: tuple[bytes, bytes], place: int) -> None:
+    """Among the fields; a line that is none counts for nothing."""
+    known = [number for number, (name, _) in enumerate(fields) if name]
+    if 0 <= place < len(known):
+        fields.insert(known[place], field)
+        return
+    end = known[-1] + 1 if known else 0
+    fields[:end] = [(name, _ended(octets)) for name, octets in fields[:end]]
+    fields.insert(end, field)
 
 
 def _place(places: Sequence[int], number: int) -> int | None:

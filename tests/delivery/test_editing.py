@@ -11,7 +11,7 @@ from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
 from mailhub.delivery.intake import HEADER_SHARE, IntakeWriter
-from mailhub.errors import Busy, NotPermitted, TemporaryError
+from mailhub.errors import Busy, NotPermitted, StoreUnavailable, TemporaryError
 from mailhub.interfaces import (
     ACCEPT,
     AddField,
@@ -25,16 +25,17 @@ from mailhub.interfaces import (
     Origin,
     RemoveField,
     RemoveRecipient,
+    ReplaceBody,
     ReplaceField,
     Screen,
     Verdict,
 )
 from mailhub.message.address import Address
 from mailhub.message.envelope import Mail, OriginalRecipient, Outcome, Recipient
-from mailhub.message.needs import HEADER_LIMIT
+from mailhub.message.needs import BODY_8BIT, HEADER_LIMIT
 from mailhub.testing.waiting import result_of
 from mailhub.wire.budget import Budget
-from tests.delivery.doubles import OctetsWriter
+from tests.delivery.doubles import Octets, OctetsWriter
 from tests.delivery.test_pipeline import (
     FAR,
     FULL,
@@ -260,6 +261,68 @@ def test_nothing_is_left_of_a_login_that_a_later_screen_rejects() -> None:
     assert stage.queue.submissions[-1][0].plan.deposits[0].mailbox == "INBOX"
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (b"new\r\nbody\r\n", b"new\r\nbody\r\n"),
+        (b"", b""),
+        (b"no end", b"no end\r\n"),
+        (b"a\nb\rc\0\n", b"a\r\nb\r\nc\r\n"),
+        (Octets(b"y" * 70_000 + b"\n" + b"z" * 70_000 + b"\r\n"), b"y" * 70_000 + b"\r\n" + b"z" * 70_000 + b"\r\n"),
+    ],
+)
+def test_a_message_gets_another_body(given: Any, expected: bytes) -> None:
+    stage = edited("message", ADD, ReplaceBody(given))
+    assert after_trace(stage) == b"X-Screen: seen\r\nSubject: s\r\nX-Secret: 1\r\nx-secret: 2\r\n\r\n" + expected
+    assert stage.queue.writers[0].aborted
+    assert stage.queue.submissions[0][0].body.size == len(stage.queue.octets[0])
+
+
+def test_a_body_is_the_last_that_was_given_and_later_screens_see_it() -> None:
+    seen: list[bytes] = []
+
+    @implementer(IPolicy)
+    class Looks(Screen):
+        def begin(self, origin: Origin) -> Looks:
+            return self
+
+        async def message(self, message: IMessageView) -> Verdict:
+            seen.append(await message.read())
+            assert message.size == len(seen[-1])
+            return Verdict(edits=[ReplaceBody(b"third\r\n")])
+
+    edits = [ReplaceBody(b"first"), ReplaceBody(b"second")]
+    stage = Stage(policies=screening(OneVerdict("message", Verdict(edits=edits)), Looks()))
+    stage.send(OUTSIDE, A, message=MESSAGE)
+    assert seen == [b"\r\nsecond\r\n"]
+    assert after_trace(stage).endswith(b"\r\n\r\nthird\r\n")
+    assert [writer.aborted for writer in stage.queue.writers] == [True, True, True], "an abort after finish() is none"
+
+
+def test_what_another_body_needs_of_a_next_hop_is_known() -> None:
+    eight_bit = MESSAGE + "\xfc\r\n".encode()
+    for message, given, needs in ((eight_bit, b"seven", 0), (MESSAGE, "\xfc".encode(), BODY_8BIT)):
+        stage = edited("message", ReplaceBody(given), AddRecipient(Recipient(FAR)), message=message)
+        assert stage.queue.submissions[0][0].needs in (needs, None)
+        stage = Stage(policies=screening(OneVerdict("message", Verdict(edits=[ReplaceBody(given)]))))
+        stage.send(LOGGED_IN, FAR, message=message)
+        assert stage.queue.submissions[0][0].needs == needs
+
+
+def test_the_body_of_a_binary_message_is_taken_as_it_is() -> None:
+    stage = Stage(policies=screening(OneVerdict("message", Verdict(edits=[ReplaceBody(b"a\nb\0c")]))))
+    transaction = result_of(stage.pipeline.begin(OUTSIDE, Mail(B, "BINARYMIME")))
+    result_of(transaction.recipient(Recipient(A)))
+    result_of(transaction.body().write(MESSAGE))
+    result_of(transaction.commit())
+    assert after_trace(stage).endswith(b"\r\n\r\na\nb\0c")
+
+
+def test_another_reverse_path_may_bring_its_wishes() -> None:
+    stage = edited("message", ChangeReversePath(B, "RET=HDRS ENVID=x+2By"))
+    assert stage.queue.submissions[0][0].mail == Mail(B, ret="HDRS", envid="x+y")
+
+
 def test_one_that_is_added_with_each_recipient_is_added_once() -> None:
     stage = edited("recipient", AddRecipient(Recipient(FAR)), to=(A, B))
     (way,) = stage.queue.submissions[0][0].plan.routes
@@ -288,6 +351,23 @@ def test_a_held_header_is_in_the_budget_until_the_message_is_kept() -> None:
 ODD: Any = "edit"
 
 
+class Silent(Octets):
+    """A body of which nothing can be read."""
+
+    def __init__(self) -> None:
+        super().__init__(b"")
+
+    async def read(self, offset: int = 0, length: int = -1) -> bytes:
+        raise StoreUnavailable
+
+
+class Overfull(Silent):
+    """One that gives more than it is asked for."""
+
+    async def read(self, offset: int = 0, length: int = -1) -> bytes:
+        return b"x" * (length + 1)
+
+
 @pytest.mark.parametrize(
     "edits",
     [
@@ -307,6 +387,14 @@ ODD: Any = "edit"
         [AddRecipient(Recipient(FAR, orcpt=OriginalRecipient("rfc822;\r\n", "x")))],
         [AddRecipient(Recipient(FAR, orcpt=ODD))],
         [NoteResult("x" * 700)] * 24,
+        [ReplaceBody(ODD)],
+        [ReplaceBody(b"x" * 1001)],
+        [ReplaceBody(b"x"), AddField("X", "a\n")],
+        [ReplaceBody(Silent())],
+        [ReplaceBody(Overfull())],
+        [ChangeReversePath(B, "RET=ODD")],
+        [ChangeReversePath(B, "SIZE=1")],
+        [ChangeReversePath(B, ODD + "\n")],
         [ADD] * 201,
         [AddField("X", ("a" * 900 + "\r\n ") * 50 + "b")] * 4,
     ],
@@ -315,7 +403,7 @@ ODD: Any = "edit"
 def test_an_edit_that_would_break_the_message_is_told_and_none_of_its_verdict_counts(
     moment: str, edits: Sequence[Edit]
 ) -> None:
-    stage = Stage(policies=screening(OneVerdict(moment, Verdict(edits=edits))))
+    stage = Stage(policies=screening(OneVerdict(moment, Verdict(edits=edits))), message_size=1000)
     with capturedLogs() as events:
         if moment == "mail" and len(edits) == 4:
             stage.send(OUTSIDE, A, message=MESSAGE)  # how much there is in all is known when the message is there
@@ -325,9 +413,12 @@ def test_an_edit_that_would_break_the_message_is_told_and_none_of_its_verdict_co
             stage.send(OUTSIDE, A, message=MESSAGE)
     assert any("policy=p0" in formatEvent(event) for event in events)
     assert stage.queue.submissions == []
+    assert all(writer.aborted for writer in stage.queue.writers)
 
 
-@pytest.mark.parametrize("edit", [ChangeReversePath(B), AddRecipient(Recipient(B)), RemoveRecipient(B)])
+@pytest.mark.parametrize(
+    "edit", [ChangeReversePath(B), AddRecipient(Recipient(B)), RemoveRecipient(B), ReplaceBody(b"x")]
+)
 def test_before_mail_there_is_no_envelope(edit: Edit) -> None:
     stage = Stage(policies=screening(OneVerdict("hello", Verdict(edits=[edit]))))
     with pytest.raises(TemporaryError):
@@ -341,6 +432,8 @@ def test_a_header_that_is_too_large_to_be_held_takes_fields_on_top_alone() -> No
     )
     with pytest.raises(TemporaryError):
         edited("message", RemoveField("Subject", 1), message=large)
+    with pytest.raises(TemporaryError):
+        edited("message", ReplaceBody(b"x"), message=large)
     with capturedLogs() as events:
         assert (
             after_trace(edited("mail", RemoveField("Subject", 1), ADD, message=large)) == b"X-Screen: seen\r\n" + large

@@ -27,6 +27,7 @@ from mailhub.errors import (
     TemporaryError,
 )
 from mailhub.interfaces import Committed, Deposit, IPolicy, ITransactionView, Origin, Route, Screen, Verdict
+from mailhub.keys import MESSAGE_SIZE
 from mailhub.message.address import Address
 from mailhub.message.aliases import AliasTable
 from mailhub.message.envelope import Mail, Outcome, Recipient, ValidSince
@@ -78,6 +79,7 @@ class Stage:
     queue: Any = None
     policies: Any = attrs.field(factory=lambda: Screening([], Clock()))
     routers: Any = ()
+    message_size: int = MESSAGE_SIZE.default
     pipeline: Pipeline = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -91,6 +93,7 @@ class Stage:
             queue=self.queue,
             routing=standard_routing("mx.xx.example", names, self.store, {}, self.routers),
             policies=self.policies,
+            message_size=self.message_size,
         )
 
     def begin(self, origin: Origin, *to: Address, size: int = 0) -> Transaction:

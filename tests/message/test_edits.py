@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailhub.message.edits import FIELD_LIMIT, AddField, HeaderEdit, RemoveField, ReplaceField, check
+from mailhub.message.edits import (
+    FIELD_LIMIT,
+    AddField,
+    HeaderEdit,
+    InsertField,
+    RemoveField,
+    ReplaceField,
+    check,
+)
 from mailhub.message.header_editing import apply
 
 HEADER = b"Received: one\r\nSubject: a\r\n b\r\nreceived: two\r\nX-Odd :three\r\nReceived:\tlast\r\n"
@@ -62,12 +70,15 @@ def test_fields_are_edited_by_name_and_number(edits: list[HeaderEdit], expected:
         ReplaceField("X", 1, "x\n"),
         RemoveField("X:", 1),
         RemoveField("X", True),
+        InsertField("X", "1", -2),
+        InsertField("X", "1", True),
+        InsertField("X", "a\nb", 0),
     ],
 )
 def test_what_would_break_a_message_is_refused(edit: HeaderEdit) -> None:
-    with pytest.raises(ValueError, match=r"name|number|value|long|line"):
+    with pytest.raises(ValueError, match=r"name|number|value|long|line|places"):
         check(edit)
-    with pytest.raises(ValueError, match=r"name|number|value|long|line"):
+    with pytest.raises(ValueError, match=r"name|number|value|long|line|places"):
         apply(HEADER, [edit])
 
 
@@ -75,6 +86,22 @@ def test_what_would_break_a_message_is_refused(edit: HeaderEdit) -> None:
 def test_what_is_of_another_type_is_refused(wrong: Any) -> None:
     with pytest.raises(ValueError, match=r"name|number|text"):
         check(wrong)
+
+
+@pytest.mark.parametrize(
+    ("header", "place", "expected"),
+    [
+        (b"A: 1\r\nB: 2\r\n", 0, b"X: 1\r\nA: 1\r\nB: 2\r\n"),
+        (b"A: 1\r\n 1\r\nB: 2\r\n", 1, b"A: 1\r\n 1\r\nX: 1\r\nB: 2\r\n"),
+        (b"A: 1\r\nB: 2\r\n", 2, b"A: 1\r\nB: 2\r\nX: 1\r\n"),
+        (b"A: 1\r\nB: 2\r\n", 99, b"A: 1\r\nB: 2\r\nX: 1\r\n"),
+        (b"A: 1\r\nB: 2\r\n", -1, b"A: 1\r\nB: 2\r\nX: 1\r\n"),
+        (b"A: cut", -1, b"A: cut\r\nX: 1\r\n"),
+        (b"", 3, b"X: 1\r\n"),
+    ],
+)
+def test_a_field_is_put_between_others(header: bytes, place: int, expected: bytes) -> None:
+    assert apply(header, [InsertField("X", "1", place)]) == expected
 
 
 def test_a_header_that_was_cut_off_is_ended() -> None:
@@ -90,6 +117,7 @@ edits = st.lists(
         st.builds(AddField, names, values),
         st.builds(ReplaceField, names, st.integers(-3, 3).filter(bool), values),
         st.builds(RemoveField, names, st.integers(-3, 3)),
+        st.builds(InsertField, names, values, st.integers(-1, 6)),
     ),
     max_size=8,
 )
@@ -115,6 +143,10 @@ def reference(header: bytes, wanted: list[HeaderEdit]) -> list[tuple[str, str]]:
     for edit in wanted:
         if isinstance(edit, AddField):
             fields = [(edit.name, edit.value), *fields]
+            continue
+        if isinstance(edit, InsertField):
+            place = edit.place if edit.place >= 0 else len(fields)
+            fields = [*fields[:place], (edit.name, edit.value), *fields[place:]]
             continue
         places = [index for index, (name, _) in enumerate(fields) if name.lower() == edit.name.lower()]
         number = edit.number - 1 if edit.number > 0 else edit.number
