@@ -2,7 +2,8 @@
 
 Each carries an enhanced status code (RFC 3463) whose class digit says temporary (4) or permanent (5), a `text`
 that may be shown to the client, and a `detail` that goes to the log alone, as does the name of the `rule` that has
-spoken where there is one. Each protocol turns them into its own replies in one table.
+spoken where there is one. Each protocol turns them into its own replies in one table; SMTP's has another code where one
+is given (`code`: 45x or 55x, as the status is).
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ class MailError(Exception):
     default_status: ClassVar[str] = "5.0.0"
     default_text: ClassVar[str] = "Refused"
 
-    def __init__(self, text: str = "", *, status: str = "", detail: str = "", rule: str = "") -> None:
+    def __init__(self, text: str = "", *, status: str = "", detail: str = "", rule: str = "", code: int = 0) -> None:
         # Plugins raise it, too: with whatever they have at hand.
         self.text = str(text or self.default_text)
         status = str(status)
         self.status = status if _STATUS.fullmatch(status) else self.default_status
         self.detail = detail
         self.rule = rule
+        self.code = code if code // 10 == 5 + 10 * int(self.status[0]) else 0
         super().__init__(f"{self.status} {self.text}" + (f" ({detail})" if detail else ""))
 
     @property

@@ -198,8 +198,8 @@ def obey(verdict: Verdict) -> None:
         return
     text, rule = verdict.text[:_TEXT_LIMIT], verdict.rule
     if verdict.action == "defer":
-        raise TemporaryError(text, status=_in_class(verdict.status, "4", "4.7.1"), rule=rule)
-    raise NotPermitted(text, status=_in_class(verdict.status, "5", "5.7.1"), rule=rule)
+        raise TemporaryError(text, status=_in_class(verdict.status, "4", "4.7.1"), rule=rule, code=verdict.code)
+    raise NotPermitted(text, status=_in_class(verdict.status, "5", "5.7.1"), rule=rule, code=verdict.code)
 
 
 def _named(verdict: Verdict, policy: str) -> Verdict:
@@ -238,5 +238,6 @@ def _is_sound(verdict: object) -> TypeGuard[Verdict]:
         and isinstance(verdict.status, str)
         and isinstance(verdict.text, str)
         and isinstance(verdict.rule, str)
+        and isinstance(verdict.code, int)
         and isinstance(verdict.edits, Sequence)
     )

@@ -70,7 +70,8 @@ class Verdict:
     "quarantine" lets the message pass, and into Junk where it is for a mailbox of ours; what is relayed goes on as it
     is. `edits` are carried out where the action lets the message pass; those given before the message is there wait for
     it where they are about its header. `rule` is which rule has spoken, in a few words, where that helps the client: it
-    is told in parentheses. The log names the policy in any case.
+    is told in parentheses. The log names the policy in any case. `code` is SMTP's reply code, 45x or 55x as the status
+    is; 0 for the one that is usual there.
     """
 
     action: Literal["accept", "reject", "defer", "discard", "quarantine"] = "accept"
@@ -78,6 +79,7 @@ class Verdict:
     text: str = ""
     edits: Sequence[Edit] = ()
     rule: str = attrs.field(default="", eq=False)
+    code: int = 0
 
 
 ACCEPT = Verdict()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import attrs
+
 from mailhub.message.address import Address, parse_domain, to_ascii
-from mailhub.message.address_list import MISSING_DOMAIN, MISSING_MAILBOX, parse
+from mailhub.message.address_list import MISSING_DOMAIN, MISSING_MAILBOX, MailboxSpec, parse
+from mailhub.message.encoded_word import decode_words
 from mailhub.message.header import raw_fields, unfold
 from mailhub.message.resent import last_resent
 
 AUTHORS_LIMIT = 1000  # addresses of a field whose domains are looked at
+_LENGTH_LIMIT = 65_536  # octets of a field of which all is sure to be read
 
 
 def authors(header: bytes) -> Sequence[Address]:
@@ -21,18 +25,48 @@ def authors(header: bytes) -> Sequence[Address]:
     return _addresses("From", fields[0])
 
 
-def author_domains(header: bytes) -> tuple[int, Sequence[str]]:
-    """How many From fields there are, and the domains (A-labels) in them, each once; what is none is passed over."""
-    fields = [octets for name, octets in raw_fields(header) if name == b"from"]
+@attrs.frozen
+class AuthorDomains:
+    """What From says of domains: how many such `fields` there are, and the `domains` (A-labels) in them, each once, of
+    which an address literal is none. `doubtful`: there is what a reader might be shown as an address, and nobody can
+    say of which domain; or too much to say. `readable` is False of a header of which nothing is known."""
+
+    fields: int = 0
+    domains: Sequence[str] = ()
+    doubtful: bool = False
+    readable: bool = True
+
+
+def author_domains(header: bytes) -> AuthorDomains:
+    """Those of a header. Never raises."""
+    fields = [octets.partition(b":")[2] for name, octets in raw_fields(header) if name == b"from"]
     found: dict[str, None] = {}
+    doubtful = False
     for octets in fields:
-        for spec in parse(unfold(octets.partition(b":")[2]), addresses=AUTHORS_LIMIT):
+        specs = parse(unfold(octets), addresses=AUTHORS_LIMIT)
+        doubtful |= len(specs) >= AUTHORS_LIMIT or len(octets) > _LENGTH_LIMIT
+        for spec in specs:
             try:
-                domain = parse_domain((spec.domain or b"").decode())
-                found[domain if domain.isascii() else to_ascii(domain)] = None
+                domain = _domain(spec)
             except ValueError:
-                continue
-    return len(fields), [domain for domain in found if not domain.startswith("[")]
+                doubtful = True
+            else:
+                found[domain] = None
+    return AuthorDomains(len(fields), [domain for domain in found if domain and domain[0] != "["], doubtful)
+
+
+def _domain(spec: MailboxSpec) -> str:
+    """The domain (A-labels), "" for none: `root` says nothing of one. Raises ValueError where it cannot be read, and
+    where a local part looks like an address itself, as it stands or decoded."""
+    if spec.domain is None:
+        return ""  # where a group begins, and where it ends
+    local = spec.local or b""
+    if b"@" in local or (b"=?" in local and "@" in decode_words(local)):
+        raise ValueError("local part has an @")
+    if spec.domain == MISSING_DOMAIN:
+        return ""
+    domain = parse_domain(spec.domain.decode())
+    return domain if domain.isascii() else to_ascii(domain)
 
 
 def resenters(header: bytes) -> Sequence[Address]:

@@ -82,9 +82,9 @@ _CODES = {
 
 
 def reply_to(error: MailError, permanent: int = 550) -> Reply:
-    """The reply for a refusal. `permanent` is the code where the status says no more than 5xx."""
+    """The reply for a refusal. `permanent` is the code where neither error nor status says more than 5xx."""
     default = 451 if error.temporary else permanent
-    return reply(_CODES.get(error.status, default), error.status, error.text)
+    return reply(error.code or _CODES.get(error.status, default), error.status, error.text)
 
 
 def reply_for(outcome: Outcome, message_id: str, changed: str = "") -> Reply:

@@ -6,7 +6,7 @@ import pytest
 
 from mailhub.checks.dmarc.evaluate import Dmarc, Identifier, evaluate
 from mailhub.checks.dmarc.record import DmarcRecord, ReportTo, is_dmarc, parse_dmarc
-from mailhub.checks.dmarc.walk import QUESTIONS_LIMIT, walk
+from mailhub.checks.dmarc.walk import QUESTIONS_LIMIT, Walks, walk
 from mailhub.testing.resolver import FakeResolver
 from mailhub.testing.waiting import result_of
 
@@ -23,7 +23,7 @@ def evaluated(
 ) -> Dmarc:
     authors = [author] if isinstance(author, str) else author
     identifier = Identifier(*spf) if spf else None
-    return result_of(evaluate(authors, identifier, [Identifier(*each) for each in dkim], resolver))
+    return result_of(evaluate(authors, identifier, [Identifier(*each) for each in dkim], Walks(resolver)))
 
 
 @pytest.mark.parametrize(

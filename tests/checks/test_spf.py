@@ -183,10 +183,12 @@ TERMS = """
 """
 # Two modifiers of the same unknown name are a mistake to the oracle alone.
 RECORDS = st.lists(st.sampled_from(TERMS.split()), max_size=5, unique=True)
+# To the oracle a record that includes itself is a mistake before it has come to that.
+INCLUDED = RECORDS.filter(lambda terms: "include:b.example" not in terms)
 
 
 @settings(max_examples=300)
-@given(RECORDS, RECORDS, st.sampled_from(["192.0.2.1", "2001:db8::1"]))
+@given(RECORDS, INCLUDED, st.sampled_from(["192.0.2.1", "2001:db8::1"]))
 def test_the_results_are_those_of_an_oracle(terms: list[str], included: list[str], address: str) -> None:
     resolver = zone(a=" ".join(["v=spf1", *terms]), b=" ".join(["v=spf1", *included]))
     resolver.hosts = {

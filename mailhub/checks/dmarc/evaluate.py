@@ -8,7 +8,7 @@ from typing import Literal
 import attrs
 
 from mailhub.checks.dmarc.record import POLICIES, Alignment, DmarcRecord, Policy
-from mailhub.checks.dmarc.walk import Found, Walked, walk
+from mailhub.checks.dmarc.walk import Found, Walked, Walks
 from mailhub.checks.results import Result
 from mailhub.errors import PermanentError, TemporaryError
 from mailhub.interfaces import IResolver
@@ -55,9 +55,7 @@ class Dmarc:
         return Result("dmarc", self.value, (("header.from", self.domain), *policy), self.reason)
 
 
-async def evaluate(
-    authors: Sequence[str], spf: Identifier | None, dkim: Sequence[Identifier], resolver: IResolver
-) -> Dmarc:
+async def evaluate(authors: Sequence[str], spf: Identifier | None, dkim: Sequence[Identifier], walks: Walks) -> Dmarc:
     """The strictest of what comes of the domains in From (A-labels). `spf` is that of MAIL FROM; all signatures count.
     Never raises."""
     domains = list(dict.fromkeys(authors))
@@ -65,8 +63,7 @@ async def evaluate(
         return Dmarc("permerror", reason="From names nobody")
     if len(domains) > AUTHORS_LIMIT:
         return Dmarc("permerror", domains[0], reason="From names too many domains")
-    walks = _Walks(resolver)
-    return max([await _evaluate(each, spf, dkim, walks, resolver) for each in domains], key=_strictness)
+    return max([await _evaluate(each, spf, dkim, walks) for each in domains], key=_strictness)
 
 
 def _strictness(found: Dmarc) -> tuple[int, int]:
@@ -74,29 +71,13 @@ def _strictness(found: Dmarc) -> tuple[int, int]:
     return (order, POLICIES.index(found.policy))
 
 
-class _Walks:
-    """Those of one message, each made once."""
-
-    def __init__(self, resolver: IResolver) -> None:
-        self._resolver = resolver
-        self._made: dict[str, Walked] = {}
-
-    async def of(self, domain: str) -> Walked:
-        """Raises TemporaryError."""
-        if domain not in self._made:
-            self._made[domain] = await walk(domain, self._resolver)
-        return self._made[domain]
-
-
-async def _evaluate(
-    author: str, spf: Identifier | None, dkim: Sequence[Identifier], walks: _Walks, resolver: IResolver
-) -> Dmarc:
+async def _evaluate(author: str, spf: Identifier | None, dkim: Sequence[Identifier], walks: Walks) -> Dmarc:
     try:
         walked = await walks.of(author)
         found = walked.policy
         if found is None:
             return Dmarc("none", author)
-        policy = await _policy(author, found, resolver)
+        policy = await _policy(author, found, walks.resolver)
     except TemporaryError:
         return Dmarc("temperror", author, reason="policy cannot be looked up now")
     known = Dmarc("fail", author, walked.organizational, policy, found)
@@ -111,7 +92,7 @@ async def _evaluate(
 
 
 async def _aligned(
-    identifiers: Sequence[Identifier], mode: Alignment, author: Walked, walks: _Walks
+    identifiers: Sequence[Identifier], mode: Alignment, author: Walked, walks: Walks
 ) -> Literal["pass", "temperror", "fail"]:
     """The best that is aligned with the author's domain (RFC 9989 4.4)."""
     best: Literal["temperror", "fail"] = "fail"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
+from twisted.internet.defer import Deferred, gatherResults
 
 from mailhub.checks.dmarc.record import DmarcRecord, is_dmarc, parse_dmarc
-from mailhub.errors import PermanentError
+from mailhub.errors import PermanentError, TemporaryError
 from mailhub.interfaces import IResolver
 
 QUESTIONS_LIMIT = 8  # names of one walk
@@ -68,6 +71,33 @@ async def walk(domain: str, resolver: IResolver) -> Walked:
             break
         name = ".".join(labels[-(_LABELS - 1) :] if len(labels) >= _LABELS else labels[1:])
     return Walked(domain, tuple(found))
+
+
+class Walks:
+    """Those of one message, each made once."""
+
+    def __init__(self, resolver: IResolver) -> None:
+        self.resolver = resolver
+        self._made: dict[str, Walked | TemporaryError] = {}
+
+    async def begin(self, domains: Sequence[str]) -> None:
+        """Make those of these domains, side by side."""
+        await gatherResults([Deferred.fromCoroutine(self._make(each)) for each in dict.fromkeys(domains)])
+
+    async def of(self, domain: str) -> Walked:
+        """Raises TemporaryError."""
+        if domain not in self._made:
+            await self._make(domain)
+        made = self._made[domain]
+        if isinstance(made, TemporaryError):
+            raise made
+        return made
+
+    async def _make(self, domain: str) -> None:
+        try:
+            self._made[domain] = await walk(domain, self.resolver)
+        except TemporaryError as error:
+            self._made[domain] = error
 
 
 async def _record(name: str, resolver: IResolver) -> DmarcRecord | None:

@@ -27,6 +27,7 @@ TIME_LIMIT = 20.0  # seconds for all of it
 _NAME_LIMIT = 253  # characters
 _EXPLANATION_LIMIT = 255
 _UNPRINTABLE = re.compile(r"[^ -~]")
+_PERSONAL = frozenset("slht")  # letters of what a later message from the same client may have otherwise
 _LOOKS_UP = frozenset({"include", "a", "mx", "ptr", "exists"})
 
 
@@ -34,12 +35,14 @@ _LOOKS_UP = frozenset({"include", "a", "mx", "ptr", "exists"})
 class Spf:
     """What came of it. `domain` is the one whose record was asked for. `reason` says which mechanism has matched, or
     what is wrong; `explanation` is what the domain has to say to a client that fails: a stranger's text, of printable
-    ASCII and not long."""
+    ASCII and not long. `personal`: for another sender of the domain, another HELO or at another time it may be
+    different."""
 
     value: Value
     domain: str = ""
     reason: str = ""
     explanation: str = ""
+    personal: bool = False
 
 
 class _Ended(Exception):
@@ -93,17 +96,18 @@ class _Check:
     _lookups: int = 0
     _voids: int = 0
     _validated: list[str] | None = None
+    _personal: bool = False  # some macro has stood for what differs from message to message
 
     async def explained(self, domain: str) -> Spf:
         """The result of the whole."""
         try:
             found, record, spoke = await self._host(domain)
         except _Ended as end:
-            return Spf(end.value, domain, end.reason)
+            return Spf(end.value, domain, end.reason, personal=self._personal)
         explanation = ""
         if found.value == "fail" and record is not None and record.explanation is not None:
             explanation = await self._explanation(record.explanation, spoke)
-        return Spf(found.value, domain, found.reason, explanation)
+        return Spf(found.value, domain, found.reason, explanation, self._personal)
 
     async def _host(self, domain: str) -> tuple[Spf, Record | None, str]:
         """RFC 7208 4: with the record that has spoken, and whose it is. Raises _Ended."""
@@ -244,6 +248,7 @@ class _Check:
     async def _expanded(self, parsed: MacroString, domain: str) -> str:
         if not (used := letters(parsed)):
             return "".join([str(each) for each in parsed])
+        self._personal = self._personal or not used.isdisjoint(_PERSONAL)
         validated = await self._validated_name(domain) if "p" in used else ""
         local, _, sender_domain = self._sender.rpartition("@")
         values = {
@@ -293,7 +298,9 @@ def _is_below(name: str, domain: str) -> bool:
 
 
 def _is_domain(text: str) -> bool:
-    """RFC 7208 4.3: of several labels, none of them empty or too long."""
+    """RFC 7208 4.3: of several labels, none of them empty or too long. An address literal is none."""
+    if text.startswith("["):
+        return False
     labels = text.split(".")
     return len(labels) > 1 and len(text) <= _NAME_LIMIT and all(0 < len(each.encode()) <= 63 for each in labels)
 

@@ -24,18 +24,24 @@ def _domains(texts: tuple[str, ...]) -> frozenset[str]:
 class CheckOptions:
     """[checks]: what of a message from a stranger is looked at. `dmarc`: "enforce" does what the author's domain wants,
     "report" says so and delivers all the same. `forwarders`: networks whose mail may fail it, because they send on what
-    came to them."""
+    came to them. `auth`: whether mail of our own users says that they have logged in."""
 
     spf: bool = setting(Key("checks", "spf", True, hint=bool))
     dkim: bool = setting(Key("checks", "dkim", True, hint=bool))
     dmarc: DmarcMode = setting(_DMARC)
     iprev: bool = setting(Key("checks", "iprev", True, hint=bool))
+    auth: bool = setting(Key("checks", "auth", True, hint=bool))
     forwarders: Networks = setting(_FORWARDERS, Networks.of)
+
+    @property
+    def of_strangers(self) -> bool:
+        """Whether there is anything to do about mail from strangers."""
+        return self.spf or self.dkim or self.iprev or self.dmarc != "off"
 
     @property
     def any(self) -> bool:
         """Whether there is anything to do."""
-        return self.spf or self.dkim or self.iprev or self.dmarc != "off"
+        return self.of_strangers or self.auth
 
 
 @attrs.frozen

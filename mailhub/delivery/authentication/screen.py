@@ -1,31 +1,36 @@
 """What is found out about mail from strangers: who may send for its domains (SPF), who has signed it (DKIM), whether it
 is from whom it says (DMARC). All of it stands in one Authentication-Results field, and DMARC may refuse the message.
 
-Look-ups of SPF begin at MAIL and go on while the message comes in; nothing waits for them before its end.
+Look-ups of SPF begin at MAIL and go on while the message comes in; all others begin together at its end. What DNS has
+not said in time, or a fault of ours keeps us from knowing, refuses nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
 
 import attrs
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import CancelledError
 from zope.interface import implementer
 
 from mailhub.checks.dkim import Verified, verify
-from mailhub.checks.dmarc.evaluate import Dmarc, Identifier, evaluate
+from mailhub.checks.dmarc.evaluate import AUTHORS_LIMIT, Dmarc, Identifier, evaluate
+from mailhub.checks.dmarc.walk import Walks
 from mailhub.checks.iprev import iprev
 from mailhub.checks.results import Result
 from mailhub.checks.spf.check import Spf, check_host
+from mailhub.delivery.authentication.asking import Begun, InTime, KnownSpf
+from mailhub.delivery.authentication.findings import Findings
 from mailhub.delivery.authentication.options import CheckOptions
 from mailhub.delivery.screening.rule import Rule
+from mailhub.errors import MailError
 from mailhub.interfaces import (
     ACCEPT,
     Environment,
     IHub,
     IMessageView,
     IPolicy,
+    IResolver,
     ITransactionView,
     NoteResult,
     Origin,
@@ -34,26 +39,17 @@ from mailhub.interfaces import (
 )
 from mailhub.log import Logger
 from mailhub.message.address import parse_domain, to_ascii
-from mailhub.message.authors import author_domains
+from mailhub.message.authors import AuthorDomains, author_domains
 
 # The name of the policy, and of its table.
 CHECKS = "checks"
 
-_STEP_SECONDS = 10.0  # for what is looked up when the message is there, beside all else that is
+TIME_LIMIT = 20.0  # seconds from the end of a message until everything about it is known; a policy has 30
+_REFUSED = 550  # RFC 7372, and what receivers say for DMARC
+_FAULT = "cannot be found out now"
+_EMPTY_LINE = b"\r\n"
+
 _log = Logger(namespace="mailhub.delivery")
-
-T = TypeVar("T")
-
-
-@attrs.frozen
-class Findings:
-    """All that was found out about one message. None: it was not looked at."""
-
-    spf: Spf | None = None
-    spf_of_helo: Spf | None = None
-    dkim: Sequence[Verified] | None = None
-    dmarc: Dmarc | None = None
-    iprev: Result | None = None
 
 
 @implementer(IPolicy)
@@ -65,132 +61,177 @@ class MailAuthentication:
     hostname: str
     environment: Environment
     rule: Rule
+    known_spf: KnownSpf
 
     @classmethod
     def of(cls, _options: object, hub: IHub) -> MailAuthentication:
         """The policy of a hub."""
-        return cls(hub.settings.of(CheckOptions), hub.hostname, hub.environment, Rule.of(hub))
+        environment = hub.environment
+        options = hub.settings.of(CheckOptions)
+        return cls(options, hub.hostname, environment, Rule.of(hub), KnownSpf(environment.clock))
 
     def begin(self, origin: Origin) -> Screen:
         """See `IPolicy`."""
-        return _OfConnection(self) if self.rule.concerns(origin) else Screen()
+        if self.options.of_strangers and self.rule.concerns(origin):
+            return _OfStranger(self)
+        return _OfUser() if self.options.auth else Screen()
 
-    def spf(self, origin: Origin, sender: str, domain: str) -> Coroutine[Any, Any, Spf]:
+    def resolver(self) -> IResolver:
+        """DNS, for as long as a message may take."""
+        clock = self.environment.clock
+        return InTime(self.environment.resolver, clock, clock.seconds() + TIME_LIMIT)
+
+    async def spf(self, origin: Origin, sender: str, domain: str) -> Spf:
         """Whether the client may use a domain."""
-        return check_host(
-            origin.peer,
-            domain,
-            sender,
-            origin.helo,
-            self.environment.resolver,
-            clock=self.environment.clock,
-            hostname=self.hostname,
-            now=self.environment.now(),
-        )
+        found = self.known_spf.get(origin.peer, domain)
+        if found is None:
+            found = await check_host(
+                origin.peer,
+                domain,
+                sender,
+                origin.helo,
+                self.environment.resolver,
+                clock=self.environment.clock,
+                hostname=self.hostname,
+                now=self.environment.now(),
+            )
+            self.known_spf.keep(origin.peer, domain, found)
+        return found
 
-    def judged(self, dmarc: Dmarc, origin: Origin, notes: Sequence[NoteResult]) -> Verdict:
-        """What becomes of a message that is not from whom it says."""
-        if self.options.dmarc != "enforce" or dmarc.policy == "none" or origin.peer in self.options.forwarders:
+    def judged(self, found: Findings, authors: AuthorDomains, origin: Origin) -> Verdict:
+        """What becomes of a message."""
+        notes = [NoteResult(str(each)) for each in found.results]
+        dmarc = found.dmarc
+        if dmarc is None or self.options.dmarc != "enforce" or origin.peer in self.options.forwarders:
             return Verdict(edits=notes)
-        if dmarc.policy == "quarantine":
+        if authors.fields > 1:
+            # Which of them a reader is shown, nobody knows.
+            return _refused("Message has several From fields", notes)
+        if dmarc.value == "fail" and dmarc.policy == "reject":
+            return _refused(f"{dmarc.domain} wants mail refused that neither SPF nor DKIM says is from there", notes)
+        if (dmarc.value == "fail" and dmarc.policy == "quarantine") or authors.doubtful:
             return Verdict("quarantine", edits=notes)
-        text = f"{dmarc.domain} wants mail refused that neither SPF nor DKIM says is from there"
-        return Verdict("reject", "5.7.1", text, rule="dmarc")
+        return Verdict(edits=notes)
 
-    async def in_time(self, asked: Coroutine[Any, Any, T], late: T) -> T:
-        """What it gives, or, after its time, `late`."""
-        waiting = Deferred.fromCoroutine(asked)
-        waiting.addTimeout(_STEP_SECONDS, self.environment.clock)
-        try:
-            return await waiting
-        except TimeoutError:
-            return late
+
+def _refused(text: str, notes: Sequence[NoteResult]) -> Verdict:
+    """The notes are for who asks beforehand."""
+    return Verdict("reject", "5.7.1", text, notes, rule="dmarc", code=_REFUSED)
+
+
+class _OfUser(Screen):
+    """Says of mail of our own users that they have logged in, without saying as whom (RFC 8601 2.7.4)."""
+
+    def mail(self, transaction: ITransactionView) -> Verdict:
+        """See `IScreen`."""
+        if not transaction.origin.user:
+            return ACCEPT
+        # That the address is the login's has been looked at before.
+        sender = transaction.mail.reverse_path
+        result = Result("auth", "pass", (("smtp.mailfrom", str(sender or "")),))
+        return Verdict(edits=[NoteResult(str(result))])
 
 
 @attrs.define(eq=False)
-class _OfConnection(Screen):
+class _OfStranger(Screen):
     """The screen of one connection. What was begun at MAIL is of the transaction that is open."""
 
     _policy: MailAuthentication
-    _spf: Deferred[Spf] | None = None
-    _spf_of_helo: Deferred[Spf] | None = None
-    _iprev: Deferred[Result] | None = None
+    _spf: Begun[Spf] | None = None
+    _spf_of_helo: Begun[Spf] | None = None
+    _iprev: Begun[Result] | None = None
 
     def mail(self, transaction: ITransactionView) -> Verdict:
         """See `IScreen`."""
         self._spf = self._spf_of_helo = None
         policy, origin = self._policy, transaction.origin
         if not policy.rule.concerns(origin):
-            return ACCEPT
+            return _OfUser().mail(transaction) if policy.options.auth else ACCEPT
         if policy.options.iprev and self._iprev is None:
-            self._iprev = Deferred.fromCoroutine(iprev(origin.peer, policy.environment.resolver))
+            self._iprev = Begun(iprev(origin.peer, policy.resolver()), Result("iprev", "temperror"))
         if policy.options.spf:
             sender, helo = transaction.mail.reverse_path, _domain(origin.helo)
             if helo:
-                self._spf_of_helo = Deferred.fromCoroutine(policy.spf(origin, f"postmaster@{helo}", helo))
+                self._spf_of_helo = self._asked(origin, f"postmaster@{helo}", helo)
             if sender is not None:
                 domain = sender.ascii_domain
-                self._spf = Deferred.fromCoroutine(policy.spf(origin, f"{sender.local}@{domain}", domain))
+                self._spf = self._asked(origin, f"{sender.local}@{domain}", domain)
         return ACCEPT
+
+    def _asked(self, origin: Origin, sender: str, domain: str) -> Begun[Spf]:
+        return Begun(self._policy.spf(origin, sender, domain), Spf("temperror", domain, _FAULT))
 
     async def message(self, message: IMessageView) -> Verdict:
         """See `IScreen`."""
-        policy = self._policy
-        if not policy.rule.concerns(message.origin):
+        policy, origin = self._policy, message.origin
+        if not policy.rule.concerns(origin):
             return ACCEPT
-        if policy.options.dmarc == "enforce" and author_domains(message.header)[0] > 1:
-            # Which of them a reader is shown, nobody knows.
-            return Verdict("reject", "5.7.1", "Message has several From fields", rule="dmarc")
-        found = await self._findings(message)
-        notes = [NoteResult(str(each)) for each in results(found, message)]
-        if found.dmarc is None or found.dmarc.value != "fail":
-            return Verdict(edits=notes)
-        return policy.judged(found.dmarc, message.origin, notes)
+        try:
+            authors = await _authors(message)
+            found = await self._findings(message, authors)
+            verdict = policy.judged(found, authors, origin)
+        except (MailError, CancelledError):
+            raise
+        except Exception:
+            # Whoever sends the message is not to wait for us to mend that.
+            _log.failure("mail authentication has failed: session={session}", session=origin.session_id)
+            return ACCEPT
+        if not origin.rehearsal:
+            _log.event("checked", {**_about(message), **found.told, "verdict": verdict.action})
+        return verdict
 
-    async def _findings(self, message: IMessageView) -> Findings:
+    async def _findings(self, message: IMessageView, authors: AuthorDomains) -> Findings:
         """Raises StoreUnavailable, where the message cannot be read."""
-        policy, options = self._policy, self._policy.options
-        environment = policy.environment
-        dkim: Sequence[Verified] | None = None
+        options, resolver = self._policy.options, self._policy.resolver()
+        dkim = walks = None
         if options.dkim:
-            late = (Verified("temperror", "keys cannot be looked up in time"),)
-            asked = verify(message.header, message, environment.resolver, environment.now())
-            dkim = await policy.in_time(asked, late)
-        spf = None if self._spf is None else await self._spf
-        of_helo = None if self._spf_of_helo is None else await self._spf_of_helo
-        dmarc = None
+            asked = verify(message.header, message, resolver, self._policy.environment.now())
+            dkim = Begun[Sequence[Verified] | None](asked, None)
         if options.dmarc != "off":
-            dmarc = await self._dmarc(message, spf if message.mail.reverse_path else of_helo, dkim or ())
-        return Findings(spf, of_helo, dkim, dmarc, None if self._iprev is None else await self._iprev)
+            walks = Walks(resolver)
+            walked = Begun(walks.begin(authors.domains[:AUTHORS_LIMIT]), None)
+        signatures = None if dkim is None else await dkim.get()
+        spf = None if self._spf is None else await self._spf.get()
+        of_helo = None if self._spf_of_helo is None else await self._spf_of_helo.get()
+        dmarc = None
+        if walks is not None:
+            await walked.get()
+            counts = spf if message.mail.reverse_path else of_helo
+            identifiers = [Identifier(each.domain, each.value) for each in signatures or () if each.domain]
+            if dkim is not None and signatures is None:
+                # Who knows what we would have found.
+                identifiers = [Identifier(each, "temperror") for each in authors.domains]
+            dmarc = await _dmarc(authors, counts, identifiers, walks)
+        if dkim is not None and signatures is None:
+            signatures = (Verified("temperror", _FAULT),)
+        elif dkim is not None and not authors.readable:
+            signatures = (Verified("neutral", "header is too large"),)
+        address = None if self._iprev is None else await self._iprev.get()
+        return Findings(message.mail.reverse_path, spf, of_helo, signatures, dmarc, address)
 
-    async def _dmarc(self, message: IMessageView, spf: Spf | None, dkim: Sequence[Verified]) -> Dmarc:
-        fields, authors = author_domains(message.header)
-        if fields > 1:
-            return Dmarc("permerror", authors[0] if authors else "", reason="several From fields")
-        asked = evaluate(
-            authors,
-            Identifier(spf.domain, spf.value) if spf else None,
-            [Identifier(each.domain, each.value) for each in dkim if each.domain],
-            self._policy.environment.resolver,
-        )
-        late = Dmarc("temperror", authors[0] if authors else "", reason="policy cannot be looked up in time")
-        return await self._policy.in_time(asked, late)
+
+async def _authors(message: IMessageView) -> AuthorDomains:
+    """Whose message it is. Raises StoreUnavailable."""
+    header = message.header
+    if not header and await message.read(0, len(_EMPTY_LINE)) not in (b"", _EMPTY_LINE):
+        return AuthorDomains(doubtful=True, readable=False)  # it was too large to be held
+    authors = author_domains(header)
+    return attrs.evolve(authors, doubtful=True) if len(authors.domains) > AUTHORS_LIMIT else authors
 
 
-def results(found: Findings, message: IMessageView) -> list[Result]:
-    """As Authentication-Results has them, the ones that count most first."""
-    given = []
-    if found.dmarc is not None:
-        given.append(found.dmarc.result)
-    if found.spf is not None:
-        given.append(Result("spf", found.spf.value, (("smtp.mailfrom", str(message.mail.reverse_path)),)))
-    if found.spf_of_helo is not None:
-        given.append(Result("spf", found.spf_of_helo.value, (("smtp.helo", found.spf_of_helo.domain),)))
-    if found.dkim is not None:
-        given += [each.result for each in found.dkim] or [Result("dkim", "none")]
-    if found.iprev is not None:
-        given.append(found.iprev)
-    return given
+async def _dmarc(authors: AuthorDomains, spf: Spf | None, dkim: Sequence[Identifier], walks: Walks) -> Dmarc:
+    first = authors.domains[0] if authors.domains else ""
+    if authors.fields > 1:
+        return Dmarc("permerror", first, reason="several From fields")
+    found = await evaluate(authors.domains, Identifier(spf.domain, spf.value) if spf else None, dkim, walks)
+    if authors.doubtful and found.value != "fail":
+        return Dmarc("permerror", first, reason="From cannot be read")
+    return found
+
+
+def _about(message: IMessageView) -> Mapping[str, object]:
+    origin = message.origin
+    return {"session": origin.session_id, "peer": origin.peer, "from": message.mail.reverse_path or ""}
 
 
 def _domain(helo: str) -> str:

@@ -1,0 +1,63 @@
+"""All that was found out about one message, as its field and the log have it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from mailhub.checks.dkim import Verified
+from mailhub.checks.dmarc.evaluate import Dmarc
+from mailhub.checks.results import Result
+from mailhub.checks.spf.check import Spf
+from mailhub.message.address import Address
+
+
+@attrs.frozen
+class Findings:
+    """None: it was not looked at. `sender` is the reverse-path."""
+
+    sender: Address | None = None
+    spf: Spf | None = None
+    spf_of_helo: Spf | None = None
+    dkim: Sequence[Verified] | None = None
+    dmarc: Dmarc | None = None
+    iprev: Result | None = None
+
+    @property
+    def results(self) -> list[Result]:
+        """As Authentication-Results has them, the ones that count most first."""
+        given = []
+        if self.dmarc is not None:
+            given.append(self.dmarc.result)
+        if self.spf is not None:
+            given.append(Result("spf", self.spf.value, (("smtp.mailfrom", str(self.sender or "")),)))
+        if self.spf_of_helo is not None:
+            given.append(Result("spf", self.spf_of_helo.value, (("smtp.helo", self.spf_of_helo.domain),)))
+        if self.dkim is not None:
+            given += [each.result for each in self.dkim] or [Result("dkim", "none")]
+        if self.iprev is not None:
+            given.append(self.iprev)
+        return given
+
+    @property
+    def told(self) -> Mapping[str, object]:
+        """The same as fields of a line of the log, each with the domain that it is about: `dkim=pass:a.example`."""
+        said: dict[str, object] = {}
+        if self.dmarc is not None:
+            said["dmarc"] = _about(self.dmarc.value, self.dmarc.domain)
+            if self.dmarc.found is not None:
+                said["policy"] = self.dmarc.policy
+        if self.spf is not None:
+            said["spf"] = _about(self.spf.value, self.spf.domain)
+        if self.spf_of_helo is not None:
+            said["helo"] = _about(self.spf_of_helo.value, self.spf_of_helo.domain)
+        if self.dkim is not None:
+            said["dkim"] = ",".join([_about(each.value, each.domain) for each in self.dkim]) or "none"
+        if self.iprev is not None:
+            said["iprev"] = self.iprev.value
+        return said
+
+
+def _about(value: str, domain: str) -> str:
+    return f"{value}:{domain}" if domain else value
