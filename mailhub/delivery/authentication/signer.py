@@ -95,7 +95,7 @@ class Signer:
         empty line. Raises StoreUnavailable."""
         if not await self.is_needed():
             return b""
-        domains = [domain] if domain else author_domains(header)[1]
+        domains = [domain] if domain else author_domains(header).domains
         found = [keys for each in domains if (keys := self.active.for_domain(each))]
         keys = list(dict.fromkeys(key for some in found[:AUTHORS_LIMIT] for key in some))
         if not keys:
