@@ -61,6 +61,10 @@ class Nowhere:
         """Never."""
         raise TemporaryError("commands do not ask DNS")
 
+    async def services(self, name: str) -> Any:
+        """Never."""
+        raise TemporaryError("commands do not ask DNS")
+
     async def tlsa(self, name: str) -> Any:
         """Never."""
         raise TemporaryError("commands do not ask DNS")

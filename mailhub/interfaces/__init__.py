@@ -34,6 +34,7 @@ from mailhub.interfaces.environment import (
     IThreads,
     MailExchanger,
     NoProcesses,
+    ServiceLocation,
     Tlsa,
     TlsaRecord,
 )
@@ -203,6 +204,7 @@ __all__ = [
     "RowChange",
     "Screen",
     "Service",
+    "ServiceLocation",
     "Settlement",
     "Submission",
     "Taken",

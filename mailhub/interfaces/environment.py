@@ -76,6 +76,16 @@ class HostAddresses:
 
 
 @attrs.frozen
+class ServiceLocation:
+    """Where a service of a domain is (an SRV record, RFC 2782). `host` is "" where the domain says that it has none."""
+
+    priority: int
+    weight: int
+    port: int
+    host: str
+
+
+@attrs.frozen
 class TlsaRecord:
     """What a host's certificate is to be (RFC 6698 2.1): `usage`, `selector` and `matching` as numbered there."""
 
@@ -121,6 +131,10 @@ class IResolver(Interface):
     async def pointers(address: str) -> Sequence[str]:
         """The names that an IP address claims for itself (PTR), which prove nothing before `addresses` leads back;
         empty when there are none. Raises TemporaryError; ValueError for what is no address."""
+
+    async def services(name: str) -> Sequence[ServiceLocation]:
+        """SRV records of a name such as `_imaps._tcp.example.org` (RFC 2782), in no particular order; empty when there
+        are none, or no such name. Raises TemporaryError."""
 
     async def tlsa(name: str) -> Tlsa:
         """TLSA records of a name such as `_25._tcp.mx.example.org` (RFC 6698 3), none when there is no such name.

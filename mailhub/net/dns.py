@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailhub.errors import PermanentError, TemporaryError
-from mailhub.interfaces import HostAddresses, INetwork, IResolver, MailExchanger, Tlsa, TlsaRecord
+from mailhub.interfaces import HostAddresses, INetwork, IResolver, MailExchanger, ServiceLocation, Tlsa, TlsaRecord
 from mailhub.net.dns_exchange import Datagrams, OneProtocol, OtherLetters, Stream, in_mixed_case
 from mailhub.net.dns_servers import MachineServers, NameServers, is_loopback, machine_hosts
 from mailhub.net.udp import QuietUdp
@@ -195,6 +195,16 @@ class Resolver:
         answer = await self._ask(reverse.to_text(), "PTR")
         names = (host_name(record.target) for record in answer.records[: self._limits.records])
         return tuple(name for name in names if name)
+
+    async def services(self, name: str) -> Sequence[ServiceLocation]:
+        """See `IResolver`."""
+        answer = await self._ask(name, "SRV")
+        found = ((record, host_name(record.target)) for record in answer.records[: self._limits.records])
+        return tuple(
+            ServiceLocation(record.priority, record.weight, record.port, host)
+            for record, host in found
+            if host is not None
+        )
 
     async def tlsa(self, name: str) -> Tlsa:
         """See `IResolver`."""

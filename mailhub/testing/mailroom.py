@@ -84,6 +84,10 @@ class Nowhere:
         """Never."""
         raise TemporaryError("a server for tests asks no DNS")
 
+    async def services(self, name: str) -> Any:
+        """Never."""
+        raise TemporaryError("a server for tests asks no DNS")
+
     async def tlsa(self, name: str) -> Any:
         """Never."""
         raise TemporaryError("a server for tests asks no DNS")

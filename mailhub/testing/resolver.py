@@ -15,7 +15,7 @@ from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from mailhub.errors import PermanentError, TemporaryError
-from mailhub.interfaces import HostAddresses, IResolver, MailExchanger, Tlsa, TlsaRecord
+from mailhub.interfaces import HostAddresses, IResolver, MailExchanger, ServiceLocation, Tlsa, TlsaRecord
 
 # How long a resolver asks all its servers before it gives up.
 TIMEOUT_SECONDS = 10.0
@@ -25,8 +25,8 @@ _ALIASES = 8  # that are followed
 @implementer(IResolver)
 class FakeResolver:
     """Answers from its tables, which may be changed at any time: `exchangers` (domain -> MX), `hosts` (name ->
-    addresses), `txt` (name -> TXT), `ptr` (address -> names), `dane` (name -> TLSA) and `aliases` (name -> name,
-    CNAME). `load` fills them from zone data.
+    addresses), `txt` (name -> TXT), `ptr` (address -> names), `srv` (name -> SRV), `dane` (name -> TLSA) and
+    `aliases` (name -> name, CNAME). `load` fills them from zone data.
 
     Names in `failing` get no answer (SERVFAIL). Where there is a `clock`, those in `silent` get none after
     `TIMEOUT_SECONDS`, and those in `slow` get theirs after so many seconds. A domain that is neither in `exchangers`
@@ -39,6 +39,7 @@ class FakeResolver:
         self.hosts: dict[str, list[str]] = {}
         self.txt: dict[str, list[bytes]] = {}
         self.ptr: dict[str, list[str]] = {}
+        self.srv: dict[str, list[ServiceLocation]] = {}
         self.dane: dict[str, list[TlsaRecord]] = {}
         self.aliases: dict[str, str] = {}
         self.secure: set[str] = set()
@@ -54,7 +55,7 @@ class FakeResolver:
         self.hosts.setdefault(host, []).append(address)
 
     def load(self, zone: str, origin: str = ".") -> None:
-        """Add the records of a master file (RFC 1035 5): A, AAAA, MX, TXT, CNAME, TLSA and PTR; others are passed over.
+        """Add the records of a master file (RFC 1035 5): A, AAAA, MX, TXT, CNAME, SRV, TLSA and PTR; others are passed over.
         Names without a dot at their end are below `origin`. Raises `dns.exception.DNSException`."""
         # The zone is the root, so that one text may have names of many domains and of in-addr.arpa.
         text = f"$ORIGIN {dns.name.from_text(origin)}\n{zone}"
@@ -74,6 +75,9 @@ class FakeResolver:
                 self.txt.setdefault(key, []).append(b"".join(record.strings))
             case dns.rdatatype.CNAME:
                 self.aliases[key] = _text(record.target)
+            case dns.rdatatype.SRV:
+                place = ServiceLocation(record.priority, record.weight, record.port, _text(record.target))
+                self.srv.setdefault(key, []).append(place)
             case dns.rdatatype.TLSA:
                 known = TlsaRecord(record.usage, record.selector, record.mtype, record.cert)
                 self.dane.setdefault(key, []).append(known)
@@ -110,6 +114,10 @@ class FakeResolver:
     async def pointers(self, address: str) -> Sequence[str]:
         """See `IResolver`."""
         return tuple(self.ptr.get(await self._ask("PTR", address), ()))
+
+    async def services(self, name: str) -> Sequence[ServiceLocation]:
+        """See `IResolver`."""
+        return tuple(self.srv.get(await self._ask("SRV", name), ()))
 
     async def tlsa(self, name: str) -> Tlsa:
         """See `IResolver`."""

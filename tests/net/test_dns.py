@@ -24,10 +24,11 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from mailhub.errors import PermanentError, TemporaryError
-from mailhub.interfaces import MailExchanger, TlsaRecord
+from mailhub.interfaces import MailExchanger, ServiceLocation, TlsaRecord
 from mailhub.net import dane
 from mailhub.net.dns import NoSuchDomain, Resolver, ResolverLimits
 from mailhub.net.dns_servers import MachineServers, NameServers, machine_hosts, parse_hosts, parse_resolv_conf
+from mailhub.testing.resolver import FakeResolver
 from mailhub.testing.waiting import result_of
 
 ZONE = {
@@ -49,6 +50,9 @@ ZONE = {
     ".0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa. 60 IN PTR six.xx.example.",
     ("_25._tcp.mx1.xx.example.", "TLSA"): "_25._tcp.mx1.xx.example. 60 IN TLSA 3 1 1 " + "ab" * 32 + "\n"
     "_25._tcp.mx1.xx.example. 60 IN TLSA 2 0 0 0102",
+    ("_imaps._tcp.xx.example.", "SRV"): "_imaps._tcp.xx.example. 60 IN SRV 0 1 993 MX1.xx.example.\n"
+    r"_imaps._tcp.xx.example. 60 IN SRV 0 1 993 a\000b.example.",
+    ("_pop3._tcp.xx.example.", "SRV"): "_pop3._tcp.xx.example. 60 IN SRV 0 0 0 .",
     ("mx.alias.example.", "CNAME"): "mx.alias.example. 60 IN CNAME mx1.xx.example.",
     ("mx.alias.example.", "A"): "mx.alias.example. 60 IN CNAME mx1.xx.example.\nmx1.xx.example. 60 IN A 192.0.2.1",
 }
@@ -565,6 +569,17 @@ def test_texts_pointers_and_tlsa_and_their_absence() -> None:
         result_of(found.pointers("nonsense"))
 
 
+def test_the_places_of_services_and_that_there_is_none() -> None:
+    found = resolver()
+    assert result_of(found.services("_imaps._tcp.xx.example")) == (ServiceLocation(0, 1, 993, "mx1.xx.example"),)
+    assert result_of(found.services("_pop3._tcp.xx.example")) == (ServiceLocation(0, 0, 0, ""),)
+    assert result_of(found.services("_imap._tcp.xx.example")) == ()
+    zone = FakeResolver()
+    zone.load("_imaps._tcp 60 IN SRV 0 1 993 mx\n_pop3._tcp 60 IN SRV 0 0 0 .", "xx.example")
+    assert result_of(zone.services("_imaps._tcp.xx.example")) == (ServiceLocation(0, 1, 993, "mx.xx.example"),)
+    assert result_of(zone.services("_pop3._tcp.xx.example")) == (ServiceLocation(0, 0, 0, ""),)
+
+
 def tlsa_of(*contents: bytes, cut: int = 0) -> Any:
     """What is found where a server answers so, whatever the lengths are. The last octets are `cut` off."""
 
@@ -591,7 +606,7 @@ def test_a_tlsa_record_of_the_wrong_length_is_of_no_use_and_others_are() -> None
         assert isinstance(tlsa_of(good, bad, cut=len(bad) + 2), TemporaryError)
 
 
-@pytest.mark.parametrize("ask", ["texts", "pointers", "tlsa", "host"])
+@pytest.mark.parametrize("ask", ["texts", "pointers", "services", "tlsa", "host"])
 def test_that_there_is_no_answer_is_told_of_every_type(ask: str) -> None:
     broken = resolver(Servers(ns1=lambda query: answer(query, rcode=dns.rcode.SERVFAIL).to_wire()))
     with pytest.raises(TemporaryError):
