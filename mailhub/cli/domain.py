@@ -6,9 +6,8 @@ import argparse
 from typing import Any
 
 from mailhub.cli.confirm import confirmed, yes_option
-from mailhub.cli.names import await_server, kept_names, names_now
+from mailhub.cli.names import await_server, domain_of, kept_names, names_now
 from mailhub.cli.offline import Offline, opened
-from mailhub.config import rules
 from mailhub.config.settings import Config, load
 from mailhub.errors import ConfigurationError
 
@@ -39,14 +38,6 @@ def add_parser(commands: Any) -> None:
     remove.add_argument("domain", metavar="DOMAIN")
     yes_option(remove)
     remove.set_defaults(run=_remove)
-
-
-def domain_of(text: str) -> str:
-    """A domain name as A-labels. Raises ConfigurationError."""
-    try:
-        return rules.domain(text)
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from None
 
 
 def _not_in_file(config: Config, domain: str) -> None:

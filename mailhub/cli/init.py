@@ -17,8 +17,12 @@ import attrs
 from mailhub.cli import passwords
 from mailhub.cli.names import user_of
 from mailhub.cli.offline import opened
+from mailhub.cli.records.domain import topics_of_domain
+from mailhub.cli.records.host import topics_of_host
+from mailhub.cli.records.server import server_of
+from mailhub.cli.records.shown import wanted_lines
 from mailhub.config import rules
-from mailhub.config.settings import parse
+from mailhub.config.settings import Config, parse
 from mailhub.errors import ConfigurationError, MailboxExists
 from mailhub.net.certificates import write_self_signed
 from mailhub.net.tls import server_context
@@ -166,7 +170,7 @@ def _init(arguments: argparse.Namespace) -> None:
             hub.wait(hub.accounts.set_password(user_of(setup.address), encoded))
     # Last, because it says that all the rest is there.
     _write_new(setup.file, setup.text())
-    _tell(setup, "" if arguments.password_stdin else password, made)
+    _tell(setup, config, "" if arguments.password_stdin else password, made)
 
 
 def _setup(arguments: argparse.Namespace) -> Setup:
@@ -216,28 +220,14 @@ def _write_new(file: Path, text: str) -> None:
         new.unlink(missing_ok=True)
 
 
-def _records(domain: str, host: str) -> Iterator[str]:
-    """The zone's records, each group with what it is for."""
-    yield "  ; where this machine is (AAAA: only if it has an IPv6 address that others reach)"
-    yield f"  {host}.  A     <its public IPv4 address>"
-    yield f"  {host}.  AAAA  <its public IPv6 address>"
-    yield "  ; the address's name, set by whoever gave you the address: many servers refuse mail without it"
-    yield f"  <address, reversed>.in-addr.arpa.  PTR  {host}."
-    yield f"  ; mail for {domain} goes to it"
-    yield f"  {domain}.  MX  10 {host}."
-    yield f"  ; only it sends mail of {domain} (SPF, RFC 7208)"
-    yield f'  {domain}.  TXT  "v=spf1 mx -all"'
-    yield "  ; what others shall do with forged mail, and where they report it (DMARC, RFC 7489): begin with p=none,"
-    yield "  ; and say p=quarantine or p=reject when the reports show that all your own mail passes"
-    yield f'  _dmarc.{domain}.  TXT  "v=DMARC1; p=none; rua=mailto:postmaster@{domain}"'
-    yield "  ; where mail programs find their servers by themselves (RFC 6186, RFC 8314)"
-    for name, service in SERVICES.items():
-        if service.srv_priority is not None:
-            yield f"  _{name}._tcp.{domain}.  SRV  {service.srv_priority} 1 {service.port} {host}."
+def _records(config: Config) -> Iterator[str]:
+    """Those to begin with; what takes more than a line in DNS is told by `mailhub dns`."""
+    server = server_of(config)
+    topics = [*topics_of_host(server, config.domains), *topics_of_domain(server, config.domains[0])]
+    yield from wanted_lines([each for each in topics if each.what not in ("TLSA", "MTA-STS")])
 
 
-def _tell(setup: Setup, password: str, made: bool) -> None:
-    domain, host = setup.domain, setup.hostname
+def _tell(setup: Setup, config: Config, password: str, made: bool) -> None:
     print(f"wrote {setup.file}")
     print(f"\nYour account:\n  login     {setup.address}")
     if password:
@@ -245,9 +235,9 @@ def _tell(setup: Setup, password: str, made: bool) -> None:
     if made:
         print(
             "\nThe certificate is self-signed: good for a first try, but mail clients will warn.\n"
-            f"Get a real one for {host} and name it under [tls]; no restart is needed when it changes."
+            f"Get a real one for {setup.hostname} and name it under [tls]; no restart is needed when it changes."
         )
-    print("\nDNS records to publish:\n" + "\n".join(_records(domain, host)))
+    print("\nDNS records to publish (`mailhub dns` looks whether they are there):\n" + "\n".join(_records(config)))
     option = "" if setup.file == Path("mailhub.toml").absolute() else f" --config {quote(str(setup.file))}"
     owner = setup.data.stat().st_uid
     user = f" --user {user_name(owner)}" if os.geteuid() == 0 != owner else ""

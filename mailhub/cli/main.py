@@ -17,6 +17,7 @@ from mailhub.cli import (
     alias_import,
     backup,
     check,
+    dns,
     domain,
     exam,
     explain,
@@ -46,6 +47,7 @@ _EXAMPLES = """\
 first steps:
   mailhub init you@example.org   write mailhub.toml, a certificate, your account
   mailhub check                  look everything over
+  mailhub dns                    what DNS has to say of it, and says
   twistd -n mailhub              serve (ports below 1024 need root, or a right)
 
 daily work, also while the server runs:
@@ -96,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
         queue,
         scheduled,
         check,
+        dns,
         backup,
         restore,
         reload,

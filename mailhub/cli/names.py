@@ -51,6 +51,14 @@ def user_of(text: str) -> str:
         raise ConfigurationError(f"{text!r} is not a mail address: {error}") from None
 
 
+def domain_of(text: str) -> str:
+    """A domain name as A-labels. Raises ConfigurationError."""
+    try:
+        return rules.domain(text)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+
+
 def kept_names(hub: Offline) -> KeptNames:
     """What the database has."""
     return hub.wait(hub.database.names.kept()) or KeptNames()

@@ -59,11 +59,13 @@ class World:
 
 
 @contextmanager
-def world(config: Config) -> Iterator[World]:
-    """With `[dns]` as it is set; the connections that are left are closed at the end."""
+def world(config: Config, *, known_hosts: bool = True) -> Iterator[World]:
+    """With `[dns]` as it is set, and the machine's own table of hosts where `known_hosts` are wanted; the connections
+    that are left are closed at the end."""
     reactor: Any = SelectReactor()
     random, network = SystemRandom(), ReactorNetwork(reactor)
-    resolver = machine_resolver(reactor, network, random, config.dns.servers, config.dns.validating)
+    dns = config.dns
+    resolver = machine_resolver(reactor, network, random, dns.servers, dns.validating, known_hosts=known_hosts)
     environment = Environment(reactor, InlineThreads(), network, resolver, random, config.data, wall=time.time)
     try:
         yield World(environment, reactor)

@@ -357,16 +357,23 @@ class Resolver:
 
 
 def machine_resolver(
-    reactor: Any, network: INetwork, random: Random, servers: Sequence[str] = (), validating: bool | None = None
+    reactor: Any,
+    network: INetwork,
+    random: Random,
+    servers: Sequence[str] = (),
+    validating: bool | None = None,
+    *,
+    known_hosts: bool = True,
 ) -> Resolver:
-    """That of the real world: it asks `servers`, by default those that this machine is told to use."""
+    """That of the real world: it asks `servers`, by default those that this machine is told to use. Without
+    `known_hosts` it asks of names in the machine's own table of hosts, too, so as to see what others see."""
     return Resolver(
         udp=QuietUdp(reactor),
         network=network,
         clock=reactor,
         random=random,
         servers=servers or MachineServers(reactor),
-        hosts=machine_hosts(),
+        hosts=machine_hosts() if known_hosts else None,
         validating=validating,
     )
 

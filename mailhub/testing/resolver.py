@@ -55,8 +55,8 @@ class FakeResolver:
         self.hosts.setdefault(host, []).append(address)
 
     def load(self, zone: str, origin: str = ".") -> None:
-        """Add the records of a master file (RFC 1035 5): A, AAAA, MX, TXT, CNAME, SRV, TLSA and PTR; others are passed over.
-        Names without a dot at their end are below `origin`. Raises `dns.exception.DNSException`."""
+        """Add the records of a master file (RFC 1035 5): A, AAAA, MX, TXT, CNAME, SRV, TLSA and PTR; others are passed
+        over. Names without a dot at their end are below `origin`. Raises `dns.exception.DNSException`."""
         # The zone is the root, so that one text may have names of many domains and of in-addr.arpa.
         text = f"$ORIGIN {dns.name.from_text(origin)}\n{zone}"
         found = dns.zone.from_text(text, origin=".", relativize=False, check_origin=False)
