@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from mailhub.checks.spf.check import Spf
 from mailhub.errors import MailError, TemporaryError
-from mailhub.interfaces import HostAddresses, IResolver, MailExchanger, Tlsa
+from mailhub.interfaces import HostAddresses, IResolver, MailExchanger, ServiceLocation, Tlsa
 from mailhub.log import Logger
 
 KNOWN_SECONDS = 60.0  # for which a result of SPF is good
@@ -82,6 +82,10 @@ class InTime:
     async def pointers(self, address: str) -> Sequence[str]:
         """See `IResolver`."""
         return await self._in_time(self._resolver.pointers(address))
+
+    async def services(self, name: str) -> Sequence[ServiceLocation]:
+        """See `IResolver`."""
+        return await self._in_time(self._resolver.services(name))
 
     async def tlsa(self, name: str) -> Tlsa:
         """See `IResolver`."""
