@@ -35,6 +35,7 @@ class Notice:
     envid: str
     whole: bool
     holder: str
+    reporter: str  # the server that says so
 
 
 @attrs.define(eq=False)
@@ -125,12 +126,13 @@ def _notices(holder: str, report: Message) -> Iterator[Notice]:
     if about.get_content_type() == "multipart/report":
         raise AssertionError(f"{holder} has a DSN about a DSN")
     token = str(about["Subject"])
+    reporter = next(_address(part["Reporting-MTA"]) for part in parts if part["Reporting-MTA"])
     envid = next((str(part["Original-Envelope-Id"]) for part in parts if part["Original-Envelope-Id"]), "")
     for part in parts:
         if part["Final-Recipient"]:
             original = _address(part["Original-Recipient"])
             names = frozenset({_address(part["Final-Recipient"]), original} - {""})
-            yield Notice(token, str(part["Action"]), names, original, envid, whole, holder)
+            yield Notice(token, str(part["Action"]), names, original, envid, whole, holder, reporter)
 
 
 def _address(field: str | None) -> str:
@@ -179,9 +181,15 @@ def _is_about(notice: Notice, address: str, book: Book) -> bool:
 
 
 def _doubled_notices(book: Book) -> Iterator[str]:
-    counts = Counter((notice.token, notice.holder, notice.action, notice.names) for notice in book.notices)
+    """Where an answer may have been lost, the message may have gone by two servers, each of which says what became of
+    it."""
+    lost = any(fault.kind in (*ENDS, *CONNECTIONS) for fault in book.story.plan.faults)
+    counts = Counter(
+        (notice.token, notice.holder, notice.action, notice.names, notice.reporter if lost else "")
+        for notice in book.notices
+    )
     twice = {token for (token, _), count in book.copies.items() if count > 1}
-    for (token, holder, action, names), count in counts.items():
+    for (token, holder, action, names, _), count in counts.items():
         if count > 1 and action != "delayed" and token not in twice:
             yield f"{holder} was told {count} times that {token} to {', '.join(sorted(names))} was {action}"
 
