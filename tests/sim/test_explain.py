@@ -74,6 +74,7 @@ def test_each_rule_is_asked_and_the_first_refusal_is_the_answer(internet: Intern
     said = [(step["at"], step["rule"], step["verdict"]) for step in told["steps"]]
     assert said == [
         ("hello", "helo", "accept"),
+        ("mail", "checks", "accept"),
         ("mail", "rates", "accept"),
         ("mail", "sender-domain", "accept"),
         ("recipient", "dnsbl", "accept"),
