@@ -6,7 +6,7 @@ import argparse
 import errno
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,11 @@ from mailhub.cli.offline import environment, opened, owning, repaired, try_write
 from mailhub.cli.ours import is_ours, require_ours
 from mailhub.cli.outcome import complain
 from mailhub.cli.progress import Bar
+from mailhub.cli.records.dkim import keys_of
 from mailhub.components import build_hub
 from mailhub.config.settings import Config, load
 from mailhub.data_folder import DataFolder
+from mailhub.delivery.authentication.keys import KeptKey
 from mailhub.errors import ConfigurationError, MailError, NoSuchUser
 from mailhub.message.address import POSTMASTER, Address
 from mailhub.net.listen import both_families, obstacle
@@ -87,16 +89,16 @@ def _check(arguments: argparse.Namespace) -> int:
     else:
         parts.append(_elsewhere(config, arguments))
     if arguments.dns:
-        parts.append(dns(config, _domains(config)))
+        parts.append(dns(config, *_domains(config)))
     return _tell([*parts, _ledgers(config.data), _server(config)])
 
 
-def _domains(config: Config) -> frozenset[str]:
-    """All of ours."""
+def _domains(config: Config) -> tuple[frozenset[str], Sequence[KeptKey] | None]:
+    """All of ours, and the keys of DKIM as far as commands know of them."""
     if not is_ours(config):
-        return frozenset(config.domains)
+        return frozenset(config.domains), None
     with opened(config, "read") as hub:
-        return names_now(config, hub).domains
+        return names_now(config, hub).domains, keys_of(config, hub)
 
 
 def _configured(arguments: argparse.Namespace) -> Path:

@@ -5,7 +5,7 @@ All of it is a warning: DNS within a network may say other things than outside, 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -16,6 +16,7 @@ from mailhub.cli.records.host import topics_of_host
 from mailhub.cli.records.server import Server, server_of
 from mailhub.cli.records.topic import Looked, Topic, World, looked_at
 from mailhub.cli.world import world
+from mailhub.delivery.authentication.keys import KeptKey
 from mailhub.delivery.limits import CA_FILE
 from mailhub.delivery.relay.sts import Fetch, fetch_over_https
 from mailhub.delivery.screening.dns_lists import DnsLists, parse_entries
@@ -30,11 +31,11 @@ _SECONDS = 300.0
 _LOOKUP_SECONDS = 10.0
 
 
-def dns(config: Config, domains: Collection[str]) -> Iterator[Finding]:
-    """Of the host and these domains (A-labels), by the configuration's resolver."""
+def dns(config: Config, domains: Collection[str], keys: Sequence[KeptKey] | None) -> Iterator[Finding]:
+    """Of the host, these domains (A-labels) and these keys of DKIM, by the configuration's resolver."""
     with world(config, known_hosts=False) as found:
         fetch = fetch_over_https(found.environment, ClientTls(config.value(CA_FILE)))
-        look = Look(config, found.environment, fetch)
+        look = Look(config, found.environment, fetch, keys)
 
         async def everything() -> list[Finding]:
             return [finding async for finding in look.at_all(sorted(domains))]
@@ -43,23 +44,25 @@ def dns(config: Config, domains: Collection[str]) -> Iterator[Finding]:
 
 
 # What is told where it is not there; other records are told where they are wrong, and `mailhub dns` tells all.
-_EXPECTED = frozenset({"A", "PTR", "MX", "SPF", "MTA-STS", "TLSRPT"})
+_EXPECTED = frozenset({"A", "PTR", "MX", "SPF", "DKIM", "MTA-STS", "TLSRPT"})
 # What is told where it is right.
 _TOLD = frozenset({"A", "PTR", "TLSA", "MX", "MTA-STS"})
 
 
 @attrs.frozen(eq=False)
 class Look:
-    """`fetch` gets policies of MTA-STS."""
+    """`fetch` gets policies of MTA-STS. `keys` are those of DKIM, None where they are not to be looked at."""
 
     _config: Config
     _environment: Environment
     _fetch: Fetch
+    _keys: Sequence[KeptKey] | None = None
 
     async def at_all(self, domains: Collection[str]) -> AsyncIterator[Finding]:
         """Everything. Never raises MailError."""
         server, told = server_of(self._config), set[str]()
-        parts = [topics_of_host(server, tuple(domains)), *(topics_of_domain(server, name) for name in domains)]
+        of_domains = (topics_of_domain(server, name, self._keys) for name in domains)
+        parts = [topics_of_host(server, domains), *of_domains]
         for number, topics in enumerate(parts):
             for topic, looked in await looked_at(topics, World(self._environment, self._fetch)):
                 for each in looked:

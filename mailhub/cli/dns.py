@@ -13,6 +13,7 @@ from mailhub.cli.names import domain_of, names_now
 from mailhub.cli.offline import opened
 from mailhub.cli.ours import is_ours
 from mailhub.cli.outcome import plain
+from mailhub.cli.records.dkim import keys_of
 from mailhub.cli.records.domain import topics_of_domain
 from mailhub.cli.records.host import topics_of_host
 from mailhub.cli.records.server import server_of
@@ -20,6 +21,8 @@ from mailhub.cli.records.shown import Found, found_lines, wanted_lines, zone_lin
 from mailhub.cli.records.topic import Looked, Topic, World, looked_at
 from mailhub.cli.world import world
 from mailhub.config.settings import Config, load
+from mailhub.delivery.authentication.keys import KeptKey
+from mailhub.delivery.authentication.options import SigningOptions
 from mailhub.delivery.limits import CA_FILE
 from mailhub.delivery.relay.sts import fetch_over_https
 from mailhub.errors import ConfigurationError
@@ -49,9 +52,10 @@ def add_parser(commands: Any) -> None:
 
 def _dns(arguments: argparse.Namespace) -> int:
     config = load(arguments.config)
-    domains = _domains(config, arguments.domain)
+    ours, keys = _kept(config)
+    domains = _chosen(ours, arguments.domain)
     server = server_of(config)
-    parts = [topics_of_host(server, domains), *(topics_of_domain(server, domain) for domain in domains)]
+    parts = [topics_of_host(server, ours), *(topics_of_domain(server, domain, keys) for domain in domains)]
     found = _unasked(parts) if arguments.no_dns else _asked(config, parts)
     if arguments.json:
         print(json.dumps(_rendered(found), indent=1))
@@ -62,12 +66,18 @@ def _dns(arguments: argparse.Namespace) -> int:
     return int(any(each.is_problem for _, looked in found for each in looked))
 
 
-def _domains(config: Config, chosen: str | None) -> list[str]:
-    """All of ours, or the chosen one. Raises ConfigurationError."""
-    ours = frozenset(config.domains)
-    if is_ours(config) and (config.data / schema.FILE).exists():
-        with opened(config, "read") as hub:
-            ours = names_now(config, hub).domains
+def _kept(config: Config) -> tuple[frozenset[str], Sequence[KeptKey] | None]:
+    """Domains and keys, also where there is no database yet. Raises ConfigurationError."""
+    if not is_ours(config):
+        return frozenset(config.domains), None
+    if not (config.data / schema.FILE).exists():
+        return frozenset(config.domains), () if config.of(SigningOptions).sign else None
+    with opened(config, "read") as hub:
+        return names_now(config, hub).domains, keys_of(config, hub)
+
+
+def _chosen(ours: frozenset[str], chosen: str | None) -> list[str]:
+    """All of ours, or one of them. Raises ConfigurationError."""
     if chosen is None:
         return sorted(ours)
     domain = domain_of(chosen)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import attrs
 import pytest
 from twisted.internet.task import Clock
 
-from mailhub.cli.offline import environment
+from mailhub.checks.signing import SigningKey, new_key
+from mailhub.cli.offline import environment, opened
 from mailhub.cli.records.domain import topics_of_domain
 from mailhub.cli.records.host import topics_of_host
 from mailhub.cli.records.record import Record, txt
@@ -19,6 +21,7 @@ from mailhub.cli.records.server import server_of
 from mailhub.cli.records.shown import should_be, zone_lines
 from mailhub.cli.records.topic import Looked, Topic, World, looked_at
 from mailhub.config.settings import Config, load
+from mailhub.delivery.authentication.keys import PART, KeptKey, KeptKeys
 from mailhub.delivery.relay.sts import PolicyFailure
 from mailhub.net.certificates import write_self_signed
 from mailhub.testing.resolver import FakeResolver
@@ -66,7 +69,9 @@ class Seen:
         return [each for _, looked in self.pairs for each in looked if each.state != "right"]
 
 
-def seen(config: Config, zone: FakeResolver, policy: bytes | None = POLICY) -> Seen:
+def seen(
+    config: Config, zone: FakeResolver, policy: bytes | None = POLICY, keys: Sequence[KeptKey] | None = None
+) -> Seen:
     server = server_of(config)
 
     async def fetch(domain: str) -> bytes:
@@ -74,7 +79,7 @@ def seen(config: Config, zone: FakeResolver, policy: bytes | None = POLICY) -> S
             raise PolicyFailure("sts-policy-fetch-error", f"mta-sts.{domain} answers 404")
         return policy
 
-    topics = [*topics_of_host(server, config.domains), *topics_of_domain(server, "xx.example")]
+    topics = [*topics_of_host(server, config.domains), *topics_of_domain(server, "xx.example", keys)]
     world = World(attrs.evolve(environment(config), resolver=zone), fetch)
     return Seen(result_of(looked_at(topics, world)))
 
@@ -359,6 +364,87 @@ def test_texts_are_written_as_a_zone_file_has_them(octets: bytes, data: str) -> 
     assert zone.txt["xx.example"] == [octets]
 
 
+# --- DKIM -------------------------------------------------------------------------------------------------------------
+
+
+NOW = int(time.time())
+OLD = KeptKey(SigningKey("xx.example", "old", new_key("ed25519")), NOW - 100, "active", NOW - 90)
+NEW = KeptKey(SigningKey("xx.example", "new", new_key("ed25519")), NOW - 10)
+OVER = KeptKey(SigningKey("xx.example", "over", new_key("ed25519")), NOW - 900, "retired", NOW - 800, NOW + 864_000)
+
+
+def of_keys(config: Config, *keys: KeptKey, **there: bytes | str) -> list[tuple[str, bool, str]]:
+    zone = zone_of(GOOD)
+    for selector, record in there.items():
+        octets = record if isinstance(record, bytes) else record.encode()
+        zone.txt[f"{selector}._domainkey.xx.example"] = [octets]
+    return [(each.state, each.is_problem, each.text) for each in seen(config, zone, keys=keys).of("DKIM")]
+
+
+def test_each_key_has_its_record(config: Config) -> None:
+    assert of_keys(config, OVER, OLD, NEW, old=OLD.key.record, new=NEW.key.record, over=OVER.key.record) == [
+        (
+            "right",
+            False,
+            "DKIM key over of xx.example (ed25519) signs no more; its record is needed until "
+            f"{datetime.fromtimestamp(OVER.until, UTC):%Y-%m-%d}",
+        ),
+        ("right", False, "DKIM key old of xx.example (ed25519) signs, and is in DNS"),
+        ("right", False, "DKIM key new of xx.example (ed25519) is in DNS"),
+    ]
+
+
+def test_a_key_that_signs_and_cannot_be_verified_is_a_problem(config: Config) -> None:
+    assert of_keys(config, OLD, NEW) == [
+        ("missing", True, "DKIM key old of xx.example (ed25519) signs, and is not in DNS"),
+        ("missing", False, "DKIM key new of xx.example (ed25519) signs once DNS has its record, and is not in DNS"),
+    ]
+    # Without another nothing is signed.
+    assert [each[1] for each in of_keys(config, NEW)] == [True]
+    for record, reason in ((NEW.key.record, "record is of another key"), (b"v=DKIM1; p=", "key was revoked")):
+        assert of_keys(config, OLD, old=record) == [
+            ("wrong", True, f"DKIM key old of xx.example (ed25519) signs, and DNS has another record: {reason}")
+        ]
+    ((state, problem, text),) = of_keys(config, OVER)
+    assert (state, problem) == ("missing", False)
+    assert "mail that is on its way needs it until" in text
+    assert of_keys(config, attrs.evolve(OVER, until=NOW - 1)) == []
+    zone = zone_of(GOOD)
+    (told,) = seen(config, zone, keys=[OLD]).of("DKIM")
+    assert told.publish == [txt("old._domainkey.xx.example", OLD.key.record)]
+
+
+def test_a_domain_without_a_key_is_told_how_to_get_one(config: Config) -> None:
+    ((state, problem, text),) = of_keys(config)
+    assert (state, problem) == ("missing", True)
+    assert text.endswith("`mailhub dkim add xx.example` makes one")
+
+
+def test_a_domain_is_signed_for_by_the_keys_of_the_one_above(config: Config) -> None:
+    above = KeptKey(SigningKey("example", "up", new_key("rsa")), NOW, "active", NOW)
+    zone = zone_of(GOOD)
+    zone.txt["up._domainkey.example"] = [above.key.record.encode()]
+    (told,) = seen(config, zone, keys=[above]).of("DKIM")
+    assert told.text == "DKIM key up of example (rsa) signs, and is in DNS"
+    # In strings that DNS can have.
+    assert told.found[0].data.count('"') == 4
+
+
+def test_keys_of_the_database_are_looked_for(mailhub: Command, config: Config) -> None:
+    mailhub("account", "add", "ann@xx.example")
+    with opened(config) as hub:
+        hub.wait(KeptKeys(hub.database.state.of(PART)).put([OLD]))
+    zone = zone_of(mailhub("dns", "--no-dns", "--zone").out)
+    assert zone.txt["old._domainkey.xx.example"] == [OLD.key.record.encode()]
+    with name_server({"mx.xx.example A": ["8.8.4.4"]}) as (_, port):
+        config.file.write_text(f'{config.file.read_text()}\n[dns]\nservers = ["127.0.0.1#{port}"]\n')
+        line = "DKIM key old of xx.example (ed25519) signs, and is not in DNS\n"
+        assert f"problem  DKIM     {line}" in mailhub("dns").out
+        assert f"warning  {line}" in mailhub("check", "--dns").out
+        config.file.write_text(f"{config.file.read_text()}\n[dkim]\nsign = false\n")
+        assert "DKIM" not in mailhub("dns").out
+
+
 # --- The command ------------------------------------------------------------------------------------------------------
 
 
@@ -388,7 +474,8 @@ def test_it_asks_the_configured_servers_and_its_status_says_what_it_found(mailhu
         "_dmarc.xx.example TXT": ['"v=DMARC1; p=none; rua=mailto:ann@xx.example"'],
     }
     with name_server(zone) as (asked, port):
-        config.file.write_text(f'{config.file.read_text()}\n[dns]\nservers = ["127.0.0.1#{port}"]\n')
+        more = f'[dns]\nservers = ["127.0.0.1#{port}"]\n[dkim]\nsign = false\n'
+        config.file.write_text(f"{config.file.read_text()}\n{more}")
         found = mailhub("dns")
         assert "ok       MX       domain xx.example has its mail here (MX)\n" in found.out
         assert "         has      xx.example.  MX  10 mx.xx.example.\n" in found.out

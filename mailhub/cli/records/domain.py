@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 import attrs
 
+from mailhub.cli.records.dkim import dkim_of
 from mailhub.cli.records.dmarc import dmarc_of
 from mailhub.cli.records.record import Record, txt
 from mailhub.cli.records.server import Server
 from mailhub.cli.records.services import services_of
 from mailhub.cli.records.spf import spf_of_domain
 from mailhub.cli.records.topic import Looked, Topic, World
+from mailhub.delivery.authentication.keys import KeptKey
 from mailhub.delivery.relay.sts import PolicyFailure
 from mailhub.errors import PermanentError
 from mailhub.message.mta_sts import StsPolicy, record_id
@@ -21,14 +23,16 @@ from mailhub.message.tls_report import reporting_uris
 _MAX_AGE_SECONDS = 604_800  # of a policy that we propose: a week
 
 
-def topics_of_domain(server: Server, domain: str) -> list[Topic]:
-    """Everything, in the order in which it is of use."""
+def topics_of_domain(server: Server, domain: str, keys: Sequence[KeptKey] | None = None) -> list[Topic]:
+    """Everything, in the order in which it is of use. `keys` are those of DKIM; None: nothing is signed here, or nobody
+    can tell by which."""
     of = f"domain {domain}"
     return [
         Topic(
             "MX", of, f"mail for {domain} goes to it", [_exchanger(domain, server.hostname)], _Mx(server, domain).look
         ),
         spf_of_domain(server, domain, of),
+        *([] if keys is None else [dkim_of(domain, of, keys)]),
         dmarc_of(domain, of),
         _sts(server, domain, of),
         _tls_reports(domain, of),

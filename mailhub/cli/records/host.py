@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from ipaddress import ip_address
 
 import dns.reversename
@@ -16,7 +16,7 @@ from mailhub.cli.records.topic import Looked, Topic, World
 from mailhub.net.dane import DANE_TA, matches, usable
 
 
-def topics_of_host(server: Server, domains: Sequence[str] = ()) -> list[Topic]:
+def topics_of_host(server: Server, domains: Collection[str] = ()) -> list[Topic]:
     """`domains` are those whose records are looked at, too."""
     own = f"hostname {server.hostname}"
     about = "where this machine is (AAAA: only if it has an IPv6 address that others reach)"
