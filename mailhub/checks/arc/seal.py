@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from mailhub.checks.arc.sets import SETS_LIMIT, Collected, Fields
-from mailhub.checks.arc.validate import seal_digests
+from mailhub.checks.arc.validate import Value, seal_digests
 from mailhub.checks.signature import NAMES_LIMIT
 from mailhub.checks.signing import SigningKey, names_to_sign, signature_field, signed_field
 
 _SIGNATURE = b"dkim-signature"
-
-Value = Literal["none", "pass", "fail"]
 
 
 def seal(
