@@ -8,6 +8,7 @@ from typing import Any, cast
 from mailhub.auth.checkers import AccountsChecker
 from mailhub.delivery.alias_file import ALIASES_FILE, AliasFileOptions, AliasFileRouter
 from mailhub.delivery.authentication.screen import MailAuthentication
+from mailhub.delivery.authentication.sealing import Sealer
 from mailhub.delivery.backup_mx import DOMAINS as BACKUP_DOMAINS
 from mailhub.delivery.forwarding import ROUTER, SrsKeys, SrsRouter, days_of
 from mailhub.delivery.intake import Intake
@@ -74,7 +75,9 @@ def _list_mail(hub: IHub) -> ListMail:
 def _list_agent(hub: IHub) -> ListAgent:
     state = hub.database.state.of("list-portions")
     paths, bounces = MemberPaths.of(hub), _bounces(hub)
-    return ListAgent(hub.names, hub.routing, hub.queue, hub.environment, state, paths, bounces, _commit_by(hub))
+    return ListAgent(
+        hub.names, hub.routing, hub.queue, hub.environment, state, paths, bounces, _commit_by(hub), Sealer.of(hub)
+    )
 
 
 def _request_agent(hub: IHub) -> RequestAgent:

@@ -37,6 +37,7 @@ from mailhub.delivery.agents import GuardedAgent
 from mailhub.delivery.allowance import SendingLimits
 from mailhub.delivery.authentication.options import CheckOptions
 from mailhub.delivery.authentication.screen import CHECKS
+from mailhub.delivery.authentication.sealing import Sealer
 from mailhub.delivery.authentication.signer import Signer
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.doubles import Doubles
@@ -413,6 +414,7 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
         main_domain=config.auth.default_domain or next(iter(config.domains), ""),
         signer=Signer.of(hub),
         message_size=config.value(MESSAGE_SIZE),
+        sealer=Sealer.of(hub),
     )
     hub.authenticator = Authenticator(
         Portal(_realm(hub, catalogue), [hub.logins]),

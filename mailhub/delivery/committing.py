@@ -11,7 +11,8 @@ from mailhub.delivery.house import House
 from mailhub.delivery.intake import Intake
 from mailhub.delivery.loops import break_loops, returning, that_have
 from mailhub.delivery.message_ids import token
-from mailhub.delivery.placing import Arrived, Placed, Placing
+from mailhub.delivery.onward import leads_away
+from mailhub.delivery.placing import Arrived, Edits, Placed, Placing
 from mailhub.delivery.plan import Accepted, Copy, deposits_of, make_plan, outcomes, told_once
 from mailhub.delivery.replies import Replies, is_automatic
 from mailhub.delivery.rules import Rules
@@ -58,8 +59,9 @@ class Committing:
         accepted: Sequence[Accepted] = [*self._named, *self._added]
         if body.delivered_to or self._quarantined:
             accepted = await self._before_rules(accepted, body)
-        if self._house.rules is not None and not self._quarantined:
-            return await self._by_rules(self._house.rules, accepted, body)
+        rules = None if self._quarantined else self._house.rules
+        if rules is not None or self._is_to_be_sealed(accepted, body):
+            return await self._in_copies(rules, accepted, body)
         # Where each recipient is answered, only a recipient that is one mailbox can be refused whole.
         each = self._answers_each and all(len(recipient.routes) <= 1 for recipient in accepted)
         return await self._submit([self._copy(accepted, body)], each, edited=body.edited)
@@ -107,20 +109,28 @@ class Committing:
         )
         return Copy(accepted, message)
 
-    async def _by_rules(self, rules: Rules, accepted: Sequence[Accepted], body: Intake) -> Committed:
+    def _is_to_be_sealed(self, accepted: Sequence[Accepted], body: Intake) -> bool:
+        """What leads away is known by now."""
+        if body.sealed or self._house.sealer is None:
+            return False
+        return leads_away(route for each in accepted for route in each.routes)
+
+    async def _in_copies(self, rules: Rules | None, accepted: Sequence[Accepted], body: Intake) -> Committed:
         """Copies with another header and replies are messages of their own, in the same commit."""
         own: list[IBody] = []
         arrived = await Arrived.read(body)
         try:
-            placed = await Placing.of(self._transaction, rules, self._ways, arrived, body).place(accepted)
+            placed = Placed({(): list(accepted)}, [])
+            if rules is not None:
+                placed = await Placing.of(self._transaction, rules, self._ways, arrived, body).place(accepted)
             each = self._answers_each and all(len(placed.places(number)) <= 1 for number in range(len(accepted)))
             refusals = placed.take_refusals(accepted, each=self._answers_each)
             if refusals and not self._transaction.origin.each_recipient:
                 raise _as_error(tuple(refusals.values()))
             copies = []
-            for edits, recipients in told_once(placed.copies).items():
-                if edits:
-                    written, header = await arrived.write(edits, self._house.queue.new_body)
+            for (_, header), recipients in told_once(await self._with_headers(placed, arrived, body)).items():
+                if header is not None:
+                    written = await arrived.write(header, self._house.queue.new_body)
                     own.append(written)
                     needs = None if body.needs is None else body.needs | needs_of(header).bits
                     copies.append(self._copy(recipients, attrs.evolve(body, body=written, needs=needs)))
@@ -133,6 +143,22 @@ class Committing:
             arrived.rest.close()
             for written in own:
                 written.discard()
+
+    async def _with_headers(
+        self, placed: Placed, arrived: Arrived, body: Intake
+    ) -> Mapping[tuple[Edits, bytes | None], Sequence[Accepted]]:
+        """The copies by their edits, each with its header; None for the message as it is. What leads away is sealed,
+        what stays here is not."""
+        found: dict[tuple[Edits, bytes | None], Sequence[Accepted]] = {}
+        for edits, recipients in placed.copies.items():
+            found[edits, arrived.edited(edits) if edits else None] = recipients
+        plain, sealer = placed.copies[()], self._house.sealer
+        if sealer is not None and self._is_to_be_sealed(plain, body):
+            sealed = await sealer.sealed(arrived.header, arrived.rest)
+            if sealed != arrived.header:
+                found[(), None] = [_only(each, away=False) for each in plain]
+                found[(), sealed] = [_only(each, away=True) for each in plain]
+        return found
 
     async def _ways(self, address: Address) -> Sequence[Route]:
         return await self._house.admission.routes(self._transaction, address)
@@ -270,6 +296,10 @@ def _why_none(arrived: Arrived) -> str:
 def _untaken(copy: Copy, receipt: Receipt) -> bool:
     plan = copy.message.plan
     return not plan.routes and len(receipt.refused) == len(plan.deposits)
+
+
+def _only(accepted: Accepted, *, away: bool) -> Accepted:
+    return attrs.evolve(accepted, routes=tuple([each for each in accepted.routes if leads_away([each]) is away]))
 
 
 def _into_junk(route: Route) -> Route:

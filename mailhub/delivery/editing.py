@@ -26,6 +26,7 @@ from mailhub.interfaces import (
     ReplaceField,
 )
 from mailhub.message.address import Address, is_address
+from mailhub.message.authentication_results import results_field
 from mailhub.message.edits import EDITS_LIMIT, HeaderEdit, check
 from mailhub.message.envelope import Mail, Recipient
 from mailhub.message.esmtp import notifying, recipient_parameters, with_recipient_parameters
@@ -96,10 +97,7 @@ class Editing:
 
     def field(self, hostname: str) -> bytes:
         """The field that says what checks have found, as RFC 8601 has it; nothing where there were none."""
-        if not self.results:
-            return b""
-        lines = ";\r\n\t".join([hostname, *self.results])
-        return f"{_RESULTS}: {lines}\r\n".encode()
+        return results_field(self.results, hostname)
 
     def _edited(self, header: bytes, fields: Sequence[HeaderEdit]) -> bytes:
         if not self.whole and any(not isinstance(edit, AddField) for edit in fields):

@@ -11,6 +11,7 @@ from mailhub.delivery.doubles import Doubles
 from mailhub.delivery.intake import HEADERS_TOGETHER
 from mailhub.delivery.limits import HOPS, LONG_LINES, LongLines
 from mailhub.delivery.message_ids import message_id
+from mailhub.delivery.onward import OnwardSealer
 from mailhub.delivery.priorities import Priorities
 from mailhub.delivery.rules import Rules
 from mailhub.delivery.screening.null_sender import NullSender
@@ -30,7 +31,8 @@ class House:
     those that are not whole yet may hold together. `long_lines`: what happens to those of a submitted message.
     `rules` say what becomes of mail for accounts, None where there are none. `allowances` count what our own users
     send. `doubles` knows what was taken before; None takes all. `priorities` say how urgent mail may be. `signer` signs
-    what our users send; None signs nothing. A body that a screen gives may have `message_size` octets.
+    what our users send; None signs nothing. `sealer` seals what others have sent and goes on; None seals nothing. A
+    body that a screen gives may have `message_size` octets.
     """
 
     hostname: str
@@ -48,6 +50,7 @@ class House:
     priorities: Priorities = attrs.field(factory=Priorities)
     signer: Signer | None = None
     message_size: int = setting(MESSAGE_SIZE)
+    sealer: OnwardSealer | None = None
     sending: Sending = attrs.field()
 
     @sending.default

@@ -46,7 +46,7 @@ class Intake:
     `relay_offset`: octets on top that are not relayed (Return-Path). `hops`: Received fields it came with.
     `delivered_to`: the names in its Delivered-To fields, where they were asked for. `needs`: what it asks of a next hop
     (`Submission.needs`), where that was. `trace`: octets of all fields on top that are ours. `edited`: what follows
-    these is not what came.
+    these is not what came. `sealed`: nothing is left to seal in it, wherever it goes (RFC 8617).
     """
 
     body: IBody
@@ -56,6 +56,7 @@ class Intake:
     needs: int | None = None
     trace: int = 0
     edited: bool = False
+    sealed: bool = False
 
     @property
     def size(self) -> int:
@@ -110,6 +111,7 @@ class IntakeWriter:
         self._received = received
         self.held = held
         self.results = self.signatures = b""
+        self.sealed = False
         self.header = b""
         self.whole = True
         self._mend = mend
@@ -187,7 +189,7 @@ class IntakeWriter:
         trace = len(self.return_path) + len(self._received)
         edited = self._edited or self.return_path != self._printed_path
         edited = edited or bool(self.signatures) or (self.held and self.header != self.came_with)
-        return Intake(body, len(self.return_path), self.hops, self._delivered_to, needs, trace, edited)
+        return Intake(body, len(self.return_path), self.hops, self._delivered_to, needs, trace, edited, self.sealed)
 
     async def written(self) -> IBlobReader:
         """What follows a header that is held, the empty line first."""

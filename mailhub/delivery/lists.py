@@ -20,6 +20,7 @@ from mailhub.delivery.intake import Intake
 from mailhub.delivery.list_bounces import Bounces
 from mailhub.delivery.list_names import BOUNCE_AGENT, HOLD_AGENT, LIST, REQUEST_AGENT
 from mailhub.delivery.list_paths import MemberPaths, list_named_by
+from mailhub.delivery.onward import OnwardSealer, leads_away
 from mailhub.delivery.plan import Accepted
 from mailhub.delivery.routing import NOBODY, OwnRouter, is_known, renamed
 from mailhub.delivery.targets import final_target
@@ -62,6 +63,7 @@ from mailhub.message.needs import HEADER_LIMIT, needs_of
 from mailhub.message.patterns import AddressPatterns
 from mailhub.message.trace import count_received, delivered_to, return_path
 from mailhub.net.body import copy
+from mailhub.store.octets import RestReader
 
 HELD_LIMIT = 500  # posts that wait for the owners of a list
 # The status of RFC 3463 for "mailing list expansion prohibited".
@@ -200,6 +202,7 @@ class ListAgent:
     _paths: MemberPaths
     _bounces: Bounces
     _commit: Callable[[Mail, Sequence[Accepted], Intake, str], Awaitable[Committed]]
+    _sealer: OnwardSealer
 
     async def deliver(self, delivery: Delivery) -> Mapping[int, Outcome]:
         """See `IDeliveryAgent`. Repeating it adds nothing."""
@@ -240,6 +243,9 @@ class ListAgent:
             return Outcome.failed(f"{address} has no members", status="5.2.4")
         count, editing = await self._made(f"{delivery.id} {row.id}", len(accepted), settings)
         edited = for_members(header, editing, address)
+        away = leads_away(route for each in accepted for route in each.routes)
+        if away:
+            edited = await self._sealer.sealed(edited, RestReader(delivery.body, len(header)))
         top = return_path(bounces)
         needs = None if delivery.needs is None else delivery.needs | needs_of(edited).bits
         names = []
@@ -247,7 +253,7 @@ class ListAgent:
             await self._bounces.posted(address.key, self._environment.now() // DAY)
         for number, some in _portions(accepted, count):
             body = await self._written(top + edited, delivery.body, len(header))
-            intake = Intake(body, len(top), count_received(header), delivered_to(header), needs, len(top))
+            intake = Intake(body, len(top), count_received(header), delivered_to(header), needs, len(top), sealed=away)
             once = f"{delivery.id} {row.id} {number}/{count}"
             try:
                 sent = await self._paths.each_its_own(address, some) if settings.verp else some

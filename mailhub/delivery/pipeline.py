@@ -20,6 +20,7 @@ from mailhub.delivery.intake import HEADERS_TOGETHER, Intake
 from mailhub.delivery.limits import HOPS, LONG_LINES, LongLines
 from mailhub.delivery.names import LocalNames
 from mailhub.delivery.once import Once
+from mailhub.delivery.onward import OnwardSealer
 from mailhub.delivery.plan import Accepted
 from mailhub.delivery.priorities import Priorities
 from mailhub.delivery.rules import Rules
@@ -84,6 +85,7 @@ class Pipeline:
         main_domain: str = "",
         signer: Signer | None = None,
         message_size: int = MESSAGE_SIZE.default,
+        sealer: OnwardSealer | None = None,
     ) -> None:
         self.policies = policies
         self._house = House(
@@ -111,6 +113,7 @@ class Pipeline:
             priorities=priorities or Priorities(),
             signer=signer,
             message_size=message_size,
+            sealer=sealer,
         )
 
     async def send_on(self, mail: Mail, accepted: Sequence[Accepted], intake: Intake, once: str) -> Committed:

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 import attrs
 from twisted.internet.defer import Deferred, gatherResults
-from zope.interface import implementer
 
 from mailhub.delivery.dead_ends import REFUSED, refusing, without_agent
 from mailhub.delivery.editing import Editing, MessageView
@@ -25,6 +24,7 @@ from mailhub.message.envelope import Outcome, State
 from mailhub.message.header import fields_end
 from mailhub.message.needs import HEADER_LIMIT
 from mailhub.net.body import copy
+from mailhub.store.octets import RestReader
 
 _log = Logger(namespace="mailhub.delivery.rule")
 
@@ -34,28 +34,6 @@ FindRoutes = Callable[[Address], Awaitable[Sequence[Route]]]
 
 _AS_IT_IS: Edits = ()
 _AT_ONCE = 100  # accounts that are asked for at the same time
-
-
-@implementer(IBlobReader)
-@attrs.frozen
-class _Rest:
-    """What follows the first octets of a body."""
-
-    _body: IBlobReader
-    _start: int
-
-    @property
-    def size(self) -> int:
-        """Octets in all."""
-        return self._body.size - self._start
-
-    async def read(self, offset: int = 0, length: int = -1) -> bytes:
-        """See `IBlobReader`."""
-        return await self._body.read(self._start + offset, length)
-
-    def close(self) -> None:
-        """See `IBlobReader`."""
-        self._body.close()
 
 
 @attrs.frozen
@@ -81,7 +59,7 @@ class Arrived:
         end = fields_end(found, 0, len(found))
         whole = end <= HEADER_LIMIT
         header = found[:end] if whole else b""
-        return cls(top, header, whole, _Rest(reader, len(top) + len(header)))
+        return cls(top, header, whole, RestReader(reader, len(top) + len(header)))
 
     def edited(self, edits: Edits) -> bytes:
         """The header after these edits. Raises EditRefused."""
@@ -90,14 +68,13 @@ class Arrived:
         editing.take(edits)
         return editing.header or b""
 
-    async def write(self, edits: Edits, new_body: Callable[[int], IBodyWriter]) -> tuple[IBody, bytes]:
-        """A body of its own with an edited header, and that header. Raises StoreUnavailable, StorageFull."""
-        header = self.edited(edits)
+    async def write(self, header: bytes, new_body: Callable[[int], IBodyWriter]) -> IBody:
+        """A body of its own with another header. Raises StoreUnavailable, StorageFull."""
         writer = new_body(len(self.top) + len(header) + self.rest.size)
         try:
             await writer.write(self.top + header)
             await copy(self.rest, writer.write)
-            return await writer.finish(), header
+            return await writer.finish()
         finally:
             writer.abort()
 

@@ -18,6 +18,7 @@ from mailhub.delivery.editing import Content, Editing, MessageView, TransactionV
 from mailhub.delivery.house import House
 from mailhub.delivery.intake import HEAD_LIMIT, Intake, IntakeWriter
 from mailhub.delivery.new_body import NewBody
+from mailhub.delivery.onward import leads_away
 from mailhub.delivery.plan import Accepted
 from mailhub.delivery.screens import EditRefused, Screens, obey
 from mailhub.delivery.sending import Author
@@ -268,13 +269,27 @@ class Transaction:
             await self._check_owners(writer.came_with)
         if writer.held and not await self._screen_message(writer):
             return False
-        if writer.held and self._signer is not None:
-            rest = await writer.written()
-            try:
-                writer.signatures = await self._signer.fields(writer.header, rest)
-            finally:
-                rest.close()
+        if writer.held:
+            await self._sign(writer)
         return True
+
+    async def _sign(self, writer: IntakeWriter) -> None:
+        """What our users send, and seal what others have sent and goes on. Raises StoreUnavailable."""
+        signer, sealer, results = self._signer, self._house.sealer, self._editing.results
+        routes = [route for each in (*self._accepted, *self._added) for route in each.routes]
+        seals = sealer is not None and writer.whole and not self.origin.submission and leads_away(routes)
+        # Where none leads away, rules may still send it on.
+        writer.sealed = seals or self.origin.submission or not results
+        if signer is None and not seals:
+            return
+        rest = await writer.written()
+        try:
+            if signer is not None:
+                writer.signatures = await signer.fields(writer.header, rest)
+            elif sealer is not None:
+                writer.results = await sealer.fields(writer.header, rest, results) + writer.results
+        finally:
+            rest.close()
 
     async def _check_owners(self, header: bytes) -> None:
         """RFC 7293 5: an account may have been made anew since RCPT, and the header may name dates as well. Who is not

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 from zope.interface import implementer
 
 from mailhub.interfaces import IBlobReader
@@ -26,3 +27,25 @@ class OctetsReader:
 
     def close(self) -> None:
         """Nothing is held but memory."""
+
+
+@implementer(IBlobReader)
+@attrs.frozen
+class RestReader:
+    """What follows the first octets of another one."""
+
+    _body: IBlobReader
+    _start: int
+
+    @property
+    def size(self) -> int:
+        """Octets in all."""
+        return self._body.size - self._start
+
+    async def read(self, offset: int = 0, length: int = -1) -> bytes:
+        """See `IBlobReader`."""
+        return await self._body.read(self._start + offset, length)
+
+    def close(self) -> None:
+        """See `IBlobReader`."""
+        self._body.close()

@@ -12,6 +12,7 @@ from mailhub.checks.arc.sets import collect
 from mailhub.checks.arc.trust import passed_at
 from mailhub.checks.arc.validate import Chain, Value
 from mailhub.checks.canonical import BodyHash
+from mailhub.checks.dmarc.walk import Walks
 from mailhub.message.header import raw_fields
 from mailhub.testing.waiting import result_of
 from tests.checks.test_arc import KEYS, chain, resolver
@@ -39,7 +40,7 @@ def of(*results: Sequence[str]) -> Chain:
 def believed(found: Chain, *sealers: str, author: str = "a.example") -> str:
     asked = resolver()
     asked.txt["_dmarc.a.example"] = [b"v=DMARC1; p=reject"]
-    return result_of(passed_at(found, frozenset(sealers), author, asked))
+    return result_of(passed_at(found, frozenset(sealers), author, Walks(asked)))
 
 
 @pytest.mark.parametrize(

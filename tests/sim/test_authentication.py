@@ -77,12 +77,13 @@ def results(host: Host) -> list[bytes]:
 def test_all_that_was_found_stands_in_one_field(internet: Internet) -> None:
     host = hub(internet)
     assert sent(internet, host, signed()).startswith("250")
-    name, dmarc, spf, helo, dkim, iprev = results(host)
+    name, dmarc, spf, helo, dkim, arc, iprev = results(host)
     assert name == b"mx.xx.example"
     assert dmarc == b"dmarc=pass header.from=yy.example policy.dmarc=reject"
     assert spf == b"spf=pass smtp.mailfrom=a@yy.example"
     assert helo == b"spf=none smtp.helo=mx.yy.example"
     assert dkim.startswith(b"dkim=pass header.d=yy.example header.s=s1 header.a=ed25519-sha256 header.b=")
+    assert arc == b"arc=none"
     assert iprev == b"iprev=pass policy.iprev=10.9.9.9"
 
 
@@ -121,7 +122,7 @@ def test_what_cannot_be_found_out_refuses_nothing(internet: Internet) -> None:
     ],
 )
 def test_who_says_so_in_our_name_is_not_believed(internet: Internet, forged: bytes) -> None:
-    host = hub(internet, spf=False, dkim=False, dmarc="off", iprev=False)
+    host = hub(internet, spf=False, dkim=False, dmarc="off", arc=False, iprev=False)
     other = b"Authentication-Results: mx.zz.example; spf=pass\r\n"
     assert sent(internet, host, forged + other + HEADER).startswith("250")
     assert results(host) == [b"mx.zz.example; spf=pass"]
@@ -168,7 +169,7 @@ def test_what_is_to_be_quarantined_is_junk(internet: Internet) -> None:
     [line] = [text for event in events if (text := formatEvent(event)).startswith("checked: ")]
     assert line.endswith(
         "peer=[10.8.8.8] from=<a@yy.example> dmarc=fail:qq.example policy=quarantine spf=fail:yy.example "
-        "helo=none:mx.yy.example dkim=none iprev=permerror verdict=quarantine"
+        "helo=none:mx.yy.example dkim=none arc=none iprev=permerror verdict=quarantine"
     )
 
 

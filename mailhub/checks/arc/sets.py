@@ -13,7 +13,7 @@ from mailhub.checks.tags import parse_tags
 RESULTS, SIGNATURE, SEAL = b"arc-authentication-results", b"arc-message-signature", b"arc-seal"
 _FORMS = "c"  # the tag for canonical forms
 SETS_LIMIT = 50  # RFC 8617 4.2.1
-_KINDS = (RESULTS, SIGNATURE, SEAL)
+KINDS = (RESULTS, SIGNATURE, SEAL)
 
 # CFWS, and a position (RFC 8617 3.9)
 _CFWS = r"(?:[ \t\r\n]|\((?:[^()\\]|\\.)*\))*"
@@ -68,7 +68,7 @@ def collect(fields: Fields) -> Collected:
     header is."""
     found: list[tuple[int, bytes, bytes]] = []
     fault = ""
-    for name, octets in [each for each in fields if each[0] in _KINDS][: 3 * SETS_LIMIT + 1]:
+    for name, octets in [each for each in fields if each[0] in KINDS][: 3 * SETS_LIMIT + 1]:
         if len(found) == 3 * SETS_LIMIT:
             return Collected(SETS_LIMIT, fault="too many sets")
         try:
@@ -117,9 +117,9 @@ def _sets(found: Sequence[tuple[int, bytes, bytes]], highest: int) -> tuple[ArcS
             raise ChainFault(f"{name.decode()} comes twice for i={instance}")
     sets = []
     for instance in range(1, highest + 1):
-        there = [by_place.get((instance, name)) for name in _KINDS]
+        there = [by_place.get((instance, name)) for name in KINDS]
         if None in there:
-            raise ChainFault(f"{_KINDS[there.index(None)].decode()} is missing for i={instance}")
+            raise ChainFault(f"{KINDS[there.index(None)].decode()} is missing for i={instance}")
         results, signature, seal = [each or b"" for each in there]
         try:
             sealed, status = parse_seal(seal)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
+from mailhub.checks.arc.validate import Chain
 from mailhub.checks.dkim import Verified
 from mailhub.checks.dmarc.evaluate import Dmarc
 from mailhub.checks.results import Result
@@ -15,7 +16,8 @@ from mailhub.message.address import Address
 
 @attrs.frozen
 class Findings:
-    """None: it was not looked at. `sender` is the reverse-path."""
+    """None: it was not looked at. `sender` is the reverse-path, `client` the IP address. `passed_at`: a sealer whom we
+    trust, who has seen the message pass DMARC, which it does not here."""
 
     sender: Address | None = None
     spf: Spf | None = None
@@ -23,19 +25,25 @@ class Findings:
     dkim: Sequence[Verified] | None = None
     dmarc: Dmarc | None = None
     iprev: Result | None = None
+    arc: Chain | None = None
+    client: str = ""
+    passed_at: str = ""
 
     @property
     def results(self) -> list[Result]:
         """As Authentication-Results has them, the ones that count most first."""
         given = []
         if self.dmarc is not None:
-            given.append(self.dmarc.result)
+            reason = f"passed at {self.passed_at}, which has sealed it" if self.passed_at else self.dmarc.reason
+            given.append(attrs.evolve(self.dmarc, reason=reason).result)
         if self.spf is not None:
             given.append(Result("spf", self.spf.value, (("smtp.mailfrom", str(self.sender or "")),)))
         if self.spf_of_helo is not None:
             given.append(Result("spf", self.spf_of_helo.value, (("smtp.helo", self.spf_of_helo.domain),)))
         if self.dkim is not None:
             given += [each.result for each in self.dkim] or [Result("dkim", "none")]
+        if self.arc is not None:
+            given.append(self.arc.result(self.client))
         if self.iprev is not None:
             given.append(self.iprev)
         return given
@@ -54,6 +62,8 @@ class Findings:
             said["helo"] = _about(self.spf_of_helo.value, self.spf_of_helo.domain)
         if self.dkim is not None:
             said["dkim"] = ",".join([_about(each.value, each.domain) for each in self.dkim]) or "none"
+        if self.arc is not None:
+            said["arc"] = _about(self.arc.value, self.passed_at)
         if self.iprev is not None:
             said["iprev"] = self.iprev.value
         return said

@@ -7,7 +7,7 @@ from typing import Literal
 import attrs
 
 from mailhub.keys import Key, setting
-from mailhub.message.address import parse_domain
+from mailhub.message.address import parse_domain, to_ascii
 from mailhub.net.networks import Networks
 
 DmarcMode = Literal["enforce", "report", "off"]
@@ -17,18 +17,24 @@ _FORWARDERS = Key("checks", "forwarders", (), hint=tuple[str, ...], check=Networ
 
 
 def _domains(texts: tuple[str, ...]) -> frozenset[str]:
-    return frozenset(parse_domain(text) for text in texts)
+    return frozenset(to_ascii(parse_domain(text)) for text in texts)
+
+
+_SEALERS = Key("checks", "arc_sealers", (), hint=tuple[str, ...], check=_domains)
 
 
 @attrs.frozen
 class CheckOptions:
     """[checks]: what of a message from a stranger is looked at. `dmarc`: "enforce" does what the author's domain wants,
     "report" says so and delivers all the same. `forwarders`: networks whose mail may fail it, because they send on what
-    came to them. `auth`: whether mail of our own users says that they have logged in."""
+    came to them; `arc_sealers`: domains (A-labels) whose seals are believed, for the same reason. `auth`: whether mail
+    of our own users says that they have logged in."""
 
     spf: bool = setting(Key("checks", "spf", True, hint=bool))
     dkim: bool = setting(Key("checks", "dkim", True, hint=bool))
     dmarc: DmarcMode = setting(_DMARC)
+    arc: bool = setting(Key("checks", "arc", True, hint=bool))
+    arc_sealers: frozenset[str] = setting(_SEALERS, _domains)
     iprev: bool = setting(Key("checks", "iprev", True, hint=bool))
     auth: bool = setting(Key("checks", "auth", True, hint=bool))
     forwarders: Networks = setting(_FORWARDERS, Networks.of)
@@ -36,7 +42,7 @@ class CheckOptions:
     @property
     def of_strangers(self) -> bool:
         """Whether there is anything to do about mail from strangers."""
-        return self.spf or self.dkim or self.iprev or self.dmarc != "off"
+        return self.spf or self.dkim or self.arc or self.iprev or self.dmarc != "off"
 
     @property
     def any(self) -> bool:

@@ -1,5 +1,6 @@
 """What is found out about mail from strangers: who may send for its domains (SPF), who has signed it (DKIM), whether it
-is from whom it says (DMARC). All of it stands in one Authentication-Results field, and DMARC may refuse the message.
+is from whom it says (DMARC), who has sealed it on its way (ARC). All of it stands in one Authentication-Results field,
+and DMARC may refuse the message.
 
 Look-ups of SPF begin at MAIL and go on while the message comes in; all others begin together at its end. What DNS has
 not said in time, or a fault of ours keeps us from knowing, refuses nothing.
@@ -13,6 +14,8 @@ import attrs
 from twisted.internet.defer import CancelledError
 from zope.interface import implementer
 
+from mailhub.checks.arc.trust import passed_at
+from mailhub.checks.arc.validate import Chain, validate
 from mailhub.checks.dkim import Verified, verify
 from mailhub.checks.dmarc.evaluate import AUTHORS_LIMIT, Dmarc, Identifier, evaluate
 from mailhub.checks.dmarc.walk import Walks
@@ -107,9 +110,10 @@ class MailAuthentication:
         if authors.fields > 1:
             # Which of them a reader is shown, nobody knows.
             return _refused("Message has several From fields", notes)
-        if dmarc.value == "fail" and dmarc.policy == "reject":
+        fails = dmarc.value == "fail" and not found.passed_at
+        if fails and dmarc.policy == "reject":
             return _refused(f"{dmarc.domain} wants mail refused that neither SPF nor DKIM says is from there", notes)
-        if (dmarc.value == "fail" and dmarc.policy == "quarantine") or authors.doubtful:
+        if (fails and dmarc.policy == "quarantine") or authors.doubtful:
             return Verdict("quarantine", edits=notes)
         return Verdict(edits=notes)
 
@@ -183,17 +187,21 @@ class _OfStranger(Screen):
     async def _findings(self, message: IMessageView, authors: AuthorDomains) -> Findings:
         """Raises StoreUnavailable, where the message cannot be read."""
         options, resolver = self._policy.options, self._policy.resolver()
-        dkim = walks = None
+        dkim = arc = walks = None
         if options.dkim:
             asked = verify(message.header, message, resolver, self._policy.environment.now())
             dkim = Begun[Sequence[Verified] | None](asked, None)
+        if options.arc and authors.readable:
+            sealed = validate(message.header, message, resolver, self._policy.environment.now())
+            arc = Begun[Chain | None](sealed, None)
         if options.dmarc != "off":
             walks = Walks(resolver)
             walked = Begun(walks.begin(authors.domains[:AUTHORS_LIMIT]), None)
         signatures = None if dkim is None else await dkim.get()
+        chain = None if arc is None else await arc.get()
         spf = None if self._spf is None else await self._spf.get()
         of_helo = None if self._spf_of_helo is None else await self._spf_of_helo.get()
-        dmarc = None
+        dmarc, passed = None, ""
         if walks is not None:
             await walked.get()
             counts = spf if message.mail.reverse_path else of_helo
@@ -202,12 +210,15 @@ class _OfStranger(Screen):
                 # Who knows what we would have found.
                 identifiers = [Identifier(each, "temperror") for each in authors.domains]
             dmarc = await _dmarc(authors, counts, identifiers, walks)
+            if dmarc.value == "fail" and chain is not None and len(authors.domains) == 1:
+                passed = await passed_at(chain, options.arc_sealers, authors.domains[0], walks)
         if dkim is not None and signatures is None:
             signatures = (Verified("temperror", _FAULT),)
         elif dkim is not None and not authors.readable:
             signatures = (Verified("neutral", "header is too large"),)
         address = None if self._iprev is None else await self._iprev.get()
-        return Findings(message.mail.reverse_path, spf, of_helo, signatures, dmarc, address)
+        sender, client = message.mail.reverse_path, message.origin.peer
+        return Findings(sender, spf, of_helo, signatures, dmarc, address, chain, client, passed)
 
 
 async def _authors(message: IMessageView) -> AuthorDomains:

@@ -25,7 +25,7 @@ AUTHORS_LIMIT = 3  # domains of one message that sign it
 T = TypeVar("T")
 
 
-class _Hub(Protocol):
+class SigningHub(Protocol):
     """What is used of it."""
 
     @property
@@ -52,7 +52,7 @@ class Signer:
     domains: Callable[[], Iterable[str]]
 
     @classmethod
-    def of(cls, hub: _Hub) -> Signer:
+    def of(cls, hub: SigningHub) -> Signer:
         """Its keys are the same for all parts of a hub."""
 
         def keys() -> ActiveKeys:
