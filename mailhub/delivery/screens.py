@@ -104,7 +104,8 @@ class Screens:
             if self._witness is not None:
                 self._witness(moment, asked.guard.name, verdict)
             if verdict.action == "quarantine":
-                _log.event("quarantined", {**self._about, "rule": asked.guard.name})
+                rule = _rule_of(verdict, asked.guard.name)
+                _log.event("quarantined", {**self._about, "rule": rule})
                 together = _QUARANTINE
             elif verdict.action != "accept":
                 refusal = refusal or _named(verdict, asked.guard.name)
@@ -209,7 +210,13 @@ def _named(verdict: Verdict, policy: str) -> Verdict:
     rule = verdict.rule[:_RULE_LIMIT]
     text = verdict.text or (TemporaryError if verdict.action == "defer" else NotPermitted).default_text
     told = f"{text[: _TEXT_LIMIT - _RULE_LIMIT - 3]} ({rule})"
-    return attrs.evolve(verdict, text=told, rule=policy if rule == policy else f"{policy}:{rule}")
+    return attrs.evolve(verdict, text=told, rule=_rule_of(verdict, policy))
+
+
+def _rule_of(verdict: Verdict, policy: str) -> str:
+    """The policy and the rule that has spoken, for the log."""
+    rule = verdict.rule[:_RULE_LIMIT]
+    return policy if rule in ("", policy) else f"{policy}:{rule}"
 
 
 def _in_class(status: str, digit: str, default: str) -> str:
