@@ -22,7 +22,7 @@ async def _queue(hub: Hub, question: Mapping[str, Any]) -> Mapping[str, Any]:
         hub.queue,
         hub.environment.now,
         lambda name: Line(*runner.standing(name)),
-        runner.recall,
+        runner.standstill,
         lambda agent, text: way_of(hub.settings, agent, text),
         lambda: runner.trying,
     )

@@ -5,7 +5,8 @@ Questions and answers are JSON, a page of the queue at a time, so that neither s
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,13 +48,14 @@ class Line:
 @attrs.frozen
 class QueueDesk:
     """Answers for one queue. `way` is asked which agent and target are meant by words (and raises ConfigurationError).
-    `line` tells of a destination; `recall` has the server give back what it has only in memory, so that a change counts
-    at once; `trying` are the rows that an attempt is under way for. Without a server there is none of these three."""
+    `line` tells of a destination; during a `standstill` the server has nothing in memory and begins nothing, so that a
+    change counts at once; `trying` are the rows that an attempt is under way for. Without a server there is none of
+    these three."""
 
     queue: IQueue
     now: Callable[[], int]
     line: Callable[[str], Line] = lambda _name: Line()
-    recall: Callable[[], Awaitable[object]] | None = None
+    standstill: Callable[[], AbstractAsyncContextManager[object]] = nullcontext
     way: Callable[[str, str], tuple[str, str]] = lambda agent, target: (agent, target)
     trying: Callable[[], frozenset[int]] = frozenset
 
@@ -70,7 +72,8 @@ class QueueDesk:
             case "show":
                 return await self._show(which)
             case "change":
-                return await self._change(which, question)
+                async with self.standstill():
+                    return await self._change(which, question)
         raise ConfigurationError("the server does not know this question: it is another version than the command")
 
     def _destination(self, waiting: Waiting) -> Mapping[str, Any]:
@@ -155,12 +158,10 @@ class QueueDesk:
         know of how many: see `_left`, and `trying` of those that are changed during an attempt."""
         wanted = self._wanted(question)
         after = question.get("after")
-        if self.recall is not None:
-            await self.recall()
+        trying = self.trying()  # nothing more begins; what ends from here on may still be on its way into the queue
         page = await self.queue.messages(PAGE, after if isinstance(after, str) else "", which)
         changes: dict[RowChange, list[QueuedMessage]] = {}
         counts = dict.fromkeys(("changed", *NOTES), 0)
-        trying = self.trying()
         for message in page:
             left = {row.id: self._left(message, row, which, wanted) for row in message.recipients}
             changing = ("", "held") if wanted.retry else ("", "held", "scheduled")

@@ -60,6 +60,14 @@ def is_told(message: QueuedMessage, row: QueuedRecipient, settlement: Settlement
     return message.mail.reverse_path is not None and is_news(message.mail, row, settlement.outcome)
 
 
+_GIVEN_UP = Outcome.failed("Delivery was cancelled", status="5.3.0")
+
+
+def verdict(row: QueuedRecipient) -> Outcome:
+    """What is told of a row that waits for its DSN alone, whatever is noted of it."""
+    return _GIVEN_UP if row.last is None or row.last.state is State.DELAYED else row.last
+
+
 _WORDS = {State.DELIVERED: "delivered", State.DELAYED: "delayed", State.FAILED: "bounced"}
 
 

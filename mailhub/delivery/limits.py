@@ -3,7 +3,7 @@ configuration, which reads it, need not stand on them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from types import MappingProxyType
@@ -165,6 +165,11 @@ class RunnerLimits:
         """To one destination at a time."""
         own = own_of(self.destinations, destination) if self.destinations else None
         return self.attempts_per_target if own is None or own.attempts is None else own.attempts
+
+    @property
+    def of_destinations(self) -> tuple[int, Callable[[str], int], float]:
+        """What `Destinations` is bound by."""
+        return self.attempts, self.attempts_at, self.unreachable_seconds
 
 
 @attrs.frozen

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
@@ -24,6 +25,7 @@ from mailhub.delivery.attempts import (
     priority,
     run_out,
     travelling_together,
+    verdict,
 )
 from mailhub.delivery.bounce import Bouncer
 from mailhub.delivery.claiming import Claiming
@@ -35,6 +37,7 @@ from mailhub.delivery.loops import Prefixed
 from mailhub.delivery.notices import is_news
 from mailhub.delivery.plan import mail_of
 from mailhub.delivery.schedule import Schedule, deadline, ran_out, returned_at
+from mailhub.delivery.standstill import Standstill
 from mailhub.errors import MailError, MessageDamaged, MessageGone
 from mailhub.guard import Unanswered
 from mailhub.interfaces import (
@@ -66,8 +69,6 @@ _PUT_OFF_IN_ONE_TURN = 50  # claims
 # Seconds between two looks at the queue while there is much at work: what comes meanwhile is found with one.
 _BETWEEN_LOOKS = 0.01
 
-# Of a row that waits for its DSN alone, whatever is noted of it.
-_GIVEN_UP = Outcome.failed("Delivery was cancelled", status="5.3.0")
 _AWAY = frozenset({Reach.UNREACHED, Reach.LEFT_ALONE})
 _TOO_LATE = Outcome.failed("Not delivered in the time that its sender has set", status="5.4.7")
 
@@ -100,8 +101,9 @@ class QueueRunner:
         self._transports = transports
         self._forwarding = forwarding
         # An item is what is tried at once: a claim, or the part of one that travels together.
-        self._destinations: Destinations[Claim] = Destinations(*_bounds(self._limits))
+        self._destinations: Destinations[Claim] = Destinations(*self._limits.of_destinations)
         self._claiming = Claiming(queue, self._destinations, self._limits.held, self._take)
+        self._standstill = Standstill(self._clock, self._give_back, self._wake)
         self._working: set[Deferred[None]] = set()
         self._trying: set[int] = set()
         self._timer: IDelayedCall | None = None
@@ -109,6 +111,7 @@ class QueueRunner:
         self._scan: Deferred[None] | None = None
         self._again = False
         self._looked_at = 0.0
+        self._looking_since = 0  # the number of the standstill before the look that goes on
         # To be put off, each with why.
         self._putting_off: deque[tuple[Destination[Claim], Claim, Outcome]] = deque()
         self._freed = 0  # attempts that have ended since others were begun
@@ -132,9 +135,7 @@ class QueueRunner:
         self._disarm()
         if self._turn_timer is not None and self._turn_timer.active():
             self._turn_timer.cancel()
-        put_off = [claim for _, claim, _ in self._putting_off]
-        self._putting_off.clear()
-        await self._release([*self._destinations.give_up(), *put_off])
+        await self._give_back()
         working = [*self._working, *([self._scan] if self._scan else [])]
         if working:
             cutter = self._clock.callLater(self._limits.stop_seconds, cancel_all, working)
@@ -153,13 +154,17 @@ class QueueRunner:
         """Rows that an attempt is under way for."""
         return frozenset(self._trying)
 
-    async def recall(self) -> None:
-        """Give back what only waits for its turn: what the operator changes now is seen when it is claimed again."""
-        waiting = self._destinations.give_up()
+    def standstill(self) -> AbstractAsyncContextManager[None]:
+        """A context in which nothing is begun: what the operator changes there is seen when it is claimed again."""
+        return self._standstill.hold()
+
+    async def _give_back(self) -> None:
+        """What only waits for its turn."""
+        waiting = [*self._destinations.give_up(), *(claim for _, claim, _ in self._putting_off)]
+        self._putting_off.clear()
         for claim in waiting:
             self._claiming.gave(claim)
         await self._release(waiting)
-        self._wake()
 
     def standing(self, name: str) -> tuple[int, int, float, str]:
         """Of a destination: attempts at work, how many there may be, for how many seconds it is left alone, and why."""
@@ -185,7 +190,7 @@ class QueueRunner:
         self._bouncer, self._schedule, self._limits = bouncer, schedule, limits
         self._transports, self._forwarding = transports, forwarding
         self._agents.replace(agents)
-        self._destinations.resize(*_bounds(limits))
+        self._destinations.resize(*limits.of_destinations)
         self._claiming.held = limits.held
         if self._running:
             self._dispatch_in(0)
@@ -216,6 +221,9 @@ class QueueRunner:
         if self._scan is not None:
             self._again = True
             return
+        if self._standstill.lasts:
+            return  # its end wakes us
+        self._looking_since = self._standstill.number
         self._looked_at = self._clock.seconds()
         self._scan = Deferred.fromCoroutine(self._look_at_queue())
         self._scan.addBoth(self._looked)
@@ -255,7 +263,7 @@ class QueueRunner:
     # --- Who is next -----------------------------------------------------------------------------------------------
 
     async def _take(self, claims: Sequence[Claim], back: Sequence[Claim]) -> None:
-        if not self._running:
+        if not self._running or self._looking_since != self._standstill.number:
             claims, back = (), [*claims, *back]
         if back:
             await self._release(back)
@@ -337,7 +345,7 @@ class QueueRunner:
         rows = claim.message.recipients
         left: Sequence[QueuedRecipient] = ()
         outcomes: Mapping[int, Outcome] = {}
-        numbers = [row.id for row in rows]
+        numbers, since = [row.id for row in rows], self._standstill.number
         self._trying.update(numbers)
         try:
             outcomes = await self._deliver(claim)
@@ -352,11 +360,12 @@ class QueueRunner:
             self._trying.difference_update(numbers)
         self._conclude(destination, turn, outcomes)
         self._freed += 1
-        if left and self._running:
+        if left and self._running and since == self._standstill.number:
             self._destinations.put_back(destination, only(claim, left), priority(claim))
             self._claiming.took(only(claim, left))
         elif left:
             await self._release([only(claim, left)])
+            self._wake()
         self._ended(destination, claim)
         # Not from here: an agent that answers at once would nest one call in the other, a thousand deep.
         if self._running:
@@ -431,7 +440,7 @@ class QueueRunner:
         rows = claim.message.recipients
         name = rows[0].route.agent
         if not claim.destination:
-            return {row.id: _verdict(row) for row in rows}
+            return {row.id: verdict(row) for row in rows}
         back = returned_at(claim.message)
         if back is not None and back <= self._environment.now():
             return {row.id: _TOO_LATE for row in rows}
@@ -589,11 +598,3 @@ class QueueRunner:
 
     async def _pause(self) -> None:
         await deferLater(self._clock, self._limits.retry_seconds)
-
-
-def _verdict(row: QueuedRecipient) -> Outcome:
-    return _GIVEN_UP if row.last is None or row.last.state is State.DELAYED else row.last
-
-
-def _bounds(limits: RunnerLimits) -> tuple[int, Callable[[str], int], float]:
-    return limits.attempts, limits.attempts_at, limits.unreachable_seconds

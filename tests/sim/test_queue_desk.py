@@ -10,12 +10,17 @@ from typing import Any
 
 import attrs
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
 
 from mailhub.config.settings import parse
-from mailhub.errors import ConfigurationError
+from mailhub.delivery.runner import QueueRunner
+from mailhub.errors import ConfigurationError, StoreUnavailable
+from mailhub.interfaces import Claim
 from mailhub.questions import QUESTIONS
+from mailhub.queue_desk import QueueDesk
 from mailhub.service import MailService
 from mailhub.testing.hubs import Host, Internet
 
@@ -218,3 +223,123 @@ def test_what_waits_for_its_dsn_with_a_delay_noted_comes_free(tmp_path: Path) ->
         internet.run(HOUR)
         assert len(xx.inbox("ann@xx.example")) == 1
         assert xx.queued() == []
+
+
+@attrs.define
+class Slowly:
+    """A queue with a moment before each page is read, and time going by before each change."""
+
+    internet: Internet
+    queue: Any
+    seconds: float
+
+    async def messages(self, *arguments: Any) -> Any:
+        await deferLater(self.internet.clock, 0.1)
+        return await self.queue.messages(*arguments)
+
+    async def change(self, changes: Any) -> Any:
+        await deferLater(self.internet.clock, self.seconds)
+        if self.seconds > 100:
+            raise StoreUnavailable("The disk is away")
+        return await self.queue.change(changes)
+
+
+@pytest.fixture
+def begun(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The messages of which xx has begun an attempt, each of which takes half a second."""
+    found: list[str] = []
+    ask, ours = QueueRunner._ask, world.xx.hub.runner
+
+    async def begin(runner: QueueRunner, agent: Any, claim: Claim) -> Any:
+        if runner is ours:
+            found.append(claim.message.id)
+            await deferLater(world.internet.clock, 0.5)
+        return await ask(runner, agent, claim)
+
+    monkeypatch.setattr(QueueRunner, "_ask", begin)
+    return found
+
+
+def change_slowly(world: World, seconds: float, change: str) -> Deferred[Any]:
+    runner = world.xx.hub.runner
+    desk = QueueDesk(
+        Slowly(world.internet, world.xx.hub.queue, seconds),  # type: ignore[arg-type]
+        world.xx.hub.environment.now,
+        standstill=runner.standstill,
+        way=lambda agent, _: (agent, world.yy.address),
+        trying=lambda: runner.trying,
+    )
+    return Deferred.fromCoroutine(desk.answer({"queue": "change", "change": change}))
+
+
+def given(done: Deferred[Any]) -> Any:
+    return done.result
+
+
+@pytest.mark.parametrize("change", ["hold", "reroute", "bounce", "remove"])
+def test_what_is_changed_is_sent_the_old_way_only_where_it_is_told_to_be_tried(
+    world: World, begun: list[str], change: str
+) -> None:
+    world.send(60)
+    world.internet.run(1.2)
+    before = set(begun)
+    assert 0 < len(before) < 40
+    done = change_slowly(world, 4.0, change)
+    world.internet.run(4.0)
+    assert set(begun) == before, "it had been given back"
+    world.internet.run(HOUR)
+    told = given(done)
+    delivered = world.yy.inbox("ben@yy.example")
+    if change == "reroute":
+        assert len(delivered) == 60
+    else:
+        assert len(delivered) == len(before)
+        assert len(world.xx.queued()) == (60 - len(delivered) if change == "hold" else 0)
+    assert 0 < told["trying"] <= 5
+    assert told["changed"] - told["trying"] == 60 - len(before)
+    if change == "hold":
+        assert world.change("release") == 60 - len(before)
+        world.internet.run(HOUR)
+        assert (len(world.yy.inbox("ben@yy.example")), world.xx.queued()) == (60, [])
+    assert len(set(begun)) == len(begun)
+
+
+def test_mail_goes_on_where_a_change_takes_long_and_what_it_changes_at_last_is_not_sent_any_more(
+    world: World, begun: list[str]
+) -> None:
+    world.send(200)
+    world.internet.run(1.2)
+    before = len(begun)
+    done = change_slowly(world, 14.0, "hold")
+    world.internet.run(9.0)
+    assert len(begun) == before
+    world.internet.run(4.9)
+    sent = len(begun)
+    assert before < sent < 150
+    world.internet.run(HOUR)
+    assert given(done)["changed"] == 200 - before + given(done)["trying"]
+    assert len(begun) <= sent + 5
+    assert len(world.xx.queued()) == 200 - len(begun)
+
+
+def test_mail_goes_on_where_a_change_fails(world: World, begun: list[str]) -> None:
+    world.send(60)
+    world.internet.run(1.2)
+    done = change_slowly(world, 101.0, "hold")
+    world.internet.run(300)
+    assert given(done).check(StoreUnavailable)
+    done.addErrback(lambda _: None)
+    assert (len(world.yy.inbox("ben@yy.example")), world.xx.queued()) == (60, [])
+    assert len(set(begun)) == len(begun)
+
+
+def test_two_changes_at_a_time_are_waited_for(world: World, begun: list[str]) -> None:
+    world.send(60)
+    world.internet.run(1.2)
+    before = len(begun)
+    first, second = change_slowly(world, 1.0, "retry"), change_slowly(world, 5.0, "hold")
+    world.internet.run(5.0)
+    assert (first.called, second.called, len(begun)) == (True, False, before)
+    world.internet.run(HOUR)
+    assert given(second)["changed"] == 60 - before + given(second)["trying"]
+    assert (len(world.yy.inbox("ben@yy.example")), len(world.xx.queued())) == (before, 60 - before)
