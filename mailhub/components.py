@@ -36,6 +36,8 @@ from mailhub.config.transports import transports
 from mailhub.delivery.agents import GuardedAgent
 from mailhub.delivery.allowance import SendingLimits
 from mailhub.delivery.authentication.options import CheckOptions
+from mailhub.delivery.authentication.reports import SHARED as DMARC_REPORTS
+from mailhub.delivery.authentication.reports import DmarcReports
 from mailhub.delivery.authentication.screen import CHECKS
 from mailhub.delivery.authentication.sealing import Sealer
 from mailhub.delivery.authentication.signer import Signer
@@ -137,6 +139,7 @@ class Hub:
     database: IDatabase = attrs.field(init=False)
     names: LocalNames = attrs.field(init=False)
     security: Security = attrs.field(init=False)
+    dmarc_reports: DmarcReports = attrs.field(init=False)
     sessions: OpenSessions = attrs.field(init=False)
     doubles: Doubles = attrs.field(init=False)
     store: IMailStore = attrs.field(init=False)
@@ -202,6 +205,8 @@ class Hub:
             await self._open(part, store)
         self._started.push_async_callback(self.security.stop)
         self.security.start()
+        self._started.push_async_callback(self.dmarc_reports.stop)
+        self.dmarc_reports.start()
         # Stores that are stopped may stop the database with them.
         self._started.push_async_callback(self.doubles.stop)
         await self.doubles.start()
@@ -303,6 +308,8 @@ def build_hub(
         )
         hub.database = catalogue.build(config.database, hub)
         hub.security = security(environment, hub.database.state.of("tls"), hub.client_tls, lambda: hub)
+        hub.dmarc_reports = DmarcReports.of(environment, hub.database.state, lambda: hub)
+        hub.shared(DMARC_REPORTS, lambda: hub.dmarc_reports)
         hub.names = LocalNames(routes.names(config), hub.database.names, environment.clock)
         hub.doubles = Doubles(environment.clock, hub.database)
         hub.sessions = OpenSessions(hub.accounts, environment.clock)

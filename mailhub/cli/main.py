@@ -17,6 +17,7 @@ from mailhub.cli import (
     alias_import,
     backup,
     check,
+    dmarc,
     dns,
     domain,
     exam,
@@ -104,6 +105,7 @@ def parser() -> argparse.ArgumentParser:
         reload,
         plugins,
         tls_reports,
+        dmarc,
         exam,
         explain,
     ):

@@ -23,6 +23,7 @@ from mailhub.config.routes import HOSTS
 from mailhub.config.rules import bounded
 from mailhub.config.tables import table, told_to
 from mailhub.config.transports import ROUTER, TAKEN, TransportKeys, TransportTable
+from mailhub.delivery.authentication.report_options import DmarcOptions
 from mailhub.delivery.reporting import ReportOptions
 from mailhub.delivery.routing import REFUSE
 from mailhub.errors import ConfigurationError
@@ -216,6 +217,7 @@ class Config:
     backup_mx: BackupMxTable
     dns: DnsTable
     tlsrpt: ReportOptions
+    dmarc: DmarcOptions
     checks: ChecksTable
     dkim: DkimTable
     smtp: SmtpTable
@@ -312,6 +314,7 @@ class _Top:
     backup_mx: BackupMxTable = attrs.field(factory=BackupMxTable)
     dns: DnsTable = attrs.field(factory=DnsTable)
     tlsrpt: ReportOptions = attrs.field(factory=ReportOptions)
+    dmarc: DmarcOptions = attrs.field(factory=DmarcOptions)
     checks: ChecksTable = attrs.field(factory=ChecksTable)
     dkim: DkimTable = attrs.field(factory=DkimTable)
     smtp: SmtpTable = attrs.field(factory=SmtpTable)
@@ -388,6 +391,7 @@ def from_values(values: Mapping[str, Any], file: Path) -> Config:
         backup_mx=top.backup_mx,
         dns=top.dns,
         tlsrpt=top.tlsrpt,
+        dmarc=top.dmarc,
         checks=top.checks,
         dkim=top.dkim,
         smtp=top.smtp,

@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from mailhub.config import settings, transports
+from mailhub.delivery.authentication.report_options import DmarcOptions
 from mailhub.delivery.reporting import ReportOptions
 from mailhub.message.lists import MailingList
 from mailhub.services import SERVICES
@@ -36,6 +37,7 @@ TABLES: dict[str, type] = {
     "[log]": settings.LogTable,
     "[dns]": settings.DnsTable,
     "[tlsrpt]": ReportOptions,
+    "[dmarc]": DmarcOptions,
     "[smtp]": settings.SmtpTable,
     "[submission]": settings.SubmissionTable,
     "[limits]": settings.LimitsTable,

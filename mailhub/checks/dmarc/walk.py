@@ -61,7 +61,7 @@ async def walk(domain: str, resolver: IResolver) -> Walked:
     found: list[Found] = []
     name = domain
     for _ in range(QUESTIONS_LIMIT):
-        record = await _record(name, resolver)
+        record = await record_of(name, resolver)
         if record is not None:
             found.append(Found(name, record))
             if record.psd != "u":
@@ -100,8 +100,8 @@ class Walks:
             self._made[domain] = error
 
 
-async def _record(name: str, resolver: IResolver) -> DmarcRecord | None:
-    """Several at one name are none (RFC 9989 4.10.1)."""
+async def record_of(name: str, resolver: IResolver) -> DmarcRecord | None:
+    """That of the domain itself; several at one name are none (RFC 9989 4.10.1). Raises TemporaryError."""
     try:
         texts = await resolver.texts(f"_dmarc.{name}")
     except PermanentError:

@@ -9,6 +9,7 @@ not said in time, or a fault of ours keeps us from knowing, refuses nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import attrs
 from twisted.internet.defer import CancelledError
@@ -25,6 +26,8 @@ from mailhub.checks.spf.check import Spf, check_host
 from mailhub.delivery.authentication.asking import Begun, InTime, KnownSpf
 from mailhub.delivery.authentication.findings import Findings
 from mailhub.delivery.authentication.options import CheckOptions
+from mailhub.delivery.authentication.reports import SHARED, DmarcReports
+from mailhub.delivery.authentication.seen import Seen
 from mailhub.delivery.screening.rule import Rule
 from mailhub.errors import MailError
 from mailhub.interfaces import (
@@ -65,13 +68,15 @@ class MailAuthentication:
     environment: Environment
     rule: Rule
     known_spf: KnownSpf
+    reports: DmarcReports
 
     @classmethod
     def of(cls, _options: object, hub: IHub) -> MailAuthentication:
         """The policy of a hub."""
         environment = hub.environment
         options = hub.settings.of(CheckOptions)
-        return cls(options, hub.hostname, environment, Rule.of(hub), KnownSpf(environment.clock))
+        reports = hub.shared(SHARED, lambda: DmarcReports.of(environment, hub.database.state, lambda: cast(Any, hub)))
+        return cls(options, hub.hostname, environment, Rule.of(hub), KnownSpf(environment.clock), reports)
 
     def begin(self, origin: Origin) -> Screen:
         """See `IPolicy`."""
@@ -182,6 +187,8 @@ class _OfStranger(Screen):
             return ACCEPT
         if not origin.rehearsal:
             _log.event("checked", {**_about(message), **found.told, "verdict": verdict.action})
+        forwarder = origin.peer in policy.options.forwarders
+        await policy.reports.note(Seen.of(message, found, verdict, forwarder=forwarder))
         return verdict
 
     async def _findings(self, message: IMessageView, authors: AuthorDomains) -> Findings:
