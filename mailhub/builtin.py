@@ -10,6 +10,7 @@ from mailhub.delivery.alias_file import ALIASES_FILE, AliasFileOptions, AliasFil
 from mailhub.delivery.authentication.screen import MailAuthentication
 from mailhub.delivery.authentication.sealing import Sealer
 from mailhub.delivery.backup_mx import DOMAINS as BACKUP_DOMAINS
+from mailhub.delivery.filters.clamav import Clamav, ClamavOptions
 from mailhub.delivery.filters.milter import Milter, MilterOptions
 from mailhub.delivery.forwarding import ROUTER, SrsKeys, SrsRouter, days_of
 from mailhub.delivery.intake import Intake
@@ -192,6 +193,7 @@ sender_domain_policy = _policy("sender-domain", SenderDomain.of, NoOptions)
 reverse_dns_policy = _policy("reverse-dns", ReverseDns.of, ReverseDnsOptions)
 dnsbl_policy = _policy("dnsbl", Dnsbl.of, DnsblOptions)
 greylist_policy = _policy("greylist", Greylist.of, GreylistOptions)
+clamav_policy = _policy("clamav", Clamav.of, ClamavOptions)
 milter_policy = _policy("milter", Milter.of, MilterOptions)
 
 

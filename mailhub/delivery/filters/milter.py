@@ -15,7 +15,7 @@ from typing import Any, Literal
 import attrs
 from zope.interface import implementer
 
-from mailhub.delivery.filters.milter_peer import MilterFailed, MilterPeer, MilterPool, Place, TakeBody, Times
+from mailhub.delivery.filters.milter_peer import MilterFailed, MilterPeer, MilterPool, TakeBody, Times
 from mailhub.delivery.filters.milter_words import (
     MACROS,
     Changes,
@@ -48,6 +48,7 @@ from mailhub.message.address import Address
 from mailhub.message.envelope import Recipient
 from mailhub.message.esmtp import mail_parameters, recipient_parameters
 from mailhub.message.header import HEADER_LIMIT, fields_end, raw_fields
+from mailhub.net.place import Place
 from mailhub.wire.milter.client import Family, MilterClient, Offer
 from mailhub.wire.milter.packets import DATA_LIMIT
 from mailhub.wire.milter.vocabulary import BODY, HEADER, Answer, Stage, Step

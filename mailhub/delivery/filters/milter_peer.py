@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Awaitable, Callable, Sequence
-from ipaddress import ip_address
+from collections.abc import Awaitable, Callable
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -15,14 +13,13 @@ from zope.interface import implementer
 from mailhub.errors import TemporaryError
 from mailhub.interfaces import Environment
 from mailhub.net.channel import Channel, words_of
+from mailhub.net.place import Place
 from mailhub.wire.milter.client import MilterClient, Offer
 from mailhub.wire.milter.vocabulary import Answer, Broken, Event, Negotiated, NewBody
 
 _IDLE = 10  # connections that wait for another client
 _IDLE_SECONDS = 30.0  # each
 _LEAVE_SECONDS = 5.0  # for a filter to take our last octets
-_ADDRESSES = 3  # of a host that are tried
-_INET = re.compile(r"inet6?:(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]]+)):([0-9]{1,5})")
 
 TakeBody = Callable[[bytes], Awaitable[None]]
 
@@ -42,35 +39,6 @@ class Times:
     connect: float
     command: float
     message: float
-
-
-@attrs.frozen
-class Place:
-    """Where a filter listens: an IP address or the name of a host, or `unix:/path`."""
-
-    host: str
-    port: int = 0
-
-    @classmethod
-    def parse(cls, text: str) -> Place:
-        """`inet:HOST:PORT` (an IPv6 address in brackets) or `unix:/path`. Raises ValueError."""
-        if text.startswith("unix:/") and len(text) > len("unix:/") and "\0" not in text:
-            return cls(text)
-        match = _INET.fullmatch(text)
-        if match is None or not 1 <= int(match[3]) <= 65535:
-            raise ValueError(f'"{text}" must be inet:HOST:PORT or unix:/path')
-        return cls(match[1] or match[2], int(match[3]))
-
-    async def addresses(self, environment: Environment) -> Sequence[str]:
-        """Where to connect to. Raises TemporaryError."""
-        if self.host.startswith("unix:"):
-            return (self.host,)
-        if self.host == "localhost":
-            return ("127.0.0.1", "::1")
-        try:
-            return (str(ip_address(self.host)),)
-        except ValueError:
-            return tuple((await environment.resolver.addresses(self.host))[:_ADDRESSES])
 
 
 @implementer(IProtocolFactory)
