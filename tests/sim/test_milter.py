@@ -100,7 +100,7 @@ def internet() -> Iterator[Internet]:
         yield internet
 
 
-NO_CHECKS = {"spf": False, "dkim": False, "dmarc": "off", "iprev": False}
+NO_CHECKS = {"spf": False, "dkim": False, "dmarc": "off", "iprev": False, "arc": False}
 
 
 def configured(options: Mapping[str, Any], **tables: Any) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def test_a_filter_is_told_every_moment_with_its_macros(internet: Internet) -> No
     caller.ask(MESSAGE + END, b"250 ")
     caller.ask(b"QUIT\r\n", b"221 ")
     internet.run(1)
-    assert milter.letters == ["OCHMRTLLLNBEK"]
+    assert milter.letters == ["OCHMRTLLLNBEQ"]
     assert milter.said(b"C") == [b"c.example\x004\0\x0010.9.9.9\0"]
     assert milter.said(b"H") == [b"c.example\0"]
     assert milter.said(b"M") == [b"<a@yy.example>\0BODY=8BITMIME\0SIZE=100\0"]
@@ -222,14 +222,14 @@ def test_a_body_goes_in_pieces_and_a_filter_may_have_enough_of_it(internet: Inte
     milter.answers[b"B"] = packet(b"s")
     assert dialogue(internet, host, large)[-1].startswith("250 ")
     assert len(milter.said(b"B")) == 5
-    assert milter.letters[-1].endswith("NBEK")
+    assert milter.letters[-1].endswith("NBEQ")
 
 
 def test_what_it_does_not_want_is_not_told_and_what_it_does_not_answer_goes_at_once(internet: Internet) -> None:
     milter = FakeMilter(steps=Step.NO_HELO | Step.NO_BODY | Step.NO_HEADER | Step.SILENT_MAIL | Step.SILENT_RCPT)
     milter.answers = {b"M": b"", b"R": b""}
     assert dialogue(internet, hub(internet, milter))[-1].startswith("250 ")
-    assert milter.letters == ["OCMRTNEK"]
+    assert milter.letters == ["OCMRTNEQ"]
 
 
 REPLY = packet(b"y", b"554 5.7.5 go\r\n away\0".replace(b"\r\n ", b" "))
@@ -267,7 +267,7 @@ def test_what_it_accepts_it_sees_nothing_more_of(internet: Internet, letter: str
     milter = FakeMilter({letter.encode(): packet(b"a")})
     host = hub(internet, milter)
     assert dialogue(internet, host)[-1].startswith("250 ")
-    assert milter.letters[0].rstrip("AK").endswith(letter)
+    assert milter.letters[0].rstrip("AQ").endswith(letter)
     assert ("A" in milter.letters[0]) is (letter in "MRTLNB"), "a message that is not over is said to be"
     assert kept(host) == MESSAGE
 
@@ -421,7 +421,7 @@ def test_a_filter_that_was_started_anew_is_told_what_it_has_missed(internet: Int
 
 def test_one_connection_serves_many_clients_one_after_the_other(internet: Internet) -> None:
     milter = FakeMilter()
-    host = hub(internet, milter)
+    host = hub(internet, milter, keep_connections=True)
     first = greeted(internet, host)
     first.ask(b"MAIL FROM:<a@yy.example>\r\n", b"250 ")
     second = greeted(internet, host)
@@ -438,7 +438,7 @@ def test_one_connection_serves_many_clients_one_after_the_other(internet: Intern
 
 def test_a_connection_that_the_filter_has_closed_meanwhile_is_no_failure(internet: Internet) -> None:
     milter = FakeMilter()
-    host = hub(internet, milter)
+    host = hub(internet, milter, keep_connections=True)
     assert dialogue(internet, host)[-1].startswith("250 ")
     milter.answers[b"C"] = [Dies]
     with capturedLogs() as events:
@@ -449,7 +449,7 @@ def test_a_connection_that_the_filter_has_closed_meanwhile_is_no_failure(interne
 
 def test_a_filter_of_an_old_version_has_a_connection_for_each_client(internet: Internet) -> None:
     milter = FakeMilter(version=2, actions=0x3F)
-    host = hub(internet, milter)
+    host = hub(internet, milter, keep_connections=True)
     for _ in range(2):
         assert dialogue(internet, host)[-1].startswith("250 ")
     assert milter.letters == ["OCHMRLLLNBEQ"] * 2

@@ -69,7 +69,8 @@ def _names(_instance: object, _field: object, macros: Mapping[str, str]) -> None
 @attrs.frozen
 class MilterOptions:
     """`address`: where the filter listens, `inet:HOST:PORT` or `unix:/path`. `services`: it looks at these alone, at
-    all where there are none. `macros`: more of them, or others than ours, sent when a client connects."""
+    all where there are none. `macros`: more of them, or others than ours, sent when a client connects.
+    `keep_connections`: one serves many clients, where the filter really has version 6 of the protocol."""
 
     address: str = attrs.field(validator=_place)
     connect_seconds: int = number(10, 1, 600)
@@ -77,6 +78,8 @@ class MilterOptions:
     message_seconds: int = number(300, 1, 600)
     services: tuple[ServiceName, ...] = ()
     macros: Mapping[str, str] = attrs.field(factory=dict, validator=_names)
+    # libmilter as Debian builds it (with a pool of threads) takes leave of one client and never hears the next.
+    keep_connections: bool = False
 
     @property
     def times(self) -> Times:
@@ -179,8 +182,12 @@ class _OfConnection(Screen):
         """See `IScreen`."""
         self._drop_message()
         peer, self._peer = self._peer, None
-        if peer is not None:
+        if peer is None:
+            return
+        if self._policy.options.keep_connections:
             self._policy.pool.give_back(peer)
+        else:
+            peer.leave()
 
     async def _moment(self, asked: Coroutine[Any, Any, Verdict]) -> Verdict:
         """What comes of it. A filter that has failed is left, and what it has heard counts for nothing."""
