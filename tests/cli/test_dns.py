@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -23,9 +24,12 @@ from mailhub.cli.records.topic import Looked, Topic, World, looked_at
 from mailhub.config.settings import Config, load
 from mailhub.delivery.authentication.keys import PART, KeptKey, KeptKeys
 from mailhub.delivery.relay.sts import PolicyFailure
+from mailhub.errors import TemporaryError
 from mailhub.net.certificates import write_self_signed
 from mailhub.testing.resolver import FakeResolver
 from mailhub.testing.waiting import result_of
+from mailhub.wire.http import Answer
+from tests.checks.test_svg import GOOD as LOGO
 from tests.cli.conftest import Command
 from tests.cli.zone import name_server
 
@@ -70,7 +74,11 @@ class Seen:
 
 
 def seen(
-    config: Config, zone: FakeResolver, policy: bytes | None = POLICY, keys: Sequence[KeptKey] | None = None
+    config: Config,
+    zone: FakeResolver,
+    policy: bytes | None = POLICY,
+    keys: Sequence[KeptKey] | None = None,
+    https: Any = None,
 ) -> Seen:
     server = server_of(config)
 
@@ -80,7 +88,7 @@ def seen(
         return policy
 
     topics = [*topics_of_host(server, config.domains), *topics_of_domain(server, "xx.example", keys)]
-    world = World(attrs.evolve(environment(config), resolver=zone), fetch)
+    world = World(attrs.evolve(environment(config), resolver=zone), fetch, https)
     return Seen(result_of(looked_at(topics, world)))
 
 
@@ -443,6 +451,64 @@ def test_keys_of_the_database_are_looked_for(mailhub: Command, config: Config) -
         assert f"warning  {line}" in mailhub("check", "--dns").out
         config.file.write_text(f"{config.file.read_text()}\n[dkim]\nsign = false\n")
         assert "DKIM" not in mailhub("dns").out
+
+
+# --- BIMI -------------------------------------------------------------------------------------------------------------
+
+
+@attrs.define
+class Web:
+    """Gives every page the same answer."""
+
+    answer: Answer | TemporaryError
+    asked: list[tuple[str, str, int]] = attrs.field(factory=list)
+
+    async def get(self, host: str, path: str, *, limit: int, seconds: float) -> Answer:
+        self.asked.append((host, path, limit))
+        if isinstance(self.answer, TemporaryError):
+            raise self.answer
+        return self.answer
+
+
+def of_logo(config: Config, record: bytes, web: Web | None = None) -> tuple[str, str]:
+    zone = zone_of(GOOD)
+    zone.txt["default._bimi.xx.example"] = [record]
+    (told,) = seen(config, zone, https=web).of("BIMI")
+    assert not told.is_problem
+    return told.state, told.text
+
+
+def test_a_logo_of_our_own_is_fetched_and_looked_at(config: Config) -> None:
+    record = b"v=BIMI1; l=https://xx.example/logo.svg?a=1"
+    web = Web(Answer(200, "image/svg+xml", LOGO))
+    said = "domain xx.example has a logo that can be shown (BIMI); nobody vouches for it, which some want (a=)"
+    assert of_logo(config, record, web) == ("right", said)
+    assert web.asked == [("xx.example", "/logo.svg?a=1", 32768)]
+    vouched = record + b"; a=https://xx.example/vmc.pem"
+    assert of_logo(config, vouched, web)[1].endswith("(BIMI); https://xx.example/vmc.pem is to vouch for it")
+    for answer, fault in (
+        (Answer(404, "text/html", b""), "cannot be had: xx.example answers 404"),
+        (Answer(200, "text/plain", LOGO), "is given out as 'text/plain' and not as image/svg+xml"),
+        (TemporaryError("xx.example cannot be reached"), "cannot be had: xx.example cannot be reached"),
+        (
+            Answer(200, "image/svg+xml", LOGO.replace(b"tiny-ps", b"tiny").replace(b"<title>Example</title>", b"")),
+            'has no baseProfile="tiny-ps"; it has no title',
+        ),
+    ):
+        assert of_logo(config, record, Web(answer)) == ("wrong", f"the logo of xx.example (BIMI) {fault}")
+
+
+def test_a_logo_needs_a_record_and_a_policy(config: Config) -> None:
+    assert seen(config, zone_of(GOOD)).of("BIMI") == []
+    assert of_logo(config, b"v=BIMI1; l=; a=") == ("right", "domain xx.example says that it has no logo (BIMI)")
+    assert of_logo(config, b"v=BIMI1; l=http://xx.example/x") == (
+        "wrong",
+        "the BIMI record of xx.example cannot be used: 'http://xx.example/x' is no HTTPS URI",
+    )
+    zone = zone_of(GOOD.replace("p=reject", "p=none"))
+    zone.txt["default._bimi.xx.example"] = [b"v=BIMI1; l=https://xx.example/x"]
+    (told,) = seen(config, zone).of("BIMI")
+    assert told.text == "nobody shows the logo of xx.example (BIMI): DMARC policy of xx.example is not enforced"
 
 
 # --- The command ------------------------------------------------------------------------------------------------------

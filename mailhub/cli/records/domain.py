@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import attrs
 
+from mailhub.cli.records.bimi import bimi_of
 from mailhub.cli.records.dkim import dkim_of
 from mailhub.cli.records.dmarc import dmarc_of
 from mailhub.cli.records.record import Record, txt
@@ -34,6 +35,7 @@ def topics_of_domain(server: Server, domain: str, keys: Sequence[KeptKey] | None
         spf_of_domain(server, domain, of),
         *([] if keys is None else [dkim_of(domain, of, keys)]),
         dmarc_of(domain, of),
+        bimi_of(domain, of),
         _sts(server, domain, of),
         _tls_reports(domain, of),
         *services_of(server, domain, of),

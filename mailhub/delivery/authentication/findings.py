@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from mailhub.checks.arc.validate import Chain
+from mailhub.checks.bimi import LOCATION, OURS, Bimi
 from mailhub.checks.dkim import Verified
 from mailhub.checks.dmarc.evaluate import Dmarc
 from mailhub.checks.results import Result
 from mailhub.checks.spf.check import Spf
+from mailhub.interfaces import AddField, RemoveField
 from mailhub.message.address import Address
 
 
@@ -28,6 +30,7 @@ class Findings:
     arc: Chain | None = None
     client: str = ""
     passed_at: str = ""
+    bimi: Bimi | None = None
 
     @property
     def results(self) -> list[Result]:
@@ -46,7 +49,18 @@ class Findings:
             given.append(self.arc.result(self.client))
         if self.iprev is not None:
             given.append(self.iprev)
+        if self.bimi is not None:
+            given.append(self.bimi.result)
         return given
+
+    @property
+    def logo(self) -> Sequence[AddField | RemoveField]:
+        """Edits that leave it to us to say where the logo of the author's domain is."""
+        if self.bimi is None:
+            return ()
+        removed = [RemoveField(name, 0) for name in OURS]
+        record = self.bimi.record if self.bimi.value == "pass" else None
+        return removed if record is None else [*removed, AddField(LOCATION, str(record))]
 
     @property
     def told(self) -> Mapping[str, object]:
@@ -66,6 +80,8 @@ class Findings:
             said["arc"] = _about(self.arc.value, self.passed_at)
         if self.iprev is not None:
             said["iprev"] = self.iprev.value
+        if self.bimi is not None:
+            said["bimi"] = _about(self.bimi.value, self.bimi.domain)
         return said
 
 

@@ -28,7 +28,7 @@ class CheckOptions:
     """[checks]: what of a message from a stranger is looked at. `dmarc`: "enforce" does what the author's domain wants,
     "report" says so and delivers all the same. `forwarders`: networks whose mail may fail it, because they send on what
     came to them; `arc_sealers`: domains (A-labels) whose seals are believed, for the same reason. `auth`: whether mail
-    of our own users says that they have logged in."""
+    of our own users says that they have logged in. `bimi`: which logo the domain of the author wants shown."""
 
     spf: bool = setting(Key("checks", "spf", True, hint=bool))
     dkim: bool = setting(Key("checks", "dkim", True, hint=bool))
@@ -37,12 +37,13 @@ class CheckOptions:
     arc_sealers: frozenset[str] = setting(_SEALERS, _domains)
     iprev: bool = setting(Key("checks", "iprev", True, hint=bool))
     auth: bool = setting(Key("checks", "auth", True, hint=bool))
+    bimi: bool = setting(Key("checks", "bimi", False, hint=bool))
     forwarders: Networks = setting(_FORWARDERS, Networks.of)
 
     @property
     def of_strangers(self) -> bool:
         """Whether there is anything to do about mail from strangers."""
-        return self.spf or self.dkim or self.arc or self.iprev or self.dmarc != "off"
+        return self.spf or self.dkim or self.arc or self.iprev or self.bimi or self.dmarc != "off"
 
     @property
     def any(self) -> bool:

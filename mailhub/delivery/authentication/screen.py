@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from mailhub.checks.arc.trust import passed_at
 from mailhub.checks.arc.validate import Chain, validate
+from mailhub.checks.bimi import Bimi, bimi
 from mailhub.checks.dkim import Verified, verify
 from mailhub.checks.dmarc.evaluate import AUTHORS_LIMIT, Dmarc, Identifier, evaluate
 from mailhub.checks.dmarc.walk import Walks
@@ -32,6 +33,7 @@ from mailhub.delivery.screening.rule import Rule
 from mailhub.errors import MailError
 from mailhub.interfaces import (
     ACCEPT,
+    Edit,
     Environment,
     IHub,
     IMessageView,
@@ -108,7 +110,7 @@ class MailAuthentication:
 
     def judged(self, found: Findings, authors: AuthorDomains, origin: Origin) -> Verdict:
         """What becomes of a message."""
-        notes = [NoteResult(str(each)) for each in found.results]
+        notes = [*found.logo, *(NoteResult(str(each)) for each in found.results)]
         dmarc = found.dmarc
         if dmarc is None or self.options.dmarc != "enforce" or origin.peer in self.options.forwarders:
             return Verdict(edits=notes)
@@ -123,7 +125,7 @@ class MailAuthentication:
         return Verdict(edits=notes)
 
 
-def _refused(text: str, notes: Sequence[NoteResult]) -> Verdict:
+def _refused(text: str, notes: Sequence[Edit]) -> Verdict:
     """The notes are for who asks beforehand."""
     return Verdict("reject", "5.7.1", text, notes, rule="dmarc", code=_REFUSED)
 
@@ -225,7 +227,8 @@ class _OfStranger(Screen):
             signatures = (Verified("neutral", "header is too large"),)
         address = None if self._iprev is None else await self._iprev.get()
         sender, client = message.mail.reverse_path, message.origin.peer
-        return Findings(sender, spf, of_helo, signatures, dmarc, address, chain, client, passed)
+        logo = await _logo(message, authors, dmarc, walks) if options.bimi else None
+        return Findings(sender, spf, of_helo, signatures, dmarc, address, chain, client, passed, logo)
 
 
 async def _authors(message: IMessageView) -> AuthorDomains:
@@ -245,6 +248,14 @@ async def _dmarc(authors: AuthorDomains, spf: Spf | None, dkim: Sequence[Identif
     if authors.doubtful and found.value != "fail":
         return Dmarc("permerror", first, reason="From cannot be read")
     return found
+
+
+async def _logo(message: IMessageView, authors: AuthorDomains, dmarc: Dmarc | None, walks: Walks | None) -> Bimi | None:
+    """That of the one domain that the message is from. None where nothing could be taken out of the header."""
+    if not authors.readable:
+        return None
+    is_one = len(authors.domains) == 1 and not authors.doubtful
+    return await bimi(message.header, dmarc if is_one else None, walks)
 
 
 def _about(message: IMessageView) -> Mapping[str, object]:
