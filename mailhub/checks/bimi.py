@@ -34,7 +34,7 @@ _VERSION = re.compile(rb"[ \t]*v[ \t]*=[ \t]*BIMI1[ \t]*(?:;|\Z)")
 # RFC 5321 4.1.2: a Domain
 _SELECTOR = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*", re.IGNORECASE)
 # RFC 3986, without what ends a tag or a list
-_URI = re.compile(r"https://[a-z0-9.-]+(?::[0-9]{1,5})?(?:[/?][A-Za-z0-9._~:/?#\[\]@!$&'()*+=%-]*)?", re.IGNORECASE)
+_URI = re.compile(r"https://[a-z0-9.-]+(?::[0-9]{1,5})?(?:[/?][A-Za-z0-9._~:/?#\[\]@!$&'*+=%()-]*)?", re.IGNORECASE)
 
 
 class BimiFault(Exception):
