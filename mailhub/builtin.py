@@ -9,6 +9,7 @@ from mailhub.auth.checkers import AccountsChecker
 from mailhub.delivery.alias_file import ALIASES_FILE, AliasFileOptions, AliasFileRouter
 from mailhub.delivery.authentication.screen import MailAuthentication
 from mailhub.delivery.authentication.sealing import Sealer
+from mailhub.delivery.authentication.signer import Signer
 from mailhub.delivery.backup_mx import DOMAINS as BACKUP_DOMAINS
 from mailhub.delivery.filters.clamav import Clamav, ClamavOptions
 from mailhub.delivery.filters.milter import Milter, MilterOptions
@@ -71,14 +72,23 @@ def _commit_by(hub: IHub) -> Commit:
 
 
 def _list_mail(hub: IHub) -> ListMail:
-    return ListMail(hub.hostname, hub.queue, hub.routing, _commit_by(hub))
+    return ListMail(hub.hostname, hub.queue, hub.routing, _commit_by(hub), Signer.of(hub))
 
 
 def _list_agent(hub: IHub) -> ListAgent:
     state = hub.database.state.of("list-portions")
     paths, bounces = MemberPaths.of(hub), _bounces(hub)
     return ListAgent(
-        hub.names, hub.routing, hub.queue, hub.environment, state, paths, bounces, _commit_by(hub), Sealer.of(hub)
+        hub.names,
+        hub.routing,
+        hub.queue,
+        hub.environment,
+        state,
+        paths,
+        bounces,
+        _commit_by(hub),
+        Sealer.of(hub),
+        Signer.of(hub),
     )
 
 

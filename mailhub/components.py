@@ -35,9 +35,12 @@ from mailhub.config.transports import ROUTER as TRANSPORTS
 from mailhub.config.transports import transports
 from mailhub.delivery.agents import GuardedAgent
 from mailhub.delivery.allowance import SendingLimits
+from mailhub.delivery.authentication.keys import PART as DKIM
+from mailhub.delivery.authentication.keys import KeptKeys
 from mailhub.delivery.authentication.options import CheckOptions
 from mailhub.delivery.authentication.reports import SHARED as DMARC_REPORTS
 from mailhub.delivery.authentication.reports import DmarcReports
+from mailhub.delivery.authentication.rotation import KeyKeeper
 from mailhub.delivery.authentication.screen import CHECKS
 from mailhub.delivery.authentication.sealing import Sealer
 from mailhub.delivery.authentication.signer import Signer
@@ -151,6 +154,7 @@ class Hub:
     agents: Mapping[str, GuardedAgent] = attrs.field(init=False)
     bouncer: Bouncer = attrs.field(init=False)
     runner: QueueRunner = attrs.field(init=False)
+    keeper: KeyKeeper = attrs.field(init=False)
     harvest: Harvest = attrs.field(init=False)
     throttle: Throttle = attrs.field(init=False)
     pipeline: IPipeline = attrs.field(init=False)
@@ -172,7 +176,13 @@ class Hub:
         """The way to other servers, by what the configuration says now."""
         limits, timeouts = self.settings.of(TransmitLimits), self.settings.of(SmtpTimeouts)
         addresses = routes.relay_addresses(self.settings)
-        return Relay(self.hostname, self.environment, self.client_tls, limits, timeouts, addresses, self.security)
+        own = self.hostname, self.environment, self.client_tls
+        return Relay(*own, limits, timeouts, addresses, self.security, lambda: self.signer)
+
+    @property
+    def signer(self) -> Signer:
+        """Of mail of our own."""
+        return Signer.of(self)
 
     @property
     def accounts(self) -> IAccounts:
@@ -212,6 +222,8 @@ class Hub:
         await self.doubles.start()
         self._started.push_async_callback(self.runner.stop)
         self.runner.start()
+        self._started.callback(self.keeper.stop)
+        self.keeper.start()
 
     def _stores(self) -> Iterator[tuple[ComponentTable, IMailStore]]:
         if not isinstance(self.store, SeveralStores):
@@ -310,6 +322,7 @@ def build_hub(
         hub.security = security(environment, hub.database.state.of("tls"), hub.client_tls, lambda: hub)
         hub.dmarc_reports = DmarcReports.of(environment, hub.database.state, lambda: hub)
         hub.shared(DMARC_REPORTS, lambda: hub.dmarc_reports)
+        hub.keeper = KeyKeeper(environment, KeptKeys(hub.database.state.of(DKIM)), lambda: hub)
         hub.names = LocalNames(routes.names(config), hub.database.names, environment.clock)
         hub.doubles = Doubles(environment.clock, hub.database)
         hub.sessions = OpenSessions(hub.accounts, environment.clock)
@@ -392,7 +405,12 @@ def _make_ways(hub: Hub, catalogue: Catalogue) -> None:
     hub.routing = Routing(_routers(hub, catalogue), hub.names)
     hub.agents = agents_of(hub, catalogue)
     hub.bouncer = Bouncer(
-        hostname=hub.hostname, environment=hub.environment, store=hub.store, queue=hub.queue, routing=hub.routing
+        hostname=hub.hostname,
+        environment=hub.environment,
+        store=hub.store,
+        queue=hub.queue,
+        routing=hub.routing,
+        signer=hub.signer,
     )
 
 
@@ -419,7 +437,7 @@ def _make_doors(hub: Hub, catalogue: Catalogue) -> None:
         allowances=SendingLimits.of(hub),
         doubles=hub.doubles,
         main_domain=config.auth.default_domain or next(iter(config.domains), ""),
-        signer=Signer.of(hub),
+        signer=hub.signer,
         message_size=config.value(MESSAGE_SIZE),
         sealer=Sealer.of(hub),
     )

@@ -36,7 +36,8 @@ _OVERSIGNED = tuple(
 _SIGNED = tuple(
     b"sender resent-from resent-sender resent-to resent-cc resent-date resent-message-id content-id "
     b"content-description content-disposition content-language list-id list-post list-help list-owner list-archive "
-    b"list-subscribe list-unsubscribe list-unsubscribe-post auto-submitted tls-required".split()
+    b"list-subscribe list-unsubscribe list-unsubscribe-post auto-submitted tls-required "
+    b"tls-report-domain tls-report-submitter".split()
 )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import attrs
 
+from mailhub.delivery.authentication.signer import Signer
 from mailhub.delivery.message_ids import message_id, token
 from mailhub.delivery.notices import is_news, is_wanted
 from mailhub.delivery.plan import Accepted, deposits_of, make_plan
@@ -46,6 +47,7 @@ class Bouncer:
     store: IMailStore
     queue: IQueue
     routing: IRouter
+    signer: Signer | None = None
 
     async def report(self, message: QueuedMessage, outcomes: Told, until: int = 0) -> Submission | None:
         """A DSN about these recipients, whose routes have one reverse-path, ready for `IQueue.settle`; None when nobody
@@ -86,6 +88,8 @@ class Bouncer:
             # It declares what it has itself, whatever its message had.
             octets = delivery_status(attrs.evolve(report, smtputf8=False))
             declared = attrs.evolve(declared, body_type="7BIT", smtputf8=False)
+        if self.signer is not None:
+            octets = await self.signer.signed(octets)
         plan = make_plan([accepted], declared, deposits=deposits_of(self.queue, self.store))
         top = return_path(None)
         return Submission(declared, plan, await self._body(top + octets), len(top), needs_of(octets).bits)

@@ -166,7 +166,7 @@ class Committing:
     async def _replies(self, placed: Placed, arrived: Arrived) -> list[Submission]:
         """Those that can be made; of others the log says why not."""
         to, requiretls, house = self._transaction.mail.reverse_path, self._transaction.mail.requiretls, self._house
-        replies = Replies(house.queue, house.store, house.mend, self._ways)
+        replies = Replies(house.queue, house.store, house.mend, self._ways, house.signer)
         made = []
         for rule, account, reply in placed.replies:
             reason = "null reverse-path" if to is None else _why_none(arrived)

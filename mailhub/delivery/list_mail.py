@@ -7,6 +7,7 @@ from hashlib import sha256
 
 import attrs
 
+from mailhub.delivery.authentication.signer import Signer
 from mailhub.delivery.intake import Intake
 from mailhub.delivery.lists import PATIENCE
 from mailhub.delivery.plan import Accepted
@@ -59,6 +60,7 @@ class ListMail:
     _queue: IQueue
     _routing: IRouter
     _commit: Commit
+    _signer: Signer | None = None
 
     async def answer(self, request: Request, subject: str, text: str) -> None:
         """To who asks. Raises MailError."""
@@ -181,7 +183,9 @@ class ListMail:
         rest: IBlobReader | None = None,
         needs: int | None = None,
     ) -> None:
-        """`octets`, and what `rest` has behind as many."""
+        """`octets`, and what `rest` has behind as many: a message of somebody else, which is not ours to sign."""
+        if rest is None and self._signer is not None:
+            octets = await self._signer.signed(octets)
         top = return_path(mail.reverse_path)
         writer = self._queue.new_body(len(top) + max(len(octets), rest.size if rest is not None else 0))
         try:

@@ -15,6 +15,7 @@ import attrs
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
+from mailhub.delivery.authentication.signer import Signer
 from mailhub.delivery.dead_ends import LOOP_STATUS, LOOP_TEXT, refusing
 from mailhub.delivery.intake import Intake
 from mailhub.delivery.list_bounces import Bounces
@@ -203,6 +204,7 @@ class ListAgent:
     _bounces: Bounces
     _commit: Callable[[Mail, Sequence[Accepted], Intake, str], Awaitable[Committed]]
     _sealer: OnwardSealer
+    _signer: Signer | None = None
 
     async def deliver(self, delivery: Delivery) -> Mapping[int, Outcome]:
         """See `IDeliveryAgent`. Repeating it adds nothing."""
@@ -243,9 +245,12 @@ class ListAgent:
             return Outcome.failed(f"{address} has no members", status="5.2.4")
         count, editing = await self._made(f"{delivery.id} {row.id}", len(accepted), settings)
         edited = for_members(header, editing, address)
+        rest = RestReader(delivery.body, len(header))
+        if self._signer is not None:
+            edited = await self._signer.of_list(address.ascii_domain, header, header and edited, rest) + edited
         away = leads_away(route for each in accepted for route in each.routes)
         if away:
-            edited = await self._sealer.sealed(edited, RestReader(delivery.body, len(header)))
+            edited = await self._sealer.sealed(edited, rest)
         top = return_path(bounces)
         needs = None if delivery.needs is None else delivery.needs | needs_of(edited).bits
         names = []

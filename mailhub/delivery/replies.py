@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import attrs
 
+from mailhub.delivery.authentication.signer import Signer
 from mailhub.delivery.plan import Accepted, deposits_of, make_plan
 from mailhub.interfaces import IMailStore, IQueue, Reply, Route, Submission
 from mailhub.message.address import Address
@@ -28,12 +29,13 @@ def is_automatic(header: bytes) -> bool:
 
 @attrs.frozen(eq=False)
 class Replies:
-    """`mend` puts into a header what it lacks; `routes` finds the way, and raises MailError."""
+    """`mend` puts into a header what it lacks; `routes` finds the way, and raises MailError. `signer` signs them."""
 
     queue: IQueue
     store: IMailStore
     mend: Callable[[bytes], bytes]
     routes: Callable[[Address], Awaitable[Sequence[Route]]]
+    signer: Signer | None = None
 
     async def submission(self, reply: Reply, to: Address, answered: bytes, *, requiretls: bool) -> Submission:
         """Ready to be committed; its body is to be discarded. `answered` is the header of the message that it answers.
@@ -45,6 +47,8 @@ class Replies:
         mail = Mail(reply.reverse_path, body_type, smtputf8=wide, requiretls=requiretls)
         routes = tuple([attrs.evolve(route, reverse_path=None) for route in await self.routes(to)])
         plan = make_plan([Accepted(Recipient(to), routes)], mail, deposits=deposits_of(self.queue, self.store))
+        if self.signer is not None:
+            octets = await self.signer.signed(octets)
         top = return_path(reply.reverse_path)
         writer = self.queue.new_body(len(top) + len(octets))
         try:

@@ -116,12 +116,14 @@ class KeptKeys:
 
 @attrs.define(eq=False)
 class ActiveKeys:
-    """Those that sign, as they were a second ago at most."""
+    """Those that sign, as they were a second ago at most, by domain; and all that have signed, by domain and
+    selector."""
 
     _kept: KeptKeys
     _clock: IReactorTime
     _read_at: float | None = None
-    _by_domain: Mapping[str, Sequence[SigningKey]] = attrs.field(factory=dict)
+    by_domain: Mapping[str, Sequence[SigningKey]] = attrs.field(factory=dict, init=False)
+    by_name: Mapping[tuple[str, str], SigningKey] = attrs.field(factory=dict, init=False)
 
     async def refresh(self) -> None:
         """Raises StoreUnavailable."""
@@ -129,21 +131,24 @@ class ActiveKeys:
         if self._read_at is not None and 0 <= now - self._read_at < FRESH_SECONDS:
             return
         found: dict[str, list[SigningKey]] = {}
+        by_name = {}
         for each in await self._kept.all():
+            if each.state != "new":
+                by_name[each.key.domain, each.key.selector] = each.key
             if each.state == "active":
                 found.setdefault(each.key.domain, []).append(each.key)
         for keys in found.values():
             keys.sort(key=lambda key: _ORDER[key.algorithm])
-        self._by_domain, self._read_at = found, now
+        self.by_domain, self.by_name, self._read_at = found, by_name, now
 
     @property
     def any(self) -> bool:
         """Whether there is one, as far as that is known."""
-        return bool(self._by_domain)
+        return bool(self.by_domain)
 
     def of(self, domain: str) -> Sequence[SigningKey]:
         """Those of a domain (A-labels), that for RSA first."""
-        return self._by_domain.get(domain, ())
+        return self.by_domain.get(domain, ())
 
     def for_domain(self, domain: str) -> Sequence[SigningKey]:
         """Those of a domain, or of the nearest one above it that has any."""
@@ -240,9 +245,7 @@ def too_old(keys: Sequence[KeptKey], now: int, days: int) -> Mapping[str, Sequen
 
 
 def zone_line(key: SigningKey) -> str:
-    """The record as a line of a zone file, in strings of up to 255 octets (RFC 1035 3.3.14)."""
+    """The record for a zone file, in strings of up to 255 octets (RFC 1035 3.3.14), which are lines of their own."""
     record = key.record
-    strings = [record[start : start + _STRING] for start in range(0, len(record), _STRING)]
-    return f"{key.name}. IN TXT " + (
-        f'"{strings[0]}"' if len(strings) == 1 else "( " + " ".join(f'"{each}"' for each in strings) + " )"
-    )
+    strings = [f'"{record[start : start + _STRING]}"' for start in range(0, len(record), _STRING)]
+    return f"{key.name}. 3600 IN TXT " + (strings[0] if len(strings) == 1 else "\n    ".join(["(", *strings]) + " )")

@@ -15,6 +15,7 @@ from mailhub.checks.dkim import Body, hash_of_body
 from mailhub.checks.signing import SigningKey, dkim_signatures
 from mailhub.delivery.authentication.keys import PART, ActiveKeys, KeptKeys, and_above
 from mailhub.delivery.authentication.options import SigningOptions
+from mailhub.delivery.authentication.own_signatures import OwnSignatures
 from mailhub.interfaces import Environment, IDatabase, ISettings
 from mailhub.message.authors import author_domains
 from mailhub.message.header import fields_end, raw_fields
@@ -102,6 +103,25 @@ class Signer:
             return b""
         body_hash = await hash_of_body(body, "relaxed")
         return dkim_signatures(keys, list(raw_fields(header)), body_hash, self.environment.now())
+
+    async def own(self, header: bytes) -> OwnSignatures:
+        """Signatures of ours that a message seems to have. Raises StoreUnavailable."""
+        if not await self.is_needed():
+            return OwnSignatures((), {}, 0)
+        return OwnSignatures.of(header, self.active.by_name, self.active.by_domain, self.environment.now())
+
+    async def of_list(self, domain: str, came: bytes, header: bytes, body: Body) -> bytes:
+        """What `fields` gives for the message of a list in `domain`. Where its author has an address of ours, that has
+        to be so: it has to have come with a good signature of ours, in its header as it `came`. Raises
+        StoreUnavailable."""
+        if not await self.is_needed() or not header:
+            return b""
+        author, ours = author_domains(came), {domain, *self.domains()}
+        if author.doubtful or any(each in ours or self.active.for_domain(each) for each in author.domains):
+            found = await self.own(came)
+            if not found or not found.good(came, await hash_of_body(body, "relaxed")):
+                return b""
+        return await self.fields(header, body, domain)
 
     async def signed(self, octets: bytes, domain: str = "") -> bytes:
         """A message of our own with its signatures on top. Raises StoreUnavailable."""

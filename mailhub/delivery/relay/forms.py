@@ -12,6 +12,8 @@ from typing import BinaryIO
 import attrs
 from zope.interface import implementer
 
+from mailhub.delivery.authentication.own_signatures import OwnSignatures
+from mailhub.delivery.authentication.signer import Signer
 from mailhub.errors import StoreUnavailable, TemporaryError
 from mailhub.interfaces import Delivery, IBlobReader, IThreads
 from mailhub.message.convert import convert
@@ -34,11 +36,13 @@ class Form:
 
 
 class Forms:
-    """Made for one delivery, and closed after it. What a hop asks for is made once."""
+    """Made for one delivery, and closed after it. What a hop asks for is made once. What `signer` has signed is signed
+    again in each form that is not as it was."""
 
-    def __init__(self, delivery: Delivery, threads: IThreads) -> None:
+    def __init__(self, delivery: Delivery, threads: IThreads, signer: Signer | None = None) -> None:
         self._body = delivery.body
         self._threads = threads
+        self._signer = signer
         self._came_binary = delivery.mail.body_type == "BINARYMIME"
         self._needs = None if delivery.needs is None else Needs(delivery.needs)
         self._made: dict[Offer, Form] = {}
@@ -72,9 +76,12 @@ class Forms:
 
     async def _fields(self) -> Header:
         if self._header is None:
-            octets = await self._body.read(0, HEADER_LIMIT)
-            self._header = Header(octets[: fields_end(octets, 0, len(octets))])
+            self._header = Header(await self._top())
         return self._header
+
+    async def _top(self) -> bytes:
+        octets = await self._body.read(0, HEADER_LIMIT)
+        return octets[: fields_end(octets, 0, len(octets))]
 
     def close(self) -> None:
         """Throw away what was made. The message itself is its owner's."""
@@ -93,41 +100,65 @@ class Forms:
 
     async def _in_memory(self, offer: Offer) -> Form:
         whole = b"".join([block async for block in self._blocks()])
-        octets, needs = await self._threads.run(_converted, whole, offer)
+        octets, needs = await self._threads.run(_converted, whole, offer, await self._own_signatures())
         return Form(OctetsReader(octets), needs)
 
+    async def _own_signatures(self) -> OwnSignatures | None:
+        return None if self._signer is None else await self._signer.own(await self._top())
+
     async def _in_files(self, offer: Offer) -> Form:
+        own = await self._own_signatures()
         try:
             with await self._threads.run(TemporaryFile) as origin:
                 async for block in self._blocks():
                     await self._threads.run(origin.write, block)
-                file, needs = await self._threads.run(_converted_file, origin, offer)
+                file, needs = await self._threads.run(_converted_file, origin, offer, own)
         except OSError as error:
             raise TemporaryError("Message could not be converted now", status="4.3.1", detail=str(error)) from error
         return Form(_File(self._threads, file), needs)
 
 
-def _converted(octets: bytes, offer: Offer) -> tuple[bytes, Needs]:
+def _converted(octets: bytes, offer: Offer, own: OwnSignatures | None = None) -> tuple[bytes, Needs]:
     scanner = NeedsScanner()
     pieces = []
     for piece in convert(octets, offer):
         scanner.feed(piece)
         pieces.append(piece)
-    return b"".join(pieces), scanner.finish()
+    made = b"".join(pieces)
+    if own and made != octets and (good := own.good_in(octets)):
+        header, end = good.again(made)
+        made = header + made[end:]
+    return made, scanner.finish()
 
 
-def _converted_file(origin: BinaryIO, offer: Offer) -> tuple[BinaryIO, Needs]:
+def _converted_file(origin: BinaryIO, offer: Offer, own: OwnSignatures | None = None) -> tuple[BinaryIO, Needs]:
     """Raises OSError."""
     origin.flush()
     scanner = NeedsScanner()
     with ExitStack() as on_failure, mmap.mmap(origin.fileno(), 0, access=mmap.ACCESS_READ) as octets:
-        file = on_failure.enter_context(TemporaryFile())
+        file: BinaryIO = on_failure.enter_context(TemporaryFile())
         for piece in convert(octets, offer):
             scanner.feed(piece)
             file.write(piece)
         file.flush()
+        if own and (good := own.good_in(octets)):
+            file = on_failure.enter_context(_signed_again(file, good))
         on_failure.pop_all()
     return file, scanner.finish()
+
+
+def _signed_again(file: BinaryIO, own: OwnSignatures) -> BinaryIO:
+    """In another file. Raises OSError."""
+    with ExitStack() as on_failure, file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as octets:
+        signed = on_failure.enter_context(TemporaryFile())
+        header, start = own.again(octets)
+        signed.write(header)
+        while start < len(octets):
+            signed.write(octets[start : start + _BLOCK])
+            start += _BLOCK
+        signed.flush()
+        on_failure.pop_all()
+    return signed
 
 
 @implementer(IBlobReader)

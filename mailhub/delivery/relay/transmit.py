@@ -9,6 +9,7 @@ from itertools import groupby
 import attrs
 from zope.interface import implementer
 
+from mailhub.delivery.authentication.signer import Signer
 from mailhub.delivery.limits import RelayAddresses, TransmitLimits
 from mailhub.delivery.notices import told_of_delay
 from mailhub.delivery.plan import recipient_of
@@ -138,6 +139,7 @@ class Transmitter:
         timeouts: SmtpTimeouts | None = None,
         addresses: RelayAddresses | None = None,
         security: Security | None = None,
+        signer: Callable[[], Signer] | None = None,
     ) -> None:
         addresses = addresses or RelayAddresses()
         self._own = frozenset(map(ip_address, addresses.own))
@@ -148,6 +150,7 @@ class Transmitter:
         self._limits = limits = limits or TransmitLimits()
         self._timeouts = timeouts
         self._peers = Peers(environment.clock, limits)
+        self._signer = signer
         self._security = security or Security(environment.resolver)
 
     async def smtp(self, delivery: Delivery, hop: NextHop | None = None) -> Mapping[int, Outcome]:
@@ -175,7 +178,7 @@ class Transmitter:
         """Try the servers in order. Every recipient gets an outcome."""
         outcomes: dict[int, Outcome] = {}
         rows = delivery.recipients
-        forms = Forms(delivery, self._environment.threads)
+        forms = Forms(delivery, self._environment.threads, self._signer and self._signer())
         try:
             for start in range(0, len(rows), self._limits.recipients):
                 group = rows[start : start + self._limits.recipients]
@@ -485,6 +488,7 @@ class Relay:
     timeouts: SmtpTimeouts
     addresses: RelayAddresses
     security: Security
+    signer: Callable[[], Signer] | None = None
 
     def transmitter(self) -> Transmitter:
         """See `IRelay`."""
@@ -496,6 +500,7 @@ class Relay:
             self.timeouts,
             self.addresses,
             self.security,
+            self.signer,
         )
 
 
