@@ -13,6 +13,7 @@ from mailhub.delivery.authentication.signer import Signer
 from mailhub.delivery.backup_mx import DOMAINS as BACKUP_DOMAINS
 from mailhub.delivery.filters.clamav import Clamav, ClamavOptions
 from mailhub.delivery.filters.milter import Milter, MilterOptions
+from mailhub.delivery.filters.rspamd import Rspamd, RspamdOptions
 from mailhub.delivery.forwarding import ROUTER, SrsKeys, SrsRouter, days_of
 from mailhub.delivery.intake import Intake
 from mailhub.delivery.limits import DETAIL_MAILBOXES
@@ -204,6 +205,7 @@ reverse_dns_policy = _policy("reverse-dns", ReverseDns.of, ReverseDnsOptions)
 dnsbl_policy = _policy("dnsbl", Dnsbl.of, DnsblOptions)
 greylist_policy = _policy("greylist", Greylist.of, GreylistOptions)
 clamav_policy = _policy("clamav", Clamav.of, ClamavOptions)
+rspamd_policy = _policy("rspamd", Rspamd.of, RspamdOptions)
 milter_policy = _policy("milter", Milter.of, MilterOptions)
 
 

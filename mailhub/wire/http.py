@@ -5,6 +5,8 @@ h11 knows HTTP; everything is bounded: header, chunks, body. A redirection is an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 import h11
 
@@ -39,13 +41,10 @@ def request(method: str, host: str, path: str, fields: tuple[tuple[str, str], ..
 class AnswerReader:
     """Takes what the server sends, in pieces of any size."""
 
-    def __init__(self, body_limit: int) -> None:
-        """`body_limit` in octets."""
+    def __init__(self, body_limit: int, machine: h11.Connection | None = None) -> None:
+        """`body_limit` in octets. `machine` knows what was asked, where it is one of several requests."""
         self._limit = body_limit
-        self._machine = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD)
-        # What was asked makes a difference to HTTP where the answer to HEAD or CONNECT would be read.
-        self._machine.send(h11.Request(method="GET", target="/", headers=[("Host", "-"), ("Connection", "close")]))
-        self._machine.send(h11.EndOfMessage())
+        self._machine = _asked_once() if machine is None else machine
         self._interim = 0
         self._status = 0
         self._fields: dict[bytes, bytes] = {}
@@ -99,3 +98,50 @@ class AnswerReader:
     def _answer(self) -> Answer:
         media_type = self._fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
         return Answer(self._status, media_type.decode("ascii", "replace"), bytes(self._body))
+
+
+def _asked_once() -> h11.Connection:
+    """What was asked makes a difference to HTTP where the answer to HEAD or CONNECT would be read."""
+    machine = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD)
+    machine.send(h11.Request(method="GET", target="/", headers=[("Host", "-"), ("Connection", "close")]))
+    machine.send(h11.EndOfMessage())
+    return machine
+
+
+class Exchanges:
+    """Requests on one connection that is kept, one after the other: what is to be sent, and a reader of each answer."""
+
+    def __init__(self) -> None:
+        self._machine = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD)
+
+    def begin(self, path: str, fields: Sequence[tuple[str, str]], length: int) -> bytes:
+        """The head of a POST with a body of `length` octets. Raises ValueError for what would break a line."""
+        if self._machine.our_state is h11.DONE:
+            self._machine.start_next_cycle()
+        known = [*fields, ("User-Agent", "mailhub"), ("Content-Length", str(length))]
+        headers = [(name.encode("ascii"), value.encode()) for name, value in known]
+        return self._say(h11.Request(method="POST", target=path.encode("ascii"), headers=headers))
+
+    def data(self, octets: bytes) -> bytes:
+        """A piece of the body. Raises ValueError for more than was promised."""
+        return self._say(h11.Data(data=octets))
+
+    def end(self) -> bytes:
+        """The end of the body. Raises ValueError for less than was promised."""
+        return self._say(h11.EndOfMessage())
+
+    def _say(self, event: h11.Event) -> bytes:
+        try:
+            return self._machine.send(event) or b""
+        except h11.LocalProtocolError as error:
+            raise ValueError(str(error)) from None
+
+    def answer(self, limit: int) -> AnswerReader:
+        """Of what was asked last; `limit` in octets of its body."""
+        return AnswerReader(limit, self._machine)
+
+    @property
+    def lasting(self) -> bool:
+        """Whether something else can be asked when an answer has come."""
+        machine = self._machine
+        return machine.our_state is machine.their_state is h11.DONE and not machine.trailing_data[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from mailhub.testing.hubs import Host, Internet
 HANGS = b""
 MESSAGE = b"Subject: hello\r\n\r\nHow are you?\r\n"
 _END = b".\r\n"
-_NO_CHECKS = {"spf": False, "dkim": False, "dmarc": "off", "iprev": False}
+_NO_CHECKS = {"spf": False, "dkim": False, "dmarc": "off", "iprev": False, "arc": False}
 
 
 class Dies(Exception):
@@ -111,3 +112,29 @@ def kept(internet: Internet, host: Host, mailbox: str = "INBOX") -> list[bytes]:
 
 def _last_line(answer: bytes) -> str:
     return answer.decode().splitlines()[-1]
+
+
+def whole_request(heard: bytes) -> bool:
+    """Whether that is a request of HTTP with all of its body."""
+    head, end, body = heard.partition(b"\r\n\r\n")
+    return bool(end) and len(body) >= int(fields_of(head)["content-length"])
+
+
+def fields_of(request: bytes) -> dict[str, str]:
+    """The fields of a request by their names in lower case; several of one name are joined by commas."""
+    found: dict[str, str] = {}
+    for line in request.partition(b"\r\n\r\n")[0].decode().split("\r\n")[1:]:
+        name, _, value = line.partition(":")
+        known = found.get(name.lower())
+        found[name.lower()] = value.strip() if known is None else f"{known},{value.strip()}"
+    return found
+
+
+def body_of(request: bytes) -> bytes:
+    return request.partition(b"\r\n\r\n")[2]
+
+
+def json_answer(given: object, status: str = "200 OK", more: str = "") -> bytes:
+    body = given if isinstance(given, bytes) else json.dumps(given).encode()
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n{more}\r\n"
+    return head.encode() + body

@@ -8,7 +8,7 @@ import attrs
 from zope.interface import implementer
 
 from mailhub.delivery.filters import clamd
-from mailhub.delivery.filters.looks import ServiceName, check_place, concerns, message_pieces
+from mailhub.delivery.filters.looks import ServiceName, check_place, concerns, message_pieces, message_size
 from mailhub.delivery.screening.rule import number
 from mailhub.interfaces import ACCEPT, IHub, IMessageView, IPolicy, Origin, Screen, Verdict
 from mailhub.log import Logger
@@ -53,7 +53,7 @@ class Clamav:
 
     async def judge(self, message: IMessageView) -> Verdict:
         """What becomes of a message. Raises TemporaryError."""
-        size, limit = len(message.header) + message.size, self.options.scan_octets
+        size, limit = message_size(message), self.options.scan_octets
         if size > limit and self.options.larger != "beginning":
             return self._larger(message, size)
 

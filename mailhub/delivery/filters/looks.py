@@ -23,6 +23,11 @@ def concerns(services: tuple[ServiceName, ...], origin: Origin) -> bool:
     return not origin.rehearsal and (not services or origin.service in services)
 
 
+def message_size(message: IMessageView) -> int:
+    """Octets of the whole message, as it is given to filters."""
+    return len(message.header) + message.size
+
+
 async def message_pieces(message: IMessageView, limit: int) -> AsyncIterator[bytes]:
     """The whole message in pieces of at most 64 KiB, up to `limit` octets. Raises what reading raises."""
     left = limit
