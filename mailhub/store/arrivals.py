@@ -102,18 +102,30 @@ class Arrivals:
         return self._next
 
     def take(self, limit: int, quota: int, quotas: Mapping[str, int], after: str) -> tuple[list[Arrival], str]:
-        """See `IQueue.claim`: the same as the database would give, and behind which destination to go on."""
+        """See `IQueue.claim`: the same as the database would give, also of a message of more rows than there is room
+        for, and behind which destination to go on."""
         taken: list[Arrival] = []
+        if limit <= 0:
+            return taken, after
         for name in sorted(self._waiting, key=lambda name: (name != "", name <= after, name)):
-            line = self._waiting[name]
-            for each in list(line.values())[: quotas.get(name, quota)]:
-                rows = len(each.message.recipients)
-                if rows > limit:
+            for each in list(self._waiting[name].values())[: quotas.get(name, quota)]:
+                part = self._part(name, each, limit)
+                taken.append(part)
+                limit -= len(part.message.recipients)
+                if limit <= 0:
                     return taken, name if quota else after
-                limit -= rows
-                self._drop(name, each.message.id)
-                taken.append(each)
         return taken, after
+
+    def _part(self, destination: str, whole: Arrival, limit: int) -> Arrival:
+        """The first rows of it, up to `limit`, which stand here no more. The others are read with a body of their
+        own."""
+        rows = whole.message.recipients
+        if len(rows) <= limit:
+            self._drop(destination, whole.message.id)
+            return whole
+        rest = attrs.evolve(whole.message, recipients=rows[limit:])
+        self._waiting[destination][whole.message.id] = Arrival(destination, rest)
+        return attrs.evolve(whole, message=attrs.evolve(whole.message, recipients=rows[:limit]))
 
 
 @attrs.frozen

@@ -51,16 +51,25 @@ def test_destinations_have_their_quotas_and_their_turn() -> None:
     case.add(*(arrival(number, destination) for number in (1, 2, 3) for destination in ("", "a", "b", "c")))
     assert case.claim(quota=1, b=2, c=0) == ["1", "1", "1", "2"]
     assert case.claim(limit=3, quota=1) == ["2", "2", "3"]
-    assert case.after == "c", "nothing of it was given, so it is the next"
+    assert case.after == "b", "nothing of it was given, so it is the next"
     assert case.claim(quota=0, c=1) == ["1"]
-    assert case.after == "c"
+    assert case.after == "b"
 
 
-def test_a_message_of_more_rows_than_there_is_room_for_waits() -> None:
+def test_of_a_message_of_more_rows_than_there_is_room_for_a_part_is_given_as_the_database_does() -> None:
     case = Case()
-    case.add(arrival(1, rows=2), arrival(2, rows=3))
-    assert case.claim(limit=4) == ["1"]
-    assert case.claim(limit=4) == ["2"]
+    case.add(arrival(1, "a", rows=2), arrival(2, "a", rows=7), arrival(3, "b"))
+    given = []
+    for _ in range(3):
+        taken, case.after = case.arrivals.take(4, 10, {}, case.after)
+        given.append([(each.message.id, [row.id for row in each.message.recipients]) for each in taken])
+    assert given == [
+        [("1", [100, 101]), ("2", [200, 201])],
+        [("3", [300]), ("2", [202, 203, 204])],
+        [("2", [205, 206])],
+    ], "who stands behind is not held back by it"
+    assert case.claim() == []
+    assert case.arrivals.knows(NOW)
 
 
 def test_the_database_is_asked_when_a_row_is_due_and_once_a_second() -> None:

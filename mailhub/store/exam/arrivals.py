@@ -46,6 +46,24 @@ class ArrivalExam(SubmissionExam):
             assert opened.size == claim.message.size
 
     @question
+    async def test_of_what_is_more_than_was_asked_for_a_part_is_claimed_and_nobody_else_waits_for_the_rest(
+        self,
+    ) -> None:
+        queue, _ = await self._open()
+        assert list(await queue.claim(NOW, 100, 10, latest=LATER)) == []
+        many = await self._submit(queue, Plan(routes=tuple(smtp(f"q{number}", "one") for number in range(7))))
+        other = await self._submit(queue, Plan(routes=(smtp("r", "two"),)))
+        given = []
+        for _ in range(4):
+            claims = await queue.claim(NOW, 3, 10, latest=LATER)
+            given.append([(each.message.id, len(each.message.recipients)) for each in claims])
+            for each in claims:
+                opened = await queue.open(each.message.id)
+                assert await opened.read() == message(1)
+                opened.close()
+        assert given == [[(many.id, 3)], [(other.id, 1), (many.id, 2)], [(many.id, 2)], []]
+
+    @question
     async def test_what_waits_is_claimed_before_and_after_what_comes(self) -> None:
         queue, _ = await self._open()
         first = await self._submit(queue, Plan(routes=(smtp("q"),)))
