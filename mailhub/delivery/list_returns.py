@@ -51,16 +51,18 @@ class BounceAgent:
             if bounce.kind == "none":
                 await self._mail.pass_on(delivery, row, await header_of(delivery), settings)
             elif bounce.kind != "passing":
-                await self._count(returned, settings, bounce, row.attempts)
+                await self._count(delivery.target, returned, settings, bounce, row.attempts)
         except MailError as error:
             return outcome_of(error)
         return Outcome.delivered()
 
-    async def _count(self, returned: Returned, settings: MailingList, bounce: Bounce, attempts: int) -> None:
+    async def _count(
+        self, target: str, returned: Returned, settings: MailingList, bounce: Bounce, attempts: int
+    ) -> None:
         member = await self._paths.member(self._names, returned)
         if member is None:
             return
-        name, now = returned.name, self._environment.now()
+        name, now = Address.parse(target), self._environment.now()  # however the report writes it
         _log.event("came back", {"list": name, "member": member, "report": bounce.kind, "reason": bounce.reason})
         limit = settings.suspend_after_days
         suspension = await self._bounces.came_back(name.key, member, returned.day, bounce, limit, now)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.logger import capturedLogs, formatEvent
 
 from mailhub.delivery.list_bounces import Bounces
 from mailhub.delivery.list_returns import BounceAgent
@@ -233,8 +234,11 @@ def test_reports_that_strangers_make_up_count_against_nobody(internet: Internet)
 def test_an_address_that_comes_back_in_other_letters_is_known(internet: Internet) -> None:
     us, far = stage(internet, suspend_after_days=1)
     post(internet, us)
-    come_back(internet, us, path(far, "cid@far.example").upper())
+    with capturedLogs() as events:
+        come_back(internet, us, path(far, "cid@far.example").upper())
     assert suspended(us) == ["CID@far.example"]
+    (told,) = [line for line in map(formatEvent, events) if line and line.startswith("came back: ")]
+    assert told.startswith(f"came back: list={NAME} ")
     post(internet, us)
     assert len(far.inbox("cid@far.example")) == 1
 
