@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from functools import partial
 from hashlib import sha256
 from types import MappingProxyType
 
@@ -18,11 +19,12 @@ from twisted.internet.defer import DeferredLock
 from zope.interface import implementer
 
 from mailhub.delivery.list_bounces import Bounces
-from mailhub.delivery.list_decisions import DECISION, Decisions
-from mailhub.delivery.list_mail import ListMail, Request, header_of
+from mailhub.delivery.list_decisions import DECISION, DECISIONS, Decision, Decisions
+from mailhub.delivery.list_mail import ListMail, Request, header_in, header_of
+from mailhub.delivery.list_names import REQUEST_AGENT
 from mailhub.delivery.list_paths import ListKey
 from mailhub.delivery.replies import is_automatic
-from mailhub.errors import MailError, TemporaryError
+from mailhub.errors import MailError, MessageDamaged, MessageGone, TemporaryError
 from mailhub.interfaces import (
     STORE,
     Delivery,
@@ -39,7 +41,7 @@ from mailhub.log import Logger
 from mailhub.message.address import Address, without_detail
 from mailhub.message.authors import authors
 from mailhub.message.encoded_word import decode_words
-from mailhub.message.envelope import Outcome, outcome_of
+from mailhub.message.envelope import Mail, Outcome, outcome_of
 from mailhub.message.header import Header
 from mailhub.message.lists import (
     MEMBERS_LIMIT,
@@ -57,6 +59,7 @@ CONFIRM_SECONDS = 3 * DAY
 # Answers to one address, and in the name of one list, in a day.
 ANSWERS_TO_ONE, ANSWERS_OF_LIST = 3, 1000
 PASSED_ON = 100  # requests beyond those that go on to the owners of one list in a day; others wait for the next
+_LOOKED_AT = 200  # requests that wait, for the first decision of a post
 _WORD = 24  # characters, of 5 bits each
 _CONFIRM = re.compile(rf"\bconfirm\s+([0-9a-v]{{{_WORD}}})\b", re.IGNORECASE)
 _COMMAND = re.compile(r"\s*(subscribe|join|unsubscribe|leave|help)\s*", re.IGNORECASE)
@@ -101,14 +104,14 @@ class RequestAgent:
                 return Outcome.failed("No such list here", status="5.1.1")
             header = await header_of(delivery)
             name = Address.parse(delivery.target)
-            who = _author(delivery, header)
-            if who is not None and who.key in {each.key for each in (name, *(role(name, end) for end in ROLES))}:
+            who = _author(delivery.mail, header)
+            if who is not None and _is_of_list(who, name):
                 return Outcome.delivered("A list is no member")
             met = False
             if who is not None:
                 found = await self._queue.messages(which=Which(ids=(delivery.id,)))
                 moment = found[0].queued_at if found else self._environment.now()
-                request = Request(name, settings, who, f"{delivery.id} {row.id} answer", moment, header)
+                request = Request(name, settings, who, _once(delivery.id, row), moment, header)
                 met = await self._met(request, _command(row.route.recipient, header))
             if not met:
                 await self._mail.pass_on(delivery, row, header, settings)
@@ -131,8 +134,10 @@ class RequestAgent:
         verb, _, word = command.partition(" ")
         if verb == "confirm":
             return await self._confirmed(request, word)
-        if verb in ("approve", "discard"):
-            text = await self._decisions.decide(request.name, verb, word, request.who, request.once)
+        if verb in DECISIONS:
+            own = Decision(verb, str(request.who), request.once)
+            first = partial(self._first, request.name, word.lower(), own)
+            text = await self._decisions.decide(request.name, word, request.once, first)
             if text:
                 await self._tell(request, f"Mailing list {request.name}", text)
             return True
@@ -145,6 +150,25 @@ class RequestAgent:
             await self._ask(request, verb)
             return True
         return verb == "subscribe"  # of who is in it already nothing is to be told to who may be a stranger
+
+    async def _first(self, name: Address, word: str, own: Decision) -> Decision:
+        """Of those of a post that are in the queue, of which many may be read at a time. Raises MailError."""
+        which = Which(destination=f"{REQUEST_AGENT} {name.key}")
+        for message in await self._queue.messages(_LOOKED_AT, which=which):
+            try:
+                body = await self._queue.open(message.id)
+            except (MessageGone, MessageDamaged):
+                continue
+            try:
+                header = await header_in(body)
+            finally:
+                body.close()
+            who = _author(message.mail, header)
+            for row in message.recipients:
+                verb, _, its_word = _command(row.route.recipient, header).partition(" ")
+                if who is not None and verb in DECISIONS and its_word.lower() == word and not _is_of_list(who, name):
+                    return Decision(verb, str(who), _once(message.id, row))
+        return own
 
     async def _ask(self, request: Request, verb: str) -> None:
         word = await self._key.word(request.once, _WORD)
@@ -242,11 +266,19 @@ class RequestAgent:
             _log.event("request not answered", {**known, "reason": error.text})
 
 
-def _author(delivery: Delivery, header: bytes) -> Address | None:
+def _once(message_id: str, row: QueuedRecipient) -> str:
+    return f"{message_id} {row.id} answer"
+
+
+def _is_of_list(who: Address, name: Address) -> bool:
+    return who.key in {each.key for each in (name, *(role(name, end) for end in ROLES))}
+
+
+def _author(mail: Mail, header: bytes) -> Address | None:
     """Who is to be answered; None where it has to be left to the owners."""
     fields = Header(header)
     bulk = (fields.first(b"precedence") or b"").strip().lower() in _BULK
-    if delivery.mail.reverse_path is None or is_automatic(header) or bulk or fields.count(b"list-id"):
+    if mail.reverse_path is None or is_automatic(header) or bulk or fields.count(b"list-id"):
         return None
     try:
         found = authors(header)

@@ -209,6 +209,11 @@ def _answering(name: Address, settings: MailingList, once: str) -> Sequence[tupl
 
 async def header_of(delivery: Delivery) -> bytes:
     """The header of a message; empty where it is too large to be read. Raises MailError."""
-    top = await delivery.body.read(0, HEADER_LIMIT + 1)
+    return await header_in(delivery.body)
+
+
+async def header_in(body: IBlobReader) -> bytes:
+    """The same of its octets."""
+    top = await body.read(0, HEADER_LIMIT + 1)
     end = fields_end(top, 0, len(top))
     return top[:end] if end <= HEADER_LIMIT else b""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.task import deferLater
 
 from mailhub.delivery.list_desk import ANSWERS_TO_ONE, RequestAgent
 from mailhub.delivery.list_holding import HoldAgent
@@ -421,6 +422,30 @@ def test_owners_decide_by_mail_and_the_first_decision_counts(internet: Internet)
     assert [mail["Subject"] for mail in mails(us, "ann@us.example")] == ["first"]
     assert not us.queued()
     assert len(far.inbox("dan@far.example")) == 1  # who posts is told nothing, who decides is
+
+
+def test_of_two_decisions_at_a_time_the_one_that_came_first_counts(
+    internet: Internet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    us, far, (first, _) = held_stage(internet)
+    deliver, seen = RequestAgent.deliver, list[str]()
+
+    async def slowly(agent: Any, delivery: Delivery) -> Any:
+        seen.append(delivery.id)
+        await deferLater(internet.clock, 10.0 / len(seen))
+        return await deliver(agent, delivery)
+
+    monkeypatch.setattr(RequestAgent, "deliver", slowly)
+    before = len(far.inbox("own@far.example"))
+    for verb, who in (("approve", "dan@far.example"), ("discard", "own@far.example")):
+        far.submit(who, ["team-request@us.example"], f"From: {who}\r\nSubject: {verb} {first}\r\n\r\n".encode())
+        internet.run(1)
+    internet.run(120)
+    assert len(seen) == 2
+    assert [mail["Subject"] for mail in mails(us, "ann@us.example")] == ["first"]
+    (told,) = mails(far, "own@far.example")[before:]
+    assert told.get_payload() == "It was approved before, by dan@far.example. Nothing was changed.\r\n"
+    assert mails(far, "dan@far.example")[-1].get_payload() == f"The post to {NAME} is approved.\r\n"
 
 
 def test_a_word_counts_for_no_other_post_and_no_other_list(internet: Internet) -> None:
