@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from mailhub.cli.finding import Finding
+from mailhub.cli.outcome import plain
 from mailhub.cli.records.domain import topics_of_domain
 from mailhub.cli.records.host import topics_of_host
 from mailhub.cli.records.server import Server, server_of
@@ -68,7 +69,7 @@ class Look:
                 for each in looked:
                     if _is_told(topic, each) and each.text not in told:
                         told.add(each.text)  # what several records lack is told once
-                        yield (each.state == "right") or None, each.text
+                        yield (each.state == "right") or None, plain(each.text)
             if number == 0:
                 async for line in self._listed(server):
                     yield line

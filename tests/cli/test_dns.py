@@ -318,6 +318,31 @@ def test_reports_may_go_to_who_says_so(config: Config) -> None:
     assert told.state == "right"
 
 
+def test_who_cannot_be_asked_about_reports_makes_nothing_of_ours_doubtful(config: Config) -> None:
+    zone = zone_of(GOOD.replace("mailto:dmarc@xx.example", "mailto:dmarc@else.example"))
+    zone.failing.add("_dmarc.else.example")
+    (told,) = seen(config, zone).of("DMARC")
+    assert (told.state, told.is_problem) == ("unknown", False)
+    assert told.text == "nobody can say now whether else.example wants reports about xx.example"
+
+
+def test_a_service_that_is_offered_must_not_be_denied(config: Config) -> None:
+    zone = zone_of(GOOD.replace("SRV 0 1 993 mx.xx.example.", "SRV 0 0 0 ."))
+    texts = [each.text for each in seen(config, zone).of("SRV") if each.state == "wrong"]
+    assert texts == ["domain xx.example says that it has no imaps (SRV), which is at mx.xx.example:993"]
+
+
+def test_what_dns_has_writes_nothing_to_the_terminal_but_text(mailhub: Command, config: Config) -> None:
+    mailhub("account", "add", "ann@xx.example")
+    evil = {"_dmarc.xx.example TXT": [r'"v=DMARC1; p=\027[31m"'], "mx.xx.example A": ["8.8.4.4"]}
+    with name_server(evil) as (_, port):
+        config.file.write_text(f'{config.file.read_text()}\n[dns]\nservers = ["127.0.0.1#{port}"]\n')
+        for words in (("dns",), ("dns", "--zone"), ("dns", "--json"), ("check", "--dns")):
+            told = mailhub(*words).out
+            assert "[31m" in told or "--zone" in words
+            assert "\x1b" not in told
+
+
 def test_a_certificate_that_dane_does_not_know_matters_where_dnssec_vouches(config: Config) -> None:
     zone = zone_of(f"{GOOD}_25._tcp.mx.xx.example. 60 IN TLSA 3 1 1 {'ab' * 32}")
     assert [each.is_problem for each in seen(config, zone).of("TLSA")] == [False, False]

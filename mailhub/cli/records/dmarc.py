@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import attrs
@@ -10,12 +11,13 @@ from mailhub.checks.dmarc.record import POLICIES, DmarcRecord, is_dmarc, parse_d
 from mailhub.checks.dmarc.walk import walk
 from mailhub.cli.records.record import Record, txt
 from mailhub.cli.records.topic import Looked, Topic, World
-from mailhub.errors import PermanentError
+from mailhub.errors import PermanentError, TemporaryError
 from mailhub.interfaces import IResolver
 
 # Of RFC 7489, and of no meaning now.
 _GONE = ("pct", "rf", "ri")
 _POLICY_TAGS = ("p", "sp", "np")
+_HOST = re.compile(r"[a-z0-9_.-]+")
 _REPORT_TAGS = ("rua", "ruf")
 
 
@@ -95,13 +97,18 @@ class _Dmarc:
         own = (await walk(self._domain, resolver)).organizational
         named = (each.uri.partition("@")[2].lower() for each in (*record.aggregate, *record.failure))
         for host in dict.fromkeys(named):
-            if (await walk(host, resolver)).organizational == own:
-                continue
             name = f"{self._domain}._report._dmarc.{host}"
-            if any(is_dmarc(each) for each in await _texts(name, resolver)):
+            try:
+                if (await walk(host, resolver)).organizational == own:
+                    continue
+                if any(is_dmarc(each) for each in await _texts(name, resolver)):
+                    continue
+            except TemporaryError:
+                text = f"nobody can say now whether {host} wants reports about {self._domain}"
+                found.append(Looked("unknown", text, shown))
                 continue
             text = f"nobody sends reports about {self._domain} to {host}, which does not say that it wants them"
-            found.append(Looked("wrong", text, shown, [txt(name, "v=DMARC1")]))
+            found.append(Looked("wrong", text, shown, [txt(name, "v=DMARC1")] if _HOST.fullmatch(host) else []))
         return found
 
 

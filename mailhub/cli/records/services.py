@@ -52,16 +52,16 @@ class _Srv:
         shown, port = [self._record(each) for each in found], self._port
         places = [f"{each.host}:{each.port}" for each in found if each.host]
         here = f"{self._server.hostname}:{port}"
-        said = ", ".join(places) or "nowhere"
+        said = f"has {self._service} at {', '.join(places)}" if places else f"says that it has no {self._service}"
         if port is None and not places:
             return [Looked("right", f"domain {self._domain} names no {self._service}, and none is offered", shown)]
         if port is None:
-            text = f"domain {self._domain} has {self._service} at {said} (SRV), which this server does not offer"
+            text = f"domain {self._domain} {said} (SRV), which this server does not offer"
             return [Looked("wrong", text, shown, [self.wanted])]
         if not found:
             text = f"domain {self._domain} does not say where {self._service} is: mail programs have to be told"
             return [Looked("missing", text, publish=[self.wanted])]
         if here in places:
             return [Looked("right", f"domain {self._domain} has {self._service} here (SRV)", shown)]
-        text = f"domain {self._domain} has {self._service} at {said} (SRV), and not at {here}"
+        text = f"domain {self._domain} {said} (SRV), {'and not' if places else 'which is'} at {here}"
         return [Looked("wrong", text, shown, [self.wanted])]
