@@ -17,6 +17,7 @@ from mailhub.cli import (
     alias_import,
     backup,
     check,
+    dkim,
     dmarc,
     dns,
     domain,
@@ -56,6 +57,7 @@ daily work, also while the server runs:
   mailhub account disable joe@example.org   no login; mail for it is still taken
   mailhub alias add sales@example.org joe@example.org
   mailhub domain add example.net
+  mailhub dkim add example.net              keys that mail is signed with
   mailhub queue list                        what has not been delivered yet
   mailhub queue retry --all                 try it again now
   mailhub backup /var/backups/mailhub       a consistent copy
@@ -95,6 +97,7 @@ def parser() -> argparse.ArgumentParser:
         account,
         alias,
         domain,
+        dkim,
         lists,
         queue,
         scheduled,

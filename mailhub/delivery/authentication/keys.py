@@ -8,6 +8,7 @@ signs nothing, so that nothing goes out that nobody can verify.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Literal
@@ -27,6 +28,8 @@ PART = "dkim"  # of the database's state
 KEYS = 10_000  # that are looked at
 FRESH_SECONDS = 1.0
 _STRING = 255  # octets
+_LABEL = 63  # octets (RFC 1035 2.3.4)
+_SELECTOR = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*")
 
 KeyState = Literal["new", "active", "retired"]
 _STATES: Mapping[str, KeyState] = {"new": "new", "active": "active", "retired": "retired"}
@@ -153,6 +156,11 @@ class ActiveKeys:
     def for_domain(self, domain: str) -> Sequence[SigningKey]:
         """Those of a domain, or of the nearest one above it that has any."""
         return next((keys for each in and_above(domain) if (keys := self.of(each))), ())
+
+
+def is_selector(text: str) -> bool:
+    """Whether it can be one, in small letters (RFC 6376 3.1)."""
+    return _SELECTOR.fullmatch(text) is not None and all(len(label) <= _LABEL for label in text.split("."))
 
 
 def and_above(domain: str) -> Iterator[str]:
