@@ -19,7 +19,7 @@ from mailhub.delivery.pipeline import Conversation, Pipeline
 from mailhub.delivery.relay.exchangers import is_address
 from mailhub.errors import AuthenticationFailed, ConfigurationError, MailError, PermanentError
 from mailhub.explain_ways import Ways, reply_at, text_of
-from mailhub.interfaces import ISubmitter, Origin, OwnTransaction, Verdict
+from mailhub.interfaces import ISubmitter, NoteResult, Origin, OwnTransaction, Verdict
 from mailhub.keys import MESSAGE_SIZE
 from mailhub.message.address import ROLES, Address
 from mailhub.message.envelope import Mail, Recipient
@@ -130,7 +130,11 @@ async def explain(hub: Hub, question: Mapping[str, Any]) -> Mapping[str, Any]:
     steps: list[Mapping[str, Any]] = []
 
     def witness(moment: str, rule: str, verdict: Verdict) -> None:
-        said = {"status": verdict.status, "text": verdict.text} if verdict.action != "accept" else {}
+        said: dict[str, Any] = {}
+        if verdict.action != "accept":
+            said = {"status": verdict.status, "text": verdict.text}
+        if found := [edit.result for edit in verdict.edits if isinstance(edit, NoteResult)]:
+            said["results"] = found
         steps.append({"at": moment, "rule": rule, "verdict": verdict.action, **said})
 
     talked = await _talked(hub, asked, witness)

@@ -64,9 +64,8 @@ class BodyHash:
         end = len(data)
         if data.endswith(b"\r"):
             end -= 1
-        if self._relaxed:
-            while end and data[end - 1] in b" \t":
-                end -= 1
+        if self._relaxed and end and data[end - 1] in b" \t":
+            end = len(data[:end].rstrip(b" \t"))
         self._tail = data[end:]
         if self._relaxed and len(self._tail) > 2:
             self._tail = b" \r" if self._tail.endswith(b"\r") else b" "  # a run is one space, however long

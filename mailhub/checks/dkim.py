@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from itertools import islice
 from typing import Literal, Protocol
 
 import attrs
@@ -17,6 +18,7 @@ from mailhub.interfaces import IResolver
 from mailhub.message.header import raw_fields
 
 SIGNATURES_LIMIT = 10  # of one message that are looked at
+HASHES_LIMIT = 4  # of one body: each form that signatures have of it is work
 KEYS_LIMIT = 3  # records at one name that are tried
 _BLOCK = 1 << 16  # octets of a body that are read at once
 _CRLF = b"\r\n"
@@ -72,9 +74,11 @@ async def verify(header: bytes, body: Body, resolver: IResolver, now: int) -> li
     if b"dkim-signature" not in header.lower():
         return []
     fields = list(raw_fields(header))
-    read = [_read(octets) for name, octets in fields if name == b"dkim-signature"][:SIGNATURES_LIMIT]
+    signed = (octets for name, octets in fields if name == b"dkim-signature")
+    read = [_read(octets) for octets in islice(signed, SIGNATURES_LIMIT)]
     wanted = [each.signature for each in read if each.signature is not None and each.value == "pass"]
-    hashes = await body_hashes(wanted, body)
+    forms = list(dict.fromkeys(map(hash_of, wanted)))[:HASHES_LIMIT]
+    hashes = await body_hashes([each for each in wanted if hash_of(each) in forms], body)
     waiting = [Deferred.fromCoroutine(_verified(each, fields, hashes, resolver, now)) for each in read]
     return list(await gatherResults(waiting))
 
@@ -98,6 +102,8 @@ async def _verified(read: Verified, fields: Fields, hashes: Hashes, resolver: IR
         return read
     if signature.expires is not None and signature.expires < now:
         return Verified("fail", "signature has expired", signature)
+    if hash_of(signature) not in hashes:
+        return Verified("policy", f"more than {HASHES_LIMIT} forms of the body are signed", signature)
     return await check(signature, fields, hashes, resolver.texts)
 
 

@@ -18,7 +18,9 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from mailhub.checks.tags import parse_tags, without_space
 
 RSA_LEAST, RSA_MOST = 1024, 4096  # bits (RFC 8301 3.2)
+_RECORD_LIMIT = 8192  # octets: 4096 bits need 750
 _DER_LIMIT = 2048  # octets of a key: 4096 bits need 550
+_EXPONENT_LIMIT = 64  # bits: nearly all have 17, and a large one makes a hundred times as much work
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*+={0,2}")
 
 
@@ -65,6 +67,8 @@ def parse_key(record: bytes) -> PublicKey:
     """A TXT record. Raises KeyFault for what is no key, for one that was revoked (an empty p=), and for one that is too
     small or too large to be believed (RFC 8301 3.2)."""
     try:
+        if len(record) > _RECORD_LIMIT:
+            raise ValueError("it is too long")
         tags = parse_tags(record)
     except ValueError as error:
         raise KeyFault(f"key record: {error}") from None
@@ -105,6 +109,8 @@ def _loaded(kind: str, text: str) -> RSAPublicKey | Ed25519PublicKey:
         raise KeyFault("key is not of RSA")
     if not RSA_LEAST <= key.key_size <= RSA_MOST:
         raise KeyFault(f"key has {key.key_size} bits")
+    if key.public_numbers().e.bit_length() > _EXPONENT_LIMIT:
+        raise KeyFault("exponent of key is too large")
     return key
 
 

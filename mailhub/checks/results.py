@@ -7,6 +7,8 @@ import re
 import attrs
 
 _VALUE_LIMIT = 255  # characters of one value
+_LIMIT = 800  # octets of one result, so that it fits a line whatever a sender has written
+_SHORT = _LIMIT // 4  # characters that are no more octets than that
 # RFC 2045 5.1: a token, without what some readers take for the end of one
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+^_`{|}~.-]+")
 # [[local-part] "@"] domain-name (RFC 8601 2.2): of the former no more than anybody reads in the same way
@@ -25,12 +27,14 @@ class Result:
     reason: str = ""
 
     def __str__(self) -> str:
-        """The resinfo (RFC 8601 2.2), in one line."""
-        words = [f"{self.method}={self.value}"]
-        if self.reason:
-            words.append(f"reason={_quoted(self.reason)}")
-        words += [f"{name}={pvalue(value)}" for name, value in self.properties if value]
-        return " ".join(words)
+        """The resinfo (RFC 8601 2.2), in one line. What there is no room for is left out."""
+        said = f"{self.method}={self.value}"
+        told = [("reason", _quoted(self.reason))] if self.reason else []
+        for name, value in (*told, *[(name, pvalue(value)) for name, value in self.properties if value]):
+            longer = f"{said} {name}={value}"
+            if len(longer) <= _SHORT or len(longer.encode()) <= _LIMIT:
+                said = longer
+        return said
 
 
 def pvalue(text: str) -> str:

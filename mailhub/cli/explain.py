@@ -180,7 +180,8 @@ def _lines(told: Mapping[str, Any]) -> list[str]:
         lines.append(f"  rule: {told['rule']}")
     if told["reason"]:
         lines.append(f"  reason: {told['reason']}")
-    lines += [_step(step) for step in told["steps"]]
+    for step in told["steps"]:
+        lines += [_step(step), *[f"  found: {result}" for result in step.get("results", ())]]
     lines += _of_message(told["message"])
     for step in told["routing"]:
         said = step.get("refused") or ", ".join(_way(way) for way in step["ways"])

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from mailhub.message.address import to_ascii
+from mailhub.message.encoded_word import decode_words
 from mailhub.message.header import raw_fields
 
 _FIELD = "Authentication-Results"
 _NAME = _FIELD.lower().encode()
 _NEXT = ";\r\n\t"
-# RFC 8601 2.2: [CFWS] authserv-id
-_AUTHSERV_ID = re.compile(rb'[^:]*:\s*"?([^\s;"(]+)')
 _INNER_COMMENT = re.compile(rb"\((?:[^()\\]|\\.)*\)", re.DOTALL)
 _COMMENTS_DEPTH = 20
+_LENGTH_LIMIT = 65_536  # octets of a field that are looked at
+_QUOTING = re.compile(r'["\\]')
+_NAME_END = re.compile(r"[(/,=]")
 
 
 def results_field(results: Sequence[str], hostname: str) -> bytes:
@@ -34,14 +37,31 @@ def without_results_of(header: bytes, hostname: str) -> bytes:
     """The header without the fields that give results by our name, whoever has written them."""
     if _NAME not in header.lower():
         return header
-    return b"".join([octets for name, octets in raw_fields(header) if name != _NAME or not _is_by(octets, hostname)])
+    name = _in_one_form(hostname)
+    return b"".join([octets for kind, octets in raw_fields(header) if kind != _NAME or not _is_by(octets, name)])
 
 
 def _is_by(field: bytes, hostname: str) -> bool:
-    """Whether a result says that it is ours; one whose name is lost in comments might be read so, too."""
+    """Whether anybody might read a result as ours: with its name quoted, folded, among comments, with a version, in
+    other letters, as an encoded word, or cut off at the end of what is held of a header. One whose name is lost in
+    comments might be read so, too."""
+    body = field.partition(b":")[2][:_LENGTH_LIMIT]
     for _ in range(_COMMENTS_DEPTH):
-        field, found = _INNER_COMMENT.subn(b" ", field)
+        body, found = _INNER_COMMENT.subn(b" ", body)
         if not found:
             break
-    match = _AUTHSERV_ID.match(field)
-    return match is None or match[1].replace(b"\\", b"").lower() == hostname.lower().encode()
+    said, any_results, _ = body.partition(b";")
+    words = _QUOTING.sub("", decode_words(said)).split() or [""]
+    first = _in_one_form(_NAME_END.split(words[0], maxsplit=1)[0])
+    if len(words) > 1 and words[-1].isdecimal():
+        words.pop()  # RFC 8601 2.2: authres-version
+    together = _in_one_form("".join(words))
+    return not first or hostname in (first, together) or (not any_results and hostname.startswith(first))
+
+
+def _in_one_form(name: str) -> str:
+    """A host's name in A-labels and lower case, without the dot of the root; what is none as it is."""
+    try:
+        return (name if name.isascii() else to_ascii(name)).lower().rstrip(".")
+    except ValueError:
+        return name.lower()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 
 import attrs
 import dkim  # type: ignore[import-untyped]
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailhub.checks.canonical import BodyHash
-from mailhub.checks.dkim import SIGNATURES_LIMIT, Verified, verify
+from mailhub.checks.dkim import HASHES_LIMIT, SIGNATURES_LIMIT, Verified, verify
+from mailhub.checks.keys import KeyFault, parse_key
 from mailhub.checks.signing import SigningKey, dkim_signature, names_to_sign, new_key, read_key, write_key
 from mailhub.message.header import raw_fields
 from mailhub.testing.resolver import FakeResolver
@@ -147,6 +151,30 @@ def test_a_thousand_signatures_are_not_looked_at() -> None:
     header = b"".join([signed(RSA).removesuffix(HEADER).replace(b"s=r1", b"s=r%d" % each) for each in range(1000)])
     assert len(verified(header + HEADER, BODY, resolver)) == SIGNATURES_LIMIT
     assert len(resolver.asked) <= SIGNATURES_LIMIT
+
+
+def test_a_body_is_not_hashed_in_any_number_of_forms() -> None:
+    top = signed(EDWARDS).removesuffix(HEADER)
+    cut = b"".join([top.replace(b"c=relaxed/relaxed;", b"c=relaxed/simple; l=%d;" % length) for length in range(9)])
+    found = [each.value for each in verified(cut + top + HEADER)]
+    assert found == ["fail"] * HASHES_LIMIT + ["policy"] * (SIGNATURES_LIMIT - HASHES_LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("bits", "exponent", "fault"),
+    [(2048, 65537, ""), (2048, (1 << 2000) + 1, "exponent"), (16_384, 65537, "too large"), (512, 65537, "512 bits")],
+)
+def test_a_key_is_no_more_work_than_keys_are(bits: int, exponent: int, fault: str) -> None:
+    numbers = RSAPublicNumbers(exponent, (1 << bits) - 1)
+    der = numbers.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    record = b"v=DKIM1; p=" + b64encode(der)
+    if not fault:
+        assert parse_key(record).bits == bits
+        with pytest.raises(KeyFault, match="too long"):
+            parse_key(record + b"; n=" + b"x" * 65_000)
+    else:
+        with pytest.raises(KeyFault, match=fault):
+            parse_key(record)
 
 
 def test_names_are_signed_once_more_than_they_are_there() -> None:

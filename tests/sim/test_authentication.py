@@ -7,10 +7,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from authres import AuthenticationResultsHeader  # type: ignore[import-untyped]
 from twisted.logger import capturedLogs, formatEvent
 
 from mailhub.checks.canonical import BodyHash
 from mailhub.checks.signing import SigningKey, dkim_signature, new_key
+from mailhub.delivery.authentication.asking import KNOWN_SECONDS
+from mailhub.delivery.authentication.screen import TIME_LIMIT
+from mailhub.delivery.transaction import Transaction
+from mailhub.explain import explain
+from mailhub.message.envelope import Recipient
 from mailhub.message.header import raw_fields
 from mailhub.testing.hubs import Host, Internet
 from tests.sim.test_screens import answers, greeted
@@ -186,3 +192,170 @@ def test_our_own_users_mail_says_that_they_have_logged_in_and_not_as_whom(
     answers(caller, "EHLO client.example", f"AUTH PLAIN {login}", *to)
     caller.ask(b"Authentication-Results: mx.xx.example; auth=pass smtp.auth=ceo\r\n" + HEADER + b"\r\n.\r\n", b"250")
     assert results(host) == [b"mx.xx.example", b"auth=pass" + property]
+
+
+def test_who_asks_beforehand_is_told_what_was_found(internet: Internet) -> None:
+    host = hub(internet)
+    question = {"from": "a@yy.example", "to": "ann@xx.example", "ip": "10.8.8.8", "helo": "mx.yy.example"}
+    [at_mail] = internet.wait(explain(host.hub, question))["steps"]
+    assert (at_mail["at"], at_mail["rule"], at_mail["verdict"]) == ("mail", "checks", "accept")
+    of_client = ["spf=fail smtp.mailfrom=a@yy.example", "spf=none smtp.helo=mx.yy.example"]
+    assert at_mail["results"] == [*of_client, "iprev=permerror policy.iprev=10.8.8.8"]
+    told = internet.wait(explain(host.hub, {**question, "message": b64encode(HEADER + b"\r\n" + BODY).decode()}))
+    assert told["reply"].startswith("550 5.7.1 yy.example wants mail refused")
+    assert told["rule"] == "checks:dmarc"
+    [_, at_end] = told["steps"]
+    assert at_end["results"][0] == "dmarc=fail header.from=yy.example policy.dmarc=reject"
+    assert "dkim=none" in at_end["results"]
+    passes = b64encode(signed() + b"\r\n" + BODY).decode()
+    assert internet.wait(explain(host.hub, {**question, "message": passes}))["taken"]
+    assert not host.inbox("ann@xx.example")
+
+
+def test_who_is_known_is_taken_at_once_with_all_checks(internet: Internet, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once: list[bool] = []
+    usual = Transaction.recipient_at_once
+
+    def noted(self: Transaction, recipient: Recipient) -> bool:
+        at_once.append(usual(self, recipient))
+        return at_once[-1]
+
+    monkeypatch.setattr(Transaction, "recipient_at_once", noted)
+    caller = greeted(internet, hub(internet))
+    envelope = b"MAIL FROM:<a@yy.example>\r\nRCPT TO:<ann@xx.example>\r\n"
+    caller.say((envelope + b"RSET\r\n") * 2 + envelope + b"DATA\r\n")
+    caller.expect(b"354")
+    caller.ask(HEADER + b"\r\n" + BODY + b".\r\n", b"250 2.0.0")
+    assert at_once == [False, True, True]
+
+
+def test_who_says_for_whom_he_speaks_is_looked_at_as_that(internet: Internet) -> None:
+    trust = {"proxy_protocol": ["10.7.0.0/16"], "xclient": ["10.6.0.0/16"]}
+    host = internet.hub("xx.example", ["ann"], config={"trust": trust})
+    behind = internet.call(host, "smtp", "10.7.0.1")
+    behind.say(b"PROXY TCP4 10.9.9.9 10.0.0.1 4711 25\r\n")
+    behind.expect(b"220")
+    answers(behind, "EHLO mx.yy.example")
+    told = internet.call(host, "smtp", "10.6.0.1")
+    told.expect(b"220")
+    answers(told, "EHLO proxy.example", "XCLIENT ADDR=10.9.9.9 HELO=mx.yy.example", "EHLO proxy.example")
+    for caller in (behind, told):
+        answers(caller, "MAIL FROM:<a@yy.example>", "RCPT TO:<ann@xx.example>", "DATA")
+        caller.ask(HEADER + b"\r\n" + BODY + b".\r\n", b"250")
+        message = host.inbox("ann@xx.example")[-1]
+        assert b"spf=pass smtp.mailfrom=a@yy.example" in message
+        assert b"iprev=pass policy.iprev=10.9.9.9" in message
+
+
+# --- Time ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("silent", [KEY.name, "_dmarc.yy.example", "yy.example", "10.8.8.8", "all of them"])
+def test_what_dns_does_not_say_in_time_refuses_nothing(internet: Internet, silent: str) -> None:
+    host = hub(internet)
+    resolver = internet.resolver
+    silent_names = {KEY.name, "_dmarc.yy.example", "yy.example", "mx.yy.example", "10.8.8.8", "_dmarc.example"}
+    # As a server that never answers: the one of simulations gives up after ten seconds.
+    resolver.slow = dict.fromkeys(silent_names if silent == "all of them" else [silent], 3600.0)
+    caller = greeted(internet, host, "10.8.8.8")
+    answers(caller, "MAIL FROM:<a@yy.example>", "RCPT TO:<ann@xx.example>", "DATA")
+    before = internet.clock.seconds()
+    assert caller.ask(signed() + b"\r\n" + BODY + b".\r\n", b"250", TIME_LIMIT + 1)
+    assert internet.clock.seconds() - before <= TIME_LIMIT + 1
+    said = b"\n".join(results(host))
+    wanted = {KEY.name: b"dkim=temperror reason=", "_dmarc.yy.example": b"dmarc=temperror"}
+    others = {"yy.example": b"spf=temperror", "10.8.8.8": b"iprev=temperror", "all of them": b"dmarc=temperror"}
+    assert {**wanted, **others}[silent] in said
+    if silent == KEY.name:
+        # It may have been the signature that would have made it pass.
+        assert b"dmarc=temperror reason" in said
+
+
+def test_all_is_asked_side_by_side(internet: Internet) -> None:
+    host = hub(internet)
+    names = (KEY.name, "_dmarc.yy.example", "yy.example", "mx.yy.example", "10.9.9.9")
+    internet.resolver.slow = dict.fromkeys(names, 3.0)
+    before = internet.clock.seconds()
+    assert sent(internet, host, signed()).startswith("250")
+    assert internet.clock.seconds() - before <= 7  # the name of the address leads back with a second question
+
+
+def test_a_fault_of_ours_refuses_nothing(internet: Internet, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> object:
+        raise RuntimeError("a bug")
+
+    async def fails_later(*_: object, **__: object) -> object:
+        raise RuntimeError("a bug")
+
+    host = hub(internet)
+    where = "mailhub.delivery.authentication.screen."
+    for name, broken, told in (
+        ("verify", fails_later, b"dkim=temperror"),
+        ("check_host", fails_later, b"spf=temperror"),
+        ("iprev", fails_later, b"iprev=temperror"),
+        ("author_domains", fails, b""),
+        ("evaluate", fails_later, b""),
+    ):
+        internet.run(KNOWN_SECONDS + 1)
+        with monkeypatch.context() as patched, capturedLogs() as events:
+            patched.setattr(where + name, broken)
+            assert sent(internet, host, source="10.8.8.8", helo="b.example")[:3] == (
+                "550" if name == "iprev" else "250"
+            )
+        assert any("a bug" in str(event.get("log_failure")) for event in events), name
+        if name != "iprev":
+            assert told in host.inbox("ann@xx.example")[-1]
+
+
+# --- Cost ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_known_of_a_client_and_a_domain_is_not_asked_again(internet: Internet) -> None:
+    host = hub(internet)
+    for _ in range(2):
+        assert sent(internet, host).startswith("250")
+    assert [name for kind, name in internet.resolver.asked if kind == "TXT"].count("yy.example") == 1
+    internet.resolver.txt["yy.example"] = [b"v=spf1 exists:%{l}.%{o} -all"]
+    internet.run(KNOWN_SECONDS + 1)
+    internet.resolver.hosts["a.yy.example"] = ["127.0.0.2"]
+    for sender, value in (("a", b"pass"), ("b", b"fail"), ("a", b"pass")):
+        assert sent(internet, host, signed(), sender=f"{sender}@yy.example").startswith("250")
+        assert b"spf=%s smtp.mailfrom=%s@" % (value, sender.encode()) in host.inbox("ann@xx.example")[-1]
+
+
+def test_each_message_of_a_connection_has_all_results(internet: Internet) -> None:
+    host = hub(internet)
+    internet.resolver.slow = {"10.9.9.9": 2.0}
+    caller = greeted(internet, host)
+    for _ in range(2):
+        answers(caller, "MAIL FROM:<a@yy.example>", "RCPT TO:<ann@xx.example>", "DATA")
+        caller.ask(HEADER + b"\r\n" + BODY + b".\r\n", b"250")
+    assert [b"iprev=pass" in each for each in host.inbox("ann@xx.example")] == [True, True]
+
+
+# --- Texts of strangers --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sender", "helo"),
+    [
+        ('"a) dmarc=pass (b"@zz.example', "mx.yy.example"),
+        ('"a;dmarc=pass"@zz.example', "[10.8.8.8]"),
+        ('"dmarc=pass\\""@zz.example', "a;dmarc=pass"),
+        ("x" * 64 + "@" + "y" * 63 + "." + "z" * 63 + ".example", "(dmarc=pass"),
+        ("dmarc=pass@zz.example", 'mx"dmarc=pass'),
+    ],
+)
+def test_what_a_stranger_writes_is_no_result(internet: Internet, sender: str, helo: str) -> None:
+    host = hub(internet)
+    signature = b"DKIM-Signature: v=1; a=rsa-sha256; d=zz.example; s=s;\r\n i=dmarc=pass_(%s@zz.example;\r\n" % (
+        b"x" * 400
+    )
+    header = signature + b" h=from; bh=YWJj; b=YWJj\r\nFrom: dmarc=pass <a@zz.example>\r\n"
+    assert sent(internet, host, header, "10.8.8.8", sender, helo).startswith("250")
+    [message] = host.inbox("ann@xx.example")
+    fields = [octets for name, octets in raw_fields(message) if name == b"authentication-results"]
+    found = AuthenticationResultsHeader.parse(fields[0].decode().strip())
+    methods = [(each.method, each.result) for each in found.results]
+    assert ("dmarc", "none") in methods
+    assert not [each for each in methods if each[0] == "dmarc" and each[1] == "pass"]

@@ -16,7 +16,7 @@ POLICIES: tuple[Policy, ...] = get_args(Policy)  # the least strict one first
 URIS_LIMIT = 10  # of one kind that are looked at
 
 _VERSION = re.compile(rb"[ \t]*+v[ \t]*+=[ \t]*+DMARC1[ \t]*+(?:;|\Z)")
-_LIMIT = 65_536  # octets of a record, as many as DNS can have
+_LIMIT = 8192  # octets of a record that are read
 _NAME = re.compile(r"[A-Za-z]+")
 _MAILTO = re.compile(r"mailto:[^\s,;!]+@[^\s,;!]+", re.IGNORECASE)
 _SIZE = re.compile(r"(.*)!([0-9]{1,12})([kmgt]?)", re.IGNORECASE)
@@ -55,11 +55,15 @@ def is_dmarc(octets: bytes) -> bool:
     return _VERSION.match(octets) is not None
 
 
-@lru_cache(maxsize=2048)
 def parse_dmarc(octets: bytes) -> DmarcRecord:
     """One that `is_dmarc`. What is unknown or malformed in it counts as not said."""
+    return _parsed(octets[:_LIMIT])
+
+
+@lru_cache(maxsize=2048)
+def _parsed(octets: bytes) -> DmarcRecord:
     tags: dict[str, str] = {}
-    for spec in octets[:_LIMIT].decode("utf-8", "replace").split(";"):
+    for spec in octets.decode("utf-8", "replace").split(";"):
         name, equals, value = spec.partition("=")
         name = name.strip().lower()
         if equals and _NAME.fullmatch(name) and name not in tags:

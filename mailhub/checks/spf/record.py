@@ -16,7 +16,7 @@ Kind = Literal["all", "include", "a", "mx", "ptr", "ip4", "ip6", "exists"]
 
 _QUALIFIERS: dict[str, Qualified] = {"+": "pass", "-": "fail", "~": "softfail", "?": "neutral"}
 _VERSION = re.compile(rb"v=spf1(?: |\Z)", re.IGNORECASE)
-_LIMIT = 65_536  # octets of a record, as many as DNS can have
+_LIMIT = 8192  # octets of a record: RFC 7208 3.4 wants it to fit a small answer, and large ones have 2000
 _MODIFIER = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*)=(.*)")
 _MECHANISM = re.compile(r"([-+~?]?)([A-Za-z0-9]+)(?:(:)(.*)|(/.*))?")
 _PREFIXES = re.compile(r"(?:/(0|[1-9][0-9]?))?(?://(0|[1-9][0-9]{0,2}))?")
@@ -59,8 +59,10 @@ def is_spf(octets: bytes) -> bool:
 @lru_cache(maxsize=2048)
 def parse_record(octets: bytes) -> Record:
     """Raises SpfSyntaxError."""
+    if len(octets) > _LIMIT:
+        raise SpfSyntaxError(f"record has more than {_LIMIT} octets")
     try:
-        terms = octets[:_LIMIT].decode("ascii").split(" ")[1:]
+        terms = octets.decode("ascii").split(" ")[1:]
     except UnicodeDecodeError:
         raise SpfSyntaxError("record is not of ASCII") from None
     directives: list[Directive] = []

@@ -45,6 +45,7 @@ from mailhub.interfaces import (
     Screen,
     Verdict,
 )
+from mailhub.interfaces.screens import Said
 from mailhub.log import Logger
 from mailhub.message.address import parse_domain, to_ascii
 from mailhub.message.authors import AuthorDomains, author_domains
@@ -110,24 +111,27 @@ class MailAuthentication:
 
     def judged(self, found: Findings, authors: AuthorDomains, origin: Origin) -> Verdict:
         """What becomes of a message."""
-        notes = [*found.logo, *(NoteResult(str(each)) for each in found.results)]
-        dmarc = found.dmarc
+        verdict, dmarc = _accepted(found), found.dmarc
         if dmarc is None or self.options.dmarc != "enforce" or origin.peer in self.options.forwarders:
-            return Verdict(edits=notes)
+            return verdict
         if authors.fields > 1:
             # Which of them a reader is shown, nobody knows.
-            return _refused("Message has several From fields", notes)
+            return _refused(verdict, "Message has several From fields")
         fails = dmarc.value == "fail" and not found.passed_at
         if fails and dmarc.policy == "reject":
-            return _refused(f"{dmarc.domain} wants mail refused that neither SPF nor DKIM says is from there", notes)
+            return _refused(verdict, f"{dmarc.domain} wants mail refused that neither SPF nor DKIM says is from there")
         if (fails and dmarc.policy == "quarantine") or authors.doubtful:
-            return Verdict("quarantine", edits=notes)
-        return Verdict(edits=notes)
+            return attrs.evolve(verdict, action="quarantine")
+        return verdict
 
 
-def _refused(text: str, notes: Sequence[Edit]) -> Verdict:
-    """The notes are for who asks beforehand."""
-    return Verdict("reject", "5.7.1", text, notes, rule="dmarc", code=_REFUSED)
+def _accepted(found: Findings) -> Verdict:
+    return Verdict(edits=[*found.logo, *(NoteResult(str(each)) for each in found.results)])
+
+
+def _refused(verdict: Verdict, text: str) -> Verdict:
+    """With its notes, for who asks beforehand."""
+    return attrs.evolve(verdict, action="reject", status="5.7.1", text=text, rule="dmarc", code=_REFUSED)
 
 
 class _OfUser(Screen):
@@ -152,7 +156,7 @@ class _OfStranger(Screen):
     _spf_of_helo: Begun[Spf] | None = None
     _iprev: Begun[Result] | None = None
 
-    def mail(self, transaction: ITransactionView) -> Verdict:
+    def mail(self, transaction: ITransactionView) -> Said:
         """See `IScreen`."""
         self._spf = self._spf_of_helo = None
         policy, origin = self._policy, transaction.origin
@@ -167,7 +171,19 @@ class _OfStranger(Screen):
             if sender is not None:
                 domain = sender.ascii_domain
                 self._spf = self._asked(origin, f"{sender.local}@{domain}", domain)
-        return ACCEPT
+        # Who asks beforehand may have no message.
+        return self._known_at_mail(transaction) if origin.rehearsal else ACCEPT
+
+    async def _known_at_mail(self, transaction: ITransactionView) -> Verdict:
+        return _accepted(await self._of_client(transaction))
+
+    async def _of_client(self, transaction: ITransactionView) -> Findings:
+        """What is known without the message."""
+        spf = None if self._spf is None else await self._spf.get()
+        of_helo = None if self._spf_of_helo is None else await self._spf_of_helo.get()
+        address = None if self._iprev is None else await self._iprev.get()
+        client = transaction.origin.peer
+        return Findings(transaction.mail.reverse_path, spf, of_helo, iprev=address, client=client)
 
     def _asked(self, origin: Origin, sender: str, domain: str) -> Begun[Spf]:
         return Begun(self._policy.spf(origin, sender, domain), Spf("temperror", domain, _FAULT))
@@ -208,12 +224,11 @@ class _OfStranger(Screen):
             walked = Begun(walks.begin(authors.domains[:AUTHORS_LIMIT]), None)
         signatures = None if dkim is None else await dkim.get()
         chain = None if arc is None else await arc.get()
-        spf = None if self._spf is None else await self._spf.get()
-        of_helo = None if self._spf_of_helo is None else await self._spf_of_helo.get()
+        found = await self._of_client(message)
         dmarc, passed = None, ""
         if walks is not None:
             await walked.get()
-            counts = spf if message.mail.reverse_path else of_helo
+            counts = found.spf if message.mail.reverse_path else found.spf_of_helo
             identifiers = [Identifier(each.domain, each.value) for each in signatures or () if each.domain]
             if dkim is not None and signatures is None:
                 # Who knows what we would have found.
@@ -225,10 +240,8 @@ class _OfStranger(Screen):
             signatures = (Verified("temperror", _FAULT),)
         elif dkim is not None and not authors.readable:
             signatures = (Verified("neutral", "header is too large"),)
-        address = None if self._iprev is None else await self._iprev.get()
-        sender, client = message.mail.reverse_path, message.origin.peer
         logo = await _logo(message, authors, dmarc, walks) if options.bimi else None
-        return Findings(sender, spf, of_helo, signatures, dmarc, address, chain, client, passed, logo)
+        return attrs.evolve(found, dkim=signatures, dmarc=dmarc, arc=chain, passed_at=passed, bimi=logo)
 
 
 async def _authors(message: IMessageView) -> AuthorDomains:
