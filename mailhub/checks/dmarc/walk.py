@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import attrs
 from twisted.internet.defer import Deferred, gatherResults
@@ -13,6 +14,7 @@ from mailhub.interfaces import IResolver
 
 QUESTIONS_LIMIT = 8  # names of one walk
 _LABELS = 8  # from which on a name is cut to one less
+_NONE: Mapping[str, Walked] = MappingProxyType({})
 
 
 @attrs.frozen
@@ -74,30 +76,32 @@ async def walk(domain: str, resolver: IResolver) -> Walked:
 
 
 class Walks:
-    """Those of one message, each made once."""
+    """Those of one message, each made once; `known` are made already."""
 
-    def __init__(self, resolver: IResolver) -> None:
+    def __init__(self, resolver: IResolver, known: Mapping[str, Walked] = _NONE) -> None:
         self.resolver = resolver
-        self._made: dict[str, Walked | TemporaryError] = {}
+        self._made: dict[str, Walked | TemporaryError] = {**known}
 
-    async def begin(self, domains: Sequence[str]) -> None:
-        """Make those of these domains, side by side."""
-        await gatherResults([Deferred.fromCoroutine(self._make(each)) for each in dict.fromkeys(domains)])
+    async def begin(self, domains: Sequence[str]) -> Sequence[Walked]:
+        """Make those of these domains, side by side; gives the ones that DNS has answered."""
+        made = await gatherResults([Deferred.fromCoroutine(self._make(each)) for each in dict.fromkeys(domains)])
+        return [each for each in made if isinstance(each, Walked)]
 
     async def of(self, domain: str) -> Walked:
         """Raises TemporaryError."""
-        if domain not in self._made:
-            await self._make(domain)
-        made = self._made[domain]
+        made = self._made.get(domain) or await self._make(domain)
         if isinstance(made, TemporaryError):
             raise made
         return made
 
-    async def _make(self, domain: str) -> None:
+    async def _make(self, domain: str) -> Walked | TemporaryError:
+        made: Walked | TemporaryError
         try:
-            self._made[domain] = await walk(domain, self.resolver)
+            made = await walk(domain, self.resolver)
         except TemporaryError as error:
-            self._made[domain] = error
+            made = error
+        self._made[domain] = made
+        return made
 
 
 async def record_of(name: str, resolver: IResolver) -> DmarcRecord | None:

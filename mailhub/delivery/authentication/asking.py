@@ -12,17 +12,18 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailhub.checks.spf.check import Spf
 from mailhub.errors import MailError, TemporaryError
 from mailhub.interfaces import HostAddresses, IResolver, MailExchanger, ServiceLocation, Tlsa
 from mailhub.log import Logger
 
-KNOWN_SECONDS = 60.0  # for which a result of SPF is good
-KNOWN_LIMIT = 4096  # of them
+KNOWN_SECONDS = 60.0  # for which what was found is good
+KNOWN_LIMIT = 4096  # of one kind that are kept
 
 _log = Logger(namespace="mailhub.delivery")
 
 T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Begun(Generic[T]):
@@ -101,23 +102,21 @@ class InTime:
             raise TemporaryError("DNS gives no answer in time", status="4.4.3") from None
 
 
-class KnownSpf:
-    """Results of SPF that are good for the next message, too: those that are the same for every sender of a domain."""
+class Recent(Generic[K, V]):
+    """What was found out a moment ago, and is good for the next message, too."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._known: OrderedDict[tuple[str, str], tuple[float, Spf]] = OrderedDict()
+        self._known: OrderedDict[K, tuple[float, V]] = OrderedDict()
 
-    def get(self, address: str, domain: str) -> Spf | None:
-        """That of a client for a domain."""
-        known = self._known.get((address, domain))
+    def get(self, key: K) -> V | None:
+        """None for what is not known, or not any more."""
+        known = self._known.get(key)
         return known[1] if known is not None and known[0] > self._clock.seconds() else None
 
-    def keep(self, address: str, domain: str, found: Spf) -> None:
-        """For a short while, where it does not depend on more."""
-        if found.personal or found.value == "temperror":
-            return
-        self._known[address, domain] = self._clock.seconds() + KNOWN_SECONDS, found
-        self._known.move_to_end((address, domain))
+    def keep(self, key: K, found: V) -> None:
+        """For a short while."""
+        self._known[key] = self._clock.seconds() + KNOWN_SECONDS, found
+        self._known.move_to_end(key)
         if len(self._known) > KNOWN_LIMIT:
             self._known.popitem(last=False)

@@ -20,11 +20,11 @@ from mailhub.checks.arc.validate import Chain, validate
 from mailhub.checks.bimi import Bimi, bimi
 from mailhub.checks.dkim import Verified, verify
 from mailhub.checks.dmarc.evaluate import AUTHORS_LIMIT, Dmarc, Identifier, evaluate
-from mailhub.checks.dmarc.walk import Walks
+from mailhub.checks.dmarc.walk import Walked, Walks
 from mailhub.checks.iprev import iprev
 from mailhub.checks.results import Result
 from mailhub.checks.spf.check import Spf, check_host
-from mailhub.delivery.authentication.asking import Begun, InTime, KnownSpf
+from mailhub.delivery.authentication.asking import Begun, InTime, Recent
 from mailhub.delivery.authentication.findings import Findings
 from mailhub.delivery.authentication.options import CheckOptions
 from mailhub.delivery.authentication.reports import SHARED, DmarcReports
@@ -70,8 +70,10 @@ class MailAuthentication:
     hostname: str
     environment: Environment
     rule: Rule
-    known_spf: KnownSpf
     reports: DmarcReports
+    # By client and domain.
+    known_spf: Recent[tuple[str, str], Spf]
+    known_walks: Recent[str, Walked]
 
     @classmethod
     def of(cls, _options: object, hub: IHub) -> MailAuthentication:
@@ -79,7 +81,8 @@ class MailAuthentication:
         environment = hub.environment
         options = hub.settings.of(CheckOptions)
         reports = hub.shared(SHARED, lambda: DmarcReports.of(environment, hub.database.state, lambda: cast(Any, hub)))
-        return cls(options, hub.hostname, environment, Rule.of(hub), KnownSpf(environment.clock), reports)
+        spf, walks = Recent[tuple[str, str], Spf](environment.clock), Recent[str, Walked](environment.clock)
+        return cls(options, hub.hostname, environment, Rule.of(hub), reports, spf, walks)
 
     def begin(self, origin: Origin) -> Screen:
         """See `IPolicy`."""
@@ -93,8 +96,8 @@ class MailAuthentication:
         return InTime(self.environment.resolver, clock, clock.seconds() + TIME_LIMIT)
 
     async def spf(self, origin: Origin, sender: str, domain: str) -> Spf:
-        """Whether the client may use a domain."""
-        found = self.known_spf.get(origin.peer, domain)
+        """Whether the client may use a domain. What is the same for all of its senders is not asked for each."""
+        found = self.known_spf.get((origin.peer, domain))
         if found is None:
             found = await check_host(
                 origin.peer,
@@ -106,8 +109,18 @@ class MailAuthentication:
                 hostname=self.hostname,
                 now=self.environment.now(),
             )
-            self.known_spf.keep(origin.peer, domain, found)
+            if not found.personal and found.value != "temperror":
+                self.known_spf.keep((origin.peer, domain), found)
         return found
+
+    async def walked(self, domains: Sequence[str], resolver: IResolver) -> Walks:
+        """With those of these domains begun and ended, as far as DNS answers."""
+        known = {each: found for each in domains if (found := self.known_walks.get(each)) is not None}
+        walks = Walks(resolver, known)
+        if len(known) < len(domains):
+            for each in await walks.begin([each for each in domains if each not in known]):
+                self.known_walks.keep(each.domain, each)
+        return walks
 
     def judged(self, found: Findings, authors: AuthorDomains, origin: Origin) -> Verdict:
         """What becomes of a message."""
@@ -212,7 +225,7 @@ class _OfStranger(Screen):
     async def _findings(self, message: IMessageView, authors: AuthorDomains) -> Findings:
         """Raises StoreUnavailable, where the message cannot be read."""
         options, resolver = self._policy.options, self._policy.resolver()
-        dkim = arc = walks = None
+        dkim = arc = walking = None
         if options.dkim:
             asked = verify(message.header, message, resolver, self._policy.environment.now())
             dkim = Begun[Sequence[Verified] | None](asked, None)
@@ -220,14 +233,13 @@ class _OfStranger(Screen):
             sealed = validate(message.header, message, resolver, self._policy.environment.now())
             arc = Begun[Chain | None](sealed, None)
         if options.dmarc != "off":
-            walks = Walks(resolver)
-            walked = Begun(walks.begin(authors.domains[:AUTHORS_LIMIT]), None)
+            walking = Begun(self._policy.walked(authors.domains[:AUTHORS_LIMIT], resolver), Walks(resolver))
         signatures = None if dkim is None else await dkim.get()
         chain = None if arc is None else await arc.get()
         found = await self._of_client(message)
         dmarc, passed = None, ""
-        if walks is not None:
-            await walked.get()
+        if walking is not None:
+            walks = await walking.get()
             counts = found.spf if message.mail.reverse_path else found.spf_of_helo
             identifiers = [Identifier(each.domain, each.value) for each in signatures or () if each.domain]
             if dkim is not None and signatures is None:
