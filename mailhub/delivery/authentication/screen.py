@@ -210,16 +210,16 @@ class _OfStranger(Screen):
             authors = await _authors(message)
             found = await self._findings(message, authors)
             verdict = policy.judged(found, authors, origin)
+            if not origin.rehearsal:
+                _log.event("checked", {**_about(message), **found.told, "verdict": verdict.action})
+                forwarder = origin.peer in policy.options.forwarders
+                await policy.reports.note(Seen.of(message, found, verdict, forwarder=forwarder))
         except (MailError, CancelledError):
             raise
         except Exception:
             # Whoever sends the message is not to wait for us to mend that.
             _log.failure("mail authentication has failed: session={session}", session=origin.session_id)
             return ACCEPT
-        if not origin.rehearsal:
-            _log.event("checked", {**_about(message), **found.told, "verdict": verdict.action})
-        forwarder = origin.peer in policy.options.forwarders
-        await policy.reports.note(Seen.of(message, found, verdict, forwarder=forwarder))
         return verdict
 
     async def _findings(self, message: IMessageView, authors: AuthorDomains) -> Findings:
