@@ -13,7 +13,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pwd import getpwnam
@@ -103,6 +103,9 @@ class PostfixAndDovecot:
         self._sink = sink
         (self.port,) = free_ports(1)
         self._children: list[subprocess.Popen[bytes]] = []
+        # What is added to main.cf and master.cf, and the words before each command.
+        self.more_main = self.more_master = ""
+        self.around: Sequence[str] = ()
 
     def start(self) -> None:
         """Write their files, and start them."""
@@ -123,17 +126,17 @@ class PostfixAndDovecot:
             "gid": account.pw_gid,
             "port": self.port,
         }
-        (self.folder / "conf/main.cf").write_text(_MAIN_CF.format(**places))
-        (self.folder / "conf/master.cf").write_text(_MASTER_CF.format(**places))
+        (self.folder / "conf/main.cf").write_text(_MAIN_CF.format(**places) + self.more_main)
+        (self.folder / "conf/master.cf").write_text(_MASTER_CF.format(**places) + self.more_master)
         (self.folder / "dovecot.conf").write_text(_DOVECOT.format(**places))
         run("postfix", "-c", self.folder / "conf", "check", check=False)
         self._run("dovecot", "-F", "-c", str(self.folder / "dovecot.conf"))
         eventually(lambda: (self.folder / "run/lmtp").exists(), "Dovecot's socket")
-        self._run(f"{places['daemons']}/master", "-c", str(self.folder / "conf"), "-d")
+        self._run(*self.around, f"{places['daemons']}/master", "-c", str(self.folder / "conf"), "-d")
         eventually(self._is_served, "Postfix's port")
 
     def _run(self, *command: str) -> None:
-        with (self.folder / f"{Path(command[0]).name}.out").open("wb") as output:
+        with (self.folder / f"{len(self._children)}.out").open("wb") as output:
             self._children.append(subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True))
 
     def _is_served(self) -> bool:
@@ -171,9 +174,11 @@ class PostfixAndDovecot:
 
 
 @contextmanager
-def postfix_and_dovecot(sink: int = 25) -> Iterator[PostfixAndDovecot]:
+def postfix_and_dovecot(
+    sink: int = 25, make: Callable[[Path, int], PostfixAndDovecot] = PostfixAndDovecot
+) -> Iterator[PostfixAndDovecot]:
     """Both, below /tmp, where their users may enter; removed in the end."""
-    peers = PostfixAndDovecot(Path(tempfile.mkdtemp(prefix="mailhub-bench-")), sink)
+    peers = make(Path(tempfile.mkdtemp(prefix="mailhub-bench-")), sink)
     try:
         peers.start()
         yield peers

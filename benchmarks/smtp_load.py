@@ -25,13 +25,15 @@ Step = tuple[bytes, Sequence[bytes]]
 
 @attrs.frozen
 class Kind:
-    """How messages come: `size` in octets, for how many of `users` each, how many on a connection (0: all)."""
+    """How messages come: `size` in octets, for how many of `users` each, how many on a connection (0: all). `made`:
+    what becomes of each before it is sent."""
 
     pipelining: bool = True
     size: int = 4096
     recipients: int = 1
     on_a_connection: int = 0
     users: Sequence[str] = attrs.field(factory=lambda: USERS)
+    made: Callable[[bytes], bytes] = bytes
 
 
 @attrs.frozen
@@ -79,7 +81,7 @@ def _conversation(numbers: Sequence[int], kind: Kind) -> Iterator[Step]:
     yield b"EHLO bench.example\r\n", [b"250"]
     for number in numbers:
         names = [kind.users[(number + more) % len(kind.users)] for more in range(kind.recipients)]
-        octets = message(number, names[0], kind.size)
+        octets = kind.made(message(number, names[0], kind.size))
         commands = [f"MAIL FROM:<s{number}@else.example> SIZE={len(octets)} BODY=8BITMIME\r\n".encode()]
         commands += [f"RCPT TO:<{name}>\r\n".encode() for name in names]
         codes = [b"250"] * len(commands)

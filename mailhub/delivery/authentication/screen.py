@@ -237,7 +237,7 @@ class _OfStranger(Screen):
         signatures = None if dkim is None else await dkim.get()
         chain = None if arc is None else await arc.get()
         found = await self._of_client(message)
-        dmarc, passed = None, ""
+        walks, dmarc, passed = None, None, ""
         if walking is not None:
             walks = await walking.get()
             counts = found.spf if message.mail.reverse_path else found.spf_of_helo
