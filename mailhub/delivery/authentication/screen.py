@@ -33,7 +33,6 @@ from mailhub.delivery.screening.rule import Rule
 from mailhub.errors import MailError
 from mailhub.interfaces import (
     ACCEPT,
-    Edit,
     Environment,
     IHub,
     IMessageView,
