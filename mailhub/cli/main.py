@@ -61,6 +61,7 @@ daily work, also while the server runs:
   mailhub queue list                        what has not been delivered yet
   mailhub queue retry --all                 try it again now
   mailhub backup /var/backups/mailhub       a consistent copy
+  mailhub dmarc report example.org          who sends mail in your name
   mailhub explain --from A --to B --ip X    what would become of it, and why
   mailhub reload                            take over a changed configuration
   mailhub exam my_store.py                  ask a plugin what its kind promises

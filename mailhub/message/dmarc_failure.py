@@ -22,7 +22,8 @@ _FIELDS = frozenset(
     {b"received", b"dkim-signature", b"date", b"message-id", b"mime-version", b"content-type", b"list-id"}
     | {b"content-transfer-encoding", b"arc-seal", b"arc-message-signature", b"arc-authentication-results"}
 )
-_LOCAL_PART = re.compile(rb"""(?:"(?:[^"\\\r\n]|\\.){0,256}"|[^\s<>()\[\]",;:=]{1,256})@(?=[A-Za-z0-9\[])""")
+_QUOTED = re.compile(r'"[^"]*"')
+_WORD = re.compile(r"""[^\s<>()\[\]",;:=]+""")
 _KEPT_AS_THEY_ARE = frozenset({b"message-id", b"content-type", b"mime-version", b"date"})
 _UNPRINTABLE = re.compile(r"[^ -~]+")
 
@@ -112,10 +113,18 @@ def redacted(header: bytes, domain: str) -> list[str]:
         size += len(octets)
         if size > _HEADER_LIMIT:
             break
-        if name not in _KEPT_AS_THEY_ARE:
-            octets = _LOCAL_PART.sub(b"redacted@", octets)
-        lines += [_line(line) for line in octets.decode("ascii", "replace").splitlines() if line.strip()]
+        told = [_line(line) for line in octets.decode("ascii", "replace").splitlines() if line.strip()]
+        lines += told if name in _KEPT_AS_THEY_ARE else [_without_persons(line) for line in told]
     return lines
+
+
+def _without_persons(line: str) -> str:
+    return _line(_WORD.sub(lambda word: _without_local_part(word[0]), _QUOTED.sub('"redacted"', line)))
+
+
+def _without_local_part(word: str) -> str:
+    _, at, domain = word.rpartition("@")
+    return f"redacted@{domain}" if at else word
 
 
 def _line(text: str) -> str:

@@ -330,6 +330,7 @@ def test_an_address_of_the_configuration_gets_those_of_any_domain(google: Intern
         gzip.compress(b'<!DOCTYPE a [<!ENTITY b "c">]><feedback>&b;</feedback>'),
         gzip.compress(written(attrs.evolve(REPORT, published=Published("a b\0")))),
     ],
+    ids=["bomb", "nonsense", "entities", "domain"],
 )
 def test_hostile_reports_are_mail_like_any_other(google: Internet, packed: bytes) -> None:
     yy = google.hub("yy.example", ["a"], {"dmarc": {"addresses": ["a@yy.example"]}})

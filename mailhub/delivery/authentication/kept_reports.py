@@ -70,9 +70,9 @@ class KeptReports:
         await self._state.put({f"{kept.domain} {kept.day} {digest.hexdigest()}": _written(kept)}, days * DAY)
         return kept
 
-    async def count(self, domain: str, day: str) -> int:
-        """How many there are about a domain (A-labels) and day, up to `REPORTS_LIMIT`. Raises StoreUnavailable."""
-        return len(await self._state.items(f"{domain} {day} ", REPORTS_LIMIT))
+    async def count(self, domain: str, day: str, limit: int) -> int:
+        """How many there are about a domain (A-labels) and day, up to `limit`. Raises StoreUnavailable."""
+        return len(await self._state.items(f"{domain} {day} ", limit))
 
     async def of(self, domain: str, last: date, days: int) -> Sequence[KeptReport]:
         """Those about a domain (A-labels) and the days up to the last one. Raises StoreUnavailable."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from twisted.internet.defer import DeferredSemaphore
+
 from mailhub.checks.dmarc.walk import record_of
 from mailhub.delivery.authentication.destinations import wanted
-from mailhub.delivery.authentication.kept_reports import REPORTS_LIMIT, KeptReports, day_of, summed
+from mailhub.delivery.authentication.kept_reports import KeptReports, day_of, summed
 from mailhub.delivery.authentication.report_options import DmarcReporter
 from mailhub.delivery.authentication.seen import Seen
 from mailhub.delivery.reporting import mail_address
@@ -21,6 +23,7 @@ from mailhub.message.dmarc_report_reading import MESSAGE_LIMIT, reports_in
 
 _log = Logger(namespace="mailhub.delivery.dmarc")
 
+_IN_SUBJECT = b"omain:"
 _SUBJECT = re.compile(
     rb"^subject:[^\n]{0,100}?\breport\s{1,80}domain:\s{0,80}([^\s;]{1,255})", re.IGNORECASE | re.MULTILINE
 )
@@ -28,7 +31,7 @@ _OLD_DAYS, _EARLY_SECONDS = 31, DAY  # how long ago, and how much in the future,
 _A_DAY = 2000  # reports that are read
 _OCTETS_A_DAY = 64 << 20  # of messages that are read for some
 _AT_ONCE = 2  # messages that are read at the same time
-_PER_DOMAIN = REPORTS_LIMIT // 2  # about one day of a domain that come by mail
+_PER_DOMAIN = 300  # about one day of a domain that come by mail
 
 
 class ReceivedReports:
@@ -39,26 +42,30 @@ class ReceivedReports:
         self._environment = environment
         self._reporter = reporter
         self._kept = kept
-        self._reading = 0
+        self._turns = DeferredSemaphore(_AT_ONCE)
         self._day = -1
         self._read = self._octets = 0  # on that day
+
+    def may_be_one(self, seen: Seen) -> bool:
+        """Whether it is worth while to look closer, which it hardly ever is."""
+        if not self._reporter().settings.dmarc.addresses and _IN_SUBJECT not in seen.message.header:
+            return False
+        # Who forges the sender may forge what it says, too.
+        return seen.dmarc.value in ("pass", "none") and seen.verdict.action == "accept"
 
     async def take(self, seen: Seen) -> bool:
         """Whether it is a report to us, which is kept then: such mail is not reported on itself, or two servers would
         report to each other for ever. Raises StoreUnavailable."""
         message = seen.message
-        # Who forges the sender may forge what it says, too.
-        if seen.dmarc.value not in ("pass", "none") or seen.verdict.action != "accept":
-            return False
         about = await self._about(message)
         if about is None or not self._may_read(message):
             return False
-        self._reading += 1
+        await self._turns.acquire()
         try:
             octets = message.header + await message.read()
             reports = await self._environment.threads.run(_reports, octets)
         finally:
-            self._reading -= 1
+            self._turns.release()
         return any([await self._keep(each, about, seen.dmarc.domain) for each in reports])
 
     async def _about(self, message: IMessageView) -> str | None:
@@ -74,9 +81,9 @@ class ReceivedReports:
         try:
             domain = _ascii(subject[1].decode())
             record = await record_of(domain, self._environment.resolver)
-            named = {mail_address(each.uri).key for each in wanted(record, "aggregate")} if record else set()
         except (ValueError, TemporaryError):
             return None
+        named = {_key(each.uri) for each in wanted(record, "aggregate")} if record else set()
         return domain if there & named else None
 
     def _may_read(self, message: IMessageView) -> bool:
@@ -84,9 +91,7 @@ class ReceivedReports:
         day = self._environment.now() // DAY
         if day != self._day:
             self._day, self._read, self._octets = day, 0, 0
-        if message.size > MESSAGE_LIMIT or self._reading >= _AT_ONCE:
-            return False
-        if self._read >= _A_DAY or self._octets + message.size > _OCTETS_A_DAY:
+        if message.size > MESSAGE_LIMIT or self._read >= _A_DAY or self._octets + message.size > _OCTETS_A_DAY:
             return False
         self._read += 1
         self._octets += message.size
@@ -101,7 +106,7 @@ class ReceivedReports:
                 raise ValueError(f"is about {kept.domain}, and its Subject says {about}")
             if not now - _OLD_DAYS * DAY <= report.begin <= now + _EARLY_SECONDS:
                 raise ValueError(f"is about {day_of(report.begin)}")
-            if await self._kept.count(kept.domain, kept.day) >= _PER_DOMAIN:
+            if await self._kept.count(kept.domain, kept.day, _PER_DOMAIN) >= _PER_DOMAIN:
                 raise ValueError("is one too many")
             await self._kept.keep(report, by, self._reporter().settings.dmarc.keep_days)
         except ValueError as error:
@@ -114,6 +119,14 @@ class ReceivedReports:
 
 def _reports(octets: bytes) -> Sequence[AggregateReport]:
     return list(reports_in(octets))
+
+
+def _key(uri: str) -> str:
+    """The address that it names; "" for none."""
+    try:
+        return mail_address(uri).key
+    except ValueError:
+        return ""
 
 
 def _ascii(domain: str) -> str:

@@ -58,9 +58,10 @@ class DmarcReports:
         if seen is None or seen.message.origin.rehearsal:
             return
         try:
-            if not await self._is_report(seen):
-                self._aggregates.count(seen)
-                self._failures.note(seen)
+            if self._received.may_be_one(seen) and await self._is_report(seen):
+                return
+            self._aggregates.count(seen)
+            self._failures.note(seen)
         except CancelledError:
             raise
         except Exception:
