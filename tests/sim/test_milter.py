@@ -12,8 +12,10 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import capturedLogs, formatEvent
 
 from mailhub.errors import ConfigurationError
+from mailhub.interfaces import Origin
 from mailhub.testing.caller import Caller
 from mailhub.testing.hubs import Host, Internet
+from mailhub.testing.wires import Weather
 from mailhub.wire.milter.packets import PacketReader, packet
 from mailhub.wire.milter.vocabulary import EVERY_ACTION, Step
 
@@ -347,6 +349,57 @@ def test_the_envelope_is_changed_as_it_says(internet: Internet) -> None:
     assert octets.startswith(b"Return-Path: <b@yy.example>\r\n")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        packet(b"+", b"<no address>\0"),
+        packet(b"+", b"<>\0"),
+        packet(b"-", b"nobody\0"),
+        packet(b"2", b"<ben@xx.example>\0NOTIFY=ODD\0"),
+        packet(b"2", b"<ben@xx.example>\0XYZZY=1\0"),
+        packet(b"e", b"<a@b@c>\0"),
+        packet(b"e", b"<b@yy.example>\0ENVID=\xff\0"),
+        packet(b"h", b"Two words\0b\0"),
+        packet(b"h", b"X-New\0b\nEvil: c\0"),
+        packet(b"h", b"X-New\0" + b"b" * 1000 + b"\0"),
+        packet(b"h", b"X-New\0" + b"b\n " * 30_000 + b"\0"),
+    ],
+)
+def test_a_change_after_which_a_message_would_not_be_one_is_none(internet: Internet, change: bytes) -> None:
+    host = hub(internet, FakeMilter({b"E": [packet(b"b", b"body") + packet(b"h", b"X-A\0b\0") + change + C]}))
+    with capturedLogs() as events:
+        assert dialogue(internet, host)[-1] == "451 4.7.1 Try again later"
+    assert any("policy failed: policy=milter" in formatEvent(event) for event in events)
+    assert dialogue(internet, host)[-1].startswith("250 ")
+    assert kept(host) == MESSAGE
+
+
+@pytest.mark.parametrize(
+    ("names", "addresses", "failing", "name", "pointer", "found"),
+    [
+        (["a.example", "b.example"], ["10.9.9.9"], "", "b.example", "b.example", "OK"),
+        (["a.example", "b.example"], ["10.9.9.8"], "", "[10.9.9.9]", "a.example", "FORGED"),
+        ([], [], "", "[10.9.9.9]", "unknown", "FAIL"),
+        ([], [], "10.9.9.9", "[10.9.9.9]", "unknown", "TEMP"),
+    ],
+)
+def test_a_client_is_called_by_a_name_that_leads_back_to_it(
+    internet: Internet, names: list[str], addresses: list[str], failing: str, name: str, pointer: str, found: str
+) -> None:
+    milter = FakeMilter(more=struct.pack("!I", 0) + b"{client_name} {client_ptr} {client_resolve} _\0")
+    host = hub(internet, milter)
+    internet.resolver.ptr["10.9.9.9"] = names
+    internet.resolver.hosts["b.example"] = addresses
+    internet.resolver.failing |= {failing}
+    greeted(internet, host)
+    assert milter.macros(b"C") == {
+        "{client_name}": name,
+        "{client_ptr}": pointer,
+        "{client_resolve}": found,
+        "_": f"{name} [10.9.9.9]",
+    }
+
+
 def test_a_body_is_replaced(internet: Internet) -> None:
     host = hub(internet, FakeMilter({b"E": packet(b"b", b"New\n") + packet(b"p") + packet(b"b", b"body") + C}))
     assert dialogue(internet, host)[-1].startswith("250 ")
@@ -489,6 +542,42 @@ def test_services_that_are_not_named_and_rehearsals_are_none_of_its_business(int
     assert milter.letters == []
     greeted(internet, host, "lmtp").ask(b"MAIL FROM:<a@yy.example>\r\n", b"250 ")
     assert milter.letters == ["OCHM"]
+    nobody = Origin("lmtp", "10.9.9.9", helo="c.example", rehearsal=True)
+    conversation = internet.wait(host.hub.pipeline.connected(nobody))
+    internet.wait(conversation.hello(nobody))
+    assert milter.letters == ["OCHM"]
+
+
+@pytest.mark.parametrize("letter", ["O", "C", "R", "E"])
+def test_nothing_is_left_of_a_client_that_goes_while_the_filter_thinks(internet: Internet, letter: str) -> None:
+    milter = FakeMilter({letter.encode(): HANGS})
+    host = hub(internet, milter)
+    caller = internet.call(host, "smtp")
+    caller.expect(b"220 ")
+    caller.say(b"EHLO c.example\r\n")
+    internet.run(1)
+    caller.say(b"MAIL FROM:<a@yy.example>\r\nRCPT TO:<ann@xx.example>\r\nDATA\r\n")
+    internet.run(1)
+    caller.say(MESSAGE + END)
+    internet.run(1)
+    assert milter.letters[0].endswith(letter)
+    transport: Any = caller.transport
+    transport.abortConnection()
+    internet.run(1)
+    milter.lines[0].transport.write(packet(b"O", struct.pack("!III", 6, 0, 0)))
+    internet.run(40)
+    assert [name for name in internet.network.open_connections if PLACE[0] in name] == []
+    assert host.inbox("ann@xx.example") == []
+    milter.answers.clear()
+    assert dialogue(internet, host)[-1].startswith("250 ")
+
+
+def test_however_octets_are_cut_it_is_the_same() -> None:
+    with Internet(seed=3, weather=Weather(split=True)) as internet:
+        milter = FakeMilter({b"E": packet(b"p") + packet(b"h", b"X-New\0b\0") + packet(b"b", b"body") + packet(b"a")})
+        host = hub(internet, milter)
+        assert dialogue(internet, host)[-1].startswith("250 ")
+        assert kept(host) == HEADER + b"\r\nX-New: b\r\n\r\nbody\r\n"
 
 
 def test_a_local_socket_is_a_place_too(internet: Internet) -> None:

@@ -143,6 +143,7 @@ class _OfConnection(Screen):
     _messages: int = 0
     _refused: Verdict | None = None
     _passed: bool = False
+    _closed: bool = False
     _body: IBodyWriter | None = None  # another one, until it has been read
 
     # --- The moments --------------------------------------------------------------------------------------------------
@@ -180,6 +181,7 @@ class _OfConnection(Screen):
 
     def closed(self) -> None:
         """See `IScreen`."""
+        self._closed = True
         self._drop_message()
         peer, self._peer = self._peer, None
         if peer is None:
@@ -210,7 +212,7 @@ class _OfConnection(Screen):
         peer = self._peer
         if peer is None or not peer.usable:
             self._forget()
-            peer = self._peer = await self._policy.pool.take()
+            peer = await self._take()
         if not self._connected:
             try:
                 await self._connect(peer, origin)
@@ -218,7 +220,7 @@ class _OfConnection(Screen):
                 if not peer.used:
                     raise
                 # It may have been closed before it was asked: that is no failure.
-                peer = self._peer = await self._policy.pool.take(fresh=True)
+                peer = await self._take(fresh=True)
                 await self._connect(peer, origin)
             self._connected = True
         greeting = (origin.helo, origin.tls)
@@ -226,6 +228,14 @@ class _OfConnection(Screen):
             await self._say(lambda machine: machine.helo(origin.helo, self._macros(origin)), of_connection=True)
             self._greeted = greeting
         return ACCEPT
+
+    async def _take(self, *, fresh: bool = False) -> MilterPeer:
+        """A connection to the filter. Raises MilterFailed."""
+        peer = self._peer = await self._policy.pool.take(fresh=fresh)
+        if self._closed:
+            self._forget()
+            raise MilterFailed("the client is gone")
+        return peer
 
     async def _connect(self, peer: MilterPeer, origin: Origin) -> None:
         environment = self._policy.hub.environment
