@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import struct
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
 
 from mailhub.answers import answer
+from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError
 from mailhub.log import Logger
 
@@ -26,6 +28,8 @@ NAME = "mailhub.control"
 QUESTION_LIMIT = 1 << 24  # octets
 ANSWER_LIMIT = 1 << 24  # octets
 PATIENCE = 60.0  # seconds
+STARTING_SECONDS = 10.0  # for which a server that is starting is waited for
+_PAUSE = 0.1  # seconds between two looks at it
 _QUESTION_SECONDS = 2.0  # commands ask at once, and whoever says nothing keeps others out
 _CONNECTIONS = 16
 _PATH_LIMIT = 100  # octets; sun_path has room for 107
@@ -199,6 +203,28 @@ def ask(folder: Path, question: Mapping[str, Any], patience: float = PATIENCE) -
     if given.get("fault"):
         raise ConfigurationError(str(given["fault"]))
     return given
+
+
+def listens(folder: Path) -> bool:
+    """Whether a server can be asked by the socket of this data folder: not where none is there, and not where it is a
+    dead server's."""
+    try:
+        with _connected(folder, 1.0):
+            return True
+    except (ConnectionRefusedError, FileNotFoundError):
+        return False
+    except OSError:
+        return True  # `ask` says what is wrong
+
+
+def wait_for_server(data: DataFolder) -> int | None:
+    """The process that serves the data folder, after some seconds for it to listen where it is starting; see
+    `DataFolder.server`."""
+    for _ in range(int(STARTING_SECONDS / _PAUSE)):
+        if data.server() is None or listens(data.path):
+            break
+        time.sleep(_PAUSE)
+    return data.server()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from mailhub.cli.offline import Opening, opened, wait
 from mailhub.cli.queue_pages import Ask, Record, carry_out, pages, shown
 from mailhub.config.settings import load
 from mailhub.config.ways import way_of
-from mailhub.control import NAME, ask
+from mailhub.control import NAME, ask, listens, wait_for_server
 from mailhub.data_folder import DataFolder
 from mailhub.errors import ConfigurationError, MailError
 from mailhub.interfaces import EVERYTHING, Which
@@ -215,12 +215,14 @@ def asked_queue(arguments: argparse.Namespace, how: Opening) -> Iterator[Ask]:
     """The running server, or its database where none runs. Beside a server that cannot be asked nothing is changed: it
     alone knows what it is sending. Raises ConfigurationError."""
     config = load(arguments.config)
-    server = DataFolder(config.data).server()
-    if server is not None and ((config.data / NAME).exists() or how != "read"):
-        if not (config.data / NAME).exists():
+    data = DataFolder(config.data)
+    server = data.server() if how == "read" else wait_for_server(data)
+    asked = server is not None and listens(config.data)
+    if server is not None and (asked or how != "read"):
+        if not asked:
             raise ConfigurationError(
-                f"the server (process {server}) cannot be asked: {config.data / NAME} is not there (yet); its log says "
-                "why. Restart it, or stop it to change its queue"
+                f"the server (process {server}) cannot be asked: nobody listens at {config.data / NAME} (yet); its log "
+                "says why. Restart it, or stop it to change its queue"
             )
         yield lambda question: ask(config.data, question)
         return

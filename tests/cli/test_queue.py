@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 import sqlite3
 import time
 from contextlib import closing
 
 import pytest
 
+from mailhub import control
 from mailhub.cli.offline import Offline, opened
 from mailhub.config.settings import Config
 from mailhub.data_folder import DataFolder
@@ -266,10 +268,26 @@ def test_beside_a_server_that_cannot_be_asked_nothing_is_changed(
     mailhub: Command, ids: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(DataFolder, "server", lambda folder: 17)
+    monkeypatch.setattr(control, "STARTING_SECONDS", 0)
     for words in (("hold", "--all"), ("flush", "yy.example"), ("remove", "--all", "--yes")):
         result = mailhub("queue", *words)
         assert (result.status, result.out, result.err.count("\n")) == (1, "", 1)
         assert "the server (process 17) cannot be asked" in result.err
+    assert len(mailhub("queue", "list", "--messages").out.splitlines()) == 2
+
+
+def test_a_server_that_is_starting_behind_the_socket_of_a_killed_one_is_waited_for(
+    mailhub: Command, ids: list[str], config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(config.data / control.NAME))
+    assert not control.listens(config.data)
+    assert mailhub("queue", "hold", ids[0]).out == "1 message held\n", "nobody serves the data"
+    pauses: list[float] = []
+    monkeypatch.setattr(DataFolder, "server", lambda folder: None if len(pauses) > 3 else 17)
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    assert mailhub("queue", "release", ids[0]).out == "1 message released\n"
+    assert len(pauses) == 4
     assert len(mailhub("queue", "list", "--messages").out.splitlines()) == 2
 
 
