@@ -7,22 +7,24 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
 import attrs
 
+from mailhub.checks.signing import new_key
 from mailhub.cli import passwords
 from mailhub.cli.names import user_of
-from mailhub.cli.offline import opened
+from mailhub.cli.offline import Offline, opened
 from mailhub.cli.records.domain import topics_of_domain
 from mailhub.cli.records.host import topics_of_host
 from mailhub.cli.records.server import server_of
 from mailhub.cli.records.shown import wanted_lines
 from mailhub.config import rules
 from mailhub.config.settings import Config, parse
+from mailhub.delivery.authentication.keys import PART, KeptKey, KeptKeys, made
 from mailhub.errors import ConfigurationError, MailboxExists
 from mailhub.net.certificates import write_self_signed
 from mailhub.net.tls import server_context
@@ -32,10 +34,11 @@ from mailhub.store.sqlite.opening import require, user_name
 _CERTIFICATE_DAYS = 825
 
 _DESCRIPTION = """\
-Writes a configuration with comments, makes a certificate (unless you have one)
-and your account, shows its password once, and lists the DNS records to publish:
-for others to find the server, for your users' mail programs, and against
-forgers. An existing configuration is never overwritten.
+Writes a configuration with comments, makes a certificate (unless you have one),
+your account and keys that sign its mail (DKIM), shows the password once, and
+lists the DNS records to publish: for others to find the server, for your users'
+mail programs, and against forgers. An existing configuration is never
+overwritten.
 """
 _EXAMPLES = """\
 examples:
@@ -168,9 +171,10 @@ def _init(arguments: argparse.Namespace) -> None:
         except MailboxExists:
             # From an earlier try. Whoever may write the data folder may set the password too.
             hub.wait(hub.accounts.set_password(user_of(setup.address), encoded))
+        keys = _keys(hub, setup.domain)
     # Last, because it says that all the rest is there.
     _write_new(setup.file, setup.text())
-    _tell(setup, config, "" if arguments.password_stdin else password, made)
+    _tell(setup, _records(config, keys), "" if arguments.password_stdin else password, made)
 
 
 def _setup(arguments: argparse.Namespace) -> Setup:
@@ -220,14 +224,23 @@ def _write_new(file: Path, text: str) -> None:
         new.unlink(missing_ok=True)
 
 
-def _records(config: Config) -> Iterator[str]:
+def _keys(hub: Offline, domain: str) -> Sequence[KeptKey]:
+    """Those that sign mail of the domain as soon as DNS has their records; made where there are none."""
+    kept = KeptKeys(hub.database.state.of(PART))
+    if not hub.wait(kept.all(domain)):
+        private = {algorithm: new_key(algorithm) for algorithm in ("ed25519", "rsa")}
+        hub.wait(kept.put(made(private, domain, (), int(time.time()))))
+    return hub.wait(kept.all(domain))
+
+
+def _records(config: Config, keys: Sequence[KeptKey]) -> Iterator[str]:
     """Those to begin with; what takes more than a line in DNS is told by `mailhub dns`."""
     server = server_of(config)
-    topics = [*topics_of_host(server, config.domains), *topics_of_domain(server, config.domains[0])]
+    topics = [*topics_of_host(server, config.domains), *topics_of_domain(server, config.domains[0], keys)]
     yield from wanted_lines([each for each in topics if each.what not in ("TLSA", "MTA-STS")])
 
 
-def _tell(setup: Setup, config: Config, password: str, made: bool) -> None:
+def _tell(setup: Setup, records: Iterable[str], password: str, made: bool) -> None:
     print(f"wrote {setup.file}")
     print(f"\nYour account:\n  login     {setup.address}")
     if password:
@@ -237,7 +250,7 @@ def _tell(setup: Setup, config: Config, password: str, made: bool) -> None:
             "\nThe certificate is self-signed: good for a first try, but mail clients will warn.\n"
             f"Get a real one for {setup.hostname} and name it under [tls]; no restart is needed when it changes."
         )
-    print("\nDNS records to publish (`mailhub dns` looks whether they are there):\n" + "\n".join(_records(config)))
+    print("\nDNS records to publish (`mailhub dns` looks whether they are there):\n" + "\n".join(records))
     option = "" if setup.file == Path("mailhub.toml").absolute() else f" --config {quote(str(setup.file))}"
     owner = setup.data.stat().st_uid
     user = f" --user {user_name(owner)}" if os.geteuid() == 0 != owner else ""

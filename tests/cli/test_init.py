@@ -14,7 +14,9 @@ import pytest
 from mailhub.auth.passwords import verify_password
 from mailhub.cli.init import TEMPLATE
 from mailhub.cli.offline import opened
+from mailhub.cli.records.dkim import record_of
 from mailhub.config.settings import Config, load
+from mailhub.delivery.authentication.keys import PART, KeptKeys
 from mailhub.net.tls import server_context
 from tests.cli.conftest import Command
 
@@ -56,6 +58,21 @@ def test_init_tells_what_to_publish_and_what_comes_next(mailhub: Command) -> Non
     assert re.search(r"PTR  mx\.example\.org\.$", out, re.M)
     assert "self-signed" in out
     assert out.index("mailhub check") < out.index("twistd -n mailhub")
+
+
+def test_init_makes_keys_that_sign_once_dns_has_their_records(mailhub: Command, tmp_path: Path) -> None:
+    out = mailhub("init", "you@example.org", "--hostname", "mx.example.org").out
+    with opened(load(tmp_path / "mailhub.toml"), "read") as hub:
+        keys = hub.wait(KeptKeys(hub.database.state.of(PART)).all())
+    assert sorted((each.key.domain, each.algorithm, each.state) for each in keys) == [
+        ("example.org", "ed25519", "new"),
+        ("example.org", "rsa", "new"),
+    ]
+    for each in keys:
+        assert f"  {record_of(each)}\n" in out
+    (tmp_path / "mailhub.toml").unlink()
+    again = mailhub("init", "you@example.org", "--hostname", "mx.example.org").out
+    assert all(f"  {record_of(each)}\n" in again for each in keys)
 
 
 def test_who_is_not_root_is_told_how_to_open_low_ports(

@@ -25,7 +25,7 @@ def dkim_of(domain: str, of: str, keys: Sequence[KeptKey]) -> Topic:
     owned = [[each for each in keys if each.key.domain == name] for name in and_above(domain)]
     signing = [some for some in owned if any(each.state == "active" for each in some)]
     chosen = next((some for some in (*signing, *owned) if some), [])
-    about = f"the keys that sign mail of {domain} (DKIM, RFC 6376)"
+    about = f"the keys that sign mail of {domain}, each from when DNS has its record (DKIM, RFC 6376)"
     records = [record_of(each) for each in chosen if each.state != "retired"]
     return Topic("DKIM", of, about, records, _Dkim(domain, chosen).look)
 
