@@ -47,14 +47,9 @@ _LATEST_SECONDS = 60.0
 # An open connection on which nothing was heard for so long since the answer may be no connection any more.
 _SILENT_SECONDS = 30.0
 _PLACE_OCTETS = 8  # of the digest that stands for a mailbox or a recipient
-_TRACE = re.compile(
-    rb"(?:(?:received|(?:arc-)?authentication-results|arc-message-signature|arc-seal):[^\n]*\n(?:[ \t][^\n]*\n)*)+",
-    re.IGNORECASE,
-)
-_RESULTS = re.compile(
-    rb"(?:(?:(?:arc-)?authentication-results|arc-message-signature|arc-seal):[^\n]*\n(?:[ \t][^\n]*\n)*)*",
-    re.IGNORECASE,
-)
+_FOUND = rb"(?:arc-)?authentication-results|arc-message-signature|arc-seal"  # what servers have found out
+_TRACE = re.compile(rb"(?:(?:received|" + _FOUND + rb"):[^\n]*\n(?:[ \t][^\n]*\n)*)+", re.IGNORECASE)
+_RESULTS = re.compile(rb"(?:(?:" + _FOUND + rb"):[^\n]*\n(?:[ \t][^\n]*\n)*)*", re.IGNORECASE)
 _RELAYED = re.compile(_RESULTS.pattern + rb"received:", re.IGNORECASE)
 _MESSAGE_ID = re.compile(rb"^message-id:", re.IGNORECASE | re.MULTILINE)
 # After the process was killed: the messages committed last, and how much of them is read.

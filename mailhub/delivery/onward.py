@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from mailhub.delivery.dead_ends import LOOP, REFUSED
 from mailhub.delivery.list_names import LIST_AGENTS
 from mailhub.interfaces import STORE, IBlobReader, Route
 
-# What mail is given to that stays here; lists seal what they make of it themselves.
-_OURS = frozenset({STORE, *LIST_AGENTS})
+# What mail is given to that stays here, or comes back; lists seal what they make of it themselves.
+_OURS = frozenset({STORE, *LIST_AGENTS, LOOP, REFUSED})
 
 
 def leads_away(routes: Iterable[Route]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from unittest.mock import Mock
 
 import dkim  # type: ignore[import-untyped]
 import pytest
@@ -182,6 +183,18 @@ def test_what_is_hostile_fails_and_asks_for_nothing(header: bytes) -> None:
     asked = resolver()
     assert chain(header, asked=asked).value == "fail"
     assert asked.asked == []
+
+
+def test_of_older_sets_no_more_is_looked_at_than_anybody_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    header = of_hubs(20)
+    assert chain(header + b"X: y\r\n" * 1000).oldest_pass is None
+    for number in range(20):
+        one = b"i=%d; a=rsa-sha256; c=" % number
+        header = header.replace(one, b"l=%d; " % number + one)
+    made = Mock(wraps=BodyHash)
+    monkeypatch.setattr("mailhub.checks.dkim.BodyHash", made)
+    assert chain(header).value == "fail"
+    assert made.call_count <= 4
 
 
 TEXT = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=30).map(str.encode)

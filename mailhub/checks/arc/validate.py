@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from mailhub.checks.arc.sets import ArcSet, Collected, Fields, collect
 from mailhub.checks.canonical import field_in_form, without_signature
-from mailhub.checks.dkim import Body, Hashes, Verified, body_fault, body_hashes, check, check_digest
+from mailhub.checks.dkim import Body, Hashes, Verified, body_fault, body_hashes, check, check_digest, hash_of
 from mailhub.checks.results import Result
 from mailhub.checks.signature import ALGORITHMS, Signature
 from mailhub.errors import TemporaryError
@@ -23,6 +23,7 @@ Value = Literal["none", "pass", "fail"]
 # What is said where nobody knows, as nothing else may be said (RFC 8617 4.4, 5.2.1).
 NOT_KNOWN = "keys cannot be looked up now"
 
+_FIELDS_LIMIT = 1000  # of a header in which signatures of older sets are looked at
 _AT_ONCE = 10  # keys that are looked up side by side
 _CRLF = b"\r\n"
 
@@ -57,11 +58,14 @@ async def validate(header: bytes, body: Body, resolver: IResolver, now: int) -> 
         return Chain("none")
     if not found.sets:
         return Chain("fail", reason=found.fault)
-    return await _Validation.of(found, fields, await _hashes(found, body), resolver, now).chain()
+    return await _Validation.of(found, fields, await _hashes(found.sets, body), resolver, now).chain()
 
 
-async def _hashes(found: Collected, body: Body) -> Hashes:
-    return await body_hashes([each for one in found.sets for each in one.readings], body)
+async def _hashes(sets: Sequence[ArcSet], body: Body) -> Hashes:
+    """Those of the newest signature, and of the older ones that are for all of the body: however many there are, the
+    body is hashed four times at most."""
+    wanted = [*sets[-1].readings, *[each for one in sets for each in one.readings if each.limit is None]]
+    return await body_hashes(wanted, body)
 
 
 @attrs.frozen
@@ -108,6 +112,8 @@ class _Validation:
             return f"{signature.algorithm} does not count"
         if signature.expires is not None and signature.expires < self.now:
             return "signature has expired"
+        if any(hash_of(each) not in self.hashes for each in one.readings):
+            return "not all of the body is signed"
         faults = [body_fault(each, self.hashes) for each in one.readings]
         return faults[0] if all(faults) else ""
 
@@ -125,7 +131,9 @@ class _Validation:
         return await check_digest(one.seal, self.digests[one.instance - 1], self.keys.texts)
 
     async def _oldest_pass(self) -> int | None:
-        """RFC 8617 5.2, step 5."""
+        """RFC 8617 5.2, step 5, which nothing depends on."""
+        if len(self.fields) > _FIELDS_LIMIT:
+            return None  # which are looked through for each signature
         there = list(takewhile(lambda each: not self._fault(each), self.sets[-2::-1]))
         oldest = len(self.sets)
         for some in _portions(there):

@@ -12,7 +12,7 @@ import attrs
 
 from mailhub.checks.arc.seal import seal
 from mailhub.checks.arc.sets import KINDS, collect
-from mailhub.checks.arc.validate import NOT_KNOWN, Value
+from mailhub.checks.arc.validate import NOT_KNOWN, Chain, Value
 from mailhub.checks.dkim import Body, hash_of_body
 from mailhub.delivery.authentication.signer import Signer, SigningHub
 from mailhub.interfaces import Environment
@@ -20,6 +20,7 @@ from mailhub.message.authentication_results import own_results
 from mailhub.message.header import raw_fields
 
 _VALUES: tuple[Value, ...] = ("none", "pass", "fail")
+_NOT_KNOWN = str(Chain("fail", reason=NOT_KNOWN).result())
 _RESULTS = b"authentication-results"
 
 
@@ -63,7 +64,7 @@ def _value(results: Sequence[str]) -> Value | None:
     """What the chain is worth, by what we have found; None where nobody knows. An answer that DNS had not for us it may
     have for others, who could not ask any more once we had said "fail"."""
     said = next((each for each in results if each.startswith("arc=")), "")
-    if NOT_KNOWN in said:
+    if said.startswith(_NOT_KNOWN):
         return None
     value = said.partition("=")[2].partition(" ")[0]
     return next((each for each in _VALUES if each == value), None)
