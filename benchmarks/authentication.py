@@ -27,7 +27,7 @@ import dns.rrset
 
 from benchmarks.postfix_dovecot import PostfixAndDovecot, is_there, postfix_and_dovecot
 from benchmarks.smtp_delivery import WARM, Driver, at, into_maildirs
-from benchmarks.smtp_load import USERS, Kind, Spent, table
+from benchmarks.smtp_load import UNCHECKED, USERS, Kind, Spent, table
 from mailhub.checks.canonical import BodyHash
 from mailhub.checks.signing import SigningKey, dkim_signature, new_key
 from mailhub.message.header import raw_fields
@@ -41,7 +41,6 @@ ZONE = {
     "bench.example A": ["127.0.0.1"],
     "1.0.0.127.in-addr.arpa PTR": ["bench.example."],
 }
-OFF = "[checks]\nspf = false\ndkim = false\ndmarc = 'off'\niprev = false\nauth = false\n"
 # The address that resolv.conf of the peers names; only root can open its port.
 RESOLVER = ("127.0.0.53", 53)
 ROWS = (
@@ -146,7 +145,7 @@ def main() -> None:
         running.enter_context(name_server(("127.0.0.1", port), *([RESOLVER] if peers else [])))
         names = f'[dns]\nservers = ["127.0.0.1#{port}"]\n'
         drivers: dict[str, Driver] = {}
-        for name, more in (("mailhub", OFF), ("mailhub, checked", "")):
+        for name, more in (("mailhub", UNCHECKED), ("mailhub, checked", "")):
             server = ServerProcess(
                 folder / name.replace(", ", "-"), "xx.example", dict.fromkeys(USERS, "word"), more + names
             )

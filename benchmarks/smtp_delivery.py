@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks.postfix_dovecot import PostfixAndDovecot, is_there, postfix_and_dovecot
-from benchmarks.smtp_load import USERS, Cpu, Kind, Spent, cpu_of, drive, message, percentile, table
+from benchmarks.smtp_load import UNCHECKED, USERS, Cpu, Kind, Spent, cpu_of, drive, message, percentile, table
 from mailhub.testing.process import ServerProcess, free_ports
 
 WARM = 200  # messages before the measurement
@@ -113,7 +113,9 @@ def main() -> None:
     with ExitStack() as running:
         folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
         print(f"A durable row alone, in a bare loop: {bare_transactions(folder, count) * 1e6:.0f} us.\n")
-        server = running.enter_context(ServerProcess(folder / "server", "xx.example", dict.fromkeys(USERS, "word")))
+        server = running.enter_context(
+            ServerProcess(folder / "server", "xx.example", dict.fromkeys(USERS, "word"), UNCHECKED)
+        )
         bare = running.enter_context(bare_smtp(folder / "bare_smtp.sqlite"))
         drivers = {"mailhub": at(server.ports["smtp"], server.cpu_seconds), "Prototype": at(*bare)}
         if is_there():

@@ -16,6 +16,8 @@ import attrs
 
 USERS = [f"user{number}@xx.example" for number in range(20)]
 LINE = b"all work and no play makes a dull message, and so on it goes\r\n"
+# In the configuration of a server that is to do what its peers do by default.
+UNCHECKED = "[checks]\nspf = false\ndkim = false\ndmarc = 'off'\narc = false\niprev = false\nauth = false\n"
 DEADLINE = 60.0  # seconds without any reply; a bound on waiting, never a measure
 
 Cpu = Callable[[], float]

@@ -172,6 +172,15 @@ def test_any_octet_may_be_in_a_name() -> None:
     assert name.endswith(".x.example")
 
 
+@pytest.mark.parametrize(
+    "record", ["exists:%{l}.x.example -all", "exists:%{s}.x.example -all", "redirect=%{l}.x.example"]
+)
+def test_a_local_part_beyond_ascii_matches_nothing(record: str) -> None:
+    resolver = zone(a=f"v=spf1 {record}")
+    assert checked(resolver, sender="b\u00fc@a.example").value == ("fail" if "-all" in record else "neutral")
+    assert len(resolver.asked) == 1
+
+
 def test_a_mapped_address_is_of_ipv4() -> None:
     assert checked(zone(a="v=spf1 ip4:192.0.2.1 -all"), "::ffff:192.0.2.1").value == "pass"
 

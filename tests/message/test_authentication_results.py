@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from authres import AuthenticationResultsHeader  # type: ignore[import-untyped]
+from authres.core import AuthResError  # type: ignore[import-untyped]
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from mailhub.message.authentication_results import without_results_of
 
@@ -73,3 +77,19 @@ def test_a_field_that_is_cut_may_be_ours() -> None:
 def test_what_is_hostile_is_no_work() -> None:
     for bomb in (b"(" * 200_000, b"()" * 100_000, b"(" * 1000 + b"()" * 90_000, b'"' * 200_000, b"\\" * 200_000):
         without_results_of(b"Authentication-Results: " + bomb + b"\r\n", OURS)
+
+
+SPACE = st.lists(st.sampled_from([" ", "\r\n ", "(a)", "(b(c)\\))", '(")', "(;)"]), max_size=3).map("".join)
+NAME = st.sampled_from([OURS, "MX.xx.Example", f'"{OURS}"', '"mx\\.xx.example"'])
+VERSION = st.sampled_from(["", " 1", "(v) 1"])
+
+
+@given(SPACE, NAME, VERSION, SPACE)
+def test_what_an_oracle_reads_as_ours_goes(before: str, name: str, version: str, after: str) -> None:
+    value = f"{before}{name}{version}{after}; dmarc=pass"
+    try:
+        found = AuthenticationResultsHeader.parse(f"Authentication-Results: {value}".replace("\r\n", ""))
+    except AuthResError:
+        assume(False)
+    assert found.authserv_id.lower() == OURS
+    assert not without_results_of(f"Authentication-Results: {value}\r\n".encode(), OURS)

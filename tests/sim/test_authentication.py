@@ -134,6 +134,18 @@ def test_who_says_so_in_our_name_is_not_believed(internet: Internet, forged: byt
     assert results(host) == [b"mx.zz.example; spf=pass"]
 
 
+def test_who_says_so_by_lmtp_or_in_a_header_without_end_is_not_believed_either(internet: Internet) -> None:
+    host = hub(internet, dmarc="report")
+    forged = b'Authentication-Results: (ours) \r\n "MX.xx.example." 1; dmarc=pass\r\n'
+    local = internet.call(host, "lmtp")
+    local.expect(b"220")
+    answers(local, "LHLO filter.example", "MAIL FROM:<a@yy.example>", "RCPT TO:<ann@xx.example>", "DATA")
+    local.ask(forged + HEADER + b"\r\n" + BODY + b".\r\n", b"250")
+    assert sent(internet, host, forged + b"X: y\r\n" * 60_000 + HEADER).startswith("250")
+    found = [b"dmarc=pass" in message or b"(ours)" in message for message in host.inbox("ann@xx.example")]
+    assert found == [False, False]
+
+
 def test_several_authors_fields_are_no_way_round_it(internet: Internet) -> None:
     host = hub(internet)
     said = sent(internet, host, b"From: a@zz.example\r\n" + HEADER, source="10.8.8.8")

@@ -117,7 +117,7 @@ class _Check:
         for directive in record.directives:
             if await self._matches(directive, domain):
                 return Spf(directive.result, domain, directive.text), record, domain
-        if record.redirect is not None:
+        if record.redirect is not None and not self._is_no_label(record.redirect):
             self._count_lookup()
             target = await self._target(record.redirect, domain)
             found, other, spoke = await self._host(target)
@@ -154,6 +154,8 @@ class _Check:
             return True
         if directive.kind in _LOOKS_UP:
             self._count_lookup()
+        if directive.domain is not None and self._is_no_label(directive.domain):
+            return False
         target = domain if directive.domain is None else await self._target(directive.domain, domain)
         match directive.kind:
             case "include":
@@ -237,6 +239,10 @@ class _Check:
                 raise _Ended("permerror", f"more than {VOID_LIMIT} questions find nothing")
 
     # --- Macros ------------------------------------------------------------------------------------------------------
+
+    def _is_no_label(self, spec: MacroString) -> bool:
+        """Whether it would have a local part in a name that is not of ASCII (RFC 8616 4)."""
+        return not self._sender.isascii() and not letters(spec).isdisjoint("sl")
 
     async def _target(self, spec: MacroString, domain: str) -> str:
         """RFC 7208 7.3: what is too long loses labels on the left."""

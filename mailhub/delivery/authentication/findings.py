@@ -34,7 +34,7 @@ class Findings:
 
     @property
     def results(self) -> list[Result]:
-        """As Authentication-Results has them, the ones that count most first."""
+        """As Authentication-Results (RFC 8601) has them, the ones that count most first."""
         given = []
         if self.dmarc is not None:
             reason = f"passed at {self.passed_at}, which has sealed it" if self.passed_at else self.dmarc.reason

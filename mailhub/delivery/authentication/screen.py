@@ -239,6 +239,7 @@ class _OfStranger(Screen):
         walks, dmarc, passed = None, None, ""
         if walking is not None:
             walks = await walking.get()
+            # RFC 7208 2.4: who sends from nobody stands for the host.
             counts = found.spf if message.mail.reverse_path else found.spf_of_helo
             identifiers = [Identifier(each.domain, each.value) for each in signatures or () if each.domain]
             if dkim is not None and signatures is None:
