@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from zope.interface import implementer
 
+from mailhub.checks.canonical import BodyHash
 from mailhub.checks.dkim import verify
-from mailhub.checks.signing import PrivateKey, SigningKey, new_key
+from mailhub.checks.signing import PrivateKey, SigningKey, dkim_signature, new_key
 from mailhub.delivery.authentication.keys import PART, KeptKey, KeptKeys
+from mailhub.interfaces import IMailRules, IMessageView, Placement, Placements, Reply
+from mailhub.message.envelope import Mail
 from mailhub.message.header import fields_end, raw_fields
+from mailhub.plugins import Component
 from mailhub.store.octets import OctetsReader
 from mailhub.testing.hubs import EPOCH, Host, Internet
 from tests.sim.test_needs import PLAIN, exchanger
@@ -233,3 +239,99 @@ def verified(internet: Internet, message: bytes) -> list[str]:
     end = fields_end(message, 0, len(message))
     found = verify(message[:end], OctetsReader(message[end:]), internet.resolver, int(internet.clock.seconds()))
     return [each.value for each in internet.wait(found)]
+
+
+def test_the_senders_own_copy_is_signed_as_what_was_sent(internet: Internet) -> None:
+    xx = internet.hub("xx.example", ["ann"], config={"submission": {"copy_to_sent": True}})
+    yy = internet.hub("yy.example", ["bob"])
+    with_keys(xx)
+    xx.submit("ann@xx.example", ["bob@yy.example"], b"Bcc: eve@yy.example\r\n" + MESSAGE)
+    internet.run(60)
+    [message] = yy.inbox("bob@yy.example")
+    [copy] = internet.wait(messages_in(xx, "ann@xx.example", "Sent"))
+    assert fields(copy, b"bcc")
+    assert not fields(message, b"bcc")
+    assert fields(copy, b"dkim-signature") == fields(message, b"dkim-signature")
+    assert verified(internet, copy) == ["pass", "pass"]
+    assert passes(message)
+
+
+async def messages_in(host: Host, user: str, name: str) -> list[bytes]:
+    mailbox = await (await host.hub.store.account(user)).mailbox(name)
+    return [await (await mailbox.open(entry.uid)).read() for entry in await mailbox.entries()]
+
+
+def test_who_signs_before_us_keeps_his_signature(internet: Internet) -> None:
+    xx, yy = internet.hub("xx.example", ["ann"]), internet.hub("yy.example", ["bob"])
+    own = SigningKey("ann.example", "own", ED25519)
+    publish(internet, own)
+    body = BodyHash("relaxed")
+    body.update(MESSAGE.partition(b"\r\n\r\n")[2])
+    message = b"Date: Mon, 1 Jan 2024 00:00:00 +0000\r\nMessage-ID: <1@ann.example>\r\n" + MESSAGE
+    header = message.partition(b"\r\n\r\n")[0] + b"\r\n"
+    with_keys(xx)
+    xx.submit(
+        "ann@xx.example",
+        ["bob@yy.example"],
+        dkim_signature(own, list(raw_fields(header)), body.digest(), EPOCH) + message,
+    )
+    internet.run(60)
+    [got] = yy.inbox("bob@yy.example")
+    assert passes(got)
+    assert "dkim=pass header.d=ann.example" in results(got)
+
+
+@pytest.mark.parametrize("size", [100_000, 3_000_000])
+def test_a_large_body_is_read_from_where_it_is_kept(internet: Internet, size: int, tmp_path: Path) -> None:
+    with Internet(seed=2, folder=tmp_path) as own:
+        xx = own.hub("xx.example", ["ann"], config={"database": {"type": "inline"}})
+        yy = own.hub("yy.example", ["bob"])
+        with_keys(xx)
+        xx.submit("ann@xx.example", ["bob@yy.example"], MESSAGE + b"a line  of it \r\n" * (size // 16) + b"\r\n\r\n")
+        own.run(60)
+        [message] = yy.inbox("bob@yy.example")
+        assert passes(message)
+
+
+@implementer(IMailRules)
+class Away:
+    def apply(self, account: str, mail: Mail, message: IMessageView) -> Placements:
+        reply = Reply(f"From: {account}\r\nTo: {mail.reverse_path}\r\nSubject: away\r\n\r\nNot here.".encode())
+        return Placements([Placement()], replies=[reply])
+
+
+def test_answers_of_rules_are_signed(internet: Internet) -> None:
+    rule = Component("rule", "away", lambda *_: Away())
+    xx = internet.hub("xx.example", ["ann"], {"delivery": {"rules": ["away"]}}, [rule])
+    yy = internet.hub("yy.example", ["bob"])
+    with_keys(xx)
+    yy.submit("bob@yy.example", ["ann@xx.example"], b"From: bob@yy.example\r\n\r\nhi\r\n")
+    internet.run(60)
+    [answer] = yy.inbox("bob@yy.example")
+    assert passes(answer)
+    assert not fields(xx.inbox("ann@xx.example")[0], b"dkim-signature"), "what strangers send is not ours to sign"
+
+
+def test_reports_about_tls_are_signed(internet: Internet) -> None:
+    internet.resolver.txt["_smtp._tls.yy.example"] = [b"v=TLSRPTv1; rua=mailto:tls@zz.example"]
+    xx = internet.hub("xx.example", ["ann"], {"tlsrpt": {"contact": "tls@xx.example"}})
+    internet.hub("yy.example", ["bob"])
+    zz = internet.hub("zz.example", ["tls"])
+    with_keys(xx)
+    xx.submit("ann@xx.example", ["bob@yy.example"], MESSAGE)
+    internet.run(30 * 3600)
+    [report] = zz.inbox("tls@zz.example")
+    assert passes(report)
+    assert b"tls-report-domain:tls-report-submitter" in b"".join(fields(report, b"dkim-signature")[0].split())
+
+
+def test_what_a_list_answers_is_signed(internet: Internet) -> None:
+    xx, yy = internet.hub("xx.example", ["ann"]), internet.hub("yy.example", ["bob"])
+    names = xx.hub.database.names
+    internet.wait(names.put_list("team@xx.example", '{"owners": ["ann@xx.example"]}'))
+    internet.wait(names.join_list("team@xx.example", ["bob@yy.example"]))
+    with_keys(xx)
+    yy.submit("bob@yy.example", ["team-unsubscribe@xx.example"], b"From: bob@yy.example\r\n\r\nhi\r\n")
+    internet.run(60)
+    [answer] = yy.inbox("bob@yy.example")
+    assert passes(answer)
