@@ -14,6 +14,7 @@ from mailhub.delivery.backup_mx import DOMAINS as BACKUP_DOMAINS
 from mailhub.delivery.filters.clamav import Clamav, ClamavOptions
 from mailhub.delivery.filters.milter import Milter, MilterOptions
 from mailhub.delivery.filters.rspamd import Rspamd, RspamdOptions
+from mailhub.delivery.filters.web_policy import WebPolicy, WebPolicyOptions
 from mailhub.delivery.forwarding import ROUTER, SrsKeys, SrsRouter, days_of
 from mailhub.delivery.intake import Intake
 from mailhub.delivery.limits import DETAIL_MAILBOXES
@@ -206,6 +207,7 @@ dnsbl_policy = _policy("dnsbl", Dnsbl.of, DnsblOptions)
 greylist_policy = _policy("greylist", Greylist.of, GreylistOptions)
 clamav_policy = _policy("clamav", Clamav.of, ClamavOptions)
 rspamd_policy = _policy("rspamd", Rspamd.of, RspamdOptions)
+http_policy = _policy("http", WebPolicy.of, WebPolicyOptions)
 milter_policy = _policy("milter", Milter.of, MilterOptions)
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Literal
 
 from mailhub.interfaces import IMessageView, Origin
+from mailhub.net.https import WebAddress
 from mailhub.net.place import Place
 
 ServiceName = Literal["smtp", "submission", "submissions", "lmtp"]
@@ -16,6 +17,11 @@ _PIECE = 65536  # octets
 def check_place(_instance: object, _field: object, text: str) -> None:
     """A validator of options. Raises ValueError for what is no place."""
     Place.parse(text)
+
+
+def check_url(_instance: object, _field: object, text: str) -> None:
+    """A validator of options. Raises ValueError for what is no URL that may be asked."""
+    WebAddress.parse(text)
 
 
 def concerns(services: tuple[ServiceName, ...], origin: Origin) -> bool:

@@ -8,7 +8,7 @@ import attrs
 from zope.interface import implementer
 
 from mailhub.delivery.filters import rspamd_words
-from mailhub.delivery.filters.looks import ServiceName, concerns, message_pieces, message_size
+from mailhub.delivery.filters.looks import ServiceName, check_url, concerns, message_pieces, message_size
 from mailhub.delivery.filters.milter_words import client_name
 from mailhub.delivery.filters.rspamd_words import Judged
 from mailhub.delivery.screening.rule import number
@@ -20,17 +20,13 @@ from mailhub.net.stream import StreamBroken
 _log = Logger(namespace="mailhub.delivery")
 
 
-def _check_url(_instance: object, _field: object, text: str) -> None:
-    WebAddress.parse(text)
-
-
 @attrs.frozen
 class RspamdOptions:
     """`url` of a normal worker, or a proxy with `self_scan`. What `spam` is goes into Junk, or is marked alone.
     `greylist` is for that action, beside which rspamd's own greylisting says "soft reject". With `spam_fields` X-Spam,
     X-Spam-Action, X-Spam-Score and X-Spam-Symbols are put on top."""
 
-    url: str = attrs.field(default="http://127.0.0.1:11333", validator=_check_url)
+    url: str = attrs.field(default="http://127.0.0.1:11333", validator=check_url)
     spam: Literal["quarantine", "accept"] = "quarantine"
     greylist: Literal["accept", "defer"] = "accept"
     spam_fields: bool = True
