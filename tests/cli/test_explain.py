@@ -70,6 +70,24 @@ def test_dns_is_asked_without_a_server(mailhub: Command, config: Config) -> None
         assert len(asked) == before
 
 
+def test_what_checks_have_found_is_told(mailhub: Command, config: Config, tmp_path: Path) -> None:
+    mailhub("account", "add", "joe@xx.example")
+    zone = {"zz.example TXT": ['"v=spf1 ip4:192.0.2.1 -all"'], "_dmarc.zz.example TXT": ['"v=DMARC1; p=reject"']}
+    message = tmp_path / "message"
+    message.write_bytes(b"From: a@zz.example\nSubject: hello\n\nHow are you?\n")
+    with name_server(zone) as (_, port):
+        config.file.write_text(f'{config.file.read_text()}\n[dns]\nservers = ["127.0.0.1#{port}"]\n')
+        asking = ("explain", "--from", "a@zz.example", "--to", "joe@xx.example", "--ip")
+        told = mailhub(*asking, "192.0.2.1").out.splitlines()
+        assert told[0] == "taken at recipient: 250 2.1.5 Recipient OK"
+        assert "  found: spf=pass smtp.mailfrom=a@zz.example" in told
+        told = mailhub(*asking, "192.0.2.2", "--message", str(message)).out.splitlines()
+    assert told[0].startswith("refused at message: 550 5.7.1 zz.example wants mail refused")
+    assert told[1] == "  rule: checks:dmarc"
+    assert "  found: dmarc=fail header.from=zz.example policy.dmarc=reject" in told
+    assert "  found: dkim=none" in told
+
+
 def test_a_message_is_read_from_a_file_or_standard_input(mailhub: Command, config: Config, tmp_path: Path) -> None:
     mailhub("account", "add", "joe@xx.example")
     file = tmp_path / "message"
