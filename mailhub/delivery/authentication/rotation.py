@@ -104,16 +104,24 @@ async def begin_rotation(
 ) -> Sequence[KeptKey]:
     """New keys of a domain, one for each algorithm; those that are to be published already are not made twice. Raises
     StoreUnavailable."""
-    there = await kept.all(domain)
-    coming = [each for each in there if each.state == "new" and each.algorithm in algorithms]
+    coming = _coming(await kept.all(domain), algorithms)
     lacking = sorted(set(algorithms) - {each.algorithm for each in coming})
     if not lacking:
         return coming
     private = {algorithm: await threads.run(new_key, algorithm) for algorithm in lacking}
+    # Read again: the operator may have made some meanwhile.
+    there = await kept.all(domain)
+    coming = _coming(there, algorithms)
+    for each in coming:
+        private.pop(each.algorithm, None)
     new = made(private, domain, {each.key.selector for each in there}, now, selector)
     new = [attrs.evolve(each, announced=announced) for each in new]
     await kept.put(new)
     return [*coming, *new]
+
+
+def _coming(keys: Sequence[KeptKey], algorithms: Collection[str]) -> list[KeptKey]:
+    return [each for each in keys if each.state == "new" and each.algorithm in algorithms]
 
 
 # --- In the server ----------------------------------------------------------------------------------------------------
@@ -205,9 +213,10 @@ class KeyKeeper:
                 await self._mail(domain, keys)
             except (PermanentError, NotYetKnown) as error:
                 _log.warn("postmaster not told of DKIM keys: {reason:text}", reason=error.text)
-            # What was removed meanwhile must not come again.
-            there = {each.entry for each in await self._kept.all(domain)}
-            await self._kept.put([attrs.evolve(each, announced=True) for each in keys if each.entry in there])
+            # Read again: what was removed meanwhile must not come again, nor what signs by now be new.
+            told = {each.entry for each in keys}
+            there = [each for each in await self._kept.all(domain) if each.entry in told]
+            await self._kept.put([attrs.evolve(each, announced=True) for each in there])
 
     async def _mail(self, domain: str, keys: Sequence[KeptKey]) -> None:
         """Repeated, it is one message. Raises MailError."""

@@ -288,3 +288,29 @@ def test_an_oracle_verifies_whatever_is_signed(fields: list[tuple[str, bytes, bo
 def _for_oracle(each: SigningKey) -> bytes:
     assert base64.b64decode(each.record.rpartition("p=")[2])
     return each.record.encode()
+
+
+class Slow:
+    """Threads in which something happens meanwhile."""
+
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
+        self._meanwhile = meanwhile
+
+    async def run(self, function: Callable[..., Any], *args: object) -> Any:
+        made_of = function(*args)
+        self._meanwhile()
+        return made_of
+
+
+def test_followers_that_two_make_at_once_are_one(state: IState) -> None:
+    """The server and the command."""
+    kept = KeptKeys(state)
+    wait(kept.put([key("e1", private=ED25519, state="active")]))
+
+    def other() -> None:
+        wait(begin_rotation(KeptKeys(state), InlineThreads(), "xx.example", ["ed25519"], NOW))
+
+    threads: Any = Slow(other)
+    new = wait(begin_rotation(kept, threads, "xx.example", ["ed25519"], NOW))
+    assert told(new) == [("xx.example", "20240101-ed25519", "new")]
+    assert [each.published for each in wait(KeptKeys(state).all()) if each.state == "new"] == [new[0].published]
