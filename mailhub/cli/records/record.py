@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-
 import attrs
 
-TTL_SECONDS = 3600
-STRING_LIMIT = 255  # octets of one character-string (RFC 1035 3.3)
+from mailhub.message.zone_file import character_strings
 
-_ESCAPED = re.compile(rb'["\\]|[^ -~]')
+TTL_SECONDS = 3600
 
 
 @attrs.frozen
@@ -36,16 +32,4 @@ class Record:
 def txt(name: str, text: str | bytes) -> Record:
     """A TXT record, in strings that are not too long."""
     octets = text.encode() if isinstance(text, str) else text
-    return Record(name, "TXT", " ".join(_strings(octets)))
-
-
-def _strings(octets: bytes) -> Iterator[str]:
-    for start in range(0, len(octets) or 1, STRING_LIMIT):
-        escaped = _ESCAPED.sub(_escape, octets[start : start + STRING_LIMIT])
-        yield f'"{escaped.decode("ascii")}"'
-
-
-def _escape(match: re.Match[bytes]) -> bytes:
-    """A quote or backslash has a backslash before it, and of other octets the number is told (RFC 1035 5.1)."""
-    octet = match[0]
-    return b"\\" + octet if octet in b'"\\' else b"\\%03d" % octet[0]
+    return Record(name, "TXT", " ".join(character_strings(octets)))

@@ -21,13 +21,13 @@ from mailhub.checks.signing import PrivateKey, SigningKey, read_key, write_key
 from mailhub.interfaces import IState
 from mailhub.keys import DAY
 from mailhub.log import Logger
+from mailhub.message.zone_file import character_strings
 
 _log = Logger(namespace="mailhub.delivery.dkim")
 
 PART = "dkim"  # of the database's state
 KEYS = 10_000  # that are looked at
 FRESH_SECONDS = 1.0
-_STRING = 255  # octets
 _LABEL = 63  # octets (RFC 1035 2.3.4)
 _SELECTOR = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*")
 
@@ -253,7 +253,6 @@ def too_old(keys: Sequence[KeptKey], now: int, days: int) -> Mapping[str, Sequen
 
 
 def zone_line(key: SigningKey) -> str:
-    """The record for a zone file, in strings of up to 255 octets (RFC 1035 3.3.14), which are lines of their own."""
-    record = key.record
-    strings = [f'"{record[start : start + _STRING]}"' for start in range(0, len(record), _STRING)]
+    """The record for a zone file, in strings (RFC 1035 3.3.14) that are lines of their own."""
+    strings = character_strings(key.record.encode())
     return f"{key.name}. 3600 IN TXT " + (strings[0] if len(strings) == 1 else "\n    ".join(["(", *strings]) + " )")
