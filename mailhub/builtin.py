@@ -13,6 +13,7 @@ from mailhub.delivery.authentication.signer import Signer
 from mailhub.delivery.backup_mx import DOMAINS as BACKUP_DOMAINS
 from mailhub.delivery.filters.clamav import Clamav, ClamavOptions
 from mailhub.delivery.filters.milter import Milter, MilterOptions
+from mailhub.delivery.filters.policy_service import PolicyService, PolicyServiceOptions
 from mailhub.delivery.filters.rspamd import Rspamd, RspamdOptions
 from mailhub.delivery.filters.web_policy import WebPolicy, WebPolicyOptions
 from mailhub.delivery.forwarding import ROUTER, SrsKeys, SrsRouter, days_of
@@ -208,6 +209,7 @@ greylist_policy = _policy("greylist", Greylist.of, GreylistOptions)
 clamav_policy = _policy("clamav", Clamav.of, ClamavOptions)
 rspamd_policy = _policy("rspamd", Rspamd.of, RspamdOptions)
 http_policy = _policy("http", WebPolicy.of, WebPolicyOptions)
+policy_service_policy = _policy("policy-service", PolicyService.of, PolicyServiceOptions)
 milter_policy = _policy("milter", Milter.of, MilterOptions)
 
 
