@@ -142,7 +142,7 @@ def build(internet: Internet, database: str, *, foreign: bool = False, more: dic
         "delivery": {"policies": ["suspicious"], "rules": ["scripted"], "detail_mailboxes": True},
         "rule": {"scripted": {"type": "scripted", "timeout_seconds": 5}},
         # What these say of a message is another test's business.
-        "checks": {"spf": False, "dkim": False, "dmarc": "off", "iprev": False, "auth": False},
+        "checks": {"spf": False, "dkim": False, "dmarc": "off", "arc": False, "iprev": False, "auth": False},
         **({"store": {"type": "foreign"}} if foreign else {}),
         **(more or {}),
     }

@@ -109,6 +109,7 @@ _HUB = """
 spf = false
 dkim = false
 dmarc = "off"
+arc = false
 iprev = false
 [delivery]
 policies = ["filter"]
