@@ -28,7 +28,7 @@ _KEPT_SECONDS = 3 * DAY  # until a report that cannot be handed over is given up
 _DOMAINS = 10_000  # that are counted at the same time
 _BATCH_OCTETS = 4 << 20  # that are written at once
 _BATCH = 500  # entries that are
-_PAGE = 200  # entries that are looked at together
+_PAGE, _LARGEST_PAGE = 200, 12_800  # entries that are looked at together
 _OF_DOMAIN = 1000  # entries of one domain's day
 
 C = TypeVar("C")
@@ -210,13 +210,15 @@ class DailyReports(Generic[C]):
     async def send_due(self) -> None:
         """Report on all days that are over; what cannot be handed over now stays for the next round. Raises
         StoreUnavailable."""
-        today, tried = self._today(), set[tuple[str, str]]()
+        today, tried, page = self._today(), set[tuple[str, str]](), _PAGE
         while True:
-            found = await self._state.items(self._prefix, _PAGE)
+            found = await self._state.items(self._prefix, page)
             named = dict.fromkeys((name.split(" ")[1], name.split(" ")[2]) for name in found)
             due = [key for key in named if key[0] < today and key not in tried]
             if not due:
-                return
+                if len(found) < page or page >= _LARGEST_PAGE:
+                    return
+                page *= 4  # behind those that have to wait there are others
             for day, domain in due:
                 tried.add((day, domain))
                 entries = await self._state.items(f"{self._prefix}{day} {domain} ", _OF_DOMAIN)

@@ -247,6 +247,22 @@ def test_who_cannot_be_asked_is_asked_again_and_not_for_ever(internet: Internet)
     assert counted(xx) == {}
 
 
+def test_what_is_sent_once_more_after_a_crash_is_the_same_report(internet: Internet) -> None:
+    xx, yy = hubs(internet, {"database": {"type": "inline"}})
+    sent(internet, xx, GOOD)
+    internet.run(400)
+    before = counted(xx)
+    internet.run(3 * HOUR)
+    [(_, first)] = mailed(yy)
+    # As if it had ended between the commit of the report and that of what is done.
+    internet.wait(xx.hub.database.state.of("dmarc").put(before))
+    xx.restart()
+    internet.run(3 * HOUR)
+    [_, (_, second)] = mailed(yy)
+    assert second == first
+    assert len(kept(yy, "yy.example")) == 1
+
+
 # --- Reports of others -----------------------------------------------------------------------------------------------
 
 REPORT = AggregateReport(

@@ -122,6 +122,24 @@ def test_what_cannot_be_kept_now_is_kept_later(internet: Internet) -> None:
     internet.wait(daily.stop())
 
 
+def test_many_who_cannot_be_told_keep_nobody_else_waiting(internet: Internet) -> None:
+    xx = internet.hub("xx.example")
+    told: list[str] = []
+
+    async def report(_day: str, domain: str, _kept: list[bytes]) -> bool:
+        told.append(domain)
+        return domain.startswith("z")
+
+    state = xx.hub.database.state.of("test")
+    subject = Subject("x", list, lambda _: [b""], report)  # type: ignore[arg-type, var-annotated]
+    daily = DailyReports(xx.hub.environment, state, subject)
+    names = [f"a{number}.example" for number in range(900)] + ["z.example"]
+    internet.wait(state.put({f"x 2023-12-31 {name} 0": b"" for name in names}, 3600))
+    internet.wait(daily.send_due())
+    assert told == sorted(names)
+    assert len(internet.wait(state.items("x ", 1000))) == 900
+
+
 @pytest.mark.parametrize(
     ("uri", "address"),
     [
