@@ -15,6 +15,7 @@ from mailhub.cli.alias_faults import faults, list_faults
 from mailhub.cli.backup import counted
 from mailhub.cli.check_dns import dns
 from mailhub.cli.check_files import certificate, rights
+from mailhub.cli.check_filters import filters
 from mailhub.cli.check_ways import unrouted, ways
 from mailhub.cli.finding import Finding
 from mailhub.cli.names import everybody_of, kept_names, names_now
@@ -82,7 +83,7 @@ def _check(arguments: argparse.Namespace) -> int:
         return _tell([_repair(folder, arguments), _store_alone(folder, arguments), _ledgers(folder)])
     config = load(arguments.config)
     print(f"ok       configuration {config.file}")
-    parts = [_components(config), _warnings(ways(config)), rights(config), certificate(config)]
+    parts = [_components(config), _warnings(ways(config)), filters(config), rights(config), certificate(config)]
     if is_ours(config):
         store = [_aliases(config), _hidden(config), _written(config), _store_alone(config.data, arguments)]
         parts = [_repair(config.data, arguments), *parts, *store]

@@ -96,6 +96,15 @@ async def _scan(stream: Stream, message: IMessageView, limit: int) -> clamd.Scan
         raise StreamBroken(str(error)) from None
 
 
+async def ping(stream: Stream) -> None:
+    """Whether it is clamd, and answers. Raises StreamBroken."""
+    await stream.send(clamd.PING)
+    answer = await stream.until(b"\0", clamd.ANSWER_LIMIT)
+    if answer != clamd.PONG:
+        raise StreamBroken(f"it answers {answer!r:.100} to PING")
+    stream.leave()
+
+
 @attrs.frozen(eq=False)
 class _OfConnection(Screen):
     _policy: Clamav

@@ -9,6 +9,8 @@ import attrs
 
 COMMAND = b"zINSTREAM\0"
 END = b"\0\0\0\0"
+PING = b"zPING\0"
+PONG = b"PONG"
 ANSWER_LIMIT = 4096  # octets
 _NAME_LIMIT = 100  # characters of what was found
 _ANSWER = re.compile(r"stream: (.{1,4000}) FOUND")

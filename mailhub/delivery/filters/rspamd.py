@@ -17,6 +17,8 @@ from mailhub.log import Logger
 from mailhub.net.https import WebAddress, WebService
 from mailhub.net.stream import StreamBroken
 
+RSPAMD_URL = "http://127.0.0.1:11333"  # where its normal worker listens unless it is told otherwise
+
 _log = Logger(namespace="mailhub.delivery")
 
 
@@ -26,7 +28,7 @@ class RspamdOptions:
     `greylist` is for that action, beside which rspamd's own greylisting says "soft reject". With `spam_fields` X-Spam,
     X-Spam-Action, X-Spam-Score and X-Spam-Symbols are put on top."""
 
-    url: str = attrs.field(default="http://127.0.0.1:11333", validator=check_url)
+    url: str = attrs.field(default=RSPAMD_URL, validator=check_url)
     spam: Literal["quarantine", "accept"] = "quarantine"
     greylist: Literal["accept", "defer"] = "accept"
     spam_fields: bool = True
