@@ -37,11 +37,9 @@ from mailhub.delivery.agents import GuardedAgent
 from mailhub.delivery.allowance import SendingLimits
 from mailhub.delivery.authentication.keys import PART as DKIM
 from mailhub.delivery.authentication.keys import KeptKeys
-from mailhub.delivery.authentication.options import CheckOptions
 from mailhub.delivery.authentication.reports import SHARED as DMARC_REPORTS
 from mailhub.delivery.authentication.reports import DmarcReports
 from mailhub.delivery.authentication.rotation import KeyKeeper
-from mailhub.delivery.authentication.screen import CHECKS
 from mailhub.delivery.authentication.sealing import Sealer
 from mailhub.delivery.authentication.signer import Signer
 from mailhub.delivery.bounce import Bouncer
@@ -544,10 +542,7 @@ def _routers(hub: Hub, catalogue: Catalogue) -> list[GuardedRouter]:
 def _policies(hub: Hub, catalogue: Catalogue) -> list[GuardedPolicy]:
     config = hub.settings
     place = config.place("delivery", "policies")
-    named = config.delivery.policies
-    if config.of(CheckOptions).any and CHECKS not in named:
-        named = (CHECKS, *named)
-    parts = [config.part("policy", name, place) for name in named]
+    parts = [config.part("policy", name, place) for name in config.policies]
     return [
         GuardedPolicy(part.name, catalogue.build(part, hub), guard=guard_of(hub, catalogue, part)) for part in parts
     ]

@@ -110,8 +110,14 @@ def _parts(config: Config, catalogue: Catalogue) -> Iterator[ComponentTable]:
             yield config.part("checker", name, config.place("auth", "checkers"))
     for name in config.auth.directories:
         yield config.part("directory", name, config.place("auth", "directories"))
-    for kind, key in (("router", "routers"), ("policy", "policies"), ("rule", "rules")):
-        for name in getattr(config.delivery, key):
+    delivery = config.delivery
+    ways = (
+        ("router", "routers", delivery.routers),
+        ("policy", "policies", config.policies),
+        ("rule", "rules", delivery.rules),
+    )
+    for kind, key, names in ways:
+        for name in names:
             yield config.part(kind, name, config.place("delivery", key))
     for name, place in agent_places(config).items():
         yield config.part("agent", name, place)

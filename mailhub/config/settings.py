@@ -23,6 +23,7 @@ from mailhub.config.routes import HOSTS
 from mailhub.config.rules import bounded
 from mailhub.config.tables import table, told_to
 from mailhub.config.transports import ROUTER, TAKEN, TransportKeys, TransportTable
+from mailhub.delivery.authentication.options import CHECKS, CheckOptions
 from mailhub.delivery.authentication.report_options import DmarcOptions
 from mailhub.delivery.reporting import ReportOptions
 from mailhub.delivery.routing import REFUSE
@@ -262,6 +263,12 @@ class Config:
                 raise
             raise ConfigurationError(f"{self.file}: {error}") from error
 
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """All policies in their order: the checks are the first, unless [delivery] policies says where they stand."""
+        named: tuple[str, ...] = self.delivery.policies
+        return (CHECKS, *named) if self.of(CheckOptions).any and CHECKS not in named else named
+
     def unnamed(self) -> Iterator[tuple[ComponentTable, str]]:
         """The tables of components that nothing names, and what would. Agents are named by more than this file."""
         named: dict[str, tuple[Iterable[str], str]] = {
@@ -269,7 +276,7 @@ class Config:
             "directory": (self.auth.directories, "in [auth] directories"),
             "realm": ((self.auth.realm,), "the [auth] realm"),
             "router": (self.delivery.routers, "in [delivery] routers"),
-            "policy": (self.delivery.policies, "in [delivery] policies"),
+            "policy": (self.policies, "in [delivery] policies"),
             "rule": (self.delivery.rules, "in [delivery] rules"),
             "service": (self.listen, "in [listen]"),
         }

@@ -159,7 +159,7 @@ class DailyReports(Generic[C]):
         def begin() -> None:
             self._timers.pop(name, None)
             Deferred.fromCoroutine(done()).addErrback(
-                lambda failure: _log.failure(f"{self._subject.name} reports have failed", failure)
+                lambda failure: _log.failure("{kind} reports have failed", failure, kind=self._subject.name)
             )
 
         self._timers[name] = self._environment.clock.callLater(seconds, begin)

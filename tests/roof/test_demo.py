@@ -206,7 +206,8 @@ def test_missing_clients_are_named_or_fail_the_build(tmp_path: Path) -> None:
     script = CHECKOUT / ".ci" / "clients"
     environ = {"PATH": str(tmp_path), "MAILHUB_CLIENTS_CACHE": str(tmp_path / "cache")}
     (tmp_path / "cache" / "nodemailer" / "node_modules").mkdir(parents=True)
-    named = "swaks libnet-ssleay-perl isync fetchmail getmail6 msmtp mutt fail2ban postfix nodejs npm unbound iproute2"
+    named = "swaks libnet-ssleay-perl isync fetchmail getmail6 msmtp mutt fail2ban postfix nodejs npm "
+    named += "unbound opendkim rspamd iproute2"
     done = subprocess.run([script], env=environ, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith(f"sudo apt-get install {named}\n")
@@ -225,6 +226,8 @@ def test_missing_clients_are_named_or_fail_the_build(tmp_path: Path) -> None:
         "node",
         "npm",
         "unbound",
+        "opendkim",
+        "rspamd",
         "ip",
         "cmp",
     ):

@@ -10,6 +10,9 @@ from mailhub.keys import Key, setting
 from mailhub.message.address import parse_domain, to_ascii
 from mailhub.net.networks import Networks
 
+# The name of the policy, and of its table.
+CHECKS = "checks"
+
 DmarcMode = Literal["enforce", "report", "off"]
 
 _DMARC: Key[DmarcMode] = Key("checks", "dmarc", "enforce", hint=DmarcMode)

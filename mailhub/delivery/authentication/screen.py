@@ -49,9 +49,6 @@ from mailhub.log import Logger
 from mailhub.message.address import parse_domain, to_ascii
 from mailhub.message.authors import AuthorDomains, author_domains
 
-# The name of the policy, and of its table.
-CHECKS = "checks"
-
 TIME_LIMIT = 20.0  # seconds from the end of a message until everything about it is known; a policy has 30
 _REFUSED = 550  # RFC 7372, and what receivers say for DMARC
 _FAULT = "cannot be found out now"
