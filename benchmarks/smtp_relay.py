@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from benchmarks.postfix_dovecot import AWAY, is_there, postfix_and_dovecot
 from benchmarks.smtp_delivery import WARM, bare_smtp
-from benchmarks.smtp_load import Kind, drive, message, table
+from benchmarks.smtp_load import UNCHECKED, Kind, drive, message, table
 from mailhub.cli.offline import Offline, opened
 from mailhub.config.settings import load
 from mailhub.interfaces import Plan, Route, Submission
@@ -77,7 +77,9 @@ class RelayServer(ServerProcess):
         (port,) = free_ports(1)
         turns = Path(__file__).with_name("turns")
         listen = f'[listen]\nturns = ["tcp:{port}:interface=127.0.0.1"]\n'
-        self.config.write_text(f'plugins = ["{turns}"]\n' + self.config.read_text().replace("[listen]\n", listen))
+        self.config.write_text(
+            f'plugins = ["{turns}"]\n' + self.config.read_text().replace("[listen]\n", listen) + f"\n{UNCHECKED}"
+        )
         self.ports["turns"] = port
 
     def longest_turn(self) -> Turn:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 
 def split_trace(octets: bytes) -> tuple[bytes, bytes]:
-    """The trace fields on top (Return-Path, Received), and the message below them."""
+    """The fields of servers on top (trace, and what they have found out), and the message below them."""
     rest, top = octets, b""
-    while rest.lower().startswith((b"return-path:", b"received:")):
+    while rest.lower().startswith((b"return-path:", b"received:", b"authentication-results:")):
         end = rest.index(b"\r\n") + 2
         while rest[end : end + 1] in (b" ", b"\t"):
             end = rest.index(b"\r\n", end) + 2
